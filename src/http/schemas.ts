@@ -1,0 +1,225 @@
+import { z } from "zod";
+import { LIMITS } from "../order/limits.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import { totalOf } from "../order/order.ts";
+
+/**
+ * The shapes of the API: the one source of validation, of types and of `/openapi.json`. What goes in is strict (an
+ * unknown field is refused by name); what comes out is described as it is sent.
+ */
+
+const CONTROL_CHARACTERS = /\p{Cc}/u;
+const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
+
+/** Text that people and programs can repeat: well-formed, on one line, with no space around it. */
+function text(length: number) {
+  return z
+    .string()
+    .min(1)
+    .max(length)
+    .refine((value) => value.isWellFormed() && !CONTROL_CHARACTERS.test(value), {
+      error: "must not contain control characters or lone surrogates",
+    })
+    .refine((value) => value.trim() === value, { error: "must not begin or end with a space" });
+}
+
+const sku = text(LIMITS.identifier).meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
+const quantity = z
+  .int()
+  .min(1)
+  .max(LIMITS.quantity)
+  .meta({ description: "Pieces", examples: [2] });
+const unitPrice = z
+  .int()
+  .min(0)
+  .max(LIMITS.unitPrice)
+  .meta({ description: "Price of one piece in the currency's minor unit", examples: [1250] });
+const currency = z
+  .string()
+  .regex(/^[A-Z]{3}$/, "must be three capital letters, such as EUR")
+  .refine((code) => CURRENCIES.has(code), { error: "must be an ISO 4217 currency code, such as EUR" })
+  .meta({ description: "ISO 4217 code", examples: ["EUR"] });
+const customerId = text(LIMITS.identifier).meta({ examples: ["cust-1"] });
+const reference = text(LIMITS.identifier).meta({
+  description: "Your own name for the order, such as an invoice number",
+  examples: ["INV-1001"],
+});
+const timestamp = z.iso.datetime({ precision: 3 }).meta({ examples: ["2026-11-23T09:30:00.000Z"] });
+const orderId = z.string().meta({
+  description: "UUIDv7: sorts by time of creation",
+  examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],
+});
+const status = z.enum(lifecycle.statuses);
+const stageName = z.enum(lifecycle.stages.map((stage) => stage.name));
+
+const orderLine = z.strictObject({ sku, quantity, unitPrice }).meta({ id: "OrderLine" });
+
+const address = z
+  .strictObject({
+    name: text(LIMITS.addressLine),
+    line1: text(LIMITS.addressLine),
+    line2: text(LIMITS.addressLine).optional(),
+    city: text(LIMITS.addressLine),
+    region: text(LIMITS.addressLine).optional(),
+    postalCode: text(20),
+    country: z
+      .string()
+      .regex(/^[A-Z]{2}$/, "must be an ISO 3166-1 alpha-2 code, such as DE")
+      .meta({ examples: ["DE"] }),
+  })
+  .meta({ id: "Address" });
+
+export const orderRequest = z
+  .strictObject({
+    customerId,
+    currency,
+    lines: z.array(orderLine).min(1).max(LIMITS.lines),
+    reference: reference.optional(),
+    paymentToken: text(LIMITS.paymentToken)
+      .optional()
+      .meta({
+        description: "The payment provider's token; without one the customer pays by account",
+        examples: ["tok_approved"],
+      }),
+    shipTo: address.optional(),
+  })
+  .refine((order) => totalOf(order.lines) !== undefined, {
+    path: ["lines"],
+    error: `the total must not exceed ${Number.MAX_SAFE_INTEGER} minor units`,
+    when: ({ issues }) => issues.length === 0,
+  })
+  .meta({ id: "OrderRequest" });
+
+export const order = z
+  .object({
+    id: orderId,
+    status: status.meta({ description: "Where the order stands" }),
+    reference: reference.nullable(),
+    customerId,
+    currency,
+    total: z.int().meta({ description: "In the currency's minor unit", examples: [2500] }),
+    lines: z.array(orderLine),
+    failed: z
+      .object({ stage: stageName, reason: z.string(), at: timestamp })
+      .optional()
+      .meta({ description: "Present while the order rests in a stage's failed set and waits for a retry" }),
+    cancellation: z
+      .object({ reason: z.string(), requestedAt: timestamp })
+      .optional()
+      .meta({ description: "Present when the order is cancelled or about to be" }),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+  })
+  .meta({ id: "Order" });
+
+export const orderPage = z
+  .object({
+    items: z.array(order),
+    nextCursor: z
+      .string()
+      .nullable()
+      .meta({ description: "Pass as `cursor` for the next page; null on the last" }),
+  })
+  .meta({ id: "OrderPage" });
+
+export const orderQuery = z.strictObject({
+  status: status.optional(),
+  customerId: customerId.optional(),
+  reference: reference.optional(),
+  failed: z
+    .enum(["true", "false"])
+    .transform((value) => value === "true")
+    .optional()
+    .meta({ description: "Only orders that wait for a retry, or only those that don't" }),
+  limit: z.coerce.number().int().min(1).max(LIMITS.pageSize).default(50),
+  cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the page before" }),
+});
+
+export const orderEvent = z
+  .object({
+    id: z.int().meta({ description: "Grows with every event of an order" }),
+    from: status.nullable(),
+    to: status,
+    stage: z
+      .string()
+      .nullable()
+      .meta({ description: "The stage that did it; null for the order's creation" }),
+    reason: z.string().nullable(),
+    record: z.record(z.string(), z.unknown()).nullable().meta({ description: "What the stage left behind" }),
+    at: timestamp,
+  })
+  .meta({ id: "OrderEvent" });
+
+export const orderEvents = z.object({ items: z.array(orderEvent) }).meta({ id: "OrderEvents" });
+
+const onHand = z
+  .int()
+  .min(0)
+  .max(LIMITS.onHand)
+  .meta({ description: "Pieces in the house, reserved ones included", examples: [100] });
+
+export const stockLevel = z.strictObject({ onHand }).meta({ id: "StockLevel" });
+
+export const stockLevels = z
+  .strictObject({
+    items: z
+      .array(z.strictObject({ sku, onHand }))
+      .min(1)
+      .max(LIMITS.stockItems)
+      .superRefine((items, context) => {
+        const first = new Map<string, number>();
+        items.forEach((item, index) => {
+          const earlier = first.get(item.sku);
+          if (earlier === undefined) first.set(item.sku, index);
+          else
+            context.addIssue({
+              code: "custom",
+              path: [index, "sku"],
+              message: `stands already at items[${earlier}]`,
+            });
+        });
+      }),
+  })
+  .meta({ id: "StockLevels" });
+
+export const stock = z
+  .object({
+    sku,
+    onHand,
+    reserved: z.int().meta({ description: "Pieces set aside for orders that have not left the house" }),
+    available: z.int().meta({ description: "onHand - reserved" }),
+  })
+  .meta({ id: "Stock" });
+
+export const stockList = z.object({ items: z.array(stock) }).meta({ id: "StockList" });
+
+export const skuParam = sku;
+
+const check = z.object({ ready: z.boolean(), detail: z.string() });
+
+export const readiness = z
+  .object({ ready: z.boolean(), checks: z.record(z.string(), check) })
+  .meta({ id: "Readiness" });
+
+export const liveness = z.object({ live: z.literal(true) }).meta({ id: "Liveness" });
+
+/** RFC 9457, with every fault of the input by path. */
+export const problem = z
+  .object({
+    type: z.string().meta({ examples: ["urn:conveyor:problem:invalid-input"] }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().optional(),
+    errors: z
+      .array(z.object({ path: z.string().meta({ examples: ["lines[0].quantity"] }), message: z.string() }))
+      .optional(),
+  })
+  .meta({ id: "Problem" });
+
+export type OrderRequestBody = z.output<typeof orderRequest>;
+export type OrderBody = z.output<typeof order>;
+export type OrderPageBody = z.output<typeof orderPage>;
+export type OrderQuery = z.output<typeof orderQuery>;
+export type OrderEventBody = z.output<typeof orderEvent>;
+export type StockBody = z.output<typeof stock>;
+export type ProblemBody = z.output<typeof problem>;

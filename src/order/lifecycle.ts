@@ -1,0 +1,113 @@
+import { PIPELINE } from "./pipeline.ts";
+import type { Stage } from "./stage.ts";
+
+/** The status of an order that no stage has finished. */
+export const CREATED = "CREATED";
+/** The status of an order that was given up, with everything undone. */
+export const CANCELLED = "CANCELLED";
+
+export type OrderStatus = typeof CREATED | (typeof PIPELINE)[number]["to"] | typeof CANCELLED;
+
+const STAGE_NAME = /^[a-z][a-z0-9-]{0,31}$/;
+const STATUS = /^[A-Z][A-Z0-9_]{0,31}$/;
+
+/** One stage as a move between two statuses. */
+export interface Transition {
+  readonly stage: Stage;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The table of stages is contradictory: the process must not start. */
+export class InvalidPipelineError extends Error {
+  override name = "InvalidPipelineError";
+}
+
+/** An order carries a status that no stage leads to: it was written by a pipeline that had more stages. */
+export class UnknownStatusError extends Error {
+  override name = "UnknownStatusError";
+  constructor(status: string, known: readonly string[]) {
+    super(`no stage of the pipeline knows the status ${status}; known are ${known.join(", ")}`);
+  }
+}
+
+/** What follows from a table of stages: which status leads where, what is due, what can be cancelled. */
+export class Lifecycle {
+  readonly stages: readonly Stage[];
+  /** CREATED, the stages' statuses in order, CANCELLED. */
+  readonly statuses: readonly string[];
+  readonly #due: ReadonlyMap<string, Transition>;
+
+  /** @throws {InvalidPipelineError} when names or statuses are malformed, reserved or used twice; it lists them all. */
+  constructor(stages: readonly Stage[]) {
+    refuseContradictions(stages);
+    this.stages = stages;
+    this.statuses = [CREATED, ...stages.map((stage) => stage.to), CANCELLED];
+    this.#due = new Map(
+      stages.map((stage, index) => {
+        const from = stages[index - 1]?.to ?? CREATED;
+        return [from, { stage, from, to: stage.to }];
+      }),
+    );
+  }
+
+  /** What an order of this status waits for; undefined when it has ended. @throws {UnknownStatusError} */
+  due(status: string): Transition | undefined {
+    this.#check(status);
+    return this.#due.get(status);
+  }
+
+  /** Whether the order has reached DELIVERED (the last stage) or CANCELLED. @throws {UnknownStatusError} */
+  hasEnded(status: string): boolean {
+    return this.due(status) === undefined;
+  }
+
+  /** Whether an order of this status can still be cancelled. @throws {UnknownStatusError} */
+  canCancel(status: string): boolean {
+    return !this.hasEnded(status) && !this.#finished(status).some((stage) => stage.pointOfNoReturn);
+  }
+
+  /**
+   * The stages to undo for an order of this status, in the order of undoing. The stage that is due comes first: it may
+   * have been started, even if nobody lived to write down how it ended. @throws {UnknownStatusError}
+   */
+  toUndo(status: string): readonly Stage[] {
+    const due = this.due(status);
+    return [...this.#finished(status), ...(due ? [due.stage] : [])]
+      .filter((stage) => stage.undo !== undefined)
+      .toReversed();
+  }
+
+  /** The statuses, out of those given, that no stage knows. */
+  unknown(statuses: readonly string[]): string[] {
+    return statuses.filter((status) => !this.statuses.includes(status));
+  }
+
+  #finished(status: string): readonly Stage[] {
+    return this.stages.slice(0, this.stages.findIndex((stage) => stage.to === status) + 1);
+  }
+
+  #check(status: string): void {
+    if (!this.statuses.includes(status)) throw new UnknownStatusError(status, this.statuses);
+  }
+}
+
+/** The lifecycle of this service's orders. */
+export const lifecycle = new Lifecycle(PIPELINE);
+
+function refuseContradictions(stages: readonly Stage[]): void {
+  const faults: string[] = [];
+  if (stages.length === 0) faults.push("there is no stage");
+  const names = new Set<string>();
+  const statuses = new Set<string>([CREATED, CANCELLED]);
+  for (const { name, to } of stages) {
+    if (!STAGE_NAME.test(name)) faults.push(`the stage name "${name}" does not match ${STAGE_NAME}`);
+    if (!STATUS.test(to)) faults.push(`the status "${to}" of stage ${name} does not match ${STATUS}`);
+    if (names.has(name)) faults.push(`two stages are named ${name}`);
+    if (statuses.has(to)) faults.push(`the status ${to} of stage ${name} is taken`);
+    names.add(name);
+    statuses.add(to);
+  }
+  if (faults.length > 0)
+    throw new InvalidPipelineError(`the pipeline is contradictory: ${faults.join("; ")}`);
+}

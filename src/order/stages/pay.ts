@@ -1,0 +1,25 @@
+import { defineStage, reject } from "../stage.ts";
+
+/** Charges the customer. An order that costs nothing has nothing to charge: providers refuse an amount of 0. */
+export const pay = defineStage({
+  name: "pay",
+  to: "PAID",
+
+  async run(order, { ports, runKey, signal }) {
+    if (order.total === 0) return { amount: 0, currency: order.currency };
+    const charge = await ports.payments.charge({
+      key: runKey,
+      orderId: order.id,
+      amount: order.total,
+      currency: order.currency,
+      token: order.paymentToken,
+      signal,
+    });
+    if (!charge.approved) return reject(`payment declined: ${charge.reason}`);
+    return { chargeId: charge.chargeId, amount: order.total, currency: order.currency };
+  },
+
+  async undo(_order, { ports, runKey, undoKey, signal }) {
+    return ports.payments.refund({ key: undoKey, chargeKey: runKey, signal });
+  },
+});

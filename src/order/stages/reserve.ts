@@ -1,0 +1,23 @@
+import { defineStage, reject } from "../stage.ts";
+
+/** Sets the goods aside, all lines or none. */
+export const reserve = defineStage({
+  name: "reserve",
+  to: "RESERVED",
+
+  async run(order, { ports }) {
+    const reservation = await ports.inventory.reserve({ orderId: order.id, lines: order.lines });
+    return reservation.ok ? {} : reject(`sold out: ${listed(reservation.soldOut)}`);
+  },
+
+  async undo(order, { ports }) {
+    await ports.inventory.release({ orderId: order.id, lines: order.lines });
+    return {};
+  },
+});
+
+/** An order has up to thousands of lines; a reason is read by people. */
+function listed(skus: readonly string[]): string {
+  const shown = skus.slice(0, 5).join(", ");
+  return skus.length > 5 ? `${shown} and ${skus.length - 5} more` : shown;
+}

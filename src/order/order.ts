@@ -49,6 +49,19 @@ export interface Order extends OrderRequest {
   readonly createdAt: Date;
 }
 
+/** An order that was just accepted. */
+export type NewOrder = Omit<Order, "records">;
+
+/** An order with everything that is written down about it. */
+export interface StoredOrder extends Order {
+  readonly status: string;
+  /** Set while the order rests in a stage's failed set. */
+  readonly failed: { readonly stage: string; readonly reason: string; readonly at: Date } | null;
+  /** Set once the order is to be cancelled, by its customer or by a stage; it may not be CANCELLED yet. */
+  readonly cancellation: { readonly reason: string; readonly requestedAt: Date } | null;
+  readonly updatedAt: Date;
+}
+
 /** The order's total in minor units, or undefined when it is too large to be kept exactly (2^53 and above). */
 export function totalOf(lines: readonly Pick<OrderLine, "quantity" | "unitPrice">[]): number | undefined {
   let total = 0n;

@@ -46,6 +46,7 @@ export interface Payments {
   refund(request: {
     key: string;
     chargeKey: string;
+    orderId: string;
     signal: AbortSignal;
   }): Promise<{ readonly refundId: string } | undefined>;
 }
@@ -58,7 +59,7 @@ export interface Carrier {
   /** Books a parcel and prints its label. */
   createLabel(request: { key: string; orderId: string; signal: AbortSignal }): Promise<Label>;
   /** Cancels the label made under `labelKey`, or makes sure that none is made under it later. */
-  voidLabel(request: { key: string; labelKey: string; signal: AbortSignal }): Promise<void>;
+  voidLabel(request: { key: string; labelKey: string; orderId: string; signal: AbortSignal }): Promise<void>;
   /** Where the parcel is. */
   track(request: { trackingNumber: string; signal: AbortSignal }): Promise<Tracking>;
 }

@@ -19,7 +19,7 @@ export const pay = defineStage({
     return { chargeId: charge.chargeId, amount: order.total, currency: order.currency };
   },
 
-  async undo(_order, { ports, runKey, undoKey, signal }) {
-    return ports.payments.refund({ key: undoKey, chargeKey: runKey, signal });
+  async undo(order, { ports, runKey, undoKey, signal }) {
+    return ports.payments.refund({ key: undoKey, chargeKey: runKey, orderId: order.id, signal });
   },
 });

@@ -12,9 +12,9 @@ export const ship = defineStage({
     return { trackingNumber };
   },
 
-  async undo(_order, { ports, runKey, undoKey, signal }) {
+  async undo(order, { ports, runKey, undoKey, signal }) {
     // What left the stock is put back by the release of the reservation.
-    await ports.carrier.voidLabel({ key: undoKey, labelKey: runKey, signal });
+    await ports.carrier.voidLabel({ key: undoKey, labelKey: runKey, orderId: order.id, signal });
     return {};
   },
 });

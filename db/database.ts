@@ -1,0 +1,135 @@
+import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
+import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
+import { DatabaseError, withoutValues } from "./errors.ts";
+
+/** What queries are written against: the pool, or one connection within a transaction. */
+export type Queries = MySql2Database;
+
+export interface DatabaseOptions {
+  /** mysql://user:password@host:port/database */
+  readonly url: string;
+  /** Connections at most; all processes together must stay below the server's `max_connections`. */
+  readonly poolSize?: number;
+}
+
+const TRANSACTION_TRIES = 5;
+/** Callers that may wait for a connection before further ones are refused. */
+const WAITING_LIMIT = 1_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * Said on every new connection, so that the server's own settings don't matter: UTC, strict about data that doesn't
+ * fit, locks that give up in seconds, and READ COMMITTED, which locks rows and not the gaps between them.
+ */
+const SESSION = [
+  `SET SESSION time_zone = '+00:00',
+    sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
+    innodb_lock_wait_timeout = 5`,
+  "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+/** MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query. */
+export class Database {
+  readonly #pool: Pool;
+  readonly #queries: Queries;
+
+  constructor({ url, poolSize = 10 }: DatabaseOptions) {
+    this.#pool = createPool({
+      uri: url,
+      connectionLimit: poolSize,
+      queueLimit: WAITING_LIMIT,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      charset: "utf8mb4",
+      timezone: "Z",
+    });
+    this.#pool.pool.on("connection", (connection) => {
+      for (const statement of SESSION) {
+        connection.query(statement, (error) => {
+          // A connection in an unknown session must not be used.
+          if (error) connection.destroy();
+        });
+      }
+    });
+    this.#queries = drizzle({ client: this.#pool });
+  }
+
+  /** Runs single statements, each on its own. @throws {DatabaseError} */
+  async query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    try {
+      return await work(this.#queries);
+    } catch (error) {
+      throw withoutValues(error);
+    }
+  }
+
+  /**
+   * Runs `work` in one transaction: committed when it returns, rolled back when it throws. After a deadlock or a lock
+   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside.
+   *
+   * Not nested, and not drizzle's own `transaction()`: that leaks the connection when BEGIN fails, and hides the error
+   * behind that of a failing ROLLBACK.
+   *
+   * @throws {DatabaseError} or what `work` throws. When the connection is lost at COMMIT, whether it took effect is
+   * unknown.
+   */
+  async transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#transactionOnce(work);
+      } catch (error) {
+        const failure = withoutValues(error);
+        const again = failure instanceof DatabaseError && failure.isTransient && tries < TRANSACTION_TRIES;
+        if (!again) throw failure;
+      }
+    }
+  }
+
+  /** A connection of its own, outside the pool's rotation, for what is bound to a session such as GET_LOCK. */
+  async withConnection<T>(work: (connection: PoolConnection, queries: Queries) => Promise<T>): Promise<T> {
+    const connection = await this.#connection();
+    try {
+      return await work(connection, drizzle({ client: connection }));
+    } catch (error) {
+      throw withoutValues(error);
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  /** Closes every connection, after the statements under way. */
+  async close(): Promise<void> {
+    await this.#pool.end();
+  }
+
+  async #connection(): Promise<PoolConnection> {
+    try {
+      return await this.#pool.getConnection();
+    } catch (error) {
+      throw withoutValues(error);
+    }
+  }
+
+  async #transactionOnce<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    const connection = await this.#connection();
+    let clean = false;
+    try {
+      await connection.query("START TRANSACTION");
+      let result: T;
+      try {
+        result = await work(drizzle({ client: connection }));
+      } catch (error) {
+        clean = await connection.query("ROLLBACK").then(
+          () => true,
+          () => false,
+        );
+        throw error;
+      }
+      await connection.query("COMMIT");
+      clean = true;
+      return result;
+    } finally {
+      if (clean) connection.release();
+      else connection.destroy();
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import { sql } from "drizzle-orm";
+import { readMigrationFiles } from "drizzle-orm/migrator";
+import { migrate } from "drizzle-orm/mysql2/migrator";
+import { bigint, mysqlTable } from "drizzle-orm/mysql-core";
+import type { PoolConnection, RowDataPacket } from "mysql2/promise";
+import { join } from "node:path";
+import { Database, type DatabaseOptions, type Queries } from "./database.ts";
+import { DatabaseError } from "./errors.ts";
+
+const migrationsFolder = join(import.meta.dirname, "migrations");
+const migrationsTable = "__drizzle_migrations";
+const applied = mysqlTable(migrationsTable, { createdAt: bigint("created_at", { mode: "number" }) });
+const NO_SUCH_TABLE = 1146;
+/** Seconds that one process waits for another one that is migrating. */
+const LOCK_TIMEOUT_S = 120;
+
+/**
+ * Brings the database to the schema of this version. Any number of processes may call it at once: the migrator itself
+ * takes no lock, so one is held around it, on the same connection. One file holds one statement that may be repeated,
+ * since MySQL cannot roll back DDL; a run that was cut short is simply run again.
+ *
+ * @returns how many migrations were applied. @throws {DatabaseError}
+ */
+export async function migrateDatabase(options: DatabaseOptions): Promise<number> {
+  const database = new Database({ ...options, poolSize: 1 });
+  try {
+    return await database.withConnection(async (connection, queries) => {
+      await lock(connection);
+      const before = await countApplied(queries);
+      await migrate(queries, { migrationsFolder, migrationsTable });
+      return (await countApplied(queries)) - before;
+    });
+  } finally {
+    await database.close();
+  }
+}
+
+/** How many migrations of this version the database still lacks. @throws {DatabaseError} */
+export async function countPendingMigrations(database: Database): Promise<number> {
+  const migrations = readMigrationFiles({ migrationsFolder });
+  try {
+    const [newest] = await database.query((queries) =>
+      queries.select({ at: sql<string | null>`MAX(${applied.createdAt})` }).from(applied),
+    );
+    return migrations.filter((migration) => migration.folderMillis > Number(newest?.at ?? 0)).length;
+  } catch (error) {
+    if (error instanceof DatabaseError && error.errno === NO_SUCH_TABLE) return migrations.length;
+    throw error;
+  }
+}
+
+/** Held until the connection closes. A lock's name is the server's, not the database's: so it names the database. */
+async function lock(connection: PoolConnection): Promise<void> {
+  const [rows] = await connection.query<(RowDataPacket & { locked: number | null })[]>(
+    "SELECT GET_LOCK(CONCAT('conveyor:', MD5(DATABASE())), ?) AS locked",
+    [LOCK_TIMEOUT_S],
+  );
+  if (rows[0]?.locked !== 1) throw new Error(`another process has been migrating for ${LOCK_TIMEOUT_S} s`);
+}
+
+async function countApplied(queries: Queries): Promise<number> {
+  try {
+    return await queries.$count(applied);
+  } catch {
+    // The table comes with the first migration.
+    return 0;
+  }
+}

@@ -1,0 +1,22 @@
+CREATE TABLE IF NOT EXISTS `orders` (
+  `id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  `status` varchar(32) NOT NULL,
+  `customer_id` varchar(64) NOT NULL,
+  `reference` varchar(64),
+  `currency` char(3) NOT NULL,
+  `total` bigint NOT NULL,
+  `payment_token` varchar(255),
+  `ship_to` json,
+  `failed_stage` varchar(32),
+  `failed_reason` varchar(500),
+  `failed_at` datetime(3),
+  `cancel_requested_at` datetime(3),
+  `cancel_reason` varchar(500),
+  `created_at` datetime(3) NOT NULL,
+  `updated_at` datetime(3) NOT NULL,
+  PRIMARY KEY (`id`),
+  INDEX `orders_by_status` (`status`, `id`),
+  INDEX `orders_by_customer` (`customer_id`, `id`),
+  INDEX `orders_by_reference` (`reference`, `id`),
+  INDEX `orders_by_failure` (`failed_stage`, `id`)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

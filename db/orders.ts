@@ -1,0 +1,285 @@
+import { and, asc, desc, eq, inArray, isNotNull, isNull, lt, type SQL } from "drizzle-orm";
+import { CREATED } from "../src/order/lifecycle.ts";
+import { LIMITS } from "../src/order/limits.ts";
+import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
+import type { Database, Queries } from "./database.ts";
+import { appendEvents, findRecords } from "./order-events.ts";
+import { orderLines, orders } from "./schema.ts";
+
+/*
+ * Everything here works on many orders at once, so that callers who want the same at the same moment can share one
+ * statement or one transaction.
+ */
+
+/** A move from one status to the next, or to CANCELLED. */
+export interface StatusChange {
+  readonly orderId: string;
+  readonly from: string;
+  readonly to: string;
+  /** The stage that did the work; null for a cancellation. */
+  readonly stage: string | null;
+  readonly reason: string | null;
+  readonly record: StageRecord | null;
+  /** Leaves the order alone when its cancellation was asked for meanwhile. */
+  readonly unlessCancelled: boolean;
+  readonly at: Date;
+}
+
+export interface OrderFilter {
+  readonly status?: string | undefined;
+  readonly customerId?: string | undefined;
+  readonly reference?: string | undefined;
+  readonly failed?: boolean | undefined;
+}
+
+/** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
+const ROWS_PER_INSERT = 5_000;
+
+/** Writes orders, their lines and their first events in one transaction. @throws {DatabaseError} */
+export async function createOrders(database: Database, created: readonly NewOrder[]): Promise<void> {
+  await database.transaction(async (queries) => {
+    await queries
+      .insert(orders)
+      .values(
+        created.map(({ lines, ...order }) => ({ ...order, status: CREATED, updatedAt: order.createdAt })),
+      );
+    const lines = created.flatMap((order) =>
+      order.lines.map((line, position) => ({ ...line, orderId: order.id, position })),
+    );
+    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
+      await queries.insert(orderLines).values(lines.slice(start, start + ROWS_PER_INSERT));
+    }
+    await appendEvents(
+      queries,
+      created.map((order) => ({
+        orderId: order.id,
+        from: null,
+        to: CREATED,
+        stage: null,
+        reason: null,
+        record: null,
+        at: order.createdAt,
+      })),
+    );
+  });
+}
+
+/** The orders of these ids, in the order of the ids; undefined where there is none. @throws {DatabaseError} */
+export async function findOrders(
+  database: Database,
+  ids: readonly string[],
+): Promise<(StoredOrder | undefined)[]> {
+  return database.query(async (queries) => {
+    const rows = await queries
+      .select()
+      .from(orders)
+      .where(inArray(orders.id, [...ids]));
+    const found = new Map((await completed(queries, rows)).map((order) => [order.id, order]));
+    return ids.map((id) => found.get(id));
+  });
+}
+
+/**
+ * One page of orders, newest first, and the id to go on after (null on the last page). Stable while orders arrive:
+ * new ones come before the first page. @throws {DatabaseError}
+ */
+export async function listOrders(
+  database: Database,
+  filter: OrderFilter,
+  page: { readonly limit: number; readonly before?: string | undefined },
+): Promise<{ items: StoredOrder[]; next: string | null }> {
+  return database.query(async (queries) => {
+    const rows = await queries
+      .select()
+      .from(orders)
+      .where(and(...conditions(filter), page.before === undefined ? undefined : lt(orders.id, page.before)))
+      .orderBy(desc(orders.id))
+      .limit(page.limit + 1);
+    const shown = rows.slice(0, page.limit);
+    return {
+      items: await completed(queries, shown),
+      next: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
+    };
+  });
+}
+
+/**
+ * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their
+ * events in the same transaction. A moved order is no longer marked as failed.
+ *
+ * @returns for each change whether it was made. @throws {DatabaseError}
+ */
+export async function changeStatuses(
+  database: Database,
+  changes: readonly StatusChange[],
+): Promise<boolean[]> {
+  return database.transaction(async (queries) => {
+    const current = await lock(
+      queries,
+      changes.map((change) => change.orderId),
+    );
+    const made = changes.map((change) => {
+      const order = current.get(change.orderId);
+      const applies =
+        order?.status === change.from && !(change.unlessCancelled && order.cancelRequestedAt !== null);
+      // Two changes of one order in one call: the second one finds the status moved.
+      if (applies) order.status = change.to;
+      return applies;
+    });
+    const applied = changes.filter((_, index) => made[index]);
+    for (const to of new Set(applied.map((change) => change.to))) {
+      const group = applied.filter((change) => change.to === to);
+      await queries
+        .update(orders)
+        .set({ status: to, updatedAt: latest(group), failedStage: null, failedReason: null, failedAt: null })
+        .where(
+          inArray(
+            orders.id,
+            group.map((change) => change.orderId),
+          ),
+        );
+    }
+    await appendEvents(
+      queries,
+      applied.map(({ unlessCancelled, ...event }) => event),
+    );
+    return made;
+  });
+}
+
+/**
+ * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
+ * stand. Nothing is undone here: the executor does that at the next boundary between stages.
+ *
+ * @returns whether the order is to be cancelled now. @throws {DatabaseError}
+ */
+export async function requestCancellation(
+  database: Database,
+  request: { orderId: string; whileIn: readonly string[]; reason: string; at: Date },
+): Promise<boolean> {
+  const inStatus = and(eq(orders.id, request.orderId), inArray(orders.status, [...request.whileIn]));
+  return database.transaction(async (queries) => {
+    await queries
+      .update(orders)
+      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
+      .where(and(inStatus, isNull(orders.cancelRequestedAt)));
+    const [order] = await queries.select({ at: orders.cancelRequestedAt }).from(orders).where(inStatus);
+    return order !== undefined && order.at !== null;
+  });
+}
+
+/** Marks an order as resting in a stage's failed set, unless it has moved on from `status`. @throws {DatabaseError} */
+export async function markFailed(
+  database: Database,
+  failure: { orderId: string; status: string; stage: string; reason: string; at: Date },
+): Promise<void> {
+  await database.query((queries) =>
+    queries
+      .update(orders)
+      .set({
+        failedStage: failure.stage,
+        failedReason: shortened(failure.reason),
+        failedAt: failure.at,
+        updatedAt: failure.at,
+      })
+      .where(and(eq(orders.id, failure.orderId), eq(orders.status, failure.status))),
+  );
+}
+
+/** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
+export async function clearFailed(database: Database, orderId: string): Promise<void> {
+  await database.query((queries) =>
+    queries
+      .update(orders)
+      .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
+      .where(eq(orders.id, orderId)),
+  );
+}
+
+/** Every status that some order has. @throws {DatabaseError} */
+export async function listStatuses(database: Database): Promise<string[]> {
+  const rows = await database.query((queries) =>
+    queries.selectDistinct({ status: orders.status }).from(orders),
+  );
+  return rows.map((row) => row.status);
+}
+
+type OrderRow = typeof orders.$inferSelect;
+
+function conditions(filter: OrderFilter): (SQL | undefined)[] {
+  return [
+    filter.status === undefined ? undefined : eq(orders.status, filter.status),
+    filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
+    filter.reference === undefined ? undefined : eq(orders.reference, filter.reference),
+    filter.failed === undefined
+      ? undefined
+      : filter.failed
+        ? isNotNull(orders.failedStage)
+        : isNull(orders.failedStage),
+  ];
+}
+
+function latest(changes: readonly StatusChange[]): Date {
+  return new Date(Math.max(...changes.map((change) => change.at.getTime())));
+}
+
+/** Locks orders in order of id, so that two batches with orders in common wait for each other and don't deadlock. */
+async function lock(queries: Queries, ids: readonly string[]) {
+  const rows = await queries
+    .select({ id: orders.id, status: orders.status, cancelRequestedAt: orders.cancelRequestedAt })
+    .from(orders)
+    .where(inArray(orders.id, [...ids]))
+    .orderBy(asc(orders.id))
+    .for("update");
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
+  if (rows.length === 0) return [];
+  const ids = rows.map((row) => row.id);
+  const lines = await findLines(queries, ids);
+  const records = await findRecords(queries, ids);
+  return rows.map((row) => ({
+    id: row.id,
+    status: row.status,
+    customerId: row.customerId,
+    reference: row.reference,
+    currency: row.currency,
+    total: row.total,
+    lines: lines.get(row.id) ?? [],
+    paymentToken: row.paymentToken,
+    shipTo: row.shipTo,
+    records: records.get(row.id) ?? {},
+    failed:
+      row.failedStage === null || row.failedAt === null
+        ? null
+        : { stage: row.failedStage, reason: row.failedReason ?? "", at: row.failedAt },
+    cancellation:
+      row.cancelRequestedAt === null
+        ? null
+        : { reason: row.cancelReason ?? "", requestedAt: row.cancelRequestedAt },
+    createdAt: row.createdAt,
+    updatedAt: row.updatedAt,
+  }));
+}
+
+async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<string, OrderLine[]>> {
+  const rows = await queries
+    .select()
+    .from(orderLines)
+    .where(inArray(orderLines.orderId, [...ids]))
+    .orderBy(asc(orderLines.orderId), asc(orderLines.position));
+  const lines = new Map<string, OrderLine[]>();
+  for (const { orderId, sku, quantity, unitPrice } of rows) {
+    const known = lines.get(orderId);
+    if (known) known.push({ sku, quantity, unitPrice });
+    else lines.set(orderId, [{ sku, quantity, unitPrice }]);
+  }
+  return lines;
+}
+
+/** Cuts a reason to its column by characters, not in the middle of one. */
+function shortened(reason: string): string {
+  const characters = Array.from(reason);
+  return characters.length <= LIMITS.reason ? reason : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;
+}

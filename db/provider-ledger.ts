@@ -1,0 +1,138 @@
+import { asc, eq, inArray, sql } from "drizzle-orm";
+import type { Database, Queries } from "./database.ts";
+import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
+
+/** One thing that a simulated provider was asked to do, however often it was asked. */
+export interface LedgerEntry {
+  readonly idempotencyKey: string;
+  readonly kind: LedgerKind;
+  readonly orderId: string;
+  /** Minor units; 0 where no money moves. */
+  readonly amount: number;
+  readonly currency: string | null;
+  readonly outcome: LedgerOutcome;
+  readonly reason: string | null;
+  readonly providerId: string;
+  /** How often it was asked for. */
+  readonly attempts: number;
+  readonly createdAt: Date;
+}
+
+export interface LedgerDecision {
+  readonly outcome: LedgerOutcome;
+  readonly reason: string | null;
+}
+
+/** Something to do for the first time or again, and how the provider decides while nothing is decided. */
+export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | "attempts"> {
+  readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
+}
+
+/**
+ * Books requests under their idempotency keys: a new key is decided and written down, a known one counts one attempt
+ * more and keeps what was decided. @throws {DatabaseError}
+ */
+export async function bookRequests(
+  database: Database,
+  requests: readonly LedgerRequest[],
+): Promise<LedgerEntry[]> {
+  return database.transaction(async (queries) => {
+    await queries
+      .insert(providerLedger)
+      .values(
+        requests
+          .map(({ decide, ...request }) => ({
+            ...request,
+            ...decide({ attempts: 1, createdAt: request.createdAt }),
+            attempts: 1,
+          }))
+          .toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1)),
+      )
+      .onDuplicateKeyUpdate({ set: { attempts: sql`${providerLedger.attempts} + 1` } });
+    const entries = await lockEntries(
+      queries,
+      requests.map((request) => request.idempotencyKey),
+    );
+    return Promise.all(
+      requests.map(async ({ idempotencyKey, decide }) => {
+        const entry = entries.get(idempotencyKey);
+        if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
+        if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
+        const decision = decide(entry);
+        if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
+        return { ...entry, ...decision };
+      }),
+    );
+  });
+}
+
+/**
+ * Takes back what stands under `reversedKey`: when it was approved, books the reversal under its own key, once, and
+ * gives it; otherwise makes sure that it is never approved, and gives undefined. @throws {DatabaseError}
+ */
+export async function bookReversal(
+  database: Database,
+  reversal: {
+    readonly idempotencyKey: string;
+    readonly reversedKey: string;
+    readonly reversedKind: LedgerKind;
+    readonly kind: LedgerKind;
+    readonly orderId: string;
+    readonly providerId: string;
+    readonly createdAt: Date;
+  },
+): Promise<LedgerEntry | undefined> {
+  const { reversedKey, reversedKind, ...own } = reversal;
+  return database.transaction(async (queries) => {
+    await queries
+      .insert(providerLedger)
+      .values({
+        ...own,
+        idempotencyKey: reversedKey,
+        kind: reversedKind,
+        providerId: "",
+        amount: 0,
+        outcome: "void",
+        attempts: 0,
+      })
+      .onDuplicateKeyUpdate({ set: { idempotencyKey: reversedKey } });
+    const reversed = (await lockEntries(queries, [reversedKey])).get(reversedKey);
+    if (reversed?.outcome !== "approved") {
+      if (reversed?.outcome === "pending") {
+        await decideEntry(queries, reversedKey, { outcome: "void", reason: null });
+      }
+      return undefined;
+    }
+    const { amount, currency } = reversed;
+    await queries
+      .insert(providerLedger)
+      .values({ ...own, amount, currency, outcome: "approved", attempts: 1 })
+      .onDuplicateKeyUpdate({ set: { attempts: sql`${providerLedger.attempts} + 1` } });
+    return (await lockEntries(queries, [own.idempotencyKey])).get(own.idempotencyKey);
+  });
+}
+
+/** All that providers were asked for an order. @throws {DatabaseError} */
+export async function listEntries(database: Database, orderId: string): Promise<LedgerEntry[]> {
+  return database.query((queries) =>
+    queries
+      .select()
+      .from(providerLedger)
+      .where(eq(providerLedger.orderId, orderId))
+      .orderBy(asc(providerLedger.createdAt)),
+  );
+}
+
+async function lockEntries(queries: Queries, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
+  const rows = await queries
+    .select()
+    .from(providerLedger)
+    .where(inArray(providerLedger.idempotencyKey, [...keys]))
+    .orderBy(asc(providerLedger.idempotencyKey))
+    .for("update");
+  return new Map(rows.map((row) => [row.idempotencyKey, row]));
+}
+
+async function decideEntry(queries: Queries, key: string, decision: LedgerDecision): Promise<void> {
+  await queries.update(providerLedger).set(decision).where(eq(providerLedger.idempotencyKey, key));
+}

@@ -1,0 +1,168 @@
+import { inArray, sql } from "drizzle-orm";
+import { piecesBySku, type OrderLine } from "../src/order/order.ts";
+import type { Reservation } from "../src/order/ports.ts";
+import type { Database, Queries } from "./database.ts";
+import { reservations, type ReservationState } from "./schema.ts";
+import { changeStock, lockStock } from "./stock.ts";
+
+/** An order and the lines that it wants, holds or gives back. */
+export interface Holding {
+  readonly orderId: string;
+  readonly lines: readonly OrderLine[];
+}
+
+/**
+ * Reserves for each order all of its lines or none, first come first served, in one transaction. An order that holds
+ * a reservation keeps it.
+ *
+ * @throws {Error} for an order whose reservation was released: it is being cancelled. @throws {DatabaseError}
+ */
+export async function reserveStock(database: Database, orders: readonly Holding[]): Promise<Reservation[]> {
+  return inWarehouse(database, orders, (warehouse) =>
+    orders.map(({ orderId, lines }): Reservation => {
+      const state = warehouse.stateOf(orderId);
+      if (state === "RELEASED") throw new Error(`the reservation of order ${orderId} was released`);
+      if (state !== undefined) return { ok: true };
+      const pieces = piecesBySku(lines);
+      const soldOut = [...pieces]
+        .filter(([sku, count]) => warehouse.available(sku) < count)
+        .map(([sku]) => sku);
+      if (soldOut.length > 0) return { ok: false, soldOut };
+      warehouse.move(orderId, "HELD", pieces, { onHand: 0, reserved: 1 });
+      return { ok: true };
+    }),
+  );
+}
+
+/** Takes the reserved pieces out of the house. What was shipped stays shipped. @throws {DatabaseError} */
+export async function shipStock(database: Database, orders: readonly Holding[]): Promise<void> {
+  await inWarehouse(database, orders, (warehouse) => {
+    for (const { orderId, lines } of orders) {
+      const state = warehouse.stateOf(orderId);
+      if (state === "SHIPPED") continue;
+      if (state !== "HELD") throw new Error(`order ${orderId} holds no reservation to ship`);
+      warehouse.move(orderId, "SHIPPED", piecesBySku(lines), { onHand: -1, reserved: -1 });
+    }
+  });
+}
+
+/**
+ * Gives back what each order holds: reserved pieces become available, shipped ones return to the house. An order that
+ * holds nothing is noted as released, so that no late reservation is made for it. @throws {DatabaseError}
+ */
+export async function releaseStock(database: Database, orders: readonly Holding[]): Promise<void> {
+  await inWarehouse(database, orders, (warehouse) => {
+    for (const { orderId, lines } of orders) {
+      const state = warehouse.stateOf(orderId);
+      if (state === "RELEASED") continue;
+      const back =
+        state === "HELD"
+          ? { onHand: 0, reserved: -1 }
+          : state === "SHIPPED"
+            ? { onHand: 1, reserved: 0 }
+            : { onHand: 0, reserved: 0 };
+      warehouse.move(orderId, "RELEASED", piecesBySku(lines), back);
+    }
+  });
+}
+
+/** The locked stock and reservations of some orders, and the changes to write. */
+class Warehouse {
+  readonly states: Map<string, ReservationState>;
+  readonly stock: ReadonlyMap<string, { onHand: number; reserved: number }>;
+  readonly changes = new Map<string, { onHand: number; reserved: number }>();
+  readonly moved = new Set<string>();
+
+  constructor(
+    states: Map<string, ReservationState>,
+    stock: ReadonlyMap<string, { onHand: number; reserved: number }>,
+  ) {
+    this.states = states;
+    this.stock = stock;
+  }
+
+  stateOf(orderId: string): ReservationState | undefined {
+    return this.states.get(orderId);
+  }
+
+  available(sku: string): number {
+    const level = this.stock.get(sku);
+    if (level === undefined) return 0;
+    const change = this.changes.get(sku);
+    return level.onHand + (change?.onHand ?? 0) - level.reserved - (change?.reserved ?? 0);
+  }
+
+  /** Puts an order into a state; each of its pieces changes the levels by `perPiece`. */
+  move(
+    orderId: string,
+    state: ReservationState,
+    pieces: ReadonlyMap<string, number>,
+    perPiece: { readonly onHand: number; readonly reserved: number },
+  ): void {
+    this.states.set(orderId, state);
+    this.moved.add(orderId);
+    for (const [sku, count] of pieces) {
+      const change = this.changes.get(sku) ?? { onHand: 0, reserved: 0 };
+      change.onHand += perPiece.onHand * count;
+      change.reserved += perPiece.reserved * count;
+      this.changes.set(sku, change);
+    }
+  }
+}
+
+/**
+ * Stock rows are locked before reservations are read: two transactions for one order want the same SKUs, so the second
+ * one waits and then sees what the first one did.
+ */
+async function inWarehouse<T>(
+  database: Database,
+  orders: readonly Holding[],
+  work: (warehouse: Warehouse) => T,
+): Promise<T> {
+  return database.transaction(async (queries) => {
+    const stock = await lockStock(
+      queries,
+      new Set(orders.flatMap(({ lines }) => lines.map((line) => line.sku))),
+    );
+    const warehouse = new Warehouse(await findStates(queries, orders), stock);
+    const result = work(warehouse);
+    await changeStock(queries, warehouse.changes);
+    await writeStates(queries, warehouse);
+    return result;
+  });
+}
+
+async function findStates(
+  queries: Queries,
+  orders: readonly Holding[],
+): Promise<Map<string, ReservationState>> {
+  const rows = await queries
+    .select({ orderId: reservations.orderId, state: reservations.state })
+    .from(reservations)
+    .where(
+      inArray(
+        reservations.orderId,
+        orders.map((order) => order.orderId),
+      ),
+    )
+    .for("update");
+  return new Map(rows.map(({ orderId, state }) => [orderId, state]));
+}
+
+async function writeStates(queries: Queries, { moved, states }: Warehouse): Promise<void> {
+  if (moved.size === 0) return;
+  const updatedAt = new Date();
+  const rows = [...moved].flatMap((orderId) => {
+    const state = states.get(orderId);
+    return state === undefined ? [] : [{ orderId, state, updatedAt }];
+  });
+  await queries
+    .insert(reservations)
+    .values(rows)
+    .onDuplicateKeyUpdate({
+      set: {
+        state: sql`VALUES(${sql.identifier("state")})`,
+        updatedAt: sql`VALUES(${sql.identifier("updated_at")})`,
+      },
+    });
+}

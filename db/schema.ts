@@ -1,0 +1,134 @@
+import {
+  bigint,
+  char,
+  customType,
+  datetime,
+  index,
+  int,
+  json,
+  mysqlTable,
+  primaryKey,
+  varchar,
+} from "drizzle-orm/mysql-core";
+import { LIMITS } from "../src/order/limits.ts";
+import type { Address, StageRecord } from "../src/order/order.ts";
+
+/**
+ * The tables, as queries see them. The migrations create them (a test holds both to each other). Times are UTC with
+ * milliseconds and set by the application; money is an integer in minor units; text compares byte by byte.
+ */
+
+/** UUIDs are ASCII: a quarter of the index that utf8mb4 would reserve. */
+const uuid = customType<{ data: string }>({ dataType: () => "char(36)" });
+const instant = (name: string) => datetime(name, { fsp: 3, mode: "date" });
+const money = (name: string) => bigint(name, { mode: "number" });
+
+export const orders = mysqlTable(
+  "orders",
+  {
+    id: uuid("id").primaryKey(),
+    /** Text, not an enum: a stage put in later brings a status without a migration. */
+    status: varchar("status", { length: 32 }).notNull(),
+    customerId: varchar("customer_id", { length: LIMITS.identifier }).notNull(),
+    reference: varchar("reference", { length: LIMITS.identifier }),
+    currency: char("currency", { length: 3 }).notNull(),
+    total: money("total").notNull(),
+    paymentToken: varchar("payment_token", { length: LIMITS.paymentToken }),
+    shipTo: json("ship_to").$type<Address>(),
+    /** Set together: the order rests in this stage's failed set. */
+    failedStage: varchar("failed_stage", { length: 32 }),
+    failedReason: varchar("failed_reason", { length: LIMITS.reason }),
+    failedAt: instant("failed_at"),
+    /** Set together, once: the executor undoes the finished stages and sets CANCELLED. */
+    cancelRequestedAt: instant("cancel_requested_at"),
+    cancelReason: varchar("cancel_reason", { length: LIMITS.reason }),
+    createdAt: instant("created_at").notNull(),
+    updatedAt: instant("updated_at").notNull(),
+  },
+  (table) => [
+    index("orders_by_status").on(table.status, table.id),
+    index("orders_by_customer").on(table.customerId, table.id),
+    index("orders_by_reference").on(table.reference, table.id),
+    index("orders_by_failure").on(table.failedStage, table.id),
+  ],
+);
+
+export const orderLines = mysqlTable(
+  "order_lines",
+  {
+    orderId: uuid("order_id").notNull(),
+    position: int("position").notNull(),
+    sku: varchar("sku", { length: LIMITS.identifier }).notNull(),
+    quantity: int("quantity").notNull(),
+    unitPrice: money("unit_price").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.orderId, table.position] })],
+);
+
+/** Append-only: one row a transition. The durable log that everything else is fed from. */
+export const orderEvents = mysqlTable(
+  "order_events",
+  {
+    id: money("id").autoincrement().primaryKey(),
+    orderId: uuid("order_id").notNull(),
+    /** Null for the order's creation. */
+    fromStatus: varchar("from_status", { length: 32 }),
+    toStatus: varchar("to_status", { length: 32 }).notNull(),
+    stage: varchar("stage", { length: 32 }),
+    reason: varchar("reason", { length: LIMITS.reason }),
+    /** What the stage left behind. A cancellation has no stage, and its record is what undoing gave. */
+    record: json("record").$type<StageRecord>(),
+    at: instant("at").notNull(),
+  },
+  (table) => [index("order_events_by_order").on(table.orderId, table.id)],
+);
+
+export const stock = mysqlTable("stock", {
+  sku: varchar("sku", { length: LIMITS.identifier }).primaryKey(),
+  /** Pieces in the house, reserved ones included. */
+  onHand: int("on_hand").notNull(),
+  /** Pieces set aside; a CHECK keeps 0 <= reserved <= on_hand. */
+  reserved: int("reserved").notNull(),
+});
+
+export type ReservationState = "HELD" | "SHIPPED" | "RELEASED";
+
+/** One row an order. What it holds are the order's lines, which never change. */
+export const reservations = mysqlTable("reservations", {
+  orderId: uuid("order_id").primaryKey(),
+  state: varchar("state", { length: 16 }).$type<ReservationState>().notNull(),
+  updatedAt: instant("updated_at").notNull(),
+});
+
+export type LedgerKind = "charge" | "refund" | "label" | "label-void";
+/** Pending: asked for, and not answered yet. Void: must not be approved any more. */
+export type LedgerOutcome = "pending" | "approved" | "declined" | "void";
+
+/** The books of the simulated payment provider and carrier: one row an idempotency key. */
+export const providerLedger = mysqlTable(
+  "provider_ledger",
+  {
+    idempotencyKey: varchar("idempotency_key", { length: 128 }).primaryKey(),
+    kind: varchar("kind", { length: 16 }).$type<LedgerKind>().notNull(),
+    orderId: uuid("order_id").notNull(),
+    /** Minor units; 0 for labels. */
+    amount: money("amount").notNull(),
+    currency: char("currency", { length: 3 }),
+    outcome: varchar("outcome", { length: 16 }).$type<LedgerOutcome>().notNull(),
+    /** Why it was declined. */
+    reason: varchar("reason", { length: LIMITS.reason }),
+    /** The provider's own name for it: a charge id, a tracking number. */
+    providerId: varchar("provider_id", { length: 64 }).notNull(),
+    /** How often it was asked for. */
+    attempts: int("attempts").notNull(),
+    createdAt: instant("created_at").notNull(),
+  },
+  (table) => [index("provider_ledger_by_order").on(table.orderId)],
+);
+
+/** Whether a simulated provider answers, as `npm run providers` sets it for every worker. */
+export const providerStates = mysqlTable("provider_states", {
+  provider: varchar("provider", { length: 32 }).primaryKey(),
+  state: varchar("state", { length: 16 }).$type<"up" | "down">().notNull(),
+  since: instant("since").notNull(),
+});

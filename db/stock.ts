@@ -1,0 +1,96 @@
+import { asc, inArray, sql } from "drizzle-orm";
+import type { Database, Queries } from "./database.ts";
+import { stock } from "./schema.ts";
+
+export interface StockLevel {
+  readonly sku: string;
+  /** Pieces in the house, reserved ones included. */
+  readonly onHand: number;
+  /** Pieces set aside for orders that have not left the house. */
+  readonly reserved: number;
+}
+
+/** The levels of these SKUs, in the order given; undefined where a SKU is unknown. @throws {DatabaseError} */
+export async function findStock(
+  database: Database,
+  skus: readonly string[],
+): Promise<(StockLevel | undefined)[]> {
+  const rows = await database.query((queries) =>
+    queries
+      .select()
+      .from(stock)
+      .where(inArray(stock.sku, [...skus])),
+  );
+  const levels = new Map(rows.map((row) => [row.sku, row]));
+  return skus.map((sku) => levels.get(sku));
+}
+
+/** More pieces of these SKUs are reserved than there would be: nothing was changed. */
+export class StockReservedError extends Error {
+  override name = "StockReservedError";
+  readonly levels: readonly StockLevel[];
+  constructor(levels: readonly StockLevel[]) {
+    super(`reserved already: ${levels.map(({ sku, reserved }) => `${reserved} of ${sku}`).join(", ")}`);
+    this.levels = levels;
+  }
+}
+
+/**
+ * Sets what is on hand of each SKU, known or new, all or none.
+ *
+ * @throws {StockReservedError} when orders have more pieces reserved than that. @throws {DatabaseError}
+ */
+export async function setStock(
+  database: Database,
+  items: readonly { readonly sku: string; readonly onHand: number }[],
+): Promise<StockLevel[]> {
+  return database.transaction(async (queries) => {
+    const skus = items.map((item) => item.sku);
+    const before = await lockStock(queries, skus);
+    const after = items.map(({ sku, onHand }) => ({ sku, onHand, reserved: before.get(sku)?.reserved ?? 0 }));
+    const short = after.filter((level) => level.onHand < level.reserved);
+    if (short.length > 0) throw new StockReservedError(short);
+    await queries
+      .insert(stock)
+      .values(after.toSorted((a, b) => (a.sku < b.sku ? -1 : 1)))
+      .onDuplicateKeyUpdate({ set: { onHand: sql`VALUES(${sql.identifier("on_hand")})` } });
+    return after;
+  });
+}
+
+/** Locks stock rows in order of SKU: every transaction that touches stock does so first, and so none deadlocks. */
+export async function lockStock(
+  queries: Queries,
+  skus: Iterable<string>,
+): Promise<Map<string, { onHand: number; reserved: number }>> {
+  const rows = await queries
+    .select()
+    .from(stock)
+    .where(inArray(stock.sku, [...skus]))
+    .orderBy(asc(stock.sku))
+    .for("update");
+  return new Map(rows.map(({ sku, ...level }) => [sku, level]));
+}
+
+/** Changes locked rows by these differences, in one statement. */
+export async function changeStock(
+  queries: Queries,
+  changes: ReadonlyMap<string, { readonly onHand: number; readonly reserved: number }>,
+): Promise<void> {
+  const changed = [...changes].filter(([, { onHand, reserved }]) => onHand !== 0 || reserved !== 0);
+  if (changed.length === 0) return;
+  const sum = (column: "onHand" | "reserved") =>
+    sql`${stock[column]} + CASE ${stock.sku} ${sql.join(
+      changed.map(([sku, change]) => sql`WHEN ${sku} THEN ${change[column]}`),
+      sql.raw(" "),
+    )} END`;
+  await queries
+    .update(stock)
+    .set({ onHand: sum("onHand"), reserved: sum("reserved") })
+    .where(
+      inArray(
+        stock.sku,
+        changed.map(([sku]) => sku),
+      ),
+    );
+}

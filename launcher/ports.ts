@@ -1,0 +1,47 @@
+import net from "node:net";
+
+const LOOPBACK = "127.0.0.1";
+
+/** Whether nobody listens on the port, on this host name and on the loopback address. */
+export async function isFree(port: number, host = LOOPBACK): Promise<boolean> {
+  // macOS lets one bind 127.0.0.1:port beside a listener on *:port, so ask for a listener first.
+  return !(await answers(port)) && (await canListen(port, host));
+}
+
+/** `preferred` when it is free, else any free port of the loopback address. */
+export async function freePort(preferred?: number): Promise<number> {
+  if (preferred !== undefined && (await isFree(preferred))) return preferred;
+  return listenOnce(0, LOOPBACK);
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, LOOPBACK);
+    const settle = (answer: boolean): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once("connect", () => settle(true));
+    socket.once("error", () => settle(false));
+  });
+}
+
+async function canListen(port: number, host: string): Promise<boolean> {
+  try {
+    await listenOnce(port, host);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function listenOnce(port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once("error", reject);
+    server.listen({ port, host, exclusive: true }, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address ? address.port : port));
+    });
+  });
+}

@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import {
+  accessSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import path from "node:path";
+import { withLock } from "../lock.js";
+import { run } from "../run.ts";
+
+/** Debian packages laid out in a folder of ours, nothing of them installed. */
+export interface UnpackedPackages {
+  /** The folder that stands for `/`. */
+  root: string;
+  /** Lets programs under `root` find the libraries that came with them. */
+  environment: { LD_LIBRARY_PATH: string };
+}
+
+/** Whether this system has what it takes: apt and dpkg, root or not. */
+export function canUnpackDebianPackages(): boolean {
+  return ["/usr/bin/apt-get", "/usr/bin/dpkg-deb"].every((file) => existsSync(file));
+}
+
+/**
+ * Makes the programs of Debian or Ubuntu packages available without installing anything and without being root: apt
+ * works out and fetches all that this system lacks for them, and checks the signatures; the files are laid out in
+ * `folder`. What is there already is used as it is, without the network. Two processes may ask at once.
+ *
+ * Scripts that packages run when they are installed are not run: no users, services, caches or alternatives.
+ *
+ * @param folder where unpacked packages are kept, each list of names in a folder of its own
+ * @param progress hears, in a few words, what is being done
+ * @throws Error (CommandFailed) when a package is unknown or can't be fetched
+ */
+export async function unpackDebianPackages(
+  packageNames: readonly string[],
+  folder: string,
+  progress: (text: string) => void = () => {},
+): Promise<UnpackedPackages> {
+  const root = path.join(path.resolve(folder), cacheKey(packageNames));
+  if (!existsSync(root)) {
+    await withLock(
+      `${root}.lock`,
+      async () => {
+        if (!existsSync(root)) await fetchInto(root, packageNames, progress);
+      },
+      ({ pid }) => progress(`waiting for process ${pid}, which is unpacking the same packages`),
+    );
+  }
+  return { root, environment: { LD_LIBRARY_PATH: libraryPath(root) } };
+}
+
+/** Fetches and unpacks beside `root`, then moves into place in one step: what stands at `root` is whole. */
+async function fetchInto(
+  root: string,
+  packageNames: readonly string[],
+  progress: (text: string) => void,
+): Promise<void> {
+  removeHalfDone(root);
+  const work = mkdtempSync(`${root}.partial-`);
+  try {
+    const aptGet = prepareApt(work);
+    progress("reading the package lists");
+    await aptGet(["update"]);
+    await aptGet(
+      ["install", "--yes", "--download-only", "--no-install-recommends", "--", ...packageNames],
+      (line) => {
+        const name = /^Get:\d+ \S+ \S+ \S+ (\S+)/.exec(line)?.[1];
+        if (name) progress(`downloading ${name}`);
+      },
+    );
+    const files = path.join(work, "root");
+    mkdirSync(files);
+    const archives = path.join(work, "archives");
+    for (const archive of readdirSync(archives).filter((name) => name.endsWith(".deb"))) {
+      progress(`unpacking ${archive.replace(/_.*/, "")}`);
+      await run("dpkg-deb", ["--extract", path.join(archives, archive), files]);
+    }
+    renameSync(files, root);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** Leftovers of processes that were killed half-way; we hold the lock, so nobody works on them. */
+function removeHalfDone(root: string): void {
+  const folder = path.dirname(root);
+  for (const name of readdirSync(folder)) {
+    if (name.startsWith(`${path.basename(root)}.partial-`)) {
+      rmSync(path.join(folder, name), { recursive: true, force: true });
+    }
+  }
+}
+
+type AptGet = (args: string[], onLine?: (line: string) => void) => Promise<unknown>;
+
+/** An apt-get that keeps all it writes in `work`, and reads the system's sources, keys and proxy settings. */
+function prepareApt(work: string): AptGet {
+  for (const name of ["lists/partial", "archives/partial"])
+    mkdirSync(path.join(work, name), { recursive: true });
+  const config = path.join(work, "apt.conf");
+  writeFileSync(
+    config,
+    [
+      // The system's hooks would touch the system's own caches.
+      "#clear APT::Update::Post-Invoke;",
+      "#clear APT::Update::Post-Invoke-Success;",
+      `Dir::State::Lists "${work}/lists";`,
+      `Dir::Cache "${work}";`,
+      // The system's lock needs root, and nothing of the system is written.
+      'Debug::NoLocking "true";',
+      // Root would otherwise download as user _apt, who can't write here.
+      'APT::Sandbox::User "root";',
+      'Acquire::Languages "none";',
+      'Acquire::Retries "2";',
+      'Acquire::http::Timeout "20";',
+      'Acquire::https::Timeout "20";',
+      "",
+    ].join("\n"),
+  );
+  // `-c` is read after the system's files; APT_CONFIG would be read before them.
+  return (args, onLine) =>
+    run("apt-get", ["-c", config, "-q", ...args], {
+      env: { LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
+      ...(onLine && { onLine }),
+    });
+}
+
+/** Packages differ by release and architecture, and a folder may move from machine to machine. */
+function cacheKey(packageNames: readonly string[]): string {
+  const list = packageNames.toSorted();
+  const digest = createHash("sha256").update(list.join(" ")).digest("hex").slice(0, 8);
+  return [systemRelease(), process.arch, list[0], digest].join("-");
+}
+
+function systemRelease(): string {
+  const text = readFileSync("/etc/os-release", "utf8");
+  const value = (name: string): string => new RegExp(`^${name}="?([^"\n]*)`, "m").exec(text)?.[1] ?? "";
+  return `${value("ID")}${value("VERSION_ID")}`;
+}
+
+/**
+ * The folders under `root` that hold shared libraries. Some lie a level deeper than usual: libpulsecommon does, and
+ * libblas, which an installed system reaches through a link made by update-alternatives.
+ */
+function libraryPath(root: string): string {
+  const folders: string[] = [];
+  for (const base of ["usr/lib", "lib"].map((name) => path.join(root, name))) {
+    for (const folder of [base, ...subfolders(base), ...subfolders(base).flatMap(subfolders)]) {
+      if (entries(folder).some((name) => /^lib.*\.so(\.|$)/.test(name))) folders.push(folder);
+    }
+  }
+  return [...folders, process.env["LD_LIBRARY_PATH"]].filter(Boolean).join(path.delimiter);
+}
+
+function subfolders(folder: string): string[] {
+  if (!isReadable(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => path.join(folder, entry.name));
+}
+
+function entries(folder: string): string[] {
+  return isReadable(folder) ? readdirSync(folder) : [];
+}
+
+function isReadable(folder: string): boolean {
+  try {
+    accessSync(folder);
+    return true;
+  } catch {
+    return false;
+  }
+}

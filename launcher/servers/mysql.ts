@@ -1,0 +1,207 @@
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { errorCode, Failure } from "../failure.ts";
+import { spawnGuarded } from "../guard.ts";
+import type { LogFile } from "../log-file.ts";
+import { untilReady } from "../ready.ts";
+import { CommandFailed, run } from "../run.ts";
+import type { Flavor, ServerBinary } from "./binaries.ts";
+import { probeMysql } from "./probe.ts";
+import { PortTaken, makeShortTempFolder, type Server } from "./server.ts";
+
+/** Recovery after a crash included. */
+const READY_TIMEOUT_MS = 120_000;
+const GRACE_SECONDS = 20;
+/** Beside MySQL's own files: which server wrote them. MariaDB and MySQL can't read each other's. */
+const FLAVOR_FILE = "made-by";
+const USER = "conveyor";
+
+/** Small and quick to start, as durable as the real thing: innodb_flush_log_at_trx_commit stays 1. */
+const COMMON_SETTINGS = [
+  "--bind-address=127.0.0.1",
+  "--skip-name-resolve",
+  "--character-set-server=utf8mb4",
+  "--collation-server=utf8mb4_unicode_ci",
+  "--default-time-zone=+00:00",
+  "--innodb-buffer-pool-size=64M",
+  "--innodb-flush-log-at-trx-commit=1",
+  "--max-connections=300",
+  "--performance-schema=OFF",
+];
+const SETTINGS: Record<"MariaDB" | "MySQL", string[]> = {
+  MariaDB: [...COMMON_SETTINGS, "--innodb-log-file-size=32M"],
+  MySQL: [
+    ...COMMON_SETTINGS,
+    "--innodb-redo-log-capacity=64M",
+    "--mysqlx=0",
+    "--secure-file-priv=NULL",
+    "--skip-log-bin",
+  ],
+};
+
+export interface MysqlOptions {
+  binary: ServerBinary;
+  /** Initialised when it is missing. */
+  dataFolder: string;
+  /** Made when it is missing, and all that the user may touch. Without it, the user may do everything. */
+  database?: string;
+  log: LogFile;
+  password: string;
+  port: number;
+}
+
+/**
+ * Starts a MySQL or MariaDB of our own on the loopback address, initialising its data folder the first time, and waits
+ * until it answers to our password.
+ *
+ * @throws PortTaken, or Failure with the end of its log
+ */
+export async function startMysql(options: MysqlOptions): Promise<Required<Server>> {
+  const { binary, dataFolder, database, log, password, port } = options;
+  if (!existsSync(dataFolder)) await initialise(binary, dataFolder);
+  checkFlavor(binary, dataFolder);
+
+  const folder = makeShortTempFolder();
+  const initFile = path.join(folder, "init.sql");
+  writeFileSync(initFile, accountSql(binary.flavor, password, database), { mode: 0o600 });
+  const child = spawnGuarded(
+    binary.path,
+    [
+      "--no-defaults",
+      ...location(binary),
+      `--datadir=${dataFolder}`,
+      `--port=${port}`,
+      `--socket=${path.join(folder, "mysql.sock")}`,
+      `--pid-file=${path.join(folder, "mysql.pid")}`,
+      `--init-file=${initFile}`,
+      ...SETTINGS[binary.flavor === "MySQL" ? "MySQL" : "MariaDB"],
+    ],
+    { env: { ...process.env, ...binary.environment }, graceSeconds: GRACE_SECONDS, output: log.fd },
+  );
+  void child.exited.then(() => rmSync(folder, { recursive: true, force: true }));
+  try {
+    const url = `mysql://${USER}:${password}@127.0.0.1:${port}${database ? `/${database}` : ""}`;
+    const version = await untilReady(
+      { name: binary.flavor, process: child, log, timeoutMs: READY_TIMEOUT_MS },
+      () => probeMysql(url),
+    );
+    rmSync(initFile);
+    return { url, version, process: child };
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw log.tail(20).some((line) => /address already in use/i.test(line)) ? new PortTaken() : error;
+  }
+}
+
+/** Makes a data folder elsewhere and moves it into place: there is never a half-made one. */
+async function initialise(binary: ServerBinary, dataFolder: string): Promise<void> {
+  const folder = makeShortTempFolder();
+  const fresh = path.join(folder, "data");
+  try {
+    await (binary.flavor === "MySQL"
+      ? initialiseMysql(binary, fresh)
+      : initialiseMariadb(binary, fresh, folder));
+    writeFileSync(path.join(fresh, FLAVOR_FILE), `${binary.flavor}\n`);
+    moveFolder(fresh, dataFolder);
+  } catch (error) {
+    if (!(error instanceof CommandFailed)) throw error;
+    throw new Failure(`${binary.flavor} could not make its data folder: ${error.message}`, error.lines);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function initialiseMysql(binary: ServerBinary, dataFolder: string): Promise<void> {
+  const args = ["--no-defaults", "--initialize-insecure", ...location(binary), `--datadir=${dataFolder}`];
+  await run(binary.path, args, { env: binary.environment });
+}
+
+async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
+  const base: string[] = [];
+  if (binary.baseFolder) {
+    // The installer is a shell script that breaks on spaces in a path.
+    const link = path.join(folder, "base");
+    symlinkSync(binary.baseFolder, link);
+    base.push(`--basedir=${link}`);
+  }
+  await run(
+    binary.installer!,
+    [
+      "--no-defaults",
+      ...base,
+      ...userOption(),
+      `--datadir=${dataFolder}`,
+      "--auth-root-authentication-method=socket",
+      "--skip-test-db",
+      // Host names that do not resolve are no reason to stop.
+      "--force",
+      "--innodb-log-file-size=32M",
+    ],
+    { env: binary.environment },
+  );
+}
+
+function location(binary: ServerBinary): string[] {
+  return [...(binary.baseFolder ? [`--basedir=${binary.baseFolder}`] : []), ...userOption()];
+}
+
+/** The servers refuse to run as root unless told so. */
+function userOption(): string[] {
+  return process.getuid?.() === 0 ? [`--user=${os.userInfo().username}`] : [];
+}
+
+/**
+ * Run at every start, so it repeats without harm. One statement a line. Both hosts: which of them a connection to
+ * 127.0.0.1 counts as depends on name resolution, and a broader '%' would lose to anonymous accounts.
+ */
+function accountSql(flavor: Flavor, password: string, database: string | undefined): string {
+  const scope = database ? `\`${database}\`.*` : "*.*";
+  const accounts = ["localhost", "127.0.0.1"].map((host) => `'${USER}'@'${host}'`);
+  return [
+    ...(database
+      ? [`CREATE DATABASE IF NOT EXISTS \`${database}\` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;`]
+      : []),
+    // Initialised without a password for root; MariaDB's root takes the unix socket only.
+    ...(flavor === "MySQL" ? [`ALTER USER 'root'@'localhost' IDENTIFIED BY '${password}';`] : []),
+    ...accounts.flatMap((account) => [
+      `CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY '${password}';`,
+      `ALTER USER ${account} IDENTIFIED BY '${password}';`,
+      `GRANT ALL PRIVILEGES ON ${scope} TO ${account}${database ? "" : " WITH GRANT OPTION"};`,
+    ]),
+    "",
+  ].join("\n");
+}
+
+function checkFlavor(binary: ServerBinary, dataFolder: string): void {
+  const file = path.join(dataFolder, FLAVOR_FILE);
+  const maker = existsSync(file) ? readFileSync(file, "utf8").trim() : binary.flavor;
+  if (maker !== binary.flavor) {
+    throw new Failure(
+      `${dataFolder} was made by ${maker}, and ${binary.flavor} was found to run it: install ${maker}, or wipe the data with: npm run reset`,
+    );
+  }
+}
+
+/** Renames, or copies when the temp folder is on another file system; in place in one step either way. */
+function moveFolder(from: string, to: string): void {
+  mkdirSync(path.dirname(to), { recursive: true });
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (errorCode(error) !== "EXDEV") throw error;
+    const beside = `${to}.partial`;
+    rmSync(beside, { recursive: true, force: true });
+    cpSync(from, beside, { recursive: true, preserveTimestamps: true });
+    renameSync(beside, to);
+  }
+}

@@ -1,0 +1,29 @@
+import { mkdtempSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { GuardedProcess } from "../guard.ts";
+
+/** A server that was started, or found, and answers. */
+export interface Server {
+  /** With user and password. */
+  url: string;
+  /** "MariaDB 10.11.6": what answers, as it names itself. */
+  version: string;
+  /** Undefined for a server that is not ours to stop. */
+  process?: GuardedProcess;
+}
+
+/** The server could not listen: another process was faster. A further try with another port helps. */
+export class PortTaken extends Error {
+  override name = "PortTaken";
+}
+
+/** Socket paths are limited to about 100 bytes, and MariaDB's installer breaks on spaces. */
+const LONGEST_TEMP_FOLDER = 60;
+
+/** A new folder with a short path without spaces, readable by this user only. */
+export function makeShortTempFolder(): string {
+  const usual = os.tmpdir();
+  const base = usual.length <= LONGEST_TEMP_FOLDER && !/\s/.test(usual) ? usual : "/tmp";
+  return mkdtempSync(path.join(base, "conveyor-"));
+}

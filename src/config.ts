@@ -1,0 +1,161 @@
+import { z } from "zod";
+import { DEFAULT_SETTINGS, type StageSettings } from "./order/stage.ts";
+
+/** The key that is meant for a developer's machine, and that production refuses. */
+export const DEVELOPMENT_KEY = "conveyor-development-key";
+const WELL_KNOWN_KEYS = new Set([
+  DEVELOPMENT_KEY,
+  "changemechangeme",
+  "0123456789abcdef",
+  "passwordpassword",
+]);
+const SHORTEST_KEY = 16;
+
+/** Every environment variable that Conveyor reads, with what the README's table says of it. */
+export const VARIABLES = {
+  DATABASE_URL: address("mysql:").meta({
+    description: "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`",
+  }),
+  REDIS_URL: address("redis:", "rediss:").meta({
+    description:
+      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, or `rediss:` for TLS",
+  }),
+  API_KEYS: z
+    .string()
+    .default(DEVELOPMENT_KEY)
+    .transform((keys) => keys.split(",").map((key) => key.trim()))
+    .refine((keys) => keys.every((key) => key.length >= SHORTEST_KEY && /^[\x21-\x7e]+$/.test(key)), {
+      error: `must be keys of at least ${SHORTEST_KEY} printable characters, separated by commas`,
+    })
+    .meta({
+      description: `Keys that clients may use, separated by commas, at least ${SHORTEST_KEY} characters each. Must be your own when \`NODE_ENV\` is \`production\``,
+    }),
+  HOST: z.string().default("127.0.0.1").meta({ description: "Address to listen on" }),
+  PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 takes a free one" }),
+  NODE_ENV: oneOf("development", "production", "test")
+    .default("development")
+    .meta({ description: "`production` refuses to start without keys of your own" }),
+  LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent")
+    .default("info")
+    .meta({ description: "The least that is logged" }),
+  DATABASE_POOL_SIZE: wholeNumber(1, 1_000).default(10).meta({
+    description: "MySQL connections of one process; all processes together must stay below `max_connections`",
+  }),
+  SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
+    description:
+      "Time to finish what is running after SIGTERM or SIGINT; what is not done by then is handed back",
+  }),
+  STAGE_ATTEMPTS: wholeNumber(1, 100).optional().meta({
+    description:
+      "How often every stage is tried before the order needs a person, instead of the stage's own setting",
+  }),
+  STAGE_BACKOFF_MS: wholeNumber(1, 3_600_000).optional().meta({
+    description:
+      "Wait of every stage before its first retry, doubled with each further one, instead of the stage's own setting",
+  }),
+  STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
+    description: "Time that one attempt of every stage may take, instead of the stage's own setting",
+  }),
+  PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
+    description: "How long the simulated payment provider and carrier take to answer",
+  }),
+  CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000).meta({
+    description: "How long the simulated carrier has a parcel on the road",
+  }),
+};
+
+const variables = z.object(VARIABLES);
+
+const SHARED = {
+  DATABASE_URL: true,
+  REDIS_URL: true,
+  NODE_ENV: true,
+  LOG_LEVEL: true,
+  DATABASE_POOL_SIZE: true,
+  SHUTDOWN_TIMEOUT_MS: true,
+  STAGE_ATTEMPTS: true,
+  STAGE_BACKOFF_MS: true,
+} as const;
+
+/** What each kind of process reads. */
+export const PROCESSES = {
+  api: variables
+    .pick({ ...SHARED, API_KEYS: true, HOST: true, PORT: true })
+    .refine(
+      ({ NODE_ENV, API_KEYS }) =>
+        NODE_ENV !== "production" || !API_KEYS?.some((key) => WELL_KNOWN_KEYS.has(key)),
+      {
+        path: ["API_KEYS"],
+        error: "must be set to keys of your own when NODE_ENV is production",
+        // Said also when other variables are wrong.
+        when: () => true,
+      },
+    ),
+  worker: variables.pick({
+    ...SHARED,
+    STAGE_TIMEOUT_MS: true,
+    PROVIDER_LATENCY_MS: true,
+    CARRIER_TRANSIT_MS: true,
+  }),
+  migrate: variables.pick({ DATABASE_URL: true }),
+};
+
+export type ApiConfig = z.output<typeof PROCESSES.api>;
+export type WorkerConfig = z.output<typeof PROCESSES.worker>;
+
+/** The environment does not make sense; the message has one line for every fault. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+  constructor(faults: readonly string[]) {
+    super(`the configuration is not right:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+  }
+}
+
+/**
+ * Reads what a process needs from the environment, once: `loadConfig(PROCESSES.api, process.env)`. An empty variable
+ * counts as not set. @throws {ConfigError} with every fault at once.
+ */
+export function loadConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  environment: Readonly<Record<string, string | undefined>>,
+): z.output<Schema> {
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  const parsed = schema.safeParse(set);
+  if (parsed.success) return parsed.data;
+  throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join(".")} ${issue.message}`));
+}
+
+/** The stage settings that the environment overrides. */
+export function stageOverrides(config: {
+  readonly STAGE_ATTEMPTS?: number | undefined;
+  readonly STAGE_BACKOFF_MS?: number | undefined;
+  readonly STAGE_TIMEOUT_MS?: number | undefined;
+}): Partial<StageSettings> {
+  return {
+    ...(config.STAGE_ATTEMPTS === undefined ? {} : { attempts: config.STAGE_ATTEMPTS }),
+    ...(config.STAGE_BACKOFF_MS === undefined
+      ? {}
+      : { backoff: { ...DEFAULT_SETTINGS.backoff, delay: config.STAGE_BACKOFF_MS } }),
+    ...(config.STAGE_TIMEOUT_MS === undefined ? {} : { timeout: config.STAGE_TIMEOUT_MS }),
+  };
+}
+
+function address(...protocols: string[]) {
+  const error = `must be an address that begins with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`;
+  return z
+    .string({ error })
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), { error });
+}
+
+function wholeNumber(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string({ error })
+    .regex(/^\d{1,9}$/, { error })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, { error });
+}
+
+function oneOf<const Value extends string>(...values: Value[]) {
+  return z.enum(values, { error: `must be one of ${values.join(", ")}` });
+}

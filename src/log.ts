@@ -1,0 +1,16 @@
+import { pino, type Logger } from "pino";
+
+export type { Logger } from "pino";
+
+/**
+ * JSON lines on standard output. Log ids, never orders: payment tokens and addresses have no business in a log. The
+ * redaction is the second line of defence.
+ */
+export function createLogger(options: { name: string; level: string }): Logger {
+  return pino({
+    ...options,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }), bindings: ({ pid, name }) => ({ name, pid }) },
+    redact: ["*.paymentToken", "*.shipTo", "paymentToken", "shipTo", "*.headers.authorization"],
+  });
+}

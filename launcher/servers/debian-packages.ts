@@ -66,7 +66,7 @@ async function fetchInto(
   const work = mkdtempSync(`${root}.partial-`);
   try {
     const aptGet = prepareApt(work);
-    progress("reading the package lists");
+    progress(`fetching Debian packages into ${path.dirname(root)}; nothing is installed`);
     await aptGet(["update"]);
     await aptGet(
       ["install", "--yes", "--download-only", "--no-install-recommends", "--", ...packageNames],

@@ -11,7 +11,7 @@ import {
 import os from "node:os";
 import path from "node:path";
 import { errorCode, Failure } from "../failure.ts";
-import { spawnGuarded } from "../guard.ts";
+import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 import { untilReady } from "../ready.ts";
 import { CommandFailed, run } from "../run.ts";
@@ -58,6 +58,8 @@ export interface MysqlOptions {
   log: LogFile;
   password: string;
   port: number;
+  /** Called as soon as the process runs, before it is ready. */
+  onStart?: (child: GuardedProcess) => void;
 }
 
 /**
@@ -89,6 +91,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
     { env: { ...process.env, ...binary.environment }, graceSeconds: GRACE_SECONDS, output: log.fd },
   );
   void child.exited.then(() => rmSync(folder, { recursive: true, force: true }));
+  options.onStart?.(child);
   try {
     const url = `mysql://${USER}:${password}@127.0.0.1:${port}${database ? `/${database}` : ""}`;
     const version = await untilReady(
@@ -96,7 +99,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
       () => probeMysql(url),
     );
     rmSync(initFile);
-    return { url, version, process: child };
+    return { url, version, process: child, log };
   } catch (error) {
     child.kill("SIGKILL");
     throw log.tail(20).some((line) => /address already in use/i.test(line)) ? new PortTaken() : error;

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { spawnGuarded } from "../guard.ts";
+import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 import { untilReady } from "../ready.ts";
 import type { ServerBinary } from "./binaries.ts";
@@ -19,6 +19,8 @@ export interface RedisOptions {
   log: LogFile;
   password: string;
   port: number;
+  /** Called as soon as the process runs, before it is ready. */
+  onStart?: (child: GuardedProcess) => void;
 }
 
 /**
@@ -37,13 +39,14 @@ export async function startRedis(options: RedisOptions): Promise<Required<Server
     env: { ...process.env, ...binary.environment },
     output: log.fd,
   });
+  options.onStart?.(child);
   try {
     const url = `redis://:${password}@127.0.0.1:${port}`;
     const version = await untilReady(
       { name: binary.flavor, process: child, log, timeoutMs: READY_TIMEOUT_MS },
       () => probeRedis(url),
     );
-    return { url, version, process: child };
+    return { url, version, process: child, log };
   } catch (error) {
     child.kill("SIGKILL");
     throw log.tail(20).some((line) => /address already in use/i.test(line)) ? new PortTaken() : error;

@@ -2,6 +2,7 @@ import { mkdtempSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { GuardedProcess } from "../guard.ts";
+import type { LogFile } from "../log-file.ts";
 
 /** A server that was started, or found, and answers. */
 export interface Server {
@@ -9,8 +10,10 @@ export interface Server {
   url: string;
   /** "MariaDB 10.11.6": what answers, as it names itself. */
   version: string;
-  /** Undefined for a server that is not ours to stop. */
+  /** Undefined for a server that is not ours to stop; the same for two that run in containers. */
   process?: GuardedProcess;
+  /** What `process` writes. */
+  log?: LogFile;
 }
 
 /** The server could not listen: another process was faster. A further try with another port helps. */

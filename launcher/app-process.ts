@@ -1,0 +1,105 @@
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { createLogDigest } from "./app-log.ts";
+import type { Children } from "./children.ts";
+import { Failure } from "./failure.ts";
+import { spawnGuarded, type ExitStatus, type GuardedProcess } from "./guard.ts";
+import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
+import { LogFile } from "./log-file.ts";
+import { untilReady } from "./ready.ts";
+import { say, yellow } from "./terminal.ts";
+
+const READY_TIMEOUT_MS = 60_000;
+const GRACE_SECONDS = 15;
+/** So many ends within a minute, and it is given up. */
+const MOST_EXITS = 5;
+const EXITS_WITHIN_MS = 60_000;
+const FIRST_BACKOFF_MS = 500;
+const LINES = 15;
+
+export interface AppOptions {
+  children: Children;
+  /** Script, from the project's folder. */
+  entry: string;
+  env: NodeJS.ProcessEnv;
+  /** Whether it is ready now. Without it, the log line `worker ready` tells. */
+  isReady?: () => Promise<boolean>;
+  /** "api", "worker": its log is named after it. */
+  name: string;
+}
+
+/** One of our own processes: started, watched, and started again when it ends without being asked to. */
+export class AppProcess {
+  #child: GuardedProcess | undefined;
+  #log: LogFile;
+  #options: AppOptions;
+  #saidReady = false;
+
+  constructor(options: AppOptions) {
+    const digest = createLogDigest(options.name);
+    this.#options = options;
+    this.#log = new LogFile(path.join(LOCAL.logs, `${options.name}.log`), (line) => {
+      if (line.includes('"msg":"worker ready"')) this.#saidReady = true;
+      const shown = digest(line);
+      if (shown !== undefined) say(shown);
+    });
+  }
+
+  /** @throws Failure with the end of the log when it does not become ready */
+  async start(): Promise<void> {
+    const { name, isReady } = this.#options;
+    const child = this.#spawn();
+    await untilReady({ name, process: child, log: this.#log, timeoutMs: READY_TIMEOUT_MS }, async () => {
+      this.#log.poll();
+      const ready = isReady ? await isReady() : this.#saidReady;
+      return ready || undefined;
+    });
+  }
+
+  /**
+   * Starts it again whenever it ends, after a wait that grows. Returns when it is stopped on purpose.
+   *
+   * @throws Failure with the end of the log when it ends again and again
+   */
+  async keepRunning(): Promise<void> {
+    const { children, name } = this.#options;
+    let exits: number[] = [];
+    while (this.#child) {
+      const status = await this.#child.exited; // oxlint-disable-line no-await-in-loop -- one life after the other
+      if (children.stopping) return;
+      exits = [...exits.filter((time) => time > Date.now() - EXITS_WITHIN_MS), Date.now()];
+      if (exits.length >= MOST_EXITS) {
+        throw new Failure(
+          `${name} ended ${MOST_EXITS} times in a minute: ${this.#log.path}`,
+          this.#log.tail(LINES),
+        );
+      }
+      const backoff = FIRST_BACKOFF_MS * 2 ** (exits.length - 1);
+      say(
+        yellow(
+          `! ${name} ended unexpectedly (${describeExit(status)}); starting it again in ${backoff / 1000} s`,
+        ),
+      );
+      await delay(backoff); // oxlint-disable-line no-await-in-loop
+      if (children.stopping) return;
+      this.#spawn();
+    }
+  }
+
+  #spawn(): GuardedProcess {
+    const { children, entry, env, name } = this.#options;
+    this.#child = spawnGuarded(process.execPath, ["--import", "tsx", entry], {
+      cwd: PROJECT_FOLDER,
+      env: { ...process.env, ...env },
+      graceSeconds: GRACE_SECONDS,
+      output: this.#log.fd,
+    });
+    children.add(name, "app", this.#child);
+    return this.#child;
+  }
+}
+
+/** "exit code 1", "SIGKILL" */
+export function describeExit({ code, signal }: ExitStatus): string {
+  return signal ?? `exit code ${code}`;
+}

@@ -1,0 +1,115 @@
+import path from "node:path";
+import { Failure } from "../failure.ts";
+import type { GuardedProcess } from "../guard.ts";
+import { LOCAL } from "../local-folder.ts";
+import { LogFile } from "../log-file.ts";
+import { freePort } from "../ports.ts";
+import type { StateFile } from "../state.ts";
+import type { ServerBinary, ServerName } from "./binaries.ts";
+import { composeProject, hasComposeEngine, startWithCompose } from "./compose.ts";
+import { checkExternal, environmentUrl } from "./external.ts";
+import { findBinaries } from "./find.ts";
+import { installHint } from "./install-hint.ts";
+import { startMysql } from "./mysql.ts";
+import { startRedis } from "./redis.ts";
+import { PortTaken, type Server } from "./server.ts";
+
+const PORT_ATTEMPTS = 3;
+const DATABASE = "conveyor";
+
+export type Servers = Record<ServerName, Server>;
+
+export interface ServersOptions {
+  environment: NodeJS.ProcessEnv;
+  /** Hears, in a few words, what is being done. */
+  progress: (text: string) => void;
+  state: StateFile;
+  /** Called with each process as soon as it is started, with the log it writes. */
+  onStart: (name: string, child: GuardedProcess, log: LogFile) => void;
+}
+
+/**
+ * Brings up MySQL and Redis by the first means that is at hand, for each of them: the server that the environment
+ * names; a private one from a program on this machine; one from unpacked Debian packages; one in a container.
+ *
+ * Whatever else listens on the usual ports is left alone: it is somebody else's data.
+ *
+ * @throws Failure when a server can't be had, or does not come up
+ */
+export async function startServers(options: ServersOptions): Promise<Servers> {
+  const { environment, progress } = options;
+  const given = new Map<ServerName, string>();
+  const needed: ServerName[] = [];
+  for (const server of ["mysql", "redis"] as const) {
+    const url = environmentUrl(server, environment);
+    if (url) given.set(server, url);
+    else needed.push(server);
+  }
+  const external = await Promise.all(
+    [...given].map(async ([server, url]) => [server, await checkExternal(server, url)]),
+  );
+  const { binaries, missing, reason } = await findBinaries(needed, {
+    packagesFolder: LOCAL.packages,
+    progress,
+  });
+  if (missing.length > 0 && !(await hasComposeEngine())) throw new Failure(installHint(missing, reason));
+
+  progress("starting");
+  const [mysql, redis, contained] = await Promise.all([
+    binaries.mysql && startPrivate("mysql", binaries.mysql, options),
+    binaries.redis && startPrivate("redis", binaries.redis, options),
+    missing.length > 0 ? startContained(missing, options) : {},
+  ]);
+  return { ...Object.fromEntries(external), ...contained, ...(mysql && { mysql }), ...(redis && { redis }) };
+}
+
+/** On the port of the last run when it is free; on another when a stranger was faster. */
+async function startPrivate(
+  server: ServerName,
+  binary: ServerBinary,
+  options: ServersOptions,
+  attempt = 1,
+): Promise<Server> {
+  const { state, onStart } = options;
+  const port = await rememberPort(server, state);
+  const log = new LogFile(path.join(LOCAL.logs, `${server}.log`));
+  const common = {
+    binary,
+    dataFolder: path.join(LOCAL.data, server),
+    log,
+    port,
+    onStart: (child: GuardedProcess) => onStart(server, child, log),
+  };
+  const { mysqlPassword, redisPassword } = state.state;
+  try {
+    return server === "mysql"
+      ? await startMysql({ ...common, database: DATABASE, password: mysqlPassword })
+      : await startRedis({ ...common, password: redisPassword });
+  } catch (error) {
+    if (!(error instanceof PortTaken) || attempt === PORT_ATTEMPTS) throw error;
+    return startPrivate(server, binary, options, attempt + 1);
+  }
+}
+
+async function startContained(
+  servers: ServerName[],
+  { state, onStart, progress }: ServersOptions,
+): Promise<Partial<Servers>> {
+  const log = new LogFile(path.join(LOCAL.logs, "compose.log"), (line) => progress(line.trim()));
+  const ports = { mysql: await rememberPort("mysql", state), redis: await rememberPort("redis", state) };
+  state.update((remembered) => (remembered.composeProject = composeProject()));
+  const { mysqlPassword, redisPassword } = state.state;
+  return startWithCompose({
+    log,
+    passwords: { mysql: mysqlPassword, redis: redisPassword },
+    ports,
+    servers,
+    onStart: (child) => onStart("compose", child, log),
+  });
+}
+
+async function rememberPort(server: ServerName, state: StateFile): Promise<number> {
+  const port = await freePort(state.state[`${server}Port`]);
+  state.update((remembered) => (remembered[`${server}Port`] = port));
+  return port;
+}

@@ -1,0 +1,193 @@
+import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
+import { AppProcess, describeExit } from "./app-process.ts";
+import { bannerLines } from "./banner.ts";
+import { Children } from "./children.ts";
+import { loadDemoStock } from "./demo-stock.ts";
+import { Failure } from "./failure.ts";
+import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
+import { identify, tryLock } from "./lock.js";
+import { CommandFailed, run } from "./run.ts";
+import type { Server } from "./servers/server.ts";
+import { startServers, type Servers } from "./servers/start-servers.ts";
+import { readRunning, StateFile, type Run } from "./state.ts";
+import { listenForStop } from "./stop-requests.ts";
+import { say, sayFailure, startStep } from "./terminal.ts";
+
+const INTERRUPTED = 130;
+const LINES = 15;
+
+/** `npm start`: everything that Conveyor needs, in one folder, until Ctrl-C. Ends the process. */
+async function start(args: string[]): Promise<never> {
+  const lock = lockFolder(args);
+  const state = new StateFile();
+  const children = new Children(state);
+  const leave = (code: number): never => {
+    state.update((remembered) => delete remembered.run);
+    lock.release();
+    process.exit(code);
+  };
+  const stopRequest = new Promise<void>((resolve) => {
+    listenForStop({ onStop: resolve, onStopNow: () => void children.kill().then(() => leave(INTERRUPTED)) });
+  });
+
+  let code = 0;
+  try {
+    await Promise.race([conveyor(state, children), stopRequest]);
+  } catch (error) {
+    code = 1;
+    report(error);
+  }
+  const stopping = startStep("Stopping; Ctrl-C again ends it at once");
+  await children.stop();
+  stopping.done("Stopped");
+  return leave(code);
+}
+
+/** Brings everything up and keeps it running. Never returns. @throws Failure when that can't be done */
+async function conveyor(state: StateFile, children: Children): Promise<void> {
+  const address = await chooseAddress(state);
+  await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to end"));
+  const servers = await bringUpServers(state, children);
+  await Promise.race([serversEnd(servers, children), runOn(servers, address, state, children)]);
+}
+
+async function runOn(
+  servers: Servers,
+  address: ApiAddress,
+  state: StateFile,
+  children: Children,
+): Promise<void> {
+  await migrate(servers.mysql.url);
+  const apps = await startApps(servers, address, state, children);
+  await loadStock(address.url, apiKey(state));
+  announce(servers, address, state);
+  await Promise.all(apps.map((app) => app.keepRunning()));
+}
+
+function lockFolder(args: string[]): { release(): void } {
+  if (args.length > 0) throw new Failure(`npm start takes no arguments: ${args.join(" ")}`);
+  const lock = tryLock(LOCAL.lock);
+  if (!("owner" in lock)) return lock;
+  const running = readRunning();
+  throw new Failure(
+    running
+      ? `Conveyor already runs in this folder: ${running.conveyorUrl} (process ${lock.owner.pid}; Ctrl-C there stops it)`
+      : `Conveyor is already starting or stopping in this folder (process ${lock.owner.pid})`,
+  );
+}
+
+async function chooseAddress(state: StateFile): Promise<ApiAddress> {
+  const address = await chooseApiAddress(process.env, state.state.apiPort);
+  if (address.note) say(address.note);
+  if (!process.env["PORT"]) state.update((remembered) => (remembered.apiPort = address.port));
+  return address;
+}
+
+async function bringUpServers(state: StateFile, children: Children): Promise<Servers> {
+  const step = startStep("MySQL and Redis");
+  const servers = await startServers({
+    environment: process.env,
+    progress: (text) => step.progress(text),
+    state,
+    onStart: (name, child) => children.add(name, "server", child),
+  });
+  step.done(`${servers.mysql.version} and ${servers.redis.version}`);
+  return servers;
+}
+
+/** Settles only when a server of ours ends without being asked to. @throws Failure with the end of its log */
+async function serversEnd(servers: Servers, children: Children): Promise<void> {
+  await Promise.race(Object.values(servers).map((server) => serverEnd(server, children)));
+}
+
+async function serverEnd({ log, process: child, version }: Server, children: Children): Promise<void> {
+  const forever = new Promise<never>(() => {});
+  const status = await (child?.exited ?? forever);
+  if (children.stopping) return forever;
+  throw new Failure(
+    `${version} ended unexpectedly (${describeExit(status)}): ${log?.path}`,
+    log?.tail(LINES),
+  );
+}
+
+async function migrate(databaseUrl: string): Promise<void> {
+  const step = startStep("Migrating the database");
+  const args = ["--import", "tsx", `${PROJECT_FOLDER}/cli/migrate.ts`];
+  const lines = await run(process.execPath, args, { env: { DATABASE_URL: databaseUrl } });
+  step.done(lines.at(-1) ?? "Database migrated");
+}
+
+async function startApps(
+  servers: Servers,
+  address: ApiAddress,
+  state: StateFile,
+  children: Children,
+): Promise<AppProcess[]> {
+  const step = startStep("Starting the API and a worker");
+  const env = { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url };
+  const api = new AppProcess({
+    children,
+    entry: "src/main.ts",
+    env: {
+      ...env,
+      API_KEYS: process.env["API_KEYS"] || apiKey(state),
+      HOST: address.host,
+      PORT: String(address.port),
+    },
+    isReady: async () => (await fetch(`${address.url}/health/ready`)).ok,
+    name: "api",
+  });
+  const worker = new AppProcess({
+    children,
+    entry: "workers/main.ts",
+    // A quieter one would not say when it is ready.
+    env: { ...env, LOG_LEVEL: isQuiet(process.env["LOG_LEVEL"]) ? "info" : process.env["LOG_LEVEL"] },
+    name: "worker",
+  });
+  await Promise.all([api.start(), worker.start()]);
+  step.done("API and worker ready");
+  return [api, worker];
+}
+
+function isQuiet(level: string | undefined): boolean {
+  return ["warn", "error", "fatal", "silent"].includes(level ?? "");
+}
+
+async function loadStock(conveyorUrl: string, key: string): Promise<void> {
+  const step = startStep("Loading a demo stock");
+  const isNew = await loadDemoStock(conveyorUrl, key).catch((error: Error) => {
+    throw new Failure(`The demo stock could not be loaded: ${error.message}`);
+  });
+  if (isNew) step.done("Demo stock loaded");
+}
+
+function announce(servers: Servers, address: ApiAddress, state: StateFile): void {
+  const now: Run = {
+    apiKey: apiKey(state),
+    conveyorUrl: address.url,
+    databaseUrl: servers.mysql.url,
+    owner: identify(process.pid)!,
+    redisUrl: servers.redis.url,
+    startedAt: new Date().toISOString(),
+    versions: { mysql: servers.mysql.version, redis: servers.redis.version },
+  };
+  state.update((remembered) => (remembered.run = now));
+  for (const line of bannerLines(now, process.env)) say(line);
+}
+
+/** The first key of the environment, or the one of this folder. */
+function apiKey(state: StateFile): string {
+  return process.env["API_KEYS"]?.split(",")[0]?.trim() || state.state.apiKey;
+}
+
+function report(error: unknown): void {
+  if (error instanceof Failure) sayFailure(error.message, error.details);
+  else if (error instanceof CommandFailed) sayFailure(error.message, error.lines);
+  else
+    sayFailure("This should not happen", error instanceof Error ? error.stack?.split("\n") : [String(error)]);
+}
+
+await start(process.argv.slice(2)).catch((error: unknown) => {
+  report(error);
+  process.exitCode = 1;
+});

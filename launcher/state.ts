@@ -1,0 +1,89 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { errorCode, Failure } from "./failure.ts";
+import { LOCAL } from "./local-folder.ts";
+import { isAlive, type ProcessIdentity } from "./lock.js";
+
+/** What a client needs to reach Conveyor and its servers. */
+export interface Running {
+  databaseUrl: string;
+  redisUrl: string;
+  conveyorUrl: string;
+  apiKey: string;
+}
+
+/** What is known of the run in this folder. Not removed when the starter is killed: see isAlive. */
+export interface Run extends Running {
+  owner: ProcessIdentity;
+  /** ISO 8601. */
+  startedAt: string;
+  versions: { mysql: string; redis: string };
+}
+
+/** A process that the starter has started, by name: "api", "worker", "mysql", "redis", "compose". */
+export interface ChildRecord extends ProcessIdentity {
+  name: string;
+}
+
+/** What is remembered from one run to the next. */
+export interface State {
+  apiKey: string;
+  mysqlPassword: string;
+  redisPassword: string;
+  apiPort?: number;
+  mysqlPort?: number;
+  redisPort?: number;
+  /** Set once the servers ran in containers: the compose project that holds their data. */
+  composeProject?: string;
+  children: ChildRecord[];
+  run?: Run;
+}
+
+/**
+ * What runs in this folder; undefined when nothing does, or it is still starting.
+ *
+ * @throws Failure when the state file can't be read
+ */
+export function readRunning(file: string = LOCAL.state): Running | undefined {
+  const run = readState(file)?.run;
+  if (!run || !isAlive(run.owner)) return undefined;
+  const { databaseUrl, redisUrl, conveyorUrl, apiKey } = run;
+  return { databaseUrl, redisUrl, conveyorUrl, apiKey };
+}
+
+/** The state as it was last written; undefined before the first start. @throws Failure when it can't be read */
+export function readState(file: string = LOCAL.state): State | undefined {
+  try {
+    // Only this module writes it, and never a half of it.
+    return JSON.parse(readFileSync(file, "utf8")) as State; // oxlint-disable-line no-unsafe-type-assertion
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw new Failure(`${file} can't be read; remove it to start with new ports and keys`);
+  }
+}
+
+/** The remembered state, or a new one with random keys. For the owner of the folder's lock. */
+export class StateFile {
+  readonly state: State;
+  #file: string;
+
+  constructor(file: string = LOCAL.state) {
+    this.#file = file;
+    this.state = readState(file) ?? {
+      apiKey: `ck_${randomBytes(16).toString("hex")}`,
+      mysqlPassword: randomBytes(16).toString("hex"),
+      redisPassword: randomBytes(16).toString("hex"),
+      children: [],
+    };
+  }
+
+  /** Changes the state and writes it in one step: readers see the old one or the new one. */
+  update(change: (state: State) => void): void {
+    change(this.state);
+    mkdirSync(path.dirname(this.#file), { recursive: true });
+    const draft = `${this.#file}.${process.pid}`;
+    writeFileSync(draft, `${JSON.stringify(this.state, null, 2)}\n`, { mode: 0o600 });
+    renameSync(draft, this.#file);
+  }
+}

@@ -1,0 +1,95 @@
+const SPINNER = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const FRAME_MS = 100;
+/** Where nothing can be redrawn, progress is a line now and then. */
+const PLAIN_LINE_MS = 1000;
+
+const out = process.stdout;
+const CLEAR_LINE = "\r\u001B[K";
+
+/** A piece of work that is under way; one at a time. */
+export interface Step {
+  /** What is being done right now. */
+  progress(text: string): void;
+  /** Ends the step with the line that stays. */
+  done(text: string): void;
+}
+
+/** The step that is under way. */
+let current: symbol | undefined;
+/** How to draw it once more, on a terminal. */
+let redraw: (() => void) | undefined;
+let stopDrawing = (): void => {};
+
+// A closed pipe or terminal is no reason to leave a server half stopped.
+out.on("error", () => {});
+
+/** Prints a line, above a step that is under way. */
+export function say(line = ""): void {
+  if (redraw) out.write(CLEAR_LINE);
+  out.write(`${line}\n`);
+  redraw?.();
+}
+
+/** Prints one line and more lines that belong to it, indented. */
+export function sayFailure(message: string, details: readonly string[] = []): void {
+  endStep();
+  say(`${red("✗")} ${message}`);
+  for (const detail of details) say(dim(`    ${detail}`));
+}
+
+/** Shows work under way: as one line that changes on a terminal, as plain lines elsewhere. */
+export function startStep(name: string): Step {
+  const startedAt = Date.now();
+  let text = "";
+  let frame = 0;
+  let lastPlainLine = startedAt;
+  const seconds = (): string => `${((Date.now() - startedAt) / 1000).toFixed(1)} s`;
+
+  endStep();
+  const id = Symbol(name);
+  current = id;
+  if (out.isTTY) {
+    const draw = (): void => {
+      const line = `${SPINNER[frame++ % SPINNER.length]} ${name}${text && `: ${text}`} ${dim(seconds())}`;
+      out.write(CLEAR_LINE + truncate(line, out.columns));
+    };
+    const timer = setInterval(draw, FRAME_MS).unref();
+    redraw = draw;
+    stopDrawing = () => clearInterval(timer);
+    draw();
+  }
+  return {
+    progress(now) {
+      if (current !== id) return;
+      text = now;
+      if (out.isTTY || Date.now() - lastPlainLine < PLAIN_LINE_MS) return;
+      lastPlainLine = Date.now();
+      say(`  ${name}: ${now}`);
+    },
+    done(line) {
+      endStep();
+      say(`${green("✓")} ${line} ${dim(`(${seconds()})`)}`);
+    },
+  };
+}
+
+function endStep(): void {
+  stopDrawing();
+  if (redraw) out.write(CLEAR_LINE);
+  current = undefined;
+  redraw = undefined;
+}
+
+/** Cuts a line to the width of the terminal: a wrapped one could not be redrawn. Escape sequences count as wide. */
+function truncate(line: string, columns: number): string {
+  return columns > 0 && line.length > columns ? `${line.slice(0, columns - 1)}\u001B[0m` : line;
+}
+
+const hasColors = out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+const paint = (code: number) => (text: string) => (hasColors ? `\u001B[${code}m${text}\u001B[0m` : text);
+
+export const bold = paint(1);
+export const dim = paint(2);
+export const red = paint(31);
+export const green = paint(32);
+export const yellow = paint(33);

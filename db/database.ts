@@ -105,7 +105,9 @@ export class Database {
     try {
       return await this.#pool.getConnection();
     } catch (error) {
-      throw withoutValues(error);
+      const failure = withoutValues(error);
+      // The pool refuses callers over its limit with an error that has no code.
+      throw failure instanceof DatabaseError ? failure : new DatabaseError("POOL_EXHAUSTED", undefined);
     }
   }
 

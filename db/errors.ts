@@ -2,9 +2,8 @@ import { DrizzleQueryError } from "drizzle-orm";
 
 /** Deadlock (also at COMMIT), and lock wait timeout: the transaction may be tried again as a whole. */
 const TRANSIENT = new Set([1213, 1205]);
-const DUPLICATE_KEY = 1062;
-/** A CHECK constraint said no: MySQL's number, then MariaDB's. */
-const CHECK_VIOLATED = new Set([3819, 4025]);
+/** Too many connections, the server shuts down, the connection was killed, and the same of MariaDB. */
+const SERVER_GONE = new Set([1040, 1053, 1203, 1927, 3169]);
 
 /**
  * MySQL could not do what was asked. Carries the server's error number and code and nothing else: the texts of the
@@ -32,12 +31,9 @@ export class DatabaseError extends Error {
     return this.errno !== undefined && TRANSIENT.has(this.errno);
   }
 
-  get isDuplicateKey(): boolean {
-    return this.errno === DUPLICATE_KEY;
-  }
-
-  get isCheckViolation(): boolean {
-    return this.errno !== undefined && CHECK_VIOLATED.has(this.errno);
+  /** The server could not be reached, or was lost on the way. */
+  get isUnavailable(): boolean {
+    return this.errno === undefined || SERVER_GONE.has(this.errno);
   }
 }
 

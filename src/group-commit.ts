@@ -93,3 +93,13 @@ export class GroupCommit<Item, Result> {
     }
   }
 }
+
+/** A flush for work that gives nothing back. */
+export function withoutResults<Item>(
+  work: (items: readonly Item[]) => Promise<void>,
+): (items: readonly Item[]) => Promise<readonly void[]> {
+  return async (items) => {
+    await work(items);
+    return items.map(() => undefined);
+  };
+}

@@ -128,7 +128,6 @@ export const orderQuery = z.strictObject({
   reference: reference.optional(),
   failed: z
     .enum(["true", "false"])
-    .transform((value) => value === "true")
     .optional()
     .meta({ description: "Only orders that wait for a retry, or only those that don't" }),
   limit: z.coerce.number().int().min(1).max(LIMITS.pageSize).default(50),

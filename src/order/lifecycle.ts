@@ -57,6 +57,13 @@ export class Lifecycle {
     return this.#due.get(status);
   }
 
+  /** The status in which an order waits for this stage. @throws {Error} for a stage of another pipeline. */
+  statusBefore(stage: Pick<Stage, "name">): string {
+    for (const transition of this.#due.values())
+      if (transition.stage.name === stage.name) return transition.from;
+    throw new Error(`the pipeline has no stage ${stage.name}`);
+  }
+
   /** Whether the order has reached DELIVERED (the last stage) or CANCELLED. @throws {UnknownStatusError} */
   hasEnded(status: string): boolean {
     return this.due(status) === undefined;

@@ -1,0 +1,57 @@
+import express, { type Express } from "express";
+import type { Redis } from "ioredis";
+import type { Database } from "../../db/database.ts";
+import type { Queues } from "../../queues/queues.ts";
+import type { Logger } from "../log.ts";
+import { LIMITS } from "../order/limits.ts";
+import type { NewOrder } from "../order/order.ts";
+import { Keys, sameSiteOnly } from "./auth.ts";
+import { boardRoutes } from "./board.ts";
+import { docsRoutes } from "./docs.ts";
+import { healthRoutes } from "./health.ts";
+import { orderRoutes } from "./orders.ts";
+import { answerErrors, notFound } from "./problem.ts";
+import { stockRoutes } from "./stock.ts";
+import { JSON_TYPES } from "./validate.ts";
+
+export interface AppOptions {
+  readonly database: Database;
+  readonly redis: Redis;
+  readonly queues: Queues;
+  readonly accept: (order: NewOrder) => Promise<void>;
+  readonly apiKeys: readonly string[];
+  readonly version: string;
+  readonly log: Logger;
+}
+
+/** Where Bull Board lives. */
+const BOARD = "/queues";
+const PAGES = ["/docs", "/openapi.json", BOARD];
+
+/** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
+export function createApp({ database, redis, queues, accept, apiKeys, version, log }: AppOptions): Express {
+  const app = express();
+  const keys = new Keys(apiKeys);
+  app.disable("x-powered-by");
+  // Answers change from one call to the next: hashing each for a cache is wasted.
+  app.disable("etag");
+  app.use((_request, response, next) => {
+    response.set("X-Content-Type-Options", "nosniff");
+    next();
+  });
+
+  app.use(healthRoutes({ database, redis }));
+
+  app.use(PAGES, keys.basic, sameSiteOnly);
+  app.use(docsRoutes(version));
+  app.use(BOARD, boardRoutes(BOARD, queues));
+
+  app.use(keys.bearer);
+  app.use(express.json({ limit: LIMITS.bodyBytes, type: JSON_TYPES }));
+  app.use(orderRoutes({ database, accept }));
+  app.use(stockRoutes(database));
+
+  app.use(notFound);
+  app.use(answerErrors(log));
+  return app;
+}

@@ -1,0 +1,75 @@
+import { createHash } from "node:crypto";
+import type { Request, RequestHandler } from "express";
+import { Problem } from "./problem.ts";
+
+/**
+ * Lets requests with one of the keys pass, and answers 401 to all others. Programs send `Authorization: Bearer KEY`;
+ * for pages, browsers ask their user by HTTP Basic: any name, and the key as password.
+ */
+export class Keys {
+  /** Looked up by digest, so that the time a look-up takes says nothing about the keys. */
+  readonly #digests: ReadonlySet<string>;
+
+  constructor(keys: readonly string[]) {
+    this.#digests = new Set(keys.map(digest));
+  }
+
+  /** For the API. */
+  readonly bearer: RequestHandler = (request, _response, next) => {
+    if (this.#has(bearerKey(request))) next();
+    else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
+  };
+
+  /** For pages, and for what pages fetch. */
+  readonly basic: RequestHandler = (request, _response, next) => {
+    if (this.#has(basicPassword(request)) || this.#has(bearerKey(request))) next();
+    else
+      throw new Problem(
+        401,
+        "unauthorized",
+        challenge("Basic", "log in with any name and a key as password"),
+      );
+  };
+
+  #has(key: string | undefined): boolean {
+    return key !== undefined && this.#digests.has(digest(key));
+  }
+}
+
+/**
+ * Refuses what another site's page has a browser send along with the user's Basic login: browsers say where a request
+ * comes from, other clients say nothing.
+ */
+export const sameSiteOnly: RequestHandler = (request, _response, next) => {
+  const site = request.get("sec-fetch-site");
+  const safe = request.method === "GET" || request.method === "HEAD";
+  const foreignOrigin = request.get("origin") !== undefined && originHost(request) !== request.get("host");
+  if (!safe && (foreignOrigin || (site !== undefined && site !== "same-origin")))
+    throw new Problem(403, "forbidden");
+  next();
+};
+
+function originHost(request: Request): string | undefined {
+  const origin = request.get("origin") ?? "";
+  return URL.canParse(origin) ? new URL(origin).host : undefined;
+}
+
+function challenge(scheme: "Bearer" | "Basic", detail: string) {
+  return { detail, headers: { "WWW-Authenticate": `${scheme} realm="conveyor"` } };
+}
+
+function bearerKey(request: Request): string | undefined {
+  return /^bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+}
+
+function basicPassword(request: Request): string | undefined {
+  const credentials = /^basic +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  if (credentials === undefined) return undefined;
+  const text = Buffer.from(credentials, "base64").toString("utf8");
+  const colon = text.indexOf(":");
+  return colon < 0 ? undefined : text.slice(colon + 1);
+}
+
+function digest(key: string): string {
+  return createHash("sha256").update(key).digest("base64");
+}

@@ -1,0 +1,47 @@
+import { Router, static as serveStatic } from "express";
+import helmet from "helmet";
+import { getAbsoluteFSPath } from "swagger-ui-dist";
+import { openApiDocument } from "./openapi.ts";
+
+const PAGE = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Conveyor API</title>
+    <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+    <link rel="icon" href="/docs/assets/favicon-32x32.png">
+  </head>
+  <body>
+    <div id="api"></div>
+    <script src="/docs/assets/swagger-ui-bundle.js"></script>
+    <script src="/docs/start.js"></script>
+  </body>
+</html>
+`;
+
+const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });\n`;
+
+/** `/openapi.json`, and `/docs`, the page that shows it. Everything comes from this process: it works offline. */
+export function docsRoutes(version: string): Router {
+  const document = openApiDocument(version);
+  const router = Router();
+  router.get("/openapi.json", (_request, response) => {
+    response.json(document);
+  });
+  router.use(
+    "/docs",
+    helmet({
+      strictTransportSecurity: false,
+      contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
+    }),
+  );
+  router.get("/docs", (_request, response) => {
+    response.type("html").send(PAGE);
+  });
+  router.get("/docs/start.js", (_request, response) => {
+    response.type("js").send(START);
+  });
+  router.use("/docs/assets", serveStatic(getAbsoluteFSPath(), { index: false }));
+  return router;
+}

@@ -1,0 +1,180 @@
+import { z } from "zod";
+import { LIMITS } from "../order/limits.ts";
+import * as schemas from "./schemas.ts";
+
+/** A media type's content in terms of a named schema. */
+function content(schema: z.ZodType, type = "application/json") {
+  const id = schema.meta()?.id;
+  if (id === undefined) throw new Error("only schemas with an id can stand in the document");
+  return { [type]: { schema: { $ref: `#/components/schemas/${id}` } } };
+}
+
+const PROBLEMS = {
+  400: "The request cannot be read, or a parameter is not valid",
+  401: "No key, or one that is not known",
+  404: "There is no such thing",
+  409: "More pieces are reserved than that: nothing was changed",
+  413: `The body exceeds ${LIMITS.bodyBytes} bytes`,
+  415: "The body is not JSON",
+  422: "The body is not valid: every fault is listed by path, and nothing was changed",
+  503: "MySQL cannot be reached: try again after `Retry-After` seconds",
+} as const;
+
+function problems(...statuses: (keyof typeof PROBLEMS)[]) {
+  return Object.fromEntries(
+    statuses.map((status) => [
+      status,
+      { description: PROBLEMS[status], content: content(schemas.problem, "application/problem+json") },
+    ]),
+  );
+}
+
+function answer(status: number, description: string, schema: z.ZodType, headers?: object) {
+  return { [status]: { description, content: content(schema), ...(headers && { headers }) } };
+}
+
+function requestBody(schema: z.ZodType) {
+  return { required: true, content: content(schema) };
+}
+
+function queryParameters(query: z.ZodObject) {
+  return Object.entries(query.shape).map(([name, schema]) => ({
+    name,
+    in: "query",
+    required: false,
+    schema: jsonSchema(schema),
+  }));
+}
+
+function pathParameter(name: string, schema: z.ZodType) {
+  return { name, in: "path", required: true, schema: jsonSchema(schema) };
+}
+
+const orderId = pathParameter("id", z.uuid());
+const sku = pathParameter("sku", schemas.skuParam);
+const open = { security: [] };
+
+const PATHS = {
+  "/orders": {
+    post: {
+      summary: "Take an order",
+      description:
+        "Answers as soon as the order is written down for good. It is then carried through its stages; follow it at " +
+        "the address in `Location`.",
+      tags: ["Orders"],
+      requestBody: requestBody(schemas.orderRequest),
+      responses: {
+        ...answer(202, "Accepted: the order will be DELIVERED or CANCELLED", schemas.order, {
+          Location: { description: "Where the order can be followed", schema: { type: "string" } },
+        }),
+        ...problems(400, 401, 413, 415, 422, 503),
+      },
+    },
+    get: {
+      summary: "List orders, newest first",
+      description: "Pages are stable while orders arrive: follow `nextCursor` with the same filters.",
+      tags: ["Orders"],
+      parameters: queryParameters(schemas.orderQuery),
+      responses: { ...answer(200, "One page", schemas.orderPage), ...problems(400, 401, 503) },
+    },
+  },
+  "/orders/{id}": {
+    get: {
+      summary: "One order",
+      tags: ["Orders"],
+      parameters: [orderId],
+      responses: { ...answer(200, "The order", schemas.order), ...problems(401, 404, 503) },
+    },
+  },
+  "/orders/{id}/events": {
+    get: {
+      summary: "Every transition of an order, oldest first",
+      tags: ["Orders"],
+      parameters: [orderId],
+      responses: { ...answer(200, "The transitions", schemas.orderEvents), ...problems(401, 404, 503) },
+    },
+  },
+  "/stock": {
+    post: {
+      summary: "Set what is on hand of many SKUs, all or none",
+      tags: ["Stock"],
+      requestBody: requestBody(schemas.stockLevels),
+      responses: {
+        ...answer(200, "The levels now", schemas.stockList),
+        ...problems(400, 401, 409, 413, 415, 422, 503),
+      },
+    },
+  },
+  "/stock/{sku}": {
+    get: {
+      summary: "What is there of one SKU",
+      tags: ["Stock"],
+      parameters: [sku],
+      responses: { ...answer(200, "The level", schemas.stock), ...problems(400, 401, 404, 503) },
+    },
+    put: {
+      summary: "Set what is on hand of one SKU",
+      tags: ["Stock"],
+      parameters: [sku],
+      requestBody: requestBody(schemas.stockLevel),
+      responses: {
+        ...answer(200, "The level now", schemas.stock),
+        ...problems(400, 401, 409, 413, 415, 422, 503),
+      },
+    },
+  },
+  "/health/live": {
+    get: {
+      summary: "Whether the process lives",
+      tags: ["Health"],
+      ...open,
+      responses: answer(200, "It does", schemas.liveness),
+    },
+  },
+  "/health/ready": {
+    get: {
+      summary: "Whether the process can do its work, and which part keeps it from that",
+      tags: ["Health"],
+      ...open,
+      responses: {
+        ...answer(200, "Ready", schemas.readiness),
+        ...answer(503, "Not ready", schemas.readiness),
+      },
+    },
+  },
+};
+
+/** The API's description in OpenAPI 3.1, made from the schemas that validate it. */
+export function openApiDocument(version: string) {
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Conveyor",
+      version,
+      description: "Takes orders in milliseconds and carries each to DELIVERED or CANCELLED.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    security: [{ key: [] }],
+    tags: [{ name: "Orders" }, { name: "Stock" }, { name: "Health" }],
+    paths: PATHS,
+    components: { schemas: namedSchemas(), securitySchemes: { key: { type: "http", scheme: "bearer" } } },
+  };
+}
+
+function namedSchemas() {
+  const { schemas: named } = z.toJSONSchema(z.globalRegistry, {
+    io: "input",
+    uri: (id) => `#/components/schemas/${id}`,
+  });
+  return Object.fromEntries(Object.entries(named).map(([id, schema]) => [id, embedded(schema)]));
+}
+
+function jsonSchema(schema: z.ZodType) {
+  return embedded(z.toJSONSchema(schema, { io: "input" }));
+}
+
+/** Within a document the dialect and the identity are the document's. */
+function embedded({ $schema, $id, id, ...schema }: Record<string, unknown>) {
+  return schema;
+}

@@ -1,0 +1,52 @@
+import type { Request } from "express";
+import type { z } from "zod";
+import { Problem } from "./problem.ts";
+
+/** The request's JSON body in the shape of the schema. @throws {Problem} 400, 415 or 422, with every fault by path. */
+export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
+  if (request.body === undefined) {
+    const detail = "send a JSON body with Content-Type: application/json";
+    if (request.is(JSON_TYPES) === false) throw new Problem(415, "unsupported-media-type", { detail });
+    throw new Problem(400, "malformed-request", { detail });
+  }
+  return parse(schema, request.body, 422);
+}
+
+/** What stands in the query or path, in the shape of the schema. @throws {Problem} 400, with every fault by path. */
+export function parseParameters<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+  return parse(schema, input, 400);
+}
+
+/** The media types that count as JSON. */
+export const JSON_TYPES = ["application/json", "application/*+json"];
+
+function parse<Schema extends z.ZodType>(
+  schema: Schema,
+  input: unknown,
+  status: 400 | 422,
+): z.output<Schema> {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  throw new Problem(status, "invalid-input", { errors: parsed.error.issues.flatMap(faults) });
+}
+
+type Fault = { path: string; message: string };
+
+/** One fault a place: an unknown field is a fault of its own, at its own path. */
+function faults(issue: z.core.$ZodIssue): Fault[] {
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({
+      path: pathText([...issue.path, key]),
+      message: "is not a field of this request",
+    }));
+  }
+  return [{ path: pathText(issue.path), message: issue.message }];
+}
+
+/** `lines[0].quantity` */
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, key) => {
+    if (typeof key === "number") return `${text}[${key}]`;
+    return text === "" ? String(key) : `${text}.${String(key)}`;
+  }, "");
+}

@@ -1,0 +1,49 @@
+import type { Database } from "../db/database.ts";
+import { createOrders } from "../db/orders.ts";
+import type { Queues } from "../queues/queues.ts";
+import { GroupCommit, withoutResults } from "./group-commit.ts";
+import type { Logger } from "./log.ts";
+import { CREATED, type Lifecycle } from "./order/lifecycle.ts";
+import type { NewOrder } from "./order/order.ts";
+import { describe } from "./shutdown.ts";
+
+/**
+ * Takes orders in. An order is accepted once MySQL has it; its first job is added after that and behind the client's
+ * back, since an accepted order must not wait for Redis.
+ */
+export class Intake {
+  readonly #orders: GroupCommit<NewOrder, void>;
+  readonly #jobs: GroupCommit<string, void>;
+  readonly #log: Logger;
+
+  constructor(options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "enqueue">;
+    readonly lifecycle: Lifecycle;
+    readonly log: Logger;
+  }) {
+    const { database, queues, lifecycle, log } = options;
+    const transition = lifecycle.due(CREATED);
+    if (transition === undefined) throw new Error("a pipeline has a first stage");
+    this.#log = log;
+    this.#orders = new GroupCommit({ flush: withoutResults((orders) => createOrders(database, orders)) });
+    this.#jobs = new GroupCommit({
+      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
+      mayBeOneItem: () => false,
+    });
+  }
+
+  /** Resolves when the order is written down for good. @throws {DatabaseError} @throws {OverloadedError} */
+  async accept(order: NewOrder): Promise<void> {
+    await this.#orders.submit(order);
+    this.#jobs.submit(order.id).catch((error: unknown) => {
+      this.#log.warn({ orderId: order.id, error: describe(error) }, "accepted, but not queued yet");
+    });
+  }
+
+  /** Resolves when nothing is on its way to MySQL or Redis. */
+  async idle(): Promise<void> {
+    await this.#orders.idle();
+    await this.#jobs.idle();
+  }
+}

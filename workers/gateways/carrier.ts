@@ -1,0 +1,73 @@
+import { randomBytes } from "node:crypto";
+import type { Database } from "../../db/database.ts";
+import {
+  bookRequests,
+  bookReversal,
+  type LedgerEntry,
+  type LedgerRequest,
+} from "../../db/provider-ledger.ts";
+import { GroupCommit } from "../../src/group-commit.ts";
+import type { Carrier } from "../../src/order/ports.ts";
+import { mayBeOneItem } from "../store.ts";
+import type { Simulation } from "./simulation.ts";
+
+/**
+ * A carrier for development and tests: it hands a parcel over so many milliseconds after its label was made. The books
+ * are those of the payment provider; the tracking number tells when the parcel was handed in.
+ */
+export function simulatedCarrier(database: Database, simulation: Simulation, transitMs: number): Carrier {
+  const labelling = new GroupCommit<LedgerRequest, LedgerEntry>({
+    flush: (requests) => bookRequests(database, requests),
+    mayBeOneItem,
+  });
+  return {
+    async createLabel({ key, orderId, signal }) {
+      await simulation.reach("carrier", signal);
+      const createdAt = new Date();
+      const entry = await labelling.submit({
+        idempotencyKey: key,
+        kind: "label",
+        orderId,
+        amount: 0,
+        currency: null,
+        providerId: trackingNumber(createdAt),
+        createdAt,
+        decide: () => ({ outcome: "approved", reason: null }),
+      });
+      if (entry.outcome !== "approved") throw new Error("the label was called off");
+      return { trackingNumber: entry.providerId };
+    },
+
+    async voidLabel({ key, labelKey, orderId, signal }) {
+      await simulation.reach("carrier", signal);
+      await bookReversal(database, {
+        idempotencyKey: key,
+        reversedKey: labelKey,
+        reversedKind: "label",
+        kind: "label-void",
+        orderId,
+        providerId: "",
+        createdAt: new Date(),
+      });
+    },
+
+    async track({ trackingNumber: number, signal }) {
+      await simulation.reach("carrier", signal);
+      const arrival = handedIn(number).getTime() + transitMs;
+      const remaining = arrival - Date.now();
+      return remaining > 0
+        ? { delivered: false, askAgainIn: remaining }
+        : { delivered: true, at: new Date(arrival) };
+    },
+  };
+}
+
+function trackingNumber(at: Date): string {
+  return `CV${at.getTime().toString(36)}-${randomBytes(6).toString("hex")}`.toUpperCase();
+}
+
+function handedIn(number: string): Date {
+  const time = /^CV([0-9A-Z]+)-[0-9A-F]{12}$/.exec(number)?.[1];
+  if (time === undefined) throw new Error(`the carrier does not know the tracking number ${number}`);
+  return new Date(Number.parseInt(time, 36));
+}

@@ -1,0 +1,43 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Database } from "../../db/database.ts";
+import { findProviderStates, type Provider, type ProviderState } from "../../db/provider-states.ts";
+
+/** The outside service did not answer. */
+export class ProviderUnavailableError extends Error {
+  override name = "ProviderUnavailableError";
+}
+
+/** How long a worker may not have noticed that a provider was switched. */
+const STATES_FRESH_MS = 250;
+
+/** What the simulated providers have in common: they take their time, and they can be switched off. */
+export class Simulation {
+  readonly #database: Database;
+  readonly #latencyMs: number;
+  #states: Promise<Map<string, ProviderState>> | undefined;
+
+  constructor(database: Database, latencyMs: number) {
+    this.#database = database;
+    this.#latencyMs = latencyMs;
+  }
+
+  /**
+   * The provider begins to answer. @returns since when it is up, if it was ever switched.
+   * @throws {ProviderUnavailableError} while it is down.
+   */
+  async reach(provider: Provider, signal: AbortSignal): Promise<Date | undefined> {
+    if (this.#latencyMs > 0) await sleep(this.#latencyMs, undefined, { signal });
+    const state = (await this.#fresh()).get(provider);
+    if (state?.state === "down") throw new ProviderUnavailableError(`${provider} is down`);
+    return state?.since;
+  }
+
+  #fresh(): Promise<Map<string, ProviderState>> {
+    if (this.#states === undefined) {
+      this.#states = findProviderStates(this.#database);
+      const forget = () => (this.#states = undefined);
+      this.#states.then(() => setTimeout(forget, STATES_FRESH_MS).unref(), forget);
+    }
+    return this.#states;
+  }
+}

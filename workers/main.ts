@@ -1,0 +1,86 @@
+import { Database } from "../db/database.ts";
+import { markFailed } from "../db/orders.ts";
+import { connectWorker } from "../queues/connection.ts";
+import { Queues } from "../queues/queues.ts";
+import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
+import { createLogger } from "../src/log.ts";
+import { lifecycle } from "../src/order/lifecycle.ts";
+import { settingsOf } from "../src/order/stage.ts";
+import { describe, shutDownOnSignal } from "../src/shutdown.ts";
+import { checkDatabase, runMain } from "../src/startup.ts";
+import { parseWorkerArguments } from "./arguments.ts";
+import { Executor } from "./executor.ts";
+import { simulatedCarrier } from "./gateways/carrier.ts";
+import { mysqlInventory } from "./gateways/inventory.ts";
+import { simulatedPayments } from "./gateways/payments.ts";
+import { Simulation } from "./gateways/simulation.ts";
+import { StageWorker } from "./stage-worker.ts";
+import { GroupedStore } from "./store.ts";
+
+/** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
+async function main(): Promise<void> {
+  const { stages, concurrency } = parseWorkerArguments(process.argv.slice(2), lifecycle.stages);
+  const config = loadConfig(PROCESSES.worker, process.env);
+  const overrides = stageOverrides(config);
+  const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
+
+  const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
+  await checkDatabase(database, lifecycle);
+  const redis = connectWorker(config.REDIS_URL);
+  redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
+  const queues = new Queues({
+    connection: redis,
+    stages: lifecycle.stages,
+    overrides,
+    onError: (error) => log.warn({ error: describe(error) }, "queue error"),
+  });
+
+  const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
+  const executor = new Executor({
+    lifecycle,
+    ports: {
+      inventory: mysqlInventory(database),
+      payments: simulatedPayments(database, simulation),
+      carrier: simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS),
+    },
+    store: new GroupedStore(database, queues),
+  });
+
+  const workers = stages.map(
+    (stage) =>
+      new StageWorker({
+        stage,
+        settings: settingsOf(stage, concurrency === undefined ? overrides : { ...overrides, concurrency }),
+        connection: redis,
+        executor,
+        log,
+        markFailed: ({ orderId, reason }) =>
+          markFailed(database, {
+            orderId,
+            status: lifecycle.statusBefore(stage),
+            stage: stage.name,
+            reason,
+            at: new Date(),
+          }),
+      }),
+  );
+
+  shutDownOnSignal({
+    log,
+    timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
+    steps: [
+      {
+        name: "workers",
+        run: async () =>
+          void (await Promise.all(workers.map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)))),
+      },
+      { name: "queues", run: () => queues.close() },
+      { name: "redis", run: async () => redis.disconnect() },
+      { name: "database", run: () => database.close() },
+    ],
+  });
+  await Promise.all(workers.map((worker) => worker.start()));
+  log.info({ stages: stages.map((stage) => stage.name) }, "worker ready");
+}
+
+runMain(main);

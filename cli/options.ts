@@ -1,0 +1,28 @@
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { errorCode, Failure } from "../launcher/failure.ts";
+
+/** parseArgs, with a mistake told in one line. @throws {Failure} */
+export function readArguments<T extends ParseArgsConfig>(
+  command: string,
+  config: T,
+): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    if (!(error instanceof Error) || !errorCode(error)?.startsWith("ERR_PARSE_ARGS")) throw error;
+    throw new Failure(`${error.message.split(". ")[0]}; see npm run ${command} -- --help`);
+  }
+}
+
+/** The number that an option gives, within bounds. @throws {Failure} that names the option. */
+export function numberOption(
+  name: string,
+  text: string,
+  bounds: { least: number; most: number; isWhole?: boolean },
+): number {
+  const { least, most, isWhole = true } = bounds;
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most && (!isWhole || Number.isInteger(value))) return value;
+  const kind = isWhole ? "a whole number" : "a number";
+  throw new Failure(`--${name} must be ${kind} from ${least} to ${most}, not ${JSON.stringify(text)}`);
+}

@@ -1,0 +1,9 @@
+import { readRunning } from "../launcher/state.ts";
+import { replay } from "./replay/command.ts";
+import { findTarget } from "./target.ts";
+import { runAsProcess } from "./terminal.ts";
+
+/** `npm run replay -- FILE.csv`: the process around the command. */
+void runAsProcess((args, terminal, signal) =>
+  replay(args, terminal, signal, () => findTarget(process.env, readRunning)),
+);

@@ -1,0 +1,88 @@
+import { writeFile } from "node:fs/promises";
+import { errorCode, Failure } from "../../launcher/failure.ts";
+import { ConveyorClient } from "../client.ts";
+import { showProgress } from "../progress.ts";
+import type { Target } from "../target.ts";
+import type { Terminal } from "../terminal.ts";
+import { counted, grouped } from "../text.ts";
+import { readFile, sizeOf, type FileContents } from "./file.ts";
+import { readReplayOptions, REPLAY_HELP } from "./options.ts";
+import { renderBadRows, renderFaults, renderReport } from "./render.ts";
+import { complaintsOf, jsonOf, type ReplayReport } from "./report.ts";
+import { ReplayRun, type RunOptions } from "./run.ts";
+
+/**
+ * `npm run replay`: reads the file, replays it, reports.
+ *
+ * @param findTarget where the service is; asked when the file is read.
+ * @returns the exit code.
+ * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ */
+export async function replay(
+  args: readonly string[],
+  terminal: Terminal,
+  signal: AbortSignal,
+  findTarget: () => Target,
+): Promise<number> {
+  const options = readReplayOptions(args);
+  if (!options) {
+    terminal.say(REPLAY_HELP);
+    return 0;
+  }
+  const { file: path, json } = options;
+  // A report that can't be written is better known before the orders are sent.
+  if (json !== undefined) await write(json, "", "a");
+  const progress = showProgress(terminal);
+  try {
+    progress.start("reading", await sizeOf(path));
+    const file = await readFile(path, (bytes) => progress.to(bytes), signal);
+    progress.stop();
+    for (const line of renderBadRows(file)) terminal.note(line);
+
+    const note = (line: string) => terminal.note(line);
+    const found = await run(file, findTarget(), { ...options, signal, progress, note });
+    const report = { path, ...found };
+    for (const line of renderFaults(report)) terminal.note(line);
+    for (const line of renderReport(report)) terminal.say(line);
+    if (json !== undefined) await write(json, jsonOf(report), "w");
+    return complaintsOf(report).length === 0 ? 0 : 1;
+  } finally {
+    progress.stop();
+  }
+}
+
+async function run(
+  file: FileContents,
+  target: Target,
+  options: RunOptions,
+): Promise<Omit<ReplayReport, "path">> {
+  const client = new ConveyorClient(target, { ...options, connections: options.concurrency });
+  const replayRun = new ReplayRun(client, file, options);
+  try {
+    return await replayRun.toReport();
+  } catch (error) {
+    options.progress.stop();
+    if (options.signal.aborted || replayRun.ledger.answered > 0) options.note(soFar(file, replayRun));
+    throw error;
+  } finally {
+    client.close();
+  }
+}
+
+/** What an interrupted run leaves. */
+function soFar({ invoices }: FileContents, { ledger, resting }: ReplayRun): string {
+  const placed = ledger.accepted.size + ledger.alreadyThere.size;
+  return (
+    `stopped: ${grouped(placed)} of ${counted(invoices.length, "order")} accepted, ` +
+    `${grouped(ledger.refused.length)} refused, at least ${grouped(resting)} at rest; what is accepted goes on, ` +
+    "and the same command sends the others, none twice"
+  );
+}
+
+async function write(path: string, text: string, flag: "a" | "w"): Promise<void> {
+  try {
+    await writeFile(path, text, { flag });
+  } catch (error) {
+    throw new Failure(`${path} can't be written (${errorCode(error) ?? String(error)})`);
+  }
+}

@@ -1,0 +1,121 @@
+import { counted, grouped, printable, shown } from "../text.ts";
+import type { FileContents } from "./file.ts";
+import { pounds } from "./money.ts";
+import { acceptRate, complaintsOf, linesOf, sumOf, type ReplayReport } from "./report.ts";
+import { SKIP_REASONS } from "./rows.ts";
+
+/** Faults, refusals and differences that are listed one by one; the JSON has them all. */
+const LISTED = 20;
+
+/** The report as lines of text: labels, and numbers aligned at their right. */
+export function renderReport(report: ReplayReport): string[] {
+  const { file, ledger, endings, money, stock } = report;
+  const placed = ledger.accepted.size + ledger.alreadyThere.size;
+  const complaints = complaintsOf(report);
+  return [
+    ...table(`${report.path} -> ${report.service}`, [
+      ["rows", grouped(file.rows)],
+      ["  sold", grouped(file.sales)],
+      ...SKIP_REASONS.map((reason): Entry => [
+        `  skipped: ${reason}`,
+        grouped(file.skipped.get(reason) ?? 0),
+      ]),
+      ["  bad", grouped(file.bad.length)],
+      ["invoice numbers", grouped(file.invoiceNumbers)],
+      ["  with something to sell", grouped(file.invoices.length)],
+      ["order lines, same SKU and price merged", grouped(linesOf(file))],
+    ]),
+    ...table("Orders", [
+      ["accepted", grouped(ledger.accepted.size)],
+      ["already there from an earlier run", grouped(ledger.alreadyThere.size)],
+      ["refused", grouped(ledger.refused.length)],
+      ["of the orders in the service", grouped(placed)],
+      ["  delivered", grouped(endings.delivered)],
+      ["  cancelled", grouped(sumOf(endings.cancelled))],
+      ...counts("    ", endings.cancelled),
+      ["  failed, waiting for a retry", grouped(sumOf(endings.failed))],
+      ...counts("    in stage ", endings.failed),
+      ["  unfinished", grouped(sumOf(endings.unfinished))],
+      ...counts("    ", endings.unfinished),
+      ...(endings.lost > 0 ? [["  not found", grouped(endings.lost)] satisfies Entry] : []),
+      ["accepted per second", rate(acceptRate(ledger))],
+      ["from order to rest per second", rate(report.endToEnd)],
+    ]),
+    ...table("Money", [
+      ["in the file", pounds(money.file)],
+      ["  not taken by the service", pounds(money.notTaken)],
+      ["in the service", pounds(money.service)],
+      ["difference", pounds(money.file - money.notTaken - money.service)],
+      ["orders with another total", grouped(money.differences.length)],
+    ]),
+    ...table("Stock", [
+      ["SKUs checked", grouped(stock.checked)],
+      ["  different", grouped(stock.differences.length)],
+      ["  not checked, orders not ended", grouped(stock.open)],
+      ["pieces loaded in vain and taken back", grouped(sumOf(report.takenBack))],
+    ]),
+    complaints.length === 0
+      ? "Everything reconciles: totals to the penny, and the stock of every SKU."
+      : `Does not reconcile: ${complaints.join(", ")}.`,
+  ];
+}
+
+/** Refusals and differences as lines of text, a few of each, and how many more there are. */
+export function renderFaults({ ledger, money, stock }: ReplayReport): string[] {
+  return [
+    ...few(
+      ledger.refused,
+      "refused invoice",
+      ({ invoice, why }) => `invoice ${shown(invoice.number)}: ${why}`,
+    ),
+    ...few(
+      money.differences,
+      "difference",
+      (difference) =>
+        `invoice ${shown(difference.invoice)}: ${pounds(difference.file)} in the file, ${pounds(difference.service)} in the service`,
+    ),
+    ...few(
+      stock.differences,
+      "difference",
+      ({ sku, expected, found }) =>
+        `SKU ${shown(sku)}: ${level(found)}, expected ${level(expected)}; did somebody else move it meanwhile?`,
+    ),
+  ];
+}
+
+/** `line 7: what is wrong, and what would be right`, for the first bad rows. */
+export function renderBadRows(file: Pick<FileContents, "bad">): string[] {
+  return few(file.bad, "bad row", ({ line, fault }) => `line ${line}: ${fault}`);
+}
+
+type Entry = readonly [label: string, value: string];
+
+function table(title: string, entries: readonly Entry[]): string[] {
+  const labels = Math.max(...entries.map(([label]) => label.length));
+  const values = Math.max(...entries.map(([, value]) => value.length));
+  return [
+    title,
+    ...entries.map(([label, value]) => `  ${label.padEnd(labels)}  ${value.padStart(values)}`),
+    "",
+  ];
+}
+
+function counts(indent: string, numbers: ReadonlyMap<string, number>): Entry[] {
+  return [...numbers]
+    .toSorted(([, a], [, b]) => b - a)
+    .slice(0, LISTED)
+    .map(([what, count]) => [`${indent}${printable(what)}`, grouped(count)]);
+}
+
+function few<T>(items: readonly T[], what: string, lineOf: (item: T) => string): string[] {
+  const lines = items.slice(0, LISTED).map(lineOf);
+  return items.length > LISTED ? [...lines, `and ${counted(items.length - LISTED, `more ${what}`)}`] : lines;
+}
+
+function level({ onHand, reserved }: { onHand: number; reserved: number }): string {
+  return `${grouped(onHand)} on hand, ${grouped(reserved)} reserved`;
+}
+
+function rate(perSecond: number | undefined): string {
+  return perSecond === undefined ? "-" : perSecond.toLocaleString("en-GB", { maximumFractionDigits: 1 });
+}

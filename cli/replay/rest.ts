@@ -1,0 +1,113 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import type { ConveyorClient, OrderState } from "../client.ts";
+import { concurrently } from "../concurrently.ts";
+
+const LEAST_PAUSE = 500;
+/** Asking may take up to one part in so many of the time: the service has the orders themselves to work on. */
+const SHARE = 5;
+
+const LIVE_STATUSES = lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
+
+/** Whether nothing more happens to an order by itself: it ended, or it failed and waits for a person. */
+export function isAtRest(state: OrderState): boolean {
+  return state.failed !== undefined || lifecycle.hasEnded(state.status);
+}
+
+/**
+ * Waits until all of the wanted orders are at rest, by walking through the orders that are not.
+ *
+ * The statuses are walked in the order of the lifecycle. An order only moves forward, so that one which leaves a status
+ * before the walk comes to it is found in a later one: an order that was seen nowhere has ended.
+ *
+ * @param oldest the lowest order id that is wanted; the walk goes no further down.
+ * @param patience milliseconds without any movement after which waiting makes no sense.
+ * @returns whether they are all at rest; false when patience ended.
+ */
+export async function untilAtRest(
+  client: ConveyorClient,
+  {
+    oldest,
+    isWanted,
+    patience,
+    signal,
+    onMoving,
+  }: {
+    oldest: string;
+    isWanted: (state: OrderState) => boolean;
+    patience: number;
+    signal: AbortSignal;
+    onMoving: (count: number) => void;
+  },
+): Promise<boolean> {
+  let before = "";
+  let movedAt = performance.now();
+  for (;;) {
+    const began = performance.now();
+    const moving = await countMoving(client, oldest, isWanted);
+    const count = moving.reduce((sum, { orders }) => sum + orders, 0);
+    onMoving(count);
+    if (count === 0) return true;
+    const now = JSON.stringify(moving);
+    if (now !== before) movedAt = performance.now();
+    before = now;
+    if (performance.now() - movedAt > patience) return false;
+    const took = performance.now() - began;
+    await delay(Math.max(LEAST_PAUSE, took * (SHARE - 1)), undefined, { signal });
+  }
+}
+
+/** How many of the wanted orders are in each status and not at rest, and the last time one of them moved. */
+async function countMoving(
+  client: ConveyorClient,
+  oldest: string,
+  isWanted: (state: OrderState) => boolean,
+): Promise<{ status: string; orders: number; latest: string }[]> {
+  const moving: { status: string; orders: number; latest: string }[] = [];
+  for (const status of LIVE_STATUSES) {
+    let orders = 0;
+    let latest = "";
+    for await (const page of client.orders(oldest, status))
+      for (const state of page)
+        if (isWanted(state) && !isAtRest(state)) {
+          orders += 1;
+          if (state.updatedAt > latest) latest = state.updatedAt;
+        }
+    moving.push({ status, orders, latest });
+  }
+  return moving;
+}
+
+/**
+ * How these orders stand now; one that the service does not know is missing from the answer.
+ * @param recent ids of orders that were made lately: they are read from the list, newest first.
+ * @param old ids of orders of any age: they are read one by one.
+ */
+export async function readStates(
+  client: ConveyorClient,
+  recent: ReadonlySet<string>,
+  old: Iterable<string>,
+  concurrency: number,
+  onRead: (done: number) => void,
+): Promise<Map<string, OrderState>> {
+  const states = new Map<string, OrderState>();
+  const keep = (state: OrderState) => {
+    states.set(state.id, state);
+    onRead(states.size);
+  };
+  if (recent.size > 0)
+    for await (const page of client.orders(oldestOf(recent)))
+      for (const state of page) if (recent.has(state.id)) keep(state);
+  await concurrently(old, concurrency, async (id) => {
+    const state = await client.order(id);
+    if (state) keep(state);
+  });
+  return states;
+}
+
+/** The lowest of some order ids, which sort by time; "" of none. */
+export function oldestOf(ids: Iterable<string>): string {
+  let oldest: string | undefined;
+  for (const id of ids) if (oldest === undefined || id < oldest) oldest = id;
+  return oldest ?? "";
+}

@@ -1,0 +1,142 @@
+import type { ConveyorClient, OrderState } from "../client.ts";
+import type { Progress } from "../progress.ts";
+import { counted } from "../text.ts";
+import type { FileContents } from "./file.ts";
+import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "./reconcile.ts";
+import type { ReplayReport } from "./report.ts";
+import { oldestOf, readStates, untilAtRest } from "./rest.ts";
+import { Ledger, sendInvoices } from "./send.ts";
+import { addToStock, lacking, piecesOf, readLevels, unneeded, type Level, type Pieces } from "./stock.ts";
+
+export interface RunOptions {
+  /** Requests under way at once. */
+  readonly concurrency: number;
+  /** Milliseconds without any movement after which the orders are left alone. */
+  readonly patience: number;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  /** Told what is worth a line. */
+  readonly note: (line: string) => void;
+}
+
+/** One replay of a file; after an error it still knows how far it came. */
+export class ReplayRun {
+  readonly ledger = new Ledger();
+  /** Orders at rest, as of the last look. */
+  resting = 0;
+  readonly #client: ConveyorClient;
+  readonly #file: FileContents;
+  readonly #options: RunOptions;
+
+  constructor(client: ConveyorClient, file: FileContents, options: RunOptions) {
+    this.#client = client;
+    this.#file = file;
+    this.#options = options;
+  }
+
+  /** Loads, sends, waits, and compares. @throws {Failure} when the service is gone, and the signal's reason */
+  async toReport(): Promise<Omit<ReplayReport, "path">> {
+    const { ledger } = this;
+    await this.#client.greet();
+    await this.#settle();
+    const { before, loaded } = await this.#loadStock();
+    await this.#send();
+    await this.#wait();
+    const states = await this.#readStates();
+    const after = await this.#readLevels("counting stock", [...before.keys()]);
+    const takenBack = await this.#takeBack(loaded, after);
+    return {
+      service: this.#client.target.url.href,
+      file: this.#file,
+      ledger,
+      endings: endingsOf(ledger, states),
+      endToEnd: endToEndRate(ledger, states),
+      money: reconcileMoney(this.#file.invoices, ledger, states),
+      stock: reconcileStock({ before, loaded, after }, ledger, states),
+      takenBack,
+    };
+  }
+
+  /** Lets the orders of an earlier, interrupted run end: while they take stock away it can't be counted. */
+  async #settle(): Promise<void> {
+    const numbers = new Set(this.#file.invoices.map(({ number }) => number));
+    const isOurs = ({ reference }: OrderState) => reference !== null && numbers.has(reference);
+    let hasSaid = false;
+    await this.#untilAtRest("", isOurs, (moving) => {
+      if (moving > 0 && !hasSaid)
+        this.#options.note(`waiting for ${counted(moving, "order")} of an earlier run to end`);
+      hasSaid = true;
+    });
+  }
+
+  async #loadStock(): Promise<{ before: Map<string, Level>; loaded: Pieces }> {
+    const needed = piecesOf(this.#file.invoices);
+    const before = await this.#readLevels("reading stock", [...needed.keys()]);
+    const loaded = lacking(needed, before);
+    await addToStock(this.#client, before, loaded);
+    return { before, loaded };
+  }
+
+  async #send(): Promise<void> {
+    const { concurrency, progress } = this.#options;
+    const { invoices } = this.#file;
+    progress.start("sending orders", invoices.length);
+    await sendInvoices(this.#client, invoices, concurrency, this.ledger, (done) => progress.to(done));
+    progress.stop();
+  }
+
+  async #wait(): Promise<void> {
+    const { accepted, alreadyThere } = this.ledger;
+    const total = accepted.size + alreadyThere.size;
+    if (total === 0) return;
+    const oldest = oldestOf([...accepted.keys(), ...alreadyThere.keys()]);
+    const isOurs = ({ id }: OrderState) => accepted.has(id) || alreadyThere.has(id);
+    const { progress } = this.#options;
+    progress.start("orders at rest", total);
+    await this.#untilAtRest(oldest, isOurs, (moving) => {
+      this.resting = total - moving;
+      progress.to(this.resting);
+    });
+    progress.stop();
+  }
+
+  async #untilAtRest(
+    oldest: string,
+    isWanted: (state: OrderState) => boolean,
+    onMoving: (count: number) => void,
+  ): Promise<void> {
+    const { patience, signal, note, progress } = this.#options;
+    if (await untilAtRest(this.#client, { oldest, isWanted, patience, signal, onMoving })) return;
+    progress.stop();
+    note(`no order moved for ${patience / 1_000} seconds: going on without the rest`);
+  }
+
+  async #readStates(): Promise<Map<string, OrderState>> {
+    const { concurrency, progress } = this.#options;
+    const { accepted, alreadyThere } = this.ledger;
+    const recent = new Set(accepted.keys());
+    progress.start("reading orders", accepted.size + alreadyThere.size);
+    const states = await readStates(this.#client, recent, alreadyThere.keys(), concurrency, (done) =>
+      progress.to(done),
+    );
+    progress.stop();
+    return states;
+  }
+
+  async #readLevels(what: string, skus: readonly string[]): Promise<Map<string, Level>> {
+    const { concurrency, progress } = this.#options;
+    progress.start(what, skus.length);
+    const levels = await readLevels(this.#client, skus, concurrency, (done) => progress.to(done));
+    progress.stop();
+    return levels;
+  }
+
+  /** Takes out again what was loaded for orders that are not made now: without it, each further run would leave more. */
+  async #takeBack(loaded: Pieces, levels: ReadonlyMap<string, Level>): Promise<Pieces> {
+    const made = new Set(Array.from(this.ledger.accepted.values(), ({ invoice }) => invoice));
+    const notMade = piecesOf(this.#file.invoices.filter((invoice) => !made.has(invoice)));
+    const back = unneeded(loaded, notMade, levels);
+    await addToStock(this.#client, levels, new Map(Array.from(back, ([sku, count]) => [sku, -count])));
+    return back;
+  }
+}

@@ -1,0 +1,84 @@
+import path from "node:path";
+import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { waitFor } from "./wait-for.ts";
+
+const REPOSITORY = path.resolve(import.meta.dirname, "../..");
+const STOP_DEADLINE_MS = 30_000;
+
+/** The key that test processes accept. */
+export const TEST_KEY = "test-key-0123456789";
+
+/** An API or worker process of its own, as `npm run api` and `npm run worker` start them. */
+export interface TestProcess {
+  readonly process: GuardedProcess;
+  /** Every line that it has written. */
+  readonly lines: readonly string[];
+  /** Those of them that are log lines. */
+  logs(): Record<string, unknown>[];
+  /** Ends it as a deploy does; gives the exit code. */
+  stop(): Promise<number | null>;
+}
+
+export interface ProcessOptions {
+  readonly databaseUrl: string;
+  readonly redisUrl: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly args?: readonly string[];
+  /** The folder whose sources run; by default this repository's. */
+  readonly folder?: string;
+}
+
+/** Starts the API on a free port and waits until it listens. */
+export async function startApi(options: ProcessOptions): Promise<TestProcess & { readonly url: string }> {
+  const api = start("src/main.ts", { ...options, env: { PORT: "0", API_KEYS: TEST_KEY, ...options.env } });
+  const line = await untilLogged(api, "listening");
+  return { ...api, url: String(line["url"]) };
+}
+
+/** Starts a worker and waits until it takes jobs. */
+export async function startWorker(options: ProcessOptions): Promise<TestProcess> {
+  const worker = start("workers/main.ts", options);
+  await untilLogged(worker, "worker ready");
+  return worker;
+}
+
+/** Starts a script, without waiting for anything. */
+export function start(script: string, options: ProcessOptions): TestProcess {
+  const lines: string[] = [];
+  const child = spawnGuarded(process.execPath, ["--import", "tsx", script, ...(options.args ?? [])], {
+    cwd: options.folder ?? REPOSITORY,
+    env: {
+      PATH: process.env["PATH"],
+      DATABASE_URL: options.databaseUrl,
+      REDIS_URL: options.redisUrl,
+      ...options.env,
+    },
+    onLine: (line) => lines.push(line),
+  });
+  return {
+    process: child,
+    lines,
+    logs: () => lines.flatMap(parsed),
+    async stop() {
+      return (await child.stop(STOP_DEADLINE_MS)).code;
+    },
+  };
+}
+
+/** Waits for a log line with this message. Fails at once, with all output, when the process ends instead. */
+export async function untilLogged(child: TestProcess, message: string): Promise<Record<string, unknown>> {
+  return waitFor(`a log line "${message}"`, () => {
+    const found = child.logs().find((line) => line["msg"] === message);
+    if (!found && !child.process.running) throw new Error(`the process ended:\n${child.lines.join("\n")}`);
+    return found;
+  });
+}
+
+function parsed(line: string): Record<string, unknown>[] {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? [{ ...value }] : [];
+  } catch {
+    return [];
+  }
+}

@@ -10,6 +10,11 @@ export class StartupError extends Error {
   override name = "StartupError";
 }
 
+/** The command line does not make sense. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
 /**
  * Refuses a database that does not fit this version: one that was not migrated, or whose orders have a status that no
  * stage of the pipeline knows. @throws {StartupError} @throws {DatabaseError}

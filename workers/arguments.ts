@@ -1,10 +1,6 @@
 import { parseArgs } from "node:util";
 import type { Stage } from "../src/order/stage.ts";
-
-/** The command line does not make sense. */
-export class UsageError extends Error {
-  override name = "UsageError";
-}
+import { UsageError } from "../src/startup.ts";
 
 export interface WorkerArguments {
   /** The stages that this process works on. */

@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const executor = new Executor({
     lifecycle,
     ports: {
-      inventory: mysqlInventory(database),
+      inventory: mysqlInventory(database, simulation),
       payments: simulatedPayments(database, simulation),
       carrier: simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS),
     },

@@ -3,9 +3,13 @@ import { releaseStock, reserveStock, shipStock, type Holding } from "../../db/re
 import { GroupCommit, withoutResults } from "../../src/group-commit.ts";
 import type { Inventory, Reservation } from "../../src/order/ports.ts";
 import { mayBeOneItem } from "../store.ts";
+import type { Simulation } from "./simulation.ts";
 
-/** The stock in MySQL. Orders of one moment share a transaction: a hot product costs one lock, not one an order. */
-export function mysqlInventory(database: Database): Inventory {
+/**
+ * The stock in MySQL. Orders of one moment share a transaction: a hot product costs one lock, not one an order. It can be
+ * switched off like the simulated providers, to see what the loss of an inventory service would do.
+ */
+export function mysqlInventory(database: Database, simulation: Simulation): Inventory {
   const reserving = new GroupCommit<Holding, Reservation>({
     flush: (orders) => reserveStock(database, orders),
     mayBeOneItem,
@@ -18,9 +22,11 @@ export function mysqlInventory(database: Database): Inventory {
     flush: withoutResults((orders) => releaseStock(database, orders)),
     mayBeOneItem,
   });
-  return {
-    reserve: (holding) => reserving.submit(holding),
-    ship: (holding) => shipping.submit(holding),
-    release: (holding) => releasing.submit(holding),
-  };
+  const whileUp =
+    <Result>(operation: GroupCommit<Holding, Result>) =>
+    async (holding: Holding): Promise<Result> => {
+      await simulation.upSince("inventory");
+      return operation.submit(holding);
+    };
+  return { reserve: whileUp(reserving), ship: whileUp(shipping), release: whileUp(releasing) };
 }

@@ -27,6 +27,11 @@ export class Simulation {
    */
   async reach(provider: Provider, signal: AbortSignal): Promise<Date | undefined> {
     if (this.#latencyMs > 0) await sleep(this.#latencyMs, undefined, { signal });
+    return this.upSince(provider);
+  }
+
+  /** The same without taking time. @throws {ProviderUnavailableError} while the provider is down. */
+  async upSince(provider: Provider): Promise<Date | undefined> {
     const state = (await this.#fresh()).get(provider);
     if (state?.state === "down") throw new ProviderUnavailableError(`${provider} is down`);
     return state?.since;

@@ -40,7 +40,7 @@ export class DatabaseError extends Error {
 /** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */
 export function withoutValues(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error;
-  if (!(cause instanceof Error) || !("code" in cause) || typeof cause.code !== "string") {
+  if (typeof cause !== "object" || cause === null || !("code" in cause) || typeof cause.code !== "string") {
     return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
   }
   // Errors of the connection have a negative errno (libuv's) or none; those of the server a positive one.

@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
+import { Database, type Queries } from "../../../db/database.ts";
+import { DatabaseError } from "../../../db/errors.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { startTestMysql } from "../../support/servers.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+beforeAll(async () => {
+  environment = await createTestEnvironment({ migrated: false });
+  await environment.database.query((queries) =>
+    queries.execute(sql`CREATE TABLE numbers (id int PRIMARY KEY, value int)`),
+  );
+});
+beforeEach(async () => {
+  await environment.database.query((queries) =>
+    queries.execute(sql`REPLACE INTO numbers VALUES (1, 0), (2, 0)`),
+  );
+});
+afterAll(() => environment.close());
+
+/** The first row's column `value`. */
+async function value(queries: Queries, query: ReturnType<typeof sql>): Promise<unknown> {
+  const [rows] = await queries.execute(query);
+  return Array.isArray(rows) && rows[0] && "value" in rows[0] ? rows[0]["value"] : undefined;
+}
+
+const read = (id: number) =>
+  environment.database.query((queries) => value(queries, sql`SELECT value FROM numbers WHERE id = ${id}`));
+const add = (queries: Queries, id: number) =>
+  queries.execute(sql`UPDATE numbers SET value = value + 1 WHERE id = ${id}`);
+
+describe("a connection", () => {
+  test.each([
+    [sql`SELECT @@session.time_zone AS value`, "+00:00"],
+    [sql`SELECT @@session.innodb_lock_wait_timeout AS value`, 5],
+    [sql`SELECT @@session.sql_mode LIKE '%STRICT_ALL_TABLES%' AS value`, 1],
+  ])("has the session that queries rely on", async (query, expected) => {
+    expect(await environment.database.query((queries) => value(queries, query))).toBe(expected);
+  });
+
+  test("reads what others have committed, and does not lock gaps", async () => {
+    const isolation = await environment.database.query((queries) =>
+      queries.execute(sql`SHOW VARIABLES LIKE 't%_isolation'`),
+    );
+    expect(JSON.stringify(isolation)).toContain("READ-COMMITTED");
+  });
+});
+
+describe("a transaction", () => {
+  test("is there as a whole when its work returns", async () => {
+    const result = await environment.database.transaction(async (queries) => {
+      await add(queries, 1);
+      await add(queries, 2);
+      return "done";
+    });
+    expect(result).toBe("done");
+    expect([await read(1), await read(2)]).toEqual([1, 1]);
+  });
+
+  test("has never been when its work throws, and gives the error as it was thrown", async () => {
+    const error = new RangeError("business says no");
+    const failed = environment.database.transaction(async (queries) => {
+      await add(queries, 1);
+      throw error;
+    });
+    await expect(failed).rejects.toBe(error);
+    expect(await read(1)).toBe(0);
+  });
+
+  test("runs again as a whole after a deadlock", async () => {
+    let runs = 0;
+    let bothHoldOne: () => void = () => {};
+    const gate = new Promise<void>((resolve) => (bothHoldOne = resolve));
+    let holding = 0;
+    const crosswise = (first: number, second: number) =>
+      environment.database.transaction(async (queries) => {
+        runs++;
+        await add(queries, first);
+        if (++holding === 2) bothHoldOne();
+        await gate;
+        await add(queries, second);
+      });
+    await Promise.all([crosswise(1, 2), crosswise(2, 1)]);
+    expect([await read(1), await read(2)]).toEqual([2, 2]);
+    expect(runs).toBe(3);
+  });
+
+  test("gives every connection back, whatever happens", async () => {
+    const small = new Database({ url: environment.databaseUrl, poolSize: 2 });
+    try {
+      for (let round = 0; round < 6; round++) {
+        await small
+          .transaction(async (queries) => queries.execute(sql`SELECT nonsense`))
+          .catch(() => undefined);
+        await small.transaction(async () => Promise.reject(new Error("no"))).catch(() => undefined);
+        // A connection that is lost within, so that ROLLBACK fails as well.
+        await small
+          .transaction(async (queries) => queries.execute(sql`KILL CONNECTION_ID()`))
+          .catch(() => undefined);
+      }
+      await small.transaction((queries) => add(queries, 1));
+      expect(await read(1)).toBe(1);
+    } finally {
+      await small.close();
+    }
+  });
+});
+
+describe("an error of the database", () => {
+  test("has the server's number and code, and none of the statement's values", async () => {
+    const failed = environment.database.query((queries) =>
+      queries.execute(sql`INSERT INTO numbers VALUES (${1}, ${424242})`),
+    );
+    await expect(failed).rejects.toMatchObject({ errno: 1062, code: "ER_DUP_ENTRY", isUnavailable: false });
+    await expect(failed).rejects.not.toThrow("424242");
+  });
+
+  test("tells a server that is not reached from one that refuses", async () => {
+    const url = new URL(environment.databaseUrl);
+    url.port = "1";
+    const nowhere = new Database({ url: url.href });
+    const failed = nowhere.transaction((queries) => add(queries, 1));
+    await expect(failed).rejects.toThrow(DatabaseError);
+    await expect(failed).rejects.toMatchObject({ code: "ECONNREFUSED", isUnavailable: true });
+    await nowhere.close();
+  });
+
+  test("comes when the server dies within, and the next transaction after its return works", async () => {
+    const server = await startTestMysql();
+    const url = new URL(server.url);
+    url.pathname = "/mysql";
+    const database = new Database({ url: url.href });
+    try {
+      const cut = database.transaction(async (queries) => {
+        await queries.execute(sql`SELECT 1`);
+        server.kill("SIGKILL");
+        await queries.execute(sql`SELECT SLEEP(60)`);
+      });
+      await expect(cut).rejects.toMatchObject({ name: "DatabaseError", isUnavailable: true });
+      await server.restart();
+      const one = await waitFor("an answer", () =>
+        database.transaction((queries) => value(queries, sql`SELECT 1 AS value`)).catch(() => undefined),
+      );
+      expect(one).toBe(1);
+    } finally {
+      await database.close();
+      await server.stop();
+    }
+  });
+});

@@ -1,0 +1,310 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { v7 as uuidv7 } from "uuid";
+import { DatabaseError } from "../../../db/errors.ts";
+import { listEvents } from "../../../db/order-events.ts";
+import {
+  changeStatuses,
+  clearFailed,
+  createOrders,
+  findOrders,
+  listOrders,
+  listStatuses,
+  markFailed,
+  requestCancellation,
+  type StatusChange,
+} from "../../../db/orders.ts";
+import { LIMITS } from "../../../src/order/limits.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
+
+let environment: TestEnvironment;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+afterAll(() => environment.close());
+
+function change(orderId: string, given: Partial<StatusChange> = {}): StatusChange {
+  return {
+    orderId,
+    from: "CREATED",
+    to: "RESERVED",
+    stage: "reserve",
+    reason: null,
+    record: { shelf: 7 },
+    unlessCancelled: false,
+    at: new Date(),
+    ...given,
+  };
+}
+
+describe("an order that is written", () => {
+  test("is read back as it was, with its lines in order, and its creation is its first event", async () => {
+    const order = newOrder({
+      reference: "INV-Ü-😀",
+      paymentToken: "tok_approved",
+      shipTo: { name: "Ada", line1: "12 Square", city: "London", postalCode: "SW1", country: "GB" },
+      lines: [
+        { sku: "b", quantity: 1, unitPrice: 5 },
+        { sku: "a", quantity: 2, unitPrice: 10_000_000_000 },
+        { sku: "a", quantity: 1, unitPrice: 0 },
+      ],
+    });
+    await createOrders(environment.database, [order]);
+    expect(await readOrder(environment.database, order.id)).toEqual({
+      ...order,
+      status: "CREATED",
+      records: {},
+      failed: null,
+      cancellation: null,
+      updatedAt: order.createdAt,
+    });
+    expect(await listEvents(environment.database, order.id)).toEqual([
+      {
+        id: expect.any(Number),
+        from: null,
+        to: "CREATED",
+        stage: null,
+        reason: null,
+        record: null,
+        at: order.createdAt,
+      },
+    ]);
+  });
+
+  test("may have the largest number of lines, each the largest", async () => {
+    const lines = Array.from({ length: LIMITS.lines }, (_, index) => ({
+      sku: `${index}-`.padEnd(LIMITS.identifier, "é"),
+      quantity: LIMITS.quantity,
+      unitPrice: 1,
+    }));
+    const id = await createOrder(environment.database, { lines });
+    expect((await readOrder(environment.database, id)).lines).toEqual(lines);
+  });
+
+  test("is written with all others of its batch, or none is", async () => {
+    const twice = newOrder();
+    const other = newOrder();
+    await createOrders(environment.database, [twice]);
+    await expect(createOrders(environment.database, [other, twice])).rejects.toThrow(DatabaseError);
+    expect(await findOrders(environment.database, [other.id])).toEqual([undefined]);
+  });
+
+  test("is found in the order that is asked for", async () => {
+    const [a, b] = [await createOrder(environment.database), await createOrder(environment.database)];
+    const found = await findOrders(environment.database, [b, uuidv7(), a]);
+    expect(found.map((order) => order?.id)).toEqual([b, undefined, a]);
+  });
+
+  test("does not tell its values when the database refuses it", async () => {
+    const order = newOrder({ paymentToken: "tok_secret".padEnd(LIMITS.paymentToken + 1, "x") });
+    const refused = await createOrders(environment.database, [order]).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(DatabaseError);
+    expect(refused instanceof Error && `${refused.message}${refused.stack}`).not.toContain("tok_secret");
+    expect(refused).not.toHaveProperty("cause");
+  });
+});
+
+describe("a change of status", () => {
+  test("is made from the status that the order has, with its event and record", async () => {
+    const id = await createOrder(environment.database);
+    const at = new Date();
+    expect(await changeStatuses(environment.database, [change(id, { at })])).toEqual([true]);
+    expect(await readOrder(environment.database, id)).toMatchObject({
+      status: "RESERVED",
+      updatedAt: at,
+      records: { reserve: { shelf: 7 } },
+    });
+    expect((await listEvents(environment.database, id)).at(-1)).toMatchObject({
+      from: "CREATED",
+      to: "RESERVED",
+      stage: "reserve",
+      record: { shelf: 7 },
+      at,
+    });
+  });
+
+  test("is not made twice, nor from another status, nor of an unknown order", async () => {
+    const id = await createOrder(environment.database);
+    const changes = [
+      change(id),
+      change(id),
+      change(id, { from: "PAID", to: "SHIPPED" }),
+      change(uuidv7()),
+      change(id, { from: "RESERVED", to: "PAID", stage: "pay" }),
+    ];
+    expect(await changeStatuses(environment.database, changes)).toEqual([true, false, false, false, true]);
+    expect(await readOrder(environment.database, id)).toMatchObject({ status: "PAID" });
+    expect(await listEvents(environment.database, id)).toHaveLength(3);
+  });
+
+  test("is made once however many ask at the same moment", async () => {
+    const ids = await Promise.all(Array.from({ length: 10 }, () => createOrder(environment.database)));
+    const rounds = await Promise.all(
+      Array.from({ length: 8 }, (_, round) =>
+        changeStatuses(
+          environment.database,
+          (round % 2 ? ids : ids.toReversed()).map((id) => change(id)),
+        ),
+      ),
+    );
+    expect(rounds.flat().filter(Boolean)).toHaveLength(ids.length);
+  });
+
+  test("leaves an order alone that is to be cancelled, if it may not pass such ones", async () => {
+    const id = await createOrder(environment.database);
+    await requestCancellation(environment.database, {
+      orderId: id,
+      whileIn: ["CREATED"],
+      reason: "changed my mind",
+      at: new Date(),
+    });
+    expect(await changeStatuses(environment.database, [change(id, { unlessCancelled: true })])).toEqual([
+      false,
+    ]);
+    expect(await changeStatuses(environment.database, [change(id)])).toEqual([true]);
+  });
+
+  test("takes the mark of a failure away", async () => {
+    const id = await createOrder(environment.database);
+    const at = new Date();
+    await markFailed(environment.database, {
+      orderId: id,
+      status: "CREATED",
+      stage: "reserve",
+      reason: "no answer",
+      at,
+    });
+    expect((await readOrder(environment.database, id)).failed).toEqual({
+      stage: "reserve",
+      reason: "no answer",
+      at,
+    });
+    await changeStatuses(environment.database, [change(id)]);
+    expect((await readOrder(environment.database, id)).failed).toBeNull();
+  });
+});
+
+describe("a failure", () => {
+  test("does not mark an order that has moved on", async () => {
+    const id = await createOrder(environment.database);
+    await changeStatuses(environment.database, [change(id)]);
+    await markFailed(environment.database, {
+      orderId: id,
+      status: "CREATED",
+      stage: "reserve",
+      reason: "late",
+      at: new Date(),
+    });
+    expect((await readOrder(environment.database, id)).failed).toBeNull();
+  });
+
+  test("has its reason cut to what is kept, between two characters", async () => {
+    const id = await createOrder(environment.database);
+    const reason = "😀".repeat(LIMITS.reason + 10);
+    await markFailed(environment.database, {
+      orderId: id,
+      status: "CREATED",
+      stage: "reserve",
+      reason,
+      at: new Date(),
+    });
+    const kept = (await readOrder(environment.database, id)).failed?.reason ?? "";
+    expect(Array.from(kept)).toHaveLength(LIMITS.reason);
+    expect(kept.endsWith("😀…")).toBe(true);
+    await clearFailed(environment.database, id);
+    expect((await readOrder(environment.database, id)).failed).toBeNull();
+  });
+});
+
+describe("a request to cancel", () => {
+  test("is noted once: the first reason stands", async () => {
+    const id = await createOrder(environment.database);
+    const request = { orderId: id, whileIn: ["CREATED"], at: new Date() };
+    expect(await requestCancellation(environment.database, { ...request, reason: "first" })).toBe(true);
+    expect(await requestCancellation(environment.database, { ...request, reason: "second" })).toBe(true);
+    expect((await readOrder(environment.database, id)).cancellation).toEqual({
+      reason: "first",
+      requestedAt: request.at,
+    });
+  });
+
+  test("is not noted for an order in another status, or for none", async () => {
+    const id = await createOrder(environment.database);
+    const request = { whileIn: ["RESERVED"], reason: "late", at: new Date() };
+    expect(await requestCancellation(environment.database, { ...request, orderId: id })).toBe(false);
+    expect(await requestCancellation(environment.database, { ...request, orderId: uuidv7() })).toBe(false);
+    expect((await readOrder(environment.database, id)).cancellation).toBeNull();
+  });
+});
+
+describe("the list of orders", () => {
+  test("goes through all matches newest first, each once, while orders arrive", async () => {
+    const customerId = "cust-paging";
+    const ids: string[] = [];
+    for (let index = 0; index < 7; index++) ids.push(await createOrder(environment.database, { customerId }));
+    const seen: string[] = [];
+    let before: string | undefined;
+    for (;;) {
+      const page = await listOrders(environment.database, { customerId }, { limit: 3, before });
+      seen.push(...page.items.map((order) => order.id));
+      if (page.next === null) break;
+      before = page.next;
+      await createOrder(environment.database, { customerId });
+    }
+    expect(seen).toEqual(ids.toReversed());
+  });
+
+  test("has no next page after a last page that is full", async () => {
+    const reference = "full-page";
+    for (let index = 0; index < 4; index++) await createOrder(environment.database, { reference });
+    const first = await listOrders(environment.database, { reference }, { limit: 2 });
+    expect(first.items).toHaveLength(2);
+    const second = await listOrders(
+      environment.database,
+      { reference },
+      { limit: 2, before: first.next ?? "" },
+    );
+    expect(second).toMatchObject({ items: [{}, {}], next: null });
+  });
+
+  test.each([
+    ["status", { status: "RESERVED" }],
+    ["customer", { customerId: "cust-filter" }],
+    ["reference", { reference: "ref-filter" }],
+    ["failure", { failed: true }],
+    ["all of them", { status: "RESERVED", customerId: "cust-filter", reference: "ref-filter", failed: true }],
+  ])("is filtered by %s", async (_, filter) => {
+    const wanted = await createOrder(environment.database, {
+      customerId: "cust-filter",
+      reference: "ref-filter",
+    });
+    const other = await createOrder(environment.database, {
+      customerId: "CUST-FILTER",
+      reference: "REF-FILTER",
+    });
+    await changeStatuses(environment.database, [change(wanted)]);
+    await markFailed(environment.database, {
+      orderId: wanted,
+      status: "RESERVED",
+      stage: "pay",
+      reason: "x",
+      at: new Date(),
+    });
+    const ids = (await listOrders(environment.database, filter, { limit: 200 })).items.map(
+      (order) => order.id,
+    );
+    expect(ids).toContain(wanted);
+    expect(ids).not.toContain(other);
+  });
+
+  test("of orders that have not failed has none that has", async () => {
+    const { items } = await listOrders(environment.database, { failed: false }, { limit: 200 });
+    expect(items.length).toBeGreaterThan(0);
+    expect(items.filter((order) => order.failed !== null)).toEqual([]);
+  });
+
+  test("tells which statuses there are", async () => {
+    await createOrder(environment.database);
+    expect(await listStatuses(environment.database)).toEqual(expect.arrayContaining(["CREATED"]));
+  });
+});

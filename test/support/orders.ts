@@ -1,0 +1,35 @@
+import { v7 as uuidv7 } from "uuid";
+import type { Database } from "../../db/database.ts";
+import { createOrders, findOrders } from "../../db/orders.ts";
+import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
+
+/** An order that was not written yet; what a test cares about can be given. */
+export function newOrder(given: Partial<NewOrder> = {}): NewOrder {
+  const lines = given.lines ?? [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }];
+  return {
+    id: uuidv7(),
+    customerId: "cust-1",
+    reference: null,
+    currency: "EUR",
+    total: totalOf(lines) ?? 0,
+    lines,
+    paymentToken: null,
+    shipTo: null,
+    createdAt: new Date(),
+    ...given,
+  };
+}
+
+/** A written order's id. */
+export async function createOrder(database: Database, given: Partial<NewOrder> = {}): Promise<string> {
+  const order = newOrder(given);
+  await createOrders(database, [order]);
+  return order.id;
+}
+
+/** An order that must exist. */
+export async function readOrder(database: Database, id: string): Promise<StoredOrder> {
+  const [order] = await findOrders(database, [id]);
+  if (order === undefined) throw new Error(`there is no order ${id}`);
+  return order;
+}

@@ -1,0 +1,99 @@
+import { describe, expect, test } from "@jest/globals";
+import { ConfigError, DEVELOPMENT_KEY, loadConfig, PROCESSES, stageOverrides } from "../../src/config.ts";
+
+const SERVERS = { DATABASE_URL: "mysql://u:p@localhost:3306/shop", REDIS_URL: "redis://localhost:6379" };
+
+function faultsOf(process: keyof typeof PROCESSES, environment: Record<string, string>): string[] {
+  try {
+    loadConfig(PROCESSES[process], environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split("\n  ").slice(1);
+    throw error;
+  }
+  return [];
+}
+
+describe("the configuration", () => {
+  test("needs the two servers, and has a default for all else", () => {
+    const config = loadConfig(PROCESSES.api, SERVERS);
+    expect(config).toMatchObject({
+      HOST: "127.0.0.1",
+      PORT: 3000,
+      NODE_ENV: "development",
+      API_KEYS: [DEVELOPMENT_KEY],
+    });
+    expect(config).not.toHaveProperty("CARRIER_TRANSIT_MS");
+  });
+
+  test("takes an empty variable for one that is not set", () => {
+    expect(loadConfig(PROCESSES.api, { ...SERVERS, PORT: "", STAGE_ATTEMPTS: "" })).toMatchObject({
+      PORT: 3000,
+    });
+    expect(faultsOf("migrate", { DATABASE_URL: "" })).toEqual([
+      "DATABASE_URL must be an address that begins with mysql://",
+    ]);
+  });
+
+  test("tells every fault at once, by name and with what would be right", () => {
+    const wrong = { REDIS_URL: "localhost", PORT: "70000", LOG_LEVEL: "loud", NODE_ENV: "production" };
+    expect(faultsOf("api", wrong).toSorted()).toEqual([
+      "API_KEYS must be set to keys of your own when NODE_ENV is production",
+      "DATABASE_URL must be an address that begins with mysql://",
+      "LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent",
+      "PORT must be a whole number from 0 to 65535",
+      "REDIS_URL must be an address that begins with redis:// or rediss://",
+    ]);
+  });
+
+  test.each(["abc", "-1", "1.5", "1e3", "0x10", " 80", "65536", "99999999999999999999"])(
+    "refuses the port %p",
+    (port) => {
+      expect(faultsOf("api", { ...SERVERS, PORT: port })).toEqual([
+        "PORT must be a whole number from 0 to 65535",
+      ]);
+    },
+  );
+
+  test("reads keys separated by commas", () => {
+    const API_KEYS = "first-key-0123456, second-key-654321";
+    expect(loadConfig(PROCESSES.api, { ...SERVERS, API_KEYS }).API_KEYS).toEqual([
+      "first-key-0123456",
+      "second-key-654321",
+    ]);
+  });
+
+  test.each(["short", "first-key-0123456,short", "first-key-0123456,", "key with spaces inside"])(
+    "refuses the keys %p",
+    (API_KEYS) => {
+      expect(faultsOf("api", { ...SERVERS, API_KEYS })).toEqual([
+        "API_KEYS must be keys of at least 16 printable characters, separated by commas",
+      ]);
+    },
+  );
+
+  test.each([{}, { API_KEYS: DEVELOPMENT_KEY }, { API_KEYS: `my-own-key-0123456,${DEVELOPMENT_KEY}` }])(
+    "refuses production with a well-known key or none: %p",
+    (keys) => {
+      expect(faultsOf("api", { ...SERVERS, NODE_ENV: "production", ...keys })).toEqual([
+        "API_KEYS must be set to keys of your own when NODE_ENV is production",
+      ]);
+    },
+  );
+
+  test("lets production start with a key of its own", () => {
+    expect(faultsOf("api", { ...SERVERS, NODE_ENV: "production", API_KEYS: "my-own-key-0123456" })).toEqual(
+      [],
+    );
+    expect(faultsOf("worker", { ...SERVERS, NODE_ENV: "production" })).toEqual([]);
+  });
+
+  test("overrides of stages are only what was set", () => {
+    expect(stageOverrides(loadConfig(PROCESSES.worker, SERVERS))).toEqual({});
+    const set = { ...SERVERS, STAGE_ATTEMPTS: "2", STAGE_BACKOFF_MS: "10", STAGE_TIMEOUT_MS: "500" };
+    expect(stageOverrides(loadConfig(PROCESSES.worker, set))).toEqual({
+      attempts: 2,
+      backoff: { delay: 10, jitter: 0.5 },
+      timeout: 500,
+    });
+  });
+});

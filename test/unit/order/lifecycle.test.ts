@@ -1,0 +1,129 @@
+import { describe, expect, test } from "@jest/globals";
+import * as fc from "fast-check";
+import {
+  InvalidPipelineError,
+  Lifecycle,
+  lifecycle,
+  UnknownStatusError,
+} from "../../../src/order/lifecycle.ts";
+import type { Stage } from "../../../src/order/stage.ts";
+
+/** A domain of its own: baking bread. */
+function stage(name: string, to: string, more: Partial<Stage> = {}): Stage {
+  return { name, to, run: async () => ({}), ...more };
+}
+const undo = async () => undefined;
+const knead = stage("knead", "KNEADED", { undo });
+const proof = stage("proof", "PROOFED");
+const bake = stage("bake", "BAKED", { undo, pointOfNoReturn: true });
+const sell = stage("sell", "SOLD");
+const bakery = new Lifecycle([knead, proof, bake, sell]);
+
+const names = (stages: readonly Stage[]) => stages.map((each) => each.name);
+
+describe("a lifecycle", () => {
+  test("derives its statuses from the stages", () => {
+    expect(bakery.statuses).toEqual(["CREATED", "KNEADED", "PROOFED", "BAKED", "SOLD", "CANCELLED"]);
+  });
+
+  test.each([
+    ["CREATED", "knead"],
+    ["KNEADED", "proof"],
+    ["PROOFED", "bake"],
+    ["BAKED", "sell"],
+    ["SOLD", undefined],
+    ["CANCELLED", undefined],
+  ])("knows what is due at %s: %s", (status, due) => {
+    expect(bakery.due(status)?.stage.name).toBe(due);
+    expect(bakery.hasEnded(status)).toBe(due === undefined);
+  });
+
+  test("names the transition that is due", () => {
+    expect(bakery.due("KNEADED")).toEqual({ stage: proof, from: "KNEADED", to: "PROOFED" });
+    expect(bakery.statusBefore(proof)).toBe("KNEADED");
+    expect(() => bakery.statusBefore({ name: "slice" })).toThrow("no stage slice");
+  });
+
+  test.each([
+    ["CREATED", true],
+    ["KNEADED", true],
+    ["PROOFED", true],
+    ["BAKED", false],
+    ["SOLD", false],
+    ["CANCELLED", false],
+  ])("says whether %s can be cancelled: %s", (status, can) => {
+    expect(bakery.canCancel(status)).toBe(can);
+  });
+
+  test.each([
+    ["CREATED", ["knead"]],
+    ["KNEADED", ["knead"]],
+    ["PROOFED", ["bake", "knead"]],
+  ])("undoes at %s in reverse, and the stage first that may have been started", (status, undone) => {
+    expect(names(bakery.toUndo(status))).toEqual(undone);
+  });
+
+  test.each(["", "created", "SLICED", "constructor", "__proto__"])(
+    "refuses the status %p instead of starting over",
+    (status) => {
+      expect(() => bakery.due(status)).toThrow(UnknownStatusError);
+      expect(() => bakery.hasEnded(status)).toThrow(UnknownStatusError);
+      expect(() => bakery.canCancel(status)).toThrow(UnknownStatusError);
+      expect(bakery.unknown([status, "BAKED"])).toEqual([status]);
+    },
+  );
+
+  test("gives orders in flight a stage that is put in between", () => {
+    const longer = new Lifecycle([knead, stage("rest", "RESTED"), proof, bake, sell]);
+    expect(longer.due("KNEADED")?.stage.name).toBe("rest");
+    expect(longer.due("RESTED")).toEqual({ stage: proof, from: "RESTED", to: "PROOFED" });
+  });
+
+  test("leads every order through every stage to the end", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), (count) => {
+        const stages = Array.from({ length: count }, (_, index) => stage(`s${index}`, `S${index}`));
+        const line = new Lifecycle(stages);
+        const taken: string[] = [];
+        let status = "CREATED";
+        for (let due = line.due(status); due; due = line.due(status)) {
+          expect(due.from).toBe(status);
+          taken.push(due.stage.name);
+          status = due.to;
+        }
+        expect(taken).toEqual(names(stages));
+      }),
+    );
+  });
+});
+
+describe("a pipeline that contradicts itself", () => {
+  test.each([
+    ["has no stage", [], "there is no stage"],
+    ["uses a name twice", [knead, stage("knead", "X")], "two stages are named knead"],
+    ["uses a status twice", [knead, stage("x", "KNEADED")], "the status KNEADED of stage x is taken"],
+    ["leads back to CREATED", [stage("x", "CREATED")], "the status CREATED of stage x is taken"],
+    ["leads to CANCELLED", [stage("x", "CANCELLED")], "the status CANCELLED of stage x is taken"],
+    ["has a name that no queue can have", [stage("a:b", "X")], 'the stage name "a:b"'],
+    ["has a status in lower case", [stage("x", "done")], 'the status "done"'],
+  ])("is refused when it %s", (_, stages, message) => {
+    expect(() => new Lifecycle(stages)).toThrow(InvalidPipelineError);
+    expect(() => new Lifecycle(stages)).toThrow(message);
+  });
+
+  test("is refused with all its faults at once", () => {
+    expect(() => new Lifecycle([stage("A", "a"), stage("A", "a")])).toThrow(
+      /stage name "A".*status "a".*two stages are named A.*status a of stage A is taken/,
+    );
+  });
+});
+
+test("the order's lifecycle is the one that is promised", () => {
+  expect(lifecycle.statuses).toEqual(["CREATED", "RESERVED", "PAID", "SHIPPED", "DELIVERED", "CANCELLED"]);
+  expect(lifecycle.statuses.filter((status) => lifecycle.canCancel(status))).toEqual([
+    "CREATED",
+    "RESERVED",
+    "PAID",
+  ]);
+  expect(names(lifecycle.toUndo("PAID"))).toEqual(["ship", "pay", "reserve"]);
+});

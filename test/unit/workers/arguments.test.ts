@@ -1,0 +1,38 @@
+import { describe, expect, test } from "@jest/globals";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
+import { UsageError } from "../../../src/startup.ts";
+import { parseWorkerArguments } from "../../../workers/arguments.ts";
+
+const parse = (...args: string[]) => {
+  const { stages, concurrency } = parseWorkerArguments(args, lifecycle.stages);
+  return { stages: stages.map((stage) => stage.name), concurrency };
+};
+
+describe("the arguments of a worker", () => {
+  test("are all stages with their own settings when there are none", () => {
+    expect(parse()).toEqual({ stages: ["reserve", "pay", "ship", "deliver"], concurrency: undefined });
+  });
+
+  test("choose stages, in the order of the pipeline, and a concurrency", () => {
+    expect(parse("--stages", "ship, pay", "--concurrency", "50")).toEqual({
+      stages: ["pay", "ship"],
+      concurrency: 50,
+    });
+    expect(parse("--stages=pay,pay")).toEqual({ stages: ["pay"], concurrency: undefined });
+  });
+
+  test.each([
+    [["--stages", "pay,fly"], 'no stage is named "fly"; there are reserve, pay, ship, deliver'],
+    [["--stages", ""], 'no stage is named ""'],
+    [["--concurrency", "0"], 'must be a whole number from 1 to 10000, not "0"'],
+    [["--concurrency", "many"], 'not "many"'],
+    [["--concurrency", "10001"], 'not "10001"'],
+    [["--concurrency", "1.5"], 'not "1.5"'],
+    [["--stage", "pay"], "--stage"],
+    [["pay"], "pay"],
+    [["--stages"], "--stages"],
+  ])("are refused when they are %p", (args, message) => {
+    expect(() => parse(...args)).toThrow(UsageError);
+    expect(() => parse(...args)).toThrow(message);
+  });
+});

@@ -1,0 +1,21 @@
+# One image for the API, the workers and the migration: they differ by the command.
+FROM node:24-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev
+
+FROM dependencies AS build
+RUN npm ci
+COPY . .
+RUN npm run build
+
+FROM node:24-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /app/dist dist
+COPY package.json ./
+USER node
+EXPOSE 3000
+# Node itself is the first process, so that SIGTERM reaches it and not a shell: it finishes what runs, then ends.
+CMD ["node", "dist/src/main.js"]

@@ -1,0 +1,51 @@
+import type { Redis } from "ioredis";
+import { connectProducer } from "../queues/connection.ts";
+import { loadConfig, PROCESSES } from "../src/config.ts";
+import { runMain, StartupError } from "../src/startup.ts";
+
+/** A worker asks for jobs, or renews the locks of those it has, every few seconds; longer silence means that it hangs. */
+const MOST_SILENT_S = 30;
+const CONNECT_TIMEOUT_MS = 2_000;
+
+/**
+ * The health check of a worker in a container of its own: `node dist/workers/healthcheck.js`. A worker listens on no
+ * port, so Redis is asked instead: whether somebody at this container's address has spoken to it lately.
+ */
+runMain(async () => {
+  const { REDIS_URL } = loadConfig(PROCESSES.worker, process.env);
+  const redis = connectProducer(REDIS_URL);
+  try {
+    await ready(redis);
+    const self = fields(await redis.client("INFO"));
+    const clients = String(await redis.client("LIST"))
+      .trim()
+      .split("\n")
+      .map(fields);
+    const neighbours = clients.filter((client) => client.id !== self.id && client.host === self.host);
+    if (neighbours.length === 0) throw new StartupError("the worker has no connection to Redis");
+    const silence = Math.min(...neighbours.map((client) => client.idleSeconds));
+    if (silence > MOST_SILENT_S) throw new StartupError(`the worker has been silent for ${silence} s`);
+  } finally {
+    redis.disconnect();
+  }
+});
+
+async function ready(redis: Redis): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    redis.once("ready", resolve);
+    redis.once("error", reject);
+    setTimeout(() => reject(new StartupError("Redis does not answer")), CONNECT_TIMEOUT_MS).unref();
+  });
+}
+
+/** One line of CLIENT LIST: `id=3 addr=172.18.0.5:41952 name= idle=2 ...` */
+function fields(line: string) {
+  const values = new Map(
+    line.split(" ").map((pair) => [pair.split("=", 1)[0], pair.slice(pair.indexOf("=") + 1)]),
+  );
+  return {
+    id: values.get("id"),
+    host: values.get("addr")?.replace(/:\d+$/, ""),
+    idleSeconds: Number(values.get("idle")),
+  };
+}

@@ -50,7 +50,7 @@ export class StageWorker {
         stalledInterval: STALLED_INTERVAL_MS,
         maxStalledCount: MAX_STALLED_COUNT,
         autorun: false,
-        skipVersionCheck: true,
+        // Not skipVersionCheck: without the version BullMQ waits for delayed jobs in whole seconds.
         ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
       },
     );

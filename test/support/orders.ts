@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
 import { createOrders, findOrders } from "../../db/orders.ts";
+import type { Ports } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
 
 /** An order that was not written yet; what a test cares about can be given. */
@@ -33,3 +34,12 @@ export async function readOrder(database: Database, id: string): Promise<StoredO
   if (order === undefined) throw new Error(`there is no order ${id}`);
   return order;
 }
+
+const nobody = () => Promise.reject(new Error("the stages of this test need nobody outside"));
+
+/** For stages that call no port. */
+export const NO_PORTS: Ports = {
+  inventory: { reserve: nobody, ship: nobody, release: nobody },
+  payments: { charge: nobody, refund: nobody },
+  carrier: { createLabel: nobody, voidLabel: nobody, track: nobody },
+};

@@ -1,0 +1,238 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { Redis } from "ioredis";
+import { markFailed } from "../../../db/orders.ts";
+import { jobId } from "../../../queues/job.ts";
+import { Queues } from "../../../queues/queues.ts";
+import { createLogger } from "../../../src/log.ts";
+import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
+import { Executor } from "../../../workers/executor.ts";
+import { StageWorker } from "../../../workers/stage-worker.ts";
+import { GroupedStore } from "../../../workers/store.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+let closing: (() => Promise<unknown>)[];
+beforeEach(async () => {
+  environment = await createTestEnvironment();
+  closing = [];
+});
+afterEach(async () => {
+  for (const close of closing.toReversed()) await close();
+  await environment.close();
+});
+
+/** One stage over real queues and a real worker, with quick retries. */
+async function working(run: Stage["run"], settings: Partial<StageSettings> = {}) {
+  const stage: Stage = { name: "wrap", to: "WRAPPED", run };
+  const own = settingsOf(stage, { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...settings });
+  const lifecycle = new Lifecycle([stage]);
+  const connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
+  const queues = new Queues({ connection, stages: [stage], overrides: own, onError: () => undefined });
+  const start = async () => {
+    const worker = new StageWorker({
+      stage,
+      settings: own,
+      connection,
+      executor: new Executor({
+        lifecycle,
+        ports: NO_PORTS,
+        store: new GroupedStore(environment.database, queues),
+      }),
+      log: createLogger({ name: "test", level: "silent" }),
+      markFailed: ({ orderId, reason }) =>
+        markFailed(environment.database, {
+          orderId,
+          status: "CREATED",
+          stage: stage.name,
+          reason,
+          at: new Date(),
+        }),
+    });
+    await worker.start();
+    return worker;
+  };
+  const worker = await start();
+  closing.push(
+    async () => connection.disconnect(),
+    () => queues.close(),
+    () => worker.stop(0),
+  );
+  const transition = lifecycle.due("CREATED") ?? noTransition();
+  const queue = queues.of(stage);
+  return {
+    queue,
+    worker,
+    start,
+    /** Creates an order, queues it and gives its id. */
+    async order(): Promise<string> {
+      const orderId = await createOrder(environment.database);
+      await queues.enqueue([{ orderId, transition }]);
+      return orderId;
+    },
+    job: (orderId: string) => queue.getJob(jobId(orderId, transition)),
+    enqueue: (orderId: string) => queues.enqueue([{ orderId, transition }]),
+  };
+}
+
+const order = (id: string) => readOrder(environment.database, id);
+const inStatus = (id: string, status: string) =>
+  waitFor(`order ${id} ${status}`, async () => (await order(id)).status === status);
+const failed = (id: string) =>
+  waitFor(`order ${id} failed`, async () => (await order(id)).failed ?? undefined);
+
+describe("a worker", () => {
+  test("completes the job of a stage that is done", async () => {
+    const line = await working(async () => ({}));
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    await waitFor(
+      "the job to be completed",
+      async () => (await (await line.job(id))?.getState()) === "completed",
+    );
+  });
+
+  test("carries nothing in a job but the order's id", async () => {
+    const line = await working(() => new Promise(() => {}));
+    const id = await line.order();
+    expect((await line.job(id))?.data).toEqual({ orderId: id });
+  });
+
+  test("completes the job of an order that was rejected, after one attempt", async () => {
+    let runs = 0;
+    const line = await working(async () => (runs++, reject("no paper")));
+    const id = await line.order();
+    await inStatus(id, "CANCELLED");
+    await waitFor(
+      "the job to be completed",
+      async () => (await (await line.job(id))?.getState()) === "completed",
+    );
+    expect(runs).toBe(1);
+  });
+
+  test("runs a snoozed stage again later, and uses up no attempt", async () => {
+    let runs = 0;
+    const line = await working(async () => (++runs <= 5 ? snooze(10) : {}), { attempts: 2 });
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    expect(runs).toBe(6);
+    await waitFor(
+      "the job to be completed",
+      async () => (await (await line.job(id))?.getState()) === "completed",
+    );
+    expect((await line.job(id))?.attemptsMade).toBe(1);
+  });
+
+  test("tries a stage that throws as often as it may; then the order says that it failed", async () => {
+    let runs = 0;
+    const line = await working(async () => (runs++, Promise.reject(new Error(`paper jam ${runs}`))));
+    const id = await line.order();
+    expect(await failed(id)).toMatchObject({ stage: "wrap", reason: "paper jam 3", at: expect.any(Date) });
+    expect(runs).toBe(3);
+    await waitFor("the job to be failed", async () => (await (await line.job(id))?.getState()) === "failed");
+    expect((await order(id)).status).toBe("CREATED");
+  });
+
+  test("carries a failed order on when its job is retried", async () => {
+    let broken = true;
+    const line = await working(async () => (broken ? Promise.reject(new Error("paper jam")) : {}));
+    const id = await line.order();
+    await failed(id);
+    await waitFor("the job to be failed", async () => (await (await line.job(id))?.getState()) === "failed");
+    broken = false;
+    await (await line.job(id))?.retry();
+    await inStatus(id, "WRAPPED");
+    expect((await order(id)).failed).toBeNull();
+  });
+
+  test("ends an attempt that takes too long, as a failed one", async () => {
+    const line = await working(() => new Promise(() => {}), { attempts: 2, timeout: 30 });
+    const id = await line.order();
+    expect(await failed(id)).toMatchObject({ reason: "took longer than 30 ms" });
+  });
+
+  test("does not retry a job whose order does not exist", async () => {
+    const line = await working(async () => ({}));
+    const orderId = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
+    await line.enqueue(orderId);
+    const job = await waitFor("the job to be failed", async () => {
+      const found = await line.job(orderId);
+      return (await found?.getState()) === "failed" && found;
+    });
+    expect(job).toMatchObject({
+      attemptsMade: 1,
+      failedReason: expect.stringContaining("there is no order"),
+    });
+  });
+
+  test("fails a job without an order id, and goes on", async () => {
+    const line = await working(async () => ({}));
+    // As somebody may add or edit it on the board.
+    await line.queue.add("wrap", JSON.parse('{ "orderId": 7 }'), { jobId: "by-hand", attempts: 3 });
+    await waitFor(
+      "the job to be failed",
+      async () => (await (await line.queue.getJob("by-hand"))?.getState()) === "failed",
+    );
+    await inStatus(await line.order(), "WRAPPED");
+  });
+
+  test("has no more orders in a stage at once than it may", async () => {
+    let active = 0;
+    let most = 0;
+    const line = await working(
+      async () => {
+        most = Math.max(most, ++active);
+        await new Promise((resolve) => setImmediate(resolve));
+        active--;
+        return {};
+      },
+      { concurrency: 3 },
+    );
+    const ids = await Promise.all(Array.from({ length: 20 }, () => line.order()));
+    for (const id of ids) await inStatus(id, "WRAPPED");
+    expect(most).toBeLessThanOrEqual(3);
+    expect(most).toBeGreaterThan(1);
+  });
+});
+
+describe("a worker that stops", () => {
+  test("finishes what runs, and takes nothing new", async () => {
+    let started = 0;
+    let finish: () => void = () => {};
+    const gate = new Promise<void>((resolve) => (finish = resolve));
+    const line = await working(async () => (started++, await gate, {}), { concurrency: 1 });
+    const [running, waiting] = [await line.order(), await line.order()];
+    await waitFor("the first to run", () => started === 1);
+    const stopped = line.worker.stop(60_000);
+    finish();
+    await stopped;
+    expect((await order(running)).status).toBe("WRAPPED");
+    expect((await order(waiting)).status).toBe("CREATED");
+    expect(await (await line.job(waiting))?.getState()).toBe("waiting");
+  });
+
+  test("hands back what does not end in time, and burns no attempt by it", async () => {
+    let hang = true;
+    let started = 0;
+    const line = await working(async () => (started++, hang ? new Promise<never>(() => {}) : {}), {
+      attempts: 1,
+    });
+    const id = await line.order();
+    await waitFor("the stage to run", () => started === 1);
+    await line.worker.stop(1);
+    const job = await line.job(id);
+    expect(await job?.getState()).toBe("waiting");
+    expect(job?.attemptsMade).toBe(0);
+    hang = false;
+    const next = await line.start();
+    closing.push(() => next.stop(0));
+    await inStatus(id, "WRAPPED");
+    expect((await order(id)).failed).toBeNull();
+  });
+});
+
+function noTransition(): never {
+  throw new Error("a pipeline has a first stage");
+}

@@ -12,9 +12,9 @@ import {
   type StockBody,
 } from "../src/http/schemas.ts";
 import { LIMITS } from "../src/order/limits.ts";
-import { Failure } from "../launcher/failure.ts";
+import { errorCode, Failure } from "../launcher/failure.ts";
 import type { Target } from "./target.ts";
-import { printable } from "./text.ts";
+import { messageOf, printable } from "./text.ts";
 import { Transport, type Answer, type Exchange } from "./transport.ts";
 
 /** Milliseconds before the first repetition of a request; doubles each time. */
@@ -251,6 +251,5 @@ function problemOf(answer: Answer): Partial<ProblemBody> {
 
 /** `ECONNREFUSED` says more than the empty message of an AggregateError, which a name with two addresses gives. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return "code" in error && typeof error.code === "string" ? error.code : error.message;
+  return errorCode(error) ?? messageOf(error);
 }

@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { errorCode, Failure } from "../launcher/failure.ts";
+import { messageOf } from "./text.ts";
 
 /** parseArgs, with a mistake told in one line. @throws {Failure} */
 export function readArguments<T extends ParseArgsConfig>(
@@ -9,8 +10,8 @@ export function readArguments<T extends ParseArgsConfig>(
   try {
     return parseArgs(config);
   } catch (error) {
-    if (!(error instanceof Error) || !errorCode(error)?.startsWith("ERR_PARSE_ARGS")) throw error;
-    throw new Failure(`${error.message.split(". ")[0]}; see npm run ${command} -- --help`);
+    if (!errorCode(error)?.startsWith("ERR_PARSE_ARGS")) throw error;
+    throw new Failure(`${messageOf(error).split(". ")[0]}; see npm run ${command} -- --help`);
   }
 }
 

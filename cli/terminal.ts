@@ -1,5 +1,6 @@
+import { setMaxListeners } from "node:events";
 import { Failure } from "../launcher/failure.ts";
-import { printable } from "./text.ts";
+import { messageOf, printable } from "./text.ts";
 
 /** Exit code of a command that Ctrl-C ended, as shells have it: 128 + SIGINT. */
 export const INTERRUPTED = 130;
@@ -69,6 +70,8 @@ export type Command = (args: readonly string[], terminal: Terminal, signal: Abor
 export async function runAsProcess(command: Command): Promise<void> {
   const terminal = new Terminal();
   const stop = new AbortController();
+  // Every request under way listens to it.
+  setMaxListeners(0, stop.signal);
   const interrupt = () => {
     // Whoever asks twice does not want to wait for a summary.
     if (stop.signal.aborted) end(terminal, INTERRUPTED);
@@ -97,6 +100,5 @@ function end(terminal: Terminal, code: number): never {
 
 function lineOf(error: unknown): string {
   if (error instanceof Failure) return error.message;
-  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return `this should not have happened: ${printable(message)}`;
+  return `this should not have happened: ${printable(messageOf(error))}`;
 }

@@ -20,3 +20,9 @@ export function counted(count: number, one: string, many = `${one}s`): string {
 export function grouped(count: number): string {
   return count.toLocaleString("en-GB");
 }
+
+/** What an error says. Errors of Node itself are of another realm under some runners: no `instanceof`. */
+export function messageOf(error: unknown): string {
+  const isError = typeof error === "object" && error !== null && "message" in error;
+  return isError ? String(error.message) : String(error);
+}

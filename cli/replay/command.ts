@@ -4,7 +4,7 @@ import { ConveyorClient } from "../client.ts";
 import { showProgress } from "../progress.ts";
 import type { Target } from "../target.ts";
 import type { Terminal } from "../terminal.ts";
-import { counted, grouped } from "../text.ts";
+import { counted, grouped, messageOf } from "../text.ts";
 import { readFile, sizeOf, type FileContents } from "./file.ts";
 import { readReplayOptions, REPLAY_HELP } from "./options.ts";
 import { renderBadRows, renderFaults, renderReport } from "./render.ts";
@@ -83,6 +83,6 @@ async function write(path: string, text: string, flag: "a" | "w"): Promise<void>
   try {
     await writeFile(path, text, { flag });
   } catch (error) {
-    throw new Failure(`${path} can't be written (${errorCode(error) ?? String(error)})`);
+    throw new Failure(`${path} can't be written (${errorCode(error) ?? messageOf(error)})`);
   }
 }

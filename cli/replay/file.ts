@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { Failure } from "../../launcher/failure.ts";
+import { errorCode, Failure } from "../../launcher/failure.ts";
 import { readCsv } from "./csv.ts";
 import { InvoiceBook, type Invoice } from "./invoices.ts";
 import { COLUMNS, missingColumns, RowReader, type BadRow, type SkipReason } from "./rows.ts";
@@ -81,7 +81,7 @@ function checkedHeader(path: string, header: readonly string[]): readonly string
 
 /** What keeps the file from being read as a line for the user; what is no fault of the file as it is. */
 function unreadable(path: string, error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = errorCode(error);
   switch (code) {
     case undefined:
       return error;
@@ -94,6 +94,6 @@ function unreadable(path: string, error: unknown): unknown {
     case "EPERM":
       return new Failure(`${path} may not be read: check its permissions`);
     default:
-      return new Failure(`${path} can't be read (${String(code)})`);
+      return new Failure(`${path} can't be read (${code})`);
   }
 }

@@ -7,56 +7,69 @@ import { SKIP_REASONS } from "./rows.ts";
 /** Faults, refusals and differences that are listed one by one; the JSON has them all. */
 const LISTED = 20;
 
-/** The report as lines of text: labels, and numbers aligned at their right. */
+/** The report as lines of text: labels to the left, numbers to the right, and the verdict last. */
 export function renderReport(report: ReplayReport): string[] {
-  const { file, ledger, endings, money, stock } = report;
-  const placed = ledger.accepted.size + ledger.alreadyThere.size;
   const complaints = complaintsOf(report);
   return [
-    ...table(`${report.path} -> ${report.service}`, [
-      ["rows", grouped(file.rows)],
-      ["  sold", grouped(file.sales)],
-      ...SKIP_REASONS.map((reason): Entry => [
-        `  skipped: ${reason}`,
-        grouped(file.skipped.get(reason) ?? 0),
-      ]),
-      ["  bad", grouped(file.bad.length)],
-      ["invoice numbers", grouped(file.invoiceNumbers)],
-      ["  with something to sell", grouped(file.invoices.length)],
-      ["order lines, same SKU and price merged", grouped(linesOf(file))],
-    ]),
-    ...table("Orders", [
-      ["accepted", grouped(ledger.accepted.size)],
-      ["already there from an earlier run", grouped(ledger.alreadyThere.size)],
-      ["refused", grouped(ledger.refused.length)],
-      ["of the orders in the service", grouped(placed)],
-      ["  delivered", grouped(endings.delivered)],
-      ["  cancelled", grouped(sumOf(endings.cancelled))],
-      ...counts("    ", endings.cancelled),
-      ["  failed, waiting for a retry", grouped(sumOf(endings.failed))],
-      ...counts("    in stage ", endings.failed),
-      ["  unfinished", grouped(sumOf(endings.unfinished))],
-      ...counts("    ", endings.unfinished),
-      ...(endings.lost > 0 ? [["  not found", grouped(endings.lost)] satisfies Entry] : []),
-      ["accepted per second", rate(acceptRate(ledger))],
-      ["from order to rest per second", rate(report.endToEnd)],
-    ]),
-    ...table("Money", [
-      ["in the file", pounds(money.file)],
-      ["  not taken by the service", pounds(money.notTaken)],
-      ["in the service", pounds(money.service)],
-      ["difference", pounds(money.file - money.notTaken - money.service)],
-      ["orders with another total", grouped(money.differences.length)],
-    ]),
-    ...table("Stock", [
-      ["SKUs checked", grouped(stock.checked)],
-      ["  different", grouped(stock.differences.length)],
-      ["  not checked, orders not ended", grouped(stock.open)],
-      ["pieces loaded in vain and taken back", grouped(sumOf(report.takenBack))],
+    ...aligned([
+      [`${report.path} -> ${report.service}`, fileEntries(report)],
+      ["Orders", orderEntries(report)],
+      ["Money", moneyEntries(report)],
+      ["Stock", stockEntries(report)],
     ]),
     complaints.length === 0
       ? "Everything reconciles: totals to the penny, and the stock of every SKU."
       : `Does not reconcile: ${complaints.join(", ")}.`,
+  ];
+}
+
+function fileEntries({ file }: ReplayReport): Entry[] {
+  return [
+    ["rows", grouped(file.rows)],
+    ["  sold", grouped(file.sales)],
+    ...SKIP_REASONS.map((reason): Entry => [`  skipped: ${reason}`, grouped(file.skipped.get(reason) ?? 0)]),
+    ["  bad", grouped(file.bad.length)],
+    ["invoice numbers", grouped(file.invoiceNumbers)],
+    ["  with something to sell", grouped(file.invoices.length)],
+    ["order lines, same SKU and price merged", grouped(linesOf(file))],
+  ];
+}
+
+function orderEntries({ ledger, endings, endToEnd }: ReplayReport): Entry[] {
+  return [
+    ["accepted", grouped(ledger.accepted.size)],
+    ["already there from an earlier run", grouped(ledger.alreadyThere.size)],
+    ["refused", grouped(ledger.refused.length)],
+    ["of the orders in the service", grouped(ledger.accepted.size + ledger.alreadyThere.size)],
+    ["  delivered", grouped(endings.delivered)],
+    ["  cancelled", grouped(sumOf(endings.cancelled))],
+    ...counts("    ", endings.cancelled),
+    ["  failed, waiting for a retry", grouped(sumOf(endings.failed))],
+    ...counts("    in stage ", endings.failed),
+    ["  unfinished", grouped(sumOf(endings.unfinished))],
+    ...counts("    ", endings.unfinished),
+    ["  not found", grouped(endings.lost)],
+    ["accepted per second", rate(acceptRate(ledger))],
+    ["from order to rest per second", rate(endToEnd)],
+  ];
+}
+
+function moneyEntries({ money }: ReplayReport): Entry[] {
+  return [
+    ["in the file", pounds(money.file)],
+    ["  not taken by the service", pounds(money.notTaken)],
+    ["in the service", pounds(money.service)],
+    ["difference", pounds(money.file - money.notTaken - money.service)],
+    ["orders with another total", grouped(money.differences.length)],
+  ];
+}
+
+function stockEntries({ stock, takenBack }: ReplayReport): Entry[] {
+  return [
+    ["SKUs checked", grouped(stock.checked)],
+    ["  different", grouped(stock.differences.length)],
+    ["  not checked, orders not ended", grouped(stock.open)],
+    ["pieces loaded in vain and taken back", grouped(sumOf(takenBack))],
   ];
 }
 
@@ -90,14 +103,16 @@ export function renderBadRows(file: Pick<FileContents, "bad">): string[] {
 
 type Entry = readonly [label: string, value: string];
 
-function table(title: string, entries: readonly Entry[]): string[] {
-  const labels = Math.max(...entries.map(([label]) => label.length));
-  const values = Math.max(...entries.map(([, value]) => value.length));
-  return [
+/** Sections under their titles, all in the same two columns. */
+function aligned(sections: readonly (readonly [title: string, entries: readonly Entry[]])[]): string[] {
+  const all = sections.flatMap(([, entries]) => entries);
+  const labels = Math.max(...all.map(([label]) => label.length));
+  const values = Math.max(...all.map(([, value]) => value.length));
+  return sections.flatMap(([title, entries]) => [
     title,
     ...entries.map(([label, value]) => `  ${label.padEnd(labels)}  ${value.padStart(values)}`),
     "",
-  ];
+  ]);
 }
 
 function counts(indent: string, numbers: ReadonlyMap<string, number>): Entry[] {

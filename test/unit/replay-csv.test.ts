@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { readCsv, type CsvRecord } from "../../cli/replay/csv.ts";
 
 async function read(content: string | Buffer, chunkSize = 7): Promise<CsvRecord[]> {

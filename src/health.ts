@@ -1,7 +1,6 @@
 import { sql } from "drizzle-orm";
 import type { Redis } from "ioredis";
 import type { Database } from "../db/database.ts";
-import { describe } from "./shutdown.ts";
 
 export interface Check {
   readonly ready: boolean;
@@ -12,38 +11,51 @@ export interface Check {
 /** Milliseconds after which a server that has not answered counts as not ready. */
 const CHECK_TIMEOUT_MS = 1_000;
 
-/** Asks each part whether it is ready, all at once; a part that does not answer in time is not. */
-export async function checkHealth(parts: {
-  readonly database: Database;
-  readonly redis: Redis;
-}): Promise<{ ready: boolean; checks: { mysql: Check; redis: Check } }> {
-  const [mysql, redis] = await Promise.all([
-    inTime(checkMysql(parts.database)),
-    inTime(checkRedis(parts.redis)),
-  ]);
-  return { ready: mysql.ready && redis.ready, checks: { mysql, redis } };
-}
+/** Knows whether the servers behind a process are ready. */
+export class Health {
+  readonly #database: Database;
+  readonly #redis: Redis;
+  /** Why Redis could not be reached. A command that fails meanwhile only says that there is no connection. */
+  #redisError: unknown;
 
-async function checkMysql(database: Database): Promise<Check> {
-  const [rows] = await database.query((queries) => queries.execute(sql`SELECT VERSION() AS version`));
-  const version =
-    Array.isArray(rows) && rows[0] && "version" in rows[0] ? String(rows[0]["version"]) : "unknown";
-  return { ready: true, detail: `MySQL ${version}` };
-}
-
-/** A Redis that evicts keys under memory pressure deletes jobs at random: it is not one to work with. */
-async function checkRedis(redis: Redis): Promise<Check> {
-  const info = await redis.info();
-  const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown";
-  const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
-  if (policy !== undefined && policy !== "noeviction") {
-    return {
-      ready: false,
-      detail: `maxmemory-policy is ${policy}; it must be noeviction, or Redis deletes jobs`,
-    };
+  constructor({ database, redis }: { readonly database: Database; readonly redis: Redis }) {
+    this.#database = database;
+    this.#redis = redis;
+    redis.on("error", (error) => (this.#redisError = error));
+    redis.on("ready", () => (this.#redisError = undefined));
   }
-  if (/^loading:1/m.test(info)) return { ready: false, detail: "Redis is still loading its data" };
-  return { ready: true, detail: `Redis ${version}` };
+
+  /** Asks each part whether it is ready, all at once; a part that does not answer in time is not. */
+  async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis: Check } }> {
+    const [mysql, redis] = await Promise.all([inTime(this.#checkMysql()), inTime(this.#checkRedis())]);
+    return { ready: mysql.ready && redis.ready, checks: { mysql, redis } };
+  }
+
+  async #checkMysql(): Promise<Check> {
+    const [rows] = await this.#database.query((queries) => queries.execute(sql`SELECT VERSION() AS version`));
+    const version =
+      Array.isArray(rows) && rows[0] && "version" in rows[0] ? String(rows[0]["version"]) : "unknown";
+    return { ready: true, detail: `MySQL ${version}` };
+  }
+
+  /** A Redis that evicts keys under memory pressure deletes jobs at random: it is not one to work with. */
+  async #checkRedis(): Promise<Check> {
+    if (this.#redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
+    const info = await this.#redis.info();
+    const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown";
+    const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
+    if (policy !== undefined && policy !== "noeviction") {
+      return {
+        ready: false,
+        detail: `maxmemory-policy is ${policy}; it must be noeviction, or Redis deletes jobs`,
+      };
+    }
+    return { ready: true, detail: `Redis ${version}` };
+  }
+
+  #whyNotConnected(): string {
+    return this.#redisError === undefined ? "not connected" : `not connected: ${reason(this.#redisError)}`;
+  }
 }
 
 async function inTime(check: Promise<Check>): Promise<Check> {
@@ -57,8 +69,14 @@ async function inTime(check: Promise<Check>): Promise<Check> {
   try {
     return await Promise.race([check, late]);
   } catch (error) {
-    return { ready: false, detail: describe(error) };
+    return { ready: false, detail: reason(error) };
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Where a host has several addresses, the error that none of them answers has a code and no message. */
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message || ("code" in error ? String(error.code) : error.name);
 }

@@ -2,8 +2,8 @@ import express, { type Express } from "express";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import type { Queues } from "../../queues/queues.ts";
+import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
-import { LIMITS } from "../order/limits.ts";
 import type { NewOrder } from "../order/order.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
@@ -12,7 +12,7 @@ import { healthRoutes } from "./health.ts";
 import { orderRoutes } from "./orders.ts";
 import { answerErrors, notFound } from "./problem.ts";
 import { stockRoutes } from "./stock.ts";
-import { JSON_TYPES } from "./validate.ts";
+import { readJson } from "./validate.ts";
 
 export interface AppOptions {
   readonly database: Database;
@@ -40,14 +40,14 @@ export function createApp({ database, redis, queues, accept, apiKeys, version, l
     next();
   });
 
-  app.use(healthRoutes({ database, redis }));
+  app.use(healthRoutes(new Health({ database, redis })));
 
   app.use(PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
   app.use(BOARD, boardRoutes(BOARD, queues));
 
   app.use(keys.bearer);
-  app.use(express.json({ limit: LIMITS.bodyBytes, type: JSON_TYPES }));
+  app.use(readJson);
   app.use(orderRoutes({ database, accept }));
   app.use(stockRoutes(database));
 

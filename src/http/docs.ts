@@ -1,7 +1,8 @@
 import { Router, static as serveStatic } from "express";
-import helmet from "helmet";
 import { getAbsoluteFSPath } from "swagger-ui-dist";
 import { openApiDocument } from "./openapi.ts";
+import { pageHeaders } from "./pages.ts";
+import { methodNotAllowed } from "./problem.ts";
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -26,22 +27,25 @@ const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinki
 export function docsRoutes(version: string): Router {
   const document = openApiDocument(version);
   const router = Router();
-  router.get("/openapi.json", (_request, response) => {
-    response.json(document);
-  });
-  router.use(
-    "/docs",
-    helmet({
-      strictTransportSecurity: false,
-      contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
-    }),
-  );
-  router.get("/docs", (_request, response) => {
-    response.type("html").send(PAGE);
-  });
-  router.get("/docs/start.js", (_request, response) => {
-    response.type("js").send(START);
-  });
+  router
+    .route("/openapi.json")
+    .get((_request, response) => {
+      response.json(document);
+    })
+    .all(methodNotAllowed("GET"));
+  router.use("/docs", pageHeaders);
+  router
+    .route("/docs")
+    .get((_request, response) => {
+      response.type("html").send(PAGE);
+    })
+    .all(methodNotAllowed("GET"));
+  router
+    .route("/docs/start.js")
+    .get((_request, response) => {
+      response.type("js").send(START);
+    })
+    .all(methodNotAllowed("GET"));
   router.use("/docs/assets", serveStatic(getAbsoluteFSPath(), { index: false }));
   return router;
 }

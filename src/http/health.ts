@@ -1,11 +1,9 @@
 import { Router } from "express";
-import type { Redis } from "ioredis";
-import type { Database } from "../../db/database.ts";
-import { checkHealth } from "../health.ts";
+import type { Health } from "../health.ts";
 import { methodNotAllowed } from "./problem.ts";
 
 /** `/health`, open to everybody: whether the process lives, and whether it can do its work. */
-export function healthRoutes(parts: { readonly database: Database; readonly redis: Redis }): Router {
+export function healthRoutes(health: Health): Router {
   const router = Router();
   router
     .route("/health/live")
@@ -16,8 +14,8 @@ export function healthRoutes(parts: { readonly database: Database; readonly redi
   router
     .route("/health/ready")
     .get(async (_request, response) => {
-      const health = await checkHealth(parts);
-      response.status(health.ready ? 200 : 503).json(health);
+      const found = await health.check();
+      response.status(found.ready ? 200 : 503).json(found);
     })
     .all(methodNotAllowed("GET"));
   return router;

@@ -20,13 +20,16 @@ const PROBLEMS = {
   503: "MySQL cannot be reached: try again after `Retry-After` seconds",
 } as const;
 
+/** How an operation may fail: with these statuses, and with others that need no explanation. */
 function problems(...statuses: (keyof typeof PROBLEMS)[]) {
-  return Object.fromEntries(
-    statuses.map((status) => [
-      status,
-      { description: PROBLEMS[status], content: content(schemas.problem, "application/problem+json") },
-    ]),
-  );
+  const described = (description: string) => ({
+    description,
+    content: content(schemas.problem, "application/problem+json"),
+  });
+  return {
+    ...Object.fromEntries(statuses.map((status) => [status, described(PROBLEMS[status])])),
+    default: described("Any other failure"),
+  };
 }
 
 function answer(status: number, description: string, schema: z.ZodType, headers?: object) {
@@ -51,7 +54,7 @@ function pathParameter(name: string, schema: z.ZodType) {
 }
 
 const orderId = pathParameter("id", z.uuid());
-const sku = pathParameter("sku", schemas.skuParam);
+const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const open = { security: [] };
 
 const PATHS = {
@@ -128,7 +131,7 @@ const PATHS = {
       summary: "Whether the process lives",
       tags: ["Health"],
       ...open,
-      responses: answer(200, "It does", schemas.liveness),
+      responses: { ...answer(200, "It does", schemas.liveness), ...problems() },
     },
   },
   "/health/ready": {
@@ -139,6 +142,7 @@ const PATHS = {
       responses: {
         ...answer(200, "Ready", schemas.readiness),
         ...answer(503, "Not ready", schemas.readiness),
+        ...problems(),
       },
     },
   },

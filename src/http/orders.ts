@@ -131,7 +131,7 @@ function toCursor(id: string): string {
 
 function fromCursor(cursor: string): string {
   const id = Buffer.from(cursor, "base64url").toString();
-  if (isUuid(id)) return id;
+  if (isUuid(id) && toCursor(id) === cursor) return id;
   const message = "must be the nextCursor of a page of this listing";
   throw new Problem(400, "invalid-input", { errors: [{ path: "cursor", message }] });
 }

@@ -59,10 +59,10 @@ export class Problem extends Error {
 /** Seconds after which a client may try again when a server behind the API is away. */
 const RETRY_AFTER_S = 1;
 
-/** Answers for a path that exists, called with a method that doesn't. */
+/** Answers for a path that exists, called with a method that doesn't. HEAD is allowed wherever GET is. */
 export function methodNotAllowed(...allowed: string[]): RequestHandler {
+  const allow = allowed.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
   return ({ method }) => {
-    const allow = allowed.join(", ");
     const detail = `${method} is not allowed here; ${allow} would be`;
     throw new Problem(405, "method-not-allowed", { detail, headers: { Allow: allow } });
   };

@@ -11,16 +11,35 @@ import { totalOf } from "../order/order.ts";
 const CONTROL_CHARACTERS = /\p{Cc}/u;
 const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
 
-/** Text that people and programs can repeat: well-formed, on one line, with no space around it. */
+/**
+ * Text that people and programs can repeat: well-formed, on one line, with no space around it. Its length is counted
+ * in characters, as JSON Schema and MySQL count it, and not in the halves that JavaScript makes of some of them.
+ */
 function text(length: number) {
   return z
     .string()
     .min(1)
-    .max(length)
+    .refine((value) => hasAtMost(value, length), {
+      error: `Too big: expected string to have <=${length} characters`,
+    })
     .refine((value) => value.isWellFormed() && !CONTROL_CHARACTERS.test(value), {
       error: "must not contain control characters or lone surrogates",
     })
-    .refine((value) => value.trim() === value, { error: "must not begin or end with a space" });
+    .refine((value) => value.trim() === value, { error: "must not begin or end with a space" })
+    .meta({ maxLength: length });
+}
+
+function hasAtMost(value: string, characters: number): boolean {
+  if (value.length <= characters) return true;
+  return value.length <= 2 * characters && Array.from(value).length <= characters;
+}
+
+/** What a query says as text and means as a number; other text stays as it is, to be refused. */
+function wholeNumber<Schema extends z.ZodType>(schema: Schema) {
+  return z.preprocess(
+    (value) => (typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value),
+    schema,
+  );
 }
 
 const sku = text(LIMITS.identifier).meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
@@ -36,7 +55,7 @@ const unitPrice = z
   .meta({ description: "Price of one piece in the currency's minor unit", examples: [1250] });
 const currency = z
   .string()
-  .regex(/^[A-Z]{3}$/, "must be three capital letters, such as EUR")
+  .regex(/^[A-Z]{3}$/, { error: "must be three capital letters, such as EUR", abort: true })
   .refine((code) => CURRENCIES.has(code), { error: "must be an ISO 4217 currency code, such as EUR" })
   .meta({ description: "ISO 4217 code", examples: ["EUR"] });
 const customerId = text(LIMITS.identifier).meta({ examples: ["cust-1"] });
@@ -130,7 +149,13 @@ export const orderQuery = z.strictObject({
     .enum(["true", "false"])
     .optional()
     .meta({ description: "Only orders that wait for a retry, or only those that don't" }),
-  limit: z.coerce.number().int().min(1).max(LIMITS.pageSize).default(50),
+  limit: wholeNumber(
+    z
+      .int({ error: `must be a whole number from 1 to ${LIMITS.pageSize}` })
+      .min(1)
+      .max(LIMITS.pageSize)
+      .default(50),
+  ),
   cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the page before" }),
 });
 
@@ -193,6 +218,7 @@ export const stock = z
 export const stockList = z.object({ items: z.array(stock) }).meta({ id: "StockList" });
 
 export const skuParam = sku;
+export const stockPath = z.strictObject({ sku: skuParam });
 
 const check = z.object({ ready: z.boolean(), detail: z.string() });
 

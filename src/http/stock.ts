@@ -2,7 +2,7 @@ import { Router } from "express";
 import type { Database } from "../../db/database.ts";
 import { findStock, setStock, type StockLevel } from "../../db/stock.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
-import { skuParam, stockLevel, stockLevels, type StockBody } from "./schemas.ts";
+import { stockLevel, stockLevels, stockPath, type StockBody } from "./schemas.ts";
 import { parseBody, parseParameters } from "./validate.ts";
 
 /** `/stock`: what is on hand. */
@@ -20,13 +20,13 @@ export function stockRoutes(database: Database): Router {
   router
     .route("/stock/:sku")
     .get(async (request, response) => {
-      const sku = parseParameters(skuParam, request.params.sku);
+      const { sku } = parseParameters(stockPath, request.params);
       const [level] = await findStock(database, [sku]);
       if (level === undefined) throw new Problem(404, "not-found", { detail: `there is no SKU ${sku}` });
       response.json(body(level));
     })
     .put(async (request, response) => {
-      const sku = parseParameters(skuParam, request.params.sku);
+      const { sku } = parseParameters(stockPath, request.params);
       const { onHand } = parseBody(stockLevel, request);
       const [level] = await setStock(database, [{ sku, onHand }]);
       response.json(level && body(level));

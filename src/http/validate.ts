@@ -1,6 +1,23 @@
-import type { Request } from "express";
+import { isUtf8 } from "node:buffer";
+import { json, type Request, type RequestHandler } from "express";
 import type { z } from "zod";
+import { LIMITS } from "../order/limits.ts";
 import { Problem } from "./problem.ts";
+
+/** The media types that count as JSON. */
+const JSON_TYPES = ["application/json", "application/*+json"];
+
+/** Reads JSON bodies of a limited size. What the JSON must look like is for {@link parseBody} to say. */
+export const readJson: RequestHandler = json({
+  limit: LIMITS.bodyBytes,
+  type: JSON_TYPES,
+  strict: false,
+  verify(_request, _response, body, encoding) {
+    // Decoding would put replacement characters in the place of what is no text.
+    if (encoding === "utf-8" && !isUtf8(body))
+      throw new Problem(400, "malformed-request", { detail: "the body is not UTF-8" });
+  },
+});
 
 /** The request's JSON body in the shape of the schema. @throws {Problem} 400, 415 or 422, with every fault by path. */
 export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
@@ -17,15 +34,14 @@ export function parseParameters<Schema extends z.ZodType>(schema: Schema, input:
   return parse(schema, input, 400);
 }
 
-/** The media types that count as JSON. */
-export const JSON_TYPES = ["application/json", "application/*+json"];
-
 function parse<Schema extends z.ZodType>(
   schema: Schema,
   input: unknown,
   status: 400 | 422,
 ): z.output<Schema> {
-  const parsed = schema.safeParse(input);
+  const parsed = schema.safeParse(input, {
+    error: (issue) => (issue.input === undefined ? "is missing" : undefined),
+  });
   if (parsed.success) return parsed.data;
   throw new Problem(status, "invalid-input", { errors: parsed.error.issues.flatMap(faults) });
 }
@@ -43,10 +59,12 @@ function faults(issue: z.core.$ZodIssue): Fault[] {
   return [{ path: pathText(issue.path), message: issue.message }];
 }
 
-/** `lines[0].quantity` */
+/** `lines[0].quantity`; names that are not made of letters, digits and underscores stand in brackets: `["a.b"]`. */
 function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === "number") return `${text}[${key}]`;
-    return text === "" ? String(key) : `${text}.${String(key)}`;
+    const name = String(key);
+    if (!/^\w+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
+    return text === "" ? name : `${text}.${name}`;
   }, "");
 }

@@ -1,0 +1,17 @@
+import helmet from "helmet";
+
+/**
+ * The headers of what is shown in a browser: a page may load from this process and from nowhere else, and no other
+ * site may frame it. Inline styles are allowed, since Bull Board and Swagger UI have some; inline scripts are not.
+ */
+export const pageHeaders = helmet({
+  strictTransportSecurity: false,
+  contentSecurityPolicy: {
+    directives: {
+      fontSrc: ["'self'"],
+      styleSrc: ["'self'", "'unsafe-inline'"],
+      // Without TLS in front there is nothing to upgrade to.
+      upgradeInsecureRequests: null,
+    },
+  },
+});

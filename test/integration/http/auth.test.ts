@@ -1,0 +1,205 @@
+import { describe, expect, test } from "@jest/globals";
+import { BASIC, BEARER, useApi } from "../../support/api.ts";
+import type { Answer } from "../../support/client.ts";
+import { TEST_KEY } from "../../support/processes.ts";
+
+const SECOND_KEY = "second-key-0123456789";
+const api = useApi({ API_KEYS: `${TEST_KEY},${SECOND_KEY}` });
+
+const ID = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
+const API_ROUTES = [
+  ["POST", "/orders"],
+  ["GET", "/orders"],
+  ["GET", `/orders/${ID}`],
+  ["GET", `/orders/${ID}/events`],
+  ["POST", "/stock"],
+  ["PUT", "/stock/A"],
+  ["GET", "/stock/A"],
+] as const;
+const PAGES = [
+  ["GET", "/openapi.json"],
+  ["GET", "/docs"],
+  ["GET", "/docs/start.js"],
+  ["GET", "/docs/assets/swagger-ui.css"],
+  ["GET", "/queues"],
+  ["GET", "/queues/queue/pay"],
+  ["GET", "/queues/static/favicon.ico"],
+  ["GET", "/queues/api/queues"],
+  ["PUT", "/queues/api/queues/pay/pause"],
+] as const;
+
+function basic(login: string) {
+  return { authorization: `Basic ${Buffer.from(login).toString("base64")}` };
+}
+
+function expectUnauthorized(answer: Answer, scheme: "Basic" | "Bearer"): void {
+  expect(answer.status).toBe(401);
+  expect(answer.headers.get("www-authenticate")).toBe(`${scheme} realm="conveyor"`);
+  expect(answer.headers.get("content-type")).toContain("application/problem+json");
+  expect(answer.body).toMatchObject({ type: "urn:conveyor:problem:unauthorized", status: 401 });
+}
+
+const NOT_A_KEY: [string, Record<string, string>][] = [
+  ["nothing", {}],
+  ["a key that is not known", { authorization: `Bearer ${TEST_KEY}x` }],
+  ["a part of a key", { authorization: `Bearer ${TEST_KEY.slice(0, -1)}` }],
+  ["a key in other letters", { authorization: `Bearer ${TEST_KEY.toUpperCase()}` }],
+  ["two keys", { authorization: `Bearer ${TEST_KEY} ${SECOND_KEY}` }],
+  ["all keys as the variable has them", { authorization: `Bearer ${TEST_KEY},${SECOND_KEY}` }],
+  ["an empty key", { authorization: "Bearer " }],
+  ["a key without a scheme", { authorization: TEST_KEY }],
+  ["another scheme", { authorization: `Digest ${TEST_KEY}` }],
+  ["a key as a header of its own", { "x-api-key": TEST_KEY }],
+  ["a login with a wrong password", basic("operator:wrong")],
+  ["a login with the key as name", basic(`${TEST_KEY}:`)],
+  ["a login without a password", basic(TEST_KEY)],
+  ["a login that is no base64", { authorization: `Basic operator:${TEST_KEY}` }],
+];
+
+describe("the API", () => {
+  test.each(API_ROUTES)("%s %s asks for a key", async (method, path) => {
+    expectUnauthorized(await api.client.raw(method, path), "Bearer");
+    expect((await api.client.raw(method, path, { headers: BEARER })).status).not.toBe(401);
+  });
+
+  test.each(NOT_A_KEY)("refuses %s", async (_, headers) => {
+    expectUnauthorized(await api.client.raw("GET", "/orders", { headers }), "Bearer");
+  });
+
+  test("is not for logins: a browser sends these along for whoever asks", async () => {
+    expectUnauthorized(await api.client.raw("GET", "/orders", { headers: BASIC }), "Bearer");
+  });
+
+  test("refuses a key in the address", async () => {
+    expectUnauthorized(
+      await api.client.raw("GET", `/orders?key=${TEST_KEY}&access_token=${TEST_KEY}`),
+      "Bearer",
+    );
+  });
+
+  test.each([
+    ["each of its keys", `Bearer ${SECOND_KEY}`],
+    ["the scheme in any letters", `bEARER ${TEST_KEY}`],
+  ])("takes %s", async (_, authorization) => {
+    expect((await api.client.raw("GET", "/orders", { headers: { authorization } })).status).toBe(200);
+  });
+
+  test("says without a key neither what exists, nor what is wrong with a request", async () => {
+    expectUnauthorized(await api.client.raw("GET", "/nowhere"), "Bearer");
+    expectUnauthorized(await api.client.raw("DELETE", "/orders"), "Bearer");
+    const headers = { "content-type": "application/json" };
+    expectUnauthorized(await api.client.raw("POST", "/orders", { headers, body: "{" }), "Bearer");
+    expect((await api.client.get("/nowhere")).status).toBe(404);
+  });
+
+  test.each(["HEAD", "OPTIONS", "TRACE", "PURGE"])("%s is no way around the key", async (method) => {
+    for (const path of ["/orders", "/stock/A", "/queues/api/queues", "/docs"]) {
+      expect((await api.client.raw(method, path)).status).toBe(401);
+    }
+  });
+
+  test.each([
+    "//orders",
+    "/orders/",
+    "/ORDERS",
+    "/%6frders",
+    "/health/live/../../orders",
+    "/health/../orders",
+    "/health/live%2f..%2f..%2forders",
+    "/docs/../orders",
+    "/./orders",
+    "/orders;/health/live",
+    "/QUEUES/api/queues",
+    "//queues/api/queues",
+    "/queues//api/queues",
+    "/openapi.json/",
+    "/Docs/assets/../start.js",
+  ])("%s is no way around the key", async (path) => {
+    expect((await api.client.raw("GET", path)).status).toBe(401);
+  });
+
+  test("lets no page of another site read it", async () => {
+    const headers = { ...BEARER, origin: "https://elsewhere.example" };
+    const read = await api.client.raw("GET", "/orders", { headers });
+    const asked = await api.client.raw("OPTIONS", "/orders", {
+      headers: { origin: headers.origin, "access-control-request-method": "POST" },
+    });
+    for (const answer of [read, asked]) {
+      const allowed = [...answer.headers.keys()].filter((name) => name.startsWith("access-control"));
+      expect(allowed).toEqual([]);
+    }
+    expect(asked.status).toBe(401);
+  });
+});
+
+describe("pages", () => {
+  test.each(PAGES)("%s %s asks for a login", async (method, path) => {
+    expectUnauthorized(await api.client.raw(method, path), "Basic");
+  });
+
+  test.each(PAGES.filter(([method]) => method === "GET"))("%s %s opens with a login", async (_, path) => {
+    const answer = await fetch(api.client.url + path, { headers: BASIC });
+    expect(answer.status).toBe(200);
+    await answer.arrayBuffer();
+  });
+
+  test.each(NOT_A_KEY)("refuse %s", async (_, headers) => {
+    expectUnauthorized(await api.client.raw("GET", "/queues/api/queues", { headers }), "Basic");
+  });
+
+  test.each([
+    ["any name", basic(`somebody:${SECOND_KEY}`)],
+    ["no name", basic(`:${TEST_KEY}`)],
+    ["a key, from a program", BEARER],
+  ])("take %s", async (_, headers) => {
+    const { status } = await fetch(`${api.client.url}/openapi.json`, { headers });
+    expect(status).toBe(200);
+  });
+});
+
+describe("the board", () => {
+  // Promoting the delayed jobs of a queue that has none changes nothing.
+  const HARMLESS = "/queues/api/queues/pay/promote";
+
+  async function promote(headers: Record<string, string>): Promise<number> {
+    const answer = await fetch(api.client.url + HARMLESS, {
+      method: "PUT",
+      headers: { ...BASIC, ...headers },
+    });
+    await answer.arrayBuffer();
+    return answer.status;
+  }
+
+  test.each([
+    ["another host", { origin: "https://elsewhere.example" }],
+    ["another port of this host", { origin: "http://127.0.0.1:1" }],
+    ["a page that keeps its origin to itself", { origin: "null" }],
+    ["a page that the browser says is of another site", { "sec-fetch-site": "cross-site" }],
+    ["a page of a neighbouring host", { "sec-fetch-site": "same-site" }],
+  ])("does nothing that %s asks for", async (_, headers) => {
+    expect(await promote(headers)).toBe(403);
+  });
+
+  test("does what its own page asks for, and programs", async () => {
+    expect(await promote({ origin: api.client.url, "sec-fetch-site": "same-origin" })).toBe(200);
+    expect(await promote({})).toBe(200);
+  });
+
+  test("changes nothing by GET, so that following a link is harmless", async () => {
+    const { status } = await fetch(api.client.url + HARMLESS, { headers: BASIC });
+    expect(status).toBe(404);
+  });
+});
+
+describe("health", () => {
+  test.each(["/health/live", "/health/ready"])("%s asks for nothing", async (path) => {
+    expect((await api.client.raw("GET", path)).status).toBe(200);
+    expect((await api.client.raw("HEAD", path)).status).toBe(200);
+  });
+});
+
+test("no key is ever logged", () => {
+  const log = api.process.lines.join("\n");
+  expect(log).not.toContain(TEST_KEY);
+  expect(log).not.toContain(SECOND_KEY);
+});

@@ -11,6 +11,7 @@ import {
   type ProblemBody,
   type StockBody,
 } from "../src/http/schemas.ts";
+import { lifecycle } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import { errorCode, Failure } from "../launcher/failure.ts";
 import type { Target } from "./target.ts";
@@ -23,16 +24,20 @@ const LONGEST_PAUSE = 5_000;
 /** Busy, restarting, or without its database: the same request may succeed in a moment. */
 const PASSING = new Set([429, 500, 502, 503, 504]);
 
-const placedOrder = order.pick({ id: true, status: true, total: true, createdAt: true });
 const orderState = order.omit({ lines: true });
 const orderStatePage = z.object({ items: z.array(orderState), nextCursor: z.string().nullable() });
 
 /** An order as the commands follow it: without its lines. */
 export type OrderState = z.output<typeof orderState>;
 
+/** Whether nothing more happens to an order by itself: it ended, or it failed and waits for a person. */
+export function isAtRest(state: OrderState): boolean {
+  return state.failed !== undefined || lifecycle.hasEnded(state.status);
+}
+
 /** The answer to a new order. */
 export interface Placed {
-  readonly order: z.output<typeof placedOrder>;
+  readonly order: OrderState;
   /** Whether the order was there already when this call began: an earlier one with the same key had made it. */
   readonly wasThere: boolean;
 }
@@ -117,7 +122,7 @@ export class ConveyorClient {
       headers: { "idempotency-key": idempotencyKey },
       body: JSON.stringify(body),
     });
-    const placed = this.#read(placedOrder, answer);
+    const placed = this.#read(orderState, answer);
     const isReplay = answer.headers["idempotent-replayed"] === "true";
     // A repetition may meet the order that this very call made before its answer got lost.
     const isOlder = attempt === 1 || Date.parse(placed.createdAt) < this.#greetedAt;

@@ -26,6 +26,11 @@ export class Terminal {
     return this.#stdout.isTTY && this.#stderr.isTTY;
   }
 
+  /** Whether colours are wanted; NO_COLOR and the like are heeded. */
+  get hasColors(): boolean {
+    return this.isLive && this.#stdout.hasColors();
+  }
+
   get columns(): number {
     return this.#stdout.columns ?? 80;
   }

@@ -1,9 +1,8 @@
 import { CANCELLED } from "../../src/order/lifecycle.ts";
-import type { OrderState } from "../client.ts";
+import { isAtRest, type OrderState } from "../client.ts";
 import type { Invoice } from "./invoices.ts";
-import { isAtRest } from "./rest.ts";
 import type { Ledger, PlacedInvoice } from "./send.ts";
-import { piecesOf, type Level, type Pieces } from "./stock.ts";
+import { piecesOf, type Level, type Pieces } from "../stock.ts";
 
 /** How the orders of a file ended; every order that the service took is in exactly one of these. */
 export interface Endings {
@@ -99,12 +98,12 @@ export function reconcileStock(
   ledger: Ledger,
   states: ReadonlyMap<string, OrderState>,
 ): StockReconciliation {
-  const left: Invoice[] = [];
-  const unsettled: Invoice[] = [];
+  const left: Invoice["order"][] = [];
+  const unsettled: Invoice["order"][] = [];
   for (const [id, { invoice }] of ledger.accepted) {
     const state = states.get(id);
-    if (!state || state.failed || !isAtRest(state)) unsettled.push(invoice);
-    else if (state.status !== CANCELLED) left.push(invoice);
+    if (!state || state.failed || !isAtRest(state)) unsettled.push(invoice.order);
+    else if (state.status !== CANCELLED) left.push(invoice.order);
   }
   const gone = piecesOf(left);
   const open = piecesOf(unsettled);

@@ -3,7 +3,7 @@ import type { FileContents } from "./file.ts";
 import type { Endings, MoneyReconciliation, StockReconciliation } from "./reconcile.ts";
 import { SKIP_REASONS } from "./rows.ts";
 import type { Ledger } from "./send.ts";
-import type { Pieces } from "./stock.ts";
+import type { Pieces } from "../stock.ts";
 
 /** Everything that a replay found out. */
 export interface ReplayReport {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import type { ConveyorClient, OrderState } from "../client.ts";
+import { isAtRest, type ConveyorClient, type OrderState } from "../client.ts";
 import { concurrently } from "../concurrently.ts";
 
 const LEAST_PAUSE = 500;
@@ -8,11 +8,6 @@ const LEAST_PAUSE = 500;
 const SHARE = 5;
 
 const LIVE_STATUSES = lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
-
-/** Whether nothing more happens to an order by itself: it ended, or it failed and waits for a person. */
-export function isAtRest(state: OrderState): boolean {
-  return state.failed !== undefined || lifecycle.hasEnded(state.status);
-}
 
 /**
  * Waits until all of the wanted orders are at rest, by walking through the orders that are not.

@@ -6,7 +6,7 @@ import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "./recon
 import type { ReplayReport } from "./report.ts";
 import { oldestOf, readStates, untilAtRest } from "./rest.ts";
 import { Ledger, sendInvoices } from "./send.ts";
-import { addToStock, lacking, piecesOf, readLevels, unneeded, type Level, type Pieces } from "./stock.ts";
+import { addToStock, lacking, piecesOf, readLevels, unneeded, type Level, type Pieces } from "../stock.ts";
 
 export interface RunOptions {
   /** Requests under way at once. */
@@ -70,7 +70,7 @@ export class ReplayRun {
   }
 
   async #loadStock(): Promise<{ before: Map<string, Level>; loaded: Pieces }> {
-    const needed = piecesOf(this.#file.invoices);
+    const needed = piecesOf(this.#file.invoices.map(({ order }) => order));
     const before = await this.#readLevels("reading stock", [...needed.keys()]);
     const loaded = lacking(needed, before);
     await addToStock(this.#client, before, loaded);
@@ -134,8 +134,8 @@ export class ReplayRun {
   /** Takes out again what was loaded for orders that are not made now: without it, each further run would leave more. */
   async #takeBack(loaded: Pieces, levels: ReadonlyMap<string, Level>): Promise<Pieces> {
     const made = new Set(Array.from(this.ledger.accepted.values(), ({ invoice }) => invoice));
-    const notMade = piecesOf(this.#file.invoices.filter((invoice) => !made.has(invoice)));
-    const back = unneeded(loaded, notMade, levels);
+    const notMade = this.#file.invoices.filter((invoice) => !made.has(invoice)).map(({ order }) => order);
+    const back = unneeded(loaded, piecesOf(notMade), levels);
     await addToStock(this.#client, levels, new Map(Array.from(back, ([sku, count]) => [sku, -count])));
     return back;
   }

@@ -6,7 +6,7 @@ import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "../../c
 import { renderFaults, renderReport } from "../../cli/replay/render.ts";
 import { complaintsOf, jsonOf, type ReplayReport } from "../../cli/replay/report.ts";
 import { Ledger } from "../../cli/replay/send.ts";
-import { lacking, unneeded, type Level } from "../../cli/replay/stock.ts";
+import { lacking, unneeded, type Level } from "../../cli/stock.ts";
 
 function invoice(number: string, sku: string, quantity: number, unitPrice = 100): Invoice {
   const book = new InvoiceBook();

@@ -1,8 +1,7 @@
-import type { StockBody } from "../../src/http/schemas.ts";
-import { LIMITS } from "../../src/order/limits.ts";
-import type { ConveyorClient } from "../client.ts";
-import { concurrently } from "../concurrently.ts";
-import type { Invoice } from "./invoices.ts";
+import type { OrderRequestBody, StockBody } from "../src/http/schemas.ts";
+import { LIMITS } from "../src/order/limits.ts";
+import type { ConveyorClient } from "./client.ts";
+import { concurrently } from "./concurrently.ts";
 
 /** Pieces by SKU. */
 export type Pieces = ReadonlyMap<string, number>;
@@ -12,11 +11,11 @@ export type Level = Pick<StockBody, "onHand" | "reserved">;
 
 const NOTHING: Level = { onHand: 0, reserved: 0 };
 
-/** The pieces that invoices ask for. */
-export function piecesOf(invoices: Iterable<Invoice>): Map<string, number> {
+/** The pieces that orders ask for. */
+export function piecesOf(orders: Iterable<Pick<OrderRequestBody, "lines">>): Map<string, number> {
   const pieces = new Map<string, number>();
-  for (const { order } of invoices)
-    for (const { sku, quantity } of order.lines) pieces.set(sku, (pieces.get(sku) ?? 0) + quantity);
+  for (const { lines } of orders)
+    for (const { sku, quantity } of lines) pieces.set(sku, (pieces.get(sku) ?? 0) + quantity);
   return pieces;
 }
 

@@ -1,0 +1,9 @@
+import { readRunning } from "../launcher/state.ts";
+import { demo } from "./demo/command.ts";
+import { findTarget } from "./target.ts";
+import { runAsProcess } from "./terminal.ts";
+
+/** `npm run demo`: the process around the command. */
+void runAsProcess((args, terminal, signal) =>
+  demo(args, terminal, signal, () => findTarget(process.env, readRunning)),
+);

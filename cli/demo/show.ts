@@ -1,0 +1,111 @@
+import type { ConveyorClient } from "../client.ts";
+import type { Terminal } from "../terminal.ts";
+import { printable } from "../text.ts";
+import { drawBoard, goodsOf } from "./board.ts";
+import type { Watch, WatchedOrder } from "./watch.ts";
+
+const FRAME_EVERY = 120;
+
+/** What the onlooker gets to see. */
+export interface Show {
+  /** An order was accepted. */
+  accepted(order: WatchedOrder): void;
+  /** These orders moved. */
+  moved(orders: readonly WatchedOrder[]): Promise<void>;
+  /** Nothing more is shown; what was shown stays. */
+  end(): void;
+}
+
+/** A board that is drawn again and again on a terminal, and a line for every transition elsewhere. */
+export function openShow(options: ShowOptions): Show {
+  return options.terminal.isLive ? new BoardShow(options) : new LineShow(options);
+}
+
+interface ShowOptions {
+  readonly terminal: Terminal;
+  readonly client: ConveyorClient;
+  readonly watch: Watch;
+  readonly title: string;
+  readonly total: number;
+}
+
+class BoardShow implements Show {
+  readonly #options: ShowOptions;
+  readonly #timer: NodeJS.Timeout;
+  #frame = 0;
+
+  constructor(options: ShowOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#draw(), FRAME_EVERY);
+    this.#draw();
+  }
+
+  accepted(): void {
+    // The next frame shows it.
+  }
+
+  async moved(): Promise<void> {
+    // The next frame shows it.
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+    this.#draw();
+    this.#options.terminal.release();
+  }
+
+  #draw(): void {
+    const { terminal, watch, title, total } = this.#options;
+    const { columns, rows, hasColors } = terminal;
+    terminal.redraw(drawBoard(watch, { title, total, frame: this.#frame++ }, { columns, rows, hasColors }));
+  }
+}
+
+class LineShow implements Show {
+  readonly #options: ShowOptions;
+  /** The last event told of each order. */
+  readonly #told = new Map<string, number>();
+
+  constructor(options: ShowOptions) {
+    this.#options = options;
+    options.terminal.say(options.title);
+  }
+
+  accepted({ demo, state }: WatchedOrder): void {
+    const meant = demo.kind === "fine" ? "" : `  (${demo.kind})`;
+    this.#say(state.createdAt, demo.request.reference, `-> ${state.status}  ${goodsOf(demo)}${meant}`);
+  }
+
+  async moved(orders: readonly WatchedOrder[]): Promise<void> {
+    const lines = await Promise.all(orders.map((order) => this.#linesOf(order)));
+    for (const { at, reference, text } of lines.flat().toSorted((a, b) => (a.at < b.at ? -1 : 1)))
+      this.#say(at, reference, text);
+  }
+
+  end(): void {
+    // Lines stand as they are.
+  }
+
+  /** The state tells only where an order is; the events tell every step, however fast it went. */
+  async #linesOf({ demo, state }: WatchedOrder): Promise<{ at: string; reference: string; text: string }[]> {
+    const told = this.#told.get(state.id) ?? 0;
+    const events = await this.#options.client.events(state.id);
+    this.#told.set(state.id, events.at(-1)?.id ?? told);
+    const { reference } = demo.request;
+    const steps = events
+      .filter(({ id, from }) => id > told && from !== null)
+      .map(({ from, to, reason, at }) => ({
+        at,
+        reference,
+        text: `${from} -> ${to}${reason === null ? "" : `  ${reason}`}`,
+      }));
+    if (!state.failed) return steps;
+    const text = `${state.status}  needs a retry of ${state.failed.stage}: ${state.failed.reason}`;
+    return [...steps, { at: state.failed.at, reference, text }];
+  }
+
+  /** @param at ISO 8601; the day is left out. */
+  #say(at: string, reference: string, text: string): void {
+    this.#options.terminal.say(`${at.slice(11, 23)}  ${printable(`${reference}  ${text}`)}`);
+  }
+}

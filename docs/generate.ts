@@ -1,0 +1,29 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { format, resolveConfig } from "prettier";
+import { lifecycle } from "../src/order/lifecycle.ts";
+import { fill, sections } from "./sections.ts";
+
+/**
+ * `npm run docs` writes the parts of the documentation that are made from the code; `npm run docs:check` only looks
+ * whether they are up to date, and fails when they are not.
+ */
+
+const ROOT = join(import.meta.dirname, "..");
+const FILES = ["README.md", "docs/architecture.md", "docs/adding-a-stage.md"];
+
+const onlyCheck = process.argv.includes("--check");
+const parts = sections(lifecycle);
+for (const name of FILES) {
+  const file = join(ROOT, name);
+  const before = readFileSync(file, "utf8");
+  const after = await format(fill(before, parts), { ...(await resolveConfig(file)), filepath: file });
+  if (after === before) continue;
+  if (onlyCheck) {
+    process.stderr.write(`${name} is out of date: npm run docs brings it up to date\n`);
+    process.exitCode = 1;
+  } else {
+    writeFileSync(file, after);
+    process.stdout.write(`${name} is written\n`);
+  }
+}

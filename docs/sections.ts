@@ -1,0 +1,212 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { PROCESSES, VARIABLES } from "../src/config.ts";
+import { openApiDocument } from "../src/http/openapi.ts";
+import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
+import { settingsOf } from "../src/order/stage.ts";
+
+/*
+ * The parts of the documentation that are made from the code. In a Markdown file, a part stands between
+ * `<!-- generated: NAME -->` and `<!-- end -->`.
+ */
+
+const ROOT = join(import.meta.dirname, "..");
+
+/** Every part by its name. */
+export function sections(lifecycle: Lifecycle): ReadonlyMap<string, string> {
+  return new Map([
+    ["answers", answers()],
+    ["configuration", configuration()],
+    ["endpoints", endpoints()],
+    ["example stage", exampleStage()],
+    ["life of an order", fenced("text", lifeAsText(lifecycle))],
+    ["life of an order as a diagram", fenced("mermaid", lifeAsMermaid(lifecycle))],
+    ["payment tokens", paymentTokens()],
+    ["stages", stages(lifecycle)],
+  ]);
+}
+
+const PART = /^<!-- generated: (.*) -->$([\s\S]*?)^<!-- end -->$/gm;
+const MARKER = /^<!-- (generated: .*|end) -->$/gm;
+
+/** The Markdown text with every part as it should be. @throws {Error} for a marker without its other half, or an unknown name. */
+export function fill(markdown: string, parts: ReadonlyMap<string, string>): string {
+  const markers = markdown.match(MARKER)?.length ?? 0;
+  let paired = 0;
+  const filled = markdown.replace(PART, (_whole, name: string, before: string) => {
+    const part = parts.get(name);
+    if (part === undefined)
+      throw new Error(`no part is named "${name}"; there are ${[...parts.keys()].join(", ")}`);
+    if (before.search(MARKER) >= 0) throw new Error(`the part "${name}" does not end`);
+    paired += 2;
+    return `<!-- generated: ${name} -->\n\n${part}\n\n<!-- end -->`;
+  });
+  if (paired !== markers) throw new Error(`${markers} markers do not make pairs of a beginning and an end`);
+  return filled;
+}
+
+/** Every variable: what it is for, who reads it, and what stands when it is not set. */
+function configuration(): string {
+  return table(
+    ["Variable", "Default", "Read by", "What it is"],
+    Object.entries(VARIABLES).map(([name, schema]) => [
+      code(name),
+      defaultOf(schema),
+      readersOf(name),
+      schema.meta()?.description ?? "",
+    ]),
+  );
+}
+
+function defaultOf(schema: (typeof VARIABLES)[keyof typeof VARIABLES]): string {
+  const unset = schema.safeParse(undefined);
+  if (!unset.success) return "**required**";
+  return unset.data === undefined ? "the stage's own" : code(String(unset.data));
+}
+
+function readersOf(name: string): string {
+  const readers = Object.entries(PROCESSES).filter(([, schema]) => name in schema.shape);
+  return readers.map(([process]) => process).join(", ");
+}
+
+/** The statuses on one line, and below it the ways out. */
+export function lifeAsText(lifecycle: Lifecycle): string {
+  let line: string = CREATED;
+  const middles: number[] = [];
+  for (const { name, to } of lifecycle.stages) {
+    const from = line.slice(line.lastIndexOf(" ") + 1);
+    if (lifecycle.canCancel(from)) middles.push(line.length - Math.ceil(from.length / 2));
+    line += ` ──${name}─▶ ${to}`;
+  }
+  const [first = 0] = middles;
+  const columns = Array.from({ length: (middles.at(-1) ?? 0) + 1 }, (_, column) => column);
+  const shafts = columns.map((column) => (middles.includes(column) ? "│" : " "));
+  const floor = columns.map((column) => {
+    if (column <= first) return column === first ? "└" : " ";
+    return middles.includes(column) ? "┴" : "─";
+  });
+  return [line, shafts.join(""), `${floor.join("")}──▶ ${CANCELLED}`].join("\n");
+}
+
+export function lifeAsMermaid(lifecycle: Lifecycle): string {
+  const moves = lifecycle.statuses.flatMap((status) => {
+    const due = lifecycle.due(status);
+    return due ? [`${due.from} --> ${due.to}: ${due.stage.name}`] : [`${status} --> [*]`];
+  });
+  const cancellations = lifecycle.statuses
+    .filter((status) => lifecycle.canCancel(status))
+    .map((status) => `${status} --> ${CANCELLED}`);
+  return [
+    "stateDiagram-v2",
+    ...[`[*] --> ${CREATED}`, ...moves, ...cancellations].map((move) => `    ${move}`),
+  ].join("\n");
+}
+
+/** The settings of every stage. */
+function stages(lifecycle: Lifecycle): string {
+  return table(
+    [
+      "Stage",
+      "From",
+      "To",
+      "Is undone",
+      "Attempts",
+      "Waits before a retry",
+      "Time for one attempt",
+      "Orders at once",
+    ],
+    lifecycle.stages.map((stage) => {
+      const { attempts, backoff, timeout, concurrency } = settingsOf(stage);
+      return [
+        code(stage.name),
+        lifecycle.statusBefore(stage),
+        stage.to,
+        isUndone(stage.name, lifecycle) ? "yes" : "no",
+        String(attempts),
+        `up to ${backoff.delay} ms, then twice that, and so on`,
+        `${timeout} ms`,
+        String(concurrency),
+      ];
+    }),
+  );
+}
+
+function isUndone(name: string, lifecycle: Lifecycle): boolean {
+  return lifecycle.statuses
+    .filter((status) => lifecycle.canCancel(status))
+    .some((status) => lifecycle.toUndo(status).some((stage) => stage.name === name));
+}
+
+interface Operation {
+  readonly summary: string;
+  readonly responses: Readonly<Record<string, { readonly description: string }>>;
+}
+
+function operations(): { method: string; path: string; operation: Operation }[] {
+  const paths: Record<string, Record<string, Operation>> = openApiDocument("").paths;
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
+  );
+}
+
+function endpoints(): string {
+  return table(
+    ["Request", "What it does", "Answers"],
+    operations().map(({ method, path, operation }) => [
+      code(`${method} ${path}`),
+      operation.summary,
+      Object.keys(operation.responses)
+        .filter((status) => status !== "default")
+        .join(", "),
+    ]),
+  );
+}
+
+/** What each status that is no success means. */
+function answers(): string {
+  const meanings = new Map<string, string>();
+  for (const { path, operation } of operations()) {
+    // Its 503 carries no problem.
+    if (path.startsWith("/health")) continue;
+    for (const [status, { description }] of Object.entries(operation.responses)) {
+      if (Number(status) >= 400) meanings.set(status, description);
+    }
+  }
+  return table(
+    ["Status", "Means"],
+    [...meanings].toSorted(([a], [b]) => Number(a) - Number(b)),
+  );
+}
+
+/** The list that stands in the simulated payment provider's own comment. */
+function paymentTokens(): string {
+  const source = readFileSync(join(ROOT, "workers/gateways/payments.ts"), "utf8");
+  const items = [...source.matchAll(/^ \* (- `tok_.*)$/gm)].map(([, item]) => item);
+  if (items.length === 0) throw new Error("the payment provider's comment lists no tokens");
+  return items.join("\n");
+}
+
+/** The example as it stands once it is where stages belong. */
+function exampleStage(): string {
+  const source = readFileSync(join(ROOT, "docs/examples/fraud-check.ts"), "utf8");
+  return fenced("ts", `// src/order/stages/fraud-check.ts\n${inPlace(source).trimEnd()}`);
+}
+
+/** The example's text in src/order/stages/. */
+export function inPlace(source: string): string {
+  return source.replace('"../../src/order/stage.ts"', '"../stage.ts"');
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+function fenced(language: string, text: string): string {
+  return `\`\`\`${language}\n${text}\n\`\`\``;
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
+}

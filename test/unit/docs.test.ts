@@ -1,0 +1,201 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "@jest/globals";
+import { fraudCheck } from "../../docs/examples/fraud-check.ts";
+import { fill, inPlace, lifeAsMermaid, lifeAsText, sections } from "../../docs/sections.ts";
+import packageJson from "../../package.json" with { type: "json" };
+import { VARIABLES } from "../../src/config.ts";
+import { order, orderRequest, problem } from "../../src/http/schemas.ts";
+import { lifecycle, Lifecycle } from "../../src/order/lifecycle.ts";
+import { PIPELINE } from "../../src/order/pipeline.ts";
+import { defineStage, Rejection, type StageContext } from "../../src/order/stage.ts";
+import type { Order } from "../../src/order/order.ts";
+
+const ROOT = path.resolve(import.meta.dirname, "../..");
+const DOCUMENTS = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  "docs/architecture.md",
+  "docs/adding-a-stage.md",
+];
+/** What the recipe has its reader write. */
+const NEW_STAGE = "/src/order/stages/fraud-check.ts";
+const SOURCES = ["cli", "db", "docs", "launcher", "queues", "src", "test", "workers"].flatMap((folder) =>
+  readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
+    (file) => `/${folder}/${file}`,
+  ),
+);
+
+function read(name: string): string {
+  return readFileSync(path.join(ROOT, name), "utf8");
+}
+
+describe("filling in a document", () => {
+  const parts = new Map([
+    ["a", "first"],
+    ["b", "second"],
+  ]);
+
+  test("writes each part between its markers, and leaves the rest alone", () => {
+    const before = "x\n<!-- generated: a -->\nstale\n<!-- end -->\ny\n<!-- generated: b -->\n<!-- end -->\n";
+    const after =
+      "x\n<!-- generated: a -->\n\nfirst\n\n<!-- end -->\ny\n<!-- generated: b -->\n\nsecond\n\n<!-- end -->\n";
+    expect(fill(before, parts)).toBe(after);
+    expect(fill(after, parts)).toBe(after);
+  });
+
+  test.each([
+    ["a part that is not known", "<!-- generated: c -->\n<!-- end -->\n", /no part is named "c"/],
+    ["a part without an end", "<!-- generated: a -->\n", /pairs/],
+    ["an end without a part", "<!-- end -->\n", /pairs/],
+    ["a part within a part", "<!-- generated: a -->\n<!-- generated: b -->\n<!-- end -->\n", /does not end/],
+  ])("refuses %s", (_name, text, message) => {
+    expect(() => fill(text, parts)).toThrow(message);
+  });
+});
+
+describe("the parts made from the code", () => {
+  const configuration = sections(lifecycle).get("configuration") ?? "";
+
+  test.each(Object.keys(VARIABLES))("%s has a row with a description", (name) => {
+    expect(configuration).toMatch(
+      new RegExp(`^\\| \`${name}\` \\| [^|]+ \\| (api|worker|migrate)[^|]* \\| \\S.* \\|$`, "m"),
+    );
+  });
+
+  test("tell what stands when a variable is not set", () => {
+    expect(configuration).toMatch(/`DATABASE_URL` \| \*\*required\*\*/);
+    expect(configuration).toMatch(/`PORT` \| `3000`/);
+    expect(configuration).toMatch(/`STAGE_ATTEMPTS` \| the stage's own/);
+  });
+
+  test("draw the life of an order, also of one with other stages", () => {
+    const run = async () => ({});
+    const short = new Lifecycle([
+      defineStage({ name: "pack", to: "PACKED", run }),
+      defineStage({ name: "send", to: "SENT", pointOfNoReturn: true, run }),
+      defineStage({ name: "arrive", to: "ARRIVED", run }),
+    ]);
+    expect(lifeAsText(short)).toBe(
+      [
+        "CREATED ──pack─▶ PACKED ──send─▶ SENT ──arrive─▶ ARRIVED",
+        "   │                │",
+        "   └────────────────┴──▶ CANCELLED",
+      ].join("\n"),
+    );
+    expect(
+      lifeAsMermaid(short)
+        .split("\n")
+        .map((line) => line.trim()),
+    ).toEqual([
+      "stateDiagram-v2",
+      "[*] --> CREATED",
+      "CREATED --> PACKED: pack",
+      "PACKED --> SENT: send",
+      "SENT --> ARRIVED: arrive",
+      "ARRIVED --> [*]",
+      "CANCELLED --> [*]",
+      "CREATED --> CANCELLED",
+      "PACKED --> CANCELLED",
+    ]);
+  });
+
+  test("list the tokens that the payment provider knows", () => {
+    const tokens = sections(lifecycle).get("payment tokens") ?? "";
+    expect(tokens.match(/tok_\w+/g)).toEqual(["tok_approved", "tok_declined", "tok_stumbles_N", "tok_down"]);
+  });
+});
+
+describe("the recipe for a new stage", () => {
+  const context = {} as StageContext; // oxlint-disable-line no-unsafe-type-assertion -- the example uses none of it
+  const byAccount = { total: 500_001, paymentToken: null } as Order; // oxlint-disable-line no-unsafe-type-assertion
+
+  test("has a stage that fits between its neighbours", () => {
+    const [reserve, ...others] = PIPELINE;
+    const longer = new Lifecycle([reserve, fraudCheck, ...others]);
+    expect(longer.due(reserve.to)?.stage).toBe(fraudCheck);
+    expect(longer.canCancel(fraudCheck.to)).toBe(true);
+  });
+
+  test("has a stage that does what is said of it", async () => {
+    expect(await fraudCheck.run(byAccount, context)).toBeInstanceOf(Rejection);
+    expect(await fraudCheck.run({ ...byAccount, total: 500_000 }, context)).toEqual({ owed: 500_000 });
+    expect(await fraudCheck.run({ ...byAccount, paymentToken: "tok_approved" }, context)).toEqual({
+      owed: 0,
+    });
+  });
+
+  test("shows the stage as it stands in its own folder", () => {
+    const shown = inPlace(read("docs/examples/fraud-check.ts"));
+    const imports = [...shown.matchAll(/from "(.*)"/g)].map(([, from = ""]) => from);
+    expect(imports).not.toHaveLength(0);
+    for (const from of imports) expect(existsSync(path.join(ROOT, "src/order/stages", from))).toBe(true);
+  });
+
+  test("shows the table as it is", () => {
+    const shown = /```diff\n([\s\S]*?)```/.exec(read("docs/adding-a-stage.md"))?.[1] ?? "";
+    const before = shown.split("\n").filter((line) => line.startsWith(" "));
+    expect(before.length).toBeGreaterThan(PIPELINE.length);
+    const table = read("src/order/pipeline.ts").split("\n");
+    for (const line of before) expect(table).toContain(line.slice(1));
+  });
+});
+
+describe.each(DOCUMENTS)("%s", (name) => {
+  const text = read(name);
+
+  test("links only to what is there", () => {
+    const links = [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, link = ""]) => link);
+    const files = links.filter((link) => !/^(https:|#)/.test(link));
+    for (const file of files)
+      expect([file, existsSync(path.join(ROOT, path.dirname(name), file))]).toEqual([file, true]);
+    const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+      heading.toLowerCase().replaceAll(" ", "-"),
+    );
+    for (const link of links.filter((each) => each.startsWith("#")))
+      expect(headings).toContain(link.slice(1));
+  });
+
+  test("names only scripts that package.json has", () => {
+    const scripts = [...text.matchAll(/npm run (?:--silent )?([a-z:]+)/g)].map(([, script = ""]) => script);
+    for (const script of scripts) expect(Object.keys(packageJson.scripts)).toContain(script);
+  });
+
+  test("names only sources that are there", () => {
+    const named = text.match(/\b[\w-][\w/-]*\.(?:ts|mjs|sql)\b/g) ?? [];
+    for (const source of named)
+      expect([...SOURCES, NEW_STAGE].some((file) => file.endsWith(`/${source}`))).toBe(true);
+  });
+});
+
+describe("the README's examples", () => {
+  const text = read("README.md");
+  const blocks = [...text.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json = ""]): unknown =>
+    JSON.parse(json),
+  );
+
+  test("send an order that is taken, and show the answer to it", () => {
+    const sent: unknown = JSON.parse(/-d '(.*)'/.exec(text)?.[1] ?? "");
+    const request = orderRequest.parse(sent);
+    const answer = order.strict().parse(blocks[0]);
+    expect(answer).toMatchObject({
+      customerId: request.customerId,
+      currency: request.currency,
+      lines: request.lines,
+    });
+    expect(answer.total).toBe(request.lines.reduce((sum, line) => sum + line.quantity * line.unitPrice, 0));
+  });
+
+  test("show a problem as it is told", () => {
+    const shown = problem.strict().parse(blocks[1]);
+    const faults = orderRequest.safeParse({
+      customerId: "cust-1",
+      currency: "EUR",
+      lines: [{ sku: "MUG-BLUE", quantity: 0, unitPrice: 1250 }],
+      color: "red",
+    }).error;
+    expect(shown.errors?.[0]?.message).toBe(faults?.issues[0]?.message);
+    expect(shown.errors).toHaveLength(faults?.issues.length ?? 0);
+  });
+});

@@ -14,3 +14,8 @@ export function createLogger(options: { name: string; level: string }): Logger {
     redact: ["*.paymentToken", "*.shipTo", "paymentToken", "shipTo", "*.headers.authorization"],
   });
 }
+
+/** Says what supervisors and people who start a process wait for: written whatever the level is. */
+export function announce(log: Logger, fields: object, message: string): void {
+  log.child({}, { level: "info" }).info(fields, message);
+}

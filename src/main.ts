@@ -6,7 +6,7 @@ import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
 import { createApp } from "./http/app.ts";
 import { Intake } from "./intake.ts";
-import { createLogger } from "./log.ts";
+import { announce, createLogger } from "./log.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal } from "./shutdown.ts";
 import { checkDatabase, runMain, StartupError } from "./startup.ts";
@@ -51,7 +51,7 @@ async function main(): Promise<void> {
     ],
   });
   const port = await listen(server, config.PORT, config.HOST);
-  log.info({ url: `http://${config.HOST}:${port}` }, "listening");
+  announce(log, { url: `http://${config.HOST}:${port}` }, "listening");
 }
 
 /** @returns the port, which is a free one when 0 was asked for. @throws {StartupError} */

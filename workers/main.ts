@@ -3,7 +3,7 @@ import { markFailed } from "../db/orders.ts";
 import { connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
-import { createLogger } from "../src/log.ts";
+import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
 import { describe, shutDownOnSignal } from "../src/shutdown.ts";
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
     ],
   });
   await Promise.all(workers.map((worker) => worker.start()));
-  log.info({ stages: stages.map((stage) => stage.name) }, "worker ready");
+  announce(log, { stages: stages.map((stage) => stage.name) }, "worker ready");
 }
 
 runMain(main);

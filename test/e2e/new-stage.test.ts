@@ -1,0 +1,83 @@
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
+import { listEvents } from "../../db/order-events.ts";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+
+jest.setTimeout(120_000);
+
+const REPOSITORY = path.resolve(import.meta.dirname, "../..");
+const SOURCES = ["src", "db", "queues", "workers", "package.json", "tsconfig.json"];
+
+const NEW_FILE = `import { defineStage } from "../stage.ts";
+
+export const fraudCheck = defineStage({
+  name: "fraud-check",
+  to: "FRAUD_CHECKED",
+  run: async (order) => ({ score: order.total % 100 }),
+});
+`;
+
+let folder: string;
+let line: TestLine;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(os.tmpdir(), "conveyor-new-stage-"));
+  for (const source of SOURCES)
+    await cp(path.join(REPOSITORY, source), path.join(folder, source), { recursive: true });
+  await symlink(path.join(REPOSITORY, "node_modules"), path.join(folder, "node_modules"));
+  line = await startLine({ workers: 0 });
+});
+afterAll(async () => {
+  await line.close();
+  await rm(folder, { recursive: true });
+});
+
+/** The one new file, and the one line (with its import) in the table. */
+async function addStage(): Promise<void> {
+  await writeFile(path.join(folder, "src/order/stages/fraud-check.ts"), NEW_FILE);
+  const table = path.join(folder, "src/order/pipeline.ts");
+  const before = await readFile(table, "utf8");
+  const after = `import { fraudCheck } from "./stages/fraud-check.ts";\n${before.replace("  reserve,", "  reserve,\n  fraudCheck,")}`;
+  expect(after.split("\n").length - before.split("\n").length).toBe(2);
+  await writeFile(table, after);
+}
+
+async function migrations(): Promise<number> {
+  return line.environment.database.query((queries) => queries.$count(sql`__drizzle_migrations`));
+}
+
+test("a stage that is put in takes the orders in flight, by one new file and one line, without a migration", async () => {
+  await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
+  const before = await migrations();
+  const statusOf = async (id: string) => (await line.client.get(`/orders/${id}`)).body.status;
+
+  // In flight from before: some wait for their first stage, some for the one that will have another before it.
+  const reserved = await Promise.all(Array.from({ length: 10 }, () => line.client.order(PLAIN_ORDER)));
+  const old = await line.addWorker({ args: ["--stages", "reserve"] });
+  for (const { id } of reserved) await line.client.orderIn(id, "RESERVED");
+  await old.stop();
+  const created = await Promise.all(Array.from({ length: 10 }, () => line.client.order(PLAIN_ORDER)));
+  expect(await statusOf(created[0]?.id ?? "")).toBe("CREATED");
+
+  await addStage();
+  await line.addWorker({ folder });
+  // Taken by the API of before the deploy, after it.
+  const late = await line.client.order(PLAIN_ORDER);
+
+  for (const { id } of [...reserved, ...created, late]) {
+    await line.client.orderIn(id, "DELIVERED");
+    const events = await listEvents(line.environment.database, id);
+    expect(events.map((event) => event.to)).toEqual([
+      "CREATED",
+      "RESERVED",
+      "FRAUD_CHECKED",
+      "PAID",
+      "SHIPPED",
+      "DELIVERED",
+    ]);
+  }
+  expect(await migrations()).toBe(before);
+});

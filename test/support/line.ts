@@ -1,0 +1,47 @@
+import { TestClient } from "./client.ts";
+import { createTestEnvironment, type TestEnvironment } from "./environment.ts";
+import { startApi, startWorker, type TestProcess } from "./processes.ts";
+
+/** Quick retries, no time on the road: what a test waits for is the service itself. */
+const QUICK = { STAGE_BACKOFF_MS: "20", PROVIDER_LATENCY_MS: "0", CARRIER_TRANSIT_MS: "0" };
+
+/** The whole service as processes of their own: one API, and so many workers. */
+export interface TestLine {
+  readonly environment: TestEnvironment;
+  readonly api: TestProcess & { readonly url: string };
+  readonly workers: TestProcess[];
+  readonly client: TestClient;
+  /** One more worker; with `folder`, from other sources. */
+  addWorker(options?: { folder?: string; args?: readonly string[] }): Promise<TestProcess>;
+  close(): Promise<void>;
+}
+
+/** Starts the service on an empty database. `env` is for all of its processes. */
+export async function startLine({
+  workers: count = 1,
+  env = {},
+}: { workers?: number; env?: Readonly<Record<string, string>> } = {}): Promise<TestLine> {
+  const environment = await createTestEnvironment();
+  const options = {
+    databaseUrl: environment.databaseUrl,
+    redisUrl: environment.redisUrl,
+    env: { ...QUICK, ...env },
+  };
+  const api = await startApi(options);
+  const workers = await Promise.all(Array.from({ length: count }, () => startWorker(options)));
+  return {
+    environment,
+    api,
+    workers,
+    client: new TestClient(api.url),
+    async addWorker(more) {
+      const worker = await startWorker({ ...options, ...more });
+      workers.push(worker);
+      return worker;
+    },
+    async close() {
+      await Promise.all([api, ...workers].map((each) => each.stop()));
+      await environment.close();
+    },
+  };
+}

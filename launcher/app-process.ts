@@ -19,13 +19,13 @@ const LINES = 15;
 
 export interface AppOptions {
   children: Children;
-  /** Script, from the project's folder. */
-  entry: string;
   env: NodeJS.ProcessEnv;
   /** Whether it is ready now. Without it, the log line `worker ready` tells. */
   isReady?: () => Promise<boolean>;
   /** "api", "worker": its log is named after it. */
   name: string;
+  /** JavaScript file to run. */
+  script: string;
 }
 
 /** One of our own processes: started, watched, and started again when it ends without being asked to. */
@@ -87,8 +87,8 @@ export class AppProcess {
   }
 
   #spawn(): GuardedProcess {
-    const { children, entry, env, name } = this.#options;
-    this.#child = spawnGuarded(process.execPath, ["--import", "tsx", entry], {
+    const { children, env, name, script } = this.#options;
+    this.#child = spawnGuarded(process.execPath, ["--enable-source-maps", script], {
       cwd: PROJECT_FOLDER,
       env: { ...process.env, ...env },
       graceSeconds: GRACE_SECONDS,

@@ -6,9 +6,10 @@ import type { StateFile } from "./state.ts";
 /** What the API and the worker get to drain, beyond the time that they give themselves. */
 const APP_MARGIN_MS = 5000;
 const APP_SHUTDOWN_MS = 10_000;
-const SERVER_DEADLINE_MS = 30_000;
+/** Containers may take a minute. */
+const SERVER_DEADLINE_MS = 75_000;
 /** Longer than any guard's grace period. */
-const LEFTOVER_MS = 35_000;
+const LEFTOVER_MS = 90_000;
 const POLL_MS = 50;
 
 /** Applications use the servers, so they end first. */

@@ -7,6 +7,7 @@ const LOCAL_FOLDER = path.join(PROJECT_FOLDER, ".local");
 
 /** Everything that `npm start` leaves on the machine lies in `.local`; removing that folder undoes it. */
 export const LOCAL = {
+  build: path.join(LOCAL_FOLDER, "build"),
   /** MySQL's and Redis's data: what `npm run reset` wipes. */
   data: path.join(LOCAL_FOLDER, "data"),
   /** Held by the one starter that runs in this folder. */

@@ -16,9 +16,10 @@ export interface ReadyOptions {
 }
 
 /**
- * Asks `probe` again and again until it answers with something else than undefined. A throw means "not yet".
+ * Asks `probe` again and again until it answers with something else than undefined. A throw means "not yet",
+ * unless it is a Failure.
  *
- * @throws Failure with the end of the log when the process ends first, or time is up.
+ * @throws Failure with the end of the log when the process ends first, or time is up; or the probe's own
  */
 export async function untilReady<T>(
   { name, process: child, log, timeoutMs }: ReadyOptions,
@@ -26,7 +27,7 @@ export async function untilReady<T>(
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   while (Date.now() < deadline) {
-    const answer = await Promise.race([probe().catch(() => undefined), child.exited.then(() => undefined)]);
+    const answer = await Promise.race([probe().catch(notYet), child.exited.then(() => undefined)]);
     // A stranger on the same port may have answered in place of a process that is gone.
     if (!child.running) throw await endedEarly(name, child, log);
     if (answer !== undefined) return answer;
@@ -36,6 +37,10 @@ export async function untilReady<T>(
     `${name} did not become ready within ${timeoutMs / 1000} s: ${log.path}`,
     log.tail(LINES),
   );
+}
+
+function notYet(error: unknown): undefined {
+  if (error instanceof Failure) throw error;
 }
 
 async function endedEarly(name: string, child: GuardedProcess, log: LogFile): Promise<Failure> {

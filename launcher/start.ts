@@ -1,12 +1,15 @@
+import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
 import { AppProcess, describeExit } from "./app-process.ts";
 import { bannerLines } from "./banner.ts";
+import { build } from "./build.ts";
 import { Children } from "./children.ts";
 import { loadDemoStock } from "./demo-stock.ts";
 import { Failure } from "./failure.ts";
-import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
+import { LOCAL } from "./local-folder.ts";
 import { identify, tryLock } from "./lock.js";
-import { CommandFailed, run } from "./run.ts";
+import { migrate } from "./migration.ts";
+import { CommandFailed } from "./run.ts";
 import type { Server } from "./servers/server.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
 import { readRunning, StateFile, type Run } from "./state.ts";
@@ -47,18 +50,24 @@ async function start(args: string[]): Promise<never> {
 async function conveyor(state: StateFile, children: Children): Promise<void> {
   const address = await chooseAddress(state);
   await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to end"));
-  const servers = await bringUpServers(state, children);
-  await Promise.race([serversEnd(servers, children), runOn(servers, address, state, children)]);
+  const [servers, code] = await Promise.all([bringUpServers(state, children), build()]);
+  await Promise.race([serversEnd(servers, children), runOn({ servers, code, address, state, children })]);
 }
 
-async function runOn(
-  servers: Servers,
-  address: ApiAddress,
-  state: StateFile,
-  children: Children,
-): Promise<void> {
-  await migrate(servers.mysql.url);
-  const apps = await startApps(servers, address, state, children);
+/** What the API and the worker run on. */
+interface Ground {
+  servers: Servers;
+  /** Folder of the compiled sources. */
+  code: string;
+  address: ApiAddress;
+  state: StateFile;
+  children: Children;
+}
+
+async function runOn(ground: Ground): Promise<void> {
+  const { servers, code, address, state } = ground;
+  await bringUpSchema(servers.mysql, code);
+  const apps = await startApps(ground);
   await loadStock(address.url, apiKey(state));
   announce(servers, address, state);
   await Promise.all(apps.map((app) => app.keepRunning()));
@@ -110,24 +119,17 @@ async function serverEnd({ log, process: child, version }: Server, children: Chi
   );
 }
 
-async function migrate(databaseUrl: string): Promise<void> {
+async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise<void> {
   const step = startStep("Migrating the database");
-  const args = ["--import", "tsx", `${PROJECT_FOLDER}/cli/migrate.ts`];
-  const lines = await run(process.execPath, args, { env: { DATABASE_URL: databaseUrl } });
-  step.done(lines.at(-1) ?? "Database migrated");
+  const outcome = await migrate(url, code, dataFolder);
+  if (outcome) step.done(`Database: ${outcome}`);
 }
 
-async function startApps(
-  servers: Servers,
-  address: ApiAddress,
-  state: StateFile,
-  children: Children,
-): Promise<AppProcess[]> {
+async function startApps({ servers, code, address, state, children }: Ground): Promise<AppProcess[]> {
   const step = startStep("Starting the API and a worker");
   const env = { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url };
   const api = new AppProcess({
     children,
-    entry: "src/main.ts",
     env: {
       ...env,
       API_KEYS: process.env["API_KEYS"] || apiKey(state),
@@ -136,13 +138,14 @@ async function startApps(
     },
     isReady: async () => (await fetch(`${address.url}/health/ready`)).ok,
     name: "api",
+    script: path.join(code, "src/main.js"),
   });
   const worker = new AppProcess({
     children,
-    entry: "workers/main.ts",
     // A quieter one would not say when it is ready.
     env: { ...env, LOG_LEVEL: isQuiet(process.env["LOG_LEVEL"]) ? "info" : process.env["LOG_LEVEL"] },
     name: "worker",
+    script: path.join(code, "workers/main.js"),
   });
   await Promise.all([api.start(), worker.start()]);
   step.done("API and worker ready");

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
+import { Failure } from "../failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import { PROJECT_FOLDER } from "../local-folder.ts";
 import type { LogFile } from "../log-file.ts";
@@ -11,8 +12,10 @@ import type { Server } from "./server.ts";
 
 /** The first start downloads images. */
 const READY_TIMEOUT_MS = 15 * 60_000;
-/** Compose gives containers ten seconds to stop, one after the other. */
-const GRACE_SECONDS = 30;
+/** Longer than the `stop_grace_period` of MySQL. */
+const GRACE_SECONDS = 75;
+/** What MySQL and Redis say to a wrong password. */
+const REFUSED = /^(Access denied|WRONGPASS|ERR AUTH)/;
 
 export interface ComposeOptions {
   log: LogFile;
@@ -66,15 +69,24 @@ export async function startWithCompose(
     mysql: `mysql://conveyor:${passwords.mysql}@127.0.0.1:${ports.mysql}/conveyor`,
     redis: `redis://:${passwords.redis}@127.0.0.1:${ports.redis}`,
   };
-  const probes = { mysql: () => probeMysql(urls.mysql), redis: () => probeRedis(urls.redis) };
+  const probes = { mysql: probeMysql, redis: probeRedis };
   const ready = await Promise.all(
     servers.map(async (server): Promise<[ServerName, Server]> => {
       const settings = { name: "docker compose", process: child, log, timeoutMs: READY_TIMEOUT_MS };
-      const version = await untilReady(settings, probes[server]);
+      const version = await untilReady(settings, () => probes[server](urls[server]).catch(explainRefusal));
       return [server, { url: urls[server], version, process: child, log }];
     }),
   );
   return Object.fromEntries(ready);
+}
+
+/** Passwords are fixed when a volume is made, and ours are forgotten with .local. */
+function explainRefusal(error: unknown): never {
+  if (!(error instanceof Error) || !REFUSED.test(error.message)) throw error;
+  const project = composeProject();
+  throw new Failure(
+    `The volumes of an earlier clone have other passwords: docker compose -p ${project} down --volumes removes them`,
+  );
 }
 
 /** Removes the containers and the volumes with their data. @throws CommandFailed when the engine does not answer */

@@ -24,7 +24,10 @@ export interface UnpackedPackages {
 
 /** Whether this system has what it takes: apt and dpkg, root or not. */
 export function canUnpackDebianPackages(): boolean {
-  return ["/usr/bin/apt-get", "/usr/bin/dpkg-deb"].every((file) => existsSync(file));
+  const folders = (process.env["PATH"] ?? "").split(path.delimiter);
+  return ["apt-get", "dpkg-deb"].every((name) =>
+    folders.some((folder) => existsSync(path.join(folder, name))),
+  );
 }
 
 /**

@@ -99,7 +99,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
       () => probeMysql(url),
     );
     rmSync(initFile);
-    return { url, version, process: child, log };
+    return { url, version, process: child, log, dataFolder };
   } catch (error) {
     child.kill("SIGKILL");
     throw log.tail(20).some((line) => /address already in use/i.test(line)) ? new PortTaken() : error;

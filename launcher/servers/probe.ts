@@ -1,6 +1,7 @@
-import { Redis } from "ioredis";
-import mysql from "mysql2/promise";
+import type { RowDataPacket } from "mysql2";
 
+// The drivers are imported when they are needed: loading them takes longer than the servers take to start, and so
+// goes on beside it.
 const CONNECT_TIMEOUT_MS = 2000;
 
 /**
@@ -10,9 +11,10 @@ const CONNECT_TIMEOUT_MS = 2000;
  * @throws the driver's error when it can't be reached or refuses the login
  */
 export async function probeMysql(url: string): Promise<string> {
-  const connection = await mysql.createConnection({ uri: url, connectTimeout: CONNECT_TIMEOUT_MS });
+  const { createConnection } = await import("mysql2/promise");
+  const connection = await createConnection({ uri: url, connectTimeout: CONNECT_TIMEOUT_MS });
   try {
-    const [rows] = await connection.query<mysql.RowDataPacket[]>("SELECT VERSION() AS version");
+    const [rows] = await connection.query<RowDataPacket[]>("SELECT VERSION() AS version");
     const version = String(rows[0]?.["version"]);
     const number = /^[\d.]+/.exec(version.replace(/^5\.5\.5-/, ""))?.[0] ?? version;
     return `${/mariadb/i.test(version) ? "MariaDB" : "MySQL"} ${number}`;
@@ -28,6 +30,7 @@ export async function probeMysql(url: string): Promise<string> {
  * @throws the driver's error when it can't be reached, refuses the login, or is still loading its data
  */
 export async function probeRedis(url: string): Promise<string> {
+  const { Redis } = await import("ioredis");
   const redis = new Redis(url, {
     connectTimeout: CONNECT_TIMEOUT_MS,
     // ioredis keeps a timer this long, and with it the process, after a refused connection.

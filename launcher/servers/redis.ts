@@ -46,7 +46,7 @@ export async function startRedis(options: RedisOptions): Promise<Required<Server
       { name: binary.flavor, process: child, log, timeoutMs: READY_TIMEOUT_MS },
       () => probeRedis(url),
     );
-    return { url, version, process: child, log };
+    return { url, version, process: child, log, dataFolder };
   } catch (error) {
     child.kill("SIGKILL");
     throw log.tail(20).some((line) => /address already in use/i.test(line)) ? new PortTaken() : error;

@@ -10,6 +10,8 @@ export interface Server {
   url: string;
   /** "MariaDB 10.11.6": what answers, as it names itself. */
   version: string;
+  /** Set when the data lies in this folder, where no other server uses it. */
+  dataFolder?: string;
   /** Undefined for a server that is not ours to stop; the same for two that run in containers. */
   process?: GuardedProcess;
   /** What `process` writes. */

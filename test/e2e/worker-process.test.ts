@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { createTestEnvironment } from "../support/environment.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import { createOrder } from "../support/orders.ts";
+import { start, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(120_000);
+
+let line: TestLine;
+beforeAll(async () => {
+  line = await startLine({ workers: 0, env: { PROVIDER_LATENCY_MS: "40", STAGE_ATTEMPTS: "1" } });
+  await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
+});
+afterAll(() => line.close());
+
+const place = (count: number) =>
+  Promise.all(Array.from({ length: count }, () => line.client.order(PLAIN_ORDER)));
+const count = (status: string) =>
+  line.environment.database.query((queries) => queries.$count(sql`orders`, sql`status = ${status}`));
+
+describe("a worker process", () => {
+  test("takes only the stages that it is told to", async () => {
+    const worker = await line.addWorker({ args: ["--stages", "reserve,pay"] });
+    const [order] = await place(1);
+    await line.client.orderIn(order?.id ?? "", "PAID");
+    const stages = new Set(worker.logs().map((entry) => entry["stage"]));
+    expect(stages).toEqual(new Set(["reserve", "pay", undefined]));
+    expect(await worker.stop()).toBe(0);
+    const rest = await line.addWorker({ args: ["--stages=ship,deliver", "--concurrency", "2"] });
+    await line.client.orderIn(order?.id ?? "", "DELIVERED");
+    expect(await rest.stop()).toBe(0);
+  });
+
+  test("that is told to stop under load exits with 0, and no order loses its only attempt by that", async () => {
+    const before = await count("DELIVERED");
+    const orders = await place(150);
+    for (let restarts = 0; restarts < 3; restarts++) {
+      const worker = await line.addWorker();
+      const delivered = await count("DELIVERED");
+      await waitFor("some progress", async () => (await count("DELIVERED")) > delivered);
+      expect(await worker.stop()).toBe(0);
+    }
+    const last = await line.addWorker();
+    await waitFor("all to be delivered", async () => (await count("DELIVERED")) === before + orders.length);
+    expect(await line.client.orders({ failed: "true" })).toEqual([]);
+    expect(await last.stop()).toBe(0);
+  });
+
+  test("that has work in hand ends at once on a second signal, and loses nothing", async () => {
+    // The provider takes longer to answer than this test may.
+    const worker = await startWorker({ ...line.environment, env: { PROVIDER_LATENCY_MS: "60000" } });
+    const [order] = await place(1);
+    await line.client.orderIn(order?.id ?? "", "RESERVED");
+    worker.process.kill("SIGTERM");
+    await untilLogged(worker, "shutting down");
+    worker.process.kill("SIGTERM");
+    expect((await worker.process.exited).code).toBe(1);
+    expect((await line.client.get(`/orders/${order?.id}`)).body).toMatchObject({ status: "RESERVED" });
+  });
+
+  test("hands back what does not end before the deadline", async () => {
+    const env = { PROVIDER_LATENCY_MS: "60000", STAGE_TIMEOUT_MS: "60000", SHUTDOWN_TIMEOUT_MS: "300" };
+    const worker = await startWorker({ ...line.environment, env });
+    const [order] = await place(1);
+    await line.client.orderIn(order?.id ?? "", "RESERVED");
+    expect(await worker.stop()).toBe(0);
+    const next = await line.addWorker();
+    await line.client.orderIn(order?.id ?? "", "DELIVERED");
+    expect(await next.stop()).toBe(0);
+  });
+});
+
+describe("a worker process does not start", () => {
+  /** What it says, in how many lines, when it is started like this. */
+  async function refusal(child: TestProcess): Promise<string> {
+    expect((await child.process.exited).code).toBe(1);
+    return child.lines.join("\n");
+  }
+
+  test.each([
+    [["--stages", "pay,fly"], /^--stages: no stage is named "fly"; there are reserve, pay, ship, deliver$/],
+    [["--concurrency", "lots"], /^--concurrency must be a whole number from 1 to 10000, not "lots"$/],
+    [["--colour", "red"], /^Unknown option '--colour'/],
+  ])("with the arguments %p", async (args, said) => {
+    expect(await refusal(start("workers/main.ts", { ...line.environment, args }))).toMatch(said);
+  });
+
+  test("with a configuration that is not right, and tells every fault", async () => {
+    const env = { DATABASE_URL: "postgres://x", REDIS_URL: "", STAGE_TIMEOUT_MS: "soon" };
+    const said = await refusal(start("workers/main.ts", { ...line.environment, env }));
+    expect(said.split("\n")).toEqual([
+      "the configuration is not right:",
+      "  DATABASE_URL must be an address that begins with mysql://",
+      "  REDIS_URL must be an address that begins with redis:// or rediss://",
+      "  STAGE_TIMEOUT_MS must be a whole number from 10 to 600000",
+    ]);
+  });
+
+  test("on a database that was not migrated", async () => {
+    const environment = await createTestEnvironment({ migrated: false });
+    try {
+      expect(await refusal(start("workers/main.ts", environment))).toMatch(
+        /^the database lacks \d+ migrations: run "npm run migrate" first$/,
+      );
+    } finally {
+      await environment.close();
+    }
+  });
+
+  test("while there are orders with a status that no stage knows", async () => {
+    const environment = await createTestEnvironment();
+    try {
+      const id = await createOrder(environment.database);
+      await environment.database.query((queries) =>
+        queries.execute(sql`UPDATE orders SET status = 'GIFT_WRAPPED' WHERE id = ${id}`),
+      );
+      expect(await refusal(start("workers/main.ts", environment))).toMatch(
+        /GIFT_WRAPPED; put the stage back/,
+      );
+      expect(await refusal(start("src/main.ts", { ...environment, env: { PORT: "0" } }))).toMatch(
+        /GIFT_WRAPPED/,
+      );
+      await environment.database.query((queries) =>
+        queries.execute(sql`UPDATE orders SET status = 'DELIVERED'`),
+      );
+      expect(await (await startWorker(environment)).stop()).toBe(0);
+    } finally {
+      await environment.close();
+    }
+  });
+});

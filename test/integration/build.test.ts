@@ -1,0 +1,112 @@
+import { execFile } from "node:child_process";
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { parse } from "yaml";
+import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { freePort } from "../../launcher/ports.ts";
+import { PLAIN_ORDER, TestClient } from "../support/client.ts";
+import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
+import { TEST_KEY } from "../support/processes.ts";
+import { startTestRedis, type TestServer } from "../support/servers.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+/*
+ * What the Dockerfile makes, without an engine: built from what .dockerignore lets through, then run from the compiled
+ * files alone, with the commands of the compose file.
+ */
+
+const ROOT = path.resolve(import.meta.dirname, "../..");
+const DEADLINE_MS = 30_000;
+
+let folder: string;
+let environment: TestEnvironment;
+/** Of its own: the health check of a worker takes everybody at its own address for the worker. */
+let redis: TestServer;
+let variables: NodeJS.ProcessEnv;
+let port: number;
+const started: GuardedProcess[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(os.tmpdir(), "conveyor-build-"));
+  const context = path.join(folder, "context");
+  const image = path.join(folder, "image");
+  const ignored = await readFile(path.join(ROOT, ".dockerignore"), "utf8");
+  for (const [, name = ""] of ignored.matchAll(/^!(.+)$/gm))
+    await cp(path.join(ROOT, name), path.join(context, name), { recursive: true });
+  await symlink(path.join(ROOT, "node_modules"), path.join(context, "node_modules"));
+  await promisify(execFile)("npm", ["run", "build"], { cwd: context });
+  await mkdir(image);
+  for (const name of ["dist", "package.json", "node_modules"])
+    await rename(path.join(context, name), path.join(image, name));
+  await rm(context, { recursive: true });
+
+  environment = await createTestEnvironment({ migrated: false });
+  redis = await startTestRedis();
+  port = await freePort();
+  variables = {
+    PATH: process.env["PATH"],
+    NODE_ENV: "production",
+    DATABASE_URL: environment.databaseUrl,
+    REDIS_URL: redis.url,
+    API_KEYS: TEST_KEY,
+    PORT: String(port),
+    CARRIER_TRANSIT_MS: "0",
+  };
+});
+afterAll(async () => {
+  await Promise.all(started.map((child) => child.stop(DEADLINE_MS)));
+  await Promise.all([environment.close(), redis.stop()]);
+  await rm(folder, { recursive: true });
+});
+
+/** Starts a command of the compose file where the image would. */
+function start([command = "", ...args]: readonly string[], lines: string[] = []): GuardedProcess {
+  const onLine = (line: string) => lines.push(line);
+  const child = spawnGuarded(command, args, { cwd: path.join(folder, "image"), env: variables, onLine });
+  started.push(child);
+  return child;
+}
+
+async function exitCode(command: readonly string[]): Promise<number | null> {
+  return (await start(command).exited).code;
+}
+
+/** Starts a process and waits until its health check says yes. */
+async function startHealthy(
+  command: readonly string[],
+  healthCheck: readonly string[],
+): Promise<GuardedProcess> {
+  const lines: string[] = [];
+  const child = start(command, lines);
+  await waitFor(`${command.join(" ")} in good health`, async () => {
+    if (!child.running) throw new Error(`it ended:\n${lines.join("\n")}`);
+    return (await exitCode(healthCheck)) === 0;
+  });
+  return child;
+}
+
+test("the image's processes migrate, take an order to its end, know their health, and end when told to", async () => {
+  const { services } = parse(await readFile(path.join(ROOT, "docker-compose.yml"), "utf8"));
+  const health = {
+    // The container's port is its own; ours may be taken.
+    api: services.api.healthcheck.test.slice(1).map((each: string) => each.replace(":3000/", `:${port}/`)),
+    worker: services.worker.healthcheck.test.slice(1),
+  };
+  expect(await exitCode(services.migrate.command)).toBe(0);
+  expect(await exitCode(health.worker)).toBe(1);
+
+  const worker = await startHealthy(services.worker.command, health.worker);
+  expect(await exitCode(health.api)).toBe(1);
+  const api = await startHealthy(services.api.command, health.api);
+
+  const client = new TestClient(`http://127.0.0.1:${port}`);
+  await client.put("/stock/MUG-BLUE", { onHand: 10 });
+  const { id } = await client.order(PLAIN_ORDER);
+  await client.orderIn(id, "DELIVERED");
+
+  expect((await api.stop(DEADLINE_MS)).code).toBe(0);
+  expect((await worker.stop(DEADLINE_MS)).code).toBe(0);
+});

@@ -1,6 +1,7 @@
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
+import type { CreatedOrder } from "../../db/orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
@@ -18,7 +19,7 @@ export interface AppOptions {
   readonly database: Database;
   readonly redis: Redis;
   readonly queues: Queues;
-  readonly accept: (order: NewOrder) => Promise<void>;
+  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly log: Logger;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Request, RequestHandler } from "express";
+import type { Request, RequestHandler, Response } from "express";
 import { Problem } from "./problem.ts";
 
 /**
@@ -15,9 +15,12 @@ export class Keys {
   }
 
   /** For the API. */
-  readonly bearer: RequestHandler = (request, _response, next) => {
-    if (this.#has(bearerKey(request))) next();
-    else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
+  readonly bearer: RequestHandler = (request, response, next) => {
+    const key = bearerKey(request);
+    if (this.#has(key)) {
+      clients.set(response, digest(key));
+      next();
+    } else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
   };
 
   /** For pages, and for what pages fetch. */
@@ -31,9 +34,18 @@ export class Keys {
       );
   };
 
-  #has(key: string | undefined): boolean {
+  #has(key: string | undefined): key is string {
     return key !== undefined && this.#digests.has(digest(key));
   }
+}
+
+const clients = new WeakMap<Response, string>();
+
+/** Who sent the request that this answers: a digest of the key that it came with. */
+export function clientOf(response: Response): string {
+  const client = clients.get(response);
+  if (client === undefined) throw new Error("only requests with a key have a client");
+  return client;
 }
 
 /**

@@ -19,6 +19,7 @@ export function boardRoutes(path: string, queues: Queues): Router {
     options: {
       uiConfig: {
         boardTitle: "Conveyor",
+        hideDocsLink: true,
         // Lists the clients of Redis for every queue and page.
         showWorkers: false,
         pollingInterval: { forceInterval: POLLING_INTERVAL_MS },

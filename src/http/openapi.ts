@@ -16,7 +16,7 @@ const PROBLEMS = {
   409: "More pieces are reserved than that: nothing was changed",
   413: `The body exceeds ${LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
-  422: "The body is not valid: every fault is listed by path, and nothing was changed",
+  422: "The body is not valid: every fault is listed by path; or its `Idempotency-Key` stands for another body. Nothing was changed",
   503: "MySQL cannot be reached: try again after `Retry-After` seconds",
 } as const;
 
@@ -63,12 +63,24 @@ const PATHS = {
       summary: "Take an order",
       description:
         "Answers as soon as the order is written down for good. It is then carried through its stages; follow it at " +
-        "the address in `Location`.",
+        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again.",
       tags: ["Orders"],
+      parameters: [
+        {
+          name: "Idempotency-Key",
+          in: "header",
+          required: false,
+          schema: jsonSchema(schemas.idempotencyKey),
+        },
+      ],
       requestBody: requestBody(schemas.orderRequest),
       responses: {
         ...answer(202, "Accepted: the order will be DELIVERED or CANCELLED", schemas.order, {
           Location: { description: "Where the order can be followed", schema: { type: "string" } },
+          "Idempotent-Replayed": {
+            description: "`true` when an earlier request under the same key had made the order",
+            schema: { type: "string" },
+          },
         }),
         ...problems(400, 401, 413, 415, 422, 503),
       },

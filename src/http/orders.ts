@@ -1,12 +1,16 @@
-import { Router } from "express";
+import { createHash } from "node:crypto";
+import { Router, type Request, type Response } from "express";
 import { v7 as uuidv7, validate as isUuid } from "uuid";
+import { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
-import { findOrders, listOrders } from "../../db/orders.ts";
+import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CREATED } from "../order/lifecycle.ts";
-import { totalOf, type NewOrder, type StoredOrder } from "../order/order.ts";
+import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
+import { clientOf } from "./auth.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
+  idempotencyKey,
   orderQuery,
   orderRequest,
   type OrderBody,
@@ -18,7 +22,7 @@ import { parseBody, parseParameters } from "./validate.ts";
 export interface OrderRoutes {
   readonly database: Database;
   /** Writes the order down for good, and sees to it that it is worked on. */
-  readonly accept: (order: NewOrder) => Promise<void>;
+  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
 }
 
 /** `/orders`: taking orders, and telling where they stand. */
@@ -28,12 +32,14 @@ export function orderRoutes({ database, accept }: OrderRoutes): Router {
   router
     .route("/orders")
     .post(async (request, response) => {
-      const order = newOrder(parseBody(orderRequest, request));
-      await accept(order);
-      response
-        .status(202)
-        .location(`/orders/${order.id}`)
-        .json(body(asCreated(order)));
+      const content = parseBody(orderRequest, request);
+      const order = newOrder(content, idempotencyOf(request, response, content));
+      const { id, createdAt, requestHash, repeated } = await accept(order);
+      if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
+      response.status(202).location(`/orders/${id}`);
+      if (repeated) response.set("Idempotent-Replayed", "true");
+      // The same content made the same order: only what was given to it differs.
+      response.json(body(asCreated({ ...order, id, createdAt })));
     })
     .get(async (request, response) => {
       const { limit, cursor, failed, ...filter } = parseParameters(orderQuery, request.query);
@@ -64,7 +70,7 @@ export function orderRoutes({ database, accept }: OrderRoutes): Router {
   return router;
 }
 
-function newOrder(request: OrderRequestBody): NewOrder {
+function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
   const createdAt = new Date();
   const total = totalOf(request.lines);
   if (total === undefined) throw new Error("the schema lets through no total that does not fit");
@@ -78,7 +84,23 @@ function newOrder(request: OrderRequestBody): NewOrder {
     paymentToken: request.paymentToken ?? null,
     shipTo: request.shipTo ?? null,
     createdAt,
+    idempotency,
   };
+}
+
+/** The request's `Idempotency-Key`, with whose it is and what for. @throws {Problem} 400 for a malformed one. */
+function idempotencyOf(request: Request, response: Response, content: OrderRequestBody): Idempotency | null {
+  const sent = request.get("idempotency-key");
+  if (sent === undefined) return null;
+  const key = parseParameters(z.object({ "Idempotency-Key": idempotencyKey }), { "Idempotency-Key": sent });
+  // The schema gives fields in its own order, so the same content has the same text.
+  const requestHash = createHash("sha256").update(JSON.stringify(content)).digest("base64");
+  return { client: clientOf(response), key: key["Idempotency-Key"], requestHash };
+}
+
+function keyReused(orderId: string): Problem {
+  const detail = `the key was used for order ${orderId}, with another body; use a new key for a new order`;
+  return new Problem(422, "idempotency-key-reused", { detail });
 }
 
 function asCreated(order: NewOrder): StoredOrder {

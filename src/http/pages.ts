@@ -5,7 +5,9 @@ import helmet from "helmet";
  * site may frame it. Inline styles are allowed, since Bull Board and Swagger UI have some; inline scripts are not.
  */
 export const pageHeaders = helmet({
+  // Without TLS, browsers ignore these two; the second one with an error in the console.
   strictTransportSecurity: false,
+  crossOriginOpenerPolicy: false,
   contentSecurityPolicy: {
     directives: {
       fontSrc: ["'self'"],

@@ -16,6 +16,7 @@ const TITLES = {
   forbidden: "The request comes from another site",
   "not-found": "There is nothing here",
   "method-not-allowed": "The method is not allowed here",
+  "idempotency-key-reused": "The key stands for another request",
   "stock-reserved": "More pieces are reserved than that",
   unavailable: "The service cannot answer at the moment",
   internal: "Something went wrong",

@@ -109,6 +109,13 @@ export const orderRequest = z
   })
   .meta({ id: "OrderRequest" });
 
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\x20-\x7e]*$/, "must be printable ASCII characters")
+  .min(1)
+  .max(LIMITS.idempotencyKey)
+  .meta({ description: "Makes repeating the request harmless: the first one's answer is given again" });
+
 export const order = z
   .object({
     id: orderId,

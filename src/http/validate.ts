@@ -59,12 +59,12 @@ function faults(issue: z.core.$ZodIssue): Fault[] {
   return [{ path: pathText(issue.path), message: issue.message }];
 }
 
-/** `lines[0].quantity`; names that are not made of letters, digits and underscores stand in brackets: `["a.b"]`. */
+/** `lines[0].quantity`; names that are not made of letters, digits, underscores and dashes stand in brackets: `["a.b"]`. */
 function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === "number") return `${text}[${key}]`;
     const name = String(key);
-    if (!/^\w+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
+    if (!/^[\w-]+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
     return text === "" ? name : `${text}.${name}`;
   }, "");
 }

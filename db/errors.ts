@@ -2,6 +2,7 @@ import { DrizzleQueryError } from "drizzle-orm";
 
 /** Deadlock (also at COMMIT), and lock wait timeout: the transaction may be tried again as a whole. */
 const TRANSIENT = new Set([1213, 1205]);
+const DUPLICATE_KEY = 1062;
 /** Too many connections, the server shuts down, the connection was killed, and the same of MariaDB. */
 const SERVER_GONE = new Set([1040, 1053, 1203, 1927, 3169]);
 
@@ -29,6 +30,10 @@ export class DatabaseError extends Error {
   /** Worth trying the whole transaction again at once. */
   get isTransient(): boolean {
     return this.errno !== undefined && TRANSIENT.has(this.errno);
+  }
+
+  get isDuplicateKey(): boolean {
+    return this.errno === DUPLICATE_KEY;
   }
 
   /** The server could not be reached, or was lost on the way. */

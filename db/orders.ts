@@ -3,6 +3,7 @@ import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Database, Queries } from "./database.ts";
+import { DatabaseError } from "./errors.ts";
 import { appendEvents, findRecords } from "./order-events.ts";
 import { orderLines, orders } from "./schema.ts";
 
@@ -34,34 +35,110 @@ export interface OrderFilter {
 
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
 const ROWS_PER_INSERT = 5_000;
+const CREATE_TRIES = 3;
 
-/** Writes orders, their lines and their first events in one transaction. @throws {DatabaseError} */
-export async function createOrders(database: Database, created: readonly NewOrder[]): Promise<void> {
-  await database.transaction(async (queries) => {
-    await queries
-      .insert(orders)
-      .values(
-        created.map(({ lines, ...order }) => ({ ...order, status: CREATED, updatedAt: order.createdAt })),
-      );
-    const lines = created.flatMap((order) =>
-      order.lines.map((line, position) => ({ ...line, orderId: order.id, position })),
-    );
-    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-      await queries.insert(orderLines).values(lines.slice(start, start + ROWS_PER_INSERT));
+/** The order that stands for a request to create one. */
+export interface CreatedOrder {
+  readonly id: string;
+  readonly createdAt: Date;
+  /** Of the request that made it; null without an idempotency key. */
+  readonly requestHash: string | null;
+  /** Whether an earlier request under the same key had made it. */
+  readonly repeated: boolean;
+}
+
+/**
+ * Writes orders, their lines and their first events in one transaction. Requests of one client under one idempotency
+ * key make one order, however many there are and whenever they come: the first one's.
+ *
+ * @throws {DatabaseError}
+ */
+export async function createOrders(
+  database: Database,
+  requested: readonly NewOrder[],
+): Promise<CreatedOrder[]> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await database.transaction((queries) => createOrFind(queries, requested));
+    } catch (error) {
+      // Another process has written an order under one of the keys since they were looked up: now it will be found.
+      const overtaken = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
+      if (!overtaken) throw error;
     }
-    await appendEvents(
-      queries,
-      created.map((order) => ({
-        orderId: order.id,
-        from: null,
-        to: CREATED,
-        stage: null,
-        reason: null,
-        record: null,
-        at: order.createdAt,
-      })),
-    );
+  }
+}
+
+async function createOrFind(queries: Queries, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
+  const known = await findByIdempotency(queries, requested);
+  const created: NewOrder[] = [];
+  const answers = requested.map((order): CreatedOrder => {
+    const earlier = order.idempotency && known.get(identityOf(order.idempotency));
+    if (earlier) return { ...earlier, repeated: true };
+    const own = {
+      id: order.id,
+      createdAt: order.createdAt,
+      requestHash: order.idempotency?.requestHash ?? null,
+    };
+    if (order.idempotency) known.set(identityOf(order.idempotency), own);
+    created.push(order);
+    return { ...own, repeated: false };
   });
+  if (created.length > 0) await insertOrders(queries, created);
+  return answers;
+}
+
+async function findByIdempotency(
+  queries: Queries,
+  requested: readonly NewOrder[],
+): Promise<Map<string, Omit<CreatedOrder, "repeated">>> {
+  const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
+  if (keys.length === 0) return new Map();
+  const rows = await queries
+    .select({
+      client: orders.idempotencyClient,
+      key: orders.idempotencyKey,
+      id: orders.id,
+      createdAt: orders.createdAt,
+      requestHash: orders.requestHash,
+    })
+    .from(orders)
+    .where(inArray(orders.idempotencyKey, keys));
+  return new Map(rows.map(({ client, key, ...order }) => [identityOf({ client, key }), order]));
+}
+
+function identityOf({ client, key }: { client: string | null; key: string | null }): string {
+  return `${client} ${key}`;
+}
+
+async function insertOrders(queries: Queries, created: readonly NewOrder[]): Promise<void> {
+  await queries.insert(orders).values(
+    created.map(({ lines, idempotency, ...order }) => ({
+      ...order,
+      status: CREATED,
+      updatedAt: order.createdAt,
+      idempotencyClient: idempotency?.client ?? null,
+      idempotencyKey: idempotency?.key ?? null,
+      requestHash: idempotency?.requestHash ?? null,
+    })),
+  );
+  const lines = created.flatMap((order) =>
+    order.lines.map((line, position) => ({ ...line, orderId: order.id, position })),
+  );
+  for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
+    await queries.insert(orderLines).values(lines.slice(start, start + ROWS_PER_INSERT));
+  }
+  await appendEvents(
+    queries,
+    created.map((order) => ({
+      orderId: order.id,
+      from: null,
+      to: CREATED,
+      stage: null,
+      reason: null,
+      record: null,
+      at: order.createdAt,
+    })),
+  );
 }
 
 /** The orders of these ids, in the order of the ids; undefined where there is none. @throws {DatabaseError} */

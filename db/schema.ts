@@ -8,6 +8,7 @@ import {
   json,
   mysqlTable,
   primaryKey,
+  uniqueIndex,
   varchar,
 } from "drizzle-orm/mysql-core";
 import { LIMITS } from "../src/order/limits.ts";
@@ -21,6 +22,8 @@ import type { Address, StageRecord } from "../src/order/order.ts";
 /** UUIDs are ASCII: a quarter of the index that utf8mb4 would reserve. */
 const uuid = customType<{ data: string }>({ dataType: () => "char(36)" });
 const instant = (name: string) => datetime(name, { fsp: 3, mode: "date" });
+/** SHA-256 in base64. */
+const DIGEST_LENGTH = 44;
 const money = (name: string) => bigint(name, { mode: "number" });
 
 export const orders = mysqlTable(
@@ -42,10 +45,15 @@ export const orders = mysqlTable(
     /** Set together, once: the executor undoes the finished stages and sets CANCELLED. */
     cancelRequestedAt: instant("cancel_requested_at"),
     cancelReason: varchar("cancel_reason", { length: LIMITS.reason }),
+    /** Set together, when the client gave an idempotency key. */
+    idempotencyClient: char("idempotency_client", { length: DIGEST_LENGTH }),
+    idempotencyKey: varchar("idempotency_key", { length: LIMITS.idempotencyKey }),
+    requestHash: char("request_hash", { length: DIGEST_LENGTH }),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
   },
   (table) => [
+    uniqueIndex("orders_by_idempotency").on(table.idempotencyKey, table.idempotencyClient),
     index("orders_by_status").on(table.status, table.id),
     index("orders_by_customer").on(table.customerId, table.id),
     index("orders_by_reference").on(table.reference, table.id),

@@ -1,5 +1,5 @@
 import type { Database } from "../db/database.ts";
-import { createOrders } from "../db/orders.ts";
+import { createOrders, type CreatedOrder } from "../db/orders.ts";
 import type { Queues } from "../queues/queues.ts";
 import { GroupCommit, withoutResults } from "./group-commit.ts";
 import type { Logger } from "./log.ts";
@@ -12,7 +12,7 @@ import { describe } from "./shutdown.ts";
  * back, since an accepted order must not wait for Redis.
  */
 export class Intake {
-  readonly #orders: GroupCommit<NewOrder, void>;
+  readonly #orders: GroupCommit<NewOrder, CreatedOrder>;
   readonly #jobs: GroupCommit<string, void>;
   readonly #log: Logger;
 
@@ -26,19 +26,25 @@ export class Intake {
     const transition = lifecycle.due(CREATED);
     if (transition === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
-    this.#orders = new GroupCommit({ flush: withoutResults((orders) => createOrders(database, orders)) });
+    this.#orders = new GroupCommit({ flush: (orders) => createOrders(database, orders) });
     this.#jobs = new GroupCommit({
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
       mayBeOneItem: () => false,
     });
   }
 
-  /** Resolves when the order is written down for good. @throws {DatabaseError} @throws {OverloadedError} */
-  async accept(order: NewOrder): Promise<void> {
-    await this.#orders.submit(order);
-    this.#jobs.submit(order.id).catch((error: unknown) => {
-      this.#log.warn({ orderId: order.id, error: describe(error) }, "accepted, but not queued yet");
+  /**
+   * Resolves when the order is written down for good, with the order that stands for it: the one given, or the one that
+   * the same client's earlier request under the same idempotency key made. @throws {DatabaseError}
+   * @throws {OverloadedError}
+   */
+  async accept(order: NewOrder): Promise<CreatedOrder> {
+    const created = await this.#orders.submit(order);
+    // A repeated one as well: what came before may have been cut off between MySQL and Redis.
+    this.#jobs.submit(created.id).catch((error: unknown) => {
+      this.#log.warn({ orderId: created.id, error: describe(error) }, "accepted, but not queued yet");
     });
+    return created;
   }
 
   /** Resolves when nothing is on its way to MySQL or Redis. */

@@ -15,6 +15,8 @@ export const LIMITS = {
   stockItems: 1_000,
   /** Characters of an id, a reference or a SKU. */
   identifier: 64,
+  /** Characters of an idempotency key. */
+  idempotencyKey: 255,
   /** Characters of a payment token. */
   paymentToken: 255,
   /** Characters of one line of an address. */

@@ -49,8 +49,20 @@ export interface Order extends OrderRequest {
   readonly createdAt: Date;
 }
 
-/** An order that was just accepted. */
-export type NewOrder = Omit<Order, "records">;
+/** What makes a request's repetition recognisable: the same client, under the same key, with the same content. */
+export interface Idempotency {
+  /** Tells clients apart: a digest of their API key. */
+  readonly client: string;
+  readonly key: string;
+  /** A hash of the request's content. */
+  readonly requestHash: string;
+}
+
+/** An order that is about to be written down. */
+export interface NewOrder extends Omit<Order, "records"> {
+  /** Null when the client gave no key: then each request is an order of its own. */
+  readonly idempotency: Idempotency | null;
+}
 
 /** An order with everything that is written down about it. */
 export interface StoredOrder extends Order {

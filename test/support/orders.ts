@@ -17,6 +17,7 @@ export function newOrder(given: Partial<NewOrder> = {}): NewOrder {
     paymentToken: null,
     shipTo: null,
     createdAt: new Date(),
+    idempotency: null,
     ...given,
   };
 }

@@ -77,7 +77,8 @@ class Lines implements Progress {
   }
 
   stop(): void {
-    if (this.#work) this.#say();
+    // What broke off says why itself.
+    if (this.#work && this.#work.done >= this.#work.total) this.#say();
     this.#work = undefined;
   }
 

@@ -14,7 +14,7 @@ import { ReplayRun, type RunOptions } from "./run.ts";
 /**
  * `npm run replay`: reads the file, replays it, reports.
  *
- * @param findTarget where the service is; asked when the file is read.
+ * @param findTarget where the service is; asked when there is a file to send.
  * @returns the exit code.
  * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
  */
@@ -34,13 +34,16 @@ export async function replay(
   if (json !== undefined) await write(json, "", "a");
   const progress = showProgress(terminal);
   try {
-    progress.start("reading", await sizeOf(path));
+    const size = await sizeOf(path);
+    const target = findTarget();
+    progress.start("reading bytes", size);
     const file = await readFile(path, (bytes) => progress.to(bytes), signal);
+    progress.to(size);
     progress.stop();
     for (const line of renderBadRows(file)) terminal.note(line);
 
     const note = (line: string) => terminal.note(line);
-    const found = await run(file, findTarget(), { ...options, signal, progress, note });
+    const found = await run(file, target, { ...options, signal, progress, note });
     const report = { path, ...found };
     for (const line of renderFaults(report)) terminal.note(line);
     for (const line of renderReport(report)) terminal.say(line);
@@ -71,10 +74,11 @@ async function run(
 
 /** What an interrupted run leaves. */
 function soFar({ invoices }: FileContents, { ledger, resting }: ReplayRun): string {
+  if (ledger.answered === 0) return "stopped before any order was accepted";
   const placed = ledger.accepted.size + ledger.alreadyThere.size;
   return (
     `stopped: ${grouped(placed)} of ${counted(invoices.length, "order")} accepted, ` +
-    `${grouped(ledger.refused.length)} refused, at least ${grouped(resting)} at rest; what is accepted goes on, ` +
+    `${grouped(ledger.refused.length)} refused, at least ${grouped(resting)} at rest; accepted ones go on, ` +
     "and the same command sends the others, none twice"
   );
 }

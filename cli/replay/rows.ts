@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { orderRequest, skuParam } from "../../src/http/schemas.ts";
+import { idempotencyKey, orderRequest, skuParam } from "../../src/http/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
 import { shown } from "../text.ts";
 import type { CsvRecord } from "./csv.ts";
@@ -98,7 +98,7 @@ export class RowReader {
   /** Ids repeat from row to row: each is checked, and kept, once. */
   readonly #skus = new Ids(skuParam);
   readonly #customers = new Ids(orderRequest.shape.customerId);
-  readonly #invoices = new Ids(orderRequest.shape.reference.unwrap());
+  readonly #invoices = new Ids(orderRequest.shape.reference.unwrap().and(idempotencyKey));
 
   /** @param header must have all of {@link COLUMNS}; see {@link missingColumns}. */
   constructor(header: readonly string[]) {

@@ -78,6 +78,7 @@ describe("RowReader", () => {
   it.each([
     ["InvoiceNo is missing, such as 536365", { InvoiceNo: " " }],
     ["InvoiceNo", { InvoiceNo: "5".repeat(65) }],
+    ["InvoiceNo", { InvoiceNo: "№ 536365" }],
     ["StockCode is missing, such as 85123A", { StockCode: "" }],
     ["StockCode", { StockCode: "8".repeat(65) }],
     ["StockCode", { StockCode: "85\u00071" }],

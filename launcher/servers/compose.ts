@@ -91,7 +91,9 @@ function explainRefusal(error: unknown): never {
 
 /** Removes the containers and the volumes with their data. @throws CommandFailed when the engine does not answer */
 export async function removeComposeData(project: string): Promise<void> {
-  await run("docker", [...composeArguments(project), "down", "--volumes"]);
+  // Compose reads the file before it looks what there is to stop, and the file asks for passwords.
+  const env = { MYSQL_PASSWORD: "unused", REDIS_PASSWORD: "unused" };
+  await run("docker", [...composeArguments(project), "down", "--volumes"], { env });
 }
 
 function composeArguments(project = composeProject()): string[] {

@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
-import { Failure } from "../launcher/failure.ts";
+import type { WriteStream } from "node:tty";
+import { errorCode, Failure } from "../launcher/failure.ts";
 import { messageOf, printable } from "./text.ts";
 
 /** Exit code of a command that Ctrl-C ended, as shells have it: 128 + SIGINT. */
@@ -8,7 +9,8 @@ export const INTERRUPTED = 130;
 const HIDE_CURSOR = "\u001B[?25l";
 const SHOW_CURSOR = "\u001B[?25h";
 
-type Output = NodeJS.WriteStream;
+/** A standard stream; only a terminal has a size and colours. */
+type Output = NodeJS.WritableStream & Partial<Pick<WriteStream, "isTTY" | "columns" | "rows" | "hasColors">>;
 
 /** Where a command writes: results to stdout, what goes on meanwhile and what went wrong to stderr. */
 export class Terminal {
@@ -23,12 +25,12 @@ export class Terminal {
 
   /** Whether somebody looks on, so that lines can be drawn over. */
   get isLive(): boolean {
-    return this.#stdout.isTTY && this.#stderr.isTTY;
+    return this.#stdout.isTTY === true && this.#stderr.isTTY === true;
   }
 
   /** Whether colours are wanted; NO_COLOR and the like are heeded. */
   get hasColors(): boolean {
-    return this.isLive && this.#stdout.hasColors();
+    return this.isLive && this.#stdout.hasColors?.() === true;
   }
 
   get columns(): number {
@@ -84,7 +86,8 @@ export async function runAsProcess(command: Command): Promise<void> {
   };
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   // The reader of a pipe, such as `head`, may leave before the end.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => end(terminal, error.code === "EPIPE" ? 0 : 1));
+  process.stdout.on("error", (error) => end(terminal, errorCode(error) === "EPIPE" ? 0 : 1));
+  process.stderr.on("error", () => {});
   try {
     process.exitCode = await command(process.argv.slice(2), terminal, stop.signal);
   } catch (error) {

@@ -19,7 +19,7 @@ export interface Answer {
 }
 
 /**
- * HTTP over connections that are kept. `node:http` rather than `fetch`: it takes a third of the time, which counts when
+ * HTTP over connections that are kept. `node:http` rather than `fetch`: it takes a quarter of the time, which counts when
  * the sender shares a machine with the service, and it leaves paths alone (a SKU may be named `..`).
  */
 export class Transport {

@@ -74,7 +74,8 @@ async function run(
 
 /** What an interrupted run leaves. */
 function soFar({ invoices }: FileContents, { ledger, resting }: ReplayRun): string {
-  if (ledger.answered === 0) return "stopped before any order was accepted";
+  if (ledger.answered === 0)
+    return "stopped before an order was answered; the same command sends them, none twice";
   const placed = ledger.accepted.size + ledger.alreadyThere.size;
   return (
     `stopped: ${grouped(placed)} of ${counted(invoices.length, "order")} accepted, ` +

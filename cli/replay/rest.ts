@@ -10,10 +10,7 @@ const SHARE = 5;
 const LIVE_STATUSES = lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
 
 /**
- * Waits until all of the wanted orders are at rest, by walking through the orders that are not.
- *
- * The statuses are walked in the order of the lifecycle. An order only moves forward, so that one which leaves a status
- * before the walk comes to it is found in a later one: an order that was seen nowhere has ended.
+ * Waits until all of the wanted orders are at rest, by looking again and again for those that are not.
  *
  * @param oldest the lowest order id that is wanted; the walk goes no further down.
  * @param patience milliseconds without any movement after which waiting makes no sense.
@@ -52,9 +49,14 @@ export async function untilAtRest(
   }
 }
 
-/** How many of the wanted orders are in each status and not at rest, and the last time one of them moved. */
-async function countMoving(
-  client: ConveyorClient,
+/**
+ * How many of the wanted orders are in each status and not at rest, and the last time one of them moved.
+ *
+ * The statuses are walked in the order of the lifecycle. An order only moves forward, so that one which leaves a status
+ * before the walk comes to it is found in a later one: an order that was seen nowhere has ended.
+ */
+export async function countMoving(
+  client: Pick<ConveyorClient, "orders">,
   oldest: string,
   isWanted: (state: OrderState) => boolean,
 ): Promise<{ status: string; orders: number; latest: string }[]> {

@@ -43,14 +43,14 @@ export interface Placed {
 }
 
 /** The API understood the request and says no; sent again it would say no again. */
-export class RefusedError extends Error {
+export class RefusedError extends Failure {
   override name = "RefusedError";
   readonly status: number;
 
   constructor(status: number, body: Partial<ProblemBody>) {
     const faults = body.errors?.map(({ path, message }) => (path ? `${path}: ${message}` : message)) ?? [];
     const because = faults.length > 0 ? faults.slice(0, 3).join("; ") : (body.detail ?? body.title);
-    super(printable(because ? `${status}, ${because}` : `${status}`));
+    super(printable(`refused with ${status}${because ? `: ${because}` : ""}`));
     this.status = status;
   }
 }

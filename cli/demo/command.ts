@@ -108,7 +108,8 @@ async function send({ client, orders, watch, show, rate, signal }: Play): Promis
       const { order: state } = await client.placeOrder(order.request, order.request.reference);
       show.accepted(watch.add(order, state));
     } catch (error) {
-      if (error instanceof RefusedError) throw new Failure(`an order was refused: ${error.message}`);
+      if (error instanceof RefusedError)
+        throw new Failure(`order ${order.request.reference} was ${error.message}`);
       throw error;
     }
   });

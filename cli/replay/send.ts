@@ -1,6 +1,5 @@
 import { RefusedError, UnreachableError, type ConveyorClient } from "../client.ts";
 import { concurrently } from "../concurrently.ts";
-import { Failure } from "../../launcher/failure.ts";
 import type { Invoice } from "./invoices.ts";
 
 /** An invoice and the order it became. */
@@ -54,12 +53,13 @@ async function send(client: ConveyorClient, invoice: Invoice, ledger: Ledger): P
     const entry = { invoice, total: order.total };
     (wasThere ? ledger.alreadyThere : ledger.accepted).set(order.id, entry);
   } catch (error) {
-    if (error instanceof RefusedError && error.status !== 401 && error.status !== 403)
-      ledger.refused.push({ invoice, why: error.message });
-    else if (error instanceof UnreachableError && error.othersWereAnswered)
-      ledger.refused.push({ invoice, why: error.message });
-    else if (error instanceof RefusedError)
-      throw new Failure(`the API key is no longer accepted (${error.message})`);
-    else throw error;
+    if (!isAboutThisOrder(error)) throw error;
+    ledger.refused.push({ invoice, why: error.message });
   }
+}
+
+/** Whether the next order may fare better: not when the key is no longer taken, or nothing answers at all. */
+function isAboutThisOrder(error: unknown): error is RefusedError | UnreachableError {
+  if (error instanceof RefusedError) return error.status !== 401 && error.status !== 403;
+  return error instanceof UnreachableError && error.othersWereAnswered;
 }

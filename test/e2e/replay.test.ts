@@ -169,7 +169,7 @@ describe("the replay, with a worker", () => {
     const { code, stdout, stderr, json } = await report(line.api.url, write(other));
     expect(code).toBe(1);
     expect(stdout).toMatch(/^Does not reconcile: 1 order refused\.$/m);
-    expect(stderr).toMatch(/^invoice "600010": 422, .+$/m);
+    expect(stderr).toMatch(/^invoice "600010": refused with 422: .+$/m);
     expect(json).toMatchObject({
       orders: { accepted: 1, delivered: 1, refused: [{ invoice: "600010" }] },
       money: { file: 640, notTaken: 440, service: 200 },

@@ -110,7 +110,10 @@ describe("placing an order", () => {
     const { client: one, requests } = await clientOf([answer(422, refusal)]);
     const refused = await one.placeOrder(BODY, "1").catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(RefusedError);
-    expect(refused).toMatchObject({ status: 422, message: "422, lines[0].quantity: must be at least 1" });
+    expect(refused).toMatchObject({
+      status: 422,
+      message: "refused with 422: lines[0].quantity: must be at least 1",
+    });
     expect(requests).toHaveLength(1);
   });
 

@@ -47,7 +47,10 @@ function example() {
     into.set(id, { invoice: invoice(id, `${id.toUpperCase()}-SKU`, 1), total: 100 });
   for (const id of ["delivered", "dear", "cancelled", "failed", "moving", "lost"]) place(id, ledger.accepted);
   place("old", ledger.alreadyThere);
-  ledger.refused.push({ invoice: invoice("refused", "REFUSED-SKU", 1), why: "422, lines: too many" });
+  ledger.refused.push({
+    invoice: invoice("refused", "REFUSED-SKU", 1),
+    why: "refused with 422: lines: too many",
+  });
   ledger.took = 2_000;
   const invoices = [...ledger.accepted.values(), ...ledger.alreadyThere.values(), ...ledger.refused].map(
     (entry) => entry.invoice,
@@ -241,7 +244,7 @@ describe("the report", () => {
     expect(new Set(widths).size).toBe(1);
     expect(lines.at(-1)).toMatch(/^Does not reconcile: 1 order refused, .* stock\.$/);
     expect(renderFaults(reportOf(example()))).toEqual([
-      'invoice "refused": 422, lines: too many',
+      'invoice "refused": refused with 422: lines: too many',
       'invoice "dear": £1.00 in the file, £1.01 in the service',
       'SKU "A": 6 on hand, 2 reserved, expected 5 on hand, 2 reserved; did somebody else move it meanwhile?',
     ]);

@@ -24,6 +24,8 @@ export interface AppOptions {
   isReady?: () => Promise<boolean>;
   /** "api", "worker": its log is named after it. */
   name: string;
+  /** The servers that it uses, as far as they are ours. */
+  servers: readonly GuardedProcess[];
   /** JavaScript file to run. */
   script: string;
 }
@@ -87,11 +89,12 @@ export class AppProcess {
   }
 
   #spawn(): GuardedProcess {
-    const { children, env, name, script } = this.#options;
+    const { children, env, name, script, servers } = this.#options;
     this.#child = spawnGuarded(process.execPath, ["--enable-source-maps", script], {
       cwd: PROJECT_FOLDER,
       env: { ...process.env, ...env },
       graceSeconds: GRACE_SECONDS,
+      needs: servers,
       output: this.#log.fd,
     });
     children.add(name, "app", this.#child);

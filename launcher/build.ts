@@ -37,7 +37,7 @@ export async function build(): Promise<string> {
     if (!(error instanceof CommandFailed)) throw error;
     throw new Failure("The sources could not be compiled", error.lines);
   }
-  linkAssets(files, draft);
+  linkAssets(files, draft, folder);
   renameSync(draft, folder);
   return folder;
 }
@@ -63,12 +63,13 @@ function digestOf(files: string[]): string {
 }
 
 /** What lies beside the sources and is read at run time, such as the migrations' SQL, is found beside their output. */
-function linkAssets(files: string[], target: string): void {
+function linkAssets(files: string[], draft: string, folder: string): void {
   for (const file of files) {
-    const link = path.join(target, file);
-    const isBuilt = existsSync(path.join(target, file.split(path.sep)[0] ?? ""));
+    const link = path.join(draft, file);
+    const isBuilt = existsSync(path.join(draft, file.split(path.sep)[0] ?? ""));
     if (file.endsWith(".ts") || !file.includes(path.sep) || !isBuilt || existsSync(link)) continue;
     mkdirSync(path.dirname(link), { recursive: true });
-    symlinkSync(path.join(PROJECT_FOLDER, file), link);
+    // Relative: the project's folder may be moved.
+    symlinkSync(path.relative(path.dirname(path.join(folder, file)), path.join(PROJECT_FOLDER, file)), link);
   }
 }

@@ -6,6 +6,7 @@ import type { StateFile } from "./state.ts";
 /** What the API and the worker get to drain, beyond the time that they give themselves. */
 const APP_MARGIN_MS = 5000;
 const APP_SHUTDOWN_MS = 10_000;
+const HOPELESS_MS = 2000;
 /** Containers may take a minute. */
 const SERVER_DEADLINE_MS = 75_000;
 /** Longer than any guard's grace period. */
@@ -59,11 +60,20 @@ export class Children {
     if (this.#stopping) child.kill("SIGKILL");
   }
 
-  /** Lets the applications finish what they do, then ends the servers. */
-  async stop(): Promise<void> {
+  /** Whether anything was started. */
+  get any(): boolean {
+    return this.#children.size > 0;
+  }
+
+  /**
+   * Lets the applications finish what they do, then ends the servers.
+   *
+   * @param hopeless set when something broke that they need: they get a moment only
+   */
+  async stop(hopeless: boolean): Promise<void> {
     this.#stopping = true;
     const ownDeadline = Number(process.env["SHUTDOWN_TIMEOUT_MS"]) || APP_SHUTDOWN_MS;
-    await this.#stopAll("app", ownDeadline + APP_MARGIN_MS);
+    await this.#stopAll("app", hopeless ? HOPELESS_MS : ownDeadline + APP_MARGIN_MS);
     await this.#stopAll("server", SERVER_DEADLINE_MS);
   }
 

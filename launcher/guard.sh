@@ -1,8 +1,8 @@
 #!/bin/sh
 # sh guard.sh GRACE_SECONDS COMMAND [ARGUMENT...]
 #
-# Runs COMMAND in place of this shell (same pid, exit code and signals), and ends it when the process that holds the
-# other end of fd 3 is gone: TERM first, KILL for the whole process group after the grace period.
+# Runs COMMAND in place of this shell (same pid, exit code and signals), and ends it when the last process that holds
+# the other end of fd 3 is gone: TERM first, KILL for the whole process group after the grace period.
 # To be started as the leader of a process group of its own.
 grace=$1
 shift

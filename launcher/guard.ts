@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
+import type { Stream } from "node:stream";
 
 const GUARD = path.join(import.meta.dirname, "guard.sh");
 const DEFAULT_GRACE_SECONDS = 10;
@@ -15,11 +16,16 @@ export interface GuardedOptions {
   env?: NodeJS.ProcessEnv;
   /** Time between TERM and KILL once this process is gone. */
   graceSeconds?: number;
+  /** Processes that this one works with, and that are therefore not to be ended before it. */
+  needs?: readonly GuardedProcess[];
   /** Called with each line of stdout and stderr. Not together with `output`. */
   onLine?: (line: string) => void;
   /** A file descriptor that takes stdout and stderr. Without it and `onLine`, both are dropped. */
   output?: number;
 }
+
+/** Our ends of the pipes: a guard acts when nobody holds its pipe any more. */
+const lifelines = new WeakMap<GuardedProcess, Stream>();
 
 /** A child process that can't outlive this one, not even if this one is killed with SIGKILL. */
 export interface GuardedProcess {
@@ -44,7 +50,12 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
   const child = spawn(
     "/bin/sh",
     [GUARD, String(options.graceSeconds ?? DEFAULT_GRACE_SECONDS), command, ...args],
-    { cwd: options.cwd, env: options.env, detached: true, stdio: ["ignore", output, output, "pipe"] },
+    {
+      cwd: options.cwd,
+      env: options.env,
+      detached: true,
+      stdio: ["ignore", output, output, "pipe", ...lifelinesOf(options.needs ?? [])],
+    },
   );
   const { pid } = child;
   if (pid === undefined) {
@@ -78,7 +89,7 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
     }
   }
 
-  return {
+  const guarded: GuardedProcess = {
     pid,
     exited,
     get running() {
@@ -93,6 +104,16 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
       return status;
     },
   };
+  if (lifeline) lifelines.set(guarded, lifeline);
+  return guarded;
+}
+
+/** To be held by another child too. Those of processes that are gone are closed. */
+function lifelinesOf(processes: readonly GuardedProcess[]): Stream[] {
+  return processes
+    .filter((child) => child.running)
+    .map((child) => lifelines.get(child))
+    .filter((lifeline) => lifeline !== undefined);
 }
 
 function eachLine(stream: NodeJS.ReadableStream | null, onLine: (line: string) => void): void {

@@ -40,9 +40,11 @@ async function start(args: string[]): Promise<never> {
     code = 1;
     report(error);
   }
-  const stopping = startStep("Stopping; Ctrl-C again ends it at once");
-  await children.stop();
-  stopping.done("Stopped");
+  if (children.any) {
+    const step = startStep("Stopping; Ctrl-C again ends it at once");
+    await children.stop(code !== 0);
+    step.done("Stopped");
+  }
   return leave(code);
 }
 
@@ -128,8 +130,12 @@ async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise
 async function startApps({ servers, code, address, state, children }: Ground): Promise<AppProcess[]> {
   const step = startStep("Starting the API and a worker");
   const env = { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url };
-  const api = new AppProcess({
+  const common = {
     children,
+    servers: Object.values(servers).flatMap((server) => server.process ?? []),
+  };
+  const api = new AppProcess({
+    ...common,
     env: {
       ...env,
       API_KEYS: process.env["API_KEYS"] || apiKey(state),
@@ -141,7 +147,7 @@ async function startApps({ servers, code, address, state, children }: Ground): P
     script: path.join(code, "src/main.js"),
   });
   const worker = new AppProcess({
-    children,
+    ...common,
     // A quieter one would not say when it is ready.
     env: { ...env, LOG_LEVEL: isQuiet(process.env["LOG_LEVEL"]) ? "info" : process.env["LOG_LEVEL"] },
     name: "worker",

@@ -22,15 +22,17 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A process that starts guarded shell scripts, and the pids that they print. */
+/** A process that starts guarded shell scripts, each of which needs those before it, and the pids that they print. */
 async function startStarter(
   scripts: string[],
   graceSeconds = 10,
 ): Promise<{ starter: ChildProcess; pids: number[] }> {
   const source = `
     import { spawnGuarded } from "./launcher/guard.ts";
+    const needs = [];
     for (const script of ${JSON.stringify(scripts)}) {
-      spawnGuarded("sh", ["-c", script], { graceSeconds: ${graceSeconds}, onLine: (line) => console.log(line) });
+      const options = { graceSeconds: ${graceSeconds}, needs: [...needs], onLine: (line) => console.log(line) };
+      needs.push(spawnGuarded("sh", ["-c", script], options));
     }`;
   const starter = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", source], {
     cwd: REPOSITORY,
@@ -80,6 +82,17 @@ describe("when the starter is killed with SIGKILL", () => {
     starter.kill("SIGKILL");
     await waitFor("the whole group to be gone", () => isGone(leader) && groupOf(leader).length === 0);
   });
+});
+
+test("a child ends before those it needs, also when the starter is killed", async () => {
+  const file = path.join(folder, "order");
+  const server = `trap "echo server >> '${file}'; exit" TERM; echo "ready $$"; while :; do sleep 0.1; done`;
+  // Slower than the server would be, were it told at the same time.
+  const client = `trap "sleep 0.5; echo client >> '${file}'; exit" TERM; echo "ready $$"; while :; do sleep 0.1; done`;
+  const { starter, pids } = await startStarter([server, client]);
+  starter.kill("SIGKILL");
+  await waitFor("both to end", () => pids.every(isGone));
+  expect(readFileSync(file, "utf8")).toBe("client\nserver\n");
 });
 
 describe("while the starter lives", () => {

@@ -1,0 +1,361 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { z } from "zod";
+import { DEMO_STOCK } from "../../../launcher/demo-stock.ts";
+import { isAlive } from "../../../launcher/lock.js";
+import { freePort } from "../../../launcher/ports.ts";
+import { Clone, type LauncherRun } from "../../support/clone.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+/** Reads NAME=value lines. */
+async function environmentOf(clone: Clone): Promise<Record<string, string>> {
+  const { code, output } = await clone.runToEnd("services", ["env"]);
+  expect(code).toBe(0);
+  return Object.fromEntries(
+    output.split("\n").flatMap((line) => (line ? [line.split(/=(.*)/).slice(0, 2)] : [])),
+  );
+}
+
+const fields = z.record(z.string(), z.unknown());
+
+async function get(url: string, key: string): Promise<{ status: number; body: Record<string, unknown> }> {
+  const answer = await fetch(url, { headers: { authorization: `Bearer ${key}` } });
+  return { status: answer.status, body: fields.parse(await answer.json()) };
+}
+
+describe("while Conveyor runs", () => {
+  let clone: Clone;
+  let run: LauncherRun;
+
+  beforeAll(async () => {
+    clone = new Clone();
+    run = await clone.start();
+  });
+  afterAll(() => clone.remove());
+
+  test("the terminal tells all that one wants to know", async () => {
+    const { CONVEYOR_URL: url, CONVEYOR_API_KEY: key } = await environmentOf(clone);
+    const output = run.output();
+    for (const text of [
+      `API         ${url}\n`,
+      `API docs    ${url}/docs\n`,
+      `Bull Board  ${url}/queues`,
+      `Key         ${key}\n`,
+      clone.path(".local/data"),
+      "npm run reset",
+    ]) {
+      expect(output).toContain(text);
+    }
+    expect(output).toMatch(/MySQL {7}(MariaDB|MySQL) [\d.]+ on 127\.0\.0\.1:\d+/);
+    expect(output).toMatch(/Redis {7}(Redis|Valkey) [\d.]+ on 127\.0\.0\.1:\d+/);
+  });
+
+  test("the command to paste places an order, which is delivered", async () => {
+    const [, url, authorization, body] =
+      /curl -s (\S+) -H '([^']+)' \\\n +-H 'Content-Type: application\/json' -d '([^']+)'/.exec(
+        run.output(),
+      ) ?? [];
+    const headers = {
+      "content-type": "application/json",
+      authorization: authorization!.replace("Authorization: ", ""),
+    };
+    const answer = await fetch(url!, { method: "POST", headers, body: body! });
+    expect(answer.status).toBe(202);
+    const { id } = fields.parse(await answer.json());
+    const key = clone.state().apiKey;
+    await waitFor("the order to be delivered", async () => {
+      return (await get(`${url}/${String(id)}`, key)).body["status"] === "DELIVERED";
+    });
+  });
+
+  test("the demo stock is there, one product sold out", async () => {
+    const { CONVEYOR_URL: url, CONVEYOR_API_KEY: key } = await environmentOf(clone);
+    const soldOut = DEMO_STOCK.find((item) => item.onHand === 0)!;
+    expect(await get(`${url}/stock/${soldOut.sku}`, key!)).toMatchObject({
+      status: 200,
+      body: { onHand: 0 },
+    });
+  });
+
+  test("the data lies in the folder, for this user's eyes only", () => {
+    expect(existsSync(clone.path(".local/data/mysql/conveyor"))).toBe(true);
+    expect(existsSync(clone.path(".local/data/redis/appendonlydir"))).toBe(true);
+    expect(existsSync(clone.path(".local/logs/api.log"))).toBe(true);
+  });
+
+  test("other programs are told where everything is, as NAME=value lines and nothing else", async () => {
+    expect(await environmentOf(clone)).toEqual({
+      DATABASE_URL: expect.stringMatching(/^mysql:\/\/conveyor:\w+@127\.0\.0\.1:\d+\/conveyor$/),
+      REDIS_URL: expect.stringMatching(/^redis:\/\/:\w+@127\.0\.0\.1:\d+$/),
+      CONVEYOR_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      CONVEYOR_API_KEY: expect.stringMatching(/^ck_[0-9a-f]{32}$/),
+    });
+  });
+
+  test("people are told which processes run", async () => {
+    const { output } = await clone.runToEnd("services", ["status"]);
+    for (const name of ["api", "worker", "mysql", "redis"]) {
+      expect(output).toMatch(new RegExp(`^${name} +process ${clone.child(name).pid}$`, "m"));
+    }
+  });
+
+  test("a second start says so, and leaves the first one alone", async () => {
+    const { code, output } = await clone.runToEnd("start");
+    expect(code).toBe(1);
+    expect(output).toMatch(/^. Conveyor already runs in this folder: http:\S+ \(process \d+; .*\)\n$/);
+    expect(["api", "worker", "mysql", "redis"].every((name) => isAlive(clone.child(name)))).toBe(true);
+  });
+
+  test("a reset is refused", async () => {
+    const { code, output } = await clone.runToEnd("reset", ["--yes"]);
+    expect(code).toBe(1);
+    expect(output).toMatch(/^. Conveyor runs in this folder \(process \d+\): stop it first.*\n$/);
+    expect(existsSync(clone.path(".local/data/mysql/conveyor"))).toBe(true);
+  });
+
+  test("another clone runs beside it, on ports of its own", async () => {
+    const other = new Clone();
+    try {
+      await other.start();
+      const [ours, theirs] = [await environmentOf(clone), await environmentOf(other)];
+      for (const name of Object.keys(ours)) expect(theirs[name]).not.toBe(ours[name]);
+    } finally {
+      await other.remove();
+    }
+  });
+
+  test("a worker that dies is started again, and orders go on", async () => {
+    const dead = clone.child("worker");
+    process.kill(dead.pid, "SIGKILL");
+    await waitFor("another worker", () => clone.child("worker").pid !== dead.pid);
+    expect(run.output()).toContain("worker ended unexpectedly (SIGKILL); starting it again in 0.5 s");
+  });
+});
+
+describe("how it ends", () => {
+  let clone: Clone;
+  beforeAll(() => {
+    clone = new Clone();
+  });
+  afterEach(() => clone.end());
+  afterAll(() => clone.remove());
+
+  test("Ctrl-C drains, stops everything, and succeeds; the data is there at the next start", async () => {
+    const first = await clone.start();
+    // As through npm, which passes on what the terminal has sent already.
+    first.kill("SIGINT");
+    first.kill("SIGINT");
+    expect(await first.ended).toBe(0);
+    expect(first.output()).toMatch(/Stopped \([\d.]+ s\)\n$/);
+    await clone.untilNothingRuns();
+    expect(readFileSync(clone.path(".local/logs/worker.log"), "utf8")).toContain('"msg":"stopped"');
+    expect(await clone.runToEnd("services", ["env"])).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(/^Nothing runs in .*: start it with npm start\n$/),
+    });
+
+    const second = await clone.start();
+    expect(first.output()).toContain("Demo stock loaded");
+    expect(second.output()).not.toContain("Demo stock loaded");
+    expect(second.output()).not.toContain("Database:");
+  });
+
+  test.each(["SIGTERM", "SIGHUP"] as const)("%s does the same", async (signal) => {
+    const run = await clone.start();
+    run.kill(signal);
+    expect(await run.ended).toBe(0);
+    expect(run.output()).toMatch(/Stopped \([\d.]+ s\)\n$/);
+    await clone.untilNothingRuns();
+  });
+
+  test("a second Ctrl-C ends it at once, whatever hangs", async () => {
+    const run = await clone.start();
+    process.kill(clone.child("api").pid, "SIGSTOP");
+    run.kill("SIGINT");
+    const { children } = clone.state();
+    await waitFor("the worker to stop", () => !isAlive(clone.child("worker")));
+    // Too early a second one counts as part of the first.
+    const timer = setInterval(() => run.kill("SIGINT"), 100);
+    expect(await run.ended).toBe(130);
+    clearInterval(timer);
+    expect(children.some(isAlive)).toBe(false);
+  });
+
+  test("a Ctrl-C while it is still starting stops what was started so far", async () => {
+    const run = clone.run("start", [], { PORT: "0" });
+    await waitFor("the first process", () => run.output() !== "" && clone.state().children.some(isAlive));
+    run.kill("SIGINT");
+    expect(await run.ended).toBe(0);
+    await clone.untilNothingRuns();
+  });
+
+  test("after SIGKILL nothing is left, and an immediate start works", async () => {
+    const first = await clone.start();
+    const { children } = clone.state();
+    first.kill("SIGKILL");
+    await first.ended;
+    expect((await clone.runToEnd("services", ["env"])).code).toBe(1);
+    await clone.start();
+    expect(children).toHaveLength(4);
+    expect(children.some(isAlive)).toBe(false);
+  });
+
+  test("when the npm that runs it is killed, it ends as well", async () => {
+    const npm = ["/bin/sh", "-c", '"$0" "$@"; exit $?'];
+    const run = await clone.start({ npm_lifecycle_event: "start" }, npm);
+    run.kill("SIGKILL");
+    await run.ended;
+    expect(run.output()).toMatch(/Stopped \([\d.]+ s\)\n$/);
+    await clone.untilNothingRuns();
+  });
+
+  test.each(["mysql", "redis"])("%s that dies ends it, with the reason", async (name) => {
+    const run = await clone.start();
+    process.kill(clone.child(name).pid, "SIGKILL");
+    expect(await run.ended).toBe(1);
+    expect(run.output()).toMatch(new RegExp(`ended unexpectedly \\(SIGKILL\\): .*/${name}\\.log\n`));
+    await clone.untilNothingRuns();
+  });
+
+  test("an API that dies again and again is given up", async () => {
+    const run = await clone.start();
+    let killed = 0;
+    const timer = setInterval(() => {
+      const { pid } = clone.child("api");
+      if (pid === killed) return;
+      killed = pid;
+      process.kill(pid, "SIGKILL");
+    }, 20);
+    expect(await run.ended).toBe(1);
+    clearInterval(timer);
+    expect(run.output()).toContain("api ended 5 times in a minute");
+    await clone.untilNothingRuns();
+  });
+});
+
+describe("what it refuses", () => {
+  let clone: Clone;
+  beforeAll(() => {
+    clone = new Clone();
+  });
+  afterEach(() => clone.end());
+  afterAll(() => clone.remove());
+
+  test("arguments it does not know", async () => {
+    expect(await clone.runToEnd("start", ["--help"])).toEqual({
+      code: 1,
+      output: "✗ npm start takes no arguments: --help\n",
+    });
+    expect((await clone.runToEnd("services", ["nonsense"])).output).toMatch(/^usage: .*\n$/);
+    expect((await clone.runToEnd("reset", ["nonsense"])).output).toMatch(/usage: .*\n$/);
+  });
+
+  test("a PORT that is taken, before anything is started", async () => {
+    const server = net.createServer().listen(0, "127.0.0.1");
+    const address = await waitFor("the port", () => server.address() ?? undefined);
+    const port = typeof address === "object" ? address.port : 0;
+    const { code, output } = await clone.runToEnd("start", [], { PORT: String(port) });
+    server.close();
+    expect(code).toBe(1);
+    expect(output).toMatch(new RegExp(`^✗ PORT is ${port}, and that port is taken.*\n$`));
+    expect(existsSync(clone.path(".local/data"))).toBe(false);
+  });
+
+  test("a DATABASE_URL that does not answer, without falling back on a server of its own", async () => {
+    const port = await freePort();
+    const { code, output } = await clone.runToEnd("start", [], {
+      DATABASE_URL: `mysql://user:secret@127.0.0.1:${port}/shop`,
+      PORT: "0",
+    });
+    expect(code).toBe(1);
+    expect(output).toContain(`DATABASE_URL: 127.0.0.1:${port} can't be used`);
+    expect(output).not.toContain("secret");
+    expect(existsSync(clone.path(".local/data"))).toBe(false);
+  });
+
+  test("settings that the API refuses, with its own words", async () => {
+    const { code, output } = await clone.runToEnd("start", [], { PORT: "0", LOG_LEVEL: "loud" });
+    expect(code).toBe(1);
+    expect(output).toMatch(/ended while starting \(exit code 1\)/);
+    expect(output).toContain("LOG_LEVEL must be one of");
+    await clone.untilNothingRuns();
+  });
+
+  test("a reset without a terminal to ask on, and without --yes", async () => {
+    await (
+      await clone.start().then((run) => (run.kill("SIGINT"), run))
+    ).ended;
+    const refused = await clone.runToEnd("reset");
+    expect(refused).toMatchObject({ code: 1, output: expect.stringContaining("npm run reset -- --yes") });
+    expect(existsSync(clone.path(".local/data/mysql"))).toBe(true);
+
+    writeFileSync(clone.path(".local/other"), "");
+    expect(await clone.runToEnd("reset", ["--yes"])).toMatchObject({ code: 0 });
+    expect(existsSync(clone.path(".local/data"))).toBe(false);
+    expect(existsSync(clone.path(".local/packages"))).toBe(true);
+    expect(await clone.runToEnd("reset", ["--yes"])).toEqual({
+      code: 0,
+      output: "There is no data to wipe\n",
+    });
+
+    const again = await clone.start();
+    expect(again.output()).toContain("Demo stock loaded");
+  });
+});
+
+describe("servers of the environment", () => {
+  test("are used, and no others are started; the key may come from there as well", async () => {
+    const clone = new Clone();
+    const database = new URL(process.env["TEST_MYSQL_URL"]!);
+    try {
+      const { createConnection } = await import("mysql2/promise");
+      const connection = await createConnection(database.href);
+      await connection.query("CREATE DATABASE launcher_start CHARACTER SET utf8mb4");
+      database.pathname = "/launcher_start";
+      const redis = new URL(process.env["TEST_REDIS_URL"]!);
+      redis.pathname = "/15";
+      const key = "a-key-of-my-own-1234";
+      const run = await clone.start({
+        API_KEYS: `${key},another-key-5678-9012`,
+        DATABASE_URL: database.href,
+        REDIS_URL: redis.href,
+      });
+      expect(await environmentOf(clone)).toMatchObject({
+        CONVEYOR_API_KEY: key,
+        DATABASE_URL: database.href,
+        REDIS_URL: redis.href,
+      });
+      expect(
+        clone
+          .state()
+          .children.map(({ name }) => name)
+          .toSorted(),
+      ).toEqual(["api", "worker"]);
+      expect(existsSync(clone.path(".local/data"))).toBe(false);
+      run.kill("SIGINT");
+      expect(await run.ended).toBe(0);
+      await connection.query("DROP DATABASE launcher_start");
+      await connection.end();
+    } finally {
+      await clone.remove();
+    }
+  });
+
+  test("only one of the two given: the other is private", async () => {
+    const clone = new Clone();
+    try {
+      const redis = new URL(process.env["TEST_REDIS_URL"]!);
+      redis.pathname = "/14";
+      await clone.start({ REDIS_URL: redis.href });
+      expect(
+        clone
+          .state()
+          .children.map(({ name }) => name)
+          .toSorted(),
+      ).toEqual(["api", "mysql", "worker"]);
+    } finally {
+      await clone.remove();
+    }
+  });
+});

@@ -124,7 +124,7 @@ async function serverEnd({ log, process: child, version }: Server, children: Chi
 async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise<void> {
   const step = startStep("Migrating the database");
   const outcome = await migrate(url, code, dataFolder);
-  if (outcome) step.done(`Database: ${outcome}`);
+  step.done(outcome && `Database: ${outcome}`);
 }
 
 async function startApps({ servers, code, address, state, children }: Ground): Promise<AppProcess[]> {
@@ -167,7 +167,7 @@ async function loadStock(conveyorUrl: string, key: string): Promise<void> {
   const isNew = await loadDemoStock(conveyorUrl, key).catch((error: Error) => {
     throw new Failure(`The demo stock could not be loaded: ${error.message}`);
   });
-  if (isNew) step.done("Demo stock loaded");
+  step.done(isNew ? "Demo stock loaded" : undefined);
 }
 
 function announce(servers: Servers, address: ApiAddress, state: StateFile): void {

@@ -10,8 +10,8 @@ const CLEAR_LINE = "\r\u001B[K";
 export interface Step {
   /** What is being done right now. */
   progress(text: string): void;
-  /** Ends the step with the line that stays. */
-  done(text: string): void;
+  /** Ends the step with the line that stays; without one, as if it had never been. */
+  done(text?: string): void;
 }
 
 /** The step that is under way. */
@@ -68,7 +68,7 @@ export function startStep(name: string): Step {
     },
     done(line) {
       endStep();
-      say(`${green("✓")} ${line} ${dim(`(${seconds()})`)}`);
+      if (line !== undefined) say(`${green("✓")} ${line} ${dim(`(${seconds()})`)}`);
     },
   };
 }

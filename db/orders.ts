@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, inArray, isNotNull, isNull, lt, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
@@ -271,6 +271,49 @@ export async function clearFailed(database: Database, orderId: string): Promise<
       .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
       .where(eq(orders.id, orderId)),
   );
+}
+
+/** An order that waits for something, and in which status. */
+export interface WaitingOrder {
+  readonly id: string;
+  readonly status: string;
+  /** It is to be undone. */
+  readonly cancelled: boolean;
+}
+
+/**
+ * Orders of one status that should be on their way, in order of id: not marked as failed, or to be cancelled since they
+ * were. With `untouchedSince`, only those that nothing has happened to since then. @throws {DatabaseError}
+ */
+export async function findWaiting(
+  database: Database,
+  query: {
+    readonly status: string;
+    readonly after?: string | undefined;
+    readonly untouchedSince?: Date | undefined;
+    readonly limit: number;
+  },
+): Promise<WaitingOrder[]> {
+  const rows = await database.query((queries) =>
+    queries
+      .select({ id: orders.id, status: orders.status, cancelRequestedAt: orders.cancelRequestedAt })
+      .from(orders)
+      .where(
+        and(
+          eq(orders.status, query.status),
+          query.after === undefined ? undefined : gt(orders.id, query.after),
+          query.untouchedSince === undefined ? undefined : lt(orders.updatedAt, query.untouchedSince),
+          or(isNull(orders.failedAt), gt(orders.cancelRequestedAt, orders.failedAt)),
+        ),
+      )
+      .orderBy(asc(orders.id))
+      .limit(query.limit),
+  );
+  return rows.map(({ id, status, cancelRequestedAt }) => ({
+    id,
+    status,
+    cancelled: cancelRequestedAt !== null,
+  }));
 }
 
 /** Every status that some order has. @throws {DatabaseError} */

@@ -21,6 +21,7 @@ export function queuePrefix(stage: Pick<Stage, "name">): string {
 /** The queues of a pipeline, one a stage: the only place where queues are opened. They add jobs and process none. */
 export class Queues {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
+  readonly #connection: Redis;
   readonly #overrides: Partial<StageSettings>;
 
   constructor(options: {
@@ -30,6 +31,7 @@ export class Queues {
     readonly overrides?: Partial<StageSettings>;
     readonly onError: (error: Error) => void;
   }) {
+    this.#connection = options.connection;
     this.#overrides = options.overrides ?? {};
     this.#queues = new Map(
       options.stages.map((stage) => {
@@ -76,6 +78,47 @@ export class Queues {
           })),
       );
     }
+  }
+
+  /**
+   * Like {@link enqueue}, for orders that may have been lost: a finished job under the same id, which will never run
+   * again and would keep the new one out, is removed first. @throws {Error} of Redis.
+   */
+  async revive(due: readonly DueJob[]): Promise<void> {
+    const finished = await this.#finished(due);
+    // A job that somebody has retried in the meantime is active, and refuses: then it is not lost.
+    await Promise.allSettled(finished.map((job) => this.#remove(job)));
+    await this.enqueue(due);
+  }
+
+  /**
+   * Has an order's job run now: one that waits for its time is promoted, one that failed is retried with all its
+   * attempts, one that is missing is added. @throws {Error} of Redis.
+   */
+  async bringForward(due: DueJob): Promise<void> {
+    const job = await this.of(due.transition.stage).getJob(jobId(due.orderId, due.transition));
+    const state = await job?.getState();
+    if (state === "delayed") await job?.promote();
+    else if (state === "failed")
+      await job?.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    else await this.revive([due]);
+  }
+
+  async #finished(due: readonly DueJob[]): Promise<DueJob[]> {
+    const pipeline = this.#connection.pipeline();
+    for (const { orderId, transition } of due) {
+      pipeline.hget(this.of(transition.stage).toKey(jobId(orderId, transition)), "finishedOn");
+    }
+    const answers = (await pipeline.exec()) ?? [];
+    return due.filter((_, index) => {
+      const [error, finishedOn] = answers[index] ?? [null, null];
+      if (error) throw error;
+      return finishedOn !== null;
+    });
+  }
+
+  async #remove({ orderId, transition }: DueJob): Promise<void> {
+    await this.of(transition.stage).remove(jobId(orderId, transition));
   }
 
   /** Closes the queues, not the connection. */

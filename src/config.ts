@@ -56,6 +56,13 @@ export const VARIABLES = {
   STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
     description: "Time that one attempt of every stage may take, instead of the stage's own setting",
   }),
+  SWEEP_INTERVAL_MS: wholeNumber(10, 3_600_000).default(2_000).meta({
+    description:
+      "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
+  }),
+  SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
+    description: "How long an order must not have moved to be taken for one whose job may be lost",
+  }),
   PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
     description: "How long the simulated payment provider and carrier take to answer",
   }),
@@ -94,6 +101,8 @@ export const PROCESSES = {
   worker: variables.pick({
     ...SHARED,
     STAGE_TIMEOUT_MS: true,
+    SWEEP_INTERVAL_MS: true,
+    SWEEP_AFTER_MS: true,
     PROVIDER_LATENCY_MS: true,
     CARRIER_TRANSIT_MS: true,
   }),

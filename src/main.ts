@@ -3,6 +3,7 @@ import { Database } from "../db/database.ts";
 import { connectProducer } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
+import { Cancellation } from "./cancellation.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
 import { createApp } from "./http/app.ts";
 import { Intake } from "./intake.ts";
@@ -28,12 +29,15 @@ async function main(): Promise<void> {
   });
   const intake = new Intake({ database, queues, lifecycle, log });
 
+  const cancellation = new Cancellation({ database, queues, lifecycle, log });
+
   const server = createServer(
     createApp({
       database,
       redis,
       queues,
       accept: (order) => intake.accept(order),
+      cancel: (orderId, reason) => cancellation.request(orderId, reason),
       apiKeys: config.API_KEYS,
       version: packageJson.version,
       log,
@@ -45,6 +49,7 @@ async function main(): Promise<void> {
     steps: [
       { name: "http", run: () => close(server) },
       { name: "intake", run: () => intake.idle() },
+      { name: "cancellation", run: () => cancellation.idle() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },

@@ -16,6 +16,7 @@ import { simulatedPayments } from "./gateways/payments.ts";
 import { Simulation } from "./gateways/simulation.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { GroupedStore } from "./store.ts";
+import { Sweeper } from "./sweeper.ts";
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
@@ -65,6 +66,16 @@ async function main(): Promise<void> {
       }),
   );
 
+  const sweeper = new Sweeper({
+    database,
+    redis,
+    queues,
+    lifecycle,
+    log,
+    intervalMs: config.SWEEP_INTERVAL_MS,
+    afterMs: config.SWEEP_AFTER_MS,
+  });
+
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -74,12 +85,14 @@ async function main(): Promise<void> {
         run: async () =>
           void (await Promise.all(workers.map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)))),
       },
+      { name: "sweeper", run: () => sweeper.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
     ],
   });
   await Promise.all(workers.map((worker) => worker.start()));
+  sweeper.start();
   announce(log, { stages: stages.map((stage) => stage.name) }, "worker ready");
 }
 

@@ -1,25 +1,20 @@
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
-import type { Database } from "../../db/database.ts";
-import type { CreatedOrder } from "../../db/orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
-import type { NewOrder } from "../order/order.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
 import { healthRoutes } from "./health.ts";
-import { orderRoutes } from "./orders.ts";
+import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound } from "./problem.ts";
 import { stockRoutes } from "./stock.ts";
 import { readJson } from "./validate.ts";
 
-export interface AppOptions {
-  readonly database: Database;
+export interface AppOptions extends OrderRoutes {
   readonly redis: Redis;
   readonly queues: Queues;
-  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly log: Logger;
@@ -30,7 +25,8 @@ const BOARD = "/queues";
 const PAGES = ["/docs", "/openapi.json", BOARD];
 
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
-export function createApp({ database, redis, queues, accept, apiKeys, version, log }: AppOptions): Express {
+export function createApp(options: AppOptions): Express {
+  const { database, redis, queues, apiKeys, version, log } = options;
   const app = express();
   const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
@@ -49,7 +45,7 @@ export function createApp({ database, redis, queues, accept, apiKeys, version, l
 
   app.use(keys.bearer);
   app.use(readJson);
-  app.use(orderRoutes({ database, accept }));
+  app.use(orderRoutes(options));
   app.use(stockRoutes(database));
 
   app.use(notFound);

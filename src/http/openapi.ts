@@ -13,7 +13,7 @@ const PROBLEMS = {
   400: "The request cannot be read, or a parameter is not valid",
   401: "No key, or one that is not known",
   404: "There is no such thing",
-  409: "More pieces are reserved than that: nothing was changed",
+  409: "Not possible as things stand: nothing was changed",
   413: `The body exceeds ${LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
   422: "The body is not valid: every fault is listed by path; or its `Idempotency-Key` stands for another body. Nothing was changed",
@@ -99,6 +99,21 @@ const PATHS = {
       tags: ["Orders"],
       parameters: [orderId],
       responses: { ...answer(200, "The order", schemas.order), ...problems(401, 404, 503) },
+    },
+  },
+  "/orders/{id}/cancel": {
+    post: {
+      summary: "Cancel an order",
+      description:
+        "Possible until the parcel is handed over. What was done is undone: the charge is refunded, the stock released. " +
+        "The order is CANCELLED when that is done. Asking again changes nothing.",
+      tags: ["Orders"],
+      parameters: [orderId],
+      requestBody: requestBody(schemas.cancelRequest),
+      responses: {
+        ...answer(202, "The order will be CANCELLED, or is", schemas.order),
+        ...problems(400, 401, 404, 409, 413, 415, 422, 503),
+      },
     },
   },
   "/orders/{id}/events": {

@@ -10,6 +10,7 @@ import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../o
 import { clientOf } from "./auth.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
+  cancelRequest,
   idempotencyKey,
   orderQuery,
   orderRequest,
@@ -23,10 +24,15 @@ export interface OrderRoutes {
   readonly database: Database;
   /** Writes the order down for good, and sees to it that it is worked on. */
   readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
+  /** Notes that an order is to be cancelled, unless it is too late; undefined when there is no such order. */
+  readonly cancel: (
+    orderId: string,
+    reason: string,
+  ) => Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined>;
 }
 
 /** `/orders`: taking orders, and telling where they stand. */
-export function orderRoutes({ database, accept }: OrderRoutes): Router {
+export function orderRoutes({ database, accept, cancel }: OrderRoutes): Router {
   const router = Router();
 
   router
@@ -58,6 +64,18 @@ export function orderRoutes({ database, accept }: OrderRoutes): Router {
       response.json(body(await find(database, request.params.id)));
     })
     .all(methodNotAllowed("GET"));
+
+  router
+    .route("/orders/:id/cancel")
+    .post(async (request, response) => {
+      const { reason } = parseBody(cancelRequest, request);
+      const { id } = request.params;
+      const cancellation = isUuid(id) ? await cancel(id.toLowerCase(), reason) : undefined;
+      if (cancellation === undefined) throw noSuchOrder(id);
+      if (!cancellation.accepted) throw tooLate(cancellation.order.status);
+      response.status(202).location(`/orders/${cancellation.order.id}`).json(body(cancellation.order));
+    })
+    .all(methodNotAllowed("POST"));
 
   router
     .route("/orders/:id/events")
@@ -116,8 +134,17 @@ function asCreated(order: NewOrder): StoredOrder {
 
 async function find(database: Database, id: string): Promise<StoredOrder> {
   const [order] = isUuid(id) ? await findOrders(database, [id.toLowerCase()]) : [];
-  if (order === undefined) throw new Problem(404, "not-found", { detail: `there is no order ${id}` });
+  if (order === undefined) throw noSuchOrder(id);
   return order;
+}
+
+function noSuchOrder(id: string): Problem {
+  return new Problem(404, "not-found", { detail: `there is no order ${id}` });
+}
+
+function tooLate(status: string): Problem {
+  const detail = `the order is ${status}, and can no longer be cancelled`;
+  return new Problem(409, "too-late-to-cancel", { detail, orderStatus: status });
 }
 
 /** An order as the API tells it: without what only stages need, the payment token and the address. */

@@ -17,6 +17,7 @@ const TITLES = {
   "not-found": "There is nothing here",
   "method-not-allowed": "The method is not allowed here",
   "idempotency-key-reused": "The key stands for another request",
+  "too-late-to-cancel": "The order can no longer be cancelled",
   "stock-reserved": "More pieces are reserved than that",
   unavailable: "The service cannot answer at the moment",
   internal: "Something went wrong",
@@ -27,6 +28,7 @@ export type ProblemType = keyof typeof TITLES;
 interface ProblemOptions {
   readonly detail?: string;
   readonly errors?: ProblemBody["errors"];
+  readonly orderStatus?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -45,13 +47,14 @@ export class Problem extends Error {
   }
 
   send(response: Response): void {
-    const { detail, errors, headers = {} } = this.options;
+    const { detail, errors, orderStatus, headers = {} } = this.options;
     const body: ProblemBody = {
       type: `urn:conveyor:problem:${this.type}`,
       title: TITLES[this.type],
       status: this.status,
       ...(detail === undefined ? {} : { detail }),
       ...(errors === undefined ? {} : { errors }),
+      ...(orderStatus === undefined ? {} : { orderStatus }),
     };
     response.status(this.status).set(headers).type("application/problem+json").send(JSON.stringify(body));
   }

@@ -116,6 +116,15 @@ export const idempotencyKey = z
   .max(LIMITS.idempotencyKey)
   .meta({ description: "Makes repeating the request harmless: the first one's answer is given again" });
 
+export const cancelRequest = z
+  .strictObject({
+    reason: text(LIMITS.reason).meta({
+      description: "Why, for the customer service",
+      examples: ["ordered by mistake"],
+    }),
+  })
+  .meta({ id: "CancelRequest" });
+
 export const order = z
   .object({
     id: orderId,
@@ -245,6 +254,7 @@ export const problem = z
     errors: z
       .array(z.object({ path: z.string().meta({ examples: ["lines[0].quantity"] }), message: z.string() }))
       .optional(),
+    orderStatus: status.optional().meta({ description: "Where the order stands, when that is the problem" }),
   })
   .meta({ id: "Problem" });
 

@@ -3,6 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
+import { inPlace } from "../../docs/sections.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -11,15 +12,6 @@ jest.setTimeout(120_000);
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 const SOURCES = ["src", "db", "queues", "workers", "package.json", "tsconfig.json"];
-
-const NEW_FILE = `import { defineStage } from "../stage.ts";
-
-export const fraudCheck = defineStage({
-  name: "fraud-check",
-  to: "FRAUD_CHECKED",
-  run: async (order) => ({ score: order.total % 100 }),
-});
-`;
 
 let folder: string;
 let line: TestLine;
@@ -35,9 +27,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** The one new file, and the one line (with its import) in the table. */
+/** The one new file, as the documentation shows it, and the one line (with its import) in the table. */
 async function addStage(): Promise<void> {
-  await writeFile(path.join(folder, "src/order/stages/fraud-check.ts"), NEW_FILE);
+  const example = await readFile(path.join(REPOSITORY, "docs/examples/fraud-check.ts"), "utf8");
+  await writeFile(path.join(folder, "src/order/stages/fraud-check.ts"), inPlace(example));
   const table = path.join(folder, "src/order/pipeline.ts");
   const before = await readFile(table, "utf8");
   const after = `import { fraudCheck } from "./stages/fraud-check.ts";\n${before.replace("  reserve,", "  reserve,\n  fraudCheck,")}`;

@@ -27,9 +27,7 @@ describe("the lint rules on who may import whom", () => {
   function lint(): Promise<string> {
     const oxlint = path.join(REPOSITORY, "node_modules/.bin/oxlint");
     return new Promise((resolve) => {
-      execFile(oxlint, { cwd: folder }, (_error, stdout, stderr) =>
-        resolve(stdout + stderr),
-      );
+      execFile(oxlint, { cwd: folder }, (_error, stdout, stderr) => resolve(stdout + stderr));
     });
   }
 

@@ -1,0 +1,143 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { listEntries } from "../../db/provider-ledger.ts";
+import { setProviderState } from "../../db/provider-states.ts";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(180_000);
+
+let line: TestLine;
+beforeEach(async () => {
+  line = await startLine({
+    workers: 0,
+    env: { SWEEP_INTERVAL_MS: "100", SWEEP_AFTER_MS: "500", STAGE_ATTEMPTS: "3", PROVIDER_LATENCY_MS: "10" },
+  });
+  await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+});
+afterEach(() => line.close());
+
+const place = (given: object = {}) => line.client.order({ ...PLAIN_ORDER, ...given });
+const books = async (id: string) =>
+  (await listEntries(line.environment.database, id))
+    .map((entry) => `${entry.kind} ${entry.outcome}`)
+    .toSorted();
+const stock = async () => {
+  const { onHand, reserved } = (await line.client.get("/stock/MUG-BLUE")).body;
+  return { onHand, reserved };
+};
+const failed = (id: string) =>
+  waitFor(
+    "the order to fail",
+    async () => (await line.client.get(`/orders/${id}`)).body.failed !== undefined,
+  );
+
+describe("nothing that was accepted is lost", () => {
+  test("when all workers are killed and Redis is flushed with orders in flight", async () => {
+    const before = [await line.addWorker(), await line.addWorker()];
+    const ids: string[] = [];
+    for (let index = 0; index < 300; index++) ids.push((await place()).id);
+    for (const worker of before) worker.process.kill("SIGKILL");
+    await Promise.all(before.map((worker) => worker.process.exited));
+    await line.environment.redis.flushdb();
+    await line.addWorker();
+    await line.addWorker();
+    await waitFor(
+      "all to be delivered",
+      async () => (await line.client.orders({ status: "DELIVERED" })).length === ids.length,
+    );
+    for (const id of ids) expect(await books(id)).toEqual(["charge approved", "label approved"]);
+    expect(await stock()).toEqual({ onHand: 10_000 - 2 * ids.length, reserved: 0 });
+  });
+
+  test("when Redis takes no writes while orders are accepted", async () => {
+    await line.addWorker();
+    const { redis } = line.environment;
+    await redis.config("SET", "min-replicas-to-write", "1");
+    const order = await place();
+    await redis.config("SET", "min-replicas-to-write", "0");
+    await line.client.orderIn(order.id, "DELIVERED");
+  });
+});
+
+describe("an order that is cancelled", () => {
+  const cancel = (id: string, reason = "ordered by mistake") =>
+    line.client.post(`/orders/${id}/cancel`, { reason });
+
+  test("before anything was done is CANCELLED, and never worked on", async () => {
+    const order = await place();
+    const answer = await cancel(order.id);
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { id: order.id, status: "CREATED", cancellation: { reason: "ordered by mistake" } },
+    });
+    await line.addWorker();
+    await line.client.orderIn(order.id, "CANCELLED");
+    expect(await stock()).toEqual({ onHand: 10_000, reserved: 0 });
+    expect((await books(order.id)).filter((entry) => entry.endsWith("approved"))).toEqual([]);
+  });
+
+  test("after it was paid is refunded once and its stock released", async () => {
+    await setProviderState(line.environment.database, "carrier", "down");
+    await line.addWorker();
+    const order = await place();
+    await line.client.orderIn(order.id, "PAID");
+    await failed(order.id);
+    expect(await stock()).toEqual({ onHand: 10_000, reserved: 2 });
+    await setProviderState(line.environment.database, "carrier", "up");
+    await cancel(order.id);
+    const cancelled = await line.client.orderIn(order.id, "CANCELLED");
+    expect(cancelled).not.toHaveProperty("failed");
+    expect(await books(order.id)).toEqual(["charge approved", "label void", "refund approved"]);
+    expect(await stock()).toEqual({ onHand: 10_000, reserved: 0 });
+  });
+
+  test("while its stage waits for a retry is not left waiting", async () => {
+    await line.addWorker();
+    const order = await place({ paymentToken: "tok_down" });
+    await failed(order.id);
+    expect((await cancel(order.id)).status).toBe(202);
+    const cancelled = await line.client.orderIn(order.id, "CANCELLED");
+    expect(cancelled.cancellation?.reason).toBe("ordered by mistake");
+    expect(await books(order.id)).toEqual(["charge void"]);
+    expect(await stock()).toEqual({ onHand: 10_000, reserved: 0 });
+  });
+
+  test("twice keeps the first reason", async () => {
+    const order = await place();
+    await cancel(order.id, "first");
+    expect(await cancel(order.id, "second")).toMatchObject({
+      status: 202,
+      body: { cancellation: { reason: "first" } },
+    });
+    await line.addWorker();
+    await line.client.orderIn(order.id, "CANCELLED");
+    expect(await cancel(order.id, "third")).toMatchObject({
+      status: 202,
+      body: { status: "CANCELLED", cancellation: { reason: "first" } },
+    });
+  });
+
+  test("too late is told where it stands, and goes on", async () => {
+    await line.addWorker();
+    const order = await place();
+    await line.client.orderIn(order.id, "DELIVERED");
+    expect(await cancel(order.id)).toMatchObject({
+      status: 409,
+      body: { type: "urn:conveyor:problem:too-late-to-cancel", orderStatus: "DELIVERED" },
+    });
+    expect((await line.client.get(`/orders/${order.id}`)).body).not.toHaveProperty("cancellation");
+  });
+
+  test.each([
+    ["an unknown order", "01a20691-7a8e-777a-bbfa-0d625ad32c50", { reason: "x" }, 404],
+    ["no order id", "7", { reason: "x" }, 404],
+    ["no reason", "", {}, 422],
+    ["an empty reason", "", { reason: "" }, 422],
+    ["an unknown field", "", { reason: "x", refund: true }, 422],
+  ])("with %s is refused", async (_, id, body, status) => {
+    const order = await place();
+    expect((await line.client.post(`/orders/${id || order.id}/cancel`, body)).status).toBe(status);
+    expect((await line.client.get(`/orders/${order.id}`)).body).not.toHaveProperty("cancellation");
+  });
+});

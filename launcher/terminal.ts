@@ -8,7 +8,7 @@ const CLEAR_LINE = "\r\u001B[K";
 
 /** A piece of work that is under way; one at a time. */
 export interface Step {
-  /** What is being done right now. */
+  /** What is being done right now; nothing in particular, when empty. */
   progress(text: string): void;
   /** Ends the step with the line that stays; without one, as if it had never been. */
   done(text?: string): void;
@@ -42,7 +42,7 @@ export function startStep(name: string): Step {
   const startedAt = Date.now();
   let text = "";
   let frame = 0;
-  let lastPlainLine = startedAt;
+  let lastPlainLine = 0;
   const seconds = (): string => `${((Date.now() - startedAt) / 1000).toFixed(1)} s`;
 
   endStep();
@@ -62,7 +62,7 @@ export function startStep(name: string): Step {
     progress(now) {
       if (current !== id) return;
       text = now;
-      if (out.isTTY || Date.now() - lastPlainLine < PLAIN_LINE_MS) return;
+      if (out.isTTY || now === "" || Date.now() - lastPlainLine < PLAIN_LINE_MS) return;
       lastPlainLine = Date.now();
       say(`  ${name}: ${now}`);
     },

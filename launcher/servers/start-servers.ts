@@ -54,7 +54,7 @@ export async function startServers(options: ServersOptions): Promise<Servers> {
   });
   if (missing.length > 0 && !(await hasComposeEngine())) throw new Failure(installHint(missing, reason));
 
-  progress("starting");
+  progress("");
   const [mysql, redis, contained] = await Promise.all([
     binaries.mysql && startPrivate("mysql", binaries.mysql, options),
     binaries.redis && startPrivate("redis", binaries.redis, options),

@@ -14,6 +14,7 @@ import type { Server } from "./servers/server.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
 import { readRunning, StateFile, type Run } from "./state.ts";
 import { listenForStop } from "./stop-requests.ts";
+import { removeAbandonedTempFolders } from "./temp-folder.ts";
 import { say, sayFailure, startStep } from "./terminal.ts";
 
 const INTERRUPTED = 130;
@@ -51,6 +52,7 @@ async function start(args: string[]): Promise<never> {
 /** Brings everything up and keeps it running. Never returns. @throws Failure when that can't be done */
 async function conveyor(state: StateFile, children: Children): Promise<void> {
   const address = await chooseAddress(state);
+  removeAbandonedTempFolders();
   await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to end"));
   const [servers, code] = await Promise.all([bringUpServers(state, children), build()]);
   await Promise.race([serversEnd(servers, children), runOn({ servers, code, address, state, children })]);

@@ -15,9 +15,10 @@ import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 import { untilReady } from "../ready.ts";
 import { CommandFailed, run } from "../run.ts";
+import { makeTempFolder } from "../temp-folder.ts";
 import type { Flavor, ServerBinary } from "./binaries.ts";
 import { probeMysql } from "./probe.ts";
-import { PortTaken, makeShortTempFolder, type Server } from "./server.ts";
+import { PortTaken, type Server } from "./server.ts";
 
 /** Recovery after a crash included. */
 const READY_TIMEOUT_MS = 120_000;
@@ -73,7 +74,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
   if (!existsSync(dataFolder)) await initialise(binary, dataFolder);
   checkFlavor(binary, dataFolder);
 
-  const folder = makeShortTempFolder();
+  const folder = makeTempFolder();
   const initFile = path.join(folder, "init.sql");
   writeFileSync(initFile, accountSql(binary.flavor, password, database), { mode: 0o600 });
   const child = spawnGuarded(
@@ -108,7 +109,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
 
 /** Makes a data folder elsewhere and moves it into place: there is never a half-made one. */
 async function initialise(binary: ServerBinary, dataFolder: string): Promise<void> {
-  const folder = makeShortTempFolder();
+  const folder = makeTempFolder();
   const fresh = path.join(folder, "data");
   try {
     await (binary.flavor === "MySQL"

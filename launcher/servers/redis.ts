@@ -3,9 +3,10 @@ import path from "node:path";
 import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 import { untilReady } from "../ready.ts";
+import { makeTempFolder } from "../temp-folder.ts";
 import type { ServerBinary } from "./binaries.ts";
 import { probeRedis } from "./probe.ts";
-import { PortTaken, makeShortTempFolder, type Server } from "./server.ts";
+import { PortTaken, type Server } from "./server.ts";
 
 /** Loading a large append-only file takes its time. */
 const READY_TIMEOUT_MS = 60_000;
@@ -32,7 +33,7 @@ export async function startRedis(options: RedisOptions): Promise<Required<Server
   const { binary, dataFolder, log, password, port } = options;
   mkdirSync(dataFolder, { recursive: true });
   // In a file, and not among the arguments, where every user of the machine could read the password.
-  const folder = makeShortTempFolder();
+  const folder = makeTempFolder();
   const configFile = path.join(folder, "redis.conf");
   writeFileSync(configFile, config(dataFolder, port, password), { mode: 0o600 });
   const child = spawnGuarded(binary.path, [configFile, ...(options.args ?? [])], {

@@ -1,6 +1,3 @@
-import { mkdtempSync } from "node:fs";
-import os from "node:os";
-import path from "node:path";
 import type { GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 
@@ -21,14 +18,4 @@ export interface Server {
 /** The server could not listen: another process was faster. A further try with another port helps. */
 export class PortTaken extends Error {
   override name = "PortTaken";
-}
-
-/** Socket paths are limited to about 100 bytes, and MariaDB's installer breaks on spaces. */
-const LONGEST_TEMP_FOLDER = 60;
-
-/** A new folder with a short path without spaces, readable by this user only. */
-export function makeShortTempFolder(): string {
-  const usual = os.tmpdir();
-  const base = usual.length <= LONGEST_TEMP_FOLDER && !/\s/.test(usual) ? usual : "/tmp";
-  return mkdtempSync(path.join(base, "conveyor-"));
 }

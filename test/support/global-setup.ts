@@ -1,3 +1,4 @@
+import { removeAbandonedTempFolders } from "../../launcher/temp-folder.ts";
 import { startTestMysql, startTestRedis, type TestServer } from "./servers.ts";
 
 declare global {
@@ -10,6 +11,7 @@ declare global {
  * TEST_MYSQL_URL names no database; its user may create them. One database a test file keeps tests apart.
  */
 export default async function globalSetup(): Promise<void> {
+  removeAbandonedTempFolders();
   const [mysql, redis] = await Promise.all([startTestMysql(), startTestRedis()]);
   globalThis.conveyorTestServers = [mysql, redis];
   process.env["TEST_MYSQL_URL"] = mysql.url;

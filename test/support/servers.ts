@@ -1,6 +1,5 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { cp, rename } from "node:fs/promises";
-import os from "node:os";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { LogFile } from "../../launcher/log-file.ts";
@@ -11,6 +10,7 @@ import { requireBinaries } from "../../launcher/servers/find.ts";
 import { startMysql } from "../../launcher/servers/mysql.ts";
 import { startRedis } from "../../launcher/servers/redis.ts";
 import { PortTaken, type Server } from "../../launcher/servers/server.ts";
+import { makeTempFolder } from "../../launcher/temp-folder.ts";
 
 const LOCAL = path.resolve(import.meta.dirname, "../../.local");
 const STOP_DEADLINE_MS = 10_000;
@@ -56,7 +56,7 @@ export async function startTestMysql(): Promise<TestServer> {
 type Start = (folder: string, port: number, log: LogFile) => Promise<Required<Server>>;
 
 async function startTestServer(start: Start): Promise<TestServer> {
-  const folder = mkdtempSync(path.join(os.tmpdir(), "conveyor-test-"));
+  const folder = makeTempFolder();
   const log = new LogFile(path.join(folder, "server.log"));
   let { port, server } = await startOnFreePort(folder, log, start);
   return {

@@ -1,4 +1,3 @@
-import { createServer, type Server } from "node:http";
 import { Database } from "../db/database.ts";
 import { connectProducer } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
@@ -6,11 +5,12 @@ import packageJson from "../package.json" with { type: "json" };
 import { Cancellation } from "./cancellation.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
 import { createApp } from "./http/app.ts";
+import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
 import { announce, createLogger } from "./log.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal } from "./shutdown.ts";
-import { checkDatabase, runMain, StartupError } from "./startup.ts";
+import { checkDatabase, runMain } from "./startup.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */
 async function main(): Promise<void> {
@@ -31,7 +31,7 @@ async function main(): Promise<void> {
 
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
 
-  const server = createServer(
+  const server = new HttpServer(
     createApp({
       database,
       redis,
@@ -47,7 +47,7 @@ async function main(): Promise<void> {
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
     steps: [
-      { name: "http", run: () => close(server) },
+      { name: "http", run: () => server.close() },
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "queues", run: () => queues.close() },
@@ -55,35 +55,7 @@ async function main(): Promise<void> {
       { name: "database", run: () => database.close() },
     ],
   });
-  const port = await listen(server, config.PORT, config.HOST);
-  announce(log, { url: `http://${config.HOST}:${port}` }, "listening");
-}
-
-/** @returns the port, which is a free one when 0 was asked for. @throws {StartupError} */
-function listen(server: Server, port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      const why: Record<string, string> = {
-        EADDRINUSE: `port ${port} of ${host} is taken: set PORT to another one`,
-        EACCES: `port ${port} needs more rights than this process has: set PORT to 1024 or above`,
-        EADDRNOTAVAIL: `${host} is no address of this machine: set HOST to one`,
-        ENOTFOUND: `${host} is no address of this machine: set HOST to one`,
-      };
-      reject(new StartupError(why[error.code ?? ""] ?? `cannot listen on ${host}:${port}: ${error.message}`));
-    });
-    server.listen(port, host, () => {
-      const bound = server.address();
-      resolve(typeof bound === "object" && bound !== null ? bound.port : port);
-    });
-  });
-}
-
-/** Takes no more connections, and waits for the answers under way. */
-function close(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.close((error) => (error ? reject(error) : resolve()));
-    server.closeIdleConnections();
-  });
+  announce(log, { url: await server.listen(config.PORT, config.HOST) }, "listening");
 }
 
 runMain(main);

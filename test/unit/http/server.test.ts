@@ -1,0 +1,107 @@
+import { once } from "node:events";
+import type { RequestListener, ServerResponse } from "node:http";
+import { connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { afterEach, expect, test } from "@jest/globals";
+import { HttpServer } from "../../../src/http/server.ts";
+
+const ASK = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+
+const sockets: Socket[] = [];
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+});
+
+async function serve(listener: RequestListener) {
+  const server = new HttpServer(listener);
+  const url = new URL(await server.listen(0, "127.0.0.1"));
+  return {
+    server,
+    connect: async (): Promise<Socket> => {
+      const socket = connect({ host: url.hostname, port: Number(url.port) });
+      sockets.push(socket);
+      await once(socket, "connect");
+      return socket;
+    },
+  };
+}
+
+/** A server that answers when the test says so. */
+async function serveLater() {
+  const waiting: ServerResponse[] = [];
+  let arrived = () => {};
+  const running = await serve((_request, response) => {
+    waiting.push(response);
+    arrived();
+  });
+  return {
+    ...running,
+    ask: async (socket: Socket): Promise<ServerResponse> => {
+      const asked = new Promise<void>((resolve) => (arrived = resolve));
+      socket.write(ASK);
+      await asked;
+      return waiting.pop()!;
+    },
+  };
+}
+
+test("ends connections that ask for nothing: silent ones, kept ones, and ones in the middle of a question", async () => {
+  const { server, connect: open } = await serve((_request, response) => response.end("done"));
+  const [silent, kept, asking] = [await open(), await open(), await open()];
+  kept.write(ASK);
+  await once(kept, "data");
+  asking.write(ASK.slice(0, 10));
+
+  await server.close();
+
+  expect(await Promise.all([silent, asking].map((socket) => text(socket).catch(() => "")))).toEqual(["", ""]);
+});
+
+test("answers what is under way, says that it is the last answer, and then is closed", async () => {
+  const { server, connect: open, ask } = await serveLater();
+  const socket = await open();
+  const received = text(socket);
+  const response = await ask(socket);
+
+  const closed = server.close();
+  response.end("done");
+
+  expect(await received).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n[^]*done/i);
+  await closed;
+});
+
+test("ends the connection also when the answer had begun before", async () => {
+  const { server, connect: open, ask } = await serveLater();
+  const socket = await open();
+  const received = text(socket);
+  const response = await ask(socket);
+  response.write("first");
+  await once(socket, "data");
+
+  const closed = server.close();
+  response.end("last");
+
+  expect(await received).toContain("last");
+  await closed;
+});
+
+test("answers both of two questions that came one upon the other", async () => {
+  const answered: ServerResponse[] = [];
+  let both = () => {};
+  const twoCame = new Promise<void>((resolve) => (both = resolve));
+  const { server, connect: open } = await serve((_request, response) => {
+    answered.push(response);
+    if (answered.length === 2) both();
+  });
+  const socket = await open();
+  const received = text(socket);
+  socket.write(ASK + ASK);
+  await twoCame;
+
+  const closed = server.close();
+  answered[0]!.end("one");
+  answered[1]!.end("two");
+
+  expect(await received).toMatch(/one[^]*two/);
+  await closed;
+});

@@ -73,7 +73,7 @@ export class ContractClient extends TestClient {
 
   /** Asks the API for its description first. */
   static async of(url: string): Promise<ContractClient> {
-    return new ContractClient(url, new Contract(await describe(url)));
+    return new ContractClient(url, new Contract(await describeApi(url)));
   }
 
   /** The same API, as somebody with other headers sees it. */
@@ -129,7 +129,7 @@ async function exchange<Body>(
 }
 
 /** What an API says of itself. */
-export async function describe(url: string): Promise<ApiDescription> {
+export async function describeApi(url: string): Promise<ApiDescription> {
   const { body } = await new TestClient(url).get<ApiDescription>("/openapi.json");
   return body;
 }

@@ -1,0 +1,125 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
+import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
+import { BEARER } from "../../support/api.ts";
+import { PLAIN_ORDER, TestClient } from "../../support/client.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { startApi, untilLogged, type TestProcess } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+let blocker: Connection;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+beforeEach(async () => {
+  blocker = await createConnection(environment.databaseUrl);
+});
+afterEach(() => blocker.end());
+afterAll(() => environment.close());
+
+type Api = TestProcess & { readonly url: string };
+
+function serve(env: Record<string, string> = {}): Promise<Api> {
+  return startApi({ ...environment, env });
+}
+
+/** From now on MySQL answers no question about orders, until it is told to. */
+async function blockOrders(): Promise<void> {
+  await blocker.query("LOCK TABLES orders WRITE");
+}
+
+async function unblockOrders(): Promise<void> {
+  await blocker.query("UNLOCK TABLES");
+}
+
+async function untilBlocked(): Promise<void> {
+  const database = new URL(environment.databaseUrl).pathname.slice(1);
+  await waitFor("somebody waits for the table", async () => {
+    const [rows] = await blocker.query<RowDataPacket[]>("SHOW FULL PROCESSLIST");
+    return rows.some((row) => row["db"] === database && String(row["State"]).startsWith("Waiting for table"));
+  });
+}
+
+function connectTo(api: Api): Socket {
+  const { hostname, port } = new URL(api.url);
+  // How the connection ends is for the test to look at.
+  return connect({ host: hostname, port: Number(port) }).on("error", () => {});
+}
+
+const LISTING = `GET /orders HTTP/1.1\r\nhost: api\r\nauthorization: ${BEARER.authorization}\r\n\r\n`;
+
+test.each(["SIGTERM", "SIGINT"] as const)(
+  "on %s answers what is under way, takes nothing new, and exits with 0",
+  async (signal) => {
+    const api = await serve();
+    await blockOrders();
+    const answer = new TestClient(api.url).order(PLAIN_ORDER);
+    await untilBlocked();
+
+    api.process.kill(signal);
+    await untilLogged(api, "shutting down");
+    await expect(fetch(`${api.url}/health/live`)).rejects.toThrow("fetch failed");
+    await unblockOrders();
+
+    const { id } = await answer;
+    expect(await api.process.exited).toEqual({ code: 0, signal: null });
+    expect(api.logs().at(-1)).toMatchObject({ msg: "stopped" });
+    // Its job was on its way behind the client's back.
+    expect(await environment.redis.keys(`*:${id}-*`)).toHaveLength(1);
+  },
+);
+
+test("a second signal ends it at once, with 1", async () => {
+  const api = await serve();
+  await blockOrders();
+  const answer = new TestClient(api.url).get("/orders").catch((error: Error) => error.message);
+  await untilBlocked();
+
+  api.process.kill("SIGTERM");
+  await untilLogged(api, "shutting down");
+  api.process.kill("SIGTERM");
+
+  expect(await api.process.exited).toEqual({ code: 1, signal: null });
+  expect(await answer).toBe("fetch failed");
+  await unblockOrders();
+});
+
+test("waits for no connection that its client only holds on to", async () => {
+  const api = await serve({ SHUTDOWN_TIMEOUT_MS: "600000" });
+  const silent = connectTo(api);
+  const kept = connectTo(api);
+  kept.write(LISTING);
+  await once(kept, "data");
+  const underWay = connectTo(api);
+  const received = text(underWay);
+  await blockOrders();
+  underWay.write(LISTING);
+  await untilBlocked();
+
+  api.process.kill("SIGTERM");
+  await untilLogged(api, "shutting down");
+  await unblockOrders();
+
+  expect(await received).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close/i);
+  expect(await api.process.exited).toEqual({ code: 0, signal: null });
+  silent.destroy();
+});
+
+test("gives up on a request that never ends when its time has passed, and exits with 1", async () => {
+  const api = await serve({ SHUTDOWN_TIMEOUT_MS: "100" });
+  const socket = connectTo(api);
+  const head = `POST /orders HTTP/1.1\r\nhost: api\r\nauthorization: ${BEARER.authorization}\r\n`;
+  socket.write(
+    `${head}content-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n`,
+  );
+  // Its answer to this says that it has taken the request.
+  await once(socket, "data");
+
+  api.process.kill("SIGTERM");
+
+  expect(await api.process.exited).toEqual({ code: 1, signal: null });
+  expect(api.logs().at(-1)).toMatchObject({ level: "error", msg: "shutdown took too long: exiting" });
+});

@@ -30,8 +30,8 @@ test.each(["/tmp/with space", `/tmp/${"long/".repeat(20)}`])(
 
 test("goes when its process is gone, and stays as long as it lives", () => {
   const [ours, dead, strange] = [make(), make(), make()];
-  writeFileSync(path.join(dead!, "owner.json"), JSON.stringify({ pid: process.pid, startedAt: "long ago" }));
-  rmSync(path.join(strange!, "owner.json"));
+  writeFileSync(path.join(dead, "owner.json"), JSON.stringify({ pid: process.pid, startedAt: "long ago" }));
+  rmSync(path.join(strange, "owner.json"));
   removeAbandonedTempFolders();
-  expect([ours, dead, strange].map((folder) => existsSync(folder!))).toEqual([true, false, true]);
+  expect([ours, dead, strange].map((folder) => existsSync(folder))).toEqual([true, false, true]);
 });

@@ -115,23 +115,33 @@ export class Database {
     const connection = await this.#connection();
     let clean = false;
     try {
-      await connection.query("START TRANSACTION");
+      await say(connection, "START TRANSACTION");
       let result: T;
       try {
         result = await work(drizzle({ client: connection }));
       } catch (error) {
-        clean = await connection.query("ROLLBACK").then(
+        clean = await say(connection, "ROLLBACK").then(
           () => true,
           () => false,
         );
         throw error;
       }
-      await connection.query("COMMIT");
+      await say(connection, "COMMIT");
       clean = true;
       return result;
     } finally {
       if (clean) connection.release();
       else connection.destroy();
     }
+  }
+}
+
+/** A statement of the connection's own. @throws {DatabaseError} also for a connection that was closed meanwhile. */
+async function say(connection: PoolConnection, statement: string): Promise<void> {
+  try {
+    await connection.query(statement);
+  } catch (error) {
+    const failure = withoutValues(error);
+    throw failure instanceof DatabaseError ? failure : new DatabaseError("CONNECTION_CLOSED", undefined);
   }
 }

@@ -9,6 +9,7 @@ import { settingsOf } from "../src/order/stage.ts";
 import { describe, shutDownOnSignal } from "../src/shutdown.ts";
 import { checkDatabase, runMain } from "../src/startup.ts";
 import { parseWorkerArguments } from "./arguments.ts";
+import { DatabaseWatch } from "./database-watch.ts";
 import { Executor } from "./executor.ts";
 import { simulatedCarrier } from "./gateways/carrier.ts";
 import { mysqlInventory } from "./gateways/inventory.ts";
@@ -47,6 +48,7 @@ async function main(): Promise<void> {
     store: new GroupedStore(database, queues),
   });
 
+  const watch = new DatabaseWatch({ database, log });
   const workers = stages.map(
     (stage) =>
       new StageWorker({
@@ -55,6 +57,7 @@ async function main(): Promise<void> {
         connection: redis,
         executor,
         log,
+        reportDatabaseAway: () => watch.reportAway(),
         markFailed: ({ orderId, reason }) =>
           markFailed(database, {
             orderId,
@@ -65,6 +68,8 @@ async function main(): Promise<void> {
           }),
       }),
   );
+
+  for (const worker of workers) watch.add(worker);
 
   const sweeper = new Sweeper({
     database,
@@ -85,6 +90,7 @@ async function main(): Promise<void> {
         run: async () =>
           void (await Promise.all(workers.map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)))),
       },
+      { name: "watch", run: async () => watch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },

@@ -1,5 +1,6 @@
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Redis } from "ioredis";
+import { DatabaseError } from "../db/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
@@ -16,6 +17,9 @@ const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
+/** How long a job waits that found MySQL away; the worker that hands it back takes none until MySQL answers. */
+const DATABASE_AWAY_DELAY_MS = 1_000;
+
 /** The reasons for which an attempt is ended from outside without being a failed attempt. */
 const SHUTDOWN = "the worker is shutting down";
 const LOCK_LOST = "the job's lock was lost";
@@ -26,6 +30,8 @@ export interface StageWorkerOptions {
   readonly connection: Redis;
   readonly executor: Executor;
   readonly log: Logger;
+  /** Says that MySQL does not answer. */
+  readonly reportDatabaseAway: () => void;
   /** Writes down that the order rests in the stage's failed set. */
   readonly markFailed: (failure: { orderId: string; stage: Stage; reason: string }) => Promise<void>;
 }
@@ -72,6 +78,16 @@ export class StageWorker {
     void this.#worker.run();
   }
 
+  /** Takes no more jobs for now; those that run go on. */
+  async pause(): Promise<void> {
+    await this.#worker.pause(true);
+  }
+
+  /** Takes jobs again. */
+  async resume(): Promise<void> {
+    await this.#worker.resume();
+  }
+
   /**
    * Takes no more jobs and waits for those that run; after `graceMs` these are handed back to the queue, with all
    * their attempts left.
@@ -108,6 +124,11 @@ export class StageWorker {
       }
       // Somebody else has the job now; what becomes of it is theirs to say.
       if (cancelled?.reason === LOCK_LOST) throw new Error(LOCK_LOST, { cause: error });
+      if (error instanceof DatabaseError && error.isUnavailable) {
+        this.#options.reportDatabaseAway();
+        await job.moveToDelayed(Date.now() + DATABASE_AWAY_DELAY_MS, token);
+        throw new DelayedError();
+      }
       const timedOut = timeout.aborted && error === timeout.reason;
       throw await this.#failed(
         job,

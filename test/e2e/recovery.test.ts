@@ -1,8 +1,12 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { createConnection } from "mysql2/promise";
+import { migrateDatabase } from "../../db/migrate.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState } from "../../db/provider-states.ts";
-import { PLAIN_ORDER } from "../support/client.ts";
+import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
+import { startApi, startWorker, untilLogged } from "../support/processes.ts";
+import { startTestMysql } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 jest.setTimeout(180_000);
@@ -58,6 +62,45 @@ describe("nothing that was accepted is lost", () => {
     await redis.config("SET", "min-replicas-to-write", "0");
     await line.client.orderIn(order.id, "DELIVERED");
   });
+});
+
+test("a MySQL that is away costs no order an attempt, however long it is", async () => {
+  const mysql = await startTestMysql();
+  const connection = await createConnection(mysql.url);
+  await connection.query("CREATE DATABASE outage CHARACTER SET utf8mb4");
+  await connection.end();
+  const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/outage" }).href;
+  await migrateDatabase({ url: databaseUrl });
+  const options = {
+    databaseUrl,
+    redisUrl: line.environment.redisUrl,
+    env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500" },
+  };
+  const api = await startApi(options);
+  const worker = await startWorker(options);
+  try {
+    const client = new TestClient(api.url);
+    await client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+    const orders = [];
+    for (let index = 0; index < 100; index++) orders.push(await client.order(PLAIN_ORDER));
+    mysql.kill("SIGKILL");
+    await untilLogged(worker, "MySQL does not answer: taking no jobs until it does");
+    expect(await client.post("/orders", PLAIN_ORDER)).toMatchObject({
+      status: 503,
+      body: { type: "urn:conveyor:problem:unavailable" },
+    });
+    await mysql.restart();
+    await untilLogged(worker, "MySQL answers again: taking jobs");
+    for (const { id } of orders) await client.orderIn(id, "DELIVERED");
+    expect(await client.orders({ failed: "true" })).toEqual([]);
+    const burned = worker
+      .logs()
+      .filter((entry) => entry["msg"] === "failed" || entry["msg"] === "will be retried");
+    expect(burned).toEqual([]);
+  } finally {
+    await Promise.all([api.stop(), worker.stop()]);
+    await mysql.stop();
+  }
 });
 
 describe("an order that is cancelled", () => {

@@ -42,6 +42,7 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
         store: new GroupedStore(environment.database, queues),
       }),
       log: createLogger({ name: "test", level: "silent" }),
+      reportDatabaseAway: () => undefined,
       markFailed: ({ orderId, reason }) =>
         markFailed(environment.database, {
           orderId,

@@ -12,6 +12,7 @@ const API_ROUTES = [
   ["GET", "/orders"],
   ["GET", `/orders/${ID}`],
   ["GET", `/orders/${ID}/events`],
+  ["POST", `/orders/${ID}/cancel`],
   ["POST", "/stock"],
   ["PUT", "/stock/A"],
   ["GET", "/stock/A"],

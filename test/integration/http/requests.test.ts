@@ -212,6 +212,7 @@ describe("a method", () => {
     ["POST", "/orders/x", "GET, HEAD"],
     ["DELETE", "/orders/x", "GET, HEAD"],
     ["POST", "/orders/x/events", "GET, HEAD"],
+    ["GET", "/orders/x/cancel", "POST"],
     ["GET", "/stock", "POST"],
     ["HEAD", "/stock", "POST"],
     ["POST", "/stock/A", "GET, HEAD, PUT"],

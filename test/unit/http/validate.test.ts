@@ -1,0 +1,59 @@
+import { describe, expect, test } from "@jest/globals";
+import { z } from "zod";
+import { Problem } from "../../../src/http/problem.ts";
+import { parseParameters } from "../../../src/http/validate.ts";
+
+const schema = z.strictObject({
+  name: z.string(),
+  "X-Header": z.string().optional(),
+  nested: z.strictObject({ list: z.array(z.strictObject({ count: z.int() })) }).optional(),
+});
+
+/** The faults that are told of this input. */
+function faults(input: unknown) {
+  try {
+    parseParameters(schema, input);
+  } catch (error) {
+    if (error instanceof Problem) return error.options.errors;
+    throw error;
+  }
+  return [];
+}
+
+test("input in the shape of the schema comes out of it", () => {
+  expect(parseParameters(schema, { name: "a" })).toEqual({ name: "a" });
+});
+
+describe("the path of a fault", () => {
+  test.each<[string, unknown]>([
+    ["", 5],
+    ["name", { name: 5 }],
+    ["X-Header", { name: "a", "X-Header": 5 }],
+    ["nested", { name: "a", nested: [] }],
+    ["nested.list", { name: "a", nested: { list: {} } }],
+    ["nested.list[1]", { name: "a", nested: { list: [{ count: 1 }, null] } }],
+    ["nested.list[1].count", { name: "a", nested: { list: [{ count: 1 }, { count: "2" }] } }],
+    ["nested.list[0].more", { name: "a", nested: { list: [{ count: 1, more: 1 }] } }],
+    ["other", { name: "a", other: 1 }],
+    ['[""]', { name: "a", "": 1 }],
+    ['["a b"]', { name: "a", "a b": 1 }],
+    ['["nested.list"]', { name: "a", "nested.list": 1 }],
+    ['nested["say \\"so\\""]', { name: "a", nested: { list: [], 'say "so"': 1 } }],
+    ['["\\n"]', { name: "a", "\n": 1 }],
+  ])("%j", (path, input) => {
+    expect(faults(input)).toEqual([{ path, message: expect.any(String) }]);
+  });
+});
+
+test("a field that is missing is called missing, one that is null is not", () => {
+  expect(faults({})).toEqual([{ path: "name", message: "is missing" }]);
+  expect(faults({ name: null })).toEqual([{ path: "name", message: expect.stringContaining("null") }]);
+});
+
+test("each unknown field is a fault of its own", () => {
+  const message = "is not a field of this request";
+  expect(faults({ name: "a", b: 1, c: 2 })).toEqual([
+    { path: "b", message },
+    { path: "c", message },
+  ]);
+});

@@ -10,12 +10,14 @@ export interface DatabaseOptions {
   readonly url: string;
   /** Connections at most; all processes together must stay below the server's `max_connections`. */
   readonly poolSize?: number;
+  /** Milliseconds that a connection or a statement may take: a MySQL that hangs is one that is away. */
+  readonly timeoutMs?: number;
 }
 
 const TRANSACTION_TRIES = 5;
 /** Callers that may wait for a connection before further ones are refused. */
 const WAITING_LIMIT = 1_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+const TIMEOUT_MS = 10_000;
 
 /**
  * Said on every new connection, so that the server's own settings don't matter: UTC, strict about data that doesn't
@@ -24,21 +26,22 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const SESSION = [
   `SET SESSION time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
-    innodb_lock_wait_timeout = 5`,
+    innodb_lock_wait_timeout = 1`,
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
 /** MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query. */
 export class Database {
   readonly #pool: Pool;
-  readonly #queries: Queries;
+  readonly #timeoutMs: number;
 
-  constructor({ url, poolSize = 10 }: DatabaseOptions) {
+  constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
+    this.#timeoutMs = timeoutMs;
     this.#pool = createPool({
       uri: url,
       connectionLimit: poolSize,
       queueLimit: WAITING_LIMIT,
-      connectTimeout: CONNECT_TIMEOUT_MS,
+      connectTimeout: timeoutMs,
       charset: "utf8mb4",
       timezone: "Z",
     });
@@ -50,15 +53,20 @@ export class Database {
         });
       }
     });
-    this.#queries = drizzle({ client: this.#pool });
   }
 
-  /** Runs single statements, each on its own. @throws {DatabaseError} */
+  /** Runs statements, each on its own, on one connection. @throws {DatabaseError} */
   async query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    const connection = await this.#connection();
     try {
-      return await work(this.#queries);
+      const result = await work(drizzle({ client: connection }));
+      connection.release();
+      return result;
     } catch (error) {
-      throw withoutValues(error);
+      const failure = withoutValues(error);
+      if (failure instanceof DatabaseError && failure.isUnavailable) connection.destroy();
+      else connection.release();
+      throw failure;
     }
   }
 
@@ -84,9 +92,11 @@ export class Database {
     }
   }
 
-  /** A connection of its own, outside the pool's rotation, for what is bound to a session such as GET_LOCK. */
+  /** A connection of its own, for what is bound to a session, such as GET_LOCK; its statements may take any time. */
   async withConnection<T>(work: (connection: PoolConnection, queries: Queries) => Promise<T>): Promise<T> {
-    const connection = await this.#connection();
+    const connection = await this.#pool.getConnection().catch((error: unknown) => {
+      throw withoutValues(error);
+    });
     try {
       return await work(connection, drizzle({ client: connection }));
     } catch (error) {
@@ -102,9 +112,15 @@ export class Database {
   }
 
   async #connection(): Promise<PoolConnection> {
+    const pending = this.#pool.getConnection();
     try {
-      return await this.#pool.getConnection();
+      return withStatementsInTime(await inTime(pending, this.#timeoutMs), this.#timeoutMs);
     } catch (error) {
+      // One that comes after all is for others to use.
+      pending.then(
+        (connection) => connection.release(),
+        () => undefined,
+      );
       const failure = withoutValues(error);
       // The pool refuses callers over its limit with an error that has no code.
       throw failure instanceof DatabaseError ? failure : new DatabaseError("POOL_EXHAUSTED", undefined);
@@ -143,5 +159,27 @@ async function say(connection: PoolConnection, statement: string): Promise<void>
   } catch (error) {
     const failure = withoutValues(error);
     throw failure instanceof DatabaseError ? failure : new DatabaseError("CONNECTION_CLOSED", undefined);
+  }
+}
+
+/** The same connection, whose statements are given up when they take too long; then it is of no use any more. */
+function withStatementsInTime(connection: PoolConnection, timeoutMs: number): PoolConnection {
+  const query = connection.query.bind(connection);
+  return Object.defineProperty(connection, "query", {
+    value: (...statement: unknown[]) =>
+      inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), timeoutMs),
+  });
+}
+
+/** @throws {DatabaseError} when it takes too long. */
+async function inTime<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new DatabaseError("TIMEOUT", undefined)), timeoutMs);
+  });
+  try {
+    return await Promise.race([pending, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -42,9 +42,15 @@ export class DatabaseError extends Error {
   }
 }
 
+/** A server that does not answer is nobody's fault; a statement that it refuses may be one item's of a batch. */
+export function mayBeOneItem(error: unknown): boolean {
+  return !(error instanceof DatabaseError && error.isUnavailable);
+}
+
 /** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */
 export function withoutValues(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error;
+  if (cause instanceof DatabaseError) return cause;
   if (typeof cause !== "object" || cause === null || !("code" in cause) || typeof cause.code !== "string") {
     return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
   }

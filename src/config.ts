@@ -41,6 +41,9 @@ export const VARIABLES = {
   DATABASE_POOL_SIZE: wholeNumber(1, 1_000).default(10).meta({
     description: "MySQL connections of one process; all processes together must stay below `max_connections`",
   }),
+  DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
+    description: "How long MySQL may take for a statement before the API answers 503",
+  }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
       "Time to finish what is running after SIGTERM or SIGINT; what is not done by then is handed back",
@@ -87,7 +90,7 @@ const SHARED = {
 /** What each kind of process reads. */
 export const PROCESSES = {
   api: variables
-    .pick({ ...SHARED, API_KEYS: true, HOST: true, PORT: true })
+    .pick({ ...SHARED, DATABASE_TIMEOUT_MS: true, API_KEYS: true, HOST: true, PORT: true })
     .refine(
       ({ NODE_ENV, API_KEYS }) =>
         NODE_ENV !== "production" || !API_KEYS?.some((key) => WELL_KNOWN_KEYS.has(key)),

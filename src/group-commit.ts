@@ -13,7 +13,10 @@ export interface GroupCommitOptions<Item, Result> {
   readonly maxBatch?: number;
   /** Items that may wait before further ones are refused. */
   readonly maxWaiting?: number;
-  /** Whether one item may be to blame for an error, so that trying each alone makes sense. Default: always. */
+  /**
+   * Whether one item may be to blame for an error, so that trying each alone makes sense. Default: always. When it
+   * cannot, everyone who waits gets the error too: a server that is gone will not be back for the next batch.
+   */
   readonly mayBeOneItem?: (error: unknown) => boolean;
 }
 
@@ -32,6 +35,7 @@ interface Member<Item, Result> {
  * - First in, first out: one flush at a time, and items in the order of their arrival.
  * - Each caller gets its own result or its own error. When a flush of several fails, its members are tried one by one,
  *   so that a bad one fails alone.
+ * - When the error is nobody's (the server is gone), all who wait get it at once: nobody waits in vain.
  * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting.
  */
 export class GroupCommit<Item, Result> {
@@ -89,6 +93,7 @@ export class GroupCommit<Item, Result> {
         for (const member of members) await this.#settle([member]);
       } else {
         for (const member of members) member.reject(error);
+        if (!this.#mayBeOneItem(error)) for (const member of this.#waiting.splice(0)) member.reject(error);
       }
     }
   }

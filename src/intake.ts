@@ -1,4 +1,5 @@
 import type { Database } from "../db/database.ts";
+import { mayBeOneItem } from "../db/errors.ts";
 import { createOrders, type CreatedOrder } from "../db/orders.ts";
 import type { Queues } from "../queues/queues.ts";
 import { GroupCommit, withoutResults } from "./group-commit.ts";
@@ -26,7 +27,7 @@ export class Intake {
     const transition = lifecycle.due(CREATED);
     if (transition === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
-    this.#orders = new GroupCommit({ flush: (orders) => createOrders(database, orders) });
+    this.#orders = new GroupCommit({ flush: (orders) => createOrders(database, orders), mayBeOneItem });
     this.#jobs = new GroupCommit({
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
       mayBeOneItem: () => false,

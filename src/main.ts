@@ -17,7 +17,11 @@ async function main(): Promise<void> {
   const config = loadConfig(PROCESSES.api, process.env);
   const log = createLogger({ name: "api", level: config.LOG_LEVEL });
 
-  const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
+  const database = new Database({
+    url: config.DATABASE_URL,
+    poolSize: config.DATABASE_POOL_SIZE,
+    timeoutMs: config.DATABASE_TIMEOUT_MS,
+  });
   await checkDatabase(database, lifecycle);
   const redis = connectProducer(config.REDIS_URL);
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));

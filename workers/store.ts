@@ -1,4 +1,4 @@
-import { DatabaseError } from "../db/errors.ts";
+import { mayBeOneItem } from "../db/errors.ts";
 import type { Database } from "../db/database.ts";
 import {
   changeStatuses,
@@ -49,9 +49,4 @@ export class GroupedStore implements ExecutorStore {
   enqueue(job: DueJob): Promise<void> {
     return this.#jobs.submit(job);
   }
-}
-
-/** A server that does not answer is nobody's fault; a statement that it refuses may be one item's. */
-export function mayBeOneItem(error: unknown): boolean {
-  return !(error instanceof DatabaseError && error.isUnavailable);
 }

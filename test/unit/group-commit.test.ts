@@ -93,6 +93,21 @@ describe("group commit", () => {
     expect(flushes).toBe(1);
   });
 
+  test("lets nobody wait in vain when the error cannot be one item's", async () => {
+    let fail: (error: Error) => void = () => {};
+    const group = new GroupCommit<number, number>({
+      flush: () => new Promise((_resolve, reject) => (fail = reject)),
+      maxBatch: 1,
+      mayBeOneItem: () => false,
+    });
+    const all = [1, 2, 3].map((item) => group.submit(item));
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    fail(new Error("the server is gone"));
+    const outcomes = await Promise.allSettled(all);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
+  });
+
   test("goes on after a failed flush", async () => {
     let broken = true;
     const group = new GroupCommit({

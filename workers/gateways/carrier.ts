@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Database } from "../../db/database.ts";
+import { mayBeOneItem } from "../../db/errors.ts";
 import {
   bookRequests,
   bookReversal,
@@ -8,7 +9,6 @@ import {
 } from "../../db/provider-ledger.ts";
 import { GroupCommit } from "../../src/group-commit.ts";
 import type { Carrier } from "../../src/order/ports.ts";
-import { mayBeOneItem } from "../store.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**

@@ -1,8 +1,8 @@
 import type { Database } from "../../db/database.ts";
+import { mayBeOneItem } from "../../db/errors.ts";
 import { releaseStock, reserveStock, shipStock, type Holding } from "../../db/reservations.ts";
 import { GroupCommit, withoutResults } from "../../src/group-commit.ts";
 import type { Inventory, Reservation } from "../../src/order/ports.ts";
-import { mayBeOneItem } from "../store.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../../db/database.ts";
+import { mayBeOneItem } from "../../db/errors.ts";
 import {
   bookRequests,
   bookReversal,
@@ -9,7 +10,6 @@ import {
 } from "../../db/provider-ledger.ts";
 import { GroupCommit } from "../../src/group-commit.ts";
 import type { Payments } from "../../src/order/ports.ts";
-import { mayBeOneItem } from "../store.ts";
 import { ProviderUnavailableError, type Simulation } from "./simulation.ts";
 
 const APPROVED: LedgerDecision = { outcome: "approved", reason: null };

@@ -34,7 +34,7 @@ const add = (queries: Queries, id: number) =>
 describe("a connection", () => {
   test.each([
     [sql`SELECT @@session.time_zone AS value`, "+00:00"],
-    [sql`SELECT @@session.innodb_lock_wait_timeout AS value`, 5],
+    [sql`SELECT @@session.innodb_lock_wait_timeout AS value`, 1],
     [sql`SELECT @@session.sql_mode LIKE '%STRICT_ALL_TABLES%' AS value`, 1],
   ])("has the session that queries rely on", async (query, expected) => {
     expect(await environment.database.query((queries) => value(queries, query))).toBe(expected);
@@ -125,6 +125,31 @@ describe("an error of the database", () => {
     await expect(failed).rejects.toThrow(DatabaseError);
     await expect(failed).rejects.toMatchObject({ code: "ECONNREFUSED", isUnavailable: true });
     await nowhere.close();
+  });
+
+  test("comes when the server hangs, and the connection that hung is not used again", async () => {
+    const server = await startTestMysql();
+    const url = new URL(server.url);
+    url.pathname = "/mysql";
+    const database = new Database({ url: url.href, poolSize: 2, timeoutMs: 300 });
+    const one = () => database.query((queries) => value(queries, sql`SELECT 1 AS value`));
+    try {
+      await Promise.all([one(), one()]);
+      server.kill("SIGSTOP");
+      // More than there are connections: some wait for one.
+      const answers = await Promise.allSettled(Array.from({ length: 6 }, one));
+      expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 6 }, () => "rejected"));
+      await expect(database.transaction((queries) => value(queries, sql`SELECT 1`))).rejects.toMatchObject({
+        name: "DatabaseError",
+        isUnavailable: true,
+      });
+      server.kill("SIGCONT");
+      expect(await waitFor("an answer", () => one().catch(() => undefined))).toBe(1);
+    } finally {
+      server.kill("SIGCONT");
+      await database.close();
+      await server.stop();
+    }
   });
 
   test("comes when the server dies within, and the next transaction after its return works", async () => {

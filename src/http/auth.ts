@@ -49,21 +49,21 @@ export function clientOf(response: Response): string {
 }
 
 /**
- * Refuses what another site's page has a browser send along with the user's Basic login: browsers say where a request
- * comes from, other clients say nothing.
+ * Refuses what another site's page has a browser send along with the user's Basic login. Browsers say where a request
+ * comes from, by `Sec-Fetch-Site`, or without TLS by `Origin` alone; other clients say nothing.
  */
 export const sameSiteOnly: RequestHandler = (request, _response, next) => {
-  const site = request.get("sec-fetch-site");
   const safe = request.method === "GET" || request.method === "HEAD";
-  const foreignOrigin = request.get("origin") !== undefined && originHost(request) !== request.get("host");
-  if (!safe && (foreignOrigin || (site !== undefined && site !== "same-origin")))
-    throw new Problem(403, "forbidden");
+  if (!safe && !comesFromHere(request)) throw new Problem(403, "forbidden");
   next();
 };
 
-function originHost(request: Request): string | undefined {
-  const origin = request.get("origin") ?? "";
-  return URL.canParse(origin) ? new URL(origin).host : undefined;
+function comesFromHere(request: Request): boolean {
+  const site = request.get("sec-fetch-site");
+  if (site !== undefined) return site === "same-origin" || site === "none";
+  const origin = request.get("origin");
+  if (origin === undefined) return true;
+  return URL.canParse(origin) && new URL(origin).host === request.get("host");
 }
 
 function challenge(scheme: "Bearer" | "Basic", detail: string) {

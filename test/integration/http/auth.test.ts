@@ -183,7 +183,12 @@ describe("the board", () => {
 
   test("does what its own page asks for, and programs", async () => {
     expect(await promote({ origin: api.client.url, "sec-fetch-site": "same-origin" })).toBe(200);
+    expect(await promote({ origin: api.client.url })).toBe(200);
     expect(await promote({})).toBe(200);
+  });
+
+  test("works behind a proxy that calls it by another name", async () => {
+    expect(await promote({ origin: "https://board.example", "sec-fetch-site": "same-origin" })).toBe(200);
   });
 
   test("changes nothing by GET, so that following a link is harmless", async () => {

@@ -1,9 +1,10 @@
-import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { spawnGuarded } from "../../launcher/guard.ts";
 import { isAlive } from "../../launcher/lock.js";
 import { readState, type ChildRecord, type State } from "../../launcher/state.ts";
+import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
@@ -54,19 +55,18 @@ export class Clone {
   ): LauncherRun {
     const command = [process.execPath, "--import", "tsx", this.path(`launcher/${script}.ts`), ...args];
     const [program = "", ...rest] = [...wrapper, ...command];
-    const child = spawn(program, rest, {
+    let output = "";
+    endWithJest();
+    const child = spawnGuarded(program, rest, {
       cwd: this.folder,
       env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      onLine: (line) => (output += `${line}\n`),
     });
-    let output = "";
-    child.stdout.on("data", (chunk) => (output += chunk));
-    child.stderr.on("data", (chunk) => (output += chunk));
     const run: LauncherRun = {
-      pid: child.pid!,
+      pid: child.pid,
       output: () => output,
-      ended: new Promise((resolve) => child.once("close", resolve)),
-      kill: (signal) => void child.kill(signal),
+      ended: child.exited.then(({ code }) => code),
+      kill: (signal) => child.kill(signal),
     };
     this.#runs.push(run);
     return run;

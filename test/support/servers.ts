@@ -11,6 +11,7 @@ import { startMysql } from "../../launcher/servers/mysql.ts";
 import { startRedis } from "../../launcher/servers/redis.ts";
 import { PortTaken, type Server } from "../../launcher/servers/server.ts";
 import { makeTempFolder } from "../../launcher/temp-folder.ts";
+import { endWithJest } from "./end-with-jest.ts";
 
 const LOCAL = path.resolve(import.meta.dirname, "../../.local");
 const STOP_DEADLINE_MS = 10_000;
@@ -56,6 +57,7 @@ export async function startTestMysql(): Promise<TestServer> {
 type Start = (folder: string, port: number, log: LogFile) => Promise<Required<Server>>;
 
 async function startTestServer(start: Start): Promise<TestServer> {
+  endWithJest();
   const folder = makeTempFolder();
   const log = new LogFile(path.join(folder, "server.log"));
   let { port, server } = await startOnFreePort(folder, log, start);

@@ -8,6 +8,12 @@ import { freePort } from "../../../launcher/ports.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
+/** Runs its arguments and waits. In a group of their own, or the guard of the test would end them. */
+const STAND_IN_NPM = `
+  const [program, ...args] = process.argv.slice(1);
+  const child = require("node:child_process").spawn(program, args, { detached: true, stdio: "inherit" });
+  child.on("exit", (code) => process.exit(code));`;
+
 /** Reads NAME=value lines. */
 async function environmentOf(clone: Clone): Promise<Record<string, string>> {
   const { code, output } = await clone.runToEnd("services", ["env"]);
@@ -202,7 +208,7 @@ describe("how it ends", () => {
   });
 
   test("when the npm that runs it is killed, it ends as well", async () => {
-    const npm = ["/bin/sh", "-c", '"$0" "$@"; exit $?'];
+    const npm = [process.execPath, "--eval", STAND_IN_NPM];
     const run = await clone.start({ npm_lifecycle_event: "start" }, npm);
     run.kill("SIGKILL");
     await run.ended;

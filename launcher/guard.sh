@@ -7,15 +7,27 @@
 grace=$1
 shift
 
+# Whether COMMAND still runs. Where nobody reaps orphans, as in many containers, it may be a zombie for ever.
+is_running() {
+  kill -0 $$ 2>/dev/null || return 1
+  [ -r /proc/$$/status ] || return 0
+  while read -r key value _; do
+    [ "$key" = State: ] && break
+  done </proc/$$/status
+  [ "$value" != Z ]
+}
+
 (
   # Signals sent to the whole group are meant for COMMAND; this must outlive it.
   trap '' TERM INT HUP
+  # Other children's pipes, which COMMAND holds so that they end after it.
+  exec 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
   # `read` is part of the shell, so nobody waits here but this one process. It returns when fd 3 closes.
   read -r _ <&3
   # As long as this process is in the group, no other process can be given the id $$.
-  kill -TERM $$ 2>/dev/null
+  kill -TERM $$
   tenths=$((grace * 10))
-  while [ "$tenths" -gt 0 ] && kill -0 $$ 2>/dev/null; do
+  while [ "$tenths" -gt 0 ] && is_running; do
     sleep 0.1
     tenths=$((tenths - 1))
   done

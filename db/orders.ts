@@ -273,6 +273,42 @@ export async function clearFailed(database: Database, orderId: string): Promise<
   );
 }
 
+export interface FailureFilter {
+  readonly stage?: string | undefined;
+  /** Exactly as the orders tell it. */
+  readonly reason?: string | undefined;
+  /** Only orders that failed before then. */
+  readonly before?: Date | undefined;
+}
+
+/**
+ * Takes the mark off up to `limit` failed orders, oldest first: they are on their way again, and the sweeper finds that
+ * their jobs have ended. Not a change of the order: its time stays, so that the sweeper finds it at once.
+ *
+ * @returns how many there were. @throws {DatabaseError}
+ */
+export async function resumeFailed(
+  database: Database,
+  filter: FailureFilter,
+  limit: number,
+): Promise<number> {
+  const [result] = await database.query((queries) =>
+    queries
+      .update(orders)
+      .set({ failedStage: null, failedReason: null, failedAt: null })
+      .where(
+        and(
+          filter.stage === undefined ? isNotNull(orders.failedStage) : eq(orders.failedStage, filter.stage),
+          filter.reason === undefined ? undefined : eq(orders.failedReason, filter.reason),
+          filter.before === undefined ? undefined : lt(orders.failedAt, filter.before),
+        ),
+      )
+      .orderBy(asc(orders.id))
+      .limit(limit),
+  );
+  return result.affectedRows;
+}
+
 /** An order that waits for something, and in which status. */
 export interface WaitingOrder {
   readonly id: string;

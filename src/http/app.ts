@@ -9,6 +9,7 @@ import { docsRoutes } from "./docs.ts";
 import { healthRoutes } from "./health.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound } from "./problem.ts";
+import { resumeRoutes } from "./resume.ts";
 import { stockRoutes } from "./stock.ts";
 import { readJson } from "./validate.ts";
 
@@ -45,6 +46,7 @@ export function createApp(options: AppOptions): Express {
 
   app.use(keys.bearer);
   app.use(readJson);
+  app.use(resumeRoutes(database));
   app.use(orderRoutes(options));
   app.use(stockRoutes(database));
 

@@ -93,6 +93,20 @@ const PATHS = {
       responses: { ...answer(200, "One page", schemas.orderPage), ...problems(400, 401, 503) },
     },
   },
+  "/orders/resume": {
+    post: {
+      summary: "Put failed orders back to work",
+      description:
+        "All that failed, or those of a stage, with a reason, or from before a time. They get all their attempts again, " +
+        "and are queued page by page. An order that fails again can be resumed again; asking twice does nothing twice.",
+      tags: ["Orders"],
+      requestBody: requestBody(schemas.resumeRequest),
+      responses: {
+        ...answer(202, "How many go on", schemas.resumed),
+        ...problems(400, 401, 413, 415, 422, 503),
+      },
+    },
+  },
   "/orders/{id}": {
     get: {
       summary: "One order",

@@ -125,6 +125,23 @@ export const cancelRequest = z
   })
   .meta({ id: "CancelRequest" });
 
+export const resumeRequest = z
+  .strictObject({
+    stage: stageName.optional().meta({ description: "Only orders that failed in this stage" }),
+    reason: z.string().min(1).max(LIMITS.reason).optional().meta({
+      description: "Only orders with exactly this reason, as `failed.reason` tells it",
+    }),
+    before: z.iso
+      .datetime({ offset: true })
+      .optional()
+      .meta({ description: "Only orders that failed before then" }),
+  })
+  .meta({ id: "ResumeRequest" });
+
+export const resumed = z
+  .object({ resumed: z.int().meta({ description: "Orders that go on" }) })
+  .meta({ id: "Resumed" });
+
 export const order = z
   .object({
     id: orderId,

@@ -103,6 +103,58 @@ test("a MySQL that is away costs no order an attempt, however long it is", async
   }
 });
 
+describe("orders that failed", () => {
+  const resume = (body: object) => line.client.post<{ resumed: number }>("/orders/resume", body);
+
+  test("go on with all their attempts when they are resumed, once however often that is asked", async () => {
+    await setProviderState(line.environment.database, "payments", "down");
+    await line.addWorker();
+    const orders = await Promise.all(Array.from({ length: 40 }, () => place()));
+    for (const { id } of orders) await failed(id);
+    await setProviderState(line.environment.database, "payments", "up");
+    const answers = await Promise.all([resume({}), resume({}), resume({ stage: "pay" })]);
+    expect(answers.map((answer) => answer.status)).toEqual([202, 202, 202]);
+    expect(answers.reduce((sum, answer) => sum + answer.body.resumed, 0)).toBe(orders.length);
+    for (const { id } of orders) {
+      expect(await line.client.orderIn(id, "DELIVERED")).not.toHaveProperty("failed");
+      expect(await books(id)).toEqual(["charge approved", "label approved"]);
+    }
+  });
+
+  test("have all their attempts again, and fail again when these are used up", async () => {
+    await line.addWorker();
+    const order = await place({ paymentToken: "tok_down" });
+    await failed(order.id);
+    expect((await resume({})).body).toEqual({ resumed: 1 });
+    await waitFor(
+      "six attempts",
+      async () => (await listEntries(line.environment.database, order.id))[0]?.attempts === 6,
+    );
+    await failed(order.id);
+  });
+
+  test("are chosen by stage, reason and time", async () => {
+    await line.addWorker();
+    const order = await place({ paymentToken: "tok_down" });
+    await failed(order.id);
+    const { failed: failure } = (await line.client.get(`/orders/${order.id}`)).body;
+    expect((await resume({ stage: "ship" })).body).toEqual({ resumed: 0 });
+    expect((await resume({ reason: "another" })).body).toEqual({ resumed: 0 });
+    expect((await resume({ before: failure?.at })).body).toEqual({ resumed: 0 });
+    expect(
+      (await resume({ stage: "pay", reason: failure?.reason, before: new Date().toISOString() })).body,
+    ).toEqual({
+      resumed: 1,
+    });
+  });
+
+  test("are not resumed by a request that is not right", async () => {
+    for (const body of [{ stage: "fly" }, { reason: "" }, { before: "yesterday" }, { all: true }, []]) {
+      expect((await resume(body)).status).toBe(422);
+    }
+  });
+});
+
 describe("an order that is cancelled", () => {
   const cancel = (id: string, reason = "ordered by mistake") =>
     line.client.post(`/orders/${id}/cancel`, { reason });
@@ -169,18 +221,6 @@ describe("an order that is cancelled", () => {
       status: 409,
       body: { type: "urn:conveyor:problem:too-late-to-cancel", orderStatus: "DELIVERED" },
     });
-    expect((await line.client.get(`/orders/${order.id}`)).body).not.toHaveProperty("cancellation");
-  });
-
-  test.each([
-    ["an unknown order", "01a20691-7a8e-777a-bbfa-0d625ad32c50", { reason: "x" }, 404],
-    ["no order id", "7", { reason: "x" }, 404],
-    ["no reason", "", {}, 422],
-    ["an empty reason", "", { reason: "" }, 422],
-    ["an unknown field", "", { reason: "x", refund: true }, 422],
-  ])("with %s is refused", async (_, id, body, status) => {
-    const order = await place();
-    expect((await line.client.post(`/orders/${id || order.id}/cancel`, body)).status).toBe(status);
     expect((await line.client.get(`/orders/${order.id}`)).body).not.toHaveProperty("cancellation");
   });
 });

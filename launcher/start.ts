@@ -25,16 +25,17 @@ async function start(args: string[]): Promise<never> {
   const lock = lockFolder(args);
   const state = new StateFile();
   const children = new Children(state);
-  const leave = (code: number): never => {
-    state.update((remembered) => delete remembered.run);
-    lock.release();
-    process.exit(code);
-  };
+  let code = 0;
   const stopRequest = new Promise<void>((resolve) => {
-    listenForStop({ onStop: resolve, onStopNow: () => void children.kill().then(() => leave(INTERRUPTED)) });
+    listenForStop({
+      onStop: resolve,
+      onStopNow() {
+        code = INTERRUPTED;
+        children.kill();
+      },
+    });
   });
 
-  let code = 0;
   try {
     await Promise.race([conveyor(state, children), stopRequest]);
   } catch (error) {
@@ -46,7 +47,9 @@ async function start(args: string[]): Promise<never> {
     await children.stop(code !== 0);
     step.done("Stopped");
   }
-  return leave(code);
+  state.update((remembered) => delete remembered.run);
+  lock.release();
+  return process.exit(code);
 }
 
 /** Brings everything up and keeps it running. Never returns. @throws Failure when that can't be done */

@@ -31,7 +31,7 @@ export interface RedisOptions {
  */
 export async function startRedis(options: RedisOptions): Promise<Required<Server>> {
   const { binary, dataFolder, log, password, port } = options;
-  mkdirSync(dataFolder, { recursive: true });
+  mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
   // In a file, and not among the arguments, where every user of the machine could read the password.
   const folder = makeTempFolder();
   const configFile = path.join(folder, "redis.conf");

@@ -1,10 +1,11 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { DEMO_STOCK } from "../../../launcher/demo-stock.ts";
 import { isAlive } from "../../../launcher/lock.js";
 import { freePort } from "../../../launcher/ports.ts";
+import { findBinary, usualPlaces } from "../../../launcher/servers/binaries.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -307,6 +308,45 @@ describe("what it refuses", () => {
 
     const again = await clone.start();
     expect(again.output()).toContain("Demo stock loaded");
+  });
+});
+
+describe("on a machine without servers and without Debian's packages", () => {
+  let clone: Clone;
+  let bin: string;
+  let isBare: boolean;
+  beforeAll(async () => {
+    clone = new Clone();
+    bin = clone.path("bin");
+    mkdirSync(bin);
+    symlinkSync("/bin/sh", `${bin}/sh`);
+    // Servers in the usual places are found whatever PATH says.
+    const found = await Promise.all([
+      findBinary("mysql", usualPlaces(bin)),
+      findBinary("redis", usualPlaces(bin)),
+    ]);
+    isBare = found.every((binary) => binary === undefined);
+  });
+  afterAll(() => clone.remove());
+
+  test("one line says what to do", async () => {
+    if (!isBare) return;
+    const { code, output } = await clone.runToEnd("start", [], { PATH: bin, PORT: "0" });
+    expect(code).toBe(1);
+    expect(output).toMatch(
+      /^✗ No MySQL and Redis on this machine: .+ \(or start Docker, or set DATABASE_URL and REDIS_URL\)\n$/,
+    );
+  });
+
+  test("a container engine that answers is used", async () => {
+    if (!isBare) return;
+    const docker = `#!/bin/sh\ncase "$*" in *" up "*) echo "pulling $MYSQL_PASSWORD"; exit 18 ;; esac\n`;
+    writeFileSync(`${bin}/docker`, docker, { mode: 0o755 });
+    const { code, output } = await clone.runToEnd("start", [], { PATH: bin, PORT: "0" });
+    expect(code).toBe(1);
+    expect(output).toContain("docker compose ended while starting (exit code 18)");
+    expect(output).toContain(`pulling ${clone.state().mysqlPassword}`);
+    expect(clone.state().composeProject).toMatch(/^conveyor-[0-9a-f]{8}$/);
   });
 });
 

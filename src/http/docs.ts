@@ -21,8 +21,7 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
-/** Without `validatorUrl: null` a page that is not on localhost sends the document's address to a service for a badge. */
-const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null });\n`;
+const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });\n`;
 
 /** `/openapi.json`, and `/docs`, the page that shows it. Everything comes from this process: it works offline. */
 export function docsRoutes(version: string): Router {

@@ -32,7 +32,7 @@ export async function untilAtRest(
     onMoving: (count: number) => void;
   },
 ): Promise<boolean> {
-  let before = "";
+  let before: Look | undefined;
   let movedAt = performance.now();
   for (;;) {
     const began = performance.now();
@@ -40,13 +40,36 @@ export async function untilAtRest(
     const count = moving.reduce((sum, { orders }) => sum + orders, 0);
     onMoving(count);
     if (count === 0) return true;
-    const now = JSON.stringify(moving);
-    if (now !== before) movedAt = performance.now();
-    before = now;
-    if (performance.now() - movedAt > patience) return false;
-    const took = performance.now() - began;
-    await delay(Math.max(LEAST_PAUSE, took * (SHARE - 1)), undefined, { signal });
+    const look = {
+      count,
+      ended: performance.now(),
+      took: performance.now() - began,
+      seen: JSON.stringify(moving),
+    };
+    if (look.seen !== before?.seen) movedAt = look.ended;
+    if (look.ended - movedAt > patience) return false;
+    await delay(pauseAfter(look, before), undefined, { signal });
+    before = look;
   }
+}
+
+interface Look {
+  /** Orders on their way. */
+  readonly count: number;
+  /** All that was seen, to compare. */
+  readonly seen: string;
+  /** When the look was over, and how long it took, in milliseconds. */
+  readonly ended: number;
+  readonly took: number;
+}
+
+/** Long enough to leave the service to its orders, and not much beyond their end as it can be foreseen. */
+function pauseAfter(look: Look, before: Look | undefined): number {
+  const fair = look.took * (SHARE - 1);
+  if (!before) return Math.max(LEAST_PAUSE, look.took);
+  const toRest = before.count - look.count;
+  const foreseen = toRest > 0 ? ((look.ended - before.ended) / toRest) * look.count : fair * 2;
+  return Math.max(LEAST_PAUSE, Math.min(fair, foreseen / 2));
 }
 
 /**

@@ -40,7 +40,8 @@ const SECRETS = /tok_down|Thompson|Elm Street|Springwood|43219/;
 let line: TestLine;
 let browser: TestBrowser;
 beforeAll(async () => {
-  [line, browser] = await Promise.all([startLine({ env: { STAGE_ATTEMPTS: "2" } }), startBrowser()]);
+  line = await startLine({ env: { STAGE_ATTEMPTS: "2" } });
+  browser = await startBrowser();
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
 }, BROWSER_START_MS);
 afterAll(async () => {

@@ -1,8 +1,8 @@
-import { accessSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import os from "node:os";
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
 import { LOCAL } from "../../launcher/local-folder.ts";
+import { makeTempFolder } from "../../launcher/temp-folder.ts";
 import { canUnpackDebianPackages, unpackDebianPackages } from "../../launcher/servers/debian-packages.ts";
 
 /** Unpacking the browser takes half a minute, and fetching it what the network takes. */
@@ -48,7 +48,7 @@ export interface WatchedPage {
  */
 export async function startBrowser(): Promise<TestBrowser> {
   const { executable, environment } = await findChromium();
-  const home = mkdtempSync(path.join(os.tmpdir(), "conveyor-browser-"));
+  const home = makeTempFolder();
   const browser = await chromium.launch({
     executablePath: executable,
     args: ARGUMENTS,

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
 import { LOCAL } from "../../launcher/local-folder.ts";
@@ -104,16 +104,7 @@ async function findChromium(): Promise<Chromium> {
 
 function findOnPath(program: string): string | undefined {
   const folders = (process.env["PATH"] ?? "").split(path.delimiter);
-  return folders.map((folder) => path.join(folder, program)).find(isExecutable);
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+  return folders.map((folder) => path.join(folder, program)).find((file) => existsSync(file));
 }
 
 /** The unpacked libraries look for their configuration in /etc, where a bare machine has none. */

@@ -20,10 +20,12 @@ const LINES = 15;
 export interface AppOptions {
   children: Children;
   env: NodeJS.ProcessEnv;
-  /** Whether it is ready now. Without it, the log line `worker ready` tells. */
+  /** Asked, when given, once it has logged that it is up. */
   isReady?: () => Promise<boolean>;
   /** "api", "worker": its log is named after it. */
   name: string;
+  /** What it logs when it is up. Asking its port would not do: somebody else might answer there. */
+  readyMessage: string;
   /** The servers that it uses, as far as they are ours. */
   servers: readonly GuardedProcess[];
   /** JavaScript file to run. */
@@ -35,13 +37,13 @@ export class AppProcess {
   #child: GuardedProcess | undefined;
   #log: LogFile;
   #options: AppOptions;
-  #saidReady = false;
+  #isUp = false;
 
   constructor(options: AppOptions) {
     const digest = createLogDigest(options.name);
     this.#options = options;
     this.#log = new LogFile(path.join(LOCAL.logs, `${options.name}.log`), (line) => {
-      if (line.includes('"msg":"worker ready"')) this.#saidReady = true;
+      if (line.includes(`"msg":"${options.readyMessage}"`)) this.#isUp = true;
       const shown = digest(line);
       if (shown !== undefined) say(shown);
     });
@@ -49,12 +51,11 @@ export class AppProcess {
 
   /** @throws Failure with the end of the log when it does not become ready */
   async start(): Promise<void> {
-    const { name, isReady } = this.#options;
+    const { name, isReady = () => Promise.resolve(true) } = this.#options;
     const child = this.#spawn();
     await untilReady({ name, process: child, log: this.#log, timeoutMs: READY_TIMEOUT_MS }, async () => {
       this.#log.poll();
-      const ready = isReady ? await isReady() : this.#saidReady;
-      return ready || undefined;
+      return (this.#isUp && (await isReady())) || undefined;
     });
   }
 
@@ -92,7 +93,7 @@ export class AppProcess {
     const { children, env, name, script, servers } = this.#options;
     this.#child = spawnGuarded(process.execPath, ["--enable-source-maps", script], {
       cwd: PROJECT_FOLDER,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...env, LOG_LEVEL: audible(process.env["LOG_LEVEL"]) },
       graceSeconds: GRACE_SECONDS,
       needs: servers,
       output: this.#log.fd,
@@ -100,6 +101,11 @@ export class AppProcess {
     children.add(name, "app", this.#child);
     return this.#child;
   }
+}
+
+/** A quieter process would not say when it is up. */
+function audible(level: string | undefined): string | undefined {
+  return level && ["warn", "error", "fatal", "silent"].includes(level) ? "info" : level;
 }
 
 /** "exit code 1", "SIGKILL" */

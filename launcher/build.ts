@@ -35,7 +35,7 @@ export async function build(): Promise<string> {
     ]);
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    throw new Failure("The sources could not be compiled", error.lines);
+    throw new Failure("The sources could not be compiled", error.lines.slice(0, 10));
   }
   linkAssets(files, draft, folder);
   renameSync(draft, folder);

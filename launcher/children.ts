@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { GuardedProcess } from "./guard.ts";
-import { identify, isAlive } from "./lock.js";
+import { identify, isAlive, type ProcessIdentity } from "./lock.js";
 import type { StateFile } from "./state.ts";
 
 /** What the API and the worker get to drain, beyond the time that they give themselves. */
@@ -42,7 +42,7 @@ export class Children {
     let alive = this.#state.state.children.filter(isAlive);
     if (alive.length > 0) onWait();
     while (alive.length > 0) {
-      if (Date.now() > deadline) alive.forEach(({ pid }) => process.kill(-pid, "SIGKILL"));
+      if (Date.now() > deadline) alive.forEach(killGroup);
       await delay(POLL_MS); // oxlint-disable-line no-await-in-loop -- polling
       alive = alive.filter(isAlive);
     }
@@ -86,5 +86,13 @@ export class Children {
   async #stopAll(kind: ChildKind, deadlineMs: number): Promise<void> {
     const children = [...this.#children.values()].filter((child) => child.kind === kind);
     await Promise.all(children.map((child) => child.process.stop(deadlineMs)));
+  }
+}
+
+function killGroup({ pid }: ProcessIdentity): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // Gone in the meantime.
   }
 }

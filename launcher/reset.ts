@@ -50,6 +50,6 @@ async function confirm(): Promise<boolean> {
 
 await reset(process.argv.slice(2)).catch((error: unknown) => {
   if (!(error instanceof Failure) && !(error instanceof CommandFailed)) throw error;
-  sayFailure(error.message, error instanceof CommandFailed ? error.lines : error.details);
+  sayFailure(error.message, error instanceof CommandFailed ? error.lines.slice(-5) : error.details);
   process.exitCode = 1;
 });

@@ -1,14 +1,12 @@
 import { spawnGuarded } from "./guard.ts";
 
-const LINES_IN_ERROR = 5;
-
 export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   /** Hears each line of output as it comes. */
   onLine?: (line: string) => void;
 }
 
-/** A command that ended with something else than success; `lines` is the end of what it printed. */
+/** A command that ended with something else than success; `lines` is what it printed. */
 export class CommandFailed extends Error {
   override name = "CommandFailed";
   readonly lines: string[];
@@ -35,5 +33,5 @@ export async function run(command: string, args: string[], options: RunOptions =
   });
   const { code, signal } = await child.exited;
   if (code === 0) return lines;
-  throw new CommandFailed(command, signal ?? `exit code ${code}`, lines.slice(-LINES_IN_ERROR));
+  throw new CommandFailed(command, signal ?? `exit code ${code}`, lines);
 }

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
-import { AppProcess, describeExit } from "./app-process.ts";
+import { AppProcess, describeExit, type AppOptions } from "./app-process.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
@@ -9,6 +9,7 @@ import { Failure } from "./failure.ts";
 import { LOCAL } from "./local-folder.ts";
 import { identify, tryLock } from "./lock.js";
 import { migrate } from "./migration.ts";
+import { isFree } from "./ports.ts";
 import { CommandFailed } from "./run.ts";
 import type { Server } from "./servers/server.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
@@ -54,11 +55,15 @@ async function start(args: string[]): Promise<never> {
 
 /** Brings everything up and keeps it running. Never returns. @throws Failure when that can't be done */
 async function conveyor(state: StateFile, children: Children): Promise<void> {
+  // Before anything else is started: when PORT can't be had, nothing else matters.
   const address = await chooseAddress(state);
   removeAbandonedTempFolders();
   await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to end"));
-  const [servers, code] = await Promise.all([bringUpServers(state, children), build()]);
-  await Promise.race([serversEnd(servers, children), runOn({ servers, code, address, state, children })]);
+  const [servers, code] = await Promise.all([
+    bringUpServers(state, children).finally(() => startStep("Compiling the sources")),
+    build(),
+  ]);
+  await Promise.race([serversEnd(servers, children), runOn({ servers, code, state, children }, address)]);
 }
 
 /** What the API and the worker run on. */
@@ -66,18 +71,19 @@ interface Ground {
   servers: Servers;
   /** Folder of the compiled sources. */
   code: string;
-  address: ApiAddress;
   state: StateFile;
   children: Children;
 }
 
-async function runOn(ground: Ground): Promise<void> {
-  const { servers, code, address, state } = ground;
+async function runOn(ground: Ground, wanted: ApiAddress): Promise<void> {
+  const { servers, code, state } = ground;
   await bringUpSchema(servers.mysql, code);
-  const apps = await startApps(ground);
+  const step = startStep("Starting the API and a worker");
+  const [{ api, address }, worker] = await Promise.all([startApi(ground, wanted), startWorker(ground)]);
+  step.done("API and worker ready");
   await loadStock(address.url, apiKey(state));
   announce(servers, address, state);
-  await Promise.all(apps.map((app) => app.keepRunning()));
+  await Promise.all([api.keepRunning(), worker.keepRunning()]);
 }
 
 function lockFolder(args: string[]): { release(): void } {
@@ -132,39 +138,51 @@ async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise
   step.done(outcome && `Database: ${outcome}`);
 }
 
-async function startApps({ servers, code, address, state, children }: Ground): Promise<AppProcess[]> {
-  const step = startStep("Starting the API and a worker");
-  const env = { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url };
-  const common = {
-    children,
-    servers: Object.values(servers).flatMap((server) => server.process ?? []),
-  };
+async function startApi(
+  ground: Ground,
+  address: ApiAddress,
+): Promise<{ api: AppProcess; address: ApiAddress }> {
+  const common = appOptions(ground);
   const api = new AppProcess({
     ...common,
     env: {
-      ...env,
-      API_KEYS: process.env["API_KEYS"] || apiKey(state),
+      ...common.env,
+      API_KEYS: process.env["API_KEYS"] || apiKey(ground.state),
       HOST: address.host,
       PORT: String(address.port),
     },
     isReady: async () => (await fetch(`${address.url}/health/ready`)).ok,
     name: "api",
-    script: path.join(code, "src/main.js"),
+    readyMessage: "listening",
+    script: path.join(ground.code, "src/main.js"),
   });
-  const worker = new AppProcess({
-    ...common,
-    // A quieter one would not say when it is ready.
-    env: { ...env, LOG_LEVEL: isQuiet(process.env["LOG_LEVEL"]) ? "info" : process.env["LOG_LEVEL"] },
-    name: "worker",
-    script: path.join(code, "workers/main.js"),
-  });
-  await Promise.all([api.start(), worker.start()]);
-  step.done("API and worker ready");
-  return [api, worker];
+  try {
+    await api.start();
+    return { api, address };
+  } catch (error) {
+    if (process.env["PORT"] || (await isFree(address.port, address.host))) throw error;
+    // Another clone, started at the same moment, was faster.
+    return startApi(ground, await chooseAddress(ground.state));
+  }
 }
 
-function isQuiet(level: string | undefined): boolean {
-  return ["warn", "error", "fatal", "silent"].includes(level ?? "");
+async function startWorker(ground: Ground): Promise<AppProcess> {
+  const worker = new AppProcess({
+    ...appOptions(ground),
+    name: "worker",
+    readyMessage: "worker ready",
+    script: path.join(ground.code, "workers/main.js"),
+  });
+  await worker.start();
+  return worker;
+}
+
+function appOptions({ servers, children }: Ground): Pick<AppOptions, "children" | "env" | "servers"> {
+  return {
+    children,
+    env: { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url },
+    servers: Object.values(servers).flatMap((server) => server.process ?? []),
+  };
 }
 
 async function loadStock(conveyorUrl: string, key: string): Promise<void> {
@@ -196,7 +214,7 @@ function apiKey(state: StateFile): string {
 
 function report(error: unknown): void {
   if (error instanceof Failure) sayFailure(error.message, error.details);
-  else if (error instanceof CommandFailed) sayFailure(error.message, error.lines);
+  else if (error instanceof CommandFailed) sayFailure(error.message, error.lines.slice(-LINES));
   else
     sayFailure("This should not happen", error instanceof Error ? error.stack?.split("\n") : [String(error)]);
 }

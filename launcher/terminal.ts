@@ -18,7 +18,7 @@ export interface Step {
 let current: symbol | undefined;
 /** How to draw it once more, on a terminal. */
 let redraw: (() => void) | undefined;
-let stopDrawing = (): void => {};
+let stopTimer = (): void => {};
 
 // A closed pipe or terminal is no reason to leave a server half stopped.
 out.on("error", () => {});
@@ -37,7 +37,10 @@ export function sayFailure(message: string, details: readonly string[] = []): vo
   for (const detail of details) say(dim(`    ${detail}`));
 }
 
-/** Shows work under way: as one line that changes on a terminal, as plain lines elsewhere. */
+/**
+ * Shows work under way, in place of an earlier step: as one line that changes on a terminal, as plain lines elsewhere,
+ * and there only when it takes a while.
+ */
 export function startStep(name: string): Step {
   const startedAt = Date.now();
   let text = "";
@@ -55,8 +58,11 @@ export function startStep(name: string): Step {
     };
     const timer = setInterval(draw, FRAME_MS).unref();
     redraw = draw;
-    stopDrawing = () => clearInterval(timer);
+    stopTimer = () => clearInterval(timer);
     draw();
+  } else {
+    const timer = setTimeout(() => text === "" && say(`  ${name}`), PLAIN_LINE_MS).unref();
+    stopTimer = () => clearTimeout(timer);
   }
   return {
     progress(now) {
@@ -67,6 +73,7 @@ export function startStep(name: string): Step {
       say(`  ${name}: ${now}`);
     },
     done(line) {
+      if (current !== id) return;
       endStep();
       if (line !== undefined) say(`${green("✓")} ${line} ${dim(`(${seconds()})`)}`);
     },
@@ -74,7 +81,7 @@ export function startStep(name: string): Step {
 }
 
 function endStep(): void {
-  stopDrawing();
+  stopTimer();
   if (redraw) out.write(CLEAR_LINE);
   current = undefined;
   redraw = undefined;

@@ -5,10 +5,8 @@ import { findBinary, unpackedPlace, usualPlaces, type ServerBinary, type ServerN
 import { canUnpackDebianPackages, unpackDebianPackages } from "./debian-packages.ts";
 import { installHint } from "./install-hint.ts";
 
-const DEBIAN_PACKAGES: Record<ServerName, string[]> = {
-  mysql: ["mariadb-server-core", "mariadb-client-core"],
-  redis: ["redis-tools"],
-};
+/** For both servers, even when only one is missing: that way there is one download, whatever is missing when. */
+const DEBIAN_PACKAGES = ["mariadb-server-core", "mariadb-client-core", "redis-tools"];
 
 export interface FindOptions {
   /** Where unpacked packages are kept. */
@@ -30,8 +28,8 @@ export async function findBinaries(servers: ServerName[], options: FindOptions):
   const findings = await searchPlace(servers, usualPlaces());
   if (findings.missing.length === 0 || !canUnpackDebianPackages()) return findings;
   try {
-    const names = findings.missing.flatMap((server) => DEBIAN_PACKAGES[server]);
-    const { root, environment } = await unpackDebianPackages(names, options.packagesFolder, options.progress);
+    const { packagesFolder, progress } = options;
+    const { root, environment } = await unpackDebianPackages(DEBIAN_PACKAGES, packagesFolder, progress);
     linkRedisServer(root);
     const more = await searchPlace(findings.missing, unpackedPlace(root, environment));
     return { ...more, binaries: { ...findings.binaries, ...more.binaries } };

@@ -87,6 +87,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
       `--socket=${path.join(folder, "mysql.sock")}`,
       `--pid-file=${path.join(folder, "mysql.pid")}`,
       `--init-file=${initFile}`,
+      temporaryFiles(folder),
       ...SETTINGS[binary.flavor === "MySQL" ? "MySQL" : "MariaDB"],
     ],
     { env: { ...process.env, ...binary.environment }, graceSeconds: GRACE_SECONDS, output: log.fd },
@@ -113,20 +114,28 @@ async function initialise(binary: ServerBinary, dataFolder: string): Promise<voi
   const fresh = path.join(folder, "data");
   try {
     await (binary.flavor === "MySQL"
-      ? initialiseMysql(binary, fresh)
+      ? initialiseMysql(binary, fresh, folder)
       : initialiseMariadb(binary, fresh, folder));
     writeFileSync(path.join(fresh, FLAVOR_FILE), `${binary.flavor}\n`);
     moveFolder(fresh, dataFolder);
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    throw new Failure(`${binary.flavor} could not make its data folder: ${error.message}`, error.lines);
+    // The installer's own errors stand above a page of advice.
+    const errors = error.lines.filter((line) => line.includes("ERROR"));
+    throw new Failure(`${binary.flavor} could not make its data folder: ${error.message}`, errors);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function initialiseMysql(binary: ServerBinary, dataFolder: string): Promise<void> {
-  const args = ["--no-defaults", "--initialize-insecure", ...location(binary), `--datadir=${dataFolder}`];
+async function initialiseMysql(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
+  const args = [
+    "--no-defaults",
+    "--initialize-insecure",
+    ...location(binary),
+    `--datadir=${dataFolder}`,
+    temporaryFiles(folder),
+  ];
   await run(binary.path, args, { env: binary.environment });
 }
 
@@ -145,6 +154,7 @@ async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folde
       ...base,
       ...userOption(),
       `--datadir=${dataFolder}`,
+      temporaryFiles(folder),
       "--auth-root-authentication-method=socket",
       "--skip-test-db",
       // Host names that do not resolve are no reason to stop.
@@ -157,6 +167,11 @@ async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folde
 
 function location(binary: ServerBinary): string[] {
   return [...(binary.baseFolder ? [`--basedir=${binary.baseFolder}`] : []), ...userOption()];
+}
+
+/** Never shared: a server that starts removes the temporary tables that it finds, those of others in use too. */
+function temporaryFiles(folder: string): string {
+  return `--tmpdir=${folder}`;
 }
 
 /** The servers refuse to run as root unless told so. */

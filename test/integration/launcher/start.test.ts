@@ -121,14 +121,16 @@ describe("while Conveyor runs", () => {
     expect(existsSync(clone.path(".local/data/mysql/conveyor"))).toBe(true);
   });
 
-  test("another clone runs beside it, on ports of its own", async () => {
-    const other = new Clone();
+  test("other clones run beside it, on ports of their own, also when they start at the same moment", async () => {
+    const others = [new Clone(), new Clone()];
     try {
-      await other.start();
-      const [ours, theirs] = [await environmentOf(clone), await environmentOf(other)];
-      for (const name of Object.keys(ours)) expect(theirs[name]).not.toBe(ours[name]);
+      await Promise.all(others.map((other) => other.start({ PORT: "" })));
+      const all = await Promise.all([clone, ...others].map(environmentOf));
+      for (const name of Object.keys(all[0]!)) {
+        expect(new Set(all.map((environment) => environment[name])).size).toBe(3);
+      }
     } finally {
-      await other.remove();
+      await Promise.all(others.map((other) => other.remove()));
     }
   });
 

@@ -105,7 +105,7 @@ describe("while the starter lives", () => {
   });
 
   test("a command that does not exist ends with 127", async () => {
-    expect(await spawnGuarded("no-such-command", []).exited).toEqual({ code: 127, signal: null });
+    expect(await spawnGuarded("/no/such/command", []).exited).toEqual({ code: 127, signal: null });
   });
 
   test("arguments, environment, folder and output go through as they are", async () => {

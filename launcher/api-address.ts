@@ -59,7 +59,7 @@ async function checkHost(host: string): Promise<void> {
 
 async function nextFree(candidates: number[], host: string): Promise<number> {
   for (const port of candidates) {
-    if (await isFree(port, host)) return port; // oxlint-disable-line no-await-in-loop -- the first one that will do
+    if (await isFree(port, host)) return port;
   }
   return nextFree([(candidates.at(-1) ?? DEFAULT_PORT) + 1], host);
 }

@@ -68,7 +68,7 @@ export class AppProcess {
     const { children, name } = this.#options;
     let exits: number[] = [];
     while (this.#child) {
-      const status = await this.#child.exited; // oxlint-disable-line no-await-in-loop -- one life after the other
+      const status = await this.#child.exited;
       if (children.stopping) return;
       exits = [...exits.filter((time) => time > Date.now() - EXITS_WITHIN_MS), Date.now()];
       if (exits.length >= MOST_EXITS) {
@@ -83,7 +83,7 @@ export class AppProcess {
           `! ${name} ended unexpectedly (${describeExit(status)}); starting it again in ${backoff / 1000} s`,
         ),
       );
-      await delay(backoff); // oxlint-disable-line no-await-in-loop
+      await delay(backoff);
       if (children.stopping) return;
       this.#spawn();
     }

@@ -42,11 +42,11 @@ export async function build(): Promise<string> {
   return folder;
 }
 
-/** All files that may matter, relative to the project's folder. */
+/** All files that may matter, relative to the project's folder; of those at its top only the settings do. */
 function listFiles(folder: string): string[] {
   return readdirSync(path.join(PROJECT_FOLDER, folder), { withFileTypes: true }).flatMap((entry) => {
     const name = path.join(folder, entry.name);
-    if (entry.isFile()) return [name];
+    if (entry.isFile()) return folder !== "" || name.endsWith(".json") ? [name] : [];
     return entry.isDirectory() && !entry.name.startsWith(".") && !OTHER_FOLDERS.has(name)
       ? listFiles(name)
       : [];

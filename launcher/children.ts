@@ -43,7 +43,7 @@ export class Children {
     if (alive.length > 0) onWait();
     while (alive.length > 0) {
       if (Date.now() > deadline) alive.forEach(killGroup);
-      await delay(POLL_MS); // oxlint-disable-line no-await-in-loop -- polling
+      await delay(POLL_MS);
       alive = alive.filter(isAlive);
     }
     this.#state.update((remembered) => (remembered.children = []));

@@ -71,7 +71,9 @@ async function install(root) {
   // dependencies are needed to test, and tsx to start, whatever NODE_ENV and npm's settings leave out.
   const code = await runGuarded(root, [...npm(), "ci", "--prefix", root, "--include=dev"]);
   if (code !== 0)
-    throw new Error(`npm ci failed (${code === 126 || code === 127 ? "npm was not found" : `exit code ${code}`})`);
+    throw new Error(
+      `npm ci failed (${code === 126 || code === 127 ? "npm was not found" : `exit code ${code}`})`,
+    );
   // When an optional package for this system could not be had, that is what there is: do not try at every start.
   const installed = read(root, "node_modules/.package-lock.json");
   if (installed === undefined) throw new Error("npm ci left no node_modules/.package-lock.json");

@@ -12,6 +12,8 @@ module.exports = {
       { jsc: { target: "es2023", parser: { syntax: "typescript" } }, module: { type: "commonjs" } },
     ],
   },
+  // Compiled copies of this project.
+  modulePathIgnorePatterns: ["<rootDir>/.local", "<rootDir>/dist"],
   // Packages that ship ES modules only.
   transformIgnorePatterns: ["/node_modules/(?!(uuid|@seriousme/openapi-schema-validator)/)"],
 };

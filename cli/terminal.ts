@@ -102,7 +102,6 @@ export async function runAsProcess(command: Command): Promise<void> {
 
 function end(terminal: Terminal, code: number): never {
   terminal.release();
-  // oxlint-disable-next-line unicorn/no-process-exit, node/no-process-exit -- the process is this command
   process.exit(code);
 }
 

@@ -93,7 +93,7 @@ export class AppProcess {
     const { children, env, name, script, servers } = this.#options;
     this.#child = spawnGuarded(process.execPath, ["--enable-source-maps", script], {
       cwd: PROJECT_FOLDER,
-      env: { ...process.env, ...env, LOG_LEVEL: audible(process.env["LOG_LEVEL"]) },
+      env: { ...process.env, ...env },
       graceSeconds: GRACE_SECONDS,
       needs: servers,
       output: this.#log.fd,
@@ -101,11 +101,6 @@ export class AppProcess {
     children.add(name, "app", this.#child);
     return this.#child;
   }
-}
-
-/** A quieter process would not say when it is up. */
-function audible(level: string | undefined): string | undefined {
-  return level && ["warn", "error", "fatal", "silent"].includes(level) ? "info" : level;
 }
 
 /** "exit code 1", "SIGKILL" */

@@ -1,5 +1,6 @@
 import { Router, static as serveStatic } from "express";
-import { getAbsoluteFSPath } from "swagger-ui-dist";
+// Not the package itself: that loads the whole page into this process.
+import getAbsoluteFSPath from "swagger-ui-dist/absolute-path.js";
 import { openApiDocument } from "./openapi.ts";
 import { pageHeaders } from "./pages.ts";
 import { methodNotAllowed } from "./problem.ts";

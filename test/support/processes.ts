@@ -1,5 +1,6 @@
 import path from "node:path";
 import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
@@ -44,6 +45,7 @@ export async function startWorker(options: ProcessOptions): Promise<TestProcess>
 
 /** Starts a script, without waiting for anything. */
 export function start(script: string, options: ProcessOptions): TestProcess {
+  endWithJest();
   const lines: string[] = [];
   const child = spawnGuarded(process.execPath, ["--import", "tsx", script, ...(options.args ?? [])], {
     cwd: options.folder ?? REPOSITORY,

@@ -7,15 +7,22 @@ export type { Logger } from "pino";
  * redaction is the second line of defence.
  */
 export function createLogger(options: { name: string; level: string }): Logger {
-  return pino({
-    ...options,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }), bindings: ({ pid, name }) => ({ name, pid }) },
-    redact: ["*.paymentToken", "*.shipTo", "paymentToken", "shipTo", "*.headers.authorization"],
-  });
+  // Whoever read the log may be gone; the work goes on without. (pino's own destination never ends then.)
+  if (!process.stdout.listeners("error").includes(ignore)) process.stdout.on("error", ignore);
+  return pino(
+    {
+      ...options,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }), bindings: ({ pid, name }) => ({ name, pid }) },
+      redact: ["*.paymentToken", "*.shipTo", "paymentToken", "shipTo", "*.headers.authorization"],
+    },
+    process.stdout,
+  );
 }
 
 /** Says what supervisors and people who start a process wait for: written whatever the level is. */
 export function announce(log: Logger, fields: object, message: string): void {
   log.child({}, { level: "info" }).info(fields, message);
 }
+
+function ignore(): void {}

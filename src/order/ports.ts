@@ -2,8 +2,9 @@ import type { OrderLine } from "./order.ts";
 
 /**
  * The outside world as stages see it. Every call that has an effect carries an idempotency key: called again with the
- * same key it has no second effect and gives the first answer. A port that cannot answer throws, and the call is
- * made again later.
+ * same key it has no second effect and gives the first answer. A port whose service does not answer, or cannot do its
+ * work at the moment, throws {@link ServiceUnavailableError}, and the call is made again later; whether the lost call
+ * took effect is unknown.
  */
 export interface Ports {
   readonly inventory: Inventory;
@@ -11,8 +12,24 @@ export interface Ports {
   readonly carrier: Carrier;
 }
 
+/** An outside service did not answer in time, or said that it cannot at the moment: no fault of the order's. */
+export class ServiceUnavailableError extends Error {
+  override name = "ServiceUnavailableError";
+  readonly service: keyof Ports;
+  constructor(service: keyof Ports, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.service = service;
+  }
+}
+
+/** What every outside service can be asked. */
+export interface Service {
+  /** Whether the service is there at all: has no effect, and resolves when it is. @throws {ServiceUnavailableError} */
+  ping(signal: AbortSignal): Promise<void>;
+}
+
 /** The warehouse. Its operations are keyed by order: an order has one reservation. */
-export interface Inventory {
+export interface Inventory extends Service {
   /** Sets aside the pieces of all lines, or of none. */
   reserve(request: { orderId: string; lines: readonly OrderLine[] }): Promise<Reservation>;
   /** The reserved pieces have left the house. */
@@ -29,7 +46,7 @@ export type Reservation =
   | { readonly ok: false; /** The SKUs that fall short. */ readonly soldOut: readonly string[] };
 
 /** The payment provider. Amounts are in minor units. */
-export interface Payments {
+export interface Payments extends Service {
   charge(request: {
     key: string;
     orderId: string;
@@ -55,7 +72,7 @@ export type Charge =
   | { readonly approved: true; readonly chargeId: string }
   | { readonly approved: false; readonly reason: string };
 
-export interface Carrier {
+export interface Carrier extends Service {
   /** Books a parcel and prints its label. */
   createLabel(request: { key: string; orderId: string; signal: AbortSignal }): Promise<Label>;
   /** Cancels the label made under `labelKey`, or makes sure that none is made under it later. */

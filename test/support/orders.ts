@@ -40,7 +40,7 @@ const nobody = () => Promise.reject(new Error("the stages of this test need nobo
 
 /** For stages that call no port. */
 export const NO_PORTS: Ports = {
-  inventory: { reserve: nobody, ship: nobody, release: nobody },
-  payments: { charge: nobody, refund: nobody },
-  carrier: { createLabel: nobody, voidLabel: nobody, track: nobody },
+  inventory: { ping: nobody, reserve: nobody, ship: nobody, release: nobody },
+  payments: { ping: nobody, charge: nobody, refund: nobody },
+  carrier: { ping: nobody, createLabel: nobody, voidLabel: nobody, track: nobody },
 };

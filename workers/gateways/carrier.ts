@@ -21,6 +21,10 @@ export function simulatedCarrier(database: Database, simulation: Simulation, tra
     mayBeOneItem,
   });
   return {
+    async ping() {
+      await simulation.upSince("carrier");
+    },
+
     async createLabel({ key, orderId, signal }) {
       await simulation.reach("carrier", signal);
       const createdAt = new Date();

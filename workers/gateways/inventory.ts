@@ -28,5 +28,10 @@ export function mysqlInventory(database: Database, simulation: Simulation): Inve
       await simulation.upSince("inventory");
       return operation.submit(holding);
     };
-  return { reserve: whileUp(reserving), ship: whileUp(shipping), release: whileUp(releasing) };
+  return {
+    ping: async () => void (await simulation.upSince("inventory")),
+    reserve: whileUp(reserving),
+    ship: whileUp(shipping),
+    release: whileUp(releasing),
+  };
 }

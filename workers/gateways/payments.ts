@@ -9,8 +9,8 @@ import {
   type LedgerRequest,
 } from "../../db/provider-ledger.ts";
 import { GroupCommit } from "../../src/group-commit.ts";
-import type { Payments } from "../../src/order/ports.ts";
-import { ProviderUnavailableError, type Simulation } from "./simulation.ts";
+import { ServiceUnavailableError, type Payments } from "../../src/order/ports.ts";
+import type { Simulation } from "./simulation.ts";
 
 const APPROVED: LedgerDecision = { outcome: "approved", reason: null };
 const NO_ANSWER: LedgerDecision = { outcome: "pending", reason: null };
@@ -30,6 +30,10 @@ export function simulatedPayments(database: Database, simulation: Simulation): P
     mayBeOneItem,
   });
   return {
+    async ping() {
+      await simulation.upSince("payments");
+    },
+
     async charge({ key, orderId, amount, currency, token, signal }) {
       const upSince = await simulation.reach("payments", signal);
       const entry = await charging.submit({
@@ -48,7 +52,7 @@ export function simulatedPayments(database: Database, simulation: Simulation): P
         case "declined":
           return { approved: false, reason: entry.reason ?? "declined" };
         case "pending":
-          throw new ProviderUnavailableError("the payment provider did not answer");
+          throw new ServiceUnavailableError("payments", "the payment provider did not answer");
         case "void":
           throw new Error("the charge was called off");
       }

@@ -1,11 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../../db/database.ts";
 import { findProviderStates, type Provider, type ProviderState } from "../../db/provider-states.ts";
-
-/** The outside service did not answer. */
-export class ProviderUnavailableError extends Error {
-  override name = "ProviderUnavailableError";
-}
+import { ServiceUnavailableError } from "../../src/order/ports.ts";
 
 /** How long a worker may not have noticed that a provider was switched. */
 const STATES_FRESH_MS = 250;
@@ -23,17 +19,17 @@ export class Simulation {
 
   /**
    * The provider begins to answer. @returns since when it is up, if it was ever switched.
-   * @throws {ProviderUnavailableError} while it is down.
+   * @throws {ServiceUnavailableError} while it is down.
    */
   async reach(provider: Provider, signal: AbortSignal): Promise<Date | undefined> {
     if (this.#latencyMs > 0) await sleep(this.#latencyMs, undefined, { signal });
     return this.upSince(provider);
   }
 
-  /** The same without taking time. @throws {ProviderUnavailableError} while the provider is down. */
+  /** The same without taking time. @throws {ServiceUnavailableError} while the provider is down. */
   async upSince(provider: Provider): Promise<Date | undefined> {
     const state = (await this.#fresh()).get(provider);
-    if (state?.state === "down") throw new ProviderUnavailableError(`${provider} is down`);
+    if (state?.state === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
     return state?.since;
   }
 

@@ -11,10 +11,7 @@ import { checkDatabase, runMain } from "../src/startup.ts";
 import { parseWorkerArguments } from "./arguments.ts";
 import { DatabaseWatch } from "./database-watch.ts";
 import { Executor } from "./executor.ts";
-import { simulatedCarrier } from "./gateways/carrier.ts";
-import { mysqlInventory } from "./gateways/inventory.ts";
-import { simulatedPayments } from "./gateways/payments.ts";
-import { Simulation } from "./gateways/simulation.ts";
+import { connectPorts } from "./gateways/ports.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { GroupedStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
@@ -37,14 +34,9 @@ async function main(): Promise<void> {
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
 
-  const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
   const executor = new Executor({
     lifecycle,
-    ports: {
-      inventory: mysqlInventory(database, simulation),
-      payments: simulatedPayments(database, simulation),
-      carrier: simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS),
-    },
+    ports: connectPorts(config, database),
     store: new GroupedStore(database, queues),
   });
 

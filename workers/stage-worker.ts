@@ -40,6 +40,8 @@ export interface StageWorkerOptions {
 export class StageWorker {
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
+  #held = 0;
+  #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
     const { stage, settings, connection, log } = options;
@@ -47,7 +49,7 @@ export class StageWorker {
     this.#worker = new Worker<JobData>(
       stage.name,
       // BullMQ gives the signal to processors that declare three parameters.
-      (job, token, signal) => this.#process(job, token, signal),
+      (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
       {
         connection,
         prefix: queuePrefix(stage),
@@ -70,6 +72,21 @@ export class StageWorker {
       // Given up by BullMQ without having been run, after too many stalls.
       if (job?.deferredFailure) void this.#giveUp(job, job.deferredFailure);
     });
+  }
+
+  /** Whether it takes no jobs on purpose. */
+  get isPaused(): boolean {
+    return this.#worker.isPaused();
+  }
+
+  /** Jobs that it works on. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** When a job last began or ended, or when there was none yet, since when it is there: as `performance.now()` has it. */
+  get progressAt(): number {
+    return this.#progressAt;
   }
 
   /** Starts to take jobs; resolves when it can. */
@@ -96,6 +113,17 @@ export class StageWorker {
     const handBack = setTimeout(() => this.#worker.cancelAllJobs(SHUTDOWN), graceMs);
     await this.#worker.close();
     clearTimeout(handBack);
+  }
+
+  async #noteProgress(work: () => Promise<void>): Promise<void> {
+    this.#held++;
+    this.#progressAt = performance.now();
+    try {
+      await work();
+    } finally {
+      this.#held--;
+      this.#progressAt = performance.now();
+    }
   }
 
   async #process(

@@ -46,7 +46,7 @@ describe("Redis is away when it answers", () => {
 describe("Redis is away when ioredis", () => {
   /** What a command meets on this connection to a port where nobody listens. */
   async function met(options: object, during: (redis: Redis) => void = () => undefined): Promise<unknown> {
-    const redis = new Redis(await freePort(), "127.0.0.1", options);
+    const redis = new Redis(await freePort(), "127.0.0.1", { ...options, disconnectTimeout: 10 });
     redis.on("error", () => undefined);
     try {
       const asked = redis.get("key");

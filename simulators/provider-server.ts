@@ -1,0 +1,158 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Fault } from "./fault.ts";
+
+/** A request as a provider sees it. */
+export interface Call {
+  readonly method: string;
+  readonly path: string;
+  readonly key: string | undefined;
+  /** Parsed JSON; undefined when there is none, or when it is none. */
+  readonly body: unknown;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body?: object;
+}
+
+/** No caller of ours has more to say. */
+const LARGEST_BODY = 64 * 1024;
+/** Longer than callers keep theirs: who closes an idle connection must not race with a request on it. */
+const KEEP_ALIVE_MS = 60_000;
+
+interface ProviderServerOptions {
+  /** Decides and books a call, at once: it does not wait for anything, so that no two calls mix. */
+  readonly handle: (call: Call) => Answer;
+  /** Told of every call that has arrived under an idempotency key. */
+  readonly countAttempt: (key: string) => void;
+  readonly random: () => number;
+  readonly latencyMs: number;
+}
+
+/** Serves one provider on a free port of this machine, as well or as badly as the fault says. */
+export class ProviderServer {
+  readonly #options: ProviderServerOptions;
+  readonly #server: Server;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #fault: Fault = { kind: "none" };
+
+  constructor(options: ProviderServerOptions) {
+    this.#options = options;
+    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
+    this.#server.on("connection", (socket: Socket) => {
+      if (this.#fault.kind === "refuse") socket.destroy();
+    });
+  }
+
+  /** @returns the address, without a slash at its end. */
+  listen(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(0, "127.0.0.1", () => {
+        const bound = this.#server.address();
+        if (typeof bound === "object" && bound !== null) resolve(`http://127.0.0.1:${bound.port}`);
+        else reject(new Error(`listens on ${bound}, which is no port`));
+      });
+    });
+  }
+
+  set fault(fault: Fault) {
+    this.#fault = fault;
+    if (fault.kind === "refuse") this.#server.closeAllConnections();
+  }
+
+  /** Cuts off who is connected; what was still to be done late is never done. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await read(request);
+    if (body === undefined) return void response.destroy();
+    const { method = "", url = "", headers } = request;
+    const header = headers["idempotency-key"];
+    const key = typeof header === "string" && header !== "" ? header : undefined;
+    if (key !== undefined) this.#options.countAttempt(key);
+
+    const fault = this.#fault;
+    const isHealth = method === "GET" && url === "/health";
+    const isHit = (rate: number) => !isHealth && this.#options.random() < rate;
+    const handle = () =>
+      isHealth
+        ? { status: 200, body: { status: "up" } }
+        : this.#options.handle({ method, path: url, key, body: parse(body) });
+
+    if (this.#options.latencyMs > 0) await this.#wait(this.#options.latencyMs);
+    switch (fault.kind) {
+      case "none":
+        return respond(response, handle());
+      case "down":
+        return respond(response, { status: 503, body: { error: "down" } });
+      case "refuse":
+        return void response.destroy();
+      case "slow":
+        await this.#wait(fault.ms);
+        return respond(response, handle());
+      case "errors":
+        return respond(response, isHit(fault.rate) ? { status: 500, body: { error: "failed" } } : handle());
+      case "late": {
+        const answer = handle();
+        await this.#wait(fault.ms);
+        return respond(response, answer);
+      }
+      case "lost-reply": {
+        const answer = handle();
+        return isHit(fault.rate) ? void response.destroy() : respond(response, answer);
+      }
+    }
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer);
+        resolve();
+      }, ms);
+      this.#timers.add(timer);
+    });
+  }
+}
+
+/** The body's text; undefined when it does not arrive, or is too much. */
+function read(request: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let text = "";
+    request.setEncoding("utf8");
+    request.on("data", (chunk: string) => {
+      text += chunk;
+      if (text.length > LARGEST_BODY) resolve(undefined);
+    });
+    request.on("end", () => resolve(text));
+    request.on("close", () => resolve(undefined));
+    request.on("error", () => resolve(undefined));
+  });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function respond(response: ServerResponse, { status, body }: Answer): void {
+  // The caller may have gone while the provider took its time.
+  if (response.destroyed) return;
+  const text = body === undefined ? "" : JSON.stringify(body);
+  response.writeHead(status, {
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    ...(status === 204 ? {} : { "Content-Length": Buffer.byteLength(text) }),
+  });
+  response.end(text);
+}

@@ -1,0 +1,69 @@
+import { CarrierProvider, type BookedLabel } from "./carrier-provider.ts";
+import type { Fault } from "./fault.ts";
+import {
+  PaymentProvider,
+  type BookedCharge,
+  type BookedDecline,
+  type BookedRefund,
+} from "./payment-provider.ts";
+import { ProviderServer } from "./provider-server.ts";
+
+export type { Fault } from "./fault.ts";
+
+/** What an auditor reads. It grows as the providers work, each list in the order of its events. */
+export interface ProviderBooks {
+  /** Approved captures only. */
+  charges: BookedCharge[];
+  declines: BookedDecline[];
+  refunds: BookedRefund[];
+  /** A voided label stays in the list. */
+  labels: BookedLabel[];
+  /** How often each idempotency key was asked for, with whatever success. */
+  attempts: ReadonlyMap<string, number>;
+}
+
+export interface Providers {
+  paymentsUrl: string;
+  carrierUrl: string;
+  books: ProviderBooks;
+  /** Takes the place of the fault before it, for calls from now on. */
+  setFault(provider: "payments" | "carrier", fault: Fault): void;
+  /** The books can still be read afterwards. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a payment provider and a carrier that speak the protocol of docs/providers.md, each on a free port of this
+ * machine, with books in the memory of this process: whatever happens to the service, they know what they were asked.
+ *
+ * @param options.transitMs milliseconds that a parcel is on the road (2,000).
+ * @param options.random decides which calls a fault with a rate hits; gives numbers from 0 to below 1.
+ * @param options.latencyMs milliseconds that every answer takes anyway (0).
+ */
+export async function startProviders(
+  options: { transitMs?: number; random?: () => number; latencyMs?: number } = {},
+): Promise<Providers> {
+  const { transitMs = 2_000, random = Math.random, latencyMs = 0 } = options;
+  const attempts = new Map<string, number>();
+  const countAttempt = (key: string) => void attempts.set(key, (attempts.get(key) ?? 0) + 1);
+  const paymentProvider = new PaymentProvider();
+  const carrierProvider = new CarrierProvider(transitMs);
+  const shared = { countAttempt, random, latencyMs };
+  const servers = {
+    payments: new ProviderServer({ ...shared, handle: (call) => paymentProvider.handle(call) }),
+    carrier: new ProviderServer({ ...shared, handle: (call) => carrierProvider.handle(call) }),
+  };
+  const [paymentsUrl, carrierUrl] = await Promise.all([servers.payments.listen(), servers.carrier.listen()]);
+  const { charges, declines, refunds } = paymentProvider;
+  return {
+    paymentsUrl,
+    carrierUrl,
+    books: { charges, declines, refunds, labels: carrierProvider.labels, attempts },
+    setFault(provider, fault) {
+      servers[provider].fault = fault;
+    },
+    async close() {
+      await Promise.all([servers.payments.close(), servers.carrier.close()]);
+    },
+  };
+}

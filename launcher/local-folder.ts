@@ -15,4 +15,6 @@ export const LOCAL = {
   logs: path.join(LOCAL_FOLDER, "logs"),
   packages: path.join(LOCAL_FOLDER, "packages"),
   state: path.join(LOCAL_FOLDER, "state.json"),
+  /** Data folders of a fresh MySQL, for private servers to copy. */
+  templates: path.join(LOCAL_FOLDER, "test-templates"),
 } as const;

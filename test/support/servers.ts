@@ -1,123 +1,21 @@
-import { existsSync, rmSync } from "node:fs";
-import { cp, rename } from "node:fs/promises";
-import path from "node:path";
-import { randomBytes } from "node:crypto";
-import { LogFile } from "../../launcher/log-file.ts";
-import { withLock } from "../../launcher/lock.js";
-import { freePort } from "../../launcher/ports.ts";
-import type { ServerBinary } from "../../launcher/servers/binaries.ts";
-import { requireBinaries } from "../../launcher/servers/find.ts";
-import { startMysql } from "../../launcher/servers/mysql.ts";
-import { startRedis } from "../../launcher/servers/redis.ts";
-import { PortTaken, type Server } from "../../launcher/servers/server.ts";
-import { makeTempFolder } from "../../launcher/temp-folder.ts";
+import {
+  startPrivateMysql,
+  startPrivateRedis,
+  type PrivateServer,
+} from "../../launcher/servers/private-server.ts";
 import { endWithJest } from "./end-with-jest.ts";
 
-const LOCAL = path.resolve(import.meta.dirname, "../../.local");
-const STOP_DEADLINE_MS = 10_000;
-const PORT_ATTEMPTS = 5;
-
 /** A server that belongs to a test. It ends with this process, however that ends. */
-export interface TestServer {
-  /** With user and password; MySQL's names no database. */
-  url: string;
-  port: number;
-  pid: number;
-  /** "Redis 7.0.15" */
-  version: string;
-  /** Ends it and removes its data. */
-  stop(): Promise<void>;
-  /** Sends a signal; SIGKILL to simulate a crash, SIGSTOP and SIGCONT for one that hangs. */
-  kill(signal: NodeJS.Signals): void;
-  /** Kills it, waits until it is gone, and starts it again on the same port with the data it left. */
-  restart(): Promise<void>;
-}
+export type TestServer = PrivateServer;
 
 /** An empty private Redis. `args` go to its command line: `["--maxmemory", "10mb"]`. */
-export async function startTestRedis({ args = [] }: { args?: string[] } = {}): Promise<TestServer> {
-  const { redis: binary } = await findServers();
-  const password = randomBytes(12).toString("hex");
-  return startTestServer((dataFolder, port, log) =>
-    startRedis({ args, binary, dataFolder: path.join(dataFolder, "redis"), log, password, port }),
-  );
+export async function startTestRedis(options: { args?: string[] } = {}): Promise<TestServer> {
+  endWithJest();
+  return startPrivateRedis(options);
 }
 
 /** An empty private MySQL; its user may create databases. */
 export async function startTestMysql(): Promise<TestServer> {
-  const { mysql: binary } = await findServers();
-  const template = await mysqlTemplate(binary);
-  const password = randomBytes(12).toString("hex");
-  return startTestServer(async (folder, port, log) => {
-    const dataFolder = path.join(folder, "mysql");
-    if (!existsSync(dataFolder)) await cp(template, dataFolder, { recursive: true });
-    return startMysql({ binary, dataFolder, log, password, port });
-  });
-}
-
-type Start = (folder: string, port: number, log: LogFile) => Promise<Required<Server>>;
-
-async function startTestServer(start: Start): Promise<TestServer> {
   endWithJest();
-  const folder = makeTempFolder();
-  const log = new LogFile(path.join(folder, "server.log"));
-  let { port, server } = await startOnFreePort(folder, log, start);
-  return {
-    port,
-    url: server.url,
-    version: server.version,
-    get pid() {
-      return server.process.pid;
-    },
-    kill: (signal) => server.process.kill(signal),
-    async stop() {
-      await server.process.stop(STOP_DEADLINE_MS);
-      log.close();
-      rmSync(folder, { recursive: true, force: true });
-    },
-    async restart() {
-      server.process.kill("SIGKILL");
-      await server.process.exited;
-      server = await start(folder, port, log);
-    },
-  };
-}
-
-async function startOnFreePort(
-  folder: string,
-  log: LogFile,
-  start: Start,
-): Promise<{ port: number; server: Required<Server> }> {
-  for (let attempt = 1; ; attempt++) {
-    const port = await freePort();
-    try {
-      return { port, server: await start(folder, port, log) };
-    } catch (error) {
-      if (!(error instanceof PortTaken) || attempt === PORT_ATTEMPTS) throw error;
-    }
-  }
-}
-
-/** Both at once, for they come out of one download. */
-function findServers(): Promise<Record<"mysql" | "redis", ServerBinary>> {
-  return requireBinaries({
-    packagesFolder: path.join(LOCAL, "packages"),
-    progress: (text) => process.stderr.write(`test servers: ${text}\n`),
-  });
-}
-
-/** A data folder of this very server version, initialised once: copying it takes a tenth of the time. */
-async function mysqlTemplate(binary: ServerBinary): Promise<string> {
-  const template = path.join(LOCAL, "test-templates", `${binary.flavor}-${binary.version}`);
-  if (existsSync(template)) return template;
-  return withLock(`${template}.lock`, async () => {
-    if (existsSync(template)) return template;
-    const draft = `${template}.draft`;
-    rmSync(draft, { recursive: true, force: true });
-    const server = await startTestServer((_folder, port, log) =>
-      startMysql({ binary, dataFolder: draft, log, password: randomBytes(12).toString("hex"), port }),
-    );
-    await server.stop();
-    await rename(draft, template);
-    return template;
-  });
+  return startPrivateMysql();
 }

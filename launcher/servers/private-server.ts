@@ -1,0 +1,127 @@
+import { existsSync, rmSync } from "node:fs";
+import { cp, rename } from "node:fs/promises";
+import path from "node:path";
+import { randomBytes } from "node:crypto";
+import { LogFile } from "../log-file.ts";
+import { withLock } from "../lock.js";
+import { LOCAL } from "../local-folder.ts";
+import { freePort } from "../ports.ts";
+import type { GuardedProcess } from "../guard.ts";
+import { makeTempFolder } from "../temp-folder.ts";
+import type { ServerBinary } from "./binaries.ts";
+import { requireBinaries } from "./find.ts";
+import { startMysql } from "./mysql.ts";
+import { startRedis } from "./redis.ts";
+import { PortTaken, type Server } from "./server.ts";
+
+const STOP_DEADLINE_MS = 10_000;
+const PORT_ATTEMPTS = 5;
+
+/** A server for one run only, which may be broken at will. It ends with this process, however that ends. */
+export interface PrivateServer {
+  /** With user and password; MySQL's names no database. */
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  /** "Redis 7.0.15" */
+  readonly version: string;
+  /** The process that runs now; another one after a restart. */
+  readonly process: GuardedProcess;
+  /** Ends it and removes its data. */
+  stop(): Promise<void>;
+  /** Sends a signal; SIGKILL to simulate a crash, SIGSTOP and SIGCONT for one that hangs. */
+  kill(signal: NodeJS.Signals): void;
+  /** Kills it if it still runs, waits until it is gone, and starts it again on the same port with the data it left. */
+  restart(): Promise<void>;
+}
+
+/** An empty private Redis. `args` go to its command line: `["--maxmemory", "10mb"]`. */
+export async function startPrivateRedis({ args = [] }: { args?: string[] } = {}): Promise<PrivateServer> {
+  const { redis: binary } = await findServers();
+  const password = randomBytes(12).toString("hex");
+  return startPrivate((dataFolder, port, log) =>
+    startRedis({ args, binary, dataFolder: path.join(dataFolder, "redis"), log, password, port }),
+  );
+}
+
+/** An empty private MySQL; its user may create databases. */
+export async function startPrivateMysql(): Promise<PrivateServer> {
+  const { mysql: binary } = await findServers();
+  const template = await mysqlTemplate(binary);
+  const password = randomBytes(12).toString("hex");
+  return startPrivate(async (folder, port, log) => {
+    const dataFolder = path.join(folder, "mysql");
+    if (!existsSync(dataFolder)) await cp(template, dataFolder, { recursive: true });
+    return startMysql({ binary, dataFolder, log, password, port });
+  });
+}
+
+type Start = (folder: string, port: number, log: LogFile) => Promise<Required<Server>>;
+
+async function startPrivate(start: Start): Promise<PrivateServer> {
+  const folder = makeTempFolder();
+  const log = new LogFile(path.join(folder, "server.log"));
+  let { port, server } = await startOnFreePort(folder, log, start);
+  return {
+    port,
+    url: server.url,
+    version: server.version,
+    get pid() {
+      return server.process.pid;
+    },
+    get process() {
+      return server.process;
+    },
+    kill: (signal) => server.process.kill(signal),
+    async stop() {
+      await server.process.stop(STOP_DEADLINE_MS);
+      log.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+    async restart() {
+      server.process.kill("SIGKILL");
+      await server.process.exited;
+      server = await start(folder, port, log);
+    },
+  };
+}
+
+async function startOnFreePort(
+  folder: string,
+  log: LogFile,
+  start: Start,
+): Promise<{ port: number; server: Required<Server> }> {
+  for (let attempt = 1; ; attempt++) {
+    const port = await freePort();
+    try {
+      return { port, server: await start(folder, port, log) };
+    } catch (error) {
+      if (!(error instanceof PortTaken) || attempt === PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** Both at once, for they come out of one download. */
+function findServers(): Promise<Record<"mysql" | "redis", ServerBinary>> {
+  return requireBinaries({
+    packagesFolder: LOCAL.packages,
+    progress: (text) => text && process.stderr.write(`private servers: ${text}\n`),
+  });
+}
+
+/** A data folder of this very server version, initialised once: copying it takes a tenth of the time. */
+async function mysqlTemplate(binary: ServerBinary): Promise<string> {
+  const template = path.join(LOCAL.templates, `${binary.flavor}-${binary.version}`);
+  if (existsSync(template)) return template;
+  return withLock(`${template}.lock`, async () => {
+    if (existsSync(template)) return template;
+    const draft = `${template}.draft`;
+    rmSync(draft, { recursive: true, force: true });
+    const server = await startPrivate((_folder, port, log) =>
+      startMysql({ binary, dataFolder: draft, log, password: randomBytes(12).toString("hex"), port }),
+    );
+    await server.stop();
+    await rename(draft, template);
+    return template;
+  });
+}

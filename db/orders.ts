@@ -245,10 +245,10 @@ export async function requestCancellation(
   });
 }
 
-/** Marks an order as resting in a stage's failed set, unless it has moved on from `status`. @throws {DatabaseError} */
+/** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
 export async function markFailed(
   database: Database,
-  failure: { orderId: string; status: string; stage: string; reason: string; at: Date },
+  failure: { orderId: string; whileIn: readonly string[]; stage: string; reason: string; at: Date },
 ): Promise<void> {
   await database.query((queries) =>
     queries
@@ -259,7 +259,7 @@ export async function markFailed(
         failedAt: failure.at,
         updatedAt: failure.at,
       })
-      .where(and(eq(orders.id, failure.orderId), eq(orders.status, failure.status))),
+      .where(and(eq(orders.id, failure.orderId), inArray(orders.status, [...failure.whileIn]))),
   );
 }
 

@@ -61,7 +61,9 @@ function configuration(): string {
 function defaultOf(schema: (typeof VARIABLES)[keyof typeof VARIABLES]): string {
   const unset = schema.safeParse(undefined);
   if (!unset.success) return "**required**";
-  return unset.data === undefined ? "the stage's own" : code(String(unset.data));
+  if (unset.data !== undefined) return code(String(unset.data));
+  const instead = schema.meta()?.["unset"];
+  return typeof instead === "string" ? instead : "the stage's own";
 }
 
 function readersOf(name: string): string {
@@ -91,7 +93,7 @@ export function lifeAsText(lifecycle: Lifecycle): string {
 export function lifeAsMermaid(lifecycle: Lifecycle): string {
   const moves = lifecycle.statuses.flatMap((status) => {
     const due = lifecycle.due(status);
-    return due ? [`${due.from} --> ${due.to}: ${due.stage.name}`] : [`${status} --> [*]`];
+    return due ? [`${due.from} --> ${due.to}: ${due.step.name}`] : [`${status} --> [*]`];
   });
   const cancellations = lifecycle.statuses
     .filter((status) => lifecycle.canCancel(status))

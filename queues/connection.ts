@@ -2,6 +2,8 @@ import { Redis } from "ioredis";
 
 /** Milliseconds after which a producer takes Redis for gone. */
 const PRODUCER_TIMEOUT_MS = 1_000;
+/** The same for somebody who only wants to look: generous, since a machine may be busy. */
+const LOOK_TIMEOUT_MS = 3_000;
 
 /**
  * For processes that must never wait for Redis: a command fails at once while Redis is away, and after a second when
@@ -19,4 +21,30 @@ export function connectProducer(url: string): Redis {
 /** For workers, which have nothing better to do than to wait until Redis is back. BullMQ asks for these settings. */
 export function connectWorker(url: string): Redis {
   return new Redis(url, { maxRetriesPerRequest: null });
+}
+
+/**
+ * For one look at Redis: a new connection that is tried once, and on which every answer must come within seconds.
+ *
+ * @throws {Error} when Redis can't be reached, is still loading its data, or does not answer.
+ */
+export async function connectOnce(url: string): Promise<Redis> {
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 0,
+    commandTimeout: LOOK_TIMEOUT_MS,
+    connectTimeout: LOOK_TIMEOUT_MS,
+    // ioredis keeps a timer this long, and with it the process, after a connection that came to nothing.
+    disconnectTimeout: 100,
+    retryStrategy: () => null,
+  });
+  let failure: unknown;
+  redis.on("error", (error) => (failure = error));
+  try {
+    await redis.connect();
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw failure ?? error;
+  }
 }

@@ -1,24 +1,24 @@
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Transition } from "../src/order/lifecycle.ts";
-import { settingsOf, type Stage, type StageSettings } from "../src/order/stage.ts";
+import type { Move } from "../src/order/lifecycle.ts";
+import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
 
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
 const EVENTS_KEPT = 1_000;
 
-/** A job to be: this order is due for this transition. */
+/** A job to be: this order is due for this move. */
 export interface DueJob {
   readonly orderId: string;
-  readonly transition: Transition;
+  readonly move: Move;
 }
 
 /** Every key of a queue carries the queue's own hash tag, so that Redis Cluster can hold each on one node. */
-export function queuePrefix(stage: Pick<Stage, "name">): string {
-  return `{${stage.name}}`;
+export function queuePrefix(step: Pick<Step, "name">): string {
+  return `{${step.name}}`;
 }
 
-/** The queues of a pipeline, one a stage: the only place where queues are opened. They add jobs and process none. */
+/** The queues of a pipeline, one a step: the only place where queues are opened. They add jobs and process none. */
 export class Queues {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Redis;
@@ -26,25 +26,25 @@ export class Queues {
 
   constructor(options: {
     readonly connection: Redis;
-    readonly stages: readonly Stage[];
-    /** An operator's settings over those of every stage. */
+    readonly steps: readonly Step[];
+    /** An operator's settings over those of every step. */
     readonly overrides?: Partial<StageSettings>;
     readonly onError: (error: Error) => void;
   }) {
     this.#connection = options.connection;
     this.#overrides = options.overrides ?? {};
     this.#queues = new Map(
-      options.stages.map((stage) => {
-        const queue = new Queue<JobData>(stage.name, {
+      options.steps.map((step) => {
+        const queue = new Queue<JobData>(step.name, {
           connection: options.connection,
-          prefix: queuePrefix(stage),
+          prefix: queuePrefix(step),
           streams: { events: { maxLen: EVENTS_KEPT } },
           // Readiness is the health check's business; a queue opened while Redis is away must work later.
           skipWaitingForReady: true,
           skipVersionCheck: true,
         });
         queue.on("error", options.onError);
-        return [stage.name, queue];
+        return [step.name, queue];
       }),
     );
   }
@@ -54,27 +54,27 @@ export class Queues {
     return [...this.#queues.values()];
   }
 
-  /** The queue of a stage. @throws {Error} for a stage of another pipeline. */
-  of(stage: Pick<Stage, "name">): Queue<JobData> {
-    const queue = this.#queues.get(stage.name);
-    if (queue === undefined) throw new Error(`no queue is open for the stage ${stage.name}`);
+  /** The queue of a step. @throws {Error} for a step of another pipeline. */
+  of(step: Pick<Step, "name">): Queue<JobData> {
+    const queue = this.#queues.get(step.name);
+    if (queue === undefined) throw new Error(`no queue is open for ${step.name}`);
     return queue;
   }
 
   /**
-   * Puts orders into the queues of the stages that they wait for. Adding what is there already does nothing. When it
+   * Puts orders into the queues of what they wait for. Adding what is there already does nothing. When it
    * throws, some may have been added. @throws {Error} of Redis.
    */
   async enqueue(due: readonly DueJob[]): Promise<void> {
-    for (const stage of new Set(due.map((job) => job.transition.stage))) {
-      const options = jobOptions(settingsOf(stage, this.#overrides));
-      await this.of(stage).addBulk(
+    for (const step of new Set(due.map((job) => job.move.step))) {
+      const options = jobOptions(settingsOf(step, this.#overrides));
+      await this.of(step).addBulk(
         due
-          .filter((job) => job.transition.stage === stage)
-          .map(({ orderId, transition }) => ({
-            name: stage.name,
+          .filter((job) => job.move.step === step)
+          .map(({ orderId, move }) => ({
+            name: step.name,
             data: { orderId },
-            opts: { ...options, jobId: jobId(orderId, transition) },
+            opts: { ...options, jobId: jobId(orderId, move) },
           })),
       );
     }
@@ -92,22 +92,17 @@ export class Queues {
   }
 
   /**
-   * Has an order's job run now: one that waits for its time is promoted, one that failed is retried with all its
-   * attempts, one that is missing is added. @throws {Error} of Redis.
+   * Puts one job in the place of another, wherever that one waits or rests. One that runs is left to its end: whoever
+   * runs it will find that the order waits for something else. @throws {Error} of Redis.
    */
-  async bringForward(due: DueJob): Promise<void> {
-    const job = await this.of(due.transition.stage).getJob(jobId(due.orderId, due.transition));
-    const state = await job?.getState();
-    if (state === "delayed") await job?.promote();
-    else if (state === "failed")
-      await job?.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
-    else await this.revive([due]);
+  async replace(job: DueJob, by: DueJob): Promise<void> {
+    if (await this.#remove(job)) await this.revive([by]);
   }
 
   async #finished(due: readonly DueJob[]): Promise<DueJob[]> {
     const pipeline = this.#connection.pipeline();
-    for (const { orderId, transition } of due) {
-      pipeline.hget(this.of(transition.stage).toKey(jobId(orderId, transition)), "finishedOn");
+    for (const { orderId, move } of due) {
+      pipeline.hget(this.of(move.step).toKey(jobId(orderId, move)), "finishedOn");
     }
     const answers = (await pipeline.exec()) ?? [];
     return due.filter((_, index) => {
@@ -117,8 +112,9 @@ export class Queues {
     });
   }
 
-  async #remove({ orderId, transition }: DueJob): Promise<void> {
-    await this.of(transition.stage).remove(jobId(orderId, transition));
+  /** @returns whether it is gone, or never was; false for one that runs. */
+  async #remove({ orderId, move }: DueJob): Promise<boolean> {
+    return (await this.of(move.step).remove(jobId(orderId, move))) === 1;
   }
 
   /** Closes the queues, not the connection. */

@@ -6,11 +6,11 @@ import { CANCELLED, type Lifecycle } from "./order/lifecycle.ts";
 import type { StoredOrder } from "./order/order.ts";
 import { describe } from "./shutdown.ts";
 
-/** Takes requests to cancel orders. What is to be undone is undone by a worker, at the next boundary between stages. */
+/** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
 export class Cancellation {
   readonly #options: {
     readonly database: Database;
-    readonly queues: Pick<Queues, "bringForward">;
+    readonly queues: Pick<Queues, "replace">;
     readonly lifecycle: Lifecycle;
     readonly log: Logger;
   };
@@ -18,7 +18,7 @@ export class Cancellation {
 
   constructor(options: {
     readonly database: Database;
-    readonly queues: Pick<Queues, "bringForward">;
+    readonly queues: Pick<Queues, "replace">;
     readonly lifecycle: Lifecycle;
     readonly log: Logger;
   }) {
@@ -39,7 +39,7 @@ export class Cancellation {
     const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date() });
     const [order] = await findOrders(database, [orderId]);
     if (order === undefined) return undefined;
-    if (noted) this.#bringForward(order);
+    if (noted) this.#queue(order);
     return { accepted: noted || order.status === CANCELLED, order };
   }
 
@@ -49,12 +49,13 @@ export class Cancellation {
   }
 
   /** Behind the client's back, like the first job of an order; what is lost here the sweeper finds. */
-  #bringForward({ id, status }: StoredOrder): void {
+  #queue({ id, status }: StoredOrder): void {
     const { lifecycle, queues, log } = this.#options;
-    const transition = lifecycle.due(status);
-    if (transition === undefined) return;
+    const due = lifecycle.due(status);
+    const cancelling = lifecycle.cancelling(status);
+    if (due === undefined || cancelling === undefined) return;
     const done = queues
-      .bringForward({ orderId: id, transition })
+      .replace({ orderId: id, move: due }, { orderId: id, move: cancelling })
       .catch((error: unknown) => {
         log.warn({ orderId: id, error: describe(error) }, "to be cancelled, but not queued yet");
       })

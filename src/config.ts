@@ -66,6 +66,15 @@ export const VARIABLES = {
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
     description: "How long an order must not have moved to be taken for one whose job may be lost",
   }),
+  PAYMENTS_URL: webAddress().optional().meta({
+    description:
+      "Payment provider, or an adapter in front of one, that speaks the protocol of [docs/providers.md](docs/providers.md)",
+    unset: "simulated",
+  }),
+  CARRIER_URL: webAddress().optional().meta({
+    description: "The same for the carrier",
+    unset: "simulated",
+  }),
   PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
     description: "How long the simulated payment provider and carrier take to answer",
   }),
@@ -106,6 +115,8 @@ export const PROCESSES = {
     STAGE_TIMEOUT_MS: true,
     SWEEP_INTERVAL_MS: true,
     SWEEP_AFTER_MS: true,
+    PAYMENTS_URL: true,
+    CARRIER_URL: true,
     PROVIDER_LATENCY_MS: true,
     CARRIER_TRANSIT_MS: true,
   }),
@@ -156,7 +167,21 @@ function address(...protocols: string[]) {
   const error = `must be an address that begins with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`;
   return z
     .string({ error })
-    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), { error });
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
+      error,
+      abort: true,
+    });
+}
+
+/** What paths can be added to. Credentials in it are refused by fetch, with an error that tells them. */
+function webAddress() {
+  return address("http:", "https:").refine(
+    (value) => {
+      const { username, password, search, hash } = new URL(value);
+      return username === "" && password === "" && search === "" && hash === "";
+    },
+    { error: "must be an address without user, password, query and fragment" },
+  );
 }
 
 function wholeNumber(min: number, max: number) {

@@ -24,12 +24,12 @@ export class Intake {
     readonly log: Logger;
   }) {
     const { database, queues, lifecycle, log } = options;
-    const transition = lifecycle.due(CREATED);
-    if (transition === undefined) throw new Error("a pipeline has a first stage");
+    const move = lifecycle.due(CREATED);
+    if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
     this.#orders = new GroupCommit({ flush: (orders) => createOrders(database, orders), mayBeOneItem });
     this.#jobs = new GroupCommit({
-      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
+      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
       mayBeOneItem: () => false,
     });
   }

@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
-    stages: lifecycle.stages,
+    steps: lifecycle.steps,
     overrides: stageOverrides(config),
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });

@@ -1,21 +1,21 @@
 import { parseArgs } from "node:util";
-import type { Stage } from "../src/order/stage.ts";
+import type { Step } from "../src/order/stage.ts";
 import { UsageError } from "../src/startup.ts";
 
 export interface WorkerArguments {
-  /** The stages that this process works on. */
-  readonly stages: readonly Stage[];
-  /** Orders in each stage at the same moment, instead of the stage's own setting. */
+  /** What this process works on. */
+  readonly steps: readonly Step[];
+  /** Orders in each step at the same moment, instead of the step's own setting. */
   readonly concurrency: number | undefined;
 }
 
 const MAX_CONCURRENCY = 10_000;
 
-/** Reads `--stages pay,ship --concurrency 50`; without them, all stages with their own settings. @throws {UsageError} */
-export function parseWorkerArguments(args: readonly string[], pipeline: readonly Stage[]): WorkerArguments {
+/** Reads `--stages pay,ship --concurrency 50`; without them, all steps with their own settings. @throws {UsageError} */
+export function parseWorkerArguments(args: readonly string[], known: readonly Step[]): WorkerArguments {
   const { stages, concurrency } = parse(args);
   return {
-    stages: stages === undefined ? pipeline : chosen(stages, pipeline),
+    steps: stages === undefined ? known : chosen(stages, known),
     concurrency: concurrency === undefined ? undefined : count(concurrency),
   };
 }
@@ -31,16 +31,16 @@ function parse(args: readonly string[]) {
   }
 }
 
-function chosen(names: string, pipeline: readonly Stage[]): Stage[] {
-  const wanted = new Set(names.split(",").map((name) => name.trim()));
-  const known = pipeline.map((stage) => stage.name);
+function chosen(text: string, steps: readonly Step[]): Step[] {
+  const wanted = new Set(text.split(",").map((name) => name.trim()));
+  const known = steps.map((step) => step.name);
   const unknown = [...wanted].filter((name) => !known.includes(name));
   if (unknown.length > 0) {
     throw new UsageError(
       `--stages: no stage is named "${unknown.join('", "')}"; there are ${known.join(", ")}`,
     );
   }
-  return pipeline.filter((stage) => wanted.has(stage.name));
+  return steps.filter((step) => wanted.has(step.name));
 }
 
 function count(text: string): number {

@@ -1,7 +1,14 @@
-import { CANCELLED, type Lifecycle, type Transition } from "../src/order/lifecycle.ts";
+import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../src/order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Ports } from "../src/order/ports.ts";
-import { Rejection, Snooze, type Outcome, type Stage, type StageContext } from "../src/order/stage.ts";
+import {
+  Rejection,
+  Snooze,
+  type Outcome,
+  type Stage,
+  type StageContext,
+  type Step,
+} from "../src/order/stage.ts";
 import type { StatusChange } from "../db/orders.ts";
 import { withoutSecrets } from "./redact.ts";
 import type { DueJob } from "../queues/queues.ts";
@@ -61,31 +68,37 @@ export class Executor {
   }
 
   /**
-   * Does for the order what is due in this stage.
+   * Does for the order what is due in this step.
    *
    * @param signal ends the attempt: its time is up, or the process shuts down.
    * @throws what the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and
    * {@link TooLateToRejectError} when retrying makes no sense.
    */
-  async execute(orderId: string, stage: Stage, signal: AbortSignal): Promise<Execution> {
+  async execute(orderId: string, step: Step, signal: AbortSignal): Promise<Execution> {
     const order = await this.#load(orderId);
     try {
-      return await this.#advance(order, stage, signal);
+      return await this.#advance(order, step, signal);
     } catch (error) {
       throw withoutSecrets(error, order);
     }
   }
 
-  async #advance(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<Execution> {
+  async #advance(order: StoredOrder, step: Step, signal: AbortSignal): Promise<Execution> {
     const due = this.#lifecycle.due(order.status);
-    if (due?.stage.name !== stage.name) return this.#moveOn(order);
+    if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
     if (order.cancellation) return this.#cancel(order, order.cancellation.reason, signal);
 
     const outcome = await this.#run(order, due, signal);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
-    if (outcome instanceof Rejection) return this.#reject(order, stage, outcome, signal);
-    if (!(await this.#commit(order, due, outcome))) return this.#overtaken(order.id, stage, signal);
-    return this.#moveOn({ id: order.id, status: due.to }, "done");
+    if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal);
+    if (!(await this.#commit(order, due, outcome))) return this.#overtaken(order.id, step, signal);
+    return this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
+  }
+
+  /** Whether the order waits for this step. One to be cancelled is undone by whoever comes to it first. */
+  #isFor(order: StoredOrder, step: Step): boolean {
+    if (step.name === CANCEL.name) return order.cancellation !== null;
+    return this.#lifecycle.due(order.status)?.step.name === step.name;
   }
 
   async #load(orderId: string): Promise<StoredOrder> {
@@ -96,15 +109,15 @@ export class Executor {
 
   /** Makes sure that what the order waits for is queued. */
   async #moveOn(
-    order: Pick<StoredOrder, "id" | "status">,
+    order: Pick<StoredOrder, "id" | "status" | "cancellation">,
     outcome: "done" | "not due" = "not due",
   ): Promise<Execution> {
-    const transition = this.#lifecycle.due(order.status);
-    if (transition) await this.#store.enqueue({ orderId: order.id, transition });
+    const move = this.#lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
+    if (move) await this.#store.enqueue({ orderId: order.id, move });
     return { outcome, status: order.status };
   }
 
-  #run(order: StoredOrder, { stage }: Transition, signal: AbortSignal): Promise<Outcome> {
+  #run(order: StoredOrder, { step: stage }: Transition, signal: AbortSignal): Promise<Outcome> {
     return untilAborted(signal, () => stage.run(order, this.#context(order, stage, signal)));
   }
 
@@ -116,7 +129,7 @@ export class Executor {
   /** A stage's no takes the way of every cancellation. */
   async #reject(
     order: StoredOrder,
-    stage: Stage,
+    step: Step,
     { reason }: Rejection,
     signal: AbortSignal,
   ): Promise<Execution> {
@@ -125,7 +138,7 @@ export class Executor {
     }
     const request = { orderId: order.id, whileIn: [order.status], reason, at: new Date() };
     const accepted = await this.#store.requestCancellation(request);
-    return accepted ? this.#cancel(order, reason, signal) : this.#overtaken(order.id, stage, signal);
+    return accepted ? this.#cancel(order, reason, signal) : this.#overtaken(order.id, step, signal);
   }
 
   /** Undoes in reverse, then sets CANCELLED. Begun again after a crash: undoing twice is undoing once. */
@@ -151,7 +164,7 @@ export class Executor {
   }
 
   /** Past the point of no return only an order goes whose cancellation nobody asked for in the meantime. */
-  #commit(order: StoredOrder, { stage, from, to }: Transition, record: StageRecord): Promise<boolean> {
+  #commit(order: StoredOrder, { step: stage, from, to }: Transition, record: StageRecord): Promise<boolean> {
     return this.#store.changeStatus({
       orderId: order.id,
       from,
@@ -165,10 +178,10 @@ export class Executor {
   }
 
   /** The status was moved, or a cancellation asked for, while the stage ran. */
-  async #overtaken(orderId: string, stage: Stage, signal: AbortSignal): Promise<Execution> {
+  async #overtaken(orderId: string, step: Step, signal: AbortSignal): Promise<Execution> {
     const order = await this.#load(orderId);
-    const stillDue = this.#lifecycle.due(order.status)?.stage.name === stage.name;
-    if (stillDue && order.cancellation) return this.#cancel(order, order.cancellation.reason, signal);
+    if (order.cancellation && this.#isFor(order, step))
+      return this.#cancel(order, order.cancellation.reason, signal);
     return this.#moveOn(order);
   }
 

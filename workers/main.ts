@@ -18,7 +18,7 @@ import { Sweeper } from "./sweeper.ts";
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
-  const { stages, concurrency } = parseWorkerArguments(process.argv.slice(2), lifecycle.stages);
+  const { steps, concurrency } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
   const config = loadConfig(PROCESSES.worker, process.env);
   const overrides = stageOverrides(config);
   const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
-    stages: lifecycle.stages,
+    steps: lifecycle.steps,
     overrides,
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
@@ -41,11 +41,11 @@ async function main(): Promise<void> {
   });
 
   const watch = new DatabaseWatch({ database, log });
-  const workers = stages.map(
-    (stage) =>
+  const workers = steps.map(
+    (step) =>
       new StageWorker({
-        stage,
-        settings: settingsOf(stage, concurrency === undefined ? overrides : { ...overrides, concurrency }),
+        step,
+        settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
         connection: redis,
         executor,
         log,
@@ -53,8 +53,8 @@ async function main(): Promise<void> {
         markFailed: ({ orderId, reason }) =>
           markFailed(database, {
             orderId,
-            status: lifecycle.statusBefore(stage),
-            stage: stage.name,
+            whileIn: lifecycle.statusesIn(step),
+            stage: step.name,
             reason,
             at: new Date(),
           }),
@@ -91,7 +91,7 @@ async function main(): Promise<void> {
   });
   await Promise.all(workers.map((worker) => worker.start()));
   sweeper.start();
-  announce(log, { stages: stages.map((stage) => stage.name) }, "worker ready");
+  announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
 }
 
 runMain(main);

@@ -4,7 +4,7 @@ import { DatabaseError } from "../db/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
-import type { Stage, StageSettings } from "../src/order/stage.ts";
+import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
 import { OrderNotFoundError, TooLateToRejectError, type Execution, type Executor } from "./executor.ts";
 
@@ -25,18 +25,18 @@ const SHUTDOWN = "the worker is shutting down";
 const LOCK_LOST = "the job's lock was lost";
 
 export interface StageWorkerOptions {
-  readonly stage: Stage;
+  readonly step: Step;
   readonly settings: StageSettings;
   readonly connection: Redis;
   readonly executor: Executor;
   readonly log: Logger;
   /** Says that MySQL does not answer. */
   readonly reportDatabaseAway: () => void;
-  /** Writes down that the order rests in the stage's failed set. */
-  readonly markFailed: (failure: { orderId: string; stage: Stage; reason: string }) => Promise<void>;
+  /** Writes down that the order rests in the step's failed set. */
+  readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
 }
 
-/** Takes the jobs of one stage and has the executor do them: what BullMQ must know of how they ended is said here. */
+/** Takes the jobs of one step and has the executor do them: what BullMQ must know of how they ended is said here. */
 export class StageWorker {
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
@@ -44,15 +44,15 @@ export class StageWorker {
   #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
-    const { stage, settings, connection, log } = options;
+    const { step, settings, connection, log } = options;
     this.#options = options;
     this.#worker = new Worker<JobData>(
-      stage.name,
+      step.name,
       // BullMQ gives the signal to processors that declare three parameters.
       (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
       {
         connection,
-        prefix: queuePrefix(stage),
+        prefix: queuePrefix(step),
         concurrency: settings.concurrency,
         lockDuration: LOCK_DURATION_MS,
         stalledInterval: STALLED_INTERVAL_MS,
@@ -63,7 +63,7 @@ export class StageWorker {
       },
     );
     this.#worker.on("error", (error) =>
-      log.error({ stage: stage.name, error: describe(error) }, "worker error"),
+      log.error({ stage: step.name, error: describe(error) }, "worker error"),
     );
     this.#worker.on("lockRenewalFailed", (jobIds) => {
       for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);
@@ -131,14 +131,14 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
-    const { executor, stage, settings } = this.#options;
+    const { executor, step, settings } = this.#options;
     const startedAt = performance.now();
     const timeout = AbortSignal.timeout(settings.timeout);
     try {
       const { orderId } = job.data;
       if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
       const signal = cancelled ? AbortSignal.any([cancelled, timeout]) : timeout;
-      const execution = await executor.execute(orderId, stage, signal);
+      const execution = await executor.execute(orderId, step, signal);
       this.#logOutcome(job, execution, startedAt);
       if (execution.outcome === "snoozed") {
         await job.moveToDelayed(Date.now() + execution.milliseconds, token);
@@ -181,12 +181,12 @@ export class StageWorker {
   }
 
   async #giveUp(job: Job<JobData>, reason: string): Promise<void> {
-    const { markFailed, stage, log } = this.#options;
+    const { markFailed, step, log } = this.#options;
     const { orderId } = job.data;
     try {
-      await markFailed({ orderId, stage, reason });
+      await markFailed({ orderId, step, reason });
     } catch (error) {
-      log.error({ stage: stage.name, orderId, error: describe(error) }, "could not mark the order as failed");
+      log.error({ stage: step.name, orderId, error: describe(error) }, "could not mark the order as failed");
     }
   }
 
@@ -197,7 +197,7 @@ export class StageWorker {
   #fields(job: Job<JobData>, startedAt: number) {
     return {
       orderId: job.data.orderId,
-      stage: this.#options.stage.name,
+      stage: this.#options.step.name,
       attempt: job.attemptsMade + 1,
       ms: Math.round(performance.now() - startedAt),
     };

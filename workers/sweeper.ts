@@ -18,7 +18,7 @@ const PAGE = 500;
 export interface SweeperOptions {
   readonly database: Database;
   readonly redis: Redis;
-  readonly queues: Pick<Queues, "enqueue" | "revive" | "bringForward">;
+  readonly queues: Pick<Queues, "enqueue" | "revive" | "replace">;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
   /** Milliseconds between two rounds. */
@@ -99,8 +99,8 @@ export class Sweeper {
     const last = found.length === PAGE ? found.at(-1) : undefined;
     if (last) this.#after.set(status, last.id);
     else this.#after.delete(status);
-    await queues.revive(this.#due(found.filter((order) => !order.cancelled)));
-    for (const job of this.#due(found.filter((order) => order.cancelled))) await queues.bringForward(job);
+    await queues.revive(this.#next(found.filter((order) => !order.cancelled)));
+    for (const order of found.filter(({ cancelled }) => cancelled)) await this.#cancel(order);
   }
 
   /** Queues all orders that are on their way, and then notes that Redis has them. */
@@ -111,7 +111,7 @@ export class Sweeper {
       let after: string | undefined;
       do {
         const found = await findWaiting(database, { status, after, limit: PAGE });
-        await queues.enqueue(this.#due(found));
+        await queues.enqueue(this.#next(found));
         restored += found.length;
         after = found.length === PAGE ? found.at(-1)?.id : undefined;
         await this.#leads();
@@ -127,10 +127,20 @@ export class Sweeper {
     return lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
   }
 
-  #due(orders: readonly WaitingOrder[]): DueJob[] {
-    return orders.flatMap(({ id, status }) => {
-      const transition = this.#options.lifecycle.due(status);
-      return transition ? [{ orderId: id, transition }] : [];
+  #next(orders: readonly WaitingOrder[]): DueJob[] {
+    return orders.flatMap((order) => {
+      const move = this.#options.lifecycle.next(order);
+      return move ? [{ orderId: order.id, move }] : [];
     });
+  }
+
+  /** Has an order undone that is to be cancelled, whatever job it has now. */
+  async #cancel({ id, status }: WaitingOrder): Promise<void> {
+    const { lifecycle, queues } = this.#options;
+    const due = lifecycle.due(status);
+    const cancelling = lifecycle.cancelling(status);
+    if (due && cancelling) {
+      await queues.replace({ orderId: id, move: due }, { orderId: id, move: cancelling });
+    }
   }
 }

@@ -69,7 +69,7 @@ const orderId = z.string().meta({
   examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],
 });
 const status = z.enum(lifecycle.statuses);
-const stageName = z.enum(lifecycle.stages.map((stage) => stage.name));
+const stageName = z.enum(lifecycle.steps.map((step) => step.name));
 
 const orderLine = z.strictObject({ sku, quantity, unitPrice }).meta({ id: "OrderLine" });
 

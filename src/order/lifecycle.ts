@@ -1,5 +1,5 @@
 import { PIPELINE } from "./pipeline.ts";
-import type { Stage } from "./stage.ts";
+import type { Stage, Step } from "./stage.ts";
 
 /** The status of an order that no stage has finished. */
 export const CREATED = "CREATED";
@@ -11,11 +11,22 @@ export type OrderStatus = typeof CREATED | (typeof PIPELINE)[number]["to"] | typ
 const STAGE_NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const STATUS = /^[A-Z][A-Z0-9_]{0,31}$/;
 
-/** One stage as a move between two statuses. */
-export interface Transition {
-  readonly stage: Stage;
+/**
+ * The undoing of what is done, for an order to be cancelled. Not a stage: it may begin wherever an order stands. It has a
+ * queue of its own, so that a stage that is held, or whose job waits for its next attempt, does not hold it up.
+ */
+export const CANCEL: Step = { name: "cancel" };
+
+/** A move between two statuses. */
+export interface Move {
+  readonly step: Step;
   readonly from: string;
   readonly to: string;
+}
+
+/** The move that a stage makes. */
+export interface Transition extends Move {
+  readonly step: Stage;
 }
 
 /** The table of stages is contradictory: the process must not start. */
@@ -34,6 +45,8 @@ export class UnknownStatusError extends Error {
 /** What follows from a table of stages: which status leads where, what is due, what can be cancelled. */
 export class Lifecycle {
   readonly stages: readonly Stage[];
+  /** All that has a queue: the stages in order, and the undoing. */
+  readonly steps: readonly Step[];
   /** CREATED, the stages' statuses in order, CANCELLED. */
   readonly statuses: readonly string[];
   readonly #due: ReadonlyMap<string, Transition>;
@@ -42,11 +55,12 @@ export class Lifecycle {
   constructor(stages: readonly Stage[]) {
     refuseContradictions(stages);
     this.stages = stages;
+    this.steps = [...stages, CANCEL];
     this.statuses = [CREATED, ...stages.map((stage) => stage.to), CANCELLED];
     this.#due = new Map(
       stages.map((stage, index) => {
         const from = stages[index - 1]?.to ?? CREATED;
-        return [from, { stage, from, to: stage.to }];
+        return [from, { step: stage, from, to: stage.to }];
       }),
     );
   }
@@ -57,11 +71,30 @@ export class Lifecycle {
     return this.#due.get(status);
   }
 
+  /**
+   * The move to CANCELLED of an order that is to be cancelled; undefined for one that can't be, or has ended.
+   * @throws {UnknownStatusError}
+   */
+  cancelling(status: string): Move | undefined {
+    return this.canCancel(status) ? { step: CANCEL, from: status, to: CANCELLED } : undefined;
+  }
+
+  /** What becomes of an order next; undefined when it has ended. @throws {UnknownStatusError} */
+  next(order: { readonly status: string; readonly cancelled: boolean }): Move | undefined {
+    return (order.cancelled ? this.cancelling(order.status) : undefined) ?? this.due(order.status);
+  }
+
   /** The status in which an order waits for this stage. @throws {Error} for a stage of another pipeline. */
   statusBefore(stage: Pick<Stage, "name">): string {
     for (const transition of this.#due.values())
-      if (transition.stage.name === stage.name) return transition.from;
+      if (transition.step.name === stage.name) return transition.from;
     throw new Error(`the pipeline has no stage ${stage.name}`);
+  }
+
+  /** The statuses in which an order may be found in this step. @throws {Error} for a stage of another pipeline. */
+  statusesIn(step: Pick<Step, "name">): readonly string[] {
+    if (step.name !== CANCEL.name) return [this.statusBefore(step)];
+    return this.statuses.filter((status) => this.canCancel(status));
   }
 
   /** Whether the order has reached DELIVERED (the last stage) or CANCELLED. @throws {UnknownStatusError} */
@@ -80,7 +113,7 @@ export class Lifecycle {
    */
   toUndo(status: string): readonly Stage[] {
     const due = this.due(status);
-    return [...this.#finished(status), ...(due ? [due.stage] : [])]
+    return [...this.#finished(status), ...(due ? [due.step] : [])]
       .filter((stage) => stage.undo !== undefined)
       .toReversed();
   }
@@ -105,12 +138,12 @@ export const lifecycle = new Lifecycle(PIPELINE);
 function refuseContradictions(stages: readonly Stage[]): void {
   const faults: string[] = [];
   if (stages.length === 0) faults.push("there is no stage");
-  const names = new Set<string>();
+  const names = new Set<string>([CANCEL.name]);
   const statuses = new Set<string>([CREATED, CANCELLED]);
   for (const { name, to } of stages) {
     if (!STAGE_NAME.test(name)) faults.push(`the stage name "${name}" does not match ${STAGE_NAME}`);
     if (!STATUS.test(to)) faults.push(`the status "${to}" of stage ${name} does not match ${STATUS}`);
-    if (names.has(name)) faults.push(`two stages are named ${name}`);
+    if (names.has(name)) faults.push(`the stage name ${name} is taken`);
     if (statuses.has(to)) faults.push(`the status ${to} of stage ${name} is taken`);
     names.add(name);
     statuses.add(to);

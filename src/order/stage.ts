@@ -30,6 +30,9 @@ export interface Stage<Name extends string = string, To extends string = string>
   readonly settings?: Partial<StageSettings>;
 }
 
+/** What has a queue and workers of its own: a stage, or the undoing of those that are done. */
+export type Step = Pick<Stage, "name" | "settings">;
+
 export interface StageContext {
   readonly ports: Ports;
   /** `<orderId>:<stage>`, the idempotency key for what `run` does outside. */
@@ -60,9 +63,9 @@ export const DEFAULT_SETTINGS: StageSettings = {
   timeout: 10_000,
 };
 
-/** The stage's settings over the defaults, with an operator's overrides over both. */
-export function settingsOf(stage: Stage, overrides: Partial<StageSettings> = {}): StageSettings {
-  return { ...DEFAULT_SETTINGS, ...stage.settings, ...overrides };
+/** The step's settings over the defaults, with an operator's overrides over both. */
+export function settingsOf(step: Step, overrides: Partial<StageSettings> = {}): StageSettings {
+  return { ...DEFAULT_SETTINGS, ...step.settings, ...overrides };
 }
 
 /** The business says no. */

@@ -114,7 +114,7 @@ describe("the recipe for a new stage", () => {
   test("has a stage that fits between its neighbours", () => {
     const [reserve, ...others] = PIPELINE;
     const longer = new Lifecycle([reserve, fraudCheck, ...others]);
-    expect(longer.due(reserve.to)?.stage).toBe(fraudCheck);
+    expect(longer.due(reserve.to)?.step).toBe(fraudCheck);
     expect(longer.canCancel(fraudCheck.to)).toBe(true);
   });
 

@@ -170,7 +170,7 @@ describe("a change of status", () => {
     const at = new Date();
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "reserve",
       reason: "no answer",
       at,
@@ -191,7 +191,7 @@ describe("a failure", () => {
     await changeStatuses(environment.database, [change(id)]);
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "reserve",
       reason: "late",
       at: new Date(),
@@ -204,7 +204,7 @@ describe("a failure", () => {
     const reason = "😀".repeat(LIMITS.reason + 10);
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "reserve",
       reason,
       at: new Date(),
@@ -286,7 +286,7 @@ describe("the list of orders", () => {
     await changeStatuses(environment.database, [change(wanted)]);
     await markFailed(environment.database, {
       orderId: wanted,
-      status: "RESERVED",
+      whileIn: ["RESERVED"],
       stage: "pay",
       reason: "x",
       at: new Date(),

@@ -30,7 +30,7 @@ describe("/openapi.json", () => {
   test("has every route that the service answers, and no other", async () => {
     const queues = new Queues({
       connection: api.environment.redis,
-      stages: lifecycle.stages,
+      steps: lifecycle.steps,
       onError: (error) => {
         throw error;
       },

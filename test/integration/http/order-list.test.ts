@@ -45,7 +45,13 @@ describe("filters", () => {
     const at = new Date();
     const change = { stage: "reserve", reason: null, record: null, unlessCancelled: false, at };
     await changeStatuses(database, [{ ...change, orderId: reserved, from: "CREATED", to: "RESERVED" }]);
-    await markFailed(database, { orderId: failed, status: "CREATED", stage: "reserve", reason: "broke", at });
+    await markFailed(database, {
+      orderId: failed,
+      whileIn: ["CREATED"],
+      stage: "reserve",
+      reason: "broke",
+      at,
+    });
   });
 
   test.each<[string, Record<string, string>, () => string[]]>([

@@ -71,7 +71,7 @@ describe("a stage that returns a record", () => {
       status: "PICKED",
       records: { pick: { by: "pick" } },
     });
-    expect(jobs).toMatchObject([{ orderId: id, transition: { from: "PICKED", to: "PACKED" } }]);
+    expect(jobs).toMatchObject([{ orderId: id, move: { from: "PICKED", to: "PACKED" } }]);
   });
 
   test("queues nothing after the last stage", async () => {
@@ -98,7 +98,7 @@ describe("a stage that returns a record", () => {
     const id = await createOrder(environment.database);
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "pick",
       reason: "x",
       at: new Date(),
@@ -141,7 +141,7 @@ describe("a stage that rejects", () => {
     await move(id, "CREATED", "PICKED", "pick");
     expect(await executor.execute(id, pack, NEVER)).toEqual({ outcome: "not due", status: "PACKED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ transition: { to: "POSTED" } }]);
+    expect(jobs).toMatchObject([{ move: { to: "POSTED" } }]);
   });
 
   test("after the point of no return is an error for a person", async () => {
@@ -165,7 +165,7 @@ describe("a stage that snoozes", () => {
     const id = await createOrder(environment.database);
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "pick",
       reason: "x",
       at: new Date(),
@@ -256,7 +256,7 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     await move(id, "CREATED", "PICKED", "pick");
     expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "not due", status: "PICKED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ orderId: id, transition: { from: "PICKED", to: "PACKED" } }]);
+    expect(jobs).toMatchObject([{ orderId: id, move: { from: "PICKED", to: "PACKED" } }]);
   });
 
   test("for a stage that is not due yet queues the one that is", async () => {
@@ -264,7 +264,7 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     const id = await createOrder(environment.database);
     expect(await executor.execute(id, post, NEVER)).toEqual({ outcome: "not due", status: "CREATED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ transition: { to: "PICKED" } }]);
+    expect(jobs).toMatchObject([{ move: { to: "PICKED" } }]);
   });
 
   test("moves the order once, however many run at the same moment", async () => {

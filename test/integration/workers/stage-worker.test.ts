@@ -30,10 +30,10 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
   const own = settingsOf(stage, { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...settings });
   const lifecycle = new Lifecycle([stage]);
   const connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
-  const queues = new Queues({ connection, stages: [stage], overrides: own, onError: () => undefined });
+  const queues = new Queues({ connection, steps: [stage], overrides: own, onError: () => undefined });
   const start = async () => {
     const worker = new StageWorker({
-      stage,
+      step: stage,
       settings: own,
       connection,
       executor: new Executor({
@@ -46,7 +46,7 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
       markFailed: ({ orderId, reason }) =>
         markFailed(environment.database, {
           orderId,
-          status: "CREATED",
+          whileIn: ["CREATED"],
           stage: stage.name,
           reason,
           at: new Date(),
@@ -61,7 +61,7 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
     () => queues.close(),
     () => worker.stop(0),
   );
-  const transition = lifecycle.due("CREATED") ?? noTransition();
+  const move = lifecycle.due("CREATED") ?? noTransition();
   const queue = queues.of(stage);
   return {
     queue,
@@ -70,11 +70,11 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
     /** Creates an order, queues it and gives its id. */
     async order(): Promise<string> {
       const orderId = await createOrder(environment.database);
-      await queues.enqueue([{ orderId, transition }]);
+      await queues.enqueue([{ orderId, move }]);
       return orderId;
     },
-    job: (orderId: string) => queue.getJob(jobId(orderId, transition)),
-    enqueue: (orderId: string) => queues.enqueue([{ orderId, transition }]),
+    job: (orderId: string) => queue.getJob(jobId(orderId, move)),
+    enqueue: (orderId: string) => queues.enqueue([{ orderId, move }]),
   };
 }
 

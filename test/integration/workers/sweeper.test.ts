@@ -6,7 +6,7 @@ import { createOrders, markFailed, requestCancellation } from "../../../db/order
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/log.ts";
-import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
 import type { Stage } from "../../../src/order/stage.ts";
 import { Sweeper } from "../../../workers/sweeper.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -23,7 +23,7 @@ let queues: Queues;
 beforeEach(async () => {
   environment = await createTestEnvironment();
   connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
-  queues = new Queues({ connection, stages: [wrap, send], onError: () => undefined });
+  queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
 });
 afterEach(async () => {
   await queues.close();
@@ -81,13 +81,13 @@ describe("a round of the sweeper", () => {
     const failed = await createOrder(environment.database);
     await markFailed(environment.database, {
       orderId: failed,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "wrap",
       reason: "x",
       at: new Date(),
     });
     const queued = await createOrder(environment.database);
-    await queues.enqueue([{ orderId: queued, transition: due }]);
+    await queues.enqueue([{ orderId: queued, move: due }]);
     await sweeper().sweep();
     const young = await createOrder(environment.database);
     await sweeper(60_000).sweep();
@@ -100,9 +100,9 @@ describe("a round of the sweeper", () => {
     async (how) => {
       await marked();
       const id = await createOrder(environment.database);
-      await queues.enqueue([{ orderId: id, transition: due }]);
+      await queues.enqueue([{ orderId: id, move: due }]);
       await finish(id, how);
-      await queues.enqueue([{ orderId: id, transition: due }]);
+      await queues.enqueue([{ orderId: id, move: due }]);
       expect(await stateOf(id)).toBe(how);
       await sweeper().sweep();
       expect(await stateOf(id)).toBe("waiting");
@@ -116,7 +116,7 @@ describe("a round of the sweeper", () => {
     const at = new Date(Date.now() - 1_000);
     await markFailed(environment.database, {
       orderId: id,
-      status: "CREATED",
+      whileIn: ["CREATED"],
       stage: "wrap",
       reason: "x",
       at,
@@ -128,7 +128,10 @@ describe("a round of the sweeper", () => {
       at: new Date(),
     });
     await sweeper().sweep();
-    expect(await stateOf(id)).toBe("waiting");
+    expect(await stateOf(id)).toBeUndefined();
+    const cancelling = lifecycle.cancelling("CREATED") ?? noTransition();
+    const job = await queues.of(CANCEL).getJob(jobId(id, cancelling));
+    expect(await job?.getState()).toBe("waiting");
   });
 
   test("goes on, page by page, where the round before ended, and then begins again", async () => {

@@ -34,12 +34,12 @@ describe("a lifecycle", () => {
     ["SOLD", undefined],
     ["CANCELLED", undefined],
   ])("knows what is due at %s: %s", (status, due) => {
-    expect(bakery.due(status)?.stage.name).toBe(due);
+    expect(bakery.due(status)?.step.name).toBe(due);
     expect(bakery.hasEnded(status)).toBe(due === undefined);
   });
 
   test("names the transition that is due", () => {
-    expect(bakery.due("KNEADED")).toEqual({ stage: proof, from: "KNEADED", to: "PROOFED" });
+    expect(bakery.due("KNEADED")).toEqual({ step: proof, from: "KNEADED", to: "PROOFED" });
     expect(bakery.statusBefore(proof)).toBe("KNEADED");
     expect(() => bakery.statusBefore({ name: "slice" })).toThrow("no stage slice");
   });
@@ -73,10 +73,19 @@ describe("a lifecycle", () => {
     },
   );
 
+  test("sends what is to be cancelled to be undone, from wherever that is possible", () => {
+    const undone = { step: { name: "cancel" }, from: "KNEADED", to: "CANCELLED" };
+    expect(bakery.next({ status: "KNEADED", cancelled: true })).toEqual(undone);
+    expect(bakery.next({ status: "KNEADED", cancelled: false })).toBe(bakery.due("KNEADED"));
+    for (const status of ["SOLD", "CANCELLED"]) {
+      expect(bakery.next({ status, cancelled: true })).toBeUndefined();
+    }
+  });
+
   test("gives orders in flight a stage that is put in between", () => {
     const longer = new Lifecycle([knead, stage("rest", "RESTED"), proof, bake, sell]);
-    expect(longer.due("KNEADED")?.stage.name).toBe("rest");
-    expect(longer.due("RESTED")).toEqual({ stage: proof, from: "RESTED", to: "PROOFED" });
+    expect(longer.due("KNEADED")?.step.name).toBe("rest");
+    expect(longer.due("RESTED")).toEqual({ step: proof, from: "RESTED", to: "PROOFED" });
   });
 
   test("leads every order through every stage to the end", () => {
@@ -88,7 +97,7 @@ describe("a lifecycle", () => {
         let status = "CREATED";
         for (let due = line.due(status); due; due = line.due(status)) {
           expect(due.from).toBe(status);
-          taken.push(due.stage.name);
+          taken.push(due.step.name);
           status = due.to;
         }
         expect(taken).toEqual(names(stages));
@@ -100,7 +109,8 @@ describe("a lifecycle", () => {
 describe("a pipeline that contradicts itself", () => {
   test.each([
     ["has no stage", [], "there is no stage"],
-    ["uses a name twice", [knead, stage("knead", "X")], "two stages are named knead"],
+    ["takes the name of the undoing", [stage("cancel", "X")], "the stage name cancel is taken"],
+    ["uses a name twice", [knead, stage("knead", "X")], "the stage name knead is taken"],
     ["uses a status twice", [knead, stage("x", "KNEADED")], "the status KNEADED of stage x is taken"],
     ["leads back to CREATED", [stage("x", "CREATED")], "the status CREATED of stage x is taken"],
     ["leads to CANCELLED", [stage("x", "CANCELLED")], "the status CANCELLED of stage x is taken"],
@@ -113,7 +123,7 @@ describe("a pipeline that contradicts itself", () => {
 
   test("is refused with all its faults at once", () => {
     expect(() => new Lifecycle([stage("A", "a"), stage("A", "a")])).toThrow(
-      /stage name "A".*status "a".*two stages are named A.*status a of stage A is taken/,
+      /stage name "A".*status "a".*the stage name A is taken.*status a of stage A is taken/,
     );
   });
 });

@@ -4,13 +4,16 @@ import { UsageError } from "../../../src/startup.ts";
 import { parseWorkerArguments } from "../../../workers/arguments.ts";
 
 const parse = (...args: string[]) => {
-  const { stages, concurrency } = parseWorkerArguments(args, lifecycle.stages);
-  return { stages: stages.map((stage) => stage.name), concurrency };
+  const { steps, concurrency } = parseWorkerArguments(args, lifecycle.steps);
+  return { stages: steps.map((step) => step.name), concurrency };
 };
 
 describe("the arguments of a worker", () => {
-  test("are all stages with their own settings when there are none", () => {
-    expect(parse()).toEqual({ stages: ["reserve", "pay", "ship", "deliver"], concurrency: undefined });
+  test("are all steps with their own settings when there are none", () => {
+    expect(parse()).toEqual({
+      stages: ["reserve", "pay", "ship", "deliver", "cancel"],
+      concurrency: undefined,
+    });
   });
 
   test("choose stages, in the order of the pipeline, and a concurrency", () => {
@@ -22,7 +25,7 @@ describe("the arguments of a worker", () => {
   });
 
   test.each([
-    [["--stages", "pay,fly"], 'no stage is named "fly"; there are reserve, pay, ship, deliver'],
+    [["--stages", "pay,fly"], 'no stage is named "fly"; there are reserve, pay, ship, deliver, cancel'],
     [["--stages", ""], 'no stage is named ""'],
     [["--concurrency", "0"], 'must be a whole number from 1 to 10000, not "0"'],
     [["--concurrency", "many"], 'not "many"'],

@@ -1,17 +1,38 @@
 import type { Database } from "../../db/database.ts";
-import type { WorkerConfig } from "../../src/config.ts";
+import { stageOverrides, type WorkerConfig } from "../../src/config.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { Ports } from "../../src/order/ports.ts";
+import { settingsOf } from "../../src/order/stage.ts";
 import { simulatedCarrier } from "./carrier.ts";
+import { httpCarrier } from "./http/carrier.ts";
+import { httpPayments } from "./http/payments.ts";
 import { mysqlInventory } from "./inventory.ts";
 import { simulatedPayments } from "./payments.ts";
 import { Simulation } from "./simulation.ts";
 
+/** The longest that an outside service may take to answer, and the part of an attempt's time when that is short. */
+const LONGEST_ANSWER_MS = 5_000;
+const PART_OF_ATTEMPT = 0.8;
+
 /** What stands behind the ports of this worker, as it is configured. Nothing is connected before the first call. */
 export function connectPorts(config: WorkerConfig, database: Database): Ports {
   const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
+  const timeoutMs = answerTimeout(config);
   return {
     inventory: mysqlInventory(database, simulation),
-    payments: simulatedPayments(database, simulation),
-    carrier: simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS),
+    payments:
+      config.PAYMENTS_URL === undefined
+        ? simulatedPayments(database, simulation)
+        : httpPayments({ url: config.PAYMENTS_URL, timeoutMs }),
+    carrier:
+      config.CARRIER_URL === undefined
+        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS)
+        : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
   };
+}
+
+/** An attempt that times out can't say why: the gateway must give up first, and blame the service. */
+function answerTimeout(config: WorkerConfig): number {
+  const timeouts = lifecycle.stages.map((stage) => settingsOf(stage, stageOverrides(config)).timeout);
+  return Math.min(LONGEST_ANSWER_MS, Math.floor(Math.min(...timeouts) * PART_OF_ATTEMPT));
 }

@@ -66,6 +66,10 @@ export const VARIABLES = {
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
     description: "How long an order must not have moved to be taken for one whose job may be lost",
   }),
+  WEDGED_AFTER_MS: wholeNumber(1_000, 3_600_000).default(60_000).meta({
+    description:
+      "How long a worker may get nothing done beside work that waits, before it exits to be started again with new connections. Must be longer than a stage's timeout: twice that is the least that is taken",
+  }),
   PAYMENTS_URL: webAddress().optional().meta({
     description:
       "Payment provider, or an adapter in front of one, that speaks the protocol of [docs/providers.md](docs/providers.md)",
@@ -115,6 +119,7 @@ export const PROCESSES = {
     STAGE_TIMEOUT_MS: true,
     SWEEP_INTERVAL_MS: true,
     SWEEP_AFTER_MS: true,
+    WEDGED_AFTER_MS: true,
     PAYMENTS_URL: true,
     CARRIER_URL: true,
     PROVIDER_LATENCY_MS: true,

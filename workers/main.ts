@@ -1,5 +1,6 @@
 import { Database } from "../db/database.ts";
 import { markFailed } from "../db/orders.ts";
+import { readBacklogs } from "../queues/backlog.ts";
 import { connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
@@ -15,6 +16,7 @@ import { connectPorts } from "./gateways/ports.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { GroupedStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
@@ -62,6 +64,12 @@ async function main(): Promise<void> {
   );
 
   for (const worker of workers) watch.add(worker);
+  const watchdog = new Watchdog({
+    readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
+    workers,
+    log,
+    afterMs: config.WEDGED_AFTER_MS,
+  });
 
   const sweeper = new Sweeper({
     database,
@@ -77,6 +85,7 @@ async function main(): Promise<void> {
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
     steps: [
+      { name: "watchdog", run: async () => watchdog.stop() },
       {
         name: "workers",
         run: async () =>
@@ -89,6 +98,7 @@ async function main(): Promise<void> {
       { name: "database", run: () => database.close() },
     ],
   });
+  watchdog.start();
   await Promise.all(workers.map((worker) => worker.start()));
   sweeper.start();
   announce(log, { stages: steps.map((step) => step.name) }, "worker ready");

@@ -74,6 +74,14 @@ export class StageWorker {
     });
   }
 
+  get name(): string {
+    return this.#worker.name;
+  }
+
+  get settings(): StageSettings {
+    return this.#options.settings;
+  }
+
   /** Whether it takes no jobs on purpose. */
   get isPaused(): boolean {
     return this.#worker.isPaused();

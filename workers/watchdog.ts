@@ -1,0 +1,161 @@
+import type { Backlog } from "../queues/backlog.ts";
+import type { Logger } from "../src/log.ts";
+import type { StageSettings } from "../src/order/stage.ts";
+import { describe } from "../src/shutdown.ts";
+
+/** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
+const LOOKS = 6;
+/** What the last log line gets to leave the process. */
+const FLUSH_MS = 1_000;
+
+/** A stage's worker, as far as it matters whether it is stuck. */
+export interface Watched {
+  readonly name: string;
+  readonly settings: Pick<StageSettings, "timeout" | "rateLimit">;
+  /** Whether it takes no jobs on purpose. */
+  readonly isPaused: boolean;
+  /** Jobs that it works on. */
+  readonly held: number;
+  /** Changes whenever a job begins or ends. */
+  readonly progressAt: number;
+}
+
+export interface WatchdogOptions {
+  /** Asks what there is to do, over a new connection each time. @throws {Error} when Redis does not answer. */
+  readonly readBacklogs: (workers: readonly Watched[]) => Promise<readonly Backlog[]>;
+  readonly workers: readonly Watched[];
+  readonly log: Logger;
+  /** Milliseconds for which a worker gets nothing done beside work to be taken for stuck; twice a stage's timeout at least. */
+  readonly afterMs: number;
+  /** Ends the process; for tests. */
+  readonly exit?: () => void;
+}
+
+/**
+ * Ends the process when one of its workers is stuck: it has begun no job and ended none for a while, although there is
+ * work for it. That happens to connections that lead nowhere any more and are not closed either, as after the failure
+ * of a router or a firewall: a command sent into one waits for ever, and no error is seen. There is nothing to be mended
+ * from inside, and a supervisor (`npm start`, compose, systemd) starts the process again. Not in the orderly way, which
+ * would ask over the same connection; the jobs in hand are taken up again when their locks have run out.
+ *
+ * There is work when the worker holds jobs, when the queue has jobs that may be taken, or when jobs lie about that were
+ * taken and that nobody holds. It is asked over a new connection each time, and only about workers that got nothing done
+ * since the look before. When that connection gets no answer either, Redis is away for everybody, and starting again
+ * would not help.
+ *
+ * A process whose event loop is blocked, by an endless loop in a stage, can't see that by itself. Then its locks run out
+ * as well, since nothing renews them, and other workers put its jobs back and take them; it is ended by hand, or by the
+ * health check of what runs the container.
+ */
+export class Watchdog {
+  readonly #options: WatchdogOptions;
+  readonly #intervalMs: number;
+  readonly #suspects: readonly Suspect[];
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(options: WatchdogOptions) {
+    this.#options = options;
+    this.#intervalMs = options.afterMs / LOOKS;
+    this.#suspects = options.workers.map((worker) => {
+      // What takes its time is not stuck: an attempt may take as long as the stage's timeout, and some more.
+      const afterMs = Math.max(options.afterMs, 2 * worker.settings.timeout);
+      return new Suspect(worker, Math.ceil(afterMs / this.#intervalMs));
+    });
+  }
+
+  /** Looks from now on. */
+  start(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => void this.look().then(() => this.start()), this.#intervalMs);
+  }
+
+  /** Looks no more: a worker that shuts down takes no jobs. */
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Looks once, and ends the process when it has found a stuck worker often enough. */
+  async look(): Promise<void> {
+    const { log, exit = exitSoon } = this.#options;
+    const idle = this.#suspects.filter((suspect) => suspect.isIdle());
+    const backlogs = await this.#backlogs(idle);
+    const stuck = idle.filter((suspect, index) => suspect.judge(backlogs?.[index]));
+    log.debug({ idle: idle.length, backlogs }, "watched");
+    if (stuck.length === 0 || this.#stopped) return;
+    this.stop();
+    for (const suspect of stuck) log.error(this.#finding(suspect), "stuck: exiting, to be started again");
+    exit();
+  }
+
+  /** @returns undefined when Redis does not answer. */
+  async #backlogs(suspects: readonly Suspect[]): Promise<readonly Backlog[] | undefined> {
+    const { log, readBacklogs } = this.#options;
+    if (suspects.length === 0) return [];
+    try {
+      return await readBacklogs(suspects.map(({ worker }) => worker));
+    } catch (error) {
+      log.debug({ error: describe(error) }, "could not look at the queues");
+      return undefined;
+    }
+  }
+
+  #finding({ worker, backlog, looks }: Suspect) {
+    return {
+      stage: worker.name,
+      held: worker.held,
+      ...backlog,
+      seconds: Math.round((looks * this.#intervalMs) / 1_000),
+    };
+  }
+}
+
+/** One worker, and in how many looks in a row it did nothing beside work. */
+class Suspect {
+  readonly worker: Watched;
+  readonly #looksNeeded: number;
+  #progressAt: number | undefined;
+  #looks = 0;
+  #backlog: Backlog | undefined;
+
+  constructor(worker: Watched, looksNeeded: number) {
+    this.worker = worker;
+    this.#looksNeeded = looksNeeded;
+  }
+
+  get looks(): number {
+    return this.#looks;
+  }
+
+  /** What there was to do at the last look. */
+  get backlog(): Backlog | undefined {
+    return this.#backlog;
+  }
+
+  /** Whether no job began or ended since this was last asked, though it should take jobs. If not, counting starts anew. */
+  isIdle(): boolean {
+    const { isPaused, progressAt } = this.worker;
+    const idle = !isPaused && progressAt === this.#progressAt;
+    this.#progressAt = progressAt;
+    if (!idle) this.#looks = 0;
+    return idle;
+  }
+
+  /** Takes in what there is to do, undefined when that can't be said. @returns whether the worker is stuck. */
+  judge(backlog: Backlog | undefined): boolean {
+    this.#backlog = backlog;
+    const hasWork =
+      backlog !== undefined && (this.worker.held > 0 || backlog.ready > 0 || backlog.abandoned > 0);
+    // It may have got on while Redis was asked.
+    this.#looks = hasWork && this.isIdle() ? this.#looks + 1 : 0;
+    return this.#looks >= this.#looksNeeded;
+  }
+}
+
+/** Exits when what was logged is written, or can't be. */
+function exitSoon(): void {
+  const exit = (): void => process.exit(1);
+  process.stdout.write("", exit);
+  setTimeout(exit, FLUSH_MS);
+}

@@ -62,8 +62,17 @@ export function isRedisUnavailable(error: unknown): boolean {
   );
 }
 
+/** Whether Redis answered that it is a replica, which takes no writes. */
+export function isReadOnlyReply(error: Error): boolean {
+  return error.name === "ReplyError" && firstWord(error.message) === "READONLY";
+}
+
+function firstWord(message: string): string {
+  return (WITHIN_SCRIPT.exec(message) ?? FIRST_WORD.exec(message))?.[1] ?? "";
+}
+
 function isUnavailableReply(error: Error): boolean {
-  const word = (WITHIN_SCRIPT.exec(error.message) ?? FIRST_WORD.exec(error.message))?.[1] ?? "";
+  const word = firstWord(error.message);
   if (UNAVAILABLE_REPLIES.has(word) || TOO_MANY_CLIENTS.test(error.message)) return true;
   // A transaction is given up because of what its commands met.
   const previous = word === "EXECABORT" && "previousErrors" in error ? error.previousErrors : undefined;

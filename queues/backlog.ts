@@ -1,13 +1,14 @@
 import { Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import { Redis } from "ioredis";
 import type { StageSettings } from "../src/order/stage.ts";
-import { connectOnce } from "./connection.ts";
 import { queuePrefix } from "./queues.ts";
 
 /** A delayed job is taken up when a worker next looks; the clocks of several machines differ a little, too. */
 const OVERDUE_MS = 5_000;
 /** Active jobs looked at, the oldest first: those that nobody works on are among them. */
 const PAGE = 100;
+/** Milliseconds for connecting, and for every answer: a busy machine may take its time. */
+const TIMEOUT_MS = 3_000;
 
 /** A queue to look at, with the rate limit that its workers keep. */
 export interface LookedAt {
@@ -29,8 +30,18 @@ export interface Backlog {
  * @throws {Error} when Redis does not answer within seconds.
  */
 export async function readBacklogs(redisUrl: string, queues: readonly LookedAt[]): Promise<Backlog[]> {
-  const connection = await connectOnce(redisUrl);
+  const connection = new Redis(redisUrl, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 0,
+    commandTimeout: TIMEOUT_MS,
+    connectTimeout: TIMEOUT_MS,
+    // ioredis waits so long for the end of a connection that came to nothing, and the process with it.
+    disconnectTimeout: 100,
+    retryStrategy: () => null,
+  });
+  connection.on("error", () => {});
   try {
+    await connection.connect();
     return await Promise.all(queues.map((queue) => readBacklog(connection, queue)));
   } finally {
     connection.disconnect();
@@ -45,7 +56,6 @@ async function readBacklog(connection: Redis, { name, settings }: LookedAt): Pro
     skipVersionCheck: true,
     skipWaitingForReady: true,
   });
-  // The answers' own errors are thrown.
   queue.on("error", () => {});
   try {
     if (await queue.isPaused()) return { ready: 0, abandoned: 0 };

@@ -14,7 +14,7 @@ let redis: Redis;
 let queue: Queue;
 beforeAll(async () => {
   server = await startTestRedis();
-  redis = new Redis(server.url, { maxRetriesPerRequest: null });
+  redis = new Redis(server.url, { maxRetriesPerRequest: null, disconnectTimeout: 100 });
   redis.on("error", () => undefined);
   queue = new Queue(STAGE.name, { connection: redis, prefix: queuePrefix(STAGE) });
 });

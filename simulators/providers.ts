@@ -27,9 +27,9 @@ export interface Providers {
   carrierUrl: string;
   books: ProviderBooks;
   /** Takes the place of the fault before it, for calls from now on. */
-  setFault(provider: "payments" | "carrier", fault: Fault): void;
+  setFault: (provider: "payments" | "carrier", fault: Fault) => void;
   /** The books can still be read afterwards. */
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /**

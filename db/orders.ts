@@ -184,11 +184,13 @@ export async function listOrders(
  * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their
  * events in the same transaction. A moved order is no longer marked as failed.
  *
+ * @param beforeCommit called when all is written, and nothing committed yet.
  * @returns for each change whether it was made. @throws {DatabaseError}
  */
 export async function changeStatuses(
   database: Database,
   changes: readonly StatusChange[],
+  beforeCommit?: () => void,
 ): Promise<boolean[]> {
   return database.transaction(async (queries) => {
     const current = await lock(
@@ -220,6 +222,7 @@ export async function changeStatuses(
       queries,
       applied.map(({ unlessCancelled, ...event }) => event),
     );
+    beforeCommit?.();
     return made;
   });
 }

@@ -59,6 +59,10 @@ export const VARIABLES = {
   STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
     description: "Time that one attempt of every stage may take, instead of the stage's own setting",
   }),
+  PROBE_INTERVAL_MS: wholeNumber(10, 3_600_000).default(5_000).meta({
+    description:
+      "While an outside service is away and its stage held: how often it is asked whether it is back, and how long an order waits that found it away",
+  }),
   SWEEP_INTERVAL_MS: wholeNumber(10, 3_600_000).default(2_000).meta({
     description:
       "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
@@ -117,6 +121,7 @@ export const PROCESSES = {
   worker: variables.pick({
     ...SHARED,
     STAGE_TIMEOUT_MS: true,
+    PROBE_INTERVAL_MS: true,
     SWEEP_INTERVAL_MS: true,
     SWEEP_AFTER_MS: true,
     WEDGED_AFTER_MS: true,
@@ -172,16 +177,14 @@ function address(...protocols: string[]) {
   const error = `must be an address that begins with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`;
   return z
     .string({ error })
-    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
-      error,
-      abort: true,
-    });
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), { error });
 }
 
 /** What paths can be added to. Credentials in it are refused by fetch, with an error that tells them. */
 function webAddress() {
   return address("http:", "https:").refine(
     (value) => {
+      if (!URL.canParse(value)) return true;
       const { username, password, search, hash } = new URL(value);
       return username === "" && password === "" && search === "" && hash === "";
     },

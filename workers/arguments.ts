@@ -1,22 +1,26 @@
 import { parseArgs } from "node:util";
 import type { Step } from "../src/order/stage.ts";
 import { UsageError } from "../src/startup.ts";
+import { crashAt, type CrashPoint } from "./crash-points.ts";
 
 export interface WorkerArguments {
   /** What this process works on. */
   readonly steps: readonly Step[];
   /** Orders in each step at the same moment, instead of the step's own setting. */
   readonly concurrency: number | undefined;
+  /** For tests of recovery: where the process dies. */
+  readonly reach: ((point: CrashPoint, step: string) => void) | undefined;
 }
 
 const MAX_CONCURRENCY = 10_000;
 
 /** Reads `--stages pay,ship --concurrency 50`; without them, all steps with their own settings. @throws {UsageError} */
 export function parseWorkerArguments(args: readonly string[], known: readonly Step[]): WorkerArguments {
-  const { stages, concurrency } = parse(args);
+  const { stages, concurrency, "crash-at": crash } = parse(args);
   return {
     steps: stages === undefined ? known : chosen(stages, known),
     concurrency: concurrency === undefined ? undefined : count(concurrency),
+    reach: crash === undefined ? undefined : crashAt(crash),
   };
 }
 
@@ -24,7 +28,11 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
-      options: { stages: { type: "string" }, concurrency: { type: "string" } },
+      options: {
+        stages: { type: "string" },
+        concurrency: { type: "string" },
+        "crash-at": { type: "string" },
+      },
     }).values;
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));

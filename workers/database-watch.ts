@@ -4,11 +4,12 @@ import type { Logger } from "../src/log.ts";
 
 /** Milliseconds between two questions whether MySQL is back. */
 const PROBE_INTERVAL_MS = 500;
+const REASON = "MySQL is away";
 
 /** What stands still while MySQL is away. */
 export interface Pausable {
-  pause(): Promise<void>;
-  resume(): Promise<void>;
+  hold(reason: string): Promise<void>;
+  release(reason: string): Promise<void>;
 }
 
 /**
@@ -36,7 +37,7 @@ export class DatabaseWatch {
   reportAway(): void {
     if (this.#timer !== undefined || this.#stopped) return;
     this.#log.warn("MySQL does not answer: taking no jobs until it does");
-    void Promise.all(this.#paused.map((each) => each.pause()));
+    void Promise.all(this.#paused.map((each) => each.hold(REASON)));
     this.#probeLater();
   }
 
@@ -61,6 +62,6 @@ export class DatabaseWatch {
     this.#timer = undefined;
     if (this.#stopped) return;
     this.#log.info("MySQL answers again: taking jobs");
-    void Promise.all(this.#paused.map((each) => each.resume()));
+    void Promise.all(this.#paused.map((each) => each.release(REASON)));
   }
 }

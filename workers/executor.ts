@@ -10,7 +10,10 @@ import {
   type Step,
 } from "../src/order/stage.ts";
 import type { StatusChange } from "../db/orders.ts";
+import type { CrashPoint } from "./crash-points.ts";
+import { isOutage, StageUnavailableError } from "./outage.ts";
 import { withoutSecrets } from "./redact.ts";
+import { untilAborted } from "./until-aborted.ts";
 import type { DueJob } from "../queues/queues.ts";
 
 /** What the executor needs of MySQL and Redis; each call may share its transaction with others of the moment. */
@@ -26,6 +29,15 @@ export interface ExecutorStore {
   clearFailed(orderId: string): Promise<void>;
   enqueue(job: DueJob): Promise<void>;
 }
+
+/** What stands between a stage and the services that it needs. */
+export interface Breakers {
+  /** Does a stage's work for an order, or refuses to. @throws {StageUnavailableError} and what `work` throws. */
+  run<T>(stage: Stage, order: StoredOrder, work: () => Promise<T>): Promise<T>;
+}
+
+/** Lets everything through. */
+const NO_BREAKERS: Breakers = { run: (_stage, _order, work) => work() };
 
 /** How one execution ended. */
 export type Execution =
@@ -56,15 +68,22 @@ export class Executor {
   readonly #lifecycle: Lifecycle;
   readonly #ports: Ports;
   readonly #store: ExecutorStore;
+  readonly #breakers: Breakers;
+  readonly #reach: ((point: CrashPoint, step: string) => void) | undefined;
 
   constructor(options: {
     readonly lifecycle: Lifecycle;
     readonly ports: Ports;
     readonly store: ExecutorStore;
+    readonly breakers?: Breakers;
+    /** Told of every point that an execution reaches, where a test may end the process. */
+    readonly reach?: ((point: CrashPoint, step: string) => void) | undefined;
   }) {
     this.#lifecycle = options.lifecycle;
     this.#ports = options.ports;
     this.#store = options.store;
+    this.#breakers = options.breakers ?? NO_BREAKERS;
+    this.#reach = options.reach;
   }
 
   /**
@@ -88,11 +107,16 @@ export class Executor {
     if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
     if (order.cancellation) return this.#cancel(order, order.cancellation.reason, signal);
 
-    const outcome = await this.#run(order, due, signal);
+    this.#reach?.("before run", step.name);
+    const outcome = await this.#run(order, due.step, signal);
+    this.#reach?.("after run", step.name);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal);
     if (!(await this.#commit(order, due, outcome))) return this.#overtaken(order.id, step, signal);
-    return this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
+    this.#reach?.("after commit", step.name);
+    const execution = await this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
+    this.#reach?.("after enqueue", step.name);
+    return execution;
   }
 
   /** Whether the order waits for this step. One to be cancelled is undone by whoever comes to it first. */
@@ -117,8 +141,23 @@ export class Executor {
     return { outcome, status: order.status };
   }
 
-  #run(order: StoredOrder, { step: stage }: Transition, signal: AbortSignal): Promise<Outcome> {
-    return untilAborted(signal, () => stage.run(order, this.#context(order, stage, signal)));
+  #run(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<Outcome> {
+    return this.#outside(stage, order, signal, () => stage.run(order, this.#context(order, stage, signal)));
+  }
+
+  /** Work that may need a service outside: through the stage's breaker, and no longer than the signal lets it. */
+  async #outside<T>(
+    stage: Stage,
+    order: StoredOrder,
+    signal: AbortSignal,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await this.#breakers.run(stage, order, () => untilAborted(signal, work));
+    } catch (error) {
+      if (isOutage(error)) throw new StageUnavailableError(stage, { cause: error });
+      throw error;
+    }
   }
 
   async #snooze(order: StoredOrder, { milliseconds }: Snooze): Promise<Execution> {
@@ -143,13 +182,7 @@ export class Executor {
 
   /** Undoes in reverse, then sets CANCELLED. Begun again after a crash: undoing twice is undoing once. */
   async #cancel(order: StoredOrder, reason: string, signal: AbortSignal): Promise<Execution> {
-    const record: Record<string, StageRecord[string]> = {};
-    for (const stage of this.#lifecycle.toUndo(order.status)) {
-      const undone = await untilAborted(signal, async () =>
-        stage.undo?.(order, this.#context(order, stage, signal)),
-      );
-      for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
-    }
+    const record = await this.#undoAll(order, signal);
     const cancelled = await this.#store.changeStatus({
       orderId: order.id,
       from: order.status,
@@ -160,7 +193,38 @@ export class Executor {
       unlessCancelled: false,
       at: new Date(),
     });
-    return cancelled ? { outcome: "cancelled", reason } : this.#moveOn(await this.#load(order.id));
+    if (!cancelled) return this.#moveOn(await this.#load(order.id));
+    this.#reach?.("after commit", CANCEL.name);
+    return { outcome: "cancelled", reason };
+  }
+
+  /**
+   * What can't be undone now keeps the order from being CANCELLED, and nothing else from being undone: goods need not
+   * wait for a payment provider to be sold to others. @throws the first error, those of services that are away last.
+   */
+  async #undoAll(order: StoredOrder, signal: AbortSignal): Promise<StageRecord> {
+    const record: Record<string, StageRecord[string]> = {};
+    const errors: unknown[] = [];
+    for (const stage of this.#lifecycle.toUndo(order.status)) {
+      try {
+        this.#reach?.("before undo", stage.name);
+        const undone = await this.#undo(order, stage, signal);
+        this.#reach?.("after undo", stage.name);
+        for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
+      } catch (error) {
+        signal.throwIfAborted();
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0)
+      throw errors.find((error) => !(error instanceof StageUnavailableError)) ?? errors[0];
+    return record;
+  }
+
+  #undo(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<StageRecord | undefined> {
+    return this.#outside(stage, order, signal, async () =>
+      stage.undo?.(order, this.#context(order, stage, signal)),
+    );
   }
 
   /** Past the point of no return only an order goes whose cancellation nobody asked for in the meantime. */
@@ -188,20 +252,5 @@ export class Executor {
   #context(order: StoredOrder, stage: Stage, signal: AbortSignal): StageContext {
     const runKey = `${order.id}:${stage.name}`;
     return { ports: this.#ports, runKey, undoKey: `${runKey}:undo`, signal };
-  }
-}
-
-/** Stops waiting for work when the signal says so; work that ignores the signal ends unheard. */
-async function untilAborted<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted();
-  let stopWaiting: (() => void) | undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stopWaiting = () => reject(signal.reason);
-    signal.addEventListener("abort", stopWaiting, { once: true });
-  });
-  try {
-    return await Promise.race([work(), aborted]);
-  } finally {
-    if (stopWaiting) signal.removeEventListener("abort", stopWaiting);
   }
 }

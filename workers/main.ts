@@ -1,18 +1,20 @@
-import { Database } from "../db/database.ts";
+import { fork, type ChildProcess } from "node:child_process";
+import path from "node:path";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
-import { connectWorker } from "../queues/connection.ts";
-import { Queues } from "../queues/queues.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
-import { describe, shutDownOnSignal } from "../src/shutdown.ts";
+import { shutDownOnSignal } from "../src/shutdown.ts";
 import { checkDatabase, runMain } from "../src/startup.ts";
 import { parseWorkerArguments } from "./arguments.ts";
+import type { Gate } from "./breaker.ts";
+import { StageBreakers } from "./breakers.ts";
 import { DatabaseWatch } from "./database-watch.ts";
 import { Executor } from "./executor.ts";
-import { connectPorts } from "./gateways/ports.ts";
+import { Isolation } from "./isolation/isolation.ts";
+import { openResources } from "./resources.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { GroupedStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
@@ -20,53 +22,60 @@ import { Watchdog } from "./watchdog.ts";
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
-  const { steps, concurrency } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
+  const { steps, concurrency, reach } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
   const config = loadConfig(PROCESSES.worker, process.env);
   const overrides = stageOverrides(config);
   const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
 
-  const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
+  const { database, redis, queues, ports } = openResources(config, log);
   await checkDatabase(database, lifecycle);
-  const redis = connectWorker(config.REDIS_URL);
-  redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
-  const queues = new Queues({
-    connection: redis,
-    steps: lifecycle.steps,
-    overrides,
-    onError: (error) => log.warn({ error: describe(error) }, "queue error"),
-  });
 
+  const workers = new Map<string, StageWorker>();
+  const breakers = new StageBreakers({
+    stages: lifecycle.stages,
+    ports,
+    gateOf: (stage) => gateTo(workers.get(stage.name)),
+    probeIntervalMs: config.PROBE_INTERVAL_MS,
+    log,
+  });
   const executor = new Executor({
     lifecycle,
-    ports: connectPorts(config, database),
-    store: new GroupedStore(database, queues),
+    ports,
+    store: new GroupedStore(database, queues, reach),
+    breakers,
+    reach,
   });
-
+  const isolation = new Isolation({ fork: forkIsolated, log });
   const watch = new DatabaseWatch({ database, log });
-  const workers = steps.map(
-    (step) =>
-      new StageWorker({
-        step,
-        settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
-        connection: redis,
-        executor,
-        log,
-        reportDatabaseAway: () => watch.reportAway(),
-        markFailed: ({ orderId, reason }) =>
-          markFailed(database, {
-            orderId,
-            whileIn: lifecycle.statusesIn(step),
-            stage: step.name,
-            reason,
-            at: new Date(),
-          }),
-      }),
-  );
+  for (const step of steps) {
+    const worker = new StageWorker({
+      step,
+      settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
+      connection: redis,
+      executor,
+      isolation,
+      outages: {
+        databaseAway: () => watch.reportAway(),
+        shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
+        probeIntervalMs: config.PROBE_INTERVAL_MS,
+      },
+      log,
+      markFailed: ({ orderId, reason }) =>
+        markFailed(database, {
+          orderId,
+          whileIn: lifecycle.statusesIn(step),
+          stage: step.name,
+          reason,
+          at: new Date(),
+        }),
+    });
+    workers.set(step.name, worker);
+    watch.add(worker);
+  }
 
-  for (const worker of workers) watch.add(worker);
   const watchdog = new Watchdog({
     readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
-    workers,
+    workers: [...workers.values()],
     log,
     afterMs: config.WEDGED_AFTER_MS,
   });
@@ -89,8 +98,12 @@ async function main(): Promise<void> {
       {
         name: "workers",
         run: async () =>
-          void (await Promise.all(workers.map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)))),
+          void (await Promise.all(
+            [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
+          )),
       },
+      { name: "isolation", run: async () => isolation.stop() },
+      { name: "breakers", run: async () => breakers.stop() },
       { name: "watch", run: async () => watch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "queues", run: () => queues.close() },
@@ -99,9 +112,31 @@ async function main(): Promise<void> {
     ],
   });
   watchdog.start();
-  await Promise.all(workers.map((worker) => worker.start()));
+  await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
+}
+
+/** How the circuit breaker of a stage holds the worker of this process. */
+function gateTo(worker: StageWorker | undefined): Gate | undefined {
+  return (
+    worker && {
+      shut: () => void worker.hold("circuit"),
+      ajar: () => {
+        worker.setConcurrency(1);
+        void worker.release("circuit");
+      },
+      open: () => {
+        worker.setConcurrency();
+        void worker.release("circuit");
+      },
+    }
+  );
+}
+
+/** The same program beside this file, whether it runs from the sources or was compiled. */
+function forkIsolated(): ChildProcess {
+  return fork(path.join(import.meta.dirname, "isolation", `main${path.extname(import.meta.filename)}`));
 }
 
 runMain(main);

@@ -1,12 +1,15 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Redis } from "ioredis";
-import { DatabaseError } from "../db/errors.ts";
+import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
-import { OrderNotFoundError, TooLateToRejectError, type Execution, type Executor } from "./executor.ts";
+import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts";
+import { failureOf, type Failure } from "./failure.ts";
+import type { Isolation } from "./isolation/isolation.ts";
 
 /**
  * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,
@@ -17,21 +20,34 @@ const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
-/** How long a job waits that found MySQL away; the worker that hands it back takes none until MySQL answers. */
-const DATABASE_AWAY_DELAY_MS = 1_000;
+/** How long a job waits that found MySQL or Redis away. */
+const AWAY_DELAY_MS = 1_000;
+/** After an error of Redis, such as one that takes no writes, BullMQ waits so long before it asks again. */
+const RUN_RETRY_DELAY_MS = 1_000;
 
 /** The reasons for which an attempt is ended from outside without being a failed attempt. */
 const SHUTDOWN = "the worker is shutting down";
 const LOCK_LOST = "the job's lock was lost";
 
+/** Those whose absence is nobody's failed attempt. */
+export interface Outages {
+  /** MySQL does not answer. */
+  databaseAway(): void;
+  /** Whether an order that found the service of a stage away is to wait for it, with no attempt used up. */
+  shouldWait(stage: string, isLastAttempt: boolean): Promise<boolean>;
+  /** Milliseconds that such an order waits. */
+  readonly probeIntervalMs: number;
+}
+
 export interface StageWorkerOptions {
   readonly step: Step;
   readonly settings: StageSettings;
   readonly connection: Redis;
-  readonly executor: Executor;
+  readonly executor: Pick<Executor, "execute">;
+  /** Makes the attempts for jobs whose worker died over them. */
+  readonly isolation: Pick<Isolation, "attempt">;
+  readonly outages: Outages;
   readonly log: Logger;
-  /** Says that MySQL does not answer. */
-  readonly reportDatabaseAway: () => void;
   /** Writes down that the order rests in the step's failed set. */
   readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
 }
@@ -40,6 +56,9 @@ export interface StageWorkerOptions {
 export class StageWorker {
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
+  readonly #holds = new Set<string>();
+  #switching: Promise<void> = Promise.resolve();
+  #stopping = false;
   #held = 0;
   #progressAt = performance.now();
 
@@ -57,6 +76,7 @@ export class StageWorker {
         lockDuration: LOCK_DURATION_MS,
         stalledInterval: STALLED_INTERVAL_MS,
         maxStalledCount: MAX_STALLED_COUNT,
+        runRetryDelay: RUN_RETRY_DELAY_MS,
         autorun: false,
         // Not skipVersionCheck: without the version BullMQ waits for delayed jobs in whole seconds.
         ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
@@ -103,14 +123,21 @@ export class StageWorker {
     void this.#worker.run();
   }
 
-  /** Takes no more jobs for now; those that run go on. */
-  async pause(): Promise<void> {
-    await this.#worker.pause(true);
+  /** Takes no more jobs until it is released for the same reason; those that run go on. */
+  async hold(reason: string): Promise<void> {
+    this.#holds.add(reason);
+    await this.#switch();
   }
 
-  /** Takes jobs again. */
-  async resume(): Promise<void> {
-    await this.#worker.resume();
+  /** Takes jobs again, unless it is held for another reason. */
+  async release(reason: string): Promise<void> {
+    this.#holds.delete(reason);
+    await this.#switch();
+  }
+
+  /** Orders at the same moment from now on; by default as many as its settings say. */
+  setConcurrency(concurrency = this.#options.settings.concurrency): void {
+    this.#worker.concurrency = concurrency;
   }
 
   /**
@@ -118,9 +145,22 @@ export class StageWorker {
    * their attempts left.
    */
   async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
     const handBack = setTimeout(() => this.#worker.cancelAllJobs(SHUTDOWN), graceMs);
     await this.#worker.close();
     clearTimeout(handBack);
+  }
+
+  /** One switch after the other: BullMQ's own must not overlap. */
+  #switch(): Promise<void> {
+    this.#switching = this.#switching.then(async () => {
+      const isHeld = this.#holds.size > 0;
+      if (isHeld === this.#worker.isPaused() || this.#stopping) return;
+      await (isHeld ? this.#worker.pause(true) : this.#worker.resume()).catch((error: unknown) => {
+        this.#options.log.error({ stage: this.name, error: describe(error) }, "could not hold or release");
+      });
+    });
+    return this.#switching;
   }
 
   async #noteProgress(work: () => Promise<void>): Promise<void> {
@@ -139,19 +179,11 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
-    const { executor, step, settings } = this.#options;
     const startedAt = performance.now();
-    const timeout = AbortSignal.timeout(settings.timeout);
     try {
-      const { orderId } = job.data;
-      if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
-      const signal = cancelled ? AbortSignal.any([cancelled, timeout]) : timeout;
-      const execution = await executor.execute(orderId, step, signal);
-      this.#logOutcome(job, execution, startedAt);
-      if (execution.outcome === "snoozed") {
-        await job.moveToDelayed(Date.now() + execution.milliseconds, token);
-        throw new DelayedError();
-      }
+      const execution = await this.#attempt(job, cancelled);
+      this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
+      if (execution.outcome === "snoozed") await this.#putOff(job, token, execution.milliseconds, cancelled);
     } catch (error) {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
@@ -160,32 +192,79 @@ export class StageWorker {
       }
       // Somebody else has the job now; what becomes of it is theirs to say.
       if (cancelled?.reason === LOCK_LOST) throw new Error(LOCK_LOST, { cause: error });
-      if (error instanceof DatabaseError && error.isUnavailable) {
-        this.#options.reportDatabaseAway();
-        await job.moveToDelayed(Date.now() + DATABASE_AWAY_DELAY_MS, token);
-        throw new DelayedError();
+      const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
+      const waitMs = await this.#waitsFor(failure, job);
+      if (waitMs === undefined) throw await this.#failed(job, failure, error, startedAt);
+      this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
+      await this.#putOff(job, token, waitMs, cancelled);
+    }
+  }
+
+  async #attempt(job: Job<JobData>, cancelled: AbortSignal | undefined): Promise<Execution> {
+    const { executor, isolation, step, settings } = this.#options;
+    const { orderId } = job.data;
+    if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
+    // Its worker died over it, perhaps of it.
+    if (job.stalledCounter > 0) {
+      return isolation.attempt({ orderId, step: step.name, timeoutMs: settings.timeout }, cancelled);
+    }
+    const timeout = AbortSignal.timeout(settings.timeout);
+    return executor.execute(orderId, step, cancelled ? AbortSignal.any([cancelled, timeout]) : timeout);
+  }
+
+  /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */
+  async #waitsFor(failure: Failure, job: Job<JobData>): Promise<number | undefined> {
+    const { outages } = this.#options;
+    switch (failure.kind) {
+      case "database away":
+        outages.databaseAway();
+        return AWAY_DELAY_MS;
+      case "redis away":
+        return AWAY_DELAY_MS;
+      case "service away": {
+        const waits = !failure.tried || (await outages.shouldWait(failure.stage, isLastAttempt(job)));
+        return waits ? outages.probeIntervalMs : undefined;
       }
-      const timedOut = timeout.aborted && error === timeout.reason;
-      throw await this.#failed(
-        job,
-        timedOut ? new Error(`took longer than ${settings.timeout} ms`) : error,
-        startedAt,
-      );
+      case "failed":
+      case "hopeless":
+        return undefined;
+    }
+  }
+
+  /** Hands the job back for a while; as often as it takes, while Redis can't take it. @throws {DelayedError} */
+  async #putOff(
+    job: Job<JobData>,
+    token: string | undefined,
+    milliseconds: number,
+    cancelled: AbortSignal | undefined,
+  ): Promise<never> {
+    for (;;) {
+      try {
+        await job.moveToDelayed(Date.now() + milliseconds, token);
+        throw new DelayedError();
+      } catch (error) {
+        if (!isRedisUnavailable(error)) throw error;
+        this.#progressAt = performance.now();
+        await sleep(AWAY_DELAY_MS, undefined, { signal: cancelled });
+      }
     }
   }
 
   /** Logs a failed attempt, and marks the order when it was the last one. @returns the error as BullMQ should have it. */
-  async #failed(job: Job<JobData>, error: unknown, startedAt: number): Promise<Error> {
-    const attempts = job.opts.attempts ?? 1;
-    const hopeless = error instanceof OrderNotFoundError || error instanceof TooLateToRejectError;
-    const failure = error instanceof Error ? error : new Error(String(error));
-    const last = hopeless || job.attemptsMade + 1 >= attempts;
+  async #failed(
+    job: Job<JobData>,
+    { kind, message }: Failure,
+    error: unknown,
+    startedAt: number,
+  ): Promise<Error> {
+    const last = kind === "hopeless" || isLastAttempt(job);
     this.#options.log[last ? "error" : "warn"](
-      { ...this.#fields(job, startedAt), attempts, error: describe(failure) },
+      { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",
     );
-    if (last) await this.#giveUp(job, failure.message);
-    return hopeless ? new UnrecoverableError(failure.message) : failure;
+    if (last) await this.#giveUp(job, message);
+    if (kind === "hopeless") return new UnrecoverableError(message);
+    return error instanceof Error && error.message === message ? error : new Error(message);
   }
 
   async #giveUp(job: Job<JobData>, reason: string): Promise<void> {
@@ -198,10 +277,6 @@ export class StageWorker {
     }
   }
 
-  #logOutcome(job: Job<JobData>, execution: Execution, startedAt: number): void {
-    this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
-  }
-
   #fields(job: Job<JobData>, startedAt: number) {
     return {
       orderId: job.data.orderId,
@@ -210,4 +285,8 @@ export class StageWorker {
       ms: Math.round(performance.now() - startedAt),
     };
   }
+}
+
+function isLastAttempt(job: Job): boolean {
+  return job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
 }

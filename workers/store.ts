@@ -9,6 +9,7 @@ import {
 } from "../db/orders.ts";
 import type { DueJob, Queues } from "../queues/queues.ts";
 import { GroupCommit, withoutResults } from "../src/group-commit.ts";
+import { CANCEL } from "../src/order/lifecycle.ts";
 import type { StoredOrder } from "../src/order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
 
@@ -19,10 +20,23 @@ export class GroupedStore implements ExecutorStore {
   readonly #changes: GroupCommit<StatusChange, boolean>;
   readonly #jobs: GroupCommit<DueJob, void>;
 
-  constructor(database: Database, queues: Pick<Queues, "enqueue">) {
+  constructor(
+    database: Database,
+    queues: Pick<Queues, "enqueue">,
+    /** Told of the step of every change that is written and not committed yet. */
+    reach?: (point: "during batch", step: string) => void,
+  ) {
     this.#database = database;
     this.#loads = new GroupCommit({ flush: (ids) => findOrders(database, ids), mayBeOneItem });
-    this.#changes = new GroupCommit({ flush: (changes) => changeStatuses(database, changes), mayBeOneItem });
+    this.#changes = new GroupCommit({
+      flush: (changes) =>
+        changeStatuses(
+          database,
+          changes,
+          reach && (() => changes.forEach(({ stage }) => reach("during batch", stage ?? CANCEL.name))),
+        ),
+      mayBeOneItem,
+    });
     this.#jobs = new GroupCommit({
       flush: withoutResults((jobs) => queues.enqueue(jobs)),
       // Redis refuses all or none.

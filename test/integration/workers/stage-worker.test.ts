@@ -42,7 +42,8 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
         store: new GroupedStore(environment.database, queues),
       }),
       log: createLogger({ name: "test", level: "silent" }),
-      reportDatabaseAway: () => undefined,
+      isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
+      outages: { databaseAway: () => undefined, shouldWait: async () => false, probeIntervalMs: 1 },
       markFailed: ({ orderId, reason }) =>
         markFailed(environment.database, {
           orderId,

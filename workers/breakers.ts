@@ -1,0 +1,62 @@
+import type { Logger } from "../src/log.ts";
+import type { Order } from "../src/order/order.ts";
+import type { Ports } from "../src/order/ports.ts";
+import type { Stage } from "../src/order/stage.ts";
+import { StageBreaker, type Gate } from "./breaker.ts";
+
+export interface StageBreakersOptions {
+  readonly stages: readonly Stage[];
+  readonly ports: Ports;
+  /** What the breaker of a stage holds; undefined where this process does not work on the stage. */
+  readonly gateOf: (stage: Stage) => Gate | undefined;
+  readonly probeIntervalMs: number;
+  readonly log: Logger;
+}
+
+const NOTHING_TO_HOLD: Gate = { shut: () => undefined, ajar: () => undefined, open: () => undefined };
+
+/** The circuit breakers of a worker process, one a stage. */
+export class StageBreakers {
+  readonly #breakers: ReadonlyMap<string, StageBreaker>;
+
+  constructor({ stages, ports, gateOf, probeIntervalMs, log }: StageBreakersOptions) {
+    this.#breakers = new Map(
+      stages.map((stage) => [
+        stage.name,
+        new StageBreaker({
+          stage,
+          // Asked when it is needed: what works on the stage is made after its breaker.
+          gate: {
+            shut: () => (gateOf(stage) ?? NOTHING_TO_HOLD).shut(),
+            ajar: () => (gateOf(stage) ?? NOTHING_TO_HOLD).ajar(),
+            open: () => (gateOf(stage) ?? NOTHING_TO_HOLD).open(),
+          },
+          ping: (service, signal) => ports[service].ping(signal),
+          probeIntervalMs,
+          log,
+        }),
+      ]),
+    );
+  }
+
+  /** See {@link StageBreaker.run}. */
+  run<T>(stage: Pick<Stage, "name">, order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
+    return this.#of(stage.name).run(order, work);
+  }
+
+  /** See {@link StageBreaker.shouldWait}. @param stage the stage whose service is away. */
+  shouldWait(stage: string, isLastAttempt: boolean): Promise<boolean> {
+    return this.#of(stage).shouldWait(isLastAttempt);
+  }
+
+  /** Asks no more. */
+  stop(): void {
+    for (const breaker of this.#breakers.values()) breaker.stop();
+  }
+
+  #of(stage: string): StageBreaker {
+    const breaker = this.#breakers.get(stage);
+    if (breaker === undefined) throw new Error(`the pipeline has no stage ${stage}`);
+    return breaker;
+  }
+}

@@ -1,0 +1,120 @@
+import type { ChildProcess } from "node:child_process";
+import type { Execution } from "../executor.ts";
+import { FailedAttemptError } from "../failure.ts";
+import type { Answer, Attempt, Request } from "./messages.ts";
+
+/** An idle process is ended after so long: whatever it was needed for has passed. */
+const IDLE_MS = 30_000;
+/** What an attempt gets beyond its time to say so; then something blocks the process. */
+const BLOCKED_AFTER_MS = 2_000;
+
+/** The process ended during the attempt, or blocked. */
+export class CrashError extends Error {
+  override name = "CrashError";
+}
+
+/** A process of its own for attempts that may crash theirs: started when it is needed, and again after a crash. */
+export class IsolatedProcess {
+  readonly #fork: () => ChildProcess;
+  #child: Child | undefined;
+
+  /** @param fork starts a process that speaks as {@link Request} and {@link Answer} say. */
+  constructor(fork: () => ChildProcess) {
+    this.#fork = fork;
+  }
+
+  /**
+   * Makes an attempt there. @throws {FailedAttemptError} for one that failed, {@link CrashError} when it took the
+   * process with it, and the signal's reason when the signal ends it.
+   */
+  async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    if (this.#child?.hasEnded !== false) this.#child = new Child(this.#fork());
+    return this.#child.attempt(attempt, signal);
+  }
+
+  /** Ends the process. What it works on fails as crashed. */
+  stop(): void {
+    this.#child?.kill();
+  }
+}
+
+interface Pending {
+  readonly resolve: (execution: Execution) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+class Child {
+  readonly #process: ChildProcess;
+  readonly #pending = new Map<number, Pending>();
+  readonly #ready: Promise<void>;
+  #hasEnded = false;
+  #lastId = 0;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(child: ChildProcess) {
+    this.#process = child;
+    this.#ready = new Promise((resolve, reject) => {
+      child.on("message", (answer: Answer) => (answer.type === "ready" ? resolve() : this.#settle(answer)));
+      const end = (how: string) => {
+        this.#hasEnded = true;
+        clearTimeout(this.#idle);
+        reject(new Error(`the isolated process did not start: ${how}`));
+        const crash = new CrashError(how);
+        for (const { reject: fail } of this.#pending.values()) fail(crash);
+        this.#pending.clear();
+      };
+      child.on("exit", (code, signal) => end(signal ?? `exit code ${code}`));
+      child.on("error", (error) => end(error.message));
+    });
+    // Whoever waits for it hears of it; there may be nobody.
+    this.#ready.catch(() => undefined);
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    clearTimeout(this.#idle);
+    const id = ++this.#lastId;
+    await this.#ready;
+    const blocked = setTimeout(() => this.kill(), attempt.timeoutMs + BLOCKED_AFTER_MS);
+    let abort: (() => void) | undefined;
+    try {
+      signal?.throwIfAborted();
+      return await new Promise<Execution>((resolve, reject) => {
+        if (this.#hasEnded) return reject(new CrashError("it had ended"));
+        abort = () => {
+          reject(signal?.reason);
+          this.#send({ type: "abort", id });
+        };
+        signal?.addEventListener("abort", abort, { once: true });
+        this.#pending.set(id, { resolve, reject });
+        this.#send({ type: "attempt", id, ...attempt });
+      });
+    } finally {
+      clearTimeout(blocked);
+      if (abort) signal?.removeEventListener("abort", abort);
+      this.#pending.delete(id);
+      if (this.#pending.size === 0 && !this.#hasEnded) {
+        this.#idle = setTimeout(() => this.kill(), IDLE_MS).unref();
+      }
+    }
+  }
+
+  kill(): void {
+    this.#hasEnded = true;
+    this.#process.kill("SIGKILL");
+  }
+
+  #send(request: Request): void {
+    // A process that is about to end has no ear; its end settles everything.
+    if (this.#process.connected) this.#process.send(request, () => undefined);
+  }
+
+  #settle(answer: Exclude<Answer, { type: "ready" }>): void {
+    const pending = this.#pending.get(answer.id);
+    if (answer.type === "execution") pending?.resolve(answer.execution);
+    else pending?.reject(new FailedAttemptError(answer.failure));
+  }
+}

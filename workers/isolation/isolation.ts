@@ -1,0 +1,62 @@
+import type { ChildProcess } from "node:child_process";
+import type { Logger } from "../../src/log.ts";
+import type { Execution } from "../executor.ts";
+import { FailedAttemptError } from "../failure.ts";
+import { CrashError, IsolatedProcess } from "./isolated-process.ts";
+import type { Attempt } from "./messages.ts";
+
+/**
+ * Makes attempts for jobs whose worker died over them once, so that no job kills workers again and again. Which of the
+ * jobs that a dead worker held was to blame, nobody can tell; most often none was, and somebody stopped it. So they are
+ * tried in a process of their own, all together; when that dies too, each alone. The one that is alone with the third
+ * crash has no excuse left.
+ */
+export class Isolation {
+  readonly #together: IsolatedProcess;
+  readonly #alone: IsolatedProcess;
+  readonly #log: Logger;
+  /** The last of those that wait to be alone. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: { readonly fork: () => ChildProcess; readonly log: Logger }) {
+    this.#together = new IsolatedProcess(options.fork);
+    this.#alone = new IsolatedProcess(options.fork);
+    this.#log = options.log;
+  }
+
+  /**
+   * @throws {FailedAttemptError} for an attempt that failed, hopelessly so if it crashed the process; the signal's
+   * reason when the signal ends it.
+   */
+  async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    try {
+      return await this.#together.attempt(attempt, signal);
+    } catch (error) {
+      if (!(error instanceof CrashError)) throw error;
+      this.#log.warn(
+        { ...attempt, how: error.message },
+        "the isolated process crashed: trying each job alone",
+      );
+    }
+    const turn = this.#turn.then(() => this.#attemptAlone(attempt, signal));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Ends the processes. */
+  stop(): void {
+    this.#together.stop();
+    this.#alone.stop();
+  }
+
+  async #attemptAlone(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    signal?.throwIfAborted();
+    try {
+      return await this.#alone.attempt(attempt, signal);
+    } catch (error) {
+      if (!(error instanceof CrashError)) throw error;
+      const message = `crashed the process of its worker three times: ${error.message}`;
+      throw new FailedAttemptError({ kind: "hopeless", message }, { cause: error });
+    }
+  }
+}

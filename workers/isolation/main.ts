@@ -1,0 +1,48 @@
+import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { createLogger } from "../../src/log.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import { Executor } from "../executor.ts";
+import { failureOf } from "../failure.ts";
+import { openResources } from "../resources.ts";
+import { GroupedStore } from "../store.ts";
+import type { Answer, Request } from "./messages.ts";
+
+/** The isolated process: makes the attempts that its worker asks for, and ends with it. */
+function main(): void {
+  const config = loadConfig(PROCESSES.worker, process.env);
+  const log = createLogger({ name: "isolated", level: config.LOG_LEVEL });
+  const { database, queues, ports } = openResources(config, log);
+  const executor = new Executor({ lifecycle, ports, store: new GroupedStore(database, queues) });
+  const aborts = new Map<number, AbortController>();
+
+  const attempt = async ({ id, orderId, step: name, timeoutMs }: Request & { type: "attempt" }) => {
+    const abort = new AbortController();
+    aborts.set(id, abort);
+    try {
+      const step = lifecycle.steps.find((each) => each.name === name);
+      if (step === undefined) throw new Error(`the pipeline has no step ${name}`);
+      const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(timeoutMs)]);
+      say({ type: "execution", id, execution: await executor.execute(orderId, step, signal) });
+    } catch (error) {
+      say({ type: "failure", id, failure: failureOf(error, { timeoutMs }) });
+    } finally {
+      aborts.delete(id);
+    }
+  };
+
+  process.on("message", (request: Request) => {
+    if (request.type === "attempt") void attempt(request);
+    else aborts.get(request.id)?.abort();
+  });
+  process.on("disconnect", () => process.exit(0));
+  // The terminal's Ctrl-C reaches this process too; when to end is its worker's to say.
+  process.on("SIGINT", () => undefined);
+  process.on("SIGTERM", () => undefined);
+  say({ type: "ready" });
+}
+
+function say(answer: Answer): void {
+  process.send?.(answer, () => undefined);
+}
+
+main();

@@ -1,0 +1,20 @@
+import type { Execution } from "../executor.ts";
+import type { Failure } from "../failure.ts";
+
+/** One attempt at a step of an order, as a worker hands it to a process of its own. */
+export interface Attempt {
+  readonly orderId: string;
+  readonly step: string;
+  /** Milliseconds that it may take. */
+  readonly timeoutMs: number;
+}
+
+/** What a worker says to the process, and what that answers. Ids tell attempts apart. */
+export type Request =
+  | ({ readonly type: "attempt"; readonly id: number } & Attempt)
+  | { readonly type: "abort"; readonly id: number };
+
+export type Answer =
+  | { readonly type: "ready" }
+  | { readonly type: "execution"; readonly id: number; readonly execution: Execution }
+  | { readonly type: "failure"; readonly id: number; readonly failure: Failure };

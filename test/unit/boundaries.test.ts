@@ -43,6 +43,9 @@ describe("the lint rules on who may import whom", () => {
     ["src/http/orders.ts", "../../workers/executor.ts", "The API process imports"],
     ["workers/executor.ts", "../src/http/app.ts", "and no HTTP"],
     ["workers/executor.ts", "express", "speaks no HTTP"],
+    ["workers/executor.ts", "../simulators/providers.ts", "The worker process imports"],
+    ["simulators/providers.ts", "../src/order/order.ts", "outside the service"],
+    ["simulators/providers.ts", "ioredis", "outside the service"],
   ])("refuse that %s imports %s", async (file, imported, message) => {
     await write(file, `import { x } from "${imported}";\nexport const y: unknown = x;\n`);
     expect(await lint()).toContain(message);

@@ -87,6 +87,24 @@ describe("the configuration", () => {
     expect(faultsOf("worker", { ...SERVERS, NODE_ENV: "production" })).toEqual([]);
   });
 
+  test.each(["https://adapter.example/payments", "http://127.0.0.1:8080"])(
+    "takes the address %p for a provider's",
+    (PAYMENTS_URL) => {
+      expect(loadConfig(PROCESSES.worker, { ...SERVERS, PAYMENTS_URL })).toMatchObject({ PAYMENTS_URL });
+    },
+  );
+
+  const WITHOUT_MORE = "PAYMENTS_URL must be an address without user, password, query and fragment";
+  test.each([
+    ["adapter:8080", "PAYMENTS_URL must be an address that begins with http:// or https://"],
+    ["nonsense", "PAYMENTS_URL must be an address that begins with http:// or https://"],
+    ["http://user:password@adapter", WITHOUT_MORE],
+    ["http://adapter/?key=1", WITHOUT_MORE],
+    ["http://adapter/#payments", WITHOUT_MORE],
+  ])("refuses the address %p for a provider's", (PAYMENTS_URL, fault) => {
+    expect(faultsOf("worker", { ...SERVERS, PAYMENTS_URL })).toEqual([fault]);
+  });
+
   test("overrides of stages are only what was set", () => {
     expect(stageOverrides(loadConfig(PROCESSES.worker, SERVERS))).toEqual({});
     const set = { ...SERVERS, STAGE_ATTEMPTS: "2", STAGE_BACKOFF_MS: "10", STAGE_TIMEOUT_MS: "500" };

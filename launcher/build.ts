@@ -8,7 +8,16 @@ import { CommandFailed, run } from "./run.ts";
 const CONFIG = "tsconfig.build.json";
 const COMPILER = "node_modules/typescript/bin/tsc";
 /** What is never part of the build. */
-const OTHER_FOLDERS = new Set(["bench", "coverage", "dist", "docs", "launcher", "node_modules", "test"]);
+const OTHER_FOLDERS = new Set([
+  "bench",
+  "chaos",
+  "coverage",
+  "dist",
+  "docs",
+  "launcher",
+  "node_modules",
+  "test",
+]);
 
 /**
  * Compiles the sources, unless that was done before: Node starts compiled code in less than half the time that it

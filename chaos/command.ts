@@ -1,0 +1,71 @@
+import { writeFile } from "node:fs/promises";
+import type { Terminal } from "../cli/terminal.ts";
+import { messageOf } from "../cli/text.ts";
+import { errorCode, Failure } from "../launcher/failure.ts";
+import { countBreaches } from "./audit.ts";
+import { CHAOS_HELP, readChaosOptions, type ChaosOptions } from "./options.ts";
+import { jsonOf, renderPlan, renderReport } from "./report.ts";
+import { run, type Script } from "./run.ts";
+import { planFaults } from "./schedule.ts";
+import { flashSale } from "./scenarios/flash-sale.ts";
+import { flush } from "./scenarios/flush.ts";
+import { frozenRedis } from "./scenarios/frozen-redis.ts";
+import { steady } from "./scenarios/steady.ts";
+
+const WRONG_OPTIONS = 2;
+
+/**
+ * `npm run chaos`: breaks the service as the seed says, audits it, and reports.
+ *
+ * @returns the exit code.
+ * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ */
+export async function chaos(
+  args: readonly string[],
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<number> {
+  let options: ChaosOptions | undefined;
+  try {
+    options = readChaosOptions(args);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    terminal.note(error.message);
+    return WRONG_OPTIONS;
+  }
+  if (!options) {
+    terminal.say(CHAOS_HELP);
+    return 0;
+  }
+  if (options.isPlanOnly) {
+    for (const line of renderPlan(planFaults(options))) terminal.say(line);
+    return 0;
+  }
+  // A report that can't be written is better known before the run.
+  if (options.json !== undefined) await write(options.json, "", "a");
+  const report = await run(scriptOf(options), options, terminal, signal);
+  for (const line of renderReport(report)) terminal.say(line);
+  if (options.json !== undefined) await write(options.json, jsonOf(report), "w");
+  return countBreaches(report.checks) === 0 ? 0 : 1;
+}
+
+function scriptOf(options: ChaosOptions): Script {
+  switch (options.scenario) {
+    case "steady":
+      return steady(options);
+    case "flush":
+      return flush(options);
+    case "frozen-redis":
+      return frozenRedis(options);
+    case "flash-sale":
+      return flashSale(options);
+  }
+}
+
+async function write(path: string, text: string, flag: "a" | "w"): Promise<void> {
+  try {
+    await writeFile(path, text, { flag });
+  } catch (error) {
+    throw new Failure(`${path} can't be written (${errorCode(error) ?? messageOf(error)})`);
+  }
+}

@@ -1,0 +1,26 @@
+import { randomNumbers, type Random } from "../cli/demo/random.ts";
+
+/** Independent numbers for each use of one seed: more orders must not change the faults. */
+export function stream(seed: number, use: string): Random {
+  let mixed = seed >>> 0;
+  for (const letter of use) mixed = Math.imul(mixed ^ (letter.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  return randomNumbers(mixed);
+}
+
+/** A whole number from `least` to `most`, both included. */
+export function between(random: Random, [least, most]: readonly [number, number]): number {
+  return least + random.below(most - least + 1);
+}
+
+/** True with this probability. */
+export function chance(random: Random, probability: number): boolean {
+  return random.below(1_000_000) < probability * 1_000_000;
+}
+
+/** The items in random order (Fisher and Yates). */
+export function shuffled<T>(random: Random, items: readonly T[]): T[] {
+  const left = [...items];
+  const drawn: T[] = [];
+  while (left.length > 0) drawn.push(...left.splice(random.below(left.length), 1));
+  return drawn;
+}

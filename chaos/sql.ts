@@ -1,0 +1,89 @@
+import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
+
+/** A row of what was asked, by column. */
+export type Row = Readonly<Record<string, unknown>>;
+
+const CONNECT_WITHIN_MS = 3_000;
+
+/**
+ * Plain SQL over one connection of its own, which none of the service's code has a part in. A server that is gone or
+ * stands still costs no more than its time; the next question connects again.
+ */
+export class Sql {
+  readonly #url: string;
+  #connection: Connection | undefined;
+
+  /** @param url mysql://user:password@host:port/database */
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** @throws {Error} of the driver, also when there is no answer within `withinMs`. */
+  async rows(statement: string, values: readonly unknown[] = [], withinMs = 30_000): Promise<Row[]> {
+    try {
+      this.#connection ??= await this.#connect();
+      const [rows] = await this.#connection.query<RowDataPacket[]>({
+        sql: statement,
+        values: [...values],
+        timeout: withinMs,
+      });
+      return Array.isArray(rows) ? rows : [];
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Several questions about one and the same moment. @throws {Error} of the driver. */
+  async snapshot<T>(read: () => Promise<T>): Promise<T> {
+    await this.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    try {
+      return await read();
+    } finally {
+      await this.rows("COMMIT").catch(() => {});
+    }
+  }
+
+  /** Gives up the connection. */
+  close(): void {
+    this.#connection?.destroy();
+    this.#connection = undefined;
+  }
+
+  async #connect(): Promise<Connection> {
+    const connection = await createConnection({
+      uri: this.#url,
+      connectTimeout: CONNECT_WITHIN_MS,
+      timezone: "Z",
+      charset: "utf8mb4",
+    });
+    // What ends it is told by the next question.
+    connection.on("error", () => {});
+    await connection.query("SET SESSION time_zone = '+00:00'");
+    await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+    return connection;
+  }
+}
+
+/** @throws {Error} when it is no text. */
+export function text(value: unknown): string {
+  if (typeof value !== "string") throw new Error(`not a text: ${JSON.stringify(value)}`);
+  return value;
+}
+
+export function textOrNull(value: unknown): string | null {
+  return value === null ? null : text(value);
+}
+
+/** Sums come as text. @throws {Error} when it is no number. */
+export function number(value: unknown): number {
+  const parsed = typeof value === "number" ? value : Number(text(value));
+  if (!Number.isFinite(parsed)) throw new Error(`not a number: ${JSON.stringify(value)}`);
+  return parsed;
+}
+
+/** Milliseconds since 1970. @throws {Error} when it is no date. */
+export function instant(value: unknown): number {
+  if (!(value instanceof Date)) throw new Error(`not a date: ${JSON.stringify(value)}`);
+  return value.getTime();
+}

@@ -172,7 +172,7 @@ async function read(response: Response): Promise<string | undefined> {
 
 /** What fetch says is always "fetch failed" or "terminated"; what happened is in its cause. */
 function reasonOf(error: unknown): string {
-  const cause = error instanceof Object && "cause" in error ? error.cause : undefined;
+  const cause = typeof error === "object" && error !== null && "cause" in error ? error.cause : undefined;
   for (const each of [cause, error]) {
     if (typeof each !== "object" || each === null) continue;
     if ("code" in each && typeof each.code === "string") return each.code;

@@ -1,0 +1,542 @@
+import { createServer, type RequestListener, type ServerResponse } from "node:http";
+import { createServer as createTcpServer, type Server, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { listEntries } from "../../../db/provider-ledger.ts";
+import { freePort } from "../../../launcher/ports.ts";
+import { startProviders, type Fault, type Providers } from "../../../simulators/providers.ts";
+import { loadConfig, PROCESSES } from "../../../src/config.ts";
+import { ServiceUnavailableError } from "../../../src/order/ports.ts";
+import { httpCarrier } from "../../../workers/gateways/http/carrier.ts";
+import { httpPayments } from "../../../workers/gateways/http/payments.ts";
+import { connectPorts } from "../../../workers/gateways/ports.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+const FOR_EVER_MS = 3_600_000;
+/** An answer that comes is in time for it, however busy the machine is. */
+const PATIENT_MS = 30_000;
+/** For what is not answered; a call arrives in this time. */
+const HASTY_MS = 1_000;
+const TOKEN = 'tok_"secret"';
+
+const closing: (() => Promise<void>)[] = [];
+afterEach(async () => void (await Promise.all(closing.splice(0).map((close) => close()))));
+
+/** Nobody aborts it. Of its own for every call, as in a worker. */
+const patience = () => new AbortController().signal;
+
+const CHARGE = { key: "o1:pay", orderId: "o1", amount: 2500, currency: "EUR", token: TOKEN };
+const REFUND = { key: "o1:pay:undo", chargeKey: "o1:pay", orderId: "o1" };
+const LABEL = { key: "o1:ship", orderId: "o1" };
+const VOID = { key: "o1:ship:undo", labelKey: "o1:ship", orderId: "o1" };
+
+async function startGateways(options?: { transitMs: number }) {
+  const providers = await startProviders(options);
+  closing.push(providers.close);
+  const { paymentsUrl, carrierUrl } = providers;
+  return {
+    ...providers,
+    payments: httpPayments({ url: paymentsUrl, timeoutMs: PATIENT_MS }),
+    hastyPayments: httpPayments({ url: paymentsUrl, timeoutMs: HASTY_MS }),
+    carrier: httpCarrier({ url: carrierUrl, timeoutMs: PATIENT_MS }),
+  };
+}
+
+/** A payment provider and carrier in one that answers whatever the listener says. */
+async function startAnswering(listener: RequestListener): Promise<{ url: string; connections: Set<Socket> }> {
+  return listen(createServer(listener));
+}
+
+async function listen(server: Server): Promise<{ url: string; connections: Set<Socket> }> {
+  const connections = new Set<Socket>();
+  server.on("connection", (socket) => connections.add(socket));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  closing.push(async () => {
+    for (const socket of connections) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const bound = server.address();
+  if (typeof bound !== "object" || bound === null) throw new Error("a server that listens has a port");
+  return { url: `http://127.0.0.1:${bound.port}`, connections };
+}
+
+/** The error that a call must end with. */
+async function failureOf(call: Promise<unknown>): Promise<Error> {
+  return call.then(
+    (result) => {
+      throw new Error(`did not fail, but gave ${JSON.stringify(result)}`);
+    },
+    (error: Error) => error,
+  );
+}
+
+async function expectUnavailable(call: Promise<unknown>, service: string, message: RegExp): Promise<void> {
+  const error = await failureOf(call);
+  expect(error).toBeInstanceOf(ServiceUnavailableError);
+  expect(error).toMatchObject({ service, message: expect.stringMatching(message) });
+}
+
+async function expectFault(call: Promise<unknown>, message: RegExp): Promise<Error> {
+  const error = await failureOf(call);
+  expect(error).not.toBeInstanceOf(ServiceUnavailableError);
+  expect(error.message).toMatch(message);
+  return error;
+}
+
+describe("payments", () => {
+  test("charge, once under a key", async () => {
+    const { payments, books } = await startGateways();
+    const charges = [1, 2].map(() => payments.charge({ ...CHARGE, signal: patience() }));
+    const [first, second] = await Promise.all(charges);
+    expect(first).toEqual({ approved: true, chargeId: books.charges[0]?.chargeId });
+    expect(second).toEqual(first);
+    expect(books.charges).toMatchObject([{ key: CHARGE.key, orderId: "o1", amount: 2500, currency: "EUR" }]);
+  });
+
+  test("charge without a token", async () => {
+    const { payments, books } = await startGateways();
+    expect(await payments.charge({ ...CHARGE, token: null, signal: patience() })).toMatchObject({
+      approved: true,
+    });
+    expect(books.charges).toHaveLength(1);
+  });
+
+  test("pass on that a charge was declined, and why", async () => {
+    const { payments, books } = await startGateways();
+    const charge = () => payments.charge({ ...CHARGE, token: "tok_declined", signal: patience() });
+    expect(await charge()).toEqual({ approved: false, reason: "the card was declined" });
+    expect(await charge()).toEqual({ approved: false, reason: "the card was declined" });
+    expect(books.declines).toHaveLength(1);
+  });
+
+  test("refund what was charged, once under a key", async () => {
+    const { payments, books } = await startGateways();
+    await payments.charge({ ...CHARGE, signal: patience() });
+    const first = await payments.refund({ ...REFUND, signal: patience() });
+    expect(first).toEqual({ refundId: books.refunds[0]?.refundId });
+    expect(await payments.refund({ ...REFUND, signal: patience() })).toEqual(first);
+    expect(books.refunds).toMatchObject([{ key: REFUND.key, chargeKey: CHARGE.key, amount: 2500 }]);
+  });
+
+  test("refund nothing where nothing was charged; a charge that comes later is a fault", async () => {
+    const { payments, books } = await startGateways();
+    expect(await payments.refund({ ...REFUND, signal: patience() })).toBeUndefined();
+    await expectFault(
+      payments.charge({ ...CHARGE, signal: patience() }),
+      /^payments answered 409.*called off/,
+    );
+    expect(books.charges).toEqual([]);
+  });
+
+  test("take a provider that does not answer for one charge only as unavailable, and its health as good", async () => {
+    const { payments } = await startGateways();
+    const charge = payments.charge({ ...CHARGE, token: "tok_down", signal: patience() });
+    await expectUnavailable(charge, "payments", /^payments answered 503$/);
+    await payments.ping(patience());
+  });
+});
+
+describe("the carrier", () => {
+  test("makes a label, once under a key", async () => {
+    const { carrier, books } = await startGateways();
+    const first = await carrier.createLabel({ ...LABEL, signal: patience() });
+    expect(first).toEqual({ trackingNumber: books.labels[0]?.trackingNumber });
+    expect(await carrier.createLabel({ ...LABEL, signal: patience() })).toEqual(first);
+    expect(books.labels).toHaveLength(1);
+  });
+
+  test("voids a label, as often as it is asked to", async () => {
+    const { carrier, books } = await startGateways();
+    await carrier.createLabel({ ...LABEL, signal: patience() });
+    await carrier.voidLabel({ ...VOID, signal: patience() });
+    await carrier.voidLabel({ ...VOID, signal: patience() });
+    expect(books.labels).toMatchObject([{ key: LABEL.key, voided: true }]);
+  });
+
+  test("makes no label that was called off before", async () => {
+    const { carrier, books } = await startGateways();
+    await carrier.voidLabel({ ...VOID, signal: patience() });
+    await expectFault(carrier.createLabel({ ...LABEL, signal: patience() }), /^carrier answered 409/);
+    expect(books.labels).toEqual([]);
+  });
+
+  test("says when to ask again for a parcel on the road", async () => {
+    const { carrier } = await startGateways({ transitMs: 60_000 });
+    const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
+    const found = await carrier.track({ trackingNumber, signal: patience() });
+    expect(found).toEqual({ delivered: false, askAgainIn: expect.any(Number) });
+    if (!found.delivered) expect(found.askAgainIn).toBeLessThanOrEqual(60_000);
+  });
+
+  test("says when a parcel was delivered", async () => {
+    const { carrier, books } = await startGateways({ transitMs: 0 });
+    const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
+    expect(await carrier.track({ trackingNumber, signal: patience() })).toEqual({
+      delivered: true,
+      at: books.labels[0]?.at,
+    });
+  });
+
+  test("has unknown parcels taken for a fault", async () => {
+    const { carrier } = await startGateways();
+    await expectFault(carrier.track({ trackingNumber: "CV1", signal: patience() }), /^carrier answered 404/);
+  });
+
+  test.each([
+    [0, 100],
+    [5e12, 24 * 60 * 60 * 1000],
+  ])("can't have an order asked for after %p ms", async (askAgainInMs, askAgainIn) => {
+    const { url } = await startAnswering((_request, response) =>
+      json(response, 200, { delivered: false, askAgainInMs }),
+    );
+    const found = await httpCarrier({ url }).track({ trackingNumber: "CV1", signal: patience() });
+    expect(found).toEqual({ delivered: false, askAgainIn });
+  });
+
+  test("is asked for the very tracking number, whatever is in it", async () => {
+    const asked: (string | undefined)[] = [];
+    const { url } = await startAnswering((request, response) => {
+      asked.push(request.url);
+      json(response, 200, { delivered: true, at: "2026-01-02T03:04:05+01:00" });
+    });
+    const found = await httpCarrier({ url }).track({ trackingNumber: "A/../b?c#d e", signal: patience() });
+    expect(asked).toEqual(["/parcels/A%2F..%2Fb%3Fc%23d%20e"]);
+    expect(found).toEqual({ delivered: true, at: new Date("2026-01-02T02:04:05.000Z") });
+  });
+});
+
+describe("a provider with a fault", () => {
+  const NO_CONNECTION = /could not be reached/;
+  const TOO_LATE = /^payments did not answer within 1000 ms$/;
+
+  test.each<[Fault, RegExp, { healthy: boolean; charged: boolean }]>([
+    [{ kind: "down" }, /^payments answered 503$/, { healthy: false, charged: false }],
+    [{ kind: "refuse" }, NO_CONNECTION, { healthy: false, charged: false }],
+    [{ kind: "slow", ms: FOR_EVER_MS }, TOO_LATE, { healthy: false, charged: false }],
+    [{ kind: "late", ms: FOR_EVER_MS }, TOO_LATE, { healthy: false, charged: true }],
+    [{ kind: "errors", rate: 1 }, /^payments answered 500$/, { healthy: true, charged: false }],
+    [{ kind: "lost-reply", rate: 1 }, NO_CONNECTION, { healthy: true, charged: true }],
+  ])("%j is unavailable, and charges once when it is back", async (fault, message, { healthy, charged }) => {
+    const { payments, hastyPayments, carrier, setFault, books } = await startGateways();
+    const asked = message === TOO_LATE ? hastyPayments : payments;
+    setFault("payments", fault);
+    await expectUnavailable(asked.charge({ ...CHARGE, signal: patience() }), "payments", message);
+    expect(books.charges).toHaveLength(charged ? 1 : 0);
+    if (healthy) await payments.ping(patience());
+    else await expectUnavailable(asked.ping(patience()), "payments", /^payments /);
+    await carrier.ping(patience());
+
+    setFault("payments", { kind: "none" });
+    expect(await payments.charge({ ...CHARGE, signal: patience() })).toMatchObject({ approved: true });
+    expect(books.charges).toHaveLength(1);
+  });
+
+  test("refunds the charge whose answer was never heard", async () => {
+    const { payments, hastyPayments, setFault, books } = await startGateways();
+    setFault("payments", { kind: "late", ms: FOR_EVER_MS });
+    await expectUnavailable(hastyPayments.charge({ ...CHARGE, signal: patience() }), "payments", TOO_LATE);
+    setFault("payments", { kind: "none" });
+    expect(await payments.refund({ ...REFUND, signal: patience() })).toEqual({
+      refundId: expect.any(String),
+    });
+    expect(books.refunds).toHaveLength(1);
+  });
+});
+
+describe("the caller's signal", () => {
+  test("ends a call with its own reason: the service is not to blame", async () => {
+    const { payments, setFault, books } = await startGateways();
+    setFault("payments", { kind: "slow", ms: FOR_EVER_MS });
+    const caller = new AbortController();
+    const failed = failureOf(payments.charge({ ...CHARGE, signal: caller.signal }));
+    await waitFor("the call arrives", () => books.attempts.has(CHARGE.key));
+    const reason = new Error("the worker is shutting down");
+    caller.abort(reason);
+    expect(await failed).toBe(reason);
+  });
+
+  test("keeps a call from being made once it is aborted", async () => {
+    const { payments, books } = await startGateways();
+    const reason = new Error("too late");
+    const error = await failureOf(payments.charge({ ...CHARGE, signal: AbortSignal.abort(reason) }));
+    expect(error).toBe(reason);
+    expect(books.attempts.size).toBe(0);
+  });
+});
+
+describe("a server that", () => {
+  const everyCall = (url: string, timeoutMs?: number) => {
+    const address = timeoutMs === undefined ? { url } : { url, timeoutMs };
+    const payments = httpPayments(address);
+    const carrier = httpCarrier(address);
+    return [
+      ["payments", () => payments.charge({ ...CHARGE, signal: patience() })],
+      ["payments", () => payments.refund({ ...REFUND, signal: patience() })],
+      ["carrier", () => carrier.createLabel({ ...LABEL, signal: patience() })],
+      ["carrier", () => carrier.voidLabel({ ...VOID, signal: patience() })],
+      ["carrier", () => carrier.track({ trackingNumber: "CV1", signal: patience() })],
+    ] as const;
+  };
+  const everyPing = (url: string, timeoutMs: number) => [
+    ["payments", () => httpPayments({ url, timeoutMs }).ping(patience())] as const,
+    ["carrier", () => httpCarrier({ url, timeoutMs }).ping(patience())] as const,
+  ];
+
+  async function expectAway(url: string, message: RegExp, timeoutMs = PATIENT_MS): Promise<void> {
+    for (const [service, call] of [...everyCall(url, timeoutMs), ...everyPing(url, timeoutMs)])
+      await expectUnavailable(call(), service, message);
+  }
+
+  test("is not there is unavailable", async () => {
+    await expectAway(`http://127.0.0.1:${await freePort()}`, /could not be reached: ECONNREFUSED$/);
+  });
+
+  test("takes connections and is silent is unavailable", async () => {
+    const { url } = await listen(createTcpServer());
+    await expectAway(url, /did not answer within 100 ms$/, 100);
+  });
+
+  test("begins an answer and does not end it is unavailable", async () => {
+    const { url } = await startAnswering((_request, response) => {
+      response.writeHead(200, { "Content-Type": "application/json", "Content-Length": 1_000 });
+      response.write("{");
+    });
+    await expectAway(url, /did not answer within 100 ms$/, 100);
+  });
+
+  test("answers drop by drop has no more time than others", async () => {
+    const { url } = await startAnswering((_request, response) => {
+      response.writeHead(200);
+      const drops = setInterval(() => response.write(" "), 10);
+      response.on("close", () => clearInterval(drops));
+    });
+    await expectAway(url, /did not answer within 100 ms$/, 100);
+  });
+
+  test("cuts the connection without an answer is unavailable", async () => {
+    const { url } = await startAnswering((request) => request.socket.resetAndDestroy());
+    await expectAway(url, /could not be reached: (ECONNRESET|UND_ERR_SOCKET)$/);
+  });
+
+  test("cuts the connection within an answer is unavailable", async () => {
+    const { url } = await startAnswering((_request, response) => {
+      response.writeHead(200, { "Content-Length": 1_000 });
+      response.write("{", () => response.destroy());
+    });
+    await expectAway(url, /could not be reached: UND_ERR_SOCKET$/);
+  });
+
+  test("speaks no HTTP is unavailable", async () => {
+    const { url } = await listen(createTcpServer((socket) => void socket.end("220 mail.example ESMTP\r\n")));
+    await expectAway(url, /could not be reached: HPE_/);
+  });
+
+  test.each([429, 500, 501, 502, 503, 504, 599])("answers %p is unavailable", async (status) => {
+    const { url } = await startAnswering((_request, response) => json(response, status, { error: TOKEN }));
+    for (const [service, call] of everyCall(url))
+      await expectUnavailable(call(), service, new RegExp(`^${service} answered ${status}$`));
+  });
+
+  test.each([301, 302, 307, 400, 401, 403, 404, 408, 409, 422])("answers %p is at fault", async (status) => {
+    const { url } = await startAnswering((_request, response) =>
+      json(response, status, { error: "so it is" }),
+    );
+    for (const [service, call] of everyCall(url))
+      await expectFault(call(), new RegExp(`^${service} answered ${status}, .*so it is`));
+  });
+
+  test.each([
+    ["nothing", ""],
+    ["no JSON", "<html>"],
+    ["other JSON", "[]"],
+    ["no id", "{}"],
+    ["an empty id", '{"chargeId":"","refundId":"","trackingNumber":""}'],
+    ["an id that is too long", JSON.stringify({ chargeId: "1".repeat(1_000), refundId: "1".repeat(1_000) })],
+    ["a tracking number of dots", '{"trackingNumber":".."}'],
+    ["no date", '{"delivered":true,"at":"soon"}'],
+    ["no time to ask again", '{"delivered":false}'],
+    ["a time to ask again that is past", '{"delivered":false,"askAgainInMs":-1}'],
+  ])("answers 200 with %s is at fault", async (_what, answer) => {
+    const { url } = await startAnswering((_request, response) => response.end(answer));
+    for (const [service, call] of everyCall(url))
+      await expectFault(call(), new RegExp(`^${service} answered 200, which was not foreseen`));
+  });
+
+  test("declines without a reason is at fault", async () => {
+    const { url } = await startAnswering((_request, response) => json(response, 402, {}));
+    const charge = httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
+    await expectFault(charge, /^payments answered 402, which was not foreseen: \{\}$/);
+  });
+
+  test("answers another success is at fault: what was done is unknown", async () => {
+    const { url } = await startAnswering((_request, response) => json(response, 202, { chargeId: "ch_1" }));
+    for (const [service, call] of everyCall(url))
+      await expectFault(call(), new RegExp(`^${service} answered 202`));
+  });
+
+  test("redirects is not followed", async () => {
+    const asked: (string | undefined)[] = [];
+    const { url } = await startAnswering((request, response) => {
+      asked.push(request.url);
+      response.writeHead(307, { Location: "/elsewhere" }).end();
+    });
+    for (const [, call] of everyCall(url)) await expectFault(call(), /answered 307/);
+    await expectUnavailable(httpPayments({ url }).ping(patience()), "payments", /answered 307 to \/health$/);
+    expect(asked).toHaveLength(6);
+    expect(asked).not.toContain("/elsewhere");
+  });
+
+  test("answers too much is not heard out", async () => {
+    let sent = 0;
+    const { url } = await startAnswering((_request, response) => {
+      response.writeHead(200);
+      const more = () => {
+        while (!response.destroyed) {
+          sent += 16_384;
+          if (!response.write(" ".repeat(16_384))) return void response.once("drain", more);
+        }
+      };
+      more();
+    });
+    for (const [, call] of everyCall(url)) await expectFault(call(), /answered 200.*more than 65536 bytes$/);
+    expect(sent).toBeGreaterThan(0);
+  });
+
+  test.each([404, 204])("has no health (%p) is away or not, as the status says", async (status) => {
+    const { url } = await startAnswering((_request, response) => response.writeHead(status).end());
+    if (status === 204) await httpPayments({ url }).ping(patience());
+    else
+      await expectUnavailable(
+        httpPayments({ url }).ping(patience()),
+        "payments",
+        /answered 404 to \/health$/,
+      );
+  });
+
+  test("repeats the token has it taken out, and is quoted on one short line", async () => {
+    const { url } = await startAnswering((_request, response) => {
+      response.writeHead(400);
+      response.end(
+        `bad token ${TOKEN}\r\n\u0000in ${JSON.stringify({ token: TOKEN })} ${"and so on ".repeat(500)}`,
+      );
+    });
+    const error = await expectFault(
+      httpPayments({ url }).charge({ ...CHARGE, signal: patience() }),
+      /answered 400/,
+    );
+    expect(error.message).toContain('bad token [redacted] in {"token":"[redacted]"} and so on');
+    expect(`${error.message}${error.stack}`).not.toContain("secret");
+    expect(error.message.length).toBeLessThan(300);
+  });
+
+  test("repeats the token in its reason to decline has it taken out", async () => {
+    const { url } = await startAnswering((_request, response) =>
+      json(response, 402, { reason: `no such token:\n${TOKEN}${"!".repeat(500)}` }),
+    );
+    const charge = await httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
+    expect(charge).toEqual({
+      approved: false,
+      reason: expect.stringMatching(/^no such token: \[redacted\]!+…$/),
+    });
+    if (!charge.approved) expect(charge.reason).toHaveLength(200);
+  });
+});
+
+describe("requests", () => {
+  test("carry what the protocol says, and go below the path of the address", async () => {
+    const received: string[] = [];
+    const { url } = await startAnswering((request, response) => {
+      const { "idempotency-key": key, "content-type": type } = request.headers;
+      const note = async () => {
+        received.push([request.method, request.url, key, type, await text(request)].join(" "));
+        json(response, 500, {});
+      };
+      void note();
+    });
+    const payments = httpPayments({ url: `${url}/adapters/payments/` });
+    const carrier = httpCarrier({ url: `${url}/adapters/carrier` });
+    await failureOf(payments.ping(patience()));
+    await failureOf(payments.charge({ ...CHARGE, token: null, signal: patience() }));
+    await failureOf(payments.refund({ ...REFUND, signal: patience() }));
+    await failureOf(carrier.createLabel({ ...LABEL, signal: patience() }));
+    await failureOf(carrier.voidLabel({ ...VOID, signal: patience() }));
+    await failureOf(carrier.track({ trackingNumber: "CV1", signal: patience() }));
+    expect(received).toEqual([
+      "GET /adapters/payments/health   ",
+      `POST /adapters/payments/charges o1:pay application/json {"orderId":"o1","amount":2500,"currency":"EUR","token":null}`,
+      `POST /adapters/payments/refunds o1:pay:undo application/json {"orderId":"o1","chargeKey":"o1:pay"}`,
+      `POST /adapters/carrier/labels o1:ship application/json {"orderId":"o1"}`,
+      `POST /adapters/carrier/labels/void o1:ship:undo application/json {"orderId":"o1","labelKey":"o1:ship"}`,
+      "GET /adapters/carrier/parcels/CV1   ",
+    ]);
+  });
+
+  test("are sent over connections that are there, whatever was answered before", async () => {
+    const statuses = [200, 402, 503, 400, 500];
+    let answered = 0;
+    const { url, connections } = await startAnswering((_request, response) =>
+      json(response, statuses[answered++ % statuses.length] ?? 200, { chargeId: "ch_1", reason: "no" }),
+    );
+    const payments = httpPayments({ url });
+    for (let call = 0; call < 60; call++)
+      await payments.charge({ ...CHARGE, signal: patience() }).catch(() => undefined);
+    expect(answered).toBe(60);
+    // fetch may open a second one while the first is still being tidied up.
+    expect(connections.size).toBeLessThan(10);
+  });
+});
+
+describe("the ports of a worker", () => {
+  let environment: TestEnvironment;
+  let providers: Providers;
+  beforeAll(async () => {
+    environment = await createTestEnvironment();
+    providers = await startProviders();
+  });
+  afterAll(async () => {
+    await providers.close();
+    await environment.close();
+  });
+
+  const connect = (variables: Record<string, string>) => {
+    const { databaseUrl, redisUrl, database } = environment;
+    const servers = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl };
+    return connectPorts(loadConfig(PROCESSES.worker, { ...servers, ...variables }), database);
+  };
+
+  test("are simulated where no address is given", async () => {
+    const ports = connect({});
+    await ports.payments.charge({ ...CHARGE, key: "s:pay", orderId: "s", signal: patience() });
+    await ports.carrier.createLabel({ key: "s:ship", orderId: "s", signal: patience() });
+    const entries = await listEntries(environment.database, "s");
+    expect(entries.map(({ kind }) => kind).toSorted()).toEqual(["charge", "label"]);
+    expect(providers.books.attempts.size).toBe(0);
+  });
+
+  test("are those of the addresses, each by itself", async () => {
+    const both = connect({ PAYMENTS_URL: providers.paymentsUrl, CARRIER_URL: providers.carrierUrl });
+    await both.payments.charge({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
+    await both.carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
+    const one = connect({ CARRIER_URL: providers.carrierUrl });
+    await one.payments.charge({ ...CHARGE, key: "c:pay", orderId: "c", signal: patience() });
+    await one.carrier.createLabel({ key: "c:ship", orderId: "c", signal: patience() });
+    expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship", "c:ship"]);
+    expect(await listEntries(environment.database, "c")).toMatchObject([{ kind: "charge" }]);
+  });
+
+  test("give up before the attempt's time is over", async () => {
+    const { url } = await listen(createTcpServer());
+    const { payments, carrier } = connect({ PAYMENTS_URL: url, CARRIER_URL: url, STAGE_TIMEOUT_MS: "250" });
+    await expectUnavailable(payments.charge({ ...CHARGE, signal: patience() }), "payments", /within 200 ms$/);
+    await expectUnavailable(
+      carrier.createLabel({ ...LABEL, signal: patience() }),
+      "carrier",
+      /within 200 ms$/,
+    );
+  });
+});
+
+function json(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(body));
+}

@@ -5,6 +5,11 @@ import { describe } from "../src/shutdown.ts";
 
 /** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
 const LOOKS = 6;
+/**
+ * Milliseconds within which workers that are well put back what was taken and is held by nobody: some rounds of the check
+ * for stalled jobs (stage-worker.ts).
+ */
+const PUT_BACK_MS = 30_000;
 /** What the last log line gets to leave the process. */
 const FLUSH_MS = 1_000;
 
@@ -60,7 +65,10 @@ export class Watchdog {
     this.#suspects = options.workers.map((worker) => {
       // What takes its time is not stuck: an attempt may take as long as the stage's timeout, and some more.
       const afterMs = Math.max(options.afterMs, 2 * worker.settings.timeout);
-      return new Suspect(worker, Math.ceil(afterMs / this.#intervalMs));
+      return new Suspect(worker, {
+        beside: Math.ceil(afterMs / this.#intervalMs),
+        besideAbandoned: Math.ceil(Math.max(afterMs, PUT_BACK_MS) / this.#intervalMs),
+      });
     });
   }
 
@@ -114,18 +122,21 @@ export class Watchdog {
 /** One worker, and in how many looks in a row it did nothing beside work. */
 class Suspect {
   readonly worker: Watched;
-  readonly #looksNeeded: number;
+  readonly #needed: { readonly beside: number; readonly besideAbandoned: number };
   #progressAt: number | undefined;
-  #looks = 0;
   #backlog: Backlog | undefined;
+  #beside = 0;
+  #besideAbandoned = 0;
 
-  constructor(worker: Watched, looksNeeded: number) {
+  /** @param needed how many looks prove it, beside jobs that wait or don't end, and beside abandoned ones. */
+  constructor(worker: Watched, needed: { readonly beside: number; readonly besideAbandoned: number }) {
     this.worker = worker;
-    this.#looksNeeded = looksNeeded;
+    this.#needed = needed;
   }
 
+  /** How often it was seen like that by now. */
   get looks(): number {
-    return this.#looks;
+    return Math.max(this.#beside, this.#besideAbandoned);
   }
 
   /** What there was to do at the last look. */
@@ -138,18 +149,25 @@ class Suspect {
     const { isPaused, progressAt } = this.worker;
     const idle = !isPaused && progressAt === this.#progressAt;
     this.#progressAt = progressAt;
-    if (!idle) this.#looks = 0;
+    if (!idle) this.#startAnew();
     return idle;
   }
 
   /** Takes in what there is to do, undefined when that can't be said. @returns whether the worker is stuck. */
   judge(backlog: Backlog | undefined): boolean {
     this.#backlog = backlog;
-    const hasWork =
-      backlog !== undefined && (this.worker.held > 0 || backlog.ready > 0 || backlog.abandoned > 0);
+    if (backlog === undefined) this.#startAnew();
     // It may have got on while Redis was asked.
-    this.#looks = hasWork && this.isIdle() ? this.#looks + 1 : 0;
-    return this.#looks >= this.#looksNeeded;
+    else if (this.isIdle()) {
+      this.#beside = backlog.ready > 0 || this.worker.held > 0 ? this.#beside + 1 : 0;
+      this.#besideAbandoned = backlog.abandoned > 0 ? this.#besideAbandoned + 1 : 0;
+    }
+    return this.#beside >= this.#needed.beside || this.#besideAbandoned >= this.#needed.besideAbandoned;
+  }
+
+  #startAnew(): void {
+    this.#beside = 0;
+    this.#besideAbandoned = 0;
   }
 }
 

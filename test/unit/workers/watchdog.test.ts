@@ -77,6 +77,15 @@ describe("a worker is stuck", () => {
     expect(new Set(seen.asked.flat())).toEqual(new Set(["pay"]));
   });
 
+  test("beside abandoned jobs only after workers that are well had time to put them back", async () => {
+    const { seen, state, look } = watch({ afterMs: 3_000, timeout: 1_000 });
+    state.backlog = { ready: 0, abandoned: 1 };
+    await look(60);
+    expect(seen.exits).toBe(0);
+    await look();
+    expect(seen.errors).toEqual([expect.objectContaining({ abandoned: 1, seconds: 30 })]);
+  });
+
   test("no sooner than after twice its stage's timeout", async () => {
     const { seen, look } = watch({ afterMs: 6_000, timeout: 10_000 });
     await look(20);

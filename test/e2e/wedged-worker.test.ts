@@ -1,0 +1,192 @@
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { Queue } from "bullmq";
+import { createConnection } from "mysql2/promise";
+import { migrateDatabase } from "../../db/migrate.ts";
+import { listEntries } from "../../db/provider-ledger.ts";
+import { queuePrefix } from "../../queues/queues.ts";
+import { PLAIN_ORDER, TestClient } from "../support/client.ts";
+import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
+import { startApi, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
+import { startRedisProxy } from "../support/redis-proxy.ts";
+import { startTestMysql, startTestRedis } from "../support/servers.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(180_000);
+
+/** Six looks at half a second. */
+const ENV = {
+  WEDGED_AFTER_MS: "3000",
+  STAGE_TIMEOUT_MS: "1000",
+  SWEEP_INTERVAL_MS: "100",
+  SWEEP_AFTER_MS: "500",
+  STAGE_BACKOFF_MS: "20",
+  PROVIDER_LATENCY_MS: "0",
+  CARRIER_TRANSIT_MS: "0",
+  LOG_LEVEL: "debug",
+};
+/** More than it takes to be sure. */
+const MANY_LOOKS = 8;
+
+let environment: TestEnvironment;
+let api: TestProcess & { readonly url: string };
+let client: TestClient;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+  api = await startApi(environment);
+  client = await clientOf(api);
+});
+afterAll(async () => {
+  await api.stop();
+  await environment.close();
+});
+
+/** What a test has started, ended after it, the last first. */
+const started: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of started.splice(0).toReversed()) await end();
+});
+
+/** The servers to use; by default those of all tests here. */
+interface Servers {
+  readonly databaseUrl?: string;
+  readonly redisUrl?: string;
+}
+
+async function clientOf({ url }: { readonly url: string }): Promise<TestClient> {
+  const to = new TestClient(url);
+  await to.put("/stock/MUG-BLUE", { onHand: 10_000 });
+  return to;
+}
+
+/** One more API. */
+async function startOther(servers: Servers): Promise<TestClient> {
+  const other = await startApi({ ...environment, ...servers });
+  started.push(() => other.stop());
+  return clientOf(other);
+}
+
+async function addWorker(servers: Servers & { env?: object; args?: string[] } = {}): Promise<TestProcess> {
+  const worker = await startWorker({ ...environment, ...servers, env: { ...ENV, ...servers.env } });
+  started.push(() => worker.stop());
+  return worker;
+}
+
+async function startProxy() {
+  const proxy = await startRedisProxy(environment.redisUrl);
+  started.push(() => proxy.close());
+  return proxy;
+}
+
+const looks = (worker: TestProcess) => worker.logs().filter((line) => line["msg"] === "watched").length;
+
+/** Waits until the worker has looked often enough to find itself stuck, and makes sure that it didn't. */
+async function expectToStay(worker: TestProcess): Promise<void> {
+  const before = looks(worker);
+  await waitFor("many looks", () => !worker.process.running || looks(worker) >= before + MANY_LOOKS);
+  expect(worker.process.running).toBe(true);
+}
+
+const charges = async (id: string) =>
+  (await listEntries(environment.database, id)).map((entry) => `${entry.kind} ${entry.outcome}`).toSorted();
+
+describe("a worker whose connections to Redis lead nowhere any more exits, and the next one carries on", () => {
+  test("when it was idle, and an order arrives", async () => {
+    const proxy = await startProxy();
+    const worker = await addWorker({ redisUrl: proxy.url });
+    await client.orderIn((await client.order(PLAIN_ORDER)).id, "DELIVERED");
+
+    proxy.blackHole();
+    const { id } = await client.order(PLAIN_ORDER);
+    expect(await worker.process.exited).toEqual({ code: 1, signal: null });
+    expect(await untilLogged(worker, "stuck: exiting, to be started again")).toMatchObject({
+      level: "error",
+      stage: "reserve",
+      ready: 1,
+      seconds: 3,
+    });
+    expect(await client.get(`/orders/${id}`)).toMatchObject({ body: { status: "CREATED" } });
+
+    await addWorker({ redisUrl: proxy.url });
+    await client.orderIn(id, "DELIVERED");
+    expect(await charges(id)).toEqual(["charge approved", "label approved"]);
+  });
+
+  test("when it is in the middle of an order", async () => {
+    const proxy = await startProxy();
+    const worker = await addWorker({ redisUrl: proxy.url, env: { PROVIDER_LATENCY_MS: "800" } });
+    const { id } = await client.order(PLAIN_ORDER);
+    await client.orderIn(id, "RESERVED");
+
+    proxy.blackHole();
+    expect(await worker.process.exited).toEqual({ code: 1, signal: null });
+    // Paid for, and nobody could be told.
+    await client.orderIn(id, "PAID");
+
+    await addWorker({ redisUrl: proxy.url });
+    await client.orderIn(id, "DELIVERED");
+    expect(await charges(id)).toEqual(["charge approved", "label approved"]);
+  });
+});
+
+describe("a worker does not exit", () => {
+  test("while there is nothing to do", async () => {
+    const worker = await addWorker();
+    await client.orderIn((await client.order(PLAIN_ORDER)).id, "DELIVERED");
+    await expectToStay(worker);
+  });
+
+  test("while its queue is paused", async () => {
+    const worker = await addWorker();
+    const stage = { name: "reserve" };
+    const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(stage) });
+    started.push(() => queue.close());
+    await queue.pause();
+    const { id } = await client.order(PLAIN_ORDER);
+    await waitFor("the job", async () => (await queue.getWaitingCount()) === 1);
+    await expectToStay(worker);
+    await queue.resume();
+    await client.orderIn(id, "DELIVERED");
+  });
+
+  test("while Redis is away for everybody", async () => {
+    const redis = await startTestRedis();
+    started.push(() => redis.stop());
+    const other = await startOther({ redisUrl: redis.url });
+    const worker = await addWorker({
+      redisUrl: redis.url,
+      // What it held when Redis went, it holds when Redis comes back: then it needs a moment.
+      env: { WEDGED_AFTER_MS: "6000", PROVIDER_LATENCY_MS: "800" },
+    });
+    const { id } = await other.order(PLAIN_ORDER);
+    await other.orderIn(id, "RESERVED");
+    redis.kill("SIGKILL");
+    await expectToStay(worker);
+    await redis.restart();
+    await other.orderIn(id, "DELIVERED");
+    expect(worker.process.running).toBe(true);
+  });
+
+  test("while MySQL is away", async () => {
+    const mysql = await startTestMysql();
+    started.push(() => mysql.stop());
+    const connection = await createConnection(mysql.url);
+    await connection.query("CREATE DATABASE outage CHARACTER SET utf8mb4");
+    await connection.end();
+    const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/outage" }).href;
+    await migrateDatabase({ url: databaseUrl });
+    const other = await startOther({ databaseUrl });
+    const worker = await addWorker({
+      databaseUrl,
+      args: ["--concurrency", "1"],
+      env: { PROVIDER_LATENCY_MS: "50" },
+    });
+    const orders = [];
+    for (let index = 0; index < 10; index++) orders.push(await other.order(PLAIN_ORDER));
+    mysql.kill("SIGKILL");
+    await untilLogged(worker, "MySQL does not answer: taking no jobs until it does");
+    await expectToStay(worker);
+    await mysql.restart();
+    for (const { id } of orders) await other.orderIn(id, "DELIVERED");
+    expect(worker.process.running).toBe(true);
+  });
+});

@@ -1,4 +1,5 @@
 import { CANCELLED, CREATED, lifecycle } from "../src/order/lifecycle.ts";
+import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
 
 /** One promise, held against the evidence. */
@@ -24,10 +25,12 @@ export function audit(evidence: Evidence): Check[] {
     everyOrderEnded(books),
     nothingFailed(books),
     noOrderFromNowhere(books),
+    ordersAsOrdered(books),
     oneOrderAKey(books),
     sameAnswers(books),
     expectedAnswers(books),
     cancellationsKept(books),
+    cancelledForACause(books),
     charges(books),
     refunds(books),
     labels(books),
@@ -66,7 +69,7 @@ function everyOrderEnded({ evidence, orders }: Books): Check {
   const breaches = [...accepted.values()].flatMap(({ id, order }) => {
     const found = orders.get(id);
     if (!found) return [`${id} (${order.key}) was accepted and is nowhere`];
-    return lifecycle.statuses.includes(found.status) && lifecycle.hasEnded(found.status)
+    return hasEnded(found)
       ? []
       : [`${id} is ${found.status}${found.failed ? `, failed in ${found.failed}` : ""}`];
   });
@@ -86,6 +89,29 @@ function noOrderFromNowhere({ evidence }: Books): Check {
       : [`${id} has the key ${idempotencyKey}, which nobody sent`],
   );
   return check("every order was asked for", evidence.orders.length, "orders", breaches);
+}
+
+/** Lines and total of each order are those that its customer sent, and of nobody else. */
+function ordersAsOrdered({ evidence }: Books): Check {
+  const written = groupedBy(evidence.lines, ({ orderId }) => orderId);
+  const breaches = evidence.orders.flatMap(({ id, idempotencyKey, total }) => {
+    const sent = evidence.customers.sent.get(idempotencyKey ?? "")?.request.lines;
+    if (!sent) return [];
+    const due = sent.reduce((sum, { quantity, unitPrice }) => sum + quantity * unitPrice, 0);
+    const wanted = listed(sent);
+    const found = listed(written.get(id) ?? []);
+    return total === due && found === wanted
+      ? []
+      : [`${id}: ${found} for ${total}, and ${wanted} for ${due} was ordered`];
+  });
+  return check("every order is what its customer ordered", evidence.lines.length, "lines", breaches);
+}
+
+function listed(lines: readonly { readonly sku: string; readonly quantity: number }[]): string {
+  return lines
+    .map(({ sku, quantity }) => `${quantity} ${sku}`)
+    .toSorted()
+    .join(", ");
 }
 
 function oneOrderAKey({ evidence }: Books): Check {
@@ -123,6 +149,28 @@ function cancellationsKept({ evidence, orders }: Books): Check {
     "cancellations",
     breaches,
   );
+}
+
+/** The customer asked for it, the card was declined, or more was asked for than there was. */
+function cancelledForACause({ evidence }: Books): Check {
+  const declined = new Set(evidence.books.declines.map(({ orderId }) => orderId));
+  const asked = new Map<string, number>();
+  for (const { sku, quantity } of evidence.lines) asked.set(sku, (asked.get(sku) ?? 0) + quantity);
+  const hasCause = ({ id, idempotencyKey, cancelReason }: OrderRow): boolean => {
+    const reason = cancelReason ?? "";
+    if (reason === CUSTOMERS_REASON)
+      return evidence.customers.sent.get(idempotencyKey ?? "")?.cancelAfter !== undefined;
+    if (reason.startsWith("payment declined: ")) return declined.has(id);
+    const soldOut = /^sold out: (.+?)(?: and \d+ more)?$/.exec(reason)?.[1]?.split(", ") ?? [];
+    return (
+      soldOut.length > 0 && soldOut.every((sku) => (asked.get(sku) ?? 0) > (evidence.loaded.get(sku) ?? 0))
+    );
+  };
+  const cancelled = evidence.orders.filter(({ status }) => status === CANCELLED);
+  const breaches = cancelled.flatMap((order) =>
+    hasCause(order) ? [] : [`${order.id} is CANCELLED because of ${order.cancelReason ?? "nothing"}`],
+  );
+  return check("no order was cancelled without a cause", cancelled.length, "cancelled orders", breaches);
 }
 
 /** One capture of the right amount for each order that was paid; none, or one that is paid back, for one that was not. */
@@ -196,7 +244,7 @@ function labels({ orders, evidence }: Books): Check {
     const count = byOrder.get(order.id)?.length ?? 0;
     const due = order.status === DELIVERED ? 1 : 0;
     // One that is still on its way may have its label already.
-    const isFine = lifecycle.hasEnded(order.status) ? count === due : count <= 1;
+    const isFine = hasEnded(order) ? count === due : count <= 1;
     if (!isFine) breaches.push(`${order.id} is ${order.status} with ${count} labels`);
   }
   return check(
@@ -207,17 +255,26 @@ function labels({ orders, evidence }: Books): Check {
   );
 }
 
+/** Orders that have not ended, which is a breach of its own, may hold pieces or have taken them out. */
 function stockAtTheEnd({ orders, evidence }: Books): Check {
   const delivered = new Map<string, number>();
-  for (const { orderId, sku, quantity } of evidence.lines)
-    if (orders.get(orderId)?.status === DELIVERED) delivered.set(sku, (delivered.get(sku) ?? 0) + quantity);
+  const held = new Map<string, number>();
+  const add = (to: Map<string, number>, sku: string, pieces: number) =>
+    to.set(sku, (to.get(sku) ?? 0) + pieces);
+  for (const { orderId, sku, quantity } of evidence.lines) {
+    const order = orders.get(orderId);
+    const state = evidence.reservations.get(orderId);
+    if (order?.status === DELIVERED) add(delivered, sku, quantity);
+    else if (order && !hasEnded(order) && state === "SHIPPED") add(delivered, sku, quantity);
+    else if (order && !hasEnded(order) && state === "HELD") add(held, sku, quantity);
+  }
   const found = new Map(evidence.stock.map((row) => [row.sku, row]));
   const skus = new Set([...evidence.loaded.keys(), ...found.keys(), ...delivered.keys()]);
   const breaches = [...skus].flatMap((sku) => {
     const { onHand, reserved } = found.get(sku) ?? { onHand: 0, reserved: 0 };
     const loaded = evidence.loaded.get(sku) ?? 0;
     const sold = delivered.get(sku) ?? 0;
-    return onHand + sold === loaded && reserved === 0
+    return onHand + sold === loaded && reserved === (held.get(sku) ?? 0)
       ? []
       : [`${sku}: ${onHand} on hand and ${sold} delivered of ${loaded}, ${reserved} reserved`];
   });
@@ -233,8 +290,10 @@ function reservations({ orders, evidence }: Books): Check {
   const breaches: string[] = [];
   for (const [orderId, state] of evidence.reservations)
     if (!orders.has(orderId)) breaches.push(`${orderId} has a reservation (${state}), and is no order`);
-  for (const { id, status } of orders.values()) {
+  for (const order of orders.values()) {
+    const { id, status } = order;
     const state = evidence.reservations.get(id);
+    if (!hasEnded(order)) continue;
     if ((state === "SHIPPED") !== (status === DELIVERED) || state === "HELD")
       breaches.push(`${id} is ${status}, its reservation ${state ?? "missing"}`);
   }
@@ -292,6 +351,11 @@ function isLegal({ from, to }: EventRow): boolean {
   if (from === null) return to === CREATED;
   if (!lifecycle.statuses.includes(from)) return false;
   return to === CANCELLED ? lifecycle.canCancel(from) : lifecycle.due(from)?.to === to;
+}
+
+/** Also of an order whose status no stage knows: that one has not. */
+function hasEnded({ status }: OrderRow): boolean {
+  return lifecycle.statuses.includes(status) && lifecycle.hasEnded(status);
 }
 
 function noJobLeft({ evidence }: Books): Check {

@@ -13,7 +13,8 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 /** Requests to one API at once; more wait their turn. */
 const CONNECTIONS = 200;
-const REASON = "the customer changed their mind";
+/** Why customers cancel. */
+export const CUSTOMERS_REASON = "the customer changed their mind";
 
 /** What is worth another try: an API or its database that is away. */
 const PASSING = new Set([500, 502, 503, 504]);
@@ -97,7 +98,11 @@ export class Customers {
 
   async #cancel({ id }: AcceptedOrder, afterMs: number): Promise<void> {
     await delay(afterMs, undefined, { signal: this.#signal });
-    const answer = await this.#insist(`/orders/${id}/cancel`, JSON.stringify({ reason: REASON }), {});
+    const answer = await this.#insist(
+      `/orders/${id}/cancel`,
+      JSON.stringify({ reason: CUSTOMERS_REASON }),
+      {},
+    );
     if (answer === undefined) return;
     if (answer.status === 202) this.#ledger.cancelled.set(id, Date.now());
     else if (answer.status === 409) this.#ledger.tooLate += 1;

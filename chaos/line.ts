@@ -1,9 +1,9 @@
-import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Redis } from "ioredis";
 import { migrateDatabase } from "../db/migrate.ts";
 import { build } from "../launcher/build.ts";
-import { identify, withLock } from "../launcher/lock.js";
+import { identify, isAlive, withLock } from "../launcher/lock.js";
 import { LOCAL, PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { freePort } from "../launcher/ports.ts";
 import {
@@ -21,6 +21,9 @@ import { Supervised } from "./supervised.ts";
 /** The key that the APIs take. */
 export const API_KEY = "chaos-key-0123456789";
 const DATABASE = "conveyor";
+/** Runs whose logs are kept. */
+const RUNS_KEPT = 5;
+const OWNER_FILE = "owner.json";
 /** Set for every process of the line; other variables of the environment are passed on. */
 const OWN_VARIABLES = new Set(["DATABASE_URL", "REDIS_URL", "API_KEYS", "HOST", "PORT", "NODE_ENV"]);
 
@@ -134,13 +137,27 @@ export async function startLine(options: LineOptions): Promise<Line> {
   }
 }
 
-/** `.local/chaos/<time>-<pid>`: the code of the run, and its logs. */
+/** `.local/chaos/<time>-<pid>`: the code of the run, and its logs. Of earlier runs, the logs of a few stay. */
 function makeRunFolder(): string {
+  const runs = path.join(path.dirname(LOCAL.logs), "chaos");
+  mkdirSync(runs, { recursive: true });
+  for (const name of readdirSync(runs).toSorted().slice(0, -RUNS_KEPT)) {
+    const folder = path.join(runs, name);
+    if (!isInUse(folder)) rmSync(folder, { recursive: true, force: true });
+  }
   const time = new Date().toISOString().replaceAll(/\D/g, "").slice(0, 14);
-  const folder = path.join(path.dirname(LOCAL.logs), "chaos", `${time}-${process.pid}`);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, "owner.json"), JSON.stringify(identify(process.pid)));
+  const folder = path.join(runs, `${time}-${process.pid}`);
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, OWNER_FILE), JSON.stringify(identify(process.pid)));
   return folder;
+}
+
+function isInUse(folder: string): boolean {
+  try {
+    return isAlive(JSON.parse(readFileSync(path.join(folder, OWNER_FILE), "utf8")));
+  } catch {
+    return false;
+  }
 }
 
 /** A copy of the compiled code: processes are started again all through the run, and a later build removes this one. */

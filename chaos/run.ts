@@ -103,7 +103,7 @@ export async function run(
     isClean = report.checks.every(({ breaches }) => breaches.length === 0);
     return report;
   } finally {
-    await line.close(!isClean);
+    await line.close(!isClean && !signal.aborted);
   }
 }
 
@@ -122,7 +122,7 @@ async function playOn(
     random: stream(options.seed, "customers"),
     signal,
   });
-  const beganAt = Date.now();
+  let beganAt = Date.now();
   const since = () => `${((Date.now() - beganAt) / 1_000).toFixed(1).padStart(6)} s`;
   const note = (text: string) => terminal.note(`${since()}  ${text}`);
   const saboteur = new Saboteur(line, signal, (fault) => {
@@ -138,6 +138,7 @@ async function playOn(
   try {
     signal.throwIfAborted();
     await loadStock(line, script.goods);
+    beganAt = Date.now();
     looking = watch.keepLooking(AbortSignal.any([signal, stopLooking.signal]));
     const tell = await script.play({ line, ledger, customers, saboteur, options, signal, note });
     const loadEndedAt = Date.now();

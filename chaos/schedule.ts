@@ -111,9 +111,9 @@ class Deck {
   constructor(random: Random) {
     this.#random = random;
     const all = shuffled(random, FAULT_NAMES);
-    // The long ones first, so that there is time for all of them in a short run.
+    // The long ones first, so that there is time for all of them in a short run. None that keeps another from it.
     const first = FAMILIES.flatMap(
-      (family) => all.find((name) => KINDS[name].family === family) ?? [],
+      (family) => all.find((name) => KINDS[name].family === family && KINDS[name].hits !== "inventory") ?? [],
     ).toSorted((a, b) => KINDS[b].lasts[0] - KINDS[a].lasts[0]);
     this.#cards = [...first, ...all.filter((name) => !first.includes(name))];
   }

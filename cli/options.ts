@@ -11,7 +11,7 @@ export function readArguments<T extends ParseArgsConfig>(
     return parseArgs(config);
   } catch (error) {
     if (!errorCode(error)?.startsWith("ERR_PARSE_ARGS")) throw error;
-    throw new Failure(`${messageOf(error).split(". ")[0]}; see npm run ${command} -- --help`);
+    throw new Failure(`${messageOf(error).split(/\.\s/)[0]}; see npm run ${command} -- --help`);
   }
 }
 

@@ -37,7 +37,9 @@ function planKills({ seed, lengthMs, workers }: ChaosOptions): PlannedFault[] {
   const names = numbered("worker", workers);
   const kills: PlannedFault[] = [];
   for (let at = between(random, KILL_EVERY_MS); at < lengthMs; at += between(random, KILL_EVERY_MS)) {
-    const targets = shuffled(random, names).slice(0, 1);
+    // Not the one that has hardly started again.
+    const others = names.filter((name) => workers === 1 || !kills.at(-1)?.targets.includes(name));
+    const targets = shuffled(random, others).slice(0, 1);
     kills.push({ number: kills.length + 1, name: "worker-killed", targets, at, lasts: 0 });
   }
   return kills;

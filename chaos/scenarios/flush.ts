@@ -9,7 +9,7 @@ import { grouped } from "../../cli/text.ts";
 
 const SKU = "FLUSHED";
 /** Long enough on the road that no order ends before the blow. */
-const TRANSIT_MARGIN_MS = 5_000;
+const TRANSIT_MARGIN_MS = 10_000;
 
 /** All workers killed and Redis flushed, with all orders in flight. */
 export function flush(options: ChaosOptions): Script {

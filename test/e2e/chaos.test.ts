@@ -1,0 +1,89 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import path from "node:path";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { planFaults } from "../../chaos/schedule.ts";
+import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { endWithJest } from "../support/end-with-jest.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(400_000);
+
+const REPOSITORY = path.resolve(import.meta.dirname, "../..");
+/** What was lost is looked for sooner than usual; everything else is as it comes. */
+const ENVIRONMENT = { SWEEP_AFTER_MS: "5000" };
+
+let folder: string;
+let command: GuardedProcess | undefined;
+let lines: string[];
+
+beforeEach(() => {
+  // Short, and without spaces: sockets lie in it.
+  folder = mkdtempSync("/tmp/chaos-");
+  lines = [];
+});
+afterEach(async () => {
+  await command?.stop(30_000);
+  rmSync(folder, { recursive: true });
+});
+
+/** `npm run chaos`; all that its servers and processes write lies in the test's folder. */
+function chaos(...args: string[]): GuardedProcess {
+  endWithJest();
+  command = spawnGuarded(process.execPath, ["--import", "tsx", "chaos/main.ts", ...args], {
+    cwd: REPOSITORY,
+    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder, ...ENVIRONMENT },
+    onLine: (line) => lines.push(line),
+  });
+  return command;
+}
+
+/** Processes that were started by the command that had this id, or that have its folder open. Linux only. */
+function leftOf(pid: number): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        const started = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ");
+        return started.includes(folder) || started.includes(`-${pid}/code/`) ? [started] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+test("every promise holds while something of every family is broken under load", async () => {
+  const report = path.join(folder, "report.json");
+  const options = ["--seed", "7", "--orders", "350", "--minutes", "0.55", "--workers", "3"];
+  const { code } = await chaos(...options, "--json", report).exited;
+  const output = lines.join("\n");
+  expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
+  const { faults, checks, breaches, counts } = JSON.parse(readFileSync(report, "utf8"));
+  const plan = planFaults({ seed: 7, lengthMs: 33_000, workers: 3, apis: 2 });
+  const inOrder = (names: { name: string }[]) => names.map(({ name }) => name);
+  expect(inOrder(faults)).toEqual(inOrder(plan));
+  for (const { trouble } of faults) expect(trouble).toBeUndefined();
+  expect(breaches).toBe(0);
+  expect(checks).not.toHaveLength(0);
+  expect(counts).toMatchObject({ customers: "350", accepted: "350" });
+});
+
+test("a promise that is broken is told, and ends the command with 1", async () => {
+  // Nothing is delivered within a second: parcels are on the road for two.
+  const options = ["--orders", "10", "--minutes", "0.05", "--patience", "1", "--workers", "1", "--apis", "1"];
+  const scenario = ["--scenario", "flash-sale", "--units", "10"];
+  const { code } = await chaos(...options, ...scenario).exited;
+  expect(code).toBe(1);
+  const output = lines.join("\n");
+  expect(output).toMatch(/^ {2}BREACH {2}every accepted order is DELIVERED or CANCELLED: \d+ \(of 10 /m);
+  expect(output).toMatch(/^\d+ breach(es)?$/m);
+});
+
+test("Ctrl-C ends it with all that it has started", async () => {
+  const running = chaos("--orders", "1000", "--minutes", "5");
+  await waitFor("a fault", () => lines.some((line) => / lasted \d/.test(line)));
+  expect(leftOf(running.pid)).not.toHaveLength(0);
+  running.kill("SIGINT");
+  expect(await running.exited).toEqual({ code: 130, signal: null });
+  await waitFor("all processes to be gone", () => leftOf(running.pid).length === 0);
+  expect(readdirSync(folder).filter((name) => name.startsWith("conveyor-"))).toEqual([]);
+});

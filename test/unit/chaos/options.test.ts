@@ -1,0 +1,86 @@
+import { PassThrough } from "node:stream";
+import { describe, expect, test } from "@jest/globals";
+import { chaos } from "../../../chaos/command.ts";
+import { CHAOS_HELP, readChaosOptions } from "../../../chaos/options.ts";
+import { Terminal } from "../../../cli/terminal.ts";
+
+describe("readChaosOptions", () => {
+  test("has defaults for everything, and others in other scenarios", () => {
+    expect(readChaosOptions([])).toEqual({
+      scenario: "steady",
+      orders: 5_000,
+      lengthMs: 180_000,
+      seed: 1,
+      workers: 4,
+      apis: 2,
+      units: 500,
+      patienceMs: 180_000,
+      isPlanOnly: false,
+      json: undefined,
+    });
+    expect(readChaosOptions(["--scenario", "flush"])).toMatchObject({ orders: 1_000 });
+    expect(readChaosOptions(["--scenario", "frozen-redis"])).toMatchObject({
+      orders: 3_000,
+      lengthMs: 60_000,
+    });
+    expect(readChaosOptions(["--scenario", "flash-sale"])).toMatchObject({ orders: 10_000, units: 500 });
+  });
+
+  test("reads options", () => {
+    const args = ["--orders", "20", "--minutes", "0.5", "--seed", "7", "--workers", "2", "--apis", "1"];
+    const more = ["--units", "9", "--patience", "30", "--plan", "--json", "out.json"];
+    expect(readChaosOptions([...args, ...more])).toEqual({
+      scenario: "steady",
+      orders: 20,
+      lengthMs: 30_000,
+      seed: 7,
+      workers: 2,
+      apis: 1,
+      units: 9,
+      patienceMs: 30_000,
+      isPlanOnly: true,
+      json: "out.json",
+    });
+  });
+});
+
+describe("the command", () => {
+  function run(...args: string[]) {
+    const stdout = new PassThrough({ encoding: "utf8" });
+    const stderr = new PassThrough({ encoding: "utf8" });
+    return chaos(args, new Terminal(stdout, stderr), new AbortController().signal).then((code) => ({
+      code,
+      stdout: String(stdout.read() ?? ""),
+      stderr: String(stderr.read() ?? ""),
+    }));
+  }
+
+  test.each([
+    ["--orders must be a whole number from 1 to 1000000", ["--orders", "none"]],
+    ["--minutes must be a number from 0.05 to 1440", ["--minutes", "0"]],
+    ["--seed must be a whole number", ["--seed=-1"]],
+    ["'--seed' argument is ambiguous; see npm run chaos -- --help", ["--seed", "-1"]],
+    ["--workers must be a whole number", ["--workers", "0"]],
+    ["--scenario must be one of steady, flush, frozen-redis, flash-sale", ["--scenario", "war"]],
+    ["--plan is for the scenario steady", ["--plan", "--scenario", "flush"]],
+    ["--json must name a file", ["--json", ""]],
+    ['"7" is no option; see npm run chaos -- --help', ["7"]],
+    ["Unknown option '--sed'", ["--sed", "7"]],
+  ])("ends with 2 and one line for wrong options: %s", async (message, args) => {
+    const { code, stdout, stderr } = await run(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(message);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+
+  test("helps", async () => {
+    expect(await run("--help")).toEqual({ code: 0, stdout: `${CHAOS_HELP}\n`, stderr: "" });
+  });
+
+  test("shows the plan, and starts nothing", async () => {
+    const { code, stdout } = await run("--plan", "--seed", "7");
+    expect(code).toBe(0);
+    expect(stdout).toContain("redis-flushed");
+    expect(await run("--plan", "--seed", "7")).toMatchObject({ stdout });
+  });
+});

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
 import { openApiDocument } from "../src/http/openapi.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
@@ -18,6 +19,7 @@ export function sections(lifecycle: Lifecycle): ReadonlyMap<string, string> {
     ["answers", answers()],
     ["configuration", configuration()],
     ["endpoints", endpoints()],
+    ["faults", faults()],
     ["example stage", exampleStage()],
     ["life of an order", fenced("text", lifeAsText(lifecycle))],
     ["life of an order as a diagram", fenced("mermaid", lifeAsMermaid(lifecycle))],
@@ -102,6 +104,19 @@ export function lifeAsMermaid(lifecycle: Lifecycle): string {
     "stateDiagram-v2",
     ...[`[*] --> ${CREATED}`, ...moves, ...cancellations].map((move) => `    ${move}`),
   ].join("\n");
+}
+
+/** What the chaos run may break. */
+function faults(): string {
+  return table(
+    ["Fault", "Lasts", "What it is"],
+    FAULT_NAMES.map((name) => {
+      const { lasts, meaning } = KINDS[name];
+      const [least, most] = lasts;
+      const length = most === 0 ? "an instant" : least === most ? `${most} s` : `${least} to ${most} s`;
+      return [code(name), length, meaning];
+    }),
+  );
 }
 
 /** The settings of every stage. */

@@ -18,13 +18,15 @@ const DOCUMENTS = [
   "CHANGELOG.md",
   "docs/architecture.md",
   "docs/adding-a-stage.md",
+  "docs/reliability.md",
 ];
 /** What the recipe has its reader write. */
 const NEW_STAGE = "/src/order/stages/fraud-check.ts";
-const SOURCES = ["cli", "db", "docs", "launcher", "queues", "src", "test", "workers"].flatMap((folder) =>
-  readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
-    (file) => `/${folder}/${file}`,
-  ),
+const SOURCES = ["chaos", "cli", "db", "docs", "launcher", "queues", "src", "test", "workers"].flatMap(
+  (folder) =>
+    readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
+      (file) => `/${folder}/${file}`,
+    ),
 );
 
 function read(name: string): string {

@@ -57,11 +57,11 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
       stdio: ["ignore", output, output, "pipe", ...lifelinesOf(options.needs ?? [])],
     },
   );
-  const { pid } = child;
-  if (pid === undefined) {
+  if (child.pid === undefined) {
     child.on("error", () => {});
     throw new Error(`cannot start ${command}`);
   }
+  const { pid } = child;
 
   let running = true;
   const lifeline = child.stdio[3];
@@ -76,14 +76,17 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
   });
   child.once("exit", () => {
     running = false;
-    // The guard takes this for the end of its owner, and clears away what is left of the group.
+    // The guard takes this for the end of its owner, and clears away what is left of the group,
     lifeline?.destroy();
+    // unless another child holds the lifeline too. While the guard is there, no other group has this id.
+    killGroup(pid);
   });
 
   function kill(signal: NodeJS.Signals): void {
     if (!running) return;
+    if (signal === "SIGKILL") return killGroup(pid);
     try {
-      process.kill(signal === "SIGKILL" ? -child.pid! : child.pid!, signal);
+      process.kill(pid, signal);
     } catch {
       // Gone between the check and the signal.
     }
@@ -106,6 +109,14 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
   };
   if (lifeline) lifelines.set(guarded, lifeline);
   return guarded;
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch {
+    // Gone already.
+  }
 }
 
 /** To be held by another child too. Those of processes that are gone are closed. */

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
-import { AppProcess, describeExit, type AppOptions } from "./app-process.ts";
+import { AppProcess, type AppOptions } from "./app-process.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
@@ -12,6 +12,7 @@ import { migrate } from "./migration.ts";
 import { isFree } from "./ports.ts";
 import { CommandFailed } from "./run.ts";
 import type { Server } from "./servers/server.ts";
+import { keepServersRunning } from "./servers/keep-running.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
 import { readRunning, StateFile, type Run } from "./state.ts";
 import { listenForStop } from "./stop-requests.ts";
@@ -63,7 +64,10 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
     bringUpServers(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
-  await Promise.race([serversEnd(servers, children), runOn({ servers, code, state, children }, address)]);
+  await Promise.all([
+    keepServersRunning(servers, children),
+    runOn({ servers, code, state, children }, address),
+  ]);
 }
 
 /** What the API and the worker run on. */
@@ -117,21 +121,6 @@ async function bringUpServers(state: StateFile, children: Children): Promise<Ser
   return servers;
 }
 
-/** Settles only when a server of ours ends without being asked to. @throws Failure with the end of its log */
-async function serversEnd(servers: Servers, children: Children): Promise<void> {
-  await Promise.race(Object.values(servers).map((server) => serverEnd(server, children)));
-}
-
-async function serverEnd({ log, process: child, version }: Server, children: Children): Promise<void> {
-  const forever = new Promise<never>(() => {});
-  const status = await (child?.exited ?? forever);
-  if (children.stopping) return forever;
-  throw new Failure(
-    `${version} ended unexpectedly (${describeExit(status)}): ${log?.path}`,
-    log?.tail(LINES),
-  );
-}
-
 async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise<void> {
   const step = startStep("Migrating the database");
   const outcome = await migrate(url, code, dataFolder);
@@ -181,7 +170,7 @@ function appOptions({ servers, children }: Ground): Pick<AppOptions, "children" 
   return {
     children,
     env: { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url },
-    servers: Object.values(servers).flatMap((server) => server.process ?? []),
+    servers: () => Object.values(servers).flatMap((server) => server.process ?? []),
   };
 }
 

@@ -17,7 +17,17 @@ import { PortTaken, type Server } from "./server.ts";
 const PORT_ATTEMPTS = 3;
 const DATABASE = "conveyor";
 
-export type Servers = Record<ServerName, Server>;
+export interface StartedServer extends Server {
+  /**
+   * Starts it again when it has ended, with its data and on the same port, which others know by now. Undefined for a
+   * server that is not ours; the same for two that run in containers.
+   *
+   * @throws PortTaken, or Failure with the end of its log
+   */
+  startAgain?: () => Promise<GuardedProcess>;
+}
+
+export type Servers = Record<ServerName, StartedServer>;
 
 export interface ServersOptions {
   environment: NodeJS.ProcessEnv;
@@ -69,7 +79,7 @@ async function startPrivate(
   binary: ServerBinary,
   options: ServersOptions,
   attempt = 1,
-): Promise<Server> {
+): Promise<StartedServer> {
   const { state, onStart } = options;
   const port = await rememberPort(server, state);
   const log = new LogFile(path.join(LOCAL.logs, `${server}.log`));
@@ -81,10 +91,12 @@ async function startPrivate(
     onStart: (child: GuardedProcess) => onStart(server, child, log),
   };
   const { mysqlPassword, redisPassword } = state.state;
+  const start = () =>
+    server === "mysql"
+      ? startMysql({ ...common, database: DATABASE, password: mysqlPassword })
+      : startRedis({ ...common, password: redisPassword });
   try {
-    return server === "mysql"
-      ? await startMysql({ ...common, database: DATABASE, password: mysqlPassword })
-      : await startRedis({ ...common, password: redisPassword });
+    return { ...(await start()), startAgain: async () => (await start()).process };
   } catch (error) {
     if (!(error instanceof PortTaken) || attempt === PORT_ATTEMPTS) throw error;
     return startPrivate(server, binary, options, attempt + 1);
@@ -99,13 +111,22 @@ async function startContained(
   const ports = { mysql: await rememberPort("mysql", state), redis: await rememberPort("redis", state) };
   state.update((remembered) => (remembered.composeProject = composeProject()));
   const { mysqlPassword, redisPassword } = state.state;
-  return startWithCompose({
-    log,
-    passwords: { mysql: mysqlPassword, redis: redisPassword },
-    ports,
-    servers,
-    onStart: (child) => onStart("compose", child, log),
-  });
+  const start = () =>
+    startWithCompose({
+      log,
+      passwords: { mysql: mysqlPassword, redis: redisPassword },
+      ports,
+      servers,
+      onStart: (child) => onStart("compose", child, log),
+    });
+  const startAgain = async (): Promise<GuardedProcess> => {
+    const [child] = Object.values(await start()).flatMap((server) => server.process ?? []);
+    if (child === undefined) throw new Error("compose was asked for no server");
+    return child;
+  };
+  return Object.fromEntries(
+    Object.entries(await start()).map(([name, server]) => [name, { ...server, startAgain }]),
+  );
 }
 
 async function rememberPort(server: ServerName, state: StateFile): Promise<number> {

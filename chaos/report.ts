@@ -1,6 +1,7 @@
 import { counted, grouped, printable } from "../cli/text.ts";
 import { countBreaches, type Check } from "./audit.ts";
 import { KINDS } from "./kinds.ts";
+import type { Recovery } from "./recovery.ts";
 import type { ReportedFault, RunReport } from "./run.ts";
 import type { PlannedFault } from "./schedule.ts";
 import { percentile } from "./scenarios/frozen-redis.ts";
@@ -59,6 +60,7 @@ export function jsonOf(report: RunReport): string {
       lastedMs: endedAt - startedAt,
       inFlight: recovery.inFlight,
       recoveryMs: recovery.tookMs ?? null,
+      recoveryUnbrokenMs: recovery.unbrokenMs ?? null,
       slowestOrder: recovery.slowest,
     })),
     measured: Object.fromEntries(findings),
@@ -87,10 +89,11 @@ function faultLines({ faults, beganAt }: RunReport): string[] {
     hits({ targets }),
     seconds(endedAt - startedAt),
     grouped(recovery.inFlight),
-    recovery.tookMs === undefined ? "never" : seconds(recovery.tookMs),
+    secondsOrNever(recovery.tookMs),
+    secondsOrNever(recovery.unbrokenMs),
     trouble === undefined ? "" : printable(trouble),
   ]);
-  return table(["#", "at", "fault", "hit", "lasted", "in flight", "well after", ""], rows);
+  return table(["#", "at", "fault", "hit", "lasted", "in flight", "well after", "unbroken", ""], rows);
 }
 
 function countsOf(report: RunReport): [string, string][] {
@@ -101,7 +104,6 @@ function countsOf(report: RunReport): [string, string][] {
     endedAt === undefined ? [] : [{ id, took: endedAt - acceptedAt }],
   );
   const slowest = ended.reduce((most, each) => (each.took > most.took ? each : most), { id: "", took: 0 });
-  const recovery = longestRecovery(faults);
   return [
     ["customers", grouped(ledger.sent.size)],
     ["accepted", grouped(ledger.accepted.size)],
@@ -120,20 +122,20 @@ function countsOf(report: RunReport): [string, string][] {
     ["cancellations taken", grouped(ledger.cancelled.size)],
     ["cancellations too late", grouped(ledger.tooLate)],
     ["faults", grouped(faults.length)],
-    ["longest recovery from a fault", recovery],
+    ["longest recovery from a fault", longestRecovery(faults, ({ tookMs }) => tookMs)],
+    ["  with nothing else broken", longestRecovery(faults, ({ unbrokenMs }) => unbrokenMs)],
     ["longest time from 202 to the end", `${seconds(slowest.took)} (${slowest.id})`],
-    [
-      "until every order ended, after the load",
-      settledAfterMs === undefined ? "never" : seconds(settledAfterMs),
-    ],
+    ["until every order ended, after the load", secondsOrNever(settledAfterMs)],
   ];
 }
 
-function longestRecovery(faults: readonly ReportedFault[]): string {
-  const never = faults.find(({ recovery }) => recovery.tookMs === undefined);
-  if (never) return `never, from ${never.fault.name}`;
-  const [longest] = faults.toSorted((a, b) => (b.recovery.tookMs ?? 0) - (a.recovery.tookMs ?? 0));
-  return longest ? `${seconds(longest.recovery.tookMs ?? 0)}, from ${longest.fault.name}` : "-";
+function longestRecovery(
+  faults: readonly ReportedFault[],
+  timeOf: (recovery: Recovery) => number | undefined,
+): string {
+  const time = ({ recovery }: ReportedFault) => timeOf(recovery) ?? Infinity;
+  const [longest] = faults.toSorted((a, b) => time(b) - time(a));
+  return longest ? `${secondsOrNever(timeOf(longest.recovery))}, from ${longest.fault.name}` : "-";
 }
 
 function reasonsOf({ evidence }: RunReport): [string, string][] {
@@ -164,6 +166,10 @@ function hits({ targets }: Pick<PlannedFault, "targets">): string {
 
 function seconds(milliseconds: number): string {
   return `${(milliseconds / 1_000).toFixed(1)} s`;
+}
+
+function secondsOrNever(milliseconds: number | undefined): string {
+  return milliseconds === undefined ? "never" : seconds(milliseconds);
 }
 
 function section(title: string, lines: readonly string[]): string[] {

@@ -164,7 +164,7 @@ async function playOn(
       settledAfterMs: settledAfterMs === undefined ? undefined : Math.max(0, settledAfterMs),
       faults: saboteur.injected
         .toSorted((a, b) => a.startedAt - b.startedAt)
-        .map((fault) => ({ fault, recovery: recoveryOf(fault, evidence.events) })),
+        .map((fault) => ({ fault, recovery: recoveryOf(fault, saboteur.injected, evidence.events) })),
       findings: tell(evidence),
       checks: [...audit(evidence), ...(script.checks?.(evidence) ?? [])],
       ledger,

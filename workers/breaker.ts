@@ -35,6 +35,15 @@ export interface BreakerOptions {
   readonly log: Logger;
 }
 
+/** An outage that the circuit does not count. */
+class RepeatedOutage extends Error {
+  readonly outage: Error;
+  constructor(outage: Error) {
+    super(outage.message);
+    this.outage = outage;
+  }
+}
+
 /**
  * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007): an outage of the service behind
  * the stage is nobody's failed attempt.
@@ -49,7 +58,6 @@ export interface BreakerOptions {
  */
 export class StageBreaker {
   readonly #options: BreakerOptions;
-  readonly #consecutive = new ConsecutiveBreaker(CUSTOMERS_IN_A_ROW);
   readonly #circuit;
   /** Whose failure has been counted since the last success. */
   readonly #failing = new Set<string>();
@@ -63,7 +71,7 @@ export class StageBreaker {
   constructor(options: BreakerOptions) {
     this.#options = options;
     this.#circuit = circuitBreaker(handleWhen(isOutage), {
-      breaker: this.#consecutive,
+      breaker: new ConsecutiveBreaker(CUSTOMERS_IN_A_ROW),
       // Sooner than the next ping, which is what decides.
       halfOpenAfter: options.probeIntervalMs / 2,
     });
@@ -81,18 +89,14 @@ export class StageBreaker {
    */
   async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
     if (this.#held) throw this.#heldError();
-    const isCounted = this.isOpen || !this.#failing.has(order.customerId);
-    const watched = () => this.#watched(work);
     try {
-      const result = await (isCounted ? this.#circuit.execute(watched) : watched());
+      const result = await this.#circuit.execute(() => this.#watched(order, work));
       this.#failing.clear();
-      if (!isCounted) this.#consecutive.success();
       return result;
     } catch (error) {
       if (error instanceof BrokenCircuitError) throw this.#heldError();
-      if (!isOutage(error)) throw error;
-      this.#failing.add(order.customerId);
-      throw new StageUnavailableError(this.#options.stage, { cause: error });
+      const outage = error instanceof RepeatedOutage ? error.outage : error;
+      throw isOutage(outage) ? new StageUnavailableError(this.#options.stage, { cause: outage }) : outage;
     }
   }
 
@@ -114,13 +118,16 @@ export class StageBreaker {
     clearTimeout(this.#probe);
   }
 
-  /** Notes which service is away before the circuit breaks over it. */
-  async #watched<T>(work: () => Promise<T>): Promise<T> {
+  /** Notes which service is away, and keeps from the circuit what one customer says again. */
+  async #watched<T>({ customerId }: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if (isOutage(error)) this.#service = serviceOf(error);
-      throw error;
+      if (!isOutage(error)) throw error;
+      this.#service = serviceOf(error);
+      const isRepeated = this.#circuit.state === CircuitState.Closed && this.#failing.has(customerId);
+      this.#failing.add(customerId);
+      throw isRepeated ? new RepeatedOutage(error) : error;
     }
   }
 
@@ -140,12 +147,15 @@ export class StageBreaker {
 
   #probeLater(): void {
     this.#probe = setTimeout(() => {
-      void this.#answers().then((answers) => {
-        if (this.#stopped) return;
-        if (answers) this.#letThrough();
-        else this.#probeLater();
-      });
+      void this.#probeNow();
     }, this.#options.probeIntervalMs);
+  }
+
+  async #probeNow(): Promise<void> {
+    const answers = await this.#answers();
+    if (this.#stopped) return;
+    if (answers) this.#letThrough();
+    else this.#probeLater();
   }
 
   #letThrough(): void {

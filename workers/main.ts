@@ -14,6 +14,7 @@ import { StageBreakers } from "./breakers.ts";
 import { DatabaseWatch } from "./database-watch.ts";
 import { Executor } from "./executor.ts";
 import { Isolation } from "./isolation/isolation.ts";
+import { RedisWatch } from "./redis-watch.ts";
 import { openResources } from "./resources.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { GroupedStore } from "./store.ts";
@@ -47,6 +48,7 @@ async function main(): Promise<void> {
   });
   const isolation = new Isolation({ fork: forkIsolated, log });
   const watch = new DatabaseWatch({ database, log });
+  const redisWatch = new RedisWatch({ redis, log });
   for (const step of steps) {
     const worker = new StageWorker({
       step,
@@ -56,6 +58,7 @@ async function main(): Promise<void> {
       isolation,
       outages: {
         databaseAway: () => watch.reportAway(),
+        redisAway: () => redisWatch.reportAway(),
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
@@ -71,6 +74,7 @@ async function main(): Promise<void> {
     });
     workers.set(step.name, worker);
     watch.add(worker);
+    redisWatch.add(worker);
   }
 
   const watchdog = new Watchdog({
@@ -105,6 +109,7 @@ async function main(): Promise<void> {
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "watch", run: async () => watch.stop() },
+      { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },

@@ -33,6 +33,8 @@ const LOCK_LOST = "the job's lock was lost";
 export interface Outages {
   /** MySQL does not answer. */
   databaseAway(): void;
+  /** Redis can't be reached, or takes no writes. */
+  redisAway(): void;
   /** Whether an order that found the service of a stage away is to wait for it, with no attempt used up. */
   shouldWait(stage: string, isLastAttempt: boolean): Promise<boolean>;
   /** Milliseconds that such an order waits. */
@@ -63,7 +65,7 @@ export class StageWorker {
   #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
-    const { step, settings, connection, log } = options;
+    const { step, settings, connection, outages, log } = options;
     this.#options = options;
     this.#worker = new Worker<JobData>(
       step.name,
@@ -82,9 +84,10 @@ export class StageWorker {
         ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
       },
     );
-    this.#worker.on("error", (error) =>
-      log.error({ stage: step.name, error: describe(error) }, "worker error"),
-    );
+    this.#worker.on("error", (error) => {
+      if (isRedisUnavailable(error)) outages.redisAway();
+      log.error({ stage: step.name, error: describe(error) }, "worker error");
+    });
     this.#worker.on("lockRenewalFailed", (jobIds) => {
       for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);
     });
@@ -153,14 +156,18 @@ export class StageWorker {
 
   /** One switch after the other: BullMQ's own must not overlap. */
   #switch(): Promise<void> {
-    this.#switching = this.#switching.then(async () => {
-      const isHeld = this.#holds.size > 0;
-      if (isHeld === this.#worker.isPaused() || this.#stopping) return;
-      await (isHeld ? this.#worker.pause(true) : this.#worker.resume()).catch((error: unknown) => {
-        this.#options.log.error({ stage: this.name, error: describe(error) }, "could not hold or release");
-      });
-    });
+    this.#switching = this.#switching.then(() => this.#switchNow());
     return this.#switching;
+  }
+
+  async #switchNow(): Promise<void> {
+    const isHeld = this.#holds.size > 0;
+    if (isHeld === this.#worker.isPaused() || this.#stopping) return;
+    try {
+      await (isHeld ? this.#worker.pause(true) : this.#worker.resume());
+    } catch (error) {
+      this.#options.log.error({ stage: this.name, error: describe(error) }, "could not hold or release");
+    }
   }
 
   async #noteProgress(work: () => Promise<void>): Promise<void> {
@@ -220,6 +227,7 @@ export class StageWorker {
         outages.databaseAway();
         return AWAY_DELAY_MS;
       case "redis away":
+        outages.redisAway();
         return AWAY_DELAY_MS;
       case "service away": {
         const waits = !failure.tried || (await outages.shouldWait(failure.stage, isLastAttempt(job)));

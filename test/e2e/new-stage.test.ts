@@ -1,5 +1,4 @@
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import os from "node:os";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
@@ -7,35 +6,30 @@ import { inPlace } from "../../docs/sections.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
+import { copySources, type Sources } from "../support/sources.ts";
 
 jest.setTimeout(120_000);
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
-const SOURCES = ["src", "db", "queues", "workers", "package.json", "tsconfig.json"];
-
-let folder: string;
+let sources: Sources;
 let line: TestLine;
 beforeAll(async () => {
-  folder = await mkdtemp(path.join(os.tmpdir(), "conveyor-new-stage-"));
-  for (const source of SOURCES)
-    await cp(path.join(REPOSITORY, source), path.join(folder, source), { recursive: true });
-  await symlink(path.join(REPOSITORY, "node_modules"), path.join(folder, "node_modules"));
+  sources = await copySources();
   line = await startLine({ workers: 0 });
 });
 afterAll(async () => {
   await line.close();
-  await rm(folder, { recursive: true });
+  await sources.remove();
 });
 
 /** The one new file, as the documentation shows it, and the one line (with its import) in the table. */
 async function addStage(): Promise<void> {
   const example = await readFile(path.join(REPOSITORY, "docs/examples/fraud-check.ts"), "utf8");
-  await writeFile(path.join(folder, "src/order/stages/fraud-check.ts"), inPlace(example));
-  const table = path.join(folder, "src/order/pipeline.ts");
-  const before = await readFile(table, "utf8");
-  const after = `import { fraudCheck } from "./stages/fraud-check.ts";\n${before.replace("  reserve,", "  reserve,\n  fraudCheck,")}`;
-  expect(after.split("\n").length - before.split("\n").length).toBe(2);
-  await writeFile(table, after);
+  const table = path.join(sources.folder, "src/order/pipeline.ts");
+  const lines = async () => (await readFile(table, "utf8")).split("\n").length;
+  const before = await lines();
+  await sources.addStage({ file: "fraud-check.ts", name: "fraudCheck", code: inPlace(example) });
+  expect((await lines()) - before).toBe(2);
 }
 
 async function migrations(): Promise<number> {
@@ -56,7 +50,7 @@ test("a stage that is put in takes the orders in flight, by one new file and one
   expect(await statusOf(created[0]?.id ?? "")).toBe("CREATED");
 
   await addStage();
-  await line.addWorker({ folder });
+  await line.addWorker({ folder: sources.folder });
   // Taken by the API of before the deploy, after it.
   const late = await line.client.order(PLAIN_ORDER);
 

@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { listEntries } from "../../db/provider-ledger.ts";
+import { setProviderState, type Provider } from "../../db/provider-states.ts";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import { untilLogged, type TestProcess } from "../support/processes.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(180_000);
+
+/**
+ * All attempts of a stage are over within 31 ms of waiting, and an outage lasts for at least 40 looks of 50 ms: some 60
+ * times as long. At the usual settings that is 16 s, and a quarter of an hour of looks every 5 s; nothing counts them.
+ */
+const LOOKS = 40;
+const HELD = "circuit open: the stage is held";
+
+let line: TestLine;
+let worker: TestProcess;
+beforeEach(async () => {
+  line = await startLine({
+    workers: 0,
+    env: { STAGE_BACKOFF_MS: "1", PROBE_INTERVAL_MS: "50", LOG_LEVEL: "debug" },
+  });
+  worker = await line.addWorker();
+  await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+});
+afterEach(() => line.close());
+
+const place = (given: object = {}) => line.client.order({ ...PLAIN_ORDER, ...given });
+const switched = (provider: Provider, state: "up" | "down") =>
+  setProviderState(line.environment.database, provider, state);
+const logged = (message: string) => worker.logs().filter((entry) => entry["msg"] === message);
+/** Orders of twenty customers. */
+const placeMany = (count: number) =>
+  Promise.all(Array.from({ length: count }, (_, index) => place({ customerId: `cust-${index % 20}` })));
+const untilLookedFor = (looks: number) =>
+  waitFor(`${looks} looks`, () => logged("still away").length >= looks);
+
+describe("an outage that lasts many times as long as all attempts together", () => {
+  test.each([
+    ["inventory", "CREATED"],
+    ["payments", "RESERVED"],
+    ["carrier", "PAID"],
+  ] as const)("of %s ends with every order delivered, and nobody has done anything", async (provider, at) => {
+    await switched(provider, "down");
+    const orders = await placeMany(40);
+    await untilLogged(worker, HELD);
+    orders.push(...(await placeMany(40)));
+    await untilLookedFor(LOOKS);
+    // The stages before go on meanwhile.
+    for (const { id } of orders) {
+      expect(await line.client.orderIn(id, at)).not.toHaveProperty("failed");
+    }
+    await switched(provider, "up");
+    for (const { id } of orders) await line.client.orderIn(id, "DELIVERED");
+    expect(logged("failed")).toEqual([]);
+    // Only those that found out used up an attempt: one of each customer at most, or hardly more.
+    expect(logged("will be retried").length).toBeLessThanOrEqual(20);
+  });
+
+  test("costs the only order of the day nothing either", async () => {
+    await switched("payments", "down");
+    const order = await place();
+    await untilLogged(worker, HELD);
+    await untilLookedFor(LOOKS);
+    await switched("payments", "up");
+    expect(await line.client.orderIn(order.id, "DELIVERED")).not.toHaveProperty("failed");
+    expect(logged("failed")).toEqual([]);
+    expect(await listEntries(line.environment.database, order.id)).toMatchObject([
+      { kind: "charge", outcome: "approved", attempts: 1 },
+      { kind: "label" },
+    ]);
+  });
+});
+
+test("a customer's poisoned orders come to rest, however many they are, and hold up nobody", async () => {
+  const poisoned = await Promise.all(
+    Array.from({ length: 60 }, () => place({ customerId: "unlucky", paymentToken: "tok_down" })),
+  );
+  const others = await placeMany(40);
+  for (const { id } of others) await line.client.orderIn(id, "DELIVERED");
+  for (const { id } of poisoned) {
+    await waitFor(
+      "it to rest",
+      async () => (await line.client.get(`/orders/${id}`)).body.failed !== undefined,
+    );
+  }
+  expect(logged(HELD)).toEqual([]);
+});

@@ -43,7 +43,12 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
       }),
       log: createLogger({ name: "test", level: "silent" }),
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
-      outages: { databaseAway: () => undefined, shouldWait: async () => false, probeIntervalMs: 1 },
+      outages: {
+        databaseAway: () => undefined,
+        redisAway: () => undefined,
+        shouldWait: async () => false,
+        probeIntervalMs: 1,
+      },
       markFailed: ({ orderId, reason }) =>
         markFailed(environment.database, {
           orderId,

@@ -16,8 +16,14 @@ export function withoutSecrets(error: unknown, order: Pick<Order, "paymentToken"
   if (!secrets.some((secret) => told.includes(secret))) return error;
   const blot = (text: string) =>
     secrets.reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text);
-  const copy = new Error(blot(error.message));
-  copy.name = error.name;
-  copy.stack = blot(error.stack ?? copy.message);
+  // Its class and its fields say what becomes of the job; its cause might tell what was blotted out.
+  const { cause: _cause, ...fields } = Object.getOwnPropertyDescriptors(error);
+  const copy: Error = Object.create(Object.getPrototypeOf(error), fields);
+  Object.defineProperty(copy, "message", { value: blot(error.message), configurable: true, writable: true });
+  Object.defineProperty(copy, "stack", {
+    value: blot(error.stack ?? copy.message),
+    configurable: true,
+    writable: true,
+  });
   return copy;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { withoutSecrets } from "../../../workers/redact.ts";
 
 const order = {
@@ -27,6 +28,15 @@ describe("an error without secrets", () => {
       message: "cannot charge [redacted] of [redacted], [redacted], [redacted]",
     });
     expect(JSON.stringify([told instanceof Error && told.stack])).not.toMatch(/secret_42|Lovelace|London/);
+  });
+
+  test("is still of its class, which says what becomes of the job", () => {
+    const told = withoutSecrets(
+      new ServiceUnavailableError("payments", "no answer for tok_secret_42"),
+      order,
+    );
+    expect(told).toBeInstanceOf(ServiceUnavailableError);
+    expect(told).toMatchObject({ service: "payments", message: "no answer for [redacted]" });
   });
 
   test("keeps words that only look like a short part of an address", () => {

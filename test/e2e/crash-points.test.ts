@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { listEvents } from "../../db/order-events.ts";
+import { listEntries } from "../../db/provider-ledger.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import type { CrashPoint } from "../../workers/crash-points.ts";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import { start } from "../support/processes.ts";
+
+jest.setTimeout(300_000);
+
+interface Crash {
+  readonly step: string;
+  readonly point: CrashPoint;
+}
+
+const AT_WORK: readonly CrashPoint[] = [
+  "before run",
+  "after run",
+  "during batch",
+  "after commit",
+  "after enqueue",
+];
+const WORKING: readonly Crash[] = lifecycle.stages.flatMap(({ name }) =>
+  AT_WORK.map((point) => ({ step: name, point })),
+);
+const UNDOING: readonly Crash[] = [
+  ...lifecycle.toUndo("PAID").flatMap(({ name }): Crash[] => [
+    { step: name, point: "before undo" },
+    { step: name, point: "after undo" },
+  ]),
+  { step: "cancel", point: "during batch" },
+  { step: "cancel", point: "after commit" },
+];
+
+/** The order whose worker was killed there. */
+const hit = new Map<Crash, string>();
+let line: TestLine;
+
+/** A worker that kills itself at the point; over when it has. */
+async function crash(given: Crash, args: readonly string[] = []): Promise<void> {
+  const worker = start("workers/main.ts", {
+    ...line.environment,
+    env: { STAGE_BACKOFF_MS: "20", PROVIDER_LATENCY_MS: "0", CARRIER_TRANSIT_MS: "0" },
+    args: [...args, "--crash-at", `${given.step}: ${given.point}`],
+  });
+  const status = await worker.process.exited;
+  if (status.signal !== "SIGKILL") throw new Error(`it ended in another way:\n${worker.lines.join("\n")}`);
+}
+
+const place = async () => (await line.client.order(PLAIN_ORDER)).id;
+
+/** All the crashes come first, and the orders heal together: locks take their time to run out. */
+beforeAll(async () => {
+  line = await startLine({ workers: 0 });
+  await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
+
+  const toUndo = await Promise.all(UNDOING.map(async (given) => ({ given, id: await place() })));
+  const until = await line.addWorker({ args: ["--stages", "reserve,pay"] });
+  for (const { id } of toUndo) await line.client.orderIn(id, "PAID");
+  await until.stop();
+  for (const { given, id } of toUndo) {
+    hit.set(given, id);
+    await line.client.post(`/orders/${id}/cancel`, { reason: "changed my mind" });
+    await crash(given, ["--stages", "cancel"]);
+  }
+  for (const given of WORKING) {
+    hit.set(given, await place());
+    await crash(given);
+  }
+  await line.addWorker();
+}, 280_000);
+afterAll(() => line.close());
+
+const books = async (id: string) =>
+  (await listEntries(line.environment.database, id))
+    .map(({ kind, outcome }) => `${kind} ${outcome}`)
+    .toSorted();
+const path = async (id: string) => (await listEvents(line.environment.database, id)).map((event) => event.to);
+const orderOf = (given: Crash) => {
+  const id = hit.get(given);
+  if (id === undefined) throw new Error(`nothing was killed at ${given.step}: ${given.point}`);
+  return id;
+};
+
+describe("a worker killed", () => {
+  test.each(WORKING.map((given) => [given.point, given.step, given] as const))(
+    "%s of %s leaves an order that is delivered, charged and labelled once",
+    async (_point, _step, given) => {
+      const id = orderOf(given);
+      expect(await line.client.orderIn(id, "DELIVERED")).not.toHaveProperty("failed");
+      expect(await books(id)).toEqual(["charge approved", "label approved"]);
+      expect(await path(id)).toEqual(["CREATED", "RESERVED", "PAID", "SHIPPED", "DELIVERED"]);
+    },
+  );
+
+  test.each(UNDOING.map((given) => [given.point, given.step, given] as const))(
+    "%s of %s leaves an order that is cancelled and refunded once",
+    async (_point, _step, given) => {
+      const id = orderOf(given);
+      expect(await line.client.orderIn(id, "CANCELLED")).not.toHaveProperty("failed");
+      expect(await books(id)).toEqual(["charge approved", "label void", "refund approved"]);
+      expect(await path(id)).toEqual(["CREATED", "RESERVED", "PAID", "CANCELLED"]);
+    },
+  );
+
+  test("leaves the stock right", async () => {
+    const delivered = WORKING.length;
+    expect((await line.client.get("/stock/MUG-BLUE")).body).toMatchObject({
+      onHand: 1_000 - 2 * delivered,
+      reserved: 0,
+    });
+  });
+});

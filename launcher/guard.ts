@@ -16,7 +16,10 @@ export interface GuardedOptions {
   env?: NodeJS.ProcessEnv;
   /** Time between TERM and KILL once this process is gone. */
   graceSeconds?: number;
-  /** Processes that this one works with, and that are therefore not to be ended before it. */
+  /**
+   * Processes that this one works with, and that are therefore not to be ended before it. One that is started again later
+   * is not among them: when this process is killed, the two are told to end at the same time.
+   */
   needs?: readonly GuardedProcess[];
   /** Called with each line of stdout and stderr. Not together with `output`. */
   onLine?: (line: string) => void;

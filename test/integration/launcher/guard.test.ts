@@ -138,6 +138,17 @@ describe("while the starter lives", () => {
     await waitFor("the guard to end", () => groupOf(child.pid).length === 0);
   });
 
+  test("nor while another child, which needs it, goes on", async () => {
+    const child = spawnGuarded("sh", ["-c", "sleep 1000 & wait"]);
+    const other = spawnGuarded("sleep", ["1000"], { needs: [child] });
+    process.kill(child.pid, "SIGKILL");
+    await child.exited;
+    await waitFor("the guard to end", () => groupOf(child.pid).length === 0);
+    expect(other.running).toBe(true);
+    other.kill("SIGKILL");
+    await other.exited;
+  });
+
   test("stop() waits for a child that cleans up", async () => {
     const lines: string[] = [];
     const child = spawnGuarded("sh", ["-c", `trap "exit 5" TERM; echo ready; while :; do sleep 0.1; done`], {

@@ -62,14 +62,23 @@ export interface Evidence {
 /** The rows of one statement: large enough for few round trips, small enough to hold. */
 const PAGE = 20_000;
 
-/** Reads MySQL and Redis from the outside, with plain SQL and plain commands. @throws {Error} of the drivers. */
+/**
+ * Reads MySQL and Redis from the outside, with plain SQL and plain commands. What MySQL says is of one and the same
+ * moment: a line that has not come to rest goes on meanwhile. @throws {Error} of the drivers.
+ */
 export async function gatherEvidence(
   sql: Sql,
   redis: Redis,
   rest: Pick<Evidence, "books" | "loaded" | "customers" | "samples">,
 ): Promise<Evidence> {
+  const tables = await sql.snapshot(() => readTables(sql));
+  return { ...rest, ...tables, jobs: await countJobs(redis) };
+}
+
+type Tables = Pick<Evidence, "orders" | "lines" | "events" | "stock" | "reservations">;
+
+async function readTables(sql: Sql): Promise<Tables> {
   return {
-    ...rest,
     orders: (await sql.rows("SELECT * FROM orders ORDER BY id")).map((row) => ({
       id: text(row["id"]),
       status: text(row["status"]),
@@ -97,7 +106,6 @@ export async function gatherEvidence(
         text(row["state"]),
       ]),
     ),
-    jobs: await countJobs(redis),
   };
 }
 

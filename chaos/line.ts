@@ -21,6 +21,9 @@ import { Supervised } from "./supervised.ts";
 /** The key that the APIs take. */
 export const API_KEY = "chaos-key-0123456789";
 const DATABASE = "conveyor";
+const TRANSIT_MS = 2_000;
+/** As long as real ones take at their best: so that there is nearly always a call under way when something dies. */
+const PROVIDER_LATENCY_MS = 100;
 /** Runs whose logs are kept. */
 const RUNS_KEPT = 5;
 const OWNER_FILE = "owner.json";
@@ -73,7 +76,11 @@ export async function startLine(options: LineOptions): Promise<Line> {
       compiled(folder),
     ]);
     opened.push(() => stopAll([mysql, redis]));
-    const providers = await startProviders({ transitMs: options.transitMs ?? 2_000, random: options.random });
+    const providers = await startProviders({
+      transitMs: options.transitMs ?? TRANSIT_MS,
+      latencyMs: PROVIDER_LATENCY_MS,
+      random: options.random,
+    });
     opened.push(() => providers.close());
     const databaseUrl = await createDatabase(mysql.url);
     await migrateDatabase({ url: databaseUrl });

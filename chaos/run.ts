@@ -13,7 +13,7 @@ import type { ChaosOptions } from "./options.ts";
 import type { Goods } from "./orders.ts";
 import { shuffled, stream } from "./random.ts";
 import { recoveryOf, type Recovery } from "./recovery.ts";
-import { number } from "./sql.ts";
+import { number, Sql } from "./sql.ts";
 import { Watch } from "./watch.ts";
 
 const PROGRESS_EVERY_MS = 10_000;
@@ -131,7 +131,9 @@ async function playOn(
       `${fault.name} (${fault.targets.join(", ")}) lasted ${seconds} s${fault.trouble ? `: ${fault.trouble}` : ""}`,
     );
   });
-  const watch = new Watch(line.sql, ledger, loaded);
+  // Its own: it asks at any time, and what it adds up must be of one moment.
+  const watchedBy = new Sql(line.databaseUrl);
+  const watch = new Watch(watchedBy, ledger, loaded);
   const stopLooking = new AbortController();
   let looking: Promise<void> | undefined;
   const progress = setInterval(() => note(progressOf(ledger)), PROGRESS_EVERY_MS);
@@ -179,6 +181,7 @@ async function playOn(
     customers.close();
     stopLooking.abort();
     await looking;
+    watchedBy.close();
     await saboteur.close();
   }
 }
@@ -217,7 +220,9 @@ async function untilSettled({
     const toCome = [...jobs].some(([what, count]) => count > 0 && !what.endsWith(" failed"));
     const { open } = ledger;
     if (!toCome && open.length === 0 && customers.waiting === 0) return true;
-    const isStuck = !toCome && customers.waiting === 0 && open.length === (await countFailed(line));
+    // A MySQL that does not answer for a moment is no reason to give up.
+    const failed = await countFailed(line).catch(() => undefined);
+    const isStuck = !toCome && customers.waiting === 0 && open.length === failed;
     stuckSince = isStuck ? (stuckSince ?? Date.now()) : undefined;
     if (stuckSince !== undefined && Date.now() - stuckSince > STUCK_AFTER_MS) return false;
     await delay(LOOK_EVERY_MS, undefined, { signal });

@@ -11,7 +11,7 @@ const CONNECT_WITHIN_MS = 3_000;
  */
 export class Sql {
   readonly #url: string;
-  #connection: Connection | undefined;
+  #connection: Promise<Connection> | undefined;
 
   /** @param url mysql://user:password@host:port/database */
   constructor(url: string) {
@@ -20,21 +20,22 @@ export class Sql {
 
   /** @throws {Error} of the driver, also when there is no answer within `withinMs`. */
   async rows(statement: string, values: readonly unknown[] = [], withinMs = 30_000): Promise<Row[]> {
+    const connecting = (this.#connection ??= this.#connect());
     try {
-      this.#connection ??= await this.#connect();
-      const [rows] = await this.#connection.query<RowDataPacket[]>({
+      const connection = await connecting;
+      const [rows] = await connection.query<RowDataPacket[]>({
         sql: statement,
         values: [...values],
         timeout: withinMs,
       });
       return Array.isArray(rows) ? rows : [];
     } catch (error) {
-      this.close();
+      if (this.#connection === connecting) this.close();
       throw error;
     }
   }
 
-  /** Several questions about one and the same moment. @throws {Error} of the driver. */
+  /** Several questions about one and the same moment; nobody else may ask meanwhile. @throws {Error} of the driver. */
   async snapshot<T>(read: () => Promise<T>): Promise<T> {
     await this.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT");
     try {
@@ -46,7 +47,10 @@ export class Sql {
 
   /** Gives up the connection. */
   close(): void {
-    this.#connection?.destroy();
+    this.#connection?.then(
+      (connection) => connection.destroy(),
+      () => undefined,
+    );
     this.#connection = undefined;
   }
 

@@ -36,7 +36,7 @@ export class Supervised {
   #pause = FIRST_PAUSE_MS;
   #meant: GuardedProcess | undefined;
   /** How often it ended though nobody had killed it: it gave itself up, or crashed. */
-  ownEnds: string[] = [];
+  readonly ownEnds: string[] = [];
 
   constructor(options: SupervisedOptions) {
     this.name = options.name;
@@ -75,7 +75,7 @@ export class Supervised {
     while (!this.#isReady || this.#child?.running !== true) {
       if (this.#isStopped) return;
       if (Date.now() > deadline)
-        throw new Failure(`${this.name} is not ready after ${withinMs / 1_000} s`, this.#log.tail(10));
+        throw new Failure(`${this.name} is not ready after ${withinMs / 1_000} s: ${this.#log.path}`);
       this.#log.poll();
       await delay(POLL_MS);
     }

@@ -4,7 +4,7 @@ import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { Cancellation } from "./cancellation.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
-import { createApp } from "./http/app.ts";
+import { createApp, listenerOf } from "./http/app.ts";
 import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
 import { announce, createLogger } from "./log.ts";
@@ -35,18 +35,17 @@ async function main(): Promise<void> {
 
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
 
-  const server = new HttpServer(
-    createApp({
-      database,
-      redis,
-      queues,
-      accept: (order) => intake.accept(order),
-      cancel: (orderId, reason) => cancellation.request(orderId, reason),
-      apiKeys: config.API_KEYS,
-      version: packageJson.version,
-      log,
-    }),
-  );
+  const app = createApp({
+    database,
+    redis,
+    queues,
+    accept: (order) => intake.accept(order),
+    cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    apiKeys: config.API_KEYS,
+    version: packageJson.version,
+    log,
+  });
+  const server = new HttpServer(listenerOf(app));
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,

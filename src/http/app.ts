@@ -1,3 +1,4 @@
+import type { RequestListener } from "node:http";
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
 import type { Queues } from "../../queues/queues.ts";
@@ -8,7 +9,7 @@ import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
 import { healthRoutes } from "./health.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
-import { answerErrors, notFound } from "./problem.ts";
+import { answerErrors, notFound, Problem } from "./problem.ts";
 import { resumeRoutes } from "./resume.ts";
 import { stockRoutes } from "./stock.ts";
 import { readJson } from "./validate.ts";
@@ -33,16 +34,12 @@ export function createApp(options: AppOptions): Express {
   app.disable("x-powered-by");
   // Answers change from one call to the next: hashing each for a cache is wasted.
   app.disable("etag");
-  app.use((_request, response, next) => {
-    response.set("X-Content-Type-Options", "nosniff");
-    next();
-  });
 
   app.use(healthRoutes(new Health({ database, redis })));
 
   app.use(PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
-  app.use(BOARD, boardRoutes(BOARD, queues));
+  app.use(BOARD, boardRoutes(BOARD, queues, log));
 
   app.use(keys.bearer);
   app.use(readJson);
@@ -53,4 +50,31 @@ export function createApp(options: AppOptions): Express {
   app.use(notFound);
   app.use(answerErrors(log));
   return app;
+}
+
+/**
+ * The app for an HTTP server. Express answers in HTML, without having asked any route, when it cannot parse an address;
+ * so what is no address is refused before.
+ */
+export function listenerOf(app: Express): RequestListener {
+  return (request, response) => {
+    response.setHeader("X-Content-Type-Options", "nosniff");
+    const target = originForm(request.url ?? "");
+    if (target === undefined) {
+      new Problem(400, "malformed-request", { detail: "the address cannot be read" }).send(response);
+      return;
+    }
+    request.url = target;
+    app(request, response);
+  };
+}
+
+/** The path and query of a request's target. Clients of a proxy send the whole address (RFC 9112, section 3.2.2). */
+function originForm(target: string): string | undefined {
+  // Fragments stay with the client.
+  if (target.includes("#")) return undefined;
+  if (target.startsWith("/") || target === "*") return target;
+  if (!/^https?:/i.test(target) || !URL.canParse(target)) return undefined;
+  const { pathname, search } = new URL(target);
+  return pathname + search;
 }

@@ -1,4 +1,5 @@
-import type { ErrorRequestHandler, RequestHandler, Response } from "express";
+import type { ServerResponse } from "node:http";
+import type { ErrorRequestHandler, RequestHandler } from "express";
 import { DatabaseError } from "../../db/errors.ts";
 import { StockReservedError } from "../../db/stock.ts";
 import { OverloadedError } from "../group-commit.ts";
@@ -46,7 +47,7 @@ export class Problem extends Error {
     this.options = options;
   }
 
-  send(response: Response): void {
+  send(response: ServerResponse): void {
     const { detail, errors, orderStatus, headers = {} } = this.options;
     const body: ProblemBody = {
       type: `urn:conveyor:problem:${this.type}`,
@@ -56,7 +57,14 @@ export class Problem extends Error {
       ...(errors === undefined ? {} : { errors }),
       ...(orderStatus === undefined ? {} : { orderStatus }),
     };
-    response.status(this.status).set(headers).type("application/problem+json").send(JSON.stringify(body));
+    const content = Buffer.from(JSON.stringify(body));
+    response
+      .writeHead(this.status, {
+        ...headers,
+        "Content-Type": "application/problem+json; charset=utf-8",
+        "Content-Length": content.length,
+      })
+      .end(content);
   }
 }
 

@@ -92,7 +92,8 @@ export class Customers {
       );
       return;
     }
-    const accepted = this.#ledger.accept(order, answer.text);
+    const isReplay = answer.headers["idempotent-replayed"] === "true";
+    const accepted = this.#ledger.accept(order, answer.text, isReplay);
     if (accepted && order.cancelAfter !== undefined) await this.#cancel(accepted, order.cancelAfter);
   }
 

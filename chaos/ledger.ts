@@ -41,9 +41,20 @@ export class Ledger {
   /** Answers that nobody expects: there must be none. */
   readonly surprises: string[] = [];
   readonly #byKey = new Map<string, AcceptedOrder>();
+  /** Keys of which one answer did not say that it is a repeated one. */
+  readonly #made = new Set<string>();
 
-  /** Notes a 202. @returns the order when it is the first one of its key. */
-  accept(order: ChaosOrder, body: string): AcceptedOrder | undefined {
+  /**
+   * Notes a 202.
+   *
+   * @param isReplay whether it says that the order was there already; not all of one key can say otherwise, in whatever
+   * order they come.
+   * @returns the order when it is the first one of its key.
+   */
+  accept(order: ChaosOrder, body: string, isReplay: boolean): AcceptedOrder | undefined {
+    if (!isReplay && this.#made.has(order.key))
+      this.contradictions.push(`${order.key} was made twice: ${body}`);
+    if (!isReplay) this.#made.add(order.key);
     const first = this.#byKey.get(order.key);
     if (first) {
       this.repeated202s += 1;

@@ -99,6 +99,7 @@ function faultLines({ faults, beganAt }: RunReport): string[] {
 function countsOf(report: RunReport): [string, string][] {
   const { ledger, evidence, faults, settledAfterMs } = report;
   const answered = ledger.attempts.filter(({ status }) => status !== undefined);
+  const refused = answered.filter(({ status }) => status === 503);
   const times = answered.map(({ tookMs }) => tookMs).toSorted((a, b) => a - b);
   const ended = [...ledger.accepted.values()].flatMap(({ id, acceptedAt, endedAt }) =>
     endedAt === undefined ? [] : [{ id, took: endedAt - acceptedAt }],
@@ -112,7 +113,8 @@ function countsOf(report: RunReport): [string, string][] {
     ...reasonsOf(report),
     ["requests to order", grouped(ledger.attempts.length)],
     ["  repeated by customers", grouped(ledger.attempts.filter(({ isRepeat }) => isRepeat).length)],
-    ["  answered with 503", grouped(answered.filter(({ status }) => status === 503).length)],
+    ["  answered with 503", grouped(refused.length)],
+    ["    the slowest of them", seconds(Math.max(0, ...refused.map(({ tookMs }) => tookMs)))],
     ["  without an answer", grouped(ledger.attempts.length - answered.length)],
     ["  repeated 202s, the same each time", grouped(ledger.repeated202s - ledger.contradictions.length)],
     [

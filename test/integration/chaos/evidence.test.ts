@@ -44,7 +44,7 @@ async function place(...path: string[]): Promise<string> {
     isTwice: false,
   };
   ledger.sent.set(key, order);
-  ledger.accept(order, JSON.stringify({ id }));
+  ledger.accept(order, JSON.stringify({ id }), false);
   let from = "CREATED";
   for (const to of path) {
     const change = { orderId: id, from, to, stage: null, reason: null, record: null, at: new Date() };

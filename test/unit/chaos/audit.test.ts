@@ -73,7 +73,7 @@ function makeEvidence() {
     const cancelAfter = reason === CUSTOMERS_REASON ? 5 : undefined;
     const ordered = { key, request, cancelAfter, isTwice: false };
     ledger.sent.set(key, ordered);
-    ledger.accept(ordered, JSON.stringify({ id }));
+    ledger.accept(ordered, JSON.stringify({ id }), false);
     if (cancelAfter !== undefined) ledger.cancelled.set(id, AT);
     orders.push({
       id,
@@ -248,14 +248,24 @@ describe("the audit finds", () => {
       "two answers to one request",
       "a repeated request gets the first answer again",
       /free: first .* then/,
-      (books) => books.customers.accept(books.customers.sent.get("key-free")!, `{"id":"x"}`),
+      (books) => books.customers.accept(books.customers.sent.get("key-free")!, `{"id":"x"}`, true),
+    ],
+    [
+      "an order that two answers say they have made",
+      "a repeated request gets the first answer again",
+      /key-free was made twice/,
+      (books) => books.customers.accept(books.customers.sent.get("key-free")!, `{"id":"free"}`, false),
     ],
     [
       "one order for two requests",
       "a repeated request gets the first answer again",
       /free: stands for key-free and for key-new/,
       (books) =>
-        books.customers.accept({ ...books.customers.sent.get("key-free")!, key: "key-new" }, `{"id":"free"}`),
+        books.customers.accept(
+          { ...books.customers.sent.get("key-free")!, key: "key-new" },
+          `{"id":"free"}`,
+          false,
+        ),
     ],
     [
       "an answer that makes no sense",

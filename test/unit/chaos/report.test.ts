@@ -16,7 +16,7 @@ function report(checks: readonly Check[]): RunReport {
   for (const key of ["one", "two"]) {
     const order = { key, request, cancelAfter: undefined, isTwice: false };
     ledger.sent.set(key, order);
-    const accepted = ledger.accept(order, JSON.stringify({ id: key }));
+    const accepted = ledger.accept(order, JSON.stringify({ id: key }), false);
     if (accepted) accepted.endedAt = accepted.acceptedAt + (key === "one" ? 2_500 : 1_000);
   }
   ledger.attempts.push(
@@ -130,6 +130,7 @@ describe("the report", () => {
       /requests to order +4$/m,
       /repeated by customers +2$/m,
       /answered with 503 +1$/m,
+      /the slowest of them +0\.0 s$/m,
       /without an answer +1$/m,
       /p50 and p99 of the answers +20\.0 and 30\.0 ms$/m,
       /longest time from 202 to the end +2\.5 s \(one\)$/m,

@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, type SQL } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
@@ -248,6 +248,30 @@ export async function requestCancellation(
   });
 }
 
+/**
+ * Like {@link requestCancellation} for many orders of one status, for the same reason. @returns of how many it was noted
+ * now. @throws {DatabaseError}
+ */
+export async function requestCancellations(
+  database: Database,
+  request: { orderIds: readonly string[]; status: string; reason: string; at: Date },
+): Promise<number> {
+  if (request.orderIds.length === 0) return 0;
+  const [result] = await database.transaction((queries) =>
+    queries
+      .update(orders)
+      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
+      .where(
+        and(
+          inArray(orders.id, [...request.orderIds]),
+          eq(orders.status, request.status),
+          isNull(orders.cancelRequestedAt),
+        ),
+      ),
+  );
+  return result.affectedRows;
+}
+
 /** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
 export async function markFailed(
   database: Database,
@@ -312,47 +336,43 @@ export async function resumeFailed(
   return result.affectedRows;
 }
 
-/** An order that waits for something, and in which status. */
-export interface WaitingOrder {
+/** An order as whoever looks for what is late or lost needs to see it. */
+export interface OrderState {
   readonly id: string;
   readonly status: string;
-  /** It is to be undone. */
-  readonly cancelled: boolean;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+  /** When it came to rest in a failed set, if it rests there now. */
+  readonly failedAt: Date | null;
+  readonly cancelRequestedAt: Date | null;
 }
 
 /**
- * Orders of one status that should be on their way, in order of id: not marked as failed, or to be cancelled since they
- * were. With `untouchedSince`, only those that nothing has happened to since then. @throws {DatabaseError}
+ * One page of the orders of a status, in order of id. However many there are, and whatever is the matter with them, it
+ * reads the rows of the page and no others. @throws {DatabaseError}
  */
-export async function findWaiting(
+export async function listStates(
   database: Database,
-  query: {
-    readonly status: string;
-    readonly after?: string | undefined;
-    readonly untouchedSince?: Date | undefined;
-    readonly limit: number;
-  },
-): Promise<WaitingOrder[]> {
-  const rows = await database.query((queries) =>
+  page: { readonly status: string; readonly after?: string | undefined; readonly limit: number },
+): Promise<OrderState[]> {
+  return database.query((queries) =>
     queries
-      .select({ id: orders.id, status: orders.status, cancelRequestedAt: orders.cancelRequestedAt })
-      .from(orders)
+      .select({
+        id: orders.id,
+        status: orders.status,
+        createdAt: orders.createdAt,
+        updatedAt: orders.updatedAt,
+        failedAt: orders.failedAt,
+        cancelRequestedAt: orders.cancelRequestedAt,
+      })
+      // Left to itself, MariaDB looks up the status and then reads all of its entries up to the id.
+      .from(orders, { forceIndex: "orders_by_status" })
       .where(
-        and(
-          eq(orders.status, query.status),
-          query.after === undefined ? undefined : gt(orders.id, query.after),
-          query.untouchedSince === undefined ? undefined : lt(orders.updatedAt, query.untouchedSince),
-          or(isNull(orders.failedAt), gt(orders.cancelRequestedAt, orders.failedAt)),
-        ),
+        and(eq(orders.status, page.status), page.after === undefined ? undefined : gt(orders.id, page.after)),
       )
       .orderBy(asc(orders.id))
-      .limit(query.limit),
+      .limit(page.limit),
   );
-  return rows.map(({ id, status, cancelRequestedAt }) => ({
-    id,
-    status,
-    cancelled: cancelRequestedAt !== null,
-  }));
 }
 
 /** Every status that some order has. @throws {DatabaseError} */

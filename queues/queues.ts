@@ -1,5 +1,5 @@
 import { Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import type { ChainableCommander, Redis } from "ioredis";
 import type { Move } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
@@ -11,6 +11,12 @@ const EVENTS_KEPT = 1_000;
 export interface DueJob {
   readonly orderId: string;
   readonly move: Move;
+}
+
+/** One job instead of another. */
+export interface Replacement {
+  readonly job: DueJob;
+  readonly by: DueJob;
 }
 
 /** Every key of a queue carries the queue's own hash tag, so that Redis Cluster can hold each on one node. */
@@ -81,40 +87,67 @@ export class Queues {
   }
 
   /**
-   * Like {@link enqueue}, for orders that may have been lost: a finished job under the same id, which will never run
-   * again and would keep the new one out, is removed first. @throws {Error} of Redis.
+   * Like {@link enqueue}, for orders that may have been lost: adds the jobs that are missing. A finished one under the
+   * same id, which will never run again and would keep the new one out, is removed first.
+   *
+   * @returns how many had to be added. @throws {Error} of Redis.
    */
-  async revive(due: readonly DueJob[]): Promise<void> {
-    const finished = await this.#finished(due);
+  async revive(due: readonly DueJob[]): Promise<number> {
+    const states = await this.#states(due);
+    const finished = due.filter((_, index) => states[index] === "finished");
+    const lost = due.filter((_, index) => states[index] !== "unfinished");
     // A job that somebody has retried in the meantime is active, and refuses: then it is not lost.
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
-    await this.enqueue(due);
+    await this.enqueue(lost);
+    return lost.length;
   }
 
   /**
-   * Puts one job in the place of another, wherever that one waits or rests. One that runs is left to its end: whoever
-   * runs it will find that the order waits for something else. @throws {Error} of Redis.
+   * Puts jobs in the place of others that rest, or wait for their time; one that waits in line is left there, since to
+   * take it out Redis would have to go through the whole line. Nothing is added beside a job that runs: whoever runs it
+   * will find that the order waits for something else. @throws {Error} of Redis.
    */
-  async replace(job: DueJob, by: DueJob): Promise<void> {
-    if (await this.#remove(job)) await this.revive([by]);
+  async replace(replacements: readonly Replacement[]): Promise<void> {
+    const jobs = replacements.map(({ job }) => job);
+    const [states, locked, delayed] = await Promise.all([
+      this.#states(jobs),
+      this.#ask(jobs, (pipeline, queue, id) => pipeline.exists(`${queue.toKey(id)}:lock`)),
+      this.#ask(jobs, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
+    ]);
+    const isRunning = (index: number) => states[index] === "unfinished" && locked[index] === 1;
+    const isResting = (index: number) => states[index] === "finished" || delayed[index] !== null;
+    await Promise.all(
+      jobs.filter((_, index) => isResting(index) && !isRunning(index)).map((job) => this.#remove(job)),
+    );
+    await this.revive(replacements.filter((_, index) => !isRunning(index)).map(({ by }) => by));
   }
 
-  async #finished(due: readonly DueJob[]): Promise<DueJob[]> {
-    const pipeline = this.#connection.pipeline();
-    for (const { orderId, move } of due) {
-      pipeline.hget(this.of(move.step).toKey(jobId(orderId, move)), "finishedOn");
-    }
-    const answers = (await pipeline.exec()) ?? [];
-    return due.filter((_, index) => {
-      const [error, finishedOn] = answers[index] ?? [null, null];
-      if (error) throw error;
-      return finishedOn !== null;
+  async #states(due: readonly DueJob[]): Promise<("missing" | "unfinished" | "finished")[]> {
+    const times = await this.#ask(due, (pipeline, queue, id) =>
+      pipeline.hmget(queue.toKey(id), "timestamp", "finishedOn"),
+    );
+    return times.map((each) => {
+      const [added, finished] = Array.isArray(each) ? each : [];
+      if (typeof finished === "string") return "finished";
+      return typeof added === "string" ? "unfinished" : "missing";
     });
   }
 
-  /** @returns whether it is gone, or never was; false for one that runs. */
-  async #remove({ orderId, move }: DueJob): Promise<boolean> {
-    return (await this.of(move.step).remove(jobId(orderId, move))) === 1;
+  /** Asks Redis one question about each of the jobs, all in one round trip. */
+  async #ask(
+    due: readonly DueJob[],
+    ask: (pipeline: ChainableCommander, queue: Queue<JobData>, id: string) => unknown,
+  ): Promise<unknown[]> {
+    const pipeline = this.#connection.pipeline();
+    for (const { orderId, move } of due) ask(pipeline, this.of(move.step), jobId(orderId, move));
+    return ((await pipeline.exec()) ?? []).map(([error, answer]) => {
+      if (error) throw error;
+      return answer;
+    });
+  }
+
+  async #remove({ orderId, move }: DueJob): Promise<void> {
+    await this.of(move.step).remove(jobId(orderId, move));
   }
 
   /** Closes the queues, not the connection. */

@@ -55,7 +55,7 @@ export class Cancellation {
     const cancelling = lifecycle.cancelling(status);
     if (due === undefined || cancelling === undefined) return;
     const done = queues
-      .replace({ orderId: id, move: due }, { orderId: id, move: cancelling })
+      .replace([{ job: { orderId: id, move: due }, by: { orderId: id, move: cancelling } }])
       .catch((error: unknown) => {
         log.warn({ orderId: id, error: describe(error) }, "to be cancelled, but not queued yet");
       })

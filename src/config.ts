@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseDuration } from "./duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "./order/stage.ts";
 
 /** The key that is meant for a developer's machine, and that production refuses. */
@@ -63,6 +64,11 @@ export const VARIABLES = {
     description:
       "While an outside service is away and its stage held: how often it is asked whether it is back, and how long an order waits that found it away",
   }),
+  PAYMENT_DEADLINE: duration("1s", "365d").optional().meta({
+    description:
+      "How long an order may take to be paid, such as `30s`, `90m`, `24h` or `2d`: after that it is cancelled, and its stock released",
+    unset: "`24h`",
+  }),
   SWEEP_INTERVAL_MS: wholeNumber(10, 3_600_000).default(2_000).meta({
     description:
       "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
@@ -121,6 +127,7 @@ export const PROCESSES = {
   worker: variables.pick({
     ...SHARED,
     STAGE_TIMEOUT_MS: true,
+    PAYMENT_DEADLINE: true,
     PROBE_INTERVAL_MS: true,
     SWEEP_INTERVAL_MS: true,
     SWEEP_AFTER_MS: true,
@@ -190,6 +197,16 @@ function webAddress() {
     },
     { error: "must be an address without user, password, query and fragment" },
   );
+}
+
+/** Milliseconds. */
+function duration(min: string, max: string) {
+  const [from, to] = [parseDuration(min) ?? 0, parseDuration(max) ?? 0];
+  const error = `must be a duration such as 30s, 90m, 24h or 2d, from ${min} to ${max}`;
+  return z
+    .string({ error })
+    .transform((text) => parseDuration(text) ?? NaN)
+    .refine((value) => value >= from && value <= to, { error });
 }
 
 function wholeNumber(min: number, max: number) {

@@ -6,6 +6,7 @@ import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
+import { pay } from "../src/order/stages/pay.ts";
 import { shutDownOnSignal } from "../src/shutdown.ts";
 import { checkDatabase, runMain } from "../src/startup.ts";
 import { parseWorkerArguments } from "./arguments.ts";
@@ -89,6 +90,7 @@ async function main(): Promise<void> {
     redis,
     queues,
     lifecycle,
+    deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
     log,
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,

@@ -1,51 +1,74 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Database } from "../db/database.ts";
-import { findWaiting, type WaitingOrder } from "../db/orders.ts";
-import type { DueJob, Queues } from "../queues/queues.ts";
+import { listStates, requestCancellations, type OrderState } from "../db/orders.ts";
+import type { DueJob, Queues, Replacement } from "../queues/queues.ts";
+import { durationInWords } from "../src/duration.ts";
 import type { Logger } from "../src/log.ts";
-import type { Lifecycle } from "../src/order/lifecycle.ts";
+import type { Deadline, Lifecycle } from "../src/order/lifecycle.ts";
 import { describe } from "../src/shutdown.ts";
+import { Marker, type Restoration } from "./marker.ts";
 
-/** Present as long as Redis has the jobs that it was given. */
-const MARKER = "conveyor:marker";
 /** Held by the worker that sweeps. More than one at a time would do no harm, only the same work twice. */
 const LEAD = "conveyor:sweeper";
 const LEAD_SECONDS = 15;
-/** Orders of one status looked at in one round: the bound of what sweeping may cost, whatever the backlog. */
+/** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
 const PAGE = 500;
+/** The part of its time that the leader gives to sweeping, however many orders wait. */
+const SWEEPING_SHARE = 0.1;
+/** The same while Redis has lost its data: more, since workers have nothing to do before. */
+const RESTORING_SHARE = 0.5;
 
 export interface SweeperOptions {
   readonly database: Database;
   readonly redis: Redis;
-  readonly queues: Pick<Queues, "enqueue" | "revive" | "replace">;
+  readonly queues: Pick<Queues, "revive" | "replace">;
   readonly lifecycle: Lifecycle;
+  /** By status; by default those of the stages themselves. */
+  readonly deadlines?: ReadonlyMap<string, Deadline>;
   readonly log: Logger;
-  /** Milliseconds between two rounds. */
+  /** Milliseconds from the beginning of one walk over the orders to that of the next, at least. */
   readonly intervalMs: number;
   /** Milliseconds for which an order must not have moved to be taken for lost. */
   readonly afterMs: number;
 }
 
+/** Where the walk over the orders of one status is. */
+interface Walk {
+  readonly beganAt: number;
+  /** Undefined when it has come to the end. */
+  readonly after: string | undefined;
+}
+
 /**
- * Closes every gap between MySQL and Redis. One of the workers at a time goes round:
+ * Closes every gap between MySQL and Redis, and sees that orders meet their deadlines. One of the workers at a time
+ * walks over the orders that have not ended, page by page, a walk for each status:
  *
- * - An order that should be on its way and has not moved for a while gets its due job added again. Nearly always the job
- *   is there, and adding it does nothing; a finished one that keeps it out is replaced.
- * - Redis carries a marker. Where it is missing, Redis has lost its data, and every order on its way is queued again at
- *   once, page by page.
+ * - An order that should be on its way and has not moved for a while gets the job that it waits for, if that is missing
+ *   or has ended.
+ * - One that has not met its deadline is cancelled.
+ * - Redis carries a marker. Where it is missing, Redis has lost its data, and all orders on their way are queued again,
+ *   those first that are nearest to their end.
+ *
+ * A page is read by its place in the index, so that its cost does not depend on how many orders wait, or in what state
+ * they are. And between two pages the leader rests in proportion to the time that the last one took: a backlog makes a
+ * walk longer, but never a load, and when the servers are busy the walk slows down. So it needs no index of when orders
+ * moved, which would be written at each transition.
  */
 export class Sweeper {
   readonly #options: SweeperOptions;
+  readonly #deadlines: ReadonlyMap<string, Deadline>;
+  readonly #marker: Marker;
   readonly #id = randomUUID();
-  /** Where the next round goes on, by status. */
-  readonly #after = new Map<string, string>();
+  readonly #walks = new Map<string, Walk>();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
+    this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
+    this.#marker = new Marker(options.redis);
   }
 
   /** Begins to go round. */
@@ -53,94 +76,185 @@ export class Sweeper {
     this.#schedule(0);
   }
 
-  /** Ends after the round under way, and lets another worker lead. */
+  /** Ends after the page under way, and lets another worker lead. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#round;
-    const { redis } = this.#options;
-    if (redis.status === "ready" && (await redis.get(LEAD)) === this.#id) await redis.del(LEAD);
+    const { redis, log } = this.#options;
+    if (redis.status !== "ready") return;
+    await redis.eval(LET_GO, 1, LEAD, this.#id).catch((error: unknown) => {
+      log.warn({ error: describe(error) }, "another worker will sweep only when the lead has expired");
+    });
   }
 
-  /** One round, if this worker leads. @throws when MySQL or Redis does not answer: the next round tries again. */
-  async sweep(): Promise<void> {
-    if (!(await this.#leads())) return;
-    if ((await this.#options.redis.exists(MARKER)) === 0) await this.#restore();
-    else for (const status of this.#statuses()) await this.#sweepPage(status);
+  /**
+   * If this worker leads: the next page of each status, or of a restoration.
+   *
+   * @returns milliseconds to rest. @throws when MySQL or Redis does not answer: the next round tries again.
+   */
+  async sweep(): Promise<number> {
+    const startedAt = performance.now();
+    const { intervalMs } = this.#options;
+    if (!(await this.#leads())) return intervalMs;
+    const restoration = await this.#marker.restoration();
+    const isDone = await (restoration ? this.#restore(restoration) : this.#sweepPages());
+    if (isDone) return this.#untilNextWalk();
+    const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
+    const busyMs = performance.now() - startedAt;
+    return Math.min(busyMs * (1 / share - 1), intervalMs);
   }
 
   #schedule(delayMs: number): void {
     if (this.#stopped) return;
     this.#timer = setTimeout(() => {
       this.#round = this.sweep()
-        .catch((error: unknown) => this.#options.log.warn({ error: describe(error) }, "could not sweep"))
-        .finally(() => this.#schedule(this.#options.intervalMs));
+        .catch((error: unknown) => {
+          this.#options.log.warn({ error: describe(error) }, "could not sweep");
+          return this.#options.intervalMs;
+        })
+        .then((restMs) => this.#schedule(restMs));
     }, delayMs);
   }
 
   async #leads(): Promise<boolean> {
-    const { redis } = this.#options;
-    const taken = await redis.set(LEAD, this.#id, "EX", LEAD_SECONDS, "NX");
-    if (taken === "OK") return true;
-    if ((await redis.get(LEAD)) !== this.#id) return false;
-    await redis.expire(LEAD, LEAD_SECONDS);
-    return true;
+    return (await this.#options.redis.eval(TAKE_OR_KEEP, 1, LEAD, this.#id, LEAD_SECONDS)) === 1;
   }
 
-  /** The next page of orders that have not moved for a while; from the start again after the last one. */
-  async #sweepPage(status: string): Promise<void> {
-    const { database, queues, afterMs } = this.#options;
-    const found = await findWaiting(database, {
+  /** @returns whether all walks have come to their end. */
+  async #sweepPages(): Promise<boolean> {
+    const { lifecycle, intervalMs, log } = this.#options;
+    for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
+      const now = Date.now();
+      const last = this.#walks.get(status);
+      if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
+      const { after, beganAt } = last?.after === undefined ? { after: undefined, beganAt: now } : last;
+      const page = await this.#page(status, after, PAGE);
+      const revived = await this.#tend(page.orders, { untouchedSince: now - this.#options.afterMs });
+      if (revived > 0) log.info({ status, orders: revived }, "queued orders whose jobs were lost");
+      this.#walks.set(status, { beganAt, after: page.next });
+    }
+    return [...this.#walks.values()].every((walk) => walk.after === undefined);
+  }
+
+  #untilNextWalk(): number {
+    const { intervalMs } = this.#options;
+    const oldest = Math.min(...[...this.#walks.values()].map((walk) => walk.beganAt));
+    return this.#walks.size === 0 ? intervalMs : Math.max(0, oldest + intervalMs - Date.now());
+  }
+
+  /**
+   * Queues a page of orders that are on their way. How far it has come stands in Redis, for whoever leads next.
+   *
+   * @returns whether it was the last one.
+   */
+  async #restore(restoration: Restoration): Promise<boolean> {
+    const { lifecycle, log } = this.#options;
+    const statuses = lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each)).toReversed();
+    let { orders, after } = restoration;
+    // One that was begun by a pipeline with other statuses begins again.
+    let index = Math.max(0, statuses.indexOf(restoration.status ?? ""));
+    if (statuses[index] !== restoration.status) after = undefined;
+    for (let left = PAGE; left > 0;) {
+      const status = statuses[index];
+      if (status === undefined) {
+        if (await this.#marker.end(restoration)) {
+          log.info({ orders }, "Redis had no jobs: queued every order that is on its way");
+        }
+        return true;
+      }
+      const page = await this.#page(status, after, left);
+      orders += await this.#tend(page.orders, { untouchedSince: Infinity });
+      left -= page.orders.length;
+      after = page.next;
+      if (after === undefined) index++;
+    }
+    await this.#marker.goOn(restoration, { orders, status: statuses[index] ?? "", after });
+    return false;
+  }
+
+  /** Some orders of a status, and the id after which there may be more. */
+  async #page(status: string, after: string | undefined, limit: number) {
+    const orders = await listStates(this.#options.database, { status, after, limit });
+    return { orders, next: orders.length === limit ? orders.at(-1)?.id : undefined };
+  }
+
+  /**
+   * Gives a page's orders the jobs that they lack, if they have not moved since then, and cancels those that are too late.
+   *
+   * @returns how many had no job.
+   */
+  async #tend(
+    page: readonly OrderState[],
+    { untouchedSince }: { readonly untouchedSince: number },
+  ): Promise<number> {
+    const { queues } = this.#options;
+    const late = page.filter((order) => this.#isLate(order));
+    await this.#cancelLate(late);
+    const waiting = page.filter(
+      (order) => isOnItsWay(order) && order.updatedAt.getTime() <= untouchedSince && !late.includes(order),
+    );
+    await queues.replace(
+      [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#undoingInstead(order)),
+    );
+    return queues.revive(waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)));
+  }
+
+  #isLate({ status, createdAt, cancelRequestedAt }: OrderState): boolean {
+    const deadline = this.#deadlines.get(status);
+    if (deadline === undefined || cancelRequestedAt !== null) return false;
+    return Date.now() - createdAt.getTime() >= deadline.milliseconds;
+  }
+
+  /** Orders of one status. */
+  async #cancelLate(orders: readonly OrderState[]): Promise<void> {
+    const { database, log } = this.#options;
+    const status = orders[0]?.status;
+    const deadline = status === undefined ? undefined : this.#deadlines.get(status);
+    if (status === undefined || deadline === undefined) return;
+    const reason = `not ${inWords(deadline.stage.to)} within ${durationInWords(deadline.milliseconds)}`;
+    const cancelled = await requestCancellations(database, {
+      orderIds: orders.map(({ id }) => id),
       status,
-      after: this.#after.get(status),
-      untouchedSince: new Date(Date.now() - afterMs),
-      limit: PAGE,
+      reason,
+      at: new Date(),
     });
-    const last = found.length === PAGE ? found.at(-1) : undefined;
-    if (last) this.#after.set(status, last.id);
-    else this.#after.delete(status);
-    await queues.revive(this.#next(found.filter((order) => !order.cancelled)));
-    for (const order of found.filter(({ cancelled }) => cancelled)) await this.#cancel(order);
+    log.info({ status, orders: cancelled, reason }, "cancelled orders that were too late");
   }
 
-  /** Queues all orders that are on their way, and then notes that Redis has them. */
-  async #restore(): Promise<void> {
-    const { database, queues, redis, log } = this.#options;
-    let restored = 0;
-    for (const status of this.#statuses()) {
-      let after: string | undefined;
-      do {
-        const found = await findWaiting(database, { status, after, limit: PAGE });
-        await queues.enqueue(this.#next(found));
-        restored += found.length;
-        after = found.length === PAGE ? found.at(-1)?.id : undefined;
-        await this.#leads();
-      } while (after !== undefined && !this.#stopped);
-    }
-    if (this.#stopped) return;
-    await redis.set(MARKER, new Date().toISOString());
-    log.info({ orders: restored }, "Redis had no jobs: queued every order that is on its way");
+  #due({ id, status }: OrderState): DueJob[] {
+    const move = this.#options.lifecycle.due(status);
+    return move ? [{ orderId: id, move }] : [];
   }
 
-  #statuses(): readonly string[] {
-    const { lifecycle } = this.#options;
-    return lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
+  /** What undoes an order, whatever job it has now. */
+  #undoingInstead(order: OrderState): Replacement[] {
+    const move = this.#options.lifecycle.cancelling(order.status);
+    return this.#due(order).flatMap((job) => (move ? [{ job, by: { orderId: order.id, move } }] : []));
   }
+}
 
-  #next(orders: readonly WaitingOrder[]): DueJob[] {
-    return orders.flatMap((order) => {
-      const move = this.#options.lifecycle.next(order);
-      return move ? [{ orderId: order.id, move }] : [];
-    });
-  }
+/** Takes the lead if nobody has it, or keeps it. */
+const TAKE_OR_KEEP = `
+  local leader = redis.call("GET", KEYS[1])
+  if leader and leader ~= ARGV[1] then return 0 end
+  redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[2])
+  return 1`;
 
-  /** Has an order undone that is to be cancelled, whatever job it has now. */
-  async #cancel({ id, status }: WaitingOrder): Promise<void> {
-    const { lifecycle, queues } = this.#options;
-    const due = lifecycle.due(status);
-    const cancelling = lifecycle.cancelling(status);
-    if (due && cancelling) {
-      await queues.replace({ orderId: id, move: due }, { orderId: id, move: cancelling });
-    }
-  }
+const LET_GO = `
+  if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
+  return 1`;
+
+function isCancelled({ cancelRequestedAt }: OrderState): boolean {
+  return cancelRequestedAt !== null;
+}
+
+/** One that rests in a failed set waits for a person, unless it is to be cancelled since then. */
+function isOnItsWay({ failedAt, cancelRequestedAt }: OrderState): boolean {
+  return failedAt === null || (cancelRequestedAt !== null && cancelRequestedAt >= failedAt);
+}
+
+/** A status within a sentence. */
+function inWords(status: string): string {
+  return status.toLowerCase().replaceAll("_", " ");
 }

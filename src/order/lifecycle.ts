@@ -29,6 +29,13 @@ export interface Transition extends Move {
   readonly step: Stage;
 }
 
+/** By when an order must have done a stage. */
+export interface Deadline {
+  readonly stage: Stage;
+  /** Since the order's creation. */
+  readonly milliseconds: number;
+}
+
 /** The table of stages is contradictory: the process must not start. */
 export class InvalidPipelineError extends Error {
   override name = "InvalidPipelineError";
@@ -118,6 +125,25 @@ export class Lifecycle {
       .toReversed();
   }
 
+  /**
+   * Which deadline an order of each status has to meet: that of the stage it waits for, or of one after that, if that
+   * ends sooner. A status without a deadline is not among them.
+   *
+   * @param overrides milliseconds by name of stage, instead of what the stages themselves say.
+   */
+  deadlines(overrides: Readonly<Record<string, number | undefined>> = {}): ReadonlyMap<string, Deadline> {
+    const deadlines = new Map<string, Deadline>();
+    let soonest: Deadline | undefined;
+    for (const stage of this.stages.toReversed()) {
+      const milliseconds = overrides[stage.name] ?? stage.settings?.deadline;
+      if (milliseconds !== undefined && milliseconds <= (soonest?.milliseconds ?? Infinity)) {
+        soonest = { stage, milliseconds };
+      }
+      if (soonest) deadlines.set(this.statusBefore(stage), soonest);
+    }
+    return deadlines;
+  }
+
   /** The statuses, out of those given, that no stage knows. */
   unknown(statuses: readonly string[]): string[] {
     return statuses.filter((status) => !this.statuses.includes(status));
@@ -147,6 +173,11 @@ function refuseContradictions(stages: readonly Stage[]): void {
     if (statuses.has(to)) faults.push(`the status ${to} of stage ${name} is taken`);
     names.add(name);
     statuses.add(to);
+  }
+  const last = stages.findIndex((stage) => stage.pointOfNoReturn);
+  for (const { name, settings } of last < 0 ? [] : stages.slice(last + 1)) {
+    if (settings?.deadline !== undefined)
+      faults.push(`the deadline of stage ${name} means nothing: by then an order can no longer be cancelled`);
   }
   if (faults.length > 0)
     throw new InvalidPipelineError(`the pipeline is contradictory: ${faults.join("; ")}`);

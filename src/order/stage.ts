@@ -54,6 +54,8 @@ export interface StageSettings {
   readonly timeout: number;
   /** At most `max` orders per `duration` milliseconds over all workers. */
   readonly rateLimit?: { readonly max: number; readonly duration: number };
+  /** Milliseconds after an order's creation by which it must have done the stage: otherwise it is cancelled. */
+  readonly deadline?: number;
 }
 
 export const DEFAULT_SETTINGS: StageSettings = {

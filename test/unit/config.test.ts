@@ -1,5 +1,14 @@
 import { describe, expect, test } from "@jest/globals";
-import { ConfigError, DEVELOPMENT_KEY, loadConfig, PROCESSES, stageOverrides } from "../../src/config.ts";
+import {
+  ConfigError,
+  DEVELOPMENT_KEY,
+  loadConfig,
+  PROCESSES,
+  stageOverrides,
+  VARIABLES,
+} from "../../src/config.ts";
+import { parseDuration } from "../../src/duration.ts";
+import { pay } from "../../src/order/stages/pay.ts";
 
 const SERVERS = { DATABASE_URL: "mysql://u:p@localhost:3306/shop", REDIS_URL: "redis://localhost:6379" };
 
@@ -53,6 +62,23 @@ describe("the configuration", () => {
       ]);
     },
   );
+
+  test("reads durations with their unit", () => {
+    const deadline = (PAYMENT_DEADLINE: string) =>
+      loadConfig(PROCESSES.worker, { ...SERVERS, PAYMENT_DEADLINE }).PAYMENT_DEADLINE;
+    expect(deadline("30s")).toBe(30_000);
+    expect(deadline("365d")).toBe(31_536_000_000);
+    // Then the stage's own stands, which the README's table tells as well.
+    expect(deadline("")).toBeUndefined();
+    expect(VARIABLES.PAYMENT_DEADLINE.meta()?.["unset"]).toBe("`24h`");
+    expect(pay.settings?.deadline).toBe(parseDuration("24h"));
+  });
+
+  test.each(["24", "0s", "366d", "1h30m", "a day", "-1h"])("refuses the duration %p", (PAYMENT_DEADLINE) => {
+    expect(faultsOf("worker", { ...SERVERS, PAYMENT_DEADLINE })).toEqual([
+      "PAYMENT_DEADLINE must be a duration such as 30s, 90m, 24h or 2d, from 1s to 365d",
+    ]);
+  });
 
   test("reads keys separated by commas", () => {
     const API_KEYS = "first-key-0123456, second-key-654321";

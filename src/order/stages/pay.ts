@@ -4,6 +4,8 @@ import { defineStage, reject } from "../stage.ts";
 export const pay = defineStage({
   name: "pay",
   to: "PAID",
+  // Goods are not kept from other customers for ever.
+  settings: { deadline: 24 * 60 * 60 * 1_000 },
 
   async run(order, { ports, runKey, signal }) {
     if (order.total === 0) return { amount: 0, currency: order.currency };

@@ -2,15 +2,16 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { UnrecoverableError, Worker } from "bullmq";
 import { sql } from "drizzle-orm";
 import { Redis } from "ioredis";
+import { Database } from "../../../db/database.ts";
 import { createOrders, markFailed, requestCancellation } from "../../../db/orders.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/log.ts";
 import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
-import type { Stage } from "../../../src/order/stage.ts";
-import { Sweeper } from "../../../workers/sweeper.ts";
+import type { Stage, Step } from "../../../src/order/stage.ts";
+import { Sweeper, type SweeperOptions } from "../../../workers/sweeper.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { createOrder, newOrder } from "../../support/orders.ts";
+import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
 
 const wrap: Stage = { name: "wrap", to: "WRAPPED", run: async () => ({}) };
 const send: Stage = { name: "send", to: "SENT", run: async () => ({}) };
@@ -32,25 +33,50 @@ afterEach(async () => {
 });
 
 /** A sweeper that takes orders for lost at once, unless it is told otherwise. */
-function sweeper(afterMs = -1): Sweeper {
-  const log = createLogger({ name: "test", level: "silent" });
+function sweeper(given: Partial<SweeperOptions> = {}): Sweeper {
   return new Sweeper({
     database: environment.database,
     redis: connection,
     queues,
     lifecycle,
-    log,
-    intervalMs: 10,
-    afterMs,
+    log: createLogger({ name: "test", level: "silent" }),
+    intervalMs: 0,
+    afterMs: -1,
+    ...given,
   });
+}
+
+const PAGE = 500;
+/** What a round may take outside of what it measures of itself. */
+const SLACK_MS = 20;
+/** Writes so many orders that wait for their first stage. */
+async function createMany(count: number): Promise<string[]> {
+  const orders = Array.from({ length: count }, () => newOrder());
+  for (let start = 0; start < count; start += PAGE) {
+    await createOrders(environment.database, orders.slice(start, start + PAGE));
+  }
+  return orders.map(({ id }) => id);
 }
 
 const jobOf = (orderId: string) => queues.of(wrap).getJob(jobId(orderId, due));
 const stateOf = async (orderId: string) => (await jobOf(orderId))?.getState();
+const waiting = async (step: Step = wrap) => (await queues.of(step).getJobCounts("waiting"))["waiting"];
+const cancelling = lifecycle.cancelling("CREATED") ?? noTransition();
+/** Where the job is that undoes an order. */
+const undoingOf = async (orderId: string) =>
+  (await queues.of(CANCEL).getJob(jobId(orderId, cancelling)))?.getState();
 const setStatus = (id: string, status: string) =>
   environment.database.query((queries) =>
     queries.execute(sql`UPDATE orders SET status = ${status} WHERE id = ${id}`),
   );
+/** Has a job wait for its next attempt, or for a service to be back. */
+async function delay(orderId: string): Promise<void> {
+  const worker = new Worker(wrap.name, null, { connection, prefix: "{wrap}" });
+  const job = await worker.getNextJob("token");
+  if (job?.data.orderId !== orderId) throw new Error("another job was next");
+  await job.moveToDelayed(Date.now() + 600_000, "token");
+  await worker.close();
+}
 /** As if Redis had all its data, so that a round looks page by page. */
 const marked = () => connection.set("conveyor:marker", "test");
 
@@ -63,6 +89,16 @@ async function finish(orderId: string, how: "completed" | "failed"): Promise<voi
   else await job.moveToFailed(new UnrecoverableError("no"), "token", false);
   await worker.close();
 }
+
+const fail = (orderId: string, at = new Date()) =>
+  markFailed(environment.database, { orderId, whileIn: ["CREATED"], stage: "wrap", reason: "x", at });
+const cancel = (orderId: string) =>
+  requestCancellation(environment.database, {
+    orderId,
+    whileIn: ["CREATED"],
+    reason: "y",
+    at: new Date(),
+  });
 
 describe("a round of the sweeper", () => {
   test("queues an order whose job was never added", async () => {
@@ -79,19 +115,13 @@ describe("a round of the sweeper", () => {
     const cancelled = await createOrder(environment.database);
     await setStatus(cancelled, "CANCELLED");
     const failed = await createOrder(environment.database);
-    await markFailed(environment.database, {
-      orderId: failed,
-      whileIn: ["CREATED"],
-      stage: "wrap",
-      reason: "x",
-      at: new Date(),
-    });
+    await fail(failed);
     const queued = await createOrder(environment.database);
     await queues.enqueue([{ orderId: queued, move: due }]);
     await sweeper().sweep();
     const young = await createOrder(environment.database);
-    await sweeper(60_000).sweep();
-    expect(await queues.of(wrap).getJobCounts("waiting")).toEqual({ waiting: 1 });
+    await sweeper({ afterMs: 60_000 }).sweep();
+    expect(await waiting()).toBe(1);
     for (const id of [ended, cancelled, failed, young]) expect(await stateOf(id)).toBeUndefined();
   });
 
@@ -110,67 +140,296 @@ describe("a round of the sweeper", () => {
     },
   );
 
-  test("queues an order that failed and was to be cancelled after that", async () => {
+  test("gives a job that has stalled too often all its lives back", async () => {
     await marked();
     const id = await createOrder(environment.database);
-    const at = new Date(Date.now() - 1_000);
-    await markFailed(environment.database, {
-      orderId: id,
-      whileIn: ["CREATED"],
-      stage: "wrap",
-      reason: "x",
-      at,
-    });
-    await requestCancellation(environment.database, {
-      orderId: id,
-      whileIn: ["CREATED"],
-      reason: "y",
-      at: new Date(),
-    });
+    await queues.enqueue([{ orderId: id, move: due }]);
+    await connection.hset(queues.of(wrap).toKey(jobId(id, due)), "stc", 9, "atm", 9);
+    await finish(id, "failed");
+    expect(await jobOf(id)).toMatchObject({ stalledCounter: 9 });
     await sweeper().sweep();
-    expect(await stateOf(id)).toBeUndefined();
-    const cancelling = lifecycle.cancelling("CREATED") ?? noTransition();
-    const job = await queues.of(CANCEL).getJob(jobId(id, cancelling));
-    expect(await job?.getState()).toBe("waiting");
+    expect(await jobOf(id)).toMatchObject({ stalledCounter: 0, attemptsMade: 0 });
+  });
+
+  test("has undone what is to be cancelled, in place of a job that rests or waits for its time", async () => {
+    await marked();
+    const [failed, delayed, missing] = [
+      await createOrder(environment.database),
+      await createOrder(environment.database),
+      await createOrder(environment.database),
+    ];
+    await queues.enqueue([{ orderId: failed, move: due }]);
+    await finish(failed, "failed");
+    await fail(failed, new Date(Date.now() - 1_000));
+    await queues.enqueue([{ orderId: delayed, move: due }]);
+    await delay(delayed);
+    for (const id of [failed, delayed, missing]) await cancel(id);
+    await sweeper().sweep();
+    for (const id of [failed, delayed, missing]) {
+      expect(await undoingOf(id)).toBe("waiting");
+      expect(await stateOf(id)).toBeUndefined();
+    }
+  });
+
+  test("leaves in its place a job in line, and lets one come to its end that runs", async () => {
+    await marked();
+    const [running, inLine] = [
+      await createOrder(environment.database),
+      await createOrder(environment.database),
+    ];
+    await queues.enqueue([
+      { orderId: running, move: due },
+      { orderId: inLine, move: due },
+    ]);
+    const worker = new Worker(wrap.name, null, { connection, prefix: "{wrap}" });
+    expect((await worker.getNextJob("token"))?.data.orderId).toBe(running);
+    await worker.close();
+    await cancel(running);
+    await cancel(inLine);
+    await sweeper().sweep();
+    expect([await stateOf(running), await undoingOf(running)]).toEqual(["active", undefined]);
+    expect([await stateOf(inLine), await undoingOf(inLine)]).toEqual(["waiting", "waiting"]);
+  });
+
+  test("leaves alone what failed to be undone", async () => {
+    await marked();
+    const id = await createOrder(environment.database);
+    await cancel(id);
+    await fail(id, new Date(Date.now() + 1_000));
+    await sweeper().sweep();
+    expect(await undoingOf(id)).toBeUndefined();
   });
 
   test("goes on, page by page, where the round before ended, and then begins again", async () => {
     await marked();
-    const orders = Array.from({ length: 1_100 }, () => newOrder());
-    await createOrders(environment.database, orders);
+    const ids = await createMany(1_100);
     const rounds = sweeper();
-    const waiting = async () => (await queues.of(wrap).getJobCounts("waiting"))["waiting"];
     const counts = [];
     for (let round = 0; round < 3; round++) {
       await rounds.sweep();
       counts.push(await waiting());
     }
-    expect(counts).toEqual([500, 1_000, orders.length]);
+    expect(counts).toEqual([PAGE, 2 * PAGE, ids.length]);
     await queues.of(wrap).obliterate();
-    await marked();
     await rounds.sweep();
-    expect(await waiting()).toBe(500);
+    expect(await waiting()).toBe(PAGE);
+  });
+
+  test("rests after each page of a backlog, and after a walk until the next is due", async () => {
+    await marked();
+    await createMany(600);
+    const rounds = sweeper({ intervalMs: 60_000 });
+    const before = performance.now();
+    const rest = await rounds.sweep();
+    // A tenth of its time, and no more.
+    expect(rest).toBeGreaterThan(8 * (performance.now() - before - SLACK_MS));
+    expect(rest).toBeLessThan(60_000);
+    expect(await rounds.sweep()).toBeGreaterThan(30_000);
+    // The walk that is due in a minute has not begun: the order is not seen.
+    const id = await createOrder(environment.database);
+    await rounds.sweep();
+    expect(await stateOf(id)).toBeUndefined();
+  });
+});
+
+describe("a round reads a page, and not the backlog", () => {
+  /** Rows and index entries that MySQL looks at in each round of a walk over all orders. */
+  async function readsOfRounds(count: number, afterMs: number): Promise<number[]> {
+    // One connection, whose counters are those of all that the sweeper asks.
+    const database = new Database({ url: environment.databaseUrl, poolSize: 1 });
+    const rounds = sweeper({ database, afterMs });
+    const reads = [];
+    for (let seen = 0; seen < count; seen += PAGE) {
+      const before = await readsOf(database);
+      await rounds.sweep();
+      reads.push((await readsOf(database)) - before);
+    }
+    await database.close();
+    return reads;
+  }
+
+  async function readsOf(database: Database): Promise<number> {
+    const [rows] = await database.query((queries) =>
+      queries.execute(
+        // Index entries that are read and passed over are counted apart, by MariaDB only.
+        sql`SHOW SESSION STATUS WHERE Variable_name LIKE 'Handler_read%' OR Variable_name = 'Handler_icp_attempts'`,
+      ),
+    );
+    if (!Array.isArray(rows)) throw new Error("MySQL keeps no counters");
+    return rows.reduce((sum, row) => sum + Number("Value" in row && row["Value"]), 0);
+  }
+
+  test.each([
+    ["when all have just moved", 60_000, "nothing"],
+    ["when none has moved for long, and all have their jobs", -1, "jobs"],
+    ["when none has moved for long, and all wait for people", -1, "marks"],
+  ])("%s", async (_, afterMs, given) => {
+    await marked();
+    const ids = await createMany(5_000);
+    if (given === "jobs") await queues.enqueue(ids.map((orderId) => ({ orderId, move: due })));
+    if (given === "marks") {
+      await environment.database.query((queries) =>
+        queries.execute(
+          sql`UPDATE orders SET failed_stage = 'wrap', failed_reason = 'x', failed_at = updated_at`,
+        ),
+      );
+    }
+    await environment.database.query((queries) => queries.execute(sql`ANALYZE TABLE orders`));
+    const reads = await readsOfRounds(ids.length, afterMs);
+    expect(reads).toHaveLength(10);
+    // Each order of the page in the index and in the table, and what the counters themselves take.
+    for (const read of reads) expect(read).toBeLessThan(3 * PAGE);
+    expect(await waiting()).toBe(given === "jobs" ? ids.length : 0);
+  });
+
+  test("and still finds the few that are lost in it", async () => {
+    await marked();
+    const ids = await createMany(1_500);
+    const lost = ids.filter((_, index) => index % 100 === 7);
+    const kept = ids.filter((id) => !lost.includes(id));
+    await queues.enqueue(kept.map((orderId) => ({ orderId, move: due })));
+    const rounds = sweeper();
+    for (let round = 0; round < 4; round++) await rounds.sweep();
+    expect(await waiting()).toBe(ids.length);
+    for (const id of lost) expect(await stateOf(id)).toBe("waiting");
+  });
+});
+
+describe("an order that has not met its deadline", () => {
+  const DAY_MS = 86_400_000;
+  const deadlines = lifecycle.deadlines({ [wrap.name]: DAY_MS });
+  const created = (ago: number) =>
+    createOrder(environment.database, { createdAt: new Date(Date.now() - ago) });
+
+  test("is cancelled, and its job replaced, whether it waits, will be retried, or has failed", async () => {
+    await marked();
+    const [inLine, delayed, failed] = [
+      await created(DAY_MS),
+      await created(DAY_MS + 1),
+      await created(DAY_MS),
+    ];
+    await queues.enqueue([{ orderId: failed, move: due }]);
+    await finish(failed, "failed");
+    await fail(failed);
+    await queues.enqueue([{ orderId: delayed, move: due }]);
+    await delay(delayed);
+    await queues.enqueue([{ orderId: inLine, move: due }]);
+    await sweeper({ deadlines }).sweep();
+    for (const id of [inLine, delayed, failed]) {
+      const { cancellation } = await readOrder(environment.database, id);
+      expect(cancellation?.reason).toBe("not wrapped within 24 hours");
+      expect(await undoingOf(id)).toBe("waiting");
+    }
+    expect([await stateOf(inLine), await stateOf(delayed), await stateOf(failed)]).toEqual([
+      "waiting",
+      undefined,
+      undefined,
+    ]);
+  });
+
+  test("is cancelled once: what is to be cancelled already keeps its reason", async () => {
+    await marked();
+    const id = await created(DAY_MS);
+    await cancel(id);
+    const rounds = sweeper({ deadlines });
+    await rounds.sweep();
+    const { cancellation } = await readOrder(environment.database, id);
+    expect(cancellation?.reason).toBe("y");
+  });
+
+  test("may have moved just now", async () => {
+    await marked();
+    const id = await created(DAY_MS);
+    await environment.database.query((queries) =>
+      queries.execute(sql`UPDATE orders SET updated_at = ${new Date()} WHERE id = ${id}`),
+    );
+    await sweeper({ deadlines, afterMs: 60_000 }).sweep();
+    expect((await readOrder(environment.database, id)).cancellation).not.toBeNull();
+  });
+
+  test("is another than one that has met it, or has time left", async () => {
+    await marked();
+    const [young, wrapped, ended] = [
+      await created(DAY_MS - 60_000),
+      await created(DAY_MS),
+      await created(DAY_MS),
+    ];
+    await setStatus(wrapped, "WRAPPED");
+    await setStatus(ended, "SENT");
+    await sweeper({ deadlines }).sweep();
+    for (const id of [young, wrapped, ended]) {
+      expect((await readOrder(environment.database, id)).cancellation).toBeNull();
+    }
+  });
+
+  test("is found page by page, however many there are", async () => {
+    await marked();
+    const ids = await createMany(600);
+    await environment.database.query((queries) =>
+      queries.execute(sql`UPDATE orders SET created_at = ${new Date(Date.now() - DAY_MS)}`),
+    );
+    const rounds = sweeper({ deadlines });
+    await rounds.sweep();
+    expect(await waiting(CANCEL)).toBe(PAGE);
+    await rounds.sweep();
+    expect(await waiting(CANCEL)).toBe(ids.length);
   });
 });
 
 describe("a Redis that has lost its data", () => {
-  test("gets every order on its way back in one round, however young, and only then its marker", async () => {
-    const ids = await Promise.all(Array.from({ length: 20 }, () => createOrder(environment.database)));
+  test("gets every order on its way back, however young, and only then its marker", async () => {
+    const ids = await createMany(20);
     await setStatus(ids[0] ?? "", "WRAPPED");
     await setStatus(ids[1] ?? "", "SENT");
-    await sweeper(60_000).sweep();
-    expect(await queues.of(wrap).getJobCounts("waiting")).toEqual({ waiting: 18 });
-    expect(await queues.of(send).getJobCounts("waiting")).toEqual({ waiting: 1 });
+    await cancel(ids[2] ?? "");
+    await fail(ids[3] ?? "");
+    await sweeper({ afterMs: 60_000 }).sweep();
+    expect([await waiting(), await waiting(send), await waiting(CANCEL)]).toEqual([16, 1, 1]);
     expect(await connection.exists("conveyor:marker")).toBe(1);
   });
 
   test("is noticed after each flush", async () => {
     const id = await createOrder(environment.database);
-    const rounds = sweeper(60_000);
+    const rounds = sweeper({ afterMs: 60_000 });
     await rounds.sweep();
     await connection.flushdb();
     await rounds.sweep();
     expect(await stateOf(id)).toBe("waiting");
+  });
+
+  test("gets them page by page, those first that are nearest to their end", async () => {
+    const ids = await createMany(1_100);
+    for (const id of ids.slice(-10)) await setStatus(id, "WRAPPED");
+    const rounds = sweeper({ afterMs: 60_000 });
+    await rounds.sweep();
+    expect([await waiting(send), await waiting()]).toEqual([10, PAGE - 10]);
+    await rounds.sweep();
+    expect([await waiting(send), await waiting()]).toEqual([10, 2 * PAGE - 10]);
+    await rounds.sweep();
+    expect([await waiting(send), await waiting()]).toEqual([10, 1_090]);
+  });
+
+  test("gets the rest from the next leader when one ends in the middle", async () => {
+    const ids = await createMany(1_100);
+    const first = sweeper({ afterMs: 60_000 });
+    await first.sweep();
+    await first.stop();
+    // What was queued before the change is gone: it is not to be asked for again.
+    await queues.of(wrap).obliterate();
+    const next = sweeper({ afterMs: 60_000 });
+    await next.sweep();
+    expect([await stateOf(ids[0] ?? ""), await stateOf(ids[PAGE] ?? "")]).toEqual([undefined, "waiting"]);
+    await next.sweep();
+    expect(await waiting()).toBe(ids.length - PAGE);
+  });
+
+  test("again in the middle of it gets all of them again", async () => {
+    const ids = await createMany(1_100);
+    const rounds = sweeper({ afterMs: 60_000 });
+    await rounds.sweep();
+    await connection.flushdb();
+    for (let round = 0; round < 3; round++) await rounds.sweep();
+    expect(await waiting()).toBe(ids.length);
   });
 });
 

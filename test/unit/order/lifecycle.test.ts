@@ -116,6 +116,14 @@ describe("a pipeline that contradicts itself", () => {
     ["leads to CANCELLED", [stage("x", "CANCELLED")], "the status CANCELLED of stage x is taken"],
     ["has a name that no queue can have", [stage("a:b", "X")], 'the stage name "a:b"'],
     ["has a status in lower case", [stage("x", "done")], 'the status "done"'],
+    [
+      "has a deadline that comes when nothing can be cancelled any more",
+      [
+        { ...knead, pointOfNoReturn: true as const },
+        { ...stage("x", "X"), settings: { deadline: 1 } },
+      ],
+      "the deadline of stage x means nothing: by then an order can no longer be cancelled",
+    ],
   ])("is refused when it %s", (_, stages, message) => {
     expect(() => new Lifecycle(stages)).toThrow(InvalidPipelineError);
     expect(() => new Lifecycle(stages)).toThrow(message);
@@ -128,6 +136,41 @@ describe("a pipeline that contradicts itself", () => {
   });
 });
 
+describe("an order has to meet the deadline", () => {
+  const by = (name: string, to: string, deadline?: number): Stage => ({
+    ...stage(name, to),
+    ...(deadline !== undefined && { settings: { deadline } }),
+  });
+  const deadlinesOf = (stages: readonly Stage[], overrides = {}) =>
+    [...new Lifecycle(stages).deadlines(overrides)].map(
+      ([status, deadline]) => `${status}: ${deadline.stage.name} ${deadline.milliseconds}`,
+    );
+
+  test("of the next stage that has one, until that is done", () => {
+    expect(deadlinesOf([by("a", "A"), by("b", "B", 50), by("c", "C")]).toSorted()).toEqual([
+      "A: b 50",
+      "CREATED: b 50",
+    ]);
+  });
+
+  test("that ends first, and of two at once the stage's that comes first", () => {
+    expect(deadlinesOf([by("a", "A", 30), by("b", "B", 20), by("c", "C", 20)]).toSorted()).toEqual([
+      "A: b 20",
+      "B: c 20",
+      "CREATED: b 20",
+    ]);
+    expect(deadlinesOf([by("a", "A", 10), by("b", "B", 20)]).toSorted()).toEqual([
+      "A: b 20",
+      "CREATED: a 10",
+    ]);
+  });
+
+  test("that an operator sets, instead of the stage's own", () => {
+    expect(deadlinesOf([by("a", "A", 30), by("b", "B")], { a: 5 })).toEqual(["CREATED: a 5"]);
+    expect(deadlinesOf([by("a", "A", 30)], { a: undefined, z: 1 })).toEqual(["CREATED: a 30"]);
+  });
+});
+
 test("the order's lifecycle is the one that is promised", () => {
   expect(lifecycle.statuses).toEqual(["CREATED", "RESERVED", "PAID", "SHIPPED", "DELIVERED", "CANCELLED"]);
   expect(lifecycle.statuses.filter((status) => lifecycle.canCancel(status))).toEqual([
@@ -136,4 +179,5 @@ test("the order's lifecycle is the one that is promised", () => {
     "PAID",
   ]);
   expect(names(lifecycle.toUndo("PAID"))).toEqual(["ship", "pay", "reserve"]);
+  expect([...lifecycle.deadlines().keys()].toSorted()).toEqual(["CREATED", "RESERVED"]);
 });

@@ -44,6 +44,8 @@ afterAll(async () => {
 const started: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of started.splice(0).toReversed()) await end();
+  // A job that a worker was killed over is a matter of its own, and none of the next test's.
+  await environment.redis.flushdb();
 });
 
 /** The servers to use; by default those of all tests here. */
@@ -75,6 +77,14 @@ async function startProxy() {
   const proxy = await startRedisProxy(environment.redisUrl);
   started.push(() => proxy.close());
   return proxy;
+}
+
+/** The first stage's queue, where orders can be made to wait. */
+function firstQueue(): Queue {
+  const stage = { name: "reserve" };
+  const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(stage) });
+  started.push(() => queue.close());
+  return queue;
 }
 
 const looks = (worker: TestProcess) => worker.logs().filter((line) => line["msg"] === "watched").length;
@@ -137,9 +147,7 @@ describe("a worker does not exit", () => {
 
   test("while its queue is paused", async () => {
     const worker = await addWorker();
-    const stage = { name: "reserve" };
-    const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(stage) });
-    started.push(() => queue.close());
+    const queue = firstQueue();
     await queue.pause();
     const { id } = await client.order(PLAIN_ORDER);
     await waitFor("the job", async () => (await queue.getWaitingCount()) === 1);
@@ -175,14 +183,14 @@ describe("a worker does not exit", () => {
     const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/outage" }).href;
     await migrateDatabase({ url: databaseUrl });
     const other = await startOther({ databaseUrl });
-    const worker = await addWorker({
-      databaseUrl,
-      args: ["--concurrency", "1"],
-      env: { PROVIDER_LATENCY_MS: "50" },
-    });
+    const worker = await addWorker({ databaseUrl, args: ["--concurrency", "1"] });
+    const queue = firstQueue();
+    await queue.pause();
     const orders = [];
     for (let index = 0; index < 10; index++) orders.push(await other.order(PLAIN_ORDER));
+    await waitFor("the jobs", async () => (await queue.getWaitingCount()) === orders.length);
     mysql.kill("SIGKILL");
+    await queue.resume();
     await untilLogged(worker, "MySQL does not answer: taking no jobs until it does");
     await expectToStay(worker);
     await mysql.restart();

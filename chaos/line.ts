@@ -1,11 +1,9 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Redis } from "ioredis";
 import { migrateDatabase } from "../db/migrate.ts";
-import { build } from "../launcher/build.ts";
-import { identify, isAlive, withLock } from "../launcher/lock.js";
-import { LOCAL, PROJECT_FOLDER } from "../launcher/local-folder.ts";
+import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { freePort } from "../launcher/ports.ts";
+import { compileInto, makeRunFolder, removeRunFolder } from "../launcher/run-folder.ts";
 import {
   startPrivateMysql,
   startPrivateRedis,
@@ -15,7 +13,7 @@ import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
 import { VARIABLES } from "../src/config.ts";
 import { numbered } from "./schedule.ts";
-import { Sql } from "./sql.ts";
+import { createDatabase, Sql } from "./sql.ts";
 import { Supervised } from "./supervised.ts";
 
 /** The key that the APIs take. */
@@ -24,9 +22,6 @@ const DATABASE = "conveyor";
 const TRANSIT_MS = 2_000;
 /** As long as real ones take at their best: so that there is nearly always a call under way when something dies. */
 const PROVIDER_LATENCY_MS = 100;
-/** Runs whose logs are kept. */
-const RUNS_KEPT = 5;
-const OWNER_FILE = "owner.json";
 /** Set for every process of the line; other variables of the environment are passed on. */
 const OWN_VARIABLES = new Set(["DATABASE_URL", "REDIS_URL", "API_KEYS", "HOST", "PORT", "NODE_ENV"]);
 
@@ -63,17 +58,17 @@ export interface LineOptions {
 /** Starts everything, with an empty database. @throws {Failure} when something can't be had or does not come up. */
 export async function startLine(options: LineOptions): Promise<Line> {
   removeAbandonedTempFolders();
-  const folder = makeRunFolder();
+  const folder = makeRunFolder("chaos");
   const opened: (() => Promise<void> | void)[] = [];
   const closeAll = async (keepLogs: boolean): Promise<void> => {
     for (const close of opened.splice(0).toReversed()) await close();
-    rmSync(keepLogs ? path.join(folder, "code") : folder, { recursive: true, force: true });
+    removeRunFolder(folder, keepLogs);
   };
   try {
     const [mysql, redis, code] = await Promise.all([
       startPrivateMysql(),
       startPrivateRedis(),
-      compiled(folder),
+      compileInto(folder),
     ]);
     opened.push(() => stopAll([mysql, redis]));
     const providers = await startProviders({
@@ -82,7 +77,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
       random: options.random,
     });
     opened.push(() => providers.close());
-    const databaseUrl = await createDatabase(mysql.url);
+    const databaseUrl = await createDatabase(mysql.url, DATABASE);
     await migrateDatabase({ url: databaseUrl });
 
     const ports = await freePorts(options.apis);
@@ -142,45 +137,6 @@ export async function startLine(options: LineOptions): Promise<Line> {
     await closeAll(true);
     throw error;
   }
-}
-
-/** `.local/chaos/<time>-<pid>`: the code of the run, and its logs. Of earlier runs, the logs of a few stay. */
-function makeRunFolder(): string {
-  const runs = path.join(path.dirname(LOCAL.logs), "chaos");
-  mkdirSync(runs, { recursive: true });
-  for (const name of readdirSync(runs).toSorted().slice(0, -RUNS_KEPT)) {
-    const folder = path.join(runs, name);
-    if (!isInUse(folder)) rmSync(folder, { recursive: true, force: true });
-  }
-  const time = new Date().toISOString().replaceAll(/\D/g, "").slice(0, 14);
-  const folder = path.join(runs, `${time}-${process.pid}`);
-  mkdirSync(folder);
-  writeFileSync(path.join(folder, OWNER_FILE), JSON.stringify(identify(process.pid)));
-  return folder;
-}
-
-function isInUse(folder: string): boolean {
-  try {
-    return isAlive(JSON.parse(readFileSync(path.join(folder, OWNER_FILE), "utf8")));
-  } catch {
-    return false;
-  }
-}
-
-/** A copy of the compiled code: processes are started again all through the run, and a later build removes this one. */
-async function compiled(folder: string): Promise<string> {
-  const code = path.join(folder, "code");
-  await withLock(`${LOCAL.build}.lock`, async () => {
-    cpSync(await build(), code, { recursive: true, dereference: true });
-  });
-  return code;
-}
-
-async function createDatabase(serverUrl: string): Promise<string> {
-  const sql = new Sql(serverUrl);
-  await sql.rows(`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`);
-  sql.close();
-  return Object.assign(new URL(serverUrl), { pathname: `/${DATABASE}` }).href;
 }
 
 async function freePorts(count: number): Promise<number[]> {

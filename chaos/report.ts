@@ -1,10 +1,11 @@
+import { percentile } from "../cli/percentile.ts";
+import { table } from "../cli/table.ts";
 import { counted, grouped, printable } from "../cli/text.ts";
 import { countBreaches, type Check } from "./audit.ts";
 import { KINDS } from "./kinds.ts";
 import type { Recovery } from "./recovery.ts";
 import type { ReportedFault, RunReport } from "./run.ts";
 import type { PlannedFault } from "./schedule.ts";
-import { percentile } from "./scenarios/frozen-redis.ts";
 
 const EXAMPLES = 5;
 
@@ -181,21 +182,4 @@ function section(title: string, lines: readonly string[]): string[] {
 function aligned(entries: readonly (readonly [string, string])[]): string[] {
   const labels = Math.max(0, ...entries.map(([label]) => label.length));
   return entries.map(([label, value]) => `${label.padEnd(labels)}  ${value}`);
-}
-
-/** Columns as wide as what they hold; numbers and times to the right. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const all = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
-  const isNumeric = head.map((_, column) =>
-    rows.every((row) => /^[\d.,]+( s)?$|^never$/.test(row[column] ?? "")),
-  );
-  return all.map((row) =>
-    row
-      .map((cell, column) =>
-        isNumeric[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
-      )
-      .join("  ")
-      .trimEnd(),
-  );
 }

@@ -69,6 +69,17 @@ export class Sql {
   }
 }
 
+/** Makes an empty database. @returns its address. @throws {Error} of the driver. */
+export async function createDatabase(serverUrl: string, name: string): Promise<string> {
+  const sql = new Sql(serverUrl);
+  try {
+    await sql.rows(`CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
+  } finally {
+    sql.close();
+  }
+  return Object.assign(new URL(serverUrl), { pathname: `/${name}` }).href;
+}
+
 /** @throws {Error} when it is no text. */
 export function text(value: unknown): string {
   if (typeof value !== "string") throw new Error(`not a text: ${JSON.stringify(value)}`);

@@ -3,6 +3,7 @@ import type { Attempt } from "../ledger.ts";
 import type { ChaosOptions } from "../options.ts";
 import { makeGoods, makeOrders } from "../orders.ts";
 import type { Finding, Script } from "../run.ts";
+import { percentile } from "../../cli/percentile.ts";
 import { grouped } from "../../cli/text.ts";
 
 /** The same load twice, with Redis healthy and with Redis frozen. */
@@ -51,11 +52,6 @@ function measure(attempts: readonly Attempt[]): Measured {
     p50: percentile(times, 0.5),
     p99: percentile(times, 0.99),
   };
-}
-
-/** The smallest time that this part of all does not exceed (nearest rank). */
-export function percentile(sorted: readonly number[], part: number): number {
-  return sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)] ?? Number.NaN;
 }
 
 function findings(what: string, { requests, accepted, p50, p99 }: Measured): Finding[] {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
+import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
@@ -54,6 +54,25 @@ export interface StageWorkerOptions {
   readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
 }
 
+/** How BullMQ takes the jobs of a step. */
+export function workerOptions({
+  step,
+  settings,
+  connection,
+}: Pick<StageWorkerOptions, "step" | "settings" | "connection">): WorkerOptions {
+  return {
+    connection,
+    prefix: queuePrefix(step),
+    concurrency: settings.concurrency,
+    lockDuration: LOCK_DURATION_MS,
+    stalledInterval: STALLED_INTERVAL_MS,
+    maxStalledCount: MAX_STALLED_COUNT,
+    runRetryDelay: RUN_RETRY_DELAY_MS,
+    // Not skipVersionCheck: without the version BullMQ waits for delayed jobs in whole seconds.
+    ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
+  };
+}
+
 /** Takes the jobs of one step and has the executor do them: what BullMQ must know of how they ended is said here. */
 export class StageWorker {
   readonly #options: StageWorkerOptions;
@@ -65,24 +84,13 @@ export class StageWorker {
   #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
-    const { step, settings, connection, outages, log } = options;
+    const { step, outages, log } = options;
     this.#options = options;
     this.#worker = new Worker<JobData>(
       step.name,
       // BullMQ gives the signal to processors that declare three parameters.
       (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
-      {
-        connection,
-        prefix: queuePrefix(step),
-        concurrency: settings.concurrency,
-        lockDuration: LOCK_DURATION_MS,
-        stalledInterval: STALLED_INTERVAL_MS,
-        maxStalledCount: MAX_STALLED_COUNT,
-        runRetryDelay: RUN_RETRY_DELAY_MS,
-        autorun: false,
-        // Not skipVersionCheck: without the version BullMQ waits for delayed jobs in whole seconds.
-        ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
-      },
+      { ...workerOptions(options), autorun: false },
     );
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();

@@ -1,0 +1,164 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Failure } from "../../launcher/failure.ts";
+import type { LoadResult, Target } from "../load/messages.ts";
+import { cpuMsOf, type BenchProcess } from "../process.ts";
+import type { AcceptRow, BenchReport } from "../report.ts";
+import { Closers, rotated, type Scene } from "../scene.ts";
+import { API_KEY, Shop } from "../shop.ts";
+import { spreadOf } from "../statistics.ts";
+import { known, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED } from "../variants.ts";
+
+/** After a load, for what is still on its way to the disk. */
+const SETTLE_MS = 200;
+
+/** Somebody who answers `POST /orders`. */
+interface Server {
+  readonly name: string;
+  readonly process: BenchProcess;
+  readonly target: () => Target;
+  /** Holds the answers against what was written down, and makes room for the next ones. @throws {Failure} */
+  readonly check: (accepted: number) => Promise<void>;
+}
+
+interface Measured {
+  readonly server: Server;
+  readonly connections: number;
+  readonly result: LoadResult;
+  /** Parts of one core. */
+  readonly serverCpu: number | undefined;
+}
+
+/** How fast orders are taken in, while nobody works on them: except for those who do all the work at once. */
+export async function accept({
+  stand,
+  sizes,
+  signal,
+  note,
+}: Scene): Promise<NonNullable<BenchReport["accept"]>> {
+  const { warmUpMs, ms, connections } = sizes.accept;
+  const closers = new Closers();
+  try {
+    const modes = [{ name: NAMES.conveyor, env: {} }, ...known([ONE_TRANSACTION, SYNC, SYNC_GROUPED])];
+    const servers = await Promise.all([
+      startExpress(),
+      ...modes.map(async (mode, index) => {
+        const shop = closers.add(
+          await Shop.open(stand, { name: `accept-${index}`, env: mode.env }),
+          (opened) => opened.close(),
+        );
+        await shop.startApi();
+        return serverOf(mode.name, shop);
+      }),
+    ]);
+    for (const server of servers) await measure(server, Math.max(...connections), warmUpMs);
+    const measured: Measured[] = [];
+    for (let repeat = 0; repeat < sizes.repeats; repeat++) {
+      for (const each of connections) {
+        for (const server of rotated(servers, repeat)) {
+          signal.throwIfAborted();
+          const taken = await measure(server, each, ms);
+          measured.push(taken);
+          note(
+            `accept ${repeat + 1}: ${server.name}, ${each} connections: ${Math.round(rateOf(taken.result))}/s`,
+          );
+        }
+      }
+    }
+    return {
+      seconds: ms / 1_000,
+      rows: servers.flatMap((server) =>
+        connections.map((each) =>
+          rowOf(
+            server.name,
+            each,
+            measured.filter((taken) => taken.server === server && taken.connections === each),
+          ),
+        ),
+      ),
+    };
+  } finally {
+    await closers.close();
+  }
+
+  async function startExpress(): Promise<Server> {
+    const express = await stand.startBaseline("baselines/express.ts", {
+      name: "express",
+      readyMessage: "listening",
+    });
+    closers.add(express, (started) => started.stop());
+    const port = Number(new URL(String(express.ready["url"])).port);
+    return {
+      name: NAMES.express,
+      process: express,
+      target: () => ({ port, apiKey: API_KEY, seed: 1 }),
+      check: async () => {},
+    };
+  }
+
+  async function measure(server: Server, count: number, lasts: number): Promise<Measured> {
+    const before = cpuMsOf([server.process.pid]);
+    const result = await stand.load.run({
+      kind: "closed",
+      ...server.target(),
+      connections: count,
+      until: { ms: lasts },
+    });
+    const after = cpuMsOf([server.process.pid]);
+    server.process.assertRunning();
+    await server.check(acceptedOf(result.all));
+    await delay(SETTLE_MS, undefined, { signal });
+    const used = before === undefined || after === undefined ? undefined : after - before;
+    return {
+      server,
+      connections: count,
+      result,
+      serverCpu: used === undefined ? undefined : used / result.lasted,
+    };
+  }
+}
+
+function serverOf(name: string, shop: Shop): Server {
+  let before = 0;
+  return {
+    name,
+    process: shop.api,
+    target: () => shop.target(),
+    check: async (accepted) => {
+      const written = (await shop.countOrders()) - before;
+      before += written;
+      if (written !== accepted)
+        throw new Failure(`${name} accepted ${accepted} orders, and wrote ${written} of them down`);
+      // Nobody works on them.
+      await shop.line.discard();
+    },
+  };
+}
+
+function rowOf(name: string, connections: number, measured: readonly Measured[]): AcceptRow {
+  const serverCpu = measured.flatMap((each) => (each.serverCpu === undefined ? [] : [each.serverCpu]));
+  const of = (value: (result: LoadResult) => number) => spreadOf(measured.map(({ result }) => value(result)));
+  return {
+    name,
+    connections,
+    requestsPerSecond: of(rateOf),
+    p50: of(({ p50 }) => p50),
+    p99: of(({ p99 }) => p99),
+    refused: measured.reduce((sum, { result }) => sum + refusedOf(result.all), 0),
+    serverCpu: serverCpu.length === measured.length ? spreadOf(serverCpu) : null,
+    clientCpu: of(({ cpuMs, lasted }) => cpuMs / lasted),
+  };
+}
+
+function rateOf({ inTime, lasted }: LoadResult): number {
+  return (acceptedOf(inTime) / lasted) * 1_000;
+}
+
+/** 201 for an order that is done already. */
+export function acceptedOf(answers: LoadResult["all"]): number {
+  return (answers[201] ?? 0) + (answers[202] ?? 0);
+}
+
+function refusedOf(answers: LoadResult["all"]): number {
+  const all = Object.values(answers).reduce((sum, count) => sum + count, 0);
+  return all - acceptedOf(answers);
+}

@@ -1,0 +1,5 @@
+import { runAsProcess } from "../cli/terminal.ts";
+import { bench } from "./command.ts";
+
+/** `npm run bench`: the process around the command. */
+void runAsProcess(bench);

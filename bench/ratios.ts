@@ -1,0 +1,95 @@
+import type { BenchReport, RatioName, Results } from "./report.ts";
+import { ratioOf, type Spread } from "./statistics.ts";
+import { NAMES } from "./variants.ts";
+
+/** What a ratio is to be, at least (or at most) and as the aim. */
+export interface Goal {
+  readonly name: RatioName;
+  readonly what: string;
+  readonly least: number;
+  readonly aim: number;
+  /** For ratios of times, less is better. */
+  readonly isLess?: true;
+}
+
+/** The connections at which accepting is judged. */
+const JUDGED_AT = 200;
+
+export const GOALS: readonly Goal[] = [
+  { name: "acceptToBareExpress", what: "accept at 200 connections / bare Express", least: 0.55, aim: 0.7 },
+  { name: "acceptToOneTransaction", what: "accept / one transaction per request", least: 2.5, aim: 3 },
+  { name: "drainToBareBullmq", what: "drain / bare BullMQ, four empty stages", least: 0.6, aim: 0.8 },
+  { name: "drainToOneTransaction", what: "drain / one transaction per job", least: 4, aim: 6 },
+  { name: "drainToSync", what: "drain / synchronous, same orders", least: 4, aim: 6 },
+  {
+    name: "aloneToBareChain",
+    what: "one order alone, POST to DELIVERED / bare chain",
+    least: 3,
+    aim: 2,
+    isLess: true,
+  },
+  {
+    name: "outageP99",
+    what: "p99 of POST while inventory is down / healthy",
+    least: 1.3,
+    aim: 1.1,
+    isLess: true,
+  },
+  { name: "growthDrain", what: "drain at the most orders / at the fewest", least: 0.8, aim: 0.95 },
+  { name: "scaling", what: "most workers on slow providers / as many times one", least: 0.9, aim: 0.97 },
+];
+
+export type Verdict = "aim reached" | "reached" | "missed" | "not measured";
+
+/** What became of a goal. */
+export function verdictOf({ least, aim, isLess }: Goal, value: number | null): Verdict {
+  if (value === null) return "not measured";
+  const reaches = (bound: number) => (isLess ? value <= bound : value >= bound);
+  if (reaches(aim)) return "aim reached";
+  return reaches(least) ? "reached" : "missed";
+}
+
+/** The ratios of what was measured, repeat by repeat. */
+export function ratiosOf(results: Results): Pick<BenchReport, "ratios" | "ratioSpreads"> {
+  const spreads: Partial<Record<RatioName, Spread>> = {};
+  const note = (name: RatioName, over: Spread | undefined, under: Spread | undefined) => {
+    if (over && under) spreads[name] = ratioOf(over, under);
+  };
+  const accepted = (name: string) => {
+    const rows = results.accept?.rows.filter((row) => row.name === name) ?? [];
+    return (rows.find(({ connections }) => connections === JUDGED_AT) ?? rows.at(-1))?.requestsPerSecond;
+  };
+  const drained = (name: string) => results.drain?.rows.find((row) => row.name === name)?.ordersPerSecond;
+  const alone = (name: string) => results.alone?.rows.find((row) => row.name === name)?.p50;
+  note("acceptToBareExpress", accepted(NAMES.conveyor), accepted(NAMES.express));
+  note("acceptToOneTransaction", accepted(NAMES.conveyor), accepted(NAMES.oneTransaction));
+  note("drainToBareBullmq", drained(NAMES.conveyor), drained(NAMES.bullmq));
+  note("drainToOneTransaction", drained(NAMES.conveyor), drained(NAMES.oneTransaction));
+  note("drainToSync", drained(NAMES.conveyor), drained(NAMES.sync));
+  note("aloneToBareChain", alone(NAMES.conveyor), alone(NAMES.bullmq));
+  if (results.outage) spreads.outageP99 = results.outage.p99WhileDownToHealthy;
+  const growth = results.growth?.rows;
+  note("growthDrain", growth?.at(-1)?.drainPerSecond, growth?.at(0)?.drainPerSecond);
+  const fewest = results.scaling?.rows.at(0);
+  const most = results.scaling?.rows.at(-1);
+  if (fewest && most) {
+    const times = most.workers / fewest.workers;
+    const ideal = fewest.ordersPerSecond.values.map((value) => value * times);
+    note("scaling", most.ordersPerSecond, { ...fewest.ordersPerSecond, values: ideal });
+  }
+  const valueOf = (name: RatioName) => spreads[name]?.median ?? null;
+  return {
+    ratios: {
+      acceptToBareExpress: valueOf("acceptToBareExpress"),
+      acceptToOneTransaction: valueOf("acceptToOneTransaction"),
+      drainToBareBullmq: valueOf("drainToBareBullmq"),
+      drainToOneTransaction: valueOf("drainToOneTransaction"),
+      drainToSync: valueOf("drainToSync"),
+      aloneToBareChain: valueOf("aloneToBareChain"),
+      outageP99: valueOf("outageP99"),
+      growthDrain: valueOf("growthDrain"),
+      scaling: valueOf("scaling"),
+    },
+    ratioSpreads: spreads,
+  };
+}

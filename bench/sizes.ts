@@ -1,0 +1,79 @@
+/** How much is measured. */
+export interface Sizes {
+  readonly repeats: number;
+  readonly accept: {
+    readonly warmUpMs: number;
+    readonly ms: number;
+    readonly connections: readonly number[];
+  };
+  readonly drain: {
+    /** Orders for those that are fast, and for those that make a transaction of each. */
+    readonly orders: number;
+    readonly slowOrders: number;
+    readonly warmUpOrders: number;
+  };
+  readonly alone: { readonly orders: number; readonly warmUpOrders: number };
+  readonly outage: {
+    readonly repeats: number;
+    readonly perSecond: number;
+    readonly healthyMs: number;
+    readonly slowMs: number;
+    readonly downMs: number;
+    readonly backMs: number;
+  };
+  readonly growth: {
+    readonly orders: readonly number[];
+    readonly acceptMs: number;
+    readonly drainOrders: number;
+    readonly backlog: number;
+  };
+  readonly scaling: {
+    readonly workers: readonly number[];
+    readonly concurrency: number;
+    readonly ms: number;
+  };
+}
+
+export type Size = "full" | "quick" | "smoke";
+
+export const SIZES: Readonly<Record<Size, Sizes>> = {
+  full: {
+    repeats: 3,
+    accept: { warmUpMs: 3_000, ms: 5_000, connections: [1, 50, 200] },
+    drain: { orders: 10_000, slowOrders: 2_000, warmUpOrders: 2_000 },
+    alone: { orders: 200, warmUpOrders: 50 },
+    outage: {
+      repeats: 3,
+      perSecond: 100,
+      healthyMs: 15_000,
+      slowMs: 15_000,
+      downMs: 20_000,
+      backMs: 15_000,
+    },
+    growth: {
+      orders: [10_000, 100_000, 1_000_000],
+      acceptMs: 4_000,
+      drainOrders: 8_000,
+      backlog: 100_000,
+    },
+    scaling: { workers: [1, 2, 4], concurrency: 5, ms: 8_000 },
+  },
+  quick: {
+    repeats: 3,
+    accept: { warmUpMs: 500, ms: 600, connections: [1, 50, 200] },
+    drain: { orders: 1_500, slowOrders: 250, warmUpOrders: 500 },
+    alone: { orders: 20, warmUpOrders: 10 },
+    outage: { repeats: 1, perSecond: 100, healthyMs: 4_000, slowMs: 2_000, downMs: 5_000, backMs: 3_000 },
+    growth: { orders: [1_000, 10_000], acceptMs: 600, drainOrders: 1_000, backlog: 2_000 },
+    scaling: { workers: [1, 2, 4], concurrency: 5, ms: 1_500 },
+  },
+  smoke: {
+    repeats: 1,
+    accept: { warmUpMs: 50, ms: 150, connections: [1, 4] },
+    drain: { orders: 60, slowOrders: 30, warmUpOrders: 10 },
+    alone: { orders: 3, warmUpOrders: 1 },
+    outage: { repeats: 1, perSecond: 20, healthyMs: 500, slowMs: 500, downMs: 1_500, backMs: 500 },
+    growth: { orders: [20, 60], acceptMs: 150, drainOrders: 30, backlog: 60 },
+    scaling: { workers: [1, 2], concurrency: 5, ms: 300 },
+  },
+};

@@ -1,0 +1,112 @@
+import { table } from "../cli/table.ts";
+import { GOALS, verdictOf } from "./ratios.ts";
+import type { BenchReport } from "./report.ts";
+import type { Spread } from "./statistics.ts";
+
+/** The report as lines of text; what became of the goals comes last. */
+export function renderReport(report: BenchReport): string[] {
+  return [
+    titleOf(report),
+    ...section("Accept: POST /orders", acceptLines(report)),
+    ...section("Drain: a backlog through all stages", drainLines(report)),
+    ...section("Alone: POST to DELIVERED", aloneLines(report)),
+    ...section("Left out", report.skipped),
+    ...section("Goals", goalLines(report)),
+  ];
+}
+
+function titleOf({ size, machine, lasted }: BenchReport): string {
+  const { cpu, cores, node, mysql, redis, express, bullmq } = machine;
+  return `${size} run in ${lasted.toFixed(0)} s on ${cores} cores of ${cpu}: ${mysql}, ${redis}, Node ${node}, Express ${express}, BullMQ ${bullmq}`;
+}
+
+function acceptLines({ accept }: BenchReport): string[] {
+  if (!accept) return [];
+  return table(
+    [
+      "",
+      "connections",
+      "requests/s",
+      "least-most",
+      "p50 ms",
+      "p99 ms",
+      "refused",
+      "server CPU",
+      "client CPU",
+    ],
+    accept.rows.map((row) => [
+      row.name,
+      String(row.connections),
+      rounded(row.requestsPerSecond.median),
+      range(row.requestsPerSecond),
+      row.p50.median.toFixed(1),
+      row.p99.median.toFixed(1),
+      String(row.refused),
+      row.serverCpu ? percent(row.serverCpu) : "?",
+      percent(row.clientCpu),
+    ]),
+  );
+}
+
+function drainLines({ drain }: BenchReport): string[] {
+  if (!drain) return [];
+  return table(
+    ["", "orders", "orders/s", "least-most", "Node ms", "MySQL ms", "Redis ms"],
+    drain.rows.map(({ name, orders, ordersPerSecond, cpu }) => [
+      name,
+      String(orders),
+      rounded(ordersPerSecond.median),
+      range(ordersPerSecond),
+      ...(["node", "mysql", "redis"] as const).map((part) => cpu?.[part].median.toFixed(2) ?? "?"),
+    ]),
+  );
+}
+
+function aloneLines({ alone }: BenchReport): string[] {
+  if (!alone) return [];
+  return table(
+    ["", "orders", "p50 ms", "least-most", "p99 ms"],
+    alone.rows.map(({ name, orders, p50, p99 }) => [
+      name,
+      String(orders),
+      p50.median.toFixed(1),
+      `${p50.least.toFixed(1)}-${p50.most.toFixed(1)}`,
+      p99.median.toFixed(1),
+    ]),
+  );
+}
+
+function goalLines({ ratios, ratioSpreads }: BenchReport): string[] {
+  return table(
+    ["", "ratio", "least-most", "goal", "aim", ""],
+    GOALS.map((goal) => {
+      const value = ratios[goal.name];
+      const spread = ratioSpreads[goal.name];
+      const sign = goal.isLess ? "<=" : ">=";
+      return [
+        goal.what,
+        value === null ? "-" : value.toFixed(2),
+        spread ? `${spread.least.toFixed(2)}-${spread.most.toFixed(2)}` : "-",
+        `${sign} ${goal.least}`,
+        `${sign} ${goal.aim}`,
+        verdictOf(goal, value),
+      ];
+    }),
+  );
+}
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ["", title, ...lines.map((line) => `  ${line}`)];
+}
+
+function range({ least, most }: Spread): string {
+  return `${rounded(least)}-${rounded(most)}`;
+}
+
+function rounded(value: number): string {
+  return value.toFixed(value < 100 ? 1 : 0);
+}
+
+function percent({ median }: Spread): string {
+  return `${(median * 100).toFixed(0)} %`;
+}

@@ -5,28 +5,39 @@ import { providerStates } from "./schema.ts";
 export const PROVIDERS = ["inventory", "payments", "carrier"] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
+/** Up and as fast as it is configured, down, or up and slow: it takes so many milliseconds to answer. */
+export type ProviderSwitch = "up" | "down" | { readonly slowMs: number };
+
+/** The longest that a slow provider may take. */
+export const SLOWEST_MS = 60_000;
+
 export interface ProviderState {
-  readonly state: "up" | "down";
+  readonly switched: ProviderSwitch;
   readonly since: Date;
 }
 
 /** The providers that were ever switched; the others are up. @throws {DatabaseError} */
 export async function findProviderStates(database: Database): Promise<Map<string, ProviderState>> {
   const rows = await database.query((queries) => queries.select().from(providerStates));
-  return new Map(rows.map(({ provider, state, since }) => [provider, { state, since }]));
+  return new Map(rows.map(({ provider, state, since }) => [provider, { switched: parsed(state), since }]));
 }
 
 /** Switches a simulated provider for all workers. @throws {DatabaseError} */
 export async function setProviderState(
   database: Database,
   provider: Provider,
-  state: "up" | "down",
+  switched: ProviderSwitch,
 ): Promise<void> {
   const since = new Date();
+  const state = typeof switched === "string" ? switched : (`slow ${switched.slowMs}` as const);
   await database.query((queries) =>
     queries
       .insert(providerStates)
       .values({ provider, state, since })
       .onDuplicateKeyUpdate({ set: { state, since } }),
   );
+}
+
+function parsed(state: typeof providerStates.$inferSelect.state): ProviderSwitch {
+  return state === "up" || state === "down" ? state : { slowMs: Number(state.slice("slow ".length)) };
 }

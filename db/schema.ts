@@ -137,6 +137,7 @@ export const providerLedger = mysqlTable(
 /** Whether a simulated provider answers, as `npm run providers` sets it for every worker. */
 export const providerStates = mysqlTable("provider_states", {
   provider: varchar("provider", { length: 32 }).primaryKey(),
-  state: varchar("state", { length: 16 }).$type<"up" | "down">().notNull(),
+  /** With the milliseconds that one takes to answer, when it is up and slow. */
+  state: varchar("state", { length: 16 }).$type<"up" | "down" | `slow ${number}`>().notNull(),
   since: instant("since").notNull(),
 });

@@ -7,7 +7,7 @@ import type { Simulation } from "./simulation.ts";
 
 /**
  * The stock in MySQL. Orders of one moment share a transaction: a hot product costs one lock, not one an order. It can be
- * switched off like the simulated providers, to see what the loss of an inventory service would do.
+ * slowed down and switched off like the simulated providers, to see what an inventory service would do to us.
  */
 export function mysqlInventory(database: Database, simulation: Simulation): Inventory {
   const reserving = new GroupCommit<Holding, Reservation>({
@@ -22,16 +22,16 @@ export function mysqlInventory(database: Database, simulation: Simulation): Inve
     flush: withoutResults((orders) => releaseStock(database, orders)),
     mayBeOneItem,
   });
-  const whileUp =
+  const whenReached =
     <Result>(operation: GroupCommit<Holding, Result>) =>
     async (holding: Holding): Promise<Result> => {
-      await simulation.upSince("inventory");
+      await simulation.reach("inventory");
       return operation.submit(holding);
     };
   return {
     ping: async () => void (await simulation.upSince("inventory")),
-    reserve: whileUp(reserving),
-    ship: whileUp(shipping),
-    release: whileUp(releasing),
+    reserve: whenReached(reserving),
+    ship: whenReached(shipping),
+    release: whenReached(releasing),
   };
 }

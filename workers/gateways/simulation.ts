@@ -6,12 +6,13 @@ import { ServiceUnavailableError } from "../../src/order/ports.ts";
 /** How long a worker may not have noticed that a provider was switched. */
 const STATES_FRESH_MS = 250;
 
-/** What the simulated providers have in common: they take their time, and they can be switched off. */
+/** What the simulated providers have in common: they take their time, and they can be slowed down and switched off. */
 export class Simulation {
   readonly #database: Database;
   readonly #latencyMs: number;
   #states: Promise<Map<string, ProviderState>> | undefined;
 
+  /** @param latencyMs that payment provider and carrier take; the stock takes what MySQL takes. */
   constructor(database: Database, latencyMs: number) {
     this.#database = database;
     this.#latencyMs = latencyMs;
@@ -21,16 +22,23 @@ export class Simulation {
    * The provider begins to answer. @returns since when it is up, if it was ever switched.
    * @throws {ServiceUnavailableError} while it is down.
    */
-  async reach(provider: Provider, signal: AbortSignal): Promise<Date | undefined> {
-    if (this.#latencyMs > 0) await sleep(this.#latencyMs, undefined, { signal });
+  async reach(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
+    const latencyMs = await this.#latencyOf(provider);
+    if (latencyMs > 0) await sleep(latencyMs, undefined, signal && { signal });
     return this.upSince(provider);
   }
 
   /** The same without taking time. @throws {ServiceUnavailableError} while the provider is down. */
   async upSince(provider: Provider): Promise<Date | undefined> {
     const state = (await this.#fresh()).get(provider);
-    if (state?.state === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
+    if (state?.switched === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
     return state?.since;
+  }
+
+  async #latencyOf(provider: Provider): Promise<number> {
+    const switched = (await this.#fresh()).get(provider)?.switched;
+    if (typeof switched === "object") return switched.slowMs;
+    return provider === "inventory" ? 0 : this.#latencyMs;
   }
 
   #fresh(): Promise<Map<string, ProviderState>> {

@@ -133,10 +133,12 @@ test("a provider is up until it is switched, and its state is the last that was 
   await setProviderState(environment.database, "payments", "down");
   await setProviderState(environment.database, "payments", "up");
   await setProviderState(environment.database, "carrier", "down");
+  await setProviderState(environment.database, "inventory", { slowMs: 200 });
   expect(await findProviderStates(environment.database)).toEqual(
     new Map([
-      ["payments", { state: "up", since: expect.any(Date) }],
-      ["carrier", { state: "down", since: expect.any(Date) }],
+      ["payments", { switched: "up", since: expect.any(Date) }],
+      ["carrier", { switched: "down", since: expect.any(Date) }],
+      ["inventory", { switched: { slowMs: 200 }, since: expect.any(Date) }],
     ]),
   );
 });

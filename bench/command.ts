@@ -3,6 +3,7 @@ import type { Terminal } from "../cli/terminal.ts";
 import { messageOf } from "../cli/text.ts";
 import { errorCode, Failure } from "../launcher/failure.ts";
 import { BENCH_HELP, readBenchOptions, type BenchOptions } from "./options.ts";
+import { writePage } from "./page.ts";
 import { benchReport, type BenchReport } from "./report.ts";
 import { measure } from "./run.ts";
 import { renderReport } from "./table.ts";
@@ -38,6 +39,7 @@ export async function bench(
     options.from === undefined ? await measure(options, terminal, signal) : await read(options.from);
   for (const line of renderReport(report)) terminal.say(line);
   if (options.json !== undefined) await write(options.json, `${JSON.stringify(report, null, 2)}\n`, "w");
+  if (options.isForDocs) terminal.note(`written: ${(await writePage(report)).join(", ")}`);
   return 0;
 }
 

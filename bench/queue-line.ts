@@ -7,6 +7,7 @@ import { CREATED, lifecycle } from "../src/order/lifecycle.ts";
 import type { BenchProcess } from "./process.ts";
 
 const LOOK_EVERY_MS = 20;
+const PATIENCE_MS = 30_000;
 /** Jobs added in one go. */
 const PAGE = 1_000;
 
@@ -65,6 +66,17 @@ export class QueueLine {
   /** Jobs that wait in the first queue. */
   async countWaiting(): Promise<number> {
     return this.#first.getWaitingCount();
+  }
+
+  /** Waits until so many jobs wait in the first queue: an API adds them after it has answered. */
+  async untilWaiting(count: number, signal: AbortSignal): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const waiting = await this.countWaiting();
+      if (waiting >= count) return;
+      if (Date.now() > deadline) throw new Failure(`${waiting} jobs wait, and not ${count}`);
+      await delay(LOOK_EVERY_MS, undefined, { signal });
+    }
   }
 
   /**

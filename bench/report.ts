@@ -120,6 +120,8 @@ export const benchReport = z.object({
     .object({
       perSecond: z.number(),
       inventoryMs: z.number(),
+      /** How often the worker asked whether the inventory was back. */
+      probeMs: z.number(),
       /** When each part of the story begins and ends, in seconds. */
       phases: z.array(z.object({ phase: z.string(), from: z.number(), to: z.number() })),
       sides: z.array(outageSide),
@@ -137,8 +139,7 @@ export const benchReport = z.object({
         orders: z.number(),
         /** While so many wait. */
         acceptPerSecond: z.number(),
-        /** In each third of the backlog. */
-        drainPerSecond: spread,
+        drainPerSecond: z.number(),
         redisBytesPerOrder: z.number(),
       }),
     })

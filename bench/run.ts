@@ -5,6 +5,9 @@ import type { Terminal } from "../cli/terminal.ts";
 import { accept } from "./comparisons/accept.ts";
 import { alone } from "./comparisons/alone.ts";
 import { drain } from "./comparisons/drain.ts";
+import { growth } from "./comparisons/growth.ts";
+import { outage } from "./comparisons/outage.ts";
+import { scaling } from "./comparisons/scaling.ts";
 import type { BenchOptions } from "./options.ts";
 import { ratiosOf } from "./ratios.ts";
 import type { BenchReport, Comparison, Results } from "./report.ts";
@@ -13,10 +16,13 @@ import { SIZES } from "./sizes.ts";
 import { Stand } from "./stand.ts";
 import { leftOut, ONE_TRANSACTION, SYNC } from "./variants.ts";
 
-const RUNS: Partial<Record<Comparison, (scene: Scene) => Promise<Results>>> = {
+const RUNS: Record<Comparison, (scene: Scene) => Promise<Results>> = {
   accept: async (scene) => ({ accept: await accept(scene) }),
   drain: async (scene) => ({ drain: await drain(scene) }),
   alone: async (scene) => ({ alone: await alone(scene) }),
+  outage: async (scene) => ({ outage: await outage(scene) }),
+  growth: async (scene) => ({ growth: await growth(scene) }),
+  scaling: async (scene) => ({ scaling: await scaling(scene) }),
 };
 
 /** Makes the comparisons, one after the other, on one set of servers. @throws when it is aborted. @throws {Failure} */
@@ -38,7 +44,7 @@ export async function measure(
     const results: Results = {};
     for (const name of options.only) {
       signal.throwIfAborted();
-      Object.assign(results, await RUNS[name]?.(scene));
+      Object.assign(results, await RUNS[name](scene));
     }
     isDone = true;
     return {

@@ -67,6 +67,10 @@ export class Shop {
     return shop;
   }
 
+  get databaseName(): string {
+    return new URL(this.#room.databaseUrl).pathname.slice(1);
+  }
+
   get sql(): Sql {
     return this.#sql;
   }

@@ -20,6 +20,8 @@ export interface Sizes {
     readonly slowMs: number;
     readonly downMs: number;
     readonly backMs: number;
+    /** How often the worker asks whether the inventory is back. */
+    readonly probeMs: number;
   };
   readonly growth: {
     readonly orders: readonly number[];
@@ -49,6 +51,7 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
       slowMs: 15_000,
       downMs: 20_000,
       backMs: 15_000,
+      probeMs: 5_000,
     },
     growth: {
       orders: [10_000, 100_000, 1_000_000],
@@ -63,17 +66,33 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
     accept: { warmUpMs: 500, ms: 600, connections: [1, 50, 200] },
     drain: { orders: 1_500, slowOrders: 250, warmUpOrders: 500 },
     alone: { orders: 20, warmUpOrders: 10 },
-    outage: { repeats: 1, perSecond: 100, healthyMs: 4_000, slowMs: 2_000, downMs: 5_000, backMs: 3_000 },
+    outage: {
+      repeats: 1,
+      perSecond: 100,
+      healthyMs: 4_000,
+      slowMs: 2_000,
+      downMs: 5_000,
+      backMs: 3_000,
+      probeMs: 5_000,
+    },
     growth: { orders: [1_000, 10_000], acceptMs: 600, drainOrders: 1_000, backlog: 2_000 },
     scaling: { workers: [1, 2, 4], concurrency: 5, ms: 1_500 },
   },
   smoke: {
     repeats: 1,
-    accept: { warmUpMs: 50, ms: 150, connections: [1, 4] },
+    accept: { warmUpMs: 50, ms: 300, connections: [1, 4] },
     drain: { orders: 60, slowOrders: 30, warmUpOrders: 10 },
     alone: { orders: 3, warmUpOrders: 1 },
-    outage: { repeats: 1, perSecond: 20, healthyMs: 500, slowMs: 500, downMs: 1_500, backMs: 500 },
-    growth: { orders: [20, 60], acceptMs: 150, drainOrders: 30, backlog: 60 },
+    outage: {
+      repeats: 1,
+      perSecond: 20,
+      healthyMs: 500,
+      slowMs: 500,
+      downMs: 1_500,
+      backMs: 500,
+      probeMs: 200,
+    },
+    growth: { orders: [20, 60], acceptMs: 300, drainOrders: 30, backlog: 60 },
     scaling: { workers: [1, 2], concurrency: 5, ms: 300 },
   },
 };

@@ -10,6 +10,9 @@ export function renderReport(report: BenchReport): string[] {
     ...section("Accept: POST /orders", acceptLines(report)),
     ...section("Drain: a backlog through all stages", drainLines(report)),
     ...section("Alone: POST to DELIVERED", aloneLines(report)),
+    ...section("Outage: steady load while the inventory is slow, down, and back", outageLines(report)),
+    ...section("Growth: by orders in the table", growthLines(report)),
+    ...section("Scaling: workers with slow providers", scalingLines(report)),
     ...section("Left out", report.skipped),
     ...section("Goals", goalLines(report)),
   ];
@@ -72,6 +75,59 @@ function aloneLines({ alone }: BenchReport): string[] {
       p50.median.toFixed(1),
       `${p50.least.toFixed(1)}-${p50.most.toFixed(1)}`,
       p99.median.toFixed(1),
+    ]),
+  );
+}
+
+function outageLines({ outage }: BenchReport): string[] {
+  if (!outage) return [];
+  const rows = outage.sides.flatMap(({ name, phases }) =>
+    phases.map(({ phase, p50, p99, failedShare }) => [
+      name,
+      phase,
+      p50.toFixed(1),
+      p99.toFixed(1),
+      `${(failedShare * 100).toFixed(1)} %`,
+    ]),
+  );
+  const gone = outage.backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ");
+  return [
+    ...table(["", "inventory", "p50 ms", "p99 ms", "failed"], rows),
+    ...outage.sides.map(
+      ({ name, accepted, delivered }) => `${name}: ${accepted} accepted, ${delivered} delivered`,
+    ),
+    `a backlog of ${outage.backlog.join(", ")} orders, gone after ${gone}`,
+  ];
+}
+
+function growthLines({ growth }: BenchReport): string[] {
+  if (!growth) return [];
+  const { rows, backlog } = growth;
+  return [
+    ...table(
+      ["orders", "in/s", "least-most", "out/s", "least-most"],
+      rows.map(({ orders, acceptPerSecond, drainPerSecond }) => [
+        String(orders),
+        rounded(acceptPerSecond.median),
+        range(acceptPerSecond),
+        rounded(drainPerSecond.median),
+        range(drainPerSecond),
+      ]),
+    ),
+    `with ${backlog.orders} waiting: ${rounded(backlog.acceptPerSecond)}/s in, ${rounded(backlog.drainPerSecond)}/s out, ` +
+      `${backlog.redisBytesPerOrder.toFixed(0)} bytes of Redis an order`,
+  ];
+}
+
+function scalingLines({ scaling }: BenchReport): string[] {
+  if (!scaling) return [];
+  return table(
+    ["workers", "orders/s", "least-most", "ideal"],
+    scaling.rows.map(({ workers, ordersPerSecond, ideal }) => [
+      String(workers),
+      rounded(ordersPerSecond.median),
+      range(ordersPerSecond),
+      rounded(ideal),
     ]),
   );
 }

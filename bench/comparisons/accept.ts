@@ -6,7 +6,7 @@ import type { AcceptRow, BenchReport } from "../report.ts";
 import { Closers, rotated, type Scene } from "../scene.ts";
 import { API_KEY, Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
-import { known, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED } from "../variants.ts";
+import { known, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED, type Mode } from "../variants.ts";
 
 /** After a load, for what is still on its way to the disk. */
 const SETTLE_MS = 200;
@@ -17,7 +17,7 @@ interface Server {
   readonly process: BenchProcess;
   readonly target: () => Target;
   /** Holds the answers against what was written down, and makes room for the next ones. @throws {Failure} */
-  readonly check: (accepted: number) => Promise<void>;
+  readonly check: (accepted: number, signal: AbortSignal) => Promise<void>;
 }
 
 interface Measured {
@@ -47,7 +47,7 @@ export async function accept({
           (opened) => opened.close(),
         );
         await shop.startApi();
-        return serverOf(mode.name, shop);
+        return serverOf(mode, shop);
       }),
     ]);
     for (const server of servers) await measure(server, Math.max(...connections), warmUpMs);
@@ -105,7 +105,7 @@ export async function accept({
     });
     const after = cpuMsOf([server.process.pid]);
     server.process.assertRunning();
-    await server.check(acceptedOf(result.all));
+    await server.check(acceptedOf(result.all), signal);
     await delay(SETTLE_MS, undefined, { signal });
     const used = before === undefined || after === undefined ? undefined : after - before;
     return {
@@ -117,17 +117,19 @@ export async function accept({
   }
 }
 
-function serverOf(name: string, shop: Shop): Server {
+function serverOf({ name, env }: Mode, shop: Shop): Server {
   let before = 0;
   return {
     name,
     process: shop.api,
     target: () => shop.target(),
-    check: async (accepted) => {
+    check: async (accepted, signal) => {
       const written = (await shop.countOrders()) - before;
       before += written;
       if (written !== accepted)
         throw new Failure(`${name} accepted ${accepted} orders, and wrote ${written} of them down`);
+      if (env["PROCESSING"] === "sync") return;
+      await shop.line.untilWaiting(accepted, signal);
       // Nobody works on them.
       await shop.line.discard();
     },

@@ -45,6 +45,7 @@ describe("the lint rules on who may import whom", () => {
     ["workers/executor.ts", "express", "speaks no HTTP"],
     ["workers/executor.ts", "../simulators/providers.ts", "The worker process imports"],
     ["workers/executor.ts", "../chaos/sql.ts", "The worker process imports"],
+    ["workers/executor.ts", "../bench/statistics.ts", "The worker process imports"],
     ["src/http/orders.ts", "../../chaos/sql.ts", "The API process imports"],
     ["simulators/providers.ts", "../src/order/order.ts", "outside the service"],
     ["simulators/providers.ts", "ioredis", "outside the service"],

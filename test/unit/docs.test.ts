@@ -22,11 +22,21 @@ const DOCUMENTS = [
 ];
 /** What the recipe has its reader write. */
 const NEW_STAGE = "/src/order/stages/fraud-check.ts";
-const SOURCES = ["chaos", "cli", "db", "docs", "launcher", "queues", "src", "test", "workers"].flatMap(
-  (folder) =>
-    readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
-      (file) => `/${folder}/${file}`,
-    ),
+const SOURCES = [
+  "bench",
+  "chaos",
+  "cli",
+  "db",
+  "docs",
+  "launcher",
+  "queues",
+  "src",
+  "test",
+  "workers",
+].flatMap((folder) =>
+  readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
+    (file) => `/${folder}/${file}`,
+  ),
 );
 
 function read(name: string): string {

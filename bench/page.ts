@@ -1,0 +1,251 @@
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { grouped } from "../cli/text.ts";
+import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
+import { figures, type Figure } from "./figures.ts";
+import { GOALS, verdictOf } from "./ratios.ts";
+import type { BenchReport } from "./report.ts";
+import type { Spread } from "./statistics.ts";
+
+const DOCS = path.join(PROJECT_FOLDER, "docs");
+const PAGE = "benchmarks.md";
+const PLOTS = "benchmarks";
+
+/** Writes docs/benchmarks.md and its plots, in the place of what stood there. @returns the files, from the project's folder. */
+export async function writePage(report: BenchReport): Promise<string[]> {
+  const plots = figures(report);
+  const folder = path.join(DOCS, PLOTS);
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(folder)) if (name.endsWith(".svg")) rmSync(path.join(folder, name));
+  for (const { name, svg } of plots) writeFileSync(path.join(folder, `${name}.svg`), svg);
+  const file = path.join(DOCS, PAGE);
+  // A tool for developers: only who writes the page needs it.
+  const { format, resolveConfig } = await import("prettier");
+  const options = { ...(await resolveConfig(file)), filepath: file };
+  writeFileSync(file, await format(pageOf(report, plots), options));
+  return [`docs/${PAGE}`, ...plots.map(({ name }) => `docs/${PLOTS}/${name}.svg`)];
+}
+
+/** The page in Markdown. */
+export function pageOf(report: BenchReport, plots: readonly Figure[]): string {
+  return [
+    "# Benchmarks",
+    "What `npm run bench -- --write-docs` found; it wrote this page. Run it to see what your machine does.",
+    ...introduction(report),
+    ...goals(report),
+    ...accept(report),
+    ...drain(report),
+    ...alone(report),
+    ...outage(report),
+    ...growth(report),
+    ...scaling(report),
+    ...(report.skipped.length === 0 ? [] : ["## Left out", ...report.skipped.map((line) => `- ${line}`)]),
+  ]
+    .map((part) => part.replace(/^!\[(.*)\]$/, (_all, name: string) => image(name, plots)))
+    .filter((part) => part !== "")
+    .join("\n\n");
+}
+
+function introduction({ size, startedAt, machine, lasted }: BenchReport): string[] {
+  const { cpu, cores, memoryBytes, system, node, mysql, redis, express, bullmq } = machine;
+  return [
+    ...(size === "full"
+      ? []
+      : [
+          `**A ${size} run: too short for its numbers to be relied on.** \`npm run bench\` makes a full one.`,
+        ]),
+    `Measured on ${startedAt.slice(0, 10)} within ${Math.max(1, Math.round(lasted / 60))} minutes, on ${cores} cores (${cpu}) and ${Math.round(memoryBytes / 2 ** 30)} GiB of memory, ${system}, with ${mysql}, ${redis}, Node ${node}, Express ${express} and BullMQ ${bullmq}. Servers, service and the source of the load share that machine.`,
+    [
+      "- MySQL is at full durability: every commit waits for the disk (`innodb_flush_log_at_trx_commit=1`). Redis appends to its file (`appendonly yes`).",
+      "- Everything is switched on: validation, keys, idempotency keys, events, logs to a file (`LOG_LEVEL=info`).",
+      "- What is compared is measured side by side in one run, in turns, with a warm-up that does not count. A figure is the median of the repeats, with the least and the most; a ratio is that of figures that were measured next to each other.",
+      "- Orders have 1 to 8 lines out of 1,000 SKUs, an address and a card. One hot SKU stands on 5 % of the lines, and four more share another 5 %.",
+      "- After each measurement the orders are counted in MySQL: what was accepted must be there, and what was worked off must be delivered.",
+    ].join("\n"),
+  ];
+}
+
+function goals({ ratios, ratioSpreads }: BenchReport): string[] {
+  return [
+    "## In short",
+    tableOf(
+      ["Ratio", "Measured", "Goal", "Aim", ""],
+      GOALS.map((goal) => {
+        const value = ratios[goal.name];
+        const spread = ratioSpreads[goal.name];
+        const sign = goal.isLess ? "at most" : "at least";
+        return [
+          goal.what,
+          value === null
+            ? "-"
+            : `**${value.toFixed(2)}**${spread ? ` (${spread.least.toFixed(2)} to ${spread.most.toFixed(2)})` : ""}`,
+          `${sign} ${goal.least}`,
+          `${sign} ${goal.aim}`,
+          verdictOf(goal, value),
+        ];
+      }),
+    ),
+  ];
+}
+
+function accept({ accept: found }: BenchReport): string[] {
+  if (!found) return [];
+  return [
+    "## Accepting orders",
+    "`POST /orders` by clients that send the next order as soon as the last one is answered, while no worker runs. Bare Express reads the same JSON and answers 202, with no order made of it. The synchronous shop does all the work of an order before it answers.",
+    "![accept]",
+    tableOf(
+      [
+        "",
+        "Connections",
+        "Requests/s",
+        "Least to most",
+        "p50",
+        "p99",
+        "CPU of the server",
+        "CPU of the clients",
+      ],
+      found.rows.map((row) => [
+        row.name,
+        String(row.connections),
+        rounded(row.requestsPerSecond.median),
+        range(row.requestsPerSecond),
+        milliseconds(row.p50.median),
+        milliseconds(row.p99.median),
+        row.serverCpu ? percent(row.serverCpu.median) : "",
+        percent(row.clientCpu.median),
+      ]),
+    ),
+    "CPU is in parts of one core: where the server is near 100 % and the clients are not, the server is what is measured.",
+  ];
+}
+
+function drain({ drain: found }: BenchReport): string[] {
+  if (!found) return [];
+  return [
+    "## Working off a backlog",
+    "One worker process takes a backlog through all four stages, with providers that answer at once. Bare BullMQ has four queues whose jobs do nothing but to add the next one, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
+    "![drain]",
+    "![drain-cpu]",
+    tableOf(
+      ["", "Orders", "Orders/s", "Least to most", "CPU of Node", "of MySQL", "of Redis"],
+      found.rows.map(({ name, orders, ordersPerSecond, cpu }) => [
+        name,
+        grouped(orders),
+        rounded(ordersPerSecond.median),
+        range(ordersPerSecond),
+        ...(["node", "mysql", "redis"] as const).map((part) =>
+          cpu ? `${cpu[part].median.toFixed(2)} ms` : "",
+        ),
+      ]),
+    ),
+  ];
+}
+
+function alone({ alone: found }: BenchReport): string[] {
+  if (!found) return [];
+  return [
+    "## One order alone",
+    "From sending the request until the last job is done, or until the answer where nothing is queued, with nobody else there. The ways take turns, order by order.",
+    "![alone]",
+    tableOf(
+      ["", "p50", "Least to most", "p99"],
+      found.rows.map(({ name, p50, p99 }) => [
+        name,
+        milliseconds(p50.median),
+        `${p50.least.toFixed(1)} to ${p50.most.toFixed(1)} ms`,
+        milliseconds(p99.median),
+      ]),
+    ),
+  ];
+}
+
+function outage({ outage: found }: BenchReport): string[] {
+  if (!found) return [];
+  const { perSecond, inventoryMs, probeMs, phases, sides, backlog, backlogGoneAfter } = found;
+  const down = phases.find(({ phase }) => phase === "down");
+  return [
+    "## When the inventory is away",
+    `${perSecond} orders a second, whether or not those before them were answered. The inventory is healthy, then takes ${inventoryMs} ms for every question, then is down${down ? ` for ${down.to - down.from} seconds` : ""}, then back. Both shops have the same load at the same time.`,
+    "![outage]",
+    tableOf(
+      ["", ...phases.map(({ phase }) => `p99 ${phase}`), "Failed while down", "Taken", "Delivered"],
+      sides.map((side) =>
+        [side.name].concat(
+          side.phases.map(({ p99 }) => milliseconds(p99)),
+          percent(side.phases.find(({ phase }) => phase === "down")?.failedShare ?? 0),
+          grouped(side.accepted),
+          grouped(side.delivered),
+        ),
+      ),
+    ),
+    `When the inventory was back, ${backlog.map((count) => grouped(count)).join(", ")} orders waited; they were all delivered ${backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ")} later, while new ones kept coming. A worker asks every ${probeMs / 1_000} seconds whether the inventory is back.`,
+  ];
+}
+
+function growth({ growth: found }: BenchReport): string[] {
+  if (!found) return [];
+  const { rows, backlog } = found;
+  return [
+    "## With the years",
+    "The same with more and more delivered orders in the tables, each with its lines, events, reservation and charges.",
+    "![growth]",
+    tableOf(
+      ["Orders in the table", "In: requests/s", "Least to most", "Out: orders/s", "Least to most"],
+      rows.map(({ orders, acceptPerSecond, drainPerSecond }) => [
+        grouped(orders),
+        rounded(acceptPerSecond.median),
+        range(acceptPerSecond),
+        rounded(drainPerSecond.median),
+        range(drainPerSecond),
+      ]),
+    ),
+    `With a backlog of ${grouped(backlog.orders)} orders, ${rounded(backlog.acceptPerSecond)} requests/s are accepted and ${rounded(backlog.drainPerSecond)} orders/s worked off. A waiting order takes ${grouped(Math.round(backlog.redisBytesPerOrder))} bytes in Redis.`,
+  ];
+}
+
+function scaling({ scaling: found }: BenchReport): string[] {
+  if (!found) return [];
+  const { providerMs, concurrency, rows } = found;
+  return [
+    "## More workers",
+    `Providers take ${providerMs} ms, and a worker has ${concurrency} orders in each stage at a time: so waiting is the limit, and not this machine's CPU. The ideal is what the providers' time lets through.`,
+    "![scaling]",
+    tableOf(
+      ["Workers", "Orders/s", "Least to most", "Ideal", "Reached"],
+      rows.map(({ workers, ordersPerSecond, ideal }) => [
+        String(workers),
+        rounded(ordersPerSecond.median),
+        range(ordersPerSecond),
+        rounded(ideal),
+        percent(ordersPerSecond.median / ideal),
+      ]),
+    ),
+  ];
+}
+
+function image(name: string, plots: readonly Figure[]): string {
+  const plot = plots.find((each) => each.name === name);
+  return plot ? `![${plot.title}](${PLOTS}/${name}.svg)` : "";
+}
+
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lineOf = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [lineOf(head), lineOf(head.map(() => "---")), ...rows.map(lineOf)].join("\n");
+}
+
+function range({ least, most }: Spread): string {
+  return `${rounded(least)} to ${rounded(most)}`;
+}
+
+function rounded(value: number): string {
+  return value < 100 ? value.toFixed(1) : grouped(Math.round(value));
+}
+
+function milliseconds(value: number): string {
+  return `${value.toFixed(1)} ms`;
+}
+
+function percent(part: number): string {
+  return `${(part * 100).toFixed(0)} %`;
+}

@@ -1,0 +1,81 @@
+import { PassThrough } from "node:stream";
+import { describe, expect, test } from "@jest/globals";
+import { bench } from "../../../bench/command.ts";
+import { BENCH_HELP, readBenchOptions } from "../../../bench/options.ts";
+import { Terminal } from "../../../cli/terminal.ts";
+
+describe("readBenchOptions", () => {
+  test("measures everything in full, unless it is told otherwise", () => {
+    expect(readBenchOptions([])).toEqual({
+      size: "full",
+      only: ["accept", "drain", "alone", "outage", "growth", "scaling"],
+      json: undefined,
+      isForDocs: false,
+      from: undefined,
+      profiles: undefined,
+    });
+  });
+
+  test("reads options", () => {
+    const args = [
+      "--quick",
+      "--only",
+      "drain, accept",
+      "--json",
+      "a.json",
+      "--write-docs",
+      "--cpu-prof",
+      "p",
+    ];
+    expect(readBenchOptions(args)).toEqual({
+      size: "quick",
+      only: ["accept", "drain"],
+      json: "a.json",
+      isForDocs: true,
+      from: undefined,
+      profiles: "p",
+    });
+    expect(readBenchOptions(["--smoke"])).toMatchObject({ size: "smoke" });
+    expect(readBenchOptions(["--from", "a.json", "--write-docs"])).toMatchObject({ from: "a.json" });
+  });
+});
+
+describe("the command", () => {
+  function run(...args: string[]) {
+    const stdout = new PassThrough({ encoding: "utf8" });
+    const stderr = new PassThrough({ encoding: "utf8" });
+    return bench(args, new Terminal(stdout, stderr), new AbortController().signal).then((code) => ({
+      code,
+      stdout: String(stdout.read() ?? ""),
+      stderr: String(stderr.read() ?? ""),
+    }));
+  }
+
+  test.each([
+    ['--only takes accept, drain, alone, outage, growth, scaling, not "speed"', ["--only", "accept,speed"]],
+    ["--only takes accept", ["--only", ""]],
+    ["--json must name a file", ["--json", ""]],
+    ["--cpu-prof must name a folder", ["--cpu-prof", ""]],
+    ["--quick and --smoke exclude each other", ["--quick", "--smoke"]],
+    ["--from measures nothing", ["--from", "a.json", "--quick"]],
+    ['"accept" is no option; see npm run bench -- --help', ["accept"]],
+    ["Unknown option '--fast'", ["--fast"]],
+  ])("ends with 2 and one line for wrong options: %s", async (message, args) => {
+    const { code, stdout, stderr } = await run(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(message);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+
+  test("helps", async () => {
+    expect(await run("--help")).toEqual({ code: 0, stdout: `${BENCH_HELP}\n`, stderr: "" });
+  });
+
+  test.each([
+    ["/nowhere/at/all.json", "can't be written (ENOENT)", ["--json", "/nowhere/at/all.json"]],
+    ["a file that is not there", "holds no results of a run (ENOENT)", ["--from", "/nowhere/at/all.json"]],
+    ["a file of something else", "holds no results of a run", ["--from", "package.json"]],
+  ])("refuses %s, before anything is measured", async (_what, message, args) => {
+    await expect(run(...args)).rejects.toThrow(message);
+  });
+});

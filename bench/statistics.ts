@@ -1,3 +1,5 @@
+import { Failure } from "../launcher/failure.ts";
+
 /** The same thing measured several times. */
 export interface Spread {
   readonly median: number;
@@ -7,13 +9,15 @@ export interface Spread {
   readonly values: readonly number[];
 }
 
-/** @throws {Error} without a value, or with one that is no number: nothing was measured. */
+/** @throws {Failure} without a value, or with one that is no number: nothing was measured. */
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
   const [least] = sorted;
   const most = sorted.at(-1);
   if (least === undefined || most === undefined || !sorted.every((value) => Number.isFinite(value)))
-    throw new Error(`nothing was measured: ${JSON.stringify(values)}`);
+    throw new Failure(
+      `nothing was measured (${values.join(", ")}): is this machine busy with something else?`,
+    );
   return { median: medianOf(sorted), least, most, values };
 }
 

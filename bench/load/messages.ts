@@ -51,7 +51,7 @@ export interface LoadResult {
   readonly inTime: Readonly<Record<number, number>>;
   /** All answers by status, also those that came later. */
   readonly all: Readonly<Record<number, number>>;
-  /** Milliseconds from request to answer, of those in time. */
+  /** Milliseconds from request to answer, of all: leaving out what came too late would make the slow look fast. */
   readonly p50: number;
   readonly p99: number;
   /** Milliseconds of CPU that the source of the load has used. */

@@ -30,7 +30,7 @@ async function runClosed(load: ClosedLoad): Promise<LoadResult> {
             left--;
             connection.exchange(requests.next(), (status) => {
               const now = performance.now();
-              answers.note(status, now <= ends ? now - sentAt : undefined);
+              answers.note(status, now - sentAt, now <= ends);
               sendNext();
             });
           };
@@ -60,7 +60,7 @@ async function runSteady(load: SteadyLoad): Promise<LoadResult> {
       all.add(connection);
       connection.exchange(requests.next(), (status) => {
         const tookMs = performance.now() - began - at;
-        answers.note(status, tookMs);
+        answers.note(status, tookMs, true);
         samples.push({ at, tookMs, status });
         idle.push(connection);
         resolve();
@@ -90,12 +90,10 @@ class Answers {
   readonly #all = new Map<number, number>();
   readonly #times: number[] = [];
 
-  /** @param tookMs undefined when the answer came too late to count. */
-  note(status: number, tookMs: number | undefined): void {
-    this.#all.set(status, (this.#all.get(status) ?? 0) + 1);
-    if (tookMs === undefined) return;
-    this.#inTime.set(status, (this.#inTime.get(status) ?? 0) + 1);
+  note(status: number, tookMs: number, isInTime: boolean): void {
     this.#times.push(tookMs);
+    this.#all.set(status, (this.#all.get(status) ?? 0) + 1);
+    if (isInTime) this.#inTime.set(status, (this.#inTime.get(status) ?? 0) + 1);
   }
 
   result(): Pick<LoadResult, "inTime" | "all" | "p50" | "p99"> {

@@ -37,7 +37,7 @@ export async function measure(
   const skipped = leftOut([ONE_TRANSACTION, SYNC]);
   for (const line of skipped) terminal.note(`left out: ${line}`);
   terminal.note("starting MySQL and Redis");
-  const stand = await Stand.open(options.profiles);
+  const stand = await Stand.open(signal, options.profiles);
   let isDone = false;
   try {
     const scene = { stand, sizes: SIZES[options.size], signal, note };

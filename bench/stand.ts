@@ -60,15 +60,18 @@ export class Stand {
     this.#profiles = parts.profiles;
   }
 
-  /** @param profiles where the service's processes leave a CPU profile when they end. @throws {Failure} */
-  static async open(profiles?: string): Promise<Stand> {
+  /**
+   * @param signal ends every load. @param profiles where the service's processes leave a CPU profile when they end.
+   * @throws {Failure}
+   */
+  static async open(signal: AbortSignal, profiles?: string): Promise<Stand> {
     removeAbandonedTempFolders();
     const folder = makeRunFolder("bench");
     const [mysql, redis, code, load] = await Promise.allSettled([
       startPrivateMysql(),
       startPrivateRedis(),
       compileInto(folder),
-      LoadGenerator.start(),
+      LoadGenerator.start(signal),
     ]);
     if (
       mysql.status === "fulfilled" &&

@@ -6,7 +6,7 @@ import type { Load, LoadAnswer, LoadCommand, LoadResult } from "./messages.ts";
 
 interface Waiting {
   readonly resolve: (result: LoadResult) => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /**
@@ -18,18 +18,15 @@ export class LoadGenerator {
   readonly #waiting = new Map<number, Waiting>();
   #commands = 0;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, signal: AbortSignal) {
     this.#child = child;
     child.on("message", (answer: LoadAnswer) => this.#settle(answer));
-    child.on("exit", (code) => {
-      const error = new Error(`the source of the load ended with ${code}`);
-      for (const { reject } of this.#waiting.values()) reject(error);
-      this.#waiting.clear();
-    });
+    child.on("exit", (code) => this.#giveUp(new Error(`the source of the load ended with ${code}`)));
+    signal.addEventListener("abort", () => this.#giveUp(signal.reason));
   }
 
-  /** Starts the process; resolves when it can be told what to do. */
-  static async start(): Promise<LoadGenerator> {
+  /** Starts the process; resolves when it can be told what to do. @param signal ends the wait for every load. */
+  static async start(signal: AbortSignal): Promise<LoadGenerator> {
     const child = fork(path.join(import.meta.dirname, "main.ts"), {
       execArgv: AS_IT_IS,
       env: { PATH: process.env["PATH"] },
@@ -40,10 +37,10 @@ export class LoadGenerator {
     });
     await Promise.race([once(child, "message"), ended]);
     ended.catch(() => {});
-    return new LoadGenerator(child);
+    return new LoadGenerator(child, signal);
   }
 
-  /** Several loads may run at the same time. */
+  /** Several loads may run at the same time. @throws what ended the wait. */
   run(load: Load): Promise<LoadResult> {
     return new Promise((resolve, reject) => {
       const id = ++this.#commands;
@@ -56,6 +53,11 @@ export class LoadGenerator {
   /** Ends the process. */
   stop(): void {
     this.#child.kill("SIGKILL");
+  }
+
+  #giveUp(error: unknown): void {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
   }
 
   #settle({ id, result, error }: LoadAnswer): void {

@@ -7,6 +7,8 @@ process.on("message", (command: LoadCommand) => {
   void answer(command);
 });
 process.on("disconnect", () => process.exit());
+// A Ctrl-C in the terminal is for whoever started this one to heed.
+process.on("SIGINT", () => {});
 
 async function answer({ id, load }: LoadCommand): Promise<void> {
   try {

@@ -152,6 +152,25 @@ describe("an error of the database", () => {
     }
   });
 
+  test("comes when the statements of a transaction take too long together, and nothing of it stays", async () => {
+    const url = new URL(environment.databaseUrl);
+    const database = new Database({ url: url.href, timeoutMs: 1_000 });
+    try {
+      await database.query((queries) => queries.execute(sql`CREATE TABLE slow (step INT)`));
+      const slow = database.transaction(async (queries) => {
+        for (let step = 0; step < 10; step++) {
+          await queries.execute(sql`INSERT INTO slow SELECT ${step} FROM (SELECT SLEEP(0.2)) AS pause`);
+        }
+      });
+      await expect(slow).rejects.toMatchObject({ name: "DatabaseError", isUnavailable: true });
+      expect(await database.query((queries) => value(queries, sql`SELECT COUNT(*) AS value FROM slow`))).toBe(
+        0,
+      );
+    } finally {
+      await database.close();
+    }
+  });
+
   test("comes when the server dies within, and the next transaction after its return works", async () => {
     const server = await startTestMysql();
     const url = new URL(server.url);

@@ -6,7 +6,7 @@ import { resumeRequest } from "./schemas.ts";
 import { parseBody } from "./validate.ts";
 
 /** Orders of one transaction: it must not hold their locks for long. */
-const PAGE = 1_000;
+const PAGE = 500;
 /** The client is not kept waiting longer than this while there is something to tell. */
 const ANSWER_WITHIN_MS = 2_000;
 

@@ -104,7 +104,8 @@ test(
       await line.client.order(PLAIN_ORDER);
       await waitFor("the order to be queued", async () => (await jobs()) === 3);
     } catch (error) {
-      process.stderr.write(`HOSTILE_SEED=${SEED}, after ${campaign.sent} requests\n`);
+      const first = campaign.faults[0] ?? "none was at fault alone";
+      process.stderr.write(`HOSTILE_SEED=${SEED}, ${campaign.sent} requests, the first at fault: ${first}\n`);
       throw error;
     } finally {
       for (const socket of halfOpen) socket.destroy();

@@ -10,7 +10,10 @@ export interface DatabaseOptions {
   readonly url: string;
   /** Connections at most; all processes together must stay below the server's `max_connections`. */
   readonly poolSize?: number;
-  /** Milliseconds that a connection or a statement may take: a MySQL that hangs is one that is away. */
+  /**
+   * Milliseconds that a transaction may take, the wait for its connection included: a MySQL that hangs is one that is
+   * away. One that runs again after a deadlock has them again.
+   */
   readonly timeoutMs?: number;
 }
 
@@ -112,9 +115,10 @@ export class Database {
   }
 
   async #connection(): Promise<PoolConnection> {
+    const deadline = performance.now() + this.#timeoutMs;
     const pending = this.#pool.getConnection();
     try {
-      return withStatementsInTime(await inTime(pending, this.#timeoutMs), this.#timeoutMs);
+      return withStatementsInTime(await inTime(pending, deadline), deadline);
     } catch (error) {
       // One that comes after all is for others to use.
       pending.then(
@@ -136,10 +140,8 @@ export class Database {
       try {
         result = await work(drizzle({ client: connection }));
       } catch (error) {
-        clean = await say(connection, "ROLLBACK").then(
-          () => true,
-          () => false,
-        );
+        // A server that does not answer would not answer this either: the end of the connection rolls back as well.
+        clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
         throw error;
       }
       await say(connection, "COMMIT");
@@ -162,20 +164,33 @@ async function say(connection: PoolConnection, statement: string): Promise<void>
   }
 }
 
-/** The same connection, whose statements are given up when they take too long; then it is of no use any more. */
-function withStatementsInTime(connection: PoolConnection, timeoutMs: number): PoolConnection {
+function isGone(error: unknown): boolean {
+  const failure = withoutValues(error);
+  return failure instanceof DatabaseError && failure.isUnavailable;
+}
+
+function succeeds(work: Promise<void>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The same connection, whose statements are given up at the deadline; then it is of no use any more. */
+function withStatementsInTime(connection: PoolConnection, deadline: number): PoolConnection {
   const query = connection.query.bind(connection);
   return Object.defineProperty(connection, "query", {
     value: (...statement: unknown[]) =>
-      inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), timeoutMs),
+      inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), deadline),
   });
 }
 
-/** @throws {DatabaseError} when it takes too long. */
-async function inTime<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
+/** @param deadline as `performance.now()` has it. @throws {DatabaseError} when it takes too long. */
+async function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new DatabaseError("TIMEOUT", undefined)), timeoutMs);
+    const giveUp = () => reject(new DatabaseError("TIMEOUT", undefined));
+    timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
   });
   try {
     return await Promise.race([pending, late]);

@@ -43,7 +43,7 @@ export const VARIABLES = {
     description: "MySQL connections of one process; all processes together must stay below `max_connections`",
   }),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
-    description: "How long MySQL may take for a statement before the API answers 503",
+    description: "How long MySQL may take for a transaction before the API answers 503",
   }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:

@@ -99,10 +99,10 @@ export class Sweeper {
     if (!(await this.#leads())) return intervalMs;
     const restoration = await this.#marker.restoration();
     const isDone = await (restoration ? this.#restore(restoration) : this.#sweepPages());
-    if (isDone) return this.#untilNextWalk();
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
-    return Math.min(busyMs * (1 / share - 1), intervalMs);
+    const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
+    return isDone ? Math.max(restMs, this.#untilNextWalk()) : restMs;
   }
 
   #schedule(delayMs: number): void {
@@ -140,7 +140,7 @@ export class Sweeper {
   #untilNextWalk(): number {
     const { intervalMs } = this.#options;
     const oldest = Math.min(...[...this.#walks.values()].map((walk) => walk.beganAt));
-    return this.#walks.size === 0 ? intervalMs : Math.max(0, oldest + intervalMs - Date.now());
+    return this.#walks.size === 0 ? intervalMs : oldest + intervalMs - Date.now();
   }
 
   /**

@@ -38,10 +38,11 @@ export interface WatchdogOptions {
 
 /**
  * Ends the process when one of its workers is stuck: it has begun no job and ended none for a while, although there is
- * work for it. That happens to connections that lead nowhere any more and are not closed either, as after the failure
- * of a router or a firewall: a command sent into one waits for ever, and no error is seen. There is nothing to be mended
- * from inside, and a supervisor (`npm start`, compose, systemd) starts the process again. Not in the orderly way, which
- * would ask over the same connection; the jobs in hand are taken up again when their locks have run out.
+ * work for it. A connection that leads nowhere any more, as after the failure of a router, is given up by itself after
+ * some seconds of silence (queues/connection.ts). This is for whatever else makes a worker wait for ever, and has no name
+ * yet: BullMQ's fetching has been parked by outages more than once. There is nothing to be mended from inside, and a
+ * supervisor (`npm start`, compose, systemd) starts the process again. It does not end in the orderly way, which would
+ * wait for the same; the jobs in hand are taken up again when their locks have run out.
  *
  * There is work when the worker holds jobs, when the queue has jobs that may be taken, or when jobs lie about that were
  * taken and that nobody holds. It is asked over a new connection each time, and only about workers that got nothing done
@@ -49,8 +50,8 @@ export interface WatchdogOptions {
  * would not help.
  *
  * A process whose event loop is blocked, by an endless loop in a stage, can't see that by itself. Then its locks run out
- * as well, since nothing renews them, and other workers put its jobs back and take them; it is ended by hand, or by the
- * health check of what runs the container.
+ * as well, since nothing renews them, and other workers put its jobs back and take them; the process itself has to be ended
+ * by somebody else.
  */
 export class Watchdog {
   readonly #options: WatchdogOptions;

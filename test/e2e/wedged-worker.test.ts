@@ -13,7 +13,7 @@ import { waitFor } from "../support/wait-for.ts";
 
 jest.setTimeout(180_000);
 
-/** Six looks at half a second. */
+/** Six looks at half a second: sooner than a connection is given up for its silence, which would mend it. */
 const ENV = {
   WEDGED_AFTER_MS: "3000",
   STAGE_TIMEOUT_MS: "1000",

@@ -136,6 +136,13 @@ describe("an error of the database", () => {
     try {
       await Promise.all([one(), one()]);
       server.kill("SIGSTOP");
+      // A signal takes a moment.
+      await waitFor("it to hang", () =>
+        one().then(
+          () => false,
+          () => true,
+        ),
+      );
       // More than there are connections: some wait for one.
       const answers = await Promise.allSettled(Array.from({ length: 6 }, one));
       expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 6 }, () => "rejected"));
@@ -149,6 +156,25 @@ describe("an error of the database", () => {
       server.kill("SIGCONT");
       await database.close();
       await server.stop();
+    }
+  });
+
+  test("comes when the statements of a transaction take too long together, and nothing of it stays", async () => {
+    const url = new URL(environment.databaseUrl);
+    const database = new Database({ url: url.href, timeoutMs: 1_000 });
+    try {
+      await database.query((queries) => queries.execute(sql`CREATE TABLE slow (step INT)`));
+      const slow = database.transaction(async (queries) => {
+        for (let step = 0; step < 10; step++) {
+          await queries.execute(sql`INSERT INTO slow SELECT ${step} FROM (SELECT SLEEP(0.2)) AS pause`);
+        }
+      });
+      await expect(slow).rejects.toMatchObject({ name: "DatabaseError", isUnavailable: true });
+      expect(await database.query((queries) => value(queries, sql`SELECT COUNT(*) AS value FROM slow`))).toBe(
+        0,
+      );
+    } finally {
+      await database.close();
     }
   });
 

@@ -1,0 +1,96 @@
+import { Cancellation } from "../../src/cancellation.ts";
+import { Intake } from "../../src/intake.ts";
+import { createLogger } from "../../src/log.ts";
+import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
+import type { Ports } from "../../src/order/ports.ts";
+import { Executor, type ExecutorStore } from "../../workers/executor.ts";
+import { simulatedCarrier } from "../../workers/gateways/carrier.ts";
+import { mysqlInventory } from "../../workers/gateways/inventory.ts";
+import { simulatedPayments } from "../../workers/gateways/payments.ts";
+import { Simulation } from "../../workers/gateways/simulation.ts";
+import { GroupedStore } from "../../workers/store.ts";
+import { Sweeper } from "../../workers/sweeper.ts";
+import type { TestEnvironment } from "../support/environment.ts";
+import { Process, type Calls } from "./calls.ts";
+import type { MemoryQueue } from "./memory-queue.ts";
+import { ScheduledDatabase, scheduledPorts, scheduledQueues } from "./services.ts";
+
+/** Breaks the service on purpose, to see that it is noticed. */
+export interface Sabotage {
+  readonly ports?: (ports: Ports) => Ports;
+  readonly store?: (store: ExecutorStore) => ExecutorStore;
+}
+
+/** What the processes of a service share. */
+export interface Surroundings {
+  readonly environment: TestEnvironment;
+  readonly queue: MemoryQueue;
+  readonly calls: Calls;
+  readonly sabotage: Sabotage;
+}
+
+export interface Worker {
+  readonly process: Process;
+  readonly database: ScheduledDatabase;
+  readonly executor: Executor;
+}
+
+export interface Api {
+  readonly process: Process;
+  readonly intake: Intake;
+  readonly cancellation: Cancellation;
+}
+
+const LOG = createLogger({ name: "model", level: "silent" });
+
+/** What `workers/main.ts` makes, without what takes jobs from BullMQ. */
+export function startWorker(number: number, { environment, queue, calls, sabotage }: Surroundings): Worker {
+  const process = new Process(`worker ${number}`);
+  const database = new ScheduledDatabase(environment.database, calls, process);
+  const simulation = new Simulation(environment.database, 0);
+  const ports: Ports = {
+    inventory: mysqlInventory(environment.database, simulation),
+    payments: simulatedPayments(environment.database, simulation),
+    carrier: simulatedCarrier(environment.database, simulation, 0),
+  };
+  const { ports: broken = same, store: brokenStore = same } = sabotage;
+  const executor = new Executor({
+    lifecycle,
+    ports: broken(scheduledPorts(ports, calls, process)),
+    store: brokenStore(new GroupedStore(database, scheduledQueues(queue, calls, process))),
+  });
+  return { process, database, executor };
+}
+
+/** What `src/main.ts` makes, without HTTP. */
+export function startApi({ environment, queue, calls }: Surroundings): Api {
+  const process = new Process("api");
+  const options = {
+    database: new ScheduledDatabase(environment.database, calls, process),
+    queues: scheduledQueues(queue, calls, process),
+    lifecycle,
+    log: LOG,
+  };
+  return { process, intake: new Intake(options), cancellation: new Cancellation(options) };
+}
+
+/** A sweeper that goes round when it is told to, and to which every order has not moved for long enough. */
+export function startSweeper(
+  { environment: { database, redis }, queue, calls }: Surroundings,
+  deadlines: ReadonlyMap<string, Deadline>,
+): Sweeper {
+  return new Sweeper({
+    database,
+    redis,
+    queues: scheduledQueues(queue, calls, new Process("sweeper", { single: true })),
+    lifecycle,
+    deadlines,
+    log: LOG,
+    intervalMs: 0,
+    afterMs: -60_000,
+  });
+}
+
+function same<T>(thing: T): T {
+  return thing;
+}

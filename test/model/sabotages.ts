@@ -1,0 +1,79 @@
+import { randomUUID } from "node:crypto";
+import type { Ports } from "../../src/order/ports.ts";
+import type { ExecutorStore } from "../../workers/executor.ts";
+import type { Sabotage } from "./processes.ts";
+
+/** Faults that the service could have, and what is noticed of them. */
+export const SABOTAGES: readonly {
+  readonly fault: string;
+  readonly sabotage: Sabotage;
+  readonly noticed: RegExp;
+}[] = [
+  {
+    fault: "the status is changed whatever it is by now",
+    sabotage: store((real) => ({
+      changeStatus: async (change) => {
+        const order = await real.load(change.orderId);
+        return real.changeStatus({ ...change, from: order?.status ?? change.from });
+      },
+    })),
+    noticed: /: null>CREATED /,
+  },
+  {
+    fault: "an order goes past the point of no return though it is to be cancelled",
+    sabotage: store((real) => ({
+      changeStatus: (change) => real.changeStatus({ ...change, unlessCancelled: false }),
+    })),
+    noticed: /was to be cancelled and is SHIPPED/,
+  },
+  {
+    fault: "each charge has a new key",
+    sabotage: ports(({ payments }) => ({
+      payments: {
+        ...payments,
+        charge: (request) => payments.charge({ ...request, key: randomUUID() }),
+      },
+    })),
+    noticed: /was charged \d times|is CANCELLED, with 1 charges, 0 refunds/,
+  },
+  {
+    fault: "each refund has a new key",
+    sabotage: ports(({ payments }) => ({
+      payments: {
+        ...payments,
+        refund: (request) => payments.refund({ ...request, key: randomUUID() }),
+      },
+    })),
+    noticed: /was refunded \d times/,
+  },
+  {
+    fault: "what is sold out is promised",
+    sabotage: ports(({ inventory }) => ({
+      inventory: {
+        ...inventory,
+        reserve: async (request) => {
+          await inventory.reserve(request);
+          return { ok: true };
+        },
+      },
+    })),
+    noticed: /is RESERVED, .* goods are undefined/,
+  },
+];
+
+function ports(change: (real: Ports) => Partial<Ports>): Sabotage {
+  return { ports: (real) => ({ ...real, ...change(real) }) };
+}
+
+function store(change: (real: ExecutorStore) => Partial<ExecutorStore>): Sabotage {
+  return {
+    store: (real) => ({
+      load: (orderId) => real.load(orderId),
+      changeStatus: (statusChange) => real.changeStatus(statusChange),
+      requestCancellation: (request) => real.requestCancellation(request),
+      clearFailed: (orderId) => real.clearFailed(orderId),
+      enqueue: (job) => real.enqueue(job),
+      ...change(real),
+    }),
+  };
+}

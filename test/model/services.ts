@@ -1,0 +1,109 @@
+import { Database, type Queries } from "../../db/database.ts";
+import { DatabaseError } from "../../db/errors.ts";
+import type { DueJob, Queues } from "../../queues/queues.ts";
+import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";
+import type { CallOptions, Calls, Process } from "./calls.ts";
+
+/** MySQL as a process sees it: each query and each transaction is a call, with its effect or without. */
+export class ScheduledDatabase extends Database {
+  readonly #real: Database;
+  readonly #calls: Calls;
+  readonly #process: Process;
+
+  constructor(real: Database, calls: Calls, process: Process) {
+    // Connections are opened on demand, and there is none.
+    super({ url: "mysql://nobody@localhost/nothing" });
+    this.#real = real;
+    this.#calls = calls;
+    this.#process = process;
+  }
+
+  override query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    return this.#calls.make(this.#options(), () => this.#real.query(work));
+  }
+
+  override transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    return this.#calls.make(this.#options(), () => this.#real.transaction(work));
+  }
+
+  #options(): CallOptions {
+    return {
+      process: this.#process,
+      name: `mysql: ${whereInDb()}`,
+      outlivesProcess: false,
+      failure: (fate) =>
+        fate === "refused"
+          ? new DatabaseError("ER_LOCK_DEADLOCK", 1213)
+          : new DatabaseError("PROTOCOL_CONNECTION_LOST", undefined),
+    };
+  }
+}
+
+/** Where in db/ the statements stand, for people. */
+function whereInDb(): string {
+  return /db\/[\w-]+\.ts:\d+/.exec(new Error("here").stack ?? "")?.[0] ?? "somewhere";
+}
+
+type JobAdder = Pick<Queues, "enqueue" | "revive" | "replace">;
+
+/** Redis as a process sees it. */
+export function scheduledQueues(queues: JobAdder, calls: Calls, process: Process): JobAdder {
+  const call = <T>(name: string, due: readonly DueJob[], work: () => Promise<T>): Promise<T> => {
+    const options: CallOptions = {
+      process,
+      name: `redis: ${name} ${due.map(({ move }) => `${move.from}-${move.to}`).join(", ")}`,
+      outlivesProcess: false,
+      failure: () => new Error("Redis is away"),
+    };
+    return due.length === 0 ? work() : calls.make(options, work);
+  };
+  return {
+    enqueue: (due) => call("enqueue", due, () => queues.enqueue(due)),
+    revive: (due) => call("revive", due, () => queues.revive(due)),
+    replace: (replacements) => {
+      const due = replacements.map(({ by }) => by);
+      return call("replace by", due, () => queues.replace(replacements));
+    },
+  };
+}
+
+/** The outside world as a worker sees it. A request that was sent arrives, whatever became of its sender. */
+export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Ports {
+  const asked = new Set<string>();
+  const call = <T>(service: keyof Ports, name: string, work: () => Promise<T>): Promise<T> => {
+    const options: CallOptions = {
+      process,
+      name: `${service}: ${name}`,
+      outlivesProcess: true,
+      failure: (fate) => new ServiceUnavailableError(service, fate),
+    };
+    return calls.make(options, work);
+  };
+  const { inventory, payments, carrier } = ports;
+  return {
+    inventory: {
+      ping: (signal) => inventory.ping(signal),
+      reserve: (request) => call("inventory", "reserve", () => inventory.reserve(request)),
+      ship: (request) => call("inventory", "ship", () => inventory.ship(request)),
+      release: (request) => call("inventory", "release", () => inventory.release(request)),
+    },
+    payments: {
+      ping: (signal) => payments.ping(signal),
+      charge: (request) => call("payments", "charge", () => payments.charge(request)),
+      refund: (request) => call("payments", "refund", () => payments.refund(request)),
+    },
+    carrier: {
+      ping: (signal) => carrier.ping(signal),
+      createLabel: (request) => call("carrier", "createLabel", () => carrier.createLabel(request)),
+      voidLabel: (request) => call("carrier", "voidLabel", () => carrier.voidLabel(request)),
+      track: (request) =>
+        call("carrier", "track", async () => {
+          const tracking = await carrier.track(request);
+          // Who asks for the first time is told to wait.
+          if (asked.has(request.trackingNumber)) return tracking;
+          asked.add(request.trackingNumber);
+          return { delivered: false, askAgainIn: 1_000 };
+        }),
+    },
+  };
+}

@@ -45,6 +45,9 @@ export const VARIABLES = {
   DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
     description: "How long MySQL may take for a transaction before the API answers 503",
   }),
+  GROUP_COMMIT: oneOf("on", "off").default("on").meta({
+    description: "`off`: a transaction for each order and step by itself, to compare",
+  }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
       "Time to finish what is running after SIGTERM or SIGINT; what is not done by then is handed back",
@@ -105,6 +108,7 @@ const SHARED = {
   NODE_ENV: true,
   LOG_LEVEL: true,
   DATABASE_POOL_SIZE: true,
+  GROUP_COMMIT: true,
   SHUTDOWN_TIMEOUT_MS: true,
   STAGE_ATTEMPTS: true,
   STAGE_BACKOFF_MS: true,

@@ -4,6 +4,7 @@ import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { Cancellation } from "./cancellation.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
+import { COMMITS } from "./group-commit.ts";
 import { createApp, listenerOf } from "./http/app.ts";
 import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
     overrides: stageOverrides(config),
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  const intake = new Intake({ database, queues, lifecycle, log });
+  const intake = new Intake({ database, queues, lifecycle, commit: COMMITS[config.GROUP_COMMIT], log });
 
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
 

@@ -1,5 +1,6 @@
 import type { Database } from "../../db/database.ts";
 import { stageOverrides, type WorkerConfig } from "../../src/config.ts";
+import { COMMITS } from "../../src/group-commit.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf } from "../../src/order/stage.ts";
@@ -18,15 +19,16 @@ const PART_OF_ATTEMPT = 0.8;
 export function connectPorts(config: WorkerConfig, database: Database): Ports {
   const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
   const timeoutMs = answerTimeout(config);
+  const commit = COMMITS[config.GROUP_COMMIT];
   return {
-    inventory: mysqlInventory(database, simulation),
+    inventory: mysqlInventory(database, simulation, commit),
     payments:
       config.PAYMENTS_URL === undefined
-        ? simulatedPayments(database, simulation)
+        ? simulatedPayments(database, simulation, commit)
         : httpPayments({ url: config.PAYMENTS_URL, timeoutMs }),
     carrier:
       config.CARRIER_URL === undefined
-        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS)
+        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, commit)
         : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
   };
 }

@@ -1,6 +1,10 @@
+const os = require("node:os");
+
 /** Tests run as CommonJS through swc: no experimental VM flag, and the same sources that tsx and tsc take. */
 module.exports = {
   testEnvironment: "node",
+  // Most of them wait: for locks to run out, for processes to start. Each has a Redis database of its own, of 16.
+  maxWorkers: Math.min(8, Math.max(3, os.availableParallelism())),
   testMatch: ["<rootDir>/test/**/*.test.ts"],
   // Above what waitFor() waits, so that its message is what is seen.
   testTimeout: 90_000,

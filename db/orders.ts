@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
@@ -308,30 +308,73 @@ export interface FailureFilter {
   readonly before?: Date | undefined;
 }
 
+/** A place in the list of failed orders: after this one. */
+export interface FailurePlace {
+  readonly stage: string;
+  readonly id: string;
+}
+
 /**
- * Takes the mark off up to `limit` failed orders, oldest first: they are on their way again, and the sweeper finds that
- * their jobs have ended. Not a change of the order: its time stays, so that the sweeper finds it at once.
+ * Looks through the next `limit` failed orders, and takes the mark off those that the filter is for: they are on their
+ * way again, and the sweeper finds that their jobs have ended. Not a change of the order: its time stays, so that the
+ * sweeper finds it at once. Whoever takes a mark off first, counts it.
  *
- * @returns how many there were. @throws {DatabaseError}
+ * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
  */
 export async function resumeFailed(
   database: Database,
   filter: FailureFilter,
   limit: number,
-): Promise<number> {
-  const [result] = await database.query((queries) =>
+  after?: FailurePlace,
+): Promise<{ readonly resumed: number; readonly next: FailurePlace | undefined }> {
+  const page = await listFailures(database, filter, limit, after);
+  const chosen = page.filter(
+    ({ reason, at }) =>
+      (filter.reason === undefined || reason === filter.reason) &&
+      (filter.before === undefined || (at !== null && at < filter.before)),
+  );
+  const last = page.length === limit ? page.at(-1) : undefined;
+  return {
+    resumed: await takeMarks(
+      database,
+      chosen.map(({ id }) => id),
+    ),
+    next: last && { stage: last.stage ?? "", id: last.id },
+  };
+}
+
+/** In order of stage and id. Like {@link listStates}, it reads the rows of the page and no others. */
+async function listFailures(
+  database: Database,
+  { stage }: FailureFilter,
+  limit: number,
+  after: FailurePlace = { stage: stage ?? "", id: "" },
+) {
+  const sameStage = and(eq(orders.failedStage, after.stage), gt(orders.id, after.id));
+  return database.query((queries) =>
+    queries
+      .select({
+        id: orders.id,
+        stage: orders.failedStage,
+        reason: orders.failedReason,
+        at: orders.failedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(stage === undefined ? or(gt(orders.failedStage, after.stage), sameStage) : sameStage)
+      // By the stage too where there is one only, and MariaDB would sort what is in order.
+      .orderBy(...(stage === undefined ? [asc(orders.failedStage)] : []), asc(orders.id))
+      .limit(limit),
+  );
+}
+
+async function takeMarks(database: Database, ids: readonly string[]): Promise<number> {
+  if (ids.length === 0) return 0;
+  const [result] = await database.transaction((queries) =>
     queries
       .update(orders)
       .set({ failedStage: null, failedReason: null, failedAt: null })
-      .where(
-        and(
-          filter.stage === undefined ? isNotNull(orders.failedStage) : eq(orders.failedStage, filter.stage),
-          filter.reason === undefined ? undefined : eq(orders.failedReason, filter.reason),
-          filter.before === undefined ? undefined : lt(orders.failedAt, filter.before),
-        ),
-      )
-      .orderBy(asc(orders.id))
-      .limit(limit),
+      // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
+      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt))),
   );
   return result.affectedRows;
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
+import { durationInWords } from "../src/duration.ts";
 import { openApiDocument } from "../src/http/openapi.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
@@ -130,10 +131,11 @@ function stages(lifecycle: Lifecycle): string {
       "Attempts",
       "Waits before a retry",
       "Time for one attempt",
+      "Must be done within",
       "Orders at once",
     ],
     lifecycle.stages.map((stage) => {
-      const { attempts, backoff, timeout, concurrency } = settingsOf(stage);
+      const { attempts, backoff, timeout, deadline, concurrency } = settingsOf(stage);
       return [
         code(stage.name),
         lifecycle.statusBefore(stage),
@@ -142,6 +144,7 @@ function stages(lifecycle: Lifecycle): string {
         String(attempts),
         `up to ${backoff.delay} ms, then twice that, and so on`,
         `${timeout} ms`,
+        deadline === undefined ? "any time" : durationInWords(deadline),
         String(concurrency),
       ];
     }),

@@ -3,8 +3,6 @@ import { isReadOnlyReply } from "./errors.ts";
 
 /** Milliseconds after which a producer takes Redis for gone. */
 const PRODUCER_TIMEOUT_MS = 1_000;
-/** The same for somebody who only wants to look: generous, since a machine may be busy. */
-const LOOK_TIMEOUT_MS = 3_000;
 /**
  * Milliseconds without an answer after which a connection is given up for a new one: packets that are dropped on the way
  * end no connection, and the system would wait for a quarter of an hour. Not shorter than the 10 seconds for which BullMQ
@@ -37,32 +35,6 @@ export function connectWorker(url: string): Redis {
     socketTimeout: WORKER_SILENCE_MS,
     reconnectOnError: leaveReplica(),
   });
-}
-
-/**
- * For one look at Redis: a new connection that is tried once, and on which every answer must come within seconds.
- *
- * @throws {Error} when Redis can't be reached, is still loading its data, or does not answer.
- */
-export async function connectOnce(url: string): Promise<Redis> {
-  const redis = new Redis(url, {
-    lazyConnect: true,
-    maxRetriesPerRequest: 0,
-    commandTimeout: LOOK_TIMEOUT_MS,
-    connectTimeout: LOOK_TIMEOUT_MS,
-    // ioredis keeps a timer this long, and with it the process, after a connection that came to nothing.
-    disconnectTimeout: 100,
-    retryStrategy: () => null,
-  });
-  let failure: unknown;
-  redis.on("error", (error) => (failure = error));
-  try {
-    await redis.connect();
-    return redis;
-  } catch (error) {
-    redis.disconnect();
-    throw failure ?? error;
-  }
 }
 
 /**

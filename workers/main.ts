@@ -1,5 +1,6 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
+import { sql } from "drizzle-orm";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
@@ -13,15 +14,17 @@ import { checkDatabase, runMain } from "../src/startup.ts";
 import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
-import { DatabaseWatch } from "./database-watch.ts";
 import { Executor } from "./executor.ts";
 import { Isolation } from "./isolation/isolation.ts";
-import { RedisWatch } from "./redis-watch.ts";
 import { openResources } from "./resources.ts";
+import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { OrderStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
+
+/** How long the key stays by which a worker finds out whether Redis takes writes. */
+const PROBE_SECONDS = 60;
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
@@ -49,8 +52,20 @@ async function main(): Promise<void> {
     reach,
   });
   const isolation = new Isolation({ fork: forkIsolated, log });
-  const watch = new DatabaseWatch({ database, log });
-  const redisWatch = new RedisWatch({ redis, log });
+  const databaseWatch = new ServerWatch({
+    absence: "MySQL does not answer",
+    presence: "MySQL answers again",
+    probe: () => database.query((queries) => queries.execute(sql`SELECT 1`)),
+    log,
+  });
+  // One that can't be reached needs nothing of this: connections wait by themselves. But BullMQ asks one that answers
+  // that it takes no writes for the next job again and again, without a pause.
+  const redisWatch = new ServerWatch({
+    absence: "Redis takes no writes",
+    presence: "Redis takes writes again",
+    probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
+    log,
+  });
   for (const step of steps) {
     const worker = new StageWorker({
       step,
@@ -59,7 +74,7 @@ async function main(): Promise<void> {
       executor,
       isolation,
       outages: {
-        databaseAway: () => watch.reportAway(),
+        databaseAway: () => databaseWatch.reportAway(),
         redisAway: () => redisWatch.reportAway(),
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
@@ -75,7 +90,7 @@ async function main(): Promise<void> {
         }),
     });
     workers.set(step.name, worker);
-    watch.add(worker);
+    databaseWatch.add(worker);
     redisWatch.add(worker);
   }
 
@@ -111,7 +126,7 @@ async function main(): Promise<void> {
       },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
-      { name: "watch", run: async () => watch.stop() },
+      { name: "database watch", run: async () => databaseWatch.stop() },
       { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "queues", run: () => queues.close() },

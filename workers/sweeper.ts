@@ -101,10 +101,10 @@ export class Sweeper {
     const marker = this.#marker;
     const restoration = await marker?.restoration();
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
-    if (isDone) return this.#untilNextWalk();
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
-    return Math.min(busyMs * (1 / share - 1), intervalMs);
+    const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
+    return isDone ? Math.max(restMs, this.#untilNextWalk()) : restMs;
   }
 
   #schedule(delayMs: number): void {
@@ -143,7 +143,7 @@ export class Sweeper {
   #untilNextWalk(): number {
     const { intervalMs } = this.#options;
     const oldest = Math.min(...[...this.#walks.values()].map((walk) => walk.beganAt));
-    return this.#walks.size === 0 ? intervalMs : Math.max(0, oldest + intervalMs - Date.now());
+    return this.#walks.size === 0 ? intervalMs : oldest + intervalMs - Date.now();
   }
 
   /**

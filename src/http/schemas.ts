@@ -139,7 +139,12 @@ export const resumeRequest = z
   .meta({ id: "ResumeRequest" });
 
 export const resumed = z
-  .object({ resumed: z.int().meta({ description: "Orders that go on" }) })
+  .object({
+    resumed: z.int().meta({ description: "Orders that go on" }),
+    more: z.literal(true).optional().meta({
+      description: "There are more than one request can resume in time: ask again for the others",
+    }),
+  })
   .meta({ id: "Resumed" });
 
 export const order = z

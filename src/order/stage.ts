@@ -58,9 +58,10 @@ export interface StageSettings {
   readonly deadline?: number;
 }
 
+/** Ten attempts take about four minutes: a service that answers and often fails gets over it by then, more often than not. */
 export const DEFAULT_SETTINGS: StageSettings = {
   concurrency: 50,
-  attempts: 6,
+  attempts: 10,
   backoff: { delay: 500, jitter: 0.5 },
   timeout: 10_000,
 };

@@ -10,7 +10,7 @@ jest.setTimeout(180_000);
 
 /**
  * All attempts of a stage are over within 31 ms of waiting, and an outage lasts for at least 40 looks of 50 ms: some 60
- * times as long. At the usual settings that is 16 s, and a quarter of an hour of looks every 5 s; nothing counts them.
+ * times as long. At the usual settings, where they take four minutes, that would be four hours.
  */
 const LOOKS = 40;
 const HELD = "circuit open: the stage is held";
@@ -20,7 +20,7 @@ let worker: TestProcess;
 beforeEach(async () => {
   line = await startLine({
     workers: 0,
-    env: { STAGE_BACKOFF_MS: "1", PROBE_INTERVAL_MS: "50", LOG_LEVEL: "debug" },
+    env: { STAGE_ATTEMPTS: "6", STAGE_BACKOFF_MS: "1", PROBE_INTERVAL_MS: "50", LOG_LEVEL: "debug" },
   });
   worker = await line.addWorker();
   await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });

@@ -93,7 +93,10 @@ describe("a worker process does not start", () => {
   }
 
   test.each([
-    [["--stages", "pay,fly"], /^--stages: no stage is named "fly"; there are reserve, pay, ship, deliver$/],
+    [
+      ["--stages", "pay,fly"],
+      /^--stages: no stage is named "fly"; there are reserve, pay, ship, deliver, cancel$/,
+    ],
     [["--concurrency", "lots"], /^--concurrency must be a whole number from 1 to 10000, not "lots"$/],
     [["--colour", "red"], /^Unknown option '--colour'/],
   ])("with the arguments %p", async (args, said) => {

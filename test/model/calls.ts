@@ -4,6 +4,8 @@ export class Process {
   /** One line of work that does more than to make calls: the schedule waits for it while it makes none. */
   readonly single: boolean;
   alive = true;
+  /** Stopped for as long as it likes, and not dead: what it has begun goes on some time. */
+  frozen = false;
   constructor(name: string, { single = false } = {}) {
     this.name = name;
     this.single = single;
@@ -55,9 +57,9 @@ export class Calls {
   #changes = 0;
   #onChange: () => void = () => undefined;
 
-  /** Those that wait, oldest first. */
+  /** Those that can go on, oldest first. */
   get pending(): readonly PendingCall[] {
-    return this.#pending;
+    return this.#pending.filter(({ process }) => !process.frozen);
   }
 
   /** Does the work when it is the call's turn; never resolves for a process that is dead by then. */

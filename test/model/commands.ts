@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import type { Fate, PendingCall } from "./calls.ts";
+import type { Fate, PendingCall, Process } from "./calls.ts";
 import type { Job } from "./memory-queue.ts";
 import { together, type Body, type World } from "./world.ts";
 
@@ -8,12 +8,14 @@ export const LOADED: ReadonlyMap<string, number> = new Map([
   ["MUG", 3],
   ["TEA", 1],
 ]);
+/** Only a part of them has something to choose from when its turn comes. */
+const MOST_COMMANDS = 200;
 const MOST_REQUESTS = 6;
 const MOST_CANCELS = 2;
 const MOST_EXECUTIONS = 6;
 
 /** The world has its model in it, and what can be chosen is to be seen there. */
-export type Command = fc.AsyncCommand<{ readonly world: World }, World>;
+type Command = fc.AsyncCommand<{ readonly world: World }, World>;
 
 /** One choice of the schedule; what it is about is chosen by a number out of what there is when its turn comes. */
 class Choice<T> implements Command {
@@ -71,8 +73,8 @@ const body: fc.Arbitrary<Body> = fc.record({
     [{ sku: "TEA", quantity: 1, unitPrice: 0 }],
   ),
   paymentToken: fc.oneof(
-    { weight: 4, arbitrary: fc.constant("tok_approved") },
-    { weight: 1, arbitrary: fc.constant("tok_stumbles_1") },
+    { weight: 3, arbitrary: fc.constant("tok_approved") },
+    { weight: 2, arbitrary: fc.constant("tok_stumbles_1") },
     { weight: 1, arbitrary: fc.constant("tok_declined") },
   ),
 });
@@ -135,11 +137,26 @@ const batch = choice("batch", pending, (world, call) =>
   world.proceed(together(call, world.calls.pending), "answered"),
 );
 
+/** Only where something is interrupted. */
+const isBusy = (world: World) => (process: Process) =>
+  world.calls.pending.some((call) => call.process === process);
+
 const kill = choice(
   "kill",
-  (world) =>
-    world.processes.filter((process) => world.calls.pending.some((call) => call.process === process)),
+  (world) => [...world.workers, world.api].filter(isBusy(world)),
   (world, process) => world.kill(process),
+);
+
+const freeze = choice(
+  "freeze",
+  (world) => world.workers.filter(isBusy(world)),
+  (world, process) => world.freeze(process),
+);
+
+const thaw = choice(
+  "thaw",
+  (world) => world.frozen,
+  (world, process) => world.thaw(process),
 );
 
 const timeOut = choice(
@@ -171,8 +188,13 @@ const resume = choice(
   (world) => world.resume(),
 );
 
-/** Stories: lists of choices. */
-export function stories(replayPath: string | undefined) {
+export interface Story {
+  readonly commands: Iterable<Command>;
+  /** In the end all orders are cancelled, as far as they can be. */
+  readonly cancelling: boolean;
+}
+
+export function stories(replayPath: string | undefined): fc.Arbitrary<Story> {
   const weighed = fc.oneof(
     { weight: 8, arbitrary: create },
     { weight: 6, arbitrary: cancel },
@@ -186,6 +208,8 @@ export function stories(replayPath: string | undefined) {
     { weight: 5, arbitrary: proceed("reply lost") },
     { weight: 5, arbitrary: proceed("reply late") },
     { weight: 5, arbitrary: kill },
+    { weight: 5, arbitrary: freeze },
+    { weight: 2, arbitrary: thaw },
     { weight: 3, arbitrary: timeOut },
     { weight: 5, arbitrary: again },
     { weight: 3, arbitrary: late },
@@ -194,9 +218,10 @@ export function stories(replayPath: string | undefined) {
     { weight: 1, arbitrary: sweepLate },
     { weight: 2, arbitrary: resume },
   );
-  return fc.commands([weighed], {
-    maxCommands: 200,
+  const commands = fc.commands([weighed], {
+    maxCommands: MOST_COMMANDS,
     size: "max",
     ...(replayPath === undefined ? {} : { replayPath }),
   });
+  return fc.record({ commands, cancelling: fc.boolean() });
 }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { Auditor, type Books } from "./books.ts";
-import { LOADED, stories, type Command } from "./commands.ts";
+import { LOADED, stories, type Story } from "./commands.ts";
 import type { Sabotage } from "./processes.ts";
 import { SABOTAGES } from "./sabotages.ts";
 import { World } from "./world.ts";
@@ -38,11 +38,11 @@ afterAll(async () => {
 });
 
 /** Plays a story to its end. @returns the books after it. @throws what went wrong, and how it came to it. */
-async function play(story: Iterable<Command>, sabotage: Sabotage = {}): Promise<Books> {
+async function play({ commands, cancelling }: Story, sabotage: Sabotage = {}): Promise<Books> {
   const world = await World.begin(environment, auditor, LOADED, sabotage);
   try {
-    await fc.asyncModelRun(() => ({ model: { world }, real: world }), story);
-    return await world.heal();
+    await fc.asyncModelRun(() => ({ model: { world }, real: world }), commands);
+    return await world.heal({ cancelling });
   } catch (error) {
     throw new Error(world.tell(error), { cause: error });
   }
@@ -68,6 +68,7 @@ test(
         "CANCELLED: changed my mind",
         "CANCELLED: not paid",
         "CANCELLED: payment declined",
+        "CANCELLED: second thoughts",
         "CANCELLED: sold out",
         "DELIVERED",
       ]);

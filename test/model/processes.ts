@@ -44,7 +44,7 @@ export interface Api {
 const LOG = createLogger({ name: "model", level: "silent" });
 
 /** What `workers/main.ts` makes, without what takes jobs from BullMQ. */
-export function startWorker(number: 1 | 2, { environment, queue, calls, sabotage }: Surroundings): Worker {
+export function startWorker(number: number, { environment, queue, calls, sabotage }: Surroundings): Worker {
   const process = new Process(`worker ${number}`);
   const database = new ScheduledDatabase(environment.database, calls, process);
   const simulation = new Simulation(environment.database, 0);

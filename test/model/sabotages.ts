@@ -17,7 +17,7 @@ export const SABOTAGES: readonly {
         return real.changeStatus({ ...change, from: order?.status ?? change.from });
       },
     })),
-    noticed: /(CREATED|RESERVED|PAID|SHIPPED)>(CREATED|RESERVED|PAID|SHIPPED)/,
+    noticed: /: null>CREATED /,
   },
   {
     fault: "an order goes past the point of no return though it is to be cancelled",

@@ -70,6 +70,8 @@ export class World {
   readonly #names = new Map<string, string>();
   readonly #story: string[] = [];
   #workers: readonly [Worker, Worker];
+  #workersStarted = 0;
+  #frozen: readonly Process[] = [];
   #api: Api;
   #fault: unknown;
   #seen = true;
@@ -107,7 +109,7 @@ export class World {
     this.#auditor = auditor;
     this.model = new OrderModel(loaded);
     this.#surroundings = { environment, queue: this.queue, calls: this.calls, sabotage };
-    this.#workers = [startWorker(1, this.#surroundings), startWorker(2, this.#surroundings)];
+    this.#workers = [this.#startWorker(), this.#startWorker()];
     this.#api = startApi(this.#surroundings);
     this.#sweeper = startSweeper(this.#surroundings, this.#deadlines);
   }
@@ -128,10 +130,13 @@ export class World {
     return this.#books;
   }
 
-  /** Lets everything go on that was begun: what one process asks for at the same moment, together. */
+  /**
+   * Lets everything go on that was begun: what one process asks for at the same moment, together. What dead processes
+   * have sent out stays on its way.
+   */
   async goOn(): Promise<void> {
     for (let count = 0; count < CALLS_A_ROUND; count++) {
-      const [first] = this.calls.pending;
+      const first = this.calls.pending.find(({ process }) => process.alive);
       if (first === undefined) return this.look();
       await this.proceed(together(first, this.calls.pending), "answered");
     }
@@ -212,9 +217,8 @@ export class World {
     return this.#api.process;
   }
 
-  /** The processes that can die. */
-  get processes(): readonly Process[] {
-    return [...this.#workers.map((worker) => worker.process), this.api];
+  get workers(): readonly Process[] {
+    return this.#workers.map((worker) => worker.process);
   }
 
   /** Kills a process; another one takes its place. */
@@ -222,10 +226,30 @@ export class World {
     this.#tell(`${process.name} is killed`);
     this.calls.kill(process);
     this.executions = this.executions.filter(({ worker }) => worker.process !== process);
-    const [first, second] = this.#workers;
-    if (process === first.process) this.#workers = [startWorker(1, this.#surroundings), second];
-    else if (process === second.process) this.#workers = [first, startWorker(2, this.#surroundings)];
-    else this.#api = startApi(this.#surroundings);
+    this.#replace(process);
+  }
+
+  /** A worker stands still for so long that its jobs are given to others. */
+  freeze(process: Process): void {
+    this.#tell(`${process.name} freezes`);
+    process.frozen = true;
+    this.#frozen = [...this.#frozen, process];
+    for (const { worker, job } of this.executions)
+      if (worker.process === process && job.state === "active") this.again(job);
+    this.executions = this.executions.filter(({ worker }) => worker.process !== process);
+    this.#replace(process);
+  }
+
+  /** Workers that stand still. */
+  get frozen(): readonly Process[] {
+    return this.#frozen;
+  }
+
+  /** It goes on where it stood. */
+  thaw(process: Process): void {
+    this.#tell(`${process.name} goes on`);
+    process.frozen = false;
+    this.#frozen = this.#frozen.filter((other) => other !== process);
   }
 
   /** An attempt has taken too long. */
@@ -276,12 +300,15 @@ export class World {
   }
 
   /**
-   * Nothing goes wrong any more, clients repeat what they have asked for, and the service gets the time it needs.
+   * Nothing goes wrong any more, clients repeat what they have asked for, and the service gets the time it needs. What
+   * dead and frozen workers have begun goes on when all is over.
    *
+   * @param cancelling whether clients have second thoughts about all their orders first.
    * @returns the books at the end. @throws {BrokenPromise} when there is none, or not the right one.
    */
-  async heal(): Promise<Books> {
+  async heal({ cancelling }: { readonly cancelling: boolean }): Promise<Books> {
     this.#tell("--- nothing goes wrong any more");
+    if (cancelling) for (const id of this.model.accepted) await this.cancel(id, "second thoughts");
     await this.goOn();
     await this.#repeatRequests();
     for (let round = 0; round < ROUNDS && !this.#hasEnded(); round++) {
@@ -291,9 +318,13 @@ export class World {
       await this.#deliverAll();
     }
     await this.#repeatRequests();
-    // Everything comes late once more.
+    this.#tell("--- everything comes late once more");
     for (const due of this.queue.ever) this.queue.restore(due);
     await this.#deliverAll();
+    for (const process of this.frozen) this.thaw(process);
+    await this.#deliverAll();
+    for (const call of this.calls.pending) await this.proceed([call], "answered");
+    await this.look();
     const books = await this.#auditor.read();
     this.model.end(books);
     return books;
@@ -344,6 +375,17 @@ export class World {
     });
   }
 
+  #replace(process: Process): void {
+    const [first, second] = this.#workers;
+    if (process === this.api) this.#api = startApi(this.#surroundings);
+    else if (process === first.process) this.#workers = [this.#startWorker(), second];
+    else if (process === second.process) this.#workers = [first, this.#startWorker()];
+  }
+
+  #startWorker(): Worker {
+    return startWorker(++this.#workersStarted, this.#surroundings);
+  }
+
   async #repeatRequests(): Promise<void> {
     const requests = new Map(
       this.model.requests.map((request) => [JSON.stringify(request.idempotency), request]),
@@ -356,10 +398,10 @@ export class World {
 
   async #deliverAll(): Promise<void> {
     for (let round = 0; round < ROUNDS; round++) {
+      await this.goOn();
       const jobs = this.queue.deliverable;
       if (jobs.length === 0) return;
       for (const job of jobs) await this.deliver(job, 0);
-      await this.goOn();
     }
   }
 

@@ -136,6 +136,13 @@ describe("an error of the database", () => {
     try {
       await Promise.all([one(), one()]);
       server.kill("SIGSTOP");
+      // A signal takes a moment.
+      await waitFor("it to hang", () =>
+        one().then(
+          () => false,
+          () => true,
+        ),
+      );
       // More than there are connections: some wait for one.
       const answers = await Promise.allSettled(Array.from({ length: 6 }, one));
       expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 6 }, () => "rejected"));

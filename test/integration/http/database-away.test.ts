@@ -1,7 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../../db/migrate.ts";
-import { PLAIN_ORDER, TestClient } from "../../support/client.ts";
+import { openApiDocument } from "../../../src/http/openapi.ts";
+import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startApi, type TestProcess } from "../../support/processes.ts";
 import { startTestMysql, type TestServer } from "../../support/servers.ts";
@@ -21,7 +23,11 @@ beforeAll(async () => {
   await connection.end();
   const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/shop" }).href;
   await migrateDatabase({ url: databaseUrl });
-  api = await startApi({ databaseUrl, redisUrl: environment.redisUrl });
+  api = await startApi({
+    databaseUrl,
+    redisUrl: environment.redisUrl,
+    env: { DATABASE_TIMEOUT_MS: String(TIMEOUT_MS) },
+  });
   client = new TestClient(api.url);
 });
 afterAll(async () => {
@@ -32,6 +38,40 @@ afterAll(async () => {
 });
 
 const LOAD = 300;
+const TIMEOUT_MS = 1_000;
+/** Who waited first for a connection and then for an answer would take longer. */
+const ANSWERED_WITHIN_MS = 2 * TIMEOUT_MS;
+const ID = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
+
+/** A request to everything that can answer that MySQL is away. */
+const REQUESTS: Record<string, () => Promise<Answer>> = {
+  "POST /orders": () => client.post("/orders", PLAIN_ORDER, { "idempotency-key": randomUUID() }),
+  "GET /orders": () => client.get("/orders?status=CREATED&limit=5"),
+  "POST /orders/resume": () => client.post("/orders/resume", {}),
+  "GET /orders/{id}": () => client.get(`/orders/${ID}`),
+  "POST /orders/{id}/cancel": () => client.post(`/orders/${ID}/cancel`, { reason: "changed my mind" }),
+  "GET /orders/{id}/events": () => client.get(`/orders/${ID}/events`),
+  "POST /stock": () => client.post("/stock", { items: [{ sku: "MUG-BLUE", onHand: 1 }] }),
+  "GET /stock/{sku}": () => client.get("/stock/MUG-BLUE"),
+  "PUT /stock/{sku}": () => client.put("/stock/MUG-BLUE", { onHand: 1 }),
+};
+
+/** Asks everything several times at once. Each must be refused, in time, and with when to come back. */
+async function expectRefusals(): Promise<void> {
+  const rounds = Array.from({ length: 5 }, () => Object.entries(REQUESTS)).flat();
+  const before = performance.now();
+  const refusals = await Promise.all(
+    rounds.map(async ([operation, request]) => {
+      const { status, headers, body } = await request();
+      const inTime = performance.now() - before < ANSWERED_WITHIN_MS;
+      return { operation, status, retryAfter: headers.get("retry-after"), type: body.type, inTime };
+    }),
+  );
+  const type = "urn:conveyor:problem:unavailable";
+  expect(refusals).toEqual(
+    rounds.map(([operation]) => ({ operation, status: 503, retryAfter: "1", type, inTime: true })),
+  );
+}
 
 /** What three hundred orders at once are answered, and nothing else: each must be answered while MySQL is away. */
 async function answers(): Promise<Set<number>> {
@@ -48,7 +88,7 @@ describe("while MySQL is away, every order under load is answered 503 with Retry
     expect(await answers()).toEqual(new Set([202]));
     mysql.kill("SIGSTOP");
     expect(await answers()).toEqual(new Set([503]));
-    expect((await client.get("/orders")).status).toBe(503);
+    await expectRefusals();
     mysql.kill("SIGCONT");
     await acceptsAgain();
   });
@@ -57,7 +97,18 @@ describe("while MySQL is away, every order under load is answered 503 with Retry
     mysql.kill("SIGKILL");
     await waitFor("the first refusal", async () => (await client.get("/orders")).status === 503);
     expect(await answers()).toEqual(new Set([503]));
+    await expectRefusals();
     await mysql.restart();
     await acceptsAgain();
   });
+});
+
+test("nothing else of the API needs MySQL", () => {
+  const operations = Object.entries(openApiDocument("").paths).flatMap(([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, operation]) => "503" in operation.responses)
+      .map(([method]) => `${method.toUpperCase()} ${path}`),
+  );
+  const checks = ["GET /health/ready"];
+  expect(operations.toSorted()).toEqual([...Object.keys(REQUESTS), ...checks].toSorted());
 });

@@ -34,9 +34,9 @@ export function operationAttacks(operation: Operation): Attack[] {
 
   const attacks = [
     attack("method", otherMethods(operation)),
-    attack("query", fc.tuple(harmless, nastyQuery(operation.queryNames)).map(withQuery)),
     attack("headers", fc.tuple(harmless, nastyHeaders).map(withHeaders)),
-    attack("path", fc.tuple(harmless, nastyPath(operation)).map(withPath)),
+    ...several(2, () => attack("query", fc.tuple(harmless, nastyQuery(operation.queryNames)).map(withQuery))),
+    ...several(4, () => attack("path", fc.tuple(harmless, nastyPath(operation)).map(withPath))),
   ];
   if (!operation.open) {
     const good = body ? send.body(goodBody(body)) : send.plain();
@@ -62,14 +62,19 @@ export function operationAttacks(operation: Operation): Attack[] {
   const texts = sending(refusedTexts(body), { expected: "any" });
   return [
     ...attacks,
-    ...Array.from({ length: 3 }, () => attack("shape", sending(misshapen(body)))),
-    ...Array.from({ length: 2 }, () => attack("text", texts)),
-    ...Array.from({ length: 2 }, () => attack("not JSON", sending(unreadable(body)))),
+    ...several(3, () => attack("shape", sending(misshapen(body)))),
+    ...several(2, () => attack("text", texts)),
+    ...several(2, () => attack("not JSON", sending(unreadable(body)))),
     attack("huge shape", sending(swollen(body))),
     attack("media type", sending(mistyped(body))),
     attack("encoding", sending(misencoded(body))),
     attack("size", sending(oversized(body))),
   ];
+}
+
+/** Attacks of which a round has more than one. */
+export function several(count: number, attack: () => Attack): Attack[] {
+  return Array.from({ length: count }, attack);
 }
 
 /** Requests to an operation, with a key and all that belongs there. */

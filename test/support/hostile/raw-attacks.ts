@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { BEARER } from "../api.ts";
 import { goodBody } from "./bodies.ts";
 import type { Operation } from "./description.ts";
+import { several } from "./operation-attacks.ts";
 import type { Attack, RawRequest } from "./request.ts";
 import { headerText } from "./values.ts";
 
@@ -19,8 +20,8 @@ export function rawAttacks(operations: readonly Operation[]): Attack[] {
   const writing = operations.filter((operation) => operation.body !== undefined);
   return [
     attack("garbage", garbage.map(waiting("refused"))),
-    ...Array.from({ length: 6 }, () => attack("request line", requestLine.map(waiting("any")))),
-    ...Array.from({ length: 6 }, () => attack("header lines", headerLines.map(waiting("any")))),
+    ...several(6, () => attack("request line", requestLine.map(waiting("any")))),
+    ...several(6, () => attack("header lines", headerLines.map(waiting("any")))),
     attack("header flood", headerFlood.map(waiting("any"))),
     attack("pipeline", pipeline),
     ...operations.map((operation) => attack("cut off", cutOff(operation))),

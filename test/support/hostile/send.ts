@@ -12,7 +12,6 @@ export interface Reply {
 /** Far more than anything may take; only to say which request it was. */
 const DEADLINE_MS = 30_000;
 const CUT_OFF: ReadonlySet<unknown> = new Set(["ECONNRESET", "EPIPE"]);
-const CUT_OFF_TRIES = 3;
 
 /** Sends hostile requests to one server, over connections that are kept and over others of their own. */
 export class HostileClient {
@@ -35,24 +34,24 @@ export class HostileClient {
 
   /** @returns nothing when the server cuts the connection off without an answer. */
   async #exchange(request: HttpRequest): Promise<Reply[]> {
-    for (let tries = 1; ; tries++) {
+    // The server may close an idle connection just when it is to be used again, or all of them: so not the next one.
+    for (const agent of [this.#agent, false] as const) {
       try {
-        return [await this.#exchangeOnce(request)];
+        return [await this.#exchangeOnce(request, agent)];
       } catch (error) {
         if (!isCutOff(error)) throw error;
-        // The server may also close an idle connection just when it is to be used again.
-        if (tries === CUT_OFF_TRIES) return [];
       }
     }
+    return [];
   }
 
-  #exchangeOnce({ method, path, headers, body, chunked }: HttpRequest): Promise<Reply> {
+  #exchangeOnce({ method, path, headers, body, chunked }: HttpRequest, agent: Agent | false): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const length = body === undefined || chunked ? {} : { "content-length": String(body.length) };
       const sending = httpRequest(this.#url, {
         method,
         path,
-        agent: this.#agent,
+        agent,
         headers: { ...headers, ...length, ...(chunked && { "transfer-encoding": "chunked" }) },
       });
       const timer = setTimeout(() => {

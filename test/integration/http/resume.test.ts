@@ -1,0 +1,93 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
+import express from "express";
+import { createOrders, resumeFailed } from "../../../db/orders.ts";
+import { resumeRoutes } from "../../../src/http/resume.ts";
+import { HttpServer } from "../../../src/http/server.ts";
+import { TestClient } from "../../support/client.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { newOrder } from "../../support/orders.ts";
+import { countingDatabase } from "../../support/reads.ts";
+
+/** Orders of one transaction. */
+const PAGE = 500;
+
+let environment: TestEnvironment;
+const servers: HttpServer[] = [];
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.close()));
+  await environment.database.query((queries) => queries.execute(sql`DELETE FROM orders`));
+});
+afterAll(() => environment.close());
+
+async function serve(answerWithinMs?: number): Promise<TestClient> {
+  const app = express();
+  app.use(express.json());
+  app.use(resumeRoutes(environment.database, answerWithinMs));
+  const server = new HttpServer(app);
+  servers.push(server);
+  return new TestClient(await server.listen(0, "127.0.0.1"));
+}
+
+async function createFailed(count: number, stage = "pay", reason = "no answer"): Promise<void> {
+  const orders = Array.from({ length: count }, () => newOrder());
+  for (let start = 0; start < count; start += PAGE) {
+    await createOrders(environment.database, orders.slice(start, start + PAGE));
+  }
+  await environment.database.query((queries) =>
+    queries.execute(
+      sql`UPDATE orders SET failed_stage = ${stage}, failed_reason = ${reason}, failed_at = ${new Date()}
+        WHERE failed_stage IS NULL`,
+    ),
+  );
+}
+
+const resume = async (client: TestClient, filter: object = {}) =>
+  (await client.post<{ resumed: number; more?: true }>("/orders/resume", filter)).body;
+
+test("all that failed go on after one request, and each is counted once, however often it was asked", async () => {
+  await createFailed(1_300);
+  const client = await serve();
+  const answers = await Promise.all([resume(client), resume(client), resume(client, { stage: "pay" })]);
+  expect(answers.reduce((sum, { resumed }) => sum + resumed, 0)).toBe(1_300);
+  expect(await resume(client)).toEqual({ resumed: 0 });
+});
+
+test("more than can be resumed in time are told, and go on after further requests", async () => {
+  await createFailed(1_300);
+  const client = await serve(0);
+  expect(await resume(client)).toEqual({ resumed: PAGE, more: true });
+  expect(await resume(client)).toEqual({ resumed: PAGE, more: true });
+  expect(await resume(client)).toEqual({ resumed: 300 });
+});
+
+test("no request ends with nothing because of others that come first", async () => {
+  await createFailed(PAGE, "deliver");
+  await createFailed(800, "pay", "another reason");
+  await createFailed(10);
+  const client = await serve(0);
+  expect(await resume(client, { reason: "no answer", stage: "pay" })).toEqual({ resumed: 10 });
+  expect(await resume(client, { reason: "another reason" })).toEqual({ resumed: PAGE, more: true });
+  expect(await resume(client, { reason: "another reason" })).toEqual({ resumed: 300 });
+});
+
+test("a page is read and written without looking at the orders around it", async () => {
+  await createFailed(3_000);
+  const orders = Array.from({ length: 3_000 }, () => newOrder());
+  await createOrders(environment.database, orders);
+  await environment.database.query((queries) => queries.execute(sql`ANALYZE TABLE orders`));
+  const { database, readsOf } = countingDatabase(environment.databaseUrl);
+  try {
+    for (const filter of [{}, { stage: "pay" }, { reason: "another" }]) {
+      // In the index, in the table, and once more to change it.
+      expect(await readsOf(() => resumeFailed(database, filter, 500))).toBeLessThan(4 * 500);
+    }
+    const after = { stage: "pay", id: orders[0]?.id ?? "" };
+    expect(await readsOf(() => resumeFailed(database, {}, 500, after))).toBeLessThan(10);
+  } finally {
+    await database.close();
+  }
+});

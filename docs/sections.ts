@@ -189,7 +189,8 @@ function answers(): string {
     // Its 503 carries no problem.
     if (path.startsWith("/health")) continue;
     for (const [status, { description }] of Object.entries(operation.responses)) {
-      if (Number(status) >= 400) meanings.set(status, description);
+      // The first is that of POST /orders, which has more to say than others.
+      if (Number(status) >= 400 && !meanings.has(status)) meanings.set(status, description);
     }
   }
   return table(

@@ -19,7 +19,7 @@ export const VARIABLES = {
   }),
   REDIS_URL: address("redis:", "rediss:").meta({
     description:
-      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, or `rediss:` for TLS",
+      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, or `rediss:` for TLS. Not needed with `PROCESSING=sync`",
   }),
   API_KEYS: z
     .string()
@@ -31,6 +31,10 @@ export const VARIABLES = {
     .meta({
       description: `Keys that clients may use, separated by commas, at least ${SHORTEST_KEY} characters each. Must be your own when \`NODE_ENV\` is \`production\``,
     }),
+  PROCESSING: oneOf("queue", "sync").default("queue").meta({
+    description:
+      "`sync`: the API carries each order through its stages while the client waits, without Redis and workers; see [Without a queue](#without-a-queue)",
+  }),
   HOST: z.string().default("127.0.0.1").meta({ description: "Address to listen on" }),
   PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 takes a free one" }),
   NODE_ENV: oneOf("development", "production", "test")
@@ -44,6 +48,9 @@ export const VARIABLES = {
   }),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
     description: "How long MySQL may take for a transaction before the API answers 503",
+  }),
+  GROUP_COMMIT: oneOf("on", "off").default("on").meta({
+    description: "`off`: a transaction for each order and step by itself, to compare",
   }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
@@ -99,21 +106,51 @@ export const VARIABLES = {
 
 const variables = z.object(VARIABLES);
 
+/** What every process that connects to the servers reads. */
 const SHARED = {
   DATABASE_URL: true,
   REDIS_URL: true,
   NODE_ENV: true,
   LOG_LEVEL: true,
   DATABASE_POOL_SIZE: true,
+  GROUP_COMMIT: true,
   SHUTDOWN_TIMEOUT_MS: true,
   STAGE_ATTEMPTS: true,
   STAGE_BACKOFF_MS: true,
 } as const;
 
+/** What carrying orders on takes. */
+const STAGES = {
+  STAGE_TIMEOUT_MS: true,
+  PAYMENT_DEADLINE: true,
+  PROBE_INTERVAL_MS: true,
+  SWEEP_INTERVAL_MS: true,
+  SWEEP_AFTER_MS: true,
+  PAYMENTS_URL: true,
+  CARRIER_URL: true,
+  PROVIDER_LATENCY_MS: true,
+  CARRIER_TRANSIT_MS: true,
+} as const;
+
 /** What each kind of process reads. */
 export const PROCESSES = {
   api: variables
-    .pick({ ...SHARED, DATABASE_TIMEOUT_MS: true, API_KEYS: true, HOST: true, PORT: true })
+    .pick({
+      ...SHARED,
+      ...STAGES,
+      DATABASE_TIMEOUT_MS: true,
+      API_KEYS: true,
+      PROCESSING: true,
+      HOST: true,
+      PORT: true,
+    })
+    .partial({ REDIS_URL: true })
+    .refine(({ PROCESSING, REDIS_URL }) => PROCESSING === "sync" || REDIS_URL !== undefined, {
+      path: ["REDIS_URL"],
+      error: "must be set, unless PROCESSING is sync",
+      when: ({ issues }) =>
+        !issues.some(({ path }) => path?.[0] === "REDIS_URL" || path?.[0] === "PROCESSING"),
+    })
     .refine(
       ({ NODE_ENV, API_KEYS }) =>
         NODE_ENV !== "production" || !API_KEYS?.some((key) => WELL_KNOWN_KEYS.has(key)),
@@ -124,24 +161,19 @@ export const PROCESSES = {
         when: () => true,
       },
     ),
-  worker: variables.pick({
-    ...SHARED,
-    STAGE_TIMEOUT_MS: true,
-    PAYMENT_DEADLINE: true,
-    PROBE_INTERVAL_MS: true,
-    SWEEP_INTERVAL_MS: true,
-    SWEEP_AFTER_MS: true,
-    WEDGED_AFTER_MS: true,
-    PAYMENTS_URL: true,
-    CARRIER_URL: true,
-    PROVIDER_LATENCY_MS: true,
-    CARRIER_TRANSIT_MS: true,
-  }),
+  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
 export type WorkerConfig = z.output<typeof PROCESSES.worker>;
+/** What carrying orders on reads, in whatever process. */
+export type StagesConfig = Omit<WorkerConfig, "REDIS_URL" | "WEDGED_AFTER_MS">;
+
+/** Whether this API hands orders to workers: then there is a Redis. */
+export function hasQueues(config: ApiConfig): config is ApiConfig & { readonly REDIS_URL: string } {
+  return config.PROCESSING === "queue" && config.REDIS_URL !== undefined;
+}
 
 /** The environment does not make sense; the message has one line for every fault. */
 export class ConfigError extends Error {

@@ -20,6 +20,28 @@ export interface GroupCommitOptions<Item, Result> {
   readonly mayBeOneItem?: (error: unknown) => boolean;
 }
 
+/** What does the work of callers, alone or together. */
+export interface Committer<Item, Result> {
+  /** Gives the item's result once it is done for good. @throws {OverloadedError} or what the flush throws. */
+  submit(item: Item): Promise<Result>;
+  /** Resolves when nothing is waiting or under way. */
+  idle(): Promise<void>;
+}
+
+/** Makes a committer: who has one passed in leaves open whether callers share a flush. */
+export type Commit = <Item, Result>(options: GroupCommitOptions<Item, Result>) => Committer<Item, Result>;
+
+/** Callers of the same moment share a flush. */
+export const grouped: Commit = (options) => new GroupCommit(options);
+
+/** Every caller has a flush of its own. */
+export const eachAlone: Commit = (options) => new LoneCommit(options);
+
+/** By what `GROUP_COMMIT` says. */
+export const COMMITS = { on: grouped, off: eachAlone } as const;
+
+const MAX_WAITING = 10_000;
+
 interface Member<Item, Result> {
   readonly item: Item;
   readonly resolve: (result: Result) => void;
@@ -36,20 +58,26 @@ interface Member<Item, Result> {
  * - Each caller gets its own result or its own error. When a flush of several fails, its members are tried one by one,
  *   so that a bad one fails alone.
  * - When the error is nobody's (the server is gone), all who wait get it at once: nobody waits in vain.
- * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting.
+ * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting. Who comes when these wait is refused at
+ *   once, so a slow database costs neither memory nor the patience of later callers.
+ *
+ * An error does not mean that nothing was done: when the connection is lost at COMMIT, nobody knows. What is submitted
+ * must be harmless to submit again.
  */
-export class GroupCommit<Item, Result> {
-  readonly #flush: (items: readonly Item[]) => Promise<readonly Result[]>;
+export class GroupCommit<Item, Result> implements Committer<Item, Result> {
+  readonly #flush: GroupCommitOptions<Item, Result>["flush"];
   readonly #maxBatch: number;
   readonly #maxWaiting: number;
   readonly #mayBeOneItem: (error: unknown) => boolean;
   readonly #waiting: Member<Item, Result>[] = [];
+  /** Of a flush that failed: to be tried one by one, before those who wait. */
+  readonly #apart: Member<Item, Result>[] = [];
   #running: Promise<void> | undefined;
 
   constructor({
     flush,
     maxBatch = 100,
-    maxWaiting = 10_000,
+    maxWaiting = MAX_WAITING,
     mayBeOneItem = () => true,
   }: GroupCommitOptions<Item, Result>) {
     this.#flush = flush;
@@ -58,7 +86,6 @@ export class GroupCommit<Item, Result> {
     this.#mayBeOneItem = mayBeOneItem;
   }
 
-  /** Gives the item's result once the flush that carries it is done. @throws {OverloadedError} or the flush's error. */
   submit(item: Item): Promise<Result> {
     if (this.#waiting.length >= this.#maxWaiting) {
       return Promise.reject(new OverloadedError(`${this.#waiting.length} are waiting already`));
@@ -69,7 +96,6 @@ export class GroupCommit<Item, Result> {
     });
   }
 
-  /** Resolves when nothing is waiting or under way. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;
   }
@@ -83,20 +109,63 @@ export class GroupCommit<Item, Result> {
 
   async #settle(members: readonly Member<Item, Result>[]): Promise<void> {
     try {
-      const results = await this.#flush(members.map((member) => member.item));
-      if (results.length !== members.length) {
-        throw new Error(`a flush of ${members.length} items gave ${results.length} results`);
-      }
-      results.forEach((result, index) => members[index]?.resolve(result));
+      await flushFor(this.#flush, members);
     } catch (error) {
-      if (members.length > 1 && this.#mayBeOneItem(error)) {
-        for (const member of members) await this.#settle([member]);
-      } else {
-        for (const member of members) member.reject(error);
-        if (!this.#mayBeOneItem(error)) for (const member of this.#waiting.splice(0)) member.reject(error);
-      }
+      const isNobodys = !this.#mayBeOneItem(error);
+      if (members.length > 1 && !isNobodys) return this.#settleApart(members);
+      for (const member of members) member.reject(error);
+      if (!isNobodys) return;
+      for (const member of [...this.#apart.splice(0), ...this.#waiting.splice(0)]) member.reject(error);
     }
   }
+
+  async #settleApart(members: readonly Member<Item, Result>[]): Promise<void> {
+    this.#apart.push(...members);
+    for (let next = this.#apart.shift(); next; next = this.#apart.shift()) await this.#settle([next]);
+  }
+}
+
+/**
+ * The same without sharing: every item is flushed by itself, at once, and beside the others. What bounds how many at the
+ * same moment is what the flush needs, such as connections; those who wait for that are at most `maxWaiting`, too.
+ */
+export class LoneCommit<Item, Result> implements Committer<Item, Result> {
+  readonly #flush: GroupCommitOptions<Item, Result>["flush"];
+  readonly #maxWaiting: number;
+  readonly #underWay = new Set<Promise<Result>>();
+
+  constructor({ flush, maxWaiting = MAX_WAITING }: GroupCommitOptions<Item, Result>) {
+    this.#flush = flush;
+    this.#maxWaiting = maxWaiting;
+  }
+
+  submit(item: Item): Promise<Result> {
+    if (this.#underWay.size >= this.#maxWaiting) {
+      return Promise.reject(new OverloadedError(`${this.#underWay.size} are under way already`));
+    }
+    const result = new Promise<Result>((resolve, reject) => {
+      flushFor(this.#flush, [{ item, resolve, reject }]).catch(reject);
+    });
+    const done = result.finally(() => this.#underWay.delete(done));
+    this.#underWay.add(done);
+    return done;
+  }
+
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+  }
+}
+
+/** Gives each member its result. @throws what the flush throws; then nobody has one. */
+async function flushFor<Item, Result>(
+  flush: GroupCommitOptions<Item, Result>["flush"],
+  members: readonly Member<Item, Result>[],
+): Promise<void> {
+  const results = await flush(members.map((member) => member.item));
+  if (results.length !== members.length) {
+    throw new Error(`a flush of ${members.length} items gave ${results.length} results`);
+  }
+  results.forEach((result, index) => members[index]?.resolve(result));
 }
 
 /** A flush for work that gives nothing back. */

@@ -14,21 +14,26 @@ const CHECK_TIMEOUT_MS = 1_000;
 /** Knows whether the servers behind a process are ready. */
 export class Health {
   readonly #database: Database;
-  readonly #redis: Redis;
+  readonly #redis: Redis | undefined;
   /** Why Redis could not be reached. A command that fails meanwhile only says that there is no connection. */
   #redisError: unknown;
 
-  constructor({ database, redis }: { readonly database: Database; readonly redis: Redis }) {
+  /** @param given without `redis` where there is none. */
+  constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
+    const { database, redis } = given;
     this.#database = database;
     this.#redis = redis;
-    redis.on("error", (error) => (this.#redisError = error));
-    redis.on("ready", () => (this.#redisError = undefined));
+    redis?.on("error", (error) => (this.#redisError = error));
+    redis?.on("ready", () => (this.#redisError = undefined));
   }
 
   /** Asks each part whether it is ready, all at once; a part that does not answer in time is not. */
-  async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis: Check } }> {
-    const [mysql, redis] = await Promise.all([inTime(this.#checkMysql()), inTime(this.#checkRedis())]);
-    return { ready: mysql.ready && redis.ready, checks: { mysql, redis } };
+  async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis?: Check } }> {
+    const [mysql, redis] = await Promise.all([
+      inTime(this.#checkMysql()),
+      this.#redis && inTime(this.#checkRedis(this.#redis)),
+    ]);
+    return { ready: mysql.ready && redis?.ready !== false, checks: { mysql, ...(redis && { redis }) } };
   }
 
   async #checkMysql(): Promise<Check> {
@@ -39,9 +44,9 @@ export class Health {
   }
 
   /** A Redis that evicts keys under memory pressure deletes jobs at random: it is not one to work with. */
-  async #checkRedis(): Promise<Check> {
-    if (this.#redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
-    const info = await this.#redis.info();
+  async #checkRedis(redis: Redis): Promise<Check> {
+    if (redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
+    const info = await redis.info();
     const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown";
     const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
     if (policy !== undefined && policy !== "noeviction") {

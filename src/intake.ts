@@ -2,7 +2,7 @@ import type { Database } from "../db/database.ts";
 import { mayBeOneItem } from "../db/errors.ts";
 import { createOrders, type CreatedOrder } from "../db/orders.ts";
 import type { Queues } from "../queues/queues.ts";
-import { GroupCommit, withoutResults } from "./group-commit.ts";
+import { grouped, withoutResults, type Commit, type Committer } from "./group-commit.ts";
 import type { Logger } from "./log.ts";
 import { CREATED, type Lifecycle } from "./order/lifecycle.ts";
 import type { NewOrder } from "./order/order.ts";
@@ -13,22 +13,23 @@ import { describe } from "./shutdown.ts";
  * back, since an accepted order must not wait for Redis.
  */
 export class Intake {
-  readonly #orders: GroupCommit<NewOrder, CreatedOrder>;
-  readonly #jobs: GroupCommit<string, void>;
+  readonly #orders: Committer<NewOrder, CreatedOrder>;
+  readonly #jobs: Committer<string, void>;
   readonly #log: Logger;
 
   constructor(options: {
     readonly database: Database;
     readonly queues: Pick<Queues, "enqueue">;
     readonly lifecycle: Lifecycle;
+    readonly commit?: Commit;
     readonly log: Logger;
   }) {
-    const { database, queues, lifecycle, log } = options;
+    const { database, queues, lifecycle, commit = grouped, log } = options;
     const move = lifecycle.due(CREATED);
     if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
-    this.#orders = new GroupCommit({ flush: (orders) => createOrders(database, orders), mayBeOneItem });
-    this.#jobs = new GroupCommit({
+    this.#orders = commit({ flush: (orders) => createOrders(database, orders), mayBeOneItem });
+    this.#jobs = commit({
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
       mayBeOneItem: () => false,
     });

@@ -2,14 +2,16 @@ import { Database } from "../db/database.ts";
 import { connectProducer } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
+import { openInline } from "../workers/inline/inline.ts";
 import { Cancellation } from "./cancellation.ts";
-import { loadConfig, PROCESSES, stageOverrides } from "./config.ts";
-import { createApp, listenerOf } from "./http/app.ts";
+import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./config.ts";
+import { COMMITS } from "./group-commit.ts";
+import { createApp, listenerOf, type AppOptions } from "./http/app.ts";
 import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
-import { announce, createLogger } from "./log.ts";
+import { announce, createLogger, type Logger } from "./log.ts";
 import { lifecycle } from "./order/lifecycle.ts";
-import { describe, shutDownOnSignal } from "./shutdown.ts";
+import { describe, shutDownOnSignal, type ShutdownStep } from "./shutdown.ts";
 import { checkDatabase, runMain } from "./startup.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */
@@ -23,6 +25,42 @@ async function main(): Promise<void> {
     timeoutMs: config.DATABASE_TIMEOUT_MS,
   });
   await checkDatabase(database, lifecycle);
+  const { app, start, before, after } = hasQueues(config)
+    ? withQueues(config, database, log)
+    : withoutQueues(config, database, log);
+
+  const server = new HttpServer(
+    listenerOf(createApp({ database, ...app, apiKeys: config.API_KEYS, version: packageJson.version, log })),
+  );
+  shutDownOnSignal({
+    log,
+    timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
+    steps: [
+      ...before,
+      { name: "http", run: () => server.close() },
+      ...after,
+      { name: "database", run: () => database.close() },
+    ],
+  });
+  start();
+  announce(log, { url: await server.listen(config.PORT, config.HOST) }, "listening");
+}
+
+/** What becomes of orders once they are written down. */
+interface Mode {
+  readonly app: Pick<AppOptions, "redis" | "queues" | "accept" | "process" | "cancel">;
+  readonly start: () => void;
+  /** Steps of the shutdown before requests are waited for, and after that. */
+  readonly before: readonly ShutdownStep[];
+  readonly after: readonly ShutdownStep[];
+}
+
+/** Orders are queued, and workers carry them on. */
+function withQueues(
+  config: ApiConfig & { readonly REDIS_URL: string },
+  database: Database,
+  log: Logger,
+): Mode {
   const redis = connectProducer(config.REDIS_URL);
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
@@ -31,34 +69,48 @@ async function main(): Promise<void> {
     overrides: stageOverrides(config),
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  const intake = new Intake({ database, queues, lifecycle, log });
-
+  const commit = COMMITS[config.GROUP_COMMIT];
+  const intake = new Intake({ database, queues, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
-
-  const app = createApp({
-    database,
-    redis,
-    queues,
-    accept: (order) => intake.accept(order),
-    cancel: (orderId, reason) => cancellation.request(orderId, reason),
-    apiKeys: config.API_KEYS,
-    version: packageJson.version,
-    log,
-  });
-  const server = new HttpServer(listenerOf(app));
-  shutDownOnSignal({
-    log,
-    timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
-    steps: [
-      { name: "http", run: () => server.close() },
+  return {
+    app: {
+      redis,
+      queues,
+      accept: (order) => intake.accept(order),
+      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    },
+    start: () => undefined,
+    before: [],
+    after: [
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
-      { name: "database", run: () => database.close() },
     ],
-  });
-  announce(log, { url: await server.listen(config.PORT, config.HOST) }, "listening");
+  };
+}
+
+/** Orders are carried on here, while their clients wait. */
+function withoutQueues(config: ApiConfig, database: Database, log: Logger): Mode {
+  const { processing, sweeper } = openInline({ config, database, log });
+  const commit = COMMITS[config.GROUP_COMMIT];
+  const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
+  const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
+  return {
+    app: {
+      accept: (order) => intake.accept(order),
+      process: (orderId, created) => processing.process(orderId, created),
+      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    },
+    start: () => sweeper.start(),
+    before: [{ name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) }],
+    after: [
+      { name: "intake", run: () => intake.idle() },
+      { name: "cancellation", run: () => cancellation.idle() },
+      { name: "sweeper", run: () => sweeper.stop() },
+      { name: "what is under way", run: () => processing.idle() },
+    ],
+  };
 }
 
 runMain(main);

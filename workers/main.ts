@@ -4,6 +4,7 @@ import { sql } from "drizzle-orm";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
+import { COMMITS } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
@@ -18,7 +19,7 @@ import { Isolation } from "./isolation/isolation.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
-import { GroupedStore } from "./store.ts";
+import { OrderStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -46,7 +47,7 @@ async function main(): Promise<void> {
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new GroupedStore(database, queues, reach),
+    store: new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT], reach }),
     breakers,
     reach,
   });

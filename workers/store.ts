@@ -8,27 +8,32 @@ import {
   type StatusChange,
 } from "../db/orders.ts";
 import type { DueJob, Queues } from "../queues/queues.ts";
-import { GroupCommit, withoutResults } from "../src/group-commit.ts";
+import { grouped, withoutResults, type Commit, type Committer } from "../src/group-commit.ts";
 import { CANCEL } from "../src/order/lifecycle.ts";
 import type { StoredOrder } from "../src/order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
 
-/** What many jobs want at the same moment is one statement, one transaction, one round trip. */
-export class GroupedStore implements ExecutorStore {
+/**
+ * MySQL and Redis for the executor. What many jobs want at the same moment is one statement, one transaction, one round
+ * trip, as far as `commit` lets them share it.
+ */
+export class OrderStore implements ExecutorStore {
   readonly #database: Database;
-  readonly #loads: GroupCommit<string, StoredOrder | undefined>;
-  readonly #changes: GroupCommit<StatusChange, boolean>;
-  readonly #jobs: GroupCommit<DueJob, void>;
+  readonly #loads: Committer<string, StoredOrder | undefined>;
+  readonly #changes: Committer<StatusChange, boolean>;
+  readonly #jobs: Committer<DueJob, void>;
 
-  constructor(
-    database: Database,
-    queues: Pick<Queues, "enqueue">,
+  constructor(options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "enqueue">;
+    readonly commit?: Commit;
     /** Told of the step of every change that is written and not committed yet. */
-    reach?: (point: "during batch", step: string) => void,
-  ) {
+    readonly reach?: ((point: "during batch", step: string) => void) | undefined;
+  }) {
+    const { database, queues, commit = grouped, reach } = options;
     this.#database = database;
-    this.#loads = new GroupCommit({ flush: (ids) => findOrders(database, ids), mayBeOneItem });
-    this.#changes = new GroupCommit({
+    this.#loads = commit({ flush: (ids) => findOrders(database, ids), mayBeOneItem });
+    this.#changes = commit({
       flush: (changes) =>
         changeStatuses(
           database,
@@ -37,7 +42,7 @@ export class GroupedStore implements ExecutorStore {
         ),
       mayBeOneItem,
     });
-    this.#jobs = new GroupCommit({
+    this.#jobs = commit({
       flush: withoutResults((jobs) => queues.enqueue(jobs)),
       // Redis refuses all or none.
       mayBeOneItem: () => false,

@@ -21,7 +21,8 @@ const RESTORING_SHARE = 0.5;
 
 export interface SweeperOptions {
   readonly database: Database;
-  readonly redis: Redis;
+  /** Undefined where there are no queues: then nothing can be lost from them, and every process sweeps. */
+  readonly redis: Redis | undefined;
   readonly queues: Pick<Queues, "revive" | "replace">;
   readonly lifecycle: Lifecycle;
   /** By status; by default those of the stages themselves. */
@@ -58,7 +59,7 @@ interface Walk {
 export class Sweeper {
   readonly #options: SweeperOptions;
   readonly #deadlines: ReadonlyMap<string, Deadline>;
-  readonly #marker: Marker;
+  readonly #marker: Marker | undefined;
   readonly #id = randomUUID();
   readonly #walks = new Map<string, Walk>();
   #timer: NodeJS.Timeout | undefined;
@@ -68,7 +69,7 @@ export class Sweeper {
   constructor(options: SweeperOptions) {
     this.#options = options;
     this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
-    this.#marker = new Marker(options.redis);
+    this.#marker = options.redis && new Marker(options.redis);
   }
 
   /** Begins to go round. */
@@ -82,7 +83,7 @@ export class Sweeper {
     clearTimeout(this.#timer);
     await this.#round;
     const { redis, log } = this.#options;
-    if (redis.status !== "ready") return;
+    if (redis?.status !== "ready") return;
     await redis.eval(LET_GO, 1, LEAD, this.#id).catch((error: unknown) => {
       log.warn({ error: describe(error) }, "another worker will sweep only when the lead has expired");
     });
@@ -97,8 +98,9 @@ export class Sweeper {
     const startedAt = performance.now();
     const { intervalMs } = this.#options;
     if (!(await this.#leads())) return intervalMs;
-    const restoration = await this.#marker.restoration();
-    const isDone = await (restoration ? this.#restore(restoration) : this.#sweepPages());
+    const marker = this.#marker;
+    const restoration = await marker?.restoration();
+    const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
     const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
@@ -118,7 +120,8 @@ export class Sweeper {
   }
 
   async #leads(): Promise<boolean> {
-    return (await this.#options.redis.eval(TAKE_OR_KEEP, 1, LEAD, this.#id, LEAD_SECONDS)) === 1;
+    const { redis } = this.#options;
+    return redis === undefined || (await redis.eval(TAKE_OR_KEEP, 1, LEAD, this.#id, LEAD_SECONDS)) === 1;
   }
 
   /** @returns whether all walks have come to their end. */
@@ -131,7 +134,7 @@ export class Sweeper {
       const { after, beganAt } = last?.after === undefined ? { after: undefined, beganAt: now } : last;
       const page = await this.#page(status, after, PAGE);
       const revived = await this.#tend(page.orders, { untouchedSince: now - this.#options.afterMs });
-      if (revived > 0) log.info({ status, orders: revived }, "queued orders whose jobs were lost");
+      if (revived > 0) log.info({ status, orders: revived }, "orders that had stopped go on");
       this.#walks.set(status, { beganAt, after: page.next });
     }
     return [...this.#walks.values()].every((walk) => walk.after === undefined);
@@ -148,7 +151,7 @@ export class Sweeper {
    *
    * @returns whether it was the last one.
    */
-  async #restore(restoration: Restoration): Promise<boolean> {
+  async #restore(marker: Marker, restoration: Restoration): Promise<boolean> {
     const { lifecycle, log } = this.#options;
     const statuses = lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each)).toReversed();
     let { orders, after } = restoration;
@@ -158,7 +161,7 @@ export class Sweeper {
     for (let left = PAGE; left > 0;) {
       const status = statuses[index];
       if (status === undefined) {
-        if (await this.#marker.end(restoration)) {
+        if (await marker.end(restoration)) {
           log.info({ orders }, "Redis had no jobs: queued every order that is on its way");
         }
         return true;
@@ -169,7 +172,7 @@ export class Sweeper {
       after = page.next;
       if (after === undefined) index++;
     }
-    await this.#marker.goOn(restoration, { orders, status: statuses[index] ?? "", after });
+    await marker.goOn(restoration, { orders, status: statuses[index] ?? "", after });
     return false;
   }
 

@@ -15,8 +15,9 @@ import { stockRoutes } from "./stock.ts";
 import { readJson } from "./validate.ts";
 
 export interface AppOptions extends OrderRoutes {
-  readonly redis: Redis;
-  readonly queues: Queues;
+  /** Both undefined where orders are processed without queues. */
+  readonly redis?: Redis | undefined;
+  readonly queues?: Queues | undefined;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly log: Logger;
@@ -24,7 +25,7 @@ export interface AppOptions extends OrderRoutes {
 
 /** Where Bull Board lives. */
 const BOARD = "/queues";
-const PAGES = ["/docs", "/openapi.json", BOARD];
+const PAGES = ["/docs", "/openapi.json"];
 
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
@@ -37,9 +38,9 @@ export function createApp(options: AppOptions): Express {
 
   app.use(healthRoutes(new Health({ database, redis })));
 
-  app.use(PAGES, keys.basic, sameSiteOnly);
+  app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
-  app.use(BOARD, boardRoutes(BOARD, queues, log));
+  if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
   app.use(keys.bearer);
   app.use(readJson);

@@ -20,16 +20,19 @@ const PROBLEMS = {
   503: "MySQL cannot be reached: try again after `Retry-After` seconds",
 } as const;
 
+const NOT_PROCESSED =
+  "MySQL cannot be reached: try again after `Retry-After` seconds. Or, with `PROCESSING=sync` and told as `not-processed`: a stage failed, and the order is cancelled, or will be once all can be undone";
+
 /** How an operation may fail: with these statuses, and with others that need no explanation. */
 function problems(...statuses: (keyof typeof PROBLEMS)[]) {
-  const described = (description: string) => ({
-    description,
-    content: content(schemas.problem, "application/problem+json"),
-  });
   return {
-    ...Object.fromEntries(statuses.map((status) => [status, described(PROBLEMS[status])])),
-    default: described("Any other failure"),
+    ...Object.fromEntries(statuses.map((status) => [status, failure(PROBLEMS[status])])),
+    default: failure("Any other failure"),
   };
+}
+
+function failure(description: string) {
+  return { description, content: content(schemas.problem, "application/problem+json") };
 }
 
 function answer(status: number, description: string, schema: z.ZodType, headers?: object) {
@@ -53,6 +56,14 @@ function pathParameter(name: string, schema: z.ZodType) {
   return { name, in: "path", required: true, schema: jsonSchema(schema) };
 }
 
+/** Headers of the answer to a new order. */
+const PLACED = {
+  Location: { description: "Where the order can be followed", schema: { type: "string" } },
+  "Idempotent-Replayed": {
+    description: "`true` when an earlier request under the same key had made the order",
+    schema: { type: "string" },
+  },
+};
 const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const open = { security: [] };
@@ -63,7 +74,9 @@ const PATHS = {
       summary: "Take an order",
       description:
         "Answers as soon as the order is written down for good. It is then carried through its stages; follow it at " +
-        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again.",
+        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again. A " +
+        "service that runs with `PROCESSING=sync` carries the order through its stages first, and answers with the " +
+        "order as it stands then; repeated, the request goes on with the same order, or tells where it stands.",
       tags: ["Orders"],
       parameters: [
         {
@@ -75,14 +88,15 @@ const PATHS = {
       ],
       requestBody: requestBody(schemas.orderRequest),
       responses: {
-        ...answer(202, "Accepted: the order will be DELIVERED or CANCELLED", schemas.order, {
-          Location: { description: "Where the order can be followed", schema: { type: "string" } },
-          "Idempotent-Replayed": {
-            description: "`true` when an earlier request under the same key had made the order",
-            schema: { type: "string" },
-          },
-        }),
-        ...problems(400, 401, 413, 415, 422, 503),
+        ...answer(
+          201,
+          "Processed, with `PROCESSING=sync`: the order as it stands, mostly at its end",
+          schemas.order,
+          PLACED,
+        ),
+        ...answer(202, "Accepted: the order will be DELIVERED or CANCELLED", schemas.order, PLACED),
+        ...problems(400, 401, 413, 415, 422),
+        503: failure(NOT_PROCESSED),
       },
     },
     get: {

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
-import { CREATED } from "../order/lifecycle.ts";
+import { CANCELLED, CREATED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { clientOf } from "./auth.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
@@ -20,10 +20,19 @@ import {
 } from "./schemas.ts";
 import { parseBody, parseParameters } from "./validate.ts";
 
+/** Seconds after which a service that made an order fail may be back. */
+const ORDER_AGAIN_AFTER_S = 5;
+
 export interface OrderRoutes {
   readonly database: Database;
   /** Writes the order down for good, and sees to it that it is worked on. */
   readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
+  /**
+   * Carries the order on while the client waits, as far as it goes; absent where workers do that behind the client's back.
+   *
+   * @param created the order, if it was just written down.
+   */
+  readonly process?: ((orderId: string, created?: StoredOrder) => Promise<Processed>) | undefined;
   /** Notes that an order is to be cancelled, unless it is too late; undefined when there is no such order. */
   readonly cancel: (
     orderId: string,
@@ -31,8 +40,16 @@ export interface OrderRoutes {
   ) => Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined>;
 }
 
+/** How an order came out of being carried on. */
+interface Processed {
+  /** Accepted: it goes on later. Failed: it is cancelled for the reason, or will be. */
+  readonly outcome: "processed" | "accepted" | "failed";
+  readonly reason?: string;
+  readonly order: StoredOrder;
+}
+
 /** `/orders`: taking orders, and telling where they stand. */
-export function orderRoutes({ database, accept, cancel }: OrderRoutes): Router {
+export function orderRoutes({ database, accept, process, cancel }: OrderRoutes): Router {
   const router = Router();
 
   router
@@ -42,10 +59,13 @@ export function orderRoutes({ database, accept, cancel }: OrderRoutes): Router {
       const order = newOrder(content, idempotencyOf(request, response, content));
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
-      response.status(202).location(`/orders/${id}`);
-      if (repeated) response.set("Idempotent-Replayed", "true");
       // The same content made the same order: only what was given to it differs.
-      response.json(body(asCreated({ ...order, id, createdAt })));
+      const created = asCreated({ ...order, id, createdAt });
+      const processed = await process?.(id, repeated ? undefined : created);
+      if (processed?.outcome === "failed") throw notProcessed(processed);
+      response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
+      if (repeated) response.set("Idempotent-Replayed", "true");
+      response.json(body(processed?.order ?? created));
     })
     .get(async (request, response) => {
       const { limit, cursor, failed, ...filter } = parseParameters(orderQuery, request.query);
@@ -119,6 +139,17 @@ function idempotencyOf(request: Request, response: Response, content: OrderReque
 function keyReused(orderId: string): Problem {
   const detail = `the key was used for order ${orderId}, with another body; use a new key for a new order`;
   return new Problem(422, "idempotency-key-reused", { detail });
+}
+
+/** Told once: who repeats the request is told where the order stands. */
+function notProcessed({ reason, order: { id, status } }: Processed): Problem {
+  const fate = status === CANCELLED ? "is cancelled" : "will be cancelled as soon as all can be undone";
+  return new Problem(503, "not-processed", {
+    detail: `order ${id} ${fate}: ${reason}; a new order needs a new Idempotency-Key`,
+    orderId: id,
+    orderStatus: status,
+    headers: { "Retry-After": String(ORDER_AGAIN_AFTER_S), Location: `/orders/${id}` },
+  });
 }
 
 function asCreated(order: NewOrder): StoredOrder {

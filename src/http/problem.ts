@@ -20,6 +20,7 @@ const TITLES = {
   "idempotency-key-reused": "The key stands for another request",
   "too-late-to-cancel": "The order can no longer be cancelled",
   "stock-reserved": "More pieces are reserved than that",
+  "not-processed": "The order could not be processed",
   unavailable: "The service cannot answer at the moment",
   internal: "Something went wrong",
 } as const;
@@ -29,6 +30,7 @@ export type ProblemType = keyof typeof TITLES;
 interface ProblemOptions {
   readonly detail?: string;
   readonly errors?: ProblemBody["errors"];
+  readonly orderId?: string;
   readonly orderStatus?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -48,13 +50,14 @@ export class Problem extends Error {
   }
 
   send(response: ServerResponse): void {
-    const { detail, errors, orderStatus, headers = {} } = this.options;
+    const { detail, errors, orderId, orderStatus, headers = {} } = this.options;
     const body: ProblemBody = {
       type: `urn:conveyor:problem:${this.type}`,
       title: TITLES[this.type],
       status: this.status,
       ...(detail === undefined ? {} : { detail }),
       ...(errors === undefined ? {} : { errors }),
+      ...(orderId === undefined ? {} : { orderId }),
       ...(orderStatus === undefined ? {} : { orderStatus }),
     };
     const content = Buffer.from(JSON.stringify(body));

@@ -276,6 +276,7 @@ export const problem = z
     errors: z
       .array(z.object({ path: z.string().meta({ examples: ["lines[0].quantity"] }), message: z.string() }))
       .optional(),
+    orderId: orderId.optional(),
     orderStatus: status.optional().meta({ description: "Where the order stands, when that is the problem" }),
   })
   .meta({ id: "Problem" });

@@ -8,7 +8,7 @@ import { simulatedCarrier } from "../../workers/gateways/carrier.ts";
 import { mysqlInventory } from "../../workers/gateways/inventory.ts";
 import { simulatedPayments } from "../../workers/gateways/payments.ts";
 import { Simulation } from "../../workers/gateways/simulation.ts";
-import { GroupedStore } from "../../workers/store.ts";
+import { OrderStore } from "../../workers/store.ts";
 import { Sweeper } from "../../workers/sweeper.ts";
 import type { TestEnvironment } from "../support/environment.ts";
 import { Process, type Calls } from "./calls.ts";
@@ -57,7 +57,7 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
   const executor = new Executor({
     lifecycle,
     ports: broken(scheduledPorts(ports, calls, process)),
-    store: brokenStore(new GroupedStore(database, scheduledQueues(queue, calls, process))),
+    store: brokenStore(new OrderStore({ database, queues: scheduledQueues(queue, calls, process) })),
   });
   return { process, database, executor };
 }

@@ -22,7 +22,8 @@ export interface TestProcess {
 
 export interface ProcessOptions {
   readonly databaseUrl: string;
-  readonly redisUrl: string;
+  /** Absent where no Redis is needed. */
+  readonly redisUrl?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
   /** The folder whose sources run; by default this repository's. */
@@ -52,7 +53,7 @@ export function start(script: string, options: ProcessOptions): TestProcess {
     env: {
       PATH: process.env["PATH"],
       DATABASE_URL: options.databaseUrl,
-      REDIS_URL: options.redisUrl,
+      ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
       ...options.env,
     },
     onLine: (line) => lines.push(line),

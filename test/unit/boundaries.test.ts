@@ -41,6 +41,11 @@ describe("the lint rules on who may import whom", () => {
     ["queues/job.ts", "../db/orders.ts", "queues imports only src/order"],
     ["queues/job.ts", "mysql2/promise", "queues knows no database"],
     ["src/http/orders.ts", "../../workers/executor.ts", "The API process imports"],
+    ["src/intake.ts", "../workers/inline/inline.ts", "The API process imports"],
+    ["src/http/orders.ts", "../../workers/inline/inline.ts", "The API process imports"],
+    ["src/main.ts", "../workers/executor.ts", "nothing but inline/inline.ts"],
+    ["src/main.ts", "../workers/inline/processing.ts", "nothing but inline/inline.ts"],
+    ["src/main.ts", "../chaos/sql.ts", "The API process imports"],
     ["workers/executor.ts", "../src/http/app.ts", "and no HTTP"],
     ["workers/executor.ts", "express", "speaks no HTTP"],
     ["workers/executor.ts", "../simulators/providers.ts", "The worker process imports"],
@@ -65,6 +70,8 @@ describe("the lint rules on who may import whom", () => {
     ["src/order/pipeline.ts", "./stages/pay.ts"],
     ["db/orders.ts", "../src/order/order.ts"],
     ["workers/main.ts", "../src/config.ts"],
+    // With PROCESSING=sync the API does the workers' part.
+    ["src/main.ts", "../workers/inline/inline.ts"],
   ])("let %s import %s", async (file, imported) => {
     await write(file, `import { x } from "${imported}";\nexport const y: unknown = x;\n`);
     expect(await lint()).not.toContain("no-restricted-imports");

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import {
   ConfigError,
   DEVELOPMENT_KEY,
+  hasQueues,
   loadConfig,
   PROCESSES,
   stageOverrides,
@@ -31,7 +32,7 @@ describe("the configuration", () => {
       NODE_ENV: "development",
       API_KEYS: [DEVELOPMENT_KEY],
     });
-    expect(config).not.toHaveProperty("CARRIER_TRANSIT_MS");
+    expect(config).not.toHaveProperty("WEDGED_AFTER_MS");
   });
 
   test("takes an empty variable for one that is not set", () => {
@@ -129,6 +130,38 @@ describe("the configuration", () => {
     ["http://adapter/#payments", WITHOUT_MORE],
   ])("refuses the address %p for a provider's", (PAYMENTS_URL, fault) => {
     expect(faultsOf("worker", { ...SERVERS, PAYMENTS_URL })).toEqual([fault]);
+  });
+
+  const DATABASE = { DATABASE_URL: SERVERS.DATABASE_URL };
+  test("needs a Redis, unless orders are processed without queues", () => {
+    const config = loadConfig(PROCESSES.api, { ...DATABASE, PROCESSING: "sync" });
+    expect(hasQueues(config)).toBe(false);
+    expect(hasQueues(loadConfig(PROCESSES.api, { ...SERVERS, PROCESSING: "sync" }))).toBe(false);
+    expect(hasQueues(loadConfig(PROCESSES.api, SERVERS))).toBe(true);
+    expect(faultsOf("worker", { ...DATABASE, PROCESSING: "sync" })).toEqual([
+      "REDIS_URL must be an address that begins with redis:// or rediss://",
+    ]);
+  });
+
+  test.each<[string, Record<string, string>, string[]]>([
+    ["no Redis", DATABASE, ["REDIS_URL must be set, unless PROCESSING is sync"]],
+    [
+      "no Redis and another fault",
+      { ...DATABASE, PORT: "x" },
+      ["PORT must be a whole number from 0 to 65535", "REDIS_URL must be set, unless PROCESSING is sync"],
+    ],
+    [
+      "a Redis that is none",
+      { ...DATABASE, PROCESSING: "sync", REDIS_URL: "localhost" },
+      ["REDIS_URL must be an address that begins with redis:// or rediss://"],
+    ],
+    [
+      "another way of processing",
+      { ...DATABASE, PROCESSING: "async" },
+      ["PROCESSING must be one of queue, sync"],
+    ],
+  ])("refuses an API with %s", (_, environment, faults) => {
+    expect(faultsOf("api", environment)).toEqual(faults);
   });
 
   test("overrides of stages are only what was set", () => {

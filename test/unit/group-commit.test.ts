@@ -1,5 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
-import { GroupCommit, OverloadedError, withoutResults } from "../../src/group-commit.ts";
+import {
+  COMMITS,
+  eachAlone,
+  GroupCommit,
+  LoneCommit,
+  OverloadedError,
+  withoutResults,
+} from "../../src/group-commit.ts";
 
 /** A flush that tells what it was given, and that ends when it is told to. */
 function controlled() {
@@ -108,6 +115,24 @@ describe("group commit", () => {
     expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
   });
 
+  test("tries nobody else alone once the server is gone", async () => {
+    const batches: number[][] = [];
+    const group = new GroupCommit<number, number>({
+      flush: async (items) => {
+        batches.push([...items]);
+        throw new Error(items.length > 1 ? "refused" : "the server is gone");
+      },
+      maxBatch: 3,
+      mayBeOneItem: (error) => error instanceof Error && error.message === "refused",
+    });
+    const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => group.submit(item)));
+    expect(outcomes).toEqual(
+      Array.from({ length: 4 }, () => ({ status: "rejected", reason: new Error("the server is gone") })),
+    );
+    expect(batches).toEqual([[1, 2, 3], [1]]);
+    await group.idle();
+  });
+
   test("goes on after a failed flush", async () => {
     let broken = true;
     const group = new GroupCommit({
@@ -132,11 +157,6 @@ describe("group commit", () => {
     await expect(next).resolves.toBe(40);
   });
 
-  test("does not take a flush for done that gave too few results", async () => {
-    const group = new GroupCommit({ flush: async () => [] as number[] });
-    await expect(group.submit(1)).rejects.toThrow("1 items gave 0 results");
-  });
-
   test("is idle when everything that waited is done", async () => {
     const { batches, flush, finish } = controlled();
     const group = new GroupCommit({
@@ -147,5 +167,76 @@ describe("group commit", () => {
     await finish(group.idle());
     expect(batches).toEqual([[1, 2]]);
     await group.idle();
+  });
+});
+
+describe("without sharing", () => {
+  test("every item is flushed by itself, at once and beside the others", async () => {
+    const { batches, flush, finish } = controlled();
+    const alone = eachAlone({ flush });
+    const all = Promise.all([1, 2, 3].map((item) => alone.submit(item)));
+    expect(batches).toEqual([[1], [2], [3]]);
+    await finish(all);
+    await expect(all).resolves.toEqual([10, 20, 30]);
+  });
+
+  test("a flush that fails is its own item's, whatever the error", async () => {
+    let flushes = 0;
+    const alone = new LoneCommit({
+      flush: async ([item]: readonly number[]) => {
+        flushes++;
+        if (item === 13) throw new Error("the server is gone");
+        return [item];
+      },
+      mayBeOneItem: () => false,
+    });
+    const outcomes = await Promise.allSettled([1, 13, 2].map((item) => alone.submit(item)));
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(flushes).toBe(3);
+  });
+
+  test("more than may be under way are refused, and taken again later", async () => {
+    const { flush, finish } = controlled();
+    const alone = new LoneCommit({ flush, maxWaiting: 2 });
+    const accepted = [alone.submit(1), alone.submit(2)];
+    await expect(alone.submit(3)).rejects.toThrow(OverloadedError);
+    await finish(Promise.all(accepted));
+    const next = alone.submit(4);
+    await finish(next);
+    await expect(next).resolves.toBe(40);
+  });
+});
+
+describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
+  test("a flush that gave too few results is not taken for done", async () => {
+    const committer = commit({ flush: async () => [] as number[] });
+    await expect(committer.submit(1)).rejects.toThrow("1 items gave 0 results");
+  });
+
+  test("a flush that throws before it has begun is an error like any other", async () => {
+    const committer = commit<number, number>({
+      flush: () => {
+        throw new Error("not even begun");
+      },
+    });
+    await expect(committer.submit(1)).rejects.toThrow("not even begun");
+  });
+
+  test("nothing is idle before everything is done, what failed too", async () => {
+    const { batches, flush, finish } = controlled();
+    const committer = commit({
+      flush: withoutResults(async (items: readonly number[]) => {
+        await flush(items);
+        if (items.includes(13)) throw new Error("13");
+      }),
+    });
+    const done: number[] = [];
+    for (const item of [1, 13, 2]) {
+      const noted = () => void done.push(item);
+      committer.submit(item).then(noted, noted);
+    }
+    await finish(committer.idle());
+    expect(done.toSorted((a, b) => a - b)).toEqual([1, 2, 13]);
+    expect(batches.flat()).toEqual(expect.arrayContaining([1, 2, 13]));
   });
 });

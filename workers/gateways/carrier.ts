@@ -7,7 +7,7 @@ import {
   type LedgerEntry,
   type LedgerRequest,
 } from "../../db/provider-ledger.ts";
-import { GroupCommit } from "../../src/group-commit.ts";
+import { grouped, type Commit } from "../../src/group-commit.ts";
 import type { Carrier } from "../../src/order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -15,8 +15,13 @@ import type { Simulation } from "./simulation.ts";
  * A carrier for development and tests: it hands a parcel over so many milliseconds after its label was made. The books
  * are those of the payment provider; the tracking number tells when the parcel was handed in.
  */
-export function simulatedCarrier(database: Database, simulation: Simulation, transitMs: number): Carrier {
-  const labelling = new GroupCommit<LedgerRequest, LedgerEntry>({
+export function simulatedCarrier(
+  database: Database,
+  simulation: Simulation,
+  transitMs: number,
+  commit: Commit = grouped,
+): Carrier {
+  const labelling = commit<LedgerRequest, LedgerEntry>({
     flush: (requests) => bookRequests(database, requests),
     mayBeOneItem,
   });

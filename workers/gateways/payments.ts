@@ -8,7 +8,7 @@ import {
   type LedgerEntry,
   type LedgerRequest,
 } from "../../db/provider-ledger.ts";
-import { GroupCommit } from "../../src/group-commit.ts";
+import { grouped, type Commit } from "../../src/group-commit.ts";
 import { ServiceUnavailableError, type Payments } from "../../src/order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -24,8 +24,12 @@ const NO_ANSWER: LedgerDecision = { outcome: "pending", reason: null };
  * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
  * - `tok_down`: no answer, until `npm run providers -- payments up` is said after the first attempt.
  */
-export function simulatedPayments(database: Database, simulation: Simulation): Payments {
-  const charging = new GroupCommit<LedgerRequest, LedgerEntry>({
+export function simulatedPayments(
+  database: Database,
+  simulation: Simulation,
+  commit: Commit = grouped,
+): Payments {
+  const charging = commit<LedgerRequest, LedgerEntry>({
     flush: (requests) => bookRequests(database, requests),
     mayBeOneItem,
   });

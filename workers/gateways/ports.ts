@@ -1,5 +1,6 @@
 import type { Database } from "../../db/database.ts";
-import { stageOverrides, type WorkerConfig } from "../../src/config.ts";
+import { stageOverrides, type StagesConfig } from "../../src/config.ts";
+import { COMMITS } from "../../src/group-commit.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf } from "../../src/order/stage.ts";
@@ -14,25 +15,26 @@ import { Simulation } from "./simulation.ts";
 const LONGEST_ANSWER_MS = 5_000;
 const PART_OF_ATTEMPT = 0.8;
 
-/** What stands behind the ports of this worker, as it is configured. Nothing is connected before the first call. */
-export function connectPorts(config: WorkerConfig, database: Database): Ports {
+/** What stands behind the ports of this process, as it is configured. Nothing is connected before the first call. */
+export function connectPorts(config: StagesConfig, database: Database): Ports {
   const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
   const timeoutMs = answerTimeout(config);
+  const commit = COMMITS[config.GROUP_COMMIT];
   return {
-    inventory: mysqlInventory(database, simulation),
+    inventory: mysqlInventory(database, simulation, commit),
     payments:
       config.PAYMENTS_URL === undefined
-        ? simulatedPayments(database, simulation)
+        ? simulatedPayments(database, simulation, commit)
         : httpPayments({ url: config.PAYMENTS_URL, timeoutMs }),
     carrier:
       config.CARRIER_URL === undefined
-        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS)
+        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, commit)
         : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
   };
 }
 
 /** An attempt that times out can't say why: the gateway must give up first, and blame the service. */
-function answerTimeout(config: WorkerConfig): number {
+function answerTimeout(config: StagesConfig): number {
   const timeouts = lifecycle.stages.map((stage) => settingsOf(stage, stageOverrides(config)).timeout);
   return Math.min(LONGEST_ANSWER_MS, Math.floor(Math.min(...timeouts) * PART_OF_ATTEMPT));
 }

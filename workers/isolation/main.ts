@@ -1,10 +1,11 @@
 import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { COMMITS } from "../../src/group-commit.ts";
 import { createLogger } from "../../src/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { Executor } from "../executor.ts";
 import { failureOf } from "../failure.ts";
 import { openResources } from "../resources.ts";
-import { GroupedStore } from "../store.ts";
+import { OrderStore } from "../store.ts";
 import type { Answer, Request } from "./messages.ts";
 
 /** The isolated process: makes the attempts that its worker asks for, and ends with it. */
@@ -12,7 +13,8 @@ function main(): void {
   const config = loadConfig(PROCESSES.worker, process.env);
   const log = createLogger({ name: "isolated", level: config.LOG_LEVEL });
   const { database, queues, ports } = openResources(config, log);
-  const executor = new Executor({ lifecycle, ports, store: new GroupedStore(database, queues) });
+  const store = new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT] });
+  const executor = new Executor({ lifecycle, ports, store });
   const aborts = new Map<number, AbortController>();
 
   const attempt = async ({ id, orderId, step: name, timeoutMs }: Request & { type: "attempt" }) => {

@@ -5,7 +5,7 @@ import type { DueJob } from "../../../queues/queues.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../workers/executor.ts";
-import { GroupedStore } from "../../../workers/store.ts";
+import { OrderStore } from "../../../workers/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
 
@@ -41,8 +41,9 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
     stage("post", "POSTED", { pointOfNoReturn: true }),
   ];
   const lifecycle = new Lifecycle([pick, pack, post]);
-  const store = new GroupedStore(environment.database, {
-    enqueue: async (due) => void jobs.push(...due),
+  const store = new OrderStore({
+    database: environment.database,
+    queues: { enqueue: async (due) => void jobs.push(...due) },
   });
   const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
   return { pick, pack, post, steps, jobs, executor };
@@ -149,7 +150,10 @@ describe("a stage that rejects", () => {
       { name: "post", to: "POSTED", pointOfNoReturn: true, run: async () => ({}) },
       { name: "deliver", to: "DELIVERED", run: async () => reject("nobody home") },
     ]);
-    const store = new GroupedStore(environment.database, { enqueue: async () => undefined });
+    const store = new OrderStore({
+      database: environment.database,
+      queues: { enqueue: async () => undefined },
+    });
     const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
     const id = await createOrder(environment.database);
     await move(id, "CREATED", "POSTED", "post");

@@ -8,7 +8,7 @@ import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../workers/executor.ts";
 import { StageWorker } from "../../../workers/stage-worker.ts";
-import { GroupedStore } from "../../../workers/store.ts";
+import { OrderStore } from "../../../workers/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -39,7 +39,7 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
       executor: new Executor({
         lifecycle,
         ports: NO_PORTS,
-        store: new GroupedStore(environment.database, queues),
+        store: new OrderStore({ database: environment.database, queues }),
       }),
       log: createLogger({ name: "test", level: "silent" }),
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },

@@ -1,0 +1,483 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { listEvents } from "../../../db/order-events.ts";
+import { clearFailed, markFailed, requestCancellation } from "../../../db/orders.ts";
+import { createLogger } from "../../../src/log.ts";
+import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
+import { ServiceUnavailableError } from "../../../src/order/ports.ts";
+import { reject, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
+import { InlineProcessing, type InlineProcessingOptions } from "../../../workers/inline/processing.ts";
+import { OrderStore } from "../../../workers/store.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { createOrder, newOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+afterAll(() => environment.close());
+
+/** What a test has opened. */
+const opened: InlineProcessing[] = [];
+afterEach(async () => {
+  for (const each of opened.splice(0)) {
+    each.endWithin(0);
+    await each.idle();
+  }
+});
+
+type Name = "pick" | "pack" | "post";
+
+/** A line of three stages whose steps are written down, over the real store. */
+function line(
+  given: { [Each in Name]?: Partial<Stage> } = {},
+  {
+    probeIntervalMs = 5,
+    ...overrides
+  }: Partial<StageSettings & Pick<InlineProcessingOptions, "probeIntervalMs">> = {},
+) {
+  const steps: string[] = [];
+  const stage = (name: Name, to: string, more: Partial<Stage> = {}): Stage => ({
+    name,
+    to,
+    run: async () => {
+      steps.push(`run ${name}`);
+      return { by: name };
+    },
+    undo: async () => {
+      steps.push(`undo ${name}`);
+      return { undone: true };
+    },
+    ...more,
+    ...given[name],
+  });
+  const lifecycle = new Lifecycle([
+    stage("pick", "PICKED"),
+    stage("pack", "PACKED", { pointOfNoReturn: true }),
+    stage("post", "POSTED"),
+  ]);
+  const { database } = environment;
+  const store = new OrderStore({
+    database,
+    queues: { enqueue: () => Promise.reject(new Error("there is no queue")) },
+  });
+  let loads = 0;
+  /** What a process has; another call is another process. */
+  const open = () => {
+    const processing = new InlineProcessing({
+      lifecycle,
+      ports: NO_PORTS,
+      store: {
+        load: (orderId) => {
+          loads++;
+          return store.load(orderId);
+        },
+        changeStatus: (change) => store.changeStatus(change),
+        requestCancellation: (request) => store.requestCancellation(request),
+        clearFailed: (orderId) => store.clearFailed(orderId),
+      },
+      markFailed: ({ orderId, step, reason }) =>
+        markFailed(database, {
+          orderId,
+          whileIn: lifecycle.statusesIn(step),
+          stage: step.name,
+          reason,
+          at: new Date(),
+        }),
+      overrides: { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...overrides },
+      probeIntervalMs,
+      log: createLogger({ name: "test", level: "silent" }),
+    });
+    opened.push(processing);
+    return processing;
+  };
+  /** As the sweeper asks for it. */
+  const reviveIn = async (processing: InlineProcessing, orderId: string) => {
+    const move = lifecycle.due((await readOrder(database, orderId)).status);
+    if (move === undefined) throw new Error(`${orderId} has ended`);
+    return processing.revive([{ orderId, move }]);
+  };
+  const replaceIn = async (processing: InlineProcessing, orderId: string) => {
+    const { status } = await readOrder(database, orderId);
+    const [due, cancelling] = [lifecycle.due(status), lifecycle.cancelling(status)];
+    if (due === undefined || cancelling === undefined) throw new Error(`${orderId} can't be cancelled`);
+    await processing.replace([{ job: { orderId, move: due }, by: { orderId, move: cancelling } }]);
+  };
+  return { steps, loads: () => loads, processing: open(), open, reviveIn, replaceIn };
+}
+
+const place = () => createOrder(environment.database);
+const read = (id: string) => readOrder(environment.database, id);
+const pathOf = async (id: string) => (await listEvents(environment.database, id)).map((event) => event.to);
+const until = (id: string, status: string) =>
+  waitFor(`${id} in ${status}`, async () => (await read(id)).status === status);
+const cancel = (orderId: string, ...whileIn: string[]) =>
+  requestCancellation(environment.database, { orderId, whileIn, reason: "changed my mind", at: new Date() });
+
+/** Something that fails until it is told to work. */
+function failing(error: () => Error = () => new Error("no answer")) {
+  const state = { works: false, tries: 0 };
+  const attempt = async () => {
+    state.tries++;
+    if (!state.works) throw error();
+    return {};
+  };
+  return Object.assign(attempt, { state });
+}
+
+const away = () => new ServiceUnavailableError("carrier", "the carrier is away");
+
+describe("an order", () => {
+  test("is carried through all stages in one go, and told as it stands then", async () => {
+    const { processing, steps } = line();
+    const id = await place();
+    const processed = await processing.process(id);
+    expect(processed).toEqual({ outcome: "processed", order: await read(id) });
+    expect(processed.order).toMatchObject({
+      status: "POSTED",
+      records: { pick: { by: "pick" }, pack: { by: "pack" }, post: { by: "post" } },
+    });
+    expect(steps).toEqual(["run pick", "run pack", "run post"]);
+    expect(await pathOf(id)).toEqual(["CREATED", "PICKED", "PACKED", "POSTED"]);
+  });
+
+  test("is not read again before each stage, and each sees what those before have left", async () => {
+    const seen: unknown[] = [];
+    const look: Partial<Stage> = {
+      run: async (order) => {
+        seen.push(order.records);
+        return { by: "somebody" };
+      },
+    };
+    const { processing, loads } = line({ pick: look, pack: look, post: look });
+    const { idempotency: _, ...order } = newOrder();
+    await createOrder(environment.database, order);
+    const created = {
+      status: CREATED,
+      failed: null,
+      cancellation: null,
+      updatedAt: order.createdAt,
+      records: {},
+    };
+    await processing.process(order.id, { ...order, ...created });
+    expect(seen).toEqual([
+      {},
+      { pick: { by: "somebody" } },
+      { pick: { by: "somebody" }, pack: { by: "somebody" } },
+    ]);
+    // For the answer.
+    expect(loads()).toBe(1);
+  });
+
+  test("is carried on from where it stands, and left alone when it has ended", async () => {
+    let broken = true;
+    const { processing, open, steps } = line({
+      post: {
+        run: async () => {
+          if (broken) throw away();
+          return { by: "post" };
+        },
+      },
+    });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({ outcome: "processed", order: { status: "PACKED" } });
+    processing.endWithin(0);
+    broken = false;
+    const next = open();
+    expect(await next.process(id)).toMatchObject({ order: { status: "POSTED" } });
+    expect(await next.process(id)).toMatchObject({ order: { status: "POSTED" } });
+    expect(steps).toEqual(["run pick", "run pack"]);
+  });
+
+  test("that many ask for at once is carried on once, and all get the same answer", async () => {
+    const { processing, steps } = line();
+    const id = await place();
+    const answers = await Promise.all(Array.from({ length: 20 }, () => processing.process(id)));
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+    expect(steps).toEqual(["run pick", "run pack", "run post"]);
+  });
+
+  test("is moved once by several processes", async () => {
+    const { open } = line();
+    const id = await place();
+    const answers = await Promise.all(Array.from({ length: 6 }, () => open().process(id)));
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ outcome: "processed", order: { status: "POSTED" } });
+    }
+    expect(await pathOf(id)).toEqual(["CREATED", "PICKED", "PACKED", "POSTED"]);
+  });
+
+  test("that a stage rejects is cancelled, and was processed all the same", async () => {
+    const { processing, steps } = line({ pack: { run: async () => reject("too heavy") } });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "CANCELLED", cancellation: { reason: "too heavy" } },
+    });
+    expect(steps).toEqual(["run pick", "undo pack", "undo pick"]);
+  });
+
+  test("that a stage puts off is told as it stands, and goes on by itself", async () => {
+    let ready = false;
+    const { processing } = line({ post: { run: async () => (ready ? {} : snooze(5)) } });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({ outcome: "processed", order: { status: "PACKED" } });
+    ready = true;
+    await until(id, "POSTED");
+  });
+});
+
+describe("a stage that fails", () => {
+  test("is tried once; what was done is undone in reverse, and the order cancelled with the reason", async () => {
+    const run = failing();
+    const { processing, steps } = line({ pack: { run } });
+    const id = await place();
+    const reason = "pack failed: no answer";
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "failed",
+      reason,
+      order: { status: "CANCELLED", failed: null, cancellation: { reason } },
+    });
+    expect(run.state.tries).toBe(1);
+    expect(steps).toEqual(["run pick", "undo pack", "undo pick"]);
+  });
+
+  test("is told to all who wait for the order, and to nobody who asks later", async () => {
+    const { processing } = line({ pack: { run: failing() } });
+    const id = await place();
+    const answers = await Promise.all(Array.from({ length: 5 }, () => processing.process(id)));
+    expect(new Set(answers.map(({ outcome }) => outcome))).toEqual(new Set(["failed"]));
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "CANCELLED" },
+    });
+  });
+
+  test("is not waited for when its time is up", async () => {
+    const { processing } = line({ pick: { run: () => new Promise(() => {}) } }, { timeout: 50 });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "failed",
+      reason: "pick failed: took longer than 50 ms",
+      order: { status: "CANCELLED" },
+    });
+  });
+
+  test("does not tell the customer's secrets", async () => {
+    const { processing } = line({
+      pick: { run: async (order) => Promise.reject(new Error(`cannot charge ${order.paymentToken}`)) },
+    });
+    const id = await createOrder(environment.database, { paymentToken: "tok_secret" });
+    expect(await processing.process(id)).toMatchObject({ reason: "pick failed: cannot charge [redacted]" });
+  });
+
+  test("does not have an order cancelled that another process has moved on meanwhile", async () => {
+    const { processing, open } = line({
+      pick: {
+        run: async (order) => {
+          if (opened.length === 1) {
+            await open().process(order.id);
+            throw new Error("too late");
+          }
+          return { by: "pick" };
+        },
+      },
+    });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "POSTED", cancellation: null },
+    });
+  });
+
+  test("after the point of no return is tried again while its service is away, as often as it takes", async () => {
+    const run = failing(away);
+    const { processing } = line({ post: { run } });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "PACKED", cancellation: null, failed: null },
+    });
+    await waitFor("more tries than attempts", () => run.state.tries > 10);
+    run.state.works = true;
+    await until(id, "POSTED");
+  });
+
+  test("after the point of no return and by its own fault waits for a person after its attempts", async () => {
+    const run = failing();
+    const { processing, reviveIn } = line({ post: { run } });
+    const id = await place();
+    await processing.process(id);
+    await waitFor("the order to rest", async () => (await read(id)).failed !== null);
+    expect(await read(id)).toMatchObject({
+      status: "PACKED",
+      failed: { stage: "post", reason: "no answer" },
+    });
+    expect(run.state.tries).toBe(3);
+
+    run.state.works = true;
+    await clearFailed(environment.database, id);
+    expect(await reviveIn(processing, id)).toBe(1);
+    expect(await read(id)).toMatchObject({ status: "POSTED", failed: null });
+  });
+});
+
+describe("what can't be undone at once", () => {
+  test("is undone when the service is back; all else is undone at once", async () => {
+    const undo = failing(away);
+    const { processing, steps } = line({ pack: { run: failing(away), undo } });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "failed",
+      reason: "pack failed: the carrier is away",
+      order: { status: "PICKED", cancellation: { reason: "pack failed: the carrier is away" } },
+    });
+    expect(steps).toEqual(["run pick", "undo pick"]);
+    await waitFor("more tries than attempts", () => undo.state.tries > 10);
+    undo.state.works = true;
+    await until(id, "CANCELLED");
+    expect((await read(id)).failed).toBeNull();
+  });
+
+  test("waits for a person after as many attempts as there are, and can be resumed", async () => {
+    const undo = failing();
+    const { processing, replaceIn } = line({ pack: { run: async () => reject("too heavy"), undo } });
+    const id = await place();
+    // The order's fate is known.
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "PICKED", cancellation: { reason: "too heavy" } },
+    });
+    await waitFor("the order to rest", async () => (await read(id)).failed !== null);
+    expect(await read(id)).toMatchObject({ failed: { stage: "cancel", reason: "no answer" } });
+
+    undo.state.works = true;
+    await clearFailed(environment.database, id);
+    await replaceIn(processing, id);
+    expect(await read(id)).toMatchObject({ status: "CANCELLED", failed: null });
+  });
+});
+
+describe("a cancellation that is asked for", () => {
+  const asked = async (id: string) => expect(await cancel(id, CREATED, "PICKED")).toBe(true);
+
+  test("while a stage runs is found at its end: the stage is undone, and none after it begins", async () => {
+    const { processing, steps } = line({
+      pick: {
+        run: async (order) => {
+          await asked(order.id);
+          return { by: "pick" };
+        },
+      },
+    });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({
+      outcome: "processed",
+      order: { status: "CANCELLED", cancellation: { reason: "changed my mind" } },
+    });
+    expect(steps).toEqual(["undo pick"]);
+    expect(await pathOf(id)).toEqual(["CREATED", "CANCELLED"]);
+  });
+
+  test("while a stage fails is what the order is cancelled for", async () => {
+    const { processing } = line({
+      pick: {
+        run: async (order) => {
+          await asked(order.id);
+          throw new Error("no answer");
+        },
+      },
+    });
+    expect(await processing.process(await place())).toMatchObject({
+      outcome: "processed",
+      order: { status: "CANCELLED", cancellation: { reason: "changed my mind" } },
+    });
+  });
+
+  test("while the order waits for its time is carried out at once", async () => {
+    const { processing, replaceIn, steps } = line({ pick: { run: async () => snooze(3_600_000) } });
+    const id = await place();
+    await processing.process(id);
+    await asked(id);
+    await replaceIn(processing, id);
+    expect(await read(id)).toMatchObject({ status: "CANCELLED" });
+    expect(steps).toEqual(["undo pick"]);
+  });
+
+  test("and can't be undone yet is not tried again before its time, however often it is asked for", async () => {
+    const undo = failing(away);
+    const { processing, replaceIn } = line(
+      { pick: { run: async () => snooze(3_600_000), undo } },
+      { probeIntervalMs: 3_600_000 },
+    );
+    const id = await place();
+    await processing.process(id);
+    await asked(id);
+    await replaceIn(processing, id);
+    expect(undo.state.tries).toBe(1);
+    await replaceIn(processing, id);
+    expect(undo.state.tries).toBe(1);
+  });
+});
+
+describe("orders that were left", () => {
+  test("are carried on, unless that is under way, or they wait for their time", async () => {
+    const { processing, reviveIn } = line({
+      pick: {
+        run: async (order) => {
+          expect(await reviveIn(processing, order.id)).toBe(0);
+          return { by: "pick" };
+        },
+      },
+      post: { run: async () => snooze(3_600_000) },
+    });
+    const id = await place();
+    expect(await processing.process(id)).toMatchObject({ order: { status: "PACKED" } });
+    expect(await reviveIn(processing, id)).toBe(0);
+    processing.endWithin(0);
+  });
+
+  test("do not keep each other from being carried on", async () => {
+    const { processing, steps } = line({
+      pick: {
+        run: async (order) => {
+          if (order.customerId === "unlucky") throw new Error("no answer");
+          return { by: "pick" };
+        },
+      },
+    });
+    const ids = await Promise.all(
+      Array.from({ length: 30 }, (_, index) =>
+        createOrder(environment.database, { customerId: index % 3 === 0 ? "unlucky" : "cust-1" }),
+      ),
+    );
+    const move = { step: { name: "pick" }, from: CREATED, to: "PICKED" };
+    expect(await processing.revive(ids.map((orderId) => ({ orderId, move })))).toBe(30);
+    const statuses = await Promise.all(ids.map(async (id) => (await read(id)).status));
+    expect(statuses).toEqual(ids.map((_, index) => (index % 3 === 0 ? "CANCELLED" : "POSTED")));
+    expect(steps.filter((step) => step === "run post")).toHaveLength(20);
+  });
+});
+
+test("a process that shuts down leaves orders where they stand, and cancels none", async () => {
+  let running: () => void = () => {};
+  const begun = new Promise<void>((resolve) => (running = resolve));
+  const { processing, steps } = line({
+    pack: {
+      run: () => {
+        running();
+        return new Promise(() => {});
+      },
+    },
+  });
+  const id = await place();
+  const processed = processing.process(id);
+  await begun;
+  processing.endWithin(10);
+  expect(await processed).toMatchObject({
+    outcome: "accepted",
+    order: { status: "PICKED", cancellation: null, failed: null },
+  });
+  expect(steps).toEqual(["run pick"]);
+  await processing.idle();
+});

@@ -1,0 +1,57 @@
+import type { Database } from "../../db/database.ts";
+import { markFailed } from "../../db/orders.ts";
+import { stageOverrides, type StagesConfig } from "../../src/config.ts";
+import { COMMITS } from "../../src/group-commit.ts";
+import type { Logger } from "../../src/log.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import { pay } from "../../src/order/stages/pay.ts";
+import { connectPorts } from "../gateways/ports.ts";
+import { OrderStore } from "../store.ts";
+import { Sweeper } from "../sweeper.ts";
+import { InlineProcessing } from "./processing.ts";
+
+/**
+ * What carrying orders on takes in a process without queues, which is the API's: the work itself, and who looks for orders
+ * that were left. Nothing is started.
+ */
+export function openInline({
+  config,
+  database,
+  log,
+}: {
+  readonly config: StagesConfig;
+  readonly database: Database;
+  readonly log: Logger;
+}): { processing: InlineProcessing; sweeper: Sweeper } {
+  const processing = new InlineProcessing({
+    lifecycle,
+    ports: connectPorts(config, database),
+    store: new OrderStore({
+      database,
+      queues: { enqueue: async () => undefined },
+      commit: COMMITS[config.GROUP_COMMIT],
+    }),
+    markFailed: ({ orderId, step, reason }) =>
+      markFailed(database, {
+        orderId,
+        whileIn: lifecycle.statusesIn(step),
+        stage: step.name,
+        reason,
+        at: new Date(),
+      }),
+    overrides: stageOverrides(config),
+    probeIntervalMs: config.PROBE_INTERVAL_MS,
+    log,
+  });
+  const sweeper = new Sweeper({
+    database,
+    redis: undefined,
+    queues: processing,
+    lifecycle,
+    deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    log,
+    intervalMs: config.SWEEP_INTERVAL_MS,
+    afterMs: config.SWEEP_AFTER_MS,
+  });
+  return { processing, sweeper };
+}

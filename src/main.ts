@@ -77,7 +77,7 @@ function withQueues(
       redis,
       queues,
       accept: (order) => intake.accept(order),
-      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+      cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => undefined,
     before: [],
@@ -100,7 +100,7 @@ function withoutQueues(config: ApiConfig, database: Database, log: Logger): Mode
     app: {
       accept: (order) => intake.accept(order),
       process: (orderId, created) => processing.process(orderId, created),
-      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+      cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => sweeper.start(),
     before: [{ name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) }],

@@ -1,10 +1,12 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { sql } from "drizzle-orm";
+import { mayBeOneItem } from "../db/errors.ts";
+import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
-import { COMMITS } from "../src/group-commit.ts";
+import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
@@ -66,6 +68,10 @@ async function main(): Promise<void> {
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
+  const failedAttempts = grouped<FailedAttempt, void>({
+    flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
+    mayBeOneItem,
+  });
   for (const step of steps) {
     const worker = new StageWorker({
       step,
@@ -80,14 +86,10 @@ async function main(): Promise<void> {
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
       log,
-      markFailed: ({ orderId, reason }) =>
-        markFailed(database, {
-          orderId,
-          whileIn: lifecycle.statusesIn(step),
-          stage: step.name,
-          reason,
-          at: new Date(),
-        }),
+      markFailed: ({ step: { name: stage }, ...failure }) =>
+        markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
+      noteFailedAttempt: ({ step: { name: stage }, ...failure }) =>
+        failedAttempts.submit({ ...failure, stage, at: new Date() }),
     });
     workers.set(step.name, worker);
     databaseWatch.add(worker);

@@ -1,12 +1,14 @@
 import type { RequestListener } from "node:http";
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
+import { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
+import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
@@ -46,6 +48,7 @@ export function createApp(options: AppOptions): Express {
   app.use(readJson);
   app.use(resumeRoutes(database));
   app.use(orderRoutes(options));
+  app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
 
   app.use(notFound);

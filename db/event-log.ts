@@ -148,7 +148,7 @@ export class EventLog {
 
   async #newest(queries: Queries): Promise<number> {
     const [row] = await queries.select({ id: max(orderEvents.id) }).from(orderEvents);
-    const id = Number(row?.id ?? 0);
+    const id = row?.id ?? 0;
     this.#remember(id);
     return id;
   }

@@ -5,7 +5,10 @@ import { mayBeOneItem } from "../db/errors.ts";
 import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
+import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
+import { Nudge } from "../src/events/nudge.ts";
+import { NUDGE_CHANNEL } from "../src/events/stream.ts";
 import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
@@ -18,6 +21,7 @@ import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
 import { Executor } from "./executor.ts";
 import { Isolation } from "./isolation/isolation.ts";
+import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
@@ -46,10 +50,19 @@ async function main(): Promise<void> {
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
+  const nudge = new Nudge(() => {
+    if (redis.status === "ready") redis.publish(NUDGE_CHANNEL, "").catch(() => undefined);
+  });
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT], reach }),
+    store: new OrderStore({
+      database,
+      queues,
+      commit: COMMITS[config.GROUP_COMMIT],
+      reach,
+      onEvents: () => nudge.hint(),
+    }),
     breakers,
     reach,
   });
@@ -114,6 +127,16 @@ async function main(): Promise<void> {
     afterMs: config.SWEEP_AFTER_MS,
   });
 
+  const relayRedis = connectProducer(config.REDIS_URL);
+  relayRedis.on("error", () => undefined);
+  const relay = new Relay({
+    database,
+    redis: relayRedis,
+    connectListener: () => connectWorker(config.REDIS_URL),
+    length: config.EVENTS_STREAM_LENGTH,
+    log,
+  });
+
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -131,6 +154,9 @@ async function main(): Promise<void> {
       { name: "database watch", run: async () => databaseWatch.stop() },
       { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
+      { name: "nudge", run: async () => nudge.stop() },
+      { name: "relay", run: () => relay.stop() },
+      { name: "relay's Redis", run: async () => relayRedis.disconnect() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
@@ -139,6 +165,7 @@ async function main(): Promise<void> {
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
+  relay.start();
   announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
 }
 

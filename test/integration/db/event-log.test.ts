@@ -149,21 +149,21 @@ describe("a reader that goes on after the last id", () => {
   }
 
   test("does not lose an id that is taken and not written yet", async () => {
-    const { seen, write } = await takenAndNotWritten();
-    expect(seen).toBe(2);
+    const taken = await takenAndNotWritten();
+    expect(taken.seen).toBe(2);
     expect(await idsAfter(0)).toEqual([]);
     clock += GRACE_MS - 1;
     expect(await idsAfter(0)).toEqual([]);
-    expect(await write()).toBe(1);
+    expect(await taken.write()).toBe(1);
     expect(await idsAfter(0)).toEqual([1, 2]);
   });
 
   test("would lose it without the time that it waits for", async () => {
-    const { write } = await takenAndNotWritten();
+    const taken = await takenAndNotWritten();
     const hasty = new EventLog(environment.database, { graceMs: 0, now: () => clock++ });
     await idsAfter(0, hasty);
     expect(await idsAfter(0, hasty)).toEqual([2]);
-    await write();
+    await taken.write();
   });
 
   test("gets every event of many writers, some of whom are slow and some of whom give up", async () => {
@@ -186,9 +186,9 @@ describe("a reader that goes on after the last id", () => {
         writer.destroy();
       }
     };
-    const writers = Promise.all(Array.from({ length: 8 }, (_, index) => write(index))).then(() => {
-      writing = false;
-    });
+    const writers = Promise.all(Array.from({ length: 8 }, (_, index) => write(index))).finally(
+      () => (writing = false),
+    );
     let rounds = 0;
     await waitFor("the reader to have read all", async () => {
       read.push(...(await reader.read({ after: read.at(-1) ?? 0, limit: 50 })).map(({ id }) => id));

@@ -5,6 +5,7 @@ import { mayBeOneItem } from "../db/errors.ts";
 import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
+import { MinuteCounts } from "../queues/minutes.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
@@ -17,6 +18,7 @@ import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
 import { Executor } from "./executor.ts";
+import { WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
@@ -39,6 +41,7 @@ async function main(): Promise<void> {
   await checkDatabase(database, lifecycle);
 
   const workers = new Map<string, StageWorker>();
+  const counts = new MinuteCounts();
   const breakers = new StageBreakers({
     stages: lifecycle.stages,
     ports,
@@ -85,6 +88,7 @@ async function main(): Promise<void> {
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
+      counts,
       log,
       markFailed: ({ step: { name: stage }, ...failure }) =>
         markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
@@ -102,6 +106,8 @@ async function main(): Promise<void> {
     log,
     afterMs: config.WEDGED_AFTER_MS,
   });
+
+  const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
 
   const sweeper = new Sweeper({
     database,
@@ -126,6 +132,7 @@ async function main(): Promise<void> {
             [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
           )),
       },
+      { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "database watch", run: async () => databaseWatch.stop() },
@@ -139,6 +146,7 @@ async function main(): Promise<void> {
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
+  heartbeat.start();
   announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
 }
 

@@ -3,6 +3,7 @@ import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job, type 
 import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
+import type { MinuteCounts } from "../queues/minutes.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
@@ -51,6 +52,8 @@ export interface StageWorkerOptions {
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
   readonly log: Logger;
+  /** Told how attempts ended, and how many milliseconds those took that brought their order on. */
+  readonly counts?: Pick<MinuteCounts, "done" | "failed">;
   /** Writes down that the order rests in the step's failed set. */
   readonly markFailed: (failure: StepFailure) => Promise<void>;
   /** Writes down that an attempt failed, after which there will be another one. */
@@ -120,6 +123,11 @@ export class StageWorker {
 
   get settings(): StageSettings {
     return this.#options.settings;
+  }
+
+  /** Jobs that it takes at the same moment. */
+  get concurrency(): number {
+    return this.#worker.concurrency;
   }
 
   /** Whether it takes no jobs on purpose. */
@@ -208,6 +216,8 @@ export class StageWorker {
       const execution = await this.#attempt(job, cancelled);
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
       if (execution.outcome === "snoozed") await this.#putOff(job, token, execution.milliseconds, cancelled);
+      if (execution.outcome !== "not due")
+        this.#options.counts?.done(this.name, performance.now() - startedAt);
     } catch (error) {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
@@ -288,6 +298,7 @@ export class StageWorker {
     startedAt: number,
   ): Promise<Error> {
     const last = kind === "hopeless" || isLastAttempt(job);
+    this.#options.counts?.failed(this.name);
     this.#options.log[last ? "error" : "warn"](
       { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",

@@ -48,7 +48,7 @@ async function main(): Promise<void> {
 
 /** What becomes of orders once they are written down. */
 interface Mode {
-  readonly app: Pick<AppOptions, "redis" | "queues" | "accept" | "process" | "cancel">;
+  readonly app: Pick<AppOptions, "redis" | "queues" | "requeue" | "accept" | "process" | "cancel">;
   readonly start: () => void;
   /** Steps of the shutdown before requests are waited for, and after that. */
   readonly before: readonly ShutdownStep[];
@@ -76,6 +76,7 @@ function withQueues(
     app: {
       redis,
       queues,
+      requeue: queues,
       accept: (order) => intake.accept(order),
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
@@ -98,6 +99,7 @@ function withoutQueues(config: ApiConfig, database: Database, log: Logger): Mode
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
   return {
     app: {
+      requeue: processing,
       accept: (order) => intake.accept(order),
       process: (orderId, created) => processing.process(orderId, created),
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),

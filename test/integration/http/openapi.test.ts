@@ -3,6 +3,8 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import type { IRouter } from "express";
 import packageJson from "../../../package.json" with { type: "json" };
 import { Queues } from "../../../queues/queues.ts";
+import { consoleRoutes } from "../../../src/console/console.ts";
+import { Health } from "../../../src/health.ts";
 import { createApp } from "../../../src/http/app.ts";
 import { createLogger } from "../../../src/log.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
@@ -35,21 +37,24 @@ describe("/openapi.json", () => {
         throw error;
       },
     });
-    const app = createApp({
+    const options = {
       ...api.environment,
       queues,
+      requeue: queues,
       accept: nothingIsSent,
       cancel: nothingIsSent,
       apiKeys: [],
       version: "0",
       log: createLogger({ name: "test", level: "silent" }),
-    });
+    };
+    const app = createApp(options);
+    const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options) }));
     await queues.close();
 
     const described = Object.entries(description.paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
     );
-    expect(routesOf(app.router).toSorted()).toEqual([...described, ...PAGES].toSorted());
+    expect(routesOf(app.router).toSorted()).toEqual([...described, ...PAGES, ...pages].toSorted());
   });
 
   test("names every schema that it refers to, and refers to every schema that it names", () => {

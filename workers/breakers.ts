@@ -49,6 +49,11 @@ export class StageBreakers {
     return this.#of(stage).shouldWait(isLastAttempt);
   }
 
+  /** Whether a stage is held. */
+  isOpen(stage: string): boolean {
+    return this.#of(stage).isOpen;
+  }
+
   /** Asks no more. */
   stop(): void {
     for (const breaker of this.#breakers.values()) breaker.stop();

@@ -5,6 +5,7 @@ import packageJson from "../../../package.json" with { type: "json" };
 import { Queues } from "../../../queues/queues.ts";
 import { createApp } from "../../../src/http/app.ts";
 import { createLogger } from "../../../src/log.ts";
+import { Metrics } from "../../../src/metrics.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { describeApi, type ApiDescription } from "../../support/contract.ts";
@@ -16,8 +17,8 @@ beforeAll(async () => {
   description = await describeApi(api.client.url);
 });
 
-/** For people and their browsers: what the document describes, and the document itself. */
-const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js"];
+/** For people and their browsers: what the document describes, and the document itself. And for Prometheus. */
+const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js", "GET /metrics"];
 
 describe("/openapi.json", () => {
   test("is a valid OpenAPI 3.1 document of this version", async () => {
@@ -41,6 +42,7 @@ describe("/openapi.json", () => {
       accept: nothingIsSent,
       cancel: nothingIsSent,
       apiKeys: [],
+      metrics: new Metrics(),
       version: "0",
       log: createLogger({ name: "test", level: "silent" }),
     });

@@ -1,11 +1,14 @@
 import { asc, eq, inArray, isNotNull, and } from "drizzle-orm";
+import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import type { Database, Queries } from "./database.ts";
-import { orderEvents } from "./schema.ts";
+import { shortened } from "./reason.ts";
+import { orderEvents, orders } from "./schema.ts";
 
 export interface OrderEvent {
   readonly id: number;
-  /** Null for the order's creation. */
+  readonly type: EventType;
+  /** Null for the order's creation. Where the status did not change, the same as `to`. */
   readonly from: string | null;
   readonly to: string;
   readonly stage: string | null;
@@ -13,11 +16,21 @@ export interface OrderEvent {
   /** The stage's record; for CANCELLED, what undoing gave. */
   readonly record: StageRecord | null;
   readonly at: Date;
+  /** Who asked for it: an operator's name, or a client. Null for what the service did by itself. */
+  readonly actor: string | null;
+  /** Which attempt at the stage led to it, and when that began; null where no attempt did. */
+  readonly attempt: number | null;
+  readonly startedAt: Date | null;
 }
 
-export type NewOrderEvent = Omit<OrderEvent, "id"> & { readonly orderId: string };
+type Optional = "type" | "actor" | "attempt" | "startedAt";
 
-/** Appends, inside the transaction that makes the transitions. */
+/** Without a type it is a transition. */
+export type NewOrderEvent = Omit<OrderEvent, "id" | Optional> & {
+  readonly orderId: string;
+} & { readonly [Field in Optional]?: OrderEvent[Field] | undefined };
+
+/** Appends, inside the transaction that makes the changes. */
 export async function appendEvents(queries: Queries, events: readonly NewOrderEvent[]): Promise<void> {
   if (events.length === 0) return;
   await queries
@@ -25,20 +38,50 @@ export async function appendEvents(queries: Queries, events: readonly NewOrderEv
     .values(events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to })));
 }
 
-/** All transitions of an order, oldest first. @throws {DatabaseError} */
+/** A failed attempt at a step, after which there will be another one. */
+export interface FailedAttempt extends AttemptMark {
+  readonly orderId: string;
+  readonly stage: string;
+  readonly reason: string;
+  readonly at: Date;
+}
+
+/** Writes down attempts that failed, where each order stands now. @throws {DatabaseError} */
+export async function appendFailedAttempts(
+  database: Database,
+  failures: readonly FailedAttempt[],
+): Promise<void> {
+  const ids = [...new Set(failures.map(({ orderId }) => orderId))];
+  await database.transaction(async (queries) => {
+    const rows = await queries
+      .select({ id: orders.id, status: orders.status })
+      .from(orders)
+      .where(inArray(orders.id, ids));
+    const statuses = new Map(rows.map(({ id, status }) => [id, status]));
+    await appendEvents(
+      queries,
+      failures.flatMap(({ reason, ...failure }) => {
+        const status = statuses.get(failure.orderId);
+        if (status === undefined) return [];
+        const unmoved = { type: "attempt-failed", from: status, to: status, record: null } as const;
+        return [{ ...failure, ...unmoved, reason: shortened(reason) }];
+      }),
+    );
+  });
+}
+
+/** All events of an order, oldest first. @throws {DatabaseError} */
 export async function listEvents(database: Database, orderId: string): Promise<OrderEvent[]> {
   const rows = await database.query((queries) =>
     queries.select().from(orderEvents).where(eq(orderEvents.orderId, orderId)).orderBy(asc(orderEvents.id)),
   );
-  return rows.map(({ fromStatus, toStatus, id, stage, reason, record, at }) => ({
-    id,
-    from: fromStatus,
-    to: toStatus,
-    stage,
-    reason,
-    record,
-    at,
-  }));
+  return rows.map(({ orderId: _, ...row }) => asEvent(row));
+}
+
+type EventRow = typeof orderEvents.$inferSelect;
+
+function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {
+  return { ...event, from: fromStatus, to: toStatus };
 }
 
 /** What the finished stages of each order left behind, by order id and stage name. */
@@ -49,7 +92,13 @@ export async function findRecords(
   const rows = await queries
     .select({ orderId: orderEvents.orderId, stage: orderEvents.stage, record: orderEvents.record })
     .from(orderEvents)
-    .where(and(inArray(orderEvents.orderId, [...orderIds]), isNotNull(orderEvents.stage)))
+    .where(
+      and(
+        inArray(orderEvents.orderId, [...orderIds]),
+        eq(orderEvents.type, "status"),
+        isNotNull(orderEvents.stage),
+      ),
+    )
     .orderBy(asc(orderEvents.id));
   const records = new Map<string, Record<string, StageRecord>>();
   for (const { orderId, stage, record } of rows) {

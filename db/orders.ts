@@ -1,10 +1,11 @@
 import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
-import { LIMITS } from "../src/order/limits.ts";
+import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Database, Queries } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { appendEvents, findRecords } from "./order-events.ts";
+import { appendEvents, findRecords, type NewOrderEvent } from "./order-events.ts";
+import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
 
 /*
@@ -13,7 +14,7 @@ import { orderLines, orders } from "./schema.ts";
  */
 
 /** A move from one status to the next, or to CANCELLED. */
-export interface StatusChange {
+export interface StatusChange extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly from: string;
   readonly to: string;
@@ -227,6 +228,18 @@ export async function changeStatuses(
   });
 }
 
+/** Why an order is to be cancelled, and who says so. */
+export interface CancellationRequest extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly reason: string;
+  readonly at: Date;
+  /** Who asked for it; absent for what the service found by itself. */
+  readonly actor?: string | null;
+  /** The stage that said no, in this attempt; absent for a request from outside. */
+  readonly stage?: string;
+}
+
 /**
  * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
  * stand. Nothing is undone here: the executor does that at the next boundary between stages.
@@ -235,15 +248,23 @@ export async function changeStatuses(
  */
 export async function requestCancellation(
   database: Database,
-  request: { orderId: string; whileIn: readonly string[]; reason: string; at: Date },
+  request: CancellationRequest,
 ): Promise<boolean> {
   const inStatus = and(eq(orders.id, request.orderId), inArray(orders.status, [...request.whileIn]));
+  const reason = shortened(request.reason);
   return database.transaction(async (queries) => {
-    await queries
+    const [noted] = await queries
       .update(orders)
-      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
+      .set({ cancelRequestedAt: request.at, cancelReason: reason, updatedAt: request.at })
       .where(and(inStatus, isNull(orders.cancelRequestedAt)));
-    const [order] = await queries.select({ at: orders.cancelRequestedAt }).from(orders).where(inStatus);
+    const [order] = await queries
+      .select({ at: orders.cancelRequestedAt, status: orders.status })
+      .from(orders)
+      .where(inStatus);
+    if (order && noted.affectedRows === 1) {
+      const { whileIn, stage = null, ...event } = request;
+      await appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
+    }
     return order !== undefined && order.at !== null;
   });
 }
@@ -257,37 +278,49 @@ export async function requestCancellations(
   request: { orderIds: readonly string[]; status: string; reason: string; at: Date },
 ): Promise<number> {
   if (request.orderIds.length === 0) return 0;
-  const [result] = await database.transaction((queries) =>
-    queries
+  const { status, at } = request;
+  const reason = shortened(request.reason);
+  return database.transaction(async (queries) => {
+    const current = await lock(queries, request.orderIds);
+    const ids = [...current.values()].flatMap((order) =>
+      order.status === status && order.cancelRequestedAt === null ? [order.id] : [],
+    );
+    if (ids.length === 0) return 0;
+    await queries
       .update(orders)
-      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
-      .where(
-        and(
-          inArray(orders.id, [...request.orderIds]),
-          eq(orders.status, request.status),
-          isNull(orders.cancelRequestedAt),
-        ),
-      ),
-  );
-  return result.affectedRows;
+      .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
+      .where(inArray(orders.id, ids));
+    await appendUnmoved(
+      queries,
+      "cancel-requested",
+      ids.map((orderId) => ({ orderId, status, stage: null, reason, at })),
+    );
+    return ids.length;
+  });
+}
+
+export interface OrderFailure extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly stage: string;
+  readonly reason: string;
+  readonly at: Date;
 }
 
 /** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
-export async function markFailed(
-  database: Database,
-  failure: { orderId: string; whileIn: readonly string[]; stage: string; reason: string; at: Date },
-): Promise<void> {
-  await database.query((queries) =>
-    queries
+export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
+  const { whileIn, ...event } = failure;
+  const { orderId, stage, at } = failure;
+  const reason = shortened(failure.reason);
+  await database.transaction(async (queries) => {
+    const status = (await lock(queries, [orderId])).get(orderId)?.status;
+    if (status === undefined || !whileIn.includes(status)) return;
+    await queries
       .update(orders)
-      .set({
-        failedStage: failure.stage,
-        failedReason: shortened(failure.reason),
-        failedAt: failure.at,
-        updatedAt: failure.at,
-      })
-      .where(and(eq(orders.id, failure.orderId), inArray(orders.status, [...failure.whileIn]))),
-  );
+      .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
+      .where(eq(orders.id, orderId));
+    await appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
+  });
 }
 
 /** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
@@ -319,6 +352,7 @@ export interface FailurePlace {
  * way again, and the sweeper finds that their jobs have ended. Not a change of the order: its time stays, so that the
  * sweeper finds it at once. Whoever takes a mark off first, counts it.
  *
+ * @param actor who asks for it.
  * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
  */
 export async function resumeFailed(
@@ -326,6 +360,7 @@ export async function resumeFailed(
   filter: FailureFilter,
   limit: number,
   after?: FailurePlace,
+  actor: string | null = null,
 ): Promise<{ readonly resumed: number; readonly next: FailurePlace | undefined }> {
   const page = await listFailures(database, filter, limit, after);
   const chosen = page.filter(
@@ -338,6 +373,7 @@ export async function resumeFailed(
     resumed: await takeMarks(
       database,
       chosen.map(({ id }) => id),
+      actor,
     ),
     next: last && { stage: last.stage ?? "", id: last.id },
   };
@@ -367,16 +403,46 @@ async function listFailures(
   );
 }
 
-async function takeMarks(database: Database, ids: readonly string[]): Promise<number> {
+async function takeMarks(database: Database, ids: readonly string[], actor: string | null): Promise<number> {
   if (ids.length === 0) return 0;
-  const [result] = await database.transaction((queries) =>
-    queries
+  const at = new Date();
+  return database.transaction(async (queries) => {
+    // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
+    const marked = await queries
+      .select({ orderId: orders.id, status: orders.status, stage: orders.failedStage })
+      .from(orders, { forceIndex: "PRIMARY" })
+      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt)))
+      .orderBy(asc(orders.id))
+      .for("update");
+    if (marked.length === 0) return 0;
+    await queries
       .update(orders)
       .set({ failedStage: null, failedReason: null, failedAt: null })
-      // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
-      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt))),
+      .where(
+        inArray(
+          orders.id,
+          marked.map(({ orderId }) => orderId),
+        ),
+      );
+    await appendUnmoved(
+      queries,
+      "resumed",
+      marked.map((order) => ({ ...order, reason: null, at, actor })),
+    );
+    return marked.length;
+  });
+}
+
+/** Events of orders that stay where they stand. */
+async function appendUnmoved(
+  queries: Queries,
+  type: Exclude<EventType, "status">,
+  events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
+): Promise<void> {
+  await appendEvents(
+    queries,
+    events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
   );
-  return result.affectedRows;
 }
 
 /** An order as whoever looks for what is late or lost needs to see it. */
@@ -498,10 +564,4 @@ async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<
     else lines.set(orderId, [{ sku, quantity, unitPrice }]);
   }
   return lines;
-}
-
-/** Cuts a reason to its column by characters, not in the middle of one. */
-function shortened(reason: string): string {
-  const characters = Array.from(reason);
-  return characters.length <= LIMITS.reason ? reason : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;
 }

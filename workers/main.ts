@@ -1,10 +1,12 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { sql } from "drizzle-orm";
+import { mayBeOneItem } from "../db/errors.ts";
+import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
-import { COMMITS } from "../src/group-commit.ts";
+import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { MetricsServer } from "../src/metrics-server.ts";
 import { Metrics } from "../src/metrics.ts";
@@ -74,6 +76,10 @@ async function main(): Promise<void> {
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
+  const failedAttempts = grouped<FailedAttempt, void>({
+    flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
+    mayBeOneItem,
+  });
   for (const step of steps) {
     const worker = new StageWorker({
       step,
@@ -89,14 +95,10 @@ async function main(): Promise<void> {
       },
       observer: stageMetrics.of(step),
       log,
-      markFailed: ({ orderId, reason }) =>
-        markFailed(database, {
-          orderId,
-          whileIn: lifecycle.statusesIn(step),
-          stage: step.name,
-          reason,
-          at: new Date(),
-        }),
+      markFailed: ({ step: { name: stage }, ...failure }) =>
+        markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
+      noteFailedAttempt: ({ step: { name: stage }, ...failure }) =>
+        failedAttempts.submit({ ...failure, stage, at: new Date() }),
     });
     workers.set(step.name, worker);
     databaseWatch.add(worker);

@@ -5,6 +5,7 @@ import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
+import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
@@ -54,7 +55,15 @@ export interface StageWorkerOptions {
   readonly observer?: AttemptObserver | undefined;
   readonly log: Logger;
   /** Writes down that the order rests in the step's failed set. */
-  readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
+  readonly markFailed: (failure: StepFailure) => Promise<void>;
+  /** Writes down that an attempt failed, after which there will be another one. */
+  readonly noteFailedAttempt?: (failure: StepFailure & AttemptMark) => Promise<void>;
+}
+
+export interface StepFailure extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly step: Step;
+  readonly reason: string;
 }
 
 /** How BullMQ takes the jobs of a step. */
@@ -250,10 +259,15 @@ export class StageWorker {
     if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
     // Its worker died over it, perhaps of it.
     if (job.stalledCounter > 0) {
-      return isolation.attempt({ orderId, step: step.name, timeoutMs: settings.timeout }, cancelled);
+      const { attempt, startedAt } = markOf(job);
+      return isolation.attempt(
+        { orderId, step: step.name, timeoutMs: settings.timeout, attempt, startedAt: startedAt.getTime() },
+        cancelled,
+      );
     }
     const timeout = AbortSignal.timeout(settings.timeout);
-    return executor.execute(orderId, step, cancelled ? AbortSignal.any([cancelled, timeout]) : timeout);
+    const signal = cancelled ? AbortSignal.any([cancelled, timeout]) : timeout;
+    return executor.execute(orderId, step, signal, markOf(job));
   }
 
   /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */
@@ -307,7 +321,7 @@ export class StageWorker {
       { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",
     );
-    if (last) await this.#giveUp(job, message);
+    await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));
     if (kind === "hopeless") return new UnrecoverableError(message);
     return error instanceof Error && error.message === message ? error : new Error(message);
   }
@@ -316,9 +330,20 @@ export class StageWorker {
     const { markFailed, step, log } = this.#options;
     const { orderId } = job.data;
     try {
-      await markFailed({ orderId, step, reason });
+      await markFailed({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
       log.error({ stage: step.name, orderId, error: describe(error) }, "could not mark the order as failed");
+    }
+  }
+
+  /** The timeline of an order is worth no attempt: what goes wrong here is logged. */
+  async #noteFailure(job: Job<JobData>, reason: string): Promise<void> {
+    const { noteFailedAttempt, step, log } = this.#options;
+    const { orderId } = job.data;
+    try {
+      await noteFailedAttempt?.({ orderId, step, reason, ...markOf(job) });
+    } catch (error) {
+      log.warn({ stage: step.name, orderId, error: describe(error) }, "could not note the failed attempt");
     }
   }
 
@@ -335,6 +360,10 @@ export class StageWorker {
 /** Redis and this machine may not agree on the time. */
 function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
   return Math.max(0, processedOn - timestamp) / 1_000;
+}
+
+function markOf(job: Job): AttemptMark {
+  return { attempt: job.attemptsMade + 1, startedAt: new Date(job.processedOn ?? Date.now()) };
 }
 
 function isLastAttempt(job: Job): boolean {

@@ -146,10 +146,10 @@ const PATHS = {
   },
   "/orders/{id}/events": {
     get: {
-      summary: "Every transition of an order, oldest first",
+      summary: "Everything that happened to an order, oldest first",
       tags: ["Orders"],
       parameters: [orderId],
-      responses: { ...answer(200, "The transitions", schemas.orderEvents), ...problems(401, 404, 503) },
+      responses: { ...answer(200, "The events", schemas.orderEvents), ...problems(401, 404, 503) },
     },
   },
   "/stock": {

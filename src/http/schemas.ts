@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
+import { EVENT_TYPES } from "../order/event.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import { totalOf } from "../order/order.ts";
 
@@ -200,6 +201,9 @@ export const orderQuery = z.strictObject({
 export const orderEvent = z
   .object({
     id: z.int().meta({ description: "Grows with every event of an order" }),
+    type: z.enum(EVENT_TYPES).meta({
+      description: "`status` for a transition; all others leave the order where it stands: `from` is `to`",
+    }),
     from: status.nullable(),
     to: status,
     stage: z
@@ -209,6 +213,12 @@ export const orderEvent = z
     reason: z.string().nullable(),
     record: z.record(z.string(), z.unknown()).nullable().meta({ description: "What the stage left behind" }),
     at: timestamp,
+    actor: z.string().nullable().meta({
+      description:
+        "Who asked for it: an operator's name, or a client; null for what the service did by itself",
+    }),
+    attempt: z.int().nullable().meta({ description: "Which attempt at the stage led to it" }),
+    startedAt: timestamp.nullable().meta({ description: "When that attempt began" }),
   })
   .meta({ id: "OrderEvent" });
 

@@ -1,4 +1,5 @@
 import type { Database } from "../../db/database.ts";
+import { appendFailedAttempts } from "../../db/order-events.ts";
 import { markFailed } from "../../db/orders.ts";
 import { stageOverrides, type StagesConfig } from "../../src/config.ts";
 import { COMMITS } from "../../src/group-commit.ts";
@@ -38,14 +39,15 @@ export function openInline({
       queues: { enqueue: async () => undefined },
       commit,
     }),
-    markFailed: ({ orderId, step, reason }) =>
+    markFailed: ({ step, ...failure }) =>
       markFailed(database, {
-        orderId,
+        ...failure,
         whileIn: lifecycle.statusesIn(step),
         stage: step.name,
-        reason,
         at: new Date(),
       }),
+    noteFailedAttempt: ({ step, ...failure }) =>
+      appendFailedAttempts(database, [{ ...failure, stage: step.name, at: new Date() }]),
     overrides: stageOverrides(config),
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     observerOf: (step) => observers.get(step),

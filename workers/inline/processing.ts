@@ -3,6 +3,7 @@ import type { DueJob, Replacement } from "../../queues/queues.ts";
 import type { Logger } from "../../src/log.ts";
 import { CANCEL, CANCELLED, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
 import type { StoredOrder } from "../../src/order/order.ts";
+import type { AttemptMark } from "../../src/order/event.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../src/order/stage.ts";
 import { describe } from "../../src/shutdown.ts";
@@ -38,12 +39,20 @@ interface Rest {
   readonly isUndoing: boolean;
 }
 
+interface StepFailure extends AttemptMark {
+  readonly orderId: string;
+  readonly step: Step;
+  readonly reason: string;
+}
+
 export interface InlineProcessingOptions {
   readonly lifecycle: Lifecycle;
   readonly ports: Ports;
   readonly store: Omit<ExecutorStore, "enqueue">;
   /** Writes down that the order rests in the step until somebody has it go on. */
-  readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
+  readonly markFailed: (failure: StepFailure) => Promise<void>;
+  /** Writes down that an attempt failed, after which there will be another one. */
+  readonly noteFailedAttempt?: (failure: StepFailure) => Promise<void>;
   /** An operator's settings over those of every step. */
   readonly overrides?: Partial<StageSettings>;
   /** Milliseconds after which an order is tried again that found a service away. */
@@ -162,8 +171,9 @@ export class InlineProcessing {
     while (next) {
       if (this.#leaving) return ending === PROCESSED ? { outcome: "accepted" } : ending;
       const move: Move = next;
+      const mark = { attempt: failures + 1, startedAt: new Date() };
       try {
-        const execution = await this.#attempt(executor, orderId, move, failures);
+        const execution = await this.#attempt(executor, orderId, move, mark);
         if (execution.outcome === "snoozed") {
           this.#rest(orderId, execution.milliseconds, { failures: 0, isUndoing: false });
           return ending;
@@ -179,11 +189,11 @@ export class InlineProcessing {
         // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
         if (!isSame(next, move)) continue;
         if (!this.#canGiveUp(move)) {
-          await this.#putOff(orderId, move.step, failure, failures);
+          await this.#putOff(orderId, move.step, failure, failures, mark);
           return ending;
         }
         const reason = `${move.step.name} failed: ${failure.message}`;
-        if (await this.#giveUp(orderId, move, reason)) ending = { outcome: "failed", reason };
+        if (await this.#giveUp(orderId, move, reason, mark)) ending = { outcome: "failed", reason };
         order.forget();
         next = await this.#next(order);
       }
@@ -198,7 +208,7 @@ export class InlineProcessing {
     return this.#options.lifecycle.next({ status, cancelled: cancellation !== null });
   }
 
-  async #attempt(executor: Executor, orderId: string, move: Move, failures: number): Promise<Execution> {
+  async #attempt(executor: Executor, orderId: string, move: Move, mark: AttemptMark): Promise<Execution> {
     const { step } = move;
     const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();
@@ -210,7 +220,7 @@ export class InlineProcessing {
     );
     this.#attempts.add(attempt);
     try {
-      const execution = await executor.execute(orderId, step, attempt.signal);
+      const execution = await executor.execute(orderId, step, attempt.signal, mark);
       observer?.ended(execution.outcome, secondsSince(startedAt));
       if (execution.outcome === "cancelled") observer?.reached(orderId, CANCELLED);
       if (execution.outcome === "done") observer?.reached(orderId, execution.status);
@@ -219,7 +229,7 @@ export class InlineProcessing {
       return execution;
     } catch (error) {
       const failure = failureOf(error, { timeoutMs: this.#settingsOf(step).timeout });
-      const outcome = this.#outcomeOf(failure, move, failures);
+      const outcome = this.#outcomeOf(failure, move, mark);
       observer?.ended(outcome, secondsSince(startedAt));
       if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
       throw error;
@@ -230,12 +240,12 @@ export class InlineProcessing {
   }
 
   /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
-  #outcomeOf({ kind }: Failure, move: Move, failures: number): AttemptOutcome {
+  #outcomeOf({ kind }: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
     if (this.#leaving) return "handed back";
     if (kind === "database away") return "put off";
     if (this.#canGiveUp(move)) return "failed";
     if (kind === "service away") return "put off";
-    return kind === "hopeless" || failures + 1 >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
+    return kind === "hopeless" || attempt >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
   }
 
   /** Whether an order whose attempt has failed can be cancelled for that. */
@@ -244,15 +254,22 @@ export class InlineProcessing {
   }
 
   /** @returns whether the order is to be cancelled now: not if somebody has moved it on. */
-  #giveUp(orderId: string, { step, from }: Move, reason: string): Promise<boolean> {
+  #giveUp(orderId: string, { step, from }: Move, reason: string, mark: AttemptMark): Promise<boolean> {
     const { store, log } = this.#options;
     log.warn({ orderId, stage: step.name, error: reason }, "failed: the order is cancelled");
-    return store.requestCancellation({ orderId, whileIn: [from], reason, at: new Date() });
+    const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: new Date() };
+    return store.requestCancellation(request);
   }
 
   /** Tries again later what can't be given up, or leaves it to a person. */
-  async #putOff(orderId: string, step: Step, failure: Failure, failures: number): Promise<void> {
-    const { probeIntervalMs, markFailed, log } = this.#options;
+  async #putOff(
+    orderId: string,
+    step: Step,
+    failure: Failure,
+    failures: number,
+    mark: AttemptMark,
+  ): Promise<void> {
+    const { probeIntervalMs, markFailed, noteFailedAttempt, log } = this.#options;
     const { attempts, backoff } = this.#settingsOf(step);
     const fields = { orderId, stage: step.name, error: failure.message };
     const isUndoing = step === CANCEL;
@@ -261,9 +278,13 @@ export class InlineProcessing {
       this.#rest(orderId, probeIntervalMs, { failures, isUndoing });
     } else if (failure.kind === "hopeless" || failures + 1 >= attempts) {
       log.error(fields, "failed");
-      await markFailed({ orderId, step, reason: failure.message });
+      await markFailed({ orderId, step, reason: failure.message, ...mark });
     } else {
       log.warn(fields, "will be tried again");
+      // For the timeline only: the order goes on without it.
+      await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
+        log.warn({ ...fields, error: describe(error) }, "could not note the failed attempt"),
+      );
       this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, isUndoing });
     }
   }

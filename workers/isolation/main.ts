@@ -17,14 +17,16 @@ function main(): void {
   const executor = new Executor({ lifecycle, ports, store });
   const aborts = new Map<number, AbortController>();
 
-  const attempt = async ({ id, orderId, step: name, timeoutMs }: Request & { type: "attempt" }) => {
+  const attempt = async (request: Request & { type: "attempt" }) => {
+    const { id, orderId, step: name, timeoutMs } = request;
+    const mark = { attempt: request.attempt, startedAt: new Date(request.startedAt) };
     const abort = new AbortController();
     aborts.set(id, abort);
     try {
       const step = lifecycle.steps.find((each) => each.name === name);
       if (step === undefined) throw new Error(`the pipeline has no step ${name}`);
       const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(timeoutMs)]);
-      say({ type: "execution", id, execution: await executor.execute(orderId, step, signal) });
+      say({ type: "execution", id, execution: await executor.execute(orderId, step, signal, mark) });
     } catch (error) {
       say({ type: "failure", id, failure: failureOf(error, { timeoutMs }) });
     } finally {

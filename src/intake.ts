@@ -28,8 +28,13 @@ export class Intake {
     const move = lifecycle.due(CREATED);
     if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
-    this.#orders = commit({ flush: (orders) => createOrders(database, orders), mayBeOneItem });
+    this.#orders = commit({
+      name: "new_orders",
+      flush: (orders) => createOrders(database, orders),
+      mayBeOneItem,
+    });
     this.#jobs = commit({
+      name: "first_jobs",
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
       mayBeOneItem: () => false,
     });

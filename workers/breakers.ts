@@ -56,6 +56,11 @@ export class StageBreakers {
     );
   }
 
+  /** Whether a stage is held. */
+  isOpen(stage: string): boolean {
+    return this.#of(stage).isOpen;
+  }
+
   /** Asks no more. */
   stop(): void {
     for (const breaker of this.#breakers.values()) breaker.stop();

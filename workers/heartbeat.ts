@@ -4,8 +4,10 @@ import type { Redis } from "ioredis";
 import { beat, lastBeat } from "../queues/heartbeats.ts";
 import { addCounts, type MinuteCounts } from "../queues/minutes.ts";
 import type { Logger } from "../src/log.ts";
+import type { Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
 import type { StageBreakers } from "./breakers.ts";
+import type { AttemptObserver } from "./metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
 
 /** Milliseconds between two heartbeats. A worker counts as gone when four in a row are missing. */
@@ -84,4 +86,20 @@ export class WorkerHeartbeat {
       log.debug({ error: describe(error) }, "no heartbeat");
     }
   }
+}
+
+/** The observer of a step's attempts, which also counts those that brought an order on, and those that failed. */
+export function alsoCounting(
+  observer: AttemptObserver,
+  counts: Pick<MinuteCounts, "done" | "failed">,
+  { name }: Pick<Step, "name">,
+): AttemptObserver {
+  return {
+    ...observer,
+    ended(outcome, seconds) {
+      observer.ended(outcome, seconds);
+      if (outcome === "done" || outcome === "cancelled") counts.done(name, seconds * 1_000);
+      if (outcome === "failed" || outcome === "retried") counts.failed(name);
+    },
+  };
 }

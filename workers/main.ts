@@ -9,6 +9,8 @@ import { MinuteCounts } from "../queues/minutes.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
+import { MetricsServer } from "../src/metrics-server.ts";
+import { Metrics } from "../src/metrics.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
 import { pay } from "../src/order/stages/pay.ts";
@@ -18,8 +20,9 @@ import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
 import { Executor } from "./executor.ts";
-import { WorkerHeartbeat } from "./heartbeat.ts";
+import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
+import { StageMetrics } from "./metrics.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
@@ -37,7 +40,12 @@ async function main(): Promise<void> {
   const overrides = stageOverrides(config);
   const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
 
-  const { database, redis, queues, ports } = openResources(config, log);
+  const metrics = new Metrics();
+  const stageMetrics = new StageMetrics(metrics, lifecycle);
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+
+  const { database, redis, queues, ports } = openResources(config, log, commit);
+  metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
 
   const workers = new Map<string, StageWorker>();
@@ -52,7 +60,7 @@ async function main(): Promise<void> {
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT], reach }),
+    store: new OrderStore({ database, queues, commit, reach }),
     breakers,
     reach,
   });
@@ -88,7 +96,7 @@ async function main(): Promise<void> {
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
-      counts,
+      observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
       markFailed: ({ step: { name: stage }, ...failure }) =>
         markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
@@ -99,6 +107,11 @@ async function main(): Promise<void> {
     databaseWatch.add(worker);
     redisWatch.add(worker);
   }
+
+  stageMetrics.watchBreakers((stage) => breakers.isOpen(stage));
+  stageMetrics.watchWorkers(() =>
+    [...workers].map(([stage, worker]) => ({ stage, concurrency: worker.concurrency, held: worker.held })),
+  );
 
   const watchdog = new Watchdog({
     readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
@@ -115,11 +128,13 @@ async function main(): Promise<void> {
     queues,
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    observer: stageMetrics,
     log,
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,
   });
 
+  const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -141,13 +156,18 @@ async function main(): Promise<void> {
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
+      { name: "metrics", run: () => metricsServer.close() },
     ],
   });
+  const metricsUrl =
+    config.METRICS_PORT === undefined
+      ? undefined
+      : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   heartbeat.start();
-  announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
+  announce(log, { stages: steps.map((step) => step.name), metrics: metricsUrl }, "worker ready");
 }
 
 /** How the circuit breaker of a stage holds the worker of this process. */

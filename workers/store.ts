@@ -32,8 +32,9 @@ export class OrderStore implements ExecutorStore {
   }) {
     const { database, queues, commit = grouped, reach } = options;
     this.#database = database;
-    this.#loads = commit({ flush: (ids) => findOrders(database, ids), mayBeOneItem });
+    this.#loads = commit({ name: "loads", flush: (ids) => findOrders(database, ids), mayBeOneItem });
     this.#changes = commit({
+      name: "status_changes",
       flush: (changes) =>
         changeStatuses(
           database,
@@ -43,6 +44,7 @@ export class OrderStore implements ExecutorStore {
       mayBeOneItem,
     });
     this.#jobs = commit({
+      name: "next_jobs",
       flush: withoutResults((jobs) => queues.enqueue(jobs)),
       // Redis refuses all or none.
       mayBeOneItem: () => false,

@@ -7,6 +7,7 @@ import { consoleRoutes } from "../../../src/console/console.ts";
 import { Health } from "../../../src/health.ts";
 import { createApp } from "../../../src/http/app.ts";
 import { createLogger } from "../../../src/log.ts";
+import { Metrics } from "../../../src/metrics.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { describeApi, type ApiDescription } from "../../support/contract.ts";
@@ -18,8 +19,8 @@ beforeAll(async () => {
   description = await describeApi(api.client.url);
 });
 
-/** For people and their browsers: what the document describes, and the document itself. */
-const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js"];
+/** For people and their browsers: what the document describes, and the document itself. And for Prometheus. */
+const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js", "GET /metrics"];
 
 describe("/openapi.json", () => {
   test("is a valid OpenAPI 3.1 document of this version", async () => {
@@ -44,6 +45,7 @@ describe("/openapi.json", () => {
       accept: nothingIsSent,
       cancel: nothingIsSent,
       apiKeys: [],
+      metrics: new Metrics(),
       version: "0",
       log: createLogger({ name: "test", level: "silent" }),
     };

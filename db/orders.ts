@@ -1,10 +1,11 @@
-import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Database, Queries } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
 import { appendEvents, findRecords, type NewOrderEvent } from "./order-events.ts";
+import { findPage, type OrderFilter, type OrderRow } from "./order-list.ts";
 import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
 
@@ -25,13 +26,6 @@ export interface StatusChange extends Partial<AttemptMark> {
   /** Leaves the order alone when its cancellation was asked for meanwhile. */
   readonly unlessCancelled: boolean;
   readonly at: Date;
-}
-
-export interface OrderFilter {
-  readonly status?: string | undefined;
-  readonly customerId?: string | undefined;
-  readonly reference?: string | undefined;
-  readonly failed?: boolean | undefined;
 }
 
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
@@ -159,7 +153,8 @@ export async function findOrders(
 
 /**
  * One page of orders, newest first, and the id to go on after (null on the last page). Stable while orders arrive:
- * new ones come before the first page. @throws {DatabaseError}
+ * new ones come before the first page. A page may have fewer orders than its limit where few match.
+ * @throws {DatabaseError}
  */
 export async function listOrders(
   database: Database,
@@ -167,17 +162,8 @@ export async function listOrders(
   page: { readonly limit: number; readonly before?: string | undefined },
 ): Promise<{ items: StoredOrder[]; next: string | null }> {
   return database.query(async (queries) => {
-    const rows = await queries
-      .select()
-      .from(orders)
-      .where(and(...conditions(filter), page.before === undefined ? undefined : lt(orders.id, page.before)))
-      .orderBy(desc(orders.id))
-      .limit(page.limit + 1);
-    const shown = rows.slice(0, page.limit);
-    return {
-      items: await completed(queries, shown),
-      next: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
-    };
+    const { rows, older } = await findPage(queries, filter, page);
+    return { items: await completed(queries, rows), next: older };
   });
 }
 
@@ -403,7 +389,15 @@ async function listFailures(
   );
 }
 
-async function takeMarks(database: Database, ids: readonly string[], actor: string | null): Promise<number> {
+/**
+ * Takes the mark off those of these orders that have failed: they are on their way again. @param actor who asks for it.
+ * @returns how many had failed. @throws {DatabaseError}
+ */
+export async function takeMarks(
+  database: Database,
+  ids: readonly string[],
+  actor: string | null,
+): Promise<number> {
   if (ids.length === 0) return 0;
   const at = new Date();
   return database.transaction(async (queries) => {
@@ -490,21 +484,6 @@ export async function listStatuses(database: Database): Promise<string[]> {
     queries.selectDistinct({ status: orders.status }).from(orders),
   );
   return rows.map((row) => row.status);
-}
-
-type OrderRow = typeof orders.$inferSelect;
-
-function conditions(filter: OrderFilter): (SQL | undefined)[] {
-  return [
-    filter.status === undefined ? undefined : eq(orders.status, filter.status),
-    filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
-    filter.reference === undefined ? undefined : eq(orders.reference, filter.reference),
-    filter.failed === undefined
-      ? undefined
-      : filter.failed
-        ? isNotNull(orders.failedStage)
-        : isNull(orders.failedStage),
-  ];
 }
 
 function latest(changes: readonly StatusChange[]): Date {

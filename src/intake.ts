@@ -31,6 +31,7 @@ export class Intake {
     if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
     this.#orders = commit({
+      name: "new_orders",
       flush: async (orders) => {
         const created = await createOrders(database, orders);
         onEvents?.();
@@ -39,6 +40,7 @@ export class Intake {
       mayBeOneItem,
     });
     this.#jobs = commit({
+      name: "first_jobs",
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
       mayBeOneItem: () => false,
     });

@@ -6,11 +6,14 @@ import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts"
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
+import { MinuteCounts } from "../queues/minutes.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { Nudge } from "../src/events/nudge.ts";
 import { NUDGE_CHANNEL } from "../src/events/stream.ts";
-import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
+import { COMMITS, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
+import { MetricsServer } from "../src/metrics-server.ts";
+import { Metrics } from "../src/metrics.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
 import { pay } from "../src/order/stages/pay.ts";
@@ -20,7 +23,9 @@ import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
 import { Executor } from "./executor.ts";
+import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
+import { StageMetrics } from "./metrics.ts";
 import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
@@ -39,10 +44,16 @@ async function main(): Promise<void> {
   const overrides = stageOverrides(config);
   const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
 
-  const { database, redis, queues, ports } = openResources(config, log);
+  const metrics = new Metrics();
+  const stageMetrics = new StageMetrics(metrics, lifecycle);
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+
+  const { database, redis, queues, ports } = openResources(config, log, commit);
+  metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
 
   const workers = new Map<string, StageWorker>();
+  const counts = new MinuteCounts();
   const breakers = new StageBreakers({
     stages: lifecycle.stages,
     ports,
@@ -56,13 +67,7 @@ async function main(): Promise<void> {
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({
-      database,
-      queues,
-      commit: COMMITS[config.GROUP_COMMIT],
-      reach,
-      onEvents: () => nudge.hint(),
-    }),
+    store: new OrderStore({ database, queues, commit, reach, onEvents: () => nudge.hint() }),
     breakers,
     reach,
   });
@@ -81,7 +86,8 @@ async function main(): Promise<void> {
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
-  const failedAttempts = grouped<FailedAttempt, void>({
+  const failedAttempts = commit<FailedAttempt, void>({
+    name: "failed_attempts",
     flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
     mayBeOneItem,
   });
@@ -98,6 +104,7 @@ async function main(): Promise<void> {
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
+      observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
       markFailed: ({ step: { name: stage }, ...failure }) =>
         markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
@@ -109,6 +116,11 @@ async function main(): Promise<void> {
     redisWatch.add(worker);
   }
 
+  stageMetrics.watchBreakers((stage) => breakers.isOpen(stage));
+  stageMetrics.watchWorkers(() =>
+    [...workers].map(([stage, worker]) => ({ stage, concurrency: worker.concurrency, held: worker.held })),
+  );
+
   const watchdog = new Watchdog({
     readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
     workers: [...workers.values()],
@@ -116,12 +128,15 @@ async function main(): Promise<void> {
     afterMs: config.WEDGED_AFTER_MS,
   });
 
+  const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
+
   const sweeper = new Sweeper({
     database,
     redis,
     queues,
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    observer: stageMetrics,
     log,
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,
@@ -137,6 +152,7 @@ async function main(): Promise<void> {
     log,
   });
 
+  const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -149,6 +165,7 @@ async function main(): Promise<void> {
             [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
           )),
       },
+      { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "database watch", run: async () => databaseWatch.stop() },
@@ -160,13 +177,19 @@ async function main(): Promise<void> {
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
+      { name: "metrics", run: () => metricsServer.close() },
     ],
   });
+  const metricsUrl =
+    config.METRICS_PORT === undefined
+      ? undefined
+      : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   relay.start();
-  announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
+  heartbeat.start();
+  announce(log, { stages: steps.map((step) => step.name), metrics: metricsUrl }, "worker ready");
 }
 
 /** How the circuit breaker of a stage holds the worker of this process. */

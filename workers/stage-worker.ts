@@ -6,11 +6,13 @@ import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
+import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts";
 import { failureOf, type Failure } from "./failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
+import type { AttemptObserver, AttemptOutcome } from "./metrics.ts";
 
 /**
  * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,
@@ -50,6 +52,7 @@ export interface StageWorkerOptions {
   /** Makes the attempts for jobs whose worker died over them. */
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
+  readonly observer?: AttemptObserver | undefined;
   readonly log: Logger;
   /** Writes down that the order rests in the step's failed set. */
   readonly markFailed: (failure: StepFailure) => Promise<void>;
@@ -125,6 +128,11 @@ export class StageWorker {
   /** Whether it takes no jobs on purpose. */
   get isPaused(): boolean {
     return this.#worker.isPaused();
+  }
+
+  /** Jobs that it may work on at the same moment; none while it takes none. */
+  get concurrency(): number {
+    return this.isPaused ? 0 : this.#worker.concurrency;
   }
 
   /** Jobs that it works on. */
@@ -203,22 +211,43 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
+    const { observer } = this.#options;
     const startedAt = performance.now();
+    let isOver = false;
+    const ended = (outcome: AttemptOutcome) => {
+      if (!isOver) observer?.ended(outcome, (performance.now() - startedAt) / 1_000);
+      isOver = true;
+    };
+    if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
     try {
       const execution = await this.#attempt(job, cancelled);
+      ended(execution.outcome);
+      if (execution.outcome === "cancelled") observer?.reached(job.data.orderId, CANCELLED);
+      if (execution.outcome === "done") observer?.reached(job.data.orderId, execution.status);
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
       if (execution.outcome === "snoozed") await this.#putOff(job, token, execution.milliseconds, cancelled);
     } catch (error) {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
+        ended("handed back");
         await job.moveToWait(token);
         throw new WaitingError();
       }
       // Somebody else has the job now; what becomes of it is theirs to say.
-      if (cancelled?.reason === LOCK_LOST) throw new Error(LOCK_LOST, { cause: error });
+      if (cancelled?.reason === LOCK_LOST) {
+        ended("handed back");
+        throw new Error(LOCK_LOST, { cause: error });
+      }
       const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
       const waitMs = await this.#waitsFor(failure, job);
-      if (waitMs === undefined) throw await this.#failed(job, failure, error, startedAt);
+      if (waitMs === undefined) {
+        const isLast = failure.kind === "hopeless" || isLastAttempt(job);
+        ended(isLast ? "failed" : "retried");
+        if (!isLast) observer?.retried(failure.kind);
+        throw await this.#failed(job, failure, error, startedAt);
+      }
+      ended("put off");
+      observer?.retried(failure.kind);
       this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
       await this.#putOff(job, token, waitMs, cancelled);
     }
@@ -326,6 +355,11 @@ export class StageWorker {
       ms: Math.round(performance.now() - startedAt),
     };
   }
+}
+
+/** Redis and this machine may not agree on the time. */
+function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
+  return Math.max(0, processedOn - timestamp) / 1_000;
 }
 
 function markOf(job: Job): AttemptMark {

@@ -34,8 +34,9 @@ export class OrderStore implements ExecutorStore {
   }) {
     const { database, queues, commit = grouped, reach, onEvents } = options;
     this.#database = database;
-    this.#loads = commit({ flush: (ids) => findOrders(database, ids), mayBeOneItem });
+    this.#loads = commit({ name: "loads", flush: (ids) => findOrders(database, ids), mayBeOneItem });
     this.#changes = commit({
+      name: "status_changes",
       flush: async (changes) => {
         const made = await changeStatuses(
           database,
@@ -48,6 +49,7 @@ export class OrderStore implements ExecutorStore {
       mayBeOneItem,
     });
     this.#jobs = commit({
+      name: "next_jobs",
       flush: withoutResults((jobs) => queues.enqueue(jobs)),
       // Redis refuses all or none.
       mayBeOneItem: () => false,

@@ -1,7 +1,7 @@
 import { bulkhead } from "cockatiel";
 import type { DueJob, Replacement } from "../../queues/queues.ts";
 import type { Logger } from "../../src/log.ts";
-import { CANCEL, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
+import { CANCEL, CANCELLED, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
 import type { StoredOrder } from "../../src/order/order.ts";
 import type { AttemptMark } from "../../src/order/event.ts";
 import type { Ports } from "../../src/order/ports.ts";
@@ -9,6 +9,7 @@ import { settingsOf, type StageSettings, type Step } from "../../src/order/stage
 import { describe } from "../../src/shutdown.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
+import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
 import { OneOrder } from "./one-order.ts";
 
 /** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
@@ -56,6 +57,8 @@ export interface InlineProcessingOptions {
   readonly overrides?: Partial<StageSettings>;
   /** Milliseconds after which an order is tried again that found a service away. */
   readonly probeIntervalMs: number;
+  /** For the attempts at a step. */
+  readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
   readonly log: Logger;
 }
 
@@ -170,7 +173,7 @@ export class InlineProcessing {
       const move: Move = next;
       const mark = { attempt: failures + 1, startedAt: new Date() };
       try {
-        const execution = await this.#attempt(executor, orderId, move.step, mark);
+        const execution = await this.#attempt(executor, orderId, move, mark);
         if (execution.outcome === "snoozed") {
           this.#rest(orderId, execution.milliseconds, { failures: 0, isUndoing: false });
           return ending;
@@ -205,7 +208,9 @@ export class InlineProcessing {
     return this.#options.lifecycle.next({ status, cancelled: cancellation !== null });
   }
 
-  async #attempt(executor: Executor, orderId: string, step: Step, mark: AttemptMark): Promise<Execution> {
+  async #attempt(executor: Executor, orderId: string, move: Move, mark: AttemptMark): Promise<Execution> {
+    const { step } = move;
+    const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();
     const attempt = new AbortController();
     // AbortSignal.timeout() would keep its timer for the whole time after every attempt.
@@ -216,13 +221,31 @@ export class InlineProcessing {
     this.#attempts.add(attempt);
     try {
       const execution = await executor.execute(orderId, step, attempt.signal, mark);
+      observer?.ended(execution.outcome, secondsSince(startedAt));
+      if (execution.outcome === "cancelled") observer?.reached(orderId, CANCELLED);
+      if (execution.outcome === "done") observer?.reached(orderId, execution.status);
       const ms = Math.round(performance.now() - startedAt);
       this.#options.log.info({ orderId, stage: step.name, ms, ...execution }, execution.outcome);
       return execution;
+    } catch (error) {
+      const failure = failureOf(error, { timeoutMs: this.#settingsOf(step).timeout });
+      const outcome = this.#outcomeOf(failure, move, mark);
+      observer?.ended(outcome, secondsSince(startedAt));
+      if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
+      throw error;
     } finally {
       clearTimeout(timer);
       this.#attempts.delete(attempt);
     }
+  }
+
+  /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
+  #outcomeOf({ kind }: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
+    if (this.#leaving) return "handed back";
+    if (kind === "database away") return "put off";
+    if (this.#canGiveUp(move)) return "failed";
+    if (kind === "service away") return "put off";
+    return kind === "hopeless" || attempt >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
   }
 
   /** Whether an order whose attempt has failed can be cancelled for that. */
@@ -278,6 +301,11 @@ export class InlineProcessing {
   #settingsOf(step: Step): StageSettings {
     return settingsOf(step, this.#options.overrides);
   }
+}
+
+/** @param startedAt as `performance.now()` has it. */
+function secondsSince(startedAt: number): number {
+  return (performance.now() - startedAt) / 1_000;
 }
 
 function isSame(one: Move | undefined, other: Move): boolean {

@@ -15,6 +15,8 @@ import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
 import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
+import type { Hub } from "./live/hub.ts";
+import { LIVE_PATHS, liveRoutes } from "./live/routes.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
@@ -28,6 +30,8 @@ export interface AppOptions extends OrderRoutes {
   readonly queues?: Queues | undefined;
   /** What gives orders the jobs that they lack. */
   readonly requeue: ConsoleOptions["requeue"];
+  /** Where live updates come from. */
+  readonly live: Hub;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
@@ -40,7 +44,7 @@ const PAGES = [CONSOLE, "/docs", "/openapi.json", "/metrics"];
 
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
-  const { database, redis, queues, requeue, cancel, apiKeys, version, metrics, log } = options;
+  const { database, redis, queues, requeue, cancel, live, apiKeys, version, metrics, log } = options;
   const app = express();
   const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
@@ -55,6 +59,10 @@ export function createApp(options: AppOptions): Express {
   app.use(CONSOLE, consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, log }));
   app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
+
+  // Pages listen too, and can send no header of their own.
+  app.use(LIVE_PATHS, keys.basic);
+  app.use(liveRoutes(database, live));
 
   app.use(keys.bearer);
   app.use(readJson);

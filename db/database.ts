@@ -2,8 +2,8 @@ import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
 import { DatabaseError, withoutValues } from "./errors.ts";
 
-/** What queries are written against: the pool, or one connection within a transaction. */
-export type Queries = MySql2Database;
+/** What queries are written against: one connection, alone or within a transaction. */
+export type Queries = MySql2Database & { readonly $client: PoolConnection };
 
 export interface DatabaseOptions {
   /** mysql://user:password@host:port/database */
@@ -47,6 +47,8 @@ export class Database {
       connectTimeout: timeoutMs,
       charset: "utf8mb4",
       timezone: "Z",
+      // A stack trace for every statement, in case that it fails, is dear.
+      trace: false,
     });
     this.#pool.pool.on("connection", (connection) => {
       for (const statement of SESSION) {

@@ -1,5 +1,6 @@
-import { asc, eq, inArray, isNotNull, and } from "drizzle-orm";
+import { asc, eq } from "drizzle-orm";
 import type { StageRecord } from "../src/order/order.ts";
+import { bulkInsert, bulkSelect } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { orderEvents } from "./schema.ts";
 
@@ -17,12 +18,27 @@ export interface OrderEvent {
 
 export type NewOrderEvent = Omit<OrderEvent, "id"> & { readonly orderId: string };
 
+const insertEvents = bulkInsert(orderEvents, [
+  "orderId",
+  "fromStatus",
+  "toStatus",
+  "stage",
+  "reason",
+  "record",
+  "at",
+]);
+const selectRecords = bulkSelect(
+  orderEvents,
+  ["orderId", "stage", "record"],
+  "WHERE order_id IN (?) AND stage IS NOT NULL ORDER BY id",
+);
+
 /** Appends, inside the transaction that makes the transitions. */
 export async function appendEvents(queries: Queries, events: readonly NewOrderEvent[]): Promise<void> {
-  if (events.length === 0) return;
-  await queries
-    .insert(orderEvents)
-    .values(events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to })));
+  await insertEvents(
+    queries,
+    events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to })),
+  );
 }
 
 /** All transitions of an order, oldest first. @throws {DatabaseError} */
@@ -46,11 +62,7 @@ export async function findRecords(
   queries: Queries,
   orderIds: readonly string[],
 ): Promise<Map<string, Record<string, StageRecord>>> {
-  const rows = await queries
-    .select({ orderId: orderEvents.orderId, stage: orderEvents.stage, record: orderEvents.record })
-    .from(orderEvents)
-    .where(and(inArray(orderEvents.orderId, [...orderIds]), isNotNull(orderEvents.stage)))
-    .orderBy(asc(orderEvents.id));
+  const rows = await selectRecords(queries, [orderIds]);
   const records = new Map<string, Record<string, StageRecord>>();
   for (const { orderId, stage, record } of rows) {
     if (stage === null || record === null) continue;

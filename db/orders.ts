@@ -4,6 +4,7 @@ import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Database, Queries } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
+import { bulkInsert, bulkSelect } from "./bulk.ts";
 import { appendEvents, findRecords } from "./order-events.ts";
 import { orderLines, orders } from "./schema.ts";
 
@@ -36,6 +37,59 @@ export interface OrderFilter {
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
 const ROWS_PER_INSERT = 5_000;
 const CREATE_TRIES = 3;
+
+/** All columns of an order that make a {@link StoredOrder}. */
+const ORDER_KEYS = [
+  "id",
+  "status",
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "paymentToken",
+  "shipTo",
+  "failedStage",
+  "failedReason",
+  "failedAt",
+  "cancelRequestedAt",
+  "cancelReason",
+  "createdAt",
+  "updatedAt",
+] as const;
+
+const insertOrderRows = bulkInsert(orders, [
+  "id",
+  "status",
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "paymentToken",
+  "shipTo",
+  "idempotencyClient",
+  "idempotencyKey",
+  "requestHash",
+  "createdAt",
+  "updatedAt",
+]);
+const insertLines = bulkInsert(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
+const selectOrders = bulkSelect(orders, ORDER_KEYS, "WHERE id IN (?)");
+const selectByIdempotency = bulkSelect(
+  orders,
+  ["idempotencyClient", "idempotencyKey", "id", "createdAt", "requestHash"],
+  "WHERE idempotency_key IN (?)",
+);
+const selectLines = bulkSelect(
+  orderLines,
+  ["orderId", "sku", "quantity", "unitPrice"],
+  "WHERE order_id IN (?) ORDER BY order_id, position",
+);
+/** In order of id, so that two batches with orders in common wait for each other and don't deadlock. */
+const lockOrders = bulkSelect(
+  orders,
+  ["id", "status", "cancelRequestedAt"],
+  "WHERE id IN (?) ORDER BY id FOR UPDATE",
+);
 
 /** The order that stands for a request to create one. */
 export interface CreatedOrder {
@@ -93,17 +147,13 @@ async function findByIdempotency(
 ): Promise<Map<string, Omit<CreatedOrder, "repeated">>> {
   const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
   if (keys.length === 0) return new Map();
-  const rows = await queries
-    .select({
-      client: orders.idempotencyClient,
-      key: orders.idempotencyKey,
-      id: orders.id,
-      createdAt: orders.createdAt,
-      requestHash: orders.requestHash,
-    })
-    .from(orders)
-    .where(inArray(orders.idempotencyKey, keys));
-  return new Map(rows.map(({ client, key, ...order }) => [identityOf({ client, key }), order]));
+  const rows = await selectByIdempotency(queries, [keys]);
+  return new Map(
+    rows.map(({ idempotencyClient, idempotencyKey, ...order }) => [
+      identityOf({ client: idempotencyClient, key: idempotencyKey }),
+      order,
+    ]),
+  );
 }
 
 function identityOf({ client, key }: { client: string | null; key: string | null }): string {
@@ -111,8 +161,9 @@ function identityOf({ client, key }: { client: string | null; key: string | null
 }
 
 async function insertOrders(queries: Queries, created: readonly NewOrder[]): Promise<void> {
-  await queries.insert(orders).values(
-    created.map(({ lines, idempotency, ...order }) => ({
+  await insertOrderRows(
+    queries,
+    created.map(({ idempotency, ...order }) => ({
       ...order,
       status: CREATED,
       updatedAt: order.createdAt,
@@ -122,10 +173,16 @@ async function insertOrders(queries: Queries, created: readonly NewOrder[]): Pro
     })),
   );
   const lines = created.flatMap((order) =>
-    order.lines.map((line, position) => ({ ...line, orderId: order.id, position })),
+    order.lines.map(({ sku, quantity, unitPrice }, position) => ({
+      orderId: order.id,
+      position,
+      sku,
+      quantity,
+      unitPrice,
+    })),
   );
   for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-    await queries.insert(orderLines).values(lines.slice(start, start + ROWS_PER_INSERT));
+    await insertLines(queries, lines.slice(start, start + ROWS_PER_INSERT));
   }
   await appendEvents(
     queries,
@@ -147,10 +204,7 @@ export async function findOrders(
   ids: readonly string[],
 ): Promise<(StoredOrder | undefined)[]> {
   return database.query(async (queries) => {
-    const rows = await queries
-      .select()
-      .from(orders)
-      .where(inArray(orders.id, [...ids]));
+    const rows = await selectOrders(queries, [ids]);
     const found = new Map((await completed(queries, rows)).map((order) => [order.id, order]));
     return ids.map((id) => found.get(id));
   });
@@ -193,10 +247,8 @@ export async function changeStatuses(
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
   return database.transaction(async (queries) => {
-    const current = await lock(
-      queries,
-      changes.map((change) => change.orderId),
-    );
+    const locked = await lockOrders(queries, [changes.map((change) => change.orderId)]);
+    const current = new Map(locked.map((row) => [row.id, row]));
     const made = changes.map((change) => {
       const order = current.get(change.orderId);
       const applies =
@@ -208,15 +260,11 @@ export async function changeStatuses(
     const applied = changes.filter((_, index) => made[index]);
     for (const to of new Set(applied.map((change) => change.to))) {
       const group = applied.filter((change) => change.to === to);
-      await queries
-        .update(orders)
-        .set({ status: to, updatedAt: latest(group), failedStage: null, failedReason: null, failedAt: null })
-        .where(
-          inArray(
-            orders.id,
-            group.map((change) => change.orderId),
-          ),
-        );
+      await queries.$client.query(
+        `UPDATE orders SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
+          WHERE id IN (?)`,
+        [to, latest(group), group.map((change) => change.orderId)],
+      );
     }
     await appendEvents(
       queries,
@@ -426,7 +474,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
   return rows.map((row) => row.status);
 }
 
-type OrderRow = typeof orders.$inferSelect;
+type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
 
 function conditions(filter: OrderFilter): (SQL | undefined)[] {
   return [
@@ -443,17 +491,6 @@ function conditions(filter: OrderFilter): (SQL | undefined)[] {
 
 function latest(changes: readonly StatusChange[]): Date {
   return new Date(Math.max(...changes.map((change) => change.at.getTime())));
-}
-
-/** Locks orders in order of id, so that two batches with orders in common wait for each other and don't deadlock. */
-async function lock(queries: Queries, ids: readonly string[]) {
-  const rows = await queries
-    .select({ id: orders.id, status: orders.status, cancelRequestedAt: orders.cancelRequestedAt })
-    .from(orders)
-    .where(inArray(orders.id, [...ids]))
-    .orderBy(asc(orders.id))
-    .for("update");
-  return new Map(rows.map((row) => [row.id, row]));
 }
 
 async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
@@ -486,11 +523,7 @@ async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<S
 }
 
 async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<string, OrderLine[]>> {
-  const rows = await queries
-    .select()
-    .from(orderLines)
-    .where(inArray(orderLines.orderId, [...ids]))
-    .orderBy(asc(orderLines.orderId), asc(orderLines.position));
+  const rows = await selectLines(queries, [ids]);
   const lines = new Map<string, OrderLine[]>();
   for (const { orderId, sku, quantity, unitPrice } of rows) {
     const known = lines.get(orderId);

@@ -1,4 +1,5 @@
-import { asc, eq, inArray, sql } from "drizzle-orm";
+import { asc, eq, sql } from "drizzle-orm";
+import { bulkInsert, bulkSelect } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
@@ -28,6 +29,25 @@ export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | 
   readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
 }
 
+const KEYS = [
+  "idempotencyKey",
+  "kind",
+  "orderId",
+  "amount",
+  "currency",
+  "outcome",
+  "reason",
+  "providerId",
+  "attempts",
+  "createdAt",
+] as const;
+const countAttempts = bulkInsert(providerLedger, KEYS, "attempts = attempts + 1");
+const lockRows = bulkSelect(
+  providerLedger,
+  KEYS,
+  "WHERE idempotency_key IN (?) ORDER BY idempotency_key FOR UPDATE",
+);
+
 /**
  * Books requests under their idempotency keys: a new key is decided and written down, a known one counts one attempt
  * more and keeps what was decided. @throws {DatabaseError}
@@ -37,18 +57,17 @@ export async function bookRequests(
   requests: readonly LedgerRequest[],
 ): Promise<LedgerEntry[]> {
   return database.transaction(async (queries) => {
-    await queries
-      .insert(providerLedger)
-      .values(
-        requests
-          .map(({ decide, ...request }) => ({
-            ...request,
-            ...decide({ attempts: 1, createdAt: request.createdAt }),
-            attempts: 1,
-          }))
-          .toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1)),
-      )
-      .onDuplicateKeyUpdate({ set: { attempts: sql`${providerLedger.attempts} + 1` } });
+    const asked = requests.map(({ decide, ...request }) => ({
+      ...request,
+      ...decide({ attempts: 1, createdAt: request.createdAt }),
+      attempts: 1,
+    }));
+    const affected = await countAttempts(
+      queries,
+      asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1)),
+    );
+    // Each row counts as one, and none as two: no key was known.
+    if (affected === asked.length) return asked;
     const entries = await lockEntries(
       queries,
       requests.map((request) => request.idempotencyKey),
@@ -124,12 +143,7 @@ export async function listEntries(database: Database, orderId: string): Promise<
 }
 
 async function lockEntries(queries: Queries, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
-  const rows = await queries
-    .select()
-    .from(providerLedger)
-    .where(inArray(providerLedger.idempotencyKey, [...keys]))
-    .orderBy(asc(providerLedger.idempotencyKey))
-    .for("update");
+  const rows = await lockRows(queries, [keys]);
   return new Map(rows.map((row) => [row.idempotencyKey, row]));
 }
 

@@ -1,9 +1,16 @@
-import { inArray, sql } from "drizzle-orm";
 import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
+import { bulkInsert, bulkSelect } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { reservations, type ReservationState } from "./schema.ts";
-import { changeStock, lockStock } from "./stock.ts";
+import { lockStock, writeStock, type StockLevel } from "./stock.ts";
+
+const lockStates = bulkSelect(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
+const insertStates = bulkInsert(
+  reservations,
+  ["orderId", "state", "updatedAt"],
+  "state = VALUES(state), updated_at = VALUES(updated_at)",
+);
 
 /** An order and the lines that it wants, holds or gives back. */
 export interface Holding {
@@ -92,6 +99,15 @@ class Warehouse {
     return level.onHand + (change?.onHand ?? 0) - level.reserved - (change?.reserved ?? 0);
   }
 
+  /** Of the SKUs whose levels change, in the order in which they are locked. */
+  newLevels(): StockLevel[] {
+    return [...this.stock].flatMap(([sku, { onHand, reserved }]) => {
+      const change = this.changes.get(sku);
+      if (change === undefined || (change.onHand === 0 && change.reserved === 0)) return [];
+      return [{ sku, onHand: onHand + change.onHand, reserved: reserved + change.reserved }];
+    });
+  }
+
   /** Puts an order into a state; each of its pieces changes the levels by `perPiece`. */
   move(
     orderId: string,
@@ -126,7 +142,7 @@ async function inWarehouse<T>(
     );
     const warehouse = new Warehouse(await findStates(queries, orders), stock);
     const result = work(warehouse);
-    await changeStock(queries, warehouse.changes);
+    await writeStock(queries, warehouse.newLevels());
     await writeStates(queries, warehouse);
     return result;
   });
@@ -136,16 +152,7 @@ async function findStates(
   queries: Queries,
   orders: readonly Holding[],
 ): Promise<Map<string, ReservationState>> {
-  const rows = await queries
-    .select({ orderId: reservations.orderId, state: reservations.state })
-    .from(reservations)
-    .where(
-      inArray(
-        reservations.orderId,
-        orders.map((order) => order.orderId),
-      ),
-    )
-    .for("update");
+  const rows = await lockStates(queries, [orders.map((order) => order.orderId)]);
   return new Map(rows.map(({ orderId, state }) => [orderId, state]));
 }
 
@@ -156,13 +163,5 @@ async function writeStates(queries: Queries, { moved, states }: Warehouse): Prom
     const state = states.get(orderId);
     return state === undefined ? [] : [{ orderId, state, updatedAt }];
   });
-  await queries
-    .insert(reservations)
-    .values(rows)
-    .onDuplicateKeyUpdate({
-      set: {
-        state: sql`VALUES(${sql.identifier("state")})`,
-        updatedAt: sql`VALUES(${sql.identifier("updated_at")})`,
-      },
-    });
+  await insertStates(queries, rows);
 }

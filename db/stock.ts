@@ -1,4 +1,5 @@
-import { asc, inArray, sql } from "drizzle-orm";
+import { inArray, sql } from "drizzle-orm";
+import { bulkInsert, bulkSelect } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { stock } from "./schema.ts";
 
@@ -9,6 +10,13 @@ export interface StockLevel {
   /** Pieces set aside for orders that have not left the house. */
   readonly reserved: number;
 }
+
+const lockRows = bulkSelect(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
+const writeRows = bulkInsert(
+  stock,
+  ["sku", "onHand", "reserved"],
+  "on_hand = VALUES(on_hand), reserved = VALUES(reserved)",
+);
 
 /** The levels of these SKUs, in the order given; undefined where a SKU is unknown. @throws {DatabaseError} */
 export async function findStock(
@@ -63,34 +71,11 @@ export async function lockStock(
   queries: Queries,
   skus: Iterable<string>,
 ): Promise<Map<string, { onHand: number; reserved: number }>> {
-  const rows = await queries
-    .select()
-    .from(stock)
-    .where(inArray(stock.sku, [...skus]))
-    .orderBy(asc(stock.sku))
-    .for("update");
+  const rows = await lockRows(queries, [[...skus]]);
   return new Map(rows.map(({ sku, ...level }) => [sku, level]));
 }
 
-/** Changes locked rows by these differences, in one statement. */
-export async function changeStock(
-  queries: Queries,
-  changes: ReadonlyMap<string, { readonly onHand: number; readonly reserved: number }>,
-): Promise<void> {
-  const changed = [...changes].filter(([, { onHand, reserved }]) => onHand !== 0 || reserved !== 0);
-  if (changed.length === 0) return;
-  const sum = (column: "onHand" | "reserved") =>
-    sql`${stock[column]} + CASE ${stock.sku} ${sql.join(
-      changed.map(([sku, change]) => sql`WHEN ${sku} THEN ${change[column]}`),
-      sql.raw(" "),
-    )} END`;
-  await queries
-    .update(stock)
-    .set({ onHand: sum("onHand"), reserved: sum("reserved") })
-    .where(
-      inArray(
-        stock.sku,
-        changed.map(([sku]) => sku),
-      ),
-    );
+/** Writes new levels of locked rows, in one statement. */
+export async function writeStock(queries: Queries, levels: readonly StockLevel[]): Promise<void> {
+  await writeRows(queries, levels);
 }

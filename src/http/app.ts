@@ -36,16 +36,19 @@ export function createApp(options: AppOptions): Express {
   // Answers change from one call to the next: hashing each for a cache is wasted.
   app.disable("etag");
 
+  const api = [keys.bearer, readJson];
+  // First what is asked most: every route that a request passes by takes time.
+  app.use("/orders", api);
+  app.use(resumeRoutes(database));
+  app.use(orderRoutes(options));
+
   app.use(healthRoutes(new Health({ database, redis })));
 
   app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
-  app.use(keys.bearer);
-  app.use(readJson);
-  app.use(resumeRoutes(database));
-  app.use(orderRoutes(options));
+  app.use(api);
   app.use(stockRoutes(database));
 
   app.use(notFound);

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Request, RequestHandler, Response } from "express";
 import { Problem } from "./problem.ts";
 
@@ -17,8 +17,9 @@ export class Keys {
   /** For the API. */
   readonly bearer: RequestHandler = (request, response, next) => {
     const key = bearerKey(request);
-    if (this.#has(key)) {
-      clients.set(response, digest(key));
+    const client = key && digest(key);
+    if (client !== undefined && this.#digests.has(client)) {
+      clients.set(response, client);
       next();
     } else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
   };
@@ -83,5 +84,5 @@ function basicPassword(request: Request): string | undefined {
 }
 
 function digest(key: string): string {
-  return createHash("sha256").update(key).digest("base64");
+  return hash("sha256", key, "base64");
 }

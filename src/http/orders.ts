@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
 import { v7 as uuidv7, validate as isUuid } from "uuid";
 import { z } from "zod";
@@ -47,6 +47,8 @@ interface Processed {
   readonly reason?: string;
   readonly order: StoredOrder;
 }
+
+const idempotencyHeaders = z.object({ "Idempotency-Key": idempotencyKey });
 
 /** `/orders`: taking orders, and telling where they stand. */
 export function orderRoutes({ database, accept, process, cancel }: OrderRoutes): Router {
@@ -130,9 +132,9 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
 function idempotencyOf(request: Request, response: Response, content: OrderRequestBody): Idempotency | null {
   const sent = request.get("idempotency-key");
   if (sent === undefined) return null;
-  const key = parseParameters(z.object({ "Idempotency-Key": idempotencyKey }), { "Idempotency-Key": sent });
+  const key = parseParameters(idempotencyHeaders, { "Idempotency-Key": sent });
   // The schema gives fields in its own order, so the same content has the same text.
-  const requestHash = createHash("sha256").update(JSON.stringify(content)).digest("base64");
+  const requestHash = hash("sha256", JSON.stringify(content), "base64");
   return { client: clientOf(response), key: key["Idempotency-Key"], requestHash };
 }
 

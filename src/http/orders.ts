@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
-import { v7 as uuidv7, validate as isUuid } from "uuid";
+import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
@@ -8,6 +8,7 @@ import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CANCELLED, CREATED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { clientOf } from "./auth.ts";
+import { newOrderId } from "./order-id.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
   cancelRequest,
@@ -115,7 +116,7 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
   const total = totalOf(request.lines);
   if (total === undefined) throw new Error("the schema lets through no total that does not fit");
   return {
-    id: uuidv7({ msecs: createdAt.getTime() }),
+    id: newOrderId(createdAt),
     customerId: request.customerId,
     reference: request.reference ?? null,
     currency: request.currency,

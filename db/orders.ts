@@ -1,4 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
+import type { ResultSetHeader } from "mysql2";
 import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
@@ -38,23 +39,27 @@ export interface OrderFilter {
 const ROWS_PER_INSERT = 5_000;
 const CREATE_TRIES = 3;
 
-/** All columns of an order that make a {@link StoredOrder}. */
-const ORDER_KEYS = [
+/** What changes of an order while it is on its way. */
+const HEAD_KEYS = [
   "id",
   "status",
+  "failedStage",
+  "failedReason",
+  "failedAt",
+  "cancelRequestedAt",
+  "cancelReason",
+  "updatedAt",
+] as const;
+/** All columns that make a {@link StoredOrder}. */
+const ORDER_KEYS = [
+  ...HEAD_KEYS,
   "customerId",
   "reference",
   "currency",
   "total",
   "paymentToken",
   "shipTo",
-  "failedStage",
-  "failedReason",
-  "failedAt",
-  "cancelRequestedAt",
-  "cancelReason",
   "createdAt",
-  "updatedAt",
 ] as const;
 
 const insertOrderRows = bulkInsert(orders, [
@@ -74,6 +79,7 @@ const insertOrderRows = bulkInsert(orders, [
 ]);
 const insertLines = bulkInsert(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
 const selectOrders = bulkSelect(orders, ORDER_KEYS, "WHERE id IN (?)");
+const selectHeads = bulkSelect(orders, HEAD_KEYS, "WHERE id IN (?)");
 const selectByIdempotency = bulkSelect(
   orders,
   ["idempotencyClient", "idempotencyKey", "id", "createdAt", "requestHash"],
@@ -198,16 +204,45 @@ async function insertOrders(queries: Queries, created: readonly NewOrder[]): Pro
   );
 }
 
-/** The orders of these ids, in the order of the ids; undefined where there is none. @throws {DatabaseError} */
+/**
+ * The orders of these ids, in the order of the ids; undefined where there is none.
+ *
+ * @param known an order as it was read before. What never changes is taken from there, and read is only what may have
+ * changed since, which is a small part of it. @throws {DatabaseError}
+ */
 export async function findOrders(
   database: Database,
   ids: readonly string[],
+  known: (id: string) => StoredOrder | undefined = () => undefined,
 ): Promise<(StoredOrder | undefined)[]> {
   return database.query(async (queries) => {
-    const rows = await selectOrders(queries, [ids]);
-    const found = new Map((await completed(queries, rows)).map((order) => [order.id, order]));
+    const found = await refreshed(
+      queries,
+      ids.flatMap((id) => known(id) ?? []),
+    );
+    const others = ids.filter((id) => !found.has(id));
+    if (others.length > 0) {
+      const rows = await selectOrders(queries, [others]);
+      for (const order of await completed(queries, rows)) found.set(order.id, order);
+    }
     return ids.map((id) => found.get(id));
   });
+}
+
+/**
+ * Those orders that still have the status in which they are known: what their stages left behind comes with a status, and
+ * all else of what is not read here stands from the beginning.
+ */
+async function refreshed(queries: Queries, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
+  if (known.length === 0) return new Map();
+  const rows = await selectHeads(queries, [known.map(({ id }) => id)]);
+  const heads = new Map(rows.map((row) => [row.id, row]));
+  return new Map(
+    known.flatMap((order) => {
+      const head = heads.get(order.id);
+      return head?.status === order.status ? [[order.id, { ...order, ...marksOf(head) }] as const] : [];
+    }),
+  );
 }
 
 /**
@@ -246,6 +281,30 @@ export async function changeStatuses(
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
+  try {
+    return await database.transaction(async (queries) => {
+      let made = 0;
+      for (const group of groupsOf(changes)) made += await moveGroup(queries, group);
+      if (made < changes.length) throw new NotAllMoved();
+      await appendChanges(queries, changes);
+      beforeCommit?.();
+      return changes.map(() => true);
+    });
+  } catch (error) {
+    if (!(error instanceof NotAllMoved)) throw error;
+    return changeLocked(database, changes, beforeCommit);
+  }
+}
+
+/** Some of the changes do not apply. Nearly always all of them do, and looking at each before is not needed. */
+class NotAllMoved extends Error {}
+
+/** The same with a look at each order before. */
+async function changeLocked(
+  database: Database,
+  changes: readonly StatusChange[],
+  beforeCommit?: () => void,
+): Promise<boolean[]> {
   return database.transaction(async (queries) => {
     const locked = await lockOrders(queries, [changes.map((change) => change.orderId)]);
     const current = new Map(locked.map((row) => [row.id, row]));
@@ -258,21 +317,44 @@ export async function changeStatuses(
       return applies;
     });
     const applied = changes.filter((_, index) => made[index]);
-    for (const to of new Set(applied.map((change) => change.to))) {
-      const group = applied.filter((change) => change.to === to);
-      await queries.$client.query(
-        `UPDATE orders SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
-          WHERE id IN (?)`,
-        [to, latest(group), group.map((change) => change.orderId)],
-      );
-    }
-    await appendEvents(
-      queries,
-      applied.map(({ unlessCancelled, ...event }) => event),
-    );
+    for (const group of groupsOf(applied)) await moveGroup(queries, group);
+    await appendChanges(queries, applied);
     beforeCommit?.();
     return made;
   });
+}
+
+/** By what one statement can do. */
+function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusChange[]> {
+  const groups = new Map<string, StatusChange[]>();
+  for (const change of changes) {
+    const kind = `${change.from} ${change.to} ${change.unlessCancelled}`;
+    const group = groups.get(kind);
+    if (group) group.push(change);
+    else groups.set(kind, [change]);
+  }
+  return groups.values();
+}
+
+/** @returns of how many orders the change applied. By the primary key, so that rows are locked in order of id. */
+async function moveGroup(queries: Queries, group: readonly StatusChange[]): Promise<number> {
+  const [first] = group;
+  if (first === undefined) return 0;
+  const { from, to, unlessCancelled } = first;
+  const [result] = await queries.$client.query<ResultSetHeader>(
+    `UPDATE orders FORCE INDEX (PRIMARY)
+      SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
+      WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
+    [to, latest(group), group.map(({ orderId }) => orderId), from],
+  );
+  return result.affectedRows;
+}
+
+function appendChanges(queries: Queries, changes: readonly StatusChange[]): Promise<void> {
+  return appendEvents(
+    queries,
+    changes.map(({ unlessCancelled, ...event }) => event),
+  );
 }
 
 /**
@@ -474,6 +556,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
   return rows.map((row) => row.status);
 }
 
+type OrderHead = Pick<typeof orders.$inferSelect, (typeof HEAD_KEYS)[number]>;
 type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
 
 function conditions(filter: OrderFilter): (SQL | undefined)[] {
@@ -509,6 +592,13 @@ async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<S
     paymentToken: row.paymentToken,
     shipTo: row.shipTo,
     records: records.get(row.id) ?? {},
+    createdAt: row.createdAt,
+    ...marksOf(row),
+  }));
+}
+
+function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | "updatedAt"> {
+  return {
     failed:
       row.failedStage === null || row.failedAt === null
         ? null
@@ -517,9 +607,8 @@ async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<S
       row.cancelRequestedAt === null
         ? null
         : { reason: row.cancelReason ?? "", requestedAt: row.cancelRequestedAt },
-    createdAt: row.createdAt,
     updatedAt: row.updatedAt,
-  }));
+  };
 }
 
 async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<string, OrderLine[]>> {

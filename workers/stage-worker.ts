@@ -10,6 +10,7 @@ import { describe } from "../src/shutdown.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts";
 import { failureOf, type Failure } from "./failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
+import { withinTime } from "./time-limit.ts";
 
 /**
  * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,
@@ -223,8 +224,7 @@ export class StageWorker {
     if (job.stalledCounter > 0) {
       return isolation.attempt({ orderId, step: step.name, timeoutMs: settings.timeout }, cancelled);
     }
-    const timeout = AbortSignal.timeout(settings.timeout);
-    return executor.execute(orderId, step, cancelled ? AbortSignal.any([cancelled, timeout]) : timeout);
+    return withinTime(settings.timeout, cancelled, (signal) => executor.execute(orderId, step, signal));
   }
 
   /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */

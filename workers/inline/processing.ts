@@ -8,6 +8,7 @@ import { settingsOf, type StageSettings, type Step } from "../../src/order/stage
 import { describe } from "../../src/shutdown.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
+import { withinTime } from "../time-limit.ts";
 import { OneOrder } from "./one-order.ts";
 
 /** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
@@ -198,19 +199,15 @@ export class InlineProcessing {
   async #attempt(executor: Executor, orderId: string, step: Step): Promise<Execution> {
     const startedAt = performance.now();
     const attempt = new AbortController();
-    // AbortSignal.timeout() would keep its timer for the whole time after every attempt.
-    const timer = setTimeout(
-      () => attempt.abort(new DOMException("its time is up", "TimeoutError")),
-      this.#settingsOf(step).timeout,
-    );
     this.#attempts.add(attempt);
     try {
-      const execution = await executor.execute(orderId, step, attempt.signal);
+      const execution = await withinTime(this.#settingsOf(step).timeout, attempt.signal, (signal) =>
+        executor.execute(orderId, step, signal),
+      );
       const ms = Math.round(performance.now() - startedAt);
       this.#options.log.info({ orderId, stage: step.name, ms, ...execution }, execution.outcome);
       return execution;
     } finally {
-      clearTimeout(timer);
       this.#attempts.delete(attempt);
     }
   }

@@ -1,12 +1,12 @@
 import { getTableColumns, getTableName } from "drizzle-orm";
 import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
 import type { ResultSetHeader, RowDataPacket } from "mysql2";
-import type { Queries } from "./database.ts";
+import type { Queries, Statement } from "./database.ts";
 
 /*
  * The statements on every order's way, for many orders at once. A query builder composes each value of each row anew,
  * which took a third of a worker's time; here the text is made once, from the same tables, and the driver fills in the
- * values.
+ * values. Statements that do not need each other's answers share a round trip.
  */
 
 type Key<Table extends MySqlTable> = keyof Table["$inferSelect"] & string;
@@ -15,53 +15,78 @@ type Inserted<Table extends MySqlTable, K extends string> = Pick<
   K & keyof Table["$inferInsert"]
 >;
 
-/** An `INSERT` of rows. @returns affected rows, as MySQL counts them: a row that was updated instead counts as two. */
-export type BulkInsert<Row> = (queries: Queries, rows: readonly Row[]) => Promise<number>;
-
 /**
- * Makes an `INSERT` of these columns.
+ * Makes `INSERT`s of these columns, for one row at least.
  *
  * @param onDuplicate SQL for rows whose key is there already, such as `state = VALUES(state)`; without it they are refused.
  */
-export function bulkInsert<Table extends MySqlTable, K extends Key<Table>>(
+export function insertInto<Table extends MySqlTable, K extends Key<Table>>(
   table: Table,
   keys: readonly K[],
   onDuplicate?: string,
-): BulkInsert<Inserted<Table, K>> {
+): (rows: readonly Inserted<Table, K>[]) => Statement {
   const columns = columnsOf(table, keys);
   const names = columns.map(({ column }) => quoted(column.name)).join(", ");
   const update = onDuplicate === undefined ? "" : ` ON DUPLICATE KEY UPDATE ${onDuplicate}`;
   const sql = `INSERT INTO ${quoted(getTableName(table))} (${names}) VALUES ?${update}`;
-  return async (queries, rows) => {
-    if (rows.length === 0) return 0;
+  return (rows) => {
+    if (rows.length === 0) throw new Error("an INSERT has one row at least");
     const values = rows.map((row: Readonly<Record<string, unknown>>) =>
       columns.map(({ key, column }) => toDriver(column, row[key])),
     );
-    const [result] = await queries.$client.query<ResultSetHeader>(sql, [values]);
-    return result.affectedRows;
+    return { sql, values: [values] };
   };
 }
 
-/** A `SELECT` of rows. @param values for the placeholders, in order; an array stands for a list in brackets. */
-export type BulkSelect<Row> = (queries: Queries, values: readonly unknown[]) => Promise<Row[]>;
+/** A statement whose answer is rows. */
+export interface Selection<Row> extends Statement {
+  /** Gives rows as the driver has them the shape that the table says. */
+  readonly shape: (rows: Row[]) => Row[];
+}
 
-/** Makes a `SELECT` of these columns. @param rest of the statement, from `WHERE` on: the columns as MySQL calls them. */
-export function bulkSelect<Table extends MySqlTable, K extends Key<Table>>(
+/**
+ * Makes `SELECT`s of these columns. What is made takes the values of the placeholders; an array stands for a list.
+ *
+ * @param rest of the statement, from `WHERE` on: the columns as MySQL calls them.
+ */
+export function selectFrom<Table extends MySqlTable, K extends Key<Table>>(
   table: Table,
   keys: readonly K[],
   rest: string,
-): BulkSelect<Pick<Table["$inferSelect"], K>> {
+): (...values: readonly unknown[]) => Selection<Pick<Table["$inferSelect"], K>> {
   const columns = columnsOf(table, keys);
   const names = columns.map(({ key, column }) => `${quoted(column.name)} AS ${quoted(key)}`).join(", ");
   const sql = `SELECT ${names} FROM ${quoted(getTableName(table))} ${rest}`;
   const documents = columns.filter(({ column }) => column.dataType === "json").map(({ key }) => key);
-  return async (queries, values) => {
-    const [rows] = await queries.$client.query<(RowDataPacket & Pick<Table["$inferSelect"], K>)[]>(sql, [
-      ...values,
-    ]);
+  const shape = <Row extends Record<string, unknown>>(rows: Row[]): Row[] => {
     for (const key of documents) parseDocuments(rows, key);
     return rows;
   };
+  return (...values) => ({ sql, values, shape });
+}
+
+/** @returns affected rows, as MySQL counts them: a row that was updated instead of inserted counts as two. */
+export async function execute(queries: Queries, { sql, values }: Statement): Promise<number> {
+  const [result] = await queries.$client.query<ResultSetHeader>(sql, [...values]);
+  return result.affectedRows;
+}
+
+/** @returns the rows. */
+export async function read<Row>(queries: Queries, { sql, values, shape }: Selection<Row>): Promise<Row[]> {
+  const [rows] = await queries.$client.query<(RowDataPacket & Row)[]>(sql, [...values]);
+  return shape(rows);
+}
+
+/** Reads two things in one round trip. @returns the rows of each. */
+export async function readBoth<First, Second>(
+  queries: Queries,
+  first: Selection<First>,
+  second: Selection<Second>,
+): Promise<[First[], Second[]]> {
+  const [[firstRows, secondRows]] = await queries.$client.query<
+    [(RowDataPacket & First)[], (RowDataPacket & Second)[]]
+  >(`${first.sql};\n${second.sql}`, [...first.values, ...second.values]);
+  return [first.shape(firstRows), second.shape(secondRows)];
 }
 
 function columnsOf(table: MySqlTable, keys: readonly string[]): { key: string; column: MySqlColumn }[] {
@@ -81,7 +106,7 @@ function toDriver(column: MySqlColumn, value: unknown): unknown {
 function parseDocuments(rows: readonly Record<string, unknown>[], key: string): void {
   for (const row of rows) {
     const value = row[key];
-    if (typeof value === "string") row[key] = JSON.parse(value);
+    if (typeof value === "string") Object.assign(row, { [key]: JSON.parse(value) });
   }
 }
 

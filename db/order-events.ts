@@ -1,7 +1,7 @@
 import { asc, eq } from "drizzle-orm";
 import type { StageRecord } from "../src/order/order.ts";
-import { bulkInsert, bulkSelect } from "./bulk.ts";
-import type { Database, Queries } from "./database.ts";
+import { insertInto, selectFrom, type Selection } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { orderEvents } from "./schema.ts";
 
 export interface OrderEvent {
@@ -18,7 +18,7 @@ export interface OrderEvent {
 
 export type NewOrderEvent = Omit<OrderEvent, "id"> & { readonly orderId: string };
 
-const insertEvents = bulkInsert(orderEvents, [
+const insertEvents = insertInto(orderEvents, [
   "orderId",
   "fromStatus",
   "toStatus",
@@ -27,18 +27,17 @@ const insertEvents = bulkInsert(orderEvents, [
   "record",
   "at",
 ]);
-const selectRecords = bulkSelect(
+const selectRecords = selectFrom(
   orderEvents,
   ["orderId", "stage", "record"],
   "WHERE order_id IN (?) AND stage IS NOT NULL ORDER BY id",
 );
 
-/** Appends, inside the transaction that makes the transitions. */
-export async function appendEvents(queries: Queries, events: readonly NewOrderEvent[]): Promise<void> {
-  await insertEvents(
-    queries,
-    events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to })),
-  );
+/** Appends, with the transaction that makes the transitions. */
+export function appendEvents(transaction: Transaction, events: readonly NewOrderEvent[]): void {
+  if (events.length === 0) return;
+  const rows = events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to }));
+  transaction.atCommit(insertEvents(rows));
 }
 
 /** All transitions of an order, oldest first. @throws {DatabaseError} */
@@ -57,12 +56,15 @@ export async function listEvents(database: Database, orderId: string): Promise<O
   }));
 }
 
-/** What the finished stages of each order left behind, by order id and stage name. */
-export async function findRecords(
-  queries: Queries,
-  orderIds: readonly string[],
-): Promise<Map<string, Record<string, StageRecord>>> {
-  const rows = await selectRecords(queries, [orderIds]);
+type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
+
+/** What the finished stages of these orders left behind: for {@link recordsByOrder}. */
+export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {
+  return selectRecords(orderIds);
+}
+
+/** By order id and stage name. */
+export function recordsByOrder(rows: readonly RecordRow[]): Map<string, Record<string, StageRecord>> {
   const records = new Map<string, Record<string, StageRecord>>();
   for (const { orderId, stage, record } of rows) {
     if (stage === null || record === null) continue;

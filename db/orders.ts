@@ -1,12 +1,11 @@
 import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
-import type { ResultSetHeader } from "mysql2";
 import { CREATED } from "../src/order/lifecycle.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
-import type { Database, Queries } from "./database.ts";
+import type { Database, Queries, Transaction } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { bulkInsert, bulkSelect } from "./bulk.ts";
-import { appendEvents, findRecords } from "./order-events.ts";
+import { execute, insertInto, read, readBoth, selectFrom } from "./bulk.ts";
+import { appendEvents, recordsByOrder, recordsOf } from "./order-events.ts";
 import { orderLines, orders } from "./schema.ts";
 
 /*
@@ -62,7 +61,7 @@ const ORDER_KEYS = [
   "createdAt",
 ] as const;
 
-const insertOrderRows = bulkInsert(orders, [
+const insertOrderRows = insertInto(orders, [
   "id",
   "status",
   "customerId",
@@ -77,21 +76,21 @@ const insertOrderRows = bulkInsert(orders, [
   "createdAt",
   "updatedAt",
 ]);
-const insertLines = bulkInsert(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
-const selectOrders = bulkSelect(orders, ORDER_KEYS, "WHERE id IN (?)");
-const selectHeads = bulkSelect(orders, HEAD_KEYS, "WHERE id IN (?)");
-const selectByIdempotency = bulkSelect(
+const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
+const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
+const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
+const selectByIdempotency = selectFrom(
   orders,
   ["idempotencyClient", "idempotencyKey", "id", "createdAt", "requestHash"],
   "WHERE idempotency_key IN (?)",
 );
-const selectLines = bulkSelect(
+const selectLines = selectFrom(
   orderLines,
   ["orderId", "sku", "quantity", "unitPrice"],
   "WHERE order_id IN (?) ORDER BY order_id, position",
 );
 /** In order of id, so that two batches with orders in common wait for each other and don't deadlock. */
-const lockOrders = bulkSelect(
+const lockOrders = selectFrom(
   orders,
   ["id", "status", "cancelRequestedAt"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
@@ -128,7 +127,7 @@ export async function createOrders(
   }
 }
 
-async function createOrFind(queries: Queries, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
+async function createOrFind(queries: Transaction, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
   const known = await findByIdempotency(queries, requested);
   const created: NewOrder[] = [];
   const answers = requested.map((order): CreatedOrder => {
@@ -153,7 +152,7 @@ async function findByIdempotency(
 ): Promise<Map<string, Omit<CreatedOrder, "repeated">>> {
   const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
   if (keys.length === 0) return new Map();
-  const rows = await selectByIdempotency(queries, [keys]);
+  const rows = await read(queries, selectByIdempotency(keys));
   return new Map(
     rows.map(({ idempotencyClient, idempotencyKey, ...order }) => [
       identityOf({ client: idempotencyClient, key: idempotencyKey }),
@@ -166,17 +165,19 @@ function identityOf({ client, key }: { client: string | null; key: string | null
   return `${client} ${key}`;
 }
 
-async function insertOrders(queries: Queries, created: readonly NewOrder[]): Promise<void> {
-  await insertOrderRows(
+async function insertOrders(queries: Transaction, created: readonly NewOrder[]): Promise<void> {
+  await execute(
     queries,
-    created.map(({ idempotency, ...order }) => ({
-      ...order,
-      status: CREATED,
-      updatedAt: order.createdAt,
-      idempotencyClient: idempotency?.client ?? null,
-      idempotencyKey: idempotency?.key ?? null,
-      requestHash: idempotency?.requestHash ?? null,
-    })),
+    insertOrderRows(
+      created.map(({ idempotency, ...order }) => ({
+        ...order,
+        status: CREATED,
+        updatedAt: order.createdAt,
+        idempotencyClient: idempotency?.client ?? null,
+        idempotencyKey: idempotency?.key ?? null,
+        requestHash: idempotency?.requestHash ?? null,
+      })),
+    ),
   );
   const lines = created.flatMap((order) =>
     order.lines.map(({ sku, quantity, unitPrice }, position) => ({
@@ -188,9 +189,9 @@ async function insertOrders(queries: Queries, created: readonly NewOrder[]): Pro
     })),
   );
   for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-    await insertLines(queries, lines.slice(start, start + ROWS_PER_INSERT));
+    await execute(queries, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
   }
-  await appendEvents(
+  appendEvents(
     queries,
     created.map((order) => ({
       orderId: order.id,
@@ -222,7 +223,7 @@ export async function findOrders(
     );
     const others = ids.filter((id) => !found.has(id));
     if (others.length > 0) {
-      const rows = await selectOrders(queries, [others]);
+      const rows = await read(queries, selectOrders(others));
       for (const order of await completed(queries, rows)) found.set(order.id, order);
     }
     return ids.map((id) => found.get(id));
@@ -235,7 +236,7 @@ export async function findOrders(
  */
 async function refreshed(queries: Queries, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
   if (known.length === 0) return new Map();
-  const rows = await selectHeads(queries, [known.map(({ id }) => id)]);
+  const rows = await read(queries, selectHeads(known.map(({ id }) => id)));
   const heads = new Map(rows.map((row) => [row.id, row]));
   return new Map(
     known.flatMap((order) => {
@@ -286,7 +287,7 @@ export async function changeStatuses(
       let made = 0;
       for (const group of groupsOf(changes)) made += await moveGroup(queries, group);
       if (made < changes.length) throw new NotAllMoved();
-      await appendChanges(queries, changes);
+      appendChanges(queries, changes);
       beforeCommit?.();
       return changes.map(() => true);
     });
@@ -306,7 +307,7 @@ async function changeLocked(
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
   return database.transaction(async (queries) => {
-    const locked = await lockOrders(queries, [changes.map((change) => change.orderId)]);
+    const locked = await read(queries, lockOrders(changes.map((change) => change.orderId)));
     const current = new Map(locked.map((row) => [row.id, row]));
     const made = changes.map((change) => {
       const order = current.get(change.orderId);
@@ -318,7 +319,7 @@ async function changeLocked(
     });
     const applied = changes.filter((_, index) => made[index]);
     for (const group of groupsOf(applied)) await moveGroup(queries, group);
-    await appendChanges(queries, applied);
+    appendChanges(queries, applied);
     beforeCommit?.();
     return made;
   });
@@ -341,18 +342,17 @@ async function moveGroup(queries: Queries, group: readonly StatusChange[]): Prom
   const [first] = group;
   if (first === undefined) return 0;
   const { from, to, unlessCancelled } = first;
-  const [result] = await queries.$client.query<ResultSetHeader>(
-    `UPDATE orders FORCE INDEX (PRIMARY)
+  return execute(queries, {
+    sql: `UPDATE orders FORCE INDEX (PRIMARY)
       SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
       WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
-    [to, latest(group), group.map(({ orderId }) => orderId), from],
-  );
-  return result.affectedRows;
+    values: [to, latest(group), group.map(({ orderId }) => orderId), from],
+  });
 }
 
-function appendChanges(queries: Queries, changes: readonly StatusChange[]): Promise<void> {
-  return appendEvents(
-    queries,
+function appendChanges(transaction: Transaction, changes: readonly StatusChange[]): void {
+  appendEvents(
+    transaction,
     changes.map(({ unlessCancelled, ...event }) => event),
   );
 }
@@ -579,8 +579,9 @@ function latest(changes: readonly StatusChange[]): Date {
 async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  const lines = await findLines(queries, ids);
-  const records = await findRecords(queries, ids);
+  const [lineRows, recordRows] = await readBoth(queries, selectLines(ids), recordsOf(ids));
+  const lines = linesByOrder(lineRows);
+  const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
     id: row.id,
     status: row.status,
@@ -611,8 +612,7 @@ function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | 
   };
 }
 
-async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<string, OrderLine[]>> {
-  const rows = await selectLines(queries, [ids]);
+function linesByOrder(rows: readonly (OrderLine & { readonly orderId: string })[]): Map<string, OrderLine[]> {
   const lines = new Map<string, OrderLine[]>();
   for (const { orderId, sku, quantity, unitPrice } of rows) {
     const known = lines.get(orderId);

@@ -1,5 +1,5 @@
 import { asc, eq, sql } from "drizzle-orm";
-import { bulkInsert, bulkSelect } from "./bulk.ts";
+import { execute, insertInto, read, selectFrom } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
@@ -41,8 +41,8 @@ const KEYS = [
   "attempts",
   "createdAt",
 ] as const;
-const countAttempts = bulkInsert(providerLedger, KEYS, "attempts = attempts + 1");
-const lockRows = bulkSelect(
+const countAttempts = insertInto(providerLedger, KEYS, "attempts = attempts + 1");
+const lockRows = selectFrom(
   providerLedger,
   KEYS,
   "WHERE idempotency_key IN (?) ORDER BY idempotency_key FOR UPDATE",
@@ -56,33 +56,35 @@ export async function bookRequests(
   database: Database,
   requests: readonly LedgerRequest[],
 ): Promise<LedgerEntry[]> {
+  const asked = requests.map(({ decide, ...request }) => ({
+    ...request,
+    ...decide({ attempts: 1, createdAt: request.createdAt }),
+    attempts: 1,
+  }));
+  const inOrder = asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1));
   return database.transaction(async (queries) => {
-    const asked = requests.map(({ decide, ...request }) => ({
-      ...request,
-      ...decide({ attempts: 1, createdAt: request.createdAt }),
-      attempts: 1,
-    }));
-    const affected = await countAttempts(
-      queries,
-      asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1)),
-    );
-    // Each row counts as one, and none as two: no key was known.
-    if (affected === asked.length) return asked;
-    const entries = await lockEntries(
-      queries,
-      requests.map((request) => request.idempotencyKey),
-    );
-    return Promise.all(
-      requests.map(async ({ idempotencyKey, decide }) => {
-        const entry = entries.get(idempotencyKey);
-        if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
-        if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
-        const decision = decide(entry);
-        if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
-        return { ...entry, ...decision };
-      }),
-    );
+    const affected = await execute(queries, countAttempts(inOrder));
+    // A new row counts as one and a known one as two: here all are new, and decided.
+    return affected === asked.length ? asked : decideAgain(queries, requests);
   });
+}
+
+/** Decides what is known and still pending. */
+async function decideAgain(queries: Queries, requests: readonly LedgerRequest[]): Promise<LedgerEntry[]> {
+  const entries = await lockEntries(
+    queries,
+    requests.map((request) => request.idempotencyKey),
+  );
+  return Promise.all(
+    requests.map(async ({ idempotencyKey, decide }) => {
+      const entry = entries.get(idempotencyKey);
+      if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
+      if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
+      const decision = decide(entry);
+      if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
+      return { ...entry, ...decision };
+    }),
+  );
 }
 
 /**
@@ -143,7 +145,7 @@ export async function listEntries(database: Database, orderId: string): Promise<
 }
 
 async function lockEntries(queries: Queries, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
-  const rows = await lockRows(queries, [keys]);
+  const rows = await read(queries, lockRows(keys));
   return new Map(rows.map((row) => [row.idempotencyKey, row]));
 }
 

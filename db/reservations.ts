@@ -1,12 +1,12 @@
 import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
-import { bulkInsert, bulkSelect } from "./bulk.ts";
-import type { Database, Queries } from "./database.ts";
+import { insertInto, readBoth, selectFrom } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { reservations, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";
 
-const lockStates = bulkSelect(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
-const insertStates = bulkInsert(
+const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
+const insertStates = insertInto(
   reservations,
   ["orderId", "state", "updatedAt"],
   "state = VALUES(state), updated_at = VALUES(updated_at)",
@@ -76,16 +76,16 @@ export async function releaseStock(database: Database, orders: readonly Holding[
 /** The locked stock and reservations of some orders, and the changes to write. */
 class Warehouse {
   readonly states: Map<string, ReservationState>;
-  readonly stock: ReadonlyMap<string, { onHand: number; reserved: number }>;
+  readonly stock: ReadonlyMap<string, StockLevel>;
   readonly changes = new Map<string, { onHand: number; reserved: number }>();
   readonly moved = new Set<string>();
 
   constructor(
-    states: Map<string, ReservationState>,
-    stock: ReadonlyMap<string, { onHand: number; reserved: number }>,
+    states: readonly { readonly orderId: string; readonly state: ReservationState }[],
+    levels: readonly StockLevel[],
   ) {
-    this.states = states;
-    this.stock = stock;
+    this.states = new Map(states.map(({ orderId, state }) => [orderId, state]));
+    this.stock = new Map(levels.map((level) => [level.sku, level]));
   }
 
   stateOf(orderId: string): ReservationState | undefined {
@@ -136,32 +136,25 @@ async function inWarehouse<T>(
   work: (warehouse: Warehouse) => T,
 ): Promise<T> {
   return database.transaction(async (queries) => {
-    const stock = await lockStock(
+    const [levels, states] = await readBoth(
       queries,
-      new Set(orders.flatMap(({ lines }) => lines.map((line) => line.sku))),
+      lockStock(new Set(orders.flatMap(({ lines }) => lines.map((line) => line.sku)))),
+      lockStates(orders.map((order) => order.orderId)),
     );
-    const warehouse = new Warehouse(await findStates(queries, orders), stock);
+    const warehouse = new Warehouse(states, levels);
     const result = work(warehouse);
-    await writeStock(queries, warehouse.newLevels());
-    await writeStates(queries, warehouse);
+    writeStock(queries, warehouse.newLevels());
+    writeStates(queries, warehouse);
     return result;
   });
 }
 
-async function findStates(
-  queries: Queries,
-  orders: readonly Holding[],
-): Promise<Map<string, ReservationState>> {
-  const rows = await lockStates(queries, [orders.map((order) => order.orderId)]);
-  return new Map(rows.map(({ orderId, state }) => [orderId, state]));
-}
-
-async function writeStates(queries: Queries, { moved, states }: Warehouse): Promise<void> {
+function writeStates(transaction: Transaction, { moved, states }: Warehouse): void {
   if (moved.size === 0) return;
   const updatedAt = new Date();
   const rows = [...moved].flatMap((orderId) => {
     const state = states.get(orderId);
     return state === undefined ? [] : [{ orderId, state, updatedAt }];
   });
-  await insertStates(queries, rows);
+  transaction.atCommit(insertStates(rows));
 }

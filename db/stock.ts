@@ -1,6 +1,6 @@
 import { inArray, sql } from "drizzle-orm";
-import { bulkInsert, bulkSelect } from "./bulk.ts";
-import type { Database, Queries } from "./database.ts";
+import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { stock } from "./schema.ts";
 
 export interface StockLevel {
@@ -11,8 +11,8 @@ export interface StockLevel {
   readonly reserved: number;
 }
 
-const lockRows = bulkSelect(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
-const writeRows = bulkInsert(
+const lockRows = selectFrom(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
+const writeRows = insertInto(
   stock,
   ["sku", "onHand", "reserved"],
   "on_hand = VALUES(on_hand), reserved = VALUES(reserved)",
@@ -54,8 +54,9 @@ export async function setStock(
 ): Promise<StockLevel[]> {
   return database.transaction(async (queries) => {
     const skus = items.map((item) => item.sku);
-    const before = await lockStock(queries, skus);
-    const after = items.map(({ sku, onHand }) => ({ sku, onHand, reserved: before.get(sku)?.reserved ?? 0 }));
+    const before = await read(queries, lockStock(skus));
+    const reserved = new Map(before.map((level) => [level.sku, level.reserved]));
+    const after = items.map(({ sku, onHand }) => ({ sku, onHand, reserved: reserved.get(sku) ?? 0 }));
     const short = after.filter((level) => level.onHand < level.reserved);
     if (short.length > 0) throw new StockReservedError(short);
     await queries
@@ -67,15 +68,11 @@ export async function setStock(
 }
 
 /** Locks stock rows in order of SKU: every transaction that touches stock does so first, and so none deadlocks. */
-export async function lockStock(
-  queries: Queries,
-  skus: Iterable<string>,
-): Promise<Map<string, { onHand: number; reserved: number }>> {
-  const rows = await lockRows(queries, [[...skus]]);
-  return new Map(rows.map(({ sku, ...level }) => [sku, level]));
+export function lockStock(skus: Iterable<string>): Selection<StockLevel> {
+  return lockRows([...skus]);
 }
 
-/** Writes new levels of locked rows, in one statement. */
-export async function writeStock(queries: Queries, levels: readonly StockLevel[]): Promise<void> {
-  await writeRows(queries, levels);
+/** Writes new levels of locked rows, in one statement at the end of the transaction. */
+export function writeStock(transaction: Transaction, levels: readonly StockLevel[]): void {
+  if (levels.length > 0) transaction.atCommit(writeRows(levels));
 }

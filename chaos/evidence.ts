@@ -114,7 +114,7 @@ async function readEvents(sql: Sql): Promise<EventRow[]> {
   const events: EventRow[] = [];
   for (;;) {
     const rows = await sql.rows(
-      "SELECT id, order_id, from_status, to_status, at FROM order_events WHERE id > ? ORDER BY id LIMIT ?",
+      "SELECT id, order_id, from_status, to_status, at FROM order_events WHERE id > ? AND type = 'status' ORDER BY id LIMIT ?",
       [events.at(-1)?.id ?? 0, PAGE],
     );
     for (const row of rows)

@@ -128,6 +128,19 @@ export class Database {
     }
   }
 
+  /**
+   * How many connections are open, and how many callers wait for one; undefined where the pool does not tell: the
+   * driver keeps these lists to itself.
+   */
+  get use(): { readonly inUse: number; readonly idle: number; readonly waiting: number } | undefined {
+    const { pool } = this.#pool;
+    const [all, idle, waiting] = ["_allConnections", "_freeConnections", "_connectionQueue"].map((name) =>
+      lengthOf(Reflect.get(pool, name)),
+    );
+    if (all === undefined || idle === undefined || waiting === undefined) return undefined;
+    return { inUse: all - idle, idle, waiting };
+  }
+
   /** Closes every connection, after the statements under way. */
   async close(): Promise<void> {
     await this.#pool.end();
@@ -172,6 +185,11 @@ export class Database {
       else connection.destroy();
     }
   }
+}
+
+function lengthOf(list: unknown): number | undefined {
+  const length: unknown = typeof list === "object" && list !== null ? Reflect.get(list, "length") : undefined;
+  return typeof length === "number" ? length : undefined;
 }
 
 /** A statement of the connection's own. @throws {DatabaseError} also for a connection that was closed meanwhile. */

@@ -1,12 +1,15 @@
-import { asc, eq } from "drizzle-orm";
+import { asc, eq, inArray } from "drizzle-orm";
+import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import { insertInto, selectFrom, type Selection } from "./bulk.ts";
 import type { Database, Transaction } from "./database.ts";
-import { orderEvents } from "./schema.ts";
+import { shortened } from "./reason.ts";
+import { orderEvents, orders } from "./schema.ts";
 
 export interface OrderEvent {
   readonly id: number;
-  /** Null for the order's creation. */
+  readonly type: EventType;
+  /** Null for the order's creation. Where the status did not change, the same as `to`. */
   readonly from: string | null;
   readonly to: string;
   readonly stage: string | null;
@@ -14,46 +17,95 @@ export interface OrderEvent {
   /** The stage's record; for CANCELLED, what undoing gave. */
   readonly record: StageRecord | null;
   readonly at: Date;
+  /** Who asked for it: an operator's name, or a client. Null for what the service did by itself. */
+  readonly actor: string | null;
+  /** Which attempt at the stage led to it, and when that began; null where no attempt did. */
+  readonly attempt: number | null;
+  readonly startedAt: Date | null;
 }
 
-export type NewOrderEvent = Omit<OrderEvent, "id"> & { readonly orderId: string };
+type Optional = "type" | "actor" | "attempt" | "startedAt";
+
+/** Without a type it is a transition. */
+export type NewOrderEvent = Omit<OrderEvent, "id" | Optional> & {
+  readonly orderId: string;
+} & { readonly [Field in Optional]?: OrderEvent[Field] | undefined };
 
 const insertEvents = insertInto(orderEvents, [
   "orderId",
+  "type",
   "fromStatus",
   "toStatus",
   "stage",
   "reason",
   "record",
   "at",
+  "actor",
+  "attempt",
+  "startedAt",
 ]);
 const selectRecords = selectFrom(
   orderEvents,
   ["orderId", "stage", "record"],
-  "WHERE order_id IN (?) AND stage IS NOT NULL ORDER BY id",
+  "WHERE order_id IN (?) AND type = 'status' AND stage IS NOT NULL ORDER BY id",
 );
 
-/** Appends, with the transaction that makes the transitions. */
+/** Appends, with the transaction that makes the changes. */
 export function appendEvents(transaction: Transaction, events: readonly NewOrderEvent[]): void {
   if (events.length === 0) return;
-  const rows = events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to }));
+  const rows = events.map(({ from, to, type = "status", ...event }) => ({
+    ...event,
+    type,
+    fromStatus: from,
+    toStatus: to,
+  }));
   transaction.atCommit(insertEvents(rows));
 }
 
-/** All transitions of an order, oldest first. @throws {DatabaseError} */
+/** A failed attempt at a step, after which there will be another one. */
+export interface FailedAttempt extends AttemptMark {
+  readonly orderId: string;
+  readonly stage: string;
+  readonly reason: string;
+  readonly at: Date;
+}
+
+/** Writes down attempts that failed, where each order stands now. @throws {DatabaseError} */
+export async function appendFailedAttempts(
+  database: Database,
+  failures: readonly FailedAttempt[],
+): Promise<void> {
+  const ids = [...new Set(failures.map(({ orderId }) => orderId))];
+  await database.transaction(async (queries) => {
+    const rows = await queries
+      .select({ id: orders.id, status: orders.status })
+      .from(orders)
+      .where(inArray(orders.id, ids));
+    const statuses = new Map(rows.map(({ id, status }) => [id, status]));
+    appendEvents(
+      queries,
+      failures.flatMap(({ reason, ...failure }) => {
+        const status = statuses.get(failure.orderId);
+        if (status === undefined) return [];
+        const unmoved = { type: "attempt-failed", from: status, to: status, record: null } as const;
+        return [{ ...failure, ...unmoved, reason: shortened(reason) }];
+      }),
+    );
+  });
+}
+
+/** All events of an order, oldest first. @throws {DatabaseError} */
 export async function listEvents(database: Database, orderId: string): Promise<OrderEvent[]> {
   const rows = await database.query((queries) =>
     queries.select().from(orderEvents).where(eq(orderEvents.orderId, orderId)).orderBy(asc(orderEvents.id)),
   );
-  return rows.map(({ fromStatus, toStatus, id, stage, reason, record, at }) => ({
-    id,
-    from: fromStatus,
-    to: toStatus,
-    stage,
-    reason,
-    record,
-    at,
-  }));
+  return rows.map(({ orderId: _, ...row }) => asEvent(row));
+}
+
+type EventRow = typeof orderEvents.$inferSelect;
+
+function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {
+  return { ...event, from: fromStatus, to: toStatus };
 }
 
 type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;

@@ -1,11 +1,13 @@
-import { and, asc, desc, eq, gt, inArray, isNotNull, isNull, lt, or, type SQL } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
-import { LIMITS } from "../src/order/limits.ts";
+import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Database, Queries, Transaction } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
 import { execute, insertInto, read, readBoth, selectFrom } from "./bulk.ts";
-import { appendEvents, recordsByOrder, recordsOf } from "./order-events.ts";
+import { appendEvents, recordsByOrder, recordsOf, type NewOrderEvent } from "./order-events.ts";
+import { findPage, type OrderFilter } from "./order-list.ts";
+import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
 
 /*
@@ -14,7 +16,7 @@ import { orderLines, orders } from "./schema.ts";
  */
 
 /** A move from one status to the next, or to CANCELLED. */
-export interface StatusChange {
+export interface StatusChange extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly from: string;
   readonly to: string;
@@ -25,13 +27,6 @@ export interface StatusChange {
   /** Leaves the order alone when its cancellation was asked for meanwhile. */
   readonly unlessCancelled: boolean;
   readonly at: Date;
-}
-
-export interface OrderFilter {
-  readonly status?: string | undefined;
-  readonly customerId?: string | undefined;
-  readonly reference?: string | undefined;
-  readonly failed?: boolean | undefined;
 }
 
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
@@ -248,7 +243,8 @@ async function refreshed(queries: Queries, known: readonly StoredOrder[]): Promi
 
 /**
  * One page of orders, newest first, and the id to go on after (null on the last page). Stable while orders arrive:
- * new ones come before the first page. @throws {DatabaseError}
+ * new ones come before the first page. A page may have fewer orders than its limit where few match.
+ * @throws {DatabaseError}
  */
 export async function listOrders(
   database: Database,
@@ -256,17 +252,8 @@ export async function listOrders(
   page: { readonly limit: number; readonly before?: string | undefined },
 ): Promise<{ items: StoredOrder[]; next: string | null }> {
   return database.query(async (queries) => {
-    const rows = await queries
-      .select()
-      .from(orders)
-      .where(and(...conditions(filter), page.before === undefined ? undefined : lt(orders.id, page.before)))
-      .orderBy(desc(orders.id))
-      .limit(page.limit + 1);
-    const shown = rows.slice(0, page.limit);
-    return {
-      items: await completed(queries, shown),
-      next: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
-    };
+    const { rows, older } = await findPage(queries, filter, page);
+    return { items: await completed(queries, rows), next: older };
   });
 }
 
@@ -307,8 +294,10 @@ async function changeLocked(
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
   return database.transaction(async (queries) => {
-    const locked = await read(queries, lockOrders(changes.map((change) => change.orderId)));
-    const current = new Map(locked.map((row) => [row.id, row]));
+    const current = await lock(
+      queries,
+      changes.map((change) => change.orderId),
+    );
     const made = changes.map((change) => {
       const order = current.get(change.orderId);
       const applies =
@@ -323,6 +312,11 @@ async function changeLocked(
     beforeCommit?.();
     return made;
   });
+}
+
+async function lock(queries: Queries, ids: readonly string[]) {
+  const rows = await read(queries, lockOrders(ids));
+  return new Map(rows.map((row) => [row.id, row]));
 }
 
 /** By what one statement can do. */
@@ -357,6 +351,18 @@ function appendChanges(transaction: Transaction, changes: readonly StatusChange[
   );
 }
 
+/** Why an order is to be cancelled, and who says so. */
+export interface CancellationRequest extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly reason: string;
+  readonly at: Date;
+  /** Who asked for it; absent for what the service found by itself. */
+  readonly actor?: string | null;
+  /** The stage that said no, in this attempt; absent for a request from outside. */
+  readonly stage?: string;
+}
+
 /**
  * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
  * stand. Nothing is undone here: the executor does that at the next boundary between stages.
@@ -365,15 +371,23 @@ function appendChanges(transaction: Transaction, changes: readonly StatusChange[
  */
 export async function requestCancellation(
   database: Database,
-  request: { orderId: string; whileIn: readonly string[]; reason: string; at: Date },
+  request: CancellationRequest,
 ): Promise<boolean> {
   const inStatus = and(eq(orders.id, request.orderId), inArray(orders.status, [...request.whileIn]));
+  const reason = shortened(request.reason);
   return database.transaction(async (queries) => {
-    await queries
+    const [noted] = await queries
       .update(orders)
-      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
+      .set({ cancelRequestedAt: request.at, cancelReason: reason, updatedAt: request.at })
       .where(and(inStatus, isNull(orders.cancelRequestedAt)));
-    const [order] = await queries.select({ at: orders.cancelRequestedAt }).from(orders).where(inStatus);
+    const [order] = await queries
+      .select({ at: orders.cancelRequestedAt, status: orders.status })
+      .from(orders)
+      .where(inStatus);
+    if (order && noted.affectedRows === 1) {
+      const { whileIn, stage = null, ...event } = request;
+      appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
+    }
     return order !== undefined && order.at !== null;
   });
 }
@@ -387,37 +401,49 @@ export async function requestCancellations(
   request: { orderIds: readonly string[]; status: string; reason: string; at: Date },
 ): Promise<number> {
   if (request.orderIds.length === 0) return 0;
-  const [result] = await database.transaction((queries) =>
-    queries
+  const { status, at } = request;
+  const reason = shortened(request.reason);
+  return database.transaction(async (queries) => {
+    const current = await lock(queries, request.orderIds);
+    const ids = [...current.values()].flatMap((order) =>
+      order.status === status && order.cancelRequestedAt === null ? [order.id] : [],
+    );
+    if (ids.length === 0) return 0;
+    await queries
       .update(orders)
-      .set({ cancelRequestedAt: request.at, cancelReason: shortened(request.reason), updatedAt: request.at })
-      .where(
-        and(
-          inArray(orders.id, [...request.orderIds]),
-          eq(orders.status, request.status),
-          isNull(orders.cancelRequestedAt),
-        ),
-      ),
-  );
-  return result.affectedRows;
+      .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
+      .where(inArray(orders.id, ids));
+    appendUnmoved(
+      queries,
+      "cancel-requested",
+      ids.map((orderId) => ({ orderId, status, stage: null, reason, at })),
+    );
+    return ids.length;
+  });
+}
+
+export interface OrderFailure extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly stage: string;
+  readonly reason: string;
+  readonly at: Date;
 }
 
 /** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
-export async function markFailed(
-  database: Database,
-  failure: { orderId: string; whileIn: readonly string[]; stage: string; reason: string; at: Date },
-): Promise<void> {
-  await database.query((queries) =>
-    queries
+export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
+  const { whileIn, ...event } = failure;
+  const { orderId, stage, at } = failure;
+  const reason = shortened(failure.reason);
+  await database.transaction(async (queries) => {
+    const status = (await lock(queries, [orderId])).get(orderId)?.status;
+    if (status === undefined || !whileIn.includes(status)) return;
+    await queries
       .update(orders)
-      .set({
-        failedStage: failure.stage,
-        failedReason: shortened(failure.reason),
-        failedAt: failure.at,
-        updatedAt: failure.at,
-      })
-      .where(and(eq(orders.id, failure.orderId), inArray(orders.status, [...failure.whileIn]))),
-  );
+      .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
+      .where(eq(orders.id, orderId));
+    appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
+  });
 }
 
 /** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
@@ -449,6 +475,7 @@ export interface FailurePlace {
  * way again, and the sweeper finds that their jobs have ended. Not a change of the order: its time stays, so that the
  * sweeper finds it at once. Whoever takes a mark off first, counts it.
  *
+ * @param actor who asks for it.
  * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
  */
 export async function resumeFailed(
@@ -456,6 +483,7 @@ export async function resumeFailed(
   filter: FailureFilter,
   limit: number,
   after?: FailurePlace,
+  actor: string | null = null,
 ): Promise<{ readonly resumed: number; readonly next: FailurePlace | undefined }> {
   const page = await listFailures(database, filter, limit, after);
   const chosen = page.filter(
@@ -468,6 +496,7 @@ export async function resumeFailed(
     resumed: await takeMarks(
       database,
       chosen.map(({ id }) => id),
+      actor,
     ),
     next: last && { stage: last.stage ?? "", id: last.id },
   };
@@ -497,16 +526,54 @@ async function listFailures(
   );
 }
 
-async function takeMarks(database: Database, ids: readonly string[]): Promise<number> {
+/**
+ * Takes the mark off those of these orders that have failed: they are on their way again. @param actor who asks for it.
+ * @returns how many had failed. @throws {DatabaseError}
+ */
+export async function takeMarks(
+  database: Database,
+  ids: readonly string[],
+  actor: string | null,
+): Promise<number> {
   if (ids.length === 0) return 0;
-  const [result] = await database.transaction((queries) =>
-    queries
+  const at = new Date();
+  return database.transaction(async (queries) => {
+    // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
+    const marked = await queries
+      .select({ orderId: orders.id, status: orders.status, stage: orders.failedStage })
+      .from(orders, { forceIndex: "PRIMARY" })
+      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt)))
+      .orderBy(asc(orders.id))
+      .for("update");
+    if (marked.length === 0) return 0;
+    await queries
       .update(orders)
       .set({ failedStage: null, failedReason: null, failedAt: null })
-      // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
-      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt))),
+      .where(
+        inArray(
+          orders.id,
+          marked.map(({ orderId }) => orderId),
+        ),
+      );
+    appendUnmoved(
+      queries,
+      "resumed",
+      marked.map((order) => ({ ...order, reason: null, at, actor })),
+    );
+    return marked.length;
+  });
+}
+
+/** Events of orders that stay where they stand. */
+function appendUnmoved(
+  transaction: Transaction,
+  type: Exclude<EventType, "status">,
+  events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
+): void {
+  appendEvents(
+    transaction,
+    events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
   );
-  return result.affectedRows;
 }
 
 /** An order as whoever looks for what is late or lost needs to see it. */
@@ -559,19 +626,6 @@ export async function listStatuses(database: Database): Promise<string[]> {
 type OrderHead = Pick<typeof orders.$inferSelect, (typeof HEAD_KEYS)[number]>;
 type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
 
-function conditions(filter: OrderFilter): (SQL | undefined)[] {
-  return [
-    filter.status === undefined ? undefined : eq(orders.status, filter.status),
-    filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
-    filter.reference === undefined ? undefined : eq(orders.reference, filter.reference),
-    filter.failed === undefined
-      ? undefined
-      : filter.failed
-        ? isNotNull(orders.failedStage)
-        : isNull(orders.failedStage),
-  ];
-}
-
 function latest(changes: readonly StatusChange[]): Date {
   return new Date(Math.max(...changes.map((change) => change.at.getTime())));
 }
@@ -620,10 +674,4 @@ function linesByOrder(rows: readonly (OrderLine & { readonly orderId: string })[
     else lines.set(orderId, [{ sku, quantity, unitPrice }]);
   }
   return lines;
-}
-
-/** Cuts a reason to its column by characters, not in the middle of one. */
-function shortened(reason: string): string {
-  const characters = Array.from(reason);
-  return characters.length <= LIMITS.reason ? reason : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;
 }

@@ -12,6 +12,7 @@ import {
   varchar,
 } from "drizzle-orm/mysql-core";
 import { LIMITS } from "../src/order/limits.ts";
+import type { EventType } from "../src/order/event.ts";
 import type { Address, StageRecord } from "../src/order/order.ts";
 
 /**
@@ -73,7 +74,10 @@ export const orderLines = mysqlTable(
   (table) => [primaryKey({ columns: [table.orderId, table.position] })],
 );
 
-/** Append-only: one row a transition. The durable log that everything else is fed from. */
+/**
+ * Append-only: one row a transition, and what else happened to an order on its way. The durable log that everything else
+ * is fed from.
+ */
 export const orderEvents = mysqlTable(
   "order_events",
   {
@@ -87,6 +91,12 @@ export const orderEvents = mysqlTable(
     /** What the stage left behind. A cancellation has no stage, and its record is what undoing gave. */
     record: json("record").$type<StageRecord>(),
     at: instant("at").notNull(),
+    type: varchar("type", { length: 32 }).$type<EventType>().notNull().default("status"),
+    /** Who asked for it, an operator or a client; null for what the service did by itself. */
+    actor: varchar("actor", { length: LIMITS.actor }),
+    /** Set together: which attempt at the stage led to this, and when it began. */
+    attempt: int("attempt"),
+    startedAt: instant("started_at"),
   },
   (table) => [index("order_events_by_order").on(table.orderId, table.id)],
 );
@@ -140,4 +150,12 @@ export const providerStates = mysqlTable("provider_states", {
   /** With the milliseconds that one takes to answer, when it is up and slow. */
   state: varchar("state", { length: 16 }).$type<"up" | "down" | `slow ${number}`>().notNull(),
   since: instant("since").notNull(),
+});
+
+/** How far the log of events has been passed on, and to whom. */
+export const relayPositions = mysqlTable("relay_positions", {
+  name: varchar("name", { length: 32 }).primaryKey(),
+  /** Every event up to this one has been passed on. */
+  eventId: money("event_id").notNull(),
+  updatedAt: instant("updated_at").notNull(),
 });

@@ -10,7 +10,13 @@ import { fill, sections } from "./sections.ts";
  */
 
 const ROOT = join(import.meta.dirname, "..");
-const FILES = ["README.md", "docs/architecture.md", "docs/adding-a-stage.md", "docs/reliability.md"];
+const FILES = [
+  "README.md",
+  "docs/architecture.md",
+  "docs/adding-a-stage.md",
+  "docs/reliability.md",
+  "docs/observability.md",
+];
 
 const onlyCheck = process.argv.includes("--check");
 const parts = sections(lifecycle);

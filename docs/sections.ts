@@ -3,9 +3,13 @@ import { join } from "node:path";
 import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
 import { durationInWords } from "../src/duration.ts";
+import { HttpMetrics } from "../src/http/metrics.ts";
 import { openApiDocument } from "../src/http/openapi.ts";
+import { watchQueues } from "../src/metrics-queues.ts";
+import { Metrics } from "../src/metrics.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
+import { StageMetrics } from "../workers/metrics.ts";
 
 /*
  * The parts of the documentation that are made from the code. In a Markdown file, a part stands between
@@ -24,6 +28,7 @@ export function sections(lifecycle: Lifecycle): ReadonlyMap<string, string> {
     ["example stage", exampleStage()],
     ["life of an order", fenced("text", lifeAsText(lifecycle))],
     ["life of an order as a diagram", fenced("mermaid", lifeAsMermaid(lifecycle))],
+    ["metrics", metrics(lifecycle)],
     ["payment tokens", paymentTokens()],
     ["stages", stages(lifecycle)],
   ]);
@@ -155,6 +160,47 @@ function isUndone(name: string, lifecycle: Lifecycle): boolean {
   return lifecycle.statuses
     .filter((status) => lifecycle.canCancel(status))
     .some((status) => lifecycle.toUndo(status).some((stage) => stage.name === name));
+}
+
+/** What the processes tell Prometheus, besides what prom-client tells of any process. */
+function metrics(lifecycle: Lifecycle): string {
+  const registries = Object.entries({ api: metricsOfApi(), worker: metricsOfWorker(lifecycle) });
+  const tellers = new Map<string, string[]>();
+  const rows = new Map<string, readonly [string, string, string]>();
+  for (const [process, registry] of registries) {
+    for (const { name, kind, labels, help } of registry.all) {
+      tellers.set(name, [...(tellers.get(name) ?? []), process]);
+      rows.set(name, [kind, labels.map(code).join(", "), help]);
+    }
+  }
+  return table(
+    ["Metric", "Kind", "Labels", "Told by", "What it is"],
+    [...rows].map(([name, [kind, labels, help]]) => [
+      code(name),
+      kind,
+      labels,
+      tellers.get(name)?.join(", ") ?? "",
+      help,
+    ]),
+  );
+}
+
+function metricsOfApi(): Metrics {
+  const api = new Metrics();
+  const requests = new HttpMetrics(api);
+  api.watchPool(0, () => undefined);
+  watchQueues(api, { all: [] });
+  return requests.metrics;
+}
+
+function metricsOfWorker(lifecycle: Lifecycle): Metrics {
+  const worker = new Metrics();
+  const ofStages = new StageMetrics(worker, lifecycle);
+  worker.watchPool(0, () => undefined);
+  ofStages.watchWorkers(() => []);
+  ofStages.watchBreakers(() => false);
+  ofStages.watchRelay(() => undefined);
+  return worker;
 }
 
 interface Operation {

@@ -28,15 +28,17 @@ export class Cancellation {
   /**
    * Notes that the order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
    *
+   * @param actor who asks for it.
    * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {DatabaseError}
    */
   async request(
     orderId: string,
     reason: string,
+    actor: string | null = null,
   ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
     const { database, lifecycle } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
-    const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date() });
+    const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date(), actor });
     const [order] = await findOrders(database, [orderId]);
     if (order === undefined) return undefined;
     if (noted) this.#queue(order);

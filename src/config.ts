@@ -35,8 +35,16 @@ export const VARIABLES = {
     description:
       "`sync`: the API carries each order through its stages while the client waits, without Redis and workers; see [Without a queue](#without-a-queue)",
   }),
-  HOST: z.string().default("127.0.0.1").meta({ description: "Address to listen on" }),
+  HOST: z
+    .string()
+    .default("127.0.0.1")
+    .meta({ description: "Address to listen on; workers listen for `METRICS_PORT` alone" }),
   PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 takes a free one" }),
+  METRICS_PORT: wholeNumber(0, 65_535).optional().meta({
+    description:
+      "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 takes a free one, and the log tells which. Workers have no other; the API has it at its own port too, with a key",
+    unset: "none",
+  }),
   NODE_ENV: oneOf("development", "production", "test")
     .default("development")
     .meta({ description: "`production` refuses to start without keys of your own" }),
@@ -80,6 +88,10 @@ export const VARIABLES = {
     description:
       "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
   }),
+  EVENTS_STREAM_LENGTH: wholeNumber(1_000, 100_000_000).default(100_000).meta({
+    description:
+      "Events that the Redis Stream `conveyor:events` keeps at the least, about 400 bytes each: see [docs/events.md](docs/events.md)",
+  }),
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
     description: "How long an order must not have moved to be taken for one whose job may be lost",
   }),
@@ -110,6 +122,8 @@ const variables = z.object(VARIABLES);
 const SHARED = {
   DATABASE_URL: true,
   REDIS_URL: true,
+  HOST: true,
+  METRICS_PORT: true,
   NODE_ENV: true,
   LOG_LEVEL: true,
   DATABASE_POOL_SIZE: true,
@@ -141,7 +155,6 @@ export const PROCESSES = {
       DATABASE_TIMEOUT_MS: true,
       API_KEYS: true,
       PROCESSING: true,
-      HOST: true,
       PORT: true,
     })
     .partial({ REDIS_URL: true })
@@ -161,14 +174,17 @@ export const PROCESSES = {
         when: () => true,
       },
     ),
-  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true }),
+  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true, EVENTS_STREAM_LENGTH: true }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
 export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What carrying orders on reads, in whatever process. */
-export type StagesConfig = Omit<WorkerConfig, "REDIS_URL" | "WEDGED_AFTER_MS">;
+export type StagesConfig = Omit<
+  WorkerConfig,
+  "REDIS_URL" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
+>;
 
 /** Whether this API hands orders to workers: then there is a Redis. */
 export function hasQueues(config: ApiConfig): config is ApiConfig & { readonly REDIS_URL: string } {

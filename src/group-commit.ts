@@ -4,6 +4,8 @@ export class OverloadedError extends Error {
 }
 
 export interface GroupCommitOptions<Item, Result> {
+  /** What it does, in a word or two, for whoever observes it. */
+  readonly name?: string;
   /**
    * Does the work of many callers in one go, all or nothing, and gives one result for each item, in their order. Called
    * again for some of the items when it throws: what it did must have been rolled back, or be harmless to repeat.
@@ -18,6 +20,15 @@ export interface GroupCommitOptions<Item, Result> {
    * cannot, everyone who waits gets the error too: a server that is gone will not be back for the next batch.
    */
   readonly mayBeOneItem?: (error: unknown) => boolean;
+  /** Told of every flush, whether it succeeded or not. */
+  readonly observe?: ((batch: Batch) => void) | undefined;
+}
+
+/** One flush. */
+export interface Batch {
+  /** Callers that shared it. */
+  readonly size: number;
+  readonly seconds: number;
 }
 
 /** What does the work of callers, alone or together. */
@@ -69,6 +80,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   readonly #maxBatch: number;
   readonly #maxWaiting: number;
   readonly #mayBeOneItem: (error: unknown) => boolean;
+  readonly #observe: GroupCommitOptions<Item, Result>["observe"];
   readonly #waiting: Member<Item, Result>[] = [];
   /** Of a flush that failed: to be tried one by one, before those who wait. */
   readonly #apart: Member<Item, Result>[] = [];
@@ -79,11 +91,13 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     maxBatch = 100,
     maxWaiting = MAX_WAITING,
     mayBeOneItem = () => true,
+    observe,
   }: GroupCommitOptions<Item, Result>) {
     this.#flush = flush;
     this.#maxBatch = maxBatch;
     this.#maxWaiting = maxWaiting;
     this.#mayBeOneItem = mayBeOneItem;
+    this.#observe = observe;
   }
 
   submit(item: Item): Promise<Result> {
@@ -109,7 +123,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
 
   async #settle(members: readonly Member<Item, Result>[]): Promise<void> {
     try {
-      await flushFor(this.#flush, members);
+      await flushFor(this.#flush, members, this.#observe);
     } catch (error) {
       const isNobodys = !this.#mayBeOneItem(error);
       if (members.length > 1 && !isNobodys) return this.#settleApart(members);
@@ -132,11 +146,13 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
 export class LoneCommit<Item, Result> implements Committer<Item, Result> {
   readonly #flush: GroupCommitOptions<Item, Result>["flush"];
   readonly #maxWaiting: number;
+  readonly #observe: GroupCommitOptions<Item, Result>["observe"];
   readonly #underWay = new Set<Promise<Result>>();
 
-  constructor({ flush, maxWaiting = MAX_WAITING }: GroupCommitOptions<Item, Result>) {
+  constructor({ flush, maxWaiting = MAX_WAITING, observe }: GroupCommitOptions<Item, Result>) {
     this.#flush = flush;
     this.#maxWaiting = maxWaiting;
+    this.#observe = observe;
   }
 
   submit(item: Item): Promise<Result> {
@@ -144,7 +160,7 @@ export class LoneCommit<Item, Result> implements Committer<Item, Result> {
       return Promise.reject(new OverloadedError(`${this.#underWay.size} are under way already`));
     }
     const result = new Promise<Result>((resolve, reject) => {
-      flushFor(this.#flush, [{ item, resolve, reject }]).catch(reject);
+      flushFor(this.#flush, [{ item, resolve, reject }], this.#observe).catch(reject);
     });
     const done = result.finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);
@@ -160,8 +176,12 @@ export class LoneCommit<Item, Result> implements Committer<Item, Result> {
 async function flushFor<Item, Result>(
   flush: GroupCommitOptions<Item, Result>["flush"],
   members: readonly Member<Item, Result>[],
+  observe: GroupCommitOptions<Item, Result>["observe"],
 ): Promise<void> {
-  const results = await flush(members.map((member) => member.item));
+  const startedAt = performance.now();
+  const results = await flush(members.map((member) => member.item)).finally(() =>
+    observe?.({ size: members.length, seconds: (performance.now() - startedAt) / 1_000 }),
+  );
   if (results.length !== members.length) {
     throw new Error(`a flush of ${members.length} items gave ${results.length} results`);
   }

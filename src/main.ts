@@ -4,12 +4,18 @@ import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { openInline } from "../workers/inline/inline.ts";
 import { Cancellation } from "./cancellation.ts";
+import { Nudge } from "./events/nudge.ts";
+import { NUDGE_CHANNEL } from "./events/stream.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./config.ts";
 import { COMMITS } from "./group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./http/app.ts";
+import { HttpMetrics } from "./http/metrics.ts";
 import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
 import { announce, createLogger, type Logger } from "./log.ts";
+import { watchQueues } from "./metrics-queues.ts";
+import { MetricsServer } from "./metrics-server.ts";
+import { Metrics } from "./metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal, type ShutdownStep } from "./shutdown.ts";
 import { checkDatabase, runMain } from "./startup.ts";
@@ -24,14 +30,30 @@ async function main(): Promise<void> {
     poolSize: config.DATABASE_POOL_SIZE,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
   });
+  const metrics = new Metrics();
+  metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
+  const httpMetrics = new HttpMetrics(metrics);
   await checkDatabase(database, lifecycle);
   const { app, start, before, after } = hasQueues(config)
-    ? withQueues(config, database, log)
-    : withoutQueues(config, database, log);
+    ? withQueues(config, database, metrics, log)
+    : withoutQueues(config, database, metrics, log);
 
   const server = new HttpServer(
-    listenerOf(createApp({ database, ...app, apiKeys: config.API_KEYS, version: packageJson.version, log })),
+    httpMetrics.measured(
+      listenerOf(
+        createApp({
+          database,
+          ...app,
+          accept: httpMetrics.counted(app.accept),
+          apiKeys: config.API_KEYS,
+          version: packageJson.version,
+          metrics,
+          log,
+        }),
+      ),
+    ),
   );
+  const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -40,15 +62,20 @@ async function main(): Promise<void> {
       { name: "http", run: () => server.close() },
       ...after,
       { name: "database", run: () => database.close() },
+      { name: "metrics", run: () => metricsServer.close() },
     ],
   });
   start();
-  announce(log, { url: await server.listen(config.PORT, config.HOST) }, "listening");
+  const metricsUrl =
+    config.METRICS_PORT === undefined
+      ? undefined
+      : await metricsServer.listen(config.METRICS_PORT, config.HOST);
+  announce(log, { url: await server.listen(config.PORT, config.HOST), metrics: metricsUrl }, "listening");
 }
 
 /** What becomes of orders once they are written down. */
 interface Mode {
-  readonly app: Pick<AppOptions, "redis" | "queues" | "accept" | "process" | "cancel">;
+  readonly app: Pick<AppOptions, "redis" | "queues" | "requeue" | "accept" | "process" | "cancel">;
   readonly start: () => void;
   /** Steps of the shutdown before requests are waited for, and after that. */
   readonly before: readonly ShutdownStep[];
@@ -59,6 +86,7 @@ interface Mode {
 function withQueues(
   config: ApiConfig & { readonly REDIS_URL: string },
   database: Database,
+  metrics: Metrics,
   log: Logger,
 ): Mode {
   const redis = connectProducer(config.REDIS_URL);
@@ -69,21 +97,27 @@ function withQueues(
     overrides: stageOverrides(config),
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  const commit = COMMITS[config.GROUP_COMMIT];
-  const intake = new Intake({ database, queues, lifecycle, commit, log });
+  watchQueues(metrics, queues);
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+  // Lost while Redis is away: the relay looks by itself when it is back.
+  const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
+  const onEvents = () => nudge.hint();
+  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
   return {
     app: {
       redis,
       queues,
+      requeue: queues,
       accept: (order) => intake.accept(order),
-      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+      cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => undefined,
     before: [],
     after: [
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
+      { name: "nudge", run: async () => nudge.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
     ],
@@ -91,16 +125,17 @@ function withQueues(
 }
 
 /** Orders are carried on here, while their clients wait. */
-function withoutQueues(config: ApiConfig, database: Database, log: Logger): Mode {
-  const { processing, sweeper } = openInline({ config, database, log });
-  const commit = COMMITS[config.GROUP_COMMIT];
+function withoutQueues(config: ApiConfig, database: Database, metrics: Metrics, log: Logger): Mode {
+  const { processing, sweeper } = openInline({ config, database, metrics, log });
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
   const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
   return {
     app: {
+      requeue: processing,
       accept: (order) => intake.accept(order),
       process: (orderId, created) => processing.process(orderId, created),
-      cancel: (orderId, reason) => cancellation.request(orderId, reason),
+      cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => sweeper.start(),
     before: [{ name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) }],

@@ -84,6 +84,11 @@ export class StageBreaker {
     return this.#held || this.#circuit.state !== CircuitState.Closed;
   }
 
+  /** What was last found away. */
+  get service(): keyof Ports | undefined {
+    return this.#service;
+  }
+
   /**
    * Does the stage's work for an order, unless the stage is held. @throws {StageUnavailableError} and what `work` throws.
    */

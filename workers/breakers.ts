@@ -49,6 +49,18 @@ export class StageBreakers {
     return this.#of(stage).shouldWait(isLastAttempt);
   }
 
+  /** The stages that are held, each with the service that does not answer, as far as that is known. */
+  get open(): { readonly stage: string; readonly service: string | null }[] {
+    return [...this.#breakers].flatMap(([stage, breaker]) =>
+      breaker.isOpen ? [{ stage, service: breaker.service ?? null }] : [],
+    );
+  }
+
+  /** Whether a stage is held. */
+  isOpen(stage: string): boolean {
+    return this.#of(stage).isOpen;
+  }
+
   /** Asks no more. */
   stop(): void {
     for (const breaker of this.#breakers.values()) breaker.stop();

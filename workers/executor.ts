@@ -1,3 +1,4 @@
+import type { AttemptMark } from "../src/order/event.ts";
 import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../src/order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../src/order/order.ts";
 import type { Ports } from "../src/order/ports.ts";
@@ -9,7 +10,7 @@ import {
   type StageContext,
   type Step,
 } from "../src/order/stage.ts";
-import type { StatusChange } from "../db/orders.ts";
+import type { CancellationRequest, StatusChange } from "../db/orders.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, StageUnavailableError } from "./outage.ts";
 import { withoutSecrets } from "./redact.ts";
@@ -20,12 +21,7 @@ import type { DueJob } from "../queues/queues.ts";
 export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
   changeStatus(change: StatusChange): Promise<boolean>;
-  requestCancellation(request: {
-    orderId: string;
-    whileIn: readonly string[];
-    reason: string;
-    at: Date;
-  }): Promise<boolean>;
+  requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
   enqueue(job: DueJob): Promise<void>;
 }
@@ -90,29 +86,36 @@ export class Executor {
    * Does for the order what is due in this step.
    *
    * @param signal ends the attempt: its time is up, or the process shuts down.
+   * @param mark which attempt this is, for the log of events.
    * @throws what the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and
    * {@link TooLateToRejectError} when retrying makes no sense.
    */
-  async execute(orderId: string, step: Step, signal: AbortSignal): Promise<Execution> {
+  async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
     const order = await this.#load(orderId);
     try {
-      return await this.#advance(order, step, signal);
+      return await this.#advance(order, step, signal, mark);
     } catch (error) {
       throw withoutSecrets(error, order);
     }
   }
 
-  async #advance(order: StoredOrder, step: Step, signal: AbortSignal): Promise<Execution> {
+  async #advance(
+    order: StoredOrder,
+    step: Step,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Execution> {
     const due = this.#lifecycle.due(order.status);
     if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
-    if (order.cancellation) return this.#cancel(order, order.cancellation.reason, signal);
+    if (order.cancellation) return this.#cancel(order, order.cancellation.reason, signal, mark);
 
     this.#reach?.("before run", step.name);
     const outcome = await this.#run(order, due.step, signal);
     this.#reach?.("after run", step.name);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
-    if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal);
-    if (!(await this.#commit(order, due, outcome))) return this.#overtaken(order.id, step, signal);
+    if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
+    if (!(await this.#commit(order, due, outcome, mark)))
+      return this.#overtaken(order.id, step, signal, mark);
     this.#reach?.("after commit", step.name);
     const execution = await this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
     this.#reach?.("after enqueue", step.name);
@@ -171,19 +174,34 @@ export class Executor {
     step: Step,
     { reason }: Rejection,
     signal: AbortSignal,
+    mark: AttemptMark | undefined,
   ): Promise<Execution> {
     if (!this.#lifecycle.canCancel(order.status)) {
       throw new TooLateToRejectError(`rejected at ${order.status}, too late to cancel: ${reason}`);
     }
-    const request = { orderId: order.id, whileIn: [order.status], reason, at: new Date() };
-    const accepted = await this.#store.requestCancellation(request);
-    return accepted ? this.#cancel(order, reason, signal) : this.#overtaken(order.id, step, signal);
+    const accepted = await this.#store.requestCancellation({
+      ...mark,
+      orderId: order.id,
+      whileIn: [order.status],
+      stage: step.name,
+      reason,
+      at: new Date(),
+    });
+    return accepted
+      ? this.#cancel(order, reason, signal, mark)
+      : this.#overtaken(order.id, step, signal, mark);
   }
 
   /** Undoes in reverse, then sets CANCELLED. Begun again after a crash: undoing twice is undoing once. */
-  async #cancel(order: StoredOrder, reason: string, signal: AbortSignal): Promise<Execution> {
+  async #cancel(
+    order: StoredOrder,
+    reason: string,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Execution> {
     const record = await this.#undoAll(order, signal);
     const cancelled = await this.#store.changeStatus({
+      ...mark,
       orderId: order.id,
       from: order.status,
       to: CANCELLED,
@@ -228,8 +246,14 @@ export class Executor {
   }
 
   /** Past the point of no return only an order goes whose cancellation nobody asked for in the meantime. */
-  #commit(order: StoredOrder, { step: stage, from, to }: Transition, record: StageRecord): Promise<boolean> {
+  #commit(
+    order: StoredOrder,
+    { step: stage, from, to }: Transition,
+    record: StageRecord,
+    mark: AttemptMark | undefined,
+  ): Promise<boolean> {
     return this.#store.changeStatus({
+      ...mark,
       orderId: order.id,
       from,
       to,
@@ -242,10 +266,15 @@ export class Executor {
   }
 
   /** The status was moved, or a cancellation asked for, while the stage ran. */
-  async #overtaken(orderId: string, step: Step, signal: AbortSignal): Promise<Execution> {
+  async #overtaken(
+    orderId: string,
+    step: Step,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Execution> {
     const order = await this.#load(orderId);
     if (order.cancellation && this.#isFor(order, step))
-      return this.#cancel(order, order.cancellation.reason, signal);
+      return this.#cancel(order, order.cancellation.reason, signal, mark);
     return this.#moveOn(order);
   }
 

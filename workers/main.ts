@@ -1,11 +1,19 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { sql } from "drizzle-orm";
+import { mayBeOneItem } from "../db/errors.ts";
+import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
+import { connectProducer, connectWorker } from "../queues/connection.ts";
+import { MinuteCounts } from "../queues/minutes.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
-import { COMMITS } from "../src/group-commit.ts";
+import { Nudge } from "../src/events/nudge.ts";
+import { NUDGE_CHANNEL } from "../src/events/stream.ts";
+import { COMMITS, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
+import { MetricsServer } from "../src/metrics-server.ts";
+import { Metrics } from "../src/metrics.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
 import { pay } from "../src/order/stages/pay.ts";
@@ -15,7 +23,10 @@ import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
 import { Executor } from "./executor.ts";
+import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
+import { StageMetrics } from "./metrics.ts";
+import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
@@ -33,10 +44,16 @@ async function main(): Promise<void> {
   const overrides = stageOverrides(config);
   const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
 
-  const { database, redis, queues, ports } = openResources(config, log);
+  const metrics = new Metrics();
+  const stageMetrics = new StageMetrics(metrics, lifecycle);
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+
+  const { database, redis, queues, ports } = openResources(config, log, commit);
+  metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
 
   const workers = new Map<string, StageWorker>();
+  const counts = new MinuteCounts();
   const breakers = new StageBreakers({
     stages: lifecycle.stages,
     ports,
@@ -44,10 +61,13 @@ async function main(): Promise<void> {
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
+  const nudge = new Nudge(() => {
+    if (redis.status === "ready") redis.publish(NUDGE_CHANNEL, "").catch(() => undefined);
+  });
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT], reach }),
+    store: new OrderStore({ database, queues, commit, reach, onEvents: () => nudge.hint() }),
     breakers,
     reach,
   });
@@ -66,6 +86,11 @@ async function main(): Promise<void> {
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
+  const failedAttempts = commit<FailedAttempt, void>({
+    name: "failed_attempts",
+    flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
+    mayBeOneItem,
+  });
   for (const step of steps) {
     const worker = new StageWorker({
       step,
@@ -79,20 +104,22 @@ async function main(): Promise<void> {
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
+      observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
-      markFailed: ({ orderId, reason }) =>
-        markFailed(database, {
-          orderId,
-          whileIn: lifecycle.statusesIn(step),
-          stage: step.name,
-          reason,
-          at: new Date(),
-        }),
+      markFailed: ({ step: { name: stage }, ...failure }) =>
+        markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
+      noteFailedAttempt: ({ step: { name: stage }, ...failure }) =>
+        failedAttempts.submit({ ...failure, stage, at: new Date() }),
     });
     workers.set(step.name, worker);
     databaseWatch.add(worker);
     redisWatch.add(worker);
   }
+
+  stageMetrics.watchBreakers((stage) => breakers.isOpen(stage));
+  stageMetrics.watchWorkers(() =>
+    [...workers].map(([stage, worker]) => ({ stage, concurrency: worker.concurrency, held: worker.held })),
+  );
 
   const watchdog = new Watchdog({
     readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
@@ -101,17 +128,31 @@ async function main(): Promise<void> {
     afterMs: config.WEDGED_AFTER_MS,
   });
 
+  const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
+
   const sweeper = new Sweeper({
     database,
     redis,
     queues,
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    observer: stageMetrics,
     log,
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,
   });
 
+  const relayRedis = connectProducer(config.REDIS_URL);
+  relayRedis.on("error", () => undefined);
+  const relay = new Relay({
+    database,
+    redis: relayRedis,
+    connectListener: () => connectWorker(config.REDIS_URL),
+    length: config.EVENTS_STREAM_LENGTH,
+    log,
+  });
+
+  const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
     timeoutMs: config.SHUTDOWN_TIMEOUT_MS,
@@ -124,20 +165,31 @@ async function main(): Promise<void> {
             [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
           )),
       },
+      { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "database watch", run: async () => databaseWatch.stop() },
       { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
+      { name: "nudge", run: async () => nudge.stop() },
+      { name: "relay", run: () => relay.stop() },
+      { name: "relay's Redis", run: async () => relayRedis.disconnect() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
+      { name: "metrics", run: () => metricsServer.close() },
     ],
   });
+  const metricsUrl =
+    config.METRICS_PORT === undefined
+      ? undefined
+      : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
-  announce(log, { stages: steps.map((step) => step.name) }, "worker ready");
+  relay.start();
+  heartbeat.start();
+  announce(log, { stages: steps.map((step) => step.name), metrics: metricsUrl }, "worker ready");
 }
 
 /** How the circuit breaker of a stage holds the worker of this process. */

@@ -2,13 +2,18 @@ import { Database } from "../db/database.ts";
 import { connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import { stageOverrides, type WorkerConfig } from "../src/config.ts";
+import { COMMITS, type Commit } from "../src/group-commit.ts";
 import type { Logger } from "../src/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { describe } from "../src/shutdown.ts";
 import { connectPorts } from "./gateways/ports.ts";
 
 /** What carrying orders on takes, in whatever process: nothing is connected before it is needed, but Redis. */
-export function openResources(config: WorkerConfig, log: Logger) {
+export function openResources(
+  config: WorkerConfig,
+  log: Logger,
+  commit: Commit = COMMITS[config.GROUP_COMMIT],
+) {
   const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
   const redis = connectWorker(config.REDIS_URL);
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
@@ -18,5 +23,5 @@ export function openResources(config: WorkerConfig, log: Logger) {
     overrides: stageOverrides(config),
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  return { database, redis, queues, ports: connectPorts(config, database) };
+  return { database, redis, queues, ports: connectPorts(config, database, commit) };
 }

@@ -5,11 +5,14 @@ import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
 import type { Logger } from "../src/log.ts";
+import type { AttemptMark } from "../src/order/event.ts";
+import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/shutdown.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts";
 import { failureOf, type Failure } from "./failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
+import type { AttemptObserver, AttemptOutcome } from "./metrics.ts";
 import { withinTime } from "./time-limit.ts";
 
 /**
@@ -50,9 +53,18 @@ export interface StageWorkerOptions {
   /** Makes the attempts for jobs whose worker died over them. */
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
+  readonly observer?: AttemptObserver | undefined;
   readonly log: Logger;
   /** Writes down that the order rests in the step's failed set. */
-  readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
+  readonly markFailed: (failure: StepFailure) => Promise<void>;
+  /** Writes down that an attempt failed, after which there will be another one. */
+  readonly noteFailedAttempt?: (failure: StepFailure & AttemptMark) => Promise<void>;
+}
+
+export interface StepFailure extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly step: Step;
+  readonly reason: string;
 }
 
 /** How BullMQ takes the jobs of a step. */
@@ -117,6 +129,11 @@ export class StageWorker {
   /** Whether it takes no jobs on purpose. */
   get isPaused(): boolean {
     return this.#worker.isPaused();
+  }
+
+  /** Jobs that it may work on at the same moment; none while it takes none. */
+  get concurrency(): number {
+    return this.isPaused ? 0 : this.#worker.concurrency;
   }
 
   /** Jobs that it works on. */
@@ -195,22 +212,43 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
+    const { observer } = this.#options;
     const startedAt = performance.now();
+    let isOver = false;
+    const ended = (outcome: AttemptOutcome) => {
+      if (!isOver) observer?.ended(outcome, (performance.now() - startedAt) / 1_000);
+      isOver = true;
+    };
+    if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
     try {
       const execution = await this.#attempt(job, cancelled);
+      ended(execution.outcome);
+      if (execution.outcome === "cancelled") observer?.reached(job.data.orderId, CANCELLED);
+      if (execution.outcome === "done") observer?.reached(job.data.orderId, execution.status);
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
       if (execution.outcome === "snoozed") await this.#putOff(job, token, execution.milliseconds, cancelled);
     } catch (error) {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
+        ended("handed back");
         await job.moveToWait(token);
         throw new WaitingError();
       }
       // Somebody else has the job now; what becomes of it is theirs to say.
-      if (cancelled?.reason === LOCK_LOST) throw new Error(LOCK_LOST, { cause: error });
+      if (cancelled?.reason === LOCK_LOST) {
+        ended("handed back");
+        throw new Error(LOCK_LOST, { cause: error });
+      }
       const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
       const waitMs = await this.#waitsFor(failure, job);
-      if (waitMs === undefined) throw await this.#failed(job, failure, error, startedAt);
+      if (waitMs === undefined) {
+        const isLast = failure.kind === "hopeless" || isLastAttempt(job);
+        ended(isLast ? "failed" : "retried");
+        if (!isLast) observer?.retried(failure.kind);
+        throw await this.#failed(job, failure, error, startedAt);
+      }
+      ended("put off");
+      observer?.retried(failure.kind);
       this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
       await this.#putOff(job, token, waitMs, cancelled);
     }
@@ -222,9 +260,15 @@ export class StageWorker {
     if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
     // Its worker died over it, perhaps of it.
     if (job.stalledCounter > 0) {
-      return isolation.attempt({ orderId, step: step.name, timeoutMs: settings.timeout }, cancelled);
+      const { attempt, startedAt } = markOf(job);
+      return isolation.attempt(
+        { orderId, step: step.name, timeoutMs: settings.timeout, attempt, startedAt: startedAt.getTime() },
+        cancelled,
+      );
     }
-    return withinTime(settings.timeout, cancelled, (signal) => executor.execute(orderId, step, signal));
+    return withinTime(settings.timeout, cancelled, (signal) =>
+      executor.execute(orderId, step, signal, markOf(job)),
+    );
   }
 
   /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */
@@ -278,7 +322,7 @@ export class StageWorker {
       { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",
     );
-    if (last) await this.#giveUp(job, message);
+    await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));
     if (kind === "hopeless") return new UnrecoverableError(message);
     return error instanceof Error && error.message === message ? error : new Error(message);
   }
@@ -287,9 +331,20 @@ export class StageWorker {
     const { markFailed, step, log } = this.#options;
     const { orderId } = job.data;
     try {
-      await markFailed({ orderId, step, reason });
+      await markFailed({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
       log.error({ stage: step.name, orderId, error: describe(error) }, "could not mark the order as failed");
+    }
+  }
+
+  /** The timeline of an order is worth no attempt: what goes wrong here is logged. */
+  async #noteFailure(job: Job<JobData>, reason: string): Promise<void> {
+    const { noteFailedAttempt, step, log } = this.#options;
+    const { orderId } = job.data;
+    try {
+      await noteFailedAttempt?.({ orderId, step, reason, ...markOf(job) });
+    } catch (error) {
+      log.warn({ stage: step.name, orderId, error: describe(error) }, "could not note the failed attempt");
     }
   }
 
@@ -301,6 +356,15 @@ export class StageWorker {
       ms: Math.round(performance.now() - startedAt),
     };
   }
+}
+
+/** Redis and this machine may not agree on the time. */
+function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
+  return Math.max(0, processedOn - timestamp) / 1_000;
+}
+
+function markOf(job: Job): AttemptMark {
+  return { attempt: job.attemptsMade + 1, startedAt: new Date(job.processedOn ?? Date.now()) };
 }
 
 function isLastAttempt(job: Job): boolean {

@@ -19,6 +19,31 @@ const SWEEPING_SHARE = 0.1;
 /** The same while Redis has lost its data: more, since workers have nothing to do before. */
 const RESTORING_SHARE = 0.5;
 
+/** Some orders of a status. */
+export interface Seen {
+  readonly count: number;
+  /** When the one came there that has been there longest, in milliseconds since 1970; Infinity when there is none. */
+  readonly oldest: number;
+}
+
+/** What a walk over the orders of a status has seen. */
+export interface Walked {
+  readonly moving: Seen;
+  /** Resting in a failed set. */
+  readonly failed: Seen;
+  /** To be cancelled. */
+  readonly cancelling: Seen;
+  /** When it ended. */
+  readonly at: number;
+}
+
+/** Is told what the sweeper comes by anyway. */
+export interface SweepObserver {
+  walked(status: string, walked: Walked): void;
+  /** Another worker sweeps: what this one has seen is of the past. */
+  doesNotLead(): void;
+}
+
 export interface SweeperOptions {
   readonly database: Database;
   /** Undefined where there are no queues: then nothing can be lost from them, and every process sweeps. */
@@ -27,6 +52,7 @@ export interface SweeperOptions {
   readonly lifecycle: Lifecycle;
   /** By status; by default those of the stages themselves. */
   readonly deadlines?: ReadonlyMap<string, Deadline>;
+  readonly observer?: SweepObserver | undefined;
   readonly log: Logger;
   /** Milliseconds from the beginning of one walk over the orders to that of the next, at least. */
   readonly intervalMs: number;
@@ -39,6 +65,7 @@ interface Walk {
   readonly beganAt: number;
   /** Undefined when it has come to the end. */
   readonly after: string | undefined;
+  readonly tally: Tally;
 }
 
 /**
@@ -97,7 +124,10 @@ export class Sweeper {
   async sweep(): Promise<number> {
     const startedAt = performance.now();
     const { intervalMs } = this.#options;
-    if (!(await this.#leads())) return intervalMs;
+    if (!(await this.#leads())) {
+      this.#options.observer?.doesNotLead();
+      return intervalMs;
+    }
     const marker = this.#marker;
     const restoration = await marker?.restoration();
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
@@ -126,16 +156,18 @@ export class Sweeper {
 
   /** @returns whether all walks have come to their end. */
   async #sweepPages(): Promise<boolean> {
-    const { lifecycle, intervalMs, log } = this.#options;
+    const { lifecycle, intervalMs, observer, log } = this.#options;
     for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
       const now = Date.now();
       const last = this.#walks.get(status);
       if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
-      const { after, beganAt } = last?.after === undefined ? { after: undefined, beganAt: now } : last;
+      const { after, beganAt, tally } = last?.after === undefined ? newWalk(now) : last;
       const page = await this.#page(status, after, PAGE);
       const revived = await this.#tend(page.orders, { untouchedSince: now - this.#options.afterMs });
       if (revived > 0) log.info({ status, orders: revived }, "orders that had stopped go on");
-      this.#walks.set(status, { beganAt, after: page.next });
+      tally.add(page.orders);
+      if (page.next === undefined) observer?.walked(status, tally.total);
+      this.#walks.set(status, { beganAt, after: page.next, tally });
     }
     return [...this.#walks.values()].every((walk) => walk.after === undefined);
   }
@@ -247,6 +279,34 @@ const TAKE_OR_KEEP = `
 const LET_GO = `
   if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
   return 1`;
+
+function newWalk(now: number): Walk {
+  return { beganAt: now, after: undefined, tally: new Tally() };
+}
+
+/** Counts what a walk comes by. */
+class Tally {
+  readonly #moving = { count: 0, oldest: Infinity };
+  readonly #failed = { count: 0, oldest: Infinity };
+  readonly #cancelling = { count: 0, oldest: Infinity };
+
+  add(orders: readonly OrderState[]): void {
+    for (const order of orders) {
+      const seen = this.#kindOf(order);
+      seen.count++;
+      seen.oldest = Math.min(seen.oldest, order.updatedAt.getTime());
+    }
+  }
+
+  get total(): Walked {
+    return { moving: this.#moving, failed: this.#failed, cancelling: this.#cancelling, at: Date.now() };
+  }
+
+  #kindOf(order: OrderState) {
+    if (!isOnItsWay(order)) return this.#failed;
+    return isCancelled(order) ? this.#cancelling : this.#moving;
+  }
+}
 
 function isCancelled({ cancelRequestedAt }: OrderState): boolean {
   return cancelRequestedAt !== null;

@@ -74,7 +74,7 @@ async function lastEvent(shop: Shop): Promise<number> {
 /** Orders a second that were delivered after an event, without the first and the last of them. */
 async function rateSince(shop: Shop, event: number, orders: number): Promise<number> {
   const rows = await shop.sql.rows(
-    "SELECT at FROM order_events WHERE id > ? AND to_status = 'DELIVERED' ORDER BY at",
+    "SELECT at FROM order_events WHERE id > ? AND to_status = 'DELIVERED' AND type = 'status' ORDER BY at",
     [event],
   );
   if (rows.length !== orders)

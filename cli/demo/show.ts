@@ -93,7 +93,7 @@ class LineShow implements Show {
     this.#told.set(state.id, events.at(-1)?.id ?? told);
     const { reference } = demo.request;
     const steps = events
-      .filter(({ id, from }) => id > told && from !== null)
+      .filter(({ id, type, from }) => id > told && type === "status" && from !== null)
       .map(({ from, to, reason, at }) => ({
         at,
         reference,

@@ -1,13 +1,21 @@
 import type { RequestListener } from "node:http";
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
+import { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
+import { consoleRoutes } from "../console/console.ts";
+import type { ConsoleOptions } from "../console/context.ts";
+import { ROOT as CONSOLE } from "../console/layout.ts";
 import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { lifecycle } from "../order/lifecycle.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
+import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
+import { metricsRoutes } from "./metrics.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
 import { resumeRoutes } from "./resume.ts";
@@ -18,18 +26,21 @@ export interface AppOptions extends OrderRoutes {
   /** Both undefined where orders are processed without queues. */
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;
+  /** What gives orders the jobs that they lack. */
+  readonly requeue: ConsoleOptions["requeue"];
   readonly apiKeys: readonly string[];
   readonly version: string;
+  readonly metrics: Pick<Metrics, "text" | "contentType">;
   readonly log: Logger;
 }
 
 /** Where Bull Board lives. */
 const BOARD = "/queues";
-const PAGES = ["/docs", "/openapi.json"];
+const PAGES = [CONSOLE, "/docs", "/openapi.json", "/metrics"];
 
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
-  const { database, redis, queues, apiKeys, version, log } = options;
+  const { database, redis, queues, requeue, cancel, apiKeys, version, metrics, log } = options;
   const app = express();
   const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
@@ -42,13 +53,17 @@ export function createApp(options: AppOptions): Express {
   app.use(resumeRoutes(database));
   app.use(orderRoutes(options));
 
-  app.use(healthRoutes(new Health({ database, redis })));
+  const health = new Health({ database, redis });
+  app.use(healthRoutes(health));
 
   app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
+  app.use(CONSOLE, consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, log }));
+  app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
   app.use(api);
+  app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
 
   app.use(notFound);

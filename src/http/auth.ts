@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import type { Request, RequestHandler, Response } from "express";
+import { LIMITS } from "../order/limits.ts";
 import { Problem } from "./problem.ts";
 
 /**
@@ -25,9 +26,16 @@ export class Keys {
   };
 
   /** For pages, and for what pages fetch. */
-  readonly basic: RequestHandler = (request, _response, next) => {
-    if (this.#has(basicPassword(request)) || this.#has(bearerKey(request))) next();
-    else
+  readonly basic: RequestHandler = (request, response, next) => {
+    const login = basicLogin(request);
+    const key = bearerKey(request);
+    if (this.#has(login?.password)) {
+      actors.set(response, operatorName(login?.name ?? ""));
+      next();
+    } else if (this.#has(key)) {
+      actors.set(response, clientName(digest(key)));
+      next();
+    } else
       throw new Problem(
         401,
         "unauthorized",
@@ -47,6 +55,29 @@ export function clientOf(response: Response): string {
   const client = clients.get(response);
   if (client === undefined) throw new Error("only requests with a key have a client");
   return client;
+}
+
+const actors = new WeakMap<Response, string>();
+
+/**
+ * Who sent the request that this answers, as the log of events tells it: the name that an operator has logged in with, or
+ * which of the keys it was, without telling the key. Null where none was asked for.
+ */
+export function actorOf(response: Response): string | null {
+  const client = clients.get(response);
+  return actors.get(response) ?? (client === undefined ? null : clientName(client));
+}
+
+/** Tells keys apart by their digests, and nothing else about them. */
+function clientName(client: string): string {
+  return `client-${Buffer.from(client, "base64").toString("hex").slice(0, 8)}`;
+}
+
+function operatorName(name: string): string {
+  const printable = name.replaceAll(/\p{Cc}/gu, " ").trim();
+  return Array.from(printable || "operator")
+    .slice(0, LIMITS.actor)
+    .join("");
 }
 
 /**
@@ -75,12 +106,12 @@ function bearerKey(request: Request): string | undefined {
   return /^bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
 }
 
-function basicPassword(request: Request): string | undefined {
+function basicLogin(request: Request): { readonly name: string; readonly password: string } | undefined {
   const credentials = /^basic +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
   if (credentials === undefined) return undefined;
   const text = Buffer.from(credentials, "base64").toString("utf8");
   const colon = text.indexOf(":");
-  return colon < 0 ? undefined : text.slice(colon + 1);
+  return colon < 0 ? undefined : { name: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
 function digest(key: string): string {

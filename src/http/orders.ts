@@ -7,7 +7,7 @@ import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CANCELLED, CREATED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
-import { clientOf } from "./auth.ts";
+import { actorOf, clientOf } from "./auth.ts";
 import { newOrderId } from "./order-id.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
@@ -38,6 +38,7 @@ export interface OrderRoutes {
   readonly cancel: (
     orderId: string,
     reason: string,
+    actor: string | null,
   ) => Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined>;
 }
 
@@ -93,7 +94,7 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
     .post(async (request, response) => {
       const { reason } = parseBody(cancelRequest, request);
       const { id } = request.params;
-      const cancellation = isUuid(id) ? await cancel(id.toLowerCase(), reason) : undefined;
+      const cancellation = isUuid(id) ? await cancel(id.toLowerCase(), reason, actorOf(response)) : undefined;
       if (cancellation === undefined) throw noSuchOrder(id);
       if (!cancellation.accepted) throw tooLate(cancellation.order.status);
       response.status(202).location(`/orders/${cancellation.order.id}`).json(body(cancellation.order));
@@ -204,7 +205,8 @@ function body(order: StoredOrder): OrderBody {
 }
 
 function eventBody(event: OrderEvent): OrderEventBody {
-  return { ...event, at: event.at.toISOString() };
+  const { at, startedAt } = event;
+  return { ...event, at: at.toISOString(), startedAt: startedAt?.toISOString() ?? null };
 }
 
 /** Opaque to clients, so that what is behind it may change. */

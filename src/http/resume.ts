@@ -1,6 +1,7 @@
 import { Router } from "express";
 import type { Database } from "../../db/database.ts";
 import { resumeFailed, type FailureFilter, type FailurePlace } from "../../db/orders.ts";
+import { actorOf } from "./auth.ts";
 import { methodNotAllowed } from "./problem.ts";
 import { resumeRequest } from "./schemas.ts";
 import { parseBody } from "./validate.ts";
@@ -21,7 +22,7 @@ export function resumeRoutes(database: Database, answerWithinMs = ANSWER_WITHIN_
     .post(async (request, response) => {
       const { stage, reason, before } = parseBody(resumeRequest, request);
       const filter = { stage, reason, before: before === undefined ? undefined : new Date(before) };
-      response.status(202).json(await resume(database, filter, answerWithinMs));
+      response.status(202).json(await resume(database, filter, actorOf(response), answerWithinMs));
     })
     .all(methodNotAllowed("POST"));
   return router;
@@ -31,13 +32,14 @@ export function resumeRoutes(database: Database, answerWithinMs = ANSWER_WITHIN_
 async function resume(
   database: Database,
   filter: FailureFilter,
+  actor: string | null,
   answerWithinMs: number,
 ): Promise<{ readonly resumed: number; readonly more?: true }> {
   const startedAt = performance.now();
   let resumed = 0;
   let after: FailurePlace | undefined;
   do {
-    const page = await resumeFailed(database, filter, PAGE, after);
+    const page = await resumeFailed(database, filter, PAGE, after, actor);
     resumed += page.resumed;
     after = page.next;
   } while (after && (resumed === 0 || performance.now() - startedAt < answerWithinMs));

@@ -23,8 +23,12 @@ export const LIMITS = {
   addressLine: 200,
   /** Characters kept of a reason (why an order failed or was cancelled). */
   reason: 500,
+  /** Characters of who did something: an operator's name, or a client. */
+  actor: 128,
   /** Orders on one page. */
   pageSize: 200,
+  /** Events on one page. */
+  eventPageSize: 1_000,
   /** Bytes of a request body. */
   bodyBytes: 512 * 1024,
 } as const;

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { listEvents } from "../../db/order-events.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { CrashPoint } from "../../workers/crash-points.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
+import { statusesOf } from "../support/orders.ts";
 import { start } from "../support/processes.ts";
 
 jest.setTimeout(300_000);
@@ -76,7 +76,7 @@ const books = async (id: string) =>
   (await listEntries(line.environment.database, id))
     .map(({ kind, outcome }) => `${kind} ${outcome}`)
     .toSorted();
-const path = async (id: string) => (await listEvents(line.environment.database, id)).map((event) => event.to);
+const path = (id: string) => statusesOf(line.environment.database, id);
 const orderOf = (given: Crash) => {
   const id = hit.get(given);
   if (id === undefined) throw new Error(`nothing was killed at ${given.step}: ${given.point}`);

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
-import { listEvents } from "../../db/order-events.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { PROVIDERS, setProviderState, type Provider } from "../../db/provider-states.ts";
 import { findStock, setStock } from "../../db/stock.ts";
@@ -11,7 +10,7 @@ import type { NewOrder } from "../../src/order/order.ts";
 import { BASIC } from "../support/api.ts";
 import { ContractClient } from "../support/contract.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
-import { createOrder } from "../support/orders.ts";
+import { createOrder, statusesOf } from "../support/orders.ts";
 import { start, startApi, type TestProcess } from "../support/processes.ts";
 import { startTestMysql } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -97,7 +96,7 @@ const switched = (provider: Provider, state: "up" | "down") =>
   setProviderState(environment.database, provider, state);
 const books = async (id: string) =>
   (await listEntries(environment.database, id)).map(({ kind, outcome }) => `${kind} ${outcome}`).toSorted();
-const path = async (id: string) => (await listEvents(environment.database, id)).map(({ to }) => to);
+const path = (id: string) => statusesOf(environment.database, id);
 const stock = async () => (await findStock(environment.database, [sku]))[0];
 const left = (pieces: number) => ({ sku, onHand: LOADED - pieces, reserved: 0 });
 /** The test's only order, once it has this status. */

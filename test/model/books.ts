@@ -48,7 +48,8 @@ export interface Books {
 const READ = `
   SELECT id, status, total, idempotency_key AS idempotencyKey, cancel_requested_at AS cancelRequestedAt,
     cancel_reason AS cancelReason, failed_at AS failedAt FROM orders;
-  SELECT id, order_id AS orderId, from_status AS fromStatus, to_status AS toStatus FROM order_events ORDER BY id;
+  SELECT id, order_id AS orderId, from_status AS fromStatus, to_status AS toStatus FROM order_events
+    WHERE type = 'status' ORDER BY id;
   SELECT sku, on_hand AS onHand, reserved FROM stock;
   SELECT order_id AS orderId, state FROM reservations;
   SELECT order_id AS orderId, kind, amount, outcome FROM provider_ledger`;

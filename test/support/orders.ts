@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
+import { listEvents } from "../../db/order-events.ts";
 import { createOrders, findOrders } from "../../db/orders.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
@@ -34,6 +35,12 @@ export async function readOrder(database: Database, id: string): Promise<StoredO
   const [order] = await findOrders(database, [id]);
   if (order === undefined) throw new Error(`there is no order ${id}`);
   return order;
+}
+
+/** The statuses that an order has had, in their order. */
+export async function statusesOf(database: Database, id: string): Promise<string[]> {
+  const events = await listEvents(database, id);
+  return events.filter(({ type }) => type === "status").map(({ to }) => to);
 }
 
 const nobody = () => Promise.reject(new Error("the stages of this test need nobody outside"));

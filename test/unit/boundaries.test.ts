@@ -41,6 +41,7 @@ describe("the lint rules on who may import whom", () => {
     ["queues/job.ts", "../db/orders.ts", "queues imports only src/order"],
     ["queues/job.ts", "mysql2/promise", "queues knows no database"],
     ["src/http/orders.ts", "../../workers/executor.ts", "The API process imports"],
+    ["src/console/pages/overview.ts", "../../../workers/heartbeat.ts", "The API process imports"],
     ["src/intake.ts", "../workers/inline/inline.ts", "The API process imports"],
     ["src/http/orders.ts", "../../workers/inline/inline.ts", "The API process imports"],
     ["src/main.ts", "../workers/executor.ts", "nothing but inline/inline.ts"],

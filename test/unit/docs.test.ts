@@ -19,6 +19,7 @@ const DOCUMENTS = [
   "docs/architecture.md",
   "docs/adding-a-stage.md",
   "docs/reliability.md",
+  "docs/observability.md",
 ];
 /** What the recipe has its reader write. */
 const NEW_STAGE = "/src/order/stages/fraud-check.ts";

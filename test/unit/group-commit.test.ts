@@ -222,6 +222,23 @@ describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
     await expect(committer.submit(1)).rejects.toThrow("not even begun");
   });
 
+  test("every flush is observed, one that fails and one that nobody shares too", async () => {
+    const sizes: number[] = [];
+    const committer = commit<number, number>({
+      flush: async (items) => {
+        if (items.includes(13)) throw new Error("13");
+        return items;
+      },
+      observe: ({ size, seconds }) => {
+        expect(seconds).toBeGreaterThanOrEqual(0);
+        expect(seconds).toBeLessThan(60);
+        sizes.push(size);
+      },
+    });
+    await Promise.allSettled([1, 13].map((item) => committer.submit(item)));
+    expect(sizes).toEqual(commit === COMMITS.on ? [2, 1, 1] : [1, 1]);
+  });
+
   test("nothing is idle before everything is done, what failed too", async () => {
     const { batches, flush, finish } = controlled();
     const committer = commit({

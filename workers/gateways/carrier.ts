@@ -22,6 +22,7 @@ export function simulatedCarrier(
   commit: Commit = grouped,
 ): Carrier {
   const labelling = commit<LedgerRequest, LedgerEntry>({
+    name: "labels",
     flush: (requests) => bookRequests(database, requests),
     mayBeOneItem,
   });

@@ -15,14 +15,17 @@ export function mysqlInventory(
   commit: Commit = grouped,
 ): Inventory {
   const reserving = commit<Holding, Reservation>({
+    name: "reservations",
     flush: (orders) => reserveStock(database, orders),
     mayBeOneItem,
   });
   const shipping = commit<Holding, void>({
+    name: "stock_shipped",
     flush: withoutResults((orders) => shipStock(database, orders)),
     mayBeOneItem,
   });
   const releasing = commit<Holding, void>({
+    name: "stock_released",
     flush: withoutResults((orders) => releaseStock(database, orders)),
     mayBeOneItem,
   });

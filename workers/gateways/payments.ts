@@ -30,6 +30,7 @@ export function simulatedPayments(
   commit: Commit = grouped,
 ): Payments {
   const charging = commit<LedgerRequest, LedgerEntry>({
+    name: "charges",
     flush: (requests) => bookRequests(database, requests),
     mayBeOneItem,
   });

@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
 import { stageOverrides, type StagesConfig } from "../../src/config.ts";
-import { COMMITS } from "../../src/group-commit.ts";
+import { COMMITS, type Commit } from "../../src/group-commit.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf } from "../../src/order/stage.ts";
@@ -15,11 +15,18 @@ import { Simulation } from "./simulation.ts";
 const LONGEST_ANSWER_MS = 5_000;
 const PART_OF_ATTEMPT = 0.8;
 
-/** What stands behind the ports of this process, as it is configured. Nothing is connected before the first call. */
-export function connectPorts(config: StagesConfig, database: Database): Ports {
+/**
+ * What stands behind the ports of this process, as it is configured. Nothing is connected before the first call.
+ *
+ * @param commit how callers of the same moment share work; as configured, if nobody else has a say.
+ */
+export function connectPorts(
+  config: StagesConfig,
+  database: Database,
+  commit: Commit = COMMITS[config.GROUP_COMMIT],
+): Ports {
   const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
   const timeoutMs = answerTimeout(config);
-  const commit = COMMITS[config.GROUP_COMMIT];
   return {
     inventory: mysqlInventory(database, simulation, commit),
     payments:

@@ -1,11 +1,14 @@
 import type { Database } from "../../db/database.ts";
+import { appendFailedAttempts } from "../../db/order-events.ts";
 import { markFailed } from "../../db/orders.ts";
 import { stageOverrides, type StagesConfig } from "../../src/config.ts";
 import { COMMITS } from "../../src/group-commit.ts";
 import type { Logger } from "../../src/log.ts";
+import type { Metrics } from "../../src/metrics.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 import { connectPorts } from "../gateways/ports.ts";
+import { StageMetrics } from "../metrics.ts";
 import { OrderStore } from "../store.ts";
 import { Sweeper } from "../sweeper.ts";
 import { InlineProcessing } from "./processing.ts";
@@ -17,30 +20,37 @@ import { InlineProcessing } from "./processing.ts";
 export function openInline({
   config,
   database,
+  metrics,
   log,
 }: {
   readonly config: StagesConfig;
   readonly database: Database;
+  readonly metrics: Metrics;
   readonly log: Logger;
 }): { processing: InlineProcessing; sweeper: Sweeper } {
+  const stages = new StageMetrics(metrics, lifecycle);
+  const observers = new Map(lifecycle.steps.map((step) => [step, stages.of(step)]));
+  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
   const processing = new InlineProcessing({
     lifecycle,
-    ports: connectPorts(config, database),
+    ports: connectPorts(config, database, commit),
     store: new OrderStore({
       database,
       queues: { enqueue: async () => undefined },
-      commit: COMMITS[config.GROUP_COMMIT],
+      commit,
     }),
-    markFailed: ({ orderId, step, reason }) =>
+    markFailed: ({ step, ...failure }) =>
       markFailed(database, {
-        orderId,
+        ...failure,
         whileIn: lifecycle.statusesIn(step),
         stage: step.name,
-        reason,
         at: new Date(),
       }),
+    noteFailedAttempt: ({ step, ...failure }) =>
+      appendFailedAttempts(database, [{ ...failure, stage: step.name, at: new Date() }]),
     overrides: stageOverrides(config),
     probeIntervalMs: config.PROBE_INTERVAL_MS,
+    observerOf: (step) => observers.get(step),
     log,
   });
   const sweeper = new Sweeper({
@@ -49,6 +59,7 @@ export function openInline({
     queues: processing,
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    observer: stages,
     log,
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,

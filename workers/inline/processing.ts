@@ -1,13 +1,15 @@
 import { bulkhead } from "cockatiel";
 import type { DueJob, Replacement } from "../../queues/queues.ts";
 import type { Logger } from "../../src/log.ts";
-import { CANCEL, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
+import { CANCEL, CANCELLED, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
 import type { StoredOrder } from "../../src/order/order.ts";
+import type { AttemptMark } from "../../src/order/event.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../src/order/stage.ts";
 import { describe } from "../../src/shutdown.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
+import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
 import { withinTime } from "../time-limit.ts";
 import { OneOrder } from "./one-order.ts";
 
@@ -38,16 +40,26 @@ interface Rest {
   readonly isUndoing: boolean;
 }
 
+interface StepFailure extends AttemptMark {
+  readonly orderId: string;
+  readonly step: Step;
+  readonly reason: string;
+}
+
 export interface InlineProcessingOptions {
   readonly lifecycle: Lifecycle;
   readonly ports: Ports;
   readonly store: Omit<ExecutorStore, "enqueue">;
   /** Writes down that the order rests in the step until somebody has it go on. */
-  readonly markFailed: (failure: { orderId: string; step: Step; reason: string }) => Promise<void>;
+  readonly markFailed: (failure: StepFailure) => Promise<void>;
+  /** Writes down that an attempt failed, after which there will be another one. */
+  readonly noteFailedAttempt?: (failure: StepFailure) => Promise<void>;
   /** An operator's settings over those of every step. */
   readonly overrides?: Partial<StageSettings>;
   /** Milliseconds after which an order is tried again that found a service away. */
   readonly probeIntervalMs: number;
+  /** For the attempts at a step. */
+  readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
   readonly log: Logger;
 }
 
@@ -160,8 +172,9 @@ export class InlineProcessing {
     while (next) {
       if (this.#leaving) return ending === PROCESSED ? { outcome: "accepted" } : ending;
       const move: Move = next;
+      const mark = { attempt: failures + 1, startedAt: new Date() };
       try {
-        const execution = await this.#attempt(executor, orderId, move.step);
+        const execution = await this.#attempt(executor, orderId, move, mark);
         if (execution.outcome === "snoozed") {
           this.#rest(orderId, execution.milliseconds, { failures: 0, isUndoing: false });
           return ending;
@@ -177,11 +190,11 @@ export class InlineProcessing {
         // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
         if (!isSame(next, move)) continue;
         if (!this.#canGiveUp(move)) {
-          await this.#putOff(orderId, move.step, failure, failures);
+          await this.#putOff(orderId, move.step, failure, failures, mark);
           return ending;
         }
         const reason = `${move.step.name} failed: ${failure.message}`;
-        if (await this.#giveUp(orderId, move, reason)) ending = { outcome: "failed", reason };
+        if (await this.#giveUp(orderId, move, reason, mark)) ending = { outcome: "failed", reason };
         order.forget();
         next = await this.#next(order);
       }
@@ -196,20 +209,40 @@ export class InlineProcessing {
     return this.#options.lifecycle.next({ status, cancelled: cancellation !== null });
   }
 
-  async #attempt(executor: Executor, orderId: string, step: Step): Promise<Execution> {
+  async #attempt(executor: Executor, orderId: string, move: Move, mark: AttemptMark): Promise<Execution> {
+    const { step } = move;
+    const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();
     const attempt = new AbortController();
     this.#attempts.add(attempt);
     try {
       const execution = await withinTime(this.#settingsOf(step).timeout, attempt.signal, (signal) =>
-        executor.execute(orderId, step, signal),
+        executor.execute(orderId, step, signal, mark),
       );
+      observer?.ended(execution.outcome, secondsSince(startedAt));
+      if (execution.outcome === "cancelled") observer?.reached(orderId, CANCELLED);
+      if (execution.outcome === "done") observer?.reached(orderId, execution.status);
       const ms = Math.round(performance.now() - startedAt);
       this.#options.log.info({ orderId, stage: step.name, ms, ...execution }, execution.outcome);
       return execution;
+    } catch (error) {
+      const failure = failureOf(error, { timeoutMs: this.#settingsOf(step).timeout });
+      const outcome = this.#outcomeOf(failure, move, mark);
+      observer?.ended(outcome, secondsSince(startedAt));
+      if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
+      throw error;
     } finally {
       this.#attempts.delete(attempt);
     }
+  }
+
+  /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
+  #outcomeOf({ kind }: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
+    if (this.#leaving) return "handed back";
+    if (kind === "database away") return "put off";
+    if (this.#canGiveUp(move)) return "failed";
+    if (kind === "service away") return "put off";
+    return kind === "hopeless" || attempt >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
   }
 
   /** Whether an order whose attempt has failed can be cancelled for that. */
@@ -218,15 +251,22 @@ export class InlineProcessing {
   }
 
   /** @returns whether the order is to be cancelled now: not if somebody has moved it on. */
-  #giveUp(orderId: string, { step, from }: Move, reason: string): Promise<boolean> {
+  #giveUp(orderId: string, { step, from }: Move, reason: string, mark: AttemptMark): Promise<boolean> {
     const { store, log } = this.#options;
     log.warn({ orderId, stage: step.name, error: reason }, "failed: the order is cancelled");
-    return store.requestCancellation({ orderId, whileIn: [from], reason, at: new Date() });
+    const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: new Date() };
+    return store.requestCancellation(request);
   }
 
   /** Tries again later what can't be given up, or leaves it to a person. */
-  async #putOff(orderId: string, step: Step, failure: Failure, failures: number): Promise<void> {
-    const { probeIntervalMs, markFailed, log } = this.#options;
+  async #putOff(
+    orderId: string,
+    step: Step,
+    failure: Failure,
+    failures: number,
+    mark: AttemptMark,
+  ): Promise<void> {
+    const { probeIntervalMs, markFailed, noteFailedAttempt, log } = this.#options;
     const { attempts, backoff } = this.#settingsOf(step);
     const fields = { orderId, stage: step.name, error: failure.message };
     const isUndoing = step === CANCEL;
@@ -235,9 +275,13 @@ export class InlineProcessing {
       this.#rest(orderId, probeIntervalMs, { failures, isUndoing });
     } else if (failure.kind === "hopeless" || failures + 1 >= attempts) {
       log.error(fields, "failed");
-      await markFailed({ orderId, step, reason: failure.message });
+      await markFailed({ orderId, step, reason: failure.message, ...mark });
     } else {
       log.warn(fields, "will be tried again");
+      // For the timeline only: the order goes on without it.
+      await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
+        log.warn({ ...fields, error: describe(error) }, "could not note the failed attempt"),
+      );
       this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, isUndoing });
     }
   }
@@ -254,6 +298,11 @@ export class InlineProcessing {
   #settingsOf(step: Step): StageSettings {
     return settingsOf(step, this.#options.overrides);
   }
+}
+
+/** @param startedAt as `performance.now()` has it. */
+function secondsSince(startedAt: number): number {
+  return (performance.now() - startedAt) / 1_000;
 }
 
 function isSame(one: Move | undefined, other: Move): boolean {

@@ -18,14 +18,16 @@ function main(): void {
   const executor = new Executor({ lifecycle, ports, store });
   const aborts = new Map<number, AbortController>();
 
-  const attempt = async ({ id, orderId, step: name, timeoutMs }: Request & { type: "attempt" }) => {
+  const attempt = async (request: Request & { type: "attempt" }) => {
+    const { id, orderId, step: name, timeoutMs } = request;
+    const mark = { attempt: request.attempt, startedAt: new Date(request.startedAt) };
     const abort = new AbortController();
     aborts.set(id, abort);
     try {
       const step = lifecycle.steps.find((each) => each.name === name);
       if (step === undefined) throw new Error(`the pipeline has no step ${name}`);
       const execution = await withinTime(timeoutMs, abort.signal, (signal) =>
-        executor.execute(orderId, step, signal),
+        executor.execute(orderId, step, signal, mark),
       );
       say({ type: "execution", id, execution });
     } catch (error) {

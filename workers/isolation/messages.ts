@@ -7,6 +7,9 @@ export interface Attempt {
   readonly step: string;
   /** Milliseconds that it may take. */
   readonly timeoutMs: number;
+  /** Which attempt it is, for the log of events, and when it began, in milliseconds. */
+  readonly attempt: number;
+  readonly startedAt: number;
 }
 
 /** What a worker says to the process, and what that answers. Ids tell attempts apart. */

@@ -68,6 +68,10 @@ describe("an order that is written", () => {
         reason: null,
         record: null,
         at: order.createdAt,
+        type: "status",
+        actor: null,
+        attempt: null,
+        startedAt: null,
       },
     ]);
   });

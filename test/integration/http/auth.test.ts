@@ -27,6 +27,13 @@ const PAGES = [
   ["GET", "/queues/static/favicon.ico"],
   ["GET", "/queues/api/queues"],
   ["PUT", "/queues/api/queues/pay/pause"],
+  ["GET", "/console"],
+  ["GET", "/console/live"],
+  ["GET", "/console/history"],
+  ["GET", "/console/assets/console.js"],
+  ["GET", "/console/orders"],
+  ["POST", `/console/orders/${ID}/retry`],
+  ["POST", `/console/orders/${ID}/cancel`],
 ] as const;
 
 function basic(login: string) {
@@ -194,6 +201,38 @@ describe("the board", () => {
   test("changes nothing by GET, so that following a link is harmless", async () => {
     const { status } = await fetch(api.client.url + HARMLESS, { headers: BASIC });
     expect(status).toBe(404);
+  });
+});
+
+describe("the console", () => {
+  async function retry(headers: Record<string, string>): Promise<number> {
+    const answer = await fetch(`${api.client.url}/console/orders/${ID}/retry`, {
+      method: "POST",
+      headers: { ...BASIC, "content-type": "application/x-www-form-urlencoded", ...headers },
+    });
+    await answer.arrayBuffer();
+    return answer.status;
+  }
+
+  test.each([
+    ["another host", { origin: "https://elsewhere.example" }],
+    ["a page that keeps its origin to itself", { origin: "null" }],
+    ["a page that the browser says is of another site", { "sec-fetch-site": "cross-site" }],
+  ])("takes no form of %s", async (_, headers) => {
+    expect(await retry(headers)).toBe(403);
+  });
+
+  test("takes its own forms: that there is no such order is what it says then", async () => {
+    expect(await retry({ origin: api.client.url })).toBe(404);
+  });
+
+  test("lets the browser load what is its own, and run nothing else", async () => {
+    const { headers } = await fetch(`${api.client.url}/console`, { headers: BASIC });
+    expect(headers.get("content-security-policy")).toBe(
+      "default-src 'none';script-src 'self';style-src 'self';img-src 'self';connect-src 'self';" +
+        "form-action 'self';base-uri 'none';frame-ancestors 'none'",
+    );
+    expect(headers.get("cache-control")).toBe("no-store");
   });
 });
 

@@ -4,6 +4,7 @@ import { changeStatuses } from "../../../db/orders.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
+import { TEST_KEY } from "../../support/processes.ts";
 
 /** What undoing does is the workers' business; here nobody works, so that orders stay where they are. */
 const api = useApi();
@@ -100,4 +101,24 @@ describe("a reason", () => {
     expect(answer.body.errors).toEqual([{ path, message: expect.any(String) }]);
     expect((await api.client.get(`/orders/${id}`)).body).not.toHaveProperty("cancellation");
   });
+});
+
+test("the order's events tell who asked, without the key", async () => {
+  const id = await orderIn("PAID");
+  await cancel(id);
+  const { body } = await api.client.get(`/orders/${id}/events`);
+  expect(body).toMatchObject({
+    items: [
+      { type: "status", to: "CREATED", actor: null },
+      { type: "status", to: "PAID", actor: null },
+      {
+        type: "cancel-requested",
+        from: "PAID",
+        to: "PAID",
+        reason: REASON,
+        actor: expect.stringMatching(/^client-[0-9a-f]{8}$/),
+      },
+    ],
+  });
+  expect(JSON.stringify(body)).not.toContain(TEST_KEY);
 });

@@ -3,8 +3,11 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import type { IRouter } from "express";
 import packageJson from "../../../package.json" with { type: "json" };
 import { Queues } from "../../../queues/queues.ts";
+import { consoleRoutes } from "../../../src/console/console.ts";
+import { Health } from "../../../src/health.ts";
 import { createApp } from "../../../src/http/app.ts";
 import { createLogger } from "../../../src/log.ts";
+import { Metrics } from "../../../src/metrics.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { describeApi, type ApiDescription } from "../../support/contract.ts";
@@ -16,8 +19,8 @@ beforeAll(async () => {
   description = await describeApi(api.client.url);
 });
 
-/** For people and their browsers: what the document describes, and the document itself. */
-const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js"];
+/** For people and their browsers: what the document describes, and the document itself. And for Prometheus. */
+const PAGES = ["GET /openapi.json", "GET /docs", "GET /docs/start.js", "GET /metrics"];
 
 describe("/openapi.json", () => {
   test("is a valid OpenAPI 3.1 document of this version", async () => {
@@ -35,21 +38,25 @@ describe("/openapi.json", () => {
         throw error;
       },
     });
-    const app = createApp({
+    const options = {
       ...api.environment,
       queues,
+      requeue: queues,
       accept: nothingIsSent,
       cancel: nothingIsSent,
       apiKeys: [],
+      metrics: new Metrics(),
       version: "0",
       log: createLogger({ name: "test", level: "silent" }),
-    });
+    };
+    const app = createApp(options);
+    const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options) }));
     await queues.close();
 
     const described = Object.entries(description.paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
     );
-    expect(routesOf(app.router).toSorted()).toEqual([...described, ...PAGES].toSorted());
+    expect(routesOf(app.router).toSorted()).toEqual([...described, ...PAGES, ...pages].toSorted());
   });
 
   test("names every schema that it refers to, and refers to every schema that it names", () => {

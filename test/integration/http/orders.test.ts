@@ -161,6 +161,10 @@ describe("GET /orders/:id/events", () => {
       reason: null,
       record: null,
       at: order.createdAt,
+      type: "status",
+      actor: null,
+      attempt: null,
+      startedAt: null,
     });
   });
 

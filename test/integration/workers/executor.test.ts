@@ -7,7 +7,7 @@ import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../workers/executor.ts";
 import { OrderStore } from "../../../workers/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
+import { createOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 
 let environment: TestEnvironment;
 beforeAll(async () => {
@@ -61,7 +61,7 @@ async function cancel(orderId: string, whileIn: string, reason = "changed my min
 }
 
 const statusOf = async (id: string) => (await readOrder(environment.database, id)).status;
-const pathOf = async (id: string) => (await listEvents(environment.database, id)).map((event) => event.to);
+const pathOf = (id: string) => statusesOf(environment.database, id);
 
 describe("a stage that returns a record", () => {
   test("moves the order on, keeps the record, and queues the next stage", async () => {

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { listEvents } from "../../../db/order-events.ts";
 import { clearFailed, markFailed, requestCancellation } from "../../../db/orders.ts";
 import { createLogger } from "../../../src/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
@@ -8,7 +7,7 @@ import { reject, snooze, type Stage, type StageSettings } from "../../../src/ord
 import { InlineProcessing, type InlineProcessingOptions } from "../../../workers/inline/processing.ts";
 import { OrderStore } from "../../../workers/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { createOrder, newOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
+import { createOrder, newOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 let environment: TestEnvironment;
@@ -108,7 +107,7 @@ function line(
 
 const place = () => createOrder(environment.database);
 const read = (id: string) => readOrder(environment.database, id);
-const pathOf = async (id: string) => (await listEvents(environment.database, id)).map((event) => event.to);
+const pathOf = (id: string) => statusesOf(environment.database, id);
 const until = (id: string, status: string) =>
   waitFor(`${id} in ${status}`, async () => (await read(id)).status === status);
 const cancel = (orderId: string, ...whileIn: string[]) =>

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
+import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
 import { markFailed } from "../../../db/orders.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
@@ -7,7 +8,7 @@ import { createLogger } from "../../../src/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../workers/executor.ts";
-import { StageWorker } from "../../../workers/stage-worker.ts";
+import { StageWorker, type StageWorkerOptions } from "../../../workers/stage-worker.ts";
 import { OrderStore } from "../../../workers/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
@@ -25,7 +26,11 @@ afterEach(async () => {
 });
 
 /** One stage over real queues and a real worker, with quick retries. */
-async function working(run: Stage["run"], settings: Partial<StageSettings> = {}) {
+async function working(
+  run: Stage["run"],
+  settings: Partial<StageSettings> = {},
+  more: Pick<StageWorkerOptions, "noteFailedAttempt"> = {},
+) {
   const stage: Stage = { name: "wrap", to: "WRAPPED", run };
   const own = settingsOf(stage, { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...settings });
   const lifecycle = new Lifecycle([stage]);
@@ -49,14 +54,16 @@ async function working(run: Stage["run"], settings: Partial<StageSettings> = {})
         shouldWait: async () => false,
         probeIntervalMs: 1,
       },
-      markFailed: ({ orderId, reason }) =>
+      markFailed: ({ step, ...failure }) =>
         markFailed(environment.database, {
-          orderId,
+          ...failure,
           whileIn: ["CREATED"],
-          stage: stage.name,
-          reason,
+          stage: step.name,
           at: new Date(),
         }),
+      noteFailedAttempt: ({ step, ...failure }) =>
+        appendFailedAttempts(environment.database, [{ ...failure, stage: step.name, at: new Date() }]),
+      ...more,
     });
     await worker.start();
     return worker;
@@ -243,3 +250,61 @@ describe("a worker that stops", () => {
 function noTransition(): never {
   throw new Error("a pipeline has a first stage");
 }
+
+describe("the log of events", () => {
+  test("tells every attempt with when it began, and the last one as what the order rests for", async () => {
+    const began: number[] = [];
+    const line = await working(async () => {
+      began.push(Date.now());
+      throw new Error("out of tape");
+    });
+    const id = await line.order();
+    await failed(id);
+    const events = (await listEvents(environment.database, id)).slice(1);
+    expect(events).toMatchObject(
+      ["attempt-failed", "attempt-failed", "failed"].map((type, index) => ({
+        type,
+        from: "CREATED",
+        to: "CREATED",
+        stage: "wrap",
+        reason: "out of tape",
+        attempt: index + 1,
+      })),
+    );
+    for (const [index, { startedAt, at }] of events.entries()) {
+      expect(startedAt?.getTime()).toBeLessThanOrEqual(began[index] ?? 0);
+      expect(at.getTime()).toBeGreaterThanOrEqual(began[index] ?? Infinity);
+    }
+  });
+
+  test("tells which attempt brought the order on", async () => {
+    let runs = 0;
+    const line = await working(async () => {
+      if (++runs < 3) throw new Error("out of tape");
+      return {};
+    });
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    expect((await listEvents(environment.database, id)).at(-1)).toMatchObject({
+      type: "status",
+      to: "WRAPPED",
+      attempt: 3,
+      startedAt: expect.any(Date),
+    });
+  });
+
+  test("that can't be written fails no order", async () => {
+    let runs = 0;
+    const line = await working(
+      async () => {
+        if (++runs < 3) throw new Error("out of tape");
+        return {};
+      },
+      {},
+      { noteFailedAttempt: () => Promise.reject(new Error("no room in the log")) },
+    );
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    expect(runs).toBe(3);
+  });
+});

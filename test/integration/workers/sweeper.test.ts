@@ -8,7 +8,7 @@ import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/log.ts";
 import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
 import type { Stage, Step } from "../../../src/order/stage.ts";
-import { Sweeper, type SweeperOptions } from "../../../workers/sweeper.ts";
+import { Sweeper, type SweeperOptions, type Walked } from "../../../workers/sweeper.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
@@ -269,8 +269,8 @@ describe("a round reads a page, and not the backlog", () => {
     await environment.database.query((queries) => queries.execute(sql`ANALYZE TABLE orders`));
     const reads = await readsOfRounds(ids.length, afterMs);
     expect(reads).toHaveLength(count / PAGE);
-    // Each order of the page in the index, in the table, and once more to cancel it.
-    for (const read of reads) expect(read).toBeLessThan(4 * PAGE);
+    // Each order of the page in the index, in the table, once more to lock it, and once to cancel it.
+    for (const read of reads) expect(read).toBeLessThan(5 * PAGE);
     expect(await waiting()).toBe(given === "jobs" ? ids.length : 0);
   });
 
@@ -422,6 +422,56 @@ describe("a Redis that has lost its data", () => {
     await connection.flushdb();
     for (let round = 0; round < 3; round++) await rounds.sweep();
     expect(await waiting()).toBe(ids.length);
+  });
+});
+
+describe("what a walk comes by", () => {
+  test("is told at its end: what moves, what failed, what is to be cancelled, and since when", async () => {
+    await marked();
+    const [first] = await createMany(PAGE + 1);
+    const [failed, cancelled] = [
+      await createOrder(environment.database),
+      await createOrder(environment.database),
+    ];
+    await fail(failed);
+    await cancel(cancelled);
+    const old = new Date("2026-01-02T03:04:05.678Z");
+    await environment.database.query((each) =>
+      each.execute(sql`UPDATE orders SET updated_at = ${old} WHERE id = ${first}`),
+    );
+    const told: [string, Walked][] = [];
+    const observer = { walked: (...walk: [string, Walked]) => told.push(walk), doesNotLead: () => undefined };
+    const one = sweeper({ afterMs: 86_400_000, observer });
+
+    await one.sweep();
+    expect(told.map(([status]) => status)).toEqual(["WRAPPED"]);
+    expect(told[0]?.[1].moving).toEqual({ count: 0, oldest: Infinity });
+
+    await one.sweep();
+    expect(told.map(([status]) => status)).toEqual(["WRAPPED", "CREATED", "WRAPPED"]);
+    const [, created] = told[1]!;
+    expect(created.moving).toEqual({ count: PAGE + 1, oldest: old.getTime() });
+    expect(created.failed.count).toBe(1);
+    expect(created.cancelling.count).toBe(1);
+    expect(Math.abs(created.failed.oldest - Date.now())).toBeLessThan(60_000);
+    expect(Math.abs(created.at - Date.now())).toBeLessThan(60_000);
+
+    // What the walk before has seen is not counted again.
+    await one.sweep();
+    await one.sweep();
+    expect(told.findLast(([status]) => status === "CREATED")?.[1].moving.count).toBe(PAGE + 1);
+  });
+
+  test("is told by whoever leads; who does not is told so", async () => {
+    await marked();
+    const told: string[] = [];
+    const observing = (name: string) => ({
+      walked: (status: string) => told.push(`${name} ${status}`),
+      doesNotLead: () => told.push(`${name} does not lead`),
+    });
+    await sweeper({ observer: observing("first") }).sweep();
+    await sweeper({ observer: observing("second") }).sweep();
+    expect(told).toEqual(["first CREATED", "first WRAPPED", "second does not lead"]);
   });
 });
 

@@ -1,0 +1,295 @@
+import { and, asc, desc, eq, gt, gte, lt, type SQL } from "drizzle-orm";
+import type { Database, Queries } from "./database.ts";
+import { orders } from "./schema.ts";
+
+/*
+ * Finding orders among a million: what an index answers reads the rows of a page and no others. What no index answers
+ * by itself is answered by walking along the one that comes nearest, looking at each row, up to a limit.
+ */
+
+export interface OrderFilter {
+  readonly status?: string | undefined;
+  readonly customerId?: string | undefined;
+  readonly reference?: string | undefined;
+  readonly failed?: boolean | undefined;
+  /** The stage in whose failed set the orders rest. */
+  readonly failedStage?: string | undefined;
+  /** Only orders that were created since then, or before then. */
+  readonly since?: Date | undefined;
+  readonly until?: Date | undefined;
+}
+
+/** The newest orders that are older than `before`, or the oldest that are newer than `after`. */
+export interface PagePlace {
+  readonly limit: number;
+  readonly before?: string | undefined;
+  readonly after?: string | undefined;
+}
+
+export type OrderRow = typeof orders.$inferSelect;
+
+/** Newest first. Where few orders match, a page that is not the last one may have fewer than its limit, or none. */
+export interface OrderRows {
+  readonly rows: readonly OrderRow[];
+  /** What to ask for as `before` and `after` to go on; null where there is nothing more. */
+  readonly older: string | null;
+  readonly newer: string | null;
+}
+
+/** Rows looked at for one page, at most. */
+const LOOKED_AT_MOST = 5_000;
+const LARGEST_READ = 1_000;
+
+/** One page of the orders that the filter is for. Stable while orders arrive: new ones come before the first page. */
+export async function findPage(queries: Queries, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
+  const { limit, before, after } = place;
+  const direction = after === undefined ? OLDER : NEWER;
+  const { walks, matches } = await plan(queries, filter);
+  const found: OrderRow[] = [];
+  let position = after ?? before;
+  let more = true;
+  let looked = 0;
+  for (let size = limit + 1; more && found.length <= limit && looked < LOOKED_AT_MOST;) {
+    const read = await readOn(queries, { walks, filter, direction, position, size });
+    found.push(...read.rows.filter(matches));
+    looked += read.rows.length;
+    ({ position, more } = read);
+    size = Math.min(size * 2, LARGEST_READ);
+  }
+  const rows = found.slice(0, limit);
+  // The next page begins after the last row that is shown, or after the last one that was looked at for nothing.
+  const onwards = found.length > limit ? (rows.at(-1)?.id ?? null) : more ? (position ?? null) : null;
+  const backwards = (after ?? before) === undefined ? null : (rows[0]?.id ?? position ?? null);
+  return direction === OLDER
+    ? { rows, older: onwards, newer: backwards }
+    : { rows: rows.toReversed(), older: backwards, newer: onwards };
+}
+
+/** Like {@link findPage}, on a connection of its own. @throws {DatabaseError} */
+export async function listRows(
+  database: Database,
+  filter: OrderFilter,
+  place: PagePlace,
+): Promise<OrderRows> {
+  return database.query((queries) => findPage(queries, filter, place));
+}
+
+/** A way along an index, in order of id. */
+interface Walk {
+  readonly index: string;
+  readonly where: SQL | undefined;
+}
+
+interface Direction {
+  readonly beyond: (id: string) => SQL;
+  readonly order: SQL;
+  /** Which of two ids comes first. */
+  readonly isFirst: (a: string, b: string) => boolean;
+}
+
+const OLDER: Direction = {
+  beyond: (id) => lt(orders.id, id),
+  order: desc(orders.id),
+  isFirst: (a, b) => a > b,
+};
+const NEWER: Direction = {
+  beyond: (id) => gt(orders.id, id),
+  order: asc(orders.id),
+  isFirst: (a, b) => a < b,
+};
+
+/** The indexes to walk along, and what is left to look at in each row. */
+async function plan(
+  queries: Queries,
+  filter: OrderFilter,
+): Promise<{ walks: readonly Walk[]; matches: (row: OrderRow) => boolean }> {
+  return {
+    walks: await walksFor(queries, filter),
+    // What the index has answered is true of every row.
+    matches: (row) =>
+      (filter.status === undefined || row.status === filter.status) &&
+      (filter.customerId === undefined || row.customerId === filter.customerId) &&
+      (filter.reference === undefined || row.reference === filter.reference) &&
+      (filter.failed === undefined || (row.failedStage !== null) === filter.failed) &&
+      (filter.failedStage === undefined || row.failedStage === filter.failedStage),
+  };
+}
+
+async function walksFor(queries: Queries, filter: OrderFilter): Promise<readonly Walk[]> {
+  const { reference, customerId, failed, failedStage, status } = filter;
+  if (reference !== undefined)
+    return [{ index: "orders_by_reference", where: eq(orders.reference, reference) }];
+  if (customerId !== undefined)
+    return [{ index: "orders_by_customer", where: eq(orders.customerId, customerId) }];
+  if (failedStage !== undefined) return [failuresOf(failedStage)];
+  if (failed) return (await failedStages(queries)).map(failuresOf);
+  if (status !== undefined) return [{ index: "orders_by_status", where: eq(orders.status, status) }];
+  return [{ index: "PRIMARY", where: undefined }];
+}
+
+function failuresOf(stage: string): Walk {
+  return { index: "orders_by_failure", where: eq(orders.failedStage, stage) };
+}
+
+/** The stages in whose failed sets orders rest: one look into the index for each. */
+export async function failedStages(queries: Queries): Promise<string[]> {
+  const stages: string[] = [];
+  for (;;) {
+    const [next] = await queries
+      .select({ stage: orders.failedStage })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(gt(orders.failedStage, stages.at(-1) ?? ""))
+      .orderBy(asc(orders.failedStage), asc(orders.id))
+      .limit(1);
+    if (next === undefined || next.stage === null) return stages;
+    stages.push(next.stage);
+  }
+}
+
+/**
+ * The next rows along all walks together, at most `size` of each. Where one walk has come less far than the others, rows
+ * beyond that are left for the next time.
+ */
+async function readOn(
+  queries: Queries,
+  options: {
+    readonly walks: readonly Walk[];
+    readonly filter: OrderFilter;
+    readonly direction: Direction;
+    readonly position: string | undefined;
+    readonly size: number;
+  },
+): Promise<{ rows: OrderRow[]; position: string | undefined; more: boolean }> {
+  const { walks, filter, direction, position, size } = options;
+  const reads: OrderRow[][] = [];
+  for (const { index, where } of walks) {
+    reads.push(
+      await queries
+        .select()
+        // Left to themselves, MySQL and MariaDB take another index, or read all of its entries up to the place.
+        .from(orders, { forceIndex: index })
+        .where(
+          and(
+            where,
+            position === undefined ? undefined : direction.beyond(position),
+            filter.since && gte(orders.id, firstIdOf(filter.since)),
+            filter.until && lt(orders.id, firstIdOf(filter.until)),
+          ),
+        )
+        .orderBy(direction.order)
+        .limit(size),
+    );
+  }
+  const ends = reads.flatMap((rows) => (rows.length === size ? (rows.at(-1)?.id ?? []) : []));
+  const nearest = ends.reduce<string | undefined>(
+    (first, id) => (first === undefined || direction.isFirst(id, first) ? id : first),
+    undefined,
+  );
+  const rows = reads
+    .flat()
+    .filter(({ id }) => nearest === undefined || !direction.isFirst(nearest, id))
+    .toSorted((a, b) => (direction.isFirst(a.id, b.id) ? -1 : 1));
+  return { rows, position: nearest ?? rows.at(-1)?.id ?? position, more: nearest !== undefined };
+}
+
+/** What the ids of all orders that were created since then come after: a UUIDv7 begins with its milliseconds. */
+function firstIdOf(time: Date): string {
+  const digits = Math.max(0, time.getTime()).toString(16).padStart(12, "0");
+  return `${digits.slice(0, 8)}-${digits.slice(8)}`;
+}
+
+/** A count that stopped at a limit, when there are more. */
+export interface BoundedCount {
+  readonly count: number;
+  readonly more: boolean;
+}
+
+/** How many orders rest in the failed set of each stage. @throws {DatabaseError} */
+export async function countFailures(database: Database, limit: number): Promise<Map<string, BoundedCount>> {
+  return database.query(async (queries) => {
+    const counts = new Map<string, BoundedCount>();
+    for (const stage of await failedStages(queries)) {
+      const rows = await queries
+        .select({ id: orders.id })
+        .from(orders, { forceIndex: "orders_by_failure" })
+        .where(eq(orders.failedStage, stage))
+        .limit(limit + 1);
+      counts.set(stage, { count: Math.min(rows.length, limit), more: rows.length > limit });
+    }
+    return counts;
+  });
+}
+
+/** Orders that failed in the same stage for the same reason. */
+export interface FailureGroup {
+  readonly stage: string;
+  readonly reason: string;
+  readonly count: number;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
+}
+
+/**
+ * The newest failed orders of each stage, at most `limit` of them, by reason: the largest groups first.
+ *
+ * @returns `more` names the stages in which more have failed than were looked at. @throws {DatabaseError}
+ */
+export async function groupFailures(
+  database: Database,
+  limit: number,
+): Promise<{ readonly groups: readonly FailureGroup[]; readonly more: ReadonlySet<string> }> {
+  return database.query(async (queries) => {
+    const groups = new Map<string, FailureGroup>();
+    const more = new Set<string>();
+    for (const stage of await failedStages(queries)) {
+      const rows = await queries
+        .select({ reason: orders.failedReason, at: orders.failedAt })
+        .from(orders, { forceIndex: "orders_by_failure" })
+        .where(eq(orders.failedStage, stage))
+        .orderBy(desc(orders.id))
+        .limit(limit + 1);
+      if (rows.length > limit) more.add(stage);
+      for (const { reason, at } of rows.slice(0, limit)) add(groups, stage, reason ?? "", at ?? new Date(0));
+    }
+    return { groups: [...groups.values()].toSorted((a, b) => b.count - a.count), more };
+  });
+}
+
+function add(groups: Map<string, FailureGroup>, stage: string, reason: string, at: Date): void {
+  const key = `${stage} ${reason}`;
+  const known = groups.get(key);
+  groups.set(key, {
+    stage,
+    reason,
+    count: (known?.count ?? 0) + 1,
+    firstAt: known && known.firstAt < at ? known.firstAt : at,
+    lastAt: known && known.lastAt > at ? known.lastAt : at,
+  });
+}
+
+/** Orders looked at for the oldest one: those that have failed wait for somebody else. */
+const LOOKED_AT_FOR_OLDEST = 100;
+
+/**
+ * The oldest order of a status that is on its way, as far as the first ones tell; undefined where there is none.
+ * @throws {DatabaseError}
+ */
+export async function findOldest(
+  database: Database,
+  status: string,
+): Promise<{ readonly id: string; readonly createdAt: Date; readonly updatedAt: Date } | undefined> {
+  const first = database.query((queries) =>
+    queries
+      .select({
+        id: orders.id,
+        failedAt: orders.failedAt,
+        createdAt: orders.createdAt,
+        updatedAt: orders.updatedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_status" })
+      .where(eq(orders.status, status))
+      .orderBy(asc(orders.id))
+      .limit(LOOKED_AT_FOR_OLDEST),
+  );
+  return (await first).find(({ failedAt }) => failedAt === null);
+}

@@ -1,0 +1,73 @@
+import type { Redis } from "ioredis";
+import type { Move } from "../src/order/lifecycle.ts";
+import { jobId } from "./job.ts";
+import type { Queues } from "./queues.ts";
+
+/** An order's job as its queue has it. */
+export interface JobStatus {
+  readonly id: string;
+  readonly step: string;
+  readonly state: "missing" | "waiting" | "active" | "delayed" | "failed" | "finished";
+  /** Attempts that have failed, of so many. */
+  readonly attemptsMade: number;
+  readonly attempts: number;
+  /** Since when a worker works on it. */
+  readonly activeSince: Date | undefined;
+  /** When it will be taken, if it waits for its time. */
+  readonly dueAt: Date | undefined;
+}
+
+/** The score of a delayed job is its time in this unit of a millisecond, so that those of one moment keep their order. */
+const SCORES_PER_MS = 0x1000;
+
+/** The job by which an order makes a move. @throws {Error} of Redis. */
+export async function readJob(
+  { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
+  orderId: string,
+  move: Move,
+): Promise<JobStatus> {
+  const id = jobId(orderId, move);
+  const queue = queues.of(move.step);
+  const [job, state, score] = await Promise.all([
+    queue.getJob(id),
+    queue.getJobState(id),
+    redis.zscore(queue.toKey("delayed"), id),
+  ]);
+  const takenAt = state === "active" ? job?.processedOn : undefined;
+  return {
+    id,
+    step: move.step.name,
+    state: job ? stateOf(state) : "missing",
+    attemptsMade: job?.attemptsMade ?? 0,
+    attempts: job?.opts.attempts ?? 1,
+    activeSince: takenAt === undefined ? undefined : new Date(takenAt),
+    dueAt: score === null ? undefined : new Date(Number(score) / SCORES_PER_MS),
+  };
+}
+
+/**
+ * Has a job that waits for its time taken at once. @returns whether it waited. @throws {Error} of Redis.
+ */
+export async function promoteJob(queues: Queues, orderId: string, move: Move): Promise<boolean> {
+  const queue = queues.of(move.step);
+  const id = jobId(orderId, move);
+  const job = await queue.getJob(id);
+  if (job === undefined || (await queue.getJobState(id)) !== "delayed") return false;
+  await job.promote();
+  return true;
+}
+
+function stateOf(state: string): JobStatus["state"] {
+  switch (state) {
+    case "active":
+    case "delayed":
+    case "failed":
+      return state;
+    case "completed":
+      return "finished";
+    case "unknown":
+      return "missing";
+    default:
+      return "waiting";
+  }
+}

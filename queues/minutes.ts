@@ -1,0 +1,139 @@
+import type { Redis } from "ioredis";
+
+/*
+ * How many orders each step has done in each minute, and how long that took: kept in Redis by minute, added to by every
+ * worker. For people to look at, so that a loss does no harm: after one it begins anew.
+ */
+
+/** Seconds that a minute is kept after its last change. */
+const KEPT_SECONDS = 2 * 3_600;
+/** Buckets of durations a doubling: what is read off them is at most a fifth too large. */
+const BUCKETS_PER_DOUBLING = 4;
+
+/** What happened to a step's jobs in one minute, or in several. */
+export interface StepCounts {
+  /** Jobs done. */
+  done: number;
+  /** Attempts that failed. */
+  failed: number;
+  /** How many of those done took up to {@link bucketLimit} milliseconds, and more than the limit of the bucket before. */
+  readonly buckets: Map<number, number>;
+}
+
+export function noCounts(): StepCounts {
+  return { done: 0, failed: 0, buckets: new Map() };
+}
+
+/** The minute of a time: whole minutes since 1970. */
+export function minuteOf(time: number): number {
+  return Math.floor(time / 60_000);
+}
+
+/** The longest duration of a bucket, in milliseconds. */
+export function bucketLimit(bucket: number): number {
+  return 2 ** (bucket / BUCKETS_PER_DOUBLING);
+}
+
+function bucketOf(milliseconds: number): number {
+  return Math.max(0, Math.ceil(Math.log2(Math.max(milliseconds, 1)) * BUCKETS_PER_DOUBLING));
+}
+
+/** Milliseconds within which so large a part of the jobs was done; undefined when there were none. */
+export function quantile({ buckets }: StepCounts, part: number): number | undefined {
+  const total = [...buckets.values()].reduce((sum, count) => sum + count, 0);
+  let left = total * part;
+  for (const [bucket, count] of [...buckets].toSorted(([a], [b]) => a - b)) {
+    left -= count;
+    if (left <= 0) return bucketLimit(bucket);
+  }
+  return undefined;
+}
+
+/** The counts of several minutes, or of several workers, in one. */
+export function sumOf(counts: Iterable<StepCounts>): StepCounts {
+  const sum = noCounts();
+  for (const { done, failed, buckets } of counts) {
+    sum.done += done;
+    sum.failed += failed;
+    for (const [bucket, count] of buckets) sum.buckets.set(bucket, (sum.buckets.get(bucket) ?? 0) + count);
+  }
+  return sum;
+}
+
+/** Counts in memory what a process does, until somebody takes it. */
+export class MinuteCounts {
+  #counts = new Map<string, StepCounts>();
+
+  /** Notes that a job of the step was done, in so many milliseconds. */
+  done(step: string, milliseconds: number): void {
+    const counts = this.#now(step);
+    const bucket = bucketOf(milliseconds);
+    counts.done++;
+    counts.buckets.set(bucket, (counts.buckets.get(bucket) ?? 0) + 1);
+  }
+
+  /** Notes that an attempt of the step failed. */
+  failed(step: string): void {
+    this.#now(step).failed++;
+  }
+
+  /** What was noted since it was last taken, by key. */
+  take(): ReadonlyMap<string, StepCounts> {
+    const taken = this.#counts;
+    this.#counts = new Map();
+    return taken;
+  }
+
+  #now(step: string): StepCounts {
+    const key = keyOf(step, minuteOf(Date.now()));
+    let counts = this.#counts.get(key);
+    if (counts === undefined) this.#counts.set(key, (counts = noCounts()));
+    return counts;
+  }
+}
+
+/** Adds what a process has counted to what all have. @throws {Error} of Redis. */
+export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCounts>): Promise<void> {
+  if (taken.size === 0) return;
+  const pipeline = redis.pipeline();
+  for (const [key, { done, failed, buckets }] of taken) {
+    if (done > 0) pipeline.hincrby(key, DONE, done);
+    if (failed > 0) pipeline.hincrby(key, FAILED, failed);
+    for (const [bucket, count] of buckets) pipeline.hincrby(key, String(bucket), count);
+    pipeline.expire(key, KEPT_SECONDS);
+  }
+  for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
+}
+
+/** The counts of each step for each of `minutes` minutes up to `last`, the oldest first. @throws {Error} of Redis. */
+export async function readCounts(
+  redis: Redis,
+  steps: readonly string[],
+  { last, minutes }: { readonly last: number; readonly minutes: number },
+): Promise<Map<string, StepCounts[]>> {
+  const pipeline = redis.pipeline();
+  for (const step of steps)
+    for (let minute = last - minutes + 1; minute <= last; minute++) pipeline.hgetall(keyOf(step, minute));
+  const answers = ((await pipeline.exec()) ?? []).map(([error, fields]) => {
+    if (error) throw error;
+    return parsed(fields);
+  });
+  return new Map(steps.map((step, index) => [step, answers.slice(index * minutes, (index + 1) * minutes)]));
+}
+
+const DONE = "done";
+const FAILED = "failed";
+
+function keyOf(step: string, minute: number): string {
+  return `conveyor:minute:${step}:${minute}`;
+}
+
+function parsed(fields: unknown): StepCounts {
+  const counts = noCounts();
+  for (const [field, value] of Object.entries(fields ?? {})) {
+    if (field === DONE) counts.done = Number(value);
+    else if (field === FAILED) counts.failed = Number(value);
+    else counts.buckets.set(Number(field), Number(value));
+  }
+  return counts;
+}

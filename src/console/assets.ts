@@ -1,0 +1,30 @@
+import { createRequire } from "node:module";
+import path from "node:path";
+import { Router } from "express";
+
+const require = createRequire(import.meta.url);
+const OWN = path.join(import.meta.dirname, "assets");
+
+/** What the pages load, by name. Libraries come out of their packages as they are: the service needs no other address. */
+const FILES: Readonly<Record<string, string>> = {
+  "console.css": path.join(OWN, "console.css"),
+  "console.js": path.join(OWN, "console.js"),
+  "icon.svg": path.join(OWN, "icon.svg"),
+  "htmx.js": inPackage("htmx.org", "dist/htmx.min.js"),
+  "uplot.js": inPackage("uplot", "dist/uPlot.iife.min.js"),
+  "uplot.css": inPackage("uplot", "dist/uPlot.min.css"),
+};
+
+/** Looked at again by the browser each time, by date: a new version of the service is seen at once. */
+export function assetRoutes(): Router {
+  const router = Router();
+  for (const [name, file] of Object.entries(FILES))
+    router.get(`/${name}`, (_request, response) => {
+      response.sendFile(file, { cacheControl: true, maxAge: 0, etag: true });
+    });
+  return router;
+}
+
+function inPackage(name: string, file: string): string {
+  return path.join(path.dirname(require.resolve(`${name}/package.json`)), file);
+}

@@ -1,0 +1,126 @@
+/*
+ * What pages do beyond their HTML: draw plots, and say so when they no longer follow what happens. All else works
+ * without it.
+ */
+"use strict";
+
+(() => {
+  /** Milliseconds between two looks at the last hour. */
+  const PLOT_INTERVAL_MS = 5_000;
+  const SERIES = 6;
+
+  sayWhenStale();
+  const found = document.getElementById("plots");
+  if (found && window.uPlot) void drawPlots(found);
+
+  /** A live page that can't reach the service shows an old state: it must not look like the newest. */
+  function sayWhenStale() {
+    const note = document.getElementById("stale");
+    let fresh = new Date();
+    const isLive = () => document.querySelector("[hx-trigger^=every]") !== null;
+    const stale = () => {
+      if (!note || !isLive()) return;
+      const text = `The service does not answer: this is how it was at ${fresh.toISOString().slice(11, 19)}.`;
+      if (note.textContent !== text) note.textContent = text;
+      note.hidden = false;
+    };
+    document.addEventListener("htmx:error", stale);
+    document.addEventListener("htmx:response:error", stale);
+    document.addEventListener("htmx:after:swap", () => {
+      fresh = new Date();
+      if (note) note.hidden = true;
+    });
+  }
+
+  async function drawPlots(section) {
+    let history = await load();
+    if (!history) return;
+    section.hidden = false;
+    drawLegend(history);
+    let plots = draw(history);
+    const again = () => {
+      for (const { plot } of plots) plot.destroy();
+      plots = draw(history);
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    new ResizeObserver(() => {
+      for (const { plot, element } of plots) plot.setSize(sizeOf(element));
+    }).observe(section);
+    setInterval(async () => {
+      if (document.hidden) return;
+      const next = await load();
+      if (!next) return;
+      history = next;
+      for (const { plot, name } of plots) plot.setData(dataOf(history, name));
+    }, PLOT_INTERVAL_MS);
+  }
+
+  async function load() {
+    try {
+      const answer = await fetch(document.getElementById("plots").dataset.history);
+      return answer.ok ? await answer.json() : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  function drawLegend({ steps }) {
+    const legend = document.getElementById("legend");
+    legend.replaceChildren(
+      ...steps.map(({ name }, index) => {
+        const entry = document.createElement("span");
+        entry.className = `series-${(index % SERIES) + 1}`;
+        entry.textContent = name;
+        return entry;
+      }),
+    );
+  }
+
+  function draw(history) {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    return [...document.querySelectorAll("[data-plot]")].map((element) => {
+      const name = element.dataset.plot;
+      const axis = {
+        stroke: colour("muted"),
+        grid: { stroke: colour("line"), width: 1 },
+        ticks: { show: false },
+        font: "12px system-ui, sans-serif",
+      };
+      const options = {
+        ...sizeOf(element),
+        // Times are UTC, as everywhere in the console.
+        tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
+        legend: { show: false },
+        cursor: { show: false },
+        scales: { y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
+        axes: [
+          { ...axis, values: "{HH}:{mm}", space: 60, size: 30 },
+          { ...axis, size: 56, values: (_plot, values) => values.map(short) },
+        ],
+        series: [
+          {},
+          ...history.steps.map((step, index) => ({
+            label: step.name,
+            stroke: colour(`series-${(index % SERIES) + 1}`),
+            width: 1.5,
+            points: { show: name === "p95", size: 3 },
+          })),
+        ],
+      };
+      return { plot: new window.uPlot(options, dataOf(history, name), element), name, element };
+    });
+  }
+
+  function dataOf({ minutes, steps }, name) {
+    return [minutes, ...steps.map((step) => step[name])];
+  }
+
+  function sizeOf(element) {
+    return { width: element.clientWidth, height: element.clientHeight };
+  }
+
+  function short(value) {
+    return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+  }
+})();

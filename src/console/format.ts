@@ -1,0 +1,68 @@
+import { html, type Html } from "./html.ts";
+
+/* How the console writes numbers, times and durations. */
+
+const NUMBERS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+/** Nothing is known: a dash that is read out as such. */
+export const UNKNOWN: Html = html`<span class="muted" aria-label="not known">–</span>`;
+
+export function number(value: number): string {
+  return NUMBERS.format(value);
+}
+
+/** A count that stopped at a limit: "1,000+". */
+export function bounded({ count, more }: { readonly count: number; readonly more: boolean }): string {
+  return `${number(count)}${more ? "+" : ""}`;
+}
+
+/** "1 order", "2 orders". */
+export function counted(count: number | string, one: string, many = `${one}s`): string {
+  return `${typeof count === "number" ? number(count) : count} ${count === 1 || count === "1" ? one : many}`;
+}
+
+const UNITS = [
+  { name: "d", milliseconds: 86_400_000 },
+  { name: "h", milliseconds: 3_600_000 },
+  { name: "min", milliseconds: 60_000 },
+  { name: "s", milliseconds: 1_000 },
+] as const;
+
+/** Milliseconds as people say them, in the two largest units: "340 ms", "4.2 s", "3 min 20 s", "2 d 4 h". */
+export function duration(milliseconds: number): string {
+  const whole = Math.max(0, Math.round(milliseconds));
+  if (whole < 1_000) return `${whole} ms`;
+  if (whole < 60_000) return `${number(whole / 1_000)} s`;
+  const index = UNITS.findIndex((unit) => whole >= unit.milliseconds);
+  const large = UNITS[index];
+  const small = UNITS[index + 1];
+  if (large === undefined || small === undefined) return `${whole} ms`;
+  const rest = Math.floor((whole % large.milliseconds) / small.milliseconds);
+  const first = `${Math.floor(whole / large.milliseconds)} ${large.name}`;
+  return rest === 0 ? first : `${first} ${rest} ${small.name}`;
+}
+
+/** A moment in UTC, to the second; the milliseconds are in its title. */
+export function moment(at: Date): Html {
+  const text = at.toISOString();
+  const shown = `${text.slice(0, 10)} ${text.slice(11, 19)}`;
+  return html`<time datetime="${text}" title="${text}">${shown}</time>`;
+}
+
+/** How long ago it was. */
+export function ago(at: Date, now = Date.now()): Html {
+  const text = at.toISOString();
+  return html`<time datetime="${text}" title="${text}">${duration(roughly(now - at.getTime()))} ago</time>`;
+}
+
+/** Without the part that changes with every look. */
+export function roughly(milliseconds: number): number {
+  return milliseconds < 1_000 ? Math.max(0, milliseconds) : Math.floor(milliseconds / 1_000) * 1_000;
+}
+
+/** An amount in minor units, in its currency. */
+export function money(amount: number, currency: string): string {
+  const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
+  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
+  return format.format(amount / 10 ** digits);
+}

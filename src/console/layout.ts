@@ -1,0 +1,83 @@
+import { html, type Content, type Html } from "./html.ts";
+
+/** The pages that the navigation leads to, in its order: `href` is below {@link ROOT}. */
+const SECTIONS = [
+  { name: "Overview", href: "" },
+  { name: "Orders", href: "/orders" },
+] as const;
+
+/** What stands beside the console. Bull Board is there where there are queues. */
+const BESIDE = [
+  { name: "Jobs", href: "/queues", needsQueues: true },
+  { name: "API", href: "/docs", needsQueues: false },
+] as const;
+
+/** Where the console lives. */
+export const ROOT = "/console";
+
+/** Seconds after which a live page is loaded anew by a browser without JavaScript. */
+const REFRESH_SECONDS = 10;
+
+export interface Page {
+  readonly title: string;
+  readonly section: (typeof SECTIONS)[number]["name"];
+  readonly body: Content;
+  /** Whether it changes while it is looked at. */
+  readonly live?: boolean;
+}
+
+/** A whole page: head, navigation, and what the page is about. */
+export function layout(page: Page, given: { readonly operator: string; readonly hasQueues: boolean }): Html {
+  const { title, section, body, live = false } = page;
+  return html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="color-scheme" content="light dark" />
+        <meta
+          name="htmx-config"
+          content='{"includeIndicatorCSS": false, "defaultSwap": "innerMorph", "history": false, "noSwap": [204, 304, "4xx", "5xx"]}'
+        />
+        <title>${title} · Conveyor</title>
+        <link rel="icon" href="${ROOT}/assets/icon.svg" />
+        <link rel="stylesheet" href="${ROOT}/assets/uplot.css" />
+        <link rel="stylesheet" href="${ROOT}/assets/console.css" />
+        ${live ? html`<noscript><meta http-equiv="refresh" content="${REFRESH_SECONDS}" /></noscript>` : ""}
+        <script src="${ROOT}/assets/htmx.js" defer></script>
+        <script src="${ROOT}/assets/uplot.js" defer></script>
+        <script src="${ROOT}/assets/console.js" defer></script>
+      </head>
+      <body>
+        <a class="skip" href="#main">Skip to the content</a>
+        <header>
+          <nav aria-label="Console">
+            <a class="brand" href="${ROOT}">Conveyor</a>
+            <ul>
+              ${SECTIONS.map(
+                ({ name, href }) =>
+                  html`<li>
+                    ${
+                      name === section
+                        ? html`<a href="${ROOT}${href}" aria-current="page">${name}</a>`
+                        : html`<a href="${ROOT}${href}">${name}</a>`
+                    }
+                  </li>`,
+              )}
+              ${BESIDE.filter(({ needsQueues }) => given.hasQueues || !needsQueues).map(
+                ({ name, href }, index) =>
+                  html`<li class="${index === 0 && "apart"}"><a href="${href}">${name}</a></li>`,
+              )}
+            </ul>
+          </nav>
+        </header>
+        <main id="main" tabindex="-1">
+          <p id="stale" class="stale" role="status" hidden></p>
+          ${body}
+        </main>
+        <footer>
+          <p>Times are UTC. You are <b>${given.operator}</b>: what you change here is written down.</p>
+        </footer>
+      </body>
+    </html> `;
+}

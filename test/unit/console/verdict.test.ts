@@ -1,0 +1,117 @@
+import { describe, expect, test } from "@jest/globals";
+import type { Heartbeat } from "../../../queues/heartbeats.ts";
+import type { Status, StepStatus } from "../../../src/console/status.ts";
+import { verdictOf } from "../../../src/console/verdict.ts";
+
+const WORKER: Heartbeat = {
+  id: "w",
+  host: "h",
+  pid: 1,
+  startedAt: "2026-11-23T09:00:00.000Z",
+  steps: [{ name: "pay", held: 0, concurrency: 50, standsStill: false }],
+  open: [],
+};
+
+function step(given: Partial<StepStatus> = {}): StepStatus {
+  return {
+    name: "pay",
+    queue: { waiting: 0, active: 0, delayed: 0, paused: false },
+    failed: { count: 0, more: false },
+    oldest: undefined,
+    pace: { perMinute: 0, p95Ms: undefined },
+    ...given,
+  };
+}
+
+function status(given: Partial<Status> = {}): Status {
+  const ready = { ready: true, detail: "8" };
+  return { at: new Date(), mysql: ready, redis: ready, workers: [WORKER], steps: [step()], ...given };
+}
+
+describe("a stranger is told", () => {
+  test.each<[string, Status, string, RegExp]>([
+    ["that all is well", status(), "good", /^All is well: 1 worker carries orders on/],
+    [
+      "the same where there are no workers to be",
+      { at: new Date(), mysql: { ready: true, detail: "8" }, steps: [step()] },
+      "good",
+      /^All is well: the servers answer/,
+    ],
+    [
+      "that MySQL is away, before all else",
+      status({ mysql: { ready: false, detail: "gone" }, workers: [] }),
+      "bad",
+      /^MySQL .* gone/,
+    ],
+    ["that Redis is away", status({ redis: { ready: false, detail: "gone" } }), "bad", /^Redis .* gone/],
+    ["that no worker is alive", status({ workers: [] }), "bad", /^No worker is alive/],
+    [
+      "that nobody works on a stage",
+      status({ workers: [{ ...WORKER, steps: [] }] }),
+      "bad",
+      /^No worker works on pay/,
+    ],
+    [
+      "that a service is away",
+      status({ workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments" }] }] }),
+      "attention",
+      /^pay is held, since payments does not answer/,
+    ],
+    [
+      "that a stage is paused",
+      status({ steps: [step({ queue: { waiting: 0, active: 0, delayed: 0, paused: true } })] }),
+      "attention",
+      /^pay is paused/,
+    ],
+    [
+      "that one order has failed",
+      status({ steps: [step({ failed: { count: 1, more: false } })] }),
+      "attention",
+      /^1 order failed in pay, and waits for you/,
+    ],
+    [
+      "that more orders have failed than were counted",
+      status({ steps: [step({ failed: { count: 1_000, more: true } })] }),
+      "attention",
+      /^1,000\+ orders failed in pay, and wait for you/,
+    ],
+    [
+      "that a stage does nothing though orders wait",
+      status({
+        steps: [
+          step({
+            queue: { waiting: 3, active: 0, delayed: 0, paused: false },
+            oldest: { id: "x", since: new Date(Date.now() - 300_000) },
+          }),
+        ],
+      }),
+      "attention",
+      /^pay has 3 orders waiting/,
+    ],
+    [
+      "nothing of one that has only just begun",
+      status({
+        steps: [
+          step({
+            queue: { waiting: 3, active: 0, delayed: 0, paused: false },
+            oldest: { id: "x", since: new Date() },
+          }),
+        ],
+      }),
+      "good",
+      /^All is well/,
+    ],
+  ])("%s", (_, given, level, text) => {
+    const verdict = verdictOf(given);
+    expect(verdict.level).toBe(level);
+    expect(verdict.text).toMatch(text);
+  });
+
+  test("the worst first, and the rest after it", () => {
+    const verdict = verdictOf(
+      status({ steps: [step({ failed: { count: 2, more: false } })], redis: { ready: false, detail: "x" } }),
+    );
+    expect(verdict.text).toMatch(/^Redis/);
+    expect(verdict.others.map(({ text }) => text)).toEqual([expect.stringMatching(/^2 orders failed/)]);
+  });
+});

@@ -1,0 +1,105 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import type { Redis } from "ioredis";
+import { beat, lastBeat } from "../queues/heartbeats.ts";
+import { addCounts, type MinuteCounts } from "../queues/minutes.ts";
+import type { Logger } from "../src/log.ts";
+import type { Step } from "../src/order/stage.ts";
+import { describe } from "../src/shutdown.ts";
+import type { StageBreakers } from "./breakers.ts";
+import type { AttemptObserver } from "./metrics.ts";
+import type { StageWorker } from "./stage-worker.ts";
+
+/** Milliseconds between two heartbeats. A worker counts as gone when four in a row are missing. */
+const INTERVAL_MS = 3_000;
+
+export interface WorkerHeartbeatOptions {
+  readonly redis: Redis;
+  readonly workers: readonly Pick<StageWorker, "name" | "held" | "concurrency" | "isPaused">[];
+  readonly breakers: Pick<StageBreakers, "open">;
+  readonly counts: MinuteCounts;
+  readonly log: Logger;
+  readonly intervalMs?: number;
+}
+
+/**
+ * Tells operators, by way of Redis, that this worker is alive, what it works on, and what it has done: a few commands
+ * every few seconds, however many orders there are. While Redis is away it says nothing, and what was counted meanwhile
+ * is forgotten.
+ */
+export class WorkerHeartbeat {
+  readonly #options: WorkerHeartbeatOptions;
+  readonly #self = {
+    id: randomUUID(),
+    host: hostname(),
+    pid: process.pid,
+    startedAt: new Date().toISOString(),
+  };
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> | undefined;
+
+  constructor(options: WorkerHeartbeatOptions) {
+    this.#options = options;
+  }
+
+  /** Begins at once. */
+  start(): void {
+    const next = () => {
+      this.#beating ??= this.#beat().finally(() => (this.#beating = undefined));
+    };
+    next();
+    this.#timer = setInterval(next, this.#options.intervalMs ?? INTERVAL_MS);
+  }
+
+  /** Says that this worker is gone, and what it has done until now. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    const { redis, counts, log } = this.#options;
+    if (redis.status !== "ready") return;
+    await this.#beating;
+    try {
+      await addCounts(redis, counts.take());
+      await lastBeat(redis, this.#self.id);
+    } catch (error) {
+      log.debug({ error: describe(error) }, "could not say goodbye");
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const { redis, workers, breakers, counts, log } = this.#options;
+    const taken = counts.take();
+    // Commands would wait for the connection, and one heartbeat for the other.
+    if (redis.status !== "ready") return;
+    try {
+      await addCounts(redis, taken);
+      await beat(redis, {
+        ...this.#self,
+        steps: workers.map(({ name, held, concurrency, isPaused }) => ({
+          name,
+          held,
+          concurrency,
+          standsStill: isPaused,
+        })),
+        open: breakers.open,
+      });
+    } catch (error) {
+      log.debug({ error: describe(error) }, "no heartbeat");
+    }
+  }
+}
+
+/** The observer of a step's attempts, which also counts those that brought an order on, and those that failed. */
+export function alsoCounting(
+  observer: AttemptObserver,
+  counts: Pick<MinuteCounts, "done" | "failed">,
+  { name }: Pick<Step, "name">,
+): AttemptObserver {
+  return {
+    ...observer,
+    ended(outcome, seconds) {
+      observer.ended(outcome, seconds);
+      if (outcome === "done" || outcome === "cancelled") counts.done(name, seconds * 1_000);
+      if (outcome === "failed" || outcome === "retried") counts.failed(name);
+    },
+  };
+}

@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
+import { z } from "zod";
 import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
 import { durationInWords } from "../src/duration.ts";
@@ -21,6 +23,7 @@ const ROOT = join(import.meta.dirname, "..");
 /** Every part by its name. */
 export function sections(lifecycle: Lifecycle): ReadonlyMap<string, string> {
   return new Map([
+    ["alerts", alerts()],
     ["answers", answers()],
     ["configuration", configuration()],
     ["endpoints", endpoints()],
@@ -161,6 +164,37 @@ function isUndone(name: string, lifecycle: Lifecycle): boolean {
     .filter((status) => lifecycle.canCancel(status))
     .some((status) => lifecycle.toUndo(status).some((stage) => stage.name === name));
 }
+
+/** The rules of `deploy/prometheus/alerts.yml`. */
+function alerts(): string {
+  const file = alertFile.parse(parse(readFileSync(join(ROOT, "deploy/prometheus/alerts.yml"), "utf8")));
+  return table(
+    ["Alert", "Severity", "For", "What it means, and what to do"],
+    file.groups.flatMap(({ rules }) =>
+      rules.map((rule) => [
+        code(rule.alert),
+        rule.labels.severity,
+        rule.for,
+        rule.annotations.description.trim(),
+      ]),
+    ),
+  );
+}
+
+const alertFile = z.object({
+  groups: z.array(
+    z.object({
+      rules: z.array(
+        z.object({
+          alert: z.string(),
+          for: z.string(),
+          labels: z.object({ severity: z.enum(["critical", "warning"]) }),
+          annotations: z.object({ summary: z.string(), description: z.string() }),
+        }),
+      ),
+    }),
+  ),
+});
 
 /** What the processes tell Prometheus, besides what prom-client tells of any process. */
 function metrics(lifecycle: Lifecycle): string {

@@ -88,6 +88,10 @@ export const VARIABLES = {
     description:
       "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
   }),
+  EVENTS_STREAM_LENGTH: wholeNumber(1_000, 100_000_000).default(100_000).meta({
+    description:
+      "Events that the Redis Stream `conveyor:events` keeps at the least, about 400 bytes each: see [docs/events.md](docs/events.md)",
+  }),
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
     description: "How long an order must not have moved to be taken for one whose job may be lost",
   }),
@@ -170,14 +174,17 @@ export const PROCESSES = {
         when: () => true,
       },
     ),
-  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true }),
+  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true, EVENTS_STREAM_LENGTH: true }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
 export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What carrying orders on reads, in whatever process. */
-export type StagesConfig = Omit<WorkerConfig, "REDIS_URL" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS">;
+export type StagesConfig = Omit<
+  WorkerConfig,
+  "REDIS_URL" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
+>;
 
 /** Whether this API hands orders to workers: then there is a Redis. */
 export function hasQueues(config: ApiConfig): config is ApiConfig & { readonly REDIS_URL: string } {

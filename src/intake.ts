@@ -23,14 +23,20 @@ export class Intake {
     readonly lifecycle: Lifecycle;
     readonly commit?: Commit;
     readonly log: Logger;
+    /** Told after every batch of events that is committed. */
+    readonly onEvents?: (() => void) | undefined;
   }) {
-    const { database, queues, lifecycle, commit = grouped, log } = options;
+    const { database, queues, lifecycle, commit = grouped, log, onEvents } = options;
     const move = lifecycle.due(CREATED);
     if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
     this.#orders = commit({
       name: "new_orders",
-      flush: (orders) => createOrders(database, orders),
+      flush: async (orders) => {
+        const created = await createOrders(database, orders);
+        onEvents?.();
+        return created;
+      },
       mayBeOneItem,
     });
     this.#jobs = commit({

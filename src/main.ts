@@ -4,6 +4,8 @@ import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { openInline } from "../workers/inline/inline.ts";
 import { Cancellation } from "./cancellation.ts";
+import { Nudge } from "./events/nudge.ts";
+import { NUDGE_CHANNEL } from "./events/stream.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./config.ts";
 import { COMMITS } from "./group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./http/app.ts";
@@ -97,7 +99,10 @@ function withQueues(
   });
   watchQueues(metrics, queues);
   const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
-  const intake = new Intake({ database, queues, lifecycle, commit, log });
+  // Lost while Redis is away: the relay looks by itself when it is back.
+  const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
+  const onEvents = () => nudge.hint();
+  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
   return {
     app: {
@@ -112,6 +117,7 @@ function withQueues(
     after: [
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
+      { name: "nudge", run: async () => nudge.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
     ],

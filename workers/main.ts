@@ -5,9 +5,12 @@ import { mayBeOneItem } from "../db/errors.ts";
 import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
+import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { MinuteCounts } from "../queues/minutes.ts";
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
-import { COMMITS, grouped, withoutResults } from "../src/group-commit.ts";
+import { Nudge } from "../src/events/nudge.ts";
+import { NUDGE_CHANNEL } from "../src/events/stream.ts";
+import { COMMITS, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { MetricsServer } from "../src/metrics-server.ts";
 import { Metrics } from "../src/metrics.ts";
@@ -23,6 +26,7 @@ import { Executor } from "./executor.ts";
 import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
 import { StageMetrics } from "./metrics.ts";
+import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
@@ -57,10 +61,13 @@ async function main(): Promise<void> {
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
+  const nudge = new Nudge(() => {
+    if (redis.status === "ready") redis.publish(NUDGE_CHANNEL, "").catch(() => undefined);
+  });
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit, reach }),
+    store: new OrderStore({ database, queues, commit, reach, onEvents: () => nudge.hint() }),
     breakers,
     reach,
   });
@@ -79,7 +86,8 @@ async function main(): Promise<void> {
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
-  const failedAttempts = grouped<FailedAttempt, void>({
+  const failedAttempts = commit<FailedAttempt, void>({
+    name: "failed_attempts",
     flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
     mayBeOneItem,
   });
@@ -134,6 +142,16 @@ async function main(): Promise<void> {
     afterMs: config.SWEEP_AFTER_MS,
   });
 
+  const relayRedis = connectProducer(config.REDIS_URL);
+  relayRedis.on("error", () => undefined);
+  const relay = new Relay({
+    database,
+    redis: relayRedis,
+    connectListener: () => connectWorker(config.REDIS_URL),
+    length: config.EVENTS_STREAM_LENGTH,
+    log,
+  });
+
   const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
@@ -153,6 +171,9 @@ async function main(): Promise<void> {
       { name: "database watch", run: async () => databaseWatch.stop() },
       { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
+      { name: "nudge", run: async () => nudge.stop() },
+      { name: "relay", run: () => relay.stop() },
+      { name: "relay's Redis", run: async () => relayRedis.disconnect() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
@@ -166,6 +187,7 @@ async function main(): Promise<void> {
   watchdog.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
+  relay.start();
   heartbeat.start();
   announce(log, { stages: steps.map((step) => step.name), metrics: metricsUrl }, "worker ready");
 }

@@ -29,18 +29,23 @@ export class OrderStore implements ExecutorStore {
     readonly commit?: Commit;
     /** Told of the step of every change that is written and not committed yet. */
     readonly reach?: ((point: "during batch", step: string) => void) | undefined;
+    /** Told after every batch of events that is committed. */
+    readonly onEvents?: (() => void) | undefined;
   }) {
-    const { database, queues, commit = grouped, reach } = options;
+    const { database, queues, commit = grouped, reach, onEvents } = options;
     this.#database = database;
     this.#loads = commit({ name: "loads", flush: (ids) => findOrders(database, ids), mayBeOneItem });
     this.#changes = commit({
       name: "status_changes",
-      flush: (changes) =>
-        changeStatuses(
+      flush: async (changes) => {
+        const made = await changeStatuses(
           database,
           changes,
           reach && (() => changes.forEach(({ stage }) => reach("during batch", stage ?? CANCEL.name))),
-        ),
+        );
+        onEvents?.();
+        return made;
+      },
       mayBeOneItem,
     });
     this.#jobs = commit({

@@ -1,6 +1,7 @@
 import type { RequestListener } from "node:http";
 import express, { type Express } from "express";
 import type { Redis } from "ioredis";
+import { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { consoleRoutes } from "../console/console.ts";
 import type { ConsoleOptions } from "../console/context.ts";
@@ -12,6 +13,7 @@ import { lifecycle } from "../order/lifecycle.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
+import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
@@ -58,6 +60,7 @@ export function createApp(options: AppOptions): Express {
   app.use(readJson);
   app.use(resumeRoutes(database));
   app.use(orderRoutes(options));
+  app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
 
   app.use(notFound);

@@ -152,6 +152,18 @@ const PATHS = {
       responses: { ...answer(200, "The events", schemas.orderEvents), ...problems(401, 404, 503) },
     },
   },
+  "/events": {
+    get: {
+      summary: "What happened to all orders, from any point on",
+      description:
+        "In the order of the log, which never changes: whoever goes on after `next` misses no event, and sees none twice. " +
+        "The newest events may be held back for some seconds, until it is sure that none can come before them. Each is a " +
+        "CloudEvent, the same that the Redis Stream and live updates bring.",
+      tags: ["Events"],
+      parameters: queryParameters(schemas.eventQuery),
+      responses: { ...answer(200, "One page", schemas.eventPage), ...problems(400, 401, 503) },
+    },
+  },
   "/stock": {
     post: {
       summary: "Set what is on hand of many SKUs, all or none",
@@ -215,7 +227,7 @@ export function openApiDocument(version: string) {
     },
     servers: [{ url: "/" }],
     security: [{ key: [] }],
-    tags: [{ name: "Orders" }, { name: "Stock" }, { name: "Health" }],
+    tags: [{ name: "Orders" }, { name: "Events" }, { name: "Stock" }, { name: "Health" }],
     paths: PATHS,
     components: { schemas: namedSchemas(), securitySchemes: { key: { type: "http", scheme: "bearer" } } },
   };

@@ -224,6 +224,63 @@ export const orderEvent = z
 
 export const orderEvents = z.object({ items: z.array(orderEvent) }).meta({ id: "OrderEvents" });
 
+/** An event's place in the log, as text: larger numbers than these are none that JavaScript can count to. */
+export const eventId = z.preprocess(
+  (value) => (typeof value === "string" && /^\d{1,16}$/.test(value) ? Number(value) : value),
+  z
+    .int({ error: `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}` })
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER),
+);
+
+export const eventQuery = z.strictObject({
+  after: z
+    .preprocess((value) => value ?? 0, eventId)
+    .meta({
+      default: 0,
+      description: "Events after this one: `next` of the page before; 0 for all",
+    }),
+  status: status.optional().meta({ description: "Only the transitions to this status" }),
+  limit: wholeNumber(
+    z
+      .int({ error: `must be a whole number from 1 to ${LIMITS.eventPageSize}` })
+      .min(1)
+      .max(LIMITS.eventPageSize)
+      .default(100),
+  ),
+});
+
+export const eventMessage = z
+  .object({
+    specversion: z.literal("1.0"),
+    id: z.string().meta({ description: "Its place in the log", examples: ["4711"] }),
+    source: z.string().meta({ examples: ["/conveyor/orders"] }),
+    type: z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const)),
+    subject: orderId,
+    time: timestamp,
+    datacontenttype: z.literal("application/json"),
+    data: z.object({
+      from: status.nullable().meta({
+        description: "Null for the order's creation; `to` where the order stays where it stands",
+      }),
+      to: status,
+      stage: z.string().nullable().meta({ description: "Null for what no stage did" }),
+      attempt: z.int().nullable().meta({ description: "Which attempt at the stage led to it" }),
+      startedAt: timestamp.nullable().meta({ description: "When that attempt began" }),
+    }),
+  })
+  .meta({ id: "EventMessage", description: "A CloudEvent 1.0" });
+
+export const eventPage = z
+  .object({
+    items: z.array(eventMessage),
+    next: z.int().meta({ description: "Pass as `after` to go on, now or later" }),
+    more: z.boolean().meta({
+      description: "Whether there is more to read at once. With `status` a page may be empty all the same",
+    }),
+  })
+  .meta({ id: "EventPage" });
+
 const onHand = z
   .int()
   .min(0)

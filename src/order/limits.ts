@@ -27,6 +27,8 @@ export const LIMITS = {
   actor: 128,
   /** Orders on one page. */
   pageSize: 200,
+  /** Events on one page. */
+  eventPageSize: 1_000,
   /** Bytes of a request body. */
   bodyBytes: 512 * 1024,
 } as const;

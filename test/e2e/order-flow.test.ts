@@ -101,7 +101,12 @@ describe("an order", () => {
     });
     const cancelled = await line.client.orderIn(order.id, "CANCELLED");
     expect(cancelled.cancellation?.reason).toBe("payment declined: the card was declined");
-    expect((await eventsOf(order)).map((event) => event.to)).toEqual(["CREATED", "RESERVED", "CANCELLED"]);
+    expect((await eventsOf(order)).map(({ type, to }) => [type, to])).toEqual([
+      ["status", "CREATED"],
+      ["status", "RESERVED"],
+      ["cancel-requested", "RESERVED"],
+      ["status", "CANCELLED"],
+    ]);
     expect(await stock("DECLINE")).toEqual({ onHand: 5, reserved: 0 });
     expect(await books(order)).toEqual(["charge declined"]);
   });

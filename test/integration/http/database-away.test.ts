@@ -51,6 +51,7 @@ const REQUESTS: Record<string, () => Promise<Answer>> = {
   "GET /orders/{id}": () => client.get(`/orders/${ID}`),
   "POST /orders/{id}/cancel": () => client.post(`/orders/${ID}/cancel`, { reason: "changed my mind" }),
   "GET /orders/{id}/events": () => client.get(`/orders/${ID}/events`),
+  "GET /events": () => client.get("/events"),
   "POST /stock": () => client.post("/stock", { items: [{ sku: "MUG-BLUE", onHand: 1 }] }),
   "GET /stock/{sku}": () => client.get("/stock/MUG-BLUE"),
   "PUT /stock/{sku}": () => client.put("/stock/MUG-BLUE", { onHand: 1 }),

@@ -1,0 +1,17 @@
+/** The Redis Stream that other services read. An entry's id is that of its event, so that none is in it twice. */
+export const STREAM = "conveyor:events";
+
+/** Held by the worker that feeds the stream. In Redis Cluster it lies where the stream does. */
+export const STREAM_LEASE = `{${STREAM}}:relay`;
+
+/** Published when there are new events, so that whoever feeds the stream need not ask all the time. */
+export const NUDGE_CHANNEL = `{${STREAM}}:nudge`;
+
+/** The id of a stream's entry for an event, and back. */
+export function entryId(eventId: number): string {
+  return `${eventId}-0`;
+}
+
+export function eventIdOf(entry: string): number {
+  return Number(entry.split("-")[0]);
+}

@@ -8,6 +8,7 @@ import { durationInWords } from "../src/duration.ts";
 import { HttpMetrics } from "../src/http/metrics.ts";
 import { openApiDocument } from "../src/http/openapi.ts";
 import { watchQueues } from "../src/metrics-queues.ts";
+import { watchRelay } from "../src/metrics-relay.ts";
 import { Metrics } from "../src/metrics.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
@@ -224,6 +225,7 @@ function metricsOfApi(): Metrics {
   const requests = new HttpMetrics(api);
   api.watchPool(0, () => undefined);
   watchQueues(api, { all: [] });
+  watchRelay(api, async () => ({ events: 0, ageMs: 0 }));
   return requests.metrics;
 }
 
@@ -233,7 +235,6 @@ function metricsOfWorker(lifecycle: Lifecycle): Metrics {
   worker.watchPool(0, () => undefined);
   ofStages.watchWorkers(() => []);
   ofStages.watchBreakers(() => false);
-  ofStages.watchRelay(() => undefined);
   return worker;
 }
 

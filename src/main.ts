@@ -1,4 +1,5 @@
 import { Database } from "../db/database.ts";
+import { readRelayLag } from "../db/relay-positions.ts";
 import { connectProducer } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
@@ -14,6 +15,7 @@ import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
 import { announce, createLogger, type Logger } from "./log.ts";
 import { watchQueues } from "./metrics-queues.ts";
+import { watchRelay } from "./metrics-relay.ts";
 import { MetricsServer } from "./metrics-server.ts";
 import { Metrics } from "./metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
@@ -98,6 +100,7 @@ function withQueues(
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
   watchQueues(metrics, queues);
+  watchRelay(metrics, () => readRelayLag(database, "stream"));
   const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
   // Lost while Redis is away: the relay looks by itself when it is back.
   const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));

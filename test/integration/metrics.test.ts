@@ -119,6 +119,15 @@ describe("the metrics of an API and its workers", () => {
     expect(told.text).not.toContain(id);
   });
 
+  test("tell that those who listen to events have got them", async () => {
+    await until(
+      `${line.client.url}/metrics`,
+      "every event to be passed on",
+      (scraped) =>
+        scraped.value("conveyor_relay_lag_events") === 0 && scraped.value("conveyor_relay_lag_seconds") === 0,
+    );
+  });
+
   test("tell of no order twice that was sent twice", async () => {
     const before = await scrape(`${line.client.url}/metrics`);
     const sent = () => line.client.post("/orders", PLAIN_ORDER, { "idempotency-key": "again" });

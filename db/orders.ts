@@ -160,19 +160,17 @@ function identityOf({ client, key }: { client: string | null; key: string | null
   return `${client} ${key}`;
 }
 
-async function insertOrders(queries: Transaction, created: readonly NewOrder[]): Promise<void> {
-  await execute(
-    queries,
-    insertOrderRows(
-      created.map(({ idempotency, ...order }) => ({
-        ...order,
-        status: CREATED,
-        updatedAt: order.createdAt,
-        idempotencyClient: idempotency?.client ?? null,
-        idempotencyKey: idempotency?.key ?? null,
-        requestHash: idempotency?.requestHash ?? null,
-      })),
-    ),
+/** All at once with COMMIT, but for more lines than one statement should have. */
+async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
+  const rows = insertOrderRows(
+    created.map(({ idempotency, ...order }) => ({
+      ...order,
+      status: CREATED,
+      updatedAt: order.createdAt,
+      idempotencyClient: idempotency?.client ?? null,
+      idempotencyKey: idempotency?.key ?? null,
+      requestHash: idempotency?.requestHash ?? null,
+    })),
   );
   const lines = created.flatMap((order) =>
     order.lines.map(({ sku, quantity, unitPrice }, position) => ({
@@ -183,11 +181,17 @@ async function insertOrders(queries: Transaction, created: readonly NewOrder[]):
       unitPrice,
     })),
   );
-  for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-    await execute(queries, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
+  if (lines.length <= ROWS_PER_INSERT) {
+    transaction.atCommit(rows);
+    transaction.atCommit(insertLines(lines));
+  } else {
+    await execute(transaction, rows);
+    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
+      await execute(transaction, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
+    }
   }
   appendEvents(
-    queries,
+    transaction,
     created.map((order) => ({
       orderId: order.id,
       from: null,

@@ -1,11 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
+import { z } from "zod";
 import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
 import { durationInWords } from "../src/duration.ts";
 import { HttpMetrics } from "../src/http/metrics.ts";
 import { openApiDocument } from "../src/http/openapi.ts";
 import { watchQueues } from "../src/metrics-queues.ts";
+import { watchRelay } from "../src/metrics-relay.ts";
 import { Metrics } from "../src/metrics.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
@@ -21,6 +24,7 @@ const ROOT = join(import.meta.dirname, "..");
 /** Every part by its name. */
 export function sections(lifecycle: Lifecycle): ReadonlyMap<string, string> {
   return new Map([
+    ["alerts", alerts()],
     ["answers", answers()],
     ["configuration", configuration()],
     ["endpoints", endpoints()],
@@ -162,6 +166,37 @@ function isUndone(name: string, lifecycle: Lifecycle): boolean {
     .some((status) => lifecycle.toUndo(status).some((stage) => stage.name === name));
 }
 
+/** The rules of `deploy/prometheus/alerts.yml`. */
+function alerts(): string {
+  const file = alertFile.parse(parse(readFileSync(join(ROOT, "deploy/prometheus/alerts.yml"), "utf8")));
+  return table(
+    ["Alert", "Severity", "For", "What it means, and what to do"],
+    file.groups.flatMap(({ rules }) =>
+      rules.map((rule) => [
+        code(rule.alert),
+        rule.labels.severity,
+        rule.for,
+        rule.annotations.description.trim(),
+      ]),
+    ),
+  );
+}
+
+const alertFile = z.object({
+  groups: z.array(
+    z.object({
+      rules: z.array(
+        z.object({
+          alert: z.string(),
+          for: z.string(),
+          labels: z.object({ severity: z.enum(["critical", "warning"]) }),
+          annotations: z.object({ summary: z.string(), description: z.string() }),
+        }),
+      ),
+    }),
+  ),
+});
+
 /** What the processes tell Prometheus, besides what prom-client tells of any process. */
 function metrics(lifecycle: Lifecycle): string {
   const registries = Object.entries({ api: metricsOfApi(), worker: metricsOfWorker(lifecycle) });
@@ -190,6 +225,7 @@ function metricsOfApi(): Metrics {
   const requests = new HttpMetrics(api);
   api.watchPool(0, () => undefined);
   watchQueues(api, { all: [] });
+  watchRelay(api, async () => ({ events: 0, ageMs: 0 }));
   return requests.metrics;
 }
 
@@ -199,7 +235,6 @@ function metricsOfWorker(lifecycle: Lifecycle): Metrics {
   worker.watchPool(0, () => undefined);
   ofStages.watchWorkers(() => []);
   ofStages.watchBreakers(() => false);
-  ofStages.watchRelay(() => undefined);
   return worker;
 }
 

@@ -1,5 +1,6 @@
 import { Database } from "../db/database.ts";
 import { EventLog } from "../db/event-log.ts";
+import { readRelayLag } from "../db/relay-positions.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
@@ -17,6 +18,7 @@ import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
 import { announce, createLogger, type Logger } from "./log.ts";
 import { watchQueues } from "./metrics-queues.ts";
+import { watchRelay } from "./metrics-relay.ts";
 import { MetricsServer } from "./metrics-server.ts";
 import { Metrics } from "./metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
@@ -101,6 +103,7 @@ function withQueues(
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
   watchQueues(metrics, queues);
+  watchRelay(metrics, () => readRelayLag(database, "stream"));
   const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
   // Lost while Redis is away: the relay looks by itself when it is back.
   const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));

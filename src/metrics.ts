@@ -132,6 +132,7 @@ export class Metrics {
       help: "Connections to MySQL that this process has open.",
       labelNames: ["state"],
       collect() {
+        this.reset();
         const use = read();
         if (use === undefined) return;
         this.set({ state: "in_use" }, use.inUse);
@@ -143,7 +144,8 @@ export class Metrics {
       help: "Callers in this process that wait for a connection to MySQL.",
       collect() {
         const use = read();
-        if (use !== undefined) this.set(use.waiting);
+        if (use === undefined) this.remove();
+        else this.set(use.waiting);
       },
     });
     this.gauge({

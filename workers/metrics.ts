@@ -145,23 +145,6 @@ export class StageMetrics implements SweepObserver {
     });
   }
 
-  /**
-   * @param read what the relay of events has before it, while this process has the relay; undefined otherwise, so that
-   * one process at most tells.
-   */
-  watchRelay(read: () => { readonly lagSeconds: number; readonly events?: number } | undefined): void {
-    this.#metrics.gauge({
-      name: "conveyor_relay_lag_seconds",
-      help: "Age of the oldest event that the relay has not handed on yet; 0 when there is none.",
-      collect() {
-        const lag = read();
-        // Nothing at all from those that have no relay, not even a nought.
-        if (lag === undefined) this.remove();
-        else this.set(lag.lagSeconds);
-      },
-    });
-  }
-
   walked(status: string, walked: Walked): void {
     this.#walks.set(status, walked);
   }

@@ -1,5 +1,5 @@
 import type { RequestListener } from "node:http";
-import express, { type Express } from "express";
+import express, { type Express, type RequestHandler } from "express";
 import type { Redis } from "ioredis";
 import { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
@@ -42,6 +42,9 @@ export interface AppOptions extends OrderRoutes {
 const BOARD = "/queues";
 const PAGES = [CONSOLE, "/docs", "/openapi.json", "/metrics"];
 
+/** Beneath `/orders`. */
+const ORDER_STREAM = /^\/[^/]+\/stream\/?$/;
+
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
   const { database, redis, queues, requeue, cancel, live, apiKeys, version, metrics, log } = options;
@@ -50,6 +53,15 @@ export function createApp(options: AppOptions): Express {
   app.disable("x-powered-by");
   // Answers change from one call to the next: hashing each for a cache is wasted.
   app.disable("etag");
+
+  const api = [keys.bearer, readJson];
+  // Pages listen too, and can send no header of their own.
+  const orders: RequestHandler = (request, response, next) =>
+    (ORDER_STREAM.test(request.path) ? keys.basic : keys.bearer)(request, response, next);
+  // First what is asked most: every route that a request passes by takes time.
+  app.use("/orders", orders, readJson);
+  app.use(resumeRoutes(database));
+  app.use(orderRoutes(options));
 
   const health = new Health({ database, redis });
   app.use(healthRoutes(health));
@@ -60,14 +72,10 @@ export function createApp(options: AppOptions): Express {
   app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
-  // Pages listen too, and can send no header of their own.
   app.use(LIVE_PATHS, keys.basic);
   app.use(liveRoutes(database, live));
 
-  app.use(keys.bearer);
-  app.use(readJson);
-  app.use(resumeRoutes(database));
-  app.use(orderRoutes(options));
+  app.use(api);
   app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
 

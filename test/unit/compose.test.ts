@@ -24,6 +24,7 @@ const service = z.object({
   healthcheck: z.object({ test: z.union([z.string(), z.array(z.string())]) }).optional(),
   image: z.string().optional(),
   ports: z.array(z.string()).optional(),
+  profiles: z.array(z.string()).optional(),
   read_only: z.boolean().optional(),
   restart: z.string(),
   stop_grace_period: z.string().optional(),
@@ -41,7 +42,8 @@ function read(name: string): string {
 
 describe("the compose file", () => {
   test("has the servers and the processes", () => {
-    expect(Object.keys(services)).toEqual(["mysql", "redis", "migrate", "api", "worker"]);
+    const always = Object.entries(services).filter(([, { profiles }]) => profiles === undefined);
+    expect(always.map(([name]) => name)).toEqual(["mysql", "redis", "migrate", "api", "worker"]);
     expect(mysql?.image).toBe("mysql:8.4");
     expect(redis?.image).toMatch(/^redis:\d/);
   });
@@ -78,11 +80,40 @@ describe("the compose file", () => {
       expect(each?.depends_on?.["migrate"]?.condition).toBe("service_completed_successfully");
   });
 
-  test("shows nothing but the API, and that to this machine only", () => {
+  test("shows nothing but the API, and what one asks for to watch it, to this machine only", () => {
     const shown = Object.entries(services).filter(([, { ports }]) => ports !== undefined);
-    expect(shown.map(([name, { ports }]) => [name, ports])).toEqual([
-      ["api", ["127.0.0.1:${PORT:-3000}:3000"]],
+    expect(shown.map(([name, { ports, profiles = [] }]) => [name, ports, profiles])).toEqual([
+      ["api", ["127.0.0.1:${PORT:-3000}:3000"], []],
+      ["prometheus", ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"], ["observability"]],
+      ["grafana", ["127.0.0.1:${GRAFANA_PORT:-3001}:3000"], ["observability"]],
+      ["jaeger", ["127.0.0.1:${JAEGER_PORT:-16686}:16686"], ["observability"]],
     ]);
+  });
+
+  test("has images of a certain version to watch it with, and gives them what is there", () => {
+    const watching = Object.values(services).filter(({ profiles }) => profiles?.includes("observability"));
+    for (const { image, cap_drop: dropped } of watching) {
+      expect(image).toMatch(/:v?\d+\.\d+\.\d+$/);
+      expect(dropped).toEqual(["ALL"]);
+    }
+    const given = watching.flatMap((each) => each.volumes ?? []).map((volume) => volume.split(":")[0] ?? "");
+    const folders = given.filter((source) => source.startsWith("./"));
+    expect(folders).toHaveLength(3);
+    for (const source of folders) expect(existsSync(path.join(ROOT, source))).toBe(true);
+  });
+
+  test("has Prometheus ask the processes that there are, where they tell", () => {
+    const jobs = z
+      .object({
+        scrape_configs: z.array(
+          z.object({ dns_sd_configs: z.array(z.object({ names: z.array(z.string()), port: z.number() })) }),
+        ),
+      })
+      .parse(parse(read("deploy/prometheus/prometheus.yml")))
+      .scrape_configs.flatMap((job) => job.dns_sd_configs);
+    expect(jobs.flatMap(({ names }) => names)).toEqual(["api", "worker"]);
+    for (const { names, port } of jobs)
+      expect(services[names[0] ?? ""]?.environment?.["METRICS_PORT"]).toBe(String(port));
   });
 
   test("has nothing that keeps workers from being many", () => {

@@ -16,6 +16,7 @@ const API_ROUTES = [
   ["POST", "/stock"],
   ["PUT", "/stock/A"],
   ["GET", "/stock/A"],
+  ["GET", "/events"],
 ] as const;
 const PAGES = [
   ["GET", "/openapi.json"],
@@ -34,6 +35,13 @@ const PAGES = [
   ["GET", "/console/orders"],
   ["POST", `/console/orders/${ID}/retry`],
   ["POST", `/console/orders/${ID}/cancel`],
+  ["GET", "/console/failures"],
+  ["POST", "/console/failures/resume"],
+  ["GET", "/console/queues"],
+  ["POST", "/console/queues/pay/pause"],
+  ["GET", "/console/actions"],
+  ["GET", "/events/stream"],
+  ["GET", `/orders/${ID}/stream`],
 ] as const;
 
 function basic(login: string) {

@@ -34,6 +34,11 @@ const PAGES = [
   ["GET", "/console/orders"],
   ["POST", `/console/orders/${ID}/retry`],
   ["POST", `/console/orders/${ID}/cancel`],
+  ["GET", "/console/failures"],
+  ["POST", "/console/failures/resume"],
+  ["GET", "/console/queues"],
+  ["POST", "/console/queues/pay/pause"],
+  ["GET", "/console/actions"],
 ] as const;
 
 function basic(login: string) {

@@ -165,14 +165,18 @@ export class Database {
 
   async #transactionOnce<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
     const connection = await this.#connection(true);
-    const last: string[] = [];
-    const atCommit = ({ sql, values }: Statement) => void last.push(connection.format(sql, [...values]));
+    const last: Statement[] = [];
+    const atCommit = (statement: Statement) => void last.push(statement);
     let clean = false;
     try {
       let result: T;
       try {
         result = await work(Object.assign(drizzle({ client: connection }), { atCommit }));
-        await say(connection, [...last, "COMMIT"].join(";\n"));
+        await say(
+          connection,
+          [...last.map(({ sql }) => sql), "COMMIT"].join(";\n"),
+          last.flatMap(({ values }) => values),
+        );
       } catch (error) {
         // A server that does not answer would not answer this either: the end of the connection rolls back as well.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
@@ -193,9 +197,13 @@ function lengthOf(list: unknown): number | undefined {
 }
 
 /** A statement of the connection's own. @throws {DatabaseError} also for a connection that was closed meanwhile. */
-async function say(connection: PoolConnection, statement: string): Promise<void> {
+async function say(
+  connection: PoolConnection,
+  statement: string,
+  values: readonly unknown[] = [],
+): Promise<void> {
   try {
-    await connection.query(statement);
+    await connection.query(statement, [...values]);
   } catch (error) {
     const failure = withoutValues(error);
     throw failure instanceof DatabaseError ? failure : new DatabaseError("CONNECTION_CLOSED", undefined);

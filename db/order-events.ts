@@ -102,6 +102,14 @@ export async function listEvents(database: Database, orderId: string): Promise<O
   return rows.map(({ orderId: _, ...row }) => asEvent(row));
 }
 
+/** @throws {DatabaseError} */
+export async function orderExists(database: Database, orderId: string): Promise<boolean> {
+  const [row] = await database.query((queries) =>
+    queries.select({ id: orders.id }).from(orders).where(eq(orders.id, orderId)),
+  );
+  return row !== undefined;
+}
+
 type EventRow = typeof orderEvents.$inferSelect;
 
 function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {

@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, inArray, lt, lte, min, ne, notInArray, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, lt, lte, min, ne, notInArray } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import { selectFrom, insertInto, execute, read } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
@@ -9,6 +9,9 @@ import type { DeliveryState } from "./schema.ts";
 export type { DeliveryState } from "./schema.ts";
 export type WebhookDelivery = typeof webhookDeliveries.$inferSelect;
 export type WebhookAttempt = typeof webhookAttempts.$inferSelect;
+
+/** Milliseconds after which an endpoint that was deleted, and all that was sent to it, is forgotten. */
+const FORGOTTEN_AFTER_MS = 60_000;
 
 /** Who wants which events. */
 export interface Subscription {
@@ -167,7 +170,7 @@ export interface AttemptResult {
 
 /** Writes down how attempts ended, of many deliveries at once. @throws {DatabaseError} */
 export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
-  const settled = Map.groupBy?.(results, groupOf) ?? groupBy(results, groupOf);
+  const settled = groupBy(results, groupOf);
   await database.transaction(async (queries) => {
     for (const group of settled.values()) {
       const [first] = group;
@@ -377,18 +380,27 @@ export async function pruneWebhooks(
 ): Promise<number> {
   return database.query(async (queries) => {
     const endpoints = await queries
-      .select({ id: webhookEndpoints.id, state: webhookEndpoints.state })
+      .select({
+        id: webhookEndpoints.id,
+        state: webhookEndpoints.state,
+        disabledAt: webhookEndpoints.disabledAt,
+      })
       .from(webhookEndpoints);
     const [old] = await queries.delete(webhookAttempts).where(lt(webhookAttempts.at, before)).limit(limit);
     let removed = old.affectedRows;
-    for (const { id, state } of endpoints) {
-      const isOld = sql`${webhookDeliveries.state} <> 'pending' AND ${webhookDeliveries.dueAt} < ${before}`;
+    for (const { id, state, disabledAt } of endpoints) {
+      const isOld = and(
+        inArray(webhookDeliveries.state, ["delivered", "failed"]),
+        lt(webhookDeliveries.dueAt, before),
+      );
       const [{ affectedRows }] = await queries
         .delete(webhookDeliveries)
         .where(and(eq(webhookDeliveries.endpointId, id), state === "deleted" ? undefined : isOld))
         .limit(limit);
       removed += affectedRows;
-      if (state === "deleted" && affectedRows === 0)
+      // Not at once: deliveries for it may be in the making.
+      const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > FORGOTTEN_AFTER_MS;
+      if (state === "deleted" && affectedRows === 0 && isLongGone)
         await queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id));
     }
     return removed;

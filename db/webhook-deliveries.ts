@@ -122,7 +122,7 @@ export async function findDueLanes(
     readonly except: readonly string[];
     readonly now?: Date;
   },
-): Promise<{ readonly lanes: DueDelivery[][]; readonly more: boolean }> {
+): Promise<DueDelivery[][]> {
   return database.query(async (queries) => {
     const { orderId, state, dueAt } = webhookDeliveries;
     const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
@@ -134,7 +134,7 @@ export async function findDueLanes(
       )
       .orderBy(asc(dueAt), asc(webhookDeliveries.id))
       .limit(limit);
-    if (due.length === 0) return { lanes: [], more: false };
+    if (due.length === 0) return [];
     const orderIds = [...new Set(due.map((row) => row.orderId))];
     const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
     for (const row of await read(queries, waitingOf(endpointId, orderIds))) lanes.get(row.orderId)?.push(row);
@@ -146,8 +146,7 @@ export async function findDueLanes(
         .set({ dueAt: first.dueAt })
         .where(and(inArray(webhookDeliveries.id, behind.map(({ id }) => id)), eq(state, "pending")));
     }
-    const ready = [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now);
-    return { lanes: ready, more: due.length === limit };
+    return [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now);
   });
 }
 
@@ -237,7 +236,7 @@ export async function bringForward(
 }
 
 /** Has a delivery sent again, with all its attempts. @returns undefined if there is none. @throws {DatabaseError} */
-export async function resendDelivery(database: Database, id: number): Promise<WebhookDelivery | undefined> {
+export async function resendDelivery(database: Database, id: number): Promise<ListedDelivery | undefined> {
   return database.query(async (queries) => {
     const found = await findVisible(queries, id);
     if (found === undefined) return undefined;

@@ -96,12 +96,17 @@ export class EndpointQueue {
   /** Sends nothing more; requests under way go on. */
   stop(): void {
     this.#endpoint = { ...this.#endpoint, state: "disabled" };
-    this.#ready = [];
+    this.#forget();
+  }
+
+  /** Whether no request is under way. */
+  get isIdle(): boolean {
+    return this.#pumping === undefined && this.#running.size === 0;
   }
 
   /** Resolves when no request is under way. */
   async idle(): Promise<void> {
-    while (this.#pumping || this.#running.size > 0) await Promise.all([this.#pumping, ...this.#running]);
+    while (!this.isIdle) await Promise.all([this.#pumping, ...this.#running]);
   }
 
   get #maySend(): boolean {
@@ -142,7 +147,7 @@ export class EndpointQueue {
 
   async #read(): Promise<void> {
     const { database } = this.#options;
-    const { lanes } = await findDueLanes(database, this.#endpoint.id, { limit: READ, except: [...this.#busy] });
+    const lanes = await findDueLanes(database, this.#endpoint.id, { limit: READ, except: [...this.#busy] });
     const ids = lanes.flatMap((lane) => lane.flatMap(({ eventId }) => (eventId === null ? [] : [eventId])));
     const events = await findEvents(database, ids);
     for (const deliveries of lanes) {

@@ -73,8 +73,6 @@ export class Webhooks {
   readonly #holder = randomUUID();
   readonly #abort = new AbortController();
   readonly #queues = new Map<string, EndpointQueue>();
-  /** Of endpoints that were there: requests may be under way. */
-  #former: EndpointQueue[] = [];
   #heldAt = -Infinity;
   #position: number | undefined;
   #prunedAt = performance.now();
@@ -114,7 +112,7 @@ export class Webhooks {
     this.#wake?.();
     await this.#running;
     this.#listener?.disconnect();
-    const queues = [...this.#queues.values(), ...this.#former];
+    const queues = [...this.#queues.values()];
     for (const queue of queues) queue.stop();
     const timer = setTimeout(() => this.#abort.abort(), graceMs);
     await Promise.all(queues.map((queue) => queue.idle()));
@@ -207,17 +205,16 @@ export class Webhooks {
     this.#listener = undefined;
   }
 
-  /** Ends the queues of endpoints that are not among these. */
+  /**
+   * Ends the queues of endpoints that are not among these. Each stays until its requests have ended: should its endpoint be
+   * enabled again before, it goes on, so that an order's events are not sent by two.
+   */
   #retire(enabled: readonly WebhookEndpoint[]): void {
     const ids = new Set(enabled.map(({ id }) => id));
     for (const [id, queue] of this.#queues) {
       if (ids.has(id)) continue;
       queue.stop();
-      this.#queues.delete(id);
-      this.#former.push(queue);
-      void queue.idle().then(() => {
-        this.#former = this.#former.filter((each) => each !== queue);
-      });
+      if (queue.isIdle) this.#queues.delete(id);
     }
   }
 

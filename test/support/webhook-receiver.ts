@@ -3,7 +3,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";
-import { endWithJest } from "./end-with-jest.ts";
 
 /** A request that an endpoint got. */
 export interface ReceivedWebhook {
@@ -41,7 +40,6 @@ export class WebhookReceiver {
   }
 
   static async start(behave?: Behaviour): Promise<WebhookReceiver> {
-    endWithJest();
     const server = createServer();
     const receiver = new WebhookReceiver(server, behave);
     server.listen(0, "127.0.0.1");

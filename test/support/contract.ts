@@ -10,8 +10,14 @@ export interface ApiDescription {
   readonly components: { readonly schemas: Readonly<Record<string, object>> };
 }
 
+interface Described {
+  readonly description?: string;
+  /** Absent for an answer without a body. */
+  readonly content?: Readonly<Record<string, object>>;
+}
+
 interface Operation {
-  readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, object>> }>>;
+  readonly responses: Readonly<Record<string, Described>>;
 }
 
 /** Holds answers to what the API's own description says of them. */

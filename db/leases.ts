@@ -19,7 +19,7 @@ export async function holdLease(
         .from(leases)
         .where(eq(leases.name, name));
     const [held] = await mine();
-    if (held !== undefined && held.holder !== holder && !Number(held.isFree)) return false;
+    if (held !== undefined && held.holder !== holder && held.isFree === 0) return false;
     const expiresAt = sql`NOW(3) + INTERVAL ${forMs * 1_000} MICROSECOND`;
     // MySQL sets columns from left to right: the second one sees the first one's new value.
     await queries

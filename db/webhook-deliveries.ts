@@ -23,7 +23,10 @@ export interface Subscription {
 }
 
 /** A delivery whose turn it is, or that stands behind one. */
-export type DueDelivery = Pick<WebhookDelivery, "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "createdAt">;
+export type DueDelivery = Pick<
+  WebhookDelivery,
+  "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "createdAt"
+>;
 
 /**
  * Makes a delivery of each event for each endpoint that wants it, and notes that the log has been read up to the last of
@@ -31,7 +34,11 @@ export type DueDelivery = Pick<WebhookDelivery, "id" | "eventId" | "orderId" | "
  */
 export async function makeDeliveries(
   database: Database,
-  { events, endpoints, position }: {
+  {
+    events,
+    endpoints,
+    position,
+  }: {
     readonly events: readonly LoggedEvent[];
     readonly endpoints: readonly Subscription[];
     readonly position: number;
@@ -117,7 +124,11 @@ export async function findNextDue(
 export async function findDueLanes(
   database: Database,
   endpointId: string,
-  { limit, except, now = new Date() }: {
+  {
+    limit,
+    except,
+    now = new Date(),
+  }: {
     readonly limit: number;
     readonly except: readonly string[];
     readonly now?: Date;
@@ -129,9 +140,7 @@ export async function findDueLanes(
     const due = await queries
       .select({ orderId })
       .from(webhookDeliveries)
-      .where(
-        and(waits, lte(dueAt, now), except.length === 0 ? undefined : notInArray(orderId, [...except])),
-      )
+      .where(and(waits, lte(dueAt, now), except.length === 0 ? undefined : notInArray(orderId, [...except])))
       .orderBy(asc(dueAt), asc(webhookDeliveries.id))
       .limit(limit);
     if (due.length === 0) return [];
@@ -144,7 +153,15 @@ export async function findDueLanes(
       await queries
         .update(webhookDeliveries)
         .set({ dueAt: first.dueAt })
-        .where(and(inArray(webhookDeliveries.id, behind.map(({ id }) => id)), eq(state, "pending")));
+        .where(
+          and(
+            inArray(
+              webhookDeliveries.id,
+              behind.map(({ id }) => id),
+            ),
+            eq(state, "pending"),
+          ),
+        );
     }
     return [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now);
   });
@@ -180,7 +197,10 @@ export async function saveAttempts(database: Database, results: readonly Attempt
         .set({ state, attempts, dueAt, lastStatus: attempt.status, lastError: attempt.error })
         .where(
           and(
-            inArray(webhookDeliveries.id, group.map(({ deliveryId }) => deliveryId)),
+            inArray(
+              webhookDeliveries.id,
+              group.map(({ deliveryId }) => deliveryId),
+            ),
             eq(webhookDeliveries.state, "pending"),
           ),
         );
@@ -330,7 +350,10 @@ async function findVisible(queries: Queries, id: number): Promise<ListedDelivery
 }
 
 /** What is in the log under these ids. @throws {DatabaseError} */
-export async function findEvents(database: Database, ids: readonly number[]): Promise<Map<number, LoggedEvent>> {
+export async function findEvents(
+  database: Database,
+  ids: readonly number[],
+): Promise<Map<number, LoggedEvent>> {
   if (ids.length === 0) return new Map();
   const rows = await database.query((queries) =>
     queries

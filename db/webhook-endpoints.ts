@@ -139,10 +139,7 @@ export async function noteFailingSince(database: Database, id: string, since: Da
       .update(webhookEndpoints)
       .set({ failingSince: since })
       .where(
-        and(
-          eq(webhookEndpoints.id, id),
-          since === null ? undefined : isNull(webhookEndpoints.failingSince),
-        ),
+        and(eq(webhookEndpoints.id, id), since === null ? undefined : isNull(webhookEndpoints.failingSince)),
       ),
   );
 }

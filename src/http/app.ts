@@ -74,7 +74,10 @@ export function createApp(options: AppOptions): Express {
 
   app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
-  app.use(CONSOLE, consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, webhooks, log }));
+  app.use(
+    CONSOLE,
+    consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, webhooks, log }),
+  );
   app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 

@@ -376,7 +376,13 @@ export function openApiDocument(version: string) {
     },
     servers: [{ url: "/" }],
     security: [{ key: [] }],
-    tags: [{ name: "Orders" }, { name: "Events" }, { name: "Webhooks" }, { name: "Stock" }, { name: "Health" }],
+    tags: [
+      { name: "Orders" },
+      { name: "Events" },
+      { name: "Webhooks" },
+      { name: "Stock" },
+      { name: "Health" },
+    ],
     paths: PATHS,
     components: { schemas: namedSchemas(), securitySchemes: SECURITY },
   };

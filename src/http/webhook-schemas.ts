@@ -13,9 +13,7 @@ const url = z
     description: "Where events are posted to: public, unless the service's configuration allows more",
     examples: ["https://shop.example/hooks/orders"],
   });
-const description = text(LIMITS.webhookDescription)
-  .nullable()
-  .meta({ description: "Your own name for it" });
+const description = text(LIMITS.webhookDescription).nullable().meta({ description: "Your own name for it" });
 const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
 const eventTypes = z.array(eventType).min(1).max(EVENT_TYPES.length);
 const deliveryState = z.enum(["pending", "delivered", "failed"]);
@@ -80,7 +78,10 @@ const deliveryShape = {
   endpointId: z.uuid(),
   messageId: z.string().meta({ description: "The event's id, as `webhook-id` tells it", examples: ["4711"] }),
   orderId: z.string().nullable().meta({ description: "Null for a test message" }),
-  type: z.string().nullable().meta({ examples: ["conveyor.order.status.v1"] }),
+  type: z
+    .string()
+    .nullable()
+    .meta({ examples: ["conveyor.order.status.v1"] }),
   state: deliveryState.meta({
     description: "`pending` until an attempt succeeds; `failed` when the last one did not",
   }),

@@ -19,7 +19,10 @@ export function webhookMessage(
 }
 
 /** A message to try an endpoint with: a CloudEvent of a type of its own, about nothing. */
-function testMessage({ id: deliveryId, createdAt }: Pick<WebhookDelivery, "id" | "createdAt">): WebhookMessage {
+function testMessage({
+  id: deliveryId,
+  createdAt,
+}: Pick<WebhookDelivery, "id" | "createdAt">): WebhookMessage {
   const id = `test-${deliveryId}`;
   const message = {
     specversion: "1.0",

@@ -38,7 +38,9 @@ export class Contract {
     if (responses === undefined && status < 400) throw new Error(`${what}, and is not described`);
     const response = responses && (responses[String(status)] ?? responses["default"]);
     const type = headers.get("content-type")?.replace(/;.*/, "") ?? "nothing";
-    const content = response ? Object.keys(response.content ?? { nothing: {} }) : ["application/problem+json"];
+    const content = response
+      ? Object.keys(response.content ?? { nothing: {} })
+      : ["application/problem+json"];
     if (!content.includes(type)) throw new Error(`${what} with ${type}, not with ${content.join(" or ")}`);
     // Nobody reads a body after HEAD.
     if (method === "HEAD") return;

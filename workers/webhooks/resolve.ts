@@ -1,5 +1,6 @@
 import { promises as dns } from "node:dns";
-import type { LookupFunction } from "node:net";
+import { isIP, type LookupFunction } from "node:net";
+import { callbackify } from "node:util";
 import { isLocalName } from "../../src/webhooks/address.ts";
 import type { Networks } from "../../src/webhooks/networks.ts";
 
@@ -40,18 +41,18 @@ export function askDns(): Resolve {
  * checks that before.
  */
 export function guardedLookup(networks: Networks, resolve: Resolve): LookupFunction {
+  const find = callbackify(async (name: string) => {
+    const found = await resolve(name);
+    const allowed = found.filter((address) => networks.allows(address));
+    if (allowed.length === 0) throw new AddressRefusedError();
+    return allowed.map((address) => ({ address, family: isIP(address) }));
+  });
   return (name, options, callback) => {
-    resolve(name).then(
-      (found) => {
-        const addresses = found
-          .filter((address) => networks.allows(address))
-          .map((address) => ({ address, family: address.includes(":") ? 6 : 4 }));
-        const [first] = addresses;
-        if (first === undefined) callback(new AddressRefusedError(), "", 0);
-        else if (options.all) callback(null, addresses);
-        else callback(null, first.address, first.family);
-      },
-      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), "", 0),
-    );
+    find(name, (error, addresses) => {
+      const [first] = addresses ?? [];
+      if (first === undefined) callback(error ?? new AddressRefusedError(), "", 0);
+      else if (options.all) callback(null, addresses);
+      else callback(null, first.address, first.family);
+    });
   };
 }

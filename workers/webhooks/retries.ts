@@ -29,7 +29,11 @@ export function retryDelay(
     delaysMs = RETRY_DELAYS_MS,
     retryAfterMs = 0,
     random = Math.random,
-  }: { readonly delaysMs?: readonly number[]; readonly retryAfterMs?: number; readonly random?: () => number },
+  }: {
+    readonly delaysMs?: readonly number[];
+    readonly retryAfterMs?: number;
+    readonly random?: () => number;
+  },
 ): number | undefined {
   const delay = delaysMs[attempts - 1];
   return delay === undefined ? undefined : Math.max(delay * (1 + JITTER * random()), retryAfterMs);

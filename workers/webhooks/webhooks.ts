@@ -242,13 +242,17 @@ export class Webhooks {
     const { database, keepMs } = this.#options;
     const removed = await pruneWebhooks(database, { before: new Date(Date.now() - keepMs), limit: PRUNED });
     // Soon again while there is something to remove, but not at the cost of sending.
-    this.#prunedAt = removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + LOOK_INTERVAL_MS;
+    this.#prunedAt =
+      removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + LOOK_INTERVAL_MS;
   }
 
   async #letGo(): Promise<void> {
     const { database, log } = this.#options;
     await releaseLease(database, LEASE, this.#holder).catch((error: unknown) => {
-      log.warn({ error: describe(error) }, "another process will send webhooks only when the lease has expired");
+      log.warn(
+        { error: describe(error) },
+        "another process will send webhooks only when the lease has expired",
+      );
     });
   }
 

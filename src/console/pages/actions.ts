@@ -73,8 +73,7 @@ function what({ action }: OperatorAction): string {
 }
 
 function target({ target: name, action, id }: OperatorAction): Content {
-  if (action.startsWith("webhook-"))
-    return html`<a class="id" href="${ROOT}/webhooks/${name}">${name}</a>`;
+  if (action.startsWith("webhook-")) return html`<a class="id" href="${ROOT}/webhooks/${name}">${name}</a>`;
   if (isUuid(name)) return orderLink(name);
   return action.endsWith("-group")
     ? html`<a href="${ROOT}/failures/progress/${id}">failed in ${name}</a>`

@@ -29,12 +29,18 @@ const STATES = ["pending", "delivered", "failed"] as const;
 
 const querySchema = z.object({
   before: z.coerce.number().int().positive().optional(),
-  state: z.enum(STATES).or(z.literal("").transform(() => undefined)).optional(),
+  state: z
+    .enum(STATES)
+    .or(z.literal("").transform(() => undefined))
+    .optional(),
 });
 
 /** One checked box comes as a text, several as a list. */
 const typesSchema = z
-  .preprocess((value) => (typeof value === "string" ? [value] : value), z.array(z.enum(EVENT_TYPES)).optional())
+  .preprocess(
+    (value) => (typeof value === "string" ? [value] : value),
+    z.array(z.enum(EVENT_TYPES)).optional(),
+  )
   .transform((types) => (types === undefined || types.length === EVENT_TYPES.length ? null : types));
 const settingsSchema = z.object({
   url: z.string().trim().min(1, "must be an address").max(LIMITS.webhookUrl),
@@ -147,8 +153,8 @@ async function overview({ database }: ConsoleOptions): Promise<Html> {
                 heading: true,
                 cell: ({ endpoint: { id, url, description } }) =>
                   html`<a href="${PATH}/${id}">${description ?? url}</a>${
-                    description !== null && html`<br /><span class="muted">${url}</span>`
-                  }`,
+                      description !== null && html`<br /><span class="muted">${url}</span>`
+                    }`,
               },
               { title: "State", cell: ({ endpoint }) => stateOf(endpoint) },
               { title: "Events", cell: ({ endpoint: { eventTypes } }) => eventTypes?.join(", ") ?? "all" },
@@ -163,7 +169,7 @@ async function overview({ database }: ConsoleOptions): Promise<Html> {
     </section>`;
 }
 
-function settingsForm(action: string, button: string, given?: WebhookEndpoint): Html {
+function settingsForm(action: string, label: string, given?: WebhookEndpoint): Html {
   return html`<form method="post" action="${action}" class="stack">
     <label class="field"
       ><span>Address</span
@@ -189,7 +195,7 @@ function settingsForm(action: string, button: string, given?: WebhookEndpoint): 
         </p>`;
       })}
     </fieldset>
-    <div><button class="primary">${button}</button></div>
+    <div><button class="primary">${label}</button></div>
   </form>`;
 }
 
@@ -281,7 +287,11 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
               },
               { title: "Since", cell: ({ createdAt }) => moment(createdAt) },
               { title: "Event", cell: eventOf },
-              { title: "Order", wide: true, cell: ({ eventId, orderId }) => eventId !== null && orderLink(orderId) },
+              {
+                title: "Order",
+                wide: true,
+                cell: ({ eventId, orderId }) => eventId !== null && orderLink(orderId),
+              },
               { title: "State", cell: deliveryState },
               { title: "Attempts", numeric: true, cell: ({ attempts }) => number(attempts) },
               { title: "Answer", cell: lastAnswer },
@@ -326,11 +336,12 @@ async function deliveryPage({ database }: ConsoleOptions, id: number): Promise<H
     </dl>
     <div class="actions">${button(`${PATH}/deliveries/${id}/resend`, "Send it again", "primary")}</div>
     <h2>Request</h2>
-    <pre class="paper id">${
-      message
-        ? `content-type: application/json\nwebhook-id: ${message.id}\n\n${JSON.stringify(JSON.parse(message.body), null, 2)}`
-        : "The event is not in the log any more."
-    }</pre>
+    <pre class="paper id">
+${
+        message
+          ? `content-type: application/json\nwebhook-id: ${message.id}\n\n${JSON.stringify(JSON.parse(message.body), null, 2)}`
+          : "The event is not in the log any more."
+      }</pre>
     <h2>${counted(attempts.length, "attempt")}</h2>
     ${attempts.length === 0 ? empty("Nothing was sent yet.") : attempts.map(attemptPart)}`;
 }
@@ -385,8 +396,7 @@ async function endpointOf({ database }: ConsoleOptions, id: string): Promise<Web
 }
 
 function deliveryId(text: string): number {
-  if (!/^\d{1,15}$/.test(text))
-    throw new Problem(404, "not-found", { detail: "There is no such delivery." });
+  if (!/^\d{1,15}$/.test(text)) throw new Problem(404, "not-found", { detail: "There is no such delivery." });
   return Number(text);
 }
 

@@ -60,9 +60,7 @@ describe("/openapi.json", () => {
     };
     const app = createApp(options);
     const webhooks = new WebhookEndpoints(database, new Networks());
-    const pages = routesOf(
-      consoleRoutes({ ...options, lifecycle, health: new Health(options), webhooks }),
-    );
+    const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options), webhooks }));
     await queues.close();
 
     const described = Object.entries(description.paths).flatMap(([path, operations]) =>

@@ -18,10 +18,10 @@ const ENV = { WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" };
 const api = useApi(ENV);
 
 type Made = WebhookEndpointBody & { readonly secret: string };
-const URL_ = "https://shop.example/hooks";
+const ADDRESS = "https://shop.example/hooks";
 
 async function make(body: object = {}): Promise<Made> {
-  const answer = await api.client.post<Made>("/webhook-endpoints", { url: URL_, ...body });
+  const answer = await api.client.post<Made>("/webhook-endpoints", { url: ADDRESS, ...body });
   expect(answer.status).toBe(201);
   return answer.body;
 }
@@ -37,7 +37,7 @@ describe("an endpoint", () => {
     });
     expect(secret).toMatch(/^whsec_/);
     expect(made).toMatchObject({
-      url: URL_,
+      url: ADDRESS,
       description: "the shop",
       eventTypes: ["conveyor.order.failed.v1"],
       enabled: true,
@@ -91,10 +91,10 @@ describe("an endpoint", () => {
 
   test.each([
     [{}, "url"],
-    [{ url: URL_, secret: "whsec_mine" }, "secret"],
-    [{ url: URL_, eventTypes: ["order.created"] }, "eventTypes[0]"],
-    [{ url: URL_, eventTypes: [] }, "eventTypes"],
-    [{ url: URL_, description: "a".repeat(LIMITS.webhookDescription + 1) }, "description"],
+    [{ url: ADDRESS, secret: "whsec_mine" }, "secret"],
+    [{ url: ADDRESS, eventTypes: ["order.created"] }, "eventTypes[0]"],
+    [{ url: ADDRESS, eventTypes: [] }, "eventTypes"],
+    [{ url: ADDRESS, description: "a".repeat(LIMITS.webhookDescription + 1) }, "description"],
   ])("may not be %j", async (body, path) => {
     expect(await api.client.post("/webhook-endpoints", body)).toMatchObject({
       status: 422,
@@ -218,7 +218,11 @@ describe("the console", () => {
     });
 
   test("makes an endpoint, shows its secret once, and lists it", async () => {
-    const made = await page("", { url: "https://shop.example/<console>", description: "", eventTypes: "failed" });
+    const made = await page("", {
+      url: "https://shop.example/<console>",
+      description: "",
+      eventTypes: "failed",
+    });
     expect(made.status).toBe(200);
     const text = await made.text();
     const secret = /whsec_[\w+/=]+/.exec(text)?.[0];

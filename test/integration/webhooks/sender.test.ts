@@ -69,9 +69,7 @@ describe("a request", () => {
   });
 
   test("tells what an endpoint asks for by Retry-After", async () => {
-    const endpoint = await receiver(
-      (response) => void response.writeHead(503, { "retry-after": "7" }).end(),
-    );
+    const endpoint = await receiver((response) => void response.writeHead(503, { "retry-after": "7" }).end());
     expect(await sender().post(endpoint.url, message)).toMatchObject({ status: 503, retryAfterMs: 7_000 });
   });
 
@@ -87,23 +85,28 @@ describe("a request", () => {
 });
 
 describe("private addresses", () => {
-  test.each(["http://127.0.0.1:PORT", "http://[::ffff:127.0.0.1]:PORT", "http://127.1:PORT", "http://localhost:PORT"])(
-    "%s is refused without a connection",
-    async (address) => {
-      const endpoint = await receiver();
-      const strict = sender({ networks: new Networks() });
-      expect(await strict.post(address.replace("PORT", String(endpoint.port)), message)).toMatchObject({
-        status: null,
-        error: expect.stringContaining("private"),
-      });
-      expect(endpoint.received).toEqual([]);
-    },
-  );
+  test.each([
+    "http://127.0.0.1:PORT",
+    "http://[::ffff:127.0.0.1]:PORT",
+    "http://127.1:PORT",
+    "http://localhost:PORT",
+  ])("%s is refused without a connection", async (address) => {
+    const endpoint = await receiver();
+    const strict = sender({ networks: new Networks() });
+    expect(await strict.post(address.replace("PORT", String(endpoint.port)), message)).toMatchObject({
+      status: null,
+      error: expect.stringContaining("private"),
+    });
+    expect(endpoint.received).toEqual([]);
+  });
 
   test("behind a name are refused, also beside public ones", async () => {
     const endpoint = await receiver();
     const url = `http://hooks.example:${endpoint.port}`;
-    const strict = sender({ networks: new Networks(), resolve: async () => ["127.0.0.1", "::1", "10.0.0.1"] });
+    const strict = sender({
+      networks: new Networks(),
+      resolve: async () => ["127.0.0.1", "::1", "10.0.0.1"],
+    });
     expect(await strict.post(url, message)).toMatchObject({
       status: null,
       error: expect.stringContaining("private"),
@@ -115,7 +118,9 @@ describe("private addresses", () => {
   });
 
   test("can't be got at by a name that leads elsewhere the second time it is asked for", async () => {
-    const endpoint = await receiver((response) => void response.writeHead(204, { connection: "close" }).end());
+    const endpoint = await receiver(
+      (response) => void response.writeHead(204, { connection: "close" }).end(),
+    );
     const asked: string[] = [];
     const answers = ["127.0.0.1", "127.0.0.2"];
     // Allowed is only the first: whoever checked one answer and connected to another would get through.

@@ -37,7 +37,7 @@ function send(options: Partial<WebhooksOptions> = {}): Webhooks {
   const webhooks = new Webhooks({
     database: environment.database,
     networks: NETWORKS,
-    timeoutMs: 500,
+    timeoutMs: 10_000,
     concurrency: 10,
     disableAfterMs: 60_000,
     keepMs: 60_000,
@@ -69,7 +69,11 @@ function endpointFor(
 async function orders(count: number, moves = 0): Promise<string[]> {
   const made = Array.from({ length: count }, () => newOrder());
   await createOrders(environment.database, made);
-  for (let move = 1; move <= moves; move++) await advance(made.map(({ id }) => id), move);
+  for (let move = 1; move <= moves; move++)
+    await advance(
+      made.map(({ id }) => id),
+      move,
+    );
   return made.map(({ id }) => id);
 }
 
@@ -303,10 +307,11 @@ describe("deliveries", () => {
     const settings = await endpointFor(endpoint);
     send();
     await orders(3);
-    await waitFor("the events", async () =>
-      (await deliveries(settings)).every(({ state }) => state === "delivered"),
-    );
-    
+    await waitFor("the events", async () => {
+      const states = (await deliveries(settings)).map(({ state }) => state);
+      return states.length === 3 && states.every((state) => state === "delivered");
+    });
+
     const prune = (before: Date) => pruneWebhooks(environment.database, { before, limit: 100 });
     expect(await prune(new Date(Date.now() - 60_000))).toBe(0);
     expect(await prune(new Date(Date.now() + 60_000))).toBe(6);

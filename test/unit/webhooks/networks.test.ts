@@ -68,18 +68,29 @@ test("what is allowed may be reached, and nothing beside it", () => {
 test("a network has an address and the length of a prefix", () => {
   for (const text of ["10.0.0.0/8", "0.0.0.0/0", "::1/128", "fd00::/8"])
     expect([text, isNetwork(text)]).toEqual([text, true]);
-  for (const text of ["10.0.0.0", "10.0.0.0/33", "10.0.0/8", "::1/129", "a/8", "/8", "10.0.0.0/", "fe80::%e/8"])
+  for (const text of [
+    "10.0.0.0",
+    "10.0.0.0/33",
+    "10.0.0/8",
+    "::1/129",
+    "a/8",
+    "/8",
+    "10.0.0.0/",
+    "fe80::%e/8",
+  ])
     expect([text, isNetwork(text)]).toEqual([text, false]);
   expect(() => new Networks(["10.0.0.0/33"])).toThrow("10.0.0.0/33 is no network");
 });
 
 describe("an address to send to", () => {
-  test.each(["https://shop.example/hooks?a=b", "http://shop.example:8080", "https://[2606:4700::1111]/", "https://1.1.1.1"])(
-    "may be %s",
-    (address) => {
-      expect(faultOfAddress(address, none)).toBeUndefined();
-    },
-  );
+  test.each([
+    "https://shop.example/hooks?a=b",
+    "http://shop.example:8080",
+    "https://[2606:4700::1111]/",
+    "https://1.1.1.1",
+  ])("may be %s", (address) => {
+    expect(faultOfAddress(address, none)).toBeUndefined();
+  });
 
   test.each([
     ["shop.example", "must be an address"],

@@ -5,14 +5,10 @@ import { text, timestamp, wholeNumber } from "./schemas.ts";
 
 /** The shapes of webhooks in the API: see schemas.ts for the rest. */
 
-const url = z
-  .string()
-  .min(1)
-  .max(LIMITS.webhookUrl)
-  .meta({
-    description: "Where events are posted to: public, unless the service's configuration allows more",
-    examples: ["https://shop.example/hooks/orders"],
-  });
+const url = text(LIMITS.webhookUrl).meta({
+  description: "Where events are posted to: public, unless the service's configuration allows more",
+  examples: ["https://shop.example/hooks/orders"],
+});
 const description = text(LIMITS.webhookDescription).nullable().meta({ description: "Your own name for it" });
 const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
 const eventTypes = z.array(eventType).min(1).max(EVENT_TYPES.length);

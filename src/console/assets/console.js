@@ -1,6 +1,6 @@
 /*
- * What pages do beyond their HTML: draw plots, and say so when they no longer follow what happens. All else works
- * without it.
+ * What pages do beyond their HTML: follow a stream of events, draw plots, and say so when they no longer follow what
+ * happens. All else works without it.
  */
 "use strict";
 
@@ -10,6 +10,7 @@
   const SERIES = 6;
 
   sayWhenStale();
+  followStream();
   const found = document.getElementById("plots");
   if (found && window.uPlot) void drawPlots(found);
 
@@ -17,7 +18,7 @@
   function sayWhenStale() {
     const note = document.getElementById("stale");
     let fresh = new Date();
-    const isLive = () => document.querySelector("[hx-trigger^=every]") !== null;
+    const isLive = () => document.querySelector("[hx-trigger*=every]") !== null;
     const stale = () => {
       if (!note || !isLive()) return;
       const text = `The service does not answer: this is how it was at ${fresh.toISOString().slice(11, 19)}.`;
@@ -30,6 +31,33 @@
       fresh = new Date();
       if (note) note.hidden = true;
     });
+  }
+
+  /**
+   * A page about what moves looks again as soon as the service says that it has. Not while nobody looks: a browser has
+   * few connections to one service, for all of its pages together.
+   */
+  function followStream() {
+    let stream;
+    const moved = () => {
+      const follower = document.querySelector("[data-stream]");
+      if (follower) window.htmx.trigger(follower, "moved");
+    };
+    const connect = () => {
+      const follower = document.querySelector("[data-stream]");
+      if (!follower || document.hidden) {
+        stream?.close();
+        stream = undefined;
+      } else if (!stream) {
+        stream = new EventSource(follower.dataset.stream);
+        // It may have moved before there was a stream.
+        stream.addEventListener("open", moved);
+        stream.addEventListener("message", moved);
+      }
+    };
+    connect();
+    document.addEventListener("visibilitychange", connect);
+    document.addEventListener("htmx:after:swap", connect);
   }
 
   async function drawPlots(section) {

@@ -205,15 +205,19 @@ function live(options: ConsoleOptions, found: Found): Html {
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}
     </section>
-    ${records(order, events)} ${!ended && followed(`${ROOT}/orders/${order.id}/live`)}`;
+    ${records(order, events)} ${!ended && followed(order)}`;
 }
 
-/** Has the page follow the order, as long as this stands in it. */
-function followed(address: string): Html {
+/**
+ * Has the page follow the order, as long as this stands in it: at each of its events, and now and then, since what a
+ * queue does with its job is no event.
+ */
+function followed({ id }: Pick<StoredOrder, "id">): Html {
   return html`<div
     id="follow"
-    hx-get="${address}"
-    hx-trigger="every 1s"
+    data-stream="/orders/${id}/stream"
+    hx-get="${pathOf({ id })}/live"
+    hx-trigger="moved, every 2s"
     hx-target="#live"
     hx-swap="innerMorph"
   ></div>`;
@@ -267,7 +271,9 @@ function actions({ lifecycle }: ConsoleOptions, { order, job }: Found): Html | u
     ${
       canRetry &&
       html`<form method="post" action="${path}/retry">
-        <button id="retry" class="primary">Retry now</button>
+        <button id="retry" class="${order.failed && "primary"}">
+          ${order.failed ? "Retry now" : "Try now"}
+        </button>
       </form>`
     }
     ${canCancel && html`<a class="button" id="cancel" href="${path}/cancel">Cancel…</a>`}

@@ -20,7 +20,8 @@ export function assetRoutes(): Router {
   const router = Router();
   for (const [name, file] of Object.entries(FILES))
     router.get(`/${name}`, (_request, response) => {
-      response.sendFile(file, { cacheControl: true, maxAge: 0, etag: true });
+      // Below its own folder: this project may lie in one whose name begins with a dot, which is never served from.
+      response.sendFile(path.basename(file), { root: path.dirname(file), maxAge: 0 });
     });
   return router;
 }

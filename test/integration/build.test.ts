@@ -107,6 +107,9 @@ test("the image's processes migrate, take an order to its end, know their health
   const { id } = await client.order(PLAIN_ORDER);
   await client.orderIn(id, "DELIVERED");
 
+  const script = await client.get("/console/assets/console.js");
+  expect(script.status).toBe(200);
+
   expect((await api.stop(DEADLINE_MS)).code).toBe(0);
   expect((await worker.stop(DEADLINE_MS)).code).toBe(0);
 });

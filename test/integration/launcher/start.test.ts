@@ -47,6 +47,7 @@ describe("while Conveyor runs", () => {
     for (const text of [
       `API         ${url}\n`,
       `API docs    ${url}/docs\n`,
+      `Console     ${url}/console`,
       `Bull Board  ${url}/queues`,
       `Key         ${key}\n`,
       clone.path(".local/data"),
@@ -56,6 +57,15 @@ describe("while Conveyor runs", () => {
     }
     expect(output).toMatch(/MySQL {7}(MariaDB|MySQL) [\d.]+ on 127\.0\.0\.1:\d+/);
     expect(output).toMatch(/Redis {7}(Redis|Valkey) [\d.]+ on 127\.0\.0\.1:\d+/);
+  });
+
+  test("the console has its styles and its script", async () => {
+    const { CONVEYOR_URL: url, CONVEYOR_API_KEY: key } = await environmentOf(clone);
+    const headers = { authorization: `Bearer ${key}` };
+    const page = await (await fetch(`${url}/console`, { headers })).text();
+    const loaded = [...page.matchAll(/(?:src|href)="(\/console\/assets\/[^"]+)"/g)].map(([, path]) => path);
+    expect(loaded.length).toBeGreaterThan(4);
+    for (const path of loaded) expect((await fetch(`${url}${path}`, { headers })).status).toBe(200);
   });
 
   test("the command to paste places an order, which is delivered", async () => {

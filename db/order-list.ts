@@ -294,32 +294,39 @@ export async function findOldest(
   return (await first).find(({ failedAt }) => failedAt === null);
 }
 
-/** Orders looked at for a total, at most: more are not counted. */
-const COUNTED_AT_MOST = 100_000;
-
 /**
- * How many orders rest in a stage's failed set, for this reason if one is given; null when there are too many to count.
- * @throws {DatabaseError}
+ * How many of the newest orders in a stage's failed set rest there for this reason: of `limit` that are looked at, each of
+ * which may be anywhere in the table. @returns `more` when there were others. @throws {DatabaseError}
  */
 export async function countGroup(
   database: Database,
-  { stage, reason }: { readonly stage: string; readonly reason?: string | undefined },
-): Promise<number | null> {
-  return database.query(async (queries) => {
-    const failures = queries
+  { stage, reason }: { readonly stage: string; readonly reason: string },
+  limit: number,
+): Promise<BoundedCount> {
+  const rows = await database.query((queries) =>
+    queries
       .select({ reason: orders.failedReason })
       .from(orders, { forceIndex: "orders_by_failure" })
       .where(eq(orders.failedStage, stage))
-      .limit(COUNTED_AT_MOST + 1)
+      .orderBy(desc(orders.id))
+      .limit(limit + 1),
+  );
+  const looked = rows.slice(0, limit);
+  return { count: looked.filter((row) => row.reason === reason).length, more: rows.length > limit };
+}
+
+/** How many orders rest in a stage's failed set. Reads the index alone. @throws {DatabaseError} */
+export async function countStage(database: Database, stage: string, limit: number): Promise<BoundedCount> {
+  return database.query(async (queries) => {
+    const failures = queries
+      .select({ id: orders.id })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(eq(orders.failedStage, stage))
+      .limit(limit + 1)
       .as("failures");
-    const [counts] = await queries
-      .select({
-        all: sql<string>`COUNT(*)`,
-        matching: sql<string>`COALESCE(SUM(${reason === undefined ? sql`TRUE` : sql`${failures.reason} = ${reason}`}), 0)`,
-      })
-      .from(failures);
-    if (counts === undefined || Number(counts.all) > COUNTED_AT_MOST) return null;
-    return Number(counts.matching);
+    const [counted] = await queries.select({ all: sql<string>`COUNT(*)` }).from(failures);
+    const all = Number(counted?.all ?? 0);
+    return { count: Math.min(all, limit), more: all > limit };
   });
 }
 
@@ -334,13 +341,17 @@ export interface FailedOrder {
  * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this reason (if one is given)
  * and until then.
  *
- * @returns `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
+ * @returns how many were looked at, and `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
  */
 export async function listGroup(
   database: Database,
   group: { readonly stage: string; readonly reason?: string | undefined; readonly until: Date },
   page: { readonly limit: number; readonly after?: string | undefined },
-): Promise<{ readonly orders: readonly FailedOrder[]; readonly next: string | undefined }> {
+): Promise<{
+  readonly orders: readonly FailedOrder[];
+  readonly looked: number;
+  readonly next: string | undefined;
+}> {
   const rows = await database.query((queries) =>
     queries
       .select({
@@ -366,6 +377,7 @@ export async function listGroup(
         status,
         cancelRequested: cancelRequestedAt !== null,
       })),
+    looked: rows.length,
     next: rows.length === page.limit ? rows.at(-1)?.id : undefined,
   };
 }

@@ -1,6 +1,5 @@
-import { listGroup } from "../../db/order-list.ts";
-import { countGroup, type FailedOrder } from "../../db/order-list.ts";
-import { recordAction, updateAction } from "../../db/operator-actions.ts";
+import { countStage, listGroup, type FailedOrder } from "../../db/order-list.ts";
+import { recordAction, updateAction, type ActionDetails } from "../../db/operator-actions.ts";
 import { takeMarks } from "../../db/orders.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
 import { describe } from "../shutdown.ts";
@@ -8,6 +7,8 @@ import type { ConsoleOptions } from "./context.ts";
 
 /** Orders of one step forward: their locks are held no longer than that takes, and progress is seen. */
 const PAGE = 100;
+/** Failed orders that are counted before: where there are more, nobody knows how far it is. */
+const COUNTED = 100_000;
 /** Orders that are cancelled at the same moment. */
 const AT_ONCE = 10;
 
@@ -36,14 +37,15 @@ export class Batches {
   /** Begins. @returns the id of the operator's action, by which its progress is found. @throws {DatabaseError} */
   async start(batch: Batch): Promise<number> {
     const { database, log } = this.#options;
-    const { action, stage, reason, why, actor } = batch;
+    const { action, stage, actor } = batch;
+    const failed = await countStage(database, stage, COUNTED);
     const id = await recordAction(database, {
       actor,
       action: `${action}-group`,
       target: stage,
-      details: { reason: reason ?? null, ...(why !== undefined && { why }) },
+      details: detailsOf(batch, 0),
       state: "running",
-      total: await countGroup(database, { stage, reason }),
+      total: failed.more ? null : failed.count,
     });
     this.#run(id, batch).catch((error: unknown) => {
       log.error({ action: id, error: describe(error) }, "a group of orders was left in the middle");
@@ -55,15 +57,17 @@ export class Batches {
     const { database } = this.#options;
     const group = { stage: batch.stage, reason: batch.reason, until: new Date() };
     let done = 0;
+    let looked = 0;
     try {
       let after: string | undefined;
       do {
         const page = await listGroup(database, group, { limit: PAGE, after });
         done += await this.#advance(page.orders, batch);
+        looked += page.looked;
         after = page.next;
-        await updateAction(database, id, { done, state: "running" });
+        const state = after === undefined ? "done" : "running";
+        await updateAction(database, id, { done, state, details: detailsOf(batch, looked) });
       } while (after !== undefined);
-      await updateAction(database, id, { done, state: "done" });
     } catch (error) {
       await updateAction(database, id, { done, state: "failed" });
       throw error;
@@ -106,4 +110,9 @@ export class Batches {
     }
     return cancelled;
   }
+}
+
+/** @param looked how many of the stage's failed orders have been looked at. */
+function detailsOf({ reason, why }: Batch, looked: number): ActionDetails {
+  return { reason: reason ?? null, ...(why !== undefined && { why }), looked };
 }

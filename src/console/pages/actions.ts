@@ -5,7 +5,7 @@ import { listActions, type OperatorAction } from "../../../db/operator-actions.t
 import { methodNotAllowed } from "../../http/problem.ts";
 import { parseParameters } from "../../http/validate.ts";
 import { show, type ConsoleOptions } from "../context.ts";
-import { moment, number } from "../format.ts";
+import { counted, moment } from "../format.ts";
 import { html, href, type Content } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { empty, orderLink, pager, table } from "../parts.ts";
@@ -80,12 +80,11 @@ function target({ target: name, action, id }: OperatorAction): Content {
     : html`<a href="${ROOT}/queues">${name}</a>`;
 }
 
-function details({ details: fields, action, done, total, state }: OperatorAction): Content {
-  const said = Object.entries(fields ?? {}).map(([name, value]) => `${name}: ${value ?? "any"}`);
-  const progress = action.endsWith("-group")
-    ? [
-        `${number(done)}${total === null ? "" : ` of ${number(total)}`} orders${state === "done" ? "" : ` (${state})`}`,
-      ]
-    : [];
+function details({ details: fields, action, done, state }: OperatorAction): Content {
+  const said = Object.entries(fields ?? {})
+    .filter(([name]) => name !== "looked")
+    .map(([name, value]) => `${name}: ${value ?? "any"}`);
+  const isGroup = action.endsWith("-group");
+  const progress = isGroup ? [`${counted(done, "order")}${state === "done" ? "" : ` (${state})`}`] : [];
   return [...said, ...progress].join("; ");
 }

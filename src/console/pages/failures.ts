@@ -1,7 +1,13 @@
 import { Router } from "express";
 import { z } from "zod";
 import { findAction, type OperatorAction } from "../../../db/operator-actions.ts";
-import { countGroup, groupFailures, type FailureGroup } from "../../../db/order-list.ts";
+import {
+  countGroup,
+  countStage,
+  groupFailures,
+  type BoundedCount,
+  type FailureGroup,
+} from "../../../db/order-list.ts";
 import { methodNotAllowed, Problem } from "../../http/problem.ts";
 import { parseParameters } from "../../http/validate.ts";
 import { LIMITS } from "../../order/limits.ts";
@@ -15,7 +21,9 @@ import { empty, table } from "../parts.ts";
 const PATH = `${ROOT}/failures`;
 
 /** Failed orders of each stage that are looked at, the newest ones. */
-const LOOKED_AT = 5_000;
+const LOOKED_AT = 1_000;
+/** Failed orders that are counted in a stage, whatever the reason. */
+const COUNTED = 100_000;
 /** Groups shown: where every order fails for a reason of its own, there are many. */
 const GROUPS_SHOWN = 100;
 /** A batch that says nothing for so long was left in the middle by a process that died. Milliseconds. */
@@ -49,7 +57,7 @@ export function failuresPage(options: ConsoleOptions): Router {
     .route("/failures/resume")
     .get(async (request, response) => {
       const group = parseParameters(groupSchema, request.query);
-      const count = await countGroup(database, group);
+      const count = await countOf(options, group);
       show(options, response, {
         title: "Resume orders",
         section: "Failures",
@@ -67,7 +75,7 @@ export function failuresPage(options: ConsoleOptions): Router {
     .route("/failures/cancel")
     .get(async (request, response) => {
       const group = parseParameters(groupSchema, request.query);
-      const count = await countGroup(database, group);
+      const count = await countOf(options, group);
       show(options, response, {
         title: "Cancel orders",
         section: "Failures",
@@ -159,16 +167,22 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
     }`;
 }
 
+/** As far as that is counted. */
+function countOf({ database }: ConsoleOptions, { stage: name, reason: text }: Group): Promise<BoundedCount> {
+  return text === undefined
+    ? countStage(database, name, COUNTED)
+    : countGroup(database, { stage: name, reason: text }, LOOKED_AT);
+}
+
 function groupHref(action: "resume" | "cancel", group: Group): string {
   return href(`${PATH}/${action}`, { stage: group.stage, reason: group.reason });
 }
 
-function about({ stage: name, reason: text }: Group, count: number | null): Html {
-  const orders = count === null ? "more orders than are counted" : counted(count, "order");
+function about({ stage: name, reason: text }: Group, count: BoundedCount): Html {
   return html`<dl class="facts">
     <div>
       <dt>Orders</dt>
-      <dd>${orders}</dd>
+      <dd>${ordersOf(count)}</dd>
     </div>
     <div>
       <dt>Failed in</dt>
@@ -181,6 +195,10 @@ function about({ stage: name, reason: text }: Group, count: number | null): Html
   </dl>`;
 }
 
+function ordersOf(count: BoundedCount): string {
+  return counted(count.more ? bounded(count) : count.count, "order");
+}
+
 function hidden({ stage: name, reason: text }: Group): Html {
   return html`<input type="hidden" name="stage" value="${name}" /><input
       type="hidden"
@@ -189,8 +207,8 @@ function hidden({ stage: name, reason: text }: Group): Html {
     />`;
 }
 
-function confirmResume(group: Group, count: number | null): Html {
-  return html`<h1>Resume ${count === null ? "these orders" : counted(count, "order")}?</h1>
+function confirmResume(group: Group, count: BoundedCount): Html {
+  return html`<h1>Resume ${ordersOf(count)}?</h1>
     ${about(group, count)}
     <p>Each goes on with the stage that it failed in, with all its attempts.</p>
     <form method="post" action="${PATH}/resume" class="stack">
@@ -202,8 +220,8 @@ function confirmResume(group: Group, count: number | null): Html {
     </form>`;
 }
 
-function confirmCancel(group: Group, count: number | null): Html {
-  return html`<h1>Cancel ${count === null ? "these orders" : counted(count, "order")}?</h1>
+function confirmCancel(group: Group, count: BoundedCount): Html {
+  return html`<h1>Cancel ${ordersOf(count)}?</h1>
     ${about(group, count)}
     <p>
       What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
@@ -234,33 +252,30 @@ function titleOf({ action, target }: OperatorAction): string {
 }
 
 function progress(action: OperatorAction): Html {
-  const { id, state, done, total, details, actor, at, updatedAt } = action;
+  const { id, state, done, total, details, target, actor, at, updatedAt } = action;
+  const looked = Number(details?.["looked"] ?? 0);
   const isSilent = state === "running" && Date.now() - updatedAt.getTime() > SILENT_MS;
   const goesOn = state === "running" && !isSilent;
-  const bar =
-    state === "done"
-      ? { value: 1, max: 1 }
-      : total
-        ? { value: Math.min(done, total), max: total }
-        : undefined;
-  const text = `${number(done)}${total === null ? "" : ` of ${number(total)}`}`;
+  // Others may have failed since they were counted.
+  const all = Math.max(total ?? 0, looked, 1);
   return html`<p class="muted">
       Begun by ${actor}, ${moment(at)}. Reason of the failures: ${String(details?.["reason"] ?? "any")}.
     </p>
     <p>
       ${
-        bar
-          ? html`<progress
+        total === null && state !== "done"
+          ? html`<progress id="progress" aria-label="Progress"></progress>`
+          : html`<progress
               id="progress"
               aria-label="Progress"
-              value="${bar.value}"
-              max="${bar.max}"
+              value="${state === "done" ? all : looked}"
+              max="${all}"
             ></progress>`
-          : html`<progress id="progress" aria-label="Progress"></progress>`
       }
     </p>
     <p role="status" id="count">
-      ${state === "done" ? html`<b>Done:</b> ` : ""}${text} ${counted(done, "order").replace(/^\S+ /, "")}.
+      <b>${state === "done" ? "Done" : "Until now"}: ${counted(done, "order")}.</b> ${number(looked)}
+      ${total !== null && `of ${number(Math.max(total, looked))}`} that failed in ${target} were looked at.
       ${
         (state === "failed" || isSilent) &&
         html`<span class="bad">It was left in the middle: those that are left can be begun again.</span>`

@@ -116,7 +116,7 @@ function tell(
       detail: "What is kept in MySQL is not lost. Try again in a moment.",
     };
   if (error instanceof Error && "status" in error && typeof error.status === "number" && error.status < 500)
-    return { status: error.status, title: "That is not possible", detail: "The form cannot be read." };
+    return { status: error.status, title: "That is not possible", detail: "The request cannot be read." };
   log.error({ request, error: describe(error) }, "request failed");
   return { status: 500, title: "Something went wrong", detail: "The service's log says what." };
 }

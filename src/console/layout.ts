@@ -2,15 +2,15 @@ import { html, type Content, type Html } from "./html.ts";
 
 /** The pages that the navigation leads to, in its order: `href` is below {@link ROOT}. */
 const SECTIONS = [
-  { name: "Overview", href: "" },
-  { name: "Orders", href: "/orders" },
-  { name: "Failures", href: "/failures" },
-  { name: "Queues", href: "/queues" },
-  { name: "Webhooks", href: "/webhooks" },
-  { name: "Actions", href: "/actions" },
+  { name: "Overview", href: "", needsQueues: false },
+  { name: "Orders", href: "/orders", needsQueues: false },
+  { name: "Failures", href: "/failures", needsQueues: false },
+  { name: "Queues", href: "/queues", needsQueues: true },
+  { name: "Webhooks", href: "/webhooks", needsQueues: false },
+  { name: "Actions", href: "/actions", needsQueues: false },
 ] as const;
 
-/** What stands beside the console. Bull Board is there where there are queues. */
+/** What stands beside the console. */
 const BESIDE = [
   { name: "Jobs", href: "/queues", needsQueues: true },
   { name: "API", href: "/docs", needsQueues: false },
@@ -58,7 +58,7 @@ export function layout(page: Page, given: { readonly operator: string; readonly 
           <nav aria-label="Console">
             <a class="brand" href="${ROOT}">Conveyor</a>
             <ul>
-              ${SECTIONS.map(
+              ${SECTIONS.filter(({ needsQueues }) => given.hasQueues || !needsQueues).map(
                 ({ name, href }) =>
                   html`<li>
                     ${

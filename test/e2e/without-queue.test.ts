@@ -157,6 +157,14 @@ describe("there is no Redis, and", () => {
     expect((await fetch(`${api.client.url}/docs`, { headers: BASIC })).status).toBe(200);
   });
 
+  test("operators have the console, without what is about queues", async () => {
+    for (const page of ["", "/history", "/orders", "/failures", "/queues", "/actions"])
+      expect((await fetch(`${api.client.url}/console${page}`, { headers: BASIC })).status).toBe(200);
+    const overview = await (await fetch(`${api.client.url}/console`, { headers: BASIC })).text();
+    expect(overview).toContain("MySQL");
+    for (const absent of ["Redis", "/queues", "Workers"]) expect(overview).not.toContain(absent);
+  });
+
   test("a service that is to have queues does not start without", async () => {
     const { databaseUrl } = environment;
     const none = start("src/main.ts", { databaseUrl, env: { PORT: "0" } });

@@ -48,7 +48,7 @@ function misfitOf(request: HostileRequest, reply: Reply, contract: Contract): st
   const isHead = request.via === "http" && request.method === "HEAD";
   try {
     if (status >= 400) {
-      if (isBoardError(request, reply)) return undefined;
+      if (isBoardError(request, reply) || isConsolePage(request, reply)) return undefined;
       contract.check(isHead ? "HEAD" : "GET", "/nowhere", {
         status,
         headers,
@@ -76,6 +76,13 @@ function isBoardError(request: HostileRequest, { headers, body }: Reply): boolea
   const answer: unknown = JSON.parse(body === "" ? "{}" : body);
   if (request.method === "HEAD") return true;
   return typeof answer === "object" && answer !== null && "error" in answer;
+}
+
+/** The console tells its users in HTML what is wrong. */
+function isConsolePage(request: HostileRequest, { headers, body }: Reply): boolean {
+  const ofConsole = request.via === "http" && /^\/console(\/|\?|$)/i.test(request.path);
+  if (!ofConsole || !headers.get("content-type")?.startsWith("text/html")) return false;
+  return request.method === "HEAD" || /^<!doctype html>[^]*<\/html>\s*$/.test(body);
 }
 
 function parsed(type: string, body: string): unknown {

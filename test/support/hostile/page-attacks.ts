@@ -22,6 +22,32 @@ const PAGES = [
   "/queues/static",
   "/queues/queue/pay",
   "/queues/api",
+  "/console",
+  "/console/history",
+  "/console/orders",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/cancel",
+  "/console/failures",
+  "/console/failures/resume",
+  "/console/failures/cancel",
+  "/console/failures/progress",
+  "/console/queues",
+  "/console/actions",
+  "/console/assets/console.js",
+];
+
+/** What the pages of the console look for in an address. */
+const CONSOLE_NAMES = [
+  "q",
+  "status",
+  "failed",
+  "age",
+  "before",
+  "after",
+  "customer",
+  "reference",
+  "stage",
+  "reason",
 ];
 
 const PAGE_METHODS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "HEAD"];
@@ -41,7 +67,7 @@ export function pageAttacks(): Attack[] {
       ),
       attack(
         "query",
-        nastyQuery([]).map((query) => withQuery([page, query])),
+        nastyQuery(path.startsWith("/console") ? CONSOLE_NAMES : []).map((query) => withQuery([page, query])),
       ),
       attack(
         "headers",

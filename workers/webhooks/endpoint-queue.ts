@@ -77,6 +77,9 @@ export class EndpointQueue {
   constructor(endpoint: WebhookEndpoint, options: EndpointQueueOptions) {
     this.#endpoint = endpoint;
     this.#options = options;
+    // What another process has found out before this one took over.
+    const failedForMs = endpoint.failingSince === null ? 0 : Date.now() - endpoint.failingSince.getTime();
+    if (failedForMs > (options.firstPauseMs ?? FIRST_PAUSE_MS)) this.#failures = FAILURES;
   }
 
   /** Goes by these settings from now on. */

@@ -18,4 +18,4 @@ COPY package.json ./
 USER node
 EXPOSE 3000
 # Node itself is the first process, so that SIGTERM reaches it and not a shell: it finishes what runs, then ends.
-CMD ["node", "dist/src/main.js"]
+CMD ["node", "--max-semi-space-size=64", "dist/src/main.js"]

@@ -2,16 +2,15 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Failure } from "../launcher/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../launcher/guard.ts";
+import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
 import { LogFile } from "../launcher/log-file.ts";
 import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { untilReady } from "../launcher/ready.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 const STOP_DEADLINE_MS = 20_000;
-/** Node's arguments for code that was compiled. */
-export const COMPILED = ["--enable-source-maps"];
-/** Node's arguments for TypeScript as it is. */
-export const AS_IT_IS = ["--import", "tsx"];
+/** Node's arguments for TypeScript as it is, under the same conditions as the service. */
+export const AS_IT_IS = [...SERVICE_FLAGS, "--import", "tsx"];
 
 export interface ProcessOptions {
   /** "api", "worker-2": its log is named after it. */

@@ -41,7 +41,7 @@ export type Size = "full" | "quick" | "smoke";
 export const SIZES: Readonly<Record<Size, Sizes>> = {
   full: {
     repeats: 3,
-    accept: { warmUpMs: 3_000, ms: 5_000, connections: [1, 50, 200] },
+    accept: { warmUpMs: 3_000, ms: 4_000, connections: [1, 50, 200] },
     drain: { orders: 10_000, slowOrders: 2_000, warmUpOrders: 2_000 },
     alone: { orders: 200, warmUpOrders: 50 },
     outage: {
@@ -56,27 +56,28 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
     growth: {
       orders: [10_000, 100_000, 1_000_000],
       acceptMs: 4_000,
-      drainOrders: 8_000,
+      drainOrders: 6_000,
       backlog: 100_000,
     },
-    scaling: { workers: [1, 2, 4], concurrency: 5, ms: 8_000 },
+    // Few enough at once that the workers wait for their providers, and not for the two cores that they share.
+    scaling: { workers: [1, 2, 4], concurrency: 2, ms: 8_000 },
   },
   quick: {
     repeats: 3,
-    accept: { warmUpMs: 500, ms: 600, connections: [1, 50, 200] },
-    drain: { orders: 1_500, slowOrders: 250, warmUpOrders: 500 },
-    alone: { orders: 20, warmUpOrders: 10 },
+    accept: { warmUpMs: 300, ms: 400, connections: [1, 50, 200] },
+    drain: { orders: 1_000, slowOrders: 120, warmUpOrders: 300 },
+    alone: { orders: 10, warmUpOrders: 5 },
     outage: {
       repeats: 1,
       perSecond: 100,
-      healthyMs: 4_000,
-      slowMs: 2_000,
-      downMs: 5_000,
-      backMs: 3_000,
+      healthyMs: 2_500,
+      slowMs: 1_500,
+      downMs: 4_000,
+      backMs: 2_000,
       probeMs: 5_000,
     },
-    growth: { orders: [1_000, 10_000], acceptMs: 600, drainOrders: 1_000, backlog: 2_000 },
-    scaling: { workers: [1, 2, 4], concurrency: 5, ms: 1_500 },
+    growth: { orders: [1_000, 10_000], acceptMs: 300, drainOrders: 500, backlog: 1_000 },
+    scaling: { workers: [1, 2, 4], concurrency: 2, ms: 1_000 },
   },
   smoke: {
     repeats: 1,

@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { Redis } from "ioredis";
 import { createDatabase, Sql } from "../chaos/sql.ts";
 import { migrateDatabase } from "../db/migrate.ts";
+import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
 import { compileInto, makeRunFolder, removeRunFolder } from "../launcher/run-folder.ts";
 import {
   startPrivateMysql,
@@ -11,7 +12,7 @@ import {
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { LoadGenerator } from "./load/generator.ts";
-import { AS_IT_IS, BenchProcess, COMPILED } from "./process.ts";
+import { AS_IT_IS, BenchProcess } from "./process.ts";
 
 /** Logical databases that Redis has unless it is told otherwise. */
 const REDIS_DATABASES = 16;
@@ -116,7 +117,7 @@ export class Stand {
       this.#profiles === undefined
         ? []
         : ["--cpu-prof", `--cpu-prof-dir=${this.#profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-    return this.#start([...COMPILED, ...profiling, path.join(this.#code, `${script}.js`)], {
+    return this.#start([...SERVICE_FLAGS, ...profiling, path.join(this.#code, `${script}.js`)], {
       ...options,
       name,
     });

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { Redis } from "ioredis";
 import { migrateDatabase } from "../db/migrate.ts";
+import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
 import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { freePort } from "../launcher/ports.ts";
 import { compileInto, makeRunFolder, removeRunFolder } from "../launcher/run-folder.ts";
@@ -97,7 +98,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
       new Supervised({
         name,
         command: process.execPath,
-        args: ["--enable-source-maps", path.join(code, script)],
+        args: [...SERVICE_FLAGS, path.join(code, script)],
         cwd: PROJECT_FOLDER,
         env: { PATH: process.env["PATH"], ...shared, ...env },
         logFile: path.join(folder, `${name}.log`),

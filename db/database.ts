@@ -2,8 +2,23 @@ import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
 import { DatabaseError, withoutValues } from "./errors.ts";
 
-/** What queries are written against: the pool, or one connection within a transaction. */
-export type Queries = MySql2Database;
+/** What queries are written against: one connection, alone or within a transaction. */
+export type Queries = MySql2Database & { readonly $client: PoolConnection };
+
+/** SQL with `?` for values. */
+export interface Statement {
+  readonly sql: string;
+  readonly values: readonly unknown[];
+}
+
+/** The queries of a transaction. */
+export type Transaction = Queries & {
+  /**
+   * Has a statement sent together with COMMIT, in one round trip: for what the transaction writes last, and whose answer
+   * it does not need. In the order in which they are given.
+   */
+  readonly atCommit: (statement: Statement) => void;
+};
 
 export interface DatabaseOptions {
   /** mysql://user:password@host:port/database */
@@ -47,6 +62,10 @@ export class Database {
       connectTimeout: timeoutMs,
       charset: "utf8mb4",
       timezone: "Z",
+      // A stack trace for every statement, in case that it fails, is dear.
+      trace: false,
+      // For round trips that statements share. Values never become part of a statement's text but escaped.
+      multipleStatements: true,
     });
     this.#pool.pool.on("connection", (connection) => {
       for (const statement of SESSION) {
@@ -60,7 +79,7 @@ export class Database {
 
   /** Runs statements, each on its own, on one connection. @throws {DatabaseError} */
   async query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
-    const connection = await this.#connection();
+    const connection = await this.#connection(false);
     try {
       const result = await work(drizzle({ client: connection }));
       connection.release();
@@ -83,7 +102,7 @@ export class Database {
    * @throws {DatabaseError} or what `work` throws. When the connection is lost at COMMIT, whether it took effect is
    * unknown.
    */
-  async transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
         return await this.#transactionOnce(work);
@@ -127,11 +146,11 @@ export class Database {
     await this.#pool.end();
   }
 
-  async #connection(): Promise<PoolConnection> {
+  async #connection(isTransaction: boolean): Promise<PoolConnection> {
     const deadline = performance.now() + this.#timeoutMs;
     const pending = this.#pool.getConnection();
     try {
-      return withStatementsInTime(await inTime(pending, deadline), deadline);
+      return prepared(await inTime(pending, deadline), deadline, { isTransaction });
     } catch (error) {
       // One that comes after all is for others to use.
       pending.then(
@@ -144,20 +163,25 @@ export class Database {
     }
   }
 
-  async #transactionOnce<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
-    const connection = await this.#connection();
+  async #transactionOnce<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
+    const connection = await this.#connection(true);
+    const last: Statement[] = [];
+    const atCommit = (statement: Statement) => void last.push(statement);
     let clean = false;
     try {
-      await say(connection, "START TRANSACTION");
       let result: T;
       try {
-        result = await work(drizzle({ client: connection }));
+        result = await work(Object.assign(drizzle({ client: connection }), { atCommit }));
+        await say(
+          connection,
+          [...last.map(({ sql }) => sql), "COMMIT"].join(";\n"),
+          last.flatMap(({ values }) => values),
+        );
       } catch (error) {
         // A server that does not answer would not answer this either: the end of the connection rolls back as well.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
         throw error;
       }
-      await say(connection, "COMMIT");
       clean = true;
       return result;
     } finally {
@@ -173,9 +197,13 @@ function lengthOf(list: unknown): number | undefined {
 }
 
 /** A statement of the connection's own. @throws {DatabaseError} also for a connection that was closed meanwhile. */
-async function say(connection: PoolConnection, statement: string): Promise<void> {
+async function say(
+  connection: PoolConnection,
+  statement: string,
+  values: readonly unknown[] = [],
+): Promise<void> {
   try {
-    await connection.query(statement);
+    await connection.query(statement, [...values]);
   } catch (error) {
     const failure = withoutValues(error);
     throw failure instanceof DatabaseError ? failure : new DatabaseError("CONNECTION_CLOSED", undefined);
@@ -194,13 +222,38 @@ function succeeds(work: Promise<void>): Promise<boolean> {
   );
 }
 
-/** The same connection, whose statements are given up at the deadline; then it is of no use any more. */
-function withStatementsInTime(connection: PoolConnection, deadline: number): PoolConnection {
+/**
+ * The same connection, whose statements are given up at the deadline; then it is of no use any more. For a transaction,
+ * START TRANSACTION goes along with the first statement, in one round trip.
+ */
+function prepared(
+  connection: PoolConnection,
+  deadline: number,
+  { isTransaction }: { readonly isTransaction: boolean },
+): PoolConnection {
   const query = connection.query.bind(connection);
+  const queryInTime = (...statement: unknown[]): Promise<[unknown, unknown]> =>
+    inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), deadline);
+  let begins = isTransaction;
   return Object.defineProperty(connection, "query", {
-    value: (...statement: unknown[]) =>
-      inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), deadline),
+    value: async (statement: string | { readonly sql: string }, values?: unknown) => {
+      if (!begins) return queryInTime(statement, values);
+      begins = false;
+      const { sql, ...options } = typeof statement === "string" ? { sql: statement } : statement;
+      return withoutFirst(await queryInTime({ ...options, sql: `START TRANSACTION;\n${sql}` }, values));
+    },
   });
+}
+
+/** What the driver answers to several statements, less the answer to the first. */
+function withoutFirst([results, fields]: [unknown, unknown]): [unknown, unknown] {
+  return [rest(results), rest(fields)];
+}
+
+/** One is given by itself, as to a statement that came alone. */
+function rest(answers: unknown): unknown {
+  if (!Array.isArray(answers)) return answers;
+  return answers.length === 2 ? answers[1] : answers.slice(1);
 }
 
 /** @param deadline as `performance.now()` has it. @throws {DatabaseError} when it takes too long. */

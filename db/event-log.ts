@@ -1,4 +1,4 @@
-import { and, asc, gt, lt, max, sql } from "drizzle-orm";
+import { and, asc, eq, gt, lt, lte, max, sql } from "drizzle-orm";
 import type { Database, Queries } from "./database.ts";
 import { orderEvents } from "./schema.ts";
 
@@ -33,6 +33,26 @@ const SAMPLES = 10;
 const SCANNED = 1_000;
 /** How far before the newest event the end of what is settled is looked for. */
 const UNSETTLED = 1_000;
+
+/**
+ * Events of one order, oldest first. What one order goes through is written one after the other, but for failed attempts:
+ * so they are told only up to where somebody has found everything settled. @throws {DatabaseError}
+ */
+export async function listEventsAfter(
+  database: Database,
+  orderId: string,
+  { after, upTo, limit }: { readonly after: number; readonly upTo: number; readonly limit: number },
+): Promise<LoggedEvent[]> {
+  const { id, orderId: order } = orderEvents;
+  return database.query((queries) =>
+    queries
+      .select(COLUMNS)
+      .from(orderEvents)
+      .where(and(eq(order, orderId), gt(id, after), lte(id, upTo)))
+      .orderBy(asc(id))
+      .limit(limit),
+  );
+}
 
 export interface EventPage {
   readonly events: readonly LoggedEvent[];

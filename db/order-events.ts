@@ -1,7 +1,8 @@
-import { asc, eq, inArray, isNotNull, and } from "drizzle-orm";
+import { asc, eq, inArray } from "drizzle-orm";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
-import type { Database, Queries } from "./database.ts";
+import { insertInto, selectFrom, type Selection } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { shortened } from "./reason.ts";
 import { orderEvents, orders } from "./schema.ts";
 
@@ -30,12 +31,35 @@ export type NewOrderEvent = Omit<OrderEvent, "id" | Optional> & {
   readonly orderId: string;
 } & { readonly [Field in Optional]?: OrderEvent[Field] | undefined };
 
-/** Appends, inside the transaction that makes the changes. */
-export async function appendEvents(queries: Queries, events: readonly NewOrderEvent[]): Promise<void> {
+const insertEvents = insertInto(orderEvents, [
+  "orderId",
+  "type",
+  "fromStatus",
+  "toStatus",
+  "stage",
+  "reason",
+  "record",
+  "at",
+  "actor",
+  "attempt",
+  "startedAt",
+]);
+const selectRecords = selectFrom(
+  orderEvents,
+  ["orderId", "stage", "record"],
+  "WHERE order_id IN (?) AND type = 'status' AND stage IS NOT NULL ORDER BY id",
+);
+
+/** Appends, with the transaction that makes the changes. */
+export function appendEvents(transaction: Transaction, events: readonly NewOrderEvent[]): void {
   if (events.length === 0) return;
-  await queries
-    .insert(orderEvents)
-    .values(events.map(({ from, to, ...event }) => ({ ...event, fromStatus: from, toStatus: to })));
+  const rows = events.map(({ from, to, type = "status", ...event }) => ({
+    ...event,
+    type,
+    fromStatus: from,
+    toStatus: to,
+  }));
+  transaction.atCommit(insertEvents(rows));
 }
 
 /** A failed attempt at a step, after which there will be another one. */
@@ -58,7 +82,7 @@ export async function appendFailedAttempts(
       .from(orders)
       .where(inArray(orders.id, ids));
     const statuses = new Map(rows.map(({ id, status }) => [id, status]));
-    await appendEvents(
+    appendEvents(
       queries,
       failures.flatMap(({ reason, ...failure }) => {
         const status = statuses.get(failure.orderId);
@@ -78,28 +102,29 @@ export async function listEvents(database: Database, orderId: string): Promise<O
   return rows.map(({ orderId: _, ...row }) => asEvent(row));
 }
 
+/** @throws {DatabaseError} */
+export async function orderExists(database: Database, orderId: string): Promise<boolean> {
+  const [row] = await database.query((queries) =>
+    queries.select({ id: orders.id }).from(orders).where(eq(orders.id, orderId)),
+  );
+  return row !== undefined;
+}
+
 type EventRow = typeof orderEvents.$inferSelect;
 
 function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {
   return { ...event, from: fromStatus, to: toStatus };
 }
 
-/** What the finished stages of each order left behind, by order id and stage name. */
-export async function findRecords(
-  queries: Queries,
-  orderIds: readonly string[],
-): Promise<Map<string, Record<string, StageRecord>>> {
-  const rows = await queries
-    .select({ orderId: orderEvents.orderId, stage: orderEvents.stage, record: orderEvents.record })
-    .from(orderEvents)
-    .where(
-      and(
-        inArray(orderEvents.orderId, [...orderIds]),
-        eq(orderEvents.type, "status"),
-        isNotNull(orderEvents.stage),
-      ),
-    )
-    .orderBy(asc(orderEvents.id));
+type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
+
+/** What the finished stages of these orders left behind: for {@link recordsByOrder}. */
+export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {
+  return selectRecords(orderIds);
+}
+
+/** By order id and stage name. */
+export function recordsByOrder(rows: readonly RecordRow[]): Map<string, Record<string, StageRecord>> {
   const records = new Map<string, Record<string, StageRecord>>();
   for (const { orderId, stage, record } of rows) {
     if (stage === null || record === null) continue;

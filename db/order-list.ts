@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, gte, lt, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, gt, gte, lt, sql, type SQL } from "drizzle-orm";
 import type { Database, Queries } from "./database.ts";
 import { orders } from "./schema.ts";
 
@@ -292,4 +292,80 @@ export async function findOldest(
       .limit(LOOKED_AT_FOR_OLDEST),
   );
   return (await first).find(({ failedAt }) => failedAt === null);
+}
+
+/** Orders looked at for a total, at most: more are not counted. */
+const COUNTED_AT_MOST = 100_000;
+
+/**
+ * How many orders rest in a stage's failed set, for this reason if one is given; null when there are too many to count.
+ * @throws {DatabaseError}
+ */
+export async function countGroup(
+  database: Database,
+  { stage, reason }: { readonly stage: string; readonly reason?: string | undefined },
+): Promise<number | null> {
+  return database.query(async (queries) => {
+    const failures = queries
+      .select({ reason: orders.failedReason })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(eq(orders.failedStage, stage))
+      .limit(COUNTED_AT_MOST + 1)
+      .as("failures");
+    const [counts] = await queries
+      .select({
+        all: sql<string>`COUNT(*)`,
+        matching: sql<string>`COALESCE(SUM(${reason === undefined ? sql`TRUE` : sql`${failures.reason} = ${reason}`}), 0)`,
+      })
+      .from(failures);
+    if (counts === undefined || Number(counts.all) > COUNTED_AT_MOST) return null;
+    return Number(counts.matching);
+  });
+}
+
+/** A failed order, as far as it takes to have it go on. */
+export interface FailedOrder {
+  readonly id: string;
+  readonly status: string;
+  readonly cancelRequested: boolean;
+}
+
+/**
+ * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this reason (if one is given)
+ * and until then.
+ *
+ * @returns `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
+ */
+export async function listGroup(
+  database: Database,
+  group: { readonly stage: string; readonly reason?: string | undefined; readonly until: Date },
+  page: { readonly limit: number; readonly after?: string | undefined },
+): Promise<{ readonly orders: readonly FailedOrder[]; readonly next: string | undefined }> {
+  const rows = await database.query((queries) =>
+    queries
+      .select({
+        id: orders.id,
+        status: orders.status,
+        reason: orders.failedReason,
+        at: orders.failedAt,
+        cancelRequestedAt: orders.cancelRequestedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(and(eq(orders.failedStage, group.stage), gt(orders.id, page.after ?? "")))
+      .orderBy(asc(orders.id))
+      .limit(page.limit),
+  );
+  return {
+    orders: rows
+      .filter(
+        ({ reason, at }) =>
+          (group.reason === undefined || reason === group.reason) && at !== null && at <= group.until,
+      )
+      .map(({ id, status, cancelRequestedAt }) => ({
+        id,
+        status,
+        cancelRequested: cancelRequestedAt !== null,
+      })),
+    next: rows.length === page.limit ? rows.at(-1)?.id : undefined,
+  };
 }

@@ -2,10 +2,11 @@ import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
-import type { Database, Queries } from "./database.ts";
+import type { Database, Queries, Transaction } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { appendEvents, findRecords, type NewOrderEvent } from "./order-events.ts";
-import { findPage, type OrderFilter, type OrderRow } from "./order-list.ts";
+import { execute, insertInto, read, readBoth, selectFrom } from "./bulk.ts";
+import { appendEvents, recordsByOrder, recordsOf, type NewOrderEvent } from "./order-events.ts";
+import { findPage, type OrderFilter } from "./order-list.ts";
 import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
 
@@ -31,6 +32,64 @@ export interface StatusChange extends Partial<AttemptMark> {
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
 const ROWS_PER_INSERT = 5_000;
 const CREATE_TRIES = 3;
+
+/** What changes of an order while it is on its way. */
+const HEAD_KEYS = [
+  "id",
+  "status",
+  "failedStage",
+  "failedReason",
+  "failedAt",
+  "cancelRequestedAt",
+  "cancelReason",
+  "updatedAt",
+] as const;
+/** All columns that make a {@link StoredOrder}. */
+const ORDER_KEYS = [
+  ...HEAD_KEYS,
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "paymentToken",
+  "shipTo",
+  "createdAt",
+] as const;
+
+const insertOrderRows = insertInto(orders, [
+  "id",
+  "status",
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "paymentToken",
+  "shipTo",
+  "idempotencyClient",
+  "idempotencyKey",
+  "requestHash",
+  "createdAt",
+  "updatedAt",
+]);
+const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
+const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
+const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
+const selectByIdempotency = selectFrom(
+  orders,
+  ["idempotencyClient", "idempotencyKey", "id", "createdAt", "requestHash"],
+  "WHERE idempotency_key IN (?)",
+);
+const selectLines = selectFrom(
+  orderLines,
+  ["orderId", "sku", "quantity", "unitPrice"],
+  "WHERE order_id IN (?) ORDER BY order_id, position",
+);
+/** In order of id, so that two batches with orders in common wait for each other and don't deadlock. */
+const lockOrders = selectFrom(
+  orders,
+  ["id", "status", "cancelRequestedAt"],
+  "WHERE id IN (?) ORDER BY id FOR UPDATE",
+);
 
 /** The order that stands for a request to create one. */
 export interface CreatedOrder {
@@ -63,7 +122,7 @@ export async function createOrders(
   }
 }
 
-async function createOrFind(queries: Queries, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
+async function createOrFind(queries: Transaction, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
   const known = await findByIdempotency(queries, requested);
   const created: NewOrder[] = [];
   const answers = requested.map((order): CreatedOrder => {
@@ -88,26 +147,23 @@ async function findByIdempotency(
 ): Promise<Map<string, Omit<CreatedOrder, "repeated">>> {
   const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
   if (keys.length === 0) return new Map();
-  const rows = await queries
-    .select({
-      client: orders.idempotencyClient,
-      key: orders.idempotencyKey,
-      id: orders.id,
-      createdAt: orders.createdAt,
-      requestHash: orders.requestHash,
-    })
-    .from(orders)
-    .where(inArray(orders.idempotencyKey, keys));
-  return new Map(rows.map(({ client, key, ...order }) => [identityOf({ client, key }), order]));
+  const rows = await read(queries, selectByIdempotency(keys));
+  return new Map(
+    rows.map(({ idempotencyClient, idempotencyKey, ...order }) => [
+      identityOf({ client: idempotencyClient, key: idempotencyKey }),
+      order,
+    ]),
+  );
 }
 
 function identityOf({ client, key }: { client: string | null; key: string | null }): string {
   return `${client} ${key}`;
 }
 
-async function insertOrders(queries: Queries, created: readonly NewOrder[]): Promise<void> {
-  await queries.insert(orders).values(
-    created.map(({ lines, idempotency, ...order }) => ({
+/** All at once with COMMIT, but for more lines than one statement should have. */
+async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
+  const rows = insertOrderRows(
+    created.map(({ idempotency, ...order }) => ({
       ...order,
       status: CREATED,
       updatedAt: order.createdAt,
@@ -117,13 +173,25 @@ async function insertOrders(queries: Queries, created: readonly NewOrder[]): Pro
     })),
   );
   const lines = created.flatMap((order) =>
-    order.lines.map((line, position) => ({ ...line, orderId: order.id, position })),
+    order.lines.map(({ sku, quantity, unitPrice }, position) => ({
+      orderId: order.id,
+      position,
+      sku,
+      quantity,
+      unitPrice,
+    })),
   );
-  for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-    await queries.insert(orderLines).values(lines.slice(start, start + ROWS_PER_INSERT));
+  if (lines.length <= ROWS_PER_INSERT) {
+    transaction.atCommit(rows);
+    transaction.atCommit(insertLines(lines));
+  } else {
+    await execute(transaction, rows);
+    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
+      await execute(transaction, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
+    }
   }
-  await appendEvents(
-    queries,
+  appendEvents(
+    transaction,
     created.map((order) => ({
       orderId: order.id,
       from: null,
@@ -136,19 +204,45 @@ async function insertOrders(queries: Queries, created: readonly NewOrder[]): Pro
   );
 }
 
-/** The orders of these ids, in the order of the ids; undefined where there is none. @throws {DatabaseError} */
+/**
+ * The orders of these ids, in the order of the ids; undefined where there is none.
+ *
+ * @param known an order as it was read before. What never changes is taken from there, and read is only what may have
+ * changed since, which is a small part of it. @throws {DatabaseError}
+ */
 export async function findOrders(
   database: Database,
   ids: readonly string[],
+  known: (id: string) => StoredOrder | undefined = () => undefined,
 ): Promise<(StoredOrder | undefined)[]> {
   return database.query(async (queries) => {
-    const rows = await queries
-      .select()
-      .from(orders)
-      .where(inArray(orders.id, [...ids]));
-    const found = new Map((await completed(queries, rows)).map((order) => [order.id, order]));
+    const found = await refreshed(
+      queries,
+      ids.flatMap((id) => known(id) ?? []),
+    );
+    const others = ids.filter((id) => !found.has(id));
+    if (others.length > 0) {
+      const rows = await read(queries, selectOrders(others));
+      for (const order of await completed(queries, rows)) found.set(order.id, order);
+    }
     return ids.map((id) => found.get(id));
   });
+}
+
+/**
+ * Those orders that still have the status in which they are known: what their stages left behind comes with a status, and
+ * all else of what is not read here stands from the beginning.
+ */
+async function refreshed(queries: Queries, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
+  if (known.length === 0) return new Map();
+  const rows = await read(queries, selectHeads(known.map(({ id }) => id)));
+  const heads = new Map(rows.map((row) => [row.id, row]));
+  return new Map(
+    known.flatMap((order) => {
+      const head = heads.get(order.id);
+      return head?.status === order.status ? [[order.id, { ...order, ...marksOf(head) }] as const] : [];
+    }),
+  );
 }
 
 /**
@@ -179,6 +273,30 @@ export async function changeStatuses(
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
+  try {
+    return await database.transaction(async (queries) => {
+      let made = 0;
+      for (const group of groupsOf(changes)) made += await moveGroup(queries, group);
+      if (made < changes.length) throw new NotAllMoved();
+      appendChanges(queries, changes);
+      beforeCommit?.();
+      return changes.map(() => true);
+    });
+  } catch (error) {
+    if (!(error instanceof NotAllMoved)) throw error;
+    return changeLocked(database, changes, beforeCommit);
+  }
+}
+
+/** Some of the changes do not apply. Nearly always all of them do, and looking at each before is not needed. */
+class NotAllMoved extends Error {}
+
+/** The same with a look at each order before. */
+async function changeLocked(
+  database: Database,
+  changes: readonly StatusChange[],
+  beforeCommit?: () => void,
+): Promise<boolean[]> {
   return database.transaction(async (queries) => {
     const current = await lock(
       queries,
@@ -193,25 +311,48 @@ export async function changeStatuses(
       return applies;
     });
     const applied = changes.filter((_, index) => made[index]);
-    for (const to of new Set(applied.map((change) => change.to))) {
-      const group = applied.filter((change) => change.to === to);
-      await queries
-        .update(orders)
-        .set({ status: to, updatedAt: latest(group), failedStage: null, failedReason: null, failedAt: null })
-        .where(
-          inArray(
-            orders.id,
-            group.map((change) => change.orderId),
-          ),
-        );
-    }
-    await appendEvents(
-      queries,
-      applied.map(({ unlessCancelled, ...event }) => event),
-    );
+    for (const group of groupsOf(applied)) await moveGroup(queries, group);
+    appendChanges(queries, applied);
     beforeCommit?.();
     return made;
   });
+}
+
+async function lock(queries: Queries, ids: readonly string[]) {
+  const rows = await read(queries, lockOrders(ids));
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** By what one statement can do. */
+function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusChange[]> {
+  const groups = new Map<string, StatusChange[]>();
+  for (const change of changes) {
+    const kind = `${change.from} ${change.to} ${change.unlessCancelled}`;
+    const group = groups.get(kind);
+    if (group) group.push(change);
+    else groups.set(kind, [change]);
+  }
+  return groups.values();
+}
+
+/** @returns of how many orders the change applied. By the primary key, so that rows are locked in order of id. */
+async function moveGroup(queries: Queries, group: readonly StatusChange[]): Promise<number> {
+  const [first] = group;
+  if (first === undefined) return 0;
+  const { from, to, unlessCancelled } = first;
+  return execute(queries, {
+    sql: `UPDATE orders FORCE INDEX (PRIMARY)
+      SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
+      WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
+    values: [to, latest(group), group.map(({ orderId }) => orderId), from],
+  });
+}
+
+function appendChanges(transaction: Transaction, changes: readonly StatusChange[]): void {
+  appendEvents(
+    transaction,
+    changes.map(({ unlessCancelled, ...event }) => event),
+  );
 }
 
 /** Why an order is to be cancelled, and who says so. */
@@ -249,7 +390,7 @@ export async function requestCancellation(
       .where(inStatus);
     if (order && noted.affectedRows === 1) {
       const { whileIn, stage = null, ...event } = request;
-      await appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
+      appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
     }
     return order !== undefined && order.at !== null;
   });
@@ -276,7 +417,7 @@ export async function requestCancellations(
       .update(orders)
       .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
       .where(inArray(orders.id, ids));
-    await appendUnmoved(
+    appendUnmoved(
       queries,
       "cancel-requested",
       ids.map((orderId) => ({ orderId, status, stage: null, reason, at })),
@@ -305,7 +446,7 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
       .update(orders)
       .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
       .where(eq(orders.id, orderId));
-    await appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
+    appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
   });
 }
 
@@ -418,7 +559,7 @@ export async function takeMarks(
           marked.map(({ orderId }) => orderId),
         ),
       );
-    await appendUnmoved(
+    appendUnmoved(
       queries,
       "resumed",
       marked.map((order) => ({ ...order, reason: null, at, actor })),
@@ -428,13 +569,13 @@ export async function takeMarks(
 }
 
 /** Events of orders that stay where they stand. */
-async function appendUnmoved(
-  queries: Queries,
+function appendUnmoved(
+  transaction: Transaction,
   type: Exclude<EventType, "status">,
   events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
-): Promise<void> {
-  await appendEvents(
-    queries,
+): void {
+  appendEvents(
+    transaction,
     events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
   );
 }
@@ -486,26 +627,19 @@ export async function listStatuses(database: Database): Promise<string[]> {
   return rows.map((row) => row.status);
 }
 
+type OrderHead = Pick<typeof orders.$inferSelect, (typeof HEAD_KEYS)[number]>;
+type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
+
 function latest(changes: readonly StatusChange[]): Date {
   return new Date(Math.max(...changes.map((change) => change.at.getTime())));
-}
-
-/** Locks orders in order of id, so that two batches with orders in common wait for each other and don't deadlock. */
-async function lock(queries: Queries, ids: readonly string[]) {
-  const rows = await queries
-    .select({ id: orders.id, status: orders.status, cancelRequestedAt: orders.cancelRequestedAt })
-    .from(orders)
-    .where(inArray(orders.id, [...ids]))
-    .orderBy(asc(orders.id))
-    .for("update");
-  return new Map(rows.map((row) => [row.id, row]));
 }
 
 async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  const lines = await findLines(queries, ids);
-  const records = await findRecords(queries, ids);
+  const [lineRows, recordRows] = await readBoth(queries, selectLines(ids), recordsOf(ids));
+  const lines = linesByOrder(lineRows);
+  const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
     id: row.id,
     status: row.status,
@@ -517,6 +651,13 @@ async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<S
     paymentToken: row.paymentToken,
     shipTo: row.shipTo,
     records: records.get(row.id) ?? {},
+    createdAt: row.createdAt,
+    ...marksOf(row),
+  }));
+}
+
+function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | "updatedAt"> {
+  return {
     failed:
       row.failedStage === null || row.failedAt === null
         ? null
@@ -525,17 +666,11 @@ async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<S
       row.cancelRequestedAt === null
         ? null
         : { reason: row.cancelReason ?? "", requestedAt: row.cancelRequestedAt },
-    createdAt: row.createdAt,
     updatedAt: row.updatedAt,
-  }));
+  };
 }
 
-async function findLines(queries: Queries, ids: readonly string[]): Promise<Map<string, OrderLine[]>> {
-  const rows = await queries
-    .select()
-    .from(orderLines)
-    .where(inArray(orderLines.orderId, [...ids]))
-    .orderBy(asc(orderLines.orderId), asc(orderLines.position));
+function linesByOrder(rows: readonly (OrderLine & { readonly orderId: string })[]): Map<string, OrderLine[]> {
   const lines = new Map<string, OrderLine[]>();
   for (const { orderId, sku, quantity, unitPrice } of rows) {
     const known = lines.get(orderId);

@@ -1,4 +1,5 @@
-import { asc, eq, inArray, sql } from "drizzle-orm";
+import { asc, eq, sql } from "drizzle-orm";
+import { execute, insertInto, read, selectFrom } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
@@ -28,6 +29,25 @@ export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | 
   readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
 }
 
+const KEYS = [
+  "idempotencyKey",
+  "kind",
+  "orderId",
+  "amount",
+  "currency",
+  "outcome",
+  "reason",
+  "providerId",
+  "attempts",
+  "createdAt",
+] as const;
+const countAttempts = insertInto(providerLedger, KEYS, "attempts = attempts + 1");
+const lockRows = selectFrom(
+  providerLedger,
+  KEYS,
+  "WHERE idempotency_key IN (?) ORDER BY idempotency_key FOR UPDATE",
+);
+
 /**
  * Books requests under their idempotency keys: a new key is decided and written down, a known one counts one attempt
  * more and keeps what was decided. @throws {DatabaseError}
@@ -36,34 +56,35 @@ export async function bookRequests(
   database: Database,
   requests: readonly LedgerRequest[],
 ): Promise<LedgerEntry[]> {
+  const asked = requests.map(({ decide, ...request }) => ({
+    ...request,
+    ...decide({ attempts: 1, createdAt: request.createdAt }),
+    attempts: 1,
+  }));
+  const inOrder = asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1));
   return database.transaction(async (queries) => {
-    await queries
-      .insert(providerLedger)
-      .values(
-        requests
-          .map(({ decide, ...request }) => ({
-            ...request,
-            ...decide({ attempts: 1, createdAt: request.createdAt }),
-            attempts: 1,
-          }))
-          .toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1)),
-      )
-      .onDuplicateKeyUpdate({ set: { attempts: sql`${providerLedger.attempts} + 1` } });
-    const entries = await lockEntries(
-      queries,
-      requests.map((request) => request.idempotencyKey),
-    );
-    return Promise.all(
-      requests.map(async ({ idempotencyKey, decide }) => {
-        const entry = entries.get(idempotencyKey);
-        if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
-        if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
-        const decision = decide(entry);
-        if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
-        return { ...entry, ...decision };
-      }),
-    );
+    const affected = await execute(queries, countAttempts(inOrder));
+    // A new row counts as one and a known one as two: here all are new, and decided.
+    return affected === asked.length ? asked : decideAgain(queries, requests);
   });
+}
+
+/** Decides what is known and still pending. */
+async function decideAgain(queries: Queries, requests: readonly LedgerRequest[]): Promise<LedgerEntry[]> {
+  const entries = await lockEntries(
+    queries,
+    requests.map((request) => request.idempotencyKey),
+  );
+  return Promise.all(
+    requests.map(async ({ idempotencyKey, decide }) => {
+      const entry = entries.get(idempotencyKey);
+      if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
+      if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
+      const decision = decide(entry);
+      if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
+      return { ...entry, ...decision };
+    }),
+  );
 }
 
 /**
@@ -124,12 +145,7 @@ export async function listEntries(database: Database, orderId: string): Promise<
 }
 
 async function lockEntries(queries: Queries, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
-  const rows = await queries
-    .select()
-    .from(providerLedger)
-    .where(inArray(providerLedger.idempotencyKey, [...keys]))
-    .orderBy(asc(providerLedger.idempotencyKey))
-    .for("update");
+  const rows = await read(queries, lockRows(keys));
   return new Map(rows.map((row) => [row.idempotencyKey, row]));
 }
 

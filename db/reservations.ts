@@ -1,9 +1,16 @@
-import { inArray, sql } from "drizzle-orm";
 import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
-import type { Database, Queries } from "./database.ts";
+import { insertInto, readBoth, selectFrom } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { reservations, type ReservationState } from "./schema.ts";
-import { changeStock, lockStock } from "./stock.ts";
+import { lockStock, writeStock, type StockLevel } from "./stock.ts";
+
+const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
+const insertStates = insertInto(
+  reservations,
+  ["orderId", "state", "updatedAt"],
+  "state = VALUES(state), updated_at = VALUES(updated_at)",
+);
 
 /** An order and the lines that it wants, holds or gives back. */
 export interface Holding {
@@ -11,74 +18,93 @@ export interface Holding {
   readonly lines: readonly OrderLine[];
 }
 
+/** What is to become of the goods of an order. */
+export interface StockMove extends Holding {
+  readonly operation: keyof typeof OPERATIONS;
+}
+
 /**
- * Reserves for each order all of its lines or none, first come first served, in one transaction. An order that holds
- * a reservation keeps it.
+ * Moves goods, first come first served, in one transaction: whatever is done to stock of the same moment waits for one
+ * lock on a product in demand and for one commit.
  *
- * @throws {Error} for an order whose reservation was released: it is being cancelled. @throws {DatabaseError}
+ * - `reserve` sets aside all lines of an order or none. An order that holds a reservation keeps it. It fails for an order
+ *   whose reservation was released: it is being cancelled.
+ * - `ship` takes the reserved pieces out of the house. What was shipped stays shipped.
+ * - `release` gives back what an order holds: reserved pieces become available, shipped ones return to the house. An order
+ *   that holds nothing is noted as released, so that no late reservation is made for it.
+ *
+ * Stock rows are locked before reservations are read: two transactions for one order want the same SKUs, so the second one
+ * waits and then sees what the first one did.
+ *
+ * @returns for each move whether it was made; only a reservation may not be. @throws {Error} for a move that makes no
+ * sense. @throws {DatabaseError}
  */
-export async function reserveStock(database: Database, orders: readonly Holding[]): Promise<Reservation[]> {
-  return inWarehouse(database, orders, (warehouse) =>
-    orders.map(({ orderId, lines }): Reservation => {
-      const state = warehouse.stateOf(orderId);
-      if (state === "RELEASED") throw new Error(`the reservation of order ${orderId} was released`);
-      if (state !== undefined) return { ok: true };
-      const pieces = piecesBySku(lines);
-      const soldOut = [...pieces]
-        .filter(([sku, count]) => warehouse.available(sku) < count)
-        .map(([sku]) => sku);
-      if (soldOut.length > 0) return { ok: false, soldOut };
-      warehouse.move(orderId, "HELD", pieces, { onHand: 0, reserved: 1 });
-      return { ok: true };
-    }),
-  );
-}
-
-/** Takes the reserved pieces out of the house. What was shipped stays shipped. @throws {DatabaseError} */
-export async function shipStock(database: Database, orders: readonly Holding[]): Promise<void> {
-  await inWarehouse(database, orders, (warehouse) => {
-    for (const { orderId, lines } of orders) {
-      const state = warehouse.stateOf(orderId);
-      if (state === "SHIPPED") continue;
-      if (state !== "HELD") throw new Error(`order ${orderId} holds no reservation to ship`);
-      warehouse.move(orderId, "SHIPPED", piecesBySku(lines), { onHand: -1, reserved: -1 });
-    }
+export async function moveStock(database: Database, moves: readonly StockMove[]): Promise<Reservation[]> {
+  return database.transaction(async (queries) => {
+    const [levels, states] = await readBoth(
+      queries,
+      lockStock(new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)))),
+      lockStates(moves.map((move) => move.orderId)),
+    );
+    const warehouse = new Warehouse(states, levels);
+    const made = moves.map((move) => OPERATIONS[move.operation](warehouse, move));
+    writeStock(queries, warehouse.newLevels());
+    writeStates(queries, warehouse);
+    return made;
   });
 }
 
-/**
- * Gives back what each order holds: reserved pieces become available, shipped ones return to the house. An order that
- * holds nothing is noted as released, so that no late reservation is made for it. @throws {DatabaseError}
- */
-export async function releaseStock(database: Database, orders: readonly Holding[]): Promise<void> {
-  await inWarehouse(database, orders, (warehouse) => {
-    for (const { orderId, lines } of orders) {
-      const state = warehouse.stateOf(orderId);
-      if (state === "RELEASED") continue;
-      const back =
-        state === "HELD"
-          ? { onHand: 0, reserved: -1 }
-          : state === "SHIPPED"
-            ? { onHand: 1, reserved: 0 }
-            : { onHand: 0, reserved: 0 };
-      warehouse.move(orderId, "RELEASED", piecesBySku(lines), back);
-    }
-  });
-}
+const MADE: Reservation = { ok: true };
+
+const OPERATIONS = {
+  reserve(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const state = warehouse.stateOf(orderId);
+    if (state === "RELEASED") throw new Error(`the reservation of order ${orderId} was released`);
+    if (state !== undefined) return MADE;
+    const pieces = piecesBySku(lines);
+    const soldOut = [...pieces]
+      .filter(([sku, count]) => warehouse.available(sku) < count)
+      .map(([sku]) => sku);
+    if (soldOut.length > 0) return { ok: false, soldOut };
+    warehouse.move(orderId, "HELD", pieces, { onHand: 0, reserved: 1 });
+    return MADE;
+  },
+
+  ship(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const state = warehouse.stateOf(orderId);
+    if (state === "SHIPPED") return MADE;
+    if (state !== "HELD") throw new Error(`order ${orderId} holds no reservation to ship`);
+    warehouse.move(orderId, "SHIPPED", piecesBySku(lines), { onHand: -1, reserved: -1 });
+    return MADE;
+  },
+
+  release(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const state = warehouse.stateOf(orderId);
+    if (state === "RELEASED") return MADE;
+    const back =
+      state === "HELD"
+        ? { onHand: 0, reserved: -1 }
+        : state === "SHIPPED"
+          ? { onHand: 1, reserved: 0 }
+          : { onHand: 0, reserved: 0 };
+    warehouse.move(orderId, "RELEASED", piecesBySku(lines), back);
+    return MADE;
+  },
+};
 
 /** The locked stock and reservations of some orders, and the changes to write. */
 class Warehouse {
   readonly states: Map<string, ReservationState>;
-  readonly stock: ReadonlyMap<string, { onHand: number; reserved: number }>;
+  readonly stock: ReadonlyMap<string, StockLevel>;
   readonly changes = new Map<string, { onHand: number; reserved: number }>();
   readonly moved = new Set<string>();
 
   constructor(
-    states: Map<string, ReservationState>,
-    stock: ReadonlyMap<string, { onHand: number; reserved: number }>,
+    states: readonly { readonly orderId: string; readonly state: ReservationState }[],
+    levels: readonly StockLevel[],
   ) {
-    this.states = states;
-    this.stock = stock;
+    this.states = new Map(states.map(({ orderId, state }) => [orderId, state]));
+    this.stock = new Map(levels.map((level) => [level.sku, level]));
   }
 
   stateOf(orderId: string): ReservationState | undefined {
@@ -90,6 +116,15 @@ class Warehouse {
     if (level === undefined) return 0;
     const change = this.changes.get(sku);
     return level.onHand + (change?.onHand ?? 0) - level.reserved - (change?.reserved ?? 0);
+  }
+
+  /** Of the SKUs whose levels change, in the order in which they are locked. */
+  newLevels(): StockLevel[] {
+    return [...this.stock].flatMap(([sku, { onHand, reserved }]) => {
+      const change = this.changes.get(sku);
+      if (change === undefined || (change.onHand === 0 && change.reserved === 0)) return [];
+      return [{ sku, onHand: onHand + change.onHand, reserved: reserved + change.reserved }];
+    });
   }
 
   /** Puts an order into a state; each of its pieces changes the levels by `perPiece`. */
@@ -110,59 +145,12 @@ class Warehouse {
   }
 }
 
-/**
- * Stock rows are locked before reservations are read: two transactions for one order want the same SKUs, so the second
- * one waits and then sees what the first one did.
- */
-async function inWarehouse<T>(
-  database: Database,
-  orders: readonly Holding[],
-  work: (warehouse: Warehouse) => T,
-): Promise<T> {
-  return database.transaction(async (queries) => {
-    const stock = await lockStock(
-      queries,
-      new Set(orders.flatMap(({ lines }) => lines.map((line) => line.sku))),
-    );
-    const warehouse = new Warehouse(await findStates(queries, orders), stock);
-    const result = work(warehouse);
-    await changeStock(queries, warehouse.changes);
-    await writeStates(queries, warehouse);
-    return result;
-  });
-}
-
-async function findStates(
-  queries: Queries,
-  orders: readonly Holding[],
-): Promise<Map<string, ReservationState>> {
-  const rows = await queries
-    .select({ orderId: reservations.orderId, state: reservations.state })
-    .from(reservations)
-    .where(
-      inArray(
-        reservations.orderId,
-        orders.map((order) => order.orderId),
-      ),
-    )
-    .for("update");
-  return new Map(rows.map(({ orderId, state }) => [orderId, state]));
-}
-
-async function writeStates(queries: Queries, { moved, states }: Warehouse): Promise<void> {
+function writeStates(transaction: Transaction, { moved, states }: Warehouse): void {
   if (moved.size === 0) return;
   const updatedAt = new Date();
   const rows = [...moved].flatMap((orderId) => {
     const state = states.get(orderId);
     return state === undefined ? [] : [{ orderId, state, updatedAt }];
   });
-  await queries
-    .insert(reservations)
-    .values(rows)
-    .onDuplicateKeyUpdate({
-      set: {
-        state: sql`VALUES(${sql.identifier("state")})`,
-        updatedAt: sql`VALUES(${sql.identifier("updated_at")})`,
-      },
-    });
+  transaction.atCommit(insertStates(rows));
 }

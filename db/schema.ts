@@ -159,3 +159,36 @@ export const relayPositions = mysqlTable("relay_positions", {
   eventId: money("event_id").notNull(),
   updatedAt: instant("updated_at").notNull(),
 });
+
+/** What operators did, and how far those things have come that take a while. */
+export const operatorActions = mysqlTable(
+  "operator_actions",
+  {
+    id: money("id").autoincrement().primaryKey(),
+    at: instant("at").notNull(),
+    actor: varchar("actor", { length: LIMITS.actor }).notNull(),
+    action: varchar("action", { length: 32 }).notNull(),
+    /** What it was done to: an order's id, a stage, a queue. */
+    target: varchar("target", { length: 64 }).notNull(),
+    details: json("details").$type<Readonly<Record<string, string | number | boolean | null>>>(),
+    state: varchar("state", { length: 16 }).$type<"running" | "done" | "failed">().notNull(),
+    /** Orders it was done to until now, and how many there are to be; null where that was not counted. */
+    done: int("done").notNull(),
+    total: int("total"),
+    updatedAt: instant("updated_at").notNull(),
+  },
+  (table) => [index("operator_actions_by_target").on(table.target, table.id)],
+);
+
+/** How operators want the queues: Redis has a copy, which BullMQ's workers go by. */
+export const queueSettings = mysqlTable("queue_settings", {
+  step: varchar("step", { length: 32 }).primaryKey(),
+  /** Since when it is paused; null for one that is not. */
+  pausedAt: instant("paused_at"),
+  /** Jobs at the same moment over all workers; null for as many as they take. */
+  concurrency: int("concurrency"),
+  /** Set together: so many jobs in so many milliseconds over all workers. */
+  rateMax: int("rate_max"),
+  rateDurationMs: int("rate_duration_ms"),
+  updatedAt: instant("updated_at").notNull(),
+});

@@ -1,5 +1,6 @@
-import { asc, inArray, sql } from "drizzle-orm";
-import type { Database, Queries } from "./database.ts";
+import { inArray, sql } from "drizzle-orm";
+import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
+import type { Database, Transaction } from "./database.ts";
 import { stock } from "./schema.ts";
 
 export interface StockLevel {
@@ -9,6 +10,13 @@ export interface StockLevel {
   /** Pieces set aside for orders that have not left the house. */
   readonly reserved: number;
 }
+
+const lockRows = selectFrom(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
+const writeRows = insertInto(
+  stock,
+  ["sku", "onHand", "reserved"],
+  "on_hand = VALUES(on_hand), reserved = VALUES(reserved)",
+);
 
 /** The levels of these SKUs, in the order given; undefined where a SKU is unknown. @throws {DatabaseError} */
 export async function findStock(
@@ -46,8 +54,9 @@ export async function setStock(
 ): Promise<StockLevel[]> {
   return database.transaction(async (queries) => {
     const skus = items.map((item) => item.sku);
-    const before = await lockStock(queries, skus);
-    const after = items.map(({ sku, onHand }) => ({ sku, onHand, reserved: before.get(sku)?.reserved ?? 0 }));
+    const before = await read(queries, lockStock(skus));
+    const reserved = new Map(before.map((level) => [level.sku, level.reserved]));
+    const after = items.map(({ sku, onHand }) => ({ sku, onHand, reserved: reserved.get(sku) ?? 0 }));
     const short = after.filter((level) => level.onHand < level.reserved);
     if (short.length > 0) throw new StockReservedError(short);
     await queries
@@ -59,38 +68,11 @@ export async function setStock(
 }
 
 /** Locks stock rows in order of SKU: every transaction that touches stock does so first, and so none deadlocks. */
-export async function lockStock(
-  queries: Queries,
-  skus: Iterable<string>,
-): Promise<Map<string, { onHand: number; reserved: number }>> {
-  const rows = await queries
-    .select()
-    .from(stock)
-    .where(inArray(stock.sku, [...skus]))
-    .orderBy(asc(stock.sku))
-    .for("update");
-  return new Map(rows.map(({ sku, ...level }) => [sku, level]));
+export function lockStock(skus: Iterable<string>): Selection<StockLevel> {
+  return lockRows([...skus]);
 }
 
-/** Changes locked rows by these differences, in one statement. */
-export async function changeStock(
-  queries: Queries,
-  changes: ReadonlyMap<string, { readonly onHand: number; readonly reserved: number }>,
-): Promise<void> {
-  const changed = [...changes].filter(([, { onHand, reserved }]) => onHand !== 0 || reserved !== 0);
-  if (changed.length === 0) return;
-  const sum = (column: "onHand" | "reserved") =>
-    sql`${stock[column]} + CASE ${stock.sku} ${sql.join(
-      changed.map(([sku, change]) => sql`WHEN ${sku} THEN ${change[column]}`),
-      sql.raw(" "),
-    )} END`;
-  await queries
-    .update(stock)
-    .set({ onHand: sum("onHand"), reserved: sum("reserved") })
-    .where(
-      inArray(
-        stock.sku,
-        changed.map(([sku]) => sku),
-      ),
-    );
+/** Writes new levels of locked rows, in one statement at the end of the transaction. */
+export function writeStock(transaction: Transaction, levels: readonly StockLevel[]): void {
+  if (levels.length > 0) transaction.atCommit(writeRows(levels));
 }

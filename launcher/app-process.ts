@@ -1,6 +1,7 @@
 import path from "node:path";
 import { createLogDigest } from "./app-log.ts";
 import type { Children } from "./children.ts";
+import { SERVICE_FLAGS } from "./node-flags.ts";
 import { spawnGuarded, type GuardedProcess } from "./guard.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { LogFile } from "./log-file.ts";
@@ -68,7 +69,7 @@ export class AppProcess {
 
   #spawn(): GuardedProcess {
     const { children, env, name, script, servers } = this.#options;
-    const child = spawnGuarded(process.execPath, ["--enable-source-maps", script], {
+    const child = spawnGuarded(process.execPath, [...SERVICE_FLAGS, script], {
       cwd: PROJECT_FOLDER,
       env: { ...process.env, ...env },
       graceSeconds: GRACE_SECONDS,

@@ -1,6 +1,7 @@
 import { Database } from "../db/database.ts";
+import { EventLog } from "../db/event-log.ts";
 import { readRelayLag } from "../db/relay-positions.ts";
-import { connectProducer } from "../queues/connection.ts";
+import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { openInline } from "../workers/inline/inline.ts";
@@ -10,6 +11,8 @@ import { NUDGE_CHANNEL } from "./events/stream.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./config.ts";
 import { COMMITS } from "./group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./http/app.ts";
+import { Hub } from "./http/live/hub.ts";
+import { LogSource, StreamSource } from "./http/live/sources.ts";
 import { HttpMetrics } from "./http/metrics.ts";
 import { HttpServer } from "./http/server.ts";
 import { Intake } from "./intake.ts";
@@ -78,7 +81,7 @@ async function main(): Promise<void> {
 
 /** What becomes of orders once they are written down. */
 interface Mode {
-  readonly app: Pick<AppOptions, "redis" | "queues" | "requeue" | "accept" | "process" | "cancel">;
+  readonly app: Pick<AppOptions, "live" | "redis" | "queues" | "requeue" | "accept" | "process" | "cancel">;
   readonly start: () => void;
   /** Steps of the shutdown before requests are waited for, and after that. */
   readonly before: readonly ShutdownStep[];
@@ -115,8 +118,15 @@ function withQueues(
   const onEvents = () => nudge.hint();
   const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
+  const events = new EventLog(database);
+  const liveRedis = connectWorker(config.REDIS_URL);
+  // The other connection tells it.
+  liveRedis.on("error", () => undefined);
+  const source = new StreamSource({ log: events, redis: liveRedis });
+  const live = new Hub({ database, log: events, source, logger: log });
   return {
     app: {
+      live,
       redis,
       queues,
       requeue: queues,
@@ -124,7 +134,7 @@ function withQueues(
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => undefined,
-    before: [],
+    before: [{ name: "live", run: async () => live.close() }],
     after: [
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
@@ -141,15 +151,21 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
+  const events = new EventLog(database);
+  const live = new Hub({ database, log: events, source: new LogSource(events), logger: log });
   return {
     app: {
+      live,
       requeue: processing,
       accept: (order) => intake.accept(order),
       process: (orderId, created) => processing.process(orderId, created),
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
     start: () => sweeper.start(),
-    before: [{ name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) }],
+    before: [
+      { name: "live", run: async () => live.close() },
+      { name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) },
+    ],
     after: [
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },

@@ -28,6 +28,7 @@ import { Executor } from "./executor.ts";
 import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
 import { StageMetrics } from "./metrics.ts";
+import { QueueKeeper } from "./queue-keeper.ts";
 import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
@@ -133,6 +134,7 @@ async function main(): Promise<void> {
     afterMs: config.WEDGED_AFTER_MS,
   });
 
+  const keeper = new QueueKeeper({ database, redis, queues, log });
   const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
 
   const sweeper = new Sweeper({
@@ -170,6 +172,7 @@ async function main(): Promise<void> {
             [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
           )),
       },
+      { name: "queue keeper", run: () => keeper.stop() },
       { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
@@ -191,6 +194,7 @@ async function main(): Promise<void> {
       ? undefined
       : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
+  await keeper.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   relay.start();

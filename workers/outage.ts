@@ -25,7 +25,7 @@ export function serviceOf(error: Error): keyof Ports | undefined {
   return error instanceof ServiceUnavailableError ? error.service : undefined;
 }
 
-/** Whether an attempt was ended by its `AbortSignal.timeout()`. */
+/** Whether an attempt was ended because its time was up. */
 export function isTimeout(error: unknown): error is DOMException {
   return error instanceof DOMException && error.name === "TimeoutError";
 }

@@ -21,6 +21,7 @@ import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts
 import { failureOf, type Failure } from "./failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
 import type { AttemptObserver, AttemptOutcome } from "./metrics.ts";
+import { withinTime } from "./time-limit.ts";
 
 /**
  * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,
@@ -279,9 +280,9 @@ export class StageWorker {
         cancelled,
       );
     }
-    const timeout = AbortSignal.timeout(settings.timeout);
-    const signal = cancelled ? AbortSignal.any([cancelled, timeout]) : timeout;
-    return executor.execute(orderId, step, signal, markOf(job));
+    return withinTime(settings.timeout, cancelled, (signal) =>
+      executor.execute(orderId, step, signal, markOf(job)),
+    );
   }
 
   /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */

@@ -12,6 +12,7 @@ import { grouped, withoutResults, type Commit, type Committer } from "../src/gro
 import { CANCEL } from "../src/order/lifecycle.ts";
 import type { StoredOrder } from "../src/order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
+import { KnownOrders } from "./known-orders.ts";
 
 /**
  * MySQL and Redis for the executor. What many jobs want at the same moment is one statement, one transaction, one round
@@ -22,6 +23,7 @@ export class OrderStore implements ExecutorStore {
   readonly #loads: Committer<string, StoredOrder | undefined>;
   readonly #changes: Committer<StatusChange, boolean>;
   readonly #jobs: Committer<DueJob, void>;
+  readonly #known = new KnownOrders();
 
   constructor(options: {
     readonly database: Database;
@@ -34,7 +36,11 @@ export class OrderStore implements ExecutorStore {
   }) {
     const { database, queues, commit = grouped, reach, onEvents } = options;
     this.#database = database;
-    this.#loads = commit({ name: "loads", flush: (ids) => findOrders(database, ids), mayBeOneItem });
+    this.#loads = commit({
+      name: "loads",
+      flush: (ids) => findOrders(database, ids, (id) => this.#known.get(id)),
+      mayBeOneItem,
+    });
     this.#changes = commit({
       name: "status_changes",
       flush: async (changes) => {
@@ -56,12 +62,16 @@ export class OrderStore implements ExecutorStore {
     });
   }
 
-  load(orderId: string): Promise<StoredOrder | undefined> {
-    return this.#loads.submit(orderId);
+  async load(orderId: string): Promise<StoredOrder | undefined> {
+    const order = await this.#loads.submit(orderId);
+    if (order) this.#known.note(order);
+    return order;
   }
 
-  changeStatus(change: StatusChange): Promise<boolean> {
-    return this.#changes.submit(change);
+  async changeStatus(change: StatusChange): Promise<boolean> {
+    const made = await this.#changes.submit(change);
+    if (made) this.#known.noteChange(change);
+    return made;
   }
 
   requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {

@@ -9,9 +9,15 @@ import { assetRoutes } from "./assets.ts";
 import { show, type ConsoleOptions } from "./context.ts";
 import { html } from "./html.ts";
 import { ROOT } from "./layout.ts";
+import { actionsPage } from "./pages/actions.ts";
+import { failuresPage } from "./pages/failures.ts";
 import { orderListPage } from "./pages/order-list.ts";
 import { orderPage } from "./pages/order.ts";
 import { overviewPage } from "./pages/overview.ts";
+import { queuesPage } from "./pages/queues.ts";
+
+/** Each page is one file: a further one is a line here, and one in the navigation of `layout.ts`. */
+const PAGES = [overviewPage, orderListPage, orderPage, failuresPage, queuesPage, actionsPage];
 
 /** Bytes of a form. */
 const LARGEST_FORM = 16 * 1024;
@@ -47,7 +53,7 @@ export function consoleRoutes(options: ConsoleOptions): Router {
   router.use(headers, neverStored);
   router.use("/assets", assetRoutes());
   router.use(urlencoded({ extended: false, limit: LARGEST_FORM }));
-  for (const page of [overviewPage, orderListPage, orderPage]) router.use(page(options));
+  for (const page of PAGES) router.use(page(options));
   router.use(notFound);
   router.use(answerErrors(options));
   return router;

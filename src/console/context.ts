@@ -26,9 +26,14 @@ export interface ConsoleOptions {
   readonly log: Logger;
 }
 
+/** Who does what a request asks for. */
+export function operatorOf(response: Response): string {
+  return actorOf(response) ?? "nobody";
+}
+
 /** Answers with a whole page. */
 export function show({ queues }: Pick<ConsoleOptions, "queues">, response: Response, page: Page): void {
-  const given = { operator: actorOf(response) ?? "nobody", hasQueues: queues !== undefined };
+  const given = { operator: operatorOf(response), hasQueues: queues !== undefined };
   response.type("html").send(String(layout(page, given)));
 }
 

@@ -4,6 +4,9 @@ import { html, type Content, type Html } from "./html.ts";
 const SECTIONS = [
   { name: "Overview", href: "" },
   { name: "Orders", href: "/orders" },
+  { name: "Failures", href: "/failures" },
+  { name: "Queues", href: "/queues" },
+  { name: "Actions", href: "/actions" },
 ] as const;
 
 /** What stands beside the console. Bull Board is there where there are queues. */

@@ -29,7 +29,8 @@ export function timelineOf(
   const entries: Entry[] = [];
   let since = events[0]?.at.getTime() ?? now;
   for (const event of events) {
-    const to = event.at.getTime();
+    // Machines may disagree on the time: what came later in the log came later.
+    const to = Math.max(event.at.getTime(), since);
     const workFrom = Math.min(Math.max(event.startedAt?.getTime() ?? to, since), to);
     entries.push({
       ...described(event),
@@ -42,7 +43,7 @@ export function timelineOf(
       workFrom,
       to,
     });
-    since = Math.max(since, to);
+    since = to;
   }
   if (next && !order.failed) {
     const to = Math.max(now, since);

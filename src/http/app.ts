@@ -1,5 +1,5 @@
 import type { RequestListener } from "node:http";
-import express, { type Express } from "express";
+import express, { type Express, type RequestHandler } from "express";
 import type { Redis } from "ioredis";
 import { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
@@ -15,6 +15,8 @@ import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
 import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
+import type { Hub } from "./live/hub.ts";
+import { LIVE_PATHS, liveRoutes } from "./live/routes.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
@@ -28,6 +30,8 @@ export interface AppOptions extends OrderRoutes {
   readonly queues?: Queues | undefined;
   /** What gives orders the jobs that they lack. */
   readonly requeue: ConsoleOptions["requeue"];
+  /** Where live updates come from. */
+  readonly live: Hub;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
@@ -38,14 +42,26 @@ export interface AppOptions extends OrderRoutes {
 const BOARD = "/queues";
 const PAGES = [CONSOLE, "/docs", "/openapi.json", "/metrics"];
 
+/** Beneath `/orders`. */
+const ORDER_STREAM = /^\/[^/]+\/stream\/?$/;
+
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
-  const { database, redis, queues, requeue, cancel, apiKeys, version, metrics, log } = options;
+  const { database, redis, queues, requeue, cancel, live, apiKeys, version, metrics, log } = options;
   const app = express();
   const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
   // Answers change from one call to the next: hashing each for a cache is wasted.
   app.disable("etag");
+
+  const api = [keys.bearer, readJson];
+  // Pages listen too, and can send no header of their own.
+  const orders: RequestHandler = (request, response, next) =>
+    (ORDER_STREAM.test(request.path) ? keys.basic : keys.bearer)(request, response, next);
+  // First what is asked most: every route that a request passes by takes time.
+  app.use("/orders", orders, readJson);
+  app.use(resumeRoutes(database));
+  app.use(orderRoutes(options));
 
   const health = new Health({ database, redis });
   app.use(healthRoutes(health));
@@ -56,10 +72,10 @@ export function createApp(options: AppOptions): Express {
   app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
-  app.use(keys.bearer);
-  app.use(readJson);
-  app.use(resumeRoutes(database));
-  app.use(orderRoutes(options));
+  app.use(LIVE_PATHS, keys.basic);
+  app.use(liveRoutes(database, live));
+
+  app.use(api);
   app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
 

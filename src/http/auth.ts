@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Request, RequestHandler, Response } from "express";
 import { LIMITS } from "../order/limits.ts";
 import { Problem } from "./problem.ts";
@@ -18,9 +18,9 @@ export class Keys {
   /** For the API. */
   readonly bearer: RequestHandler = (request, response, next) => {
     const key = bearerKey(request);
-    if (this.#has(key)) {
-      clients.set(response, digest(key));
-      actors.set(response, `client-${fingerprint(key)}`);
+    const client = key && digest(key);
+    if (client !== undefined && this.#digests.has(client)) {
+      clients.set(response, client);
       next();
     } else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
   };
@@ -33,7 +33,7 @@ export class Keys {
       actors.set(response, operatorName(login?.name ?? ""));
       next();
     } else if (this.#has(key)) {
-      actors.set(response, `client-${fingerprint(key)}`);
+      actors.set(response, clientName(digest(key)));
       next();
     } else
       throw new Problem(
@@ -64,12 +64,13 @@ const actors = new WeakMap<Response, string>();
  * which of the keys it was, without telling the key. Null where none was asked for.
  */
 export function actorOf(response: Response): string | null {
-  return actors.get(response) ?? null;
+  const client = clients.get(response);
+  return actors.get(response) ?? (client === undefined ? null : clientName(client));
 }
 
-/** Tells keys apart, and nothing else about them. */
-function fingerprint(key: string): string {
-  return createHash("sha256").update(key).digest("hex").slice(0, 8);
+/** Tells keys apart by their digests, and nothing else about them. */
+function clientName(client: string): string {
+  return `client-${Buffer.from(client, "base64").toString("hex").slice(0, 8)}`;
 }
 
 function operatorName(name: string): string {
@@ -114,5 +115,5 @@ function basicLogin(request: Request): { readonly name: string; readonly passwor
 }
 
 function digest(key: string): string {
-  return createHash("sha256").update(key).digest("base64");
+  return hash("sha256", key, "base64");
 }

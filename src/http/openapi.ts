@@ -68,6 +68,25 @@ const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const open = { security: [] };
 
+/** Browsers log in, since they can't send a key along. */
+const listening = { security: [{ key: [] }, { login: [] }] };
+const LIVE =
+  "Server-sent events, each with the event's id and a CloudEvent as `data`. After an interruption `Last-Event-ID` " +
+  "brings what was missed, however long ago, without a gap or a repetition; without it the stream begins now.";
+const lastEventId = {
+  name: "Last-Event-ID",
+  in: "header",
+  required: false,
+  description: "The id of the last event that was received",
+  schema: jsonSchema(schemas.eventId),
+};
+const stream = {
+  200: {
+    description: "The events, for as long as the client likes",
+    content: { "text/event-stream": { schema: { type: "string" } } },
+  },
+};
+
 const PATHS = {
   "/orders": {
     post: {
@@ -164,6 +183,26 @@ const PATHS = {
       responses: { ...answer(200, "One page", schemas.eventPage), ...problems(400, 401, 503) },
     },
   },
+  "/events/stream": {
+    get: {
+      summary: "What happens to all orders, as it happens",
+      description: `${LIVE} It costs the service nothing to speak of.`,
+      tags: ["Events"],
+      ...listening,
+      parameters: [lastEventId],
+      responses: { ...stream, ...problems(400, 401, 503) },
+    },
+  },
+  "/orders/{id}/stream": {
+    get: {
+      summary: "What happens to one order, as it happens",
+      description: LIVE,
+      tags: ["Events"],
+      ...listening,
+      parameters: [orderId, lastEventId],
+      responses: { ...stream, ...problems(400, 401, 404, 503) },
+    },
+  },
   "/stock": {
     post: {
       summary: "Set what is on hand of many SKUs, all or none",
@@ -215,6 +254,11 @@ const PATHS = {
   },
 };
 
+const SECURITY = {
+  key: { type: "http", scheme: "bearer" },
+  login: { type: "http", scheme: "basic", description: "Any name, and a key as password" },
+};
+
 /** The API's description in OpenAPI 3.1, made from the schemas that validate it. */
 export function openApiDocument(version: string) {
   return {
@@ -229,7 +273,7 @@ export function openApiDocument(version: string) {
     security: [{ key: [] }],
     tags: [{ name: "Orders" }, { name: "Events" }, { name: "Stock" }, { name: "Health" }],
     paths: PATHS,
-    components: { schemas: namedSchemas(), securitySchemes: { key: { type: "http", scheme: "bearer" } } },
+    components: { schemas: namedSchemas(), securitySchemes: SECURITY },
   };
 }
 

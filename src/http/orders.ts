@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
-import { v7 as uuidv7, validate as isUuid } from "uuid";
+import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
@@ -8,6 +8,7 @@ import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CANCELLED, CREATED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { actorOf, clientOf } from "./auth.ts";
+import { newOrderId } from "./order-id.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
   cancelRequest,
@@ -48,6 +49,8 @@ interface Processed {
   readonly reason?: string;
   readonly order: StoredOrder;
 }
+
+const idempotencyHeaders = z.object({ "Idempotency-Key": idempotencyKey });
 
 /** `/orders`: taking orders, and telling where they stand. */
 export function orderRoutes({ database, accept, process, cancel }: OrderRoutes): Router {
@@ -114,7 +117,7 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
   const total = totalOf(request.lines);
   if (total === undefined) throw new Error("the schema lets through no total that does not fit");
   return {
-    id: uuidv7({ msecs: createdAt.getTime() }),
+    id: newOrderId(createdAt),
     customerId: request.customerId,
     reference: request.reference ?? null,
     currency: request.currency,
@@ -131,9 +134,9 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
 function idempotencyOf(request: Request, response: Response, content: OrderRequestBody): Idempotency | null {
   const sent = request.get("idempotency-key");
   if (sent === undefined) return null;
-  const key = parseParameters(z.object({ "Idempotency-Key": idempotencyKey }), { "Idempotency-Key": sent });
+  const key = parseParameters(idempotencyHeaders, { "Idempotency-Key": sent });
   // The schema gives fields in its own order, so the same content has the same text.
-  const requestHash = createHash("sha256").update(JSON.stringify(content)).digest("base64");
+  const requestHash = hash("sha256", JSON.stringify(content), "base64");
   return { client: clientOf(response), key: key["Idempotency-Key"], requestHash };
 }
 

@@ -17,17 +17,20 @@ const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
  * in characters, as JSON Schema and MySQL count it, and not in the halves that JavaScript makes of some of them.
  */
 function text(length: number) {
-  return z
-    .string()
-    .min(1)
-    .refine((value) => hasAtMost(value, length), {
-      error: `Too big: expected string to have <=${length} characters`,
-    })
-    .refine((value) => value.isWellFormed() && !CONTROL_CHARACTERS.test(value), {
-      error: "must not contain control characters or lone surrogates",
-    })
-    .refine((value) => value.trim() === value, { error: "must not begin or end with a space" })
-    .meta({ maxLength: length });
+  return (
+    z
+      .string()
+      .min(1)
+      // One check and not three: an order is made of many texts.
+      .check(({ value, issues }) => {
+        const refuse = (message: string) => issues.push({ code: "custom", input: value, message });
+        if (!hasAtMost(value, length)) refuse(`Too big: expected string to have <=${length} characters`);
+        if (!value.isWellFormed() || CONTROL_CHARACTERS.test(value))
+          refuse("must not contain control characters or lone surrogates");
+        if (value.trim() !== value) refuse("must not begin or end with a space");
+      })
+      .meta({ maxLength: length })
+  );
 }
 
 function hasAtMost(value: string, characters: number): boolean {

@@ -1,23 +1,11 @@
-import { mkdirSync } from "node:fs";
-import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import type { Page } from "playwright-core";
 import type { OrderBody } from "../../src/http/schemas.ts";
-import {
-  BROWSER_HOST,
-  BROWSER_START_MS,
-  startBrowser,
-  type TestBrowser,
-  type WatchedPage,
-} from "../support/browser.ts";
+import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { waitFor } from "../support/wait-for.ts";
+import { ConsoleVisitor, takePicture } from "../support/console.ts";
 import { startLine, type TestLine } from "../support/line.ts";
-import { TEST_KEY } from "../support/processes.ts";
 
-/** Where pictures of the pages go, for people to look at; without it none are made. */
-const PICTURES = process.env["CONSOLE_PICTURES"];
-const LOGIN = { username: "ada", password: TEST_KEY };
 const VIEWPORTS = [
   ["a desktop", { width: 1280, height: 900 }],
   ["a phone", { width: 390, height: 844 }],
@@ -26,13 +14,12 @@ const SCHEMES = ["light", "dark"] as const;
 
 let line: TestLine;
 let browser: TestBrowser;
-let url: string;
+let visitor: ConsoleVisitor;
 let failed: OrderBody;
 beforeAll(async () => {
   line = await startLine({ workers: 2, env: { STAGE_ATTEMPTS: "2", CARRIER_TRANSIT_MS: "3000" } });
   browser = await startBrowser();
-  // Without TLS, and not localhost: browsers say least of where a request comes from.
-  url = line.api.url.replace("127.0.0.1", BROWSER_HOST);
+  visitor = new ConsoleVisitor(browser, line.api.url);
   await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
   await Promise.all(
     Array.from({ length: 60 }, (_, index) =>
@@ -48,6 +35,10 @@ beforeAll(async () => {
     paymentToken: "tok_down",
     reference: "INV-FAILS",
   });
+  const { page } = await visitor.open("/queues");
+  await page.getByRole("spinbutton", { name: "Concurrency" }).first().fill("500");
+  await page.getByRole("button", { name: "Set the concurrency of reserve" }).click();
+  await page.close();
   failed = await waitFor("an order has failed", async () => {
     const { body } = await line.client.get(`/orders/${id}`);
     return body.failed && body;
@@ -58,18 +49,6 @@ afterAll(async () => {
   await line?.close();
 });
 
-async function open(address: string, options: Parameters<TestBrowser["open"]>[0] = {}): Promise<WatchedPage> {
-  const watched = await browser.open({ httpCredentials: LOGIN, ...options });
-  await watched.page.goto(`${url}/console${address}`);
-  return watched;
-}
-
-async function picture(page: Page, name: string): Promise<void> {
-  if (PICTURES === undefined) return;
-  mkdirSync(PICTURES, { recursive: true });
-  await page.screenshot({ path: path.join(PICTURES, `${name}.png`), fullPage: true });
-}
-
 const PAGES: [string, () => Promise<string> | string][] = [
   ["overview", () => ""],
   ["orders", () => "/orders"],
@@ -77,6 +56,12 @@ const PAGES: [string, () => Promise<string> | string][] = [
   ["a search in vain", () => "/orders?q=nobody"],
   ["an order that is delivered", async () => `/orders/${(await aDelivered()).id}`],
   ["an order that failed", () => `/orders/${failed.id}`],
+  ["the failures", () => "/failures"],
+  ["a group to resume", () => "/failures/resume?stage=pay"],
+  ["a group to cancel", () => "/failures/cancel?stage=pay&reason=the+payment+provider+did+not+answer"],
+  ["an order to cancel", () => `/orders/${failed.id}/cancel`],
+  ["the queues", () => "/queues"],
+  ["the actions", () => "/actions"],
   ["an order that is nowhere", () => "/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50"],
 ];
 
@@ -87,16 +72,16 @@ async function aDelivered(): Promise<OrderBody> {
 describe.each(VIEWPORTS)("on %s", (_, viewport) => {
   describe.each(SCHEMES)("in %s colours", (colorScheme) => {
     test.each(PAGES)("the page of %s fits, asks nobody else, and breaks no rule", async (name, address) => {
-      const { page, errors, requests } = await open(await address(), { viewport, colorScheme });
+      const { page, errors, requests } = await visitor.open(await address(), { viewport, colorScheme });
       await page.locator("main h1").waitFor({ state: "attached" });
       await page.waitForLoadState("networkidle");
-      await picture(page, `${name.replaceAll(" ", "-")}-${viewport.width}-${colorScheme}`);
+      await takePicture(page, `${name} ${viewport.width} ${colorScheme}`);
       expect(
         await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"),
       ).toBe(0);
       // The browser's own word on an answer of 404.
       expect(errors.filter((error) => !error.includes("404 (Not Found)"))).toEqual([]);
-      expect(requests.filter((requested) => !requested.startsWith(`${url}/`))).toEqual([]);
+      expect(requests.filter((requested) => !requested.startsWith(`${visitor.url}/`))).toEqual([]);
     });
   });
 });
@@ -104,12 +89,12 @@ describe.each(VIEWPORTS)("on %s", (_, viewport) => {
 describe("an order", () => {
   test("is followed live until it is delivered", async () => {
     const { id } = await line.client.order({ ...PLAIN_ORDER, reference: "INV-LIVE" });
-    const { page, errors } = await open(`/orders/${id}`);
+    const { page, errors } = await visitor.open(`/orders/${id}`);
     await page.evaluate("window.stays = true");
     const shown = page.locator("#state .badge").first();
     await shown.getByText("SHIPPED").waitFor();
     await page.locator(".timeline .now").getByText("deliver").waitFor();
-    await picture(page, "an-order-on-its-way");
+    await takePicture(page, "an order on its way");
     await shown.getByText("DELIVERED").waitFor();
     expect(await page.locator(".timeline b").allInnerTexts()).toEqual([
       "Created",
@@ -126,7 +111,7 @@ describe("an order", () => {
 
   test("that failed goes on with one click", async () => {
     const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_stumbles_2" });
-    const { page } = await open(`/orders/${id}`);
+    const { page } = await visitor.open(`/orders/${id}`);
     await page.getByRole("button", { name: "Retry now" }).click();
     await page.locator("#state").getByText("DELIVERED").waitFor();
     await page.locator(".timeline").getByText("by ada").waitFor();
@@ -138,12 +123,12 @@ describe("an order", () => {
   ])("is cancelled for a reason, by a browser %s JavaScript", async (_, javaScriptEnabled) => {
     const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_down" });
     await waitFor("it has failed", async () => (await line.client.get(`/orders/${id}`)).body.failed);
-    const { page } = await open(`/orders/${id}`, { javaScriptEnabled });
+    const { page } = await visitor.open(`/orders/${id}`, { javaScriptEnabled });
     await page.getByRole("link", { name: "Cancel" }).click();
     await page.getByLabel("Why").fill("ordered <b>twice</b>");
     await page.getByRole("button", { name: "Cancel the order" }).click();
     await line.client.orderIn(id, "CANCELLED");
-    await page.goto(`${url}/console/orders/${id}`);
+    await visitor.go(page, `/orders/${id}`);
     await page.locator("#state").getByText("since ordered <b>twice</b>").waitFor();
     await page.locator(".timeline").getByText("by ada").waitFor();
   });
@@ -154,9 +139,9 @@ describe("an order", () => {
       reference: "INV-FOUND",
       customerId: "cust-found",
     });
-    const { page } = await open("/orders");
+    const { page } = await visitor.open("/orders");
     for (const text of [order.id, "INV-FOUND", "cust-found"]) {
-      await page.goto(`${url}/console/orders`);
+      await visitor.go(page, `/orders`);
       await page.getByRole("searchbox").fill(text);
       await page.getByRole("button", { name: "Search" }).click();
       await page.getByText(order.id).first().waitFor();
@@ -164,7 +149,7 @@ describe("an order", () => {
   });
 
   test("is reached by the keyboard alone, from the top of the page", async () => {
-    const { page } = await open("/orders");
+    const { page } = await visitor.open("/orders");
     await page.keyboard.press("Tab");
     expect(await page.evaluate("document.activeElement.textContent")).toBe("Skip to the content");
     await page.keyboard.press("Enter");

@@ -1,4 +1,4 @@
-import { Database, type Queries } from "../../db/database.ts";
+import { Database, type Queries, type Transaction } from "../../db/database.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { DueJob, Queues } from "../../queues/queues.ts";
 import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";
@@ -22,7 +22,7 @@ export class ScheduledDatabase extends Database {
     return this.#calls.make(this.#options(), () => this.#real.query(work));
   }
 
-  override transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+  override transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
     return this.#calls.make(this.#options(), () => this.#real.transaction(work));
   }
 

@@ -1,14 +1,8 @@
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { Database } from "../../db/database.ts";
-import { mayBeOneItem } from "../../db/errors.ts";
-import {
-  bookRequests,
-  bookReversal,
-  type LedgerEntry,
-  type LedgerRequest,
-} from "../../db/provider-ledger.ts";
-import { grouped, type Commit } from "../../src/group-commit.ts";
+import { bookReversal } from "../../db/provider-ledger.ts";
 import type { Carrier } from "../../src/order/ports.ts";
+import { openLedger, type Ledger } from "./ledger.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
@@ -19,13 +13,8 @@ export function simulatedCarrier(
   database: Database,
   simulation: Simulation,
   transitMs: number,
-  commit: Commit = grouped,
+  ledger: Ledger = openLedger(database),
 ): Carrier {
-  const labelling = commit<LedgerRequest, LedgerEntry>({
-    name: "labels",
-    flush: (requests) => bookRequests(database, requests),
-    mayBeOneItem,
-  });
   return {
     async ping() {
       await simulation.upSince("carrier");
@@ -34,7 +23,7 @@ export function simulatedCarrier(
     async createLabel({ key, orderId, signal }) {
       await simulation.reach("carrier", signal);
       const createdAt = new Date();
-      const entry = await labelling.submit({
+      const entry = await ledger.submit({
         idempotencyKey: key,
         kind: "label",
         orderId,
@@ -73,7 +62,7 @@ export function simulatedCarrier(
 }
 
 function trackingNumber(at: Date): string {
-  return `CV${at.getTime().toString(36)}-${randomBytes(6).toString("hex")}`.toUpperCase();
+  return `CV${at.getTime().toString(36)}-${randomUUID().slice(-12)}`.toUpperCase();
 }
 
 function handedIn(number: string): Date {

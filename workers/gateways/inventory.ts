@@ -1,7 +1,7 @@
 import type { Database } from "../../db/database.ts";
 import { mayBeOneItem } from "../../db/errors.ts";
-import { releaseStock, reserveStock, shipStock, type Holding } from "../../db/reservations.ts";
-import { grouped, withoutResults, type Commit, type Committer } from "../../src/group-commit.ts";
+import { moveStock, type StockMove } from "../../db/reservations.ts";
+import { grouped, type Commit } from "../../src/group-commit.ts";
 import type { Inventory, Reservation } from "../../src/order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -14,31 +14,19 @@ export function mysqlInventory(
   simulation: Simulation,
   commit: Commit = grouped,
 ): Inventory {
-  const reserving = commit<Holding, Reservation>({
-    name: "reservations",
-    flush: (orders) => reserveStock(database, orders),
+  const moves = commit<StockMove, Reservation>({
+    name: "stock_moves",
+    flush: (all) => moveStock(database, all),
     mayBeOneItem,
   });
-  const shipping = commit<Holding, void>({
-    name: "stock_shipped",
-    flush: withoutResults((orders) => shipStock(database, orders)),
-    mayBeOneItem,
-  });
-  const releasing = commit<Holding, void>({
-    name: "stock_released",
-    flush: withoutResults((orders) => releaseStock(database, orders)),
-    mayBeOneItem,
-  });
-  const whenReached =
-    <Result>(operation: Committer<Holding, Result>) =>
-    async (holding: Holding): Promise<Result> => {
-      await simulation.reach("inventory");
-      return operation.submit(holding);
-    };
+  const whenReached = async (move: StockMove): Promise<Reservation> => {
+    await simulation.reach("inventory");
+    return moves.submit(move);
+  };
   return {
     ping: async () => void (await simulation.upSince("inventory")),
-    reserve: whenReached(reserving),
-    ship: whenReached(shipping),
-    release: whenReached(releasing),
+    reserve: (order) => whenReached({ ...order, operation: "reserve" }),
+    ship: async (order) => void (await whenReached({ ...order, operation: "ship" })),
+    release: async (order) => void (await whenReached({ ...order, operation: "release" })),
   };
 }

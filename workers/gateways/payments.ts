@@ -1,15 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../../db/database.ts";
-import { mayBeOneItem } from "../../db/errors.ts";
-import {
-  bookRequests,
-  bookReversal,
-  type LedgerDecision,
-  type LedgerEntry,
-  type LedgerRequest,
-} from "../../db/provider-ledger.ts";
-import { grouped, type Commit } from "../../src/group-commit.ts";
+import { bookReversal, type LedgerDecision } from "../../db/provider-ledger.ts";
 import { ServiceUnavailableError, type Payments } from "../../src/order/ports.ts";
+import { openLedger, type Ledger } from "./ledger.ts";
 import type { Simulation } from "./simulation.ts";
 
 const APPROVED: LedgerDecision = { outcome: "approved", reason: null };
@@ -27,13 +20,8 @@ const NO_ANSWER: LedgerDecision = { outcome: "pending", reason: null };
 export function simulatedPayments(
   database: Database,
   simulation: Simulation,
-  commit: Commit = grouped,
+  ledger: Ledger = openLedger(database),
 ): Payments {
-  const charging = commit<LedgerRequest, LedgerEntry>({
-    name: "charges",
-    flush: (requests) => bookRequests(database, requests),
-    mayBeOneItem,
-  });
   return {
     async ping() {
       await simulation.upSince("payments");
@@ -41,7 +29,7 @@ export function simulatedPayments(
 
     async charge({ key, orderId, amount, currency, token, signal }) {
       const upSince = await simulation.reach("payments", signal);
-      const entry = await charging.submit({
+      const entry = await ledger.submit({
         idempotencyKey: key,
         kind: "charge",
         orderId,

@@ -8,6 +8,7 @@ import { simulatedCarrier } from "./carrier.ts";
 import { httpCarrier } from "./http/carrier.ts";
 import { httpPayments } from "./http/payments.ts";
 import { mysqlInventory } from "./inventory.ts";
+import { openLedger } from "./ledger.ts";
 import { simulatedPayments } from "./payments.ts";
 import { Simulation } from "./simulation.ts";
 
@@ -26,16 +27,17 @@ export function connectPorts(
   commit: Commit = COMMITS[config.GROUP_COMMIT],
 ): Ports {
   const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
+  const ledger = openLedger(database, commit);
   const timeoutMs = answerTimeout(config);
   return {
     inventory: mysqlInventory(database, simulation, commit),
     payments:
       config.PAYMENTS_URL === undefined
-        ? simulatedPayments(database, simulation, commit)
+        ? simulatedPayments(database, simulation, ledger)
         : httpPayments({ url: config.PAYMENTS_URL, timeoutMs }),
     carrier:
       config.CARRIER_URL === undefined
-        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, commit)
+        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, ledger)
         : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
   };
 }

@@ -11,6 +11,7 @@ import type { Tracing } from "../../src/tracing/tracing.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
+import { withinTime } from "../time-limit.ts";
 import { OneOrder } from "./one-order.ts";
 
 /** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
@@ -221,14 +222,11 @@ export class InlineProcessing {
     const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();
     const attempt = new AbortController();
-    // AbortSignal.timeout() would keep its timer for the whole time after every attempt.
-    const timer = setTimeout(
-      () => attempt.abort(new DOMException("its time is up", "TimeoutError")),
-      this.#settingsOf(step).timeout,
-    );
     this.#attempts.add(attempt);
     try {
-      const execution = await executor.execute(orderId, step, attempt.signal, mark);
+      const execution = await withinTime(this.#settingsOf(step).timeout, attempt.signal, (signal) =>
+        executor.execute(orderId, step, signal, mark),
+      );
       observer?.ended(execution.outcome, secondsSince(startedAt));
       if (execution.outcome === "cancelled") observer?.reached(orderId, CANCELLED);
       if (execution.outcome === "done") observer?.reached(orderId, execution.status);
@@ -242,7 +240,6 @@ export class InlineProcessing {
       if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
       throw error;
     } finally {
-      clearTimeout(timer);
       this.#attempts.delete(attempt);
     }
   }

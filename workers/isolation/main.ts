@@ -6,6 +6,7 @@ import { Executor } from "../executor.ts";
 import { failureOf } from "../failure.ts";
 import { openResources } from "../resources.ts";
 import { OrderStore } from "../store.ts";
+import { withinTime } from "../time-limit.ts";
 import type { Answer, Request } from "./messages.ts";
 
 /** The isolated process: makes the attempts that its worker asks for, and ends with it. */
@@ -25,8 +26,10 @@ function main(): void {
     try {
       const step = lifecycle.steps.find((each) => each.name === name);
       if (step === undefined) throw new Error(`the pipeline has no step ${name}`);
-      const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(timeoutMs)]);
-      say({ type: "execution", id, execution: await executor.execute(orderId, step, signal, mark) });
+      const execution = await withinTime(timeoutMs, abort.signal, (signal) =>
+        executor.execute(orderId, step, signal, mark),
+      );
+      say({ type: "execution", id, execution });
     } catch (error) {
       say({ type: "failure", id, failure: failureOf(error, { timeoutMs }) });
     } finally {

@@ -2,15 +2,15 @@ import { Router, type Request } from "express";
 import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../db/order-events.ts";
+import { recordAction } from "../../../db/operator-actions.ts";
 import { findOrders, takeMarks } from "../../../db/orders.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { promoteJob, readJob, type JobStatus } from "../../../queues/job-status.ts";
-import { actorOf } from "../../http/auth.ts";
 import { methodNotAllowed, Problem } from "../../http/problem.ts";
 import { LIMITS } from "../../order/limits.ts";
 import type { Move } from "../../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../../order/order.ts";
-import { leadTo, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
+import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
 import { describe } from "../../shutdown.ts";
 import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
@@ -47,7 +47,12 @@ export function orderPage(options: ConsoleOptions): Router {
     .route("/orders/:id/retry")
     .post(async (request, response) => {
       const { order, move } = await look(options, request);
-      await retry(options, order, move, actorOf(response));
+      await recordAction(options.database, {
+        actor: operatorOf(response),
+        action: "retry",
+        target: order.id,
+      });
+      await retry(options, order, move, operatorOf(response));
       leadTo(response, pathOf(order));
     })
     .all(methodNotAllowed("POST"));
@@ -60,7 +65,14 @@ export function orderPage(options: ConsoleOptions): Router {
     .post(async (request, response) => {
       const order = await findOrder(options, request.params.id);
       const { reason } = parseForm(cancelSchema, request);
-      const cancellation = await options.cancel(order.id, reason, actorOf(response));
+      const actor = operatorOf(response);
+      await recordAction(options.database, {
+        actor,
+        action: "cancel",
+        target: order.id,
+        details: { reason },
+      });
+      const cancellation = await options.cancel(order.id, reason, actor);
       if (cancellation?.accepted !== true)
         throw new Problem(409, "too-late-to-cancel", {
           detail: "By now the order can no longer be cancelled.",
@@ -82,7 +94,7 @@ async function retry(
   { database, queues, requeue, log }: ConsoleOptions,
   order: StoredOrder,
   move: Move | undefined,
-  actor: string | null,
+  actor: string,
 ): Promise<void> {
   if (move === undefined) return;
   const resumed = await takeMarks(database, [order.id], actor);

@@ -4,7 +4,7 @@ import type { Check } from "../../health.ts";
 import { methodNotAllowed } from "../../http/problem.ts";
 import { show, showPart, type ConsoleOptions } from "../context.ts";
 import { ago, bounded, duration, number, roughly, UNKNOWN } from "../format.ts";
-import { html, href, type Content, type Html } from "../html.ts";
+import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { table } from "../parts.ts";
 import { StatusReader, type Status, type StepStatus } from "../status.ts";
@@ -104,12 +104,10 @@ function known(value: number | undefined): Content {
   return value === undefined ? UNKNOWN : number(value);
 }
 
-function failed({ name, failed: count }: StepStatus): Content {
+function failed({ failed: count }: StepStatus): Content {
   if (count === undefined) return UNKNOWN;
   if (count.count === 0) return "0";
-  return html`<a class="bad" href="${href(`${ROOT}/orders`, { failed: `in ${name}` })}"
-    >${bounded(count)}</a
-  >`;
+  return html`<a class="bad" href="${`${ROOT}/failures`}">${bounded(count)}</a>`;
 }
 
 function oldest({ oldest: order }: StepStatus): Content {

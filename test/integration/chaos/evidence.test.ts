@@ -6,13 +6,13 @@ import { Ledger } from "../../../chaos/ledger.ts";
 import { Sql } from "../../../chaos/sql.ts";
 import { Watch } from "../../../chaos/watch.ts";
 import { changeStatuses, markFailed } from "../../../db/orders.ts";
-import { releaseStock, reserveStock, shipStock } from "../../../db/reservations.ts";
 import { setStock } from "../../../db/stock.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
+import { releaseStock, reserveStock, shipStock } from "../../support/stock.ts";
 
 const LINES = [{ sku: "MUG", quantity: 2, unitPrice: 100 }];
 const LOADED = new Map([["MUG", 10]]);

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import * as fc from "fast-check";
-import { releaseStock, reserveStock, shipStock, type Holding } from "../../../db/reservations.ts";
+import type { Holding } from "../../../db/reservations.ts";
 import { findStock, setStock, StockReservedError } from "../../../db/stock.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { releaseStock, reserveStock, shipStock } from "../../support/stock.ts";
 
 let environment: TestEnvironment;
 beforeAll(async () => {

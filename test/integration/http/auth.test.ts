@@ -16,6 +16,7 @@ const API_ROUTES = [
   ["POST", "/stock"],
   ["PUT", "/stock/A"],
   ["GET", "/stock/A"],
+  ["GET", "/events"],
 ] as const;
 const PAGES = [
   ["GET", "/openapi.json"],
@@ -34,7 +35,14 @@ const PAGES = [
   ["GET", "/console/orders"],
   ["POST", `/console/orders/${ID}/retry`],
   ["POST", `/console/orders/${ID}/cancel`],
+  ["GET", "/console/failures"],
+  ["POST", "/console/failures/resume"],
+  ["GET", "/console/queues"],
+  ["POST", "/console/queues/pay/pause"],
+  ["GET", "/console/actions"],
 ] as const;
+/** For programs, and for pages, which can't send a key along. */
+const STREAMS = ["/events/stream", `/orders/${ID}/stream`];
 
 function basic(login: string) {
   return { authorization: `Basic ${Buffer.from(login).toString("base64")}` };
@@ -137,6 +145,36 @@ describe("the API", () => {
       expect(allowed).toEqual([]);
     }
     expect(asked.status).toBe(401);
+  });
+});
+
+describe("live updates", () => {
+  test.each([...STREAMS, `/orders/${ID}/STREAM`])("%s asks for a key or a login", async (path) => {
+    expect((await api.client.raw("GET", path)).status).toBe(401);
+    expect((await api.client.raw("HEAD", path)).status).toBe(401);
+  });
+
+  test.each([
+    ["a key", BEARER],
+    ["a login", BASIC],
+  ])("open with %s", async (_, headers) => {
+    for (const path of STREAMS) {
+      const ended = new AbortController();
+      const answer = await fetch(api.client.url + path, { headers, signal: ended.signal });
+      // There is no such order, and who asks may know that.
+      expect(answer.status).toBe(path.startsWith("/orders") ? 404 : 200);
+      ended.abort();
+    }
+  });
+
+  test("are all that opens with a login beneath /orders", async () => {
+    for (const path of [
+      `/orders/${ID}`,
+      `/orders/${ID}/stream/events`,
+      `/orders/stream`,
+      "/orders/a/b/stream",
+    ])
+      expect((await api.client.raw("GET", path, { headers: BASIC })).status).toBe(401);
   });
 });
 

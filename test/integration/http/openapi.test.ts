@@ -2,10 +2,13 @@ import { beforeAll, describe, expect, test } from "@jest/globals";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import type { IRouter } from "express";
 import packageJson from "../../../package.json" with { type: "json" };
+import { EventLog } from "../../../db/event-log.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { consoleRoutes } from "../../../src/console/console.ts";
 import { Health } from "../../../src/health.ts";
 import { createApp } from "../../../src/http/app.ts";
+import { Hub } from "../../../src/http/live/hub.ts";
+import { LogSource } from "../../../src/http/live/sources.ts";
 import { createLogger } from "../../../src/log.ts";
 import { Metrics } from "../../../src/metrics.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
@@ -38,6 +41,9 @@ describe("/openapi.json", () => {
         throw error;
       },
     });
+    const { database } = api.environment;
+    const events = new EventLog(database);
+    const silent = createLogger({ name: "test", level: "silent" });
     const options = {
       ...api.environment,
       queues,
@@ -45,9 +51,10 @@ describe("/openapi.json", () => {
       accept: nothingIsSent,
       cancel: nothingIsSent,
       apiKeys: [],
+      live: new Hub({ database, log: events, source: new LogSource(events), logger: silent }),
       metrics: new Metrics(),
       version: "0",
-      log: createLogger({ name: "test", level: "silent" }),
+      log: silent,
     };
     const app = createApp(options);
     const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options) }));
@@ -68,7 +75,12 @@ describe("/openapi.json", () => {
   test("says that health asks for no key, and all else for one", () => {
     expect(description).toMatchObject({
       security: [{ key: [] }],
-      components: { securitySchemes: { key: { type: "http", scheme: "bearer" } } },
+      components: {
+        securitySchemes: {
+          key: { type: "http", scheme: "bearer" },
+          login: { type: "http", scheme: "basic" },
+        },
+      },
     });
     for (const [path, operations] of Object.entries(description.paths)) {
       for (const operation of Object.values(operations)) {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import { releaseStock, reserveStock } from "../../../db/reservations.ts";
 import type { StockBody } from "../../../src/http/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { newOrder } from "../../support/orders.ts";
+import { releaseStock, reserveStock } from "../../support/stock.ts";
 
 const api = useApi();
 

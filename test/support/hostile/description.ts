@@ -47,6 +47,8 @@ export interface Operation {
   readonly path: string;
   /** Whether it asks for no key. */
   readonly open: boolean;
+  /** Whether a page's login does as well. */
+  readonly takesLogin: boolean;
   readonly queryNames: readonly string[];
   readonly headers: readonly { readonly name: string; readonly takes: (value: unknown) => boolean }[];
   /** What it takes as a body, if it takes one. */
@@ -79,6 +81,7 @@ export async function describedOperations(
         methods: Object.keys(operations).map((each) => each.toUpperCase()),
         path,
         open: operation.security?.length === 0,
+        takesLogin: JSON.stringify(operation.security ?? []).includes("login"),
         queryNames: parameters.filter((each) => each.in === "query").map((each) => each.name),
         headers: parameters
           .filter((each) => each.in === "header")

@@ -40,7 +40,14 @@ export function operationAttacks(operation: Operation): Attack[] {
   ];
   if (!operation.open) {
     const good = body ? send.body(goodBody(body)) : send.plain();
-    attacks.push(attack("key", fc.oneof({ weight: 9, arbitrary: noKey }, loginOnly).map(instead(good))));
+    attacks.push(
+      attack(
+        "key",
+        (operation.takesLogin ? noKey : fc.oneof({ weight: 9, arbitrary: noKey }, loginOnly)).map(
+          instead(good),
+        ),
+      ),
+    );
   }
   if (!body) {
     // A body where none is expected.

@@ -1,0 +1,50 @@
+import type { Database } from "./database.ts";
+import { queueSettings } from "./schema.ts";
+
+/** How operators want a step's queue, over all workers. */
+export interface QueueSettings {
+  readonly step: string;
+  readonly paused: boolean;
+  /** Jobs at the same moment; null for as many as the workers take. */
+  readonly concurrency: number | null;
+  /** So many jobs in so many milliseconds; null for what the stage itself says. */
+  readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
+  readonly updatedAt: Date;
+}
+
+/** The queues whose settings were ever changed; the others are as their stages say. @throws {DatabaseError} */
+export async function listQueueSettings(database: Database): Promise<QueueSettings[]> {
+  const rows = await database.query((queries) => queries.select().from(queueSettings));
+  return rows.map(({ step, pausedAt, concurrency, rateMax, rateDurationMs, updatedAt }) => ({
+    step,
+    paused: pausedAt !== null,
+    concurrency,
+    rateLimit:
+      rateMax === null || rateDurationMs === null ? null : { max: rateMax, durationMs: rateDurationMs },
+    updatedAt,
+  }));
+}
+
+/** Changes a part of a queue's settings, and leaves the rest. @throws {DatabaseError} */
+export async function changeQueueSettings(
+  database: Database,
+  step: string,
+  change: Partial<Pick<QueueSettings, "paused" | "concurrency" | "rateLimit">>,
+): Promise<void> {
+  const { paused, concurrency, rateLimit } = change;
+  const now = new Date();
+  const columns = {
+    ...(paused === undefined ? {} : { pausedAt: paused ? now : null }),
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(rateLimit === undefined
+      ? {}
+      : { rateMax: rateLimit?.max ?? null, rateDurationMs: rateLimit?.durationMs ?? null }),
+    updatedAt: now,
+  };
+  await database.query((queries) =>
+    queries
+      .insert(queueSettings)
+      .values({ step, ...columns })
+      .onDuplicateKeyUpdate({ set: columns }),
+  );
+}

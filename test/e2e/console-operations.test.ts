@@ -1,0 +1,213 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import type { Redis } from "ioredis";
+import { setProviderState } from "../../db/provider-states.ts";
+import { listQueueSettings } from "../../db/queue-settings.ts";
+import { connectProducer } from "../../queues/connection.ts";
+import { Queues } from "../../queues/queues.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import { pay } from "../../src/order/stages/pay.ts";
+import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { ConsoleVisitor, takeNote, takePicture } from "../support/console.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import type { TestProcess } from "../support/processes.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+let line: TestLine;
+let browser: TestBrowser;
+let visitor: ConsoleVisitor;
+let connection: Redis;
+let queues: Queues;
+beforeAll(async () => {
+  line = await startLine({ workers: 2, env: { STAGE_ATTEMPTS: "2", PROVIDER_LATENCY_MS: "100" } });
+  browser = await startBrowser();
+  visitor = new ConsoleVisitor(browser, line.api.url);
+  await line.client.put("/stock/MUG-BLUE", { onHand: 1_000_000 });
+  connection = connectProducer(line.environment.redisUrl);
+  queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
+}, BROWSER_START_MS);
+afterAll(async () => {
+  await queues?.close();
+  connection?.disconnect();
+  await browser?.close();
+  await line?.close();
+});
+
+/** Places many orders of one customer, whose failures therefore open no breaker. */
+async function place(count: number, order: object = {}): Promise<string[]> {
+  const ids: string[] = [];
+  for (let start = 0; start < count; start += 50) {
+    const orders = Array.from({ length: Math.min(50, count - start) }, () =>
+      line.client.order({ ...PLAIN_ORDER, ...order }),
+    );
+    ids.push(...(await Promise.all(orders)).map(({ id }) => id));
+  }
+  return ids;
+}
+
+async function countOf(query: Record<string, string>): Promise<number> {
+  return (await line.client.orders(query)).length;
+}
+
+test("a group of 200 failed orders is resumed, with its progress seen, and every one is delivered", async () => {
+  const customerId = "cust-group";
+  const ids = await place(200, { customerId, paymentToken: "tok_stumbles_2" });
+  await waitFor(
+    "all have failed",
+    async () => (await countOf({ customerId, failed: "true" })) === ids.length,
+  );
+
+  const { page, errors } = await visitor.open("/failures");
+  await takePicture(page, "failures of a group");
+  const group = page.getByRole("row").filter({ hasText: "200" });
+  await group.getByRole("link", { name: "Resume…" }).click();
+  await page.getByRole("heading", { name: "Resume 200 orders?" }).waitFor();
+  await page.getByRole("button", { name: "Resume them" }).click();
+  await page.getByRole("progressbar").waitFor();
+  await takePicture(page, "a group that is resumed");
+  await page.locator("#count").getByText("Done: 200 of 200 orders").waitFor();
+  await takePicture(page, "a group that was resumed");
+  expect(await page.locator("[hx-trigger]").count()).toBe(0);
+
+  await waitFor(
+    "all are delivered",
+    async () => (await countOf({ customerId, status: "DELIVERED" })) === ids.length,
+  );
+  expect(errors).toEqual([]);
+  const { body } = await line.client.get(`/orders/${ids[0]!}/events`);
+  expect(body.items).toContainEqual(expect.objectContaining({ type: "resumed", stage: "pay", actor: "ada" }));
+  await visitor.go(page, "/actions");
+  await page.getByRole("row").filter({ hasText: "resumed all" }).getByText("200 of 200 orders").waitFor();
+  await visitor.go(page, "");
+  await page.getByText("All is well").waitFor();
+});
+
+test("a group of failed orders is cancelled for a reason", async () => {
+  const customerId = "cust-cancelled";
+  const ids = await place(20, { customerId, paymentToken: "tok_down" });
+  await waitFor(
+    "all have failed",
+    async () => (await countOf({ customerId, failed: "true" })) === ids.length,
+  );
+  const { page } = await visitor.open("/failures");
+  await page.getByRole("row").filter({ hasText: "20" }).getByRole("link", { name: "Cancel…" }).click();
+  await page.getByLabel("Why").fill("the provider has lost them");
+  await page.getByRole("button", { name: "Cancel them" }).click();
+  await page.locator("#count").getByText("Done: 20 of 20 orders").waitFor();
+  const cancelled = await waitFor("all are cancelled", async () => {
+    const orders = await line.client.orders({ customerId, status: "CANCELLED" });
+    return orders.length === ids.length && orders;
+  });
+  for (const { cancellation } of cancelled)
+    expect(cancellation).toMatchObject({ reason: "the provider has lost them" });
+});
+
+/** When each attempt at the stage of a worker began and ended, as it has logged them, since then. */
+function attemptsOf(worker: TestProcess, since: number) {
+  return worker.logs().flatMap(({ stage, time, ms }) => {
+    if (stage !== pay.name) return [];
+    // They are rounded to milliseconds, so that one may seem to begin as another ends.
+    const to = Date.parse(String(time)) - 2;
+    const from = to + 4 - Number(ms);
+    return from >= since ? [{ from, to }] : [];
+  });
+}
+
+/** The most attempts that overlap. */
+function mostAtOnce(attempts: readonly { readonly from: number; readonly to: number }[]): number {
+  return Math.max(
+    0,
+    ...attempts.map(({ from }) => attempts.filter((a) => a.from <= from && from < a.to).length),
+  );
+}
+
+describe("the concurrency of a stage", () => {
+  const setConcurrency = async (value: string) => {
+    const { page } = await visitor.open("/queues");
+    const form = page.getByRole("form", { name: "Concurrency of pay" });
+    await form.getByRole("spinbutton").fill(value);
+    await form.getByRole("button").click();
+    await waitFor("it is kept", async () => {
+      const settings = await listQueueSettings(line.environment.database);
+      const kept = settings.find(({ step }) => step === pay.name)?.concurrency;
+      return String(kept ?? "") === value;
+    });
+    await takePicture(page, `queues with a concurrency of ${value || "any"}`);
+    await page.close();
+    return Date.now();
+  };
+
+  test("is changed from 20 to 2 under load, and two workers obey", async () => {
+    // Of 500 orders, 40 a second are paid at first.
+    await setProviderState(line.environment.database, "payments", { slowMs: 500 });
+    const began = await setConcurrency("20");
+    const customerId = "cust-load";
+    await place(500, { customerId });
+    const attempts = (since: number) => line.workers.map((worker) => attemptsOf(worker, since));
+    await waitFor("both workers have paid some", () => attempts(began).every((own) => own.length > 40));
+    const before = attempts(began);
+
+    const changed = await setConcurrency("2");
+    // What was under way is left to its end; whatever begins after that has begun under the new setting.
+    const settled = changed + 1_000;
+    await waitFor("more are paid, slowly", () => attempts(settled).flat().length > 20);
+    const after = attempts(settled);
+    expect(mostAtOnce(before.flat())).toBeGreaterThan(10);
+    expect(mostAtOnce(before.flat())).toBeLessThanOrEqual(20);
+    expect(mostAtOnce(after.flat())).toBe(2);
+    expect(await queues.of(pay).getActiveCount()).toBeLessThanOrEqual(2);
+    expect(await countOf({ customerId, status: "RESERVED" })).toBeGreaterThan(0);
+    takeNote(
+      `at once ${mostAtOnce(before.flat())} of 20 (${before.map((own) => own.length).join(" + ")} attempts), ` +
+        `then ${mostAtOnce(after.flat())} of 2 (${after.map((own) => own.length).join(" + ")} attempts)`,
+    );
+    await setProviderState(line.environment.database, "payments", "up");
+  });
+
+  test("outlives a flush of Redis, and so does a pause", async () => {
+    const { page } = await visitor.open("/queues");
+    await page.getByRole("button", { name: "Pause ship" }).click();
+    await page.getByRole("button", { name: "Resume ship" }).waitFor();
+    await line.environment.redis.flushdb();
+    await waitFor("Redis has them again", async () => {
+      const [concurrency, paused] = await Promise.all([
+        queues.of(pay).getGlobalConcurrency(),
+        queues.of({ name: "ship" }).isPaused(),
+      ]);
+      return concurrency === 2 && paused;
+    });
+    await visitor.go(page, "");
+    await page.getByText("ship is paused: orders wait there").waitFor();
+    await takePicture(page, "a paused stage");
+  });
+
+  test("is set free again, and all orders are delivered", async () => {
+    const { page } = await visitor.open("/queues");
+    await page.getByRole("button", { name: "Resume ship" }).click();
+    await page.getByRole("button", { name: "Pause ship" }).waitFor();
+    await setConcurrency("");
+    expect(await queues.of(pay).getGlobalConcurrency()).toBeNull();
+    const customerId = "cust-load";
+    await waitFor(
+      "all are delivered",
+      async () => (await countOf({ customerId, status: "DELIVERED" })) === 500,
+    );
+  });
+});
+
+test("a rate limit of a stage is kept over all workers", async () => {
+  const { page } = await visitor.open("/queues");
+  const form = page.getByRole("form", { name: "Rate limit of pay" });
+  await form.getByRole("spinbutton", { name: "Rate limit" }).fill("5");
+  await form.getByRole("spinbutton", { name: "jobs in seconds" }).fill("1");
+  await form.getByRole("button").click();
+  await waitFor("Redis has it", async () => (await queues.of(pay).getGlobalRateLimit())?.max === 5);
+  const began = Date.now();
+  await place(30, { customerId: "cust-rate" });
+  await waitFor(
+    "all are paid",
+    () => line.workers.flatMap((worker) => attemptsOf(worker, began)).length >= 30,
+  );
+  const starts = line.workers.flatMap((worker) => attemptsOf(worker, began)).map(({ from }) => from);
+  expect(Math.max(...starts) - Math.min(...starts)).toBeGreaterThan(4_000);
+});

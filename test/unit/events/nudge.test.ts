@@ -1,0 +1,31 @@
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { Nudge } from "../../../src/events/nudge.ts";
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+test("the first hint is passed on at once, and many within a while as one, at its end", () => {
+  const send = jest.fn();
+  const nudge = new Nudge(send, { intervalMs: 200 });
+  nudge.hint();
+  expect(send).toHaveBeenCalledTimes(1);
+  for (let count = 0; count < 1_000; count++) nudge.hint();
+  jest.advanceTimersByTime(199);
+  expect(send).toHaveBeenCalledTimes(1);
+  jest.advanceTimersByTime(1);
+  expect(send).toHaveBeenCalledTimes(2);
+  jest.advanceTimersByTime(1_000);
+  expect(send).toHaveBeenCalledTimes(2);
+  nudge.hint();
+  expect(send).toHaveBeenCalledTimes(3);
+});
+
+test("nothing is said after it was stopped", () => {
+  const send = jest.fn();
+  const nudge = new Nudge(send);
+  nudge.hint();
+  nudge.hint();
+  nudge.stop();
+  jest.advanceTimersByTime(1_000);
+  expect(send).toHaveBeenCalledTimes(1);
+});

@@ -5,6 +5,9 @@ import { noteError, tracer } from "./tracer.ts";
 /** What a statement does, and to which table: both stand before any value. */
 const STATEMENT = /^\s*([a-z]+)/i;
 const TABLE = /^\s*(?:insert\s+into|update|delete\s+from|select\b[^'"]*?\bfrom)\s+`?(\w+)/i;
+/** As the database has them go along. */
+const START = "START TRANSACTION;\n";
+const COMMIT = ";\nCOMMIT";
 /** Characters that are looked at. */
 const BEGINNING = 4_000;
 
@@ -23,8 +26,7 @@ export function followStatements(): void {
   tracingChannel("mysql2:query").subscribe({
     start(message) {
       if (!trace.getSpan(context.active())?.isRecording()) return;
-      const [operation, table] = summaryOf("query" in message ? String(message.query) : "");
-      const name = table === undefined ? operation : `${operation} ${table}`;
+      const [operation, table, name] = summaryOf("query" in message ? String(message.query) : "");
       spans.set(
         message,
         tracer.startSpan(name, {
@@ -47,8 +49,16 @@ export function followStatements(): void {
   });
 }
 
-/** Exported for its test. */
-export function summaryOf(statement: string): [operation: string, table: string | undefined] {
-  const beginning = statement.slice(0, BEGINNING);
-  return [STATEMENT.exec(beginning)?.[1]?.toUpperCase() ?? "STATEMENT", TABLE.exec(beginning)?.[1]];
+/**
+ * What a statement does, and to which table. Several that go along in one are told by the first of them that does
+ * something, and by whether they commit it. Exported for its test.
+ */
+export function summaryOf(
+  statement: string,
+): [operation: string, table: string | undefined, summary: string] {
+  const beginning = statement.slice(0, BEGINNING).replace(START, "");
+  const operation = STATEMENT.exec(beginning)?.[1]?.toUpperCase() ?? "STATEMENT";
+  const table = TABLE.exec(beginning)?.[1];
+  const summary = table === undefined ? operation : `${operation} ${table}`;
+  return [operation, table, statement.endsWith(COMMIT) ? `${summary}; COMMIT` : summary];
 }

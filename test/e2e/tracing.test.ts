@@ -97,7 +97,7 @@ describe("the trace of an order", () => {
 
   beforeAll(async () => {
     receiver = await startOtlpReceiver();
-    providers = await startProviders({ transitMs: 100 });
+    providers = await startProviders({ transitMs: 1_000 });
     proxy.listen(0, "127.0.0.1");
     await once(proxy, "listening");
     const address = proxy.address();
@@ -156,13 +156,17 @@ describe("the trace of an order", () => {
       const parent = span && byId.get(span.parentSpanId);
       return parent ? [parent.name, ...around(parent)] : [];
     };
-    for (const batch of ["new_orders", "first_jobs", "reservations", "status_changes", "next_jobs"]) {
+    for (const batch of ["new_orders", "first_jobs", "stock_moves", "status_changes", "next_jobs"]) {
       expect([batch, named(batch).length > 0]).toEqual([batch, true]);
       expect(named(`flush ${batch}`).map((flush) => byId.get(flush.parentSpanId)?.name)).toContain(batch);
     }
     // The order is written within the request, its last event within its last attempt.
-    expect(around(named("INSERT orders")[0])).toEqual(["flush new_orders", "new_orders", "POST /orders"]);
-    const events = named("INSERT order_events").map((span) => around(span).slice(0, 4));
+    expect(around(named("INSERT orders; COMMIT")[0])).toEqual([
+      "flush new_orders",
+      "new_orders",
+      "POST /orders",
+    ]);
+    const events = named("INSERT order_events; COMMIT").map((span) => around(span).slice(0, 4));
     expect(events).toContainEqual(["flush status_changes", "status_changes", "deliver", "process deliver"]);
     for (const job of named("process reserve")) expect(around(job)).toEqual(["first_jobs", "POST /orders"]);
     for (const job of named("process ship")) expect(around(job).slice(0, 2)).toEqual(["next_jobs", "pay"]);

@@ -31,6 +31,8 @@ export interface Sizes {
   };
   readonly scaling: {
     readonly workers: readonly number[];
+    /** Of each worker. */
+    readonly warmUpOrders: number;
     readonly concurrency: number;
     readonly ms: number;
   };
@@ -60,7 +62,7 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
       backlog: 100_000,
     },
     // Few enough at once that the workers wait for their providers, and not for the two cores that they share.
-    scaling: { workers: [1, 2, 4], concurrency: 2, ms: 8_000 },
+    scaling: { workers: [1, 2, 4], warmUpOrders: 200, concurrency: 2, ms: 8_000 },
   },
   quick: {
     repeats: 3,
@@ -77,7 +79,7 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
       probeMs: 5_000,
     },
     growth: { orders: [1_000, 10_000], acceptMs: 300, drainOrders: 500, backlog: 1_000 },
-    scaling: { workers: [1, 2, 4], concurrency: 2, ms: 1_000 },
+    scaling: { workers: [1, 2, 4], warmUpOrders: 10, concurrency: 2, ms: 1_000 },
   },
   smoke: {
     repeats: 1,
@@ -94,6 +96,6 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
       probeMs: 200,
     },
     growth: { orders: [20, 60], acceptMs: 300, drainOrders: 30, backlog: 60 },
-    scaling: { workers: [1, 2], concurrency: 5, ms: 300 },
+    scaling: { workers: [1, 2], warmUpOrders: 10, concurrency: 5, ms: 300 },
   },
 };

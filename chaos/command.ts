@@ -10,6 +10,7 @@ import { planFaults } from "./schedule.ts";
 import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
 import { frozenRedis } from "./scenarios/frozen-redis.ts";
+import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
 
 const WRONG_OPTIONS = 2;
@@ -59,6 +60,8 @@ function scriptOf(options: ChaosOptions): Script {
       return frozenRedis(options);
     case "flash-sale":
       return flashSale(options);
+    case "relay":
+      return relay(options);
   }
 }
 

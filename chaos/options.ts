@@ -2,7 +2,7 @@ import { Failure } from "../launcher/failure.ts";
 import { numberOption, readArguments } from "../cli/options.ts";
 
 /** What can be done to the service. */
-export const SCENARIOS = ["steady", "flush", "frozen-redis", "flash-sale"] as const;
+export const SCENARIOS = ["steady", "flush", "frozen-redis", "flash-sale", "relay"] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** What each scenario is, unless the command line says otherwise. */
@@ -11,6 +11,7 @@ const DEFAULTS: Record<Scenario, { readonly orders: string; readonly minutes: st
   flush: { orders: "1000", minutes: "0.1" },
   "frozen-redis": { orders: "3000", minutes: "1" },
   "flash-sale": { orders: "10000", minutes: "1" },
+  relay: { orders: "10000", minutes: "2" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -22,8 +23,10 @@ all orders have ended, and audits the books from the outside.
                    flush         all workers killed and Redis flushed, with all orders in flight
                    frozen-redis  the same load with Redis healthy and then frozen, half the time each
                    flash-sale    everybody wants one product, while workers are killed at random
-  --orders N       orders to place (default 5000; 1000, 3000 and 10000 in the other scenarios)
-  --minutes N      time in which they are placed (default 3; 0.1, 1 and 1)
+                   relay         whoever feeds the stream of events is killed five times and frozen once, and
+                                 Redis flushed once, while another service reads the stream
+  --orders N       orders to place (default 5000; 1000, 3000, 10000 and 10000 in the other scenarios)
+  --minutes N      time in which they are placed (default 3; 0.1, 1, 1 and 2)
   --seed N         another schedule and other orders; the same seed gives the same (default 1)
   --workers N      worker processes (default 4)
   --apis N         API processes (default 2)

@@ -51,7 +51,7 @@ export interface Script {
    *
    * @returns what to tell once they have all ended, from the evidence.
    */
-  readonly play: (scene: Scene) => Promise<(evidence: Evidence) => Finding[]>;
+  readonly play: (scene: Scene) => Promise<(evidence: Evidence) => Finding[] | Promise<Finding[]>>;
   /** What has to hold in this scenario only. */
   readonly checks?: (evidence: Evidence) => Check[];
 }
@@ -167,7 +167,7 @@ async function playOn(
       faults: saboteur.injected
         .toSorted((a, b) => a.startedAt - b.startedAt)
         .map((fault) => ({ fault, recovery: recoveryOf(fault, saboteur.injected, evidence.events) })),
-      findings: tell(evidence),
+      findings: await tell(evidence),
       checks: [...audit(evidence), ...(script.checks?.(evidence) ?? [])],
       ledger,
       evidence,

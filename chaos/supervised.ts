@@ -46,6 +46,11 @@ export class Supervised {
     });
   }
 
+  /** Of the process that runs now, or ran last. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** Starts it, and from now on again when it ends. */
   start(): void {
     void this.#keepRunning();

@@ -131,7 +131,11 @@ function withQueues(
       queues,
       requeue: queues,
       accept: (order) => intake.accept(order),
-      cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
+      cancel: async (orderId, reason, actor) => {
+        const cancelled = await cancellation.request(orderId, reason, actor);
+        onEvents();
+        return cancelled;
+      },
     },
     start: () => undefined,
     before: [{ name: "live", run: async () => live.close() }],

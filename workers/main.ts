@@ -112,10 +112,19 @@ async function main(): Promise<void> {
       telemetry: tracing.jobs?.telemetry,
       observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
-      markFailed: ({ step: { name: stage }, ...failure }) =>
-        markFailed(database, { ...failure, whileIn: lifecycle.statusesIn(step), stage, at: new Date() }),
-      noteFailedAttempt: ({ step: { name: stage }, ...failure }) =>
-        failedAttempts.submit({ ...failure, stage, at: new Date() }),
+      markFailed: async ({ step: { name: stage }, ...failure }) => {
+        await markFailed(database, {
+          ...failure,
+          whileIn: lifecycle.statusesIn(step),
+          stage,
+          at: new Date(),
+        });
+        nudge.hint();
+      },
+      noteFailedAttempt: async ({ step: { name: stage }, ...failure }) => {
+        await failedAttempts.submit({ ...failure, stage, at: new Date() });
+        nudge.hint();
+      },
     });
     workers.set(step.name, worker);
     databaseWatch.add(worker);

@@ -44,7 +44,8 @@ export async function scaling({
       await shop.line.untilEmpty(shop.workers, signal);
       return rateSince(shop, last, orders);
     };
-    for (const { workers, shop } of shops) await run(shop, workers * concurrency * 2);
+    // Code that runs for the first times costs several times as much, and here all workers share the cores.
+    for (const { workers, shop } of shops) await run(shop, workers * sizes.scaling.warmUpOrders);
     for (let repeat = 0; repeat < sizes.repeats; repeat++) {
       for (const { workers, shop, rates } of rotated(shops, repeat)) {
         const rate = await run(shop, Math.round((idealOf(workers) * ms) / 1_000));

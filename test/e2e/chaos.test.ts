@@ -78,6 +78,22 @@ test("a promise that is broken is told, and ends the command with 1", async () =
   expect(output).toMatch(/^\d+ breach(es)?$/m);
 });
 
+test("the stream of events loses none and keeps their order, whoever feeds it dies, and when Redis loses it", async () => {
+  const report = path.join(folder, "report.json");
+  const options = ["--orders", "400", "--minutes", "0.5", "--workers", "3", "--apis", "1"];
+  const { code } = await chaos("--scenario", "relay", ...options, "--json", report).exited;
+  const output = lines.join("\n");
+  expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
+  const { faults, checks } = JSON.parse(readFileSync(report, "utf8"));
+  const names: string[] = faults.map(({ name }: { name: string }) => name);
+  expect(names.toSorted()).toEqual([
+    "redis-flushed",
+    "worker-frozen",
+    ...Array.from({ length: 5 }, () => "worker-killed"),
+  ]);
+  expect(JSON.stringify(checks)).toContain("every event of the log came through the stream");
+});
+
 test("Ctrl-C ends it with all that it has started", async () => {
   const running = chaos("--orders", "1000", "--minutes", "5");
   await waitFor("a fault", () => lines.some((line) => / lasted \d/.test(line)));

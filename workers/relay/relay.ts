@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import os from "node:os";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { EventLog } from "../../db/event-log.ts";
@@ -67,7 +68,11 @@ export class Relay {
     const { database, redis, length } = options;
     this.#options = options;
     this.#events = options.events ?? new EventLog(database);
-    this.#stream = new EventStream({ redis, holder: randomUUID(), length });
+    this.#stream = new EventStream({
+      redis,
+      holder: `${os.hostname()} ${process.pid} ${randomUUID()}`,
+      length,
+    });
   }
 
   /** Whether this worker feeds the stream now, as far as it knows. */
@@ -108,7 +113,7 @@ export class Relay {
 
   /** One batch, if this worker has the lease. @returns whether there may be more. @throws of MySQL or Redis. */
   async #round(): Promise<boolean> {
-    const { redis, database, log } = this.#options;
+    const { redis, log } = this.#options;
     if (redis.status !== "ready") return false;
     this.#isNudged = false;
     if (!(await this.#hold())) return false;
@@ -127,7 +132,7 @@ export class Relay {
       this.#heldAt = performance.now();
     }
     const isBusy = events.length === BATCH;
-    await this.#note(database, isBusy);
+    await this.#note();
     return isBusy;
   }
 
@@ -157,24 +162,27 @@ export class Relay {
     return { end: 0, position: Math.max(0, reached - length) };
   }
 
-  /** Now and then while there is more to do; at the end of it at any rate. */
-  async #note(database: Database, isBusy: boolean): Promise<void> {
-    const position = this.#place?.position ?? -1;
+  /** Now and then: there is a look every second, after which it is noted where it has stopped. */
+  async #note(): Promise<void> {
+    const position = this.#place?.position;
     const now = performance.now();
-    if (position === this.#noted.position || (isBusy && now - this.#noted.at < NOTE_INTERVAL_MS)) return;
-    await savePosition(database, "stream", position);
+    if (position === undefined || position === this.#noted.position) return;
+    if (now - this.#noted.at < NOTE_INTERVAL_MS) return;
+    await savePosition(this.#options.database, "stream", position);
     this.#noted = { position, at: now };
   }
 
-  #giveUp(error: unknown): boolean {
+  async #giveUp(failure: unknown): Promise<boolean> {
     const { log } = this.#options;
     this.#place = undefined;
-    if (error instanceof StreamChangedError) log.warn({ error: error.message }, "looking where to go on");
-    else
-      log[isRedisUnavailable(error) ? "debug" : "warn"](
-        { error: describe(error) },
-        "could not relay events: trying again",
-      );
+    const error = describe(failure);
+    if (failure instanceof StreamChangedError) log.warn({ error }, "looking where to go on");
+    else if (isRedisUnavailable(failure)) log.debug({ error }, "could not relay events");
+    else {
+      log.warn({ error }, "could not relay events: trying again");
+      // Another worker may get on better, with MySQL for example.
+      await this.#stream.letGo().catch(() => undefined);
+    }
     return false;
   }
 

@@ -43,6 +43,7 @@ export class Hub {
   #keptAfter = 0;
   #end = 0;
   #starting: Promise<void> | undefined;
+  #size = 0;
   #running = false;
   #isAway = false;
   #heartbeat: NodeJS.Timeout | undefined;
@@ -57,9 +58,7 @@ export class Hub {
 
   /** Clients that listen. */
   get size(): number {
-    let size = this.#all.size + this.#catchingUp.size;
-    for (const listeners of this.#byOrder.values()) size += listeners.size;
-    return size;
+    return this.#size;
   }
 
   /** The event after which somebody begins who begins now. @throws {DatabaseError} */
@@ -74,6 +73,7 @@ export class Hub {
   /** Has a client listen, from what it has missed on. Resolves when it has caught up. After {@link begin}. */
   async join(listener: Listener): Promise<void> {
     this.#catchingUp.add(listener);
+    this.#size++;
     listener.onClose(() => this.#leave(listener));
     this.#run();
     try {
@@ -181,6 +181,7 @@ export class Hub {
   }
 
   #leave(listener: Listener): void {
+    this.#size--;
     this.#all.delete(listener);
     this.#catchingUp.delete(listener);
     if (listener.orderId === undefined) return;

@@ -44,8 +44,8 @@ export class Listener {
 
   /** Calls back once, when the client is gone. */
   onClose(gone: () => void): void {
-    if (this.#isOpen) this.#response.once("close", gone);
-    else gone();
+    if (this.#response.closed) gone();
+    else this.#response.once("close", gone);
   }
 
   /** Sends those of some frames, oldest first, that it has not had and that are for it. */
@@ -82,6 +82,7 @@ export class Listener {
   /** Ends it; the client comes back. */
   end(): void {
     if (!this.#isOpen) return;
+    this.#isOpen = false;
     this.#response.end();
     setTimeout(() => this.#cutOff(), LAST_MOMENT_MS).unref();
   }

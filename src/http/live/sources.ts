@@ -91,11 +91,9 @@ export class StreamSource implements LiveSource {
       entryId(after),
     );
     const entries = answer?.[0]?.[1] ?? [];
-    return entries.flatMap(([entry, fields]) => {
+    return entries.map(([entry, fields]) => {
       const [, message = "", , previous] = fields;
-      const subject = subjectOf(message);
-      if (subject === undefined) return [];
-      return [{ frame: frameOf(eventIdOf(entry), subject, message), previous: Number(previous) }];
+      return { frame: frameOf(eventIdOf(entry), subjectOf(message), message), previous: Number(previous) };
     });
   }
 
@@ -108,8 +106,10 @@ export class StreamSource implements LiveSource {
   }
 }
 
-function subjectOf(message: string): string | undefined {
+/** @throws {Error} for what no relay has written; the next one removes it. */
+function subjectOf(message: string): string {
   const event: unknown = JSON.parse(message);
-  if (typeof event !== "object" || event === null || !("subject" in event)) return undefined;
-  return typeof event.subject === "string" ? event.subject : undefined;
+  if (typeof event === "object" && event !== null && "subject" in event && typeof event.subject === "string")
+    return event.subject;
+  throw new Error("an entry of the stream is no event");
 }

@@ -1,0 +1,168 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { grouped } from "../../cli/text.ts";
+import type { Check } from "../audit.ts";
+import { steadyLoad } from "../load.ts";
+import type { ChaosOptions } from "../options.ts";
+import { makeGoods, makeOrders } from "../orders.ts";
+import type { Finding, Scene, Script } from "../run.ts";
+import { number, text, type Sql } from "../sql.ts";
+import { StreamReader, type ReadEntry } from "../stream-reader.ts";
+
+/** Held by the worker that feeds the stream: its host, process id and a name. */
+const LEASE = "{conveyor:events}:relay";
+const PLAN = ["kill", "kill", "flush", "kill", "freeze", "kill", "kill"] as const;
+/** Longer than the lease: somebody else feeds the stream when it wakes up. */
+const FREEZE_MS = 8_000;
+const POLL_MS = 20;
+/** How long the reader may take to have the last event, with everything at rest. */
+const CATCH_UP_MS = 30_000;
+const PAGE = 20_000;
+const TOLD = 10;
+
+/** The worker that feeds the stream of events is killed again and again, frozen once, and Redis flushed once. */
+export function relay(options: ChaosOptions): Script {
+  const goods = makeGoods(options.orders);
+  const orders = makeOrders({ count: options.orders, seed: options.seed, goods });
+  let reader: StreamReader | undefined;
+  let log: readonly ReadEntry[] = [];
+  return {
+    goods,
+    async play(scene) {
+      const { line, customers, signal } = scene;
+      reader = new StreamReader(line.outsideRedis.duplicate());
+      const takeovers: number[] = [];
+      await Promise.all([
+        steadyLoad(customers, orders, options.lengthMs, signal),
+        breakRelay(scene, options.lengthMs, takeovers),
+      ]);
+      return async () => {
+        log = await readLog(line.sql);
+        await caughtUp(reader, log);
+        await reader?.close();
+        return findings(reader, log, takeovers);
+      };
+    },
+    checks: () => [
+      noneMissing(reader?.entries ?? [], log),
+      orderKept(reader?.entries ?? []),
+      noneInvented(reader?.entries ?? [], log),
+    ],
+  };
+}
+
+/** Blows at equal distances. */
+async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): Promise<void> {
+  const { saboteur, signal } = scene;
+  const beganAt = Date.now();
+  for (const [index, blow] of PLAN.entries()) {
+    const due = beganAt + ((index + 1) * lengthMs) / (PLAN.length + 1);
+    await delay(Math.max(0, due - Date.now()), undefined, { signal });
+    const fault = { number: index + 1, at: due - beganAt, lasts: 0 };
+    if (blow === "flush") {
+      await saboteur.inject({ ...fault, name: "redis-flushed", targets: ["redis"] });
+      continue;
+    }
+    const { lease, name } = await holder(scene);
+    const brokenAt = Date.now();
+    const injected = saboteur.inject(
+      blow === "freeze"
+        ? { ...fault, name: "worker-frozen", targets: [name], lasts: FREEZE_MS }
+        : { ...fault, name: "worker-killed", targets: [name] },
+    );
+    await until(signal, async () => {
+      const next = await scene.line.outsideRedis.get(LEASE);
+      return next !== null && next !== lease;
+    });
+    takeovers.push(Date.now() - brokenAt);
+    await injected;
+  }
+}
+
+/** The worker that feeds the stream, once there is one. */
+async function holder({ line, signal }: Scene): Promise<{ lease: string; name: string }> {
+  let found: { lease: string; name: string } | undefined;
+  await until(signal, async () => {
+    const lease = await line.outsideRedis.get(LEASE);
+    const pid = Number(lease?.split(" ")[1]);
+    const worker = line.workers.find((each) => each.pid === pid);
+    if (lease !== null && worker) found = { lease, name: worker.name };
+    return found !== undefined;
+  });
+  if (found === undefined) throw new Error("nobody feeds the stream");
+  return found;
+}
+
+async function until(signal: AbortSignal, ask: () => Promise<boolean>): Promise<void> {
+  while (!(await ask())) await delay(POLL_MS, undefined, { signal });
+}
+
+async function readLog(sql: Sql): Promise<ReadEntry[]> {
+  const log: ReadEntry[] = [];
+  for (;;) {
+    const rows = await sql.rows("SELECT id, order_id FROM order_events WHERE id > ? ORDER BY id LIMIT ?", [
+      log.at(-1)?.id ?? 0,
+      PAGE,
+    ]);
+    for (const row of rows) log.push({ id: number(row["id"]), orderId: text(row["order_id"]) });
+    if (rows.length < PAGE) return log;
+  }
+}
+
+async function caughtUp(reader: StreamReader | undefined, log: readonly ReadEntry[]): Promise<void> {
+  const deadline = Date.now() + CATCH_UP_MS;
+  while ((reader?.entries.at(-1)?.id ?? 0) < (log.at(-1)?.id ?? 0) && Date.now() < deadline)
+    await delay(POLL_MS);
+}
+
+function findings(
+  reader: StreamReader | undefined,
+  log: readonly ReadEntry[],
+  takeovers: readonly number[],
+): Finding[] {
+  const entries = reader?.entries ?? [];
+  const distinct = new Set(entries.map(({ id }) => id)).size;
+  return [
+    ["events in the log", grouped(log.length)],
+    ["events read from the stream", grouped(entries.length)],
+    ["of which came twice", grouped(entries.length - distinct)],
+    ["times that the reader had to make its group", grouped(reader?.groups ?? 0)],
+    ["takeovers", takeovers.map((ms) => `${(ms / 1_000).toFixed(1)} s`).join(", ")],
+  ];
+}
+
+function noneMissing(entries: readonly ReadEntry[], log: readonly ReadEntry[]): Check {
+  const read = new Set(entries.map(({ id }) => id));
+  const missing = log.filter(({ id }) => !read.has(id));
+  return {
+    promise: "every event of the log came through the stream",
+    looked: log.length,
+    of: "events",
+    breaches: missing.slice(0, TOLD).map(({ id, orderId }) => `${orderId}: event ${id} never came`),
+  };
+}
+
+/** Repetitions aside: of each event its first coming counts. */
+function orderKept(entries: readonly ReadEntry[]): Check {
+  const seen = new Set<number>();
+  const last = new Map<string, number>();
+  const breaches: string[] = [];
+  for (const { id, orderId } of entries) {
+    if (seen.has(id)) continue;
+    seen.add(id);
+    const before = last.get(orderId) ?? 0;
+    if (id < before) breaches.push(`${orderId}: event ${id} came after ${before}`);
+    last.set(orderId, id);
+  }
+  return { promise: "each order's events came in their order", looked: last.size, of: "orders", breaches };
+}
+
+function noneInvented(entries: readonly ReadEntry[], log: readonly ReadEntry[]): Check {
+  const known = new Map(log.map(({ id, orderId }) => [id, orderId]));
+  const strange = entries.filter(({ id, orderId }) => known.get(id) !== orderId);
+  return {
+    promise: "nothing came that is not in the log",
+    looked: entries.length,
+    of: "entries",
+    breaches: strange.slice(0, TOLD).map(({ id, orderId }) => `${orderId}: event ${id} is not in the log`),
+  };
+}

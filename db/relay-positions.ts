@@ -2,8 +2,8 @@ import { asc, eq, gt, max, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import { orderEvents, relayPositions } from "./schema.ts";
 
-/** Who passes events on: so far, the relay to the Redis Stream. */
-export type RelayName = "stream";
+/** Who passes events on: the relay to the Redis Stream, and what makes deliveries to webhooks of them. */
+export type RelayName = "stream" | "webhooks";
 
 /** Up to which event all have been passed on; undefined if none ever was. @throws {DatabaseError} */
 export async function findPosition(database: Database, name: RelayName): Promise<number | undefined> {

@@ -168,7 +168,7 @@ export const operatorActions = mysqlTable(
     at: instant("at").notNull(),
     actor: varchar("actor", { length: LIMITS.actor }).notNull(),
     action: varchar("action", { length: 32 }).notNull(),
-    /** What it was done to: an order's id, a stage, a queue. */
+    /** What it was done to: an order's id, a stage, a queue, a webhook endpoint's id. */
     target: varchar("target", { length: 64 }).notNull(),
     details: json("details").$type<Readonly<Record<string, string | number | boolean | null>>>(),
     state: varchar("state", { length: 16 }).$type<"running" | "done" | "failed">().notNull(),
@@ -191,4 +191,88 @@ export const queueSettings = mysqlTable("queue_settings", {
   rateMax: int("rate_max"),
   rateDurationMs: int("rate_duration_ms"),
   updatedAt: instant("updated_at").notNull(),
+});
+
+export type WebhookState = "enabled" | "disabled" | "deleted";
+
+/** Where events are sent to. */
+export const webhookEndpoints = mysqlTable("webhook_endpoints", {
+  id: uuid("id").primaryKey(),
+  url: varchar("url", { length: LIMITS.webhookUrl }).notNull(),
+  description: varchar("description", { length: LIMITS.webhookDescription }),
+  /** The types of events that it wants; null for all. */
+  eventTypes: json("event_types").$type<readonly EventType[]>(),
+  /** `whsec_` and base64. Told once, when it is made. */
+  secret: varchar("secret", { length: 128 }).notNull(),
+  /** Set together: the one before is valid beside it until then. */
+  previousSecret: varchar("previous_secret", { length: 128 }),
+  previousSecretUntil: instant("previous_secret_until"),
+  state: varchar("state", { length: 16 }).$type<WebhookState>().notNull(),
+  /** Set together, for one that is not enabled. */
+  disabledReason: varchar("disabled_reason", { length: LIMITS.reason }),
+  disabledAt: instant("disabled_at"),
+  /** Only events after this one are for it: it was made, or enabled, when this was the newest. */
+  afterEventId: money("after_event_id").notNull(),
+  /** Since when every attempt has failed; null after one that did not. */
+  failingSince: instant("failing_since"),
+  createdAt: instant("created_at").notNull(),
+  updatedAt: instant("updated_at").notNull(),
+});
+
+export type DeliveryState = "pending" | "delivered" | "failed";
+
+/** One row for each event and endpoint that wants it. */
+export const webhookDeliveries = mysqlTable(
+  "webhook_deliveries",
+  {
+    id: money("id").autoincrement().primaryKey(),
+    endpointId: uuid("endpoint_id").notNull(),
+    /** Null for a test message, which is about no event. */
+    eventId: money("event_id"),
+    /** The order that the event is about; a test message has an id of its own here. */
+    orderId: uuid("order_id").notNull(),
+    state: varchar("state", { length: 16 }).$type<DeliveryState>().notNull(),
+    /** Attempts since it was made, or was last asked to be sent again. */
+    attempts: int("attempts").notNull(),
+    /** When the next attempt is due; for one that is settled, when that was. */
+    dueAt: instant("due_at").notNull(),
+    /** Of the last attempt: what was answered, or why nothing was. */
+    lastStatus: int("last_status"),
+    lastError: varchar("last_error", { length: LIMITS.reason }),
+    createdAt: instant("created_at").notNull(),
+  },
+  (table) => [
+    uniqueIndex("webhook_deliveries_by_event").on(table.endpointId, table.eventId),
+    index("webhook_deliveries_by_order").on(table.endpointId, table.orderId),
+    index("webhook_deliveries_by_due").on(table.endpointId, table.state, table.dueAt),
+    index("webhook_deliveries_by_endpoint").on(table.endpointId, table.id),
+  ],
+);
+
+/** What was sent, and what came back: a row an attempt, kept for some days. */
+export const webhookAttempts = mysqlTable(
+  "webhook_attempts",
+  {
+    id: money("id").autoincrement().primaryKey(),
+    deliveryId: money("delivery_id").notNull(),
+    at: instant("at").notNull(),
+    url: varchar("url", { length: LIMITS.webhookUrl }).notNull(),
+    durationMs: int("duration_ms").notNull(),
+    /** Null when there was no answer: then `error` says why. */
+    status: int("status"),
+    error: varchar("error", { length: LIMITS.reason }),
+    /** The beginning of the answer's body. */
+    response: varchar("response", { length: LIMITS.webhookResponse }),
+  },
+  (table) => [
+    index("webhook_attempts_by_delivery").on(table.deliveryId, table.id),
+    index("webhook_attempts_by_time").on(table.at),
+  ],
+);
+
+/** Who does what only one process may do: until it expires, by the clock of MySQL. */
+export const leases = mysqlTable("leases", {
+  name: varchar("name", { length: 32 }).primaryKey(),
+  holder: uuid("holder").notNull(),
+  expiresAt: instant("expires_at").notNull(),
 });

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { parseDuration } from "./duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "./order/stage.ts";
+import { isNetwork } from "./webhooks/networks.ts";
 
 /** The key that is meant for a developer's machine, and that production refuses. */
 export const DEVELOPMENT_KEY = "conveyor-development-key";
@@ -99,6 +100,37 @@ export const VARIABLES = {
     description:
       "How long a worker may get nothing done beside work that waits, before it exits to be started again with new connections. Must be longer than a stage's timeout: twice that is the least that is taken",
   }),
+  WEBHOOK_ALLOWED_NETWORKS: z
+    .string()
+    .default("")
+    .transform((text) =>
+      text
+        .split(",")
+        .map((network) => network.trim())
+        .filter((network) => network !== ""),
+    )
+    .refine((networks) => networks.every(isNetwork), {
+      error: "must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas",
+    })
+    .meta({
+      description:
+        "Networks beyond the public Internet that webhooks may be sent to, such as `127.0.0.0/8,10.0.0.0/8`, separated by commas: see [docs/webhooks.md](docs/webhooks.md)",
+      unset: "none",
+    }),
+  WEBHOOK_TIMEOUT_MS: wholeNumber(100, 60_000).default(10_000).meta({
+    description: "How long a webhook endpoint may take to answer",
+  }),
+  WEBHOOK_CONCURRENCY: wholeNumber(1, 1_000).default(10).meta({
+    description: "Messages that one webhook endpoint is sent at the same moment, each of another order",
+  }),
+  WEBHOOK_DISABLE_AFTER: duration("1m", "365d").optional().meta({
+    description: "How long every attempt at a webhook endpoint must have failed for it to be disabled",
+    unset: "`5d`",
+  }),
+  WEBHOOK_RETENTION: duration("1m", "3650d").optional().meta({
+    description: "How long deliveries to webhooks are kept when they are settled, with what was answered",
+    unset: "`30d`",
+  }),
   PAYMENTS_URL: webAddress().optional().meta({
     description:
       "Payment provider, or an adapter in front of one, that speaks the protocol of [docs/providers.md](docs/providers.md)",
@@ -133,7 +165,16 @@ const SHARED = {
   STAGE_BACKOFF_MS: true,
 } as const;
 
-/** What carrying orders on takes. */
+/** What sending webhooks takes. */
+const WEBHOOKS = {
+  WEBHOOK_ALLOWED_NETWORKS: true,
+  WEBHOOK_TIMEOUT_MS: true,
+  WEBHOOK_CONCURRENCY: true,
+  WEBHOOK_DISABLE_AFTER: true,
+  WEBHOOK_RETENTION: true,
+} as const;
+
+/** What carrying orders on takes, and telling others of it. */
 const STAGES = {
   STAGE_TIMEOUT_MS: true,
   PAYMENT_DEADLINE: true,
@@ -144,6 +185,7 @@ const STAGES = {
   CARRIER_URL: true,
   PROVIDER_LATENCY_MS: true,
   CARRIER_TRANSIT_MS: true,
+  ...WEBHOOKS,
 } as const;
 
 /** What each kind of process reads. */

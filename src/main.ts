@@ -25,6 +25,7 @@ import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal, type ShutdownStep } from "./shutdown.ts";
 import { checkDatabase, runMain } from "./startup.ts";
 import { startTracing, type Tracing } from "./tracing/tracing.ts";
+import { Networks } from "./webhooks/networks.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */
 async function main(): Promise<void> {
@@ -51,6 +52,7 @@ async function main(): Promise<void> {
       database,
       ...app,
       accept: httpMetrics.counted(app.accept),
+      webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
       apiKeys: config.API_KEYS,
       version: packageJson.version,
       metrics,
@@ -151,7 +153,7 @@ function withQueues(
 
 /** Orders are carried on here, while their clients wait. */
 function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: Shared): Mode {
-  const { processing, sweeper } = openInline({ config, database, metrics, tracing, log });
+  const { processing, sweeper, webhooks } = openInline({ config, database, metrics, tracing, log });
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
@@ -165,7 +167,10 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
       process: (orderId, created) => processing.process(orderId, created),
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },
-    start: () => sweeper.start(),
+    start: () => {
+      sweeper.start();
+      webhooks.start();
+    },
     before: [
       { name: "live", run: async () => live.close() },
       { name: "processing", run: async () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS) },
@@ -174,6 +179,7 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
       { name: "intake", run: () => intake.idle() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "sweeper", run: () => sweeper.stop() },
+      { name: "webhooks", run: () => webhooks.stop() },
       { name: "what is under way", run: () => processing.idle() },
     ],
   };

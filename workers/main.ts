@@ -36,6 +36,7 @@ import { StageWorker } from "./stage-worker.ts";
 import { OrderStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
+import { openWebhooks } from "./webhooks/open.ts";
 
 /** How long the key stays by which a worker finds out whether Redis takes writes. */
 const PROBE_SECONDS = 60;
@@ -168,6 +169,13 @@ async function main(): Promise<void> {
     log,
   });
 
+  const webhooks = openWebhooks({
+    config,
+    database,
+    connectListener: () => connectWorker(config.REDIS_URL),
+    log,
+  });
+
   const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
@@ -189,6 +197,7 @@ async function main(): Promise<void> {
       { name: "redis watch", run: async () => redisWatch.stop() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "nudge", run: async () => nudge.stop() },
+      { name: "webhooks", run: () => webhooks.stop() },
       { name: "relay", run: () => relay.stop() },
       { name: "relay's Redis", run: async () => relayRedis.disconnect() },
       { name: "queues", run: () => queues.close() },
@@ -207,6 +216,7 @@ async function main(): Promise<void> {
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   relay.start();
+  webhooks.start();
   heartbeat.start();
   announce(log, { stages: steps.map((step) => step.name), metrics: metricsUrl }, "worker ready");
 }

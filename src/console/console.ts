@@ -15,9 +15,10 @@ import { orderListPage } from "./pages/order-list.ts";
 import { orderPage } from "./pages/order.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { queuesPage } from "./pages/queues.ts";
+import { webhooksPage } from "./pages/webhooks.ts";
 
 /** Each page is one file: a further one is a line here, and one in the navigation of `layout.ts`. */
-const PAGES = [overviewPage, orderListPage, orderPage, failuresPage, queuesPage, actionsPage];
+const PAGES = [overviewPage, orderListPage, orderPage, failuresPage, queuesPage, webhooksPage, actionsPage];
 
 /** Bytes of a form. */
 const LARGEST_FORM = 16 * 1024;

@@ -9,6 +9,7 @@ import type { OrderRoutes } from "../http/orders.ts";
 import { Problem } from "../http/problem.ts";
 import type { Logger } from "../log.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
+import type { WebhookEndpoints } from "../webhooks/endpoints.ts";
 import type { Html } from "./html.ts";
 import { layout, type Page } from "./layout.ts";
 
@@ -23,6 +24,7 @@ export interface ConsoleOptions {
   readonly cancel: OrderRoutes["cancel"];
   /** Gives orders the jobs that they lack. */
   readonly requeue: Pick<Queues, "revive">;
+  readonly webhooks: WebhookEndpoints;
   readonly log: Logger;
 }
 

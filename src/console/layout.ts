@@ -6,6 +6,7 @@ const SECTIONS = [
   { name: "Orders", href: "/orders" },
   { name: "Failures", href: "/failures" },
   { name: "Queues", href: "/queues" },
+  { name: "Webhooks", href: "/webhooks" },
   { name: "Actions", href: "/actions" },
 ] as const;
 

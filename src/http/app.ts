@@ -10,6 +10,8 @@ import { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { lifecycle } from "../order/lifecycle.ts";
+import { WebhookEndpoints } from "../webhooks/endpoints.ts";
+import { Networks } from "../webhooks/networks.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { boardRoutes } from "./board.ts";
 import { docsRoutes } from "./docs.ts";
@@ -21,6 +23,7 @@ import { metricsRoutes } from "./metrics.ts";
 import { orderRoutes, type OrderRoutes } from "./orders.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
 import { resumeRoutes } from "./resume.ts";
+import { webhookRoutes } from "./webhooks.ts";
 import { stockRoutes } from "./stock.ts";
 import { readJson } from "./validate.ts";
 
@@ -32,6 +35,8 @@ export interface AppOptions extends OrderRoutes {
   readonly requeue: ConsoleOptions["requeue"];
   /** Where live updates come from. */
   readonly live: Hub;
+  /** Beyond the public Internet, what webhooks may be sent to. */
+  readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];
   readonly version: string;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
@@ -48,6 +53,7 @@ const ORDER_STREAM = /^\/[^/]+\/stream\/?$/;
 /** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
 export function createApp(options: AppOptions): Express {
   const { database, redis, queues, requeue, cancel, live, apiKeys, version, metrics, log } = options;
+  const webhooks = new WebhookEndpoints(database, options.webhookNetworks ?? new Networks());
   const app = express();
   const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
@@ -68,7 +74,10 @@ export function createApp(options: AppOptions): Express {
 
   app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
   app.use(docsRoutes(version));
-  app.use(CONSOLE, consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, log }));
+  app.use(
+    CONSOLE,
+    consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, webhooks, log }),
+  );
   app.use(metricsRoutes(metrics));
   if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
 
@@ -78,6 +87,7 @@ export function createApp(options: AppOptions): Express {
   app.use(api);
   app.use(eventRoutes(new EventLog(database)));
   app.use(stockRoutes(database));
+  app.use(webhookRoutes(database, webhooks));
 
   app.use(notFound);
   app.use(answerErrors(log));

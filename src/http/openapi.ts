@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
 import * as schemas from "./schemas.ts";
+import * as webhooks from "./webhook-schemas.ts";
 
 /** A media type's content in terms of a named schema. */
 function content(schema: z.ZodType, type = "application/json") {
@@ -66,6 +67,8 @@ const PLACED = {
 };
 const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
+const endpointId = pathParameter("id", z.uuid());
+const deliveryId = pathParameter("id", webhooks.webhookDeliveryId);
 const open = { security: [] };
 
 /** Browsers log in, since they can't send a key along. */
@@ -203,6 +206,108 @@ const PATHS = {
       responses: { ...stream, ...problems(400, 401, 404, 503) },
     },
   },
+  "/webhook-endpoints": {
+    get: {
+      summary: "Where events are sent to",
+      tags: ["Webhooks"],
+      responses: { ...answer(200, "All endpoints", webhooks.webhookEndpointList), ...problems(401, 503) },
+    },
+    post: {
+      summary: "Have events sent to an address, from now on",
+      description:
+        "Each event is posted as the CloudEvent that `/events` has, signed as Standard Webhooks says with the secret " +
+        "that is told in the answer, and never again. Events of one order come in their order; what is not answered " +
+        "with 2xx is tried again, eight times in a bit more than a day.",
+      tags: ["Webhooks"],
+      requestBody: requestBody(webhooks.webhookEndpointRequest),
+      responses: {
+        ...answer(201, "The endpoint, with its secret", webhooks.webhookEndpointWithSecret, {
+          Location: { description: "Where the endpoint is found", schema: { type: "string" } },
+        }),
+        ...problems(400, 401, 409, 413, 415, 422, 503),
+      },
+    },
+  },
+  "/webhook-endpoints/{id}": {
+    get: {
+      summary: "One endpoint",
+      tags: ["Webhooks"],
+      parameters: [endpointId],
+      responses: { ...answer(200, "The endpoint", webhooks.webhookEndpoint), ...problems(401, 404, 503) },
+    },
+    patch: {
+      summary: "Change an endpoint, enable or disable it",
+      description: "What waits for one that is disabled is sent when it is enabled again.",
+      tags: ["Webhooks"],
+      parameters: [endpointId],
+      requestBody: requestBody(webhooks.webhookEndpointChange),
+      responses: {
+        ...answer(200, "The endpoint now", webhooks.webhookEndpoint),
+        ...problems(400, 401, 404, 413, 415, 422, 503),
+      },
+    },
+    delete: {
+      summary: "Send nothing to it any more, and forget it",
+      tags: ["Webhooks"],
+      parameters: [endpointId],
+      responses: { 204: { description: "It is gone" }, ...problems(401, 404, 503) },
+    },
+  },
+  "/webhook-endpoints/{id}/rotate-secret": {
+    post: {
+      summary: "Give it another secret",
+      description: "For a day messages are signed with both, so that nothing is refused meanwhile.",
+      tags: ["Webhooks"],
+      parameters: [endpointId],
+      responses: {
+        ...answer(200, "The endpoint, with its new secret", webhooks.webhookEndpointWithSecret),
+        ...problems(401, 404, 503),
+      },
+    },
+  },
+  "/webhook-endpoints/{id}/test": {
+    post: {
+      summary: "Send it a test message",
+      description: "Of the type `conveyor.webhook.test.v1`. Ask for the delivery to see what became of it.",
+      tags: ["Webhooks"],
+      parameters: [endpointId],
+      responses: {
+        ...answer(202, "The delivery", webhooks.webhookDelivery),
+        ...problems(401, 404, 409, 503),
+      },
+    },
+  },
+  "/webhook-endpoints/{id}/deliveries": {
+    get: {
+      summary: "What was sent to an endpoint, or is to be, newest first",
+      tags: ["Webhooks"],
+      parameters: [endpointId, ...queryParameters(webhooks.webhookDeliveryQuery)],
+      responses: {
+        ...answer(200, "One page", webhooks.webhookDeliveryPage),
+        ...problems(400, 401, 404, 503),
+      },
+    },
+  },
+  "/webhook-deliveries/{id}": {
+    get: {
+      summary: "One delivery, with what was sent and what was answered",
+      tags: ["Webhooks"],
+      parameters: [deliveryId],
+      responses: {
+        ...answer(200, "The delivery", webhooks.webhookDeliveryDetails),
+        ...problems(401, 404, 503),
+      },
+    },
+  },
+  "/webhook-deliveries/{id}/resend": {
+    post: {
+      summary: "Send it again",
+      description: "Under the same `webhook-id`, with all its attempts.",
+      tags: ["Webhooks"],
+      parameters: [deliveryId],
+      responses: { ...answer(202, "The delivery", webhooks.webhookDelivery), ...problems(401, 404, 503) },
+    },
+  },
   "/stock": {
     post: {
       summary: "Set what is on hand of many SKUs, all or none",
@@ -271,7 +376,13 @@ export function openApiDocument(version: string) {
     },
     servers: [{ url: "/" }],
     security: [{ key: [] }],
-    tags: [{ name: "Orders" }, { name: "Events" }, { name: "Stock" }, { name: "Health" }],
+    tags: [
+      { name: "Orders" },
+      { name: "Events" },
+      { name: "Webhooks" },
+      { name: "Stock" },
+      { name: "Health" },
+    ],
     paths: PATHS,
     components: { schemas: namedSchemas(), securitySchemes: SECURITY },
   };

@@ -20,6 +20,8 @@ const TITLES = {
   "idempotency-key-reused": "The key stands for another request",
   "too-late-to-cancel": "The order can no longer be cancelled",
   "stock-reserved": "More pieces are reserved than that",
+  "endpoint-disabled": "Nothing is sent to the endpoint",
+  "too-many-endpoints": "There are as many endpoints as there may be",
   "not-processed": "The order could not be processed",
   unavailable: "The service cannot answer at the moment",
   internal: "Something went wrong",

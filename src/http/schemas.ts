@@ -16,7 +16,7 @@ const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
  * Text that people and programs can repeat: well-formed, on one line, with no space around it. Its length is counted
  * in characters, as JSON Schema and MySQL count it, and not in the halves that JavaScript makes of some of them.
  */
-function text(length: number) {
+export function text(length: number) {
   return (
     z
       .string()
@@ -39,7 +39,7 @@ function hasAtMost(value: string, characters: number): boolean {
 }
 
 /** What a query says as text and means as a number; other text stays as it is, to be refused. */
-function wholeNumber<Schema extends z.ZodType>(schema: Schema) {
+export function wholeNumber<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(
     (value) => (typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value),
     schema,
@@ -67,7 +67,7 @@ const reference = text(LIMITS.identifier).meta({
   description: "Your own name for the order, such as an invoice number",
   examples: ["INV-1001"],
 });
-const timestamp = z.iso.datetime({ precision: 3 }).meta({ examples: ["2026-11-23T09:30:00.000Z"] });
+export const timestamp = z.iso.datetime({ precision: 3 }).meta({ examples: ["2026-11-23T09:30:00.000Z"] });
 const orderId = z.string().meta({
   description: "UUIDv7: sorts by time of creation",
   examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],

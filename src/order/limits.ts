@@ -29,6 +29,13 @@ export const LIMITS = {
   pageSize: 200,
   /** Events on one page. */
   eventPageSize: 1_000,
+  /** Characters of a webhook endpoint's address, and of what its owner says of it. */
+  webhookUrl: 2_000,
+  webhookDescription: 200,
+  /** Characters kept of what an endpoint answers. */
+  webhookResponse: 1_000,
+  /** Webhook endpoints. */
+  webhookEndpoints: 1_000,
   /** Bytes of a request body. */
   bodyBytes: 512 * 1024,
 } as const;

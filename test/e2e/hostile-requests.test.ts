@@ -122,7 +122,9 @@ function jobs(): Promise<number> {
 
 /** Holds that the attacks got as far as they were meant to: had all been without a key, nothing would be shown. */
 function expectReached({ method, template, body, open }: Operation, statuses: ReadonlySet<string>): void {
-  const expected = [405, ...(open ? [] : [401]), ...(body ? [400, 413, 415, 422] : [200])];
+  // Some of these write without a body: so there is none of what they are about.
+  const isThere = !/^\/webhook-.*\{/.test(template);
+  const expected = [405, ...(open ? [] : [401]), ...(body ? [400, 413, 415, 422] : [isThere ? 200 : 404])];
   const target = `${method} ${template}`;
   expect(
     expected.filter((status) => !statuses.has(`${target} ${status}`)).map((status) => `${target} ${status}`),

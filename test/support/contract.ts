@@ -10,8 +10,14 @@ export interface ApiDescription {
   readonly components: { readonly schemas: Readonly<Record<string, object>> };
 }
 
+interface Described {
+  readonly description?: string;
+  /** Absent for an answer without a body. */
+  readonly content?: Readonly<Record<string, object>>;
+}
+
 interface Operation {
-  readonly responses: Readonly<Record<string, { readonly content: Readonly<Record<string, object>> }>>;
+  readonly responses: Readonly<Record<string, Described>>;
 }
 
 /** Holds answers to what the API's own description says of them. */
@@ -32,13 +38,16 @@ export class Contract {
     if (responses === undefined && status < 400) throw new Error(`${what}, and is not described`);
     const response = responses && (responses[String(status)] ?? responses["default"]);
     const type = headers.get("content-type")?.replace(/;.*/, "") ?? "nothing";
-    const content = response ? Object.keys(response.content) : ["application/problem+json"];
+    const content = response
+      ? Object.keys(response.content ?? { nothing: {} })
+      : ["application/problem+json"];
     if (!content.includes(type)) throw new Error(`${what} with ${type}, not with ${content.join(" or ")}`);
     // Nobody reads a body after HEAD.
     if (method === "HEAD") return;
+    if (type === "nothing") return;
     // One that goes on for as long as the client likes has no end to look at.
     if (type === "text/event-stream") return;
-    const schema = response ? schemaName(response.content[type]) : "Problem";
+    const schema = response ? schemaName(response.content?.[type]) : "Problem";
     const validate = this.#validator(schema);
     if (!validate(body))
       throw new Error(

@@ -12,11 +12,13 @@ import { connectPorts } from "../gateways/ports.ts";
 import { StageMetrics } from "../metrics.ts";
 import { OrderStore } from "../store.ts";
 import { Sweeper } from "../sweeper.ts";
+import { openWebhooks } from "../webhooks/open.ts";
+import type { Webhooks } from "../webhooks/webhooks.ts";
 import { InlineProcessing } from "./processing.ts";
 
 /**
- * What carrying orders on takes in a process without queues, which is the API's: the work itself, and who looks for orders
- * that were left. Nothing is started.
+ * What carrying orders on takes in a process without queues, which is the API's: the work itself, who looks for orders
+ * that were left, and who sends webhooks. Nothing is started.
  */
 export function openInline({
   config,
@@ -30,7 +32,7 @@ export function openInline({
   readonly metrics: Metrics;
   readonly tracing: Tracing;
   readonly log: Logger;
-}): { processing: InlineProcessing; sweeper: Sweeper } {
+}): { processing: InlineProcessing; sweeper: Sweeper; webhooks: Webhooks } {
   const stages = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, stages.of(step)]));
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
@@ -68,5 +70,5 @@ export function openInline({
     intervalMs: config.SWEEP_INTERVAL_MS,
     afterMs: config.SWEEP_AFTER_MS,
   });
-  return { processing, sweeper };
+  return { processing, sweeper, webhooks: openWebhooks({ config, database, log }) };
 }

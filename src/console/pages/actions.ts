@@ -58,6 +58,14 @@ const WORDS: Readonly<Record<string, string>> = {
   resume: "resumed",
   concurrency: "set the concurrency",
   "rate-limit": "set the rate limit",
+  "webhook-create": "made the webhook endpoint",
+  "webhook-change": "changed the webhook endpoint",
+  "webhook-enable": "enabled the webhook endpoint",
+  "webhook-disable": "disabled the webhook endpoint",
+  "webhook-rotate": "replaced the secret of the webhook endpoint",
+  "webhook-delete": "deleted the webhook endpoint",
+  "webhook-test": "sent a test message to the webhook endpoint",
+  "webhook-resend": "sent again to the webhook endpoint",
 };
 
 function what({ action }: OperatorAction): string {
@@ -65,6 +73,7 @@ function what({ action }: OperatorAction): string {
 }
 
 function target({ target: name, action, id }: OperatorAction): Content {
+  if (action.startsWith("webhook-")) return html`<a class="id" href="${ROOT}/webhooks/${name}">${name}</a>`;
   if (isUuid(name)) return orderLink(name);
   return action.endsWith("-group")
     ? html`<a href="${ROOT}/failures/progress/${id}">failed in ${name}</a>`

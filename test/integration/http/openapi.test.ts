@@ -12,6 +12,8 @@ import { LogSource } from "../../../src/http/live/sources.ts";
 import { createLogger } from "../../../src/log.ts";
 import { Metrics } from "../../../src/metrics.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
+import { WebhookEndpoints } from "../../../src/webhooks/endpoints.ts";
+import { Networks } from "../../../src/webhooks/networks.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { describeApi, type ApiDescription } from "../../support/contract.ts";
 
@@ -57,7 +59,8 @@ describe("/openapi.json", () => {
       log: silent,
     };
     const app = createApp(options);
-    const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options) }));
+    const webhooks = new WebhookEndpoints(database, new Networks());
+    const pages = routesOf(consoleRoutes({ ...options, lifecycle, health: new Health(options), webhooks }));
     await queues.close();
 
     const described = Object.entries(description.paths).flatMap(([path, operations]) =>

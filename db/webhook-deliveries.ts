@@ -1,0 +1,430 @@
+import { and, asc, desc, eq, gt, inArray, lt, lte, min, ne, notInArray } from "drizzle-orm";
+import type { EventType } from "../src/order/event.ts";
+import { selectFrom, insertInto, execute, read } from "./bulk.ts";
+import type { Database, Queries } from "./database.ts";
+import type { LoggedEvent } from "./event-log.ts";
+import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
+import type { DeliveryState } from "./schema.ts";
+
+export type { DeliveryState } from "./schema.ts";
+export type WebhookDelivery = typeof webhookDeliveries.$inferSelect;
+export type WebhookAttempt = typeof webhookAttempts.$inferSelect;
+
+/** Milliseconds after which an endpoint that was deleted, and all that was sent to it, is forgotten. */
+const FORGOTTEN_AFTER_MS = 60_000;
+
+/** Who wants which events. */
+export interface Subscription {
+  readonly id: string;
+  /** Null for all. */
+  readonly eventTypes: readonly EventType[] | null;
+  /** Only events after this one. */
+  readonly afterEventId: number;
+}
+
+/** A delivery whose turn it is, or that stands behind one. */
+export type DueDelivery = Pick<
+  WebhookDelivery,
+  "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "createdAt"
+>;
+
+/**
+ * Makes a delivery of each event for each endpoint that wants it, and notes that the log has been read up to the last of
+ * them: both, or none. Twice is harmless. @throws {DatabaseError}
+ */
+export async function makeDeliveries(
+  database: Database,
+  {
+    events,
+    endpoints,
+    position,
+  }: {
+    readonly events: readonly LoggedEvent[];
+    readonly endpoints: readonly Subscription[];
+    readonly position: number;
+  },
+): Promise<number> {
+  const now = new Date();
+  const rows = events.flatMap(({ id, orderId, type }) =>
+    endpoints
+      .filter(({ eventTypes, afterEventId }) => id > afterEventId && (eventTypes?.includes(type) ?? true))
+      .map((endpoint) => ({
+        endpointId: endpoint.id,
+        eventId: id,
+        orderId,
+        state: "pending" as const,
+        attempts: 0,
+        dueAt: now,
+        createdAt: now,
+      })),
+  );
+  await database.transaction(async (queries) => {
+    if (rows.length > 0) await execute(queries, insertDeliveries(rows));
+    await execute(queries, {
+      sql: `INSERT INTO relay_positions (name, event_id, updated_at) VALUES ('webhooks', ?, ?)
+        ON DUPLICATE KEY UPDATE event_id = GREATEST(event_id, VALUES(event_id)), updated_at = VALUES(updated_at)`,
+      values: [position, now],
+    });
+  });
+  return rows.length;
+}
+
+const insertDeliveries = insertInto(
+  webhookDeliveries,
+  ["endpointId", "eventId", "orderId", "state", "attempts", "dueAt", "createdAt"],
+  // One that is there already stays as it is.
+  "id = id",
+);
+
+/** A message that is about no event, to try an endpoint. @returns its id. @throws {DatabaseError} */
+export async function makeTestDelivery(
+  database: Database,
+  delivery: { readonly endpointId: string; readonly id: string },
+): Promise<number> {
+  const now = new Date();
+  const { endpointId, id: orderId } = delivery;
+  const [{ insertId }] = await database.query((queries) =>
+    queries.insert(webhookDeliveries).values({
+      endpointId,
+      orderId,
+      eventId: null,
+      state: "pending",
+      attempts: 0,
+      dueAt: now,
+      createdAt: now,
+    }),
+  );
+  return insertId;
+}
+
+/** When the next delivery of each of these endpoints is due; those that have none are left out. @throws {DatabaseError} */
+export async function findNextDue(
+  database: Database,
+  endpointIds: readonly string[],
+): Promise<Map<string, Date>> {
+  if (endpointIds.length === 0) return new Map();
+  const { endpointId, state, dueAt } = webhookDeliveries;
+  const rows = await database.query((queries) =>
+    queries
+      .select({ endpointId, dueAt: min(dueAt) })
+      .from(webhookDeliveries)
+      .where(and(inArray(endpointId, [...endpointIds]), eq(state, "pending")))
+      .groupBy(endpointId),
+  );
+  return new Map(rows.flatMap((row) => (row.dueAt === null ? [] : [[row.endpointId, row.dueAt] as const])));
+}
+
+/**
+ * The deliveries of an endpoint that wait, order by order: of orders of which one is due, the longest due first. Within an
+ * order, oldest event first: each may be sent when the one before is settled, and none when the first one is not due yet.
+ * Those behind such a one are put off until it is, so that they are not looked at again and again.
+ *
+ * @param limit deliveries that are looked at. @param except orders that are being worked on. @throws {DatabaseError}
+ */
+export async function findDueLanes(
+  database: Database,
+  endpointId: string,
+  {
+    limit,
+    except,
+    now = new Date(),
+  }: {
+    readonly limit: number;
+    readonly except: readonly string[];
+    readonly now?: Date;
+  },
+): Promise<DueDelivery[][]> {
+  return database.query(async (queries) => {
+    const { orderId, state, dueAt } = webhookDeliveries;
+    const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
+    const due = await queries
+      .select({ orderId })
+      .from(webhookDeliveries)
+      .where(and(waits, lte(dueAt, now), except.length === 0 ? undefined : notInArray(orderId, [...except])))
+      .orderBy(asc(dueAt), asc(webhookDeliveries.id))
+      .limit(limit);
+    if (due.length === 0) return [];
+    const orderIds = [...new Set(due.map((row) => row.orderId))];
+    const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
+    for (const row of await read(queries, waitingOf(endpointId, orderIds))) lanes.get(row.orderId)?.push(row);
+    const held = [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt > now);
+    for (const [first, ...behind] of held) {
+      if (first === undefined || behind.length === 0) continue;
+      await queries
+        .update(webhookDeliveries)
+        .set({ dueAt: first.dueAt })
+        .where(
+          and(
+            inArray(
+              webhookDeliveries.id,
+              behind.map(({ id }) => id),
+            ),
+            eq(state, "pending"),
+          ),
+        );
+    }
+    return [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now);
+  });
+}
+
+const waitingOf = selectFrom(
+  webhookDeliveries,
+  ["id", "eventId", "orderId", "attempts", "dueAt", "createdAt"],
+  "WHERE endpoint_id = ? AND order_id IN (?) AND state = 'pending' ORDER BY event_id, id",
+);
+
+/** How an attempt ended, and what is to become of its delivery. */
+export interface AttemptResult {
+  readonly deliveryId: number;
+  readonly attempt: Omit<WebhookAttempt, "id" | "deliveryId">;
+  readonly state: DeliveryState;
+  /** Of attempts, which this one makes one more. */
+  readonly attempts: number;
+  /** When the next one is due; or when this one settled it. */
+  readonly dueAt: Date;
+}
+
+/** Writes down how attempts ended, of many deliveries at once. @throws {DatabaseError} */
+export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
+  const settled = groupBy(results, groupOf);
+  await database.transaction(async (queries) => {
+    for (const group of settled.values()) {
+      const [first] = group;
+      if (first === undefined) continue;
+      const { state, attempts, dueAt, attempt } = first;
+      await queries
+        .update(webhookDeliveries)
+        .set({ state, attempts, dueAt, lastStatus: attempt.status, lastError: attempt.error })
+        .where(
+          and(
+            inArray(
+              webhookDeliveries.id,
+              group.map(({ deliveryId }) => deliveryId),
+            ),
+            eq(webhookDeliveries.state, "pending"),
+          ),
+        );
+    }
+    await execute(
+      queries,
+      insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt }))),
+    );
+  });
+}
+
+const insertAttempts = insertInto(webhookAttempts, [
+  "deliveryId",
+  "at",
+  "url",
+  "durationMs",
+  "status",
+  "error",
+  "response",
+]);
+
+/** Those that succeed together become one statement: when exactly each was settled does not matter. */
+function groupOf({ deliveryId, state, attempts, attempt }: AttemptResult): string {
+  return state === "delivered" ? `${attempts} ${attempt.status}` : `only ${deliveryId}`;
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
+/** Has what waits for an endpoint sent now, up to so many. @returns how many. @throws {DatabaseError} */
+export async function bringForward(
+  database: Database,
+  endpointId: string,
+  { now, limit }: { readonly now: Date; readonly limit: number },
+): Promise<number> {
+  const { state, dueAt } = webhookDeliveries;
+  const [{ affectedRows }] = await database.query((queries) =>
+    queries
+      .update(webhookDeliveries)
+      .set({ dueAt: now })
+      .where(and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"), gt(dueAt, now)))
+      .limit(limit),
+  );
+  return affectedRows;
+}
+
+/** Has a delivery sent again, with all its attempts. @returns undefined if there is none. @throws {DatabaseError} */
+export async function resendDelivery(database: Database, id: number): Promise<ListedDelivery | undefined> {
+  return database.query(async (queries) => {
+    const found = await findVisible(queries, id);
+    if (found === undefined) return undefined;
+    await queries
+      .update(webhookDeliveries)
+      .set({ state: "pending", attempts: 0, dueAt: new Date() })
+      .where(eq(webhookDeliveries.id, id));
+    return findVisible(queries, id);
+  });
+}
+
+/** The newest deliveries of an endpoint before this one. @throws {DatabaseError} */
+export async function listDeliveries(
+  database: Database,
+  endpointId: string,
+  page: {
+    readonly limit: number;
+    readonly before?: number | undefined;
+    readonly state?: DeliveryState | undefined;
+  },
+): Promise<{ readonly items: readonly ListedDelivery[]; readonly older: number | null }> {
+  const { limit, before, state } = page;
+  const rows = await database.query((queries) =>
+    queries
+      .select(LISTED)
+      .from(webhookDeliveries)
+      .leftJoin(orderEvents, eq(orderEvents.id, webhookDeliveries.eventId))
+      .where(
+        and(
+          eq(webhookDeliveries.endpointId, endpointId),
+          before === undefined ? undefined : lt(webhookDeliveries.id, before),
+          state === undefined ? undefined : eq(webhookDeliveries.state, state),
+        ),
+      )
+      .orderBy(desc(webhookDeliveries.id))
+      .limit(limit + 1),
+  );
+  const items = rows.slice(0, limit);
+  return { items, older: rows.length > limit ? (items.at(-1)?.id ?? null) : null };
+}
+
+const LISTED = {
+  id: webhookDeliveries.id,
+  endpointId: webhookDeliveries.endpointId,
+  eventId: webhookDeliveries.eventId,
+  orderId: webhookDeliveries.orderId,
+  state: webhookDeliveries.state,
+  attempts: webhookDeliveries.attempts,
+  dueAt: webhookDeliveries.dueAt,
+  lastStatus: webhookDeliveries.lastStatus,
+  lastError: webhookDeliveries.lastError,
+  createdAt: webhookDeliveries.createdAt,
+  eventType: orderEvents.type,
+  eventTo: orderEvents.toStatus,
+};
+
+/** With what the event is; null for a test message. */
+export type ListedDelivery = WebhookDelivery & {
+  readonly eventType: EventType | null;
+  readonly eventTo: string | null;
+};
+
+/** One delivery and its attempts, the newest first, up to so many. @throws {DatabaseError} */
+export async function findDelivery(
+  database: Database,
+  id: number,
+  mostAttempts = 50,
+): Promise<{ readonly delivery: ListedDelivery; readonly attempts: readonly WebhookAttempt[] } | undefined> {
+  return database.query(async (queries) => {
+    const delivery = await findVisible(queries, id);
+    if (delivery === undefined) return undefined;
+    const attempts = await queries
+      .select()
+      .from(webhookAttempts)
+      .where(eq(webhookAttempts.deliveryId, id))
+      .orderBy(desc(webhookAttempts.id))
+      .limit(mostAttempts);
+    return { delivery, attempts };
+  });
+}
+
+/** Of an endpoint that is there. */
+async function findVisible(queries: Queries, id: number): Promise<ListedDelivery | undefined> {
+  const [row] = await queries
+    .select(LISTED)
+    .from(webhookDeliveries)
+    .innerJoin(webhookEndpoints, eq(webhookEndpoints.id, webhookDeliveries.endpointId))
+    .leftJoin(orderEvents, eq(orderEvents.id, webhookDeliveries.eventId))
+    .where(and(eq(webhookDeliveries.id, id), ne(webhookEndpoints.state, "deleted")));
+  return row;
+}
+
+/** What is in the log under these ids. @throws {DatabaseError} */
+export async function findEvents(
+  database: Database,
+  ids: readonly number[],
+): Promise<Map<number, LoggedEvent>> {
+  if (ids.length === 0) return new Map();
+  const rows = await database.query((queries) =>
+    queries
+      .select({
+        id: orderEvents.id,
+        orderId: orderEvents.orderId,
+        type: orderEvents.type,
+        from: orderEvents.fromStatus,
+        to: orderEvents.toStatus,
+        stage: orderEvents.stage,
+        attempt: orderEvents.attempt,
+        startedAt: orderEvents.startedAt,
+        at: orderEvents.at,
+      })
+      .from(orderEvents)
+      .where(inArray(orderEvents.id, [...ids])),
+  );
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** How many deliveries wait, or were given up, up to a limit. @throws {DatabaseError} */
+export async function countDeliveries(
+  database: Database,
+  endpointId: string,
+  state: DeliveryState,
+  atMost = 1_000,
+): Promise<{ readonly count: number; readonly more: boolean }> {
+  const rows = await database.query((queries) =>
+    queries
+      .select({ id: webhookDeliveries.id })
+      .from(webhookDeliveries)
+      .where(and(eq(webhookDeliveries.endpointId, endpointId), eq(webhookDeliveries.state, state)))
+      .limit(atMost + 1),
+  );
+  return { count: Math.min(rows.length, atMost), more: rows.length > atMost };
+}
+
+/**
+ * Removes some of what is older than it need be, and of endpoints that were deleted.
+ *
+ * @returns how many rows were removed: when that is not 0, there may be more. @throws {DatabaseError}
+ */
+export async function pruneWebhooks(
+  database: Database,
+  { before, limit }: { readonly before: Date; readonly limit: number },
+): Promise<number> {
+  return database.query(async (queries) => {
+    const endpoints = await queries
+      .select({
+        id: webhookEndpoints.id,
+        state: webhookEndpoints.state,
+        disabledAt: webhookEndpoints.disabledAt,
+      })
+      .from(webhookEndpoints);
+    const [old] = await queries.delete(webhookAttempts).where(lt(webhookAttempts.at, before)).limit(limit);
+    let removed = old.affectedRows;
+    for (const { id, state, disabledAt } of endpoints) {
+      const isOld = and(
+        inArray(webhookDeliveries.state, ["delivered", "failed"]),
+        lt(webhookDeliveries.dueAt, before),
+      );
+      const [{ affectedRows }] = await queries
+        .delete(webhookDeliveries)
+        .where(and(eq(webhookDeliveries.endpointId, id), state === "deleted" ? undefined : isOld))
+        .limit(limit);
+      removed += affectedRows;
+      // Not at once: deliveries for it may be in the making.
+      const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > FORGOTTEN_AFTER_MS;
+      if (state === "deleted" && affectedRows === 0 && isLongGone)
+        await queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id));
+    }
+    return removed;
+  });
+}

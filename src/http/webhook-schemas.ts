@@ -1,0 +1,142 @@
+import { z } from "zod";
+import { EVENT_TYPES } from "../order/event.ts";
+import { LIMITS } from "../order/limits.ts";
+import { text, timestamp, wholeNumber } from "./schemas.ts";
+
+/** The shapes of webhooks in the API: see schemas.ts for the rest. */
+
+const url = text(LIMITS.webhookUrl).meta({
+  description: "Where events are posted to: public, unless the service's configuration allows more",
+  examples: ["https://shop.example/hooks/orders"],
+});
+const description = text(LIMITS.webhookDescription).nullable().meta({ description: "Your own name for it" });
+const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
+const eventTypes = z.array(eventType).min(1).max(EVENT_TYPES.length);
+const deliveryState = z.enum(["pending", "delivered", "failed"]);
+
+export const webhookEndpointRequest = z
+  .strictObject({
+    url,
+    description: description.optional(),
+    eventTypes: eventTypes
+      .nullable()
+      .optional()
+      .meta({ description: "The types of events that it wants; null or absent for all" }),
+  })
+  .meta({ id: "WebhookEndpointRequest" });
+
+export const webhookEndpointChange = z
+  .strictObject({
+    url: url.optional(),
+    description: description.optional(),
+    eventTypes: eventTypes.nullable().optional().meta({ description: "Null for all" }),
+    enabled: z.boolean().optional().meta({
+      description: "Nothing is sent while it is false, and what happens meanwhile is not sent later",
+    }),
+  })
+  .meta({ id: "WebhookEndpointChange", description: "What is absent stays as it is" });
+
+const endpointShape = {
+  id: z.uuid(),
+  url,
+  description,
+  eventTypes: eventTypes.nullable().meta({ description: "Null for all" }),
+  enabled: z.boolean(),
+  disabled: z
+    .object({ reason: z.string(), at: timestamp })
+    .optional()
+    .meta({ description: "Present while it is not enabled" }),
+  failingSince: timestamp
+    .nullable()
+    .meta({ description: "Since when every attempt has failed; null after one that did not" }),
+  createdAt: timestamp,
+  updatedAt: timestamp,
+};
+
+export const webhookEndpoint = z.object(endpointShape).meta({ id: "WebhookEndpoint" });
+
+export const webhookEndpointWithSecret = z
+  .object({
+    ...endpointShape,
+    secret: z.string().meta({
+      description: "What messages are signed with: it is told this once",
+      examples: ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    }),
+  })
+  .meta({ id: "WebhookEndpointWithSecret" });
+
+export const webhookEndpointList = z
+  .object({ items: z.array(webhookEndpoint) })
+  .meta({ id: "WebhookEndpointList" });
+
+const deliveryShape = {
+  id: z.int(),
+  endpointId: z.uuid(),
+  messageId: z.string().meta({ description: "The event's id, as `webhook-id` tells it", examples: ["4711"] }),
+  orderId: z.string().nullable().meta({ description: "Null for a test message" }),
+  type: z
+    .string()
+    .nullable()
+    .meta({ examples: ["conveyor.order.status.v1"] }),
+  state: deliveryState.meta({
+    description: "`pending` until an attempt succeeds; `failed` when the last one did not",
+  }),
+  attempts: z.int().meta({ description: "Since it was made, or was last asked to be sent again" }),
+  nextAttemptAt: timestamp.nullable().meta({ description: "While it is pending: not before then" }),
+  lastStatus: z.int().nullable().meta({ description: "What the last attempt was answered" }),
+  lastError: z.string().nullable().meta({ description: "Why there was no answer" }),
+  createdAt: timestamp,
+};
+
+export const webhookDelivery = z.object(deliveryShape).meta({ id: "WebhookDelivery" });
+
+export const webhookDeliveryPage = z
+  .object({
+    items: z.array(webhookDelivery),
+    nextCursor: z
+      .string()
+      .nullable()
+      .meta({ description: "Pass as `cursor` for the next page; null on the last" }),
+  })
+  .meta({ id: "WebhookDeliveryPage" });
+
+export const webhookDeliveryDetails = z
+  .object({
+    ...deliveryShape,
+    body: z.string().nullable().meta({ description: "What is sent, byte by byte" }),
+    history: z
+      .array(
+        z.object({
+          at: timestamp,
+          url: z.string(),
+          durationMs: z.int(),
+          status: z.int().nullable(),
+          error: z.string().nullable(),
+          response: z.string().nullable().meta({ description: "The beginning of the answer's body" }),
+        }),
+      )
+      .meta({ description: "Attempts, the newest first, as long as they are kept" }),
+  })
+  .meta({ id: "WebhookDeliveryDetails" });
+
+export const webhookDeliveryQuery = z.strictObject({
+  state: deliveryState.optional(),
+  limit: wholeNumber(
+    z
+      .int({ error: `must be a whole number from 1 to ${LIMITS.pageSize}` })
+      .min(1)
+      .max(LIMITS.pageSize)
+      .default(50),
+  ),
+  cursor: z
+    .string()
+    .regex(/^\d{1,15}$/, { error: "must be `nextCursor` of the page before" })
+    .optional()
+    .meta({ description: "`nextCursor` of the page before" }),
+});
+
+export const webhookDeliveryId = z.string().regex(/^\d{1,15}$/);
+
+export type WebhookEndpointBody = z.output<typeof webhookEndpoint>;
+export type WebhookDeliveryBody = z.output<typeof webhookDelivery>;
+export type WebhookDeliveryDetailsBody = z.output<typeof webhookDeliveryDetails>;

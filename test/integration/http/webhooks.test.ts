@@ -1,0 +1,259 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { v7 as uuidv7 } from "uuid";
+import { listActions } from "../../../db/operator-actions.ts";
+import { createOrders } from "../../../db/orders.ts";
+import { LIMITS } from "../../../src/order/limits.ts";
+import type {
+  WebhookDeliveryBody,
+  WebhookDeliveryDetailsBody,
+  WebhookEndpointBody,
+} from "../../../src/http/webhook-schemas.ts";
+import { BASIC, useApi } from "../../support/api.ts";
+import { newOrder } from "../../support/orders.ts";
+import { startWorker, type TestProcess } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { verify, WebhookReceiver } from "../../support/webhook-receiver.ts";
+
+const ENV = { WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" };
+const api = useApi(ENV);
+
+type Made = WebhookEndpointBody & { readonly secret: string };
+const ADDRESS = "https://shop.example/hooks";
+
+async function make(body: object = {}): Promise<Made> {
+  const answer = await api.client.post<Made>("/webhook-endpoints", { url: ADDRESS, ...body });
+  expect(answer.status).toBe(201);
+  return answer.body;
+}
+
+const patch = (id: string, body: object) =>
+  api.client.request<WebhookEndpointBody>("PATCH", `/webhook-endpoints/${id}`, body);
+
+describe("an endpoint", () => {
+  test("is made, found, listed, changed and deleted, and its secret is told once", async () => {
+    const { secret, ...made } = await make({
+      description: "the shop",
+      eventTypes: ["conveyor.order.failed.v1"],
+    });
+    expect(secret).toMatch(/^whsec_/);
+    expect(made).toMatchObject({
+      url: ADDRESS,
+      description: "the shop",
+      eventTypes: ["conveyor.order.failed.v1"],
+      enabled: true,
+      failingSince: null,
+    });
+    const path = `/webhook-endpoints/${made.id}`;
+    expect((await api.client.get(path)).body).toEqual(made);
+    const list = await api.client.get<{ items: WebhookEndpointBody[] }>("/webhook-endpoints");
+    expect(list.body.items).toContainEqual(made);
+    expect(JSON.stringify([list.body, (await api.client.get(path)).body])).not.toContain("whsec_");
+
+    const changed = await patch(made.id, { eventTypes: null, enabled: false });
+    expect(changed.body).toMatchObject({
+      description: "the shop",
+      eventTypes: null,
+      enabled: false,
+      disabled: { reason: expect.stringContaining("disabled by client-") },
+    });
+    const enabled = await patch(made.id, { enabled: true });
+    expect(enabled.body).toMatchObject({ enabled: true });
+    expect(enabled.body.disabled).toBeUndefined();
+
+    expect((await api.client.request("DELETE", path)).status).toBe(204);
+    for (const answer of [await api.client.get(path), await api.client.request("DELETE", path)])
+      expect(answer).toMatchObject({ status: 404, body: { type: "urn:conveyor:problem:not-found" } });
+  });
+
+  test("has another secret when that is asked for", async () => {
+    const made = await make();
+    const rotated = await api.client.post<Made>(`/webhook-endpoints/${made.id}/rotate-secret`, undefined);
+    expect(rotated.status).toBe(200);
+    expect(rotated.body.secret).toMatch(/^whsec_/);
+    expect(rotated.body.secret).not.toBe(made.secret);
+  });
+
+  test.each([
+    ["http://169.254.169.254/latest", "private"],
+    ["http://10.0.0.1", "private"],
+    ["http://[::1]", "private"],
+    ["https://user:password@shop.example", "user and password"],
+    ["ftp://shop.example", "https://"],
+    ["shop", "https://"],
+  ])("may not be at %s: %s", async (url, message) => {
+    const { id } = await make();
+    for (const answer of [await api.client.post("/webhook-endpoints", { url }), await patch(id, { url })])
+      expect(answer).toMatchObject({
+        status: 422,
+        body: { errors: [{ path: "url", message: expect.stringContaining(message) }] },
+      });
+  });
+
+  test.each([
+    [{}, "url"],
+    [{ url: ADDRESS, secret: "whsec_mine" }, "secret"],
+    [{ url: ADDRESS, eventTypes: ["order.created"] }, "eventTypes[0]"],
+    [{ url: ADDRESS, eventTypes: [] }, "eventTypes"],
+    [{ url: ADDRESS, description: "a".repeat(LIMITS.webhookDescription + 1) }, "description"],
+  ])("may not be %j", async (body, path) => {
+    expect(await api.client.post("/webhook-endpoints", body)).toMatchObject({
+      status: 422,
+      body: { errors: [{ path }] },
+    });
+  });
+
+  test("that is not there can't be changed, tested or listed", async () => {
+    for (const id of [uuidv7(), "x"]) {
+      const path = `/webhook-endpoints/${id}`;
+      const answers = [
+        await api.client.get(path),
+        await patch(id, { enabled: true }),
+        await api.client.post(`${path}/rotate-secret`, undefined),
+        await api.client.post(`${path}/test`, undefined),
+        await api.client.get(`${path}/deliveries`),
+      ];
+      expect(answers.map(({ status }) => status)).toEqual([404, 404, 404, 404, 404]);
+    }
+    for (const id of ["1", "x", "9".repeat(20)]) {
+      expect((await api.client.get(`/webhook-deliveries/${id}`)).status).toBe(404);
+      expect((await api.client.post(`/webhook-deliveries/${id}/resend`, undefined)).status).toBe(404);
+    }
+  });
+
+  test("that is disabled is sent no test message", async () => {
+    const { id } = await make();
+    await patch(id, { enabled: false });
+    expect(await api.client.post(`/webhook-endpoints/${id}/test`, undefined)).toMatchObject({
+      status: 409,
+      body: { type: "urn:conveyor:problem:endpoint-disabled" },
+    });
+  });
+
+  test("is noted with who did what to it, and without its secret", async () => {
+    const { id } = await make();
+    await patch(id, { description: "another" });
+    await api.client.request("DELETE", `/webhook-endpoints/${id}`);
+    const { items } = await listActions(api.environment.database, { limit: 100 });
+    const own = items.filter(({ target }) => target === id);
+    expect(own.map(({ action }) => action)).toEqual(["webhook-delete", "webhook-change", "webhook-create"]);
+    for (const { actor } of own) expect(actor).toMatch(/^client-[0-9a-f]{8}$/);
+    expect(JSON.stringify(items)).not.toContain("whsec_");
+    expect(api.process.lines.join("\n")).not.toContain("whsec_");
+  });
+});
+
+describe("with a worker", () => {
+  let worker: TestProcess;
+  let receiver: WebhookReceiver;
+  beforeAll(async () => {
+    worker = await startWorker({ ...api.environment, env: ENV });
+    receiver = await WebhookReceiver.start((response, _received, number) => {
+      response.writeHead(number === 1 ? 500 : 200).end(number === 1 ? "not yet" : "thanks");
+    });
+  });
+  afterAll(async () => {
+    await worker?.stop();
+    await receiver?.close();
+  });
+
+  test("a test message is sent, its delivery tells what was answered, and it is sent again on request", async () => {
+    const { id, secret } = await make({ url: receiver.url });
+    const { status, body } = await api.client.post<WebhookDeliveryBody>(
+      `/webhook-endpoints/${id}/test`,
+      undefined,
+    );
+    expect(status).toBe(202);
+    expect(body).toMatchObject({ state: "pending", orderId: null, type: "conveyor.webhook.test.v1" });
+    const path = `/webhook-deliveries/${body.id}`;
+    const details = () => api.client.get<WebhookDeliveryDetailsBody>(path);
+    await waitFor("an attempt", async () => (await details()).body.attempts === 1);
+    expect((await details()).body).toMatchObject({
+      state: "pending",
+      lastStatus: 500,
+      nextAttemptAt: expect.any(String),
+      history: [{ status: 500, response: "not yet", error: null, url: receiver.url }],
+    });
+    const resent = await api.client.post<WebhookDeliveryBody>(`${path}/resend`, undefined);
+    expect(resent).toMatchObject({ status: 202, body: { attempts: 0, state: "pending" } });
+    await waitFor("it to be delivered", async () => (await details()).body.state === "delivered");
+    const { body: delivered } = await details();
+    expect(delivered.history.map((attempt) => attempt.status)).toEqual([200, 500]);
+    expect(delivered.body).toBe(receiver.received[0]?.body);
+    expect(receiver.received.map((received) => received.id)).toEqual([body.messageId, body.messageId]);
+    for (const received of receiver.received) verify(secret, received);
+  });
+
+  test("deliveries are listed page by page, newest first, and by their state", async () => {
+    const { id } = await make({ url: receiver.url });
+    await createOrders(
+      api.environment.database,
+      Array.from({ length: 5 }, () => newOrder()),
+    );
+    type Page = { items: WebhookDeliveryBody[]; nextCursor: string | null };
+    const list = (query: string) => api.client.get<Page>(`/webhook-endpoints/${id}/deliveries${query}`);
+    await waitFor("the deliveries", async () => (await list("?state=delivered")).body.items.length >= 5);
+    const all = (await list("")).body.items;
+    const found: WebhookDeliveryBody[] = [];
+    for (let cursor: string | null = ""; cursor !== null;) {
+      const { body }: { body: Page } = await list(`?limit=2${cursor && `&cursor=${cursor}`}`);
+      found.push(...body.items);
+      cursor = body.nextCursor;
+    }
+    expect(found.map((delivery) => delivery.id)).toEqual(all.map((delivery) => delivery.id));
+    expect(all.map((delivery) => delivery.id)).toEqual(
+      all.map((delivery) => delivery.id).toSorted((a, b) => b - a),
+    );
+    expect((await list("?state=failed")).body).toEqual({ items: [], nextCursor: null });
+    for (const query of ["?state=lost", "?limit=0", "?cursor=x", "?page=2"])
+      expect((await list(query)).status).toBe(400);
+  });
+});
+
+describe("the console", () => {
+  const page = (path: string, form?: Record<string, string>) =>
+    fetch(`${api.client.url}/console/webhooks${path}`, {
+      headers: BASIC,
+      redirect: "manual",
+      ...(form && { method: "POST", body: new URLSearchParams(form) }),
+    });
+
+  test("makes an endpoint, shows its secret once, and lists it", async () => {
+    const made = await page("", {
+      url: "https://shop.example/<console>",
+      description: "",
+      eventTypes: "failed",
+    });
+    expect(made.status).toBe(200);
+    const text = await made.text();
+    const secret = /whsec_[\w+/=]+/.exec(text)?.[0];
+    const id = /\/console\/webhooks\/([0-9a-f-]{36})/.exec(text)?.[1];
+    expect([secret, id]).toEqual([expect.any(String), expect.any(String)]);
+    const [list, one] = await Promise.all(["", `/${id}`].map(async (path) => (await page(path)).text()));
+    for (const shown of [list, one]) {
+      expect(shown).toContain("https://shop.example/&lt;console&gt;");
+      expect(shown).not.toContain("whsec_");
+    }
+    expect((await page(`/${id}/disable`, {})).headers.get("location")).toBe(`/console/webhooks/${id}`);
+    expect(await (await page(`/${id}`)).text()).toContain("disabled by operator");
+    expect((await page(`/${id}/delete`, {})).headers.get("location")).toBe("/console/webhooks");
+    expect((await page(`/${id}`)).status).toBe(404);
+    expect(await (await fetch(`${api.client.url}/console/actions`, { headers: BASIC })).text()).toContain(
+      "deleted the webhook endpoint",
+    );
+  });
+
+  test("refuses private addresses", async () => {
+    const refused = await page("", { url: "http://10.0.0.1", description: "" });
+    expect(refused.status).toBe(422);
+    expect(await refused.text()).toContain("private");
+  });
+
+  test("shows a delivery with what was sent and what was answered", async () => {
+    const { id } = await make();
+    const { body } = await api.client.post<WebhookDeliveryBody>(`/webhook-endpoints/${id}/test`, undefined);
+    const shown = await (await page(`/deliveries/${body.id}`)).text();
+    expect(shown).toContain(`webhook-id: test-${body.id}`);
+    const again = await page(`/deliveries/${body.id}/resend`, {});
+    expect(again.headers.get("location")).toBe(`/console/webhooks/deliveries/${body.id}`);
+  });
+});

@@ -1,0 +1,357 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { v7 as uuidv7 } from "uuid";
+import { EventLog } from "../../../db/event-log.ts";
+import { createOrders } from "../../../db/orders.ts";
+import { listActions } from "../../../db/operator-actions.ts";
+import { orderEvents, webhookDeliveries } from "../../../db/schema.ts";
+import { findDelivery, listDeliveries, pruneWebhooks } from "../../../db/webhook-deliveries.ts";
+import { findEndpoint, type EndpointSettings, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
+import { createLogger } from "../../../src/log.ts";
+import { WebhookEndpoints } from "../../../src/webhooks/endpoints.ts";
+import { Networks } from "../../../src/webhooks/networks.ts";
+import { Webhooks, type WebhooksOptions } from "../../../workers/webhooks/webhooks.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { newOrder } from "../../support/orders.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { verify, WebhookReceiver, type Behaviour } from "../../support/webhook-receiver.ts";
+
+const log = createLogger({ name: "test", level: "silent" });
+const NETWORKS = new Networks(["127.0.0.0/8"]);
+/** Eight attempts within two seconds. */
+const DELAYS_MS = [50, 100, 200, 300, 400, 500, 500];
+
+let environment: TestEnvironment;
+let endpoints: WebhookEndpoints;
+let closing: (() => unknown)[];
+beforeEach(async () => {
+  environment = await createTestEnvironment();
+  endpoints = new WebhookEndpoints(environment.database, NETWORKS);
+  closing = [];
+});
+afterEach(async () => {
+  for (const close of closing.toReversed()) await close();
+  await environment.close();
+});
+
+function send(options: Partial<WebhooksOptions> = {}): Webhooks {
+  const webhooks = new Webhooks({
+    database: environment.database,
+    networks: NETWORKS,
+    timeoutMs: 10_000,
+    concurrency: 10,
+    disableAfterMs: 60_000,
+    keepMs: 60_000,
+    delaysMs: DELAYS_MS,
+    firstPauseMs: 50,
+    log,
+    events: new EventLog(environment.database, { graceMs: 200 }),
+    ...options,
+  });
+  webhooks.start();
+  closing.push(() => webhooks.stop({ graceMs: 0 }));
+  return webhooks;
+}
+
+async function receiver(behave?: Behaviour): Promise<WebhookReceiver> {
+  const started = await WebhookReceiver.start(behave);
+  closing.push(() => started.close());
+  return started;
+}
+
+function endpointFor(
+  { url }: Pick<WebhookReceiver, "url">,
+  settings: Partial<EndpointSettings> = {},
+): Promise<WebhookEndpoint> {
+  return endpoints.create({ url, description: null, eventTypes: null, ...settings }, "ada");
+}
+
+/** Creates so many orders, each of which then moves so many times. @returns their ids. */
+async function orders(count: number, moves = 0): Promise<string[]> {
+  const made = Array.from({ length: count }, () => newOrder());
+  await createOrders(environment.database, made);
+  for (let move = 1; move <= moves; move++)
+    await advance(
+      made.map(({ id }) => id),
+      move,
+    );
+  return made.map(({ id }) => id);
+}
+
+async function advance(orderIds: readonly string[], number: number): Promise<void> {
+  await environment.database.query((queries) =>
+    queries.insert(orderEvents).values(
+      orderIds.map((orderId) => ({
+        orderId,
+        fromStatus: `S${number - 1}`,
+        toStatus: `S${number}`,
+        at: new Date(),
+        reason: "a secret reason",
+      })),
+    ),
+  );
+}
+
+const deliveries = async ({ id }: Pick<WebhookEndpoint, "id">) =>
+  (await listDeliveries(environment.database, id, { limit: 10_000 })).items;
+const refuse: Behaviour = (response) => void response.writeHead(500).end("not today");
+
+describe("an endpoint", () => {
+  test("gets every event that happens from now on, signed, once, in each order's order", async () => {
+    await orders(5);
+    const endpoint = await receiver();
+    const { secret } = await endpointFor(endpoint);
+    send();
+    const ids = await orders(20, 4);
+    await waitFor("all events", () => endpoint.accepted.length >= 100);
+    expect([...endpoint.acceptedByOrder.keys()].toSorted()).toEqual(ids.toSorted());
+    for (const events of endpoint.acceptedByOrder.values()) {
+      expect(events).toHaveLength(5);
+      expect(events).toEqual(events.toSorted((a, b) => a - b));
+    }
+    expect(endpoint.received).toHaveLength(100);
+    for (const received of endpoint.received) {
+      expect(verify(secret, received)).toMatchObject({ specversion: "1.0", id: received.id });
+      expect(received.body).not.toContain("secret reason");
+    }
+  });
+
+  test("gets only the types that it wants", async () => {
+    const endpoint = await receiver();
+    await endpointFor(endpoint, { eventTypes: ["failed"] });
+    const all = await receiver();
+    await endpointFor(all);
+    send();
+    const [orderId = ""] = await orders(1, 1);
+    await environment.database.query((queries) =>
+      queries
+        .insert(orderEvents)
+        .values({ orderId, fromStatus: "S1", toStatus: "S1", type: "failed", stage: "pay", at: new Date() }),
+    );
+    await waitFor("the event", () => endpoint.accepted.length === 1 && all.accepted.length === 3);
+    expect(JSON.parse(endpoint.received[0]?.body ?? "")).toMatchObject({ type: "conveyor.order.failed.v1" });
+  });
+
+  test("that fails for a while gets all in order, under the same ids", async () => {
+    const endpoint = await receiver((response, _received, number) => {
+      response.writeHead(number <= 12 ? 500 : 204).end();
+    });
+    const settings = await endpointFor(endpoint);
+    send();
+    const ids = await orders(10, 4);
+    await waitFor("all events", () => endpoint.accepted.length >= 50);
+    expect(endpoint.acceptedByOrder.size).toBe(ids.length);
+    for (const events of endpoint.acceptedByOrder.values())
+      expect(events).toEqual(events.toSorted((a, b) => a - b));
+    expect(endpoint.accepted).toHaveLength(50);
+    const bodies = new Map(endpoint.accepted.map(({ id, body }) => [id, body]));
+    for (const { id, body } of endpoint.received) expect(body).toBe(bodies.get(id));
+    await waitFor("it to be known", async () =>
+      (await deliveries(settings)).every(({ state }) => state === "delivered"),
+    );
+    await waitFor("it not to fail any more", async () => {
+      const found = await findEndpoint(environment.database, settings.id);
+      return found?.failingSince === null;
+    });
+  });
+
+  test("that takes one order's event never gets the next one first, and gets other orders' meanwhile", async () => {
+    const stuck = uuidv7();
+    const endpoint = await receiver((response, { orderId }) => {
+      response.writeHead(orderId === stuck ? 500 : 204).end();
+    });
+    const settings = await endpointFor(endpoint);
+    send();
+    await createOrders(environment.database, [newOrder({ id: stuck })]);
+    await advance([stuck], 1);
+    await orders(5, 1);
+    await waitFor("the other orders, and the last attempt", async () => {
+      const states = (await deliveries(settings)).map(({ state }) => state);
+      return endpoint.accepted.length === 10 && states.filter((state) => state === "failed").length === 2;
+    });
+    const attempts = endpoint.received.filter(({ orderId }) => orderId === stuck).map(({ id }) => Number(id));
+    // Each eight times, and the second only when the first was given up.
+    expect(attempts).toHaveLength(16);
+    expect(attempts).toEqual(attempts.toSorted((a, b) => a - b));
+  });
+
+  test("that hangs holds up no other", async () => {
+    const hanging = await receiver(() => undefined);
+    const fast = await receiver();
+    await endpointFor(hanging);
+    await endpointFor(fast);
+    send({ timeoutMs: 2_000 });
+    await orders(1);
+    await waitFor("the first event", () => fast.accepted.length === 1 && hanging.received.length === 1);
+    const startedAt = Date.now();
+    await orders(100, 1);
+    await waitFor("all events", () => fast.accepted.length === 201);
+    // The look for new events is once a second here, since nobody says that there are any.
+    expect((fast.accepted.at(-1)?.at ?? Infinity) - startedAt).toBeLessThan(4_000);
+    expect(hanging.accepted).toHaveLength(0);
+    expect(hanging.received.length).toBeLessThan(30);
+  });
+
+  test("that answers 410 is disabled at once, with a notice, and goes on where it was when it is enabled", async () => {
+    let isGone = true;
+    const endpoint = await receiver((response) => void response.writeHead(isGone ? 410 : 204).end());
+    const { id } = await endpointFor(endpoint);
+    send();
+    await orders(1);
+    const disabled = await waitFor("it to be disabled", async () => {
+      const found = await findEndpoint(environment.database, id);
+      return found?.state === "disabled" && found;
+    });
+    expect(disabled.disabledReason).toContain("410");
+    await waitFor("a notice", async () =>
+      (await listActions(environment.database, { limit: 5 })).items.some(
+        ({ action, actor, target }) => action === "webhook-disable" && actor === "conveyor" && target === id,
+      ),
+    );
+    await orders(3);
+    isGone = false;
+    await endpoints.change(id, { enabled: true }, "ada");
+    const [later = ""] = await orders(1);
+    await waitFor("what waited, and what happened since", () => endpoint.accepted.length >= 2);
+    expect(endpoint.accepted).toHaveLength(2);
+    expect(endpoint.accepted.map(({ orderId }) => orderId)).toContain(later);
+  });
+
+  test("that has failed everything for long is disabled", async () => {
+    const endpoint = await receiver(refuse);
+    const { id } = await endpointFor(endpoint);
+    send({ disableAfterMs: 300 });
+    await orders(1);
+    const disabled = await waitFor("it to be disabled", async () => {
+      const found = await findEndpoint(environment.database, id);
+      return found?.state === "disabled" && found;
+    });
+    expect(disabled.disabledReason).toContain("every attempt has failed since");
+    expect((await deliveries({ id }))[0]?.state).toBe("pending");
+  });
+
+  test("that asks for a pause by Retry-After is given it", async () => {
+    const endpoint = await receiver((response, _received, number) => {
+      if (number === 1) response.writeHead(429, { "retry-after": "2" }).end();
+      else response.writeHead(204).end();
+    });
+    await endpointFor(endpoint);
+    send();
+    await orders(3);
+    await waitFor("all events", () => endpoint.accepted.length === 3);
+    const [first, ...others] = endpoint.received;
+    const retried = others.find(({ id }) => id === first?.id);
+    expect((retried?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(1_950);
+  });
+});
+
+describe("deliveries", () => {
+  test("tell each attempt, with what was answered", async () => {
+    const endpoint = await receiver((response, _received, number) => {
+      if (number === 1) response.writeHead(500).end("not today");
+      else response.writeHead(200).end("thanks");
+    });
+    const settings = await endpointFor(endpoint);
+    send();
+    await orders(1);
+    const delivered = await waitFor("it to be delivered", async () => {
+      const [found] = await deliveries(settings);
+      return found?.state === "delivered" && found;
+    });
+    expect(delivered).toMatchObject({ attempts: 2, lastStatus: 200, lastError: null, eventType: "status" });
+    const found = await findDelivery(environment.database, delivered.id);
+    expect(found?.attempts).toMatchObject([
+      { status: 200, response: "thanks", error: null, url: endpoint.url },
+      { status: 500, response: "not today", error: null, url: endpoint.url },
+    ]);
+  });
+
+  test("are sent again when somebody asks for it, under the same id", async () => {
+    const endpoint = await receiver();
+    const settings = await endpointFor(endpoint);
+    send();
+    await orders(1);
+    await waitFor("the event", async () => (await deliveries(settings))[0]?.state === "delivered");
+    const [delivery] = await deliveries(settings);
+    await endpoints.resend(delivery?.id ?? 0, "ada");
+    await waitFor("it to come again", () => endpoint.accepted.length === 2);
+    const [first, again] = endpoint.received;
+    expect(again?.id).toBe(first?.id);
+    expect(again?.body).toBe(first?.body);
+  });
+
+  test("are not made where there is no endpoint that wants them", async () => {
+    const endpoint = await receiver();
+    const settings = await endpointFor(endpoint);
+    await endpoints.change(settings.id, { enabled: false }, "ada");
+    send();
+    await orders(10);
+    await endpoints.change(settings.id, { enabled: true }, "ada");
+    await orders(1);
+    await waitFor("the event", () => endpoint.accepted.length === 1);
+    const rows = await environment.database.query((queries) => queries.select().from(webhookDeliveries));
+    expect(rows).toHaveLength(1);
+  });
+
+  test("of a test message say what it was", async () => {
+    const endpoint = await receiver();
+    const { id, secret } = await endpointFor(endpoint);
+    send();
+    const delivery = await endpoints.test(id, "ada");
+    const received = await waitFor("the message", () => endpoint.accepted[0]);
+    expect(received.id).toBe(`test-${delivery.id}`);
+    expect(verify(secret, received)).toMatchObject({ type: "conveyor.webhook.test.v1" });
+  });
+
+  test("are removed some time after they were settled, and all of an endpoint that is deleted", async () => {
+    const endpoint = await receiver();
+    const settings = await endpointFor(endpoint);
+    send();
+    await orders(3);
+    await waitFor("the events", async () => {
+      const states = (await deliveries(settings)).map(({ state }) => state);
+      return states.length === 3 && states.every((state) => state === "delivered");
+    });
+
+    const prune = (before: Date) => pruneWebhooks(environment.database, { before, limit: 100 });
+    expect(await prune(new Date(Date.now() - 60_000))).toBe(0);
+    expect(await prune(new Date(Date.now() + 60_000))).toBe(6);
+    expect(await deliveries(settings)).toEqual([]);
+  });
+});
+
+describe("one at a time", () => {
+  test("another process goes on when the one that sent has ended, with nothing lost and nothing twice", async () => {
+    const endpoint = await receiver();
+    const settings = await endpointFor(endpoint);
+    const first = send();
+    const second = send();
+    await orders(10);
+    await waitFor("the first events", () => endpoint.accepted.length === 10);
+    expect([first.leads, second.leads].filter(Boolean)).toHaveLength(1);
+    await (first.leads ? first : second).stop();
+    await orders(10);
+    await waitFor("the others", () => endpoint.accepted.length >= 20);
+    expect(endpoint.received).toHaveLength(20);
+    await waitFor("all to be noted", async () =>
+      (await deliveries(settings)).every(({ state }) => state === "delivered"),
+    );
+  });
+
+  test("a request that its process gives up is made again by the next one", async () => {
+    let isHanging = true;
+    const endpoint = await receiver((response) => {
+      if (!isHanging) response.writeHead(204).end();
+    });
+    await endpointFor(endpoint);
+    const first = send({ timeoutMs: 60_000 });
+    await orders(1, 1);
+    await waitFor("the request", () => endpoint.received.length === 1);
+    await first.stop({ graceMs: 0 });
+    isHanging = false;
+    send();
+    await waitFor("both events", () => endpoint.accepted.length === 2);
+    const [lost, again, next] = endpoint.received;
+    expect(again?.id).toBe(lost?.id);
+    expect(Number(next?.id)).toBeGreaterThan(Number(again?.id));
+  });
+});

@@ -59,11 +59,7 @@ export class EventStream {
     messages: readonly StreamedMessage[],
     { end, previous }: { end: number; previous: number },
   ): Promise<void> {
-    const entries = messages.flatMap(({ id, message }, index) => [
-      entryId(id),
-      message,
-      messages[index - 1]?.id ?? previous,
-    ]);
+    const entries = messages.flatMap(({ id, message }) => [id, message]);
     const answer = await this.#redis.eval(
       APPEND,
       2,
@@ -73,6 +69,7 @@ export class EventStream {
       LEASE_MS,
       entryId(end),
       this.#length,
+      previous,
       ...entries,
     );
     if (answer !== "OK") throw new StreamChangedError(`the stream is not as it was left: ${String(answer)}`);
@@ -113,8 +110,10 @@ const APPEND = `${END_OF}
   local last = endOf(KEYS[2])
   if last ~= ARGV[3] then return "it ends with " .. last end
   redis.call("PEXPIRE", KEYS[1], ARGV[2])
-  for i = 5, #ARGV, 3 do
-    redis.call("XADD", KEYS[2], ARGV[i], "event", ARGV[i + 1], "previous", ARGV[i + 2])
+  local previous = ARGV[5]
+  for i = 6, #ARGV, 2 do
+    redis.call("XADD", KEYS[2], ARGV[i] .. "-0", "event", ARGV[i + 1], "previous", previous)
+    previous = ARGV[i]
   end
   redis.call("XTRIM", KEYS[2], "MAXLEN", "~", ARGV[4])
   return "OK"`;

@@ -1,4 +1,4 @@
-import { Queue } from "bullmq";
+import { Queue, type Telemetry } from "bullmq";
 import type { ChainableCommander, Redis } from "ioredis";
 import type { Move } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
@@ -11,6 +11,14 @@ const EVENTS_KEPT = 1_000;
 export interface DueJob {
   readonly orderId: string;
   readonly move: Move;
+}
+
+/** Follows jobs from who adds them to who does them. */
+export interface JobTracing {
+  /** BullMQ's own. */
+  readonly telemetry: Telemetry;
+  /** What a job is to carry, which is added among others, of the trace of its own order. */
+  traceOf(orderId: string): string | undefined;
 }
 
 /** One job instead of another. */
@@ -29,15 +37,18 @@ export class Queues {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Redis;
   readonly #overrides: Partial<StageSettings>;
+  readonly #tracing: JobTracing | undefined;
 
   constructor(options: {
     readonly connection: Redis;
     readonly steps: readonly Step[];
     /** An operator's settings over those of every step. */
     readonly overrides?: Partial<StageSettings>;
+    readonly tracing?: JobTracing | undefined;
     readonly onError: (error: Error) => void;
   }) {
     this.#connection = options.connection;
+    this.#tracing = options.tracing;
     this.#overrides = options.overrides ?? {};
     this.#queues = new Map(
       options.steps.map((step) => {
@@ -48,6 +59,7 @@ export class Queues {
           // Readiness is the health check's business; a queue opened while Redis is away must work later.
           skipWaitingForReady: true,
           skipVersionCheck: true,
+          ...(options.tracing ? { telemetry: options.tracing.telemetry } : {}),
         });
         queue.on("error", options.onError);
         return [step.name, queue];
@@ -80,10 +92,15 @@ export class Queues {
           .map(({ orderId, move }) => ({
             name: step.name,
             data: { orderId },
-            opts: { ...options, jobId: jobId(orderId, move) },
+            opts: { ...options, jobId: jobId(orderId, move), ...this.#traced(orderId) },
           })),
       );
     }
+  }
+
+  #traced(orderId: string) {
+    const metadata = this.#tracing?.traceOf(orderId);
+    return metadata === undefined ? undefined : { telemetry: { metadata } };
   }
 
   /**

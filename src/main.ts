@@ -24,12 +24,15 @@ import { Metrics } from "./metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal, type ShutdownStep } from "./shutdown.ts";
 import { checkDatabase, runMain } from "./startup.ts";
+import { startTracing, type Tracing } from "./tracing/tracing.ts";
 import { Networks } from "./webhooks/networks.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */
 async function main(): Promise<void> {
   const config = loadConfig(PROCESSES.api, process.env);
-  const log = createLogger({ name: "api", level: config.LOG_LEVEL });
+  const tracing = await startTracing(process.env, { name: "conveyor-api", version: packageJson.version });
+  const log = createLogger({ name: "api", level: config.LOG_LEVEL, fields: tracing.logFields });
+  tracing.logTo(log);
 
   const database = new Database({
     url: config.DATABASE_URL,
@@ -41,25 +44,22 @@ async function main(): Promise<void> {
   const httpMetrics = new HttpMetrics(metrics);
   await checkDatabase(database, lifecycle);
   const { app, start, before, after } = hasQueues(config)
-    ? withQueues(config, database, metrics, log)
-    : withoutQueues(config, database, metrics, log);
+    ? withQueues(config, { database, metrics, tracing, log })
+    : withoutQueues(config, { database, metrics, tracing, log });
 
-  const server = new HttpServer(
-    httpMetrics.measured(
-      listenerOf(
-        createApp({
-          database,
-          ...app,
-          accept: httpMetrics.counted(app.accept),
-          webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
-          apiKeys: config.API_KEYS,
-          version: packageJson.version,
-          metrics,
-          log,
-        }),
-      ),
-    ),
+  const listener = listenerOf(
+    createApp({
+      database,
+      ...app,
+      accept: httpMetrics.counted(app.accept),
+      webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
+      apiKeys: config.API_KEYS,
+      version: packageJson.version,
+      metrics,
+      log,
+    }),
   );
+  const server = new HttpServer(tracing.listener(httpMetrics.measured(listener)));
   const metricsServer = new MetricsServer(metrics);
   shutDownOnSignal({
     log,
@@ -70,6 +70,7 @@ async function main(): Promise<void> {
       ...after,
       { name: "database", run: () => database.close() },
       { name: "metrics", run: () => metricsServer.close() },
+      { name: "tracing", run: () => tracing.stop() },
     ],
   });
   start();
@@ -89,12 +90,18 @@ interface Mode {
   readonly after: readonly ShutdownStep[];
 }
 
+/** What there is in either mode. */
+interface Shared {
+  readonly database: Database;
+  readonly metrics: Metrics;
+  readonly tracing: Tracing;
+  readonly log: Logger;
+}
+
 /** Orders are queued, and workers carry them on. */
 function withQueues(
   config: ApiConfig & { readonly REDIS_URL: string },
-  database: Database,
-  metrics: Metrics,
-  log: Logger,
+  { database, metrics, tracing, log }: Shared,
 ): Mode {
   const redis = connectProducer(config.REDIS_URL);
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
@@ -102,11 +109,12 @@ function withQueues(
     connection: redis,
     steps: lifecycle.steps,
     overrides: stageOverrides(config),
+    tracing: tracing.jobs,
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
   watchQueues(metrics, queues);
   watchRelay(metrics, () => readRelayLag(database, "stream"));
-  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+  const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   // Lost while Redis is away: the relay looks by itself when it is back.
   const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
   const onEvents = () => nudge.hint();
@@ -144,9 +152,9 @@ function withQueues(
 }
 
 /** Orders are carried on here, while their clients wait. */
-function withoutQueues(config: ApiConfig, database: Database, metrics: Metrics, log: Logger): Mode {
-  const { processing, sweeper, webhooks } = openInline({ config, database, metrics, log });
-  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: Shared): Mode {
+  const { processing, sweeper, webhooks } = openInline({ config, database, metrics, tracing, log });
+  const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
   const events = new EventLog(database);

@@ -7,6 +7,7 @@ import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { MinuteCounts } from "../queues/minutes.ts";
+import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { Nudge } from "../src/events/nudge.ts";
 import { NUDGE_CHANNEL } from "../src/events/stream.ts";
@@ -19,6 +20,7 @@ import { settingsOf } from "../src/order/stage.ts";
 import { pay } from "../src/order/stages/pay.ts";
 import { shutDownOnSignal } from "../src/shutdown.ts";
 import { checkDatabase, runMain } from "../src/startup.ts";
+import { startTracing } from "../src/tracing/tracing.ts";
 import { parseWorkerArguments } from "./arguments.ts";
 import type { Gate } from "./breaker.ts";
 import { StageBreakers } from "./breakers.ts";
@@ -44,13 +46,15 @@ async function main(): Promise<void> {
   const { steps, concurrency, reach } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
   const config = loadConfig(PROCESSES.worker, process.env);
   const overrides = stageOverrides(config);
-  const log = createLogger({ name: "worker", level: config.LOG_LEVEL });
+  const tracing = await startTracing(process.env, { name: "conveyor-worker", version: packageJson.version });
+  const log = createLogger({ name: "worker", level: config.LOG_LEVEL, fields: tracing.logFields });
+  tracing.logTo(log);
 
   const metrics = new Metrics();
   const stageMetrics = new StageMetrics(metrics, lifecycle);
-  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+  const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
 
-  const { database, redis, queues, ports } = openResources(config, log, commit);
+  const { database, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
 
@@ -98,7 +102,7 @@ async function main(): Promise<void> {
       step,
       settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
       connection: redis,
-      executor,
+      executor: tracing.attempts(executor),
       isolation,
       outages: {
         databaseAway: () => databaseWatch.reportAway(),
@@ -106,6 +110,7 @@ async function main(): Promise<void> {
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
+      telemetry: tracing.jobs?.telemetry,
       observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
       markFailed: async ({ step: { name: stage }, ...failure }) => {
@@ -199,6 +204,7 @@ async function main(): Promise<void> {
       { name: "redis", run: async () => redis.disconnect() },
       { name: "database", run: () => database.close() },
       { name: "metrics", run: () => metricsServer.close() },
+      { name: "tracing", run: () => tracing.stop() },
     ],
   });
   const metricsUrl =

@@ -1,6 +1,6 @@
 import { Database } from "../db/database.ts";
 import { connectWorker } from "../queues/connection.ts";
-import { Queues } from "../queues/queues.ts";
+import { Queues, type JobTracing } from "../queues/queues.ts";
 import { stageOverrides, type WorkerConfig } from "../src/config.ts";
 import { COMMITS, type Commit } from "../src/group-commit.ts";
 import type { Logger } from "../src/log.ts";
@@ -13,6 +13,7 @@ export function openResources(
   config: WorkerConfig,
   log: Logger,
   commit: Commit = COMMITS[config.GROUP_COMMIT],
+  tracing?: JobTracing,
 ) {
   const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
   const redis = connectWorker(config.REDIS_URL);
@@ -21,6 +22,7 @@ export function openResources(
     connection: redis,
     steps: lifecycle.steps,
     overrides: stageOverrides(config),
+    tracing,
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
   return { database, redis, queues, ports: connectPorts(config, database, commit) };

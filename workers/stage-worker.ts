@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job, type WorkerOptions } from "bullmq";
+import {
+  DelayedError,
+  UnrecoverableError,
+  WaitingError,
+  Worker,
+  type Job,
+  type Telemetry,
+  type WorkerOptions,
+} from "bullmq";
 import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
@@ -54,6 +62,8 @@ export interface StageWorkerOptions {
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
   readonly observer?: AttemptObserver | undefined;
+  /** BullMQ's own. */
+  readonly telemetry?: Telemetry | undefined;
   readonly log: Logger;
   /** Writes down that the order rests in the step's failed set. */
   readonly markFailed: (failure: StepFailure) => Promise<void>;
@@ -103,7 +113,11 @@ export class StageWorker {
       step.name,
       // BullMQ gives the signal to processors that declare three parameters.
       (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
-      { ...workerOptions(options), autorun: false },
+      {
+        ...workerOptions(options),
+        autorun: false,
+        ...(options.telemetry ? { telemetry: options.telemetry } : {}),
+      },
     );
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();

@@ -1,12 +1,14 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { Router } from "express";
 import { BUCKETS, type Metrics } from "../metrics.ts";
+import { routeOf } from "../route.ts";
 import { methodNotAllowed } from "./problem.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 /** Which is many more than there are: nobody who asks for odd addresses can make metrics without end. */
 const MOST_ROUTES = 200;
 const OTHER = "other";
+const NO_ROUTE = "none";
 
 /** `/metrics`, for those who have a key. */
 export function metricsRoutes(metrics: Pick<Metrics, "text" | "contentType">): Router {
@@ -71,7 +73,7 @@ export class HttpMetrics {
     const { method = "" } = request;
     // Nobody waited for the answer, so it has no status.
     const status = response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "aborted";
-    const route = this.#bounded(routeOf(request));
+    const route = this.#bounded(routeOf(request) ?? NO_ROUTE);
     const key = `${method} ${status} ${route}`;
     let child = this.#children.get(key);
     if (child === undefined) {
@@ -88,12 +90,4 @@ export class HttpMetrics {
     this.#routes.add(route);
     return route;
   }
-}
-
-/** The template of the route that Express found, such as `/orders/:id`; `none` where it did not come to one. */
-function routeOf(request: IncomingMessage): string {
-  const route: unknown = "route" in request ? request.route : undefined;
-  if (typeof route !== "object" || route === null || !("path" in route)) return "none";
-  const base = "baseUrl" in request ? String(request.baseUrl).toLowerCase() : "";
-  return base + String(route.path);
 }

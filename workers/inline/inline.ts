@@ -7,6 +7,7 @@ import type { Logger } from "../../src/log.ts";
 import type { Metrics } from "../../src/metrics.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
+import type { Tracing } from "../../src/tracing/tracing.ts";
 import { connectPorts } from "../gateways/ports.ts";
 import { StageMetrics } from "../metrics.ts";
 import { OrderStore } from "../store.ts";
@@ -23,16 +24,18 @@ export function openInline({
   config,
   database,
   metrics,
+  tracing,
   log,
 }: {
   readonly config: StagesConfig;
   readonly database: Database;
   readonly metrics: Metrics;
+  readonly tracing: Tracing;
   readonly log: Logger;
 }): { processing: InlineProcessing; sweeper: Sweeper; webhooks: Webhooks } {
   const stages = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, stages.of(step)]));
-  const commit = metrics.measured(COMMITS[config.GROUP_COMMIT]);
+  const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   const processing = new InlineProcessing({
     lifecycle,
     ports: connectPorts(config, database, commit),
@@ -53,6 +56,7 @@ export function openInline({
     overrides: stageOverrides(config),
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     observerOf: (step) => observers.get(step),
+    tracing,
     log,
   });
   const sweeper = new Sweeper({

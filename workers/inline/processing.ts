@@ -7,6 +7,7 @@ import type { AttemptMark } from "../../src/order/event.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../src/order/stage.ts";
 import { describe } from "../../src/shutdown.ts";
+import type { Tracing } from "../../src/tracing/tracing.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
@@ -60,6 +61,7 @@ export interface InlineProcessingOptions {
   readonly probeIntervalMs: number;
   /** For the attempts at a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
+  readonly tracing?: Pick<Tracing, "attempts"> | undefined;
   readonly log: Logger;
 }
 
@@ -165,8 +167,9 @@ export class InlineProcessing {
   }
 
   async #run(orderId: string, order: OneOrder, failures: number): Promise<Ending> {
-    const { lifecycle, ports } = this.#options;
-    const executor = new Executor({ lifecycle, ports, store: order });
+    const { lifecycle, ports, tracing } = this.#options;
+    const own = new Executor({ lifecycle, ports, store: order });
+    const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
     let next = await this.#next(order);
     while (next) {
@@ -209,7 +212,12 @@ export class InlineProcessing {
     return this.#options.lifecycle.next({ status, cancelled: cancellation !== null });
   }
 
-  async #attempt(executor: Executor, orderId: string, move: Move, mark: AttemptMark): Promise<Execution> {
+  async #attempt(
+    executor: Pick<Executor, "execute">,
+    orderId: string,
+    move: Move,
+    mark: AttemptMark,
+  ): Promise<Execution> {
     const { step } = move;
     const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();

@@ -68,6 +68,8 @@ export class EndpointQueue {
   readonly #busy = new Set<string>();
   readonly #running = new Set<Promise<void>>();
   #failures = 0;
+  /** Pauses since it last answered: each is twice as long as the one before. */
+  #pauses = 0;
   #pausedUntil = -Infinity;
   #pumping: Promise<void> | undefined;
   #again = false;
@@ -75,6 +77,9 @@ export class EndpointQueue {
   constructor(endpoint: WebhookEndpoint, options: EndpointQueueOptions) {
     this.#endpoint = endpoint;
     this.#options = options;
+    // What another process has found out before this one took over.
+    const failedForMs = endpoint.failingSince === null ? 0 : Date.now() - endpoint.failingSince.getTime();
+    if (failedForMs > (options.firstPauseMs ?? FIRST_PAUSE_MS)) this.#failures = FAILURES;
   }
 
   /** Goes by these settings from now on. */
@@ -234,6 +239,7 @@ export class EndpointQueue {
     const { id, failingSince } = this.#endpoint;
     const wasFailing = this.#isFailing;
     this.#failures = 0;
+    this.#pauses = 0;
     this.#pausedUntil = -Infinity;
     if (failingSince !== null) {
       this.#endpoint = { ...this.#endpoint, failingSince: null };
@@ -262,11 +268,14 @@ export class EndpointQueue {
     }
     if (this.#failures === FAILURES)
       log.warn({ endpoint: id, status, error }, "the webhook endpoint fails: pausing between attempts");
-    const pause = this.#isFailing
-      ? Math.min(firstPauseMs * 2 ** (this.#failures - FAILURES), LONGEST_PAUSE_MS)
-      : 0;
+    const now = performance.now();
+    // What was under way when a pause began, and failed like the rest, is no reason for a longer one.
+    if (this.#isFailing && now >= this.#pausedUntil) {
+      this.#pausedUntil = now + Math.min(firstPauseMs * 2 ** this.#pauses, LONGEST_PAUSE_MS);
+      this.#pauses += 1;
+    }
     const asked = retryAfterMs === undefined ? 0 : Math.min(retryAfterMs, LONGEST_PAUSE_MS);
-    this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + Math.max(pause, asked));
+    this.#pausedUntil = Math.max(this.#pausedUntil, now + asked);
   }
 
   async #disable(reason: string): Promise<void> {

@@ -1,0 +1,32 @@
+import { noteError, tracer } from "./tracer.ts";
+import type { Attempts } from "./tracing.ts";
+
+/** Each attempt at a step is a span. */
+export function followAttempts<Execution extends { readonly outcome: string }>(
+  attempts: Attempts<Execution>,
+): Attempts<Execution> {
+  const execute: Attempts<Execution>["execute"] = (orderId, step, signal, mark) =>
+    tracer.startActiveSpan(
+      step.name,
+      {
+        attributes: {
+          "conveyor.order.id": orderId,
+          "conveyor.stage": step.name,
+          ...(mark && { "conveyor.attempt": mark.attempt }),
+        },
+      },
+      async (span) => {
+        try {
+          const execution = await attempts.execute(orderId, step, signal, mark);
+          span.setAttribute("conveyor.outcome", execution.outcome);
+          return execution;
+        } catch (error) {
+          noteError(span, error);
+          throw error;
+        } finally {
+          span.end();
+        }
+      },
+    );
+  return { execute };
+}

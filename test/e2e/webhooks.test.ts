@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { PLAIN_ORDER } from "../support/client.ts";
+import { startLine, type TestLine } from "../support/line.ts";
+import { waitFor } from "../support/wait-for.ts";
+import { WebhookReceiver, type ReceivedWebhook } from "../support/webhook-receiver.ts";
+
+/** WEBHOOK_ORDERS makes it longer. */
+const ORDERS = Number(process.env["WEBHOOK_ORDERS"] ?? 60);
+/** CREATED to DELIVERED. */
+const EVENTS = 5;
+const OUTAGE_MS = 8_000;
+
+let line: TestLine;
+beforeAll(async () => {
+  line = await startLine({ workers: 2, env: { WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" } });
+  await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
+});
+afterAll(() => line?.close());
+
+test("an endpoint that fails for a while gets all in order, one that hangs nothing, and one that is fast at once", async () => {
+  let recoversAt = Infinity;
+  const failing = await WebhookReceiver.start((response) => {
+    response.writeHead(Date.now() < recoversAt ? 500 : 204).end();
+  });
+  const hanging = await WebhookReceiver.start(() => undefined);
+  const fast = await WebhookReceiver.start();
+  for (const { url } of [failing, hanging, fast])
+    expect((await line.client.post("/webhook-endpoints", { url })).status).toBe(201);
+  try {
+    const startedAt = Date.now();
+    recoversAt = startedAt + OUTAGE_MS;
+    for (let made = 0; made < ORDERS; made += 10)
+      await Promise.all(Array.from({ length: 10 }, () => line.client.order(PLAIN_ORDER)));
+    await waitFor("the fast one to have all", () => fast.accepted.length >= ORDERS * EVENTS);
+    // In the middle of it Redis forgets all it had, and the worker that sends may be the one that ends.
+    await line.environment.redis.flushdb();
+    await line.workers[0]?.stop();
+    await waitFor("the failing one to have all", () => events(failing) >= ORDERS * EVENTS, {
+      timeoutMs: 120_000,
+    });
+    process.stderr.write(`${report({ failing, hanging, fast }, startedAt, recoversAt)}\n`);
+    for (const receiver of [failing, fast]) {
+      expect(receiver.acceptedByOrder.size).toBe(ORDERS);
+      for (const ids of receiver.acceptedByOrder.values()) {
+        const once = [...new Set(ids)];
+        expect(once).toHaveLength(EVENTS);
+        expect(once).toEqual(once.toSorted((a, b) => a - b));
+      }
+    }
+    expect(fast.received).toHaveLength(ORDERS * EVENTS);
+    expect(hanging.accepted).toEqual([]);
+    // Each of its requests takes ten seconds: a fast one that had to wait for them would be later.
+    expect(percentile(latenesses(fast), 1)).toBeLessThan(5_000);
+  } finally {
+    await Promise.all([failing, hanging, fast].map((receiver) => receiver.close()));
+  }
+}, 240_000);
+
+/** Events that it took, each counted once. */
+function events(receiver: WebhookReceiver): number {
+  return new Set(receiver.accepted.map(({ id }) => id)).size;
+}
+
+/** Milliseconds from each event to its arrival, the shortest first. */
+function latenesses(receiver: WebhookReceiver): number[] {
+  return receiver.accepted.map(lateness).toSorted((a, b) => a - b);
+}
+
+function lateness({ at, body }: ReceivedWebhook): number {
+  const { time }: { time: string } = JSON.parse(body);
+  return at - Date.parse(time);
+}
+
+function percentile(sorted: readonly number[], part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Infinity;
+}
+
+function report(
+  receivers: Readonly<Record<string, WebhookReceiver>>,
+  startedAt: number,
+  recoversAt: number,
+): string {
+  return Object.entries(receivers)
+    .map(([name, receiver]) => {
+      const late = latenesses(receiver);
+      const last = Math.max(...receiver.accepted.map(({ at }) => at));
+      return `${name}: ${receiver.received.length} requests, ${receiver.accepted.length} taken, ${events(receiver)} events; ${
+        late.length === 0
+          ? ""
+          : `late by ${percentile(late, 0.5)} ms in the middle, ${percentile(late, 0.95)} ms at 95 %, ${percentile(late, 1)} ms at most; the last ${last - startedAt} ms after the start, ${last - recoversAt} ms after the recovery`
+      }`;
+    })
+    .join("\n");
+}

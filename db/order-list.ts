@@ -220,7 +220,14 @@ export async function countFailures(database: Database, limit: number): Promise<
   });
 }
 
-/** Orders that failed in the same stage for the same reason. */
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
+
+/** A reason without the order's own id in it, or others: so that orders that failed alike are one group. */
+export function kindOfReason(reason: string): string {
+  return reason.replaceAll(UUID, "…");
+}
+
+/** Orders that failed in the same stage for the same kind of reason. */
 export interface FailureGroup {
   readonly stage: string;
   readonly reason: string;
@@ -249,10 +256,15 @@ export async function groupFailures(
         .orderBy(desc(orders.id))
         .limit(limit + 1);
       if (rows.length > limit) more.add(stage);
-      for (const { reason, at } of rows.slice(0, limit)) add(groups, stage, reason ?? "", at ?? new Date(0));
+      for (const { reason, at } of rows.slice(0, limit))
+        add(groups, stage, kindOfReason(reason ?? ""), at ?? new Date(0));
     }
     return { groups: [...groups.values()].toSorted((a, b) => b.count - a.count), more };
   });
+}
+
+function isOfKind(reason: string | null, kind: string): boolean {
+  return kindOfReason(reason ?? "") === kindOfReason(kind);
 }
 
 function add(groups: Map<string, FailureGroup>, stage: string, reason: string, at: Date): void {
@@ -295,7 +307,7 @@ export async function findOldest(
 }
 
 /**
- * How many of the newest orders in a stage's failed set rest there for this reason: of `limit` that are looked at, each of
+ * How many of the newest orders in a stage's failed set rest there for this kind of reason: of `limit` that are looked at, each of
  * which may be anywhere in the table. @returns `more` when there were others. @throws {DatabaseError}
  */
 export async function countGroup(
@@ -312,7 +324,7 @@ export async function countGroup(
       .limit(limit + 1),
   );
   const looked = rows.slice(0, limit);
-  return { count: looked.filter((row) => row.reason === reason).length, more: rows.length > limit };
+  return { count: looked.filter((row) => isOfKind(row.reason, reason)).length, more: rows.length > limit };
 }
 
 /** How many orders rest in a stage's failed set. Reads the index alone. @throws {DatabaseError} */
@@ -338,8 +350,8 @@ export interface FailedOrder {
 }
 
 /**
- * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this reason (if one is given)
- * and until then.
+ * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this kind of reason (if one is
+ * given) and until then.
  *
  * @returns how many were looked at, and `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
  */
@@ -370,7 +382,7 @@ export async function listGroup(
     orders: rows
       .filter(
         ({ reason, at }) =>
-          (group.reason === undefined || reason === group.reason) && at !== null && at <= group.until,
+          (group.reason === undefined || isOfKind(reason, group.reason)) && at !== null && at <= group.until,
       )
       .map(({ id, status, cancelRequestedAt }) => ({
         id,

@@ -50,7 +50,7 @@ function startReader(
       "--claim-after=0.5",
       ...more,
     ],
-    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CONVEYOR_KEY: TEST_KEY } },
+    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CONVEYOR_API_KEY: TEST_KEY } },
   );
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));

@@ -152,10 +152,8 @@ describe("the concurrency of a stage", () => {
     await waitFor("the provider has no more than two calls", () => providers.atOnce("payments") <= 2);
     const settled = Date.now();
     providers.takeMostAtOnce("payments");
-    await waitFor(
-      "both workers have paid some more, slowly",
-      () => sum(attempts(settled)) > 20 && attempts(settled).every((own) => own > 0),
-    );
+    // Who has one of the two takes the next one too: so it may be one worker that has both.
+    await waitFor("more are paid, slowly", () => sum(attempts(settled)) > 20);
     const after = { most: providers.takeMostAtOnce("payments"), attempts: attempts(settled) };
     takeNote(
       `the provider had ${before.most} calls at once of 20 (${before.attempts.join(" + ")} attempts), and, ` +

@@ -286,7 +286,7 @@ describe("tracing", () => {
   /** Has an API of its own take one request, and gives what it has loaded and logged. */
   async function oneRequest(env: Readonly<Record<string, string>>) {
     const environment = await createTestEnvironment();
-    const api = await startApi({ ...environment, env: { NODE_OPTIONS: `--require ${PROBE}`, ...env } });
+    const api = await startApi({ ...environment, env: { NODE_OPTIONS: `--require "${PROBE}"`, ...env } });
     expect((await new TestClient(api.url).put("/stock/MUG-BLUE", { onHand: 1 })).status).toBe(200);
     expect(await api.stop()).toBe(0);
     await environment.close();

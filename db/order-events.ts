@@ -116,7 +116,8 @@ function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">):
   return { ...event, from: fromStatus, to: toStatus };
 }
 
-type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
+/** What one stage left behind. */
+export type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
 
 /** What the finished stages of these orders left behind: for {@link recordsByOrder}. */
 export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {

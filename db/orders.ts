@@ -2,10 +2,22 @@ import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
 import { CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
-import type { Database, Queries, Transaction } from "./database.ts";
+import {
+  UnexpectedCountError,
+  type Database,
+  type Queries,
+  type Statement,
+  type Transaction,
+} from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { execute, insertInto, read, readBoth, selectFrom } from "./bulk.ts";
-import { appendEvents, recordsByOrder, recordsOf, type NewOrderEvent } from "./order-events.ts";
+import { execute, insertInto, read, readBoth, readThree, selectFrom } from "./bulk.ts";
+import {
+  appendEvents,
+  recordsByOrder,
+  recordsOf,
+  type NewOrderEvent,
+  type RecordRow,
+} from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
 import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
@@ -31,7 +43,7 @@ export interface StatusChange extends Partial<AttemptMark> {
 
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
 const ROWS_PER_INSERT = 5_000;
-const CREATE_TRIES = 3;
+const CREATE_TRIES = 4;
 
 /** What changes of an order while it is on its way. */
 const HEAD_KEYS = [
@@ -113,17 +125,25 @@ export async function createOrders(
 ): Promise<CreatedOrder[]> {
   for (let tries = 1; ; tries++) {
     try {
-      return await database.transaction((queries) => createOrFind(queries, requested));
+      return await database.transaction(async (transaction) => {
+        // Nearly always all keys are new: only when one was refused, they are looked up before.
+        const known = tries === 1 ? new Map() : await findByIdempotency(transaction, requested);
+        return createUnlessKnown(transaction, requested, known);
+      });
     } catch (error) {
-      // Another process has written an order under one of the keys since they were looked up: now it will be found.
-      const overtaken = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
-      if (!overtaken) throw error;
+      // Also when another process has written an order under one of the keys since they were looked up.
+      const isKnown = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
+      if (!isKnown) throw error;
     }
   }
 }
 
-async function createOrFind(queries: Transaction, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
-  const known = await findByIdempotency(queries, requested);
+/** @param known by the identity of the request that made them. */
+async function createUnlessKnown(
+  transaction: Transaction,
+  requested: readonly NewOrder[],
+  known: Map<string, Omit<CreatedOrder, "repeated">>,
+): Promise<CreatedOrder[]> {
   const created: NewOrder[] = [];
   const answers = requested.map((order): CreatedOrder => {
     const earlier = order.idempotency && known.get(identityOf(order.idempotency));
@@ -137,7 +157,7 @@ async function createOrFind(queries: Transaction, requested: readonly NewOrder[]
     created.push(order);
     return { ...own, repeated: false };
   });
-  if (created.length > 0) await insertOrders(queries, created);
+  if (created.length > 0) await insertOrders(transaction, created);
   return answers;
 }
 
@@ -222,8 +242,8 @@ export async function findOrders(
     );
     const others = ids.filter((id) => !found.has(id));
     if (others.length > 0) {
-      const rows = await read(queries, selectOrders(others));
-      for (const order of await completed(queries, rows)) found.set(order.id, order);
+      const rows = await readThree(queries, selectOrders(others), selectLines(others), recordsOf(others));
+      for (const order of assembled(...rows)) found.set(order.id, order);
     }
     return ids.map((id) => found.get(id));
   });
@@ -274,22 +294,18 @@ export async function changeStatuses(
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
   try {
-    return await database.transaction(async (queries) => {
-      let made = 0;
-      for (const group of groupsOf(changes)) made += await moveGroup(queries, group);
-      if (made < changes.length) throw new NotAllMoved();
-      appendChanges(queries, changes);
+    return await database.transaction(async (transaction) => {
+      for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
+      appendChanges(transaction, changes);
       beforeCommit?.();
       return changes.map(() => true);
     });
   } catch (error) {
-    if (!(error instanceof NotAllMoved)) throw error;
+    // Nearly always all of them apply: only when one does not, each order is looked at before.
+    if (!(error instanceof UnexpectedCountError)) throw error;
     return changeLocked(database, changes, beforeCommit);
   }
 }
-
-/** Some of the changes do not apply. Nearly always all of them do, and looking at each before is not needed. */
-class NotAllMoved extends Error {}
 
 /** The same with a look at each order before. */
 async function changeLocked(
@@ -297,9 +313,9 @@ async function changeLocked(
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
 ): Promise<boolean[]> {
-  return database.transaction(async (queries) => {
+  return database.transaction(async (transaction) => {
     const current = await lock(
-      queries,
+      transaction,
       changes.map((change) => change.orderId),
     );
     const made = changes.map((change) => {
@@ -311,8 +327,8 @@ async function changeLocked(
       return applies;
     });
     const applied = changes.filter((_, index) => made[index]);
-    for (const group of groupsOf(applied)) await moveGroup(queries, group);
-    appendChanges(queries, applied);
+    for (const group of groupsOf(applied)) transaction.atCommit(moveGroup(group), group.length);
+    appendChanges(transaction, applied);
     beforeCommit?.();
     return made;
   });
@@ -323,9 +339,9 @@ async function lock(queries: Queries, ids: readonly string[]) {
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** By what one statement can do. */
-function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusChange[]> {
-  const groups = new Map<string, StatusChange[]>();
+/** By what one statement can do; none is empty. */
+function groupsOf(changes: readonly StatusChange[]): Iterable<StatusChanges> {
+  const groups = new Map<string, [StatusChange, ...StatusChange[]]>();
   for (const change of changes) {
     const kind = `${change.from} ${change.to} ${change.unlessCancelled}`;
     const group = groups.get(kind);
@@ -335,17 +351,17 @@ function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusCha
   return groups.values();
 }
 
-/** @returns of how many orders the change applied. By the primary key, so that rows are locked in order of id. */
-async function moveGroup(queries: Queries, group: readonly StatusChange[]): Promise<number> {
-  const [first] = group;
-  if (first === undefined) return 0;
-  const { from, to, unlessCancelled } = first;
-  return execute(queries, {
+type StatusChanges = readonly [StatusChange, ...StatusChange[]];
+
+/** Affects the orders to which the change applies. By the primary key, so that rows are locked in order of id. */
+function moveGroup(group: StatusChanges): Statement {
+  const { from, to, unlessCancelled } = group[0];
+  return {
     sql: `UPDATE orders FORCE INDEX (PRIMARY)
       SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
       WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
     values: [to, latest(group), group.map(({ orderId }) => orderId), from],
-  });
+  };
 }
 
 function appendChanges(transaction: Transaction, changes: readonly StatusChange[]): void {
@@ -637,7 +653,14 @@ function latest(changes: readonly StatusChange[]): Date {
 async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  const [lineRows, recordRows] = await readBoth(queries, selectLines(ids), recordsOf(ids));
+  return assembled(rows, ...(await readBoth(queries, selectLines(ids), recordsOf(ids))));
+}
+
+function assembled(
+  rows: readonly OrderRow[],
+  lineRows: readonly LineRow[],
+  recordRows: readonly RecordRow[],
+): StoredOrder[] {
   const lines = linesByOrder(lineRows);
   const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
@@ -670,7 +693,9 @@ function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | 
   };
 }
 
-function linesByOrder(rows: readonly (OrderLine & { readonly orderId: string })[]): Map<string, OrderLine[]> {
+type LineRow = OrderLine & { readonly orderId: string };
+
+function linesByOrder(rows: readonly LineRow[]): Map<string, OrderLine[]> {
   const lines = new Map<string, OrderLine[]>();
   for (const { orderId, sku, quantity, unitPrice } of rows) {
     const known = lines.get(orderId);

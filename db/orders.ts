@@ -1,5 +1,5 @@
 import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
-import { CREATED } from "../src/order/lifecycle.ts";
+import { CANCELLED, CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
 import {
@@ -281,24 +281,32 @@ export async function listOrders(
   });
 }
 
+/** What became of a change. */
+export interface ChangeResult {
+  /** Whether it was made. */
+  readonly made: boolean;
+  /** Whether the order is to be cancelled, as far as anybody knew when it was moved. */
+  readonly toBeCancelled: boolean;
+}
+
 /**
  * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their
  * events in the same transaction. A moved order is no longer marked as failed.
  *
- * @param beforeCommit called when all is written, and nothing committed yet.
- * @returns for each change whether it was made. @throws {DatabaseError}
+ * @param beforeCommit called when all is ready, and nothing committed yet.
+ * @returns for each change what became of it. @throws {DatabaseError}
  */
 export async function changeStatuses(
   database: Database,
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
-): Promise<boolean[]> {
+): Promise<ChangeResult[]> {
   try {
     return await database.transaction(async (transaction) => {
       for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
       appendChanges(transaction, changes);
       beforeCommit?.();
-      return changes.map(() => true);
+      return changes.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
     });
   } catch (error) {
     // Nearly always all of them apply: only when one does not, each order is looked at before.
@@ -312,25 +320,25 @@ async function changeLocked(
   database: Database,
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
-): Promise<boolean[]> {
+): Promise<ChangeResult[]> {
   return database.transaction(async (transaction) => {
     const current = await lock(
       transaction,
       changes.map((change) => change.orderId),
     );
-    const made = changes.map((change) => {
+    const results = changes.map((change): ChangeResult => {
       const order = current.get(change.orderId);
-      const applies =
-        order?.status === change.from && !(change.unlessCancelled && order.cancelRequestedAt !== null);
+      const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
+      const made = order?.status === change.from && !(change.unlessCancelled && toBeCancelled);
       // Two changes of one order in one call: the second one finds the status moved.
-      if (applies) order.status = change.to;
-      return applies;
+      if (made) order.status = change.to;
+      return { made, toBeCancelled };
     });
-    const applied = changes.filter((_, index) => made[index]);
-    for (const group of groupsOf(applied)) transaction.atCommit(moveGroup(group), group.length);
+    const applied = changes.filter((_, index) => results[index]?.made);
+    for (const group of groupsOf(applied)) transaction.atCommit(moveLocked(group), group.length);
     appendChanges(transaction, applied);
     beforeCommit?.();
-    return made;
+    return results;
   });
 }
 
@@ -343,7 +351,7 @@ async function lock(queries: Queries, ids: readonly string[]) {
 function groupsOf(changes: readonly StatusChange[]): Iterable<StatusChanges> {
   const groups = new Map<string, [StatusChange, ...StatusChange[]]>();
   for (const change of changes) {
-    const kind = `${change.from} ${change.to} ${change.unlessCancelled}`;
+    const kind = `${change.from} ${change.to}`;
     const group = groups.get(kind);
     if (group) group.push(change);
     else groups.set(kind, [change]);
@@ -353,13 +361,24 @@ function groupsOf(changes: readonly StatusChange[]): Iterable<StatusChanges> {
 
 type StatusChanges = readonly [StatusChange, ...StatusChange[]];
 
-/** Affects the orders to which the change applies. By the primary key, so that rows are locked in order of id. */
+/**
+ * Affects the orders that have the status which they are moved from, and of which nobody wants anything else: orders to
+ * be cancelled are only ever moved to CANCELLED without a look at them.
+ */
 function moveGroup(group: StatusChanges): Statement {
-  const { from, to, unlessCancelled } = group[0];
+  const { sql, values } = moveLocked(group);
+  return group[0].to === CANCELLED
+    ? { sql, values }
+    : { sql: `${sql} AND cancel_requested_at IS NULL`, values };
+}
+
+/** By the primary key, so that rows are locked in order of id. */
+function moveLocked(group: StatusChanges): Statement {
+  const { from, to } = group[0];
   return {
     sql: `UPDATE orders FORCE INDEX (PRIMARY)
       SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
-      WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
+      WHERE id IN (?) AND status = ?`,
     values: [to, latest(group), group.map(({ orderId }) => orderId), from],
   };
 }

@@ -23,7 +23,7 @@ const ENV = {
 /** Orders at once: enough that some are in every stage when Redis goes. */
 const LOAD = 30;
 /** Redis is taken for gone after a second; nobody is to wait for that. */
-const NOT_WAITED_FOR_REDIS_MS = 700;
+const NOT_WAITED_FOR_REDIS_MS = 950;
 /** Attempts to sweep that fail: so long an absence of writes lasts. */
 const SWEEPS_MISSED = 10;
 /** A worker complains once or twice of each job that it has in hand. One that goes on asking does so thousands of times. */

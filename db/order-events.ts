@@ -1,7 +1,7 @@
 import { asc, eq, inArray } from "drizzle-orm";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
-import { insertInto, selectFrom, type Selection } from "./bulk.ts";
+import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
 import type { Database, Transaction } from "./database.ts";
 import { shortened } from "./reason.ts";
 import { orderEvents, orders } from "./schema.ts";
@@ -48,6 +48,12 @@ const selectRecords = selectFrom(
   orderEvents,
   ["orderId", "stage", "record"],
   "WHERE order_id IN (?) AND type = 'status' AND stage IS NOT NULL ORDER BY id",
+);
+
+const selectBeginnings = selectFrom(
+  orderEvents,
+  ["orderId", "record"],
+  "WHERE order_id IN (?) AND from_status IS NULL",
 );
 
 /** Appends, with the transaction that makes the changes. */
@@ -114,6 +120,19 @@ type EventRow = typeof orderEvents.$inferSelect;
 
 function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {
   return { ...event, from: fromStatus, to: toStatus };
+}
+
+/** Where the traces of these orders began, by order, as far as they are followed. @throws {DatabaseError} */
+export async function findTraceparents(
+  database: Database,
+  orderIds: readonly string[],
+): Promise<Map<string, string>> {
+  const rows = await database.query((queries) => read(queries, selectBeginnings(orderIds)));
+  return new Map(
+    rows.flatMap(({ orderId, record }) =>
+      typeof record?.["traceparent"] === "string" ? [[orderId, record["traceparent"]]] : [],
+    ),
+  );
 }
 
 /** What one stage left behind. */

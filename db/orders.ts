@@ -218,7 +218,7 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
       to: CREATED,
       stage: null,
       reason: null,
-      record: null,
+      record: order.traceparent === undefined ? null : { traceparent: order.traceparent },
       at: order.createdAt,
     })),
   );

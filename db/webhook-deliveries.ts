@@ -1,6 +1,6 @@
-import { and, asc, desc, eq, gt, inArray, lt, lte, min, ne, notInArray } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
-import { selectFrom, insertInto, execute, read } from "./bulk.ts";
+import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
 import type { LoggedEvent } from "./event-log.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
@@ -30,7 +30,9 @@ export type DueDelivery = Pick<
 
 /**
  * Makes a delivery of each event for each endpoint that wants it, and notes that the log has been read up to the last of
- * them: both, or none. Twice is harmless. @throws {DatabaseError}
+ * them: both, or none. Twice is harmless.
+ *
+ * @returns the orders that they are about, by the id of the endpoint. @throws {DatabaseError}
  */
 export async function makeDeliveries(
   database: Database,
@@ -43,7 +45,7 @@ export async function makeDeliveries(
     readonly endpoints: readonly Subscription[];
     readonly position: number;
   },
-): Promise<number> {
+): Promise<Map<string, Set<string>>> {
   const now = new Date();
   const rows = events.flatMap(({ id, orderId, type }) =>
     endpoints
@@ -59,14 +61,20 @@ export async function makeDeliveries(
       })),
   );
   await database.transaction(async (queries) => {
-    if (rows.length > 0) await execute(queries, insertDeliveries(rows));
-    await execute(queries, {
+    if (rows.length > 0) queries.atCommit(insertDeliveries(rows));
+    queries.atCommit({
       sql: `INSERT INTO relay_positions (name, event_id, updated_at) VALUES ('webhooks', ?, ?)
         ON DUPLICATE KEY UPDATE event_id = GREATEST(event_id, VALUES(event_id)), updated_at = VALUES(updated_at)`,
       values: [position, now],
     });
   });
-  return rows.length;
+  const orderIds = new Map<string, Set<string>>();
+  for (const { endpointId, orderId } of rows) {
+    const known = orderIds.get(endpointId);
+    if (known) known.add(orderId);
+    else orderIds.set(endpointId, new Set([orderId]));
+  }
+  return orderIds;
 }
 
 const insertDeliveries = insertInto(
@@ -97,21 +105,30 @@ export async function makeTestDelivery(
   return insertId;
 }
 
-/** When the next delivery of each of these endpoints is due; those that have none are left out. @throws {DatabaseError} */
+/**
+ * When the next delivery of each of these endpoints is due; those that have none are left out. One look into the index for
+ * each, however many wait: grouped, all that wait would be read. @throws {DatabaseError}
+ */
 export async function findNextDue(
   database: Database,
   endpointIds: readonly string[],
 ): Promise<Map<string, Date>> {
   if (endpointIds.length === 0) return new Map();
-  const { endpointId, state, dueAt } = webhookDeliveries;
-  const rows = await database.query((queries) =>
-    queries
-      .select({ endpointId, dueAt: min(dueAt) })
-      .from(webhookDeliveries)
-      .where(and(inArray(endpointId, [...endpointIds]), eq(state, "pending")))
-      .groupBy(endpointId),
-  );
-  return new Map(rows.flatMap((row) => (row.dueAt === null ? [] : [[row.endpointId, row.dueAt] as const])));
+  const rows = await database.query((queries) => read(queries, nextDueOf(endpointIds)));
+  return new Map(rows.flatMap(({ id, dueAt }) => (dueAt === null ? [] : [[id, dueAt] as const])));
+}
+
+function nextDueOf(
+  endpointIds: readonly string[],
+): Selection<{ readonly id: string; readonly dueAt: Date | null }> {
+  return {
+    sql: `SELECT id, (
+        SELECT due_at FROM webhook_deliveries FORCE INDEX (webhook_deliveries_by_due)
+        WHERE endpoint_id = webhook_endpoints.id AND state = 'pending' ORDER BY due_at LIMIT 1
+      ) AS dueAt FROM webhook_endpoints WHERE id IN (?)`,
+    values: [endpointIds],
+    shape: (rows) => rows,
+  };
 }
 
 /**
@@ -119,7 +136,8 @@ export async function findNextDue(
  * order, oldest event first: each may be sent when the one before is settled, and none when the first one is not due yet.
  * Those behind such a one are put off until it is, so that they are not looked at again and again.
  *
- * @param limit deliveries that are looked at. @param except orders that are being worked on. @throws {DatabaseError}
+ * @param limit deliveries that are looked at. @param except orders that are being worked on.
+ * @returns the lanes, and whether there is nothing else that is due. @throws {DatabaseError}
  */
 export async function findDueLanes(
   database: Database,
@@ -133,7 +151,7 @@ export async function findDueLanes(
     readonly except: readonly string[];
     readonly now?: Date;
   },
-): Promise<DueDelivery[][]> {
+): Promise<{ readonly lanes: DueDelivery[][]; readonly isAll: boolean }> {
   return database.query(async (queries) => {
     const { orderId, state, dueAt } = webhookDeliveries;
     const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
@@ -143,7 +161,7 @@ export async function findDueLanes(
       .where(and(waits, lte(dueAt, now), except.length === 0 ? undefined : notInArray(orderId, [...except])))
       .orderBy(asc(dueAt), asc(webhookDeliveries.id))
       .limit(limit);
-    if (due.length === 0) return [];
+    if (due.length === 0) return { lanes: [], isAll: true };
     const orderIds = [...new Set(due.map((row) => row.orderId))];
     const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
     for (const row of await read(queries, waitingOf(endpointId, orderIds))) lanes.get(row.orderId)?.push(row);
@@ -163,7 +181,10 @@ export async function findDueLanes(
           ),
         );
     }
-    return [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now);
+    return {
+      lanes: [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now),
+      isAll: due.length < limit,
+    };
   });
 }
 
@@ -192,23 +213,20 @@ export async function saveAttempts(database: Database, results: readonly Attempt
       const [first] = group;
       if (first === undefined) continue;
       const { state, attempts, dueAt, attempt } = first;
-      await queries
-        .update(webhookDeliveries)
-        .set({ state, attempts, dueAt, lastStatus: attempt.status, lastError: attempt.error })
-        .where(
-          and(
-            inArray(
-              webhookDeliveries.id,
-              group.map(({ deliveryId }) => deliveryId),
-            ),
-            eq(webhookDeliveries.state, "pending"),
-          ),
-        );
+      queries.atCommit({
+        sql: `UPDATE webhook_deliveries SET state = ?, attempts = ?, due_at = ?, last_status = ?, last_error = ?
+          WHERE id IN (?) AND state = 'pending'`,
+        values: [
+          state,
+          attempts,
+          dueAt,
+          attempt.status,
+          attempt.error,
+          group.map(({ deliveryId }) => deliveryId),
+        ],
+      });
     }
-    await execute(
-      queries,
-      insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt }))),
-    );
+    queries.atCommit(insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt }))));
   });
 }
 
@@ -245,7 +263,8 @@ export async function bringForward(
   { now, limit }: { readonly now: Date; readonly limit: number },
 ): Promise<number> {
   const { state, dueAt } = webhookDeliveries;
-  const [{ affectedRows }] = await database.query((queries) =>
+  // Tried again after a deadlock with attempts that are written down meanwhile.
+  const [{ affectedRows }] = await database.transaction((queries) =>
     queries
       .update(webhookDeliveries)
       .set({ dueAt: now })

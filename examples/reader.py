@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Reads Conveyor's events from the Redis Stream, in any language: here Python, without any package.
 
+    export $(npm run --silent services -- env)
     python3 examples/reader.py --group billing --consumer reader-1 --state billing.sqlite3
 
 Several readers of one group share the work. Each event is worked on once, although it may come twice: its id is written
@@ -116,7 +117,7 @@ class Reader:
         while after < up_to:
             request = urllib.request.Request(
                 f"{self.options.api}/events?after={after}&limit=1000",
-                headers={"Authorization": f"Bearer {os.environ['CONVEYOR_KEY']}"},
+                headers={"Authorization": f"Bearer {os.environ['CONVEYOR_API_KEY']}"},
             )
             with urllib.request.urlopen(request, timeout=30) as response:
                 page = json.load(response)
@@ -188,7 +189,11 @@ def fields_of(entry):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--redis", default=os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
-    parser.add_argument("--api", default="http://127.0.0.1:3000", help="with the key in CONVEYOR_KEY")
+    parser.add_argument(
+        "--api",
+        default=os.environ.get("CONVEYOR_URL", "http://127.0.0.1:3000"),
+        help="by default CONVEYOR_URL; its key is in CONVEYOR_API_KEY",
+    )
     parser.add_argument("--group", required=True)
     parser.add_argument("--consumer", required=True, help="its own name within the group")
     parser.add_argument("--state", required=True, help="file of what was worked on, for all readers of the group")

@@ -19,11 +19,24 @@ import { listenForStop } from "./stop-requests.ts";
 import { removeAbandonedTempFolders } from "./temp-folder.ts";
 import { say, sayFailure, startStep } from "./terminal.ts";
 
+const HELP = `npm start
+
+Brings up MySQL, Redis, the API and a worker, with all their data in this folder, until Ctrl-C.
+
+It takes no arguments, and goes by the environment, as the README's table says. Above all:
+
+  PORT, HOST                where the API listens, by default at port 3000 of 127.0.0.1 or the next one that is free
+  DATABASE_URL, REDIS_URL   servers of your own in the place of those in this folder
+  API_KEYS                  keys of your own, separated by commas`;
 const INTERRUPTED = 130;
 const LINES = 15;
 
 /** `npm start`: everything that Conveyor needs, in one folder, until Ctrl-C. Ends the process. */
 async function start(args: string[]): Promise<never> {
+  if (args.includes("--help") || args.includes("-h")) {
+    say(HELP);
+    return process.exit(0);
+  }
   const lock = lockFolder(args);
   const state = new StateFile();
   const children = new Children(state);
@@ -91,7 +104,8 @@ async function runOn(ground: Ground, wanted: ApiAddress): Promise<void> {
 }
 
 function lockFolder(args: string[]): { release(): void } {
-  if (args.length > 0) throw new Failure(`npm start takes no arguments: ${args.join(" ")}`);
+  if (args.length > 0)
+    throw new Failure(`npm start takes no arguments: ${args.join(" ")}; see npm start -- --help`);
   const lock = tryLock(LOCAL.lock);
   if (!("owner" in lock)) return lock;
   const running = readRunning();

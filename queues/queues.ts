@@ -17,8 +17,8 @@ export interface DueJob {
 export interface JobTracing {
   /** BullMQ's own. */
   readonly telemetry: Telemetry;
-  /** What a job is to carry, which is added among others, of the trace of its own order. */
-  traceOf(orderId: string): string | undefined;
+  /** What the job of each order is to carry of the trace of its own order, when many are added in one go. Never throws. */
+  tracesOf(orderIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
 /** One job instead of another. */
@@ -84,6 +84,7 @@ export class Queues {
    * throws, some may have been added. @throws {Error} of Redis.
    */
   async enqueue(due: readonly DueJob[]): Promise<void> {
+    const traces = await this.#tracing?.tracesOf(due.map(({ orderId }) => orderId));
     for (const step of new Set(due.map((job) => job.move.step))) {
       const options = jobOptions(settingsOf(step, this.#overrides));
       await this.of(step).addBulk(
@@ -92,15 +93,10 @@ export class Queues {
           .map(({ orderId, move }) => ({
             name: step.name,
             data: { orderId },
-            opts: { ...options, jobId: jobId(orderId, move), ...this.#traced(orderId) },
+            opts: { ...options, jobId: jobId(orderId, move), ...traced(traces?.get(orderId)) },
           })),
       );
     }
-  }
-
-  #traced(orderId: string) {
-    const metadata = this.#tracing?.traceOf(orderId);
-    return metadata === undefined ? undefined : { telemetry: { metadata } };
   }
 
   /**
@@ -171,4 +167,8 @@ export class Queues {
   async close(): Promise<void> {
     await Promise.all(this.all.map((queue) => queue.close()));
   }
+}
+
+function traced(metadata: string | undefined) {
+  return metadata === undefined ? undefined : { telemetry: { metadata } };
 }

@@ -1,5 +1,6 @@
 import { Database } from "../db/database.ts";
 import { EventLog } from "../db/event-log.ts";
+import { findTraceparents } from "../db/order-events.ts";
 import { readRelayLag } from "../db/relay-positions.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
@@ -39,6 +40,7 @@ async function main(): Promise<void> {
     poolSize: config.DATABASE_POOL_SIZE,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
   });
+  tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
   const metrics = new Metrics();
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   const httpMetrics = new HttpMetrics(metrics);
@@ -132,7 +134,7 @@ function withQueues(
       redis,
       queues,
       requeue: queues,
-      accept: (order) => intake.accept(order),
+      accept: tracing.accept((order) => intake.accept(order)),
       cancel: async (orderId, reason, actor) => {
         const cancelled = await cancellation.request(orderId, reason, actor);
         onEvents();
@@ -163,7 +165,7 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
     app: {
       live,
       requeue: processing,
-      accept: (order) => intake.accept(order),
+      accept: tracing.accept((order) => intake.accept(order)),
       process: (orderId, created) => processing.process(orderId, created),
       cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
     },

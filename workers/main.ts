@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { sql } from "drizzle-orm";
 import { mayBeOneItem } from "../db/errors.ts";
-import { appendFailedAttempts, type FailedAttempt } from "../db/order-events.ts";
+import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
@@ -55,6 +55,7 @@ async function main(): Promise<void> {
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
 
   const { database, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
+  tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
 

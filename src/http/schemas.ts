@@ -214,7 +214,9 @@ export const orderEvent = z
       .nullable()
       .meta({ description: "The stage that did it; null for the order's creation" }),
     reason: z.string().nullable(),
-    record: z.record(z.string(), z.unknown()).nullable().meta({ description: "What the stage left behind" }),
+    record: z.record(z.string(), z.unknown()).nullable().meta({
+      description: "What the stage left behind; of the creation, where its trace began, if it is followed",
+    }),
     at: timestamp,
     actor: z.string().nullable().meta({
       description:

@@ -62,6 +62,8 @@ export interface Idempotency {
 export interface NewOrder extends Omit<Order, "records"> {
   /** Null when the client gave no key: then each request is an order of its own. */
   readonly idempotency: Idempotency | null;
+  /** Where the trace that follows it began, as W3C Trace Context has it; absent when nobody follows it. */
+  readonly traceparent?: string | undefined;
 }
 
 /** An order with everything that is written down about it. */

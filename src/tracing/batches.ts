@@ -3,6 +3,9 @@ import { context, ROOT_CONTEXT, trace, type Context, type Link, type Span } from
 import type { Commit, Committer, GroupCommitOptions } from "../group-commit.ts";
 import { noteError, tracer } from "./tracer.ts";
 
+/** Links that a flush has; the SDK keeps 128 of them, and warns of each further one. */
+const MOST_LINKS = 100;
+
 interface Member<Item> {
   readonly item: Item;
   /** Where the caller stands: within its own wait for the batch. */
@@ -40,9 +43,9 @@ export function followBatches(commit: Commit): Commit {
   };
 }
 
-/** In which context an item was submitted that is being flushed now. */
-export function submittedIn(isItem: (item: unknown) => boolean): Context | undefined {
-  return flushing.getStore()?.find(({ item }) => isItem(item))?.context;
+/** What is being flushed now, each item with the context in which it was submitted; none outside of a flush. */
+export function submitted(): readonly Member<unknown>[] {
+  return flushing.getStore() ?? [];
 }
 
 function flushWithin<Item, Result>(
@@ -55,7 +58,8 @@ function flushWithin<Item, Result>(
     const span = trace.getSpan(member.context);
     return span?.isRecording() ? [{ span, context: member.context }] : [];
   });
-  const [first, ...others] = followed;
+  const [first, ...rest] = followed;
+  const others = rest.slice(0, MOST_LINKS);
   if (first === undefined) return context.with(ROOT_CONTEXT, run);
   const span = tracer.startSpan(
     `flush ${name}`,

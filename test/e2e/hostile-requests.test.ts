@@ -9,7 +9,7 @@ import { Contract, describeApi } from "../support/contract.ts";
 import { Campaign } from "../support/hostile/campaign.ts";
 import { describedOperations, type Operation } from "../support/hostile/description.ts";
 import { operationAttacks } from "../support/hostile/operation-attacks.ts";
-import { boardAttacks, pageAttacks } from "../support/hostile/page-attacks.ts";
+import { boardAttacks, formAttacks, pageAttacks } from "../support/hostile/page-attacks.ts";
 import { rawAttacks } from "../support/hostile/raw-attacks.ts";
 import { HostileClient } from "../support/hostile/send.ts";
 import { stateOf } from "../support/hostile/state.ts";
@@ -71,6 +71,7 @@ test(
     const attacks = [
       ...operations.flatMap(operationAttacks),
       ...pageAttacks(),
+      ...formAttacks(),
       ...boardAttacks(),
       ...rawAttacks(operations),
     ];

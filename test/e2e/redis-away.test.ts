@@ -4,6 +4,7 @@ import { listEntries } from "../../db/provider-ledger.ts";
 import { freePort } from "../../launcher/ports.ts";
 import type { OrderBody } from "../../src/http/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
+import { BASIC } from "../support/api.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { start, startApi, untilLogged, type TestProcess } from "../support/processes.ts";
@@ -176,6 +177,24 @@ describe("every order is taken at once, carried on, and loses no attempt", () =>
     });
     for (const queue of queues) expect(await operator.zrange(`${queue}:failed`, "0", "-1")).toEqual([]);
     expect(failedAttempts()).toBe(0);
+  });
+});
+
+test.each(["killed", "frozen"])("operators are told so by the console when Redis is %s", async (how) => {
+  const { id } = await client.order(PLAIN_ORDER);
+  await client.orderIn(id, "DELIVERED");
+  const absence = ABSENCES[how];
+  if (absence === undefined) throw new Error("there is no such absence");
+  await whileAway(absence, async () => {
+    // Only what is taken in finds out, and tells the log.
+    await place();
+    const pages = ["", "/orders", `/orders/${id}`, "/failures", "/queues", "/webhooks", "/actions"];
+    for (const page of pages) {
+      const response = await fetch(`${api.url}/console${page}`, { headers: BASIC });
+      expect([page, response.status]).toEqual([page, 200]);
+      if (page === "") expect(await response.text()).toContain("Redis is not ready");
+      else await response.body?.cancel();
+    }
   });
 });
 

@@ -60,22 +60,49 @@ function rootOf(spans: readonly ReceivedSpan[]): ReceivedSpan {
   return roots[0]!;
 }
 
-/** Waits until the order's last attempt has come, and what its span hangs from. */
-async function delivered(receiver: OtlpReceiver, orderId: string): Promise<ReceivedSpan[]> {
-  const jobs = ["process reserve", "process pay", "process ship", "process deliver"];
+/** What is known of the trace of an order. */
+function knownOf(receiver: OtlpReceiver, orderId: string): ReceivedSpan[] {
+  const own = receiver.spans.find(({ attributes }) => attributes["conveyor.order.id"] === orderId);
+  return receiver.spans.filter(({ traceId }) => traceId === own?.traceId);
+}
+
+/** Waits until the order's last attempt has come, and what all spans hang from. */
+async function ended(
+  receiver: OtlpReceiver,
+  orderId: string,
+  last: { readonly stage?: string; readonly outcome: string; readonly jobs?: readonly string[] },
+): Promise<ReceivedSpan[]> {
   return waitFor(`the whole trace of ${orderId}`, () => {
-    const own = receiver.spans.filter(({ attributes }) => attributes["conveyor.order.id"] === orderId);
-    const all = receiver.spans.filter(({ traceId }) => traceId === own[0]?.traceId);
+    const all = knownOf(receiver, orderId);
     const known = new Set(all.map(({ spanId }) => spanId));
     const isWhole =
-      own.some(
+      all.some(
         ({ attributes }) =>
-          attributes["conveyor.stage"] === "deliver" && attributes["conveyor.outcome"] === "done",
+          attributes["conveyor.outcome"] === last.outcome &&
+          (last.stage === undefined || attributes["conveyor.stage"] === last.stage),
       ) &&
-      jobs.every((job) => all.some(({ name }) => name === job)) &&
+      (last.jobs ?? []).every((job) => all.some(({ name }) => name === job)) &&
       all.filter(({ parentSpanId }) => !known.has(parentSpanId)).length === 1;
     return isWhole && traceOf(receiver.spans, orderId);
   });
+}
+
+function delivered(receiver: OtlpReceiver, orderId: string): Promise<ReceivedSpan[]> {
+  const jobs = ["process reserve", "process pay", "process ship", "process deliver"];
+  return ended(receiver, orderId, { stage: "deliver", outcome: "done", jobs });
+}
+
+/** Waits until paying has failed so many times. */
+async function failing(receiver: OtlpReceiver, orderId: string, times: number): Promise<void> {
+  await waitFor(`${times} payments to fail`, () =>
+    receiver.spans.some(
+      ({ attributes, failed }) =>
+        failed &&
+        attributes["conveyor.order.id"] === orderId &&
+        attributes["conveyor.stage"] === "pay" &&
+        Number(attributes["conveyor.attempt"]) >= times,
+    ),
+  );
 }
 
 describe("the trace of an order", () => {
@@ -107,6 +134,7 @@ describe("the trace of an order", () => {
         ...tracingTo(receiver),
         PAYMENTS_URL: `http://127.0.0.1:${port}`,
         CARRIER_URL: providers.carrierUrl,
+        SWEEP_INTERVAL_MS: "100",
       },
     });
     await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });
@@ -246,6 +274,67 @@ describe("the trace of an order", () => {
     );
     expect([...roots].toSorted()).toEqual(["GET /stock/:sku", "POST /orders", "PUT /stock/:sku"]);
   });
+
+  test("has the undoing of an order that a stage said no to", async () => {
+    const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_declined" });
+    const spans = await ended(receiver, id, { outcome: "cancelled", jobs: ["process pay"] });
+    expect(rootOf(spans).name).toBe("POST /orders");
+    expect(spans.map(({ name }) => name)).not.toContain("taken up again");
+  });
+
+  test("has the undoing of an order that its customer cancels, linked with the request", async () => {
+    const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_down" });
+    // By then the next attempt is a second away, and the job for undoing takes the place of the one that waits.
+    await failing(receiver, id, 6);
+    const theirs = "1af7651916cd43dd8448eb211c80319c";
+    const traceparent = `00-${theirs}-b7ad6b7169203331-01`;
+    const { status } = await line.client.post(
+      `/orders/${id}/cancel`,
+      { reason: "ordered twice" },
+      { traceparent },
+    );
+    expect(status).toBe(202);
+    const spans = await ended(receiver, id, {
+      stage: "cancel",
+      outcome: "cancelled",
+      jobs: ["process cancel"],
+    });
+    expect(rootOf(spans).name).toBe("POST /orders");
+    const mark = spans.find(({ name }) => name === "taken up again");
+    const request = await waitFor("the request to be told", () =>
+      receiver.spans.find(({ name }) => name === "POST /orders/:id/cancel"),
+    );
+    expect(request.traceId).toBe(theirs);
+    expect(mark?.links).toEqual([expect.objectContaining({ traceId: theirs, spanId: request.spanId })]);
+    const job = spans.find(({ name }) => name === "process cancel");
+    expect(job?.parentSpanId).toBe(mark?.spanId);
+  });
+
+  test("goes on when Redis has lost all jobs, and an order is queued again", async () => {
+    const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_down" });
+    await failing(receiver, id, 1);
+    await line.environment.redis.flushdb();
+    const marks = await waitFor("the order to be queued again", () => {
+      const found = knownOf(receiver, id).filter(({ name }) => name === "taken up again");
+      return found.length > 0 && found;
+    });
+    // Nobody asked for it.
+    expect(marks[0]?.links).toEqual([]);
+    await waitFor("another attempt", () =>
+      knownOf(receiver, id).some(({ parentSpanId }) => parentSpanId === marks[0]?.spanId),
+    );
+    await line.client.post(`/orders/${id}/cancel`, { reason: "ordered twice" });
+    expect(rootOf(await ended(receiver, id, { outcome: "cancelled" })).name).toBe("POST /orders");
+  });
+
+  test("stands with the order's first event", async () => {
+    const { id } = await line.client.order(PLAIN_ORDER);
+    const root = rootOf(await delivered(receiver, id));
+    const { body } = await line.client.get(`/orders/${id}/events`);
+    expect(body.items[0]?.record?.["traceparent"]).toMatch(
+      new RegExp(`^00-${root.traceId}-[0-9a-f]{16}-01$`),
+    );
+  });
 });
 
 describe("tracing", () => {
@@ -321,8 +410,68 @@ describe("tracing", () => {
     const before = receiver.types.length;
     await oneRequest({ ...tracingTo(receiver), OTEL_TRACES_SAMPLER: "always_off" });
     expect(receiver.types).toHaveLength(before);
-    await oneRequest({ ...tracingTo(receiver), OTEL_SERVICE_NAME: "shop" });
-    expect(receiver.spans.at(-1)?.service).toBe("shop");
+    const env = {
+      ...tracingTo(receiver),
+      OTEL_SERVICE_NAME: "shop",
+      OTEL_RESOURCE_ATTRIBUTES: "team=orders,deployment.environment.name=test",
+      OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
+    };
+    await oneRequest(env);
+    expect(receiver.spans.at(-1)).toMatchObject({
+      service: "shop",
+      resource: { team: "orders", "deployment.environment.name": "test" },
+    });
+  });
+
+  test("follows an order that an API without queues has left, in the order's own trace", async () => {
+    const environment = await createTestEnvironment();
+    const env = {
+      PROCESSING: "sync",
+      PROVIDER_LATENCY_MS: "0",
+      CARRIER_TRANSIT_MS: "3600000",
+      SWEEP_AFTER_MS: "0",
+      SWEEP_INTERVAL_MS: "50",
+      ...tracingTo(receiver),
+    };
+    const first = await startApi({ databaseUrl: environment.databaseUrl, env });
+    const client = new TestClient(first.url);
+    await client.put("/stock/MUG-BLUE", { onHand: 10 });
+    const { body } = await client.post("/orders", PLAIN_ORDER);
+    expect(body.status).toBe("SHIPPED");
+    expect(await first.stop()).toBe(0);
+
+    const second = await startApi({ databaseUrl: environment.databaseUrl, env });
+    const spans = await ended(receiver, body.id, { stage: "deliver", outcome: "snoozed" });
+    await waitFor("the order to be taken up", () =>
+      knownOf(receiver, body.id).some(({ name }) => name === "taken up again"),
+    );
+    expect(await second.stop()).toBe(0);
+    const all = knownOf(receiver, body.id);
+    const mark = all.find(({ name }) => name === "taken up again");
+    expect(all.filter(({ parentSpanId }) => parentSpanId === mark?.spanId).length).toBeGreaterThan(0);
+    expect(rootOf(all)).toEqual(rootOf(spans));
+    await environment.close();
+  });
+
+  test("holds nothing up when the collector takes traces and is silent, not even the end", async () => {
+    const environment = await createTestEnvironment();
+    const silent = createServer(() => undefined).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const address = silent.address();
+    const port = typeof address === "object" ? address?.port : undefined;
+    const asked = once(silent, "request");
+    const env = { ...tracingTo(receiver), OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` };
+    const api = await startApi({ ...environment, env });
+    const client = new TestClient(api.url);
+    await client.order(PLAIN_ORDER);
+    await asked;
+    expect((await client.order(PLAIN_ORDER)).status).toBe("CREATED");
+    const stoppedAt = performance.now();
+    expect(await api.stop()).toBe(0);
+    expect(performance.now() - stoppedAt).toBeLessThan(8_000);
+    silent.close();
+    silent.closeAllConnections();
+    await environment.close();
   });
 
   test("costs a request nothing when nobody takes the traces, and the log says so", async () => {
@@ -345,7 +494,23 @@ describe("tracing", () => {
       "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf or http/json",
     ],
     [{ OTEL_TRACES_EXPORTER: "zipkin" }, "OTEL_TRACES_EXPORTER must be otlp or none, not zipkin"],
-  ])("refuses what it does not know: %j", async (env, message) => {
+    // By itself the SDK would go on without.
+    [
+      { OTEL_TRACES_SAMPLER: "parentbased", OTEL_EXPORTER_OTLP_TIMEOUT: "soon" },
+      'OTEL_TRACES_SAMPLER value "parentbased" invalid\n',
+      "Unknown value 'soon' for OTEL_EXPORTER_OTLP_TIMEOUT, expected a number\n",
+    ],
+    [
+      { OTEL_TRACES_SAMPLER: "traceidratio", OTEL_TRACES_SAMPLER_ARG: "2", OTEL_BSP_MAX_QUEUE_SIZE: "many" },
+      "OTEL_TRACES_SAMPLER_ARG=2 was given, but it is out of range",
+      "Unknown value 'many' for OTEL_BSP_MAX_QUEUE_SIZE",
+    ],
+    [
+      { OTEL_RESOURCE_ATTRIBUTES: "team", OTEL_EXPORTER_OTLP_COMPRESSION: "brotli" },
+      "OTEL_RESOURCE_ATTRIBUTES",
+      "OTEL_EXPORTER_OTLP_COMPRESSION is invalid",
+    ],
+  ])("refuses what it does not know: %j", async (env, ...messages) => {
     const databaseUrl = "mysql://nobody@127.0.0.1:1/none";
     const api = start("src/main.ts", {
       databaseUrl,
@@ -353,6 +518,10 @@ describe("tracing", () => {
       env: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, ...env },
     });
     await waitFor("the API to end", () => !api.process.running);
-    expect(api.lines.join("\n")).toContain(message);
+    const told = `${api.lines.join("\n")}\n`;
+    expect(told).toContain("the configuration is not right:");
+    for (const message of messages) expect(told).toContain(message);
+    // For operators: without a stack.
+    expect(told).not.toContain("    at ");
   });
 });

@@ -1,11 +1,14 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { WebhookReceiver, type ReceivedWebhook } from "../support/webhook-receiver.ts";
 
-/** WEBHOOK_ORDERS makes it longer. */
+/** WEBHOOK_ORDERS makes it longer; WEBHOOK_RATE orders a second at the most, instead of as many as the API takes. */
 const ORDERS = Number(process.env["WEBHOOK_ORDERS"] ?? 60);
+const RATE = Number(process.env["WEBHOOK_RATE"] ?? Infinity);
+const AT_ONCE = 10;
 /** CREATED to DELIVERED. */
 const EVENTS = 5;
 const OUTAGE_MS = 8_000;
@@ -27,10 +30,13 @@ test("an endpoint that fails for a while gets all in order, one that hangs nothi
   for (const { url } of [failing, hanging, fast])
     expect((await line.client.post("/webhook-endpoints", { url })).status).toBe(201);
   try {
+    await oneSends(fast);
     const startedAt = Date.now();
     recoversAt = startedAt + OUTAGE_MS;
-    for (let made = 0; made < ORDERS; made += 10)
-      await Promise.all(Array.from({ length: 10 }, () => line.client.order(PLAIN_ORDER)));
+    for (let made = 0; made < ORDERS; made += AT_ONCE) {
+      await sleep(Math.max(0, startedAt + (made / RATE) * 1_000 - Date.now()));
+      await Promise.all(Array.from({ length: AT_ONCE }, () => line.client.order(PLAIN_ORDER)));
+    }
     await waitFor("the fast one to have all", () => fast.accepted.length >= ORDERS * EVENTS);
     // In the middle of it Redis forgets all it had, and the worker that sends may be the one that ends.
     await line.environment.redis.flushdb();
@@ -56,6 +62,15 @@ test("an endpoint that fails for a while gets all in order, one that hangs nothi
   }
 }, 240_000);
 
+/** Waits until one of the workers has found the endpoints: before the first one, each looks for some once a second. */
+async function oneSends(receiver: WebhookReceiver): Promise<void> {
+  const { body } = await line.client.get<{ items: { id: string; url: string }[] }>("/webhook-endpoints");
+  const endpoint = body.items.find(({ url }) => url === receiver.url);
+  expect((await line.client.post(`/webhook-endpoints/${endpoint?.id}/test`, undefined)).status).toBe(202);
+  await waitFor("the test message", () => receiver.accepted.length === 1);
+  receiver.received.length = 0;
+}
+
 /** Events that it took, each counted once. */
 function events(receiver: WebhookReceiver): number {
   return new Set(receiver.accepted.map(({ id }) => id)).size;
@@ -75,20 +90,29 @@ function percentile(sorted: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Infinity;
 }
 
+/** When the last event happened, as `Date.now()` has it. */
+function lastEvent(receiver: WebhookReceiver): number {
+  return Math.max(...receiver.accepted.map((received) => received.at - lateness(received)));
+}
+
 function report(
-  receivers: Readonly<Record<string, WebhookReceiver>>,
+  receivers: Readonly<Record<"failing" | "hanging" | "fast", WebhookReceiver>>,
   startedAt: number,
   recoversAt: number,
 ): string {
-  return Object.entries(receivers)
-    .map(([name, receiver]) => {
-      const late = latenesses(receiver);
-      const last = Math.max(...receiver.accepted.map(({ at }) => at));
-      return `${name}: ${receiver.received.length} requests, ${receiver.accepted.length} taken, ${events(receiver)} events; ${
-        late.length === 0
-          ? ""
-          : `late by ${percentile(late, 0.5)} ms in the middle, ${percentile(late, 0.95)} ms at 95 %, ${percentile(late, 1)} ms at most; the last ${last - startedAt} ms after the start, ${last - recoversAt} ms after the recovery`
-      }`;
-    })
-    .join("\n");
+  const lines = Object.entries(receivers).map(([name, receiver]) => {
+    const { received, accepted, acceptedByOrder } = receiver;
+    const repeated = accepted.length - events(receiver);
+    const isInOrder = (ids: readonly number[]) => ids.every((id, index) => id >= (ids[index - 1] ?? 0));
+    const inOrder = [...acceptedByOrder.values()].filter(isInOrder).length;
+    const late = latenesses(receiver);
+    const last = Math.max(...accepted.map(({ at }) => at));
+    const times =
+      late.length === 0
+        ? ""
+        : `late by ${percentile(late, 0.5)} ms in the middle, ${percentile(late, 0.95)} ms at 95 %, ${percentile(late, 1)} ms at most; the last one ${last - startedAt} ms after the start, ${last - recoversAt} ms after the recovery`;
+    return `${name}: ${received.length} requests, ${accepted.length} taken, ${events(receiver)} events, ${repeated} repeated, ${inOrder} of ${acceptedByOrder.size} orders in order; ${times}`;
+  });
+  lines.push(`${ORDERS} orders, the last event ${lastEvent(receivers.fast) - startedAt} ms after the start`);
+  return lines.join("\n");
 }

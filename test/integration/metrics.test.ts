@@ -120,6 +120,59 @@ describe("the metrics of an API and its workers", () => {
     expect(told.text).not.toContain(id);
   });
 
+  test("have no more series for odd requests, however many", async () => {
+    const url = `${line.client.url}/metrics`;
+    const seriesOf = async (address: string) =>
+      (await scrape(address)).text.split("\n").filter((each) => each.startsWith("conveyor_")).length;
+    const odd = (from: number, to: number) =>
+      Promise.all(
+        Array.from({ length: to - from }, (_, index) => `odd-${from + index}`).flatMap((name) =>
+          [
+            `/${name}`,
+            `/${name}/metrics`,
+            `/orders/${name}`,
+            `/ORDERS/${name}/Events`,
+            `/orders/${name}/stream`,
+            `/orders?reference=${name}&customerId=${name}&status=${name}`,
+            `/stock/${name}`,
+            `/events?after=${name}`,
+            `/webhook-endpoints/${name}/deliveries`,
+            `/console/orders/${name}`,
+            `/Console/webhooks/deliveries/${name}`,
+            `/console/queues/${name}/pause`,
+            `/console/assets/${name}.js`,
+            `/queues/api/queues/${name}`,
+            `/queues/${name}`,
+            `/docs/assets/${name}`,
+            `/%2e%2e/${name}%2f`,
+            `//${name}`,
+          ].flatMap((path) =>
+            ["GET", "POST", "PROPFIND"].map((method) =>
+              fetch(line.client.url + path, { method, headers: BASIC }).then((response) => response.text()),
+            ),
+          ),
+        ),
+      );
+    await odd(0, 2);
+    const before = await seriesOf(url);
+    await odd(2, 8);
+    expect(await seriesOf(url)).toBe(before);
+
+    const { id } = await line.client.order({
+      ...PLAIN_ORDER,
+      customerId: "odd-customer",
+      reference: "odd-reference",
+      paymentToken: "odd-token",
+      lines: [{ sku: "odd-sku", quantity: 1, unitPrice: 1 }],
+    });
+    await line.client.orderIn(id, "CANCELLED");
+    for (const address of [url, worker]) {
+      const { text } = await scrape(address);
+      expect(text).not.toMatch(/odd-|%2e/i);
+      expect(text).not.toContain(id);
+    }
+  });
+
   test("tell that those who listen to events have got them", async () => {
     await until(
       `${line.client.url}/metrics`,

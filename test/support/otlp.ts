@@ -5,6 +5,8 @@ import { z } from "zod";
 /** A span as it came over OTLP. */
 export interface ReceivedSpan {
   readonly service: string;
+  /** What the process tells of itself. */
+  readonly resource: Readonly<Record<string, unknown>>;
   readonly traceId: string;
   readonly spanId: string;
   /** Empty for a root. */
@@ -96,6 +98,7 @@ function parse(body: string): ReceivedSpan[] {
       spans.map(({ status, ...span }) => ({
         ...span,
         service: String(resource.attributes["service.name"]),
+        resource: resource.attributes,
         failed: status.code === 2,
       })),
     ),

@@ -61,7 +61,7 @@ export interface InlineProcessingOptions {
   readonly probeIntervalMs: number;
   /** For the attempts at a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
-  readonly tracing?: Pick<Tracing, "attempts"> | undefined;
+  readonly tracing?: Pick<Tracing, "attempts" | "takeUp"> | undefined;
   readonly log: Logger;
 }
 
@@ -112,7 +112,7 @@ export class InlineProcessing {
    */
   async revive(due: readonly DueJob[]): Promise<number> {
     const stopped = due.filter(({ orderId }) => !this.#underWay.has(orderId) && !this.#resting.has(orderId));
-    await this.#carryBehind(stopped.map(({ orderId }) => orderId));
+    await this.#takeUp(stopped.map(({ orderId }) => orderId));
     return stopped.length;
   }
 
@@ -122,7 +122,7 @@ export class InlineProcessing {
    */
   async replace(replacements: readonly Replacement[]): Promise<void> {
     const orderIds = replacements.map(({ by }) => by.orderId);
-    await this.#carryBehind(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
+    await this.#takeUp(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
   }
 
   /** Begins nothing by itself any more. What is under way after so many milliseconds is left where it stands. */
@@ -153,12 +153,21 @@ export class InlineProcessing {
     return run;
   }
 
+  /** Behind the back of whoever asks for it. */
+  #takeUp(orderIds: readonly string[]): Promise<void> {
+    const { tracing } = this.#options;
+    return this.#carryBehind(orderIds, (orderId, carry) => tracing?.takeUp(orderId, carry) ?? carry());
+  }
+
   /** With nobody waiting. Whatever goes wrong is logged: the sweeper comes by again. */
-  async #carryBehind(orderIds: readonly string[]): Promise<void> {
+  async #carryBehind(
+    orderIds: readonly string[],
+    within = (_orderId: string, carry: () => Promise<Ending>) => carry(),
+  ): Promise<void> {
     const carry = async (orderId: string): Promise<void> => {
       if (this.#stopping) return;
       try {
-        await this.#carry(orderId);
+        await within(orderId, () => this.#carry(orderId));
       } catch (error) {
         this.#options.log.warn({ orderId, error: describe(error) }, "could not be carried on yet");
       }

@@ -78,26 +78,31 @@ export class Sender {
   ): Promise<Omit<Answer, "durationMs">> {
     const host = hostOf(url);
     if (isIP(host) !== 0 && !this.#networks.allows(host)) throw new AddressRefusedError();
-    const deadline = AbortSignal.timeout(this.#timeoutMs);
     const body = Buffer.from(message.body);
-    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-      const isSecure = url.protocol === "https:";
-      const request = (isSecure ? httpsRequest : httpRequest)(url, {
-        method: "POST",
-        agent: isSecure ? this.#https : this.#http,
-        signal: signal ? AbortSignal.any([deadline, signal]) : deadline,
-        headers: { ...message.headers, "content-length": body.length },
-      });
-      request.on("response", resolve);
-      request.on("error", (error) => reject(deadline.aborted ? new LateError(this.#timeoutMs) : error));
-      request.end(body);
+    const isSecure = url.protocol === "https:";
+    const request = (isSecure ? httpsRequest : httpRequest)(url, {
+      method: "POST",
+      agent: isSecure ? this.#https : this.#http,
+      signal,
+      headers: { ...message.headers, "content-length": body.length },
     });
-    return {
-      status: answer.statusCode ?? null,
-      error: null,
-      response: await beginningOf(answer),
-      retryAfterMs: parseRetryAfter(answer.headers["retry-after"]),
-    };
+    // For the answer's body too.
+    const timer = setTimeout(() => request.destroy(new LateError(this.#timeoutMs)), this.#timeoutMs);
+    try {
+      const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+        request.on("response", resolve);
+        request.on("error", reject);
+        request.end(body);
+      });
+      return {
+        status: answer.statusCode ?? null,
+        error: null,
+        response: await beginningOf(answer),
+        retryAfterMs: parseRetryAfter(answer.headers["retry-after"]),
+      };
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { mayBeOneItem } from "../../db/errors.ts";
@@ -55,6 +56,8 @@ export interface WebhooksOptions {
   readonly resolve?: Resolve;
   readonly delaysMs?: EndpointQueueOptions["delaysMs"];
   readonly firstPauseMs?: EndpointQueueOptions["firstPauseMs"];
+  /** Milliseconds between two looks when nobody says that there is something, and for what is due again. */
+  readonly lookIntervalMs?: number;
 }
 
 /**
@@ -86,6 +89,8 @@ export class Webhooks {
   constructor(options: WebhooksOptions) {
     const { database, networks, timeoutMs, resolve } = options;
     this.#options = options;
+    // Each request under way listens to it.
+    setMaxListeners(0, this.#abort.signal);
     this.#events = options.events ?? new EventLog(database);
     this.#sender = new Sender({ networks, timeoutMs, ...(resolve && { resolve }) });
     this.#attempts = new GroupCommit({
@@ -139,7 +144,8 @@ export class Webhooks {
   async #round(): Promise<boolean> {
     const { database } = this.#options;
     this.#isNudged = false;
-    const enabled = (await listEndpoints(database)).filter(({ state }) => state === "enabled");
+    const readAt = performance.now();
+    const enabled = await this.#enabled();
     const isPruneDue = performance.now() - this.#prunedAt >= PRUNE_INTERVAL_MS;
     if (enabled.length === 0 && !isPruneDue) {
       this.#retire(enabled);
@@ -149,33 +155,49 @@ export class Webhooks {
     this.#listen();
     this.#retire(enabled);
     if (isPruneDue) await this.#prune();
-    const hasMore = await this.#read(enabled);
+    const { endpoints, orderIds, hasMore } = await this.#read(enabled);
     const now = Date.now();
     const due = await findNextDue(
       database,
-      enabled.map(({ id }) => id),
+      endpoints.map(({ id }) => id),
     );
-    for (const endpoint of enabled) {
+    for (const endpoint of endpoints) {
       const queue = this.#queueOf(endpoint);
-      queue.update(endpoint);
-      if ((due.get(endpoint.id)?.getTime() ?? Infinity) <= now) queue.wake();
+      queue.update(endpoint, readAt);
+      if ((due.get(endpoint.id)?.getTime() ?? Infinity) <= now) queue.wake(orderIds.get(endpoint.id));
     }
     return hasMore;
   }
 
-  /** Makes deliveries of the next events. @returns whether there may be more. */
-  async #read(endpoints: readonly WebhookEndpoint[]): Promise<boolean> {
-    if (endpoints.length === 0) return false;
+  /** Makes deliveries of the next events. @throws {DatabaseError} */
+  async #read(enabled: readonly WebhookEndpoint[]): Promise<{
+    /** Those that are enabled now. */
+    readonly endpoints: readonly WebhookEndpoint[];
+    /** What the deliveries are about, by the id of their endpoint. */
+    readonly orderIds: ReadonlyMap<string, ReadonlySet<string>>;
+    /** Whether there may be more events. */
+    readonly hasMore: boolean;
+  }> {
+    const nothing = { endpoints: enabled, orderIds: new Map(), hasMore: false };
+    if (enabled.length === 0) return nothing;
     const { database } = this.#options;
     this.#position ??= (await findPosition(database, "webhooks")) ?? 0;
     // What happened before there was an endpoint is for none.
-    const position = Math.max(this.#position, Math.min(...endpoints.map(({ afterEventId }) => afterEventId)));
+    const position = Math.max(this.#position, Math.min(...enabled.map(({ afterEventId }) => afterEventId)));
     const events = await this.#events.read({ after: position, limit: BATCH });
     const last = events.at(-1)?.id;
-    if (last === undefined || !this.leads) return false;
-    await makeDeliveries(database, { events, endpoints, position: last });
+    if (last === undefined) return nothing;
+    // Asked again after the events were read: for an endpoint that was made meanwhile they may be, and don't come again.
+    const endpoints = await this.#enabled();
+    if (!this.leads) return nothing;
+    const orderIds = await makeDeliveries(database, { events, endpoints, position: last });
     this.#position = last;
-    return events.length === BATCH;
+    return { endpoints, orderIds, hasMore: events.length === BATCH };
+  }
+
+  async #enabled(): Promise<WebhookEndpoint[]> {
+    const endpoints = await listEndpoints(this.#options.database);
+    return endpoints.filter(({ state }) => state === "enabled");
   }
 
   /** @returns whether this process is the one that sends. @throws {DatabaseError} */
@@ -279,8 +301,9 @@ export class Webhooks {
   /** Until somebody says that there is something, or it is time to look. */
   async #rest(): Promise<void> {
     if (this.#stopped || (this.#isNudged && this.leads)) return;
+    const { lookIntervalMs = LOOK_INTERVAL_MS } = this.#options;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LOOK_INTERVAL_MS);
+      const timer = setTimeout(resolve, lookIntervalMs);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();

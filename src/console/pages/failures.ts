@@ -10,6 +10,7 @@ import {
 } from "../../../db/order-list.ts";
 import { methodNotAllowed, Problem } from "../../http/problem.ts";
 import { parseParameters } from "../../http/validate.ts";
+import { lifecycle } from "../../order/lifecycle.ts";
 import { LIMITS } from "../../order/limits.ts";
 import { Batches } from "../batches.ts";
 import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
@@ -29,7 +30,7 @@ const GROUPS_SHOWN = 100;
 /** A batch that says nothing for so long was left in the middle by a process that died. Milliseconds. */
 const SILENT_MS = 30_000;
 
-const stage = z.string().min(1).max(32);
+const stage = z.enum(lifecycle.steps.map((step) => step.name));
 const reason = z
   .string()
   .max(LIMITS.reason)

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect } from "@jest/globals";
 import { EventLog } from "../../../db/event-log.ts";
 import { createOrders } from "../../../db/orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
@@ -14,21 +14,11 @@ import { Relay } from "../../../workers/relay/relay.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { startApi, TEST_KEY } from "../../support/processes.ts";
+import { withPython } from "../../support/python.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const READER = path.resolve(import.meta.dirname, "../../../examples/reader.py");
 const GROUP = "billing";
-
-function hasPython(): boolean {
-  try {
-    execFileSync("python3", ["-c", "import sqlite3"], { stdio: "ignore" });
-    return true;
-  } catch {
-    process.stderr.write("There is no python3 with sqlite3 here: examples/reader.py is not tried.\n");
-    return false;
-  }
-}
-const withPython = hasPython() ? test : test.skip;
 
 let environment: TestEnvironment;
 let folder: string;
@@ -60,7 +50,7 @@ function startReader(
       "--claim-after=0.5",
       ...more,
     ],
-    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CONVEYOR_KEY: TEST_KEY } },
+    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CONVEYOR_API_KEY: TEST_KEY } },
   );
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));

@@ -247,10 +247,12 @@ describe("what it refuses", () => {
   afterAll(() => clone.remove());
 
   test("arguments it does not know", async () => {
-    expect(await clone.runToEnd("start", ["--help"])).toEqual({
+    expect(await clone.runToEnd("start", ["--port"])).toEqual({
       code: 1,
-      output: "✗ npm start takes no arguments: --help\n",
+      output: "✗ npm start takes no arguments: --port; see npm start -- --help\n",
     });
+    const help = await clone.runToEnd("start", ["--help"]);
+    expect([help.code, help.output]).toEqual([0, expect.stringMatching(/^npm start\n[^]*PORT, HOST/)]);
     expect((await clone.runToEnd("services", ["nonsense"])).output).toMatch(/^usage: .*\n$/);
     expect((await clone.runToEnd("reset", ["nonsense"])).output).toMatch(/usage: .*\n$/);
   });

@@ -17,6 +17,7 @@ const PAGES = [
   "/docs/assets/index.html",
   "/docs/assets",
   "/openapi.json",
+  "/metrics",
   "/queues",
   "/queues/static/favicon.ico",
   "/queues/static",
@@ -24,15 +25,22 @@ const PAGES = [
   "/queues/api",
   "/console",
   "/console/history",
+  "/console/live",
   "/console/orders",
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/live",
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/cancel",
   "/console/failures",
   "/console/failures/resume",
   "/console/failures/cancel",
   "/console/failures/progress",
+  "/console/failures/progress/1",
+  "/console/failures/progress/1/live",
   "/console/queues",
   "/console/actions",
+  "/console/webhooks",
+  "/console/webhooks/01a20691-7a8e-777a-bbfa-0d625ad32c50",
+  "/console/webhooks/deliveries/1",
   "/console/assets/console.js",
 ];
 
@@ -86,6 +94,39 @@ export function pageAttacks(): Attack[] {
   });
 }
 
+/** What the forms of the console change; of orders, endpoints and deliveries those that are not there. */
+const FORMS = [
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/retry",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/cancel",
+  "/console/failures/resume",
+  "/console/failures/cancel",
+  "/console/webhooks",
+  ...["", "/rotate-secret", "/enable", "/disable", "/test", "/delete"].map(
+    (deed) => `/console/webhooks/01a20691-7a8e-777a-bbfa-0d625ad32c50${deed}`,
+  ),
+  "/console/webhooks/deliveries/1/resend",
+];
+/** Forms that say all by their address: there, every request of a user's own would be meant. */
+const BUTTONS = ["pause", "resume", "concurrency", "rate-limit"].flatMap((deed) =>
+  lifecycle.steps.map(({ name }) => `/console/queues/${name}/${deed}`),
+);
+const FORM_NAMES = ["stage", "reason", "why", "url", "description", "eventTypes", "enabled", "concurrency"];
+
+/** The console's forms, filled with what no form has, sent from elsewhere, or by somebody without a key. */
+export function formAttacks(): Attack[] {
+  const targeted = (path: string, attacks: readonly (readonly [string, fc.Arbitrary<HttpRequest>])[]) =>
+    attacks.map(([kind, request]): Attack => ({ kind, target: `POST ${path}`, request }));
+  return [...FORMS, ...BUTTONS].flatMap((path) => {
+    const form = withForm(logged("POST", path), "");
+    const filled = nastyForm.map((text) => withForm(form, text));
+    return targeted(path, [
+      ["another site", fc.tuple(filled, elsewhere).map(withHeaders).map(refused)],
+      ["key", fc.tuple(filled, noKey).map(([request, headers]) => instead(request)(headers))],
+      ...(FORMS.includes(path) ? ([["form", filled.map(refused)]] as const) : []),
+    ]);
+  });
+}
+
 /** A request of somebody who has logged in. */
 function logged(method: string, path: string): HttpRequest {
   return { via: "http", method, path, headers: BASIC, expected: "any" };
@@ -96,6 +137,14 @@ function withJson(request: HttpRequest, json: string): HttpRequest {
     ...request,
     headers: { ...request.headers, "content-type": "application/json" },
     body: Buffer.from(json),
+  };
+}
+
+function withForm(request: HttpRequest, text: string): HttpRequest {
+  return {
+    ...request,
+    headers: { ...request.headers, "content-type": "application/x-www-form-urlencoded" },
+    body: Buffer.from(text),
   };
 }
 
@@ -197,6 +246,12 @@ const elsewhere: fc.Arbitrary<Record<string, string>> = fc.oneof(
   fc.constantFrom("cross-site", "same-site", "", "x").map((site) => ({ "sec-fetch-site": site })),
   fc.constantFrom("https://evil.example", "null", "http://127.0.0.1:1", "x").map((origin) => ({ origin })),
 );
+
+const nastyForm = fc
+  .array(fc.tuple(fc.oneof(nastyName, fc.constantFrom(...FORM_NAMES)), nastySegment), { maxLength: 5 })
+  .map((fields) =>
+    fields.map(([name, value]) => `${encodeURIComponent(name.toWellFormed())}=${value}`).join("&"),
+  );
 
 const boardBodies = fc.oneof(
   nastyJson,

@@ -98,7 +98,10 @@ describe("a transaction", () => {
 
   test("tells a number that is too large from a count that is not right", async () => {
     const failed = environment.database.transaction(async (queries) => {
-      queries.atCommit({ sql: "UPDATE numbers SET value = 9223372036854775807 + 1 WHERE id = ?", values: [1] });
+      queries.atCommit({
+        sql: "UPDATE numbers SET value = 9223372036854775807 + 1 WHERE id = ?",
+        values: [1],
+      });
     });
     await expect(failed).rejects.toMatchObject({ code: "ER_DATA_OUT_OF_RANGE", isOutOfRange: true });
   });

@@ -34,9 +34,9 @@ export function actionsPage(options: ConsoleOptions): Router {
                   caption: "Actions of operators, the newest first",
                   rows: items,
                   columns: [
-                    { title: "When", cell: ({ at }) => moment(at) },
+                    { title: "When", wide: true, cell: ({ at }) => moment(at) },
                     { title: "Who", heading: true, cell: ({ actor }) => actor },
-                    { title: "What", short: true, cell: what },
+                    { title: "What", wide: true, short: true, cell: what },
                     { title: "To", wide: true, cell: target },
                     { title: "Details", wide: true, cell: details },
                   ],

@@ -318,7 +318,7 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
                 heading: true,
                 cell: ({ id }) => html`<a href="${PATH}/deliveries/${id}">${String(id)}</a>`,
               },
-              { title: "Since", cell: ({ createdAt }) => moment(createdAt) },
+              { title: "Since", wide: true, cell: ({ createdAt }) => moment(createdAt) },
               { title: "Event", short: true, cell: eventOf },
               {
                 title: "Order",

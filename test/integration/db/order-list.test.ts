@@ -191,6 +191,14 @@ describe("failures", () => {
   });
 });
 
+test("failures are grouped, and a group counted, by looking at no more of them than may be looked at", async () => {
+  const { database, readsOf } = countingDatabase(environment.databaseUrl);
+  // Of 200 in each of two stages; each is read in the index, in the table, and in what was found of it.
+  expect(await readsOf(() => groupFailures(database, 50))).toBeLessThan(2 * 50 * 6);
+  expect(await readsOf(() => countGroup(database, { stage: "pay", reason: "old" }, 50))).toBeLessThan(50 * 6);
+  await database.close();
+});
+
 test("the oldest order of a status is one that is on its way", async () => {
   const oldest = known
     .toReversed()

@@ -131,9 +131,10 @@ describe("the concurrency of a stage", () => {
       const kept = settings.find(({ step }) => step === pay.name)?.concurrency;
       return String(kept ?? "") === value;
     });
+    const kept = Date.now();
     await takePicture(page, `queues with a concurrency of ${value || "any"}`);
     await page.close();
-    return Date.now();
+    return kept;
   };
 
   test("is changed from 20 to 2 under load, and two workers obey", async () => {

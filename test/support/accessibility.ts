@@ -9,10 +9,15 @@ const OPTIONS: RunOptions = {
   preload: false,
 };
 
-/** What keeps people from using a page by axe-core's rules: the rule, and each place with what is wrong there. */
-export async function barriersOf(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate<AxeResults>(`axe.run(document, ${JSON.stringify(OPTIONS)})`);
+/**
+ * What keeps people from using a page by axe-core's rules: the rule, and each place with what is wrong there.
+ *
+ * @param options.coloursOnly for a page that was looked at in other colours.
+ */
+export async function barriersOf(page: Page, { coloursOnly = false } = {}): Promise<string[]> {
+  if (await page.evaluate<boolean>("window.axe === undefined")) await page.evaluate(axe.source);
+  const options: RunOptions = coloursOnly ? { ...OPTIONS, runOnly: ["color-contrast"] } : OPTIONS;
+  const { violations } = await page.evaluate<AxeResults>(`axe.run(document, ${JSON.stringify(options)})`);
   return violations.flatMap(({ id, nodes }) =>
     nodes.map(({ target, failureSummary = "" }) => `${id} at ${target.join(" ")}: ${failureSummary}`),
   );

@@ -83,10 +83,29 @@ export async function readBoth<First, Second>(
   first: Selection<First>,
   second: Selection<Second>,
 ): Promise<[First[], Second[]]> {
-  const [[firstRows, secondRows]] = await queries.$client.query<
-    [(RowDataPacket & First)[], (RowDataPacket & Second)[]]
-  >(`${first.sql};\n${second.sql}`, [...first.values, ...second.values]);
+  const [[firstRows, secondRows]] = await queries.$client.query<[Rows<First>, Rows<Second>]>(
+    ...together(first, second),
+  );
   return [first.shape(firstRows), second.shape(secondRows)];
+}
+
+/** The same with three. */
+export async function readThree<First, Second, Third>(
+  queries: Queries,
+  first: Selection<First>,
+  second: Selection<Second>,
+  third: Selection<Third>,
+): Promise<[First[], Second[], Third[]]> {
+  const [[firstRows, secondRows, thirdRows]] = await queries.$client.query<
+    [Rows<First>, Rows<Second>, Rows<Third>]
+  >(...together(first, second, third));
+  return [first.shape(firstRows), second.shape(secondRows), third.shape(thirdRows)];
+}
+
+type Rows<Row> = (RowDataPacket & Row)[];
+
+function together(...statements: readonly Statement[]): [sql: string, values: unknown[]] {
+  return [statements.map(({ sql }) => sql).join(";\n"), statements.flatMap(({ values }) => values)];
 }
 
 function columnsOf(table: MySqlTable, keys: readonly string[]): { key: string; column: MySqlColumn }[] {

@@ -16,9 +16,21 @@ export type Transaction = Queries & {
   /**
    * Has a statement sent together with COMMIT, in one round trip: for what the transaction writes last, and whose answer
    * it does not need. In the order in which they are given.
+   *
+   * @param affected rows that it must affect; otherwise nothing is committed, nothing that follows it is done, and the
+   * transaction throws an {@link UnexpectedCountError}.
    */
-  readonly atCommit: (statement: Statement) => void;
+  readonly atCommit: (statement: Statement, affected?: number) => void;
 };
+
+/** A statement that went along with COMMIT has not affected as many rows as it had to: nothing was done. */
+export class UnexpectedCountError extends Error {
+  override name = "UnexpectedCountError";
+
+  constructor() {
+    super("a statement has affected more or fewer rows than it had to: nothing was committed");
+  }
+}
 
 export interface DatabaseOptions {
   /** mysql://user:password@host:port/database */
@@ -166,7 +178,10 @@ export class Database {
   async #transactionOnce<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
     const connection = await this.#connection(true);
     const last: Statement[] = [];
-    const atCommit = (statement: Statement) => void last.push(statement);
+    const atCommit: Transaction["atCommit"] = (statement, affected) => {
+      last.push(statement);
+      if (affected !== undefined) last.push(mustHaveAffected(affected));
+    };
     let clean = false;
     try {
       let result: T;
@@ -180,7 +195,7 @@ export class Database {
       } catch (error) {
         // A server that does not answer would not answer this either: the end of the connection rolls back as well.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
-        throw error;
+        throw isOutOfRange(error) && last.some(isCheck) ? new UnexpectedCountError() : error;
       }
       clean = true;
       return result;
@@ -189,6 +204,26 @@ export class Database {
       else connection.destroy();
     }
   }
+}
+
+const CHECK = "SET @affected = 9223372036854775807 + (ROW_COUNT() <> ?)";
+
+/**
+ * Ends a row of statements, and the transaction with it, unless the one before affected so many rows. SQL has no
+ * conditions outside of procedures; but a number beyond BIGINT is an error, in MySQL and in MariaDB. (Not in a `DO`, which
+ * hides errors.)
+ */
+function mustHaveAffected(rows: number): Statement {
+  return { sql: CHECK, values: [rows] };
+}
+
+function isCheck({ sql }: Statement): boolean {
+  return sql === CHECK;
+}
+
+function isOutOfRange(error: unknown): boolean {
+  const failure = withoutValues(error);
+  return failure instanceof DatabaseError && failure.isOutOfRange;
 }
 
 function lengthOf(list: unknown): number | undefined {

@@ -3,6 +3,7 @@ import { DrizzleQueryError } from "drizzle-orm";
 /** Deadlock (also at COMMIT), and lock wait timeout: the transaction may be tried again as a whole. */
 const TRANSIENT = new Set([1213, 1205]);
 const DUPLICATE_KEY = 1062;
+const OUT_OF_RANGE = 1690;
 /** Too many connections, the server shuts down, the connection was killed, and the same of MariaDB. */
 const SERVER_GONE = new Set([1040, 1053, 1203, 1927, 3169]);
 
@@ -34,6 +35,11 @@ export class DatabaseError extends Error {
 
   get isDuplicateKey(): boolean {
     return this.errno === DUPLICATE_KEY;
+  }
+
+  /** A number became too large. */
+  get isOutOfRange(): boolean {
+    return this.errno === OUT_OF_RANGE;
   }
 
   /** The server could not be reached, or was lost on the way. */

@@ -3,7 +3,7 @@ import type { Database, Queries } from "./database.ts";
 import { orderEvents } from "./schema.ts";
 
 /** An event as everybody may hear of it: without what a stage left behind, and without free text. */
-const COLUMNS = {
+export const LOGGED_COLUMNS = {
   id: orderEvents.id,
   orderId: orderEvents.orderId,
   type: orderEvents.type,
@@ -46,7 +46,7 @@ export async function listEventsAfter(
   const { id, orderId: order } = orderEvents;
   return database.query((queries) =>
     queries
-      .select(COLUMNS)
+      .select(LOGGED_COLUMNS)
       .from(orderEvents)
       .where(and(eq(order, orderId), gt(id, after), lte(id, upTo)))
       .orderBy(asc(id))
@@ -118,7 +118,7 @@ export class EventLog {
   }): Promise<LoggedEvent[]> {
     return this.#database.query(async (queries) => {
       const events = await queries
-        .select(COLUMNS)
+        .select(LOGGED_COLUMNS)
         .from(orderEvents)
         .where(gt(orderEvents.id, after))
         .orderBy(asc(orderEvents.id))

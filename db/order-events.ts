@@ -135,7 +135,8 @@ export async function findTraceparents(
   );
 }
 
-type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
+/** What one stage left behind. */
+export type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
 
 /** What the finished stages of these orders left behind: for {@link recordsByOrder}. */
 export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {

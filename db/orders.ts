@@ -1,11 +1,23 @@
 import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
-import { CREATED } from "../src/order/lifecycle.ts";
+import { CANCELLED, CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
-import type { Database, Queries, Transaction } from "./database.ts";
+import {
+  UnexpectedCountError,
+  type Database,
+  type Queries,
+  type Statement,
+  type Transaction,
+} from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { execute, insertInto, read, readBoth, selectFrom } from "./bulk.ts";
-import { appendEvents, recordsByOrder, recordsOf, type NewOrderEvent } from "./order-events.ts";
+import { execute, insertInto, read, readBoth, readThree, selectFrom } from "./bulk.ts";
+import {
+  appendEvents,
+  recordsByOrder,
+  recordsOf,
+  type NewOrderEvent,
+  type RecordRow,
+} from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
 import { shortened } from "./reason.ts";
 import { orderLines, orders } from "./schema.ts";
@@ -31,7 +43,7 @@ export interface StatusChange extends Partial<AttemptMark> {
 
 /** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
 const ROWS_PER_INSERT = 5_000;
-const CREATE_TRIES = 3;
+const CREATE_TRIES = 4;
 
 /** What changes of an order while it is on its way. */
 const HEAD_KEYS = [
@@ -113,17 +125,25 @@ export async function createOrders(
 ): Promise<CreatedOrder[]> {
   for (let tries = 1; ; tries++) {
     try {
-      return await database.transaction((queries) => createOrFind(queries, requested));
+      return await database.transaction(async (transaction) => {
+        // Nearly always all keys are new: only when one was refused, they are looked up before.
+        const known = tries === 1 ? new Map() : await findByIdempotency(transaction, requested);
+        return createUnlessKnown(transaction, requested, known);
+      });
     } catch (error) {
-      // Another process has written an order under one of the keys since they were looked up: now it will be found.
-      const overtaken = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
-      if (!overtaken) throw error;
+      // Also when another process has written an order under one of the keys since they were looked up.
+      const isKnown = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
+      if (!isKnown) throw error;
     }
   }
 }
 
-async function createOrFind(queries: Transaction, requested: readonly NewOrder[]): Promise<CreatedOrder[]> {
-  const known = await findByIdempotency(queries, requested);
+/** @param known by the identity of the request that made them. */
+async function createUnlessKnown(
+  transaction: Transaction,
+  requested: readonly NewOrder[],
+  known: Map<string, Omit<CreatedOrder, "repeated">>,
+): Promise<CreatedOrder[]> {
   const created: NewOrder[] = [];
   const answers = requested.map((order): CreatedOrder => {
     const earlier = order.idempotency && known.get(identityOf(order.idempotency));
@@ -137,7 +157,7 @@ async function createOrFind(queries: Transaction, requested: readonly NewOrder[]
     created.push(order);
     return { ...own, repeated: false };
   });
-  if (created.length > 0) await insertOrders(queries, created);
+  if (created.length > 0) await insertOrders(transaction, created);
   return answers;
 }
 
@@ -222,8 +242,8 @@ export async function findOrders(
     );
     const others = ids.filter((id) => !found.has(id));
     if (others.length > 0) {
-      const rows = await read(queries, selectOrders(others));
-      for (const order of await completed(queries, rows)) found.set(order.id, order);
+      const rows = await readThree(queries, selectOrders(others), selectLines(others), recordsOf(others));
+      for (const order of assembled(...rows)) found.set(order.id, order);
     }
     return ids.map((id) => found.get(id));
   });
@@ -261,60 +281,64 @@ export async function listOrders(
   });
 }
 
+/** What became of a change. */
+export interface ChangeResult {
+  /** Whether it was made. */
+  readonly made: boolean;
+  /** Whether the order is to be cancelled, as far as anybody knew when it was moved. */
+  readonly toBeCancelled: boolean;
+}
+
 /**
  * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their
  * events in the same transaction. A moved order is no longer marked as failed.
  *
- * @param beforeCommit called when all is written, and nothing committed yet.
- * @returns for each change whether it was made. @throws {DatabaseError}
+ * @param beforeCommit called when all is ready, and nothing committed yet.
+ * @returns for each change what became of it. @throws {DatabaseError}
  */
 export async function changeStatuses(
   database: Database,
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
-): Promise<boolean[]> {
+): Promise<ChangeResult[]> {
   try {
-    return await database.transaction(async (queries) => {
-      let made = 0;
-      for (const group of groupsOf(changes)) made += await moveGroup(queries, group);
-      if (made < changes.length) throw new NotAllMoved();
-      appendChanges(queries, changes);
+    return await database.transaction(async (transaction) => {
+      for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
+      appendChanges(transaction, changes);
       beforeCommit?.();
-      return changes.map(() => true);
+      return changes.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
     });
   } catch (error) {
-    if (!(error instanceof NotAllMoved)) throw error;
+    // Nearly always all of them apply: only when one does not, each order is looked at before.
+    if (!(error instanceof UnexpectedCountError)) throw error;
     return changeLocked(database, changes, beforeCommit);
   }
 }
-
-/** Some of the changes do not apply. Nearly always all of them do, and looking at each before is not needed. */
-class NotAllMoved extends Error {}
 
 /** The same with a look at each order before. */
 async function changeLocked(
   database: Database,
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
-): Promise<boolean[]> {
-  return database.transaction(async (queries) => {
+): Promise<ChangeResult[]> {
+  return database.transaction(async (transaction) => {
     const current = await lock(
-      queries,
+      transaction,
       changes.map((change) => change.orderId),
     );
-    const made = changes.map((change) => {
+    const results = changes.map((change): ChangeResult => {
       const order = current.get(change.orderId);
-      const applies =
-        order?.status === change.from && !(change.unlessCancelled && order.cancelRequestedAt !== null);
+      const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
+      const made = order?.status === change.from && !(change.unlessCancelled && toBeCancelled);
       // Two changes of one order in one call: the second one finds the status moved.
-      if (applies) order.status = change.to;
-      return applies;
+      if (made) order.status = change.to;
+      return { made, toBeCancelled };
     });
-    const applied = changes.filter((_, index) => made[index]);
-    for (const group of groupsOf(applied)) await moveGroup(queries, group);
-    appendChanges(queries, applied);
+    const applied = changes.filter((_, index) => results[index]?.made);
+    for (const group of groupsOf(applied)) transaction.atCommit(moveLocked(group), group.length);
+    appendChanges(transaction, applied);
     beforeCommit?.();
-    return made;
+    return results;
   });
 }
 
@@ -323,11 +347,11 @@ async function lock(queries: Queries, ids: readonly string[]) {
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** By what one statement can do. */
-function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusChange[]> {
-  const groups = new Map<string, StatusChange[]>();
+/** By what one statement can do; none is empty. */
+function groupsOf(changes: readonly StatusChange[]): Iterable<StatusChanges> {
+  const groups = new Map<string, [StatusChange, ...StatusChange[]]>();
   for (const change of changes) {
-    const kind = `${change.from} ${change.to} ${change.unlessCancelled}`;
+    const kind = `${change.from} ${change.to}`;
     const group = groups.get(kind);
     if (group) group.push(change);
     else groups.set(kind, [change]);
@@ -335,17 +359,28 @@ function groupsOf(changes: readonly StatusChange[]): Iterable<readonly StatusCha
   return groups.values();
 }
 
-/** @returns of how many orders the change applied. By the primary key, so that rows are locked in order of id. */
-async function moveGroup(queries: Queries, group: readonly StatusChange[]): Promise<number> {
-  const [first] = group;
-  if (first === undefined) return 0;
-  const { from, to, unlessCancelled } = first;
-  return execute(queries, {
+type StatusChanges = readonly [StatusChange, ...StatusChange[]];
+
+/**
+ * Affects the orders that have the status which they are moved from, and of which nobody wants anything else: orders to
+ * be cancelled are only ever moved to CANCELLED without a look at them.
+ */
+function moveGroup(group: StatusChanges): Statement {
+  const { sql, values } = moveLocked(group);
+  return group[0].to === CANCELLED
+    ? { sql, values }
+    : { sql: `${sql} AND cancel_requested_at IS NULL`, values };
+}
+
+/** By the primary key, so that rows are locked in order of id. */
+function moveLocked(group: StatusChanges): Statement {
+  const { from, to } = group[0];
+  return {
     sql: `UPDATE orders FORCE INDEX (PRIMARY)
       SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
-      WHERE id IN (?) AND status = ?${unlessCancelled ? " AND cancel_requested_at IS NULL" : ""}`,
+      WHERE id IN (?) AND status = ?`,
     values: [to, latest(group), group.map(({ orderId }) => orderId), from],
-  });
+  };
 }
 
 function appendChanges(transaction: Transaction, changes: readonly StatusChange[]): void {
@@ -637,7 +672,14 @@ function latest(changes: readonly StatusChange[]): Date {
 async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  const [lineRows, recordRows] = await readBoth(queries, selectLines(ids), recordsOf(ids));
+  return assembled(rows, ...(await readBoth(queries, selectLines(ids), recordsOf(ids))));
+}
+
+function assembled(
+  rows: readonly OrderRow[],
+  lineRows: readonly LineRow[],
+  recordRows: readonly RecordRow[],
+): StoredOrder[] {
   const lines = linesByOrder(lineRows);
   const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
@@ -670,7 +712,9 @@ function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | 
   };
 }
 
-function linesByOrder(rows: readonly (OrderLine & { readonly orderId: string })[]): Map<string, OrderLine[]> {
+type LineRow = OrderLine & { readonly orderId: string };
+
+function linesByOrder(rows: readonly LineRow[]): Map<string, OrderLine[]> {
   const lines = new Map<string, OrderLine[]>();
   for (const { orderId, sku, quantity, unitPrice } of rows) {
     const known = lines.get(orderId);

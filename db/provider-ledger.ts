@@ -1,6 +1,6 @@
 import { asc, eq, sql } from "drizzle-orm";
 import { execute, insertInto, read, selectFrom } from "./bulk.ts";
-import type { Database, Queries } from "./database.ts";
+import { UnexpectedCountError, type Database, type Queries } from "./database.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
 /** One thing that a simulated provider was asked to do, however often it was asked. */
@@ -62,11 +62,19 @@ export async function bookRequests(
     attempts: 1,
   }));
   const inOrder = asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1));
-  return database.transaction(async (queries) => {
-    const affected = await execute(queries, countAttempts(inOrder));
-    // A new row counts as one and a known one as two: here all are new, and decided.
-    return affected === asked.length ? asked : decideAgain(queries, requests);
-  });
+  try {
+    return await database.transaction(async (transaction) => {
+      // A new row counts as one and a known one as two: so many if all are new, and decided.
+      transaction.atCommit(countAttempts(inOrder), asked.length);
+      return asked;
+    });
+  } catch (error) {
+    if (!(error instanceof UnexpectedCountError)) throw error;
+    return database.transaction(async (queries) => {
+      await execute(queries, countAttempts(inOrder));
+      return decideAgain(queries, requests);
+    });
+  }
 }
 
 /** Decides what is known and still pending. */

@@ -2,7 +2,7 @@ import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzl
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
 import type { Database, Queries } from "./database.ts";
-import type { LoggedEvent } from "./event-log.ts";
+import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
 import type { DeliveryState } from "./schema.ts";
 
@@ -383,17 +383,7 @@ export async function findEvents(
   if (ids.length === 0) return new Map();
   const rows = await database.query((queries) =>
     queries
-      .select({
-        id: orderEvents.id,
-        orderId: orderEvents.orderId,
-        type: orderEvents.type,
-        from: orderEvents.fromStatus,
-        to: orderEvents.toStatus,
-        stage: orderEvents.stage,
-        attempt: orderEvents.attempt,
-        startedAt: orderEvents.startedAt,
-        at: orderEvents.at,
-      })
+      .select(LOGGED_COLUMNS)
       .from(orderEvents)
       .where(inArray(orderEvents.id, [...ids])),
   );

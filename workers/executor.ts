@@ -20,6 +20,8 @@ import type { DueJob } from "../queues/queues.ts";
 /** What the executor needs of MySQL and Redis; each call may share its transaction with others of the moment. */
 export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
+  /** The order as this process has moved it a moment ago, when nobody wanted it cancelled: as good as a look at it. */
+  recall?(orderId: string): StoredOrder | undefined;
   changeStatus(change: StatusChange): Promise<boolean>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
@@ -91,7 +93,7 @@ export class Executor {
    * {@link TooLateToRejectError} when retrying makes no sense.
    */
   async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
-    const order = await this.#load(orderId);
+    const order = this.#store.recall?.(orderId) ?? (await this.#load(orderId));
     try {
       return await this.#advance(order, step, signal, mark);
     } catch (error) {

@@ -5,6 +5,7 @@ import {
   clearFailed,
   findOrders,
   requestCancellation,
+  type ChangeResult,
   type StatusChange,
 } from "../db/orders.ts";
 import type { DueJob, Queues } from "../queues/queues.ts";
@@ -21,7 +22,7 @@ import { KnownOrders } from "./known-orders.ts";
 export class OrderStore implements ExecutorStore {
   readonly #database: Database;
   readonly #loads: Committer<string, StoredOrder | undefined>;
-  readonly #changes: Committer<StatusChange, boolean>;
+  readonly #changes: Committer<StatusChange, ChangeResult>;
   readonly #jobs: Committer<DueJob, void>;
   readonly #known = new KnownOrders();
 
@@ -68,13 +69,19 @@ export class OrderStore implements ExecutorStore {
     return order;
   }
 
+  recall(orderId: string): StoredOrder | undefined {
+    return this.#known.takeFresh(orderId);
+  }
+
   async changeStatus(change: StatusChange): Promise<boolean> {
-    const made = await this.#changes.submit(change);
-    if (made) this.#known.noteChange(change);
+    const { made, toBeCancelled } = await this.#changes.submit(change);
+    if (made && !toBeCancelled) this.#known.noteChange(change);
+    else this.#known.forget(change.orderId);
     return made;
   }
 
   requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
+    this.#known.forget(request.orderId);
     return requestCancellation(this.#database, request);
   }
 

@@ -24,7 +24,7 @@ const ENV = {
 /** Orders at once: enough that some are in every stage when Redis goes. */
 const LOAD = 30;
 /** Redis is taken for gone after a second; nobody is to wait for that. */
-const NOT_WAITED_FOR_REDIS_MS = 700;
+const NOT_WAITED_FOR_REDIS_MS = 950;
 /** Attempts to sweep that fail: so long an absence of writes lasts. */
 const SWEEPS_MISSED = 10;
 /** A worker complains once or twice of each job that it has in hand. One that goes on asking does so thousands of times. */
@@ -77,13 +77,19 @@ async function atOnce<T>(requests: readonly (() => Promise<T>)[]): Promise<T[]> 
 
 const place = () => atOnce(Array.from({ length: LOAD }, () => () => client.order(PLAIN_ORDER)));
 
+/** An absence that ends a process is found here, and not by what comes to nothing later. */
+function expectToRun(): void {
+  for (const { process, lines } of [api, worker])
+    if (!process.running) throw new Error(`a process has ended:\n${lines.slice(-20).join("\n")}`);
+}
+
 async function books(id: string): Promise<string[]> {
   const entries = await listEntries(environment.database, id);
   return entries.map(({ kind, outcome, attempts }) => `${kind} ${outcome} ${attempts}`).toSorted();
 }
 
 async function expectDelivered(orders: readonly OrderBody[]): Promise<void> {
-  for (const { id } of orders) await client.orderIn(id, "DELIVERED");
+  for (const { id } of orders) await client.orderIn(id, "DELIVERED").finally(expectToRun);
   for (const { id } of orders) expect(await books(id)).toEqual(["charge approved 1", "label approved 1"]);
   expect(await client.orders({ failed: "true" })).toEqual([]);
 }

@@ -194,7 +194,7 @@ describe("the trace of an order", () => {
       "new_orders",
       "POST /orders",
     ]);
-    const events = named("INSERT order_events; COMMIT").map((span) => around(span).slice(0, 4));
+    const events = named("UPDATE orders; COMMIT").map((span) => around(span).slice(0, 4));
     expect(events).toContainEqual(["flush status_changes", "status_changes", "deliver", "process deliver"]);
     for (const job of named("process reserve")) expect(around(job)).toEqual(["first_jobs", "POST /orders"]);
     for (const job of named("process ship")) expect(around(job).slice(0, 2)).toEqual(["next_jobs", "pay"]);
@@ -375,7 +375,7 @@ describe("tracing", () => {
   /** Has an API of its own take one request, and gives what it has loaded and logged. */
   async function oneRequest(env: Readonly<Record<string, string>>) {
     const environment = await createTestEnvironment();
-    const api = await startApi({ ...environment, env: { NODE_OPTIONS: `--require ${PROBE}`, ...env } });
+    const api = await startApi({ ...environment, env: { NODE_OPTIONS: `--require "${PROBE}"`, ...env } });
     expect((await new TestClient(api.url).put("/stock/MUG-BLUE", { onHand: 1 })).status).toBe(200);
     expect(await api.stop()).toBe(0);
     await environment.close();

@@ -40,6 +40,8 @@ afterAll(async () => {
   await environment.close();
 });
 
+const FIRST = { name: "reserve" };
+
 /** What a test has started, ended after it, the last first. */
 const started: (() => unknown)[] = [];
 afterEach(async () => {
@@ -79,9 +81,8 @@ async function startProxy() {
   return proxy;
 }
 
-/** The first stage's queue, where orders can be made to wait. */
-function firstQueue(): Queue {
-  const stage = { name: "reserve" };
+/** The queue of a stage; the first one's is where orders can be made to wait. */
+function queueOf(stage: { readonly name: string }): Queue {
   const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(stage) });
   started.push(() => queue.close());
   return queue;
@@ -125,7 +126,9 @@ describe("a worker whose connections to Redis lead nowhere any more exits, and t
     const proxy = await startProxy();
     const worker = await addWorker({ redisUrl: proxy.url, env: { PROVIDER_LATENCY_MS: "800" } });
     const { id } = await client.order(PLAIN_ORDER);
-    await client.orderIn(id, "RESERVED");
+    const payments = queueOf({ name: "pay" });
+    // The order has its status before the worker has its job.
+    await waitFor("the payment to be under way", async () => (await payments.getActiveCount()) === 1);
 
     proxy.blackHole();
     expect(await worker.process.exited).toEqual({ code: 1, signal: null });
@@ -147,7 +150,7 @@ describe("a worker does not exit", () => {
 
   test("while its queue is paused", async () => {
     const worker = await addWorker();
-    const queue = firstQueue();
+    const queue = queueOf(FIRST);
     await queue.pause();
     const { id } = await client.order(PLAIN_ORDER);
     await waitFor("the job", async () => (await queue.getWaitingCount()) === 1);
@@ -184,7 +187,7 @@ describe("a worker does not exit", () => {
     await migrateDatabase({ url: databaseUrl });
     const other = await startOther({ databaseUrl });
     const worker = await addWorker({ databaseUrl, args: ["--concurrency", "1"] });
-    const queue = firstQueue();
+    const queue = queueOf(FIRST);
     await queue.pause();
     const orders = [];
     for (let index = 0; index < 10; index++) orders.push(await other.order(PLAIN_ORDER));

@@ -6,7 +6,7 @@ import { EventLog } from "../../db/event-log.ts";
 import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../db/relay-positions.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
 import { toMessage } from "../../src/events/message.ts";
-import { NUDGE_CHANNEL } from "../../src/events/stream.ts";
+import { Nudges } from "../../src/events/nudges.ts";
 import type { Logger } from "../../src/log.ts";
 import { describe } from "../../src/shutdown.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
@@ -55,18 +55,17 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #events: EventLog;
   readonly #stream: EventStream;
+  readonly #nudges: Nudges;
   #place: Place | undefined;
   #heldAt = -Infinity;
   #noted = { position: -1, at: -Infinity };
-  #listener: Redis | undefined;
   #stopped = false;
-  #isNudged = false;
-  #wake: (() => void) | undefined;
   #running: Promise<void> | undefined;
 
   constructor(options: RelayOptions) {
     const { database, redis, length } = options;
     this.#options = options;
+    this.#nudges = new Nudges(options.connectListener, { intervalMs: LOOK_INTERVAL_MS });
     this.#events = options.events ?? new EventLog(database);
     this.#stream = new EventStream({
       redis,
@@ -87,16 +86,16 @@ export class Relay {
 
   /** Begins to look for events. */
   start(): void {
-    this.#options.redis.on("ready", () => this.#wake?.());
+    this.#options.redis.on("ready", () => this.#nudges.wake());
     this.#running ??= this.#run();
   }
 
   /** Ends after the batch under way, and lets another worker go on. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#wake?.();
+    this.#nudges.wake();
     await this.#running;
-    this.#listener?.disconnect();
+    this.#nudges.silence();
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return;
     await this.#stream.letGo().catch((error: unknown) => {
@@ -107,7 +106,7 @@ export class Relay {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       const hasMore = await this.#round().catch((error: unknown) => this.#giveUp(error));
-      if (!hasMore) await this.#rest();
+      if (!hasMore && !this.#stopped) await this.#nudges.rest(this.leads);
     }
   }
 
@@ -115,11 +114,11 @@ export class Relay {
   async #round(): Promise<boolean> {
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return false;
-    this.#isNudged = false;
+    this.#nudges.clear();
     if (!(await this.#hold())) return false;
     if (this.#place === undefined) {
       this.#place = await this.#find();
-      this.#listen();
+      this.#nudges.listen();
       log.info({ ...this.#place }, "feeding the stream of events");
     }
     const { end, position } = this.#place;
@@ -142,7 +141,7 @@ export class Relay {
     if (this.#place && now - this.#heldAt < HOLD_INTERVAL_MS) return true;
     const held = await this.#stream.hold();
     if (held !== "kept") this.#place = undefined;
-    if (held === "refused") this.#lose();
+    if (held === "refused") this.#nudges.silence();
     else this.#heldAt = now;
     return held !== "refused";
   }
@@ -184,35 +183,5 @@ export class Relay {
       await this.#stream.letGo().catch(() => undefined);
     }
     return false;
-  }
-
-  #lose(): void {
-    this.#listener?.disconnect();
-    this.#listener = undefined;
-  }
-
-  #listen(): void {
-    if (this.#listener) return;
-    const listener = this.#options.connectListener();
-    listener.on("error", () => undefined);
-    listener.on("message", () => {
-      this.#isNudged = true;
-      this.#wake?.();
-    });
-    listener.subscribe(NUDGE_CHANNEL).catch(() => undefined);
-    this.#listener = listener;
-  }
-
-  /** Until somebody says that there is something, or it is time to look. */
-  async #rest(): Promise<void> {
-    if (this.#stopped || (this.#isNudged && this.leads)) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LOOK_INTERVAL_MS);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = undefined;
   }
 }

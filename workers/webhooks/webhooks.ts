@@ -14,7 +14,7 @@ import {
   type AttemptResult,
 } from "../../db/webhook-deliveries.ts";
 import { listEndpoints, type WebhookEndpoint } from "../../db/webhook-endpoints.ts";
-import { NUDGE_CHANNEL } from "../../src/events/stream.ts";
+import { Nudges } from "../../src/events/nudges.ts";
 import { GroupCommit, withoutResults, type Committer } from "../../src/group-commit.ts";
 import type { Logger } from "../../src/log.ts";
 import { describe } from "../../src/shutdown.ts";
@@ -76,19 +76,18 @@ export class Webhooks {
   readonly #holder = randomUUID();
   readonly #abort = new AbortController();
   readonly #queues = new Map<string, EndpointQueue>();
+  readonly #nudges: Nudges;
   #heldAt = -Infinity;
   #position: number | undefined;
   #prunedAt = performance.now();
-  #listener: Redis | undefined;
   #stopped = false;
-  #isNudged = false;
-  #wake: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #isBroken = false;
 
   constructor(options: WebhooksOptions) {
-    const { database, networks, timeoutMs, resolve } = options;
+    const { database, networks, timeoutMs, resolve, connectListener } = options;
     this.#options = options;
+    this.#nudges = new Nudges(connectListener, { intervalMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS });
     // Each request under way listens to it.
     setMaxListeners(0, this.#abort.signal);
     this.#events = options.events ?? new EventLog(database);
@@ -114,9 +113,9 @@ export class Webhooks {
   async stop({ graceMs = GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
     const led = this.leads;
     this.#stopped = true;
-    this.#wake?.();
+    this.#nudges.wake();
     await this.#running;
-    this.#listener?.disconnect();
+    this.#nudges.silence();
     const queues = [...this.#queues.values()];
     for (const queue of queues) queue.stop();
     const timer = setTimeout(() => this.#abort.abort(), graceMs);
@@ -136,14 +135,14 @@ export class Webhooks {
         },
         (error: unknown) => this.#giveUp(error),
       );
-      if (!hasMore) await this.#rest();
+      if (!hasMore && !this.#stopped) await this.#nudges.rest(this.leads);
     }
   }
 
   /** @returns whether there may be more events to read. @throws {DatabaseError} */
   async #round(): Promise<boolean> {
     const { database } = this.#options;
-    this.#isNudged = false;
+    this.#nudges.clear();
     const readAt = performance.now();
     const enabled = await this.#enabled();
     const isPruneDue = performance.now() - this.#prunedAt >= PRUNE_INTERVAL_MS;
@@ -152,7 +151,7 @@ export class Webhooks {
       return false;
     }
     if (!(await this.#hold())) return false;
-    this.#listen();
+    this.#nudges.listen();
     this.#retire(enabled);
     if (isPruneDue) await this.#prune();
     const { endpoints, orderIds, hasMore } = await this.#read(enabled);
@@ -223,8 +222,7 @@ export class Webhooks {
     this.#heldAt = -Infinity;
     this.#position = undefined;
     this.#retire([]);
-    this.#listener?.disconnect();
-    this.#listener = undefined;
+    this.#nudges.silence();
   }
 
   /**
@@ -283,32 +281,5 @@ export class Webhooks {
     if (!this.#isBroken) this.#options.log.warn({ error: describe(error) }, "webhooks wait");
     this.#isBroken = true;
     return false;
-  }
-
-  #listen(): void {
-    const { connectListener } = this.#options;
-    if (this.#listener || !connectListener) return;
-    const listener = connectListener();
-    listener.on("error", () => undefined);
-    listener.on("message", () => {
-      this.#isNudged = true;
-      this.#wake?.();
-    });
-    listener.subscribe(NUDGE_CHANNEL).catch(() => undefined);
-    this.#listener = listener;
-  }
-
-  /** Until somebody says that there is something, or it is time to look. */
-  async #rest(): Promise<void> {
-    if (this.#stopped || (this.#isNudged && this.leads)) return;
-    const { lookIntervalMs = LOOK_INTERVAL_MS } = this.#options;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, lookIntervalMs);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import { Database, type Queries } from "../../../db/database.ts";
+import { Database, UnexpectedCountError, type Queries } from "../../../db/database.ts";
 import { DatabaseError } from "../../../db/errors.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startTestMysql } from "../../support/servers.ts";
@@ -67,6 +67,43 @@ describe("a transaction", () => {
     });
     await expect(failed).rejects.toBe(error);
     expect(await read(1)).toBe(0);
+  });
+
+  const raise = (ids: readonly number[]) => ({
+    sql: "UPDATE numbers SET value = value + 1 WHERE id IN (?)",
+    values: [ids],
+  });
+
+  test("sends what needs no answer with COMMIT, if all of it affects as many rows as it must", async () => {
+    await environment.database.transaction(async (queries) => {
+      queries.atCommit(raise([1]), 1);
+      queries.atCommit(raise([1, 2]), 2);
+      queries.atCommit(raise([3]));
+    });
+    expect([await read(1), await read(2)]).toEqual([2, 1]);
+  });
+
+  test.each([
+    ["fewer", [2, 3], 2],
+    ["more", [1, 2], 1],
+  ])("does nothing when a statement affects %s rows than it must", async (_, ids, must) => {
+    const failed = environment.database.transaction(async (queries) => {
+      queries.atCommit(raise([1]), 1);
+      queries.atCommit(raise(ids), must);
+      queries.atCommit({ sql: "INSERT INTO numbers VALUES (4, ?)", values: [4] });
+    });
+    await expect(failed).rejects.toThrow(UnexpectedCountError);
+    expect([await read(1), await read(2), await read(4)]).toEqual([0, 0, undefined]);
+  });
+
+  test("tells a number that is too large from a count that is not right", async () => {
+    const failed = environment.database.transaction(async (queries) => {
+      queries.atCommit({
+        sql: "UPDATE numbers SET value = 9223372036854775807 + 1 WHERE id = ?",
+        values: [1],
+      });
+    });
+    await expect(failed).rejects.toMatchObject({ code: "ER_DATA_OUT_OF_RANGE", isOutOfRange: true });
   });
 
   test("runs again as a whole after a deadlock", async () => {

@@ -109,11 +109,14 @@ describe("an order that is written", () => {
   });
 });
 
+const MADE = { made: true, toBeCancelled: false };
+const NOT_MADE = { made: false, toBeCancelled: false };
+
 describe("a change of status", () => {
   test("is made from the status that the order has, with its event and record", async () => {
     const id = await createOrder(environment.database);
     const at = new Date();
-    expect(await changeStatuses(environment.database, [change(id, { at })])).toEqual([true]);
+    expect(await changeStatuses(environment.database, [change(id, { at })])).toEqual([MADE]);
     expect(await readOrder(environment.database, id)).toMatchObject({
       status: "RESERVED",
       updatedAt: at,
@@ -137,7 +140,13 @@ describe("a change of status", () => {
       change(uuidv7()),
       change(id, { from: "RESERVED", to: "PAID", stage: "pay" }),
     ];
-    expect(await changeStatuses(environment.database, changes)).toEqual([true, false, false, false, true]);
+    expect(await changeStatuses(environment.database, changes)).toEqual([
+      MADE,
+      NOT_MADE,
+      NOT_MADE,
+      NOT_MADE,
+      MADE,
+    ]);
     expect(await readOrder(environment.database, id)).toMatchObject({ status: "PAID" });
     expect(await listEvents(environment.database, id)).toHaveLength(3);
   });
@@ -152,7 +161,7 @@ describe("a change of status", () => {
         ),
       ),
     );
-    expect(rounds.flat().filter(Boolean)).toHaveLength(ids.length);
+    expect(rounds.flat().filter(({ made }) => made)).toHaveLength(ids.length);
   });
 
   test("leaves an order alone that is to be cancelled, if it may not pass such ones", async () => {
@@ -164,9 +173,11 @@ describe("a change of status", () => {
       at: new Date(),
     });
     expect(await changeStatuses(environment.database, [change(id, { unlessCancelled: true })])).toEqual([
-      false,
+      { made: false, toBeCancelled: true },
     ]);
-    expect(await changeStatuses(environment.database, [change(id)])).toEqual([true]);
+    expect(await changeStatuses(environment.database, [change(id)])).toEqual([
+      { made: true, toBeCancelled: true },
+    ]);
   });
 
   test("takes the mark of a failure away", async () => {

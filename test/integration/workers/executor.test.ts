@@ -50,10 +50,10 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
 }
 
 async function move(orderId: string, from: string, to: string, stage: string): Promise<void> {
-  const [made] = await changeStatuses(environment.database, [
+  const [result] = await changeStatuses(environment.database, [
     { orderId, from, to, stage, reason: null, record: { by: stage }, unlessCancelled: false, at: new Date() },
   ]);
-  if (!made) throw new Error(`${orderId} was not ${from}`);
+  if (!result?.made) throw new Error(`${orderId} was not ${from}`);
 }
 
 async function cancel(orderId: string, whileIn: string, reason = "changed my mind"): Promise<void> {

@@ -112,7 +112,11 @@ export class EndpointQueue {
   update(endpoint: WebhookEndpoint, readAt: number): void {
     if (readAt < this.#disabledAt) return;
     const isMoved = endpoint.url !== this.#endpoint.url;
-    if (isMoved || this.#endpoint.state !== "enabled") this.#begin(endpoint);
+    if (isMoved || this.#endpoint.state !== "enabled") {
+      this.#begin(endpoint);
+      // What failed at the last moment, after all that waits was brought forward.
+      this.#isBehind = true;
+    }
     this.#endpoint = endpoint;
   }
 
@@ -255,7 +259,10 @@ export class EndpointQueue {
     if (answer.status === null && signal.aborted) return false;
     const isDelivered = answer.status !== null && answer.status >= 200 && answer.status < 300;
     const made = delivery.attempts + 1;
-    const delay = isDelivered || !message ? undefined : this.#delay(made, answer);
+    // Of an address that it no longer has, a failure says nothing.
+    const isMoved = url !== this.#endpoint.url;
+    const scheduled = isDelivered || !message ? undefined : this.#delay(made, answer);
+    const delay = isMoved && scheduled !== undefined ? 0 : scheduled;
     const { retryAfterMs, ...kept } = answer;
     const saved = attempts.submit({
       deliveryId: delivery.id,
@@ -265,7 +272,8 @@ export class EndpointQueue {
       dueAt: new Date(Date.now() + (delay ?? 0)),
     });
     // What it says about the endpoint counts at once; and while it is written down, others may be sent.
-    const noted = isDelivered ? this.#succeeded() : message && this.#failed(delivery.orderId, at, answer);
+    const noted =
+      message && !isMoved && (isDelivered ? this.#succeeded() : this.#failed(delivery.orderId, at, answer));
     this.#goOn();
     await Promise.all([saved, noted]);
     return delay === undefined;

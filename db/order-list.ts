@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, gte, lt, sql, type SQL } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, inArray, lt, max, min, sql, type SQL } from "drizzle-orm";
 import type { Database, Queries } from "./database.ts";
 import { orders } from "./schema.ts";
 
@@ -42,25 +42,93 @@ const LARGEST_READ = 1_000;
 
 /** One page of the orders that the filter is for. Stable while orders arrive: new ones come before the first page. */
 export async function findPage(queries: Queries, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
-  const { limit, before, after } = place;
-  const direction = after === undefined ? OLDER : NEWER;
-  const { walks, matches } = await plan(queries, filter);
-  const found: OrderRow[] = [];
+  const walks = await walksFor(queries, filter);
+  if (isAnsweredByIndex(filter)) {
+    return walkAlong(place, (size, position) =>
+      readOn(walks, { filter, place, position, size }, (walk) =>
+        queries
+          .select()
+          .from(orders, { forceIndex: walk.index })
+          .where(walk.where)
+          .orderBy(walk.order)
+          .limit(size),
+      ),
+    );
+  }
+  // Many are looked at for each that is found: of those, only what the filter asks for.
+  const { rows, ...onwards } = await walkAlong(
+    place,
+    (size, position) =>
+      readOn(walks, { filter, place, position, size }, (walk) =>
+        queries
+          .select(LOOKED_AT)
+          .from(orders, { forceIndex: walk.index })
+          .where(walk.where)
+          .orderBy(walk.order)
+          .limit(size),
+      ),
+    (row) => matches(filter, row),
+  );
+  return { rows: await rowsOf(queries, rows), ...onwards };
+}
+
+/** The columns that a filter can be about. */
+const LOOKED_AT = {
+  id: orders.id,
+  status: orders.status,
+  customerId: orders.customerId,
+  reference: orders.reference,
+  failedStage: orders.failedStage,
+};
+type LookedAt = Pick<OrderRow, keyof typeof LOOKED_AT>;
+
+/** Whether what {@link walksFor} finds is what the filter is for, and nothing else. */
+function isAnsweredByIndex({ reference, customerId, status, failed, failedStage }: OrderFilter): boolean {
+  const asked = [reference, customerId, status, failedStage ?? (failed || undefined)];
+  return failed !== false && asked.filter((each) => each !== undefined).length <= 1;
+}
+
+function matches(filter: OrderFilter, row: LookedAt): boolean {
+  return (
+    (filter.status === undefined || row.status === filter.status) &&
+    (filter.customerId === undefined || row.customerId === filter.customerId) &&
+    (filter.reference === undefined || row.reference === filter.reference) &&
+    (filter.failed === undefined || (row.failedStage !== null) === filter.failed) &&
+    (filter.failedStage === undefined || row.failedStage === filter.failedStage)
+  );
+}
+
+/** The whole rows of orders that were found, in the same order. */
+async function rowsOf(queries: Queries, found: readonly { readonly id: string }[]): Promise<OrderRow[]> {
+  if (found.length === 0) return [];
+  const ids = found.map(({ id }) => id);
+  const rows = await queries.select().from(orders).where(inArray(orders.id, ids));
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.flatMap((id) => byId.get(id) ?? []);
+}
+
+/** Reads on until there is a page of rows that match, or as many have been looked at as may be. */
+async function walkAlong<Row extends { readonly id: string }>(
+  { limit, before, after }: PagePlace,
+  read: (size: number, position: string | undefined) => Promise<Reading<Row>>,
+  isWanted: (row: Row) => boolean = () => true,
+): Promise<{ readonly rows: readonly Row[]; readonly older: string | null; readonly newer: string | null }> {
+  const found: Row[] = [];
   let position = after ?? before;
   let more = true;
   let looked = 0;
   for (let size = limit + 1; more && found.length <= limit && looked < LOOKED_AT_MOST;) {
-    const read = await readOn(queries, { walks, filter, direction, position, size });
-    found.push(...read.rows.filter(matches));
-    looked += read.rows.length;
-    ({ position, more } = read);
+    const reading = await read(size, position);
+    found.push(...reading.rows.filter(isWanted));
+    looked += reading.rows.length;
+    ({ position, more } = reading);
     size = Math.min(size * 2, LARGEST_READ);
   }
   const rows = found.slice(0, limit);
   // The next page begins after the last row that is shown, or after the last one that was looked at for nothing.
   const onwards = found.length > limit ? (rows.at(-1)?.id ?? null) : more ? (position ?? null) : null;
   const backwards = (after ?? before) === undefined ? null : (rows[0]?.id ?? position ?? null);
-  return direction === OLDER
+  return after === undefined
     ? { rows, older: onwards, newer: backwards }
     : { rows: rows.toReversed(), older: backwards, newer: onwards };
 }
@@ -98,23 +166,7 @@ const NEWER: Direction = {
   isFirst: (a, b) => a < b,
 };
 
-/** The indexes to walk along, and what is left to look at in each row. */
-async function plan(
-  queries: Queries,
-  filter: OrderFilter,
-): Promise<{ walks: readonly Walk[]; matches: (row: OrderRow) => boolean }> {
-  return {
-    walks: await walksFor(queries, filter),
-    // What the index has answered is true of every row.
-    matches: (row) =>
-      (filter.status === undefined || row.status === filter.status) &&
-      (filter.customerId === undefined || row.customerId === filter.customerId) &&
-      (filter.reference === undefined || row.reference === filter.reference) &&
-      (filter.failed === undefined || (row.failedStage !== null) === filter.failed) &&
-      (filter.failedStage === undefined || row.failedStage === filter.failedStage),
-  };
-}
-
+/** The indexes to walk along. Where the filter has more to say than they, each row is looked at. */
 async function walksFor(queries: Queries, filter: OrderFilter): Promise<readonly Walk[]> {
   const { reference, customerId, failed, failedStage, status } = filter;
   if (reference !== undefined)
@@ -146,49 +198,56 @@ export async function failedStages(queries: Queries): Promise<string[]> {
   }
 }
 
+interface Reading<Row> {
+  readonly rows: readonly Row[];
+  /** Up to where rows have been read. */
+  readonly position: string | undefined;
+  readonly more: boolean;
+}
+
 /**
  * The next rows along all walks together, at most `size` of each. Where one walk has come less far than the others, rows
  * beyond that are left for the next time.
+ *
+ * @param read gives the rows of one walk. Left to themselves, MySQL and MariaDB take another index, or read all of its
+ * entries up to the place: so it is forced upon them.
  */
-async function readOn(
-  queries: Queries,
-  options: {
-    readonly walks: readonly Walk[];
+async function readOn<Row extends { readonly id: string }>(
+  walks: readonly Walk[],
+  from: {
     readonly filter: OrderFilter;
-    readonly direction: Direction;
+    readonly place: PagePlace;
     readonly position: string | undefined;
     readonly size: number;
   },
-): Promise<{ rows: OrderRow[]; position: string | undefined; more: boolean }> {
-  const { walks, filter, direction, position, size } = options;
-  const reads: OrderRow[][] = [];
+  read: (walk: Walk & { readonly order: SQL }) => Promise<Row[]>,
+): Promise<Reading<Row>> {
+  const { filter, place, position, size } = from;
+  const { beyond, order, isFirst } = place.after === undefined ? OLDER : NEWER;
+  const reads: Row[][] = [];
   for (const { index, where } of walks) {
     reads.push(
-      await queries
-        .select()
-        // Left to themselves, MySQL and MariaDB take another index, or read all of its entries up to the place.
-        .from(orders, { forceIndex: index })
-        .where(
-          and(
-            where,
-            position === undefined ? undefined : direction.beyond(position),
-            filter.since && gte(orders.id, firstIdOf(filter.since)),
-            filter.until && lt(orders.id, firstIdOf(filter.until)),
-          ),
-        )
-        .orderBy(direction.order)
-        .limit(size),
+      await read({
+        index,
+        order,
+        where: and(
+          where,
+          position === undefined ? undefined : beyond(position),
+          filter.since && gte(orders.id, firstIdOf(filter.since)),
+          filter.until && lt(orders.id, firstIdOf(filter.until)),
+        ),
+      }),
     );
   }
   const ends = reads.flatMap((rows) => (rows.length === size ? (rows.at(-1)?.id ?? []) : []));
   const nearest = ends.reduce<string | undefined>(
-    (first, id) => (first === undefined || direction.isFirst(id, first) ? id : first),
+    (first, id) => (first === undefined || isFirst(id, first) ? id : first),
     undefined,
   );
   const rows = reads
     .flat()
-    .filter(({ id }) => nearest === undefined || !direction.isFirst(nearest, id))
-    .toSorted((a, b) => (direction.isFirst(a.id, b.id) ? -1 : 1));
+    .filter(({ id }) => nearest === undefined || !isFirst(nearest, id))
+    .toSorted((a, b) => (isFirst(a.id, b.id) ? -1 : 1));
   return { rows, position: nearest ?? rows.at(-1)?.id ?? position, more: nearest !== undefined };
 }
 
@@ -220,7 +279,14 @@ export async function countFailures(database: Database, limit: number): Promise<
   });
 }
 
-/** Orders that failed in the same stage for the same reason. */
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
+
+/** A reason without the order's own id in it, or others: so that orders that failed alike are one group. */
+export function kindOfReason(reason: string): string {
+  return reason.replaceAll(UUID, "…").trimEnd();
+}
+
+/** Orders that failed in the same stage for the same kind of reason. */
 export interface FailureGroup {
   readonly stage: string;
   readonly reason: string;
@@ -242,29 +308,67 @@ export async function groupFailures(
     const groups = new Map<string, FailureGroup>();
     const more = new Set<string>();
     for (const stage of await failedStages(queries)) {
-      const rows = await queries
-        .select({ reason: orders.failedReason, at: orders.failedAt })
-        .from(orders, { forceIndex: "orders_by_failure" })
-        .where(eq(orders.failedStage, stage))
-        .orderBy(desc(orders.id))
-        .limit(limit + 1);
-      if (rows.length > limit) more.add(stage);
-      for (const { reason, at } of rows.slice(0, limit)) add(groups, stage, reason ?? "", at ?? new Date(0));
+      if (await hasMore(queries, stage, limit)) more.add(stage);
+      for (const { reason, count: failed, firstAt, lastAt } of await countReasons(queries, stage, limit)) {
+        const kind = kindOfReason(reason);
+        const key = `${stage} ${kind}`;
+        const group = { stage, reason: kind, count: failed, firstAt, lastAt };
+        groups.set(key, merged(groups.get(key), group));
+      }
     }
     return { groups: [...groups.values()].toSorted((a, b) => b.count - a.count), more };
   });
 }
 
-function add(groups: Map<string, FailureGroup>, stage: string, reason: string, at: Date): void {
-  const key = `${stage} ${reason}`;
-  const known = groups.get(key);
-  groups.set(key, {
-    stage,
-    reason,
-    count: (known?.count ?? 0) + 1,
-    firstAt: known && known.firstAt < at ? known.firstAt : at,
-    lastAt: known && known.lastAt > at ? known.lastAt : at,
-  });
+function merged(known: FailureGroup | undefined, group: FailureGroup): FailureGroup {
+  if (known === undefined) return group;
+  return {
+    ...group,
+    count: known.count + group.count,
+    firstAt: known.firstAt < group.firstAt ? known.firstAt : group.firstAt,
+    lastAt: known.lastAt > group.lastAt ? known.lastAt : group.lastAt,
+  };
+}
+
+/** The reasons for which the newest `limit` orders in a stage's failed set rest there: counted where they lie. */
+async function countReasons(
+  queries: Queries,
+  stage: string,
+  limit: number,
+): Promise<Pick<FailureGroup, "reason" | "count" | "firstAt" | "lastAt">[]> {
+  const newest = queries
+    .select({ reason: orders.failedReason, at: orders.failedAt })
+    .from(orders, { forceIndex: "orders_by_failure" })
+    .where(eq(orders.failedStage, stage))
+    .orderBy(desc(orders.id))
+    .limit(limit)
+    .as("newest");
+  const rows = await queries
+    .select({ reason: newest.reason, count: count(), firstAt: min(newest.at), lastAt: max(newest.at) })
+    .from(newest)
+    .groupBy(newest.reason);
+  return rows.map(({ reason, firstAt, lastAt, count: failed }) => ({
+    reason: reason ?? "",
+    count: failed,
+    firstAt: firstAt ?? new Date(0),
+    lastAt: lastAt ?? new Date(0),
+  }));
+}
+
+/** Whether more orders than that rest in a stage's failed set. */
+async function hasMore(queries: Queries, stage: string, limit: number): Promise<boolean> {
+  const [next] = await queries
+    .select({ id: orders.id })
+    .from(orders, { forceIndex: "orders_by_failure" })
+    .where(eq(orders.failedStage, stage))
+    .orderBy(desc(orders.id))
+    .limit(1)
+    .offset(limit);
+  return next !== undefined;
+}
+
+function isOfKind(reason: string | null, kind: string): boolean {
+  return kindOfReason(reason ?? "") === kindOfReason(kind);
 }
 
 /** Orders looked at for the oldest one: those that have failed wait for somebody else. */
@@ -295,7 +399,7 @@ export async function findOldest(
 }
 
 /**
- * How many of the newest orders in a stage's failed set rest there for this reason: of `limit` that are looked at, each of
+ * How many of the newest orders in a stage's failed set rest there for this kind of reason: of `limit` that are looked at, each of
  * which may be anywhere in the table. @returns `more` when there were others. @throws {DatabaseError}
  */
 export async function countGroup(
@@ -303,16 +407,14 @@ export async function countGroup(
   { stage, reason }: { readonly stage: string; readonly reason: string },
   limit: number,
 ): Promise<BoundedCount> {
-  const rows = await database.query((queries) =>
-    queries
-      .select({ reason: orders.failedReason })
-      .from(orders, { forceIndex: "orders_by_failure" })
-      .where(eq(orders.failedStage, stage))
-      .orderBy(desc(orders.id))
-      .limit(limit + 1),
-  );
-  const looked = rows.slice(0, limit);
-  return { count: looked.filter((row) => row.reason === reason).length, more: rows.length > limit };
+  return database.query(async (queries) => {
+    const reasons = await countReasons(queries, stage, limit);
+    const alike = reasons.filter((each) => isOfKind(each.reason, reason));
+    return {
+      count: alike.reduce((sum, each) => sum + each.count, 0),
+      more: await hasMore(queries, stage, limit),
+    };
+  });
 }
 
 /** How many orders rest in a stage's failed set. Reads the index alone. @throws {DatabaseError} */
@@ -338,8 +440,8 @@ export interface FailedOrder {
 }
 
 /**
- * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this reason (if one is given)
- * and until then.
+ * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this kind of reason (if one is
+ * given) and until then.
  *
  * @returns how many were looked at, and `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
  */
@@ -370,7 +472,7 @@ export async function listGroup(
     orders: rows
       .filter(
         ({ reason, at }) =>
-          (group.reason === undefined || reason === group.reason) && at !== null && at <= group.until,
+          (group.reason === undefined || isOfKind(reason, group.reason)) && at !== null && at <= group.until,
       )
       .map(({ id, status, cancelRequestedAt }) => ({
         id,

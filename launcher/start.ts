@@ -153,6 +153,8 @@ async function startApi(
       API_KEYS: process.env["API_KEYS"] || apiKey(ground.state),
       HOST: address.host,
       PORT: String(address.port),
+      // The worker's, which has no other port: the API has its metrics at its own.
+      METRICS_PORT: undefined,
     },
     isReady: async () => (await fetch(`${address.url}/health/ready`)).ok,
     name: "api",

@@ -36,6 +36,8 @@ export class ProviderServer {
   readonly #server: Server;
   readonly #timers = new Set<NodeJS.Timeout>();
   #fault: Fault = { kind: "none" };
+  #atOnce = 0;
+  #mostAtOnce = 0;
 
   constructor(options: ProviderServerOptions) {
     this.#options = options;
@@ -63,6 +65,18 @@ export class ProviderServer {
     if (fault.kind === "refuse") this.#server.closeAllConnections();
   }
 
+  /** Calls under a key that have arrived and are not answered yet. */
+  get atOnce(): number {
+    return this.#atOnce;
+  }
+
+  /** The most of them since this was last asked. */
+  takeMostAtOnce(): number {
+    const most = this.#mostAtOnce;
+    this.#mostAtOnce = this.#atOnce;
+    return most;
+  }
+
   /** Cuts off who is connected; what was still to be done late is never done. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer);
@@ -77,7 +91,11 @@ export class ProviderServer {
     const { method = "", url = "", headers } = request;
     const header = headers["idempotency-key"];
     const key = typeof header === "string" && header !== "" ? header : undefined;
-    if (key !== undefined) this.#options.countAttempt(key);
+    if (key !== undefined) {
+      this.#options.countAttempt(key);
+      this.#mostAtOnce = Math.max(this.#mostAtOnce, ++this.#atOnce);
+      response.once("close", () => this.#atOnce--);
+    }
 
     const fault = this.#fault;
     const isHealth = method === "GET" && url === "/health";

@@ -28,6 +28,10 @@ export interface Providers {
   books: ProviderBooks;
   /** Takes the place of the fault before it, for calls from now on. */
   setFault: (provider: "payments" | "carrier", fault: Fault) => void;
+  /** Calls with an effect that a provider has before it at this moment. */
+  atOnce: (provider: "payments" | "carrier") => number;
+  /** The most of them since this was last asked. */
+  takeMostAtOnce: (provider: "payments" | "carrier") => number;
   /** The books can still be read afterwards. */
   close: () => Promise<void>;
 }
@@ -62,6 +66,8 @@ export async function startProviders(
     setFault(provider, fault) {
       servers[provider].fault = fault;
     },
+    atOnce: (provider) => servers[provider].atOnce,
+    takeMostAtOnce: (provider) => servers[provider].takeMostAtOnce(),
     async close() {
       await Promise.all([servers.payments.close(), servers.carrier.close()]);
     },

@@ -8,7 +8,7 @@ import { describe } from "../shutdown.ts";
 import { assetRoutes } from "./assets.ts";
 import { show, type ConsoleOptions } from "./context.ts";
 import { html } from "./html.ts";
-import { ROOT } from "./layout.ts";
+import { ROOT, sectionOf } from "./layout.ts";
 import { actionsPage } from "./pages/actions.ts";
 import { failuresPage } from "./pages/failures.ts";
 import { orderListPage } from "./pages/order-list.ts";
@@ -81,7 +81,7 @@ function answerErrors(options: ConsoleOptions): ErrorRequestHandler {
     response.status(status);
     show(options, response, {
       title,
-      section: "Overview",
+      section: sectionOf(request.path),
       body: html`<h1>${title}</h1>
         <p>${detail}</p>
         <p><a href="${ROOT}">Back to the overview</a></p>`,

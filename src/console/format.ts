@@ -45,14 +45,16 @@ export function duration(milliseconds: number): string {
 /** A moment in UTC, to the second; the milliseconds are in its title. */
 export function moment(at: Date): Html {
   const text = at.toISOString();
-  const shown = `${text.slice(0, 10)} ${text.slice(11, 19)}`;
+  const shown = `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
   return html`<time datetime="${text}" title="${text}">${shown}</time>`;
 }
 
-/** How long ago it was. */
+/** How long ago it was, in seconds within the first minute, and in minutes after that. */
 export function ago(at: Date, now = Date.now()): Html {
   const text = at.toISOString();
-  return html`<time datetime="${text}" title="${text}">${duration(roughly(now - at.getTime()))} ago</time>`;
+  const since = now - at.getTime();
+  const shown = since < 60_000 ? roughly(since) : Math.floor(since / 60_000) * 60_000;
+  return html`<time datetime="${text}" title="${text}">${duration(shown)} ago</time>`;
 }
 
 /** Without the part that changes with every look. */

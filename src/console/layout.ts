@@ -10,6 +10,8 @@ const SECTIONS = [
   { name: "Actions", href: "/actions", needsQueues: false },
 ] as const;
 
+type Section = (typeof SECTIONS)[number]["name"];
+
 /** What stands beside the console. */
 const BESIDE = [
   { name: "Jobs", href: "/queues", needsQueues: true },
@@ -24,10 +26,17 @@ const REFRESH_SECONDS = 10;
 
 export interface Page {
   readonly title: string;
-  readonly section: (typeof SECTIONS)[number]["name"];
+  /** Where it belongs in the navigation; undefined for what is nowhere. */
+  readonly section: Section | undefined;
   readonly body: Content;
   /** Whether it changes while it is looked at. */
   readonly live?: boolean;
+}
+
+/** The section that an address below {@link ROOT} belongs to. */
+export function sectionOf(path: string): Section | undefined {
+  return SECTIONS.find(({ href }) => path === (href || "/") || (href !== "" && path.startsWith(`${href}/`)))
+    ?.name;
 }
 
 /** A whole page: head, navigation, and what the page is about. */

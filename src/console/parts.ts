@@ -10,6 +10,8 @@ export interface Column<Row> {
   readonly numeric?: true;
   /** Has a line of a narrow page's card to itself. */
   readonly wide?: true;
+  /** Has only few words, and those are ours. */
+  readonly short?: true;
   /** Names the row: read out with each of its cells. */
   readonly heading?: true;
 }
@@ -49,10 +51,10 @@ export function table<Row>(options: {
   </table>`;
 }
 
-function cell<Row>({ title, cell: content, numeric, wide, heading }: Column<Row>, row: Row): Html {
+function cell<Row>({ title, cell: content, numeric, wide, short, heading }: Column<Row>, row: Row): Html {
   const inner = html`<span class="label" aria-hidden="true">${title}</span
     ><span class="value">${content(row)}</span>`;
-  const name = [numeric && "numeric", wide && "wide"].filter(Boolean).join(" ");
+  const name = [numeric && "numeric", wide && "wide", short && "short"].filter(Boolean).join(" ");
   return heading
     ? html`<th role="rowheader" scope="row" class="${name}">${inner}</th>`
     : html`<td role="cell" class="${name}">${inner}</td>`;

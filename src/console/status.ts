@@ -38,7 +38,7 @@ export interface Status {
   readonly workers?: readonly Heartbeat[];
 }
 
-/** The last hour by minute, as plots have it. */
+/** The last hour by minute, without the one that is not over, as plots have it. */
 export interface History {
   /** The beginning of each minute, in seconds since 1970. */
   readonly minutes: readonly number[];
@@ -133,7 +133,8 @@ export class StatusReader {
 
   async #history(): Promise<History> {
     const { redis, lifecycle } = this.#options;
-    const last = minuteOf(Date.now());
+    // The current one would look like a collapse until it is over.
+    const last = minuteOf(Date.now()) - 1;
     const names = lifecycle.steps.map(({ name }) => name);
     const read = redis && (await ifPossible(readCounts(redis, names, { last, minutes: HISTORY_MINUTES })));
     const nothing = Array.from({ length: HISTORY_MINUTES }, noCounts);

@@ -8,6 +8,7 @@ export interface Verdict {
   readonly level: Level;
   /** What a stranger should know first. */
   readonly text: string;
+  readonly to?: Finding["to"];
   /** What else there is. */
   readonly others: readonly Finding[];
 }
@@ -15,6 +16,8 @@ export interface Verdict {
 export interface Finding {
   readonly level: Exclude<Level, "good">;
   readonly text: string;
+  /** The page where something can be done about it, below the console's root. */
+  readonly to?: "/failures" | "/queues" | undefined;
 }
 
 /** Milliseconds after which a stage that does nothing, though orders wait, is worth a word. */
@@ -40,9 +43,8 @@ function findings(status: Status): Finding[] {
   const { mysql, redis, steps, workers } = status;
   const found: Finding[] = [];
   const say = (level: Finding["level"], text: string) => found.push({ level, text });
-  if (!mysql.ready) say("bad", `MySQL is not ready, so that no orders are taken: ${mysql.detail}.`);
-  if (redis && !redis.ready)
-    say("bad", `Redis is not ready, so that orders are taken, and wait: ${redis.detail}.`);
+  if (!mysql.ready) say("bad", "MySQL is not ready: no orders are taken.");
+  if (redis && !redis.ready) say("bad", "Redis is not ready: orders are taken, and wait.");
   if (workers?.length === 0) say("bad", "No worker is alive: orders are taken, and wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
   return found;
@@ -53,11 +55,11 @@ function findingsOf(
   workers: Status["workers"],
 ): Finding[] {
   const found: Finding[] = [];
-  const attention = (text: string) => found.push({ level: "attention", text });
+  const attention = (text: string, to?: Finding["to"]) => found.push({ level: "attention", text, to });
   const own = workers?.filter(({ steps }) => steps.some((step) => step.name === name));
   if (workers && workers.length > 0 && own?.length === 0)
     found.push({ level: "bad", text: `No worker works on ${name}: orders wait there.` });
-  if (queue?.paused) attention(`${name} is paused: orders wait there.`);
+  if (queue?.paused) attention(`${name} is paused: orders wait there.`, "/queues");
   const breakers = workers?.flatMap(({ open }) => open.filter(({ stage }) => stage === name)) ?? [];
   if (breakers.length > 0) {
     const services = [...new Set(breakers.map(({ service }) => service ?? "its service"))].join(", ");
@@ -71,7 +73,10 @@ function findingsOf(
     attention(`${name} has ${counted(queue.waiting, "order")} waiting, and has done none for minutes.`);
   if (failed && failed.count > 0) {
     const orders = counted(bounded(failed), "order");
-    attention(`${orders} failed in ${name}, and ${failed.count === 1 ? "waits" : "wait"} for you.`);
+    attention(
+      `${orders} failed in ${name}, and ${failed.count === 1 ? "waits" : "wait"} for you.`,
+      "/failures",
+    );
   }
   return found;
 }

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Redis } from "ioredis";
-import { setProviderState } from "../../db/provider-states.ts";
 import { listQueueSettings } from "../../db/queue-settings.ts";
 import { connectProducer } from "../../queues/connection.ts";
 import { Queues } from "../../queues/queues.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
+import { startProviders, type Providers } from "../../simulators/providers.ts";
 import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { ConsoleVisitor, takeNote, takePicture } from "../support/console.ts";
@@ -13,13 +13,18 @@ import { startLine, type TestLine } from "../support/line.ts";
 import type { TestProcess } from "../support/processes.ts";
 import { waitFor } from "../support/wait-for.ts";
 
+let providers: Providers;
 let line: TestLine;
 let browser: TestBrowser;
 let visitor: ConsoleVisitor;
 let connection: Redis;
 let queues: Queues;
 beforeAll(async () => {
-  line = await startLine({ workers: 2, env: { STAGE_ATTEMPTS: "2", PROVIDER_LATENCY_MS: "100" } });
+  providers = await startProviders({ latencyMs: 100 });
+  line = await startLine({
+    workers: 2,
+    env: { STAGE_ATTEMPTS: "2", PAYMENTS_URL: providers.paymentsUrl },
+  });
   browser = await startBrowser();
   visitor = new ConsoleVisitor(browser, line.api.url);
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000_000 });
@@ -31,6 +36,7 @@ afterAll(async () => {
   connection?.disconnect();
   await browser?.close();
   await line?.close();
+  await providers?.close();
 });
 
 /** Places many orders of one customer, whose failures therefore open no breaker. */
@@ -102,23 +108,16 @@ test("a group of failed orders is cancelled for a reason", async () => {
     expect(cancellation).toMatchObject({ reason: "the provider has lost them" });
 });
 
-/** When each attempt at the stage of a worker began and ended, as it has logged them, since then. */
-function attemptsOf(worker: TestProcess, since: number) {
+/** When each attempt at the stage of a worker began, as it has logged them, since then. */
+function attemptsOf(worker: TestProcess, since: number): number[] {
   return worker.logs().flatMap(({ stage, time, ms }) => {
-    if (stage !== pay.name) return [];
-    // They are rounded to milliseconds, so that one may seem to begin as another ends.
-    const to = Date.parse(String(time)) - 2;
-    const from = to + 4 - Number(ms);
-    return from >= since ? [{ from, to }] : [];
+    const from = Date.parse(String(time)) - Number(ms);
+    return stage === pay.name && from >= since ? [from] : [];
   });
 }
 
-/** The most attempts that overlap. */
-function mostAtOnce(attempts: readonly { readonly from: number; readonly to: number }[]): number {
-  return Math.max(
-    0,
-    ...attempts.map(({ from }) => attempts.filter((a) => a.from <= from && from < a.to).length),
-  );
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((all, each) => all + each, 0);
 }
 
 describe("the concurrency of a stage", () => {
@@ -139,29 +138,31 @@ describe("the concurrency of a stage", () => {
 
   test("is changed from 20 to 2 under load, and two workers obey", async () => {
     // Of 500 orders, 40 a second are paid at first.
-    await setProviderState(line.environment.database, "payments", { slowMs: 500 });
+    providers.setFault("payments", { kind: "slow", ms: 500 });
     const began = await setConcurrency("20");
+    providers.takeMostAtOnce("payments");
     const customerId = "cust-load";
     await place(500, { customerId });
-    const attempts = (since: number) => line.workers.map((worker) => attemptsOf(worker, since));
-    await waitFor("both workers have paid some", () => attempts(began).every((own) => own.length > 40));
-    const before = attempts(began);
+    const attempts = (since: number) => line.workers.map((worker) => attemptsOf(worker, since).length);
+    await waitFor("both workers have paid some", () => attempts(began).every((own) => own > 40));
+    const before = { most: providers.takeMostAtOnce("payments"), attempts: attempts(began) };
 
     const changed = await setConcurrency("2");
-    // What was under way is left to its end; whatever begins after that has begun under the new setting.
-    const settled = changed + 1_000;
-    await waitFor("more are paid, slowly", () => attempts(settled).flat().length > 20);
-    const after = attempts(settled);
-    expect(mostAtOnce(before.flat())).toBeGreaterThan(10);
-    expect(mostAtOnce(before.flat())).toBeLessThanOrEqual(20);
-    expect(mostAtOnce(after.flat())).toBe(2);
-    expect(await queues.of(pay).getActiveCount()).toBeLessThanOrEqual(2);
-    expect(await countOf({ customerId, status: "RESERVED" })).toBeGreaterThan(0);
+    // What was under way is left to its end.
+    await waitFor("the provider has no more than two calls", () => providers.atOnce("payments") <= 2);
+    const settled = Date.now();
+    providers.takeMostAtOnce("payments");
+    // Who has one of the two takes the next one too: so it may be one worker that has both.
+    await waitFor("more are paid, slowly", () => sum(attempts(settled)) > 20);
+    const after = { most: providers.takeMostAtOnce("payments"), attempts: attempts(settled) };
     takeNote(
-      `at once ${mostAtOnce(before.flat())} of 20 (${before.map((own) => own.length).join(" + ")} attempts), ` +
-        `then ${mostAtOnce(after.flat())} of 2 (${after.map((own) => own.length).join(" + ")} attempts)`,
+      `the provider had ${before.most} calls at once of 20 (${before.attempts.join(" + ")} attempts), and, ` +
+        `${settled - changed} ms after the change, ${after.most} of 2 (${after.attempts.join(" + ")} attempts)`,
     );
-    await setProviderState(line.environment.database, "payments", "up");
+    expect(before.most).toBe(20);
+    expect(after.most).toBe(2);
+    expect(await countOf({ customerId, status: "RESERVED" })).toBeGreaterThan(0);
+    providers.setFault("payments", { kind: "none" });
   });
 
   test("outlives a flush of Redis, and so does a pause", async () => {
@@ -198,16 +199,15 @@ describe("the concurrency of a stage", () => {
 test("a rate limit of a stage is kept over all workers", async () => {
   const { page } = await visitor.open("/queues");
   const form = page.getByRole("form", { name: "Rate limit of pay" });
-  await form.getByRole("spinbutton", { name: "Rate limit" }).fill("5");
-  await form.getByRole("spinbutton", { name: "jobs in seconds" }).fill("1");
+  await form.getByRole("spinbutton", { name: "Rate limit (jobs)" }).fill("5");
+  await form.getByRole("spinbutton", { name: "in seconds" }).fill("1");
   await form.getByRole("button").click();
   await waitFor("Redis has it", async () => (await queues.of(pay).getGlobalRateLimit())?.max === 5);
   const began = Date.now();
   await place(30, { customerId: "cust-rate" });
-  await waitFor(
-    "all are paid",
-    () => line.workers.flatMap((worker) => attemptsOf(worker, began)).length >= 30,
-  );
-  const starts = line.workers.flatMap((worker) => attemptsOf(worker, began)).map(({ from }) => from);
+  const starts = await waitFor("all are paid", () => {
+    const found = line.workers.flatMap((worker) => attemptsOf(worker, began));
+    return found.length >= 30 && found;
+  });
   expect(Math.max(...starts) - Math.min(...starts)).toBeGreaterThan(4_000);
 });

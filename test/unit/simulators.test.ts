@@ -60,6 +60,16 @@ describe("the simulated payment provider", () => {
     expect(books.attempts.get("k")).toBe(20);
   });
 
+  test("tells the most calls that it has had before it at the same moment", async () => {
+    const { charge, takeMostAtOnce, atOnce } = await start({ latencyMs: 200 });
+    await Promise.all(["a", "b", "c"].map((key) => charge(key)));
+    await waitFor("all are answered", () => atOnce("payments") === 0);
+    await charge("d");
+    expect([takeMostAtOnce("payments"), takeMostAtOnce("carrier")]).toEqual([3, 0]);
+    await charge("e");
+    expect(takeMostAtOnce("payments")).toBe(1);
+  });
+
   test("refuses a key that was used for something else", async () => {
     const { charge, books } = await start();
     await charge("k");

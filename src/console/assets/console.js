@@ -8,6 +8,19 @@
   /** Milliseconds between two looks at the last hour. */
   const PLOT_INTERVAL_MS = 5_000;
   const SERIES = 6;
+  /** How the values of each plot are written, and the steps between its lines: such as people count in. */
+  const AXES = {
+    done: {
+      incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6],
+      values: (_plot, values) => values.map(shortCount),
+    },
+    p95: {
+      incrs: [
+        1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5,
+      ],
+      values: (_plot, values) => values.map(shortTime),
+    },
+  };
 
   sayWhenStale();
   followStream();
@@ -124,7 +137,7 @@
         scales: { y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
         axes: [
           { ...axis, values: "{HH}:{mm}", space: 60, size: 30 },
-          { ...axis, size: 56, values: (_plot, values) => values.map(short) },
+          { ...axis, size: 60, ...AXES[name] },
         ],
         series: [
           {},
@@ -148,7 +161,14 @@
     return { width: element.clientWidth, height: element.clientHeight };
   }
 
-  function short(value) {
+  /** Jobs in whole numbers; milliseconds as people say them. */
+  function shortCount(value) {
     return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+  }
+
+  function shortTime(value) {
+    if (value === 0) return "0";
+    if (value < 1_000) return `${value} ms`;
+    return value < 60_000 ? `${value / 1_000} s` : `${value / 60_000} min`;
   }
 })();

@@ -34,9 +34,9 @@ export function actionsPage(options: ConsoleOptions): Router {
                   caption: "Actions of operators, the newest first",
                   rows: items,
                   columns: [
-                    { title: "When", cell: ({ at }) => moment(at) },
+                    { title: "When", wide: true, cell: ({ at }) => moment(at) },
                     { title: "Who", heading: true, cell: ({ actor }) => actor },
-                    { title: "What", cell: what },
+                    { title: "What", wide: true, short: true, cell: what },
                     { title: "To", wide: true, cell: target },
                     { title: "Details", wide: true, cell: details },
                   ],
@@ -86,5 +86,6 @@ function details({ details: fields, action, done, state }: OperatorAction): Cont
     .map(([name, value]) => `${name}: ${value ?? "any"}`);
   const isGroup = action.endsWith("-group");
   const progress = isGroup ? [`${counted(done, "order")}${state === "done" ? "" : ` (${state})`}`] : [];
-  return [...said, ...progress].join("; ");
+  const refused = !isGroup && state === "failed" ? ["it was too late for that"] : [];
+  return [...said, ...progress, ...refused].join("; ");
 }

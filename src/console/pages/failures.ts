@@ -134,8 +134,12 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
               caption: "Failed orders by stage and reason",
               rows: groups.slice(0, GROUPS_SHOWN),
               columns: [
-                { title: "Reason", heading: true, cell: (group) => group.reason },
-                { title: "Stage", cell: (group) => group.stage },
+                {
+                  title: "Reason",
+                  heading: true,
+                  cell: ({ reason: text }) => html`<span class="long">${text}</span>`,
+                },
+                { title: "Stage", short: true, cell: (group) => group.stage },
                 {
                   title: "Orders",
                   numeric: true,
@@ -147,11 +151,13 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
                 { title: "First", numeric: true, cell: ({ firstAt }) => ago(firstAt) },
                 { title: "Last", numeric: true, cell: ({ lastAt }) => ago(lastAt) },
                 {
-                  title: "Do",
+                  title: "Action",
                   wide: true,
                   cell: (group) =>
-                    html`<a href="${groupHref("resume", group)}">Resume…</a>
-                      <a href="${groupHref("cancel", group)}">Cancel…</a>`,
+                    html`<span class="deeds"
+                      ><a class="button" href="${groupHref("resume", group)}">Resume…</a>
+                      <a class="button" href="${groupHref("cancel", group)}">Cancel…</a></span
+                    >`,
                 },
               ],
             })}
@@ -179,12 +185,8 @@ function groupHref(action: "resume" | "cancel", group: Group): string {
   return href(`${PATH}/${action}`, { stage: group.stage, reason: group.reason });
 }
 
-function about({ stage: name, reason: text }: Group, count: BoundedCount): Html {
+function about({ stage: name, reason: text }: Group): Html {
   return html`<dl class="facts">
-    <div>
-      <dt>Orders</dt>
-      <dd>${ordersOf(count)}</dd>
-    </div>
     <div>
       <dt>Failed in</dt>
       <dd>${name}</dd>
@@ -210,7 +212,7 @@ function hidden({ stage: name, reason: text }: Group): Html {
 
 function confirmResume(group: Group, count: BoundedCount): Html {
   return html`<h1>Resume ${ordersOf(count)}?</h1>
-    ${about(group, count)}
+    ${about(group)}
     <p>Each goes on with the stage that it failed in, with all its attempts.</p>
     <form method="post" action="${PATH}/resume" class="stack">
       ${hidden(group)}
@@ -223,7 +225,7 @@ function confirmResume(group: Group, count: BoundedCount): Html {
 
 function confirmCancel(group: Group, count: BoundedCount): Html {
   return html`<h1>Cancel ${ordersOf(count)}?</h1>
-    ${about(group, count)}
+    ${about(group)}
     <p>
       What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
       Orders for which it is too late stay as they are.

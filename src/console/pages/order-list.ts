@@ -181,14 +181,20 @@ function orderTable(rows: readonly OrderRow[]): Html {
       {
         title: "Status",
         wide: true,
+        short: true,
         cell: ({ status, failedStage, cancelRequestedAt }) =>
           statusBadge({ status, failedStage, cancelRequested: cancelRequestedAt !== null }),
       },
       {
         title: "Customer",
+        wide: true,
         cell: ({ customerId }) => html`<a href="${href(PATH, { customer: customerId })}">${customerId}</a>`,
       },
-      { title: "Reference", cell: ({ reference }) => reference ?? html`<span class="muted">–</span>` },
+      {
+        title: "Reference",
+        wide: true,
+        cell: ({ reference }) => reference ?? html`<span class="muted">–</span>`,
+      },
       { title: "Total", numeric: true, cell: ({ total, currency }) => money(total, currency) },
       { title: "Created", numeric: true, cell: ({ createdAt }) => ago(createdAt) },
       { title: "Moved", numeric: true, cell: ({ updatedAt }) => ago(updatedAt) },

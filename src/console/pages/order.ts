@@ -2,7 +2,7 @@ import { Router, type Request } from "express";
 import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../db/order-events.ts";
-import { recordAction } from "../../../db/operator-actions.ts";
+import { recordAction, updateAction } from "../../../db/operator-actions.ts";
 import { findOrders, takeMarks } from "../../../db/orders.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { promoteJob, readJob, type JobStatus } from "../../../queues/job-status.ts";
@@ -17,6 +17,8 @@ import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
+
+const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
 
 /** Where Bull Board shows a queue. */
 const BOARD = "/queues/queue";
@@ -47,12 +49,9 @@ export function orderPage(options: ConsoleOptions): Router {
     .route("/orders/:id/retry")
     .post(async (request, response) => {
       const { order, move } = await look(options, request);
-      await recordAction(options.database, {
-        actor: operatorOf(response),
-        action: "retry",
-        target: order.id,
-      });
-      await retry(options, order, move, operatorOf(response));
+      const actor = operatorOf(response);
+      const action = await recordAction(options.database, { actor, action: "retry", target: order.id });
+      if (!(await retry(options, order, move, actor))) await refused(options, action);
       leadTo(response, pathOf(order));
     })
     .all(methodNotAllowed("POST"));
@@ -66,17 +65,19 @@ export function orderPage(options: ConsoleOptions): Router {
       const order = await findOrder(options, request.params.id);
       const { reason } = parseForm(cancelSchema, request);
       const actor = operatorOf(response);
-      await recordAction(options.database, {
+      const action = await recordAction(options.database, {
         actor,
         action: "cancel",
         target: order.id,
         details: { reason },
       });
       const cancellation = await options.cancel(order.id, reason, actor);
-      if (cancellation?.accepted !== true)
+      if (cancellation?.accepted !== true) {
+        await refused(options, action);
         throw new Problem(409, "too-late-to-cancel", {
           detail: "By now the order can no longer be cancelled.",
         });
+      }
       leadTo(response, pathOf(order));
     })
     .all(methodNotAllowed("GET", "POST"));
@@ -89,23 +90,33 @@ function pathOf({ id }: Pick<StoredOrder, "id">): string {
   return `${ROOT}/orders/${id}`;
 }
 
-/** Has an order that failed go on, with all its attempts, and one that waits for its next attempt make it now. */
+/** Writes down that nothing came of what an operator asked for. */
+function refused({ database }: ConsoleOptions, action: number): Promise<void> {
+  return updateAction(database, action, { done: 0, state: "failed" });
+}
+
+/**
+ * Has an order that failed go on, with all its attempts, and one that waits for its next attempt make it now.
+ *
+ * @returns false when it does neither any more.
+ */
 async function retry(
   { database, queues, requeue, log }: ConsoleOptions,
   order: StoredOrder,
   move: Move | undefined,
   actor: string,
-): Promise<void> {
-  if (move === undefined) return;
+): Promise<boolean> {
+  if (move === undefined) return false;
   const resumed = await takeMarks(database, [order.id], actor);
   try {
-    if (resumed > 0) await requeue.revive([{ orderId: order.id, move }]);
-    else if (queues) await promoteJob(queues, order.id, move);
+    if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, move));
+    await requeue.revive([{ orderId: order.id, move }]);
   } catch (error) {
     if (!isRedisUnavailable(error) || resumed === 0) throw error;
     // The order goes on all the same: the sweeper finds that it has no job.
     log.warn({ orderId: order.id, error: describe(error) }, "resumed, but not queued yet");
   }
+  return true;
 }
 
 function cancelForm(order: StoredOrder): Html {
@@ -295,7 +306,9 @@ function timeline(entries: readonly Entry[]): Html {
   const begin = entries[0]?.from ?? 0;
   const end = Math.max(begin + 1, ...entries.map(({ to }) => to));
   return html`<ol class="timeline">
-      ${entries.map((entry, index) => line(entry, index, { begin, end }))}
+      ${entries.map((entry, index) =>
+        line(entry, { index, span: { begin, end }, isRepeated: isSame(entry, entries[index - 1]) }),
+      )}
     </ol>
     <p class="muted scale">
       The bars show the ${duration(end - begin)} from the first to the last:
@@ -304,7 +317,20 @@ function timeline(entries: readonly Entry[]): Html {
     </p>`;
 }
 
-function line(entry: Entry, index: number, span: { readonly begin: number; readonly end: number }): Html {
+/** Whether two entries were for the same reason: long ones are read once. */
+function isSame({ reason }: Entry, before: Entry | undefined): boolean {
+  return reason !== null && reason === before?.reason;
+}
+
+interface Span {
+  readonly begin: number;
+  readonly end: number;
+}
+
+function line(
+  entry: Entry,
+  { index, span, isRepeated }: { readonly index: number; readonly span: Span; readonly isRepeated: boolean },
+): Html {
   const { kind, title, actor, attempt, at, from, workFrom, to, reason, record } = entry;
   const waited = workFrom - from;
   const worked = to - workFrom;
@@ -321,7 +347,8 @@ function line(entry: Entry, index: number, span: { readonly begin: number; reado
     <div class="when muted">${kind === "now" ? "now" : moment(at)}</div>
     <div class="bar">${bar(entry, span)}</div>
     <div class="took muted">${times}</div>
-    ${reason !== null && html`<p class="reason">${reason}</p>`} ${record && recordText(record)}
+    ${reason !== null && html`<p class="reason">${isRepeated ? "For the same reason." : reason}</p>`}
+    ${record && recordText(record)}
   </li>`;
 }
 
@@ -331,10 +358,7 @@ function roughlyNow(kind: Entry["kind"], milliseconds: number): number {
 }
 
 /** To scale, without a style of its own. Said in words beside it. */
-function bar(
-  { kind, from, workFrom, to }: Entry,
-  { begin, end }: { readonly begin: number; readonly end: number },
-): Html {
+function bar({ kind, from, workFrom, to }: Entry, { begin, end }: Span): Html {
   const place = (time: number) => Math.round(((time - begin) / (end - begin)) * SCALE);
   const part = (name: string, first: number, last: number) => {
     const x = Math.min(place(first), SCALE - THINNEST);
@@ -351,7 +375,7 @@ function bar(
 }
 
 function recordText(record: StageRecord): Html | undefined {
-  const fields = Object.entries(record);
+  const fields = Object.entries(readable(record));
   if (fields.length === 0) return undefined;
   return html`<dl class="record">
     ${fields.map(
@@ -362,6 +386,14 @@ function recordText(record: StageRecord): Html | undefined {
         </div>`,
     )}
   </dl>`;
+}
+
+/** Money as people read it. */
+function readable(record: StageRecord): StageRecord {
+  const { amount, currency, ...others } = record;
+  return typeof amount === "number" && typeof currency === "string" && CURRENCIES.has(currency)
+    ? { ...others, amount: money(amount, currency) }
+    : record;
 }
 
 /** The payment's, the shipment's, and those of all other stages: what later ones, and refunds, go by. */

@@ -8,7 +8,7 @@ import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { table } from "../parts.ts";
 import { StatusReader, type Status, type StepStatus } from "../status.ts";
-import { verdictOf, type Level } from "../verdict.ts";
+import { verdictOf, type Finding, type Level } from "../verdict.ts";
 
 /** How the service is: whether all is well, each step, the workers, the servers. */
 export function overviewPage(options: ConsoleOptions): Router {
@@ -68,16 +68,21 @@ function live(status: Status): Html {
 const SIGNS: Readonly<Record<Level, string>> = { good: "✓", attention: "!", bad: "✕" };
 
 function verdict(status: Status): Html {
-  const { level, text, others } = verdictOf(status);
+  const { level, others, ...first } = verdictOf(status);
   return html`<div id="verdict" class="verdict ${level}" role="status">
-    <p><span class="sign" aria-hidden="true">${SIGNS[level]}</span> ${text}</p>
+    <p><span class="sign" aria-hidden="true">${SIGNS[level]}</span> ${finding(first)}</p>
     ${
       others.length > 0 &&
       html`<ul>
-        ${others.map((finding) => html`<li>${finding.text}</li>`)}
+        ${others.map((other) => html`<li>${finding(other)}</li>`)}
       </ul>`
     }
   </div>`;
+}
+
+/** Leads to where something can be done about it. */
+function finding({ text, to }: Pick<Finding, "text" | "to">): Content {
+  return to === undefined ? text : html`<a href="${ROOT}${to}">${text}</a>`;
 }
 
 const queueColumns = [
@@ -121,7 +126,7 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
     <h2 id="workers">Workers${workers && html` <span class="muted">${workers.length}</span>`}</h2>
     ${
       workers === undefined
-        ? html`<p>${UNKNOWN}</p>`
+        ? html`<p class="muted">Not known while Redis does not answer.</p>`
         : html`<ul class="plain">
             ${workers.map(worker)}
           </ul>`
@@ -142,9 +147,11 @@ function worker({ id, host, pid, startedAt, steps, open }: Heartbeat): Html {
 }
 
 function server(name: string, { ready, detail }: Check): Html {
+  const withoutName = detail.startsWith(`${name} `) ? detail.slice(name.length + 1) : detail;
   return html`<li>
     <span class="sign ${ready ? "good" : "bad"}" aria-hidden="true">${ready ? SIGNS.good : SIGNS.bad}</span>
-    <b>${name}</b> <span class="${ready && "muted"}">${ready ? "is ready" : "is not ready"}: ${detail}</span>
+    <b>${name}</b>
+    <span class="${ready && "muted"}">${ready ? "is ready" : "is not ready"}: ${withoutName}</span>
   </li>`;
 }
 
@@ -161,10 +168,10 @@ function plots(): Html {
       ></div>
     </figure>`;
   return html`<section aria-labelledby="hour" class="plots" id="plots" data-history="${ROOT}/history" hidden>
-    <h2 id="hour">The last hour</h2>
+    <h2 id="hour">The last hour <span class="muted">UTC</span></h2>
     <p class="legend" id="legend"></p>
     <div class="columns">
-      ${plot("done", "Jobs done in each minute")}${plot("p95", "Milliseconds within which 95 % of them were done")}
+      ${plot("done", "Jobs done in each minute")}${plot("p95", "Time within which 95 % of them were done")}
     </div>
   </section>`;
 }

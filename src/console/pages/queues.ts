@@ -9,7 +9,7 @@ import { methodNotAllowed, Problem } from "../../http/problem.ts";
 import { settingsOf, type Step } from "../../order/stage.ts";
 import { describe } from "../../shutdown.ts";
 import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
-import { counted, duration, number, UNKNOWN } from "../format.ts";
+import { counted, duration, number } from "../format.ts";
 import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 
@@ -162,7 +162,7 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
       </form>
       <form method="post" action="${path}/rate-limit" class="actions" aria-label="Rate limit of ${name}">
         <label class="field"
-          ><span>Rate limit</span
+          ><span>Rate limit (jobs)</span
           ><input
             name="max"
             type="number"
@@ -172,7 +172,7 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
             placeholder="${limit ? String(limit.max) : "no limit"}"
         /></label>
         <label class="field"
-          ><span>jobs in seconds</span
+          ><span>in seconds</span
           ><input
             name="seconds"
             type="number"
@@ -192,7 +192,7 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
 }
 
 function takes(own: Heartbeat["steps"] | undefined): Content {
-  if (own === undefined) return UNKNOWN;
+  if (own === undefined) return "Redis does not answer: what is set now counts as soon as it is back.";
   const concurrency = own.reduce((sum, each) => sum + each.concurrency, 0);
   const held = own.reduce((sum, each) => sum + each.held, 0);
   const still = own.filter((each) => each.standsStill).length;

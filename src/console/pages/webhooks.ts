@@ -114,10 +114,6 @@ export function webhooksPage(options: ConsoleOptions): Router {
     enable: async (id, operator) => `/${(await webhooks.change(id, { enabled: true }, operator)).id}`,
     disable: async (id, operator) => `/${(await webhooks.change(id, { enabled: false }, operator)).id}`,
     test: async (id, operator) => `/deliveries/${(await webhooks.test(id, operator)).id}`,
-    delete: async (id, operator) => {
-      await webhooks.remove(id, operator);
-      return "";
-    },
   };
   for (const [name, deed] of Object.entries(deeds))
     router
@@ -128,7 +124,40 @@ export function webhooksPage(options: ConsoleOptions): Router {
       })
       .all(methodNotAllowed("POST"));
 
+  router
+    .route("/webhooks/:id/delete")
+    .get(async (request, response) => {
+      const body = confirmDelete(await endpointOf(options, request.params.id));
+      show(options, response, { title: "Delete a webhook endpoint", section: "Webhooks", body });
+    })
+    .post(async (request, response) => {
+      const { id } = await endpointOf(options, request.params.id);
+      await told(webhooks.remove(id, operatorOf(response)));
+      leadTo(response, PATH);
+    })
+    .all(methodNotAllowed("GET", "POST"));
+
   return router;
+}
+
+function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
+  return html`<h1>Delete ${description ?? "the endpoint"}?</h1>
+    <dl class="facts">
+      <div>
+        <dt>Address</dt>
+        <dd>${url}</dd>
+      </div>
+    </dl>
+    <p>
+      Nothing more is sent to it, and what was sent is forgotten. This can't be taken back: to stop for a
+      while, disable it.
+    </p>
+    <form method="post" action="${PATH}/${id}/delete" class="stack">
+      <div class="actions">
+        <button class="danger">Delete it for good</button>
+        <a class="button" href="${PATH}/${id}">Leave it</a>
+      </div>
+    </form>`;
 }
 
 async function overview({ database }: ConsoleOptions): Promise<Html> {
@@ -156,8 +185,12 @@ async function overview({ database }: ConsoleOptions): Promise<Html> {
                       description !== null && html`<br /><span class="muted">${url}</span>`
                     }`,
               },
-              { title: "State", cell: ({ endpoint }) => stateOf(endpoint) },
-              { title: "Events", cell: ({ endpoint: { eventTypes } }) => eventTypes?.join(", ") ?? "all" },
+              { title: "State", short: true, cell: ({ endpoint }) => stateOf(endpoint) },
+              {
+                title: "Events",
+                short: true,
+                cell: ({ endpoint: { eventTypes } }) => eventTypes?.join(", ") ?? "all",
+              },
               { title: "Waiting", numeric: true, cell: ({ waiting }) => bounded(waiting) },
               { title: "Given up", numeric: true, cell: ({ failed }) => bounded(failed) },
             ],
@@ -260,7 +293,7 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
       <summary>Change or delete it</summary>
       <div class="paper">
         ${settingsForm(path, "Change it", endpoint)}
-        ${button(`${path}/delete`, "Delete it for good", "danger")}
+        <p><a class="button" href="${path}/delete">Delete…</a></p>
       </div>
     </details>
     <h2>Deliveries</h2>
@@ -285,14 +318,14 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
                 heading: true,
                 cell: ({ id }) => html`<a href="${PATH}/deliveries/${id}">${String(id)}</a>`,
               },
-              { title: "Since", cell: ({ createdAt }) => moment(createdAt) },
-              { title: "Event", cell: eventOf },
+              { title: "Since", wide: true, cell: ({ createdAt }) => moment(createdAt) },
+              { title: "Event", short: true, cell: eventOf },
               {
                 title: "Order",
                 wide: true,
                 cell: ({ eventId, orderId }) => eventId !== null && orderLink(orderId),
               },
-              { title: "State", cell: deliveryState },
+              { title: "State", short: true, cell: deliveryState },
               { title: "Attempts", numeric: true, cell: ({ attempts }) => number(attempts) },
               { title: "Answer", cell: lastAnswer },
             ],

@@ -2,8 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import {
   countFailures,
+  countGroup,
   findOldest,
   groupFailures,
+  listGroup,
   listRows,
   type OrderFilter,
   type PagePlace,
@@ -189,10 +191,50 @@ describe("failures", () => {
   });
 });
 
+test("failures are grouped, and a group counted, by looking at no more of them than may be looked at", async () => {
+  const { database, readsOf } = countingDatabase(environment.databaseUrl);
+  // Of 200 in each of two stages; each is read in the index, in the table, and in what was found of it.
+  expect(await readsOf(() => groupFailures(database, 50))).toBeLessThan(2 * 50 * 6);
+  expect(await readsOf(() => countGroup(database, { stage: "pay", reason: "old" }, 50))).toBeLessThan(50 * 6);
+  await database.close();
+});
+
 test("the oldest order of a status is one that is on its way", async () => {
   const oldest = known
     .toReversed()
     .find(({ status, failedStage }) => status === "RESERVED" && failedStage === null);
   expect(await findOldest(environment.database, "RESERVED")).toMatchObject({ id: oldest?.id });
   expect(await findOldest(environment.database, "SHIPPED")).toBeUndefined();
+});
+
+test("orders whose reasons differ by their ids alone are one group", async () => {
+  const { database } = environment;
+  const at = new Date();
+  const orders = Array.from({ length: 3 }, () => newOrder({ createdAt: at }));
+  await createOrders(database, orders);
+  const reasons = orders.map(({ id }, index) =>
+    index < 2 ? `order ${id} is not known to the carrier` : "order 4711 is not known to the carrier",
+  );
+  for (const [index, { id: orderId }] of orders.entries())
+    await markFailed(database, {
+      orderId,
+      whileIn: ["CREATED"],
+      stage: "ship",
+      reason: reasons[index] ?? "",
+      at,
+    });
+
+  const reason = "order … is not known to the carrier";
+  const { groups } = await groupFailures(database, 200);
+  expect(groups.filter(({ stage }) => stage === "ship")).toMatchObject([
+    { reason, count: 2 },
+    { reason: reasons[2], count: 1 },
+  ]);
+  // By what they have in common, and by any one of them.
+  for (const kind of [reason, reasons[0] ?? ""]) {
+    const group = { stage: "ship", reason: kind };
+    expect(await countGroup(database, group, 200)).toEqual({ count: 2, more: false });
+    const page = await listGroup(database, { ...group, until: at }, { limit: 10 });
+    expect(idsOf(page.orders)).toEqual(idsOf(orders.slice(0, 2)));
+  }
 });

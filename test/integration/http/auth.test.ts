@@ -40,6 +40,9 @@ const PAGES = [
   ["GET", "/console/queues"],
   ["POST", "/console/queues/pay/pause"],
   ["GET", "/console/actions"],
+  ["GET", "/console/webhooks"],
+  ["POST", "/console/webhooks"],
+  ["GET", "/console/assets/htmx.js"],
 ] as const;
 /** For programs, and for pages, which can't send a key along. */
 const STREAMS = ["/events/stream", `/orders/${ID}/stream`];
@@ -243,8 +246,25 @@ describe("the board", () => {
 });
 
 describe("the console", () => {
-  async function retry(headers: Record<string, string>): Promise<number> {
-    const answer = await fetch(`${api.client.url}/console/orders/${ID}/retry`, {
+  /** Everything that a form can be sent to; there is no such order, endpoint or queue, which is what is said then. */
+  const FORMS = [
+    `/orders/${ID}/retry`,
+    `/orders/${ID}/cancel`,
+    "/queues/nowhere/pause",
+    "/queues/nowhere/resume",
+    "/queues/nowhere/concurrency",
+    "/queues/nowhere/rate-limit",
+    `/webhooks/${ID}`,
+    `/webhooks/${ID}/rotate-secret`,
+    `/webhooks/${ID}/enable`,
+    `/webhooks/${ID}/disable`,
+    `/webhooks/${ID}/test`,
+    `/webhooks/${ID}/delete`,
+    "/webhooks/deliveries/1/resend",
+  ];
+
+  async function send(form: string, headers: Record<string, string>): Promise<number> {
+    const answer = await fetch(`${api.client.url}/console${form}`, {
       method: "POST",
       headers: { ...BASIC, "content-type": "application/x-www-form-urlencoded", ...headers },
     });
@@ -254,23 +274,44 @@ describe("the console", () => {
 
   test.each([
     ["another host", { origin: "https://elsewhere.example" }],
+    ["another port of this host", { origin: "http://127.0.0.1:1" }],
     ["a page that keeps its origin to itself", { origin: "null" }],
     ["a page that the browser says is of another site", { "sec-fetch-site": "cross-site" }],
+    ["a page of a neighbouring host", { "sec-fetch-site": "same-site" }],
   ])("takes no form of %s", async (_, headers) => {
-    expect(await retry(headers)).toBe(403);
+    for (const form of [...FORMS, "/webhooks", "/failures/resume", "/failures/cancel"])
+      expect(`${form} ${await send(form, headers)}`).toBe(`${form} 403`);
   });
 
-  test("takes its own forms: that there is no such order is what it says then", async () => {
-    expect(await retry({ origin: api.client.url })).toBe(404);
+  test("takes its own forms: that there is no such thing is what it says then", async () => {
+    for (const form of FORMS)
+      expect(`${form} ${await send(form, { origin: api.client.url })}`).toBe(`${form} 404`);
   });
 
-  test("lets the browser load what is its own, and run nothing else", async () => {
-    const { headers } = await fetch(`${api.client.url}/console`, { headers: BASIC });
-    expect(headers.get("content-security-policy")).toBe(
-      "default-src 'none';script-src 'self';style-src 'self';img-src 'self';connect-src 'self';" +
+  test.each([
+    ["a page", "/console", 200],
+    ["a part of a page", "/console/live", 200],
+    ["what plots are drawn from", "/console/history", 200],
+    ["a page of webhooks", "/console/webhooks", 200],
+    ["a page that does not exist", "/console/nowhere", 404],
+    ["an order that does not exist", `/console/orders/${ID}`, 404],
+    ["a filter that is none", "/console/orders?status=LOST", 400],
+    ["an address that cannot be read", "/console/orders/%ff", 400],
+    ["what a page loads", "/console/assets/htmx.js", 200],
+  ])("has the browser load what is its own, and run nothing else: %s", async (_, path, status) => {
+    const answer = await fetch(api.client.url + path, { headers: BASIC });
+    await answer.arrayBuffer();
+    expect(answer.status).toBe(status);
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      "content-security-policy":
+        "default-src 'none';script-src 'self';style-src 'self';img-src 'self';connect-src 'self';" +
         "form-action 'self';base-uri 'none';frame-ancestors 'none'",
-    );
-    expect(headers.get("cache-control")).toBe("no-store");
+      "referrer-policy": "same-origin",
+      "x-content-type-options": "nosniff",
+      "x-frame-options": "SAMEORIGIN",
+      "cross-origin-resource-policy": "same-origin",
+      "cache-control": path.includes("/assets/") ? "public, max-age=0" : "no-store",
+    });
   });
 });
 

@@ -222,6 +222,15 @@ describe("how it ends", () => {
     await clone.untilNothingRuns();
   });
 
+  test("METRICS_PORT is the worker's", async () => {
+    const port = await freePort();
+    const run = await clone.start({ METRICS_PORT: String(port) });
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    expect(metrics).toContain("conveyor_worker_concurrency");
+    run.kill("SIGINT");
+    expect(await run.ended).toBe(0);
+  });
+
   test("an API that dies again and again is given up", async () => {
     const run = await clone.start();
     let killed = 0;

@@ -40,6 +40,7 @@ const PAGES = [
   "/console/actions",
   "/console/webhooks",
   "/console/webhooks/01a20691-7a8e-777a-bbfa-0d625ad32c50",
+  "/console/webhooks/01a20691-7a8e-777a-bbfa-0d625ad32c50/delete",
   "/console/webhooks/deliveries/1",
   "/console/assets/console.js",
 ];
@@ -56,6 +57,7 @@ const CONSOLE_NAMES = [
   "reference",
   "stage",
   "reason",
+  "state",
 ];
 
 const PAGE_METHODS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "HEAD"];

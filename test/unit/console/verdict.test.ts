@@ -41,9 +41,9 @@ describe("a stranger is told", () => {
       "that MySQL is away, before all else",
       status({ mysql: { ready: false, detail: "gone" }, workers: [] }),
       "bad",
-      /^MySQL .* gone/,
+      /^MySQL is not ready/,
     ],
-    ["that Redis is away", status({ redis: { ready: false, detail: "gone" } }), "bad", /^Redis .* gone/],
+    ["that Redis is away", status({ redis: { ready: false, detail: "gone" } }), "bad", /^Redis is not ready/],
     ["that no worker is alive", status({ workers: [] }), "bad", /^No worker is alive/],
     [
       "that nobody works on a stage",

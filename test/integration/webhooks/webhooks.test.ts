@@ -249,9 +249,9 @@ describe("an endpoint", () => {
   test("whose address was wrong gets what waits at once when that is changed", async () => {
     const held: (() => void)[] = [];
     const wrong = await receiver((response, received, number) => {
-      const answer = () => refuse(response, received, number);
-      if (number <= 3) return answer();
-      held.push(answer);
+      const answer = () => void refuse(response, received, number);
+      if (number <= 3) answer();
+      else held.push(answer);
     });
     const right = await receiver();
     const { id } = await endpointFor(wrong);

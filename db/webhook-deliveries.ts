@@ -12,6 +12,8 @@ export type WebhookAttempt = typeof webhookAttempts.$inferSelect;
 
 /** Milliseconds after which an endpoint that was deleted, and all that was sent to it, is forgotten. */
 const FORGOTTEN_AFTER_MS = 60_000;
+/** Deliveries brought forward by one statement. */
+const BROUGHT_AT_ONCE = 1_000;
 
 /** Who wants which events. */
 export interface Subscription {
@@ -256,8 +258,13 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
   return groups;
 }
 
-/** Has what waits for an endpoint sent now, up to so many. @returns how many. @throws {DatabaseError} */
-export async function bringForward(
+/** Has all that waits for an endpoint sent now, whenever it would have been due. @throws {DatabaseError} */
+export async function bringAllForward(database: Database, endpointId: string): Promise<void> {
+  const now = new Date();
+  while ((await bringForward(database, endpointId, { now, limit: BROUGHT_AT_ONCE })) === BROUGHT_AT_ONCE);
+}
+
+async function bringForward(
   database: Database,
   endpointId: string,
   { now, limit }: { readonly now: Date; readonly limit: number },

@@ -49,13 +49,17 @@ export async function findEndpoint(database: Database, id: string): Promise<Webh
   return database.query((queries) => find(queries, id));
 }
 
-/** Changes what is given, and leaves the rest. @returns undefined if there is none. @throws {DatabaseError} */
+/**
+ * Changes what is given, and leaves the rest. At another address nothing has failed yet.
+ *
+ * @returns undefined if there is none. @throws {DatabaseError}
+ */
 export async function changeEndpoint(
   database: Database,
   id: string,
   change: Partial<EndpointSettings>,
 ): Promise<WebhookEndpoint | undefined> {
-  return update(database, id, change);
+  return update(database, id, change.url === undefined ? change : { ...change, failingSince: null });
 }
 
 /**

@@ -93,7 +93,9 @@ export class Executor {
    * {@link TooLateToRejectError} when retrying makes no sense.
    */
   async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
-    const order = this.#store.recall?.(orderId) ?? (await this.#load(orderId));
+    const known = this.#store.recall?.(orderId);
+    // Another process may have done what was due then: a job for a later step says so, and the order is read.
+    const order = known && this.#isFor(known, step) ? known : await this.#load(orderId);
     try {
       return await this.#advance(order, step, signal, mark);
     } catch (error) {

@@ -11,7 +11,10 @@ const url = text(LIMITS.webhookUrl).meta({
 });
 const description = text(LIMITS.webhookDescription).nullable().meta({ description: "Your own name for it" });
 const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
-const eventTypes = z.array(eventType).min(1).max(EVENT_TYPES.length);
+const eventTypes = z
+  .array(eventType)
+  .min(1, { error: "must have one type at least; without it there are all" })
+  .max(EVENT_TYPES.length);
 const deliveryState = z.enum(["pending", "delivered", "failed"]);
 
 export const webhookEndpointRequest = z

@@ -18,7 +18,9 @@ export function faultOfAddress(text: string, networks: Networks): string | undef
   const isAllowed = isLocalName(host)
     ? networks.allows("127.0.0.1")
     : isIP(host) === 0 || networks.allows(host);
-  return isAllowed ? undefined : "must lead to the public Internet: this address is private";
+  return isAllowed
+    ? undefined
+    : "must lead to the public Internet: this address is private, and not in WEBHOOK_ALLOWED_NETWORKS";
 }
 
 /** The host of an address, as DNS and sockets have it: without the brackets of IPv6, and without a dot at its end. */

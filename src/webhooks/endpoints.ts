@@ -4,6 +4,7 @@ import type { Database } from "../../db/database.ts";
 import { EventLog } from "../../db/event-log.ts";
 import { recordAction } from "../../db/operator-actions.ts";
 import {
+  bringAllForward,
   findDelivery,
   makeTestDelivery,
   resendDelivery,
@@ -69,21 +70,28 @@ export class WebhookEndpoints {
     return endpoint;
   }
 
-  /** Changes what is given, and leaves the rest. */
+  /**
+   * Changes what is given, and leaves the rest. At another address, or when it is enabled, what waits for a later attempt is
+   * sent at once.
+   */
   async change(
     id: string,
     change: Partial<EndpointSettings> & { readonly enabled?: boolean | undefined },
     actor: string,
   ): Promise<WebhookEndpoint> {
     const { enabled, ...settings } = change;
-    if (settings.url !== undefined) this.#check(settings.url);
+    const { url, ...others } = settings;
+    if (url !== undefined) this.#check(url);
     const before = there(await findEndpoint(this.#database, id));
     let endpoint: WebhookEndpoint | undefined = before;
     if (Object.keys(settings).length > 0) {
-      endpoint = await changeEndpoint(this.#database, id, settings);
-      await this.#note("webhook-change", id, actor, { url: settings.url ?? before.url });
+      const isMoved = url !== undefined && url !== before.url;
+      endpoint = await changeEndpoint(this.#database, id, isMoved ? settings : others);
+      await this.#note("webhook-change", id, actor, { url: url ?? before.url });
+      if (isMoved) await bringAllForward(this.#database, id);
     }
     if (enabled === true && before.state !== "enabled") {
+      await bringAllForward(this.#database, id);
       endpoint = await enableEndpoint(this.#database, id, await this.#events.newest());
       await this.#note("webhook-enable", id, actor);
     }

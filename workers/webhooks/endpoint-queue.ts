@@ -2,7 +2,7 @@ import type { Database } from "../../db/database.ts";
 import type { LoggedEvent } from "../../db/event-log.ts";
 import { recordAction } from "../../db/operator-actions.ts";
 import {
-  bringForward,
+  bringAllForward,
   findDueLanes,
   findEvents,
   type AttemptResult,
@@ -21,8 +21,6 @@ import type { Answer, Sender } from "./sender.ts";
 const READ = 200;
 /** The same where one message is to be sent. */
 const READ_FOR_ONE = 20;
-/** Deliveries brought forward by one statement. */
-const BROUGHT = 1_000;
 /** Results that may wait to be written down while further messages are sent. */
 const UNSAVED = 100;
 /**
@@ -78,7 +76,7 @@ export class EndpointQueue {
   readonly #options: EndpointQueueOptions;
   #endpoint: WebhookEndpoint;
   /** As it is in MySQL, which this process alone writes. */
-  #failingSince: Date | null;
+  #failingSince: Date | null = null;
   #disabledAt = -Infinity;
   #ready: Lane[] = [];
   /** Orders that are ready or under way. */
@@ -92,9 +90,9 @@ export class EndpointQueue {
   #mayFind = true;
   /** Orders of which a message has failed since one was delivered. */
   readonly #failedOrders = new Set<string>();
-  #isFailing: boolean;
+  #isFailing = false;
   /** Whether it has failed, and what waits for a later time was not brought forward yet. */
-  #isBehind: boolean;
+  #isBehind = false;
   /** Pauses since it last answered: each is twice as long as the one before. */
   #pauses = 0;
   #pausedUntil = -Infinity;
@@ -107,17 +105,18 @@ export class EndpointQueue {
   constructor(endpoint: WebhookEndpoint, options: EndpointQueueOptions) {
     this.#endpoint = endpoint;
     this.#options = options;
-    this.#failingSince = endpoint.failingSince;
-    // What another process has found out before this one took over.
-    const failedForMs = endpoint.failingSince === null ? 0 : Date.now() - endpoint.failingSince.getTime();
-    this.#isFailing = failedForMs > (options.firstPauseMs ?? FIRST_PAUSE_MS);
-    this.#isBehind = this.#isFailing;
+    this.#begin(endpoint);
   }
 
   /** Goes by these settings from now on. @param readAt when they were asked for, as `performance.now()` has it. */
   update(endpoint: WebhookEndpoint, readAt: number): void {
     if (readAt < this.#disabledAt) return;
-    if (this.#endpoint.state !== "enabled") this.#failingSince = endpoint.failingSince;
+    const isMoved = endpoint.url !== this.#endpoint.url;
+    if (isMoved || this.#endpoint.state !== "enabled") {
+      this.#begin(endpoint);
+      // What failed at the last moment, after all that waits was brought forward.
+      this.#isBehind = true;
+    }
     this.#endpoint = endpoint;
   }
 
@@ -142,6 +141,19 @@ export class EndpointQueue {
   /** Resolves when no request is under way. */
   async idle(): Promise<void> {
     while (!this.isIdle) await Promise.all([this.#pumping, ...this.#running]);
+  }
+
+  /** Nothing is known of it but what another process has found out before this one took over. */
+  #begin({ failingSince }: WebhookEndpoint): void {
+    const { firstPauseMs = FIRST_PAUSE_MS } = this.#options;
+    const failedForMs = failingSince === null ? 0 : Date.now() - failingSince.getTime();
+    this.#failingSince = failingSince;
+    this.#failedOrders.clear();
+    this.#isFailing = failedForMs > firstPauseMs;
+    this.#isBehind = this.#isFailing;
+    this.#pauses = 0;
+    this.#pausedUntil = -Infinity;
+    this.#heldUntil = -Infinity;
   }
 
   get #maySend(): boolean {
@@ -247,7 +259,10 @@ export class EndpointQueue {
     if (answer.status === null && signal.aborted) return false;
     const isDelivered = answer.status !== null && answer.status >= 200 && answer.status < 300;
     const made = delivery.attempts + 1;
-    const delay = isDelivered || !message ? undefined : this.#delay(made, answer);
+    // Of an address that it no longer has, a failure says nothing.
+    const isMoved = url !== this.#endpoint.url;
+    const scheduled = isDelivered || !message ? undefined : this.#delay(made, answer);
+    const delay = isMoved && scheduled !== undefined ? 0 : scheduled;
     const { retryAfterMs, ...kept } = answer;
     const saved = attempts.submit({
       deliveryId: delivery.id,
@@ -257,7 +272,8 @@ export class EndpointQueue {
       dueAt: new Date(Date.now() + (delay ?? 0)),
     });
     // What it says about the endpoint counts at once; and while it is written down, others may be sent.
-    const noted = isDelivered ? this.#succeeded() : message && this.#failed(delivery.orderId, at, answer);
+    const noted =
+      message && !isMoved && (isDelivered ? this.#succeeded() : this.#failed(delivery.orderId, at, answer));
     this.#goOn();
     await Promise.all([saved, noted]);
     return delay === undefined;
@@ -300,8 +316,7 @@ export class EndpointQueue {
     try {
       if (wasBehind) {
         log.info({ endpoint: id }, "the webhook endpoint answers again");
-        const now = new Date();
-        while ((await bringForward(database, id, { now, limit: BROUGHT })) === BROUGHT);
+        await bringAllForward(database, id);
         this.wake();
       }
       // Last, so that whoever takes over before knows that there is something to bring forward.

@@ -17,6 +17,7 @@ import { verify, WebhookReceiver, type Behaviour } from "../../support/webhook-r
 
 const log = createLogger({ name: "test", level: "silent" });
 const NETWORKS = new Networks(["127.0.0.0/8"]);
+const HOUR_MS = 3_600_000;
 /** Eight attempts within a second. */
 const DELAYS_MS = [20, 40, 60, 80, 100, 120, 140];
 
@@ -223,7 +224,8 @@ describe("an endpoint", () => {
     let isGone = true;
     const endpoint = await receiver((response) => void response.writeHead(isGone ? 410 : 204).end());
     const { id } = await endpointFor(endpoint);
-    send();
+    // The next attempt would be in hours, were it not enabled before.
+    send({ delaysMs: [HOUR_MS, HOUR_MS] });
     await orders(1);
     const disabled = await waitFor("it to be disabled", async () => {
       const found = await findEndpoint(environment.database, id);
@@ -242,6 +244,26 @@ describe("an endpoint", () => {
     await waitFor("what waited, and what happened since", () => endpoint.accepted.length >= 2);
     expect(endpoint.accepted).toHaveLength(2);
     expect(endpoint.accepted.map(({ orderId }) => orderId)).toContain(later);
+  });
+
+  test("whose address was wrong gets what waits at once when that is changed", async () => {
+    const held: (() => void)[] = [];
+    const wrong = await receiver((response, received, number) => {
+      const answer = () => void refuse(response, received, number);
+      if (number <= 3) answer();
+      else held.push(answer);
+    });
+    const right = await receiver();
+    const { id } = await endpointFor(wrong);
+    send({ concurrency: 10, delaysMs: [HOUR_MS, HOUR_MS], firstPauseMs: HOUR_MS });
+    await orders(20, 1);
+    await waitFor("requests that have failed, and some under way", () => held.length === 10);
+    await endpoints.change(id, { url: right.url }, "ada");
+    // Some fail when the sender may not know of it yet, and some when it does.
+    for (const answer of held.splice(0, 5)) answer();
+    await waitFor("the first event", () => right.accepted.length > 0);
+    for (const answer of held.splice(0)) answer();
+    await waitFor("all events", () => right.accepted.length === 40);
   });
 
   test("that has failed everything for long is disabled", async () => {

@@ -75,6 +75,15 @@ describe("a stage that returns a record", () => {
     expect(jobs).toMatchObject([{ orderId: id, move: { from: "PICKED", to: "PACKED" } }]);
   });
 
+  test("is followed by the next one at once also where another process did what lies between", async () => {
+    const { pick, post, executor } = line();
+    const id = await createOrder(environment.database);
+    await executor.execute(id, pick, NEVER);
+    await move(id, "PICKED", "PACKED", "pack");
+    // As this process has just left it, the order would still wait to be packed.
+    expect(await executor.execute(id, post, NEVER)).toEqual({ outcome: "done", status: "POSTED" });
+  });
+
   test("queues nothing after the last stage", async () => {
     const { post, jobs, executor } = line();
     const id = await createOrder(environment.database);

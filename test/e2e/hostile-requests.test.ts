@@ -29,7 +29,7 @@ const MIB = 2 ** 20;
 /** What is held after collecting garbage grows by 1 MiB at most, in compiled code and caches. A kilobyte a request would show. */
 const HEAP_GROWTH = 4 * MIB;
 /** The process's own size goes up and down by tens of megabytes, as the allocator likes. */
-const RSS_GROWTH = 64 * MIB;
+const RSS_GROWTH = 128 * MIB;
 const PROBE = path.join(import.meta.dirname, "../support/hostile/memory-probe.cjs");
 
 let line: TestLine;

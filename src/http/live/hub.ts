@@ -12,6 +12,8 @@ import type { LiveSource } from "./sources.ts";
 const KEPT = 1_000;
 /** Events that a client which catches up is sent at once. */
 const PAGE = 500;
+/** The same of frames that are kept: with what follows at that moment, far below what may wait for a client to read it. */
+const KEPT_PAGE = 250;
 /** Clients that read the log at the same moment: others need MySQL too. */
 const CATCHING_UP = 4;
 const HEARTBEAT_MS = 15_000;
@@ -77,8 +79,7 @@ export class Hub {
     listener.onClose(() => this.#leave(listener));
     this.#run();
     try {
-      while (listener.isOpen && !this.isClosed && listener.after < this.#keptAfter)
-        await this.#catchUp(listener);
+      while (listener.isOpen && !this.isClosed && this.#isBehind(listener)) await this.#catchUp(listener);
     } catch (error) {
       this.#options.logger.warn({ error: describe(error) }, "a listener could not catch up: it comes back");
       listener.end();
@@ -153,8 +154,19 @@ export class Hub {
       for (const listener of this.#byOrder.get(orderId) ?? []) listener.send(frames);
   }
 
-  /** The next page of what a client has missed. */
+  /** Whether a client has missed more than can be sent at once. */
+  #isBehind(listener: Listener): boolean {
+    return listener.after < this.#keptAfter || listener.missing(this.#kept).length > KEPT_PAGE;
+  }
+
+  /** Sends the next page of what a client has missed, and waits until it is read. */
   async #catchUp(listener: Listener): Promise<void> {
+    if (listener.after < this.#keptAfter) await this.#catchUpFromLog(listener);
+    else listener.send(listener.missing(this.#kept).slice(0, KEPT_PAGE));
+    await listener.drained();
+  }
+
+  async #catchUpFromLog(listener: Listener): Promise<void> {
     const { log, database } = this.#options;
     const { after, orderId } = listener;
     const end = this.#end;
@@ -167,7 +179,6 @@ export class Hub {
     // What is above the end comes by way of the source.
     if (events.length < PAGE || (events.at(-1)?.id ?? 0) >= end)
       listener.after = Math.max(listener.after, end);
-    await listener.drained();
   }
 
   #add(listener: Listener): void {

@@ -48,11 +48,16 @@ export class Listener {
     else this.#response.once("close", gone);
   }
 
-  /** Sends those of some frames, oldest first, that it has not had and that are for it. */
-  send(frames: readonly Frame[]): void {
-    const wanted = frames.filter(
+  /** Those of some frames that it has not had and that are for it. */
+  missing(frames: readonly Frame[]): Frame[] {
+    return frames.filter(
       ({ id, orderId }) => id > this.after && (this.orderId === undefined || orderId === this.orderId),
     );
+  }
+
+  /** Sends those of some frames, oldest first, that it has not had and that are for it. */
+  send(frames: readonly Frame[]): void {
+    const wanted = this.missing(frames);
     const last = wanted.at(-1);
     if (last) this.write(Buffer.concat(wanted.map(({ bytes }) => bytes)), last.id);
   }

@@ -171,11 +171,11 @@ describe("a worker", () => {
     const line = await working(async () => ({}));
     const orderId = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
     await line.enqueue(orderId);
-    const job = await waitFor("the job to be failed", async () => {
-      const found = await line.job(orderId);
-      return (await found?.getState()) === "failed" && found;
-    });
-    expect(job).toMatchObject({
+    await waitFor(
+      "the job to be failed",
+      async () => (await (await line.job(orderId))?.getState()) === "failed",
+    );
+    expect(await line.job(orderId)).toMatchObject({
       attemptsMade: 1,
       failedReason: expect.stringContaining("there is no order"),
     });
@@ -237,7 +237,7 @@ describe("a worker that stops", () => {
     await waitFor("the stage to run", () => started === 1);
     await line.worker.stop(1);
     const job = await line.job(id);
-    expect(await job?.getState()).toBe("waiting");
+    expect([await job?.getState(), job?.failedReason]).toEqual(["waiting", undefined]);
     expect(job?.attemptsMade).toBe(0);
     hang = false;
     const next = await line.start();

@@ -103,6 +103,7 @@ export class StageWorker {
   readonly #holds = new Set<string>();
   #switching: Promise<void> = Promise.resolve();
   #stopping = false;
+  #handsBack = false;
   #held = 0;
   #progressAt = performance.now();
 
@@ -189,7 +190,10 @@ export class StageWorker {
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    const handBack = setTimeout(() => this.#worker.cancelAllJobs(SHUTDOWN), graceMs);
+    const handBack = setTimeout(() => {
+      this.#handsBack = true;
+      this.#worker.cancelAllJobs(SHUTDOWN);
+    }, graceMs);
     await this.#worker.close();
     clearTimeout(handBack);
   }
@@ -226,6 +230,8 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
+    // A worker that asked for a job before it was stopped may get the very one that it has just handed back.
+    if (this.#handsBack) return this.#handBack(job, token);
     const { observer } = this.#options;
     const startedAt = performance.now();
     let isOver = false;
@@ -245,8 +251,7 @@ export class StageWorker {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
         ended("handed back");
-        await job.moveToWait(token);
-        throw new WaitingError();
+        return this.#handBack(job, token);
       }
       // Somebody else has the job now; what becomes of it is theirs to say.
       if (cancelled?.reason === LOCK_LOST) {
@@ -303,6 +308,12 @@ export class StageWorker {
       case "hopeless":
         return undefined;
     }
+  }
+
+  /** For another worker to take, with no attempt used up. @throws {WaitingError} */
+  async #handBack(job: Job<JobData>, token: string | undefined): Promise<never> {
+    await job.moveToWait(token);
+    throw new WaitingError();
   }
 
   /** Hands the job back for a while; as often as it takes, while Redis can't take it. @throws {DelayedError} */

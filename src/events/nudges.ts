@@ -49,7 +49,11 @@ export class Nudges {
 
   /** @param isLeading whether what was said since {@link clear} is a reason not to rest. */
   async rest(isLeading: boolean): Promise<void> {
-    if (this.#isNudged && isLeading) return;
+    if (this.#isNudged && isLeading) {
+      // Once: a look that comes to nothing must not go round and round, and let nothing else happen in the process.
+      this.#isNudged = false;
+      return;
+    }
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, this.#intervalMs);
       this.#wake = () => {

@@ -113,8 +113,8 @@ export class Relay {
   /** One batch, if this worker has the lease. @returns whether there may be more. @throws of MySQL or Redis. */
   async #round(): Promise<boolean> {
     const { redis, log } = this.#options;
-    if (redis.status !== "ready") return false;
     this.#nudges.clear();
+    if (redis.status !== "ready") return false;
     if (!(await this.#hold())) return false;
     if (this.#place === undefined) {
       this.#place = await this.#find();

@@ -215,6 +215,19 @@ describe("when Redis has lost its data", () => {
   });
 });
 
+test("a relay that hears of events while its connection is away rests, and goes on when it is back", async () => {
+  const { relay, redis } = startRelay();
+  await write(1);
+  await waitFor("the first event", async () => (await entries()).length === 1);
+  redis.disconnect();
+  await waitFor("it to be away", () => redis.status === "end");
+  await write(1);
+  await waitFor("it to be told", async () => (await environment.redis.publish(NUDGE_CHANNEL, "")) > 0);
+  expect(relay.leads).toBe(true);
+  await redis.connect();
+  await waitFor("the second event", async () => (await entries()).length === 2);
+});
+
 test("a stream of another log begins anew", async () => {
   await environment.redis.xadd(STREAM, "1000000-0", "event", "{}", "previous", "0");
   startRelay();

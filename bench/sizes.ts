@@ -66,7 +66,7 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
     scaling: { workers: [1, 2, 4], warmUpOrders: 200, concurrency: 2, ms: 8_000 },
   },
   quick: {
-    repeats: 3,
+    repeats: 2,
     accept: { warmUpMs: 300, ms: 400, connections: [1, 50, 200] },
     drain: { orders: 1_000, slowOrders: 120, warmUpOrders: 300 },
     alone: { orders: 10, warmUpOrders: 5 },

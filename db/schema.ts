@@ -276,3 +276,13 @@ export const leases = mysqlTable("leases", {
   holder: uuid("holder").notNull(),
   expiresAt: instant("expires_at").notNull(),
 });
+
+/** One row: what tells this database from every other. */
+export const installation = mysqlTable("installation", {
+  /** Always 1. */
+  single: int("single").primaryKey(),
+  /** Made once, by the migration. */
+  id: uuid("id").notNull(),
+  /** When a process last checked that the database takes writes. */
+  writtenAt: instant("written_at").notNull(),
+});

@@ -12,10 +12,13 @@ import { fill, sections } from "./sections.ts";
 const ROOT = join(import.meta.dirname, "..");
 const FILES = [
   "README.md",
-  "docs/architecture.md",
   "docs/adding-a-stage.md",
-  "docs/reliability.md",
+  "docs/api.md",
+  "docs/architecture.md",
+  "docs/configuration.md",
   "docs/observability.md",
+  "docs/reliability.md",
+  "docs/trying-it-out.md",
 ];
 
 const onlyCheck = process.argv.includes("--check");

@@ -23,7 +23,7 @@ const HELP = `npm start
 
 Brings up MySQL, Redis, the API and a worker, with all their data in this folder, until Ctrl-C.
 
-It takes no arguments, and goes by the environment, as the README's table says. Above all:
+It takes no arguments, and goes by the environment, as docs/configuration.md says. Above all:
 
   PORT, HOST                where the API listens, by default at port 3000 of 127.0.0.1 or the next one that is free
   DATABASE_URL, REDIS_URL   servers of your own in the place of those in this folder

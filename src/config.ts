@@ -13,7 +13,7 @@ const WELL_KNOWN_KEYS = new Set([
 ]);
 const SHORTEST_KEY = 16;
 
-/** Every environment variable that Conveyor reads, with what the README's table says of it. */
+/** Every environment variable that Conveyor reads, with what docs/configuration.md says of it. */
 export const VARIABLES = {
   DATABASE_URL: address("mysql:").meta({
     description: "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`",
@@ -34,7 +34,7 @@ export const VARIABLES = {
     }),
   PROCESSING: oneOf("queue", "sync").default("queue").meta({
     description:
-      "`sync`: the API carries each order through its stages while the client waits, without Redis and workers; see [Without a queue](#without-a-queue)",
+      "`sync`: the API carries each order through its stages while the client waits, without Redis and workers; see [Without a queue](without-a-queue.md)",
   }),
   HOST: z
     .string()
@@ -91,7 +91,7 @@ export const VARIABLES = {
   }),
   EVENTS_STREAM_LENGTH: wholeNumber(1_000, 100_000_000).default(100_000).meta({
     description:
-      "Events that the Redis Stream `conveyor:events` keeps at the least, about 400 bytes each: see [docs/events.md](docs/events.md)",
+      "Events that the Redis Stream `conveyor:events` keeps at the least, about 400 bytes each: see [events.md](events.md)",
   }),
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
     description: "How long an order must not have moved to be taken for one whose job may be lost",
@@ -114,7 +114,7 @@ export const VARIABLES = {
     })
     .meta({
       description:
-        "Networks beyond the public Internet that webhooks may be sent to, such as `127.0.0.0/8,10.0.0.0/8`, separated by commas: see [docs/webhooks.md](docs/webhooks.md)",
+        "Networks beyond the public Internet that webhooks may be sent to, such as `127.0.0.0/8,10.0.0.0/8`, separated by commas: see [webhooks.md](webhooks.md)",
       unset: "none",
     }),
   WEBHOOK_TIMEOUT_MS: wholeNumber(100, 60_000).default(10_000).meta({
@@ -133,7 +133,7 @@ export const VARIABLES = {
   }),
   PAYMENTS_URL: webAddress().optional().meta({
     description:
-      "Payment provider, or an adapter in front of one, that speaks the protocol of [docs/providers.md](docs/providers.md)",
+      "Payment provider, or an adapter in front of one, that speaks the protocol of [providers.md](providers.md)",
     unset: "simulated",
   }),
   CARRIER_URL: webAddress().optional().meta({

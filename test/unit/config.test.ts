@@ -69,7 +69,7 @@ describe("the configuration", () => {
       loadConfig(PROCESSES.worker, { ...SERVERS, PAYMENT_DEADLINE }).PAYMENT_DEADLINE;
     expect(deadline("30s")).toBe(30_000);
     expect(deadline("365d")).toBe(31_536_000_000);
-    // Then the stage's own stands, which the README's table tells as well.
+    // Then the stage's own stands, which docs/configuration.md tells as well.
     expect(deadline("")).toBeUndefined();
     expect(VARIABLES.PAYMENT_DEADLINE.meta()?.["unset"]).toBe("`24h`");
     expect(pay.settings?.deadline).toBe(parseDuration("24h"));

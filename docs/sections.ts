@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
-import { FAULT_NAMES, KINDS } from "../chaos/kinds.ts";
+import { FAULT_NAMES, KINDS } from "../tools/chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
 import { durationInWords } from "../src/duration.ts";
 import { HttpMetrics } from "../src/http/metrics.ts";

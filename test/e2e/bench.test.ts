@@ -1,9 +1,9 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { benchReport } from "../../bench/report.ts";
-import { SIZES } from "../../bench/sizes.ts";
-import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { benchReport } from "../../tools/bench/report.ts";
+import { SIZES } from "../../tools/bench/sizes.ts";
+import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
 import { endWithJest } from "../support/end-with-jest.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -29,7 +29,7 @@ afterEach(async () => {
 /** `npm run bench`; all that its servers and processes write lies in the test's folder. */
 function bench(...args: string[]): GuardedProcess {
   endWithJest();
-  command = spawnGuarded(process.execPath, ["--import", "tsx", "bench/main.ts", ...args], {
+  command = spawnGuarded(process.execPath, ["--import", "tsx", "tools/bench/main.ts", ...args], {
     cwd: REPOSITORY,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder },
     onLine: (line) => lines.push(line),

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import type { Locator, Page } from "playwright-core";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState } from "../../db/provider-states.ts";
-import { freePort } from "../../launcher/ports.ts";
+import { freePort } from "../../tools/launcher/ports.ts";
 import { jobId } from "../../queues/job.ts";
 import type { OrderBody } from "../../src/http/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";

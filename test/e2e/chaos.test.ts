@@ -1,8 +1,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { planFaults } from "../../chaos/schedule.ts";
-import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { planFaults } from "../../tools/chaos/schedule.ts";
+import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
 import { endWithJest } from "../support/end-with-jest.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -29,7 +29,7 @@ afterEach(async () => {
 /** `npm run chaos`; all that its servers and processes write lies in the test's folder. */
 function chaos(...args: string[]): GuardedProcess {
   endWithJest();
-  command = spawnGuarded(process.execPath, ["--import", "tsx", "chaos/main.ts", ...args], {
+  command = spawnGuarded(process.execPath, ["--import", "tsx", "tools/chaos/main.ts", ...args], {
     cwd: REPOSITORY,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder, ...ENVIRONMENT },
     onLine: (line) => lines.push(line),

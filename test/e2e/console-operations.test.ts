@@ -5,7 +5,7 @@ import { connectProducer } from "../../queues/connection.ts";
 import { Queues } from "../../queues/queues.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
-import { startProviders, type Providers } from "../../simulators/providers.ts";
+import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { ConsoleVisitor, takeNote, takePicture } from "../support/console.ts";

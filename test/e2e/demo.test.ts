@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => line.close());
 
 function demo(...args: string[]) {
-  return startCommand("cli/demo.ts", args, { CONVEYOR_URL: line.api.url, CONVEYOR_API_KEY: TEST_KEY });
+  return startCommand("tools/cli/demo.ts", args, { CONVEYOR_URL: line.api.url, CONVEYOR_API_KEY: TEST_KEY });
 }
 
 describe("the demo", () => {
@@ -59,17 +59,17 @@ describe("the demo", () => {
 
   test("ends in one line where there is no service, or the key is wrong", async () => {
     const nowhere = { CONVEYOR_URL: "http://127.0.0.1:1", CONVEYOR_API_KEY: TEST_KEY };
-    const away = await startCommand("cli/demo.ts", [], nowhere).ended;
+    const away = await startCommand("tools/cli/demo.ts", [], nowhere).ended;
     expect(away).toMatchObject({ code: 1, stdout: "" });
     expect(away.stderr).toMatch(/^nothing answers at [^\n]*\n$/);
     const strange = { CONVEYOR_URL: line.api.url, CONVEYOR_API_KEY: "another-key" };
-    const refused = await startCommand("cli/demo.ts", [], strange).ended;
+    const refused = await startCommand("tools/cli/demo.ts", [], strange).ended;
     expect(refused).toMatchObject({ code: 1, stdout: "" });
     expect(refused.stderr).toMatch(/^[^\n]*does not accept the API key[^\n]*\n$/);
   });
 
   test("explains itself", async () => {
-    const { code, stdout } = await startCommand("cli/demo.ts", ["--help"]).ended;
+    const { code, stdout } = await startCommand("tools/cli/demo.ts", ["--help"]).ended;
     expect(code).toBe(0);
     expect(stdout).toContain("--orders N");
   });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
-import { startProviders, type Providers } from "../../simulators/providers.ts";
+import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 

@@ -37,7 +37,7 @@ function sales(...rows: string[]): string {
 }
 
 function replay(url: string, ...args: string[]) {
-  return startCommand("cli/replay.ts", args, { CONVEYOR_URL: url, CONVEYOR_API_KEY: TEST_KEY });
+  return startCommand("tools/cli/replay.ts", args, { CONVEYOR_URL: url, CONVEYOR_API_KEY: TEST_KEY });
 }
 
 /** Runs the command to its end; gives its report as JSON too. */

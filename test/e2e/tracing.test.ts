@@ -2,7 +2,7 @@ import { createServer, request as forward, type IncomingHttpHeaders } from "node
 import { once } from "node:events";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { startProviders, type Providers } from "../../simulators/providers.ts";
+import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment } from "../support/environment.ts";
 import { startLine, type TestLine } from "../support/line.ts";

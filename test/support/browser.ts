@@ -1,9 +1,12 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
-import { LOCAL } from "../../launcher/local-folder.ts";
-import { makeTempFolder } from "../../launcher/temp-folder.ts";
-import { canUnpackDebianPackages, unpackDebianPackages } from "../../launcher/servers/debian-packages.ts";
+import { LOCAL } from "../../tools/launcher/local-folder.ts";
+import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
+import {
+  canUnpackDebianPackages,
+  unpackDebianPackages,
+} from "../../tools/launcher/servers/debian-packages.ts";
 
 /** Unpacking the browser takes half a minute, and fetching it what the network takes. */
 export const BROWSER_START_MS = 600_000;

@@ -1,15 +1,15 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { spawnGuarded } from "../../launcher/guard.ts";
-import { isAlive } from "../../launcher/lock.js";
-import { readState, type ChildRecord, type State } from "../../launcher/state.ts";
+import { spawnGuarded } from "../../tools/launcher/guard.ts";
+import { isAlive } from "../../tools/launcher/lock.js";
+import { readState, type ChildRecord, type State } from "../../tools/launcher/state.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 /** Not needed to start, or too big to copy. */
-const LEFT_OUT = new Set([".git", ".local", "bench", "coverage", "dist", "docs", "node_modules", "test"]);
+const LEFT_OUT = new Set([".git", ".local", "coverage", "dist", "docs", "node_modules", "test"]);
 const READY = "Ctrl-C stops everything";
 
 /** A run of one of the launcher's scripts. */
@@ -43,7 +43,7 @@ export class Clone {
   }
 
   /**
-   * Runs `launcher/<script>.ts`, without the server addresses and ports of the environment.
+   * Runs `tools/launcher/<script>.ts`, without the server addresses and ports of the environment.
    *
    * @param wrapper a command that takes the one to run as its last arguments
    */
@@ -53,7 +53,7 @@ export class Clone {
     env: NodeJS.ProcessEnv = {},
     wrapper: string[] = [],
   ): LauncherRun {
-    const command = [process.execPath, "--import", "tsx", this.path(`launcher/${script}.ts`), ...args];
+    const command = [process.execPath, "--import", "tsx", this.path(`tools/launcher/${script}.ts`), ...args];
     const [program = "", ...rest] = [...wrapper, ...command];
     let output = "";
     endWithJest();

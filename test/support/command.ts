@@ -20,7 +20,7 @@ export interface RunningCommand {
   untilSaid(text: string): Promise<void>;
 }
 
-/** Starts a script of `cli/` as `npm run` does, without a terminal. */
+/** Starts a script of `tools/cli/` as `npm run` does, without a terminal. */
 export function startCommand(
   script: string,
   args: readonly string[],

@@ -1,4 +1,4 @@
-import { identify, isAlive } from "../../launcher/lock.js";
+import { identify, isAlive } from "../../tools/launcher/lock.js";
 
 const CHECK_MS = 500;
 

@@ -1,4 +1,4 @@
-import { removeAbandonedTempFolders } from "../../launcher/temp-folder.ts";
+import { removeAbandonedTempFolders } from "../../tools/launcher/temp-folder.ts";
 import { startTestMysql, startTestRedis, type TestServer } from "./servers.ts";
 
 declare global {

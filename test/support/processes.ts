@@ -1,5 +1,5 @@
 import path from "node:path";
-import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
+import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 

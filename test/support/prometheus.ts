@@ -1,9 +1,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { spawnGuarded, type GuardedProcess } from "../../launcher/guard.ts";
-import { LOCAL } from "../../launcher/local-folder.ts";
-import { canUnpackDebianPackages, unpackDebianPackages } from "../../launcher/servers/debian-packages.ts";
+import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
+import { LOCAL } from "../../tools/launcher/local-folder.ts";
+import {
+  canUnpackDebianPackages,
+  unpackDebianPackages,
+} from "../../tools/launcher/servers/debian-packages.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 

@@ -2,7 +2,7 @@ import {
   startPrivateMysql,
   startPrivateRedis,
   type PrivateServer,
-} from "../../launcher/servers/private-server.ts";
+} from "../../tools/launcher/servers/private-server.ts";
 import { endWithJest } from "./end-with-jest.ts";
 
 /** A server that belongs to a test. It ends with this process, however that ends. */

@@ -52,9 +52,9 @@ describe("the lint rules on who may import whom", () => {
     ["workers/executor.ts", "../simulators/providers.ts", "The worker process imports"],
     ["workers/executor.ts", "../chaos/sql.ts", "The worker process imports"],
     ["workers/executor.ts", "../bench/statistics.ts", "The worker process imports"],
-    ["src/http/orders.ts", "../../chaos/sql.ts", "The API process imports"],
-    ["simulators/providers.ts", "../src/order/order.ts", "outside the service"],
-    ["simulators/providers.ts", "ioredis", "outside the service"],
+    ["src/http/orders.ts", "../../tools/chaos/sql.ts", "The API process imports"],
+    ["tools/simulators/providers.ts", "../src/order/order.ts", "outside the service"],
+    ["tools/simulators/providers.ts", "ioredis", "outside the service"],
   ])("refuse that %s imports %s", async (file, imported, message) => {
     await write(file, `import { x } from "${imported}";\nexport const y: unknown = x;\n`);
     expect(await lint()).toContain(message);

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "@jest/globals";
-import { ConveyorClient, RefusedError, UnreachableError } from "../../cli/client.ts";
+import { ConveyorClient, RefusedError, UnreachableError } from "../../tools/cli/client.ts";
 
 const ORDER = {
   id: "01a20691-7a8e-777a-bbfa-0d625ad32c50",

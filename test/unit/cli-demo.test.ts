@@ -1,10 +1,10 @@
 import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
-import type { OrderState } from "../../cli/client.ts";
-import { drawBoard } from "../../cli/demo/board.ts";
-import { readDemoOptions } from "../../cli/demo/options.ts";
-import { makeOrders, type DemoOrder, type DemoPlan } from "../../cli/demo/orders.ts";
-import { Watch } from "../../cli/demo/watch.ts";
+import type { OrderState } from "../../tools/cli/client.ts";
+import { drawBoard } from "../../tools/cli/demo/board.ts";
+import { readDemoOptions } from "../../tools/cli/demo/options.ts";
+import { makeOrders, type DemoOrder, type DemoPlan } from "../../tools/cli/demo/orders.ts";
+import { Watch } from "../../tools/cli/demo/watch.ts";
 import { orderRequest } from "../../src/http/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 

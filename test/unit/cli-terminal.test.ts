@@ -1,8 +1,8 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "@jest/globals";
-import { concurrently } from "../../cli/concurrently.ts";
-import { showProgress } from "../../cli/progress.ts";
-import { Terminal } from "../../cli/terminal.ts";
+import { concurrently } from "../../tools/cli/concurrently.ts";
+import { showProgress } from "../../tools/cli/progress.ts";
+import { Terminal } from "../../tools/cli/terminal.ts";
 
 function terminal({ isTTY = false } = {}) {
   const stdout = Object.assign(new PassThrough(), { isTTY, columns: 100, rows: 30 });

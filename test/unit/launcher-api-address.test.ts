@@ -1,7 +1,7 @@
 import net from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
-import { chooseApiAddress } from "../../launcher/api-address.ts";
-import { freePort, isFree } from "../../launcher/ports.ts";
+import { chooseApiAddress } from "../../tools/launcher/api-address.ts";
+import { freePort, isFree } from "../../tools/launcher/ports.ts";
 
 const servers: net.Server[] = [];
 afterEach(() => servers.splice(0).forEach((server) => server.close()));

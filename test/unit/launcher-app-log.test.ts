@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { createLogDigest } from "../../launcher/app-log.ts";
+import { createLogDigest } from "../../tools/launcher/app-log.ts";
 
 function entry(level: string, msg: string, more: object = {}): string {
   return JSON.stringify({ level, time: "2026-03-01T12:34:56.789Z", name: "api", pid: 1, ...more, msg });

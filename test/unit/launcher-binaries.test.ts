@@ -2,7 +2,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { findBinary, parseVersion, unpackedPlace, usualPlaces } from "../../launcher/servers/binaries.ts";
+import {
+  findBinary,
+  parseVersion,
+  unpackedPlace,
+  usualPlaces,
+} from "../../tools/launcher/servers/binaries.ts";
 
 const MARIADB = "mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)";
 const MYSQL = "/usr/sbin/mysqld  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)";

@@ -3,10 +3,10 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { identify } from "../../launcher/lock.js";
+import { identify } from "../../tools/launcher/lock.js";
 import { waitFor } from "../support/wait-for.ts";
 
-const LAUNCHER = path.resolve(import.meta.dirname, "../../launcher");
+const LAUNCHER = path.resolve(import.meta.dirname, "../../tools/launcher");
 let project: string;
 let npmLog: string;
 
@@ -15,7 +15,7 @@ beforeEach(() => {
   project = mkdtempSync(path.join(os.tmpdir(), "conveyor bootstrap-"));
   npmLog = path.join(project, "npm.log");
   for (const file of ["bootstrap.mjs", "dependencies.js", "lock.js", "guard.sh"]) {
-    cpSync(path.join(LAUNCHER, file), path.join(project, "launcher", file));
+    cpSync(path.join(LAUNCHER, file), path.join(project, "tools/launcher", file));
   }
   write("package.json", JSON.stringify({ type: "module", engines: { node: ">=20.19" } }));
   write("package-lock.json", lockFile("1.0.0"));
@@ -49,7 +49,7 @@ interface Outcome {
 }
 
 function bootstrap(args: string[], env: NodeJS.ProcessEnv = {}): { pid: number; ended: Promise<Outcome> } {
-  const child = spawn(process.execPath, [path.join(project, "launcher/bootstrap.mjs"), ...args], {
+  const child = spawn(process.execPath, [path.join(project, "tools/launcher/bootstrap.mjs"), ...args], {
     // Not the project's folder: it must not matter where it is called.
     cwd: os.tmpdir(),
     env: { PATH: process.env["PATH"], npm_execpath: path.join(project, "npm/npm-cli.js"), ...env },

@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { identify, isAlive, tryLock, withLock } from "../../launcher/lock.js";
+import { identify, isAlive, tryLock, withLock } from "../../tools/launcher/lock.js";
 import { waitFor } from "../support/wait-for.ts";
 
-const LOCK_MODULE = path.resolve(import.meta.dirname, "../../launcher/lock.js");
+const LOCK_MODULE = path.resolve(import.meta.dirname, "../../tools/launcher/lock.js");
 let folder: string;
 let file: string;
 

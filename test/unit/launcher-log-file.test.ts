@@ -2,7 +2,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeSync } from "no
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { LogFile } from "../../launcher/log-file.ts";
+import { LogFile } from "../../tools/launcher/log-file.ts";
 
 let folder: string;
 let file: string;

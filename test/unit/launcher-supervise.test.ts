@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { Failure } from "../../launcher/failure.ts";
-import type { ExitStatus, GuardedProcess } from "../../launcher/guard.ts";
-import { LogFile } from "../../launcher/log-file.ts";
-import { keepServersRunning } from "../../launcher/servers/keep-running.ts";
-import { PortTaken } from "../../launcher/servers/server.ts";
-import type { Servers } from "../../launcher/servers/start-servers.ts";
-import { RecentEnds } from "../../launcher/supervise.ts";
+import { Failure } from "../../tools/launcher/failure.ts";
+import type { ExitStatus, GuardedProcess } from "../../tools/launcher/guard.ts";
+import { LogFile } from "../../tools/launcher/log-file.ts";
+import { keepServersRunning } from "../../tools/launcher/servers/keep-running.ts";
+import { PortTaken } from "../../tools/launcher/servers/server.ts";
+import type { Servers } from "../../tools/launcher/servers/start-servers.ts";
+import { RecentEnds } from "../../tools/launcher/supervise.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 describe("what has ended is started again", () => {

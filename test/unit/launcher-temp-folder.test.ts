@@ -1,7 +1,7 @@
 import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
-import { makeTempFolder, removeAbandonedTempFolders } from "../../launcher/temp-folder.ts";
+import { makeTempFolder, removeAbandonedTempFolders } from "../../tools/launcher/temp-folder.ts";
 
 const TMPDIR = process.env["TMPDIR"];
 const folders: string[] = [];

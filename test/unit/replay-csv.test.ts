@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
-import { readCsv, type CsvRecord } from "../../cli/replay/csv.ts";
+import { readCsv, type CsvRecord } from "../../tools/cli/replay/csv.ts";
 
 async function read(content: string | Buffer, chunkSize = 7): Promise<CsvRecord[]> {
   const bytes = Buffer.from(content);

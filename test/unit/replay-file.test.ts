@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { readFile, sizeOf } from "../../cli/replay/file.ts";
-import { renderBadRows } from "../../cli/replay/render.ts";
-import { COLUMNS } from "../../cli/replay/rows.ts";
+import { readFile, sizeOf } from "../../tools/cli/replay/file.ts";
+import { renderBadRows } from "../../tools/cli/replay/render.ts";
+import { COLUMNS } from "../../tools/cli/replay/rows.ts";
 
 const HEADER = COLUMNS.join(",");
 let folder: string;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
-import { penceOf, pounds } from "../../cli/replay/money.ts";
+import { penceOf, pounds } from "../../tools/cli/replay/money.ts";
 
 describe("penceOf", () => {
   it.each([

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "@jest/globals";
-import type { OrderState } from "../../cli/client.ts";
-import type { FileContents } from "../../cli/replay/file.ts";
-import { InvoiceBook, type Invoice } from "../../cli/replay/invoices.ts";
-import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "../../cli/replay/reconcile.ts";
-import { renderFaults, renderReport } from "../../cli/replay/render.ts";
-import { complaintsOf, jsonOf, type ReplayReport } from "../../cli/replay/report.ts";
-import { Ledger } from "../../cli/replay/send.ts";
-import { lacking, unneeded, type Level } from "../../cli/stock.ts";
+import type { OrderState } from "../../tools/cli/client.ts";
+import type { FileContents } from "../../tools/cli/replay/file.ts";
+import { InvoiceBook, type Invoice } from "../../tools/cli/replay/invoices.ts";
+import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "../../tools/cli/replay/reconcile.ts";
+import { renderFaults, renderReport } from "../../tools/cli/replay/render.ts";
+import { complaintsOf, jsonOf, type ReplayReport } from "../../tools/cli/replay/report.ts";
+import { Ledger } from "../../tools/cli/replay/send.ts";
+import { lacking, unneeded, type Level } from "../../tools/cli/stock.ts";
 
 function invoice(number: string, sku: string, quantity: number, unitPrice = 100): Invoice {
   const book = new InvoiceBook();

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
-import type { OrderState } from "../../cli/client.ts";
-import { randomNumbers } from "../../cli/demo/random.ts";
-import { countMoving, oldestOf } from "../../cli/replay/rest.ts";
+import type { OrderState } from "../../tools/cli/client.ts";
+import { randomNumbers } from "../../tools/cli/demo/random.ts";
+import { countMoving, oldestOf } from "../../tools/cli/replay/rest.ts";
 import { CANCELLED, lifecycle } from "../../src/order/lifecycle.ts";
 
 /** Orders that move while they are listed, two a page. */

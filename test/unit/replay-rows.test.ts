@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { COLUMNS, missingColumns, RowReader } from "../../cli/replay/rows.ts";
+import { COLUMNS, missingColumns, RowReader } from "../../tools/cli/replay/rows.ts";
 
 const GOOD = {
   InvoiceNo: "536365",

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { startProviders, type Fault, type Providers } from "../../simulators/providers.ts";
+import { startProviders, type Fault, type Providers } from "../../tools/simulators/providers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 /** Longer than any test. */

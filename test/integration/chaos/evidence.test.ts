@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { audit } from "../../../chaos/audit.ts";
-import { CUSTOMERS_REASON } from "../../../chaos/customers.ts";
-import { countJobs, gatherEvidence } from "../../../chaos/evidence.ts";
-import { Ledger } from "../../../chaos/ledger.ts";
-import { Sql } from "../../../chaos/sql.ts";
-import { Watch } from "../../../chaos/watch.ts";
+import { audit } from "../../../tools/chaos/audit.ts";
+import { CUSTOMERS_REASON } from "../../../tools/chaos/customers.ts";
+import { countJobs, gatherEvidence } from "../../../tools/chaos/evidence.ts";
+import { Ledger } from "../../../tools/chaos/ledger.ts";
+import { Sql } from "../../../tools/chaos/sql.ts";
+import { Watch } from "../../../tools/chaos/watch.ts";
 import { changeStatuses, markFailed } from "../../../db/orders.ts";
 import { setStock } from "../../../db/stock.ts";
 import { Queues } from "../../../queues/queues.ts";

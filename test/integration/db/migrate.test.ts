@@ -31,7 +31,7 @@ describe("migrating", () => {
   });
 
   test("is safe when several processes call it at once", async () => {
-    const processes = Array.from({ length: 4 }, () => start("cli/migrate.ts", environment));
+    const processes = Array.from({ length: 4 }, () => start("tools/cli/migrate.ts", environment));
     const statuses = await Promise.all(processes.map((each) => each.process.exited));
     expect(statuses.map((status) => status.code)).toEqual([0, 0, 0, 0]);
     const told = processes.flatMap((each) => each.lines).toSorted();
@@ -51,7 +51,7 @@ describe("migrating", () => {
   test("refuses a database that cannot be reached, in one line", async () => {
     const url = new URL(environment.databaseUrl);
     url.pathname = "/no_such_database";
-    const child = start("cli/migrate.ts", { ...environment, databaseUrl: url.href });
+    const child = start("tools/cli/migrate.ts", { ...environment, databaseUrl: url.href });
     expect((await child.process.exited).code).toBe(1);
     expect(child.lines).toHaveLength(1);
     expect(child.lines[0]).toMatch(/DATABASE_URL.*ER_/);

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createOrders } from "../../../db/orders.ts";
 import { orders } from "../../../db/schema.ts";
-import { freePort } from "../../../launcher/ports.ts";
+import { freePort } from "../../../tools/launcher/ports.ts";
 import { DEVELOPMENT_KEY } from "../../../src/config.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";

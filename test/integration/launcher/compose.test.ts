@@ -4,16 +4,16 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { parse } from "yaml";
-import type { GuardedProcess } from "../../../launcher/guard.ts";
-import { LogFile } from "../../../launcher/log-file.ts";
-import { freePort } from "../../../launcher/ports.ts";
-import { requireBinaries } from "../../../launcher/servers/find.ts";
+import type { GuardedProcess } from "../../../tools/launcher/guard.ts";
+import { LogFile } from "../../../tools/launcher/log-file.ts";
+import { freePort } from "../../../tools/launcher/ports.ts";
+import { requireBinaries } from "../../../tools/launcher/servers/find.ts";
 import {
   composeProject,
   hasComposeEngine,
   removeComposeData,
   startWithCompose,
-} from "../../../launcher/servers/compose.ts";
+} from "../../../tools/launcher/servers/compose.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../../..");
 const PASSWORDS = { mysql: "m", redis: "right" };
@@ -122,7 +122,7 @@ test("each clone has a project of its own", () => {
 });
 
 test("the added file only publishes ports, to this machine only, of services that docker-compose.yml has", () => {
-  const added = parse(readFileSync(path.join(REPOSITORY, "launcher/compose.ports.yml"), "utf8"));
+  const added = parse(readFileSync(path.join(REPOSITORY, "tools/launcher/compose.ports.yml"), "utf8"));
   const base = parse(readFileSync(path.join(REPOSITORY, "docker-compose.yml"), "utf8"));
   expect(added).toEqual({
     services: {

@@ -11,7 +11,10 @@ import {
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { canUnpackDebianPackages, unpackDebianPackages } from "../../../launcher/servers/debian-packages.ts";
+import {
+  canUnpackDebianPackages,
+  unpackDebianPackages,
+} from "../../../tools/launcher/servers/debian-packages.ts";
 
 let folder: string;
 let searchPath: string | undefined;

@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { spawnGuarded } from "../../../launcher/guard.ts";
-import { identify } from "../../../launcher/lock.js";
+import { spawnGuarded } from "../../../tools/launcher/guard.ts";
+import { identify } from "../../../tools/launcher/lock.js";
 import { waitFor } from "../../support/wait-for.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../../..");

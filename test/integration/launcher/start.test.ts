@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import net from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { DEMO_STOCK } from "../../../launcher/demo-stock.ts";
-import { isAlive } from "../../../launcher/lock.js";
-import { freePort } from "../../../launcher/ports.ts";
-import { findBinary, usualPlaces } from "../../../launcher/servers/binaries.ts";
+import { DEMO_STOCK } from "../../../tools/launcher/demo-stock.ts";
+import { isAlive } from "../../../tools/launcher/lock.js";
+import { freePort } from "../../../tools/launcher/ports.ts";
+import { findBinary, usualPlaces } from "../../../tools/launcher/servers/binaries.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import net from "node:net";
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
-import { DEMO_ORDER } from "../../../launcher/demo-stock.ts";
-import { isAlive } from "../../../launcher/lock.js";
+import { DEMO_ORDER } from "../../../tools/launcher/demo-stock.ts";
+import { isAlive } from "../../../tools/launcher/lock.js";
 import { TestClient } from "../../support/client.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";

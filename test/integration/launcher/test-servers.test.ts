@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import mysql from "mysql2/promise";
-import { isAlive, identify } from "../../../launcher/lock.js";
+import { isAlive, identify } from "../../../tools/launcher/lock.js";
 import { startTestMysql, startTestRedis, type TestServer } from "../../support/servers.ts";
 
 const started: TestServer[] = [];

@@ -4,8 +4,8 @@ import { createServer as createTcpServer, type Server, type Socket } from "node:
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { listEntries } from "../../../db/provider-ledger.ts";
-import { freePort } from "../../../launcher/ports.ts";
-import { startProviders, type Fault, type Providers } from "../../../simulators/providers.ts";
+import { freePort } from "../../../tools/launcher/ports.ts";
+import { startProviders, type Fault, type Providers } from "../../../tools/simulators/providers.ts";
 import { loadConfig, PROCESSES } from "../../../src/config.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { httpCarrier } from "../../../workers/gateways/http/carrier.ts";

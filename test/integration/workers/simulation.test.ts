@@ -68,7 +68,7 @@ test("the stock takes what MySQL takes, whatever the other providers are configu
 
 describe("npm run providers", () => {
   const providers = (...args: string[]) =>
-    startCommand("cli/providers.ts", args, { DATABASE_URL: environment.databaseUrl }).ended;
+    startCommand("tools/cli/providers.ts", args, { DATABASE_URL: environment.databaseUrl }).ended;
 
   test("switches a provider, and shows them all", async () => {
     expect(await providers("payments", "slow", "200")).toMatchObject({

@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { afterEach, expect, test } from "@jest/globals";
-import { Connection } from "../../../bench/load/connection.ts";
-import { run } from "../../../bench/load/run.ts";
+import { Connection } from "../../../tools/bench/load/connection.ts";
+import { run } from "../../../tools/bench/load/run.ts";
 
 let server: Server | undefined;
 let connection: Connection | undefined;

@@ -1,8 +1,8 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
-import { bench } from "../../../bench/command.ts";
-import { BENCH_HELP, readBenchOptions } from "../../../bench/options.ts";
-import { Terminal } from "../../../cli/terminal.ts";
+import { bench } from "../../../tools/bench/command.ts";
+import { BENCH_HELP, readBenchOptions } from "../../../tools/bench/options.ts";
+import { Terminal } from "../../../tools/cli/terminal.ts";
 
 describe("readBenchOptions", () => {
   test("measures everything in full, unless it is told otherwise", () => {

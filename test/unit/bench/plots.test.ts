@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { barChart } from "../../../bench/plots/bars.ts";
-import { curveChart } from "../../../bench/plots/curves.ts";
-import { linear, logarithmic } from "../../../bench/plots/scale.ts";
+import { barChart } from "../../../tools/bench/plots/bars.ts";
+import { curveChart } from "../../../tools/bench/plots/curves.ts";
+import { linear, logarithmic } from "../../../tools/bench/plots/scale.ts";
 
 describe("a linear scale", () => {
   test.each([

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
-import { figures } from "../../../bench/figures.ts";
-import { pageOf } from "../../../bench/page.ts";
-import { GOALS, ratiosOf, verdictOf } from "../../../bench/ratios.ts";
-import { benchReport, type BenchReport, type Results } from "../../../bench/report.ts";
-import { spreadOf } from "../../../bench/statistics.ts";
-import { renderReport } from "../../../bench/table.ts";
-import { NAMES } from "../../../bench/variants.ts";
+import { figures } from "../../../tools/bench/figures.ts";
+import { pageOf } from "../../../tools/bench/page.ts";
+import { GOALS, ratiosOf, verdictOf } from "../../../tools/bench/ratios.ts";
+import { benchReport, type BenchReport, type Results } from "../../../tools/bench/report.ts";
+import { spreadOf } from "../../../tools/bench/statistics.ts";
+import { renderReport } from "../../../tools/bench/table.ts";
+import { NAMES } from "../../../tools/bench/variants.ts";
 
 const accepted = (name: string, connections: number, rates: number[]) => ({
   name,

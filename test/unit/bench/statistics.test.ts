@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { ratioOf, spreadOf } from "../../../bench/statistics.ts";
+import { ratioOf, spreadOf } from "../../../tools/bench/statistics.ts";
 
 describe("a spread", () => {
   test.each([

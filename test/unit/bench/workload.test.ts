@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { GOODS, makeOrders } from "../../../bench/workload.ts";
+import { GOODS, makeOrders } from "../../../tools/bench/workload.ts";
 import { orderRequest } from "../../../src/http/schemas.ts";
 
 const ORDERS = makeOrders(4_000, 7);

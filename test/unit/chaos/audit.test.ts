@@ -1,9 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import { audit, countBreaches } from "../../../chaos/audit.ts";
-import { CUSTOMERS_REASON } from "../../../chaos/customers.ts";
-import type { EventRow, OrderRow } from "../../../chaos/evidence.ts";
-import { Ledger } from "../../../chaos/ledger.ts";
-import type { ProviderBooks } from "../../../simulators/providers.ts";
+import { audit, countBreaches } from "../../../tools/chaos/audit.ts";
+import { CUSTOMERS_REASON } from "../../../tools/chaos/customers.ts";
+import type { EventRow, OrderRow } from "../../../tools/chaos/evidence.ts";
+import { Ledger } from "../../../tools/chaos/ledger.ts";
+import type { ProviderBooks } from "../../../tools/simulators/providers.ts";
 
 const AT = 1_000_000;
 const PRICE = 100;

@@ -1,8 +1,8 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
-import { chaos } from "../../../chaos/command.ts";
-import { CHAOS_HELP, readChaosOptions } from "../../../chaos/options.ts";
-import { Terminal } from "../../../cli/terminal.ts";
+import { chaos } from "../../../tools/chaos/command.ts";
+import { CHAOS_HELP, readChaosOptions } from "../../../tools/chaos/options.ts";
+import { Terminal } from "../../../tools/cli/terminal.ts";
 
 describe("readChaosOptions", () => {
   test("has defaults for everything, and others in other scenarios", () => {

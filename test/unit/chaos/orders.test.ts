@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { makeGoods, makeOrders, makeRush, type ChaosOrder } from "../../../chaos/orders.ts";
+import { makeGoods, makeOrders, makeRush, type ChaosOrder } from "../../../tools/chaos/orders.ts";
 import { orderRequest } from "../../../src/http/schemas.ts";
 import { totalOf } from "../../../src/order/order.ts";
 

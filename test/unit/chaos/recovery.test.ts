@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
-import { recoveryOf } from "../../../chaos/recovery.ts";
-import { percentile } from "../../../cli/percentile.ts";
+import { recoveryOf } from "../../../tools/chaos/recovery.ts";
+import { percentile } from "../../../tools/cli/percentile.ts";
 
 let id = 0;
 function event(orderId: string, to: string, at: number) {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import type { Check } from "../../../chaos/audit.ts";
-import { Ledger } from "../../../chaos/ledger.ts";
-import { readChaosOptions } from "../../../chaos/options.ts";
-import { jsonOf, renderReport } from "../../../chaos/report.ts";
-import type { RunReport } from "../../../chaos/run.ts";
+import type { Check } from "../../../tools/chaos/audit.ts";
+import { Ledger } from "../../../tools/chaos/ledger.ts";
+import { readChaosOptions } from "../../../tools/chaos/options.ts";
+import { jsonOf, renderReport } from "../../../tools/chaos/report.ts";
+import type { RunReport } from "../../../tools/chaos/run.ts";
 
 const BEGAN_AT = Date.UTC(2026, 0, 1);
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { FAMILIES, FAULT_NAMES, KINDS } from "../../../chaos/kinds.ts";
-import { renderPlan } from "../../../chaos/report.ts";
-import { planFaults, type PlannedFault } from "../../../chaos/schedule.ts";
+import { FAMILIES, FAULT_NAMES, KINDS } from "../../../tools/chaos/kinds.ts";
+import { renderPlan } from "../../../tools/chaos/report.ts";
+import { planFaults, type PlannedFault } from "../../../tools/chaos/schedule.ts";
 
 const MINUTE_MS = 60_000;
 const SEEDS = Array.from({ length: 200 }, (_, seed) => seed);

@@ -3,7 +3,7 @@ import { UnrecoverableError } from "bullmq";
 import { Redis, ReplyError } from "ioredis";
 import { DatabaseError } from "../../../db/errors.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
-import { freePort } from "../../../launcher/ports.ts";
+import { freePort } from "../../../tools/launcher/ports.ts";
 import { withoutSecrets } from "../../../workers/redact.ts";
 
 /** As ioredis makes them of what Redis answers. */

@@ -1,0 +1,24 @@
+const os = require("node:os");
+
+/** Tests run as CommonJS through swc: no experimental VM flag, and the same sources that tsx and tsc take. */
+module.exports = {
+  rootDir: "..",
+  testEnvironment: "node",
+  // Most of them wait: for locks to run out, for processes to start. Each has a Redis database of its own, of 16.
+  maxWorkers: Math.min(8, Math.max(3, os.availableParallelism())),
+  testMatch: ["<rootDir>/test/**/*.test.ts"],
+  // Above what waitFor() waits, so that its message is what is seen.
+  testTimeout: 90_000,
+  globalSetup: "<rootDir>/test/support/global-setup.ts",
+  globalTeardown: "<rootDir>/test/support/global-teardown.ts",
+  transform: {
+    "^.+\\.[jt]s$": [
+      "@swc/jest",
+      { jsc: { target: "es2023", parser: { syntax: "typescript" } }, module: { type: "commonjs" } },
+    ],
+  },
+  // Compiled copies of this project.
+  modulePathIgnorePatterns: ["<rootDir>/.local", "<rootDir>/dist"],
+  // Packages that ship ES modules only.
+  transformIgnorePatterns: ["/node_modules/(?!(uuid|@seriousme/openapi-schema-validator)/)"],
+};

@@ -1,0 +1,174 @@
+import path from "node:path";
+import { mkdirSync } from "node:fs";
+import { Redis } from "ioredis";
+import { createDatabase, Sql } from "../chaos/sql.ts";
+import { migrateDatabase } from "../../db/migrate.ts";
+import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
+import { compileInto, makeRunFolder, removeRunFolder } from "../launcher/run-folder.ts";
+import {
+  startPrivateMysql,
+  startPrivateRedis,
+  type PrivateServer,
+} from "../launcher/servers/private-server.ts";
+import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
+import { LoadGenerator } from "./load/generator.ts";
+import { AS_IT_IS, BenchProcess } from "./process.ts";
+
+/** Logical databases that Redis has unless it is told otherwise. */
+const REDIS_DATABASES = 16;
+
+/** A database and a part of Redis for one of those that are compared. */
+export interface Room {
+  readonly databaseUrl: string;
+  readonly redisUrl: string;
+  /** Removes all that is in it. Nobody may use it any more. */
+  close(): Promise<void>;
+}
+
+export interface StartOptions {
+  readonly name: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly args?: readonly string[];
+  readonly readyMessage: string;
+}
+
+/** MySQL, Redis, compiled code and a source of load, for everything that is compared in one run. */
+export class Stand {
+  readonly mysql: PrivateServer;
+  readonly redis: PrivateServer;
+  readonly load: LoadGenerator;
+  readonly #folder: string;
+  readonly #code: string;
+  readonly #profiles: string | undefined;
+  readonly #processes = new Set<BenchProcess>();
+  readonly #names = new Map<string, number>();
+  #rooms = 0;
+  readonly #taken = new Set<number>();
+
+  private constructor(parts: {
+    readonly mysql: PrivateServer;
+    readonly redis: PrivateServer;
+    readonly load: LoadGenerator;
+    readonly folder: string;
+    readonly code: string;
+    readonly profiles: string | undefined;
+  }) {
+    this.mysql = parts.mysql;
+    this.redis = parts.redis;
+    this.load = parts.load;
+    this.#folder = parts.folder;
+    this.#code = parts.code;
+    this.#profiles = parts.profiles;
+  }
+
+  /**
+   * @param signal ends every load. @param profiles where the service's processes leave a CPU profile when they end.
+   * @throws {Failure}
+   */
+  static async open(signal: AbortSignal, profiles?: string): Promise<Stand> {
+    removeAbandonedTempFolders();
+    const folder = makeRunFolder("bench");
+    const [mysql, redis, code, load] = await Promise.allSettled([
+      startPrivateMysql(),
+      startPrivateRedis(),
+      compileInto(folder),
+      LoadGenerator.start(signal),
+    ]);
+    if (
+      mysql.status === "fulfilled" &&
+      redis.status === "fulfilled" &&
+      code.status === "fulfilled" &&
+      load.status === "fulfilled"
+    ) {
+      if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
+      const parts = { mysql: mysql.value, redis: redis.value, load: load.value, code: code.value };
+      return new Stand({ ...parts, folder, profiles });
+    }
+    if (load.status === "fulfilled") load.value.stop();
+    for (const server of [mysql, redis]) if (server.status === "fulfilled") await server.value.stop();
+    removeRunFolder(folder, true);
+    for (const part of [mysql, redis, code, load]) if (part.status === "rejected") throw part.reason;
+    throw new Error("one of them was rejected");
+  }
+
+  /** A database with the newest schema, and an empty part of Redis. */
+  async makeRoom(): Promise<Room> {
+    const number = this.#freeRedisDatabase();
+    const name = `bench_${++this.#rooms}`;
+    const databaseUrl = await createDatabase(this.mysql.url, name);
+    await migrateDatabase({ url: databaseUrl });
+    const redisUrl = `${this.redis.url}/${number}`;
+    return {
+      databaseUrl,
+      redisUrl,
+      close: async () => {
+        const sql = new Sql(this.mysql.url);
+        await sql.rows(`DROP DATABASE ${name}`, [], 300_000).finally(() => sql.close());
+        await flush(redisUrl);
+        this.#taken.delete(number);
+      },
+    };
+  }
+
+  /** Starts one of the service's own processes, as compiled. @throws {Failure} */
+  startService(script: "src/main" | "workers/main", options: StartOptions): Promise<BenchProcess> {
+    const name = this.#nameFor(options.name);
+    const profiling =
+      this.#profiles === undefined
+        ? []
+        : ["--cpu-prof", `--cpu-prof-dir=${this.#profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
+    return this.#start([...SERVICE_FLAGS, ...profiling, path.join(this.#code, `${script}.js`)], {
+      ...options,
+      name,
+    });
+  }
+
+  /** Starts a process of this folder. @throws {Failure} */
+  startBaseline(script: string, options: StartOptions): Promise<BenchProcess> {
+    const name = this.#nameFor(options.name);
+    return this.#start([...AS_IT_IS, path.join(import.meta.dirname, script)], { ...options, name });
+  }
+
+  /** Ends everything. `keepLogs`: leaves what the processes wrote. @returns where that is. */
+  async close(keepLogs: boolean): Promise<string> {
+    await Promise.all([...this.#processes].map((each) => each.stop()));
+    this.load.stop();
+    await Promise.all([this.mysql.stop(), this.redis.stop()]);
+    removeRunFolder(this.#folder, keepLogs);
+    return this.#folder;
+  }
+
+  async #start(args: readonly string[], options: StartOptions): Promise<BenchProcess> {
+    const started = await BenchProcess.start({
+      name: options.name,
+      args: [...args, ...(options.args ?? [])],
+      env: options.env ?? {},
+      logFolder: this.#folder,
+      readyMessage: options.readyMessage,
+      needs: [this.mysql.process, this.redis.process],
+    });
+    this.#processes.add(started);
+    return started;
+  }
+
+  /** A name that no log has yet. */
+  #nameFor(name: string): string {
+    const count = (this.#names.get(name) ?? 0) + 1;
+    this.#names.set(name, count);
+    return count === 1 ? name : `${name}-${count}`;
+  }
+
+  #freeRedisDatabase(): number {
+    for (let number = 0; number < REDIS_DATABASES; number++) {
+      if (this.#taken.has(number)) continue;
+      this.#taken.add(number);
+      return number;
+    }
+    throw new Error(`more than ${REDIS_DATABASES} rooms at once`);
+  }
+}
+
+async function flush(redisUrl: string): Promise<void> {
+  const redis = new Redis(redisUrl);
+  await redis.flushdb().finally(() => redis.disconnect());
+}

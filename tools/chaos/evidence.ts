@@ -1,0 +1,156 @@
+import type { Redis } from "ioredis";
+import type { ProviderBooks } from "../simulators/providers.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import type { Ledger } from "./ledger.ts";
+import { instant, number, text, textOrNull, type Sql } from "./sql.ts";
+import type { Watch } from "./watch.ts";
+
+export interface OrderRow {
+  readonly id: string;
+  readonly status: string;
+  /** Minor units. */
+  readonly total: number;
+  readonly currency: string;
+  readonly idempotencyKey: string | null;
+  /** The stage and reason of the mark; null when it is not marked as failed. */
+  readonly failed: string | null;
+  readonly cancelReason: string | null;
+}
+
+export interface EventRow {
+  readonly id: number;
+  readonly orderId: string;
+  readonly from: string | null;
+  readonly to: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+export interface LineRow {
+  readonly orderId: string;
+  readonly sku: string;
+  readonly quantity: number;
+}
+
+export interface StockRow {
+  readonly sku: string;
+  readonly onHand: number;
+  readonly reserved: number;
+}
+
+/** All that the books of all sides say, at the end of a run. */
+export interface Evidence {
+  readonly orders: readonly OrderRow[];
+  readonly lines: readonly LineRow[];
+  /** In order of id. */
+  readonly events: readonly EventRow[];
+  readonly stock: readonly StockRow[];
+  /** State by order id. */
+  readonly reservations: ReadonlyMap<string, string>;
+  readonly books: Pick<ProviderBooks, "charges" | "refunds" | "labels" | "declines">;
+  /** Jobs that are left, by queue and state: `reserve waiting`. */
+  readonly jobs: ReadonlyMap<string, number>;
+  /** Pieces loaded at the beginning, by SKU. */
+  readonly loaded: ReadonlyMap<string, number>;
+  readonly customers: Pick<
+    Ledger,
+    "sent" | "accepted" | "cancelled" | "contradictions" | "surprises" | "repeated202s"
+  >;
+  readonly samples: Pick<Watch, "stockSamples" | "sums" | "breaches">;
+}
+
+/** The rows of one statement: large enough for few round trips, small enough to hold. */
+const PAGE = 20_000;
+
+/**
+ * Reads MySQL and Redis from the outside, with plain SQL and plain commands. What MySQL says is of one and the same
+ * moment: a line that has not come to rest goes on meanwhile. @throws {Error} of the drivers.
+ */
+export async function gatherEvidence(
+  sql: Sql,
+  redis: Redis,
+  rest: Pick<Evidence, "books" | "loaded" | "customers" | "samples">,
+): Promise<Evidence> {
+  const tables = await sql.snapshot(() => readTables(sql));
+  return { ...rest, ...tables, jobs: await countJobs(redis) };
+}
+
+type Tables = Pick<Evidence, "orders" | "lines" | "events" | "stock" | "reservations">;
+
+async function readTables(sql: Sql): Promise<Tables> {
+  return {
+    orders: (await sql.rows("SELECT * FROM orders ORDER BY id")).map((row) => ({
+      id: text(row["id"]),
+      status: text(row["status"]),
+      total: number(row["total"]),
+      currency: text(row["currency"]),
+      idempotencyKey: textOrNull(row["idempotency_key"]),
+      failed:
+        row["failed_stage"] === null ? null : `${text(row["failed_stage"])}: ${text(row["failed_reason"])}`,
+      cancelReason: textOrNull(row["cancel_reason"]),
+    })),
+    lines: (await sql.rows("SELECT order_id, sku, quantity FROM order_lines")).map((row) => ({
+      orderId: text(row["order_id"]),
+      sku: text(row["sku"]),
+      quantity: number(row["quantity"]),
+    })),
+    events: await readEvents(sql),
+    stock: (await sql.rows("SELECT sku, on_hand, reserved FROM stock")).map((row) => ({
+      sku: text(row["sku"]),
+      onHand: number(row["on_hand"]),
+      reserved: number(row["reserved"]),
+    })),
+    reservations: new Map(
+      (await sql.rows("SELECT order_id, state FROM reservations")).map((row) => [
+        text(row["order_id"]),
+        text(row["state"]),
+      ]),
+    ),
+  };
+}
+
+/** All events, in order of id. @throws {Error} of the driver. */
+async function readEvents(sql: Sql): Promise<EventRow[]> {
+  const events: EventRow[] = [];
+  for (;;) {
+    const rows = await sql.rows(
+      "SELECT id, order_id, from_status, to_status, at FROM order_events WHERE id > ? AND type = 'status' ORDER BY id LIMIT ?",
+      [events.at(-1)?.id ?? 0, PAGE],
+    );
+    for (const row of rows)
+      events.push({
+        id: number(row["id"]),
+        orderId: text(row["order_id"]),
+        from: textOrNull(row["from_status"]),
+        to: text(row["to_status"]),
+        at: instant(row["at"]),
+      });
+    if (rows.length < PAGE) return events;
+  }
+}
+
+/** States of jobs for which something is still to come; what is completed may stay. */
+const STATES = ["wait", "paused", "active", "delayed", "prioritized", "waiting-children", "failed"];
+const LISTS = new Set(["wait", "paused", "active"]);
+
+/** Jobs that are not completed, by queue and state, as BullMQ keeps them. @throws {Error} of the driver. */
+export async function countJobs(redis: Redis): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  for (const queue of await findQueues(redis)) {
+    for (const state of STATES) {
+      const key = `{${queue}}:${queue}:${state}`;
+      counts.set(`${queue} ${state}`, await (LISTS.has(state) ? redis.llen(key) : redis.zcard(key)));
+    }
+  }
+  return counts;
+}
+
+/** The queues that should be there, and those that are. */
+async function findQueues(redis: Redis): Promise<string[]> {
+  const names = new Set(lifecycle.steps.map(({ name }) => name));
+  for (const key of await redis.keys("{*}:*:meta")) {
+    const name = /^\{(.+)\}:/.exec(key)?.[1];
+    if (name !== undefined) names.add(name);
+  }
+  return [...names];
+}

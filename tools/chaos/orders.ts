@@ -1,0 +1,128 @@
+import type { Random } from "../cli/demo/random.ts";
+import type { OrderRequestBody } from "../../src/http/schemas.ts";
+import { between, chance, stream } from "./random.ts";
+
+/** What a customer orders, and how the customer behaves. */
+export interface ChaosOrder {
+  /** Its Idempotency-Key, and its reference. */
+  readonly key: string;
+  readonly request: OrderRequestBody;
+  /** The customer changes their mind so many milliseconds after the order was accepted. */
+  readonly cancelAfter: number | undefined;
+  /** The customer clicks twice: the request is sent to two APIs at once. */
+  readonly isTwice: boolean;
+}
+
+/** Pieces on hand of a SKU at the beginning. */
+export interface Goods {
+  readonly sku: string;
+  readonly onHand: number;
+}
+
+const SKUS = 200;
+/** So many SKUs stand on a third of all lines. */
+const HOT = 5;
+const HOT_SHARE = 1 / 3;
+/** So many SKUs sell out. */
+const SCARCE = 10;
+const MOST_LINES = 8;
+const MOST_PIECES = 3;
+
+const DECLINED_SHARE = 0.04;
+const STUMBLING_SHARE = 0.04;
+const FREE_SHARE = 0.03;
+const CANCELLED_SHARE = 0.06;
+const TWICE_SHARE = 0.03;
+const LATEST_CANCELLATION_MS = 4_000;
+
+/** The stock for so many orders: plenty of most, and of some about half of what will be asked for. */
+export function makeGoods(orders: number): Goods[] {
+  const plenty = orders * MOST_LINES * MOST_PIECES;
+  const lines = (orders * (1 + MOST_LINES)) / 2;
+  const asked = ((lines * (1 - HOT_SHARE)) / (SKUS - HOT)) * ((1 + MOST_PIECES) / 2);
+  return Array.from({ length: SKUS }, (_, index) => ({
+    sku: `SKU-${String(index + 1).padStart(3, "0")}`,
+    onHand: index >= SKUS - SCARCE ? Math.ceil(asked / 2) : plenty,
+  }));
+}
+
+/** Made-up orders, the same for the same seed. */
+export function makeOrders({
+  count,
+  seed,
+  goods,
+}: {
+  readonly count: number;
+  readonly seed: number;
+  readonly goods: readonly Goods[];
+}): ChaosOrder[] {
+  const random = stream(seed, "orders");
+  const skus = goods.map(({ sku }) => sku);
+  return Array.from({ length: count }, (_, index) => {
+    const isFree = chance(random, FREE_SHARE);
+    const key = `chaos-${seed}-${index + 1}`;
+    return {
+      key,
+      request: {
+        customerId: `cust-${1 + random.below(1_000)}`,
+        currency: "EUR",
+        reference: key,
+        paymentToken: tokenOf(random),
+        lines: linesOf(random, skus, isFree),
+      },
+      cancelAfter: chance(random, CANCELLED_SHARE) ? random.below(LATEST_CANCELLATION_MS) : undefined,
+      isTwice: chance(random, TWICE_SHARE),
+    };
+  });
+}
+
+/** Orders for one piece of one product each, by customers who want nothing but that. */
+export function makeRush({
+  count,
+  seed,
+  sku,
+}: {
+  readonly count: number;
+  readonly seed: number;
+  readonly sku: string;
+}): ChaosOrder[] {
+  return Array.from({ length: count }, (_, index) => {
+    const key = `chaos-${seed}-${index + 1}`;
+    return {
+      key,
+      request: {
+        customerId: `cust-${index + 1}`,
+        currency: "EUR",
+        reference: key,
+        paymentToken: "tok_approved",
+        lines: [{ sku, quantity: 1, unitPrice: 4_900 }],
+      },
+      cancelAfter: undefined,
+      isTwice: false,
+    };
+  });
+}
+
+function tokenOf(random: Random): string {
+  const drawn = random.below(1_000) / 1_000;
+  if (drawn < DECLINED_SHARE) return "tok_declined";
+  return drawn < DECLINED_SHARE + STUMBLING_SHARE ? "tok_stumbles_2" : "tok_approved";
+}
+
+function linesOf(random: Random, skus: readonly string[], isFree: boolean): OrderRequestBody["lines"] {
+  const chosen = new Set<string>();
+  const count = between(random, [1, MOST_LINES]);
+  while (chosen.size < count) {
+    const from = chance(random, HOT_SHARE) ? skus.slice(0, HOT) : skus.slice(HOT);
+    chosen.add(anyOf(random, from));
+  }
+  return [...chosen].map((sku) => ({
+    sku,
+    quantity: between(random, [1, MOST_PIECES]),
+    unitPrice: isFree ? 0 : between(random, [100, 9_900]),
+  }));
+}
+
+function anyOf(random: Random, [first = "", ...others]: readonly string[]): string {
+  return random.pick([first, ...others]);
+}

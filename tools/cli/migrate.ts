@@ -1,0 +1,10 @@
+import { migrateDatabase } from "../../db/migrate.ts";
+import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { runMain } from "../../src/startup.ts";
+
+/** `npm run migrate`: brings the database of DATABASE_URL to this version's schema. */
+runMain(async () => {
+  const config = loadConfig(PROCESSES.migrate, process.env);
+  const applied = await migrateDatabase({ url: config.DATABASE_URL });
+  process.stdout.write(applied === 0 ? "the database is up to date\n" : `applied ${applied} migrations\n`);
+});

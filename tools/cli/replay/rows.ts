@@ -1,0 +1,204 @@
+import type { z } from "zod";
+import { idempotencyKey, orderRequest, skuParam } from "../../../src/http/schemas.ts";
+import { LIMITS } from "../../../src/order/limits.ts";
+import { shown } from "../text.ts";
+import type { CsvRecord } from "./csv.ts";
+import { type Pence, penceOf, pounds } from "./money.ts";
+
+/** The columns of the "Online Retail" data set, by the names in its first line. */
+export const COLUMNS = [
+  "InvoiceNo",
+  "StockCode",
+  "Description",
+  "Quantity",
+  "InvoiceDate",
+  "UnitPrice",
+  "CustomerID",
+  "Country",
+] as const;
+
+type Column = (typeof COLUMNS)[number];
+
+/** Why a row that can be read is no sale. */
+export const SKIP_REASONS = [
+  /** The invoice number begins with C: goods came back. */
+  "cancellation",
+  /** The invoice number begins with A, or the quantity or the price is negative: the books were put right. */
+  "adjustment",
+  /** Postage, bank charges, discounts: nothing that lies on a shelf. */
+  "fee",
+  /** Given away, or the price was never entered. */
+  "no price",
+  /** Such as 0.001: no card can be charged that. */
+  "fraction of a penny",
+] as const;
+
+export type SkipReason = (typeof SKIP_REASONS)[number];
+
+/** One row of the file, told apart by what becomes of it. */
+export type Row =
+  | ({ readonly kind: "sale" } & Sale)
+  | { readonly kind: "skipped"; readonly line: number; readonly invoice: string; readonly reason: SkipReason }
+  | ({ readonly kind: "bad" } & BadRow);
+
+export interface Sale {
+  /** The line of the file, from 1. */
+  readonly line: number;
+  readonly invoice: string;
+  readonly sku: string;
+  readonly quantity: number;
+  /** Pence. */
+  readonly unitPrice: number;
+  /** Empty for a quarter of the data set. */
+  readonly customer: string;
+}
+
+export interface BadRow {
+  readonly line: number;
+  /** What is wrong, and what would be right. */
+  readonly fault: string;
+}
+
+/** Stock codes of the data set that are fees or bookings, in capital letters. */
+const FEES = new Set([
+  "ADJUST",
+  "ADJUST2",
+  "AMAZONFEE",
+  "B",
+  "BANK CHARGES",
+  "C2",
+  "C3",
+  "CRUK",
+  "D",
+  "DOT",
+  "M",
+  "POST",
+  "S",
+]);
+
+/** `2010-12-01 08:26`, with seconds or a T as well, and `12/1/2010 8:26` as in the public file. */
+const DATES = [
+  /^(?<year>\d{4})-(?<month>\d\d?)-(?<day>\d\d?)[ T](?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
+  /^(?<month>\d\d?)\/(?<day>\d\d?)\/(?<year>\d{4}) (?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
+  /^(?<day>\d\d?)\/(?<month>\d\d?)\/(?<year>\d{4}) (?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
+];
+
+const DEAREST = pounds(BigInt(LIMITS.unitPrice));
+
+/** The columns that the header lacks. */
+export function missingColumns(header: readonly string[]): Column[] {
+  const names = new Set(header.map((name) => name.trim()));
+  return COLUMNS.filter((column) => !names.has(column));
+}
+
+/** Reads the rows under one header, whose columns may stand in any order and among others. */
+export class RowReader {
+  readonly #width: number;
+  readonly #at: ReadonlyMap<string, number>;
+  /** Ids repeat from row to row: each is checked, and kept, once. */
+  readonly #skus = new Ids(skuParam);
+  readonly #customers = new Ids(orderRequest.shape.customerId);
+  readonly #invoices = new Ids(orderRequest.shape.reference.unwrap().and(idempotencyKey));
+
+  /** @param header must have all of {@link COLUMNS}; see {@link missingColumns}. */
+  constructor(header: readonly string[]) {
+    const names = header.map((name) => name.trim());
+    this.#width = names.length;
+    this.#at = new Map(COLUMNS.map((column) => [column, names.indexOf(column)]));
+  }
+
+  /** What the row says. A row that can't be read is bad, even if it would have been skipped. */
+  read(record: CsvRecord): Row {
+    const { line } = record;
+    const bad = (fault: string): Row => ({ kind: "bad", line, fault });
+    if ("fault" in record) return bad(record.fault);
+    if (record.fields.length !== this.#width)
+      return bad(
+        `${record.fields.length} fields instead of ${this.#width}; a field with a comma in it is written "like, this"`,
+      );
+    const field = (column: Column): string => record.fields[this.#at.get(column) ?? -1]?.trim() ?? "";
+
+    const invoice = this.#invoices.take(field("InvoiceNo"));
+    if ("fault" in invoice) return bad(`InvoiceNo ${invoice.fault}, such as 536365`);
+    const sku = this.#skus.take(field("StockCode"));
+    if ("fault" in sku) return bad(`StockCode ${sku.fault}, such as 85123A`);
+    const quantity = wholeNumber(field("Quantity"));
+    if (quantity === undefined)
+      return bad(`Quantity ${shown(field("Quantity"))} is not a whole number such as 6`);
+    if (!isDate(field("InvoiceDate")))
+      return bad(`InvoiceDate ${shown(field("InvoiceDate"))} is not a time such as 2010-12-01 08:26`);
+    const price = penceOf(field("UnitPrice"));
+    if (!price.ok && price.why === "not a number")
+      return bad(`UnitPrice ${shown(field("UnitPrice"))} is not an amount such as 2.55`);
+    const customer = field("CustomerID") === "" ? { id: "" } : this.#customers.take(field("CustomerID"));
+    if ("fault" in customer) return bad(`CustomerID ${customer.fault}, such as 17850, or nothing`);
+
+    const reason = whySkipped(invoice.id, sku.id, quantity, price);
+    if (reason) return { kind: "skipped", line, invoice: invoice.id, reason };
+    if (quantity > LIMITS.quantity)
+      return bad(`Quantity ${quantity} is more than an order line takes, ${LIMITS.quantity}`);
+    if (!price.ok || price.pence > LIMITS.unitPrice)
+      return bad(`UnitPrice ${shown(field("UnitPrice"))} is more than a piece may cost, ${DEAREST}`);
+    return {
+      kind: "sale",
+      line,
+      invoice: invoice.id,
+      sku: sku.id,
+      quantity,
+      unitPrice: price.pence,
+      customer: customer.id,
+    };
+  }
+}
+
+function whySkipped(invoice: string, sku: string, quantity: number, price: Pence): SkipReason | undefined {
+  if (/^c/i.test(invoice)) return "cancellation";
+  if (/^a/i.test(invoice) || quantity <= 0 || (price.ok && price.pence < 0)) return "adjustment";
+  if (FEES.has(sku.toUpperCase())) return "fee";
+  if (price.ok && price.pence === 0) return "no price";
+  if (!price.ok && price.why === "not whole pence") return "fraction of a penny";
+  return undefined;
+}
+
+/** The ids of one column, as the API takes them. */
+class Ids {
+  readonly #schema: z.ZodType<string>;
+  readonly #known = new Map<string, { readonly id: string }>();
+
+  constructor(schema: z.ZodType<string>) {
+    this.#schema = schema;
+  }
+
+  take(text: string): { readonly id: string } | { readonly fault: string } {
+    const known = this.#known.get(text);
+    if (known) return known;
+    if (text === "") return { fault: "is missing" };
+    const result = this.#schema.safeParse(text);
+    if (!result.success)
+      return { fault: `${shown(text)} can't be used (${result.error.issues[0]?.message}); use an id` };
+    const taken = { id: result.data };
+    this.#known.set(text, taken);
+    return taken;
+  }
+}
+
+function wholeNumber(text: string): number | undefined {
+  return /^-?\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+function isDate(text: string): boolean {
+  return DATES.some((form) => {
+    const parts = form.exec(text)?.groups;
+    if (!parts) return false;
+    const day = `${parts["year"]}-${twoDigits(parts["month"])}-${twoDigits(parts["day"])}`;
+    const date = new Date(
+      `${day}T${twoDigits(parts["hour"])}:${twoDigits(parts["minute"])}:${twoDigits(parts["second"])}Z`,
+    );
+    // Date takes 30 February for 2 March.
+    return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
+  });
+}
+
+function twoDigits(part = ""): string {
+  return part.padStart(2, "0");
+}

@@ -1,0 +1,105 @@
+import { createHash } from "node:crypto";
+import path from "node:path";
+import { Failure } from "../failure.ts";
+import { spawnGuarded, type GuardedProcess } from "../guard.ts";
+import { PROJECT_FOLDER } from "../local-folder.ts";
+import type { LogFile } from "../log-file.ts";
+import { untilReady } from "../ready.ts";
+import { run } from "../run.ts";
+import type { ServerName } from "./binaries.ts";
+import { probeMysql, probeRedis } from "./probe.ts";
+import type { Server } from "./server.ts";
+
+/** The first start downloads images. */
+const READY_TIMEOUT_MS = 15 * 60_000;
+/** Longer than the `stop_grace_period` of MySQL. */
+const GRACE_SECONDS = 75;
+/** What MySQL and Redis say to a wrong password. */
+const REFUSED = /^(Access denied|WRONGPASS|ERR AUTH)/;
+
+export interface ComposeOptions {
+  log: LogFile;
+  passwords: Record<ServerName, string>;
+  ports: Record<ServerName, number>;
+  servers: ServerName[];
+  /** Called as soon as compose runs, long before the servers are ready. */
+  onStart?: (child: GuardedProcess) => void;
+}
+
+/** Whether a container engine answers, and has compose. */
+export async function hasComposeEngine(): Promise<boolean> {
+  try {
+    await run("docker", ["compose", "version"]);
+    await run("docker", ["version", "--format", "{{.Server.Version}}"]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Each clone has containers and volumes of its own. */
+export function composeProject(folder: string = PROJECT_FOLDER): string {
+  return `conveyor-${createHash("sha256").update(folder).digest("hex").slice(0, 8)}`;
+}
+
+/**
+ * Runs servers of docker-compose.yml in containers, and waits until they answer to our passwords. Compose stays in
+ * the foreground, as a process like any other server: when it is told to end, it stops the containers.
+ *
+ * @throws Failure with the end of its log
+ */
+export async function startWithCompose(
+  options: ComposeOptions,
+): Promise<Partial<Record<ServerName, Server>>> {
+  const { log, passwords, ports, servers } = options;
+  const child = spawnGuarded("docker", [...composeArguments(), "up", "--no-color", ...servers], {
+    cwd: PROJECT_FOLDER,
+    env: {
+      ...process.env,
+      CONVEYOR_MYSQL_PORT: String(ports.mysql),
+      CONVEYOR_REDIS_PORT: String(ports.redis),
+      MYSQL_PASSWORD: passwords.mysql,
+      REDIS_PASSWORD: passwords.redis,
+    },
+    graceSeconds: GRACE_SECONDS,
+    output: log.fd,
+  });
+  options.onStart?.(child);
+  const urls = {
+    mysql: `mysql://conveyor:${passwords.mysql}@127.0.0.1:${ports.mysql}/conveyor`,
+    redis: `redis://:${passwords.redis}@127.0.0.1:${ports.redis}`,
+  };
+  const probes = { mysql: probeMysql, redis: probeRedis };
+  const ready = await Promise.all(
+    servers.map(async (server): Promise<[ServerName, Server]> => {
+      const settings = { name: "docker compose", process: child, log, timeoutMs: READY_TIMEOUT_MS };
+      const version = await untilReady(settings, () => probes[server](urls[server]).catch(explainRefusal));
+      return [server, { url: urls[server], version, process: child, log }];
+    }),
+  );
+  return Object.fromEntries(ready);
+}
+
+/** Passwords are fixed when a volume is made, and ours are forgotten with .local. */
+function explainRefusal(error: unknown): never {
+  if (!(error instanceof Error) || !REFUSED.test(error.message)) throw error;
+  const project = composeProject();
+  throw new Failure(
+    `The volumes of an earlier clone have other passwords: docker compose -p ${project} down --volumes removes them`,
+  );
+}
+
+/** Removes the containers and the volumes with their data. @throws CommandFailed when the engine does not answer */
+export async function removeComposeData(project: string): Promise<void> {
+  // Compose reads the file before it looks what there is to stop, and the file asks for passwords.
+  const env = { MYSQL_PASSWORD: "unused", REDIS_PASSWORD: "unused" };
+  await run("docker", [...composeArguments(project), "down", "--volumes"], { env });
+}
+
+function composeArguments(project = composeProject()): string[] {
+  const files = ["docker-compose.yml", "tools/launcher/compose.ports.yml"].flatMap((name) => [
+    "--file",
+    path.join(PROJECT_FOLDER, name),
+  ]);
+  return ["compose", "--project-name", project, "--project-directory", PROJECT_FOLDER, ...files];
+}

@@ -10,7 +10,7 @@ import {
   type Transaction,
 } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { execute, insertInto, read, readBoth, readThree, selectFrom } from "./bulk.ts";
+import { execute, insertInto, read, readBoth, readThree, selectFrom } from "./statements.ts";
 import {
   appendEvents,
   recordsByOrder,

@@ -1,5 +1,5 @@
 import { asc, eq, sql } from "drizzle-orm";
-import { execute, insertInto, read, selectFrom } from "./bulk.ts";
+import { execute, insertInto, read, selectFrom } from "./statements.ts";
 import { UnexpectedCountError, type Database, type Queries } from "./database.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 

@@ -1,6 +1,6 @@
 import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
-import { insertInto, readBoth, selectFrom } from "./bulk.ts";
+import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database, Transaction } from "./database.ts";
 import { reservations, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";

@@ -1,5 +1,5 @@
 import { inArray, sql } from "drizzle-orm";
-import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
+import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database, Transaction } from "./database.ts";
 import { stock } from "./schema.ts";
 

@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
-import { insertInto, read, selectFrom, type Selection } from "./bulk.ts";
+import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database, Queries } from "./database.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";

@@ -4,15 +4,15 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { FAULT_NAMES, KINDS } from "../tools/chaos/kinds.ts";
 import { PROCESSES, VARIABLES } from "../src/config.ts";
-import { durationInWords } from "../src/duration.ts";
-import { HttpMetrics } from "../src/http/metrics.ts";
-import { openApiDocument } from "../src/http/openapi.ts";
-import { watchQueues } from "../src/metrics-queues.ts";
-import { watchRelay } from "../src/metrics-relay.ts";
-import { Metrics } from "../src/metrics.ts";
+import { durationInWords } from "../src/platform/duration.ts";
+import { HttpMetrics } from "../src/api/metrics.ts";
+import { openApiDocument } from "../src/api/openapi.ts";
+import { watchQueues } from "../src/api/queue-metrics.ts";
+import { watchRelay } from "../src/api/relay-metrics.ts";
+import { Metrics } from "../src/platform/metrics.ts";
 import { CANCELLED, CREATED, type Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf } from "../src/order/stage.ts";
-import { StageMetrics } from "../workers/metrics.ts";
+import { StageMetrics } from "../src/engine/metrics.ts";
 
 /*
  * The parts of the documentation that are made from the code. In a Markdown file, a part stands between
@@ -282,7 +282,7 @@ function answers(): string {
 
 /** The list that stands in the simulated payment provider's own comment. */
 function paymentTokens(): string {
-  const source = readFileSync(join(ROOT, "workers/gateways/payments.ts"), "utf8");
+  const source = readFileSync(join(ROOT, "src/providers/payments.ts"), "utf8");
   const items = [...source.matchAll(/^ \* (- `tok_.*)$/gm)].map(([, item]) => item);
   if (items.length === 0) throw new Error("the payment provider's comment lists no tokens");
   return items.join("\n");

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { parseDuration } from "./duration.ts";
+import { parseDuration } from "./platform/duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "./order/stage.ts";
-import { isNetwork } from "./webhooks/networks.ts";
+import { isNetwork } from "./events/webhooks/networks.ts";
 
 /** The key that is meant for a developer's machine, and that production refuses. */
 export const DEVELOPMENT_KEY = "conveyor-development-key";

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import type { Step } from "../src/order/stage.ts";
-import { UsageError } from "../src/startup.ts";
-import { crashAt, type CrashPoint } from "./crash-points.ts";
+import { UsageError } from "../src/platform/startup.ts";
+import { crashAt, type CrashPoint } from "../src/engine/crash-points.ts";
 
 export interface WorkerArguments {
   /** What this process works on. */

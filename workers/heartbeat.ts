@@ -3,11 +3,11 @@ import { hostname } from "node:os";
 import type { Redis } from "ioredis";
 import { beat, lastBeat } from "../queues/heartbeats.ts";
 import { addCounts, type MinuteCounts } from "../queues/minutes.ts";
-import type { Logger } from "../src/log.ts";
+import type { Logger } from "../src/platform/log.ts";
 import type { Step } from "../src/order/stage.ts";
-import { describe } from "../src/shutdown.ts";
-import type { StageBreakers } from "./breakers.ts";
-import type { AttemptObserver } from "./metrics.ts";
+import { describe } from "../src/platform/shutdown.ts";
+import type { StageBreakers } from "../src/engine/breakers.ts";
+import type { AttemptObserver } from "../src/engine/metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
 
 /** Milliseconds between two heartbeats. A worker counts as gone when four in a row are missing. */

@@ -2,11 +2,11 @@ import { Database } from "../db/database.ts";
 import { connectWorker } from "../queues/connection.ts";
 import { Queues, type JobTracing } from "../queues/queues.ts";
 import { stageOverrides, type WorkerConfig } from "../src/config.ts";
-import { COMMITS, type Commit } from "../src/group-commit.ts";
-import type { Logger } from "../src/log.ts";
+import { COMMITS, type Commit } from "../src/platform/group-commit.ts";
+import type { Logger } from "../src/platform/log.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
-import { describe } from "../src/shutdown.ts";
-import { connectPorts } from "./gateways/ports.ts";
+import { describe } from "../src/platform/shutdown.ts";
+import { connectPorts } from "../src/providers/ports.ts";
 
 /** What carrying orders on takes, in whatever process: nothing is connected before it is needed, but Redis. */
 export function openResources(

@@ -1,4 +1,4 @@
-import type { Logger } from "../src/log.ts";
+import type { Logger } from "../src/platform/log.ts";
 
 /** Milliseconds between two questions whether the server is back. */
 const PROBE_INTERVAL_MS = 500;

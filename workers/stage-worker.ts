@@ -12,16 +12,16 @@ import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/queues.ts";
-import type { Logger } from "../src/log.ts";
+import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
-import { describe } from "../src/shutdown.ts";
-import { OrderNotFoundError, type Execution, type Executor } from "./executor.ts";
-import { failureOf, type Failure } from "./failure.ts";
+import { describe } from "../src/platform/shutdown.ts";
+import { OrderNotFoundError, type Execution, type Executor } from "../src/engine/executor.ts";
+import { failureOf, type Failure } from "../src/engine/failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
-import type { AttemptObserver, AttemptOutcome } from "./metrics.ts";
-import { withinTime } from "./time-limit.ts";
+import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
+import { withinTime } from "../src/platform/time-limit.ts";
 
 /**
  * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,

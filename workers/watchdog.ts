@@ -1,7 +1,7 @@
 import type { Backlog } from "../queues/backlog.ts";
-import type { Logger } from "../src/log.ts";
+import type { Logger } from "../src/platform/log.ts";
 import type { StageSettings } from "../src/order/stage.ts";
-import { describe } from "../src/shutdown.ts";
+import { describe } from "../src/platform/shutdown.ts";
 
 /** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
 const LOOKS = 6;

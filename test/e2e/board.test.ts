@@ -6,7 +6,7 @@ import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState } from "../../db/provider-states.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { jobId } from "../../queues/job.ts";
-import type { OrderBody } from "../../src/http/schemas.ts";
+import type { OrderBody } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { BASIC } from "../support/api.ts";
 import {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import type { OrderBody } from "../../src/http/schemas.ts";
+import type { OrderBody } from "../../src/api/schemas.ts";
 import { barriersOf } from "../support/accessibility.ts";
 import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";

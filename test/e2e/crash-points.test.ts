@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import type { CrashPoint } from "../../workers/crash-points.ts";
+import type { CrashPoint } from "../../src/engine/crash-points.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { statusesOf } from "../support/orders.ts";

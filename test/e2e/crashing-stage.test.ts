@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
-import type { OrderBody } from "../../src/http/schemas.ts";
+import type { OrderBody } from "../../src/api/schemas.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { copySources, type Sources } from "../support/sources.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import type { OrderEventBody } from "../../src/http/schemas.ts";
+import type { OrderEventBody } from "../../src/api/schemas.ts";
 import { startCommand } from "../support/command.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { TEST_KEY } from "../support/processes.ts";

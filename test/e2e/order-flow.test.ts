@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { listEntries } from "../../db/provider-ledger.ts";
-import type { OrderBody, OrderEventBody } from "../../src/http/schemas.ts";
+import type { OrderBody, OrderEventBody } from "../../src/api/schemas.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { waitFor } from "../support/wait-for.ts";

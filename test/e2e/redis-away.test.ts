@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { Redis } from "ioredis";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
-import type { OrderBody } from "../../src/http/schemas.ts";
+import type { OrderBody } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { BASIC } from "../support/api.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";

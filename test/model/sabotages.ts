@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Ports } from "../../src/order/ports.ts";
-import type { ExecutorStore } from "../../workers/executor.ts";
+import type { ExecutorStore } from "../../src/engine/executor.ts";
 import type { Sabotage } from "./processes.ts";
 
 /** Faults that the service could have, and what is noticed of them. */

@@ -6,7 +6,7 @@ import { setStock } from "../../db/stock.ts";
 import type { DueJob } from "../../queues/queues.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
 import { totalOf, type NewOrder, type OrderLine } from "../../src/order/order.ts";
-import type { Sweeper } from "../../workers/sweeper.ts";
+import type { Sweeper } from "../../src/engine/sweeper.ts";
 import type { TestEnvironment } from "../support/environment.ts";
 import type { Auditor, Books } from "./books.ts";
 import { Calls, type Fate, type PendingCall, type Process } from "./calls.ts";

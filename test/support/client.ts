@@ -4,7 +4,7 @@ import type {
   OrderPageBody,
   ProblemBody,
   StockBody,
-} from "../../src/http/schemas.ts";
+} from "../../src/api/schemas.ts";
 import { TEST_KEY } from "./processes.ts";
 import { waitFor } from "./wait-for.ts";
 

@@ -5,7 +5,7 @@ import { drawBoard } from "../../tools/cli/demo/board.ts";
 import { readDemoOptions } from "../../tools/cli/demo/options.ts";
 import { makeOrders, type DemoOrder, type DemoPlan } from "../../tools/cli/demo/orders.ts";
 import { Watch } from "../../tools/cli/demo/watch.ts";
-import { orderRequest } from "../../src/http/schemas.ts";
+import { orderRequest } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 
 const PLAN: DemoPlan = {

@@ -8,7 +8,7 @@ import {
   stageOverrides,
   VARIABLES,
 } from "../../src/config.ts";
-import { parseDuration } from "../../src/duration.ts";
+import { parseDuration } from "../../src/platform/duration.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 
 const SERVERS = { DATABASE_URL: "mysql://u:p@localhost:3306/shop", REDIS_URL: "redis://localhost:6379" };

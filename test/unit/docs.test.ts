@@ -5,7 +5,7 @@ import { fraudCheck } from "../../docs/examples/fraud-check.ts";
 import { fill, inPlace, lifeAsMermaid, lifeAsText, sections } from "../../docs/sections.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import { VARIABLES } from "../../src/config.ts";
-import { order, orderRequest, problem } from "../../src/http/schemas.ts";
+import { order, orderRequest, problem } from "../../src/api/schemas.ts";
 import { lifecycle, Lifecycle } from "../../src/order/lifecycle.ts";
 import { PIPELINE } from "../../src/order/pipeline.ts";
 import { defineStage, Rejection, type StageContext } from "../../src/order/stage.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { durationInWords, parseDuration } from "../../src/duration.ts";
+import { durationInWords, parseDuration } from "../../src/platform/duration.ts";
 
 describe("a duration", () => {
   test.each([

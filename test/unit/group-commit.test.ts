@@ -6,7 +6,7 @@ import {
   LoneCommit,
   OverloadedError,
   withoutResults,
-} from "../../src/group-commit.ts";
+} from "../../src/platform/group-commit.ts";
 
 /** A flush that tells what it was given, and that ends when it is told to. */
 function controlled() {

@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
-import { COMMITS } from "../../src/group-commit.ts";
-import { watchRelay } from "../../src/metrics-relay.ts";
-import { Metrics } from "../../src/metrics.ts";
+import { COMMITS } from "../../src/platform/group-commit.ts";
+import { watchRelay } from "../../src/api/relay-metrics.ts";
+import { Metrics } from "../../src/platform/metrics.ts";
 import { Scrape } from "../support/metrics.ts";
 
 async function told(metrics: Metrics): Promise<Scrape> {

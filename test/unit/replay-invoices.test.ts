@@ -2,7 +2,7 @@ import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
 import { InvoiceBook } from "../../tools/cli/replay/invoices.ts";
 import type { Sale } from "../../tools/cli/replay/rows.ts";
-import { orderRequest } from "../../src/http/schemas.ts";
+import { orderRequest } from "../../src/api/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
 import { totalOf } from "../../src/order/order.ts";
 

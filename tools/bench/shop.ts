@@ -6,7 +6,7 @@ import { createOrders } from "../../db/orders.ts";
 import { setStock } from "../../db/stock.ts";
 import { Failure } from "../launcher/failure.ts";
 import { totalOf, type NewOrder } from "../../src/order/order.ts";
-import type { OrderRequestBody } from "../../src/http/schemas.ts";
+import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import type { BenchProcess } from "./process.ts";
 import { QueueLine } from "./queue-line.ts";
 import type { Room, Stand } from "./stand.ts";

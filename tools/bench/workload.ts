@@ -1,6 +1,6 @@
 import { randomNumbers, type Random } from "../cli/demo/random.ts";
 import { LIMITS } from "../../src/order/limits.ts";
-import type { OrderRequestBody } from "../../src/http/schemas.ts";
+import type { OrderRequestBody } from "../../src/api/schemas.ts";
 
 const SKUS = 1_000;
 /** One SKU stands on a twentieth of all lines, */

@@ -1,5 +1,5 @@
 import type { Random } from "../cli/demo/random.ts";
-import type { OrderRequestBody } from "../../src/http/schemas.ts";
+import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import { between, chance, stream } from "./random.ts";
 
 /** What a customer orders, and how the customer behaves. */

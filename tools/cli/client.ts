@@ -10,7 +10,7 @@ import {
   type OrderRequestBody,
   type ProblemBody,
   type StockBody,
-} from "../../src/http/schemas.ts";
+} from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { LIMITS } from "../../src/order/limits.ts";
 import { errorCode, Failure } from "../launcher/failure.ts";

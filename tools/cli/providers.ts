@@ -8,7 +8,7 @@ import {
 } from "../../db/provider-states.ts";
 import { readRunning } from "../launcher/state.ts";
 import { loadConfig, PROCESSES } from "../../src/config.ts";
-import { runMain, UsageError } from "../../src/startup.ts";
+import { runMain, UsageError } from "../../src/platform/startup.ts";
 
 const USAGE = `usage: npm run providers [-- ${PROVIDERS.join("|")} up|down|slow MILLISECONDS]`;
 

@@ -1,4 +1,4 @@
-import type { OrderRequestBody, StockBody } from "../../src/http/schemas.ts";
+import type { OrderRequestBody, StockBody } from "../../src/api/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
 import type { ConveyorClient } from "./client.ts";
 import { concurrently } from "./concurrently.ts";

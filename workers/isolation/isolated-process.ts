@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
-import type { Execution } from "../executor.ts";
-import { FailedAttemptError } from "../failure.ts";
+import type { Execution } from "../../src/engine/executor.ts";
+import { FailedAttemptError } from "../../src/engine/failure.ts";
 import type { Answer, Attempt, Request } from "./messages.ts";
 
 /** An idle process is ended after so long: whatever it was needed for has passed. */

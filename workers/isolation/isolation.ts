@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
-import type { Logger } from "../../src/log.ts";
-import type { Execution } from "../executor.ts";
-import { FailedAttemptError } from "../failure.ts";
+import type { Logger } from "../../src/platform/log.ts";
+import type { Execution } from "../../src/engine/executor.ts";
+import { FailedAttemptError } from "../../src/engine/failure.ts";
 import { CrashError, IsolatedProcess } from "./isolated-process.ts";
 import type { Attempt } from "./messages.ts";
 

@@ -1,12 +1,12 @@
 import { loadConfig, PROCESSES } from "../../src/config.ts";
-import { COMMITS } from "../../src/group-commit.ts";
-import { createLogger } from "../../src/log.ts";
+import { COMMITS } from "../../src/platform/group-commit.ts";
+import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import { Executor } from "../executor.ts";
-import { failureOf } from "../failure.ts";
+import { Executor } from "../../src/engine/executor.ts";
+import { failureOf } from "../../src/engine/failure.ts";
 import { openResources } from "../resources.ts";
-import { OrderStore } from "../store.ts";
-import { withinTime } from "../time-limit.ts";
+import { OrderStore } from "../../src/engine/store.ts";
+import { withinTime } from "../../src/platform/time-limit.ts";
 import type { Answer, Request } from "./messages.ts";
 
 /** The isolated process: makes the attempts that its worker asks for, and ends with it. */

@@ -1,5 +1,5 @@
-import type { Execution } from "../executor.ts";
-import type { Failure } from "../failure.ts";
+import type { Execution } from "../../src/engine/executor.ts";
+import type { Failure } from "../../src/engine/failure.ts";
 
 /** One attempt at a step of an order, as a worker hands it to a process of its own. */
 export interface Attempt {

@@ -5,7 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect } from "@jest/globals";
-import { newSecret, signedHeaders } from "../../../src/webhooks/signature.ts";
+import { newSecret, signedHeaders } from "../../../src/events/webhooks/signature.ts";
 import { withPython } from "../../support/python.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

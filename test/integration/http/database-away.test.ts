@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../../db/migrate.ts";
-import { openApiDocument } from "../../../src/http/openapi.ts";
+import { openApiDocument } from "../../../src/api/openapi.ts";
 import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startApi, type TestProcess } from "../../support/processes.ts";

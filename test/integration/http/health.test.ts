@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../../db/migrate.ts";
-import type { Check } from "../../../src/health.ts";
+import type { Check } from "../../../src/api/readiness.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
 import { ContractClient } from "../../support/contract.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { changeStatuses, clearFailed, markFailed } from "../../../db/orders.ts";
 import { orders } from "../../../db/schema.ts";
-import type { OrderPageBody } from "../../../src/http/schemas.ts";
+import type { OrderPageBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";

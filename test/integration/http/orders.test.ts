@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
-import type { OrderEventBody } from "../../../src/http/schemas.ts";
+import type { OrderEventBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";

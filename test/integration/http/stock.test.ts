@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import type { StockBody } from "../../../src/http/schemas.ts";
+import type { StockBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { newOrder } from "../../support/orders.ts";

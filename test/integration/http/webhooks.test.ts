@@ -7,7 +7,7 @@ import type {
   WebhookDeliveryBody,
   WebhookDeliveryDetailsBody,
   WebhookEndpointBody,
-} from "../../../src/http/webhook-schemas.ts";
+} from "../../../src/api/webhook-schemas.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { newOrder } from "../../support/orders.ts";
 import { startWorker, type TestProcess } from "../../support/processes.ts";

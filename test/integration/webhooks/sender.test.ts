@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "@jest/globals";
-import { Networks } from "../../../src/webhooks/networks.ts";
+import { Networks } from "../../../src/events/webhooks/networks.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
-import { Sender } from "../../../workers/webhooks/sender.ts";
+import { Sender } from "../../../src/events/webhooks/sender.ts";
 import { WebhookReceiver, type Behaviour } from "../../support/webhook-receiver.ts";
 
 const LOOPBACK = new Networks(["127.0.0.0/8"]);

@@ -4,8 +4,8 @@ import { changeStatuses, markFailed, requestCancellation } from "../../../db/ord
 import type { DueJob } from "../../../queues/queues.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
-import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../workers/executor.ts";
-import { OrderStore } from "../../../workers/store.ts";
+import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
+import { OrderStore } from "../../../src/engine/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 

@@ -8,9 +8,9 @@ import { freePort } from "../../../tools/launcher/ports.ts";
 import { startProviders, type Fault, type Providers } from "../../../tools/simulators/providers.ts";
 import { loadConfig, PROCESSES } from "../../../src/config.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
-import { httpCarrier } from "../../../workers/gateways/http/carrier.ts";
-import { httpPayments } from "../../../workers/gateways/http/payments.ts";
-import { connectPorts } from "../../../workers/gateways/ports.ts";
+import { httpCarrier } from "../../../src/providers/http/carrier.ts";
+import { httpPayments } from "../../../src/providers/http/payments.ts";
+import { connectPorts } from "../../../src/providers/ports.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

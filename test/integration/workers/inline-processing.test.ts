@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { clearFailed, markFailed, requestCancellation } from "../../../db/orders.ts";
-import { createLogger } from "../../../src/log.ts";
+import { createLogger } from "../../../src/platform/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
-import { InlineProcessing, type InlineProcessingOptions } from "../../../workers/inline/processing.ts";
-import { OrderStore } from "../../../workers/store.ts";
+import { InlineProcessing, type InlineProcessingOptions } from "../../../src/engine/inline/processing.ts";
+import { OrderStore } from "../../../src/engine/store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";

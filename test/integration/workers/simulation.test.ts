@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { setProviderState, type Provider } from "../../../db/provider-states.ts";
 import { setStock } from "../../../db/stock.ts";
-import { mysqlInventory } from "../../../workers/gateways/inventory.ts";
-import { simulatedPayments } from "../../../workers/gateways/payments.ts";
-import { Simulation } from "../../../workers/gateways/simulation.ts";
+import { mysqlInventory } from "../../../src/providers/inventory.ts";
+import { simulatedPayments } from "../../../src/providers/payments.ts";
+import { Simulation } from "../../../src/providers/simulation.ts";
 import { startCommand } from "../../support/command.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 

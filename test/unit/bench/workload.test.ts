@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { GOODS, makeOrders } from "../../../tools/bench/workload.ts";
-import { orderRequest } from "../../../src/http/schemas.ts";
+import { orderRequest } from "../../../src/api/schemas.ts";
 
 const ORDERS = makeOrders(4_000, 7);
 const LINES = ORDERS.flatMap(({ lines }) => lines);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { makeGoods, makeOrders, makeRush, type ChaosOrder } from "../../../tools/chaos/orders.ts";
-import { orderRequest } from "../../../src/http/schemas.ts";
+import { orderRequest } from "../../../src/api/schemas.ts";
 import { totalOf } from "../../../src/order/order.ts";
 
 const COUNT = 5_000;

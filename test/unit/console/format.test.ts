@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { bounded, counted, duration, money, number } from "../../../src/console/format.ts";
+import { bounded, counted, duration, money, number } from "../../../src/api/console/format.ts";
 
 test.each([
   [0, "0 ms"],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { html, href, type Content } from "../../../src/console/html.ts";
+import { html, href, type Content } from "../../../src/api/console/html.ts";
 
 describe("what is put into a template", () => {
   test.each([

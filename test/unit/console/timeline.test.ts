@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import type { OrderEvent } from "../../../db/order-events.ts";
-import { timelineOf } from "../../../src/console/timeline.ts";
+import { timelineOf } from "../../../src/api/console/timeline.ts";
 
 const BEGIN = Date.UTC(2026, 10, 23, 9);
 

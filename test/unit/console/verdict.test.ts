@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import type { Heartbeat } from "../../../queues/heartbeats.ts";
-import type { Status, StepStatus } from "../../../src/console/status.ts";
-import { verdictOf } from "../../../src/console/verdict.ts";
+import type { Status, StepStatus } from "../../../src/api/console/status.ts";
+import { verdictOf } from "../../../src/api/console/verdict.ts";
 
 const WORKER: Heartbeat = {
   id: "w",

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { openApiDocument } from "../../../src/http/openapi.ts";
+import { openApiDocument } from "../../../src/api/openapi.ts";
 import { Contract } from "../../support/contract.ts";
 
 /** The tests over HTTP count on this: an answer that it lets through is as described. */

@@ -3,8 +3,8 @@ import { createServer, get, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import express, { Router, type Express } from "express";
-import { HttpMetrics } from "../../../src/http/metrics.ts";
-import { Metrics } from "../../../src/metrics.ts";
+import { HttpMetrics } from "../../../src/api/metrics.ts";
+import { Metrics } from "../../../src/platform/metrics.ts";
 import { Scrape } from "../../support/metrics.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

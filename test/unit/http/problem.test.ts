@@ -4,9 +4,9 @@ import express, { type RequestHandler } from "express";
 import { pino } from "pino";
 import { DatabaseError } from "../../../db/errors.ts";
 import { StockReservedError } from "../../../db/stock.ts";
-import { OverloadedError } from "../../../src/group-commit.ts";
-import { answerErrors, notFound, Problem } from "../../../src/http/problem.ts";
-import { HttpServer } from "../../../src/http/server.ts";
+import { OverloadedError } from "../../../src/platform/group-commit.ts";
+import { answerErrors, notFound, Problem } from "../../../src/api/problem.ts";
+import { HttpServer } from "../../../src/api/server.ts";
 
 const servers: HttpServer[] = [];
 afterEach(async () => {

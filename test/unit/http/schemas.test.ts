@@ -1,8 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import * as fc from "fast-check";
-import { openApiDocument } from "../../../src/http/openapi.ts";
-import { orderRequest, stockLevels } from "../../../src/http/schemas.ts";
+import { openApiDocument } from "../../../src/api/openapi.ts";
+import { orderRequest, stockLevels } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 
 const LINE = { sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 };

@@ -3,7 +3,7 @@ import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, expect, test } from "@jest/globals";
-import { HttpServer } from "../../../src/http/server.ts";
+import { HttpServer } from "../../../src/api/server.ts";
 
 const ASK = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { Problem } from "../../../src/http/problem.ts";
-import { parseParameters } from "../../../src/http/validate.ts";
+import { Problem } from "../../../src/api/problem.ts";
+import { parseParameters } from "../../../src/api/validate.ts";
 
 const schema = z.strictObject({
   name: z.string(),

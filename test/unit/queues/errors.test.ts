@@ -4,7 +4,7 @@ import { Redis, ReplyError } from "ioredis";
 import { DatabaseError } from "../../../db/errors.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
-import { withoutSecrets } from "../../../workers/redact.ts";
+import { withoutSecrets } from "../../../src/engine/redact.ts";
 
 /** As ioredis makes them of what Redis answers. */
 const reply = (message: string): Error => new ReplyError(message);

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { settingsIn } from "../../../src/tracing/tracing.ts";
+import { settingsIn } from "../../../src/platform/tracing/tracing.ts";
 
 const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" };
 const DEFAULTS = { protocol: "http/protobuf", baggage: false };

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { summaryOf } from "../../../src/tracing/statements.ts";
+import { summaryOf } from "../../../src/platform/tracing/statements.ts";
 
 test.each([
   ["select `id`, `status` from `orders` where `orders`.`id` in ('a')", ["SELECT", "orders", "SELECT orders"]],

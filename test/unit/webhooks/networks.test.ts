@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { faultOfAddress } from "../../../src/webhooks/address.ts";
-import { isNetwork, Networks } from "../../../src/webhooks/networks.ts";
+import { faultOfAddress } from "../../../src/events/webhooks/address.ts";
+import { isNetwork, Networks } from "../../../src/events/webhooks/networks.ts";
 
 const none = new Networks();
 

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { parseRetryAfter, RETRY_DELAYS_MS, retryDelay } from "../../../workers/webhooks/retries.ts";
+import { parseRetryAfter, RETRY_DELAYS_MS, retryDelay } from "../../../src/events/webhooks/retries.ts";
 
 const HOUR = 3_600_000;
 

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { Webhook } from "standardwebhooks";
-import { newSecret, signedHeaders } from "../../../src/webhooks/signature.ts";
+import { newSecret, signedHeaders } from "../../../src/events/webhooks/signature.ts";
 
 const at = new Date();
 const message = { id: "4711", at, body: '{"a":"ü"}' };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
-import { UsageError } from "../../../src/startup.ts";
+import { UsageError } from "../../../src/platform/startup.ts";
 import { parseWorkerArguments } from "../../../workers/arguments.ts";
 
 const parse = (...args: string[]) => {

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { ServiceUnavailableError, type Ports } from "../../../src/order/ports.ts";
-import { createLogger } from "../../../src/log.ts";
-import { StageBreaker } from "../../../workers/breaker.ts";
-import { StageUnavailableError } from "../../../workers/outage.ts";
+import { createLogger } from "../../../src/platform/log.ts";
+import { StageBreaker } from "../../../src/engine/breaker.ts";
+import { StageUnavailableError } from "../../../src/engine/outage.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const PROBE_INTERVAL_MS = 20;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { StatusChange } from "../../../db/orders.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
-import { KnownOrders } from "../../../workers/known-orders.ts";
+import { KnownOrders } from "../../../src/engine/order-cache.ts";
 
 const LINE = { sku: "MUG-BLUE", quantity: 1, unitPrice: 995 };
 const BEFORE = new Date("2026-01-01T10:00:00Z");

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
-import { withoutSecrets } from "../../../workers/redact.ts";
+import { withoutSecrets } from "../../../src/engine/redact.ts";
 
 const order = {
   paymentToken: "tok_secret_42",

@@ -1,5 +1,5 @@
 import type { StockItem } from "../../launcher/demo-stock.ts";
-import type { OrderRequestBody } from "../../../src/http/schemas.ts";
+import type { OrderRequestBody } from "../../../src/api/schemas.ts";
 import { randomNumbers, type Random } from "./random.ts";
 
 /** What is meant to become of made-up orders, and how many are like that. */

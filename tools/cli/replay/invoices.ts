@@ -1,4 +1,4 @@
-import type { OrderRequestBody } from "../../../src/http/schemas.ts";
+import type { OrderRequestBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { shown } from "../text.ts";
 import type { BadRow, Sale } from "./rows.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { idempotencyKey, orderRequest, skuParam } from "../../../src/http/schemas.ts";
+import { idempotencyKey, orderRequest, skuParam } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { shown } from "../text.ts";
 import type { CsvRecord } from "./csv.ts";

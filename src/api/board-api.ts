@@ -1,0 +1,121 @@
+import { STATUSES } from "@bull-board/api/constants/statuses";
+import type { AppControllerRoute, BullBoardQueues, UIConfig } from "@bull-board/api/typings/app";
+import { QueueKeys } from "bullmq";
+import { json, Router, type ErrorRequestHandler, type Request } from "express";
+import { isRedisUnavailable } from "../../queues/errors.ts";
+import type { Logger } from "../platform/log.ts";
+import { describe } from "../platform/shutdown.ts";
+
+/** Jobs that a page of the board may show: it holds all of them in memory, for every state. */
+const LARGEST_PAGE = 1_000;
+/** Where a page may begin: Redis counts in integers. */
+const LAST_PAGE = 1_000_000_000;
+
+/** What BullMQ keeps under a queue's name beside its jobs. What belongs to a job is joined to its id by a colon. */
+const KEYS = new Set(Object.keys(new QueueKeys().getKeys("")));
+const JOB_STATES: ReadonlySet<unknown> = new Set([...Object.values(STATUSES), "wait"]);
+
+/** Why the board refuses, in the words that its page has a text for. */
+class Refusal extends Error {
+  override name = "Refusal";
+  readonly status: number;
+  readonly key: string;
+
+  constructor(status: number, key: string) {
+    super(key);
+    this.status = status;
+    this.key = key;
+  }
+}
+
+/**
+ * The API of Bull Board's page. Bull Board hands on to Redis whatever stands in a request, and answers 500 with the text
+ * of what Redis or BullMQ think of it; here such requests are refused.
+ */
+export function boardApi(options: {
+  readonly routes: readonly AppControllerRoute[];
+  readonly queues: BullBoardQueues;
+  readonly uiConfig: UIConfig;
+  readonly log: Logger;
+}): Router {
+  const { routes, queues, uiConfig, log } = options;
+  const router = Router();
+  const readJson = json({ reviver: finite });
+  for (const route of routes) {
+    for (const method of [route.method].flat()) {
+      router[method](route.route, readJson, async (request, response) => {
+        refuseNonsense(request);
+        const headers = Object.fromEntries(
+          Object.entries(request.headers).map(([name, value]) => [name, value?.toString()]),
+        );
+        const { query, params, body } = request;
+        const answer = await route.handler({ queues, uiConfig, query, params, body, headers });
+        response.status(answer.status ?? 200).json(answer.body);
+      });
+    }
+  }
+  router.use(answerErrors(log));
+  return router;
+}
+
+/** JSON has numbers that are infinite here, and that break Redis scripts halfway. */
+function finite(_key: string, value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new Error("a number is too large");
+  return value;
+}
+
+/** @throws {Refusal} for what Bull Board does not look at itself. */
+function refuseNonsense({ params, query, body }: Request): void {
+  if (params["jobId"] !== undefined && isNoJob(params["jobId"]))
+    throw new Refusal(404, "ERRORS.JOB_NOT_FOUND");
+  if (params["queueStatus"] !== undefined && !JOB_STATES.has(params["queueStatus"]))
+    throw new Refusal(400, "ERRORS.INVALID_QUERY_PARAM");
+  const { page = 1, jobsPerPage = 1 } = query;
+  if (!(Number(page) <= LAST_PAGE && Number(jobsPerPage) <= LARGEST_PAGE))
+    throw new Refusal(400, "ERRORS.INVALID_QUERY_PARAM");
+  // Such a job would stand in the place of a part of the queue.
+  const jobId = member(member(body, "options"), "jobId");
+  if (jobId !== undefined && isNoJob(jobId)) throw new Refusal(400, "ERRORS.INVALID_REQUEST_BODY");
+}
+
+function isNoJob(id: unknown): boolean {
+  return typeof id !== "string" || KEYS.has(id) || id.includes(":");
+}
+
+function member(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? Object.getOwnPropertyDescriptor(value, name)?.value
+    : undefined;
+}
+
+/** Errors in the form that the board's page shows to its user. */
+function answerErrors(log: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    const { status, key, message } = answerTo(error);
+    if (status >= 500) {
+      log.error(
+        { method: request.method, path: request.path, status, error: describe(error) },
+        "request failed",
+      );
+    }
+    response.status(status).json({ error: { key }, ...(message !== undefined && { message }) });
+  };
+}
+
+function answerTo(error: unknown): { status: number; key: string; message?: string } {
+  if (error instanceof Refusal) return { status: error.status, key: error.key };
+  if (isRedisUnavailable(error)) return { status: 503, key: "ERRORS.REDIS_UNAVAILABLE" };
+  // Bull Board decodes parameters a second time, and reads its own messages, which quote them, back as JSON.
+  if (error instanceof URIError || (error instanceof SyntaxError && !("status" in error)))
+    return { status: 400, key: "ERRORS.INVALID_QUERY_PARAM" };
+  if (error instanceof Error && "status" in error && typeof error.status === "number" && error.status < 500)
+    return { status: error.status, key: "ERRORS.INVALID_REQUEST_BODY" };
+  // So does BullMQ say what it does not take, and that a job is not in the right state; a fault has a kind of its own.
+  if (error instanceof Error && error.name === "Error")
+    return { status: 400, key: "ERRORS.INVALID_REQUEST_BODY", message: error.message };
+  return { status: 500, key: "ERRORS.INTERNAL_SERVER_ERROR" };
+}

@@ -1,0 +1,118 @@
+import { countStage, listGroup, type FailedOrder } from "../../../db/order-list.ts";
+import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
+import { takeMarks } from "../../../db/orders.ts";
+import { isRedisUnavailable } from "../../../queues/errors.ts";
+import { describe } from "../../platform/shutdown.ts";
+import type { ConsoleOptions } from "./context.ts";
+
+/** Orders of one step forward: their locks are held no longer than that takes, and progress is seen. */
+const PAGE = 100;
+/** Failed orders that are counted before: where there are more, nobody knows how far it is. */
+const COUNTED = 100_000;
+/** Orders that are cancelled at the same moment. */
+const AT_ONCE = 10;
+
+/** What is to be done to all orders that failed in a stage, for one reason or for any. */
+export interface Batch {
+  readonly action: "resume" | "cancel";
+  readonly stage: string;
+  readonly reason: string | undefined;
+  /** Why, for those to be cancelled. */
+  readonly why: string | undefined;
+  readonly actor: string;
+}
+
+/**
+ * Resumes or cancels groups of failed orders, behind the operator's back: how far that is stands in MySQL, so that any
+ * API process can tell. One that dies in the middle leaves a part undone, and nothing half done: the group that is left
+ * can be begun again.
+ */
+export class Batches {
+  readonly #options: ConsoleOptions;
+
+  constructor(options: ConsoleOptions) {
+    this.#options = options;
+  }
+
+  /** Begins. @returns the id of the operator's action, by which its progress is found. @throws {DatabaseError} */
+  async start(batch: Batch): Promise<number> {
+    const { database, log } = this.#options;
+    const { action, stage, actor } = batch;
+    const failed = await countStage(database, stage, COUNTED);
+    const id = await recordAction(database, {
+      actor,
+      action: `${action}-group`,
+      target: stage,
+      details: detailsOf(batch, 0),
+      state: "running",
+      total: failed.more ? null : failed.count,
+    });
+    this.#run(id, batch).catch((error: unknown) => {
+      log.error({ action: id, error: describe(error) }, "a group of orders was left in the middle");
+    });
+    return id;
+  }
+
+  async #run(id: number, batch: Batch): Promise<void> {
+    const { database } = this.#options;
+    const group = { stage: batch.stage, reason: batch.reason, until: new Date() };
+    let done = 0;
+    let looked = 0;
+    try {
+      let after: string | undefined;
+      do {
+        const page = await listGroup(database, group, { limit: PAGE, after });
+        done += await this.#advance(page.orders, batch);
+        looked += page.looked;
+        after = page.next;
+        const state = after === undefined ? "done" : "running";
+        await updateAction(database, id, { done, state, details: detailsOf(batch, looked) });
+      } while (after !== undefined);
+    } catch (error) {
+      await updateAction(database, id, { done, state: "failed" });
+      throw error;
+    }
+  }
+
+  /** @returns to how many of them it was done. */
+  #advance(orders: readonly FailedOrder[], batch: Batch): Promise<number> {
+    return batch.action === "resume" ? this.#resume(orders, batch) : this.#cancel(orders, batch);
+  }
+
+  async #resume(orders: readonly FailedOrder[], { actor }: Batch): Promise<number> {
+    const { database, lifecycle, requeue, log } = this.#options;
+    const resumed = await takeMarks(
+      database,
+      orders.map(({ id }) => id),
+      actor,
+    );
+    const due = orders.flatMap(({ id, status, cancelRequested }) => {
+      const move = lifecycle.next({ status, cancelled: cancelRequested });
+      return move ? [{ orderId: id, move }] : [];
+    });
+    try {
+      await requeue.revive(due);
+    } catch (error) {
+      if (!isRedisUnavailable(error)) throw error;
+      // They go on all the same: the sweeper finds that they have no job.
+      log.warn({ orders: due.length, error: describe(error) }, "resumed, but not queued yet");
+    }
+    return resumed;
+  }
+
+  async #cancel(orders: readonly FailedOrder[], { actor, why = "" }: Batch): Promise<number> {
+    let cancelled = 0;
+    for (let start = 0; start < orders.length; start += AT_ONCE) {
+      const answers = await Promise.all(
+        orders.slice(start, start + AT_ONCE).map(({ id }) => this.#options.cancel(id, why, actor)),
+      );
+      cancelled += answers.filter((answer) => answer?.accepted).length;
+    }
+    return cancelled;
+  }
+}
+
+/** @param looked how many of the stage's failed orders have been looked at. */
+function detailsOf({ reason, why }: Batch, looked: number): ActionDetails {
+  return { reason: reason ?? null, ...(why !== undefined && { why }), looked };
+}

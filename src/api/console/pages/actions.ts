@@ -1,0 +1,91 @@
+import { Router } from "express";
+import { validate as isUuid } from "uuid";
+import { z } from "zod";
+import { listActions, type OperatorAction } from "../../../../db/operator-actions.ts";
+import { methodNotAllowed } from "../../problem.ts";
+import { parseParameters } from "../../validate.ts";
+import { show, type ConsoleOptions } from "../context.ts";
+import { counted, moment } from "../format.ts";
+import { html, href, type Content } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { empty, orderLink, pager, table } from "../parts.ts";
+
+const PATH = `${ROOT}/actions`;
+const PAGE_SIZE = 50;
+
+const querySchema = z.object({ before: z.coerce.number().int().positive().optional() });
+
+/** What operators did, and when. */
+export function actionsPage(options: ConsoleOptions): Router {
+  const router = Router();
+  router
+    .route("/actions")
+    .get(async (request, response) => {
+      const { before } = parseParameters(querySchema, request.query);
+      const { items, older } = await listActions(options.database, { limit: PAGE_SIZE, before });
+      show(options, response, {
+        title: "Actions",
+        section: "Actions",
+        body: html`<h1>What operators did</h1>
+          ${
+            items.length === 0
+              ? empty("Nothing yet.")
+              : table({
+                  caption: "Actions of operators, the newest first",
+                  rows: items,
+                  columns: [
+                    { title: "When", wide: true, cell: ({ at }) => moment(at) },
+                    { title: "Who", heading: true, cell: ({ actor }) => actor },
+                    { title: "What", wide: true, short: true, cell: what },
+                    { title: "To", wide: true, cell: target },
+                    { title: "Details", wide: true, cell: details },
+                  ],
+                })
+          }
+          ${pager(before === undefined ? undefined : PATH, older === null ? undefined : href(PATH, { before: older }))}`,
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  return router;
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  retry: "retried",
+  cancel: "cancelled",
+  "resume-group": "resumed all",
+  "cancel-group": "cancelled all",
+  pause: "paused",
+  resume: "resumed",
+  concurrency: "set the concurrency",
+  "rate-limit": "set the rate limit",
+  "webhook-create": "made the webhook endpoint",
+  "webhook-change": "changed the webhook endpoint",
+  "webhook-enable": "enabled the webhook endpoint",
+  "webhook-disable": "disabled the webhook endpoint",
+  "webhook-rotate": "replaced the secret of the webhook endpoint",
+  "webhook-delete": "deleted the webhook endpoint",
+  "webhook-test": "sent a test message to the webhook endpoint",
+  "webhook-resend": "sent again to the webhook endpoint",
+};
+
+function what({ action }: OperatorAction): string {
+  return WORDS[action] ?? action;
+}
+
+function target({ target: name, action, id }: OperatorAction): Content {
+  if (action.startsWith("webhook-")) return html`<a class="id" href="${ROOT}/webhooks/${name}">${name}</a>`;
+  if (isUuid(name)) return orderLink(name);
+  return action.endsWith("-group")
+    ? html`<a href="${ROOT}/failures/progress/${id}">failed in ${name}</a>`
+    : html`<a href="${ROOT}/queues">${name}</a>`;
+}
+
+function details({ details: fields, action, done, state }: OperatorAction): Content {
+  const said = Object.entries(fields ?? {})
+    .filter(([name]) => name !== "looked")
+    .map(([name, value]) => `${name}: ${value ?? "any"}`);
+  const isGroup = action.endsWith("-group");
+  const progress = isGroup ? [`${counted(done, "order")}${state === "done" ? "" : ` (${state})`}`] : [];
+  const refused = !isGroup && state === "failed" ? ["it was too late for that"] : [];
+  return [...said, ...progress, ...refused].join("; ");
+}

@@ -1,0 +1,297 @@
+import { Router } from "express";
+import { z } from "zod";
+import { findAction, type OperatorAction } from "../../../../db/operator-actions.ts";
+import {
+  countGroup,
+  countStage,
+  groupFailures,
+  type BoundedCount,
+  type FailureGroup,
+} from "../../../../db/order-list.ts";
+import { methodNotAllowed, Problem } from "../../problem.ts";
+import { parseParameters } from "../../validate.ts";
+import { lifecycle } from "../../../order/lifecycle.ts";
+import { LIMITS } from "../../../order/limits.ts";
+import { Batches } from "../batches.ts";
+import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
+import { ago, bounded, counted, moment, number } from "../format.ts";
+import { html, href, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { empty, table } from "../parts.ts";
+
+const PATH = `${ROOT}/failures`;
+
+/** Failed orders of each stage that are looked at, the newest ones. */
+const LOOKED_AT = 1_000;
+/** Failed orders that are counted in a stage, whatever the reason. */
+const COUNTED = 100_000;
+/** Groups shown: where every order fails for a reason of its own, there are many. */
+const GROUPS_SHOWN = 100;
+/** A batch that says nothing for so long was left in the middle by a process that died. Milliseconds. */
+const SILENT_MS = 30_000;
+
+const stage = z.enum(lifecycle.steps.map((step) => step.name));
+const reason = z
+  .string()
+  .max(LIMITS.reason)
+  .optional()
+  .transform((text) => text || undefined);
+const groupSchema = z.object({ stage, reason });
+const resumeSchema = groupSchema;
+const cancelSchema = z.object({ stage, reason, why: z.string().trim().min(1).max(LIMITS.reason) });
+
+type Group = z.output<typeof groupSchema>;
+
+/** What failed, by stage and reason: each group is resumed or cancelled as a whole. */
+export function failuresPage(options: ConsoleOptions): Router {
+  const { database } = options;
+  const batches = new Batches(options);
+  const router = Router();
+  router
+    .route("/failures")
+    .get(async (_request, response) => {
+      const { groups, more } = await groupFailures(database, LOOKED_AT);
+      show(options, response, { title: "Failures", section: "Failures", body: body(groups, more) });
+    })
+    .all(methodNotAllowed("GET"));
+  router
+    .route("/failures/resume")
+    .get(async (request, response) => {
+      const group = parseParameters(groupSchema, request.query);
+      const count = await countOf(options, group);
+      show(options, response, {
+        title: "Resume orders",
+        section: "Failures",
+        body: confirmResume(group, count),
+      });
+    })
+    .post(async (request, response) => {
+      const group = parseForm(resumeSchema, request);
+      const actor = operatorOf(response);
+      const id = await batches.start({ ...group, action: "resume", why: undefined, actor });
+      leadTo(response, `${PATH}/progress/${id}`);
+    })
+    .all(methodNotAllowed("GET", "POST"));
+  router
+    .route("/failures/cancel")
+    .get(async (request, response) => {
+      const group = parseParameters(groupSchema, request.query);
+      const count = await countOf(options, group);
+      show(options, response, {
+        title: "Cancel orders",
+        section: "Failures",
+        body: confirmCancel(group, count),
+      });
+    })
+    .post(async (request, response) => {
+      const { why, ...group } = parseForm(cancelSchema, request);
+      const id = await batches.start({ ...group, action: "cancel", why, actor: operatorOf(response) });
+      leadTo(response, `${PATH}/progress/${id}`);
+    })
+    .all(methodNotAllowed("GET", "POST"));
+  router
+    .route("/failures/progress/:id")
+    .get(async (request, response) => {
+      const action = await find(options, request.params.id);
+      show(options, response, {
+        title: "Progress",
+        section: "Failures",
+        live: action.state === "running",
+        body: html`<h1>${titleOf(action)}</h1>
+          <div id="live">${progress(action)}</div>
+          <p><a href="${PATH}">Back to the failures</a></p>`,
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  router.get("/failures/progress/:id/live", async (request, response) => {
+    showPart(response, progress(await find(options, request.params.id)));
+  });
+  return router;
+}
+
+function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html {
+  const stages = [...new Set(groups.map((group) => group.stage))];
+  return html`<h1>Failures</h1>
+    ${
+      groups.length === 0
+        ? empty("No order has failed.")
+        : html`<p>
+              Orders whose stage was tried as often as it may be, and that wait for somebody: by stage and
+              reason.
+            </p>
+            ${
+              stages.length > 0 &&
+              html`<div class="actions">
+                ${stages.map(
+                  (name) =>
+                    html`<a class="button" href="${href(`${PATH}/resume`, { stage: name })}"
+                      >Resume all in ${name}…</a
+                    >`,
+                )}
+              </div>`
+            }
+            ${table({
+              caption: "Failed orders by stage and reason",
+              rows: groups.slice(0, GROUPS_SHOWN),
+              columns: [
+                {
+                  title: "Reason",
+                  heading: true,
+                  cell: ({ reason: text }) => html`<span class="long">${text}</span>`,
+                },
+                { title: "Stage", short: true, cell: (group) => group.stage },
+                {
+                  title: "Orders",
+                  numeric: true,
+                  cell: (group) =>
+                    html`<a href="${href(`${ROOT}/orders`, { failed: `in ${group.stage}` })}"
+                      >${bounded({ count: group.count, more: more.has(group.stage) })}</a
+                    >`,
+                },
+                { title: "First", numeric: true, cell: ({ firstAt }) => ago(firstAt) },
+                { title: "Last", numeric: true, cell: ({ lastAt }) => ago(lastAt) },
+                {
+                  title: "Action",
+                  wide: true,
+                  cell: (group) =>
+                    html`<span class="deeds"
+                      ><a class="button" href="${groupHref("resume", group)}">Resume…</a>
+                      <a class="button" href="${groupHref("cancel", group)}">Cancel…</a></span
+                    >`,
+                },
+              ],
+            })}
+            ${
+              groups.length > GROUPS_SHOWN &&
+              html`<p class="muted">And ${counted(groups.length - GROUPS_SHOWN, "smaller group")}.</p>`
+            }
+            ${[...more].map(
+              (name) =>
+                html`<p class="muted">
+                  More than ${number(LOOKED_AT)} orders failed in ${name}: the newest are shown.
+                </p>`,
+            )}`
+    }`;
+}
+
+/** As far as that is counted. */
+function countOf({ database }: ConsoleOptions, { stage: name, reason: text }: Group): Promise<BoundedCount> {
+  return text === undefined
+    ? countStage(database, name, COUNTED)
+    : countGroup(database, { stage: name, reason: text }, LOOKED_AT);
+}
+
+function groupHref(action: "resume" | "cancel", group: Group): string {
+  return href(`${PATH}/${action}`, { stage: group.stage, reason: group.reason });
+}
+
+function about({ stage: name, reason: text }: Group): Html {
+  return html`<dl class="facts">
+    <div>
+      <dt>Failed in</dt>
+      <dd>${name}</dd>
+    </div>
+    <div>
+      <dt>Reason</dt>
+      <dd>${text ?? "any"}</dd>
+    </div>
+  </dl>`;
+}
+
+function ordersOf(count: BoundedCount): string {
+  return counted(count.more ? bounded(count) : count.count, "order");
+}
+
+function hidden({ stage: name, reason: text }: Group): Html {
+  return html`<input type="hidden" name="stage" value="${name}" /><input
+      type="hidden"
+      name="reason"
+      value="${text}"
+    />`;
+}
+
+function confirmResume(group: Group, count: BoundedCount): Html {
+  return html`<h1>Resume ${ordersOf(count)}?</h1>
+    ${about(group)}
+    <p>Each goes on with the stage that it failed in, with all its attempts.</p>
+    <form method="post" action="${PATH}/resume" class="stack">
+      ${hidden(group)}
+      <div class="actions">
+        <button class="primary">Resume them</button>
+        <a class="button" href="${PATH}">Leave them</a>
+      </div>
+    </form>`;
+}
+
+function confirmCancel(group: Group, count: BoundedCount): Html {
+  return html`<h1>Cancel ${ordersOf(count)}?</h1>
+    ${about(group)}
+    <p>
+      What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
+      Orders for which it is too late stay as they are.
+    </p>
+    <form method="post" action="${PATH}/cancel" class="stack">
+      ${hidden(group)}
+      <label class="field"
+        ><span>Why, for the customer service</span
+        ><input name="why" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
+      /></label>
+      <div class="actions">
+        <button class="danger">Cancel them</button>
+        <a class="button" href="${PATH}">Leave them</a>
+      </div>
+    </form>`;
+}
+
+/** @throws {Problem} 404 when there is no such batch. */
+async function find({ database }: ConsoleOptions, id: string): Promise<OperatorAction> {
+  const action = /^\d{1,15}$/.test(id) ? await findAction(database, Number(id)) : undefined;
+  if (action === undefined) throw new Problem(404, "not-found", { detail: `nothing is under way as ${id}` });
+  return action;
+}
+
+function titleOf({ action, target }: OperatorAction): string {
+  return `${action === "cancel-group" ? "Cancelling" : "Resuming"} orders that failed in ${target}`;
+}
+
+function progress(action: OperatorAction): Html {
+  const { id, state, done, total, details, target, actor, at, updatedAt } = action;
+  const looked = Number(details?.["looked"] ?? 0);
+  const isSilent = state === "running" && Date.now() - updatedAt.getTime() > SILENT_MS;
+  const goesOn = state === "running" && !isSilent;
+  // Others may have failed since they were counted.
+  const all = Math.max(total ?? 0, looked, 1);
+  return html`<p class="muted">
+      Begun by ${actor}, ${moment(at)}. Reason of the failures: ${String(details?.["reason"] ?? "any")}.
+    </p>
+    <p>
+      ${
+        total === null && state !== "done"
+          ? html`<progress id="progress" aria-label="Progress"></progress>`
+          : html`<progress
+              id="progress"
+              aria-label="Progress"
+              value="${state === "done" ? all : looked}"
+              max="${all}"
+            ></progress>`
+      }
+    </p>
+    <p role="status" id="count">
+      <b>${state === "done" ? "Done" : "Until now"}: ${counted(done, "order")}.</b> ${number(looked)}
+      ${total !== null && `of ${number(Math.max(total, looked))}`} that failed in ${target} were looked at.
+      ${
+        (state === "failed" || isSilent) &&
+        html`<span class="bad">It was left in the middle: those that are left can be begun again.</span>`
+      }
+    </p>
+    ${
+      goesOn &&
+      html`<div
+        id="follow"
+        hx-get="${PATH}/progress/${id}/live"
+        hx-trigger="every 500ms"
+        hx-target="#live"
+        hx-swap="innerMorph"
+      ></div>`
+    }`;
+}

@@ -1,0 +1,203 @@
+import { Router } from "express";
+import { validate as isUuid } from "uuid";
+import { z } from "zod";
+import type { Database } from "../../../../db/database.ts";
+import { listRows, type OrderFilter, type OrderRow, type OrderRows } from "../../../../db/order-list.ts";
+import { parseDuration } from "../../../platform/duration.ts";
+import { methodNotAllowed } from "../../problem.ts";
+import { parseParameters } from "../../validate.ts";
+import { LIMITS } from "../../../order/limits.ts";
+import type { Lifecycle } from "../../../order/lifecycle.ts";
+import { leadTo, show, type ConsoleOptions } from "../context.ts";
+import { ago, money } from "../format.ts";
+import { html, href, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { empty, orderLink, pager, select, statusBadge, table } from "../parts.ts";
+
+const PAGE_SIZE = 50;
+const PATH = `${ROOT}/orders`;
+
+const AGES = [
+  ["", "any age"],
+  ["<5m", "the last 5 minutes"],
+  ["<1h", "the last hour"],
+  ["<24h", "the last 24 hours"],
+  ["<7d", "the last 7 days"],
+  [">5m", "older than 5 minutes"],
+  [">1h", "older than an hour"],
+  [">24h", "older than 24 hours"],
+  [">7d", "older than 7 days"],
+] as const;
+
+/** What stands in the address. Forms send what was not filled in as empty. */
+function querySchema({ statuses, steps }: Lifecycle) {
+  const text = z.string().trim().max(LIMITS.identifier);
+  const id = z.string().max(36);
+  return z
+    .object({
+      q: text,
+      customer: text,
+      reference: text,
+      status: z.enum(["", ...statuses]),
+      failed: z.enum(["", "yes", "no", ...steps.map(({ name }) => `in ${name}`)]),
+      age: z.enum(AGES.map(([value]) => value)),
+      before: id,
+      after: id,
+    })
+    .partial();
+}
+
+type Query = z.output<ReturnType<typeof querySchema>>;
+
+/** Orders, the newest first: searched, and filtered. */
+export function orderListPage(options: ConsoleOptions): Router {
+  const { database, lifecycle } = options;
+  const schema = querySchema(lifecycle);
+  const router = Router();
+  router
+    .route("/orders")
+    .get(async (request, response) => {
+      const query = parseParameters(schema, request.query);
+      const { q } = query;
+      if (q) {
+        const found = await search(database, q);
+        if (found !== undefined) {
+          leadTo(response, found);
+          return;
+        }
+      }
+      const rows = q
+        ? { rows: [], older: null, newer: null }
+        : await listRows(database, filterOf(query), placeOf(query));
+      show(options, response, {
+        title: q ? `Search for ${q}` : "Orders",
+        section: "Orders",
+        body: body(query, rows, lifecycle),
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  return router;
+}
+
+/** Where an id, a reference or a customer leads to; undefined for a text that is none. */
+async function search(database: Database, text: string): Promise<string | undefined> {
+  if (isUuid(text)) return `${PATH}/${text.toLowerCase()}`;
+  const isThere = async (filter: OrderFilter) =>
+    (await listRows(database, filter, { limit: 1 })).rows.length > 0;
+  if (await isThere({ reference: text })) return href(PATH, { reference: text });
+  if (await isThere({ customerId: text })) return href(PATH, { customer: text });
+  return undefined;
+}
+
+function filterOf({ customer, reference, status, failed, age }: Query): OrderFilter {
+  const [sign, ...rest] = age ?? "";
+  const time = age ? new Date(Date.now() - (parseDuration(rest.join("")) ?? 0)) : undefined;
+  return {
+    customerId: customer || undefined,
+    reference: reference || undefined,
+    status: status || undefined,
+    failed: failed ? failed !== "no" : undefined,
+    failedStage: failed?.startsWith("in ") ? failed.slice("in ".length) : undefined,
+    since: sign === "<" ? time : undefined,
+    until: sign === ">" ? time : undefined,
+  };
+}
+
+function placeOf({ before, after }: Query) {
+  const place = (id: string | undefined) => (id && isUuid(id) ? id.toLowerCase() : undefined);
+  return { limit: PAGE_SIZE, before: place(before), after: place(after) };
+}
+
+function body(query: Query, { rows, older, newer }: OrderRows, lifecycle: Lifecycle): Html {
+  const { before: _before, after: _after, ...filter } = query;
+  const filtered = Object.values(filter).some((value) => value !== undefined && value !== "");
+  return html`<h1>Orders</h1>
+    <form class="search" role="search" action="${PATH}">
+      <label class="unseen" for="q">Search by order id, reference or customer</label>
+      <input
+        id="q"
+        name="q"
+        type="search"
+        value="${query.q}"
+        placeholder="Order id, reference or customer"
+        maxlength="${LIMITS.identifier}"
+      />
+      <button>Search</button>
+    </form>
+    ${query.q ? html`<p class="empty">No order has the id or the reference “${query.q}”, and no customer is called so.</p>` : filters(query, lifecycle)}
+    ${
+      !query.q &&
+      (rows.length > 0
+        ? orderTable(rows)
+        : empty(
+            older === null
+              ? filtered
+                ? "No order is like that."
+                : "There are no orders yet."
+              : "None of the orders looked at is like that: go on to older ones.",
+          ))
+    }
+    ${pager(newer === null ? undefined : href(PATH, { ...filter, after: newer }), older === null ? undefined : href(PATH, { ...filter, before: older }))}`;
+}
+
+function filters(query: Query, { statuses, steps }: Lifecycle): Html {
+  return html`<form class="filters" action="${PATH}" aria-label="Filter">
+    ${select({
+      name: "status",
+      label: "Status",
+      value: query.status,
+      choices: [["", "any"], ...statuses.map((status) => [status, status] as const)],
+    })}
+    ${select({
+      name: "failed",
+      label: "Failed",
+      value: query.failed,
+      choices: [
+        ["", "or not"],
+        ["yes", "in any stage"],
+        ...steps.map(({ name }) => [`in ${name}`, `in ${name}`] as const),
+        ["no", "not failed"],
+      ],
+    })}
+    ${select({ name: "age", label: "Created", value: query.age, choices: AGES })}
+    <label class="field"
+      ><span>Customer</span><input name="customer" value="${query.customer}" maxlength="${LIMITS.identifier}"
+    /></label>
+    <label class="field"
+      ><span>Reference</span
+      ><input name="reference" value="${query.reference}" maxlength="${LIMITS.identifier}"
+    /></label>
+    <button>Filter</button>
+    <a href="${PATH}">Clear</a>
+  </form>`;
+}
+
+function orderTable(rows: readonly OrderRow[]): Html {
+  return table({
+    caption: "Orders, the newest first",
+    rows,
+    columns: [
+      { title: "Order", heading: true, cell: ({ id }) => orderLink(id) },
+      {
+        title: "Status",
+        wide: true,
+        short: true,
+        cell: ({ status, failedStage, cancelRequestedAt }) =>
+          statusBadge({ status, failedStage, cancelRequested: cancelRequestedAt !== null }),
+      },
+      {
+        title: "Customer",
+        wide: true,
+        cell: ({ customerId }) => html`<a href="${href(PATH, { customer: customerId })}">${customerId}</a>`,
+      },
+      {
+        title: "Reference",
+        wide: true,
+        cell: ({ reference }) => reference ?? html`<span class="muted">–</span>`,
+      },
+      { title: "Total", numeric: true, cell: ({ total, currency }) => money(total, currency) },
+      { title: "Created", numeric: true, cell: ({ createdAt }) => ago(createdAt) },
+      { title: "Moved", numeric: true, cell: ({ updatedAt }) => ago(updatedAt) },
+    ],
+  });
+}

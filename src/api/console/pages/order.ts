@@ -1,0 +1,442 @@
+import { Router, type Request } from "express";
+import { validate as isUuid } from "uuid";
+import { z } from "zod";
+import { listEvents, type OrderEvent } from "../../../../db/order-events.ts";
+import { recordAction, updateAction } from "../../../../db/operator-actions.ts";
+import { findOrders, takeMarks } from "../../../../db/orders.ts";
+import { isRedisUnavailable } from "../../../../queues/errors.ts";
+import { promoteJob, readJob, type JobStatus } from "../../../../queues/job-status.ts";
+import { methodNotAllowed, Problem } from "../../problem.ts";
+import { LIMITS } from "../../../order/limits.ts";
+import type { Move } from "../../../order/lifecycle.ts";
+import type { StageRecord, StoredOrder } from "../../../order/order.ts";
+import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
+import { describe } from "../../../platform/shutdown.ts";
+import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
+import { html, href, type Content, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { statusBadge, table } from "../parts.ts";
+import { timelineOf, type Entry } from "../timeline.ts";
+
+const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
+
+/** Where Bull Board shows a queue. */
+const BOARD = "/queues/queue";
+
+/** One order: what happened to it, and when; what comes next; and what can be done about it. */
+export function orderPage(options: ConsoleOptions): Router {
+  const router = Router();
+  router
+    .route("/orders/:id")
+    .get(async (request, response) => {
+      const found = await look(options, request);
+      const { order } = found;
+      show(options, response, {
+        title: `Order ${order.reference ?? order.id}`,
+        section: "Orders",
+        live: !options.lifecycle.hasEnded(order.status),
+        body: html`<h1>${order.reference === null ? "Order" : `Order ${order.reference}`}</h1>
+          ${facts(order)}
+          <div id="live">${live(options, found)}</div>
+          ${lines(order)}`,
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  router.get("/orders/:id/live", async (request, response) => {
+    showPart(response, live(options, await look(options, request)));
+  });
+  router
+    .route("/orders/:id/retry")
+    .post(async (request, response) => {
+      const { order, move } = await look(options, request);
+      const actor = operatorOf(response);
+      const action = await recordAction(options.database, { actor, action: "retry", target: order.id });
+      if (!(await retry(options, order, move, actor))) await refused(options, action);
+      leadTo(response, pathOf(order));
+    })
+    .all(methodNotAllowed("POST"));
+  router
+    .route("/orders/:id/cancel")
+    .get(async (request, response) => {
+      const { order } = await look(options, request);
+      show(options, response, { title: "Cancel an order", section: "Orders", body: cancelForm(order) });
+    })
+    .post(async (request, response) => {
+      const order = await findOrder(options, request.params.id);
+      const { reason } = parseForm(cancelSchema, request);
+      const actor = operatorOf(response);
+      const action = await recordAction(options.database, {
+        actor,
+        action: "cancel",
+        target: order.id,
+        details: { reason },
+      });
+      const cancellation = await options.cancel(order.id, reason, actor);
+      if (cancellation?.accepted !== true) {
+        await refused(options, action);
+        throw new Problem(409, "too-late-to-cancel", {
+          detail: "By now the order can no longer be cancelled.",
+        });
+      }
+      leadTo(response, pathOf(order));
+    })
+    .all(methodNotAllowed("GET", "POST"));
+  return router;
+}
+
+const cancelSchema = z.object({ reason: z.string().trim().min(1).max(LIMITS.reason) });
+
+function pathOf({ id }: Pick<StoredOrder, "id">): string {
+  return `${ROOT}/orders/${id}`;
+}
+
+/** Writes down that nothing came of what an operator asked for. */
+function refused({ database }: ConsoleOptions, action: number): Promise<void> {
+  return updateAction(database, action, { done: 0, state: "failed" });
+}
+
+/**
+ * Has an order that failed go on, with all its attempts, and one that waits for its next attempt make it now.
+ *
+ * @returns false when it does neither any more.
+ */
+async function retry(
+  { database, queues, requeue, log }: ConsoleOptions,
+  order: StoredOrder,
+  move: Move | undefined,
+  actor: string,
+): Promise<boolean> {
+  if (move === undefined) return false;
+  const resumed = await takeMarks(database, [order.id], actor);
+  try {
+    if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, move));
+    await requeue.revive([{ orderId: order.id, move }]);
+  } catch (error) {
+    if (!isRedisUnavailable(error) || resumed === 0) throw error;
+    // The order goes on all the same: the sweeper finds that it has no job.
+    log.warn({ orderId: order.id, error: describe(error) }, "resumed, but not queued yet");
+  }
+  return true;
+}
+
+function cancelForm(order: StoredOrder): Html {
+  return html`<h1>Cancel order ${order.reference ?? order.id}?</h1>
+    ${facts(order)}
+    <p>
+      What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
+    </p>
+    <form method="post" action="${pathOf(order)}/cancel" class="stack">
+      <label class="field"
+        ><span>Why, for the customer service</span
+        ><input name="reason" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
+      /></label>
+      <div class="actions">
+        <button class="danger">Cancel the order</button>
+        <a class="button" href="${pathOf(order)}">Leave it</a>
+      </div>
+    </form>`;
+}
+
+interface Found {
+  readonly order: StoredOrder;
+  readonly events: readonly OrderEvent[];
+  /** What becomes of it next; undefined when it has ended. */
+  readonly move: Move | undefined;
+  /** Undefined where there are no queues, or Redis is away. */
+  readonly job: JobStatus | undefined;
+}
+
+/** @throws {Problem} 404 when there is no such order. */
+async function look(
+  { database, redis, queues, lifecycle }: ConsoleOptions,
+  request: Request,
+): Promise<Found> {
+  const order = await findOrder({ database }, request.params["id"]);
+  const events = await listEvents(database, order.id);
+  const move = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
+  const job =
+    move && queues && redis
+      ? await readJob({ queues, redis }, order.id, move).catch((error: unknown) => {
+          if (isRedisUnavailable(error)) return undefined;
+          throw error;
+        })
+      : undefined;
+  return { order, events, move, job };
+}
+
+/** @throws {Problem} 404 when there is no such order. */
+export async function findOrder(
+  { database }: Pick<ConsoleOptions, "database">,
+  id: unknown,
+): Promise<StoredOrder> {
+  const [order] = typeof id === "string" && isUuid(id) ? await findOrders(database, [id.toLowerCase()]) : [];
+  if (order === undefined) throw new Problem(404, "not-found", { detail: `there is no order ${String(id)}` });
+  return order;
+}
+
+function facts(order: StoredOrder): Html {
+  return html`<dl class="facts">
+    <div>
+      <dt>Id</dt>
+      <dd class="id">${order.id}</dd>
+    </div>
+    <div>
+      <dt>Customer</dt>
+      <dd><a href="${href(`${ROOT}/orders`, { customer: order.customerId })}">${order.customerId}</a></dd>
+    </div>
+    <div>
+      <dt>Total</dt>
+      <dd>${money(order.total, order.currency)}</dd>
+    </div>
+    <div>
+      <dt>Created</dt>
+      <dd>${moment(order.createdAt)}</dd>
+    </div>
+  </dl>`;
+}
+
+/** All that changes while the order moves. */
+function live(options: ConsoleOptions, found: Found): Html {
+  const { lifecycle } = options;
+  const { order, events, move, job } = found;
+  const ended = lifecycle.hasEnded(order.status);
+  const entries = timelineOf(order, events, move && { title: pending(move), workingSince: job?.activeSince });
+  return html`<div class="state" id="state" role="status">
+      <p>
+        ${statusBadge({
+          status: order.status,
+          failedStage: order.failed?.stage ?? null,
+          cancelRequested: order.cancellation !== null,
+        })}
+        ${ended ? endedText(order, events) : nextText(found)}
+      </p>
+    </div>
+    ${actions(options, found)}
+    <section aria-labelledby="timeline">
+      <h2 id="timeline">Timeline</h2>
+      ${timeline(entries)}
+    </section>
+    ${records(order, events)} ${!ended && followed(order)}`;
+}
+
+/**
+ * Has the page follow the order, as long as this stands in it: at each of its events, and now and then, since what a
+ * queue does with its job is no event.
+ */
+function followed({ id }: Pick<StoredOrder, "id">): Html {
+  return html`<div
+    id="follow"
+    data-stream="/orders/${id}/stream"
+    hx-get="${pathOf({ id })}/live"
+    hx-trigger="moved, every 2s"
+    hx-target="#live"
+    hx-swap="innerMorph"
+  ></div>`;
+}
+
+function pending({ step }: Move): string {
+  return `${step.name}: to be done`;
+}
+
+function endedText(order: StoredOrder, events: readonly OrderEvent[]): Content {
+  const last = events.at(-1);
+  const took = last ? duration(last.at.getTime() - order.createdAt.getTime()) : undefined;
+  const why = order.cancellation && html`, since ${order.cancellation.reason}`;
+  return html`This is its end${why}${took !== undefined && html`, ${took} after it was created`}.`;
+}
+
+/** What happens next, and when. */
+function nextText({ order, move, job }: Found): Content {
+  if (move === undefined) return "";
+  const step = html`<b>${move.step.name}</b>`;
+  if (order.failed && !(order.cancellation && order.cancellation.requestedAt >= order.failed.at))
+    return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Nothing happens until somebody
+    has it go on, or cancels it.`;
+  if (job === undefined) return html`Next: ${step}.`;
+  const attempt = job.attemptsMade > 0 ? `, attempt ${job.attemptsMade + 1} of ${job.attempts}` : "";
+  switch (job.state) {
+    case "active":
+      return html`Now: ${step}${attempt}.`;
+    case "waiting":
+      return html`Next: ${step}${attempt}. Its job waits in line for a worker.`;
+    case "delayed": {
+      const inMs = (job.dueAt?.getTime() ?? 0) - Date.now();
+      const when = inMs > 1_000 ? html`in ${duration(roughly(inMs))}` : "at any moment";
+      return html`Next: ${step}${attempt}, ${when}${job.dueAt && html` (${moment(job.dueAt)})`}.`;
+    }
+    case "missing":
+    case "finished":
+    case "failed":
+      return html`Next: ${step}. Its job is not in the queue: a worker puts it there when it looks for such
+      orders, within a minute.`;
+  }
+}
+
+function actions({ lifecycle }: ConsoleOptions, { order, job }: Found): Html | undefined {
+  const canRetry = order.failed !== null || job?.state === "delayed";
+  const canCancel = order.cancellation === null && lifecycle.canCancel(order.status);
+  const showJob = job && job.state !== "missing";
+  if (!canRetry && !canCancel && !showJob) return undefined;
+  const path = pathOf(order);
+  return html`<div class="actions" id="actions">
+    ${
+      canRetry &&
+      html`<form method="post" action="${path}/retry">
+        <button id="retry" class="${order.failed && "primary"}">
+          ${order.failed ? "Retry now" : "Try now"}
+        </button>
+      </form>`
+    }
+    ${canCancel && html`<a class="button" id="cancel" href="${path}/cancel">Cancel…</a>`}
+    ${
+      showJob &&
+      html`<a id="job" href="${BOARD}/${job.step}/${encodeURIComponent(job.id)}"
+        >Open its job in Bull Board</a
+      >`
+    }
+  </div>`;
+}
+
+/** Units across a bar. */
+const SCALE = 1_000;
+/** What took hardly any time is seen all the same. */
+const THINNEST = 4;
+
+function timeline(entries: readonly Entry[]): Html {
+  const begin = entries[0]?.from ?? 0;
+  const end = Math.max(begin + 1, ...entries.map(({ to }) => to));
+  return html`<ol class="timeline">
+      ${entries.map((entry, index) =>
+        line(entry, { index, span: { begin, end }, isRepeated: isSame(entry, entries[index - 1]) }),
+      )}
+    </ol>
+    <p class="muted scale">
+      The bars show the ${duration(end - begin)} from the first to the last:
+      <span class="key wait">waiting</span>, <span class="key work">at work</span>,
+      <span class="key bad">in vain</span>.
+    </p>`;
+}
+
+/** Whether two entries were for the same reason: long ones are read once. */
+function isSame({ reason }: Entry, before: Entry | undefined): boolean {
+  return reason !== null && reason === before?.reason;
+}
+
+interface Span {
+  readonly begin: number;
+  readonly end: number;
+}
+
+function line(
+  entry: Entry,
+  { index, span, isRepeated }: { readonly index: number; readonly span: Span; readonly isRepeated: boolean },
+): Html {
+  const { kind, title, actor, attempt, at, from, workFrom, to, reason, record } = entry;
+  const waited = workFrom - from;
+  const worked = to - workFrom;
+  const times = [
+    ...(waited > 0 ? [`waited ${duration(roughlyNow(kind, waited))}`] : []),
+    ...(worked > 0 ? [`took ${duration(roughlyNow(kind, worked))}`] : []),
+  ].join(", ");
+  return html`<li class="${kind}" id="entry-${index}">
+    <div class="what">
+      <b>${title}</b>
+      ${attempt !== null && attempt > 1 && html`<span class="muted">attempt ${attempt}</span>`}
+      ${actor !== null && html`<span class="muted">by ${actor}</span>`}
+    </div>
+    <div class="when muted">${kind === "now" ? "now" : moment(at)}</div>
+    <div class="bar">${bar(entry, span)}</div>
+    <div class="took muted">${times}</div>
+    ${reason !== null && html`<p class="reason">${isRepeated ? "For the same reason." : reason}</p>`}
+    ${record && recordText(record)}
+  </li>`;
+}
+
+/** What still goes on changes with every look: whole seconds are enough. */
+function roughlyNow(kind: Entry["kind"], milliseconds: number): number {
+  return kind === "now" ? roughly(milliseconds) : milliseconds;
+}
+
+/** To scale, without a style of its own. Said in words beside it. */
+function bar({ kind, from, workFrom, to }: Entry, { begin, end }: Span): Html {
+  const place = (time: number) => Math.round(((time - begin) / (end - begin)) * SCALE);
+  const part = (name: string, first: number, last: number) => {
+    const x = Math.min(place(first), SCALE - THINNEST);
+    const width = Math.max(THINNEST, place(last) - x);
+    return html`<rect class="${name}" x="${x}" width="${width}" height="10" />`;
+  };
+  const inVain = kind === "attempt" || kind === "failed";
+  return html`<svg viewBox="0 0 ${SCALE} 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+    <rect class="ground" width="${SCALE}" height="10" />
+    ${workFrom > from && part("wait", from, workFrom)}${
+      (to > workFrom || workFrom === from) && part(inVain ? "bad" : "work", workFrom, to)
+    }
+  </svg>`;
+}
+
+function recordText(record: StageRecord): Html | undefined {
+  const fields = Object.entries(readable(record));
+  if (fields.length === 0) return undefined;
+  return html`<dl class="record">
+    ${fields.map(
+      ([name, value]) =>
+        html`<div>
+          <dt>${name}</dt>
+          <dd>${value === null ? UNKNOWN : String(value)}</dd>
+        </div>`,
+    )}
+  </dl>`;
+}
+
+/** Money as people read it. */
+function readable(record: StageRecord): StageRecord {
+  const { amount, currency, ...others } = record;
+  return typeof amount === "number" && typeof currency === "string" && CURRENCIES.has(currency)
+    ? { ...others, amount: money(amount, currency) }
+    : record;
+}
+
+/** The payment's, the shipment's, and those of all other stages: what later ones, and refunds, go by. */
+function records(order: StoredOrder, events: readonly OrderEvent[]): Html | undefined {
+  const kept = Object.entries(order.records).filter(([, record]) => Object.keys(record).length > 0);
+  if (kept.length === 0) return undefined;
+  const doneAt = new Map(
+    events.flatMap(({ type, stage, at }) => (type === "status" && stage ? [[stage, at]] : [])),
+  );
+  return html`<section aria-labelledby="records">
+    <h2 id="records">Records</h2>
+    <div class="columns">
+      ${kept.map(([stage, record]) => {
+        const at = doneAt.get(stage);
+        return html`<div class="paper" id="record-${stage}">
+          <h3>${stage} ${at && html`<span class="muted">${moment(at)}</span>`}</h3>
+          ${recordText(record)}
+        </div>`;
+      })}
+    </div>
+  </section>`;
+}
+
+/** Lines shown: an order may have thousands. */
+const LINES_SHOWN = 100;
+
+function lines({ lines: all, currency }: StoredOrder): Html {
+  return html`<section aria-labelledby="lines">
+    <h2 id="lines">Lines <span class="muted">${number(all.length)}</span></h2>
+    ${table({
+      caption: "What was ordered",
+      rows: all.slice(0, LINES_SHOWN),
+      columns: [
+        { title: "SKU", heading: true, cell: ({ sku }) => sku },
+        { title: "Pieces", numeric: true, cell: ({ quantity }) => number(quantity) },
+        { title: "Price", numeric: true, cell: ({ unitPrice }) => money(unitPrice, currency) },
+        {
+          title: "Sum",
+          numeric: true,
+          cell: ({ quantity, unitPrice }) => money(quantity * unitPrice, currency),
+        },
+      ],
+    })}
+    ${all.length > LINES_SHOWN && html`<p class="muted">And ${counted(all.length - LINES_SHOWN, "further line")}.</p>`}
+  </section>`;
+}

@@ -1,0 +1,177 @@
+import { Router } from "express";
+import type { Heartbeat } from "../../../../queues/heartbeats.ts";
+import type { Check } from "../../readiness.ts";
+import { methodNotAllowed } from "../../problem.ts";
+import { show, showPart, type ConsoleOptions } from "../context.ts";
+import { ago, bounded, duration, number, roughly, UNKNOWN } from "../format.ts";
+import { html, type Content, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { table } from "../parts.ts";
+import { StatusReader, type Status, type StepStatus } from "../status.ts";
+import { verdictOf, type Finding, type Level } from "../verdict.ts";
+
+/** How the service is: whether all is well, each step, the workers, the servers. */
+export function overviewPage(options: ConsoleOptions): Router {
+  const reader = new StatusReader(options);
+  const router = Router();
+  router
+    .route("/")
+    .get(async (_request, response) => {
+      const status = await reader.status();
+      show(options, response, {
+        title: "Overview",
+        section: "Overview",
+        live: true,
+        body: html`<h1 class="unseen">Overview</h1>
+          <div id="live" hx-get="${ROOT}/live" hx-trigger="every 2s">${live(status)}</div>
+          ${options.queues && plots()}`,
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  router.get("/live", async (_request, response) => showPart(response, live(await reader.status())));
+  router.get("/history", async (_request, response) => {
+    response.json(await reader.history());
+  });
+  return router;
+}
+
+/** All that changes by itself. */
+function live(status: Status): Html {
+  const { steps, workers } = status;
+  return html`${verdict(status)}
+    <section aria-labelledby="steps">
+      <h2 id="steps">Stages</h2>
+      ${table({
+        caption: "How many orders each stage has, and how fast it is",
+        rows: steps,
+        id: ({ name }) => `step-${name}`,
+        columns: [
+          { title: "Stage", heading: true, cell: ({ name }) => name },
+          ...(status.redis ? queueColumns : []),
+          { title: "Failed", numeric: true, cell: failed },
+          { title: "Oldest waits", numeric: true, cell: oldest },
+          ...(status.redis ? paceColumns : []),
+        ],
+      })}
+    </section>
+    <div class="columns">
+      ${status.redis && workerSection(workers)}
+      <section aria-labelledby="servers">
+        <h2 id="servers">Servers</h2>
+        <ul class="plain">
+          ${server("MySQL", status.mysql)}${status.redis && server("Redis", status.redis)}
+        </ul>
+      </section>
+    </div>`;
+}
+
+const SIGNS: Readonly<Record<Level, string>> = { good: "✓", attention: "!", bad: "✕" };
+
+function verdict(status: Status): Html {
+  const { level, others, ...first } = verdictOf(status);
+  return html`<div id="verdict" class="verdict ${level}" role="status">
+    <p><span class="sign" aria-hidden="true">${SIGNS[level]}</span> ${finding(first)}</p>
+    ${
+      others.length > 0 &&
+      html`<ul>
+        ${others.map((other) => html`<li>${finding(other)}</li>`)}
+      </ul>`
+    }
+  </div>`;
+}
+
+/** Leads to where something can be done about it. */
+function finding({ text, to }: Pick<Finding, "text" | "to">): Content {
+  return to === undefined ? text : html`<a href="${ROOT}${to}">${text}</a>`;
+}
+
+const queueColumns = [
+  { title: "Waiting", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.waiting) },
+  { title: "Active", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.active) },
+  { title: "Delayed", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.delayed) },
+] as const;
+
+const paceColumns = [
+  {
+    title: "Done a minute",
+    numeric: true,
+    cell: ({ pace }: StepStatus) =>
+      known(pace && (pace.perMinute < 10 ? pace.perMinute : Math.round(pace.perMinute))),
+  },
+  {
+    title: "95 % within",
+    numeric: true,
+    cell: ({ pace }: StepStatus) => (pace?.p95Ms === undefined ? UNKNOWN : duration(pace.p95Ms)),
+  },
+] as const;
+
+function known(value: number | undefined): Content {
+  return value === undefined ? UNKNOWN : number(value);
+}
+
+function failed({ failed: count }: StepStatus): Content {
+  if (count === undefined) return UNKNOWN;
+  if (count.count === 0) return "0";
+  return html`<a class="bad" href="${`${ROOT}/failures`}">${bounded(count)}</a>`;
+}
+
+function oldest({ oldest: order }: StepStatus): Content {
+  if (order === undefined) return html`<span class="muted" aria-label="none">–</span>`;
+  const waits = Date.now() - order.since.getTime();
+  return html`<a href="${ROOT}/orders/${order.id}">${waits < 1_000 ? "< 1 s" : duration(roughly(waits))}</a>`;
+}
+
+function workerSection(workers: readonly Heartbeat[] | undefined): Html {
+  return html`<section aria-labelledby="workers">
+    <h2 id="workers">Workers${workers && html` <span class="muted">${workers.length}</span>`}</h2>
+    ${
+      workers === undefined
+        ? html`<p class="muted">Not known while Redis does not answer.</p>`
+        : html`<ul class="plain">
+            ${workers.map(worker)}
+          </ul>`
+    }
+  </section>`;
+}
+
+function worker({ id, host, pid, startedAt, steps, open }: Heartbeat): Html {
+  const held = steps.reduce((sum, step) => sum + step.held, 0);
+  return html`<li id="worker-${id}">
+    <b>${host}</b> <span class="muted">process ${String(pid)}, began ${ago(new Date(startedAt))}</span><br />
+    ${number(held)} under way in ${steps.map(({ name }) => name).join(", ")}
+    ${open.map(
+      ({ stage, service }) =>
+        html`<span class="badge warn">breaker open: ${stage}${service === null ? "" : `, ${service}`}</span>`,
+    )}
+  </li>`;
+}
+
+function server(name: string, { ready, detail }: Check): Html {
+  const withoutName = detail.startsWith(`${name} `) ? detail.slice(name.length + 1) : detail;
+  return html`<li>
+    <span class="sign ${ready ? "good" : "bad"}" aria-hidden="true">${ready ? SIGNS.good : SIGNS.bad}</span>
+    <b>${name}</b>
+    <span class="${ready && "muted"}">${ready ? "is ready" : "is not ready"}: ${withoutName}</span>
+  </li>`;
+}
+
+/** Drawn by the page's script; the table above has the newest values for those who have none. */
+function plots(): Html {
+  const plot = (name: string, title: string) =>
+    html`<figure>
+      <figcaption>${title}</figcaption>
+      <div
+        class="plot"
+        data-plot="${name}"
+        role="img"
+        aria-label="${title}: a plot; the table of stages has the newest values"
+      ></div>
+    </figure>`;
+  return html`<section aria-labelledby="hour" class="plots" id="plots" data-history="${ROOT}/history" hidden>
+    <h2 id="hour">The last hour <span class="muted">UTC</span></h2>
+    <p class="legend" id="legend"></p>
+    <div class="columns">
+      ${plot("done", "Jobs done in each minute")}${plot("p95", "Time within which 95 % of them were done")}
+    </div>
+  </section>`;
+}

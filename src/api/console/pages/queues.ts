@@ -1,0 +1,202 @@
+import { Router, type Request } from "express";
+import { z } from "zod";
+import { recordAction, type ActionDetails } from "../../../../db/operator-actions.ts";
+import { changeQueueSettings, listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
+import { readControls, restoreControls, type QueueControls } from "../../../../queues/controls.ts";
+import { isRedisUnavailable } from "../../../../queues/errors.ts";
+import { readHeartbeats, type Heartbeat } from "../../../../queues/heartbeats.ts";
+import { methodNotAllowed, Problem } from "../../problem.ts";
+import { settingsOf, type Step } from "../../../order/stage.ts";
+import { describe } from "../../../platform/shutdown.ts";
+import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
+import { counted, duration, number } from "../format.ts";
+import { html, type Content, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+
+const PATH = `${ROOT}/queues`;
+const MOST = 100_000;
+
+/** How each stage is worked on over all workers: paused or not, how many at once, how many in a time. */
+export function queuesPage(options: ConsoleOptions): Router {
+  const { lifecycle } = options;
+  const router = Router();
+  router
+    .route("/queues")
+    .get(async (_request, response) => {
+      const found = await look(options);
+      show(options, response, {
+        title: "Queues",
+        section: "Queues",
+        body: html`<h1>Queues</h1>
+          ${
+            found === undefined
+              ? html`<p>Orders are carried on by the API itself: there are no queues.</p>`
+              : html`<p>
+                    What is set here counts for all workers together, from the next job on, and outlives a
+                    loss of Redis.
+                  </p>
+                  ${lifecycle.steps.map((step) => queue(step, found))}`
+          }`,
+      });
+    })
+    .all(methodNotAllowed("GET"));
+  for (const [name, change] of Object.entries(CHANGES)) {
+    router
+      .route(`/queues/:step/${name}`)
+      .post(async (request, response) => {
+        const step = lifecycle.steps.find((each) => each.name === request.params["step"]);
+        if (step === undefined || options.queues === undefined)
+          throw new Problem(404, "not-found", { detail: "There is no such queue." });
+        const { settings, details } = change(request);
+        await recordAction(options.database, {
+          actor: operatorOf(response),
+          action: name,
+          target: step.name,
+          details,
+        });
+        await changeQueueSettings(options.database, step.name, settings);
+        await apply(options);
+        leadTo(response, `${PATH}#${step.name}`);
+      })
+      .all(methodNotAllowed("POST"));
+  }
+  return router;
+}
+
+interface Change {
+  readonly settings: Parameters<typeof changeQueueSettings>[2];
+  readonly details: ActionDetails | null;
+}
+
+/** A field that may be left empty: no limit then. */
+const count = z
+  .literal("")
+  .transform(() => null)
+  .or(z.coerce.number({ error: "must be a whole number" }).int().min(1).max(MOST));
+const concurrencySchema = z.object({ concurrency: count });
+const rateLimitSchema = z.object({
+  max: count,
+  seconds: z.coerce.number({ error: "must be a whole number" }).int().min(1).max(86_400),
+});
+
+/** What can be changed, by the last part of the address to post to. */
+const CHANGES: Readonly<Record<string, (request: Request) => Change>> = {
+  pause: () => ({ settings: { paused: true }, details: null }),
+  resume: () => ({ settings: { paused: false }, details: null }),
+  concurrency: (request) => {
+    const { concurrency } = parseForm(concurrencySchema, request);
+    return { settings: { concurrency }, details: { concurrency: concurrency ?? "no limit" } };
+  },
+  "rate-limit": (request) => {
+    const { max, seconds } = parseForm(rateLimitSchema, request);
+    const rateLimit = max === null ? null : { max, durationMs: seconds * 1_000 };
+    return { settings: { rateLimit }, details: rateLimit ? { max, seconds } : { max: "no limit" } };
+  },
+};
+
+/** Has Redis go by it at once; where Redis is away, a worker sees to that when it is back. */
+async function apply({ database, queues, redis, log }: ConsoleOptions): Promise<void> {
+  if (queues === undefined || redis === undefined) return;
+  try {
+    await restoreControls({ queues, redis }, await listQueueSettings(database));
+  } catch (error) {
+    if (!isRedisUnavailable(error)) throw error;
+    log.warn({ error: describe(error) }, "settings of the queues are kept, but not in Redis yet");
+  }
+}
+
+interface Found {
+  /** As operators want them. */
+  readonly wanted: ReadonlyMap<string, QueueSettings>;
+  /** As Redis has them; undefined while it is away. */
+  readonly actual: ReadonlyMap<string, Omit<QueueControls, "step">> | undefined;
+  readonly workers: readonly Heartbeat[] | undefined;
+}
+
+async function look({ database, queues, redis }: ConsoleOptions): Promise<Found | undefined> {
+  if (queues === undefined || redis === undefined) return undefined;
+  const wanted = new Map((await listQueueSettings(database)).map((each) => [each.step, each]));
+  try {
+    const [actual, workers] = await Promise.all([
+      Promise.all(queues.all.map(async (each) => [each.name, await readControls(each)] as const)),
+      readHeartbeats(redis),
+    ]);
+    return { wanted, actual: new Map(actual), workers };
+  } catch (error) {
+    if (!isRedisUnavailable(error)) throw error;
+    return { wanted, actual: undefined, workers: undefined };
+  }
+}
+
+function queue(step: Step, { wanted, actual, workers }: Found): Html {
+  const { name } = step;
+  // What counts is what workers go by; while Redis is away, what it will be.
+  const now = actual?.get(name) ?? wanted.get(name) ?? { paused: false, concurrency: null, rateLimit: null };
+  const limit = settingsOf(step).rateLimit;
+  const own = workers?.flatMap(({ steps }) => steps.filter((each) => each.name === name));
+  const path = `${PATH}/${name}`;
+  return html`<section class="paper" aria-labelledby="${name}">
+    <h2 id="${name}">
+      ${name}
+      ${now.paused ? html`<span class="badge warn">paused</span>` : html`<span class="badge good">running</span>`}
+    </h2>
+    <p class="muted">${takes(own)}</p>
+    <div class="actions">
+      <form method="post" action="${path}/${now.paused ? "resume" : "pause"}">
+        <button class="${now.paused && "primary"}" aria-label="${now.paused ? "Resume" : "Pause"} ${name}">
+          ${now.paused ? "Resume" : "Pause"}
+        </button>
+      </form>
+      <form method="post" action="${path}/concurrency" class="actions" aria-label="Concurrency of ${name}">
+        <label class="field"
+          ><span>Concurrency</span
+          ><input
+            name="concurrency"
+            type="number"
+            min="1"
+            max="${MOST}"
+            value="${now.concurrency}"
+            placeholder="no limit"
+        /></label>
+        <button aria-label="Set the concurrency of ${name}">Set</button>
+      </form>
+      <form method="post" action="${path}/rate-limit" class="actions" aria-label="Rate limit of ${name}">
+        <label class="field"
+          ><span>Rate limit (jobs)</span
+          ><input
+            name="max"
+            type="number"
+            min="1"
+            max="${MOST}"
+            value="${now.rateLimit?.max}"
+            placeholder="${limit ? String(limit.max) : "no limit"}"
+        /></label>
+        <label class="field"
+          ><span>in seconds</span
+          ><input
+            name="seconds"
+            type="number"
+            min="1"
+            max="86400"
+            value="${Math.max(1, Math.round((now.rateLimit?.durationMs ?? limit?.duration ?? 1_000) / 1_000))}"
+        /></label>
+        <button aria-label="Set the rate limit of ${name}">Set</button>
+      </form>
+    </div>
+    ${
+      limit &&
+      now.rateLimit === null &&
+      html`<p class="muted">The stage's own limit: ${number(limit.max)} in ${duration(limit.duration)}.</p>`
+    }
+  </section>`;
+}
+
+function takes(own: Heartbeat["steps"] | undefined): Content {
+  if (own === undefined) return "Redis does not answer: what is set now counts as soon as it is back.";
+  const concurrency = own.reduce((sum, each) => sum + each.concurrency, 0);
+  const held = own.reduce((sum, each) => sum + each.held, 0);
+  const still = own.filter((each) => each.standsStill).length;
+  return html`${counted(own.length, "worker")}, with room for ${counted(concurrency, "job")} at the same
+  moment; ${number(held)} under
+  way${still > 0 && `; ${counted(still, "worker")} ${still === 1 ? "stands" : "stand"} still`}.`;
+}

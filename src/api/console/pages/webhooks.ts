@@ -1,0 +1,449 @@
+import { Router, type Request } from "express";
+import { validate as isUuid } from "uuid";
+import { z } from "zod";
+import {
+  countDeliveries,
+  findDelivery,
+  findEvents,
+  listDeliveries,
+  type DeliveryState,
+  type ListedDelivery,
+  type WebhookAttempt,
+} from "../../../../db/webhook-deliveries.ts";
+import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../../../db/webhook-endpoints.ts";
+import { methodNotAllowed, Problem } from "../../problem.ts";
+import { parseParameters } from "../../validate.ts";
+import { EVENT_TYPES } from "../../../order/event.ts";
+import { LIMITS } from "../../../order/limits.ts";
+import { WebhookError } from "../../../events/webhooks/endpoints.ts";
+import { webhookMessage } from "../../../events/webhooks/message.ts";
+import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
+import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
+import { html, href, type Content, type Html } from "../html.ts";
+import { ROOT } from "../layout.ts";
+import { empty, orderLink, pager, select, table } from "../parts.ts";
+
+const PATH = `${ROOT}/webhooks`;
+const PAGE_SIZE = 50;
+const STATES = ["pending", "delivered", "failed"] as const;
+
+const querySchema = z.object({
+  before: z.coerce.number().int().positive().optional(),
+  state: z
+    .enum(STATES)
+    .or(z.literal("").transform(() => undefined))
+    .optional(),
+});
+
+/** One checked box comes as a text, several as a list. */
+const typesSchema = z
+  .preprocess(
+    (value) => (typeof value === "string" ? [value] : value),
+    z.array(z.enum(EVENT_TYPES)).optional(),
+  )
+  .transform((types) => (types === undefined || types.length === EVENT_TYPES.length ? null : types));
+const settingsSchema = z.object({
+  url: z.string().trim().min(1, "must be an address").max(LIMITS.webhookUrl),
+  description: z
+    .string()
+    .trim()
+    .max(LIMITS.webhookDescription)
+    .transform((text) => text || null),
+  eventTypes: typesSchema,
+});
+
+/** Where events are sent to, how that goes, and each delivery with what was answered. */
+export function webhooksPage(options: ConsoleOptions): Router {
+  const { database, webhooks } = options;
+  const router = Router();
+
+  router
+    .route("/webhooks")
+    .get(async (_request, response) => {
+      show(options, response, { title: "Webhooks", section: "Webhooks", body: await overview(options) });
+    })
+    .post(async (request, response) => {
+      const endpoint = await told(webhooks.create(parseForm(settingsSchema, request), operatorOf(response)));
+      show(options, response, secretPage(endpoint, "The endpoint is made"));
+    })
+    .all(methodNotAllowed("GET", "POST"));
+
+  router
+    .route("/webhooks/deliveries/:id")
+    .get(async (request, response) => {
+      const body = await deliveryPage(options, deliveryId(request.params.id));
+      show(options, response, { title: "Delivery", section: "Webhooks", body });
+    })
+    .all(methodNotAllowed("GET"));
+
+  router
+    .route("/webhooks/deliveries/:id/resend")
+    .post(async (request, response) => {
+      const { id } = await told(webhooks.resend(deliveryId(request.params.id), operatorOf(response)));
+      leadTo(response, `${PATH}/deliveries/${id}`);
+    })
+    .all(methodNotAllowed("POST"));
+
+  router
+    .route("/webhooks/:id")
+    .get(async (request, response) => {
+      const endpoint = await endpointOf(options, request.params.id);
+      const { before, state } = parseParameters(querySchema, request.query);
+      const page = await listDeliveries(database, endpoint.id, { limit: PAGE_SIZE, before, state });
+      const body = endpointPage(endpoint, { ...page, before, state });
+      show(options, response, { title: "Webhook endpoint", section: "Webhooks", body });
+    })
+    .post(async (request, response) => {
+      const { id } = await endpointOf(options, request.params.id);
+      await told(webhooks.change(id, parseForm(settingsSchema, request), operatorOf(response)));
+      leadTo(response, `${PATH}/${id}`);
+    })
+    .all(methodNotAllowed("GET", "POST"));
+
+  router
+    .route("/webhooks/:id/rotate-secret")
+    .post(async (request, response) => {
+      const { id } = await endpointOf(options, request.params.id);
+      const endpoint = await told(webhooks.rotate(id, operatorOf(response)));
+      show(options, response, secretPage(endpoint, "The endpoint has another secret"));
+    })
+    .all(methodNotAllowed("POST"));
+
+  /** What is done by a button alone, and where that leads. */
+  const deeds: Readonly<Record<string, (id: string, operator: string) => Promise<string>>> = {
+    enable: async (id, operator) => `/${(await webhooks.change(id, { enabled: true }, operator)).id}`,
+    disable: async (id, operator) => `/${(await webhooks.change(id, { enabled: false }, operator)).id}`,
+    test: async (id, operator) => `/deliveries/${(await webhooks.test(id, operator)).id}`,
+  };
+  for (const [name, deed] of Object.entries(deeds))
+    router
+      .route(`/webhooks/:id/${name}`)
+      .post(async (request: Request<{ id: string }>, response) => {
+        const { id } = await endpointOf(options, request.params.id);
+        leadTo(response, PATH + (await told(deed(id, operatorOf(response)))));
+      })
+      .all(methodNotAllowed("POST"));
+
+  router
+    .route("/webhooks/:id/delete")
+    .get(async (request, response) => {
+      const body = confirmDelete(await endpointOf(options, request.params.id));
+      show(options, response, { title: "Delete a webhook endpoint", section: "Webhooks", body });
+    })
+    .post(async (request, response) => {
+      const { id } = await endpointOf(options, request.params.id);
+      await told(webhooks.remove(id, operatorOf(response)));
+      leadTo(response, PATH);
+    })
+    .all(methodNotAllowed("GET", "POST"));
+
+  return router;
+}
+
+function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
+  return html`<h1>Delete ${description ?? "the endpoint"}?</h1>
+    <dl class="facts">
+      <div>
+        <dt>Address</dt>
+        <dd>${url}</dd>
+      </div>
+    </dl>
+    <p>
+      Nothing more is sent to it, and what was sent is forgotten. This can't be taken back: to stop for a
+      while, disable it.
+    </p>
+    <form method="post" action="${PATH}/${id}/delete" class="stack">
+      <div class="actions">
+        <button class="danger">Delete it for good</button>
+        <a class="button" href="${PATH}/${id}">Leave it</a>
+      </div>
+    </form>`;
+}
+
+async function overview({ database }: ConsoleOptions): Promise<Html> {
+  const endpoints = await listEndpoints(database);
+  const rows = await Promise.all(
+    endpoints.map(async (endpoint) => ({
+      endpoint,
+      waiting: await countDeliveries(database, endpoint.id, "pending"),
+      failed: await countDeliveries(database, endpoint.id, "failed"),
+    })),
+  );
+  return html`<h1>Webhooks</h1>
+    ${
+      rows.length === 0
+        ? empty("Events are sent to nobody yet.")
+        : table({
+            caption: "Where events are sent to",
+            rows,
+            columns: [
+              {
+                title: "Endpoint",
+                heading: true,
+                cell: ({ endpoint: { id, url, description } }) =>
+                  html`<a href="${PATH}/${id}">${description ?? url}</a>${
+                      description !== null && html`<br /><span class="muted">${url}</span>`
+                    }`,
+              },
+              { title: "State", short: true, cell: ({ endpoint }) => stateOf(endpoint) },
+              {
+                title: "Events",
+                short: true,
+                cell: ({ endpoint: { eventTypes } }) => eventTypes?.join(", ") ?? "all",
+              },
+              { title: "Waiting", numeric: true, cell: ({ waiting }) => bounded(waiting) },
+              { title: "Given up", numeric: true, cell: ({ failed }) => bounded(failed) },
+            ],
+          })
+    }
+    <section class="paper" aria-labelledby="new">
+      <h2 id="new">Send events to another address</h2>
+      ${settingsForm(PATH, "Add the endpoint")}
+    </section>`;
+}
+
+function settingsForm(action: string, label: string, given?: WebhookEndpoint): Html {
+  return html`<form method="post" action="${action}" class="stack">
+    <label class="field"
+      ><span>Address</span
+      ><input name="url" type="url" required maxlength="${LIMITS.webhookUrl}" value="${given?.url}"
+    /></label>
+    <label class="field"
+      ><span>Description</span
+      ><input name="description" maxlength="${LIMITS.webhookDescription}" value="${given?.description}"
+    /></label>
+    <fieldset>
+      <legend>Events</legend>
+      ${EVENT_TYPES.map((type) => {
+        const isChecked = given?.eventTypes?.includes(type) ?? true;
+        return html`<p>
+          <label
+            >${
+              isChecked
+                ? html`<input type="checkbox" name="eventTypes" value="${type}" checked />`
+                : html`<input type="checkbox" name="eventTypes" value="${type}" />`
+            }
+            ${type}</label
+          >
+        </p>`;
+      })}
+    </fieldset>
+    <div><button class="primary">${label}</button></div>
+  </form>`;
+}
+
+function secretPage(endpoint: WebhookEndpoint, title: string) {
+  return {
+    title,
+    section: "Webhooks" as const,
+    body: html`<h1>${title}</h1>
+      <p>What is sent to ${endpoint.url} is signed with this secret. It is shown this once: keep it now.</p>
+      <p class="paper"><code class="id">${endpoint.secret}</code></p>
+      ${
+        endpoint.previousSecret !== null &&
+        endpoint.previousSecretUntil !== null &&
+        html`<p>The one before is valid beside it until ${moment(endpoint.previousSecretUntil)}.</p>`
+      }
+      <p><a href="${PATH}/${endpoint.id}">On to the endpoint</a></p>`,
+  };
+}
+
+interface DeliveriesShown {
+  readonly items: readonly ListedDelivery[];
+  readonly older: number | null;
+  readonly before: number | undefined;
+  readonly state: DeliveryState | undefined;
+}
+
+function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }: DeliveriesShown): Html {
+  const path = `${PATH}/${endpoint.id}`;
+  const isEnabled = endpoint.state === "enabled";
+  return html`<p><a href="${PATH}">All endpoints</a></p>
+    <h1>${endpoint.description ?? endpoint.url}</h1>
+    ${
+      endpoint.disabledAt !== null &&
+      html`<div class="verdict attention">
+        <p>Nothing is sent to it since ${moment(endpoint.disabledAt)}: ${endpoint.disabledReason}.</p>
+      </div>`
+    }
+    <dl class="facts">
+      <div>
+        <dt>Address</dt>
+        <dd>${endpoint.url}</dd>
+      </div>
+      <div>
+        <dt>State</dt>
+        <dd>${stateOf(endpoint)}</dd>
+      </div>
+      <div>
+        <dt>Events</dt>
+        <dd>${endpoint.eventTypes?.join(", ") ?? "all"}</dd>
+      </div>
+      <div>
+        <dt>Made</dt>
+        <dd>${moment(endpoint.createdAt)}</dd>
+      </div>
+    </dl>
+    <div class="actions">
+      ${button(`${path}/${isEnabled ? "disable" : "enable"}`, isEnabled ? "Disable" : "Enable", !isEnabled && "primary")}
+      ${isEnabled && button(`${path}/test`, "Send a test message")}
+      ${button(`${path}/rotate-secret`, "Replace the secret")}
+    </div>
+    <details>
+      <summary>Change or delete it</summary>
+      <div class="paper">
+        ${settingsForm(path, "Change it", endpoint)}
+        <p><a class="button" href="${path}/delete">Delete…</a></p>
+      </div>
+    </details>
+    <h2>Deliveries</h2>
+    <form method="get" action="${path}" class="filters">
+      ${select({
+        name: "state",
+        label: "State",
+        value: state,
+        choices: [["", "all"], ...STATES.map((each) => [each, WORDS[each]] as const)],
+      })}
+      <button>Show</button>
+    </form>
+    ${
+      items.length === 0
+        ? empty("There are none.")
+        : table({
+            caption: "Deliveries, the newest first",
+            rows: items,
+            columns: [
+              {
+                title: "Delivery",
+                heading: true,
+                cell: ({ id }) => html`<a href="${PATH}/deliveries/${id}">${String(id)}</a>`,
+              },
+              { title: "Since", wide: true, cell: ({ createdAt }) => moment(createdAt) },
+              { title: "Event", short: true, cell: eventOf },
+              {
+                title: "Order",
+                wide: true,
+                cell: ({ eventId, orderId }) => eventId !== null && orderLink(orderId),
+              },
+              { title: "State", short: true, cell: deliveryState },
+              { title: "Attempts", numeric: true, cell: ({ attempts }) => number(attempts) },
+              { title: "Answer", cell: lastAnswer },
+            ],
+          })
+    }
+    ${pager(
+      before === undefined ? undefined : href(path, { state }),
+      older === null ? undefined : href(path, { state, before: older }),
+    )}`;
+}
+
+async function deliveryPage({ database }: ConsoleOptions, id: number): Promise<Html> {
+  const found = await findDelivery(database, id);
+  if (found === undefined) throw new Problem(404, "not-found", { detail: "There is no such delivery." });
+  const { delivery, attempts } = found;
+  const { eventId } = delivery;
+  const events = await findEvents(database, eventId === null ? [] : [eventId]);
+  const message = webhookMessage(delivery, eventId === null ? undefined : events.get(eventId));
+  return html`<p><a href="${PATH}/${delivery.endpointId}">All deliveries to this endpoint</a></p>
+    <h1>Delivery ${String(id)}</h1>
+    <dl class="facts">
+      <div>
+        <dt>State</dt>
+        <dd>${deliveryState(delivery)}</dd>
+      </div>
+      <div>
+        <dt>Event</dt>
+        <dd>${eventOf(delivery)}</dd>
+      </div>
+      ${
+        eventId !== null &&
+        html`<div>
+          <dt>Order</dt>
+          <dd>${orderLink(delivery.orderId)}</dd>
+        </div>`
+      }
+      <div>
+        <dt>${delivery.state === "pending" ? "Next attempt, not before" : "Settled"}</dt>
+        <dd>${moment(delivery.dueAt)}</dd>
+      </div>
+    </dl>
+    <div class="actions">${button(`${PATH}/deliveries/${id}/resend`, "Send it again", "primary")}</div>
+    <h2>Request</h2>
+    <pre class="paper id">
+${
+        message
+          ? `content-type: application/json\nwebhook-id: ${message.id}\n\n${JSON.stringify(JSON.parse(message.body), null, 2)}`
+          : "The event is not in the log any more."
+      }</pre>
+    <h2>${counted(attempts.length, "attempt")}</h2>
+    ${attempts.length === 0 ? empty("Nothing was sent yet.") : attempts.map(attemptPart)}`;
+}
+
+function attemptPart({ at, url, status, error, response, durationMs }: WebhookAttempt): Html {
+  const isGood = status !== null && status >= 200 && status < 300;
+  return html`<section class="paper">
+    <p>
+      ${moment(at)}
+      <span class="badge ${isGood ? "good" : "bad"}">${status === null ? "no answer" : String(status)}</span>
+      after ${duration(durationMs)}, by ${url}
+    </p>
+    ${error !== null && html`<p class="bad">${error}</p>`}
+    ${response !== null && response !== "" && html`<pre class="id">${response}</pre>`}
+  </section>`;
+}
+
+const WORDS = { pending: "waiting", delivered: "delivered", failed: "given up" } as const;
+const SIGNS = { pending: "warn", delivered: "good", failed: "bad" } as const;
+
+function deliveryState({ state }: Pick<ListedDelivery, "state">): Html {
+  return html`<span class="badge ${SIGNS[state]}">${WORDS[state]}</span>`;
+}
+
+function eventOf({ eventId, eventType, eventTo }: ListedDelivery): Content {
+  if (eventId === null) return "test message";
+  if (eventType === null) return UNKNOWN;
+  return `${eventId}: ${eventType === "status" ? (eventTo ?? "") : eventType}`;
+}
+
+function lastAnswer({ lastStatus, lastError }: ListedDelivery): Content {
+  return lastStatus === null ? (lastError ?? UNKNOWN) : String(lastStatus);
+}
+
+function stateOf({ state, failingSince }: WebhookEndpoint): Html {
+  if (state !== "enabled") return html`<span class="badge warn">disabled</span>`;
+  if (failingSince === null) return html`<span class="badge good">enabled</span>`;
+  return html`<span class="badge bad">fails</span> since ${ago(failingSince)}`;
+}
+
+function button(action: string, text: string, name: string | false = false): Html {
+  return html`<form method="post" action="${action}" class="inline">
+    <button class="${name}">${text}</button>
+  </form>`;
+}
+
+async function endpointOf({ database }: ConsoleOptions, id: string): Promise<WebhookEndpoint> {
+  const endpoint = isUuid(id) ? await findEndpoint(database, id.toLowerCase()) : undefined;
+  if (endpoint === undefined)
+    throw new Problem(404, "not-found", { detail: "There is no such webhook endpoint." });
+  return endpoint;
+}
+
+function deliveryId(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new Problem(404, "not-found", { detail: "There is no such delivery." });
+  return Number(text);
+}
+
+/** What can't be done, as a page says it. @throws {Problem} */
+async function told<T>(deed: Promise<T>): Promise<T> {
+  try {
+    return await deed;
+  } catch (error) {
+    if (!(error instanceof WebhookError)) throw error;
+    const isMissing = error.kind === "no such endpoint" || error.kind === "no such delivery";
+    throw isMissing
+      ? new Problem(404, "not-found", { detail: error.message })
+      : new Problem(422, "invalid-input", {
+          detail: error.kind === "bad address" ? `The address ${error.message}.` : error.message,
+        });
+  }
+}

@@ -1,0 +1,168 @@
+import type { Redis } from "ioredis";
+import type { Database } from "../../../db/database.ts";
+import { countFailures, findOldest, type BoundedCount } from "../../../db/order-list.ts";
+import { readHeartbeats, type Heartbeat } from "../../../queues/heartbeats.ts";
+import { minuteOf, noCounts, quantile, readCounts, sumOf, type StepCounts } from "../../../queues/minutes.ts";
+import type { Queues } from "../../../queues/queues.ts";
+import type { Check, Health } from "../readiness.ts";
+import { CANCEL, type Lifecycle } from "../../order/lifecycle.ts";
+import { shared } from "./shared.ts";
+
+/** How a step's queue and orders are doing. What is undefined could not be asked, or does not apply. */
+export interface StepStatus {
+  readonly name: string;
+  /** Of the queue: undefined where there is none, or Redis is away. */
+  readonly queue:
+    | {
+        readonly waiting: number;
+        readonly active: number;
+        readonly delayed: number;
+        readonly paused: boolean;
+      }
+    | undefined;
+  /** Orders that rest in its failed set; undefined while MySQL is away. */
+  readonly failed: BoundedCount | undefined;
+  /** Since when the oldest order that is on its way has waited for this step. */
+  readonly oldest: { readonly id: string; readonly since: Date } | undefined;
+  /** Of the last minutes; undefined while Redis is away. */
+  readonly pace: { readonly perMinute: number; readonly p95Ms: number | undefined } | undefined;
+}
+
+export interface Status {
+  readonly at: Date;
+  readonly mysql: Check;
+  /** Undefined where there are no queues. */
+  readonly redis?: Check;
+  readonly steps: readonly StepStatus[];
+  /** Undefined where there are no queues, or Redis is away. */
+  readonly workers?: readonly Heartbeat[];
+}
+
+/** The last hour by minute, without the one that is not over, as plots have it. */
+export interface History {
+  /** The beginning of each minute, in seconds since 1970. */
+  readonly minutes: readonly number[];
+  readonly steps: readonly {
+    readonly name: string;
+    /** Jobs done in each minute. */
+    readonly done: readonly number[];
+    /** Milliseconds; null where nothing was done. */
+    readonly p95: readonly (number | null)[];
+  }[];
+}
+
+export interface StatusOptions {
+  readonly database: Database;
+  readonly redis?: Redis | undefined;
+  readonly queues?: Queues | undefined;
+  readonly health: Health;
+  readonly lifecycle: Lifecycle;
+}
+
+/** Failed orders that are counted, at most. */
+const COUNTED = 1_000;
+const HISTORY_MINUTES = 60;
+/** Minutes over which the pace of a step is taken: the current one, and those before. */
+const PACE_MINUTES = 5;
+/** However many pages are open, the servers are asked so often at most. */
+const FRESH_MS = 1_000;
+
+/** Looks at everything that the overview shows. What does not answer is left out. */
+export class StatusReader {
+  readonly #options: StatusOptions;
+  readonly status = shared(FRESH_MS, () => this.#status());
+  readonly history = shared(FRESH_MS, () => this.#history());
+
+  constructor(options: StatusOptions) {
+    this.#options = options;
+  }
+
+  async #status(): Promise<Status> {
+    const { database, redis, queues, health, lifecycle } = this.#options;
+    const names = lifecycle.steps.map(({ name }) => name);
+    const [{ checks }, failures, oldest, jobs, counts, workers] = await Promise.all([
+      health.check(),
+      ifPossible(countFailures(database, COUNTED)),
+      ifPossible(this.#oldest()),
+      queues && ifPossible(this.#jobs(queues)),
+      redis && ifPossible(readCounts(redis, names, { last: minuteOf(Date.now()), minutes: PACE_MINUTES })),
+      redis && ifPossible(readHeartbeats(redis)),
+    ]);
+    return {
+      at: new Date(),
+      mysql: checks.mysql,
+      ...(checks.redis && { redis: checks.redis }),
+      ...(workers && { workers }),
+      steps: names.map((name): StepStatus => {
+        const counted = counts?.get(name);
+        return {
+          name,
+          queue: jobs?.get(name),
+          failed: failures && (failures.get(name) ?? { count: 0, more: false }),
+          oldest: oldest?.get(name),
+          pace: counted && paceOf(counted),
+        };
+      }),
+    };
+  }
+
+  async #jobs(queues: Queues): Promise<Map<string, NonNullable<StepStatus["queue"]>>> {
+    const found = await Promise.all(
+      queues.all.map(async (queue) => {
+        const [counts, paused] = await Promise.all([
+          queue.getJobCounts("waiting", "prioritized", "active", "delayed"),
+          queue.isPaused(),
+        ]);
+        const { waiting = 0, prioritized = 0, active = 0, delayed = 0 } = counts;
+        return [queue.name, { waiting: waiting + prioritized, active, delayed, paused }] as const;
+      }),
+    );
+    return new Map(found);
+  }
+
+  async #oldest(): Promise<Map<string, { id: string; since: Date }>> {
+    const { database, lifecycle } = this.#options;
+    const found = new Map<string, { id: string; since: Date }>();
+    // Orders to be undone stand in any status: they are not looked for.
+    for (const { name } of lifecycle.steps.filter((step) => step.name !== CANCEL.name)) {
+      const order = await findOldest(database, lifecycle.statusBefore({ name }));
+      if (order) found.set(name, { id: order.id, since: order.updatedAt });
+    }
+    return found;
+  }
+
+  async #history(): Promise<History> {
+    const { redis, lifecycle } = this.#options;
+    // The current one would look like a collapse until it is over.
+    const last = minuteOf(Date.now()) - 1;
+    const names = lifecycle.steps.map(({ name }) => name);
+    const read = redis && (await ifPossible(readCounts(redis, names, { last, minutes: HISTORY_MINUTES })));
+    const nothing = Array.from({ length: HISTORY_MINUTES }, noCounts);
+    return {
+      minutes: nothing.map((_, index) => (last - HISTORY_MINUTES + 1 + index) * 60),
+      steps: names.map((name) => {
+        const counts = read?.get(name) ?? nothing;
+        return {
+          name,
+          done: counts.map(({ done }) => done),
+          p95: counts.map((each) => quantile(each, 0.95) ?? null),
+        };
+      }),
+    };
+  }
+}
+
+function paceOf(counts: readonly StepCounts[]): NonNullable<StepStatus["pace"]> {
+  const sum = sumOf(counts);
+  const intoMinute = (Date.now() % 60_000) / 60_000;
+  return { perMinute: sum.done / (counts.length - 1 + intoMinute), p95Ms: quantile(sum, 0.95) };
+}
+
+async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch {
+    // What is away is told by its health check.
+    return undefined;
+  }
+}

@@ -1,0 +1,93 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import { Router } from "express";
+import { BUCKETS, type Metrics } from "../platform/metrics.ts";
+import { routeOf } from "../platform/route.ts";
+import { methodNotAllowed } from "./problem.ts";
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+/** Which is many more than there are: nobody who asks for odd addresses can make metrics without end. */
+const MOST_ROUTES = 200;
+const OTHER = "other";
+const NO_ROUTE = "none";
+
+/** `/metrics`, for those who have a key. */
+export function metricsRoutes(metrics: Pick<Metrics, "text" | "contentType">): Router {
+  const router = Router();
+  router
+    .route("/metrics")
+    .get(async (_request, response) => {
+      response.set("Content-Type", metrics.contentType).set("Cache-Control", "no-store");
+      response.send(await metrics.text());
+    })
+    .all(methodNotAllowed("GET"));
+  return router;
+}
+
+/** Measures the requests of the API, and counts the orders that it takes. */
+export class HttpMetrics {
+  /** Where they are told. */
+  readonly metrics: Metrics;
+  readonly #requests;
+  readonly #accepted;
+  readonly #routes = new Set<string>();
+  /** The histogram's children, by method, route and status in one text. */
+  readonly #children = new Map<string, { observe(seconds: number): void }>();
+
+  constructor(metrics: Metrics) {
+    this.metrics = metrics;
+    this.#requests = metrics.histogram({
+      name: "conveyor_http_request_duration_seconds",
+      help: "Time from a request's head to the last byte of its answer. Streams are left out.",
+      labelNames: ["method", "route", "status"],
+      buckets: BUCKETS,
+    });
+    this.#accepted = metrics.counter({
+      name: "conveyor_orders_accepted_total",
+      help: "Orders written down for good; repeated requests for the same order are not counted.",
+    });
+  }
+
+  /** The same way of taking orders, whose new ones are counted. */
+  counted<Order, Created extends { readonly repeated: boolean }>(
+    accept: (order: Order) => Promise<Created>,
+  ): (order: Order) => Promise<Created> {
+    return async (order) => {
+      const created = await accept(order);
+      if (!created.repeated) this.#accepted.inc();
+      return created;
+    };
+  }
+
+  /** The same listener, whose requests are measured. */
+  measured(listener: RequestListener): RequestListener {
+    return (request, response) => {
+      const startedAt = performance.now();
+      response.once("close", () => this.#note(request, response, startedAt));
+      listener(request, response);
+    };
+  }
+
+  #note(request: IncomingMessage, response: ServerResponse, startedAt: number): void {
+    // As long as its listener likes: that says nothing of how fast the service is.
+    if (String(response.getHeader("content-type")).startsWith("text/event-stream")) return;
+    const { method = "" } = request;
+    // Nobody waited for the answer, so it has no status.
+    const status = response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "aborted";
+    const route = this.#bounded(routeOf(request) ?? NO_ROUTE);
+    const key = `${method} ${status} ${route}`;
+    let child = this.#children.get(key);
+    if (child === undefined) {
+      child = this.#requests.labels(METHODS.has(method) ? method : OTHER, route, status);
+      // Node lets through the methods that it knows, so there is an end to them.
+      this.#children.set(key, child);
+    }
+    child.observe((performance.now() - startedAt) / 1_000);
+  }
+
+  #bounded(route: string): string {
+    if (this.#routes.has(route)) return route;
+    if (this.#routes.size >= MOST_ROUTES) return OTHER;
+    this.#routes.add(route);
+    return route;
+  }
+}

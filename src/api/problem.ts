@@ -1,0 +1,137 @@
+import type { ServerResponse } from "node:http";
+import type { ErrorRequestHandler, RequestHandler } from "express";
+import { DatabaseError } from "../../db/errors.ts";
+import { StockReservedError } from "../../db/stock.ts";
+import { OverloadedError } from "../platform/group-commit.ts";
+import type { Logger } from "../platform/log.ts";
+import { describe } from "../platform/shutdown.ts";
+import type { ProblemBody } from "./schemas.ts";
+
+/** Every way in which a request can fail, with its title. The type of a problem is `urn:conveyor:problem:<key>`. */
+const TITLES = {
+  "malformed-request": "The request cannot be read",
+  "invalid-input": "The input is not valid",
+  "unsupported-media-type": "The body must be JSON",
+  "body-too-large": "The body is too large",
+  unauthorized: "A valid key is needed",
+  forbidden: "The request comes from another site",
+  "not-found": "There is nothing here",
+  "method-not-allowed": "The method is not allowed here",
+  "idempotency-key-reused": "The key stands for another request",
+  "too-late-to-cancel": "The order can no longer be cancelled",
+  "stock-reserved": "More pieces are reserved than that",
+  "endpoint-disabled": "Nothing is sent to the endpoint",
+  "too-many-endpoints": "There are as many endpoints as there may be",
+  "not-processed": "The order could not be processed",
+  unavailable: "The service cannot answer at the moment",
+  internal: "Something went wrong",
+} as const;
+
+export type ProblemType = keyof typeof TITLES;
+
+interface ProblemOptions {
+  readonly detail?: string;
+  readonly errors?: ProblemBody["errors"];
+  readonly orderId?: string;
+  readonly orderStatus?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A request's failure, as it is told to the client: RFC 9457. */
+export class Problem extends Error {
+  override name = "Problem";
+  readonly status: number;
+  readonly type: ProblemType;
+  readonly options: ProblemOptions;
+
+  constructor(status: number, type: ProblemType, options: ProblemOptions = {}) {
+    super(options.detail ?? TITLES[type]);
+    this.status = status;
+    this.type = type;
+    this.options = options;
+  }
+
+  send(response: ServerResponse): void {
+    const { detail, errors, orderId, orderStatus, headers = {} } = this.options;
+    const body: ProblemBody = {
+      type: `urn:conveyor:problem:${this.type}`,
+      title: TITLES[this.type],
+      status: this.status,
+      ...(detail === undefined ? {} : { detail }),
+      ...(errors === undefined ? {} : { errors }),
+      ...(orderId === undefined ? {} : { orderId }),
+      ...(orderStatus === undefined ? {} : { orderStatus }),
+    };
+    const content = Buffer.from(JSON.stringify(body));
+    response
+      .writeHead(this.status, {
+        ...headers,
+        "Content-Type": "application/problem+json; charset=utf-8",
+        "Content-Length": content.length,
+      })
+      .end(content);
+  }
+}
+
+/** Seconds after which a client may try again when a server behind the API is away. */
+const RETRY_AFTER_S = 1;
+
+/** Answers for a path that exists, called with a method that doesn't. HEAD is allowed wherever GET is. */
+export function methodNotAllowed(...allowed: string[]): RequestHandler {
+  const allow = allowed.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+  return ({ method }) => {
+    const detail = `${method} is not allowed here; ${allow} would be`;
+    throw new Problem(405, "method-not-allowed", { detail, headers: { Allow: allow } });
+  };
+}
+
+/** Answers for a path that does not exist. */
+export const notFound: RequestHandler = ({ path }) => {
+  throw new Problem(404, "not-found", { detail: `there is no ${path}` });
+};
+
+/** The one place where errors become answers. What is not known here is logged, and told to nobody. */
+export function answerErrors(log: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    const problem = asProblem(error);
+    if (problem.status >= 500) {
+      log.error(
+        { method: request.method, path: request.path, status: problem.status, error: describe(error) },
+        "request failed",
+      );
+    }
+    problem.send(response);
+  };
+}
+
+function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof StockReservedError)
+    return new Problem(409, "stock-reserved", { detail: error.message });
+  if (error instanceof OverloadedError || (error instanceof DatabaseError && error.isUnavailable)) {
+    return new Problem(503, "unavailable", { headers: { "Retry-After": String(RETRY_AFTER_S) } });
+  }
+  return ofExpress(error) ?? new Problem(500, "internal");
+}
+
+/** The errors of Express and its body parser carry the status that they deserve. */
+function ofExpress(error: unknown): Problem | undefined {
+  if (!(error instanceof Error) || !("status" in error) || typeof error.status !== "number") return undefined;
+  switch (error.status) {
+    case 413:
+      return new Problem(
+        413,
+        "body-too-large",
+        "limit" in error ? { detail: `at most ${String(error.limit)} bytes` } : {},
+      );
+    case 415:
+      return new Problem(415, "unsupported-media-type");
+    default:
+      // The text of a JSON error quotes the body, which may hold a payment token.
+      return error.status >= 400 && error.status < 500 ? new Problem(400, "malformed-request") : undefined;
+  }
+}

@@ -1,0 +1,87 @@
+import { sql } from "drizzle-orm";
+import type { Redis } from "ioredis";
+import type { Database } from "../../db/database.ts";
+
+export interface Check {
+  readonly ready: boolean;
+  /** What was found: the server's version, or why it is not ready. */
+  readonly detail: string;
+}
+
+/** Milliseconds after which a server that has not answered counts as not ready. */
+const CHECK_TIMEOUT_MS = 1_000;
+
+/** Knows whether the servers behind a process are ready. */
+export class Health {
+  readonly #database: Database;
+  readonly #redis: Redis | undefined;
+  /** Why Redis could not be reached. A command that fails meanwhile only says that there is no connection. */
+  #redisError: unknown;
+
+  /** @param given without `redis` where there is none. */
+  constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
+    const { database, redis } = given;
+    this.#database = database;
+    this.#redis = redis;
+    redis?.on("error", (error) => (this.#redisError = error));
+    redis?.on("ready", () => (this.#redisError = undefined));
+  }
+
+  /** Asks each part whether it is ready, all at once; a part that does not answer in time is not. */
+  async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis?: Check } }> {
+    const [mysql, redis] = await Promise.all([
+      inTime(this.#checkMysql()),
+      this.#redis && inTime(this.#checkRedis(this.#redis)),
+    ]);
+    return { ready: mysql.ready && redis?.ready !== false, checks: { mysql, ...(redis && { redis }) } };
+  }
+
+  async #checkMysql(): Promise<Check> {
+    const [rows] = await this.#database.query((queries) => queries.execute(sql`SELECT VERSION() AS version`));
+    const version =
+      Array.isArray(rows) && rows[0] && "version" in rows[0] ? String(rows[0]["version"]) : "unknown";
+    return { ready: true, detail: `MySQL ${version}` };
+  }
+
+  /** A Redis that evicts keys under memory pressure deletes jobs at random: it is not one to work with. */
+  async #checkRedis(redis: Redis): Promise<Check> {
+    if (redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
+    const info = await redis.info();
+    const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown";
+    const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
+    if (policy !== undefined && policy !== "noeviction") {
+      return {
+        ready: false,
+        detail: `maxmemory-policy is ${policy}; it must be noeviction, or Redis deletes jobs`,
+      };
+    }
+    return { ready: true, detail: `Redis ${version}` };
+  }
+
+  #whyNotConnected(): string {
+    return this.#redisError === undefined ? "not connected" : `not connected: ${reason(this.#redisError)}`;
+  }
+}
+
+async function inTime(check: Promise<Check>): Promise<Check> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Check>((resolve) => {
+    timer = setTimeout(
+      () => resolve({ ready: false, detail: `no answer within ${CHECK_TIMEOUT_MS} ms` }),
+      CHECK_TIMEOUT_MS,
+    );
+  });
+  try {
+    return await Promise.race([check, late]);
+  } catch (error) {
+    return { ready: false, detail: reason(error) };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Where a host has several addresses, the error that none of them answers has a code and no message. */
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message || ("code" in error ? String(error.code) : error.name);
+}

@@ -1,0 +1,67 @@
+import type { Database } from "../../db/database.ts";
+import { findOrders, requestCancellation } from "../../db/orders.ts";
+import type { Queues } from "../../queues/queues.ts";
+import type { Logger } from "../platform/log.ts";
+import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";
+import type { StoredOrder } from "../order/order.ts";
+import { describe } from "../platform/shutdown.ts";
+
+/** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
+export class Cancellation {
+  readonly #options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "replace">;
+    readonly lifecycle: Lifecycle;
+    readonly log: Logger;
+  };
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "replace">;
+    readonly lifecycle: Lifecycle;
+    readonly log: Logger;
+  }) {
+    this.#options = options;
+  }
+
+  /**
+   * Notes that the order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
+   *
+   * @param actor who asks for it.
+   * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {DatabaseError}
+   */
+  async request(
+    orderId: string,
+    reason: string,
+    actor: string | null = null,
+  ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
+    const { database, lifecycle } = this.#options;
+    const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
+    const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date(), actor });
+    const [order] = await findOrders(database, [orderId]);
+    if (order === undefined) return undefined;
+    if (noted) this.#queue(order);
+    return { accepted: noted || order.status === CANCELLED, order };
+  }
+
+  /** Resolves when nothing is on its way to Redis. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  /** Behind the client's back, like the first job of an order; what is lost here the sweeper finds. */
+  #queue({ id, status }: StoredOrder): void {
+    const { lifecycle, queues, log } = this.#options;
+    const due = lifecycle.due(status);
+    const cancelling = lifecycle.cancelling(status);
+    if (due === undefined || cancelling === undefined) return;
+    const done = queues
+      .replace([{ job: { orderId: id, move: due }, by: { orderId: id, move: cancelling } }])
+      .catch((error: unknown) => {
+        log.warn({ orderId: id, error: describe(error) }, "to be cancelled, but not queued yet");
+      })
+      .finally(() => this.#underWay.delete(done));
+    this.#underWay.add(done);
+  }
+}

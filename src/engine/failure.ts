@@ -1,0 +1,51 @@
+import { DatabaseError } from "../../db/errors.ts";
+import { isRedisUnavailable } from "../../queues/errors.ts";
+import { isTimeout, StageUnavailableError } from "./outage.ts";
+
+/** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
+export type Failure =
+  /** Nobody's fault: the job waits, and uses up no attempt. */
+  | { readonly kind: "database away" | "redis away"; readonly message: string }
+  /** Nobody's fault as far as the stage's breaker can tell. */
+  | {
+      readonly kind: "service away";
+      readonly message: string;
+      /** Whose work needed the service. */
+      readonly stage: string;
+      /** Whether the service was asked. */
+      readonly tried: boolean;
+    }
+  /** Retried with backoff, as often as the step may be. */
+  | { readonly kind: "failed"; readonly message: string }
+  /** No retry will help. */
+  | { readonly kind: "hopeless"; readonly message: string };
+
+/** Carries a failure whose own error is lost, or of no use. */
+export class FailedAttemptError extends Error {
+  override name = "FailedAttemptError";
+  readonly failure: Failure;
+  constructor(failure: Failure, options?: ErrorOptions) {
+    super(failure.message, options);
+    this.failure = failure;
+  }
+}
+
+/** What an error says of an attempt. */
+export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: number }): Failure {
+  if (error instanceof FailedAttemptError) return error.failure;
+  const message = messageOf(error, timeoutMs);
+  if (error instanceof StageUnavailableError) {
+    return { kind: "service away", message, stage: error.stage, tried: error.tried };
+  }
+  if (error instanceof DatabaseError && error.isUnavailable) return { kind: "database away", message };
+  if (isRedisUnavailable(error)) return { kind: "redis away", message };
+  if (error instanceof Error && HOPELESS.has(error.name)) return { kind: "hopeless", message };
+  return { kind: "failed", message };
+}
+
+function messageOf(error: unknown, timeoutMs: number): string {
+  if (!(error instanceof Error)) return String(error);
+  return isTimeout(error) || isTimeout(error.cause) ? `took longer than ${timeoutMs} ms` : error.message;
+}
+
+const HOPELESS = new Set(["OrderNotFoundError", "TooLateToRejectError"]);

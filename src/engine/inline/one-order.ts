@@ -1,0 +1,74 @@
+import type { StatusChange } from "../../../db/orders.ts";
+import type { DueJob } from "../../../queues/queues.ts";
+import type { Move } from "../../order/lifecycle.ts";
+import type { StoredOrder } from "../../order/order.ts";
+import type { ExecutorStore } from "../executor.ts";
+
+/**
+ * The executor's store for one order that is carried through several stages in one go. It is read once and not before
+ * each stage: what a stage changed is known. In turn no stage moves it on when its cancellation was asked for meanwhile,
+ * so that this is noticed at the end of each stage. And what is due next is not queued, but noted.
+ */
+export class OneOrder implements ExecutorStore {
+  readonly #store: Omit<ExecutorStore, "enqueue">;
+  readonly #id: string;
+  /** As the executor was last given it. */
+  #given: StoredOrder | undefined;
+  /** As it stands, if that is known. */
+  #known: StoredOrder | undefined;
+  #next: Move | undefined;
+
+  /** @param created the order, if it was just written down. */
+  constructor(store: Omit<ExecutorStore, "enqueue">, id: string, created?: StoredOrder) {
+    this.#store = store;
+    this.#id = id;
+    this.#known = created;
+  }
+
+  /** The order as it stands, or as it was just written down. @throws {DatabaseError} */
+  async look(): Promise<StoredOrder | undefined> {
+    this.#known ??= await this.#store.load(this.#id);
+    return this.#known;
+  }
+
+  /** Forgets what it knows: somebody else may have moved the order. */
+  forget(): void {
+    this.#known = undefined;
+  }
+
+  /** What the executor would have queued since this was last asked. */
+  takeNext(): Move | undefined {
+    const next = this.#next;
+    this.#next = undefined;
+    return next;
+  }
+
+  async load(): Promise<StoredOrder | undefined> {
+    this.#given = await this.look();
+    this.forget();
+    return this.#given;
+  }
+
+  async changeStatus(change: StatusChange): Promise<boolean> {
+    const made = await this.#store.changeStatus({ ...change, unlessCancelled: change.stage !== null });
+    if (made && this.#given) this.#known = moved(this.#given, change);
+    return made;
+  }
+
+  requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
+    return this.#store.requestCancellation(request);
+  }
+
+  clearFailed(orderId: string): Promise<void> {
+    return this.#store.clearFailed(orderId);
+  }
+
+  async enqueue({ move }: DueJob): Promise<void> {
+    this.#next = move;
+  }
+}
+
+function moved(order: StoredOrder, { to, stage, record, at }: StatusChange): StoredOrder {
+  const records = stage === null || record === null ? order.records : { ...order.records, [stage]: record };
+  return { ...order, status: to, records, failed: null, updatedAt: at };
+}

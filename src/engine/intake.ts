@@ -1,0 +1,68 @@
+import type { Database } from "../../db/database.ts";
+import { mayBeOneItem } from "../../db/errors.ts";
+import { createOrders, type CreatedOrder } from "../../db/orders.ts";
+import type { Queues } from "../../queues/queues.ts";
+import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import type { Logger } from "../platform/log.ts";
+import { CREATED, type Lifecycle } from "../order/lifecycle.ts";
+import type { NewOrder } from "../order/order.ts";
+import { describe } from "../platform/shutdown.ts";
+
+/**
+ * Takes orders in. An order is accepted once MySQL has it; its first job is added after that and behind the client's
+ * back, since an accepted order must not wait for Redis.
+ */
+export class Intake {
+  readonly #orders: Committer<NewOrder, CreatedOrder>;
+  readonly #jobs: Committer<string, void>;
+  readonly #log: Logger;
+
+  constructor(options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "enqueue">;
+    readonly lifecycle: Lifecycle;
+    readonly commit?: Commit;
+    readonly log: Logger;
+    /** Told after every batch of events that is committed. */
+    readonly onEvents?: (() => void) | undefined;
+  }) {
+    const { database, queues, lifecycle, commit = grouped, log, onEvents } = options;
+    const move = lifecycle.due(CREATED);
+    if (move === undefined) throw new Error("a pipeline has a first stage");
+    this.#log = log;
+    this.#orders = commit({
+      name: "new_orders",
+      flush: async (orders) => {
+        const created = await createOrders(database, orders);
+        onEvents?.();
+        return created;
+      },
+      mayBeOneItem,
+    });
+    this.#jobs = commit({
+      name: "first_jobs",
+      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
+      mayBeOneItem: () => false,
+    });
+  }
+
+  /**
+   * Resolves when the order is written down for good, with the order that stands for it: the one given, or the one that
+   * the same client's earlier request under the same idempotency key made. @throws {DatabaseError}
+   * @throws {OverloadedError}
+   */
+  async accept(order: NewOrder): Promise<CreatedOrder> {
+    const created = await this.#orders.submit(order);
+    // A repeated one as well: what came before may have been cut off between MySQL and Redis.
+    this.#jobs.submit(created.id).catch((error: unknown) => {
+      this.#log.warn({ orderId: created.id, error: describe(error) }, "accepted, but not queued yet");
+    });
+    return created;
+  }
+
+  /** Resolves when nothing is on its way to MySQL or Redis. */
+  async idle(): Promise<void> {
+    await this.#orders.idle();
+    await this.#jobs.idle();
+  }
+}

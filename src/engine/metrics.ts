@@ -1,0 +1,210 @@
+import { BUCKETS, type Metrics } from "../platform/metrics.ts";
+import { CANCEL, type Lifecycle } from "../order/lifecycle.ts";
+import type { Step } from "../order/stage.ts";
+import type { Execution } from "./executor.ts";
+import type { Failure } from "./failure.ts";
+import type { SweepObserver, Walked } from "./sweeper.ts";
+
+/** How an attempt ended: with one of the executor's outcomes, or with none. */
+export type AttemptOutcome =
+  | Execution["outcome"]
+  /** Something broke, and the order is tried again. */
+  | "retried"
+  /** Something broke, and nobody tries again: the order rests until a person has it go on, or is cancelled for it. */
+  | "failed"
+  /** A server or a service was away: tried again, with no attempt used up. */
+  | "put off"
+  /** The process shuts down, or has lost the job: others make the attempt. */
+  | "handed back";
+
+/** Is told what becomes of the attempts of one step. */
+export interface AttemptObserver {
+  /** An order's first attempt begins, so many seconds after its job was added. */
+  began(waitedSeconds: number): void;
+  ended(outcome: AttemptOutcome, seconds: number): void;
+  /** The order has reached a status; what counts is its last one. */
+  reached(orderId: string, status: string): void;
+  /** It will be tried again, since... */
+  retried(cause: Failure["kind"]): void;
+}
+
+const OUTCOMES: readonly AttemptOutcome[] = [
+  "done",
+  "snoozed",
+  "cancelled",
+  "not due",
+  "retried",
+  "failed",
+  "put off",
+  "handed back",
+];
+const CAUSES: readonly Failure["kind"][] = ["failed", "database away", "redis away", "service away"];
+/** From orders whose stages take milliseconds to parcels that are on the road for weeks. Seconds. */
+const LIFETIMES = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000];
+const WAITS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600];
+
+/** What a process that carries orders on tells Prometheus. */
+export class StageMetrics implements SweepObserver {
+  readonly #lifecycle: Lifecycle;
+  readonly #metrics: Metrics;
+  readonly #durations;
+  readonly #waits;
+  readonly #retries;
+  readonly #lifetimes: ReadonlyMap<string, { observe(seconds: number): void }>;
+  /** What the last walk over the orders of each status saw, while this process is the one that walks. */
+  readonly #walks = new Map<string, Walked>();
+
+  constructor(metrics: Metrics, lifecycle: Lifecycle) {
+    this.#metrics = metrics;
+    this.#lifecycle = lifecycle;
+    this.#durations = metrics.histogram({
+      name: "conveyor_stage_duration_seconds",
+      help: "Time of one attempt at a stage, by how it ended.",
+      labelNames: ["stage", "outcome"],
+      buckets: BUCKETS,
+    });
+    this.#waits = metrics.histogram({
+      name: "conveyor_stage_wait_seconds",
+      help: "Time from the adding of a job to its first attempt.",
+      labelNames: ["stage"],
+      buckets: WAITS,
+    });
+    this.#retries = metrics.counter({
+      name: "conveyor_stage_retries_total",
+      help: "Attempts that ended with the outcomes retried and put_off, by what they met.",
+      labelNames: ["stage", "cause"],
+    });
+    const lifetimes = metrics.histogram({
+      name: "conveyor_order_duration_seconds",
+      help: "Time from an order's creation to its last status.",
+      labelNames: ["status"],
+      buckets: LIFETIMES,
+    });
+    this.#lifetimes = new Map(
+      lifecycle.statuses
+        .filter((status) => lifecycle.hasEnded(status))
+        .map((status) => {
+          lifetimes.zero({ status });
+          return [status, lifetimes.labels(status)];
+        }),
+    );
+    this.#watchOrders();
+  }
+
+  /** For the attempts of one step. */
+  of({ name: stage }: Pick<Step, "name">): AttemptObserver {
+    const durations = new Map(
+      OUTCOMES.map((outcome) => [outcome, this.#durations.labels(stage, inLabel(outcome))]),
+    );
+    // Alerts go by how much these grow: from nothing to one is growth only if there was a nought.
+    this.#durations.zero({ stage, outcome: "done" });
+    this.#durations.zero({ stage, outcome: "failed" });
+    const retries = new Map(CAUSES.map((cause) => [cause, this.#retries.labels(stage, inLabel(cause))]));
+    for (const each of retries.values()) each.inc(0);
+    const waits = this.#waits.labels(stage);
+    return {
+      began: (waitedSeconds) => waits.observe(waitedSeconds),
+      ended: (outcome, seconds) => durations.get(outcome)?.observe(seconds),
+      reached: (orderId, status) => this.#lifetimes.get(status)?.observe(ageOf(orderId)),
+      retried: (cause) => retries.get(cause)?.inc(),
+    };
+  }
+
+  /** @param read for each stage that this process works on, how many orders it may have in it, and how many it has. */
+  watchWorkers(
+    read: () => readonly { readonly stage: string; readonly concurrency: number; readonly held: number }[],
+  ): void {
+    this.#metrics.gauge({
+      name: "conveyor_worker_concurrency",
+      help: "Orders that this worker may have in a stage at once; 0 while the stage is held, no value for stages that it leaves to others.",
+      labelNames: ["stage"],
+      collect() {
+        for (const { stage, concurrency } of read()) this.set({ stage }, concurrency);
+      },
+    });
+    this.#metrics.gauge({
+      name: "conveyor_worker_jobs",
+      help: "Orders that this worker has in a stage.",
+      labelNames: ["stage"],
+      collect() {
+        for (const { stage, held } of read()) this.set({ stage }, held);
+      },
+    });
+  }
+
+  /** @param isOpen whether this process holds a stage, since the service that it needs is away. */
+  watchBreakers(isOpen: (stage: string) => boolean): void {
+    const { stages } = this.#lifecycle;
+    this.#metrics.gauge({
+      name: "conveyor_stage_breaker_open",
+      help: "1 while this worker holds the stage, since the service behind it is away.",
+      labelNames: ["stage"],
+      collect() {
+        for (const { name } of stages) this.set({ stage: name }, isOpen(name) ? 1 : 0);
+      },
+    });
+  }
+
+  walked(status: string, walked: Walked): void {
+    this.#walks.set(status, walked);
+  }
+
+  doesNotLead(): void {
+    this.#walks.clear();
+  }
+
+  #watchOrders(): void {
+    const walks = this.#walks;
+    const lifecycle = this.#lifecycle;
+    this.#metrics.gauge({
+      name: "conveyor_orders",
+      help: "Orders that have not ended, by status, as the sweeper last saw them. Told by the worker that sweeps.",
+      labelNames: ["status", "state"],
+      collect() {
+        this.reset();
+        for (const [status, { moving, failed, cancelling }] of walks) {
+          this.set({ status, state: "moving" }, moving.count);
+          this.set({ status, state: "failed" }, failed.count);
+          this.set({ status, state: "cancelling" }, cancelling.count);
+        }
+      },
+    });
+    this.#metrics.gauge({
+      name: "conveyor_oldest_order_age_seconds",
+      help: "For how long the order has been in its stage that has been there longest; 0 without orders. Those that failed are left out.",
+      labelNames: ["stage"],
+      collect() {
+        this.reset();
+        const cancelling = [...walks.values()].map((walked) => walked.cancelling.oldest);
+        if (walks.size > 0) this.set({ stage: CANCEL.name }, secondsSince(Math.min(...cancelling)));
+        for (const [status, { moving }] of walks) {
+          const stage = lifecycle.due(status)?.step.name;
+          if (stage !== undefined) this.set({ stage }, secondsSince(moving.oldest));
+        }
+      },
+    });
+    this.#metrics.gauge({
+      name: "conveyor_sweep_timestamp_seconds",
+      help: "When the sweeper was last through with the orders of a status.",
+      labelNames: ["status"],
+      collect() {
+        this.reset();
+        for (const [status, { at }] of walks) this.set({ status }, at / 1_000);
+      },
+    });
+  }
+}
+
+/** @param time milliseconds since 1970; Infinity when there was nothing. */
+function secondsSince(time: number): number {
+  return time === Infinity ? 0 : Math.max(0, Date.now() - time) / 1_000;
+}
+
+/** An order's id is a UUIDv7, which begins with the time at which it was given. Seconds. */
+function ageOf(orderId: string): number {
+  return secondsSince(Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16));
+}
+
+function inLabel(words: string): string {
+  return words.replaceAll(" ", "_");
+}

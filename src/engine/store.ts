@@ -1,0 +1,95 @@
+import { mayBeOneItem } from "../../db/errors.ts";
+import type { Database } from "../../db/database.ts";
+import {
+  changeStatuses,
+  clearFailed,
+  findOrders,
+  requestCancellation,
+  type ChangeResult,
+  type StatusChange,
+} from "../../db/orders.ts";
+import type { DueJob, Queues } from "../../queues/queues.ts";
+import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import { CANCEL } from "../order/lifecycle.ts";
+import type { StoredOrder } from "../order/order.ts";
+import type { ExecutorStore } from "./executor.ts";
+import { KnownOrders } from "./order-cache.ts";
+
+/**
+ * MySQL and Redis for the executor. What many jobs want at the same moment is one statement, one transaction, one round
+ * trip, as far as `commit` lets them share it.
+ */
+export class OrderStore implements ExecutorStore {
+  readonly #database: Database;
+  readonly #loads: Committer<string, StoredOrder | undefined>;
+  readonly #changes: Committer<StatusChange, ChangeResult>;
+  readonly #jobs: Committer<DueJob, void>;
+  readonly #known = new KnownOrders();
+
+  constructor(options: {
+    readonly database: Database;
+    readonly queues: Pick<Queues, "enqueue">;
+    readonly commit?: Commit;
+    /** Told of the step of every change that is written and not committed yet. */
+    readonly reach?: ((point: "during batch", step: string) => void) | undefined;
+    /** Told after every batch of events that is committed. */
+    readonly onEvents?: (() => void) | undefined;
+  }) {
+    const { database, queues, commit = grouped, reach, onEvents } = options;
+    this.#database = database;
+    this.#loads = commit({
+      name: "loads",
+      flush: (ids) => findOrders(database, ids, (id) => this.#known.get(id)),
+      mayBeOneItem,
+    });
+    this.#changes = commit({
+      name: "status_changes",
+      flush: async (changes) => {
+        const made = await changeStatuses(
+          database,
+          changes,
+          reach && (() => changes.forEach(({ stage }) => reach("during batch", stage ?? CANCEL.name))),
+        );
+        onEvents?.();
+        return made;
+      },
+      mayBeOneItem,
+    });
+    this.#jobs = commit({
+      name: "next_jobs",
+      flush: withoutResults((jobs) => queues.enqueue(jobs)),
+      // Redis refuses all or none.
+      mayBeOneItem: () => false,
+    });
+  }
+
+  async load(orderId: string): Promise<StoredOrder | undefined> {
+    const order = await this.#loads.submit(orderId);
+    if (order) this.#known.note(order);
+    return order;
+  }
+
+  recall(orderId: string): StoredOrder | undefined {
+    return this.#known.takeFresh(orderId);
+  }
+
+  async changeStatus(change: StatusChange): Promise<boolean> {
+    const { made, toBeCancelled } = await this.#changes.submit(change);
+    if (made && !toBeCancelled) this.#known.noteChange(change);
+    else this.#known.forget(change.orderId);
+    return made;
+  }
+
+  requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
+    this.#known.forget(request.orderId);
+    return requestCancellation(this.#database, request);
+  }
+
+  clearFailed(orderId: string): Promise<void> {
+    return clearFailed(this.#database, orderId);
+  }
+
+  enqueue(job: DueJob): Promise<void> {
+    return this.#jobs.submit(job);
+  }
+}

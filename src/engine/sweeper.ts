@@ -1,0 +1,323 @@
+import { randomUUID } from "node:crypto";
+import type { Redis } from "ioredis";
+import type { Database } from "../../db/database.ts";
+import { listStates, requestCancellations, type OrderState } from "../../db/orders.ts";
+import type { DueJob, Queues, Replacement } from "../../queues/queues.ts";
+import { durationInWords } from "../platform/duration.ts";
+import type { Logger } from "../platform/log.ts";
+import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
+import { describe } from "../platform/shutdown.ts";
+import { Marker, type Restoration } from "../../queues/marker.ts";
+
+/** Held by the worker that sweeps. More than one at a time would do no harm, only the same work twice. */
+const LEAD = "conveyor:sweeper";
+const LEAD_SECONDS = 15;
+/** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
+const PAGE = 500;
+/** The part of its time that the leader gives to sweeping, however many orders wait. */
+const SWEEPING_SHARE = 0.1;
+/** The same while Redis has lost its data: more, since workers have nothing to do before. */
+const RESTORING_SHARE = 0.5;
+
+/** Some orders of a status. */
+export interface Seen {
+  readonly count: number;
+  /** When the one came there that has been there longest, in milliseconds since 1970; Infinity when there is none. */
+  readonly oldest: number;
+}
+
+/** What a walk over the orders of a status has seen. */
+export interface Walked {
+  readonly moving: Seen;
+  /** Resting in a failed set. */
+  readonly failed: Seen;
+  /** To be cancelled. */
+  readonly cancelling: Seen;
+  /** When it ended. */
+  readonly at: number;
+}
+
+/** Is told what the sweeper comes by anyway. */
+export interface SweepObserver {
+  walked(status: string, walked: Walked): void;
+  /** Another worker sweeps: what this one has seen is of the past. */
+  doesNotLead(): void;
+}
+
+export interface SweeperOptions {
+  readonly database: Database;
+  /** Undefined where there are no queues: then nothing can be lost from them, and every process sweeps. */
+  readonly redis: Redis | undefined;
+  readonly queues: Pick<Queues, "revive" | "replace">;
+  readonly lifecycle: Lifecycle;
+  /** By status; by default those of the stages themselves. */
+  readonly deadlines?: ReadonlyMap<string, Deadline>;
+  readonly observer?: SweepObserver | undefined;
+  readonly log: Logger;
+  /** Milliseconds from the beginning of one walk over the orders to that of the next, at least. */
+  readonly intervalMs: number;
+  /** Milliseconds for which an order must not have moved to be taken for lost. */
+  readonly afterMs: number;
+}
+
+/** Where the walk over the orders of one status is. */
+interface Walk {
+  readonly beganAt: number;
+  /** Undefined when it has come to the end. */
+  readonly after: string | undefined;
+  readonly tally: Tally;
+}
+
+/**
+ * Closes every gap between MySQL and Redis, and sees that orders meet their deadlines. One of the workers at a time
+ * walks over the orders that have not ended, page by page, a walk for each status:
+ *
+ * - An order that should be on its way and has not moved for a while gets the job that it waits for, if that is missing
+ *   or has ended.
+ * - One that has not met its deadline is cancelled.
+ * - Redis carries a marker. Where it is missing, Redis has lost its data, and all orders on their way are queued again,
+ *   those first that are nearest to their end.
+ *
+ * A page is read by its place in the index, so that its cost does not depend on how many orders wait, or in what state
+ * they are. And between two pages the leader rests in proportion to the time that the last one took: a backlog makes a
+ * walk longer, but never a load, and when the servers are busy the walk slows down. So it needs no index of when orders
+ * moved, which would be written at each transition.
+ */
+export class Sweeper {
+  readonly #options: SweeperOptions;
+  readonly #deadlines: ReadonlyMap<string, Deadline>;
+  readonly #marker: Marker | undefined;
+  readonly #id = randomUUID();
+  readonly #walks = new Map<string, Walk>();
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: SweeperOptions) {
+    this.#options = options;
+    this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
+    this.#marker = options.redis && new Marker(options.redis);
+  }
+
+  /** Begins to go round. */
+  start(): void {
+    this.#schedule(0);
+  }
+
+  /** Ends after the page under way, and lets another worker lead. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#round;
+    const { redis, log } = this.#options;
+    if (redis?.status !== "ready") return;
+    await redis.eval(LET_GO, 1, LEAD, this.#id).catch((error: unknown) => {
+      log.warn({ error: describe(error) }, "another worker will sweep only when the lead has expired");
+    });
+  }
+
+  /**
+   * If this worker leads: the next page of each status, or of a restoration.
+   *
+   * @returns milliseconds to rest. @throws when MySQL or Redis does not answer: the next round tries again.
+   */
+  async sweep(): Promise<number> {
+    const startedAt = performance.now();
+    const { intervalMs } = this.#options;
+    if (!(await this.#leads())) {
+      this.#options.observer?.doesNotLead();
+      return intervalMs;
+    }
+    const marker = this.#marker;
+    const restoration = await marker?.restoration();
+    const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
+    const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
+    const busyMs = performance.now() - startedAt;
+    const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
+    return isDone ? Math.max(restMs, this.#untilNextWalk()) : restMs;
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#round = this.sweep()
+        .catch((error: unknown) => {
+          this.#options.log.warn({ error: describe(error) }, "could not sweep");
+          return this.#options.intervalMs;
+        })
+        .then((restMs) => this.#schedule(restMs));
+    }, delayMs);
+  }
+
+  async #leads(): Promise<boolean> {
+    const { redis } = this.#options;
+    return redis === undefined || (await redis.eval(TAKE_OR_KEEP, 1, LEAD, this.#id, LEAD_SECONDS)) === 1;
+  }
+
+  /** @returns whether all walks have come to their end. */
+  async #sweepPages(): Promise<boolean> {
+    const { lifecycle, intervalMs, observer, log } = this.#options;
+    for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
+      const now = Date.now();
+      const last = this.#walks.get(status);
+      if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
+      const { after, beganAt, tally } = last?.after === undefined ? newWalk(now) : last;
+      const page = await this.#page(status, after, PAGE);
+      const revived = await this.#tend(page.orders, { untouchedSince: now - this.#options.afterMs });
+      if (revived > 0) log.info({ status, orders: revived }, "orders that had stopped go on");
+      tally.add(page.orders);
+      if (page.next === undefined) observer?.walked(status, tally.total);
+      this.#walks.set(status, { beganAt, after: page.next, tally });
+    }
+    return [...this.#walks.values()].every((walk) => walk.after === undefined);
+  }
+
+  #untilNextWalk(): number {
+    const { intervalMs } = this.#options;
+    const oldest = Math.min(...[...this.#walks.values()].map((walk) => walk.beganAt));
+    return this.#walks.size === 0 ? intervalMs : oldest + intervalMs - Date.now();
+  }
+
+  /**
+   * Queues a page of orders that are on their way. How far it has come stands in Redis, for whoever leads next.
+   *
+   * @returns whether it was the last one.
+   */
+  async #restore(marker: Marker, restoration: Restoration): Promise<boolean> {
+    const { lifecycle, log } = this.#options;
+    const statuses = lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each)).toReversed();
+    let { orders, after } = restoration;
+    // One that was begun by a pipeline with other statuses begins again.
+    let index = Math.max(0, statuses.indexOf(restoration.status ?? ""));
+    if (statuses[index] !== restoration.status) after = undefined;
+    for (let left = PAGE; left > 0;) {
+      const status = statuses[index];
+      if (status === undefined) {
+        if (await marker.end(restoration)) {
+          log.info({ orders }, "Redis had no jobs: queued every order that is on its way");
+        }
+        return true;
+      }
+      const page = await this.#page(status, after, left);
+      orders += await this.#tend(page.orders, { untouchedSince: Infinity });
+      left -= page.orders.length;
+      after = page.next;
+      if (after === undefined) index++;
+    }
+    await marker.goOn(restoration, { orders, status: statuses[index] ?? "", after });
+    return false;
+  }
+
+  /** Some orders of a status, and the id after which there may be more. */
+  async #page(status: string, after: string | undefined, limit: number) {
+    const orders = await listStates(this.#options.database, { status, after, limit });
+    return { orders, next: orders.length === limit ? orders.at(-1)?.id : undefined };
+  }
+
+  /**
+   * Gives a page's orders the jobs that they lack, if they have not moved since then, and cancels those that are too late.
+   *
+   * @returns how many had no job.
+   */
+  async #tend(
+    page: readonly OrderState[],
+    { untouchedSince }: { readonly untouchedSince: number },
+  ): Promise<number> {
+    const { queues } = this.#options;
+    const late = page.filter((order) => this.#isLate(order));
+    await this.#cancelLate(late);
+    const waiting = page.filter(
+      (order) => isOnItsWay(order) && order.updatedAt.getTime() <= untouchedSince && !late.includes(order),
+    );
+    await queues.replace(
+      [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#undoingInstead(order)),
+    );
+    return queues.revive(waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)));
+  }
+
+  #isLate({ status, createdAt, cancelRequestedAt }: OrderState): boolean {
+    const deadline = this.#deadlines.get(status);
+    if (deadline === undefined || cancelRequestedAt !== null) return false;
+    return Date.now() - createdAt.getTime() >= deadline.milliseconds;
+  }
+
+  /** Orders of one status. */
+  async #cancelLate(orders: readonly OrderState[]): Promise<void> {
+    const { database, log } = this.#options;
+    const status = orders[0]?.status;
+    const deadline = status === undefined ? undefined : this.#deadlines.get(status);
+    if (status === undefined || deadline === undefined) return;
+    const reason = `not ${inWords(deadline.stage.to)} within ${durationInWords(deadline.milliseconds)}`;
+    const cancelled = await requestCancellations(database, {
+      orderIds: orders.map(({ id }) => id),
+      status,
+      reason,
+      at: new Date(),
+    });
+    log.info({ status, orders: cancelled, reason }, "cancelled orders that were too late");
+  }
+
+  #due({ id, status }: OrderState): DueJob[] {
+    const move = this.#options.lifecycle.due(status);
+    return move ? [{ orderId: id, move }] : [];
+  }
+
+  /** What undoes an order, whatever job it has now. */
+  #undoingInstead(order: OrderState): Replacement[] {
+    const move = this.#options.lifecycle.cancelling(order.status);
+    return this.#due(order).flatMap((job) => (move ? [{ job, by: { orderId: order.id, move } }] : []));
+  }
+}
+
+/** Takes the lead if nobody has it, or keeps it. */
+const TAKE_OR_KEEP = `
+  local leader = redis.call("GET", KEYS[1])
+  if leader and leader ~= ARGV[1] then return 0 end
+  redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[2])
+  return 1`;
+
+const LET_GO = `
+  if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
+  return 1`;
+
+function newWalk(now: number): Walk {
+  return { beganAt: now, after: undefined, tally: new Tally() };
+}
+
+/** Counts what a walk comes by. */
+class Tally {
+  readonly #moving = { count: 0, oldest: Infinity };
+  readonly #failed = { count: 0, oldest: Infinity };
+  readonly #cancelling = { count: 0, oldest: Infinity };
+
+  add(orders: readonly OrderState[]): void {
+    for (const order of orders) {
+      const seen = this.#kindOf(order);
+      seen.count++;
+      seen.oldest = Math.min(seen.oldest, order.updatedAt.getTime());
+    }
+  }
+
+  get total(): Walked {
+    return { moving: this.#moving, failed: this.#failed, cancelling: this.#cancelling, at: Date.now() };
+  }
+
+  #kindOf(order: OrderState) {
+    if (!isOnItsWay(order)) return this.#failed;
+    return isCancelled(order) ? this.#cancelling : this.#moving;
+  }
+}
+
+function isCancelled({ cancelRequestedAt }: OrderState): boolean {
+  return cancelRequestedAt !== null;
+}
+
+/** One that rests in a failed set waits for a person, unless it is to be cancelled since then. */
+function isOnItsWay({ failedAt, cancelRequestedAt }: OrderState): boolean {
+  return failedAt === null || (cancelRequestedAt !== null && cancelRequestedAt >= failedAt);
+}
+
+/** A status within a sentence. */
+function inWords(status: string): string {
+  return status.toLowerCase().replaceAll("_", " ");
+}

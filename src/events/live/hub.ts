@@ -1,0 +1,219 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { bulkhead } from "cockatiel";
+import { listEventsAfter, type EventLog } from "../../../db/event-log.ts";
+import type { Database } from "../../../db/database.ts";
+import type { Logger } from "../../platform/log.ts";
+import { describe } from "../../platform/shutdown.ts";
+import { frameOfLogged, type Frame } from "./frame.ts";
+import type { Listener } from "../../api/live/listener.ts";
+import type { LiveSource } from "./sources.ts";
+
+/** The newest frames that are kept, for clients that come back soon: less than a megabyte. */
+const KEPT = 1_000;
+/** Events that a client which catches up is sent at once. */
+const PAGE = 500;
+/** The same of frames that are kept: with what follows at that moment, far below what may wait for a client to read it. */
+const KEPT_PAGE = 250;
+/** Clients that read the log at the same moment: others need MySQL too. */
+const CATCHING_UP = 4;
+const HEARTBEAT_MS = 15_000;
+/** Milliseconds before the source is asked again after an error. */
+const RETRY_MS = 500;
+
+export interface HubOptions {
+  readonly database: Database;
+  readonly log: EventLog;
+  readonly source: LiveSource;
+  readonly logger: Logger;
+  readonly heartbeatMs?: number;
+}
+
+/**
+ * Passes new events on to all who listen. However many they are, the source is read once; it is not while nobody
+ * listens. A client that comes back for what it has missed gets it from the frames that are kept, or from the log, page
+ * by page, until what follows is kept: so nothing is missing at the seam, and nothing is there twice.
+ */
+export class Hub {
+  readonly #options: HubOptions;
+  readonly #all = new Set<Listener>();
+  readonly #byOrder = new Map<string, Set<Listener>>();
+  readonly #catchingUp = new Set<Listener>();
+  readonly #reads = bulkhead(CATCHING_UP, Infinity);
+  readonly #closing = new AbortController();
+  /** Every event after `#keptAfter`, up to `#end`. */
+  #kept: Frame[] = [];
+  #keptAfter = 0;
+  #end = 0;
+  #starting: Promise<void> | undefined;
+  #size = 0;
+  #running = false;
+  #isAway = false;
+  #heartbeat: NodeJS.Timeout | undefined;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+  }
+
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Clients that listen. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The event after which somebody begins who begins now. @throws {DatabaseError} */
+  async begin(): Promise<number> {
+    if (!this.#running) {
+      this.#starting ??= this.#start().finally(() => (this.#starting = undefined));
+      await this.#starting;
+    }
+    return this.#end;
+  }
+
+  /** Has a client listen, from what it has missed on. Resolves when it has caught up. After {@link begin}. */
+  async join(listener: Listener): Promise<void> {
+    this.#catchingUp.add(listener);
+    this.#size++;
+    listener.onClose(() => this.#leave(listener));
+    this.#run();
+    try {
+      while (listener.isOpen && !this.isClosed && this.#isBehind(listener)) await this.#catchUp(listener);
+    } catch (error) {
+      this.#options.logger.warn({ error: describe(error) }, "a listener could not catch up: it comes back");
+      listener.end();
+    }
+    this.#catchingUp.delete(listener);
+    if (!listener.isOpen || this.isClosed) {
+      listener.end();
+      return;
+    }
+    // From here to the end nothing else happens in between.
+    listener.send(this.#kept);
+    this.#add(listener);
+  }
+
+  /** Ends all, and takes no more. */
+  close(): void {
+    this.#closing.abort();
+    clearInterval(this.#heartbeat);
+    for (const listener of this.#listeners()) listener.end();
+    this.#options.source.close();
+  }
+
+  async #start(): Promise<void> {
+    this.#end = await this.#options.source.end();
+    this.#keptAfter = this.#end;
+    this.#kept = [];
+  }
+
+  /** Reads the source for as long as somebody listens. */
+  #run(): void {
+    if (this.#running || this.isClosed) return;
+    this.#running = true;
+    const { heartbeatMs = HEARTBEAT_MS } = this.#options;
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
+    const run = async () => {
+      while (this.size > 0 && !this.isClosed) await this.#readNext();
+      // At once, or somebody who joins now would count on it.
+      this.#running = false;
+      clearInterval(this.#heartbeat);
+    };
+    void run();
+  }
+
+  async #readNext(): Promise<void> {
+    const { source, logger } = this.#options;
+    const { signal } = this.#closing;
+    try {
+      this.#passOn(await source.next(this.#end, signal));
+      this.#isAway = false;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!this.#isAway) logger.warn({ error: describe(error) }, "no live updates for now");
+      this.#isAway = true;
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  #passOn(frames: readonly Frame[]): void {
+    const last = frames.at(-1);
+    if (last === undefined) return;
+    const end = this.#end;
+    this.#end = last.id;
+    this.#kept.push(...frames);
+    this.#keptAfter = this.#kept.splice(0, this.#kept.length - KEPT).at(-1)?.id ?? this.#keptAfter;
+    const bytes = Buffer.concat(frames.map((frame) => frame.bytes));
+    for (const listener of this.#all) {
+      if (listener.after <= end) listener.write(bytes, last.id);
+      else listener.send(frames);
+    }
+    const orders = new Set(this.#byOrder.size === 0 ? [] : frames.map(({ orderId }) => orderId));
+    for (const orderId of orders)
+      for (const listener of this.#byOrder.get(orderId) ?? []) listener.send(frames);
+  }
+
+  /** Whether a client has missed more than can be sent at once. */
+  #isBehind(listener: Listener): boolean {
+    return listener.after < this.#keptAfter || listener.missing(this.#kept).length > KEPT_PAGE;
+  }
+
+  /** Sends the next page of what a client has missed, and waits until it is read. */
+  async #catchUp(listener: Listener): Promise<void> {
+    if (listener.after < this.#keptAfter) await this.#catchUpFromLog(listener);
+    else listener.send(listener.missing(this.#kept).slice(0, KEPT_PAGE));
+    await listener.drained();
+  }
+
+  async #catchUpFromLog(listener: Listener): Promise<void> {
+    const { log, database } = this.#options;
+    const { after, orderId } = listener;
+    const end = this.#end;
+    const events = await this.#reads.execute(() =>
+      orderId === undefined
+        ? log.read({ after, limit: PAGE, settled: end })
+        : listEventsAfter(database, orderId, { after, upTo: end, limit: PAGE }),
+    );
+    listener.send(events.filter(({ id }) => id <= end).map(frameOfLogged));
+    // What is above the end comes by way of the source.
+    if (events.length < PAGE || (events.at(-1)?.id ?? 0) >= end)
+      listener.after = Math.max(listener.after, end);
+  }
+
+  #add(listener: Listener): void {
+    if (listener.orderId === undefined) {
+      this.#all.add(listener);
+      return;
+    }
+    const others = this.#byOrder.get(listener.orderId);
+    if (others) others.add(listener);
+    else this.#byOrder.set(listener.orderId, new Set([listener]));
+  }
+
+  #leave(listener: Listener): void {
+    this.#size--;
+    this.#all.delete(listener);
+    this.#catchingUp.delete(listener);
+    if (listener.orderId === undefined) return;
+    const others = this.#byOrder.get(listener.orderId);
+    others?.delete(listener);
+    if (others?.size === 0) this.#byOrder.delete(listener.orderId);
+  }
+
+  *#listeners(): Generator<Listener> {
+    yield* this.#all;
+    yield* this.#catchingUp;
+    for (const listeners of this.#byOrder.values()) yield* listeners;
+  }
+
+  /** So that nobody takes a quiet connection for a dead one. It brings where to go on, for those that know all before. */
+  #beat(): void {
+    const alive = Buffer.from(":\n\n");
+    const upToHere = Buffer.from(`id: ${this.#end}\n:\n\n`);
+    for (const listener of this.#listeners()) {
+      const knows = !this.#catchingUp.has(listener) && listener.after <= this.#end;
+      listener.write(knows ? upToHere : alive, knows ? this.#end : listener.after);
+    }
+  }
+}

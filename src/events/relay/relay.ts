@@ -1,0 +1,187 @@
+import { randomUUID } from "node:crypto";
+import os from "node:os";
+import type { Redis } from "ioredis";
+import type { Database } from "../../../db/database.ts";
+import { EventLog } from "../../../db/event-log.ts";
+import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../../db/relay-positions.ts";
+import { isRedisUnavailable } from "../../../queues/errors.ts";
+import { toMessage } from "../message.ts";
+import { Nudges } from "../nudges.ts";
+import type { Logger } from "../../platform/log.ts";
+import { describe } from "../../platform/shutdown.ts";
+import { EventStream, StreamChangedError } from "./event-stream.ts";
+
+/** Events of one go: some milliseconds' work for MySQL, Redis and this process each. */
+const BATCH = 500;
+/** Milliseconds between two looks when nobody says that there is something: for new events, and for the lease. */
+const LOOK_INTERVAL_MS = 1_000;
+/** Milliseconds after which the lease is prolonged, when no batch has done that. */
+const HOLD_INTERVAL_MS = 900;
+/** Milliseconds between two notes in MySQL of how far it has come. */
+const NOTE_INTERVAL_MS = 1_000;
+
+export interface RelayOptions {
+  readonly database: Database;
+  /** Fails fast; of the relay's own, so that nobody waits behind its batches. */
+  readonly redis: Redis;
+  /** Opens a connection to listen on, while this worker feeds the stream. */
+  readonly connectListener: () => Redis;
+  /** Entries that the stream keeps at the least. */
+  readonly length: number;
+  readonly log: Logger;
+  readonly events?: EventLog;
+}
+
+/** How far the stream is. */
+interface Place {
+  /** The event that the stream ends with; 0 for one that is empty. */
+  readonly end: number;
+  /** Up to here all is in it that should be. */
+  readonly position: number;
+}
+
+/**
+ * Copies the log of events to the Redis Stream, one worker at a time: at least once, and in the order of the log.
+ *
+ * The stream is a window on the newest part of the log. Its entries have the ids of their events, so where it ends, says
+ * where to go on. Where Redis has lost it, MySQL knows how far it had come, and the window before that is filled again: what
+ * readers have not had yet may stand there. So events come again, with the same ids, but as many as the window has and no
+ * more.
+ *
+ * It asks MySQL when somebody who has written events says so, and once a second anyway, in batches by primary key: an idle
+ * service pays a handful of commands a second, and an order nothing.
+ */
+export class Relay {
+  readonly #options: RelayOptions;
+  readonly #events: EventLog;
+  readonly #stream: EventStream;
+  readonly #nudges: Nudges;
+  #place: Place | undefined;
+  #heldAt = -Infinity;
+  #noted = { position: -1, at: -Infinity };
+  #stopped = false;
+  #running: Promise<void> | undefined;
+
+  constructor(options: RelayOptions) {
+    const { database, redis, length } = options;
+    this.#options = options;
+    this.#nudges = new Nudges(options.connectListener, { intervalMs: LOOK_INTERVAL_MS });
+    this.#events = options.events ?? new EventLog(database);
+    this.#stream = new EventStream({
+      redis,
+      holder: `${os.hostname()} ${process.pid} ${randomUUID()}`,
+      length,
+    });
+  }
+
+  /** Whether this worker feeds the stream now, as far as it knows. */
+  get leads(): boolean {
+    return this.#place !== undefined;
+  }
+
+  /** How far the stream is behind the log, whoever feeds it. Two reads by primary key. @throws {DatabaseError} */
+  lag(): Promise<RelayLag> {
+    return readRelayLag(this.#options.database, "stream");
+  }
+
+  /** Begins to look for events. */
+  start(): void {
+    this.#options.redis.on("ready", () => this.#nudges.wake());
+    this.#running ??= this.#run();
+  }
+
+  /** Ends after the batch under way, and lets another worker go on. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#nudges.wake();
+    await this.#running;
+    this.#nudges.silence();
+    const { redis, log } = this.#options;
+    if (redis.status !== "ready") return;
+    await this.#stream.letGo().catch((error: unknown) => {
+      log.warn({ error: describe(error) }, "another worker will relay only when the lease has expired");
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      const hasMore = await this.#round().catch((error: unknown) => this.#giveUp(error));
+      if (!hasMore && !this.#stopped) await this.#nudges.rest(this.leads);
+    }
+  }
+
+  /** One batch, if this worker has the lease. @returns whether there may be more. @throws of MySQL or Redis. */
+  async #round(): Promise<boolean> {
+    const { redis, log } = this.#options;
+    this.#nudges.clear();
+    if (redis.status !== "ready") return false;
+    if (!(await this.#hold())) return false;
+    if (this.#place === undefined) {
+      this.#place = await this.#find();
+      this.#nudges.listen();
+      log.info({ ...this.#place }, "feeding the stream of events");
+    }
+    const { end, position } = this.#place;
+    const events = await this.#events.read({ after: position, limit: BATCH });
+    const last = events.at(-1)?.id;
+    if (last !== undefined) {
+      const messages = events.map((event) => ({ id: event.id, message: JSON.stringify(toMessage(event)) }));
+      await this.#stream.append(messages, { end, previous: position });
+      this.#place = { end: last, position: last };
+      this.#heldAt = performance.now();
+    }
+    const isBusy = events.length === BATCH;
+    await this.#note();
+    return isBusy;
+  }
+
+  /** @returns whether this worker has the lease. */
+  async #hold(): Promise<boolean> {
+    const now = performance.now();
+    if (this.#place && now - this.#heldAt < HOLD_INTERVAL_MS) return true;
+    const held = await this.#stream.hold();
+    if (held !== "kept") this.#place = undefined;
+    if (held === "refused") this.#nudges.silence();
+    else this.#heldAt = now;
+    return held !== "refused";
+  }
+
+  /** Where to go on. */
+  async #find(): Promise<Place> {
+    const { database, length, log } = this.#options;
+    const [end, newest] = [await this.#stream.end(), await this.#events.newest()];
+    if (end > 0 && end <= newest) return { end, position: end };
+    if (end > newest) {
+      log.warn({ end, newest }, "the stream is of another log of events: it begins anew");
+      await this.#stream.remove();
+    }
+    const known = await findPosition(database, "stream");
+    const reached = known === undefined || known > newest ? newest : known;
+    if (known !== undefined && known > newest) await savePosition(database, "stream", 0, { backwards: true });
+    return { end: 0, position: Math.max(0, reached - length) };
+  }
+
+  /** Now and then: there is a look every second, after which it is noted where it has stopped. */
+  async #note(): Promise<void> {
+    const position = this.#place?.position;
+    const now = performance.now();
+    if (position === undefined || position === this.#noted.position) return;
+    if (now - this.#noted.at < NOTE_INTERVAL_MS) return;
+    await savePosition(this.#options.database, "stream", position);
+    this.#noted = { position, at: now };
+  }
+
+  async #giveUp(failure: unknown): Promise<boolean> {
+    const { log } = this.#options;
+    this.#place = undefined;
+    const error = describe(failure);
+    if (failure instanceof StreamChangedError) log.warn({ error }, "looking where to go on");
+    else if (isRedisUnavailable(failure)) log.debug({ error }, "could not relay events");
+    else {
+      log.warn({ error }, "could not relay events: trying again");
+      // Another worker may get on better, with MySQL for example.
+      await this.#stream.letGo().catch(() => undefined);
+    }
+    return false;
+  }
+}

@@ -1,0 +1,35 @@
+import type { Redis } from "ioredis";
+import type { Database } from "../../../db/database.ts";
+import type { StagesConfig } from "../../config.ts";
+import type { Logger } from "../../platform/log.ts";
+import { Networks } from "./networks.ts";
+import { Webhooks } from "./webhooks.ts";
+
+const DAY_MS = 24 * 3_600_000;
+const DISABLE_AFTER_MS = 5 * DAY_MS;
+const KEEP_MS = 30 * DAY_MS;
+
+/** Who sends webhooks, as configured. Nothing is started. */
+export function openWebhooks({
+  config,
+  database,
+  connectListener,
+  log,
+}: {
+  readonly config: StagesConfig;
+  readonly database: Database;
+  /** Absent where there is no Redis. */
+  readonly connectListener?: () => Redis;
+  readonly log: Logger;
+}): Webhooks {
+  return new Webhooks({
+    database,
+    networks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
+    connectListener,
+    timeoutMs: config.WEBHOOK_TIMEOUT_MS,
+    concurrency: config.WEBHOOK_CONCURRENCY,
+    disableAfterMs: config.WEBHOOK_DISABLE_AFTER ?? DISABLE_AFTER_MS,
+    keepMs: config.WEBHOOK_RETENTION ?? KEEP_MS,
+    log,
+  });
+}

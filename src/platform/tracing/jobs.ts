@@ -1,0 +1,55 @@
+import {
+  context,
+  ROOT_CONTEXT,
+  INVALID_SPAN_CONTEXT,
+  propagation,
+  trace,
+  type Context,
+} from "@opentelemetry/api";
+import { SpanKind } from "bullmq";
+import { BullMQOtel, BullMQOTelSpan } from "bullmq-otel";
+import type { JobTracing } from "../../../queues/queues.ts";
+import { submitted } from "./batches.ts";
+import type { Beginnings } from "./beginnings.ts";
+
+/**
+ * Jobs and their attempts, by BullMQ's own telemetry. Each job is a part of the trace of its order, although many are
+ * added in one go, and also if it is added by somebody who comes from elsewhere.
+ */
+export function jobTracing(beginnings: Pick<Beginnings, "takeUp">): JobTracing {
+  const { tracer, contextManager } = new BullMQOtel({ tracerName: "bullmq" });
+  return {
+    telemetry: {
+      contextManager: Object.assign(contextManager, { root: () => ROOT_CONTEXT }),
+      tracer: {
+        // BullMQ looks for stalled jobs and so on, now and then: none of that is of anybody's trace.
+        startSpan: (name, options, where?: Context) =>
+          options?.kind === SpanKind.CONSUMER || trace.getSpan(where ?? context.active())
+            ? tracer.startSpan(name, options, where)
+            : new BullMQOTelSpan(trace.wrapSpanContext(INVALID_SPAN_CONTEXT)),
+      },
+    },
+    async tracesOf(orderIds) {
+      const here = new Map(submitted().map(({ item, context: where }) => [orderIdOf(item), where]));
+      const others = orderIds.filter((orderId) => !here.has(orderId));
+      const elsewhere = others.length > 0 ? await beginnings.takeUp(others) : new Map<string, Context>();
+      const traces = new Map<string, string>();
+      for (const orderId of orderIds) {
+        const where = here.get(orderId) ?? elsewhere.get(orderId);
+        if (where !== undefined) traces.set(orderId, carried(where));
+      }
+      return traces;
+    },
+  };
+}
+
+function carried(where: Context): string {
+  const carrier: Record<string, string> = {};
+  propagation.inject(where, carrier);
+  return JSON.stringify(carrier);
+}
+
+/** First jobs are submitted as ids, the others with their moves. */
+function orderIdOf(item: unknown): unknown {
+  return typeof item === "object" && item !== null && "orderId" in item ? item.orderId : item;
+}

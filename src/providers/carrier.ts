@@ -1,0 +1,72 @@
+import { randomUUID } from "node:crypto";
+import type { Database } from "../../db/database.ts";
+import { bookReversal } from "../../db/provider-ledger.ts";
+import type { Carrier } from "../order/ports.ts";
+import { openLedger, type Ledger } from "./ledger.ts";
+import type { Simulation } from "./simulation.ts";
+
+/**
+ * A carrier for development and tests: it hands a parcel over so many milliseconds after its label was made. The books
+ * are those of the payment provider; the tracking number tells when the parcel was handed in.
+ */
+export function simulatedCarrier(
+  database: Database,
+  simulation: Simulation,
+  transitMs: number,
+  ledger: Ledger = openLedger(database),
+): Carrier {
+  return {
+    async ping() {
+      await simulation.upSince("carrier");
+    },
+
+    async createLabel({ key, orderId, signal }) {
+      await simulation.reach("carrier", signal);
+      const createdAt = new Date();
+      const entry = await ledger.submit({
+        idempotencyKey: key,
+        kind: "label",
+        orderId,
+        amount: 0,
+        currency: null,
+        providerId: trackingNumber(createdAt),
+        createdAt,
+        decide: () => ({ outcome: "approved", reason: null }),
+      });
+      if (entry.outcome !== "approved") throw new Error("the label was called off");
+      return { trackingNumber: entry.providerId };
+    },
+
+    async voidLabel({ key, labelKey, orderId, signal }) {
+      await simulation.reach("carrier", signal);
+      await bookReversal(database, {
+        idempotencyKey: key,
+        reversedKey: labelKey,
+        reversedKind: "label",
+        kind: "label-void",
+        orderId,
+        providerId: "",
+        createdAt: new Date(),
+      });
+    },
+
+    async track({ trackingNumber: number, signal }) {
+      await simulation.reach("carrier", signal);
+      const arrival = handedIn(number).getTime() + transitMs;
+      const remaining = arrival - Date.now();
+      return remaining > 0
+        ? { delivered: false, askAgainIn: remaining }
+        : { delivered: true, at: new Date(arrival) };
+    },
+  };
+}
+
+function trackingNumber(at: Date): string {
+  return `CV${at.getTime().toString(36)}-${randomUUID().slice(-12)}`.toUpperCase();
+}
+
+function handedIn(number: string): Date {
+  const time = /^CV([0-9A-Z]+)-[0-9A-F]{12}$/.exec(number)?.[1];
+  if (time === undefined) throw new Error(`the carrier does not know the tracking number ${number}`);
+  return new Date(Number.parseInt(time, 36));
+}

@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Database } from "../../db/database.ts";
+import { findProviderStates, type Provider, type ProviderState } from "../../db/provider-states.ts";
+import { ServiceUnavailableError } from "../order/ports.ts";
+
+/** How long a worker may not have noticed that a provider was switched. */
+const STATES_FRESH_MS = 250;
+
+/** What the simulated providers have in common: they take their time, and they can be slowed down and switched off. */
+export class Simulation {
+  readonly #database: Database;
+  readonly #latencyMs: number;
+  #states: Promise<Map<string, ProviderState>> | undefined;
+
+  /** @param latencyMs that payment provider and carrier take; the stock takes what MySQL takes. */
+  constructor(database: Database, latencyMs: number) {
+    this.#database = database;
+    this.#latencyMs = latencyMs;
+  }
+
+  /**
+   * The provider begins to answer. @returns since when it is up, if it was ever switched.
+   * @throws {ServiceUnavailableError} while it is down.
+   */
+  async reach(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
+    const latencyMs = await this.#latencyOf(provider);
+    if (latencyMs > 0) await sleep(latencyMs, undefined, signal && { signal });
+    return this.upSince(provider);
+  }
+
+  /** The same without taking time. @throws {ServiceUnavailableError} while the provider is down. */
+  async upSince(provider: Provider): Promise<Date | undefined> {
+    const state = (await this.#fresh()).get(provider);
+    if (state?.switched === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
+    return state?.since;
+  }
+
+  async #latencyOf(provider: Provider): Promise<number> {
+    const switched = (await this.#fresh()).get(provider)?.switched;
+    if (typeof switched === "object") return switched.slowMs;
+    return provider === "inventory" ? 0 : this.#latencyMs;
+  }
+
+  #fresh(): Promise<Map<string, ProviderState>> {
+    if (this.#states === undefined) {
+      this.#states = findProviderStates(this.#database);
+      const forget = () => (this.#states = undefined);
+      this.#states.then(() => setTimeout(forget, STATES_FRESH_MS).unref(), forget);
+    }
+    return this.#states;
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Who may import whom: an allow-list, types and dynamic imports included. Whatever stands in no line is refused, and so is
+ * every cycle. `npm run boundaries` holds it; docs/architecture.md says why.
+ */
+const MAY_IMPORT = {
+  "src/order": [],
+  "src/platform": [],
+  "src/engine": ["src/order", "src/platform"],
+  "src/providers": ["src/order", "src/platform", "db"],
+  "src/events": ["src/order", "src/platform", "db", "queues"],
+  "src/api": ["src/order", "src/platform", "src/engine", "src/providers", "src/events", "db", "queues"],
+  db: ["src/order", "src/platform", "src/engine/ports"],
+  queues: ["src/order", "src/platform", "src/engine/ports"],
+  workers: ["src/order", "src/platform", "src/engine", "src/providers", "src/events", "src/composition", "db", "queues"],
+};
+
+const inside = (room) => (room.endsWith("ports") ? `^${room}\\.ts$` : `^${room}/`);
+
+module.exports = {
+  forbidden: [{ name: "no-cycle", severity: "error", from: {}, to: { circular: true } }],
+  allowed: [
+    ...Object.entries(MAY_IMPORT).map(([room, others]) => ({
+      from: { path: inside(room) },
+      to: { path: [room, ...others].map(inside) },
+    })),
+    // Libraries and Node itself are for everybody but the business.
+    { from: { pathNot: inside("src/order") }, to: { dependencyTypes: ["npm", "npm-dev", "core"] } },
+    { from: { path: "^(src|workers)/" }, to: { path: "^package\\.json$" } },
+    // The composition, which every process shares, and those that stand around the service.
+    { from: { path: "^(src/[^/]+\\.ts$|tools/|test/|docs/|workers/main)" }, to: {} },
+  ],
+  allowedSeverity: "error",
+  options: {
+    parser: "swc",
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { extensions: [".ts", ".js", ".mjs", ".json"] },
+  },
+};

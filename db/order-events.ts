@@ -50,7 +50,7 @@ const selectRecords = selectFrom(
   "WHERE order_id IN (?) AND type = 'status' AND stage IS NOT NULL ORDER BY id",
 );
 
-const selectBeginnings = selectFrom(
+const selectTraceparents = selectFrom(
   orderEvents,
   ["orderId", "record"],
   "WHERE order_id IN (?) AND from_status IS NULL",
@@ -127,7 +127,7 @@ export async function findTraceparents(
   database: Database,
   orderIds: readonly string[],
 ): Promise<Map<string, string>> {
-  const rows = await database.query((queries) => read(queries, selectBeginnings(orderIds)));
+  const rows = await database.query((queries) => read(queries, selectTraceparents(orderIds)));
   return new Map(
     rows.flatMap(({ orderId, record }) =>
       typeof record?.["traceparent"] === "string" ? [[orderId, record["traceparent"]]] : [],

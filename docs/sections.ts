@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { FAULT_NAMES, KINDS } from "../tools/chaos/kinds.ts";
-import { PROCESSES, VARIABLES } from "../src/config.ts";
+import { PROCESSES, VARIABLES } from "../src/composition/config.ts";
 import { durationInWords } from "../src/platform/duration.ts";
 import { HttpMetrics } from "../src/api/metrics.ts";
 import { openApiDocument } from "../src/api/openapi.ts";

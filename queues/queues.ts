@@ -1,7 +1,8 @@
-import { Queue, type Telemetry } from "bullmq";
+import { Queue } from "bullmq";
 import type { ChainableCommander, Redis } from "ioredis";
 import type { Move } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
+import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
 
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
@@ -11,14 +12,6 @@ const EVENTS_KEPT = 1_000;
 export interface DueJob {
   readonly orderId: string;
   readonly move: Move;
-}
-
-/** Follows jobs from who adds them to who does them. */
-export interface JobTracing {
-  /** BullMQ's own. */
-  readonly telemetry: Telemetry;
-  /** What the job of each order is to carry of the trace of its own order, when many are added in one go. Never throws. */
-  tracesOf(orderIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
 /** One job instead of another. */

@@ -5,11 +5,11 @@ import { readRelayLag } from "../db/relay-positions.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
 import packageJson from "../package.json" with { type: "json" };
-import { openInline } from "./inline.ts";
+import { openInline } from "./composition/inline.ts";
 import { Cancellation } from "./engine/cancellation.ts";
 import { Nudge } from "./events/nudge.ts";
 import { NUDGE_CHANNEL } from "./events/stream.ts";
-import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./config.ts";
+import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./composition/config.ts";
 import { COMMITS } from "./platform/group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./api/app.ts";
 import { Hub } from "./events/live/hub.ts";
@@ -24,8 +24,10 @@ import { MetricsServer } from "./platform/metrics-server.ts";
 import { Metrics } from "./platform/metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal, type ShutdownStep } from "./platform/shutdown.ts";
-import { checkDatabase, runMain } from "./platform/startup.ts";
-import { startTracing, type Tracing } from "./platform/tracing/tracing.ts";
+import { runMain } from "./platform/startup.ts";
+import { checkDatabase } from "./composition/check-database.ts";
+import type { Tracing } from "./platform/tracing/contract.ts";
+import { startTracing } from "./platform/tracing/tracing.ts";
 import { Networks } from "./events/webhooks/networks.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */

@@ -11,7 +11,16 @@ const MAY_IMPORT = {
   "src/api": ["src/order", "src/platform", "src/engine", "src/providers", "src/events", "db", "queues"],
   db: ["src/order", "src/platform", "src/engine/ports"],
   queues: ["src/order", "src/platform", "src/engine/ports"],
-  workers: ["src/order", "src/platform", "src/engine", "src/providers", "src/events", "src/composition", "db", "queues"],
+  workers: [
+    "src/order",
+    "src/platform",
+    "src/engine",
+    "src/providers",
+    "src/events",
+    "src/composition",
+    "db",
+    "queues",
+  ],
 };
 
 const inside = (room) => (room.endsWith("ports") ? `^${room}\\.ts$` : `^${room}/`);
@@ -27,14 +36,17 @@ module.exports = {
     { from: { pathNot: inside("src/order") }, to: { dependencyTypes: ["npm", "npm-dev", "core"] } },
     { from: { path: "^(src|workers)/" }, to: { path: "^package\\.json$" } },
     // The composition, which every process shares, and those that stand around the service.
-    { from: { path: "^(src/[^/]+\\.ts$|tools/|test/|docs/|workers/main)" }, to: {} },
+    { from: { path: "^(src/composition/|src/main\\.ts$|workers/main\\.ts$|tools/|test/|docs/)" }, to: {} },
   ],
   allowedSeverity: "error",
   options: {
     parser: "swc",
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "node_modules" },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { extensions: [".ts", ".js", ".mjs", ".json"] },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "types", "default"],
+      extensions: [".ts", ".js", ".mjs", ".json"],
+    },
   },
 };

@@ -15,7 +15,7 @@ interface Result {
 }
 
 /** Checks that are a script of package.json. */
-const SCRIPTS = ["typecheck", "lint", "format:check", "docs:check", "compose:check"];
+const SCRIPTS = ["typecheck", "lint", "boundaries", "format:check", "docs:check", "compose:check"];
 
 const results = [...SCRIPTS.map(runScript), runTests()];
 const failures = results.filter((result) => result.failed > 0);

@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import { connectProducer } from "../queues/connection.ts";
-import { loadConfig, PROCESSES } from "../src/config.ts";
+import { loadConfig, PROCESSES } from "../src/composition/config.ts";
 import { runMain, StartupError } from "../src/platform/startup.ts";
 
 /** A worker asks for jobs, or renews the locks of those it has, every few seconds; longer silence means that it hangs. */

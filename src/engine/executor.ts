@@ -2,14 +2,7 @@ import type { AttemptMark } from "../order/event.ts";
 import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
-import {
-  Rejection,
-  Snooze,
-  type Outcome,
-  type Stage,
-  type StageContext,
-  type Step,
-} from "../order/stage.ts";
+import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
 import type { CancellationRequest, StatusChange } from "../../db/orders.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, StageUnavailableError } from "./outage.ts";

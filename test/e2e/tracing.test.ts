@@ -279,7 +279,7 @@ describe("the trace of an order", () => {
     const { id } = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_declined" });
     const spans = await ended(receiver, id, { outcome: "cancelled", jobs: ["process pay"] });
     expect(rootOf(spans).name).toBe("POST /orders");
-    expect(spans.map(({ name }) => name)).not.toContain("taken up again");
+    expect(spans.map(({ name }) => name)).not.toContain("resumed");
   });
 
   test("has the undoing of an order that its customer cancels, linked with the request", async () => {
@@ -300,7 +300,7 @@ describe("the trace of an order", () => {
       jobs: ["process cancel"],
     });
     expect(rootOf(spans).name).toBe("POST /orders");
-    const mark = spans.find(({ name }) => name === "taken up again");
+    const mark = spans.find(({ name }) => name === "resumed");
     const request = await waitFor("the request to be told", () =>
       receiver.spans.find(({ name }) => name === "POST /orders/:id/cancel"),
     );
@@ -315,7 +315,7 @@ describe("the trace of an order", () => {
     await failing(receiver, id, 1);
     await line.environment.redis.flushdb();
     const marks = await waitFor("the order to be queued again", () => {
-      const found = knownOf(receiver, id).filter(({ name }) => name === "taken up again");
+      const found = knownOf(receiver, id).filter(({ name }) => name === "resumed");
       return found.length > 0 && found;
     });
     // Nobody asked for it.
@@ -443,11 +443,11 @@ describe("tracing", () => {
     const second = await startApi({ databaseUrl: environment.databaseUrl, env });
     const spans = await ended(receiver, body.id, { stage: "deliver", outcome: "snoozed" });
     await waitFor("the order to be taken up", () =>
-      knownOf(receiver, body.id).some(({ name }) => name === "taken up again"),
+      knownOf(receiver, body.id).some(({ name }) => name === "resumed"),
     );
     expect(await second.stop()).toBe(0);
     const all = knownOf(receiver, body.id);
-    const mark = all.find(({ name }) => name === "taken up again");
+    const mark = all.find(({ name }) => name === "resumed");
     expect(all.filter(({ parentSpanId }) => parentSpanId === mark?.spanId).length).toBeGreaterThan(0);
     expect(rootOf(all)).toEqual(rootOf(spans));
     await environment.close();

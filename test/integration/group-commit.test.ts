@@ -4,7 +4,13 @@ import { Database, type Queries } from "../../db/database.ts";
 import { DatabaseError, mayBeOneItem } from "../../db/errors.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders, findOrders } from "../../db/orders.ts";
-import { COMMITS, grouped, OverloadedError, withoutResults, type Commit } from "../../src/platform/group-commit.ts";
+import {
+  COMMITS,
+  grouped,
+  OverloadedError,
+  withoutResults,
+  type Commit,
+} from "../../src/platform/group-commit.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { newOrder } from "../support/orders.ts";
 import { waitFor } from "../support/wait-for.ts";

@@ -3,7 +3,7 @@ import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
 import { z } from "zod";
-import { PROCESSES, VARIABLES } from "../../src/config.ts";
+import { PROCESSES, VARIABLES } from "../../src/composition/config.ts";
 
 /*
  * What the compose file and the Dockerfile must not lose. That they are well-formed is checked by

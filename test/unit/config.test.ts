@@ -1,13 +1,13 @@
 import { describe, expect, test } from "@jest/globals";
 import {
-  ConfigError,
   DEVELOPMENT_KEY,
   hasQueues,
   loadConfig,
   PROCESSES,
   stageOverrides,
   VARIABLES,
-} from "../../src/config.ts";
+} from "../../src/composition/config.ts";
+import { ConfigError } from "../../src/platform/config-error.ts";
 import { parseDuration } from "../../src/platform/duration.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 

@@ -1,4 +1,4 @@
-import { VARIABLES } from "../../src/config.ts";
+import { VARIABLES } from "../../src/composition/config.ts";
 
 /** What is compared, as tables and plots name it. */
 export const NAMES = {

@@ -12,7 +12,7 @@ import {
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
-import { VARIABLES } from "../../src/config.ts";
+import { VARIABLES } from "../../src/composition/config.ts";
 import { numbered } from "./schedule.ts";
 import { createDatabase, Sql } from "./sql.ts";
 import { Supervised } from "./supervised.ts";

@@ -1,5 +1,5 @@
 import { migrateDatabase } from "../../db/migrate.ts";
-import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { runMain } from "../../src/platform/startup.ts";
 
 /** `npm run migrate`: brings the database of DATABASE_URL to this version's schema. */

@@ -7,7 +7,7 @@ import {
   type ProviderSwitch,
 } from "../../db/provider-states.ts";
 import { readRunning } from "../launcher/state.ts";
-import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { runMain, UsageError } from "../../src/platform/startup.ts";
 
 const USAGE = `usage: npm run providers [-- ${PROVIDERS.join("|")} up|down|slow MILLISECONDS]`;

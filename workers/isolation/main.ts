@@ -1,10 +1,10 @@
-import { loadConfig, PROCESSES } from "../../src/config.ts";
+import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { COMMITS } from "../../src/platform/group-commit.ts";
 import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { Executor } from "../../src/engine/executor.ts";
 import { failureOf } from "../../src/engine/failure.ts";
-import { openResources } from "../resources.ts";
+import { openResources } from "../../src/composition/resources.ts";
 import { OrderStore } from "../../src/engine/store.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import type { Answer, Request } from "./messages.ts";

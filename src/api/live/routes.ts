@@ -7,7 +7,7 @@ import { methodNotAllowed, Problem } from "../problem.ts";
 import { eventId } from "../schemas.ts";
 import { parseParameters } from "../validate.ts";
 import type { Hub } from "../../events/live/hub.ts";
-import { EVENT_STREAM, Listener } from "./listener.ts";
+import { EVENT_STREAM, Listener } from "../../events/live/listener.ts";
 
 /** Clients of one process: each costs some tens of kilobytes. */
 const MOST_LISTENERS = 10_000;

@@ -7,7 +7,7 @@ import type { AttemptMark } from "../../order/event.ts";
 import type { Ports } from "../../order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../order/stage.ts";
 import { describe } from "../../platform/shutdown.ts";
-import type { Tracing } from "../../platform/tracing/tracing.ts";
+import type { Tracing } from "../../platform/tracing/contract.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
@@ -61,7 +61,7 @@ export interface InlineProcessingOptions {
   readonly probeIntervalMs: number;
   /** For the attempts at a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
-  readonly tracing?: Pick<Tracing, "attempts" | "takeUp"> | undefined;
+  readonly tracing?: Pick<Tracing, "attempts" | "resume"> | undefined;
   readonly log: Logger;
 }
 
@@ -112,7 +112,7 @@ export class InlineProcessing {
    */
   async revive(due: readonly DueJob[]): Promise<number> {
     const stopped = due.filter(({ orderId }) => !this.#underWay.has(orderId) && !this.#resting.has(orderId));
-    await this.#takeUp(stopped.map(({ orderId }) => orderId));
+    await this.#resume(stopped.map(({ orderId }) => orderId));
     return stopped.length;
   }
 
@@ -122,7 +122,7 @@ export class InlineProcessing {
    */
   async replace(replacements: readonly Replacement[]): Promise<void> {
     const orderIds = replacements.map(({ by }) => by.orderId);
-    await this.#takeUp(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
+    await this.#resume(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
   }
 
   /** Begins nothing by itself any more. What is under way after so many milliseconds is left where it stands. */
@@ -154,9 +154,9 @@ export class InlineProcessing {
   }
 
   /** Behind the back of whoever asks for it. */
-  #takeUp(orderIds: readonly string[]): Promise<void> {
+  #resume(orderIds: readonly string[]): Promise<void> {
     const { tracing } = this.#options;
-    return this.#carryBehind(orderIds, (orderId, carry) => tracing?.takeUp(orderId, carry) ?? carry());
+    return this.#carryBehind(orderIds, (orderId, carry) => tracing?.resume(orderId, carry) ?? carry());
   }
 
   /** With nobody waiting. Whatever goes wrong is logged: the sweeper comes by again. */

@@ -5,7 +5,7 @@ import type { Database } from "../../../db/database.ts";
 import type { Logger } from "../../platform/log.ts";
 import { describe } from "../../platform/shutdown.ts";
 import { frameOfLogged, type Frame } from "./frame.ts";
-import type { Listener } from "../../api/live/listener.ts";
+import type { Listener } from "./listener.ts";
 import type { LiveSource } from "./sources.ts";
 
 /** The newest frames that are kept, for clients that come back soon: less than a megabyte. */

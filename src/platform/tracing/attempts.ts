@@ -1,5 +1,5 @@
 import { noteError, tracer } from "./tracer.ts";
-import type { Attempts } from "./tracing.ts";
+import type { Attempts } from "./contract.ts";
 
 /** Each attempt at a step is a span. */
 export function followAttempts<Execution extends { readonly outcome: string }>(

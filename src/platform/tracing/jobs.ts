@@ -8,15 +8,15 @@ import {
 } from "@opentelemetry/api";
 import { SpanKind } from "bullmq";
 import { BullMQOtel, BullMQOTelSpan } from "bullmq-otel";
-import type { JobTracing } from "../../../queues/queues.ts";
 import { submitted } from "./batches.ts";
-import type { Beginnings } from "./beginnings.ts";
+import type { JobTracing } from "./contract.ts";
+import type { TraceOrigins } from "./origins.ts";
 
 /**
  * Jobs and their attempts, by BullMQ's own telemetry. Each job is a part of the trace of its order, although many are
  * added in one go, and also if it is added by somebody who comes from elsewhere.
  */
-export function jobTracing(beginnings: Pick<Beginnings, "takeUp">): JobTracing {
+export function jobTracing(origins: Pick<TraceOrigins, "resume">): JobTracing {
   const { tracer, contextManager } = new BullMQOtel({ tracerName: "bullmq" });
   return {
     telemetry: {
@@ -32,7 +32,7 @@ export function jobTracing(beginnings: Pick<Beginnings, "takeUp">): JobTracing {
     async tracesOf(orderIds) {
       const here = new Map(submitted().map(({ item, context: where }) => [orderIdOf(item), where]));
       const others = orderIds.filter((orderId) => !here.has(orderId));
-      const elsewhere = others.length > 0 ? await beginnings.takeUp(others) : new Map<string, Context>();
+      const elsewhere = others.length > 0 ? await origins.resume(others) : new Map<string, Context>();
       const traces = new Map<string, string>();
       for (const orderId of orderIds) {
         const where = here.get(orderId) ?? elsewhere.get(orderId);

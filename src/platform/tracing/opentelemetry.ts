@@ -7,18 +7,16 @@ import { OTLPTraceExporter as ProtobufExporter } from "@opentelemetry/exporter-t
 import { UndiciInstrumentation } from "@opentelemetry/instrumentation-undici";
 import { detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
 import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
-import type { JobTracing } from "../../../queues/queues.ts";
-import { ConfigError } from "../../config.ts";
+import { ConfigError } from "../config-error.ts";
 import type { Commit } from "../group-commit.ts";
 import type { Logger } from "../log.ts";
-import type { NewOrder } from "../../order/order.ts";
 import { followAttempts } from "./attempts.ts";
 import { followBatches } from "./batches.ts";
-import { Beginnings } from "./beginnings.ts";
+import type { Attempts, JobTracing, ReadTraceparents, Traced, Tracing, TracingSettings } from "./contract.ts";
 import { jobTracing } from "./jobs.ts";
+import { TraceOrigins } from "./origins.ts";
 import { followRequests } from "./requests.ts";
 import { followStatements } from "./statements.ts";
-import type { Attempts, ReadTraceparents, Tracing, TracingSettings } from "./tracing.ts";
 
 /** The last traces are handed over within so many milliseconds, or not at all: a process that ends must end. */
 const LAST_EXPORT_MS = 2_000;
@@ -33,14 +31,14 @@ const NOTHING = () => undefined;
  */
 export class OpenTelemetryTracing implements Tracing {
   readonly #provider: NodeTracerProvider;
-  readonly #beginnings = new Beginnings();
+  readonly #origins = new TraceOrigins();
   /** Calls that belong to no trace begin none. */
   readonly #fetches = new UndiciInstrumentation({ requireParentforSpans: true });
   readonly jobs: JobTracing;
 
   private constructor(provider: NodeTracerProvider) {
     this.#provider = provider;
-    this.jobs = jobTracing(this.#beginnings);
+    this.jobs = jobTracing(this.#origins);
   }
 
   /**
@@ -118,16 +116,18 @@ export class OpenTelemetryTracing implements Tracing {
     return followAttempts(attempts);
   }
 
-  accept<Created>(accept: (order: NewOrder) => Promise<Created>): (order: NewOrder) => Promise<Created> {
-    return (order) => accept({ ...order, traceparent: Beginnings.here() });
+  accept<Order extends Traced, Created>(
+    accept: (order: Order) => Promise<Created>,
+  ): (order: Order) => Promise<Created> {
+    return (order) => accept(Object.assign({}, order, { traceparent: TraceOrigins.here() }));
   }
 
   readTraceparents(read: ReadTraceparents): void {
-    this.#beginnings.readFrom(read);
+    this.#origins.readFrom(read);
   }
 
-  async takeUp<Result>(orderId: string, work: () => Promise<Result>): Promise<Result> {
-    const own = (await this.#beginnings.takeUp([orderId])).get(orderId);
+  async resume<Result>(orderId: string, work: () => Promise<Result>): Promise<Result> {
+    const own = (await this.#origins.resume([orderId])).get(orderId);
     return own ? context.with(own, work) : work();
   }
 

@@ -6,11 +6,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { listEntries } from "../../../db/provider-ledger.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { startProviders, type Fault, type Providers } from "../../../tools/simulators/providers.ts";
-import { loadConfig, PROCESSES } from "../../../src/config.ts";
+import { loadConfig, PROCESSES } from "../../../src/composition/config.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { httpCarrier } from "../../../src/providers/http/carrier.ts";
 import { httpPayments } from "../../../src/providers/http/payments.ts";
-import { connectPorts } from "../../../src/providers/ports.ts";
+import { connectPorts } from "../../../src/composition/providers.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

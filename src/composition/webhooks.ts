@@ -1,9 +1,9 @@
 import type { Redis } from "ioredis";
-import type { Database } from "../../../db/database.ts";
-import type { StagesConfig } from "../../config.ts";
-import type { Logger } from "../../platform/log.ts";
-import { Networks } from "./networks.ts";
-import { Webhooks } from "./webhooks.ts";
+import type { Database } from "../../db/database.ts";
+import type { StagesConfig } from "./config.ts";
+import type { Logger } from "../platform/log.ts";
+import { Networks } from "../events/webhooks/networks.ts";
+import { Webhooks } from "../events/webhooks/webhooks.ts";
 
 const DAY_MS = 24 * 3_600_000;
 const DISABLE_AFTER_MS = 5 * DAY_MS;

@@ -1,12 +1,13 @@
-import { Database } from "../db/database.ts";
-import { connectWorker } from "../queues/connection.ts";
-import { Queues, type JobTracing } from "../queues/queues.ts";
-import { stageOverrides, type WorkerConfig } from "../src/config.ts";
-import { COMMITS, type Commit } from "../src/platform/group-commit.ts";
-import type { Logger } from "../src/platform/log.ts";
-import { lifecycle } from "../src/order/lifecycle.ts";
-import { describe } from "../src/platform/shutdown.ts";
-import { connectPorts } from "../src/providers/ports.ts";
+import { Database } from "../../db/database.ts";
+import { connectWorker } from "../../queues/connection.ts";
+import { Queues } from "../../queues/queues.ts";
+import type { JobTracing } from "../platform/tracing/contract.ts";
+import { stageOverrides, type WorkerConfig } from "./config.ts";
+import { COMMITS, type Commit } from "../platform/group-commit.ts";
+import type { Logger } from "../platform/log.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import { describe } from "../platform/shutdown.ts";
+import { connectPorts } from "./providers.ts";
 
 /** What carrying orders on takes, in whatever process: nothing is connected before it is needed, but Redis. */
 export function openResources(

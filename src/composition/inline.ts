@@ -1,20 +1,20 @@
-import type { Database } from "../db/database.ts";
-import { appendFailedAttempts } from "../db/order-events.ts";
-import { markFailed } from "../db/orders.ts";
+import type { Database } from "../../db/database.ts";
+import { appendFailedAttempts } from "../../db/order-events.ts";
+import { markFailed } from "../../db/orders.ts";
 import { stageOverrides, type StagesConfig } from "./config.ts";
-import { COMMITS } from "./platform/group-commit.ts";
-import type { Logger } from "./platform/log.ts";
-import type { Metrics } from "./platform/metrics.ts";
-import { lifecycle } from "./order/lifecycle.ts";
-import { pay } from "./order/stages/pay.ts";
-import type { Tracing } from "./platform/tracing/tracing.ts";
-import { connectPorts } from "./providers/ports.ts";
-import { StageMetrics } from "./engine/metrics.ts";
-import { OrderStore } from "./engine/store.ts";
-import { Sweeper } from "./engine/sweeper.ts";
-import { openWebhooks } from "./events/webhooks/open.ts";
-import type { Webhooks } from "./events/webhooks/webhooks.ts";
-import { InlineProcessing } from "./engine/inline/processing.ts";
+import { COMMITS } from "../platform/group-commit.ts";
+import type { Logger } from "../platform/log.ts";
+import type { Metrics } from "../platform/metrics.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import { pay } from "../order/stages/pay.ts";
+import type { Tracing } from "../platform/tracing/contract.ts";
+import { connectPorts } from "./providers.ts";
+import { StageMetrics } from "../engine/metrics.ts";
+import { OrderStore } from "../engine/store.ts";
+import { Sweeper } from "../engine/sweeper.ts";
+import { openWebhooks } from "./webhooks.ts";
+import type { Webhooks } from "../events/webhooks/webhooks.ts";
+import { InlineProcessing } from "../engine/inline/processing.ts";
 
 /**
  * What carrying orders on takes in a process without queues, which is the API's: the work itself, who looks for orders

@@ -1,16 +1,16 @@
 import type { Database } from "../../db/database.ts";
-import { stageOverrides, type StagesConfig } from "../config.ts";
+import { stageOverrides, type StagesConfig } from "./config.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Ports } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
-import { simulatedCarrier } from "./carrier.ts";
-import { httpCarrier } from "./http/carrier.ts";
-import { httpPayments } from "./http/payments.ts";
-import { mysqlInventory } from "./inventory.ts";
-import { openLedger } from "./ledger.ts";
-import { simulatedPayments } from "./payments.ts";
-import { Simulation } from "./simulation.ts";
+import { simulatedCarrier } from "../providers/carrier.ts";
+import { httpCarrier } from "../providers/http/carrier.ts";
+import { httpPayments } from "../providers/http/payments.ts";
+import { mysqlInventory } from "../providers/inventory.ts";
+import { openLedger } from "../providers/ledger.ts";
+import { simulatedPayments } from "../providers/payments.ts";
+import { Simulation } from "../providers/simulation.ts";
 
 /** The longest that an outside service may take to answer, and the part of an attempt's time when that is short. */
 const LONGEST_ANSWER_MS = 5_000;

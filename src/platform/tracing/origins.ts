@@ -1,7 +1,7 @@
 import { context, ROOT_CONTEXT, trace, type Context } from "@opentelemetry/api";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
 import { tracer } from "./tracer.ts";
-import type { ReadTraceparents } from "./tracing.ts";
+import type { ReadTraceparents } from "./contract.ts";
 
 const TRACEPARENT = "traceparent";
 const w3c = new W3CTraceContextPropagator();
@@ -12,10 +12,10 @@ const getter = {
 };
 
 /**
- * Where the traces of orders began, for whoever takes an order up without having followed it until then: after Redis has
+ * Where the traces of orders began, for whoever resumes an order without having followed it until then: after Redis has
  * lost its jobs, to undo it, or when it rested. It stands with the order's first event.
  */
-export class Beginnings {
+export class TraceOrigins {
   #read: ReadTraceparents = async () => new Map();
 
   /** Until then none is known. */
@@ -35,7 +35,7 @@ export class Beginnings {
    * Where each of these orders goes on from in its own trace, those left out that have none: at a mark that says so, and
    * is linked with what goes on here, such as the request of whoever wants it. Never throws.
    */
-  async takeUp(orderIds: readonly string[]): Promise<ReadonlyMap<string, Context>> {
+  async resume(orderIds: readonly string[]): Promise<ReadonlyMap<string, Context>> {
     // Nothing is known when MySQL is away: then the order is followed in a trace of its own.
     const known = await this.#read(orderIds).catch(() => new Map<string, string>());
     const asking = trace.getActiveSpan();
@@ -43,7 +43,7 @@ export class Beginnings {
       [...known].map(([orderId, traceparent]) => {
         const began = w3c.extract(ROOT_CONTEXT, new Map([[TRACEPARENT, traceparent]]), getter);
         const mark = tracer.startSpan(
-          "taken up again",
+          "resumed",
           {
             attributes: { "conveyor.order.id": orderId },
             links: asking ? [{ context: asking.spanContext() }] : [],

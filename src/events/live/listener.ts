@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import type { Frame } from "../../events/live/frame.ts";
+import type { Frame } from "./frame.ts";
 
 /** Bytes that may wait for a client to read them. One that is further behind is cut off, and comes back for the rest. */
 const BUFFERED_BYTES = 256 * 1024;

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { parseDuration } from "./platform/duration.ts";
-import { DEFAULT_SETTINGS, type StageSettings } from "./order/stage.ts";
-import { isNetwork } from "./events/webhooks/networks.ts";
+import { ConfigError } from "../platform/config-error.ts";
+import { parseDuration } from "../platform/duration.ts";
+import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
+import { isNetwork } from "../events/webhooks/networks.ts";
 
 /** The key that is meant for a developer's machine, and that production refuses. */
 export const DEVELOPMENT_KEY = "conveyor-development-key";
@@ -231,14 +232,6 @@ export type StagesConfig = Omit<
 /** Whether this API hands orders to workers: then there is a Redis. */
 export function hasQueues(config: ApiConfig): config is ApiConfig & { readonly REDIS_URL: string } {
   return config.PROCESSING === "queue" && config.REDIS_URL !== undefined;
-}
-
-/** The environment does not make sense; the message has one line for every fault. */
-export class ConfigError extends Error {
-  override name = "ConfigError";
-  constructor(faults: readonly string[]) {
-    super(`the configuration is not right:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
-  }
 }
 
 /**

@@ -1,0 +1,22 @@
+import type { Database } from "../../db/database.ts";
+import { countPendingMigrations } from "../../db/migrate.ts";
+import { listStatuses } from "../../db/orders.ts";
+import type { Lifecycle } from "../order/lifecycle.ts";
+import { StartupError } from "../platform/startup.ts";
+
+/**
+ * Refuses a database that does not fit this version: one that was not migrated, or whose orders have a status that no
+ * stage of the pipeline knows. @throws {StartupError} @throws {DatabaseError}
+ */
+export async function checkDatabase(database: Database, lifecycle: Lifecycle): Promise<void> {
+  const pending = await countPendingMigrations(database);
+  if (pending > 0)
+    throw new StartupError(`the database lacks ${pending} migrations: run "npm run migrate" first`);
+  const unknown = lifecycle.unknown(await listStatuses(database));
+  if (unknown.length > 0) {
+    throw new StartupError(
+      `there are orders with a status that no stage of the pipeline leads to: ${unknown.join(", ")}; ` +
+        `put the stage back, or move the orders on, first`,
+    );
+  }
+}

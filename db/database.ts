@@ -98,7 +98,7 @@ export class Database {
       return result;
     } catch (error) {
       const failure = withoutValues(error);
-      if (failure instanceof DatabaseError && failure.isUnavailable) connection.destroy();
+      if (failure instanceof DatabaseError && failure.endsConnection) connection.destroy();
       else connection.release();
       throw failure;
     }
@@ -120,7 +120,8 @@ export class Database {
         return await this.#transactionOnce(work);
       } catch (error) {
         const failure = withoutValues(error);
-        const again = failure instanceof DatabaseError && failure.isTransient && tries < TRANSACTION_TRIES;
+        const again =
+          failure instanceof DatabaseError && failure.kind === "contended" && tries < TRANSACTION_TRIES;
         if (!again) throw failure;
       }
     }
@@ -247,7 +248,7 @@ async function say(
 
 function isGone(error: unknown): boolean {
   const failure = withoutValues(error);
-  return failure instanceof DatabaseError && failure.isUnavailable;
+  return failure instanceof DatabaseError && failure.endsConnection;
 }
 
 function succeeds(work: Promise<void>): Promise<boolean> {

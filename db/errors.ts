@@ -1,11 +1,85 @@
 import { DrizzleQueryError } from "drizzle-orm";
 
-/** Deadlock (also at COMMIT), and lock wait timeout: the transaction may be tried again as a whole. */
-const TRANSIENT = new Set([1213, 1205]);
+/**
+ * What an error of the database says about whoever asked:
+ *
+ * - `item`: the data is at fault, and would be with every server. A closed list.
+ * - `contended`: somebody else was at the same rows. The transaction was rolled back; again as a whole it may succeed.
+ * - `away`: the server does not do what is asked of it, for a reason that is no item's: it can't be reached, takes no
+ *   writes, is full, refuses the account, or has killed the statement. So is every number that is not listed.
+ */
+export type DatabaseErrorKind = "item" | "contended" | "away";
+
+/*
+ * The numbers are MySQL 8.0 to 9.x's (share/messages_to_clients.txt; "Server Error Message Reference" in its manual) and
+ * MariaDB 10.11 to 12's (sql/share/errmsg-utf8.txt; "MariaDB Error Code Reference"). Up to 1800 they are the same; above,
+ * only those are listed that mean nothing else on the other server in a statement of this program.
+ */
+
 const DUPLICATE_KEY = 1062;
 const OUT_OF_RANGE = 1690;
-/** Too many connections, the server shuts down, the connection was killed, and the same of MariaDB. */
-const SERVER_GONE = new Set([1040, 1053, 1203, 1927, 3169]);
+
+const ITEM = new Set([
+  1022, // ER_DUP_KEY
+  DUPLICATE_KEY, // ER_DUP_ENTRY
+  1169, // ER_DUP_UNIQUE
+  1586, // ER_DUP_ENTRY_WITH_KEY_NAME
+  1216, // ER_NO_REFERENCED_ROW
+  1217, // ER_ROW_IS_REFERENCED
+  1451, // ER_ROW_IS_REFERENCED_2
+  1452, // ER_NO_REFERENCED_ROW_2
+  3819, // MySQL: ER_CHECK_CONSTRAINT_VIOLATED
+  4025, // MariaDB: ER_CONSTRAINT_FAILED. (MySQL: ER_INNODB_AUTOEXTEND_SIZE_OUT_OF_RANGE, of DDL)
+  1048, // ER_BAD_NULL_ERROR
+  1263, // ER_WARN_NULL_TO_NOTNULL
+  1264, // ER_WARN_DATA_OUT_OF_RANGE
+  1265, // WARN_DATA_TRUNCATED
+  1292, // ER_TRUNCATED_WRONG_VALUE
+  1300, // ER_INVALID_CHARACTER_STRING
+  1365, // ER_DIVISION_BY_ZERO
+  1366, // ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
+  1367, // ER_ILLEGAL_VALUE_FOR_TYPE
+  1406, // ER_DATA_TOO_LONG
+  1411, // ER_WRONG_VALUE_FOR_TYPE
+  1441, // ER_DATETIME_FUNCTION_OVERFLOW
+  OUT_OF_RANGE, // ER_DATA_OUT_OF_RANGE
+  3140, // MySQL: ER_INVALID_JSON_TEXT
+  3141, // MySQL: ER_INVALID_JSON_TEXT_IN_PARAM
+  3156, // MySQL: ER_INVALID_JSON_VALUE_FOR_CAST
+  3157, // MySQL: ER_JSON_DOCUMENT_TOO_DEEP
+  3854, // MySQL: ER_CANNOT_CONVERT_STRING
+  1118, // ER_TOO_BIG_ROWSIZE
+  1713, // ER_UNDO_RECORD_TOO_BIG
+  // A statement beyond max_allowed_packet. One of many items may fit alone.
+  1153, // ER_NET_PACKET_TOO_LARGE
+  1301, // ER_WARN_ALLOWED_PACKET_OVERFLOWED
+]);
+
+const CONTENDED = new Set([
+  1205, // ER_LOCK_WAIT_TIMEOUT; on MariaDB also NOWAIT
+  1213, // ER_LOCK_DEADLOCK, also at COMMIT, and of Galera's certification
+  3572, // MySQL: ER_LOCK_NOWAIT
+  1020, // ER_CHECKREAD: MariaDB with innodb_snapshot_isolation, and Galera
+  1412, // ER_TABLE_DEF_CHANGED: "please retry transaction"
+  3101, // MySQL: ER_TRANSACTION_ROLLBACK_DURING_COMMIT, of Group Replication's certification
+]);
+
+/** The server answers, and may go on reading, but writes nothing: why. Says nothing about which errors are `away`. */
+const WRITES_NOTHING = new Map([
+  [1290, "it is read-only"], // ER_OPTION_PREVENTS_STATEMENT: read_only, super_read_only, innodb_read_only
+  [1792, "the transaction is read-only"], // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+  [1836, "it is read-only"], // ER_READ_ONLY_MODE
+  [1036, "the table is read-only"], // ER_OPEN_AS_READONLY: MariaDB with innodb_read_only
+  [1874, "it is read-only"], // MySQL: ER_INNODB_READ_ONLY
+  [3989, "the database is read-only"], // MySQL: ER_SCHEMA_READ_ONLY
+  [1114, "the table is full"], // ER_RECORD_FILE_FULL: also when the disk is
+  [1021, "the disk is full"], // ER_DISK_FULL
+  [1047, "the node is not in its cluster"], // ER_UNKNOWN_COM_ERROR: Galera's "WSREP has not yet prepared node"
+  [3100, "the group does not commit"], // MySQL: ER_RUN_HOOK_ERROR, of Group Replication without a majority
+]);
+
+/** The server has ended, or ends, the connection with the error. */
+const TOO_LARGE = new Set([1153]);
 
 /**
  * MySQL could not do what was asked. Carries the server's error number and code and nothing else: the texts of the
@@ -19,18 +93,16 @@ export class DatabaseError extends Error {
   readonly code: string;
 
   constructor(code: string, errno: number | undefined) {
-    super(
-      errno === undefined
-        ? `MySQL did not answer: ${code}`
-        : `MySQL refused the statement: ${code} (${errno})`,
-    );
+    super(messageOf(code, errno));
     this.code = code;
     this.errno = errno;
   }
 
-  /** Worth trying the whole transaction again at once. */
-  get isTransient(): boolean {
-    return this.errno !== undefined && TRANSIENT.has(this.errno);
+  /** Whose fault it is, and by that what becomes of the work. */
+  get kind(): DatabaseErrorKind {
+    if (this.errno === undefined) return "away";
+    if (ITEM.has(this.errno)) return "item";
+    return CONTENDED.has(this.errno) ? "contended" : "away";
   }
 
   get isDuplicateKey(): boolean {
@@ -42,15 +114,38 @@ export class DatabaseError extends Error {
     return this.errno === OUT_OF_RANGE;
   }
 
-  /** The server could not be reached, or was lost on the way. */
-  get isUnavailable(): boolean {
-    return this.errno === undefined || SERVER_GONE.has(this.errno);
+  /** The server answers but takes no writes: reads may still succeed. */
+  get isReadOnly(): boolean {
+    return this.errno !== undefined && WRITES_NOTHING.has(this.errno);
+  }
+
+  /** The connection must not be used again: it is broken, or leads to a server that does not do its work. */
+  get endsConnection(): boolean {
+    return this.kind === "away" || (this.errno !== undefined && TOO_LARGE.has(this.errno));
   }
 }
 
-/** A server that does not answer is nobody's fault; a statement that it refuses may be one item's of a batch. */
+function messageOf(code: string, errno: number | undefined): string {
+  if (errno === undefined) return `MySQL did not answer: ${code}`;
+  const why = WRITES_NOTHING.get(errno);
+  return why === undefined
+    ? `MySQL refused the statement: ${code} (${errno})`
+    : `MySQL takes no writes: ${why} (${errno})`;
+}
+
+/** Whether the database is away for everybody, so that nobody's work may fail for it. */
+export function isDatabaseAway(error: unknown): error is DatabaseError {
+  return error instanceof DatabaseError && error.kind === "away";
+}
+
+/** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */
+export function isDatabaseUnavailable(error: unknown): error is DatabaseError {
+  return error instanceof DatabaseError && error.kind !== "item";
+}
+
+/** A server that does nothing for anybody is nobody's fault; any other error may be one item's of a batch. */
 export function mayBeOneItem(error: unknown): boolean {
-  return !(error instanceof DatabaseError && error.isUnavailable);
+  return !isDatabaseAway(error);
 }
 
 /** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */

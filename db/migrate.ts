@@ -49,10 +49,16 @@ export async function countPendingMigrations(database: Database): Promise<number
   }
 }
 
-/** Held until the connection closes. A lock's name is the server's, not the database's: so it names the database. */
+/**
+ * A lock belongs to the server, so its name says which database. GET_LOCK takes 64 characters, as many as a database's name
+ * may have: hence a hash, by a function that every server has. MySQL 9 has no MD5() and no SHA1().
+ */
+const LOCK_NAME = "LEFT(CONCAT('conveyor:', SHA2(DATABASE(), 256)), 64)";
+
+/** Held until the connection closes. */
 async function lock(connection: PoolConnection): Promise<void> {
   const [rows] = await connection.query<(RowDataPacket & { locked: number | null })[]>(
-    "SELECT GET_LOCK(CONCAT('conveyor:', MD5(DATABASE())), ?) AS locked",
+    `SELECT GET_LOCK(${LOCK_NAME}, ?) AS locked`,
     [LOCK_TIMEOUT_S],
   );
   if (rows[0]?.locked !== 1) throw new Error(`another process has been migrating for ${LOCK_TIMEOUT_S} s`);

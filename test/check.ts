@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { findBinaries } from "../tools/launcher/servers/find.ts";
+import { searchOptions } from "../tools/launcher/servers/private-server.ts";
 
 /**
  * `npm run check`: all that has to be true of a commit, and what CI runs. Every check is made, whatever came of those
@@ -12,17 +14,23 @@ interface Result {
   readonly name: string;
   readonly passed: number;
   readonly failed: number;
+  /** Why it was not made. */
+  readonly skipped?: string;
 }
 
 /** Checks that are a script of package.json. */
 const SCRIPTS = ["typecheck", "lint", "boundaries", "format:check", "docs:check", "compose:check"];
 
-const results = [...SCRIPTS.map(runScript), runTests()];
+const results = [...SCRIPTS.map(runScript), runTests("test"), await runTestsOnMysql()];
 const failures = results.filter((result) => result.failed > 0);
+const skipped = results.filter((result) => result.skipped !== undefined);
 
 say("");
 for (const { name, failed } of failures) say(`npm run ${name}: ${failed} failed`);
-say(`${sum("passed")} passed, ${sum("failed")} failed`);
+for (const { name, skipped: reason } of skipped) say(`npm run ${name}: skipped: ${reason}`);
+say(
+  `${sum("passed")} passed, ${sum("failed")} failed${skipped.length > 0 ? `, ${skipped.length} skipped` : ""}`,
+);
 process.exitCode = failures.length === 0 ? 0 : 1;
 
 function runScript(name: string): Result {
@@ -31,17 +39,25 @@ function runScript(name: string): Result {
 }
 
 /** Jest's own numbers. A file that could not even be run counts as a failed test, and so does a run without a report. */
-function runTests(): Result {
+function runTests(name: string): Result {
   const folder = mkdtempSync(path.join(os.tmpdir(), "conveyor-check-"));
   const report = path.join(folder, "jest.json");
   try {
-    const succeeded = run("test", ["--json", "--outputFile", report]);
+    const succeeded = run(name, ["--json", "--outputFile", report]);
     const { numPassedTests = 0, numFailedTests = 0, numRuntimeErrorTestSuites = 0 } = read(report);
     const failed = numFailedTests + numRuntimeErrorTestSuites;
-    return { name: "test", passed: numPassedTests, failed: succeeded ? failed : Math.max(failed, 1) };
+    return { name, passed: numPassedTests, failed: succeeded ? failed : Math.max(failed, 1) };
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** `npm test` takes MariaDB where both can be had. */
+async function runTestsOnMysql(): Promise<Result> {
+  const name = "test:mysql";
+  const { missing, reason } = await findBinaries(["mysql"], { ...searchOptions(), mysql: "MySQL" });
+  if (missing.length === 0) return runTests(name);
+  return { name, passed: 0, failed: 0, skipped: `no MySQL can be had here${reason ? ` (${reason})` : ""}` };
 }
 
 function read(report: string): Record<string, number | undefined> {

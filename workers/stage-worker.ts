@@ -32,7 +32,7 @@ const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
-/** How long a job waits that found MySQL or Redis away. */
+/** How long a job waits that found MySQL or Redis away, or its rows locked. */
 const AWAY_DELAY_MS = 1_000;
 /** After an error of Redis, such as one that takes no writes, BullMQ waits so long before it asks again. */
 const RUN_RETRY_DELAY_MS = 1_000;
@@ -296,6 +296,8 @@ export class StageWorker {
     switch (failure.kind) {
       case "database away":
         outages.databaseAway();
+        return AWAY_DELAY_MS;
+      case "database busy":
         return AWAY_DELAY_MS;
       case "redis away":
         outages.redisAway();

@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { ErrorRequestHandler, RequestHandler } from "express";
-import { DatabaseError } from "../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../db/errors.ts";
 import { StockReservedError } from "../../db/stock.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
@@ -112,7 +112,7 @@ function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StockReservedError)
     return new Problem(409, "stock-reserved", { detail: error.message });
-  if (error instanceof OverloadedError || (error instanceof DatabaseError && error.isUnavailable)) {
+  if (error instanceof OverloadedError || isDatabaseUnavailable(error)) {
     return new Problem(503, "unavailable", { headers: { "Retry-After": String(RETRY_AFTER_S) } });
   }
   return ofExpress(error) ?? new Problem(500, "internal");

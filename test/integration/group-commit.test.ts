@@ -142,7 +142,7 @@ describe("a connection that is lost in the middle of a flush", () => {
     });
     const outcomes = await Promise.allSettled(count(8).map((id) => committer.submit(id)));
     for (const outcome of outcomes) {
-      expect(outcome).toMatchObject({ reason: { name: "DatabaseError", isUnavailable: true } });
+      expect(outcome).toMatchObject({ reason: { name: "DatabaseError", kind: "away" } });
     }
     expect(flushes).toBe(1);
     expect(await ids()).toEqual([]);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { DatabaseError } from "../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../db/errors.ts";
 import { markFailed, resumeFailed } from "../../db/orders.ts";
 import { setStock } from "../../db/stock.ts";
 import type { DueJob } from "../../queues/queues.ts";
@@ -355,7 +355,7 @@ export class World {
     } catch (error) {
       if (!isForeseen(error)) throw error;
       this.#tell(`  ${worker.process.name} ends ${this.#nameJob(job)}: ${String(error)}`);
-      const counts = !(error instanceof DatabaseError && error.isUnavailable);
+      const counts = !isDatabaseUnavailable(error);
       const attempts = delivery.attempts + (counts ? 1 : 0);
       if (attempts < ATTEMPTS) return this.queue.finish({ ...delivery, attempts }, "delayed");
       await this.#markFailed(worker, job).catch((failure: unknown) => {
@@ -436,7 +436,7 @@ export function together(first: PendingCall, pending: readonly PendingCall[]): P
 
 /** What goes wrong is what the schedule does, and what the service itself does to those that come too late. */
 function isForeseen(error: unknown): boolean {
-  if (error instanceof DatabaseError) return error.isUnavailable || error.isTransient;
+  if (isDatabaseUnavailable(error)) return true;
   return error instanceof Error && FORESEEN.some((message) => message.test(error.message));
 }
 

@@ -91,9 +91,9 @@ async function findChromium(): Promise<Chromium> {
   if (installed) return { executable: installed, environment: () => ({}) };
   if (!canUnpackDebianPackages())
     throw new Error("there is no Chromium on this machine: install it, so that `chromium` is on PATH");
-  const { root, environment } = await unpackDebianPackages(["chromium"], LOCAL.packages, (text) =>
-    process.stderr.write(`test browser: ${text}\n`),
-  );
+  const { root, environment } = await unpackDebianPackages(["chromium"], LOCAL.packages, {
+    progress: (text) => process.stderr.write(`test browser: ${text}\n`),
+  });
   const executable = path.join(root, "usr/lib/chromium/chromium");
   if (!existsSync(executable))
     throw new Error(

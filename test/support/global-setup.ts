@@ -1,3 +1,6 @@
+import path from "node:path";
+import { findBinaries } from "../../tools/launcher/servers/find.ts";
+import { searchOptions } from "../../tools/launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../../tools/launcher/temp-folder.ts";
 import { startTestMysql, startTestRedis, type TestServer } from "./servers.ts";
 
@@ -6,13 +9,22 @@ declare global {
   var conveyorTestServers: TestServer[] | undefined;
 }
 
+/** Lets what tests start by `npm start` find the server that TEST_MYSQL asks for, wherever that was unpacked. */
+async function offerWantedMysql(): Promise<void> {
+  const options = searchOptions();
+  const { mysql } = options.mysql ? (await findBinaries(["mysql"], options)).binaries : {};
+  if (mysql) process.env["PATH"] += `${path.delimiter}${path.dirname(mysql.path)}`;
+}
+
 /**
  * Starts one MySQL and one Redis for the whole run, never those of the environment: tests may wipe what they find.
+ * TEST_MYSQL, `mysql` or `mariadb`, chooses which; the first that is found otherwise.
  * TEST_MYSQL_URL names no database; its user may create them. One database a test file keeps tests apart.
  */
 export default async function globalSetup(): Promise<void> {
   removeAbandonedTempFolders();
   const [mysql, redis] = await Promise.all([startTestMysql(), startTestRedis()]);
+  await offerWantedMysql();
   globalThis.conveyorTestServers = [mysql, redis];
   process.env["TEST_MYSQL_URL"] = mysql.url;
   process.env["TEST_REDIS_URL"] = redis.url;

@@ -26,9 +26,9 @@ export const canHavePrometheus = findOnPath() !== undefined || canUnpackDebianPa
 export async function findPrometheus(): Promise<PrometheusTools> {
   const installed = findOnPath();
   if (installed) return installed;
-  const { root } = await unpackDebianPackages(["prometheus"], LOCAL.packages, (text) =>
-    process.stderr.write(`test prometheus: ${text}\n`),
-  );
+  const { root } = await unpackDebianPackages(["prometheus"], LOCAL.packages, {
+    progress: (text) => process.stderr.write(`test prometheus: ${text}\n`),
+  });
   return within(path.join(root, "usr/bin"));
 }
 

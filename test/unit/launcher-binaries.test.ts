@@ -68,6 +68,14 @@ describe("search", () => {
     expect(await findBinary("mysql", place("opt/mariadb/bin"))).toHaveProperty("installer", installer);
   });
 
+  test("takes only MySQL where that is asked for", async () => {
+    program("sbin/mariadbd", MARIADB);
+    program("bin/mariadb-install-db", "");
+    expect(await findBinary("mysql", place("sbin", "bin"), "MySQL")).toBeUndefined();
+    const mysqld = program("bin/mysqld", MYSQL);
+    expect(await findBinary("mysql", place("sbin", "bin"), "MySQL")).toHaveProperty("path", mysqld);
+  });
+
   test("passes over MariaDB without an installer", async () => {
     program("sbin/mariadbd", MARIADB);
     const mysqld = program("sbin/mysqld", MYSQL);
@@ -104,7 +112,14 @@ describe("search", () => {
   test("gives unpacked programs their libraries, and MariaDB its own files", async () => {
     program("usr/sbin/mariadbd", MARIADB);
     program("usr/bin/mariadb-install-db", "");
-    const binary = await findBinary("mysql", unpackedPlace(folder, { LD_LIBRARY_PATH: "/some/lib" }));
+    const binary = await findBinary(
+      "mysql",
+      unpackedPlace({
+        root: folder,
+        programs: [`${folder}/usr/sbin`, `${folder}/usr/bin`],
+        environment: { LD_LIBRARY_PATH: "/some/lib" },
+      }),
+    );
     expect(binary).toMatchObject({
       baseFolder: path.join(folder, "usr"),
       environment: { LC_ALL: "C", LD_LIBRARY_PATH: "/some/lib" },

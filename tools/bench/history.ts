@@ -5,7 +5,7 @@ const TABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   orders: {
     id: "NEW_ID",
     // As random as those of clients: what is looked up by it lies anywhere in its index.
-    idempotency_key: "MD5(NEW_ID)",
+    idempotency_key: "LEFT(SHA2(NEW_ID, 256), 32)",
     reference: "CONCAT(reference, '-', COPY)",
   },
   order_lines: { order_id: "NEW_ID" },

@@ -195,8 +195,8 @@ export class InlineProcessing {
       } catch (error) {
         if (this.#leaving) continue;
         const failure = failureOf(error, { timeoutMs: this.#settingsOf(move.step).timeout });
-        // Then where the order stands can't be asked either.
-        if (failure.kind === "database away") throw error;
+        // Nothing that the order could be cancelled for; and where it stands can't be asked, or not be written.
+        if (isDatabaseFailure(failure)) throw error;
         order.forget();
         next = await this.#next(order);
         // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
@@ -254,9 +254,10 @@ export class InlineProcessing {
   }
 
   /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
-  #outcomeOf({ kind }: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
+  #outcomeOf(failure: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
+    const { kind } = failure;
     if (this.#leaving) return "handed back";
-    if (kind === "database away") return "put off";
+    if (isDatabaseFailure(failure)) return "put off";
     if (this.#canGiveUp(move)) return "failed";
     if (kind === "service away") return "put off";
     return kind === "hopeless" || attempt >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
@@ -320,6 +321,10 @@ export class InlineProcessing {
 /** @param startedAt as `performance.now()` has it. */
 function secondsSince(startedAt: number): number {
   return (performance.now() - startedAt) / 1_000;
+}
+
+function isDatabaseFailure({ kind }: Failure): boolean {
+  return kind === "database away" || kind === "database busy";
 }
 
 function isSame(one: Move | undefined, other: Move): boolean {

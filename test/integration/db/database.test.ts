@@ -150,7 +150,7 @@ describe("an error of the database", () => {
     const failed = environment.database.query((queries) =>
       queries.execute(sql`INSERT INTO numbers VALUES (${1}, ${424242})`),
     );
-    await expect(failed).rejects.toMatchObject({ errno: 1062, code: "ER_DUP_ENTRY", isUnavailable: false });
+    await expect(failed).rejects.toMatchObject({ errno: 1062, code: "ER_DUP_ENTRY", kind: "item" });
     await expect(failed).rejects.not.toThrow("424242");
   });
 
@@ -160,7 +160,7 @@ describe("an error of the database", () => {
     const nowhere = new Database({ url: url.href });
     const failed = nowhere.transaction((queries) => add(queries, 1));
     await expect(failed).rejects.toThrow(DatabaseError);
-    await expect(failed).rejects.toMatchObject({ code: "ECONNREFUSED", isUnavailable: true });
+    await expect(failed).rejects.toMatchObject({ code: "ECONNREFUSED", kind: "away" });
     await nowhere.close();
   });
 
@@ -185,7 +185,7 @@ describe("an error of the database", () => {
       expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 6 }, () => "rejected"));
       await expect(database.transaction((queries) => value(queries, sql`SELECT 1`))).rejects.toMatchObject({
         name: "DatabaseError",
-        isUnavailable: true,
+        kind: "away",
       });
       server.kill("SIGCONT");
       expect(await waitFor("an answer", () => one().catch(() => undefined))).toBe(1);
@@ -206,7 +206,7 @@ describe("an error of the database", () => {
           await queries.execute(sql`INSERT INTO slow SELECT ${step} FROM (SELECT SLEEP(0.2)) AS pause`);
         }
       });
-      await expect(slow).rejects.toMatchObject({ name: "DatabaseError", isUnavailable: true });
+      await expect(slow).rejects.toMatchObject({ name: "DatabaseError", kind: "away" });
       expect(await database.query((queries) => value(queries, sql`SELECT COUNT(*) AS value FROM slow`))).toBe(
         0,
       );
@@ -226,7 +226,7 @@ describe("an error of the database", () => {
         server.kill("SIGKILL");
         await queries.execute(sql`SELECT SLEEP(60)`);
       });
-      await expect(cut).rejects.toMatchObject({ name: "DatabaseError", isUnavailable: true });
+      await expect(cut).rejects.toMatchObject({ name: "DatabaseError", kind: "away" });
       await server.restart();
       const one = await waitFor("an answer", () =>
         database.transaction((queries) => value(queries, sql`SELECT 1 AS value`)).catch(() => undefined),

@@ -11,6 +11,7 @@ import {
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { run } from "../../../tools/launcher/run.ts";
 import {
   canUnpackDebianPackages,
   unpackDebianPackages,
@@ -29,7 +30,8 @@ beforeEach(() => {
     "apt-get",
     `echo "$@" >> "$STAND_IN/calls"
      case "$*" in
-       *" update"*) ;;
+       *" indextargets "*) printf '%s\n' "$MIRRORS" ;;
+       *" update"*) cp "$(sed -n 's/^Dir::Etc::SourceList "\\(.*\\)";$/\\1/p' "$2")" "$STAND_IN/sources" || true ;;
        *missing*) echo "E: Unable to locate package missing"; exit 100 ;;
        *)
          archives=$(sed -n 's/^Dir::Cache "\\(.*\\)";$/\\1/p' "$2")/archives
@@ -47,6 +49,7 @@ beforeEach(() => {
 afterEach(() => {
   process.env["PATH"] = searchPath;
   delete process.env["STAND_IN"];
+  delete process.env["MIRRORS"];
   rmSync(folder, { recursive: true });
 });
 
@@ -66,9 +69,11 @@ const OPTIONAL = existsSync("/etc/os-release") ? test : test.skip;
 OPTIONAL("packages are fetched and laid out, and what they need to run is told", async () => {
   expect(canUnpackDebianPackages()).toBe(true);
   const progress: string[] = [];
-  const { root, environment } = await unpackDebianPackages(["tool"], cache(), (text) => progress.push(text));
+  const { root, environment } = await unpackDebianPackages(["tool"], cache(), {
+    progress: (text) => progress.push(text),
+  });
   expect(existsSync(`${root}/usr/bin/tool`)).toBe(true);
-  expect(environment.LD_LIBRARY_PATH.split(":").slice(0, 2)).toEqual([
+  expect(environment.LD_LIBRARY_PATH?.split(":").slice(0, 2)).toEqual([
     `${root}/usr/lib/some-triplet`,
     `${root}/usr/lib/some-triplet/deeper`,
   ]);
@@ -110,6 +115,46 @@ OPTIONAL("what broke off half-way is never taken for whole, and leaves nothing b
   mkdirSync(`${root}.partial-abc/root`, { recursive: true });
   await unpackDebianPackages(["tool"], cache());
   expect(readdirSync(cache())).toEqual([path.basename(root)]);
+});
+
+const osRelease = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+const ON_DEBIAN = /^ID=debian$/m.test(osRelease) ? test : test.skip;
+
+ON_DEBIAN("another release comes from this machine's mirror, and starts through its own loader", async () => {
+  const codename = /^VERSION_CODENAME=(.*)$/m.exec(osRelease)?.[1];
+  process.env["MIRRORS"] = `nodistro main http://other.test/\n${codename} main http://mirror.test/debian/`;
+  program(
+    "dpkg-deb",
+    `mkdir -p "$3/usr/bin" "$3/usr/lib64" "$3/usr/lib/some-triplet"
+     printf '#!/bin/sh\nprintf "%%s\\n" "$@"\n' > "$3/usr/lib64/ld-linux-test.so.2"
+     chmod +x "$3/usr/lib64/ld-linux-test.so.2"
+     touch "$3/usr/bin/tool" "$3/usr/lib/some-triplet/libtool.so.1"`,
+  );
+  const unpacked = await unpackDebianPackages(["tool"], cache(), { release: "sid" });
+
+  expect(readFileSync(path.join(folder, "sources"), "utf8")).toMatch(
+    /^deb \[signed-by=\S+\] http:\/\/mirror\.test\/debian\/ sid main\n$/,
+  );
+  // Its libc must not get into programs of this system.
+  expect(unpacked.environment).toEqual({});
+  const [programs = ""] = unpacked.programs;
+  const root = `${programs}/..`;
+  expect(await run(`${programs}/tool`, ["an argument", "another"])).toEqual([
+    "--library-path",
+    `${root}/usr/lib/some-triplet`,
+    `${root}/usr/bin/tool`,
+    "an argument",
+    "another",
+  ]);
+  expect((await unpackDebianPackages(["tool"], cache())).root).not.toBe(unpacked.root);
+});
+
+ON_DEBIAN("another release without a mirror: said, and nothing fetched", async () => {
+  process.env["MIRRORS"] = "nodistro main http://other.test/";
+  const unpacking = unpackDebianPackages(["tool"], cache(), { release: "sid" });
+  await expect(unpacking).rejects.toThrow("no mirror of Debian sid is known here");
+  expect(calls().filter((call) => call.includes("install"))).toEqual([]);
+  expect(readdirSync(cache())).toEqual([]);
 });
 
 OPTIONAL("an unknown package: apt's own words", async () => {

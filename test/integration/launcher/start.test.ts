@@ -6,6 +6,7 @@ import { DEMO_STOCK } from "../../../tools/launcher/demo-stock.ts";
 import { isAlive } from "../../../tools/launcher/lock.js";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { findBinary, usualPlaces } from "../../../tools/launcher/servers/binaries.ts";
+import { probeMysql } from "../../../tools/launcher/servers/probe.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -55,7 +56,8 @@ describe("while Conveyor runs", () => {
     ]) {
       expect(output).toContain(text);
     }
-    expect(output).toMatch(/MySQL {7}(MariaDB|MySQL) [\d.]+ on 127\.0\.0\.1:\d+/);
+    // The server that the tests use too: MySQL's where TEST_MYSQL asks for it.
+    expect(output).toContain(`MySQL       ${await probeMysql(process.env["TEST_MYSQL_URL"]!)} on 127.0.0.1:`);
     expect(output).toMatch(/Redis {7}(Redis|Valkey) [\d.]+ on 127\.0\.0\.1:\d+/);
   });
 

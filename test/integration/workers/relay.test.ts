@@ -10,6 +10,7 @@ import { createLogger } from "../../../src/platform/log.ts";
 import { EventStream, StreamChangedError } from "../../../src/events/relay/event-stream.ts";
 import { Relay } from "../../../src/events/relay/relay.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { nextEventId } from "../../support/event-ids.ts";
 import { newOrder } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -248,15 +249,7 @@ test("an event that commits late comes in its place, before those that were writ
     );
     await committed;
   });
-  await waitFor("the event to be written", async () => {
-    const [rows] = await environment.database.query((queries) =>
-      queries.execute(
-        sql`SELECT AUTO_INCREMENT AS next FROM information_schema.TABLES
-            WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'order_events'`,
-      ),
-    );
-    return JSON.stringify(rows) === '[{"next":3}]';
-  });
+  await waitFor("the event to be written", async () => (await nextEventId(environment.database)) === 3);
   const [late] = await write(1);
   await environment.redis.publish(NUDGE_CHANNEL, "");
   commit();

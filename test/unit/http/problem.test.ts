@@ -46,7 +46,9 @@ describe("an error becomes an answer", () => {
     ["MySQL out of reach", new DatabaseError("ECONNREFUSED", undefined), 503, "unavailable"],
     ["MySQL with too many connections", new DatabaseError("ER_CON_COUNT_ERROR", 1040), 503, "unavailable"],
     ["MySQL going down", new DatabaseError("ER_SERVER_SHUTDOWN", 1053), 503, "unavailable"],
-    ["a statement that MySQL refuses", new DatabaseError("ER_PARSE_ERROR", 1064), 500, "internal"],
+    ["a read-only MySQL", new DatabaseError("ER_OPTION_PREVENTS_STATEMENT", 1290), 503, "unavailable"],
+    ["a row that others keep locked", new DatabaseError("ER_LOCK_WAIT_TIMEOUT", 1205), 503, "unavailable"],
+    ["data that MySQL refuses", new DatabaseError("ER_DATA_TOO_LONG", 1406), 500, "internal"],
     [
       "a body of a parser's error",
       Object.assign(new Error("x"), { status: 413, limit: 5 }),

@@ -1,6 +1,7 @@
 import { accessSync, constants, existsSync, readFileSync, realpathSync } from "node:fs";
 import path from "node:path";
 import { run } from "../run.ts";
+import type { UnpackedPackages } from "./debian-packages.ts";
 
 export type ServerName = "mysql" | "redis";
 export type Flavor = "MariaDB" | "MySQL" | "Redis" | "Valkey";
@@ -61,20 +62,28 @@ export function usualPlaces(searchPath = process.env["PATH"] ?? ""): SearchPlace
 }
 
 /** The place that unpacked Debian packages make. */
-export function unpackedPlace(root: string, environment: NodeJS.ProcessEnv): SearchPlace {
+export function unpackedPlace({ root, programs, environment }: UnpackedPackages): SearchPlace {
   return {
-    folders: [`${root}/usr/sbin`, `${root}/usr/bin`],
+    folders: programs,
     environment: { ...PLAIN_LOCALE, ...environment },
     baseFolder: `${root}/usr`,
   };
 }
 
-/** The first program in the place that runs and is new enough; undefined when there is none. */
-export async function findBinary(server: ServerName, place: SearchPlace): Promise<ServerBinary | undefined> {
+/**
+ * The first program in the place that runs and is new enough; undefined when there is none.
+ *
+ * @param flavor the only one that will do; without it, any
+ */
+export async function findBinary(
+  server: ServerName,
+  place: SearchPlace,
+  flavor?: Flavor,
+): Promise<ServerBinary | undefined> {
   for (const name of PROGRAMS[server]) {
     for (const file of executables(name, place.folders)) {
       const binary = await examine(server, file, place);
-      if (binary) return binary;
+      if (binary && (flavor === undefined || binary.flavor === flavor)) return binary;
     }
   }
   return undefined;

@@ -18,9 +18,24 @@ import { run } from "../run.ts";
 export interface UnpackedPackages {
   /** The folder that stands for `/`. */
   root: string;
-  /** Lets programs under `root` find the libraries that came with them. */
-  environment: { LD_LIBRARY_PATH: string };
+  /** Where their programs are. */
+  programs: string[];
+  /** Lets the programs find the libraries that came with them. */
+  environment: { LD_LIBRARY_PATH?: string };
 }
+
+export interface UnpackOptions {
+  /** Hears, in a few words, what is being done. */
+  progress?: (text: string) => void;
+  /** A Debian release other than the system's: `sid`. Its packages come with their own libc. */
+  release?: string;
+}
+
+/** Debian's keys, of all its releases, from its package `debian-archive-keyring`. */
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/** The folder, below the root, of the scripts that start programs of another release. */
+const STARTERS = "programs";
+const PROGRAM_FOLDERS = ["usr/sbin", "usr/bin"];
 
 /** Whether this system has what it takes: apt and dpkg, root or not. */
 export function canUnpackDebianPackages(): boolean {
@@ -38,37 +53,44 @@ export function canUnpackDebianPackages(): boolean {
  * Scripts that packages run when they are installed are not run: no users, services, caches or alternatives.
  *
  * @param folder where unpacked packages are kept, each list of names in a folder of its own
- * @param progress hears, in a few words, what is being done
- * @throws Error (CommandFailed) when a package is unknown or can't be fetched
+ * @throws Error (CommandFailed) when a package is unknown or can't be fetched; NoSuchRelease
  */
 export async function unpackDebianPackages(
   packageNames: readonly string[],
   folder: string,
-  progress: (text: string) => void = () => {},
+  { progress = () => {}, release }: UnpackOptions = {},
 ): Promise<UnpackedPackages> {
-  const root = path.join(path.resolve(folder), cacheKey(packageNames));
+  const root = path.join(path.resolve(folder), cacheKey(packageNames, release));
   if (!existsSync(root)) {
     await withLock(
       `${root}.lock`,
       async () => {
-        if (!existsSync(root)) await fetchInto(root, packageNames, progress);
+        if (!existsSync(root)) await fetchInto(root, packageNames, { progress, release });
       },
       ({ pid }) => progress(`waiting for process ${pid}, which is unpacking the same packages`),
     );
   }
-  return { root, environment: { LD_LIBRARY_PATH: libraryPath(root) } };
+  if (release !== undefined) return { root, programs: [path.join(root, STARTERS)], environment: {} };
+  const programs = PROGRAM_FOLDERS.map((name) => path.join(root, name));
+  const libraries = [...libraryFolders(root), process.env["LD_LIBRARY_PATH"]].filter(Boolean);
+  return { root, programs, environment: { LD_LIBRARY_PATH: libraries.join(path.delimiter) } };
+}
+
+/** This machine has no mirror of Debian that the release could come from. */
+export class NoSuchRelease extends Error {
+  override name = "NoSuchRelease";
 }
 
 /** Fetches and unpacks beside `root`, then moves into place in one step: what stands at `root` is whole. */
 async function fetchInto(
   root: string,
   packageNames: readonly string[],
-  progress: (text: string) => void,
+  { progress, release }: { progress: (text: string) => void; release: string | undefined },
 ): Promise<void> {
   removeHalfDone(root);
   const work = mkdtempSync(`${root}.partial-`);
   try {
-    const aptGet = prepareApt(work);
+    const aptGet = prepareApt(work, release === undefined ? [] : await onlyRelease(work, release));
     progress(`fetching Debian packages into ${path.dirname(root)}; nothing is installed`);
     await aptGet(["update"]);
     await aptGet(
@@ -85,6 +107,7 @@ async function fetchInto(
       progress(`unpacking ${archive.replace(/_.*/, "")}`);
       await run("dpkg-deb", ["--extract", path.join(archives, archive), files]);
     }
+    if (release !== undefined) writeStarters(files);
     renameSync(files, root);
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -101,10 +124,10 @@ function removeHalfDone(root: string): void {
   }
 }
 
-type AptGet = (args: string[], onLine?: (line: string) => void) => Promise<unknown>;
+type AptGet = (args: string[], onLine?: (line: string) => void) => Promise<string[]>;
 
 /** An apt-get that keeps all it writes in `work`, and reads the system's sources, keys and proxy settings. */
-function prepareApt(work: string): AptGet {
+function prepareApt(work: string, settings: readonly string[] = []): AptGet {
   for (const name of ["lists/partial", "archives/partial"])
     mkdirSync(path.join(work, name), { recursive: true });
   const config = path.join(work, "apt.conf");
@@ -124,6 +147,7 @@ function prepareApt(work: string): AptGet {
       'Acquire::Retries "2";',
       'Acquire::http::Timeout "20";',
       'Acquire::https::Timeout "20";',
+      ...settings,
       "",
     ].join("\n"),
   );
@@ -135,31 +159,86 @@ function prepareApt(work: string): AptGet {
     });
 }
 
-/** Packages differ by release and architecture, and a folder may move from machine to machine. */
-function cacheKey(packageNames: readonly string[]): string {
-  const list = packageNames.toSorted();
-  const digest = createHash("sha256").update(list.join(" ")).digest("hex").slice(0, 8);
-  return [systemRelease(), process.arch, list[0], digest].join("-");
+/**
+ * What makes apt know one release only, from the mirror that this machine takes its own from, and no package that is
+ * installed: so it fetches the libc too.
+ *
+ * @throws NoSuchRelease
+ */
+async function onlyRelease(work: string, release: string): Promise<string[]> {
+  const own = osRelease("VERSION_CODENAME");
+  const mirrors = await prepareApt(work)([
+    "indextargets",
+    "--no-release-info",
+    "--format",
+    "$(RELEASE) $(COMPONENT) $(REPO_URI)",
+    "Created-By: Packages",
+  ]);
+  const prefix = `${own} main `;
+  const mirror = mirrors.find((line) => line.startsWith(prefix))?.slice(prefix.length);
+  if (osRelease("ID") !== "debian" || mirror === undefined || !existsSync(KEYRING)) {
+    throw new NoSuchRelease(`no mirror of Debian ${release} is known here`);
+  }
+  const sources = path.join(work, "sources.list");
+  writeFileSync(sources, `deb [signed-by=${KEYRING}] ${mirror} ${release} main\n`);
+  writeFileSync(path.join(work, "status"), "");
+  return [
+    `Dir::Etc::SourceList "${sources}";`,
+    'Dir::Etc::SourceParts "/dev/null";',
+    'Dir::Etc::Preferences "/dev/null";',
+    'Dir::Etc::PreferencesParts "/dev/null";',
+    `Dir::State::Status "${work}/status";`,
+  ];
 }
 
-function systemRelease(): string {
+/**
+ * A libc works with the loader of its own version only. Each program gets a script of its name that starts it through
+ * the loader that came with it. Paths are relative: the folder may be moved, and linked to.
+ */
+function writeStarters(root: string): void {
+  const inRoot = (file: string): string => `"$root/${path.relative(root, file)}"`;
+  const loader = ["usr/lib64", "usr/lib"]
+    .flatMap((name) => entries(path.join(root, name)).map((file) => path.join(root, name, file)))
+    .find((file) => /\/ld-linux[^/]*\.so\.\d+$/.test(file));
+  if (loader === undefined) throw new Error("the packages brought no loader");
+  const libraries = libraryFolders(root).map(inRoot).join(path.delimiter);
+  mkdirSync(path.join(root, STARTERS));
+  for (const folder of PROGRAM_FOLDERS.map((name) => path.join(root, name))) {
+    for (const name of entries(folder)) {
+      const start = [inRoot(loader), "--library-path", libraries, inRoot(path.join(folder, name)), '"$@"'];
+      writeFileSync(
+        path.join(root, STARTERS, name),
+        `#!/bin/sh\nroot=\${0%/*}/..\nexec ${start.join(" ")}\n`,
+        { mode: 0o755 },
+      );
+    }
+  }
+}
+
+/** Packages differ by release and architecture, and a folder may move from machine to machine. */
+function cacheKey(packageNames: readonly string[], release = osRelease("VERSION_ID")): string {
+  const list = packageNames.toSorted();
+  const digest = createHash("sha256").update(list.join(" ")).digest("hex").slice(0, 8);
+  return [`${osRelease("ID")}${release}`, process.arch, list[0], digest].join("-");
+}
+
+function osRelease(name: string): string {
   const text = readFileSync("/etc/os-release", "utf8");
-  const value = (name: string): string => new RegExp(`^${name}="?([^"\n]*)`, "m").exec(text)?.[1] ?? "";
-  return `${value("ID")}${value("VERSION_ID")}`;
+  return new RegExp(`^${name}="?([^"\n]*)`, "m").exec(text)?.[1] ?? "";
 }
 
 /**
  * The folders under `root` that hold shared libraries. Some lie a level deeper than usual: libpulsecommon does, and
  * libblas, which an installed system reaches through a link made by update-alternatives.
  */
-function libraryPath(root: string): string {
+function libraryFolders(root: string): string[] {
   const folders: string[] = [];
   for (const base of ["usr/lib", "lib"].map((name) => path.join(root, name))) {
     for (const folder of [base, ...subfolders(base), ...subfolders(base).flatMap(subfolders)]) {
       if (entries(folder).some((name) => /^lib.*\.so(\.|$)/.test(name))) folders.push(folder);
     }
   }
-  return [...folders, process.env["LD_LIBRARY_PATH"]].filter(Boolean).join(path.delimiter);
+  return folders;
 }
 
 function subfolders(folder: string): string[] {

@@ -1,19 +1,33 @@
 import { existsSync, symlinkSync } from "node:fs";
 import { errorCode, Failure } from "../failure.ts";
 import { CommandFailed } from "../run.ts";
-import { findBinary, unpackedPlace, usualPlaces, type ServerBinary, type ServerName } from "./binaries.ts";
-import { canUnpackDebianPackages, unpackDebianPackages } from "./debian-packages.ts";
+import {
+  findBinary,
+  unpackedPlace,
+  usualPlaces,
+  type SearchPlace,
+  type ServerBinary,
+  type ServerName,
+} from "./binaries.ts";
+import { canUnpackDebianPackages, NoSuchRelease, unpackDebianPackages } from "./debian-packages.ts";
 import { installHint } from "./install-hint.ts";
 
 /** For both servers, even when only one is missing: that way there is one download, whatever is missing when. */
 const DEBIAN_PACKAGES = ["mariadb-server-core", "mariadb-client-core", "redis-tools"];
+/** Debian's stable releases hold no MySQL, but its clone. This release does: 9.7, the LTS line after 8.4. */
+const MYSQL_PACKAGES = { names: ["mysql-server-core"], release: "sid" };
 
 export interface FindOptions {
   /** Where unpacked packages are kept. */
   packagesFolder: string;
   /** Hears, in a few words, what is being done, when it takes long. */
   progress?: (text: string) => void;
+  /** Whether only this will do for MySQL; without it, the first that is found. */
+  mysql?: MysqlFlavor | undefined;
 }
+
+/** The two that are one server to Conveyor. */
+export type MysqlFlavor = "MariaDB" | "MySQL";
 
 /** Which servers can be started here, and why the others can't. */
 export interface Findings {
@@ -25,18 +39,31 @@ export interface Findings {
 
 /** Looks for server programs on this machine, then in Debian's packages. */
 export async function findBinaries(servers: ServerName[], options: FindOptions): Promise<Findings> {
-  const findings = await searchPlace(servers, usualPlaces());
-  if (findings.missing.length === 0 || !canUnpackDebianPackages()) return findings;
+  const findings: Findings = { binaries: {}, missing: servers };
+  await search(findings, usualPlaces(), options);
+  if (!canUnpackDebianPackages()) return findings;
+  const { packagesFolder, ...rest } = options;
   try {
-    const { packagesFolder, progress } = options;
-    const { root, environment } = await unpackDebianPackages(DEBIAN_PACKAGES, packagesFolder, progress);
-    linkRedisServer(root);
-    const more = await searchPlace(findings.missing, unpackedPlace(root, environment));
-    return { ...more, binaries: { ...findings.binaries, ...more.binaries } };
+    if (findings.missing.some((server) => server === "redis" || options.mysql !== "MySQL")) {
+      const unpacked = await unpackDebianPackages(DEBIAN_PACKAGES, packagesFolder, rest);
+      linkRedisServer(unpacked.root);
+      await search(findings, unpackedPlace(unpacked), options);
+    }
+    if (findings.missing.includes("mysql") && options.mysql === "MySQL") {
+      const { names, release } = MYSQL_PACKAGES;
+      const unpacked = await unpackDebianPackages(names, packagesFolder, { ...rest, release });
+      await search(findings, unpackedPlace(unpacked), options);
+    }
   } catch (error) {
-    if (!(error instanceof CommandFailed)) throw error;
-    return { ...findings, reason: [error.message, ...error.lines.slice(-1)].join(": ") };
+    if (error instanceof CommandFailed) {
+      findings.reason = [error.message, ...error.lines.slice(-1)].join(": ");
+    } else if (error instanceof NoSuchRelease) {
+      findings.reason = error.message;
+    } else {
+      throw error;
+    }
   }
+  return findings;
 }
 
 /**
@@ -51,13 +78,20 @@ export async function requireBinaries(options: FindOptions): Promise<Record<Serv
   return { mysql, redis };
 }
 
-async function searchPlace(
-  servers: ServerName[],
-  place: Parameters<typeof findBinary>[1],
-): Promise<Findings> {
-  const found = await Promise.all(servers.map((server) => findBinary(server, place)));
-  const binaries = Object.fromEntries(found.flatMap((binary) => (binary ? [[binary.server, binary]] : [])));
-  return { binaries, missing: servers.filter((server) => !(server in binaries)) };
+/** Looks for what is missing still. */
+async function search(
+  findings: Findings,
+  place: SearchPlace,
+  { mysql }: Pick<FindOptions, "mysql">,
+): Promise<void> {
+  const { binaries, missing } = findings;
+  await Promise.all(
+    missing.map(async (server) => {
+      const binary = await findBinary(server, place, server === "mysql" ? mysql : undefined);
+      if (binary) binaries[server] = binary;
+    }),
+  );
+  findings.missing = missing.filter((server) => !(server in binaries));
 }
 
 /** Debian's redis-server package is little more than this link. */

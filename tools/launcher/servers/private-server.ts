@@ -3,13 +3,14 @@ import { cp, rename } from "node:fs/promises";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { LogFile } from "../log-file.ts";
+import { Failure } from "../failure.ts";
 import { withLock } from "../lock.js";
 import { LOCAL } from "../local-folder.ts";
 import { freePort } from "../ports.ts";
 import type { GuardedProcess } from "../guard.ts";
 import { makeTempFolder } from "../temp-folder.ts";
 import type { ServerBinary } from "./binaries.ts";
-import { requireBinaries } from "./find.ts";
+import { requireBinaries, type FindOptions, type MysqlFlavor } from "./find.ts";
 import { startMysql } from "./mysql.ts";
 import { startRedis } from "./redis.ts";
 import { PortTaken, type Server } from "./server.ts";
@@ -103,10 +104,22 @@ async function startOnFreePort(
 
 /** Both at once, for they come out of one download. */
 function findServers(): Promise<Record<"mysql" | "redis", ServerBinary>> {
-  return requireBinaries({
-    packagesFolder: LOCAL.packages,
-    progress: (text) => text && process.stderr.write(`private servers: ${text}\n`),
-  });
+  return requireBinaries(searchOptions());
+}
+
+/** How private servers are looked for. @throws Failure for a TEST_MYSQL that is neither of the two. */
+export function searchOptions(): FindOptions {
+  const progress = (text: string) => text && process.stderr.write(`private servers: ${text}\n`);
+  return { packagesFolder: LOCAL.packages, progress, mysql: wantedMysql(process.env["TEST_MYSQL"]) };
+}
+
+/** Which of the two TEST_MYSQL asks for; undefined when it leaves the choice. */
+function wantedMysql(name = ""): MysqlFlavor | undefined {
+  const flavors: Record<string, MysqlFlavor> = { mariadb: "MariaDB", mysql: "MySQL" };
+  if (name === "") return undefined;
+  const flavor = flavors[name];
+  if (flavor === undefined) throw new Failure(`TEST_MYSQL is mysql or mariadb, not ${name}`);
+  return flavor;
 }
 
 /** A data folder of this very server version, initialised once: copying it takes a tenth of the time. */

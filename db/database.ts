@@ -1,6 +1,6 @@
 import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
-import { DatabaseError, withoutValues } from "./errors.ts";
+import { DatabaseError, TIMEOUT, withoutValues } from "./errors.ts";
 
 /** What queries are written against: one connection, alone or within a transaction. */
 export type Queries = MySql2Database & { readonly $client: PoolConnection };
@@ -60,10 +60,21 @@ const SESSION = [
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-/** MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query. */
+/**
+ * MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query.
+ *
+ * After a failover, connections stay that lead to the old server, which is read-only now, or silent. So a connection on
+ * which MySQL was found away ({@link DatabaseError.endsConnection}) is closed, and where the server is to blame, all that
+ * are as old are closed instead of being used again: one error is enough to have only connections to the new server.
+ */
 export class Database {
   readonly #pool: Pool;
   readonly #timeoutMs: number;
+  /** When each connection was opened, counted in doubts: those of an earlier count than the present are not used again. */
+  readonly #opened = new WeakMap<object, number>();
+  #doubts = 0;
+  /** Connections that have done something before. */
+  readonly #used = new WeakSet<object>();
 
   constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
     this.#timeoutMs = timeoutMs;
@@ -80,6 +91,7 @@ export class Database {
       multipleStatements: true,
     });
     this.#pool.pool.on("connection", (connection) => {
+      this.#opened.set(connection, this.#doubts);
       for (const statement of SESSION) {
         connection.query(statement, (error) => {
           // A connection in an unknown session must not be used.
@@ -89,24 +101,33 @@ export class Database {
     });
   }
 
-  /** Runs statements, each on its own, on one connection. @throws {DatabaseError} */
-  async query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
-    const connection = await this.#connection(false);
+  /**
+   * Runs statements, each on its own, on one connection.
+   *
+   * @param options `timeoutMs`: instead of what a transaction may take. @throws {DatabaseError}
+   */
+  async query<T>(
+    work: (queries: Queries) => Promise<T>,
+    { timeoutMs = this.#timeoutMs }: { readonly timeoutMs?: number } = {},
+  ): Promise<T> {
+    const connection = await this.#connection({ isTransaction: false, timeoutMs });
     try {
       const result = await work(drizzle({ client: connection }));
-      connection.release();
+      this.#release(connection);
       return result;
     } catch (error) {
       const failure = withoutValues(error);
-      if (failure instanceof DatabaseError && failure.endsConnection) connection.destroy();
-      else connection.release();
+      this.#doubt(failure);
+      if (isGone(failure)) connection.destroy();
+      else this.#release(connection);
       throw failure;
     }
   }
 
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. After a deadlock or a lock
-   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside.
+   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside. So it does,
+   * once and on a new connection, when a connection from before turns out to lead to a server that takes no writes.
    *
    * Not nested, and not drizzle's own `transaction()`: that leaks the connection when BEGIN fails, and hides the error
    * behind that of a failing ROLLBACK.
@@ -115,14 +136,19 @@ export class Database {
    * unknown.
    */
   async transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
+    let mayBeOutdated = true;
     for (let tries = 1; ; tries++) {
+      const connection = await this.#connection({ isTransaction: true, timeoutMs: this.#timeoutMs });
+      const isUsed = this.#used.has(connection.connection);
       try {
-        return await this.#transactionOnce(work);
+        return await this.#transactionOn(connection, work);
       } catch (error) {
         const failure = withoutValues(error);
-        const again =
-          failure instanceof DatabaseError && failure.kind === "contended" && tries < TRANSACTION_TRIES;
-        if (!again) throw failure;
+        this.#doubt(failure);
+        if (!(failure instanceof DatabaseError)) throw failure;
+        const isOutdated = isUsed && mayBeOutdated && failure.isReadOnly;
+        if (isOutdated) mayBeOutdated = false;
+        else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;
       }
     }
   }
@@ -159,11 +185,14 @@ export class Database {
     await this.#pool.end();
   }
 
-  async #connection(isTransaction: boolean): Promise<PoolConnection> {
-    const deadline = performance.now() + this.#timeoutMs;
-    const pending = this.#pool.getConnection();
+  async #connection(options: {
+    readonly isTransaction: boolean;
+    readonly timeoutMs: number;
+  }): Promise<PoolConnection> {
+    const deadline = performance.now() + options.timeoutMs;
+    const pending = this.#undoubted();
     try {
-      return prepared(await inTime(pending, deadline), deadline, { isTransaction });
+      return prepared(await inTime(pending, deadline), deadline, options);
     } catch (error) {
       // One that comes after all is for others to use.
       pending.then(
@@ -176,8 +205,28 @@ export class Database {
     }
   }
 
-  async #transactionOnce<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
-    const connection = await this.#connection(true);
+  async #undoubted(): Promise<PoolConnection> {
+    for (;;) {
+      const connection = await this.#pool.getConnection();
+      if (this.#opened.get(connection.connection) === this.#doubts) return connection;
+      connection.destroy();
+    }
+  }
+
+  /** Says what an error means for the connections that are open. */
+  #doubt(failure: unknown): void {
+    if (failure instanceof DatabaseError && failure.doubtsConnections) this.#doubts++;
+  }
+
+  #release(connection: PoolConnection): void {
+    this.#used.add(connection.connection);
+    connection.release();
+  }
+
+  async #transactionOn<T>(
+    connection: PoolConnection,
+    work: (queries: Transaction) => Promise<T>,
+  ): Promise<T> {
     const last: Statement[] = [];
     const atCommit: Transaction["atCommit"] = (statement, affected) => {
       last.push(statement);
@@ -201,7 +250,7 @@ export class Database {
       clean = true;
       return result;
     } finally {
-      if (clean) connection.release();
+      if (clean) this.#release(connection);
       else connection.destroy();
     }
   }
@@ -296,7 +345,7 @@ function rest(answers: unknown): unknown {
 async function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const giveUp = () => reject(new DatabaseError("TIMEOUT", undefined));
+    const giveUp = () => reject(new DatabaseError(TIMEOUT, undefined));
     timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
   });
   try {

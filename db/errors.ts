@@ -78,6 +78,16 @@ const WRITES_NOTHING = new Map([
   [3100, "the group does not commit"], // MySQL: ER_RUN_HOOK_ERROR, of Group Replication without a majority
 ]);
 
+/** Of one statement or of one connection: others of the same server are as good as before. */
+const CONCERNS_ONE_CONNECTION = new Set([
+  1317, // ER_QUERY_INTERRUPTED: KILL QUERY
+  1969, // MariaDB: ER_STATEMENT_TIMEOUT, of max_statement_time
+  3024, // MySQL: ER_QUERY_TIMEOUT, of max_execution_time
+  1927, // MariaDB: ER_CONNECTION_KILLED
+  3169, // MySQL: ER_SESSION_WAS_KILLED
+  4031, // MySQL: ER_CLIENT_INTERACTION_TIMEOUT
+]);
+
 /** The server has ended, or ends, the connection with the error. */
 const TOO_LARGE = new Set([1153]);
 
@@ -123,7 +133,19 @@ export class DatabaseError extends Error {
   get endsConnection(): boolean {
     return this.kind === "away" || (this.errno !== undefined && TOO_LARGE.has(this.errno));
   }
+
+  /**
+   * Connections to the same server are as bad: it refuses what it should do, or says nothing at all. New ones may lead to
+   * another, as after a failover. One that was cut off says nothing about others: they were too, or they are good.
+   */
+  get doubtsConnections(): boolean {
+    if (this.errno === undefined) return this.code === TIMEOUT;
+    return this.kind === "away" && !CONCERNS_ONE_CONNECTION.has(this.errno);
+  }
 }
+
+/** The code of what has taken too long. */
+export const TIMEOUT = "TIMEOUT";
 
 function messageOf(code: string, errno: number | undefined): string {
   if (errno === undefined) return `MySQL did not answer: ${code}`;
@@ -136,6 +158,12 @@ function messageOf(code: string, errno: number | undefined): string {
 /** Whether the database is away for everybody, so that nobody's work may fail for it. */
 export function isDatabaseAway(error: unknown): error is DatabaseError {
   return error instanceof DatabaseError && error.kind === "away";
+}
+
+/** In a few words, how a database is away: "MySQL takes no writes". */
+export function howAway(error: DatabaseError): string {
+  if (error.errno === undefined) return "MySQL does not answer";
+  return error.isReadOnly ? "MySQL takes no writes" : "MySQL refuses to serve";
 }
 
 /** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */
@@ -152,11 +180,19 @@ export function mayBeOneItem(error: unknown): boolean {
 export function withoutValues(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error;
   if (cause instanceof DatabaseError) return cause;
-  if (typeof cause !== "object" || cause === null || !("code" in cause) || typeof cause.code !== "string") {
-    return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
-  }
-  // Errors of the connection have a negative errno (libuv's) or none; those of the server a positive one.
-  const errno =
-    "errno" in cause && typeof cause.errno === "number" && cause.errno > 0 ? cause.errno : undefined;
-  return new DatabaseError(cause.code, errno);
+  const { code, errno } = named(cause);
+  if (code !== undefined) return new DatabaseError(code, errno);
+  // The driver has no name for the numbers of MariaDB's own, and of servers newer than itself.
+  if (errno !== undefined) return new DatabaseError(`ERROR_${errno}`, errno);
+  return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
+}
+
+function named(error: unknown): { readonly code?: string | undefined; readonly errno?: number | undefined } {
+  if (typeof error !== "object" || error === null) return {};
+  const [code, errno] = [Reflect.get(error, "code"), Reflect.get(error, "errno")] as unknown[];
+  return {
+    code: typeof code === "string" ? code : undefined,
+    // Errors of the connection have a negative number (libuv's) or none; those of the server a positive one.
+    errno: typeof errno === "number" && errno > 0 ? errno : undefined,
+  };
 }

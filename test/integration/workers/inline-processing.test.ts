@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { DatabaseError } from "../../../db/errors.ts";
 import { clearFailed, markFailed, requestCancellation } from "../../../db/orders.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
@@ -479,4 +480,26 @@ test("a process that shuts down leaves orders where they stand, and cancels none
   });
   expect(steps).toEqual(["run pick"]);
   await processing.idle();
+});
+
+test.each([
+  ["a statement that was killed", new DatabaseError("ER_QUERY_INTERRUPTED", 1317)],
+  ["a row that others have locked", new DatabaseError("ER_LOCK_WAIT_TIMEOUT", 1205)],
+  ["a read-only MySQL", new DatabaseError("ER_OPTION_PREVENTS_STATEMENT", 1290)],
+])("%s cancels no order: it goes on a little later", async (_, error) => {
+  let tries = 0;
+  const { processing } = line({
+    pick: {
+      run: async () => {
+        if (++tries === 1) throw error;
+        return {};
+      },
+    },
+  });
+  const id = await place();
+  const { outcome } = await processing.process(id);
+  expect(outcome).toBe("accepted");
+  await until(id, "POSTED");
+  expect(tries).toBe(2);
+  expect(await pathOf(id)).toEqual(["CREATED", "PICKED", "PACKED", "POSTED"]);
 });

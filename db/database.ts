@@ -113,8 +113,15 @@ export class Database {
    *
    * @throws {DatabaseError} or what `work` throws. When the connection is lost at COMMIT, whether it took effect is
    * unknown.
+   *
+   * @param options `lockWaits`: how often it waits for a lock until `innodb_lock_wait_timeout` (one second) before it gives
+   * up. Once is right for what holds other rows while it waits for one.
    */
-  async transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    work: (queries: Transaction) => Promise<T>,
+    { lockWaits = TRANSACTION_TRIES }: { readonly lockWaits?: number } = {},
+  ): Promise<T> {
+    let waits = 0;
     for (let tries = 1; ; tries++) {
       try {
         return await this.#transactionOnce(work);
@@ -122,7 +129,7 @@ export class Database {
         const failure = withoutValues(error);
         const again =
           failure instanceof DatabaseError && failure.kind === "contended" && tries < TRANSACTION_TRIES;
-        if (!again) throw failure;
+        if (!again || (failure.isLockWait && ++waits === lockWaits)) throw failure;
       }
     }
   }

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { sql } from "drizzle-orm";
-import { mayBeOneItem } from "../db/errors.ts";
+import { failureKindOf } from "../db/errors.ts";
 import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
@@ -96,7 +96,7 @@ async function main(): Promise<void> {
   const failedAttempts = commit<FailedAttempt, void>({
     name: "failed_attempts",
     flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
-    mayBeOneItem,
+    kindOf: failureKindOf,
   });
   for (const step of steps) {
     const worker = new StageWorker({

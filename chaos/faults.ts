@@ -6,6 +6,7 @@ import { messageOf } from "../cli/text.ts";
 import { LATER_THAN_AN_ATTEMPT_MS, type Disturbance, type FaultName } from "./kinds.ts";
 import type { Line } from "./line.ts";
 import type { PlannedFault } from "./schedule.ts";
+import { Sql } from "./sql.ts";
 import type { Supervised } from "./supervised.ts";
 
 /** A fault as it was. */
@@ -21,6 +22,9 @@ export interface InjectedFault extends PlannedFault {
 const SLOW_MS = 3_000;
 /** The part of the calls that fail, or lose their reply. */
 const HIT_RATE = 0.7;
+/** The part of the connections to MySQL that are killed together, and milliseconds until the next are. */
+const KILLED_SHARE = 1 / 3;
+const KILL_EVERY_MS = 500;
 const RETRY_MS = 300;
 const RETRY_FOR_MS = 30_000;
 
@@ -100,6 +104,10 @@ export class Saboteur {
         return mysql.restart();
       case "mysql-frozen":
         return this.#freeze([{ signal: (signal) => mysql.kill(signal) }], lasts);
+      case "stock-locked":
+        return this.#lockStock(lasts);
+      case "connections-killed":
+        return this.#killConnections(lasts);
       case "inventory-down":
         await this.#switchInventory("down");
         await this.#wait(lasts);
@@ -132,6 +140,39 @@ export class Saboteur {
     await outsideRedis.config("SET", setting, broken);
     await this.#wait(lasts);
     await outsideRedis.config("SET", setting, whole);
+  }
+
+  async #lockStock(lasts: number): Promise<void> {
+    const sql = new Sql(this.#line.databaseUrl);
+    try {
+      const [row] = await sql.rows("SELECT sku FROM stock ORDER BY reserved DESC, sku LIMIT 1");
+      await sql.rows("START TRANSACTION");
+      await sql.rows("SELECT sku FROM stock WHERE sku = ? FOR UPDATE", [row?.["sku"]]);
+      await this.#wait(lasts);
+    } finally {
+      // Ends the transaction as well.
+      sql.close();
+    }
+  }
+
+  async #killConnections(lasts: number): Promise<void> {
+    const sql = new Sql(this.#line.databaseUrl);
+    const until = Date.now() + lasts;
+    try {
+      while (Date.now() < until) {
+        const rows = await sql.rows(
+          `SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()
+           ORDER BY RAND()`,
+        );
+        for (const { id } of rows.slice(0, Math.ceil(rows.length * KILLED_SHARE))) {
+          // It may have ended by itself.
+          await sql.rows("KILL ?", [id]).catch(() => undefined);
+        }
+        await this.#wait(KILL_EVERY_MS);
+      }
+    } finally {
+      sql.close();
+    }
   }
 
   /** MySQL may be busy with something else that we did to it: asked until it is done. */

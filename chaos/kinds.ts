@@ -71,6 +71,18 @@ export const KINDS = {
     meaning: "SIGKILL, started again later with its data",
   },
   "mysql-frozen": { family: "mysql", hits: "mysql", lasts: [2, 8], meaning: "SIGSTOP, then SIGCONT" },
+  "stock-locked": {
+    family: "mysql",
+    hits: "mysql",
+    lasts: [3, 10],
+    meaning: "another transaction keeps the row of the product most in demand locked",
+  },
+  "connections-killed": {
+    family: "mysql",
+    hits: "mysql",
+    lasts: [2, 6],
+    meaning: "KILL to every third connection, twice a second",
+  },
   "payments-down": { family: "service", hits: "payments", lasts: [8, 25], meaning: "answers 503" },
   "payments-refused": {
     family: "service",

@@ -39,7 +39,7 @@ const AWAY_DELAY_MS = 1_000;
  * job was put off, so that many jobs that want one locked row leave the others their places.
  */
 const FIRST_BUSY_DELAY_MS = 250;
-const LONGEST_BUSY_DELAY_MS = 8_000;
+const LONGEST_BUSY_DELAY_MS = 4_000;
 /** After an error of Redis, such as one that takes no writes, BullMQ waits so long before it asks again. */
 const RUN_RETRY_DELAY_MS = 1_000;
 

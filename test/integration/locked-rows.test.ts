@@ -5,7 +5,7 @@ import { failureKindOf } from "../../db/errors.ts";
 import { bookRequests, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { rowLocks } from "../../db/row-locks.ts";
 import { orders, stock, webhookDeliveries } from "../../db/schema.ts";
-import { setStock } from "../../db/stock.ts";
+import { findStock, setStock } from "../../db/stock.ts";
 import { attemptLocks, saveAttempts, type AttemptResult } from "../../db/webhook-deliveries.ts";
 import { grouped, withoutResults, type Commit } from "../../src/group-commit.ts";
 import { Intake } from "../../src/intake.ts";
@@ -221,6 +221,37 @@ describe.each(Object.entries(SCENARIOS))("what somebody else has locked (%s)", (
     await others;
     await holder.letGo();
   });
+});
+
+test("a product that everybody wants, and somebody else locks now and then, is sold to its last piece and no further", async () => {
+  const [hot, other] = [`${uuidv7()}-hot`, `${uuidv7()}-other`];
+  await setStock(database, [
+    { sku: hot, onHand: 150 },
+    { sku: other, onHand: 10_000 },
+  ]);
+  const shops = Array.from({ length: 4 }, () =>
+    mysqlInventory(database, new Simulation(database, 0), patient),
+  );
+  const wants = (...skus: string[]) => ({
+    orderId: uuidv7(),
+    lines: skus.map((sku) => ({ sku, quantity: 1, unitPrice: 1 })),
+  });
+  const outcomes: Promise<{ readonly ok: boolean }>[] = [];
+  for (const turn of ["free", "locked", "free", "locked"]) {
+    const statement = `SELECT sku FROM stock WHERE sku = '${hot}' FOR UPDATE`;
+    const holder = turn === "locked" ? await holdLocks(database, statement) : undefined;
+    for (const shop of shops) {
+      for (let index = 0; index < 20; index++) {
+        outcomes.push(shop.reserve(index % 2 === 0 ? wants(hot) : wants(other, hot)));
+      }
+    }
+    // Past the second for which a flush waits: these have no part in it.
+    await Promise.all(shops.map((shop) => shop.reserve(wants(other))));
+    await holder?.letGo();
+  }
+  const sold = (await Promise.all(outcomes)).filter(({ ok }) => ok).length;
+  expect(sold).toBe(150);
+  expect(await findStock(database, [hot])).toMatchObject([{ onHand: 150, reserved: 150 }]);
 });
 
 describe("locks of rows", () => {

@@ -40,6 +40,11 @@ export interface GroupCommitOptions<Item, Result> {
   readonly maxWaiting?: number;
   /** What an error of the flush, or of `locks`, says. Default: that it is an item's. */
   readonly kindOf?: (error: unknown) => FailureKind;
+  /**
+   * Whether what failed with this error may have taken effect all the same. Callers whose item was in such a flush get this
+   * error when nothing comes of the further tries. Default: never.
+   */
+  readonly isUnknown?: (error: unknown) => boolean;
   /** What the items lock. Without it, the items of a contended flush are tried one by one, beside the line. */
   readonly locks?: Locks<Item> | undefined;
   /** Milliseconds for which an item waits for a lock that somebody else holds, after the first flush that met it. */
@@ -89,6 +94,8 @@ interface Member<Item, Result> {
   readonly item: Item;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: unknown) => void;
+  /** Of an earlier try, when that may have taken effect. */
+  unknown?: unknown;
 }
 
 /** A member of a contended flush that can't be told what it waits for: it is tried alone. */
@@ -255,7 +262,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     const before = performance.now() - this.#patienceMs;
     this.#aside = this.#aside.filter((member) => {
       const late = this.#heldKeysOf(member).find(({ since }) => since < before);
-      if (late) member.reject(late.error);
+      if (late) fail(member, late.error);
       return late === undefined;
     });
   }
@@ -302,7 +309,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
         await this.#findHeld([member], error);
         if (this.#withoutBlocked([member]).length > 0) this.#contenders.push(contender);
       } else {
-        member.reject(error);
+        fail(member, error);
       }
     }
     this.#contenders = this.#contenders.filter((each, index) => index > 0 || each !== contender);
@@ -353,7 +360,11 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
 }
 
 function rejectEach<Item, Result>(members: readonly Member<Item, Result>[], error: unknown): void {
-  for (const member of members) member.reject(error);
+  for (const member of members) fail(member, error);
+}
+
+function fail<Item, Result>(member: Member<Item, Result>, error: unknown): void {
+  member.reject(member.unknown ?? error);
 }
 
 /**
@@ -377,7 +388,8 @@ export class LoneCommit<Item, Result> implements Committer<Item, Result> {
       return Promise.reject(new OverloadedError(`${this.#underWay.size} are under way already`));
     }
     const result = new Promise<Result>((resolve, reject) => {
-      this.#settle({ item, resolve, reject }).catch(reject);
+      const member: Member<Item, Result> = { item, resolve, reject };
+      this.#settle(member).catch((error: unknown) => fail(member, error));
     });
     const done = result.finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);
@@ -403,21 +415,21 @@ export class LoneCommit<Item, Result> implements Committer<Item, Result> {
 
 /** What a flush takes. */
 type Flushing<Item, Result> = Required<
-  Pick<GroupCommitOptions<Item, Result>, "flush" | "kindOf"> &
-    Pick<GroupCommitOptions<Item, Result>, "observe">
+  Pick<GroupCommitOptions<Item, Result>, "flush" | "kindOf" | "isUnknown" | "observe">
 >;
 
 function flushingOf<Item, Result>({
   flush,
   kindOf = () => "item",
+  isUnknown = () => false,
   observe = () => undefined,
 }: GroupCommitOptions<Item, Result>): Flushing<Item, Result> {
-  return { flush, kindOf, observe };
+  return { flush, kindOf, isUnknown, observe };
 }
 
 /** Gives each member its result. @throws what the flush throws; then nobody has one. */
 async function flushFor<Item, Result>(
-  { flush, kindOf, observe }: Flushing<Item, Result>,
+  { flush, kindOf, isUnknown, observe }: Flushing<Item, Result>,
   members: readonly Member<Item, Result>[],
 ): Promise<void> {
   const items = members.map((member) => member.item);
@@ -425,6 +437,9 @@ async function flushFor<Item, Result>(
     const startedAt = performance.now();
     try {
       return await flush(items);
+    } catch (error) {
+      if (isUnknown(error)) for (const member of members) member.unknown = error;
+      throw error;
     } finally {
       observe?.({ size: items.length, seconds: (performance.now() - startedAt) / 1_000 });
     }

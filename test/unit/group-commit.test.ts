@@ -260,6 +260,21 @@ describe("a server that is gone", () => {
     await group.idle();
   });
 
+  test("in the middle of what may have been done is told as that to those it concerns, whatever comes after", async () => {
+    let flushes = 0;
+    const group = new GroupCommit<number, number>({
+      flush: async () => {
+        throw ++flushes === 1 ? new Error("unknown") : away();
+      },
+      maxBatch: 2,
+      kindOf: () => "away",
+      isUnknown: (error) => String(error) === "Error: unknown",
+    });
+    const outcomes = await Promise.all([1, 2, 3].map((item) => group.submit(item).catch(String)));
+    expect(outcomes).toEqual(["Error: unknown", "Error: unknown", "Error: away"]);
+    expect(flushes).toBe(2);
+  });
+
   test("is not tried again when it took its time to say so", async () => {
     let flushes = 0;
     const now = jest.spyOn(performance, "now");

@@ -134,8 +134,15 @@ export class Database {
    *
    * @throws {DatabaseError} or what `work` throws. When the connection is lost at COMMIT, whether it took effect is
    * unknown.
+   *
+   * @param options `lockWaits`: how often it waits for a lock until `innodb_lock_wait_timeout` (one second) before it gives
+   * up. Once is right for what holds other rows while it waits for one.
    */
-  async transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    work: (queries: Transaction) => Promise<T>,
+    { lockWaits = TRANSACTION_TRIES }: { readonly lockWaits?: number } = {},
+  ): Promise<T> {
+    let waits = 0;
     let mayBeOutdated = true;
     for (let tries = 1; ; tries++) {
       const connection = await this.#connection({ isTransaction: true, timeoutMs: this.#timeoutMs });
@@ -149,6 +156,7 @@ export class Database {
         const isOutdated = isUsed && mayBeOutdated && failure.isReadOnly;
         if (isOutdated) mayBeOutdated = false;
         else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;
+        else if (failure.isLockWait && ++waits === lockWaits) throw failure;
       }
     }
   }

@@ -18,6 +18,7 @@ export type DatabaseErrorKind = "item" | "contended" | "away";
 
 const DUPLICATE_KEY = 1062;
 const OUT_OF_RANGE = 1690;
+const LOCK_WAIT_TIMEOUT = 1205;
 
 const ITEM = new Set([
   1022, // ER_DUP_KEY
@@ -56,7 +57,7 @@ const ITEM = new Set([
 ]);
 
 const CONTENDED = new Set([
-  1205, // ER_LOCK_WAIT_TIMEOUT; on MariaDB also NOWAIT
+  LOCK_WAIT_TIMEOUT, // ER_LOCK_WAIT_TIMEOUT; on MariaDB also NOWAIT
   1213, // ER_LOCK_DEADLOCK, also at COMMIT, and of Galera's certification
   3572, // MySQL: ER_LOCK_NOWAIT
   1020, // ER_CHECKREAD: MariaDB with innodb_snapshot_isolation, and Galera
@@ -115,6 +116,11 @@ export class DatabaseError extends Error {
     return CONTENDED.has(this.errno) ? "contended" : "away";
   }
 
+  /** Somebody else held a row for as long as anybody waits for one. */
+  get isLockWait(): boolean {
+    return this.errno === LOCK_WAIT_TIMEOUT;
+  }
+
   get isDuplicateKey(): boolean {
     return this.errno === DUPLICATE_KEY;
   }
@@ -171,9 +177,9 @@ export function isDatabaseUnavailable(error: unknown): error is DatabaseError {
   return error instanceof DatabaseError && error.kind !== "item";
 }
 
-/** A server that does nothing for anybody is nobody's fault; any other error may be one item's of a batch. */
-export function mayBeOneItem(error: unknown): boolean {
-  return !isDatabaseAway(error);
+/** What an error says of a batch that failed. One that is none of the database's may be one item's. */
+export function failureKindOf(error: unknown): DatabaseErrorKind {
+  return error instanceof DatabaseError ? error.kind : "item";
 }
 
 /** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */

@@ -20,6 +20,7 @@ import {
 } from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
 import { shortened } from "./reason.ts";
+import { rowLocks, type Locks } from "./row-locks.ts";
 import { orderLines, orders } from "./schema.ts";
 
 /*
@@ -86,11 +87,9 @@ const insertOrderRows = insertInto(orders, [
 const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
 const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
-const selectByIdempotency = selectFrom(
-  orders,
-  ["idempotencyClient", "idempotencyKey", "id", "createdAt", "requestHash"],
-  "WHERE idempotency_key IN (?)",
-);
+const REQUEST_KEYS = ["id", "createdAt", "requestHash", "idempotencyClient", "idempotencyKey"] as const;
+const selectByIdempotency = selectFrom(orders, REQUEST_KEYS, "WHERE idempotency_key IN (?)");
+const selectRequested = selectFrom(orders, REQUEST_KEYS, "WHERE id IN (?)");
 const selectLines = selectFrom(
   orderLines,
   ["orderId", "sku", "quantity", "unitPrice"],
@@ -117,6 +116,9 @@ export interface CreatedOrder {
  * Writes orders, their lines and their first events in one transaction. Requests of one client under one idempotency
  * key make one order, however many there are and whenever they come: the first one's.
  *
+ * Harmless to repeat when nobody knows whether it was committed: an order's id is our own, so a row that has it is the
+ * order itself, and not a repetition.
+ *
  * @throws {DatabaseError}
  */
 export async function createOrders(
@@ -125,11 +127,14 @@ export async function createOrders(
 ): Promise<CreatedOrder[]> {
   for (let tries = 1; ; tries++) {
     try {
-      return await database.transaction(async (transaction) => {
-        // Nearly always all keys are new: only when one was refused, they are looked up before.
-        const known = tries === 1 ? new Map() : await findByIdempotency(transaction, requested);
-        return createUnlessKnown(transaction, requested, known);
-      });
+      return await database.transaction(
+        async (transaction) => {
+          // Nearly always all are new: only when one was refused, they are looked up before.
+          const known = tries === 1 ? NONE_KNOWN : await findKnown(transaction, requested);
+          return createUnlessKnown(transaction, requested, known);
+        },
+        { lockWaits: 1 },
+      );
     } catch (error) {
       // Also when another process has written an order under one of the keys since they were looked up.
       const isKnown = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
@@ -138,14 +143,39 @@ export async function createOrders(
   }
 }
 
-/** @param known by the identity of the request that made them. */
+/** What orders lock that are about to be created: their idempotency keys. */
+export function newOrderLocks(database: Database): Locks<NewOrder> {
+  const locks = rowLocks(database, {
+    request: { table: orders, column: orders.idempotencyKey, index: "orders_by_idempotency" },
+  });
+  return {
+    ...locks,
+    keysOf: ({ idempotency }) => (idempotency ? [locks.key("request", idempotency.key)] : []),
+  };
+}
+
+type KnownOrder = Omit<CreatedOrder, "repeated">;
+
+/** Orders that stand already. */
+interface Known {
+  /** Of those requested, by their ids: an earlier try has written them. */
+  readonly byId: ReadonlyMap<string, KnownOrder>;
+  /** By the identity of the request that made them. */
+  readonly byIdentity: ReadonlyMap<string, KnownOrder>;
+}
+
+const NONE_KNOWN: Known = { byId: new Map(), byIdentity: new Map() };
+
 async function createUnlessKnown(
   transaction: Transaction,
   requested: readonly NewOrder[],
-  known: Map<string, Omit<CreatedOrder, "repeated">>,
+  { byId, byIdentity }: Known,
 ): Promise<CreatedOrder[]> {
+  const known = new Map(byIdentity);
   const created: NewOrder[] = [];
   const answers = requested.map((order): CreatedOrder => {
+    const written = byId.get(order.id);
+    if (written) return { ...written, repeated: false };
     const earlier = order.idempotency && known.get(identityOf(order.idempotency));
     if (earlier) return { ...earlier, repeated: true };
     const own = {
@@ -161,19 +191,23 @@ async function createUnlessKnown(
   return answers;
 }
 
-async function findByIdempotency(
-  queries: Queries,
-  requested: readonly NewOrder[],
-): Promise<Map<string, Omit<CreatedOrder, "repeated">>> {
+async function findKnown(queries: Queries, requested: readonly NewOrder[]): Promise<Known> {
   const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
-  if (keys.length === 0) return new Map();
-  const rows = await read(queries, selectByIdempotency(keys));
-  return new Map(
-    rows.map(({ idempotencyClient, idempotencyKey, ...order }) => [
-      identityOf({ client: idempotencyClient, key: idempotencyKey }),
-      order,
-    ]),
-  );
+  const written = await read(queries, selectRequested(requested.map(({ id }) => id)));
+  const sameKey = keys.length > 0 ? await read(queries, selectByIdempotency(keys)) : [];
+  return {
+    byId: new Map(written.map((row) => [row.id, knownOf(row)])),
+    byIdentity: new Map(
+      sameKey.map((row) => [
+        identityOf({ client: row.idempotencyClient, key: row.idempotencyKey }),
+        knownOf(row),
+      ]),
+    ),
+  };
+}
+
+function knownOf({ id, createdAt, requestHash }: KnownOrder): KnownOrder {
+  return { id, createdAt, requestHash };
 }
 
 function identityOf({ client, key }: { client: string | null; key: string | null }): string {
@@ -302,12 +336,15 @@ export async function changeStatuses(
   beforeCommit?: () => void,
 ): Promise<ChangeResult[]> {
   try {
-    return await database.transaction(async (transaction) => {
-      for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
-      appendChanges(transaction, changes);
-      beforeCommit?.();
-      return changes.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
-    });
+    return await database.transaction(
+      async (transaction) => {
+        for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
+        appendChanges(transaction, changes);
+        beforeCommit?.();
+        return changes.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
+      },
+      { lockWaits: 1 },
+    );
   } catch (error) {
     // Nearly always all of them apply: only when one does not, each order is looked at before.
     if (!(error instanceof UnexpectedCountError)) throw error;
@@ -321,7 +358,7 @@ async function changeLocked(
   changes: readonly StatusChange[],
   beforeCommit?: () => void,
 ): Promise<ChangeResult[]> {
-  return database.transaction(async (transaction) => {
+  const work = async (transaction: Transaction): Promise<ChangeResult[]> => {
     const current = await lock(
       transaction,
       changes.map((change) => change.orderId),
@@ -339,7 +376,14 @@ async function changeLocked(
     appendChanges(transaction, applied);
     beforeCommit?.();
     return results;
-  });
+  };
+  return database.transaction(work, { lockWaits: 1 });
+}
+
+/** What changes of status lock: the rows of their orders. */
+export function statusLocks(database: Database): Locks<StatusChange> {
+  const locks = rowLocks(database, { order: { table: orders, column: orders.id } });
+  return { ...locks, keysOf: ({ orderId }) => [locks.key("order", orderId)] };
 }
 
 async function lock(queries: Queries, ids: readonly string[]) {

@@ -1,6 +1,7 @@
 import { asc, eq, sql } from "drizzle-orm";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
 import { UnexpectedCountError, type Database, type Queries } from "./database.ts";
+import { rowLocks, type Locks } from "./row-locks.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
 /** One thing that a simulated provider was asked to do, however often it was asked. */
@@ -63,18 +64,32 @@ export async function bookRequests(
   }));
   const inOrder = asked.toSorted((a, b) => (a.idempotencyKey < b.idempotencyKey ? -1 : 1));
   try {
-    return await database.transaction(async (transaction) => {
-      // A new row counts as one and a known one as two: so many if all are new, and decided.
-      transaction.atCommit(countAttempts(inOrder), asked.length);
-      return asked;
-    });
+    return await database.transaction(
+      async (transaction) => {
+        // A new row counts as one and a known one as two: so many if all are new, and decided.
+        transaction.atCommit(countAttempts(inOrder), asked.length);
+        return asked;
+      },
+      { lockWaits: 1 },
+    );
   } catch (error) {
     if (!(error instanceof UnexpectedCountError)) throw error;
-    return database.transaction(async (queries) => {
-      await execute(queries, countAttempts(inOrder));
-      return decideAgain(queries, requests);
-    });
+    return database.transaction(
+      async (queries) => {
+        await execute(queries, countAttempts(inOrder));
+        return decideAgain(queries, requests);
+      },
+      { lockWaits: 1 },
+    );
   }
+}
+
+/** What requests lock: the rows of their idempotency keys. */
+export function ledgerLocks(database: Database): Locks<LedgerRequest> {
+  const locks = rowLocks(database, {
+    entry: { table: providerLedger, column: providerLedger.idempotencyKey },
+  });
+  return { ...locks, keysOf: ({ idempotencyKey }) => [locks.key("entry", idempotencyKey)] };
 }
 
 /** Decides what is known and still pending. */

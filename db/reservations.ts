@@ -2,7 +2,8 @@ import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database, Transaction } from "./database.ts";
-import { reservations, type ReservationState } from "./schema.ts";
+import { rowLocks, type Locks } from "./row-locks.ts";
+import { reservations, stock, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";
 
 const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
@@ -40,7 +41,7 @@ export interface StockMove extends Holding {
  * sense. @throws {DatabaseError}
  */
 export async function moveStock(database: Database, moves: readonly StockMove[]): Promise<Reservation[]> {
-  return database.transaction(async (queries) => {
+  const work = async (queries: Transaction): Promise<Reservation[]> => {
     const [levels, states] = await readBoth(
       queries,
       lockStock(new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)))),
@@ -51,7 +52,24 @@ export async function moveStock(database: Database, moves: readonly StockMove[])
     writeStock(queries, warehouse.newLevels());
     writeStates(queries, warehouse);
     return made;
+  };
+  // While it waits for one product it holds others, which must not be for long.
+  return database.transaction(work, { lockWaits: 1 });
+}
+
+/** What moves of stock lock: the rows of their products and of their orders' reservations. */
+export function stockLocks(database: Database): Locks<StockMove> {
+  const locks = rowLocks(database, {
+    stock: { table: stock, column: stock.sku },
+    reservation: { table: reservations, column: reservations.orderId },
   });
+  return {
+    ...locks,
+    keysOf: ({ orderId, lines }) => [
+      ...lines.map(({ sku }) => locks.key("stock", sku)),
+      locks.key("reservation", orderId),
+    ],
+  };
 }
 
 const MADE: Reservation = { ok: true };

@@ -52,7 +52,7 @@ export async function setStock(
   database: Database,
   items: readonly { readonly sku: string; readonly onHand: number }[],
 ): Promise<StockLevel[]> {
-  return database.transaction(async (queries) => {
+  const work = async (queries: Transaction): Promise<StockLevel[]> => {
     const skus = items.map((item) => item.sku);
     const before = await read(queries, lockStock(skus));
     const reserved = new Map(before.map((level) => [level.sku, level.reserved]));
@@ -64,7 +64,9 @@ export async function setStock(
       .values(after.toSorted((a, b) => (a.sku < b.sku ? -1 : 1)))
       .onDuplicateKeyUpdate({ set: { onHand: sql`VALUES(${sql.identifier("on_hand")})` } });
     return after;
-  });
+  };
+  // While it waits for one product it holds others, which orders want.
+  return database.transaction(work, { lockWaits: 1 });
 }
 
 /** Locks stock rows in order of SKU: every transaction that touches stock does so first, and so none deadlocks. */

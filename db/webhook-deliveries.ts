@@ -1,8 +1,9 @@
 import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
-import type { Database, Queries } from "./database.ts";
+import type { Database, Queries, Transaction } from "./database.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
+import { rowLocks, type Locks } from "./row-locks.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
 import type { DeliveryState } from "./schema.ts";
 
@@ -210,7 +211,7 @@ export interface AttemptResult {
 /** Writes down how attempts ended, of many deliveries at once. @throws {DatabaseError} */
 export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
   const settled = groupBy(results, groupOf);
-  await database.transaction(async (queries) => {
+  const work = async (queries: Transaction): Promise<void> => {
     for (const group of settled.values()) {
       const [first] = group;
       if (first === undefined) continue;
@@ -229,7 +230,14 @@ export async function saveAttempts(database: Database, results: readonly Attempt
       });
     }
     queries.atCommit(insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt }))));
-  });
+  };
+  await database.transaction(work, { lockWaits: 1 });
+}
+
+/** What attempts lock: the rows of their deliveries. */
+export function attemptLocks(database: Database): Locks<AttemptResult> {
+  const locks = rowLocks(database, { delivery: { table: webhookDeliveries, column: webhookDeliveries.id } });
+  return { ...locks, keysOf: ({ deliveryId }) => [locks.key("delivery", deliveryId)] };
 }
 
 const insertAttempts = insertInto(webhookAttempts, [

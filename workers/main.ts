@@ -1,6 +1,6 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
-import { mayBeOneItem } from "../db/errors.ts";
+import { failureKindOf } from "../db/errors.ts";
 import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { checkWrites } from "../db/write-check.ts";
@@ -95,7 +95,7 @@ async function main(): Promise<void> {
   const failedAttempts = commit<FailedAttempt, void>({
     name: "failed_attempts",
     flush: withoutResults((failures) => appendFailedAttempts(database, failures)),
-    mayBeOneItem,
+    kindOf: failureKindOf,
   });
   for (const step of steps) {
     const worker = new StageWorker({

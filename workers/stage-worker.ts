@@ -32,8 +32,14 @@ const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
-/** How long a job waits that found MySQL or Redis away, or its rows locked. */
+/** How long a job waits that found MySQL or Redis away. */
 const AWAY_DELAY_MS = 1_000;
+/**
+ * How long a job waits that found its rows locked by somebody else: first, and at most. It grows with each time that the
+ * job was put off, so that many jobs that want one locked row leave the others their places.
+ */
+const FIRST_BUSY_DELAY_MS = 250;
+const LONGEST_BUSY_DELAY_MS = 4_000;
 /** After an error of Redis, such as one that takes no writes, BullMQ waits so long before it asks again. */
 const RUN_RETRY_DELAY_MS = 1_000;
 
@@ -298,7 +304,7 @@ export class StageWorker {
         outages.databaseAway(failure.how, failure.message);
         return AWAY_DELAY_MS;
       case "database busy":
-        return AWAY_DELAY_MS;
+        return busyDelayMs(job);
       case "redis away":
         outages.redisAway();
         return AWAY_DELAY_MS;
@@ -392,6 +398,11 @@ function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
 
 function markOf(job: Job): AttemptMark {
   return { attempt: job.attemptsMade + 1, startedAt: new Date(job.processedOn ?? Date.now()) };
+}
+
+function busyDelayMs({ attemptsStarted, attemptsMade }: Job): number {
+  const before = Math.max(0, attemptsStarted - attemptsMade - 1);
+  return Math.min(FIRST_BUSY_DELAY_MS * 2 ** before, LONGEST_BUSY_DELAY_MS);
 }
 
 function isLastAttempt(job: Job): boolean {

@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
-import { mayBeOneItem } from "../../db/errors.ts";
-import { createOrders, type CreatedOrder } from "../../db/orders.ts";
+import { failureKindOf } from "../../db/errors.ts";
+import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
@@ -37,12 +37,13 @@ export class Intake {
         onEvents?.();
         return created;
       },
-      mayBeOneItem,
+      kindOf: failureKindOf,
+      locks: newOrderLocks(database),
     });
     this.#jobs = commit({
       name: "first_jobs",
       flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
-      mayBeOneItem: () => false,
+      kindOf: () => "away",
     });
   }
 

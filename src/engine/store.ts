@@ -1,10 +1,11 @@
-import { mayBeOneItem } from "../../db/errors.ts";
+import { failureKindOf } from "../../db/errors.ts";
 import type { Database } from "../../db/database.ts";
 import {
   changeStatuses,
   clearFailed,
   findOrders,
   requestCancellation,
+  statusLocks,
   type ChangeResult,
   type StatusChange,
 } from "../../db/orders.ts";
@@ -40,7 +41,7 @@ export class OrderStore implements ExecutorStore {
     this.#loads = commit({
       name: "loads",
       flush: (ids) => findOrders(database, ids, (id) => this.#known.get(id)),
-      mayBeOneItem,
+      kindOf: failureKindOf,
     });
     this.#changes = commit({
       name: "status_changes",
@@ -53,13 +54,14 @@ export class OrderStore implements ExecutorStore {
         onEvents?.();
         return made;
       },
-      mayBeOneItem,
+      kindOf: failureKindOf,
+      locks: statusLocks(database),
     });
     this.#jobs = commit({
       name: "next_jobs",
       flush: withoutResults((jobs) => queues.enqueue(jobs)),
       // Redis refuses all or none.
-      mayBeOneItem: () => false,
+      kindOf: () => "away",
     });
   }
 

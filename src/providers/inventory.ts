@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
-import { mayBeOneItem } from "../../db/errors.ts";
-import { moveStock, type StockMove } from "../../db/reservations.ts";
+import { failureKindOf } from "../../db/errors.ts";
+import { moveStock, stockLocks, type StockMove } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import type { Inventory, Reservation } from "../order/ports.ts";
 import type { Simulation } from "./simulation.ts";
@@ -17,7 +17,8 @@ export function mysqlInventory(
   const moves = commit<StockMove, Reservation>({
     name: "stock_moves",
     flush: (all) => moveStock(database, all),
-    mayBeOneItem,
+    kindOf: failureKindOf,
+    locks: stockLocks(database),
   });
   const whenReached = async (move: StockMove): Promise<Reservation> => {
     await simulation.reach("inventory");

@@ -1,11 +1,16 @@
 import type { Database } from "../../db/database.ts";
-import { mayBeOneItem } from "../../db/errors.ts";
-import { bookRequests, type LedgerEntry, type LedgerRequest } from "../../db/provider-ledger.ts";
+import { failureKindOf } from "../../db/errors.ts";
+import { bookRequests, ledgerLocks, type LedgerEntry, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 
 /** The books of the simulated providers: what they are asked for at the same moment is written in one transaction. */
 export type Ledger = Pick<Committer<LedgerRequest, LedgerEntry>, "submit">;
 
 export function openLedger(database: Database, commit: Commit = grouped): Ledger {
-  return commit({ name: "ledger", flush: (requests) => bookRequests(database, requests), mayBeOneItem });
+  return commit({
+    name: "ledger",
+    flush: (requests) => bookRequests(database, requests),
+    kindOf: failureKindOf,
+    locks: ledgerLocks(database),
+  });
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { Database, type Queries } from "../../db/database.ts";
-import { DatabaseError, mayBeOneItem } from "../../db/errors.ts";
+import { DatabaseError, failureKindOf } from "../../db/errors.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders, findOrders } from "../../db/orders.ts";
 import {
@@ -52,7 +52,7 @@ function inserter(commit: Commit, into = database, options: { maxBatch?: number;
         for (const item of items) await insert(queries, item);
       });
     }),
-    mayBeOneItem,
+    kindOf: failureKindOf,
     ...options,
   });
   return { batches, committer };
@@ -64,7 +64,7 @@ describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
   test("an order that MySQL does not take fails alone, and leaves nothing behind", async () => {
     const committer = commit({
       flush: (many: readonly ReturnType<typeof newOrder>[]) => createOrders(database, many),
-      mayBeOneItem,
+      kindOf: failureKindOf,
     });
     const good = count(20).map(() => newOrder());
     const poisoned = newOrder({ currency: "EURO" });
@@ -117,7 +117,7 @@ test("a deadlock runs the whole flush again: everybody gets a result, and nothin
           }
         }),
       ),
-      mayBeOneItem,
+      kindOf: failureKindOf,
     });
   const [one, other] = [adder(), adder()];
   await Promise.all([one.submit(1), one.submit(2), other.submit(2), other.submit(1)]);
@@ -126,7 +126,25 @@ test("a deadlock runs the whole flush again: everybody gets a result, and nothin
 });
 
 describe("a connection that is lost in the middle of a flush", () => {
-  test("fails all who wait, at once; nothing is half written, and the next flush has another one", async () => {
+  test("costs nobody anything: the flush goes over another one", async () => {
+    let flushes = 0;
+    const committer = grouped({
+      flush: withoutResults<number>((items) => {
+        const isLost = ++flushes % 2 === 1;
+        return database.transaction(async (queries) => {
+          for (const item of items) await insert(queries, item);
+          if (isLost) await queries.execute(sql`KILL CONNECTION_ID()`);
+        });
+      }),
+      kindOf: failureKindOf,
+      maxBatch: 3,
+    });
+    await Promise.all(count(8).map((id) => committer.submit(id)));
+    expect(flushes).toBe(6);
+    expect(await ids()).toEqual(count(8));
+  });
+
+  test("and another one in its place, fails all who wait, at once; nothing is half written", async () => {
     let lost = true;
     let flushes = 0;
     const committer = grouped({
@@ -137,21 +155,41 @@ describe("a connection that is lost in the middle of a flush", () => {
           if (lost) await queries.execute(sql`KILL CONNECTION_ID()`);
         });
       }),
-      mayBeOneItem,
+      kindOf: failureKindOf,
       maxBatch: 3,
     });
     const outcomes = await Promise.allSettled(count(8).map((id) => committer.submit(id)));
     for (const outcome of outcomes) {
       expect(outcome).toMatchObject({ reason: { name: "DatabaseError", kind: "away" } });
     }
-    expect(flushes).toBe(1);
+    expect(flushes).toBe(2);
     expect(await ids()).toEqual([]);
     lost = false;
     await Promise.all(count(8).map((id) => committer.submit(id)));
     expect(await ids()).toEqual(count(8));
   });
 
-  test("after COMMIT leaves orders that are found again under their keys", async () => {
+  test("after COMMIT has made orders that are told as created, with a key and without one", async () => {
+    let flushes = 0;
+    const committer = grouped({
+      flush: async (many: readonly ReturnType<typeof newOrder>[]) => {
+        const created = await createOrders(database, many);
+        if (++flushes === 1) throw new DatabaseError("ECONNRESET", undefined);
+        return created;
+      },
+      kindOf: failureKindOf,
+    });
+    const withKey = newOrder({ idempotency: { client: "test", key: "once-lost", requestHash: "same" } });
+    const submitted = [newOrder(), withKey, newOrder(), { ...newOrder(), idempotency: withKey.idempotency }];
+    const created = await Promise.all(submitted.map((order) => committer.submit(order)));
+    expect(created.map(({ id, repeated }) => ({ id, repeated }))).toEqual([
+      ...submitted.slice(0, 3).map(({ id }) => ({ id, repeated: false })),
+      { id: withKey.id, repeated: true },
+    ]);
+    for (const { id } of created) expect(await listEvents(database, id)).toHaveLength(1);
+  });
+
+  test("after COMMIT, again and again, leaves orders that are found under their keys", async () => {
     let lost = true;
     const committer = grouped({
       flush: async (many: readonly ReturnType<typeof newOrder>[]) => {
@@ -159,7 +197,7 @@ describe("a connection that is lost in the middle of a flush", () => {
         if (lost) throw new DatabaseError("ECONNRESET", undefined);
         return created;
       },
-      mayBeOneItem,
+      kindOf: failureKindOf,
     });
     const requested = count(5).map((index) =>
       newOrder({ idempotency: { client: "test", key: `lost-${index}`, requestHash: "same" } }),

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "@jest/globals";
+import { describe, expect, jest, test } from "@jest/globals";
 import {
   COMMITS,
   eachAlone,
@@ -6,6 +6,8 @@ import {
   LoneCommit,
   OverloadedError,
   withoutResults,
+  type FailureKind,
+  type GroupCommitOptions,
 } from "../../src/platform/group-commit.ts";
 
 /** A flush that tells what it was given, and that ends when it is told to. */
@@ -33,6 +35,89 @@ function controlled() {
       await settled;
     },
   };
+}
+
+/** Errors of the three kinds, by their messages. */
+const kindOf = (error: unknown): FailureKind => {
+  const { message } = Object(error);
+  return message === "away" || message === "contended" ? message : "item";
+};
+const away = () => new Error("away");
+
+/**
+ * Locks that a test holds. An item is the keys that it wants, such as "a" or "a,b"; its result is the same in capitals. Who
+ * waits for a lock waits until it is let go, or until the test has a second pass.
+ */
+class LockTable {
+  readonly batches: string[][] = [];
+  readonly flushed: string[] = [];
+  /** Keys that somebody waits for, holding nothing. */
+  readonly waitedFor: string[] = [];
+  readonly #held = new Set<string>();
+  #waits: { readonly keys: readonly string[]; readonly go: () => void; readonly giveUp: () => void }[] = [];
+
+  hold(...keys: string[]): void {
+    for (const key of keys) this.#held.add(key);
+  }
+
+  letGo(...keys: string[]): void {
+    for (const key of keys) this.#held.delete(key);
+    this.#waits = this.#waits.filter((wait) => {
+      const isFree = !wait.keys.some((key) => this.#held.has(key));
+      if (isFree) wait.go();
+      return !isFree;
+    });
+  }
+
+  /** Whoever waits gives up. */
+  async pass(): Promise<void> {
+    for (const { giveUp } of this.#waits.splice(0)) giveUp();
+    await turns();
+  }
+
+  /** As often as it takes. */
+  async passUntil(settled: Promise<unknown>): Promise<void> {
+    const progress = { isOver: false };
+    const over = () => void (progress.isOver = true);
+    settled.then(over, over);
+    while (!progress.isOver) await this.pass();
+  }
+
+  options(more: { patienceMs?: number; maxBatch?: number } = {}): GroupCommitOptions<string, string> {
+    return {
+      flush: async (items) => {
+        this.batches.push([...items]);
+        await this.#lock(items.flatMap(keysOf));
+        this.flushed.push(...items);
+        return items.map((item) => item.toUpperCase());
+      },
+      kindOf,
+      locks: {
+        keysOf,
+        held: async (keys) => new Set(keys.filter((key) => this.#held.has(key))),
+        wait: async (key) => {
+          this.waitedFor.push(key);
+          await this.#lock([key]);
+        },
+      },
+      ...more,
+    };
+  }
+
+  async #lock(keys: readonly string[]): Promise<void> {
+    await Promise.resolve();
+    if (!keys.some((key) => this.#held.has(key))) return;
+    await new Promise<void>((go, reject) => {
+      this.#waits.push({ keys, go, giveUp: () => reject(new Error("contended")) });
+    });
+  }
+}
+
+const keysOf = (item: string): string[] => item.split(",");
+
+/** Lets everything happen that waits for nothing. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 describe("group commit", () => {
@@ -86,53 +171,6 @@ describe("group commit", () => {
     ]);
   });
 
-  test("tries nobody alone when the error cannot be one item's", async () => {
-    let flushes = 0;
-    const group = new GroupCommit<number, number>({
-      flush: async () => {
-        flushes++;
-        throw new Error("the server is gone");
-      },
-      mayBeOneItem: () => false,
-    });
-    const outcomes = await Promise.allSettled([1, 2, 3].map((item) => group.submit(item)));
-    expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
-    expect(flushes).toBe(1);
-  });
-
-  test("lets nobody wait in vain when the error cannot be one item's", async () => {
-    let fail: (error: Error) => void = () => {};
-    const group = new GroupCommit<number, number>({
-      flush: () => new Promise((_resolve, reject) => (fail = reject)),
-      maxBatch: 1,
-      mayBeOneItem: () => false,
-    });
-    const all = [1, 2, 3].map((item) => group.submit(item));
-    await new Promise((resolve) => setImmediate(resolve));
-    await new Promise((resolve) => setImmediate(resolve));
-    fail(new Error("the server is gone"));
-    const outcomes = await Promise.allSettled(all);
-    expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
-  });
-
-  test("tries nobody else alone once the server is gone", async () => {
-    const batches: number[][] = [];
-    const group = new GroupCommit<number, number>({
-      flush: async (items) => {
-        batches.push([...items]);
-        throw new Error(items.length > 1 ? "refused" : "the server is gone");
-      },
-      maxBatch: 3,
-      mayBeOneItem: (error) => error instanceof Error && error.message === "refused",
-    });
-    const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => group.submit(item)));
-    expect(outcomes).toEqual(
-      Array.from({ length: 4 }, () => ({ status: "rejected", reason: new Error("the server is gone") })),
-    );
-    expect(batches).toEqual([[1, 2, 3], [1]]);
-    await group.idle();
-  });
-
   test("goes on after a failed flush", async () => {
     let broken = true;
     const group = new GroupCommit({
@@ -170,6 +208,247 @@ describe("group commit", () => {
   });
 });
 
+describe("a server that is gone", () => {
+  test("for one connection only costs nobody anything", async () => {
+    const batches: number[][] = [];
+    const group = new GroupCommit<number, number>({
+      flush: async (items) => {
+        batches.push([...items]);
+        if (batches.length % 2 === 1) throw away();
+        return items;
+      },
+      maxBatch: 2,
+      kindOf,
+    });
+    await expect(Promise.all([1, 2, 3].map((item) => group.submit(item)))).resolves.toEqual([1, 2, 3]);
+    expect(batches).toEqual([[1, 2], [1, 2], [3], [3]]);
+  });
+
+  test("is tried twice, and nobody alone", async () => {
+    let flushes = 0;
+    const group = new GroupCommit<number, number>({
+      flush: async () => {
+        flushes++;
+        throw away();
+      },
+      kindOf,
+    });
+    const outcomes = await Promise.allSettled([1, 2, 3].map((item) => group.submit(item)));
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect(flushes).toBe(2);
+  });
+
+  test("is told to all who wait, at once: those beside the line too", async () => {
+    const table = new LockTable();
+    const options = table.options({ maxBatch: 2 });
+    let isAway = false;
+    const group = new GroupCommit({
+      ...options,
+      flush: async (items) => {
+        if (isAway) throw away();
+        return options.flush(items);
+      },
+    });
+    table.hold("a");
+    const beside = group.submit("a").catch(String);
+    await turns();
+    await table.pass();
+    expect(table.waitedFor).toEqual(["a"]);
+    isAway = true;
+    const waiting = ["b", "c", "d"].map((item) => group.submit(item).catch(String));
+    await expect(Promise.all([beside, ...waiting])).resolves.toEqual(Array(4).fill("Error: away"));
+    await group.idle();
+  });
+
+  test("in the middle of what may have been done is told as that to those it concerns, whatever comes after", async () => {
+    let flushes = 0;
+    const group = new GroupCommit<number, number>({
+      flush: async () => {
+        throw ++flushes === 1 ? new Error("unknown") : away();
+      },
+      maxBatch: 2,
+      kindOf: () => "away",
+      isUnknown: (error) => String(error) === "Error: unknown",
+    });
+    const outcomes = await Promise.all([1, 2, 3].map((item) => group.submit(item).catch(String)));
+    expect(outcomes).toEqual(["Error: unknown", "Error: unknown", "Error: away"]);
+    expect(flushes).toBe(2);
+  });
+
+  test("is not tried again when it took its time to say so", async () => {
+    let flushes = 0;
+    const now = jest.spyOn(performance, "now");
+    const group = new GroupCommit<number, number>({
+      flush: async () => {
+        flushes++;
+        now.mockReturnValue(performance.now() + 2_000);
+        throw away();
+      },
+      kindOf,
+    });
+    try {
+      await expect(group.submit(1)).rejects.toThrow("away");
+      expect(flushes).toBe(1);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
+  test("in the middle of members that are tried alone is told to the rest at once", async () => {
+    const batches: number[][] = [];
+    const group = new GroupCommit<number, number>({
+      flush: async (items) => {
+        batches.push([...items]);
+        throw new Error(items.length > 1 ? "refused" : "away");
+      },
+      maxBatch: 3,
+      kindOf,
+    });
+    const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => group.submit(item)));
+    expect(outcomes).toEqual(
+      Array.from({ length: 4 }, () => ({ status: "rejected", reason: new Error("away") })),
+    );
+    expect(batches).toEqual([[1, 2, 3], [1], [1]]);
+    await group.idle();
+  });
+});
+
+describe("a lock that somebody else holds", () => {
+  test("holds up those who want it, and nobody else", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options());
+    table.hold("a");
+    const first = ["b", "a", "c"].map((item) => group.submit(item));
+    await turns();
+    await table.pass();
+    expect(table.flushed).toEqual(["b", "c"]);
+    const later = ["d", "a,e", "e"].map((item) => group.submit(item));
+    await turns();
+    expect(table.flushed).toEqual(["b", "c", "d", "e"]);
+    table.letGo("a");
+    await expect(Promise.all([...first, ...later])).resolves.toEqual(["B", "A", "C", "D", "A,E", "E"]);
+    // The line met the lock once.
+    expect(table.batches).toEqual([
+      ["b", "a", "c"],
+      ["b", "c"],
+      ["d", "e"],
+      ["a", "a,e"],
+    ]);
+    await group.idle();
+  });
+
+  test("is waited for by one, however many want it, and by none of them with anything else in hand", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options());
+    table.hold("a");
+    const all = Array.from({ length: 30 }, (_, index) => group.submit(`${index},a`));
+    await turns();
+    await table.pass();
+    await table.pass();
+    await table.pass();
+    expect(table.batches).toHaveLength(1);
+    expect(table.waitedFor).toEqual(["a", "a", "a"]);
+    table.letGo("a");
+    await Promise.all(all);
+    expect(table.batches).toHaveLength(2);
+  });
+
+  test("lets items with the same key keep their order", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options({ maxBatch: 2 }));
+    table.hold("a");
+    const all = ["a,1", "b,2", "a,3", "b,4", "a,5"].map((item) => group.submit(item));
+    await turns();
+    await table.pass();
+    all.push(group.submit("a,6"));
+    await turns();
+    table.letGo("a");
+    await Promise.all(all);
+    expect(table.flushed).toEqual(["b,2", "b,4", "a,1", "a,3", "a,5", "a,6"]);
+  });
+
+  test("is an error for whoever wants it when it is held for long, at once for those who come later, and not afterwards", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options({ patienceMs: 10 }));
+    table.hold("a");
+    const first = group.submit("a");
+    await table.passUntil(first);
+    await expect(first).rejects.toThrow("contended");
+    const flushes = table.batches.length;
+    await expect(group.submit("a")).rejects.toThrow("contended");
+    expect(table.batches).toHaveLength(flushes);
+    await group.idle();
+    await expect(group.submit("b")).resolves.toBe("B");
+    table.letGo("a");
+    await turns();
+    await expect(group.submit("a")).resolves.toBe("A");
+  });
+
+  test("that others have whenever one looks, each for a moment, is waited for in turn", async () => {
+    const table = new LockTable();
+    const options = table.options();
+    let looks = 0;
+    const group = new GroupCommit({
+      ...options,
+      locks: {
+        keysOf,
+        wait: async () => undefined,
+        held: async (keys) => {
+          if (++looks === 1) table.letGo("hot");
+          return new Set(keys);
+        },
+      },
+    });
+    table.hold("hot");
+    const all = ["hot", "cold"].map((item) => group.submit(item));
+    await turns();
+    await table.pass();
+    await expect(Promise.all(all)).resolves.toEqual(["HOT", "COLD"]);
+  });
+
+  test("of an unknown kind has each tried alone, beside the line", async () => {
+    const table = new LockTable();
+    const { locks, ...options } = table.options({ patienceMs: 10 });
+    const group = new GroupCommit(options);
+    table.hold("a");
+    const [before, blocked, after] = ["b", "a", "c"].map((item) => group.submit(item));
+    await turns();
+    await table.pass();
+    await expect(group.submit("d")).resolves.toBe("D");
+    await table.passUntil(Promise.allSettled([blocked, after]));
+    await expect(Promise.all([before, after])).resolves.toEqual(["B", "C"]);
+    await expect(blocked).rejects.toThrow("contended");
+    await group.idle();
+    expect(table.flushed.toSorted()).toEqual(["b", "c", "d"]);
+  });
+
+  test("counts those beside the line among those who wait", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit({ ...table.options(), maxWaiting: 2 });
+    table.hold("a");
+    const all = [group.submit("a"), group.submit("a")];
+    await turns();
+    await table.pass();
+    await expect(group.submit("b")).rejects.toThrow(OverloadedError);
+    table.letGo("a");
+    await Promise.all(all);
+  });
+
+  test("leaves nothing idle as long as somebody waits for it", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options());
+    table.hold("a");
+    let done = false;
+    void group.submit("a").then(() => (done = true));
+    await turns();
+    await table.pass();
+    const idle = group.idle();
+    table.letGo("a");
+    await idle;
+    expect(done).toBe(true);
+  });
+});
+
 describe("without sharing", () => {
   test("every item is flushed by itself, at once and beside the others", async () => {
     const { batches, flush, finish } = controlled();
@@ -181,18 +460,30 @@ describe("without sharing", () => {
   });
 
   test("a flush that fails is its own item's, whatever the error", async () => {
-    let flushes = 0;
+    const flushes: number[] = [];
     const alone = new LoneCommit({
       flush: async ([item]: readonly number[]) => {
-        flushes++;
-        if (item === 13) throw new Error("the server is gone");
+        flushes.push(item ?? NaN);
+        if (item === 13) throw away();
         return [item];
       },
-      mayBeOneItem: () => false,
+      kindOf,
     });
     const outcomes = await Promise.allSettled([1, 13, 2].map((item) => alone.submit(item)));
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
-    expect(flushes).toBe(3);
+    expect(flushes).toEqual([1, 13, 2, 13]);
+  });
+
+  test("a flush that meets a lock is tried again, as long as anybody waits for one", async () => {
+    const table = new LockTable();
+    const alone = new LoneCommit(table.options({ patienceMs: 10 }));
+    table.hold("a");
+    const impatient = alone.submit("a");
+    await table.passUntil(impatient);
+    await expect(impatient).rejects.toThrow("contended");
+    const patient = alone.submit("a");
+    table.letGo("a");
+    await expect(patient).resolves.toBe("A");
   });
 
   test("more than may be under way are refused, and taken again later", async () => {

@@ -4,7 +4,7 @@ import { setProviderState } from "../../db/provider-states.ts";
 import type { Fault } from "../simulators/providers.ts";
 import { messageOf } from "../cli/text.ts";
 import { LATER_THAN_AN_ATTEMPT_MS, type Disturbance, type FaultName } from "./kinds.ts";
-import type { Line } from "./line.ts";
+import { ACCOUNT, type Line } from "./line.ts";
 import type { PlannedFault } from "./schedule.ts";
 import { Sql } from "./sql.ts";
 import type { Supervised } from "./supervised.ts";
@@ -22,6 +22,9 @@ export interface InjectedFault extends PlannedFault {
 const SLOW_MS = 3_000;
 /** The part of the calls that fail, or lose their reply. */
 const HIT_RATE = 0.7;
+/** The part of the connections to MySQL that are killed together, and milliseconds until the next are. */
+const KILLED_SHARE = 1 / 3;
+const KILL_EVERY_MS = 500;
 const RETRY_MS = 300;
 const RETRY_FOR_MS = 30_000;
 
@@ -103,6 +106,10 @@ export class Saboteur {
         return this.#freeze([{ signal: (signal) => mysql.kill(signal) }], lasts);
       case "mysql-read-only":
         return this.#configureMysql("read_only", ["1", "0"], lasts);
+      case "stock-locked":
+        return this.#lockStock(lasts);
+      case "connections-killed":
+        return this.#killConnections(lasts);
       case "inventory-down":
         await this.#switchInventory("down");
         await this.#wait(lasts);
@@ -143,6 +150,40 @@ export class Saboteur {
       await sql.rows(`SET GLOBAL ${setting} = ${broken}`);
       await this.#wait(lasts);
       await sql.rows(`SET GLOBAL ${setting} = ${whole}`);
+    } finally {
+      sql.close();
+    }
+  }
+
+  async #lockStock(lasts: number): Promise<void> {
+    const sql = new Sql(this.#line.databaseUrl);
+    try {
+      const [row] = await sql.rows("SELECT sku FROM stock ORDER BY reserved DESC, sku LIMIT 1");
+      await sql.rows("START TRANSACTION");
+      await sql.rows("SELECT sku FROM stock WHERE sku = ? FOR UPDATE", [row?.["sku"]]);
+      await this.#wait(lasts);
+    } finally {
+      // Ends the transaction as well.
+      sql.close();
+    }
+  }
+
+  async #killConnections(lasts: number): Promise<void> {
+    const sql = new Sql(this.#line.databaseUrl);
+    const until = Date.now() + lasts;
+    try {
+      while (Date.now() < until) {
+        const rows = await sql.rows(
+          // The service's own, and not those of whoever looks at it from outside.
+          "SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY RAND()",
+          [ACCOUNT],
+        );
+        for (const { id } of rows.slice(0, Math.ceil(rows.length * KILLED_SHARE))) {
+          // It may have ended by itself.
+          await sql.rows("KILL ?", [id]).catch(() => undefined);
+        }
+        await this.#wait(KILL_EVERY_MS);
+      }
     } finally {
       sql.close();
     }

@@ -77,6 +77,18 @@ export const KINDS = {
     lasts: [2, 8],
     meaning: "reads, and takes no writes, as the old primary after a failover",
   },
+  "stock-locked": {
+    family: "mysql",
+    hits: "mysql",
+    lasts: [3, 10],
+    meaning: "another transaction keeps the row of the product most in demand locked",
+  },
+  "connections-killed": {
+    family: "mysql",
+    hits: "mysql",
+    lasts: [2, 6],
+    meaning: "KILL to every third connection, twice a second",
+  },
   "payments-down": { family: "service", hits: "payments", lasts: [8, 25], meaning: "answers 503" },
   "payments-refused": {
     family: "service",

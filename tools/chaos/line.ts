@@ -21,7 +21,8 @@ import { Supervised } from "./supervised.ts";
 /** The key that the APIs take. */
 export const API_KEY = "chaos-key-0123456789";
 const DATABASE = "conveyor";
-const ACCOUNT = "service";
+/** The account that the service has. */
+export const ACCOUNT = "service";
 const TRANSIT_MS = 2_000;
 /** As long as real ones take at their best: so that there is nearly always a call under way when something dies. */
 const PROVIDER_LATENCY_MS = 100;

@@ -2,11 +2,12 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
-import { mayBeOneItem } from "../../../db/errors.ts";
+import { failureKindOf } from "../../../db/errors.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { holdLease, releaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
 import {
+  attemptLocks,
   findNextDue,
   makeDeliveries,
   pruneWebhooks,
@@ -95,7 +96,8 @@ export class Webhooks {
     this.#attempts = new GroupCommit({
       name: "webhook_attempts",
       flush: withoutResults((results) => saveAttempts(database, results)),
-      mayBeOneItem,
+      kindOf: failureKindOf,
+      locks: attemptLocks(database),
     });
   }
 

@@ -24,10 +24,11 @@ const flushing = new AsyncLocalStorage<readonly Member<unknown>[]>();
  */
 export function followBatches(commit: Commit): Commit {
   return <Item, Result>(options: GroupCommitOptions<Item, Result>): Committer<Item, Result> => {
-    const name = options.name ?? "batch";
+    const { name = "batch", locks } = options;
     const committer = commit<Member<Item>, Result>({
       ...options,
       flush: (members) => flushWithin(name, members, options.flush),
+      locks: locks && { ...locks, keysOf: ({ item }) => locks.keysOf(item) },
     });
     return {
       submit(item) {

@@ -87,11 +87,21 @@ describe("an order that is written", () => {
   });
 
   test("is written with all others of its batch, or none is", async () => {
-    const twice = newOrder();
     const other = newOrder();
-    await createOrders(environment.database, [twice]);
-    await expect(createOrders(environment.database, [other, twice])).rejects.toThrow(DatabaseError);
+    const refused = newOrder({ currency: "EURO" });
+    await expect(createOrders(environment.database, [other, refused])).rejects.toThrow(DatabaseError);
     expect(await findOrders(environment.database, [other.id])).toEqual([undefined]);
+  });
+
+  test("that stands already, since its own COMMIT got through, is told as created", async () => {
+    const [twice, other] = [newOrder(), newOrder()];
+    await createOrders(environment.database, [twice]);
+    const created = await createOrders(environment.database, [other, twice]);
+    expect(created).toMatchObject([
+      { id: other.id, repeated: false },
+      { id: twice.id, repeated: false },
+    ]);
+    expect(await listEvents(environment.database, twice.id)).toHaveLength(1);
   });
 
   test("is found in the order that is asked for", async () => {

@@ -4,7 +4,7 @@ import {
   DatabaseError,
   isDatabaseAway,
   isDatabaseUnavailable,
-  mayBeOneItem,
+  failureKindOf,
   withoutValues,
   type DatabaseErrorKind,
 } from "../../../db/errors.ts";
@@ -56,10 +56,10 @@ describe("an error of the database", () => {
   test.each(ROWS)("%s (%s): %s", (code, errno, kind) => {
     const error = new DatabaseError(code, errno);
     expect(error.kind).toBe(kind);
-    expect([isDatabaseAway(error), isDatabaseUnavailable(error), mayBeOneItem(error)]).toEqual([
+    expect([isDatabaseAway(error), isDatabaseUnavailable(error), failureKindOf(error)]).toEqual([
       kind === "away",
       kind !== "item",
-      kind !== "away",
+      kind,
     ]);
     expect(error.endsConnection).toBe(kind === "away" || errno === 1153);
   });

@@ -1,0 +1,95 @@
+import { getTableName } from "drizzle-orm";
+import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
+import type { RowDataPacket } from "mysql2";
+import type { Database } from "./database.ts";
+
+/** A unique key by which rows are locked, and the index that has it. */
+export interface LockedBy {
+  readonly table: MySqlTable;
+  readonly column: MySqlColumn;
+  /** By default that of the primary key. */
+  readonly index?: string;
+}
+
+/** Which rows other transactions hold, and a way to wait for one. Keys are `<name> <value of the column>`. */
+export interface RowLocks<Name extends string> {
+  readonly key: (name: Name, value: string | number) => string;
+  /**
+   * Those of these rows that another transaction has locked or inserted, and not committed yet, at this moment. Rows that
+   * are not there are held by nobody. Waits for no lock. @throws {DatabaseError}
+   */
+  readonly held: (keys: readonly string[]) => Promise<ReadonlySet<string>>;
+  /**
+   * Waits its turn for a row, and lets go of it at once. @throws {DatabaseError} of the kind `contended` when it was held
+   * for `innodb_lock_wait_timeout` (one second).
+   */
+  readonly wait: (key: string) => Promise<void>;
+}
+
+/** What items lock, for whoever has one that is locked by others wait beside those that are not. */
+export interface Locks<Item> extends Pick<RowLocks<string>, "held" | "wait"> {
+  /** The keys of an item. */
+  readonly keysOf: (item: Item) => readonly string[];
+}
+
+/** @param by the unique keys, each under a name without spaces. */
+export function rowLocks<Name extends string>(
+  database: Database,
+  by: Readonly<Record<Name, LockedBy>>,
+): RowLocks<Name> {
+  const statements = new Map<string, ReturnType<typeof statementsFor>>();
+  for (const [name, locked] of Object.entries<LockedBy>(by)) statements.set(name, statementsFor(locked));
+  const statementsOf = (name: string) => {
+    const found = statements.get(name);
+    if (found === undefined) throw new Error(`nothing is locked by ${name}`);
+    return found;
+  };
+  return {
+    key: (name, value) => `${name} ${value}`,
+
+    async held(keys) {
+      const held = new Set<string>();
+      for (const [name, values] of byName(keys)) {
+        const { free, standing } = statementsOf(name);
+        const [[unlocked, , all]] = await database.query((queries) =>
+          queries.$client.query<[Row[], never, Row[]]>(
+            // Uncommitted rows stand as well. The isolation level is for the next statement only.
+            `${free};\nSET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;\n${standing}`,
+            [values, values],
+          ),
+        );
+        const open = new Set(unlocked.map(({ value }) => value));
+        for (const { value } of all) if (!open.has(value)) held.add(`${name} ${value}`);
+      }
+      return held;
+    },
+
+    async wait(key) {
+      const [[name, [value]] = ["", []]] = byName([key]);
+      await database.query((queries) => queries.$client.query(statementsOf(name).wait, [value]));
+    },
+  };
+}
+
+type Row = RowDataPacket & { readonly value: string };
+
+function statementsFor({ table, column, index = "PRIMARY" }: LockedBy) {
+  const select = `SELECT CAST(\`${column.name}\` AS CHAR) AS value FROM \`${getTableName(table)}\` FORCE INDEX (\`${index}\`)`;
+  return {
+    free: `${select} WHERE \`${column.name}\` IN (?) FOR UPDATE SKIP LOCKED`,
+    standing: `${select} WHERE \`${column.name}\` IN (?)`,
+    wait: `${select} WHERE \`${column.name}\` = ? FOR UPDATE`,
+  };
+}
+
+function byName(keys: readonly string[]): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const key of keys) {
+    const space = key.indexOf(" ");
+    const name = key.slice(0, space);
+    const values = names.get(name);
+    if (values) values.push(key.slice(space + 1));
+    else names.set(name, [key.slice(space + 1)]);
+  }
+  return names;
+}

@@ -91,11 +91,21 @@ export class DatabaseError extends Error {
   readonly errno: number | undefined;
   /** Such as ER_DUP_ENTRY, or ECONNREFUSED. */
   readonly code: string;
+  /**
+   * What was asked for may have taken effect all the same: COMMIT was sent, and its answer never came. False means that
+   * nothing of the transaction took effect, and nothing will.
+   */
+  readonly isUnknown: boolean;
 
-  constructor(code: string, errno: number | undefined) {
-    super(messageOf(code, errno));
+  constructor(
+    code: string,
+    errno: number | undefined,
+    { isUnknown = false }: { readonly isUnknown?: boolean } = {},
+  ) {
+    super(messageOf(code, errno) + (isUnknown ? "; whether it took effect is unknown" : ""));
     this.code = code;
     this.errno = errno;
+    this.isUnknown = isUnknown;
   }
 
   /** Whose fault it is, and by that what becomes of the work. */
@@ -122,6 +132,58 @@ export class DatabaseError extends Error {
   /** The connection must not be used again: it is broken, or leads to a server that does not do its work. */
   get endsConnection(): boolean {
     return this.kind === "away" || (this.errno !== undefined && TOO_LARGE.has(this.errno));
+  }
+}
+
+/**
+ * The server refused to commit, since whoever asked for it has given up by now, or would have before the answer: nothing
+ * was done. See `Fence` in fence.ts.
+ */
+export class LateCommitError extends DatabaseError {
+  override name = "LateCommitError";
+
+  constructor() {
+    super("LATE_COMMIT", undefined);
+  }
+}
+
+/**
+ * Errors that the server gives when it ends a statement or a connection from the outside: when it was COMMIT that was ended,
+ * the transaction may have been committed.
+ */
+const INTERRUPTED = new Set([
+  1053, // ER_SERVER_SHUTDOWN
+  1180, // ER_ERROR_DURING_COMMIT
+  1317, // ER_QUERY_INTERRUPTED
+  1927, // MariaDB: ER_CONNECTION_KILLED
+  1969, // MariaDB: ER_STATEMENT_TIMEOUT
+  3024, // MySQL: ER_QUERY_TIMEOUT
+  3169, // MySQL: ER_SESSION_WAS_KILLED
+]);
+
+/** The connection was closed before the statement was sent. */
+export const CONNECTION_CLOSED = "CONNECTION_CLOSED";
+
+/** What an error says that came after COMMIT was sent, together with what was before it or alone. */
+export function afterCommitWasSent(error: unknown): unknown {
+  const failure = withoutValues(error);
+  if (!(failure instanceof DatabaseError) || failure instanceof LateCommitError) return failure;
+  const { code, errno } = failure;
+  const isAnswered = errno === undefined ? code === CONNECTION_CLOSED : !INTERRUPTED.has(errno);
+  return isAnswered ? failure : new DatabaseError(code, errno, { isUnknown: true });
+}
+
+/**
+ * Does what follows a step of the same request that took effect: when that fails, it can't be said that nothing was done.
+ * @throws {DatabaseError} one that `isUnknown`, or what the work throws.
+ */
+export async function afterwards<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const failure = withoutValues(error);
+    if (!(failure instanceof DatabaseError)) throw failure;
+    throw new DatabaseError(failure.code, failure.errno, { isUnknown: true });
   }
 }
 

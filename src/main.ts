@@ -25,6 +25,7 @@ import { Metrics } from "./metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
 import { describe, shutDownOnSignal, type ShutdownStep } from "./shutdown.ts";
 import { checkDatabase, runMain } from "./startup.ts";
+import { Withdrawals } from "./withdrawals.ts";
 import { startTracing, type Tracing } from "./tracing/tracing.ts";
 import { Networks } from "./webhooks/networks.ts";
 
@@ -120,8 +121,10 @@ function withQueues(
   // Lost while Redis is away: the relay looks by itself when it is back.
   const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
   const onEvents = () => nudge.hint();
-  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
+  const withdrawals = withdrawalsBy(cancellation, config, log);
+  const withdraw = (orderId: string) => withdrawals.add(orderId);
+  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents, withdraw });
   const events = new EventLog(database);
   const liveRedis = connectWorker(config.REDIS_URL);
   // The other connection tells it.
@@ -145,6 +148,7 @@ function withQueues(
     before: [{ name: "live", run: async () => live.close() }],
     after: [
       { name: "intake", run: () => intake.idle() },
+      { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "nudge", run: async () => nudge.stop() },
       { name: "queues", run: () => queues.close() },
@@ -157,8 +161,10 @@ function withQueues(
 function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: Shared): Mode {
   const { processing, sweeper, webhooks } = openInline({ config, database, metrics, tracing, log });
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
-  const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
+  const withdrawals = withdrawalsBy(cancellation, config, log);
+  const withdraw = (orderId: string) => withdrawals.add(orderId);
+  const intake = new Intake({ database, queues: processing, lifecycle, commit, log, withdraw });
   const events = new EventLog(database);
   const live = new Hub({ database, log: events, source: new LogSource(events), logger: log });
   return {
@@ -179,12 +185,21 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
     ],
     after: [
       { name: "intake", run: () => intake.idle() },
+      { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "webhooks", run: () => webhooks.stop() },
       { name: "what is under way", run: () => processing.idle() },
     ],
   };
+}
+
+function withdrawalsBy(cancellation: Cancellation, config: ApiConfig, log: Logger): Withdrawals {
+  return new Withdrawals({
+    cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    afterMs: config.DATABASE_TIMEOUT_MS,
+    log,
+  });
 }
 
 runMain(main);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import { Database, UnexpectedCountError, type Queries } from "../../../db/database.ts";
+import { Database, UnexpectedCountError, type Queries, type Reads } from "../../../db/database.ts";
 import { DatabaseError } from "../../../db/errors.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startTestMysql } from "../../support/servers.ts";
@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterAll(() => environment.close());
 
 /** The first row's column `value`. */
-async function value(queries: Queries, query: ReturnType<typeof sql>): Promise<unknown> {
+async function value(queries: Reads, query: ReturnType<typeof sql>): Promise<unknown> {
   const [rows] = await queries.execute(query);
   return Array.isArray(rows) && rows[0] && "value" in rows[0] ? rows[0]["value"] : undefined;
 }

@@ -11,7 +11,7 @@ export interface ChaosOrder {
   readonly cancelAfter: number | undefined;
   /** The customer clicks twice: the request is sent to two APIs at once. */
   readonly isTwice: boolean;
-  /** The customer sends no Idempotency-Key, and repeats the request only when it was answered with 503. */
+  /** The customer sends no Idempotency-Key, and repeats the request all the same. */
   readonly isKeyless?: boolean;
 }
 

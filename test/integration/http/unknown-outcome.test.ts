@@ -106,28 +106,31 @@ test("every change that the API offers is looked at here", () => {
 });
 
 describe("a change whose connection to MySQL is cut, wherever that is", () => {
-  test.each(Object.entries(CHANGES))("%s says that nothing was done only when that is so", async (name, change) => {
-    const outcomes = new Set<unknown>();
-    for (const when of ["before", "after"] as const) {
-      let isWhole = false;
-      for (let packet = 1; !isWhole; packet++) {
-        const things = await prepare();
-        const before = await everything();
-        proxy.cutAt(packet, when);
-        const { status, body } = await change(things);
-        isWhole = proxy.packets < packet;
-        proxy.cutAt(0, when);
-        if (status === 503) {
-          expect(body.detail).toEqual(expect.stringMatching(/nothing was done|not known whether/));
-          outcomes.add(body.detail);
-          if (body.detail?.includes("nothing was done")) expect(await everything()).toBe(before);
-        } else expect(status).toBeLessThan(300);
+  test.each(Object.entries(CHANGES))(
+    "%s says that nothing was done only when that is so",
+    async (name, change) => {
+      const outcomes = new Set<unknown>();
+      for (const when of ["before", "after"] as const) {
+        let isWhole = false;
+        for (let packet = 1; !isWhole; packet++) {
+          const things = await prepare();
+          const before = await everything();
+          proxy.cutAt(packet, when);
+          const { status, body } = await change(things);
+          isWhole = proxy.packets < packet;
+          proxy.cutAt(0, when);
+          if (status === 503) {
+            expect(body.detail).toEqual(expect.stringMatching(/nothing was done|not known whether/));
+            outcomes.add(body.detail);
+            if (body.detail?.includes("nothing was done")) expect(await everything()).toBe(before);
+          } else expect(status).toBeLessThan(300);
+        }
       }
-    }
-    expect([...outcomes]).toContainEqual(UNKNOWN);
-    // An order is one packet, with COMMIT in it, once a connection is open.
-    if (name !== "POST /orders") expect([...outcomes]).toContainEqual(NOTHING);
-  });
+      expect([...outcomes]).toContainEqual(UNKNOWN);
+      // An order is one packet, with COMMIT in it, once a connection is open.
+      if (name !== "POST /orders") expect([...outcomes]).toContainEqual(NOTHING);
+    },
+  );
 });
 
 describe("an order whose COMMIT got no answer", () => {

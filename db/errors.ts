@@ -214,11 +214,19 @@ export function mayBeOneItem(error: unknown): boolean {
 export function withoutValues(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error;
   if (cause instanceof DatabaseError) return cause;
-  if (typeof cause !== "object" || cause === null || !("code" in cause) || typeof cause.code !== "string") {
-    return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
-  }
-  // Errors of the connection have a negative errno (libuv's) or none; those of the server a positive one.
-  const errno =
-    "errno" in cause && typeof cause.errno === "number" && cause.errno > 0 ? cause.errno : undefined;
-  return new DatabaseError(cause.code, errno);
+  const { code, errno } = named(cause);
+  if (code !== undefined) return new DatabaseError(code, errno);
+  // The driver has no name for the numbers of MariaDB's own, and of servers newer than itself.
+  if (errno !== undefined) return new DatabaseError(`ERROR_${errno}`, errno);
+  return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
+}
+
+function named(error: unknown): { readonly code?: string | undefined; readonly errno?: number | undefined } {
+  if (typeof error !== "object" || error === null) return {};
+  const [code, errno] = [Reflect.get(error, "code"), Reflect.get(error, "errno")] as unknown[];
+  return {
+    code: typeof code === "string" ? code : undefined,
+    // Errors of the connection have a negative number (libuv's) or none; those of the server a positive one.
+    errno: typeof errno === "number" && errno > 0 ? errno : undefined,
+  };
 }

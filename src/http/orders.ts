@@ -2,7 +2,6 @@ import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
 import { validate as isUuid } from "uuid";
 import type { Database } from "../../db/database.ts";
-import { isDatabaseUnavailable } from "../../db/errors.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CANCELLED, CREATED } from "../order/lifecycle.ts";
@@ -63,8 +62,7 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // The same content made the same order: only what was given to it differs.
       const created = asCreated({ ...order, id, createdAt });
-      // What MySQL keeps from being carried on now is accepted all the same, and goes on later.
-      const processed = await process?.(id, repeated ? undefined : created).catch(unlessAway);
+      const processed = await process?.(id, repeated ? undefined : created);
       if (processed?.outcome === "failed") throw notProcessed(processed);
       response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
       tellRepeated(response, repeated);
@@ -109,10 +107,6 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
     .all(methodNotAllowed("GET"));
 
   return router;
-}
-
-function unlessAway(error: unknown): undefined {
-  if (!isDatabaseUnavailable(error)) throw error;
 }
 
 function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {

@@ -7,6 +7,7 @@ import { CHAOS_HELP, readChaosOptions, type ChaosOptions } from "./options.ts";
 import { jsonOf, renderPlan, renderReport } from "./report.ts";
 import { run, type Script } from "./run.ts";
 import { planFaults } from "./schedule.ts";
+import { failover } from "./scenarios/failover.ts";
 import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
 import { frozenMysql } from "./scenarios/frozen-mysql.ts";
@@ -65,6 +66,8 @@ function scriptOf(options: ChaosOptions): Script {
       return flashSale(options);
     case "relay":
       return relay(options);
+    case "failover":
+      return failover(options);
   }
 }
 

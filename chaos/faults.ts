@@ -6,6 +6,7 @@ import { messageOf } from "../cli/text.ts";
 import { LATER_THAN_AN_ATTEMPT_MS, type Disturbance, type FaultName } from "./kinds.ts";
 import type { Line } from "./line.ts";
 import type { PlannedFault } from "./schedule.ts";
+import { Sql } from "./sql.ts";
 import type { Supervised } from "./supervised.ts";
 
 /** A fault as it was. */
@@ -100,6 +101,8 @@ export class Saboteur {
         return mysql.restart();
       case "mysql-frozen":
         return this.#freeze([{ signal: (signal) => mysql.kill(signal) }], lasts);
+      case "mysql-read-only":
+        return this.#configureMysql("read_only", ["1", "0"], lasts);
       case "inventory-down":
         await this.#switchInventory("down");
         await this.#wait(lasts);
@@ -132,6 +135,17 @@ export class Saboteur {
     await outsideRedis.config("SET", setting, broken);
     await this.#wait(lasts);
     await outsideRedis.config("SET", setting, whole);
+  }
+
+  async #configureMysql(setting: string, [broken, whole]: [string, string], lasts: number): Promise<void> {
+    const sql = new Sql(this.#line.mysql.url);
+    try {
+      await sql.rows(`SET GLOBAL ${setting} = ${broken}`);
+      await this.#wait(lasts);
+      await sql.rows(`SET GLOBAL ${setting} = ${whole}`);
+    } finally {
+      sql.close();
+    }
   }
 
   /** MySQL may be busy with something else that we did to it: asked until it is done. */

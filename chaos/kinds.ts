@@ -71,6 +71,12 @@ export const KINDS = {
     meaning: "SIGKILL, started again later with its data",
   },
   "mysql-frozen": { family: "mysql", hits: "mysql", lasts: [2, 8], meaning: "SIGSTOP, then SIGCONT" },
+  "mysql-read-only": {
+    family: "mysql",
+    hits: "mysql",
+    lasts: [2, 8],
+    meaning: "reads, and takes no writes, as the old primary after a failover",
+  },
   "payments-down": { family: "service", hits: "payments", lasts: [8, 25], meaning: "answers 503" },
   "payments-refused": {
     family: "service",

@@ -13,13 +13,15 @@ import {
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
 import { VARIABLES } from "../src/config.ts";
+import { startReplicatedMysql, type ReplicatedMysql } from "./replicated-mysql.ts";
 import { numbered } from "./schedule.ts";
-import { createDatabase, Sql } from "./sql.ts";
+import { createAccount, createDatabase, Sql } from "./sql.ts";
 import { Supervised } from "./supervised.ts";
 
 /** The key that the APIs take. */
 export const API_KEY = "chaos-key-0123456789";
 const DATABASE = "conveyor";
+const ACCOUNT = "service";
 const TRANSIT_MS = 2_000;
 /** As long as real ones take at their best: so that there is nearly always a call under way when something dies. */
 const PROVIDER_LATENCY_MS = 100;
@@ -31,7 +33,10 @@ export interface Line {
   readonly mysql: PrivateServer;
   readonly redis: PrivateServer;
   readonly providers: Providers;
+  /** For those outside of the service: the account may do everything. */
   readonly databaseUrl: string;
+  /** Where MySQL has a replica to fail over to. */
+  readonly standby: ReplicatedMysql | undefined;
   readonly apis: readonly Supervised[];
   readonly apiUrls: readonly URL[];
   readonly workers: readonly Supervised[];
@@ -52,6 +57,8 @@ export interface LineOptions {
   readonly workers: number;
   /** Milliseconds that a parcel is on the road. */
   readonly transitMs?: number;
+  /** MySQL has a replica, to fail over to. */
+  readonly hasStandby?: boolean;
   /** Decides which calls a fault of a provider hits. */
   readonly random: () => number;
 }
@@ -66,25 +73,29 @@ export async function startLine(options: LineOptions): Promise<Line> {
     removeRunFolder(folder, keepLogs);
   };
   try {
-    const [mysql, redis, code] = await Promise.all([
-      startPrivateMysql(),
+    const [standby, redis, code] = await Promise.all([
+      options.hasStandby ? startReplicatedMysql() : undefined,
       startPrivateRedis(),
       compileInto(folder),
     ]);
-    opened.push(() => stopAll([mysql, redis]));
+    opened.push(() => stopAll([redis]));
+    if (standby) opened.push(() => standby.close());
+    const mysql = standby?.primary ?? (await startPrivateMysql());
+    if (!standby) opened.push(() => stopAll([mysql]));
     const providers = await startProviders({
       transitMs: options.transitMs ?? TRANSIT_MS,
       latencyMs: PROVIDER_LATENCY_MS,
       random: options.random,
     });
     opened.push(() => providers.close());
-    const databaseUrl = await createDatabase(mysql.url, DATABASE);
+    const databaseUrl = await createDatabase(standby?.url ?? mysql.url, DATABASE);
+    const serviceUrl = await createAccount(databaseUrl, ACCOUNT);
     await migrateDatabase({ url: databaseUrl });
 
     const ports = await freePorts(options.apis);
     const shared = {
       ...passedOn(),
-      DATABASE_URL: databaseUrl,
+      DATABASE_URL: serviceUrl,
       REDIS_URL: redis.url,
       PAYMENTS_URL: providers.paymentsUrl,
       CARRIER_URL: providers.carrierUrl,
@@ -103,7 +114,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
         env: { PATH: process.env["PATH"], ...shared, ...env },
         logFile: path.join(folder, `${name}.log`),
         readyMessage,
-        needs: () => [mysql.process, redis.process],
+        needs: () => [mysql.process, redis.process, ...(standby ? [standby.replica.process] : [])],
       });
     const apis = numbered("api", options.apis).map((name, index) =>
       supervise(name, "src/main.js", "listening", { PORT: String(ports[index]), API_KEYS: API_KEY }),
@@ -125,6 +136,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
       redis,
       providers,
       databaseUrl,
+      standby,
       apis,
       apiUrls: ports.map((port) => new URL(`http://127.0.0.1:${port}`)),
       workers,

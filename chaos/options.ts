@@ -2,7 +2,15 @@ import { Failure } from "../launcher/failure.ts";
 import { numberOption, readArguments } from "../cli/options.ts";
 
 /** What can be done to the service. */
-export const SCENARIOS = ["steady", "flush", "frozen-redis", "frozen-mysql", "flash-sale", "relay"] as const;
+export const SCENARIOS = [
+  "steady",
+  "flush",
+  "frozen-redis",
+  "frozen-mysql",
+  "flash-sale",
+  "relay",
+  "failover",
+] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** What each scenario is, unless the command line says otherwise. */
@@ -13,6 +21,7 @@ const DEFAULTS: Record<Scenario, { readonly orders: string; readonly minutes: st
   "frozen-mysql": { orders: "1200", minutes: "0.75" },
   "flash-sale": { orders: "10000", minutes: "1" },
   relay: { orders: "10000", minutes: "2" },
+  failover: { orders: "3000", minutes: "1" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -28,8 +37,10 @@ all orders have ended, and audits the books from the outside.
                    flash-sale    everybody wants one product, while workers are killed at random
                    relay         whoever feeds the stream of events is killed five times and frozen once, and
                                  Redis flushed once, while another service reads the stream
-  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000 and 10000 in the other scenarios)
-  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1 and 2)
+                   failover      MySQL's primary becomes read-only and keeps its connections; new ones lead to
+                                 the replica, which is the primary from then on (MariaDB)
+  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000, 10000 and 3000 in the others)
+  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1, 2 and 1)
   --seed N         another schedule and other orders; the same seed gives the same (default 1)
   --workers N      worker processes (default 4)
   --apis N         API processes (default 2)

@@ -46,6 +46,8 @@ export interface Script {
   readonly goods: readonly Goods[];
   /** Milliseconds that a parcel is on the road. */
   readonly transitMs?: number;
+  /** MySQL has a replica, to fail over to. */
+  readonly hasStandby?: boolean;
   /**
    * Puts load on the line and breaks it; at its end everything is mended. The orders may still be on their way.
    *
@@ -94,6 +96,7 @@ export async function run(
   const line = await startLine({
     apis: options.apis,
     workers: options.workers,
+    hasStandby: script.hasStandby ?? false,
     random: () => providerRandom.below(2 ** 32) / 2 ** 32,
     ...(script.transitMs === undefined ? {} : { transitMs: script.transitMs }),
   });

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
 
 /** A row of what was asked, by column. */
@@ -78,6 +79,25 @@ export async function createDatabase(serverUrl: string, name: string): Promise<s
     sql.close();
   }
   return Object.assign(new URL(serverUrl), { pathname: `/${name}` }).href;
+}
+
+/**
+ * Makes an account that may do everything in this database and nothing else, as a service should have: one that may do
+ * more writes to a read-only server too. @returns its address of the database. @throws {Error} of the driver.
+ */
+export async function createAccount(databaseUrl: string, name: string): Promise<string> {
+  const sql = new Sql(databaseUrl);
+  const password = randomBytes(12).toString("hex");
+  try {
+    for (const host of ["localhost", "127.0.0.1"]) {
+      await sql.rows(`CREATE USER '${name}'@'${host}' IDENTIFIED BY '${password}'`);
+      const database = new URL(databaseUrl).pathname.slice(1);
+      await sql.rows(`GRANT ALL PRIVILEGES ON ${database}.* TO '${name}'@'${host}'`);
+    }
+  } finally {
+    sql.close();
+  }
+  return Object.assign(new URL(databaseUrl), { username: name, password }).href;
 }
 
 /** @throws {Error} when it is no text. */

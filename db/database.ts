@@ -5,6 +5,7 @@ import {
   CONNECTION_CLOSED,
   DatabaseError,
   LateCommitError,
+  TIMEOUT,
   withoutValues,
 } from "./errors.ts";
 import { Fence, isLate } from "./fence.ts";
@@ -78,11 +79,22 @@ const SESSION = [
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-/** MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query. */
+/**
+ * MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query.
+ *
+ * After a failover, connections stay that lead to the old server, which is read-only now, or silent. So a connection on
+ * which MySQL was found away ({@link DatabaseError.endsConnection}) is closed, and where the server is to blame, all that
+ * are as old are closed instead of being used again: one error is enough to have only connections to the new server.
+ */
 export class Database {
   readonly #pool: Pool;
   readonly #fence: Fence;
   readonly #timeoutMs: number;
+  /** When each connection was opened, counted in doubts: those of an earlier count than the present are not used again. */
+  readonly #opened = new WeakMap<object, number>();
+  #doubts = 0;
+  /** Connections that have done something before. */
+  readonly #used = new WeakSet<object>();
 
   constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
     this.#timeoutMs = timeoutMs;
@@ -100,6 +112,7 @@ export class Database {
       multipleStatements: true,
     });
     this.#pool.pool.on("connection", (connection) => {
+      this.#opened.set(connection, this.#doubts);
       for (const statement of SESSION) {
         connection.query(statement, (error) => {
           // A connection in an unknown session must not be used.
@@ -109,25 +122,34 @@ export class Database {
     });
   }
 
-  /** Reads: runs statements, each on its own, on one connection. @throws {DatabaseError} */
-  async query<T>(work: (queries: Reads) => Promise<T>): Promise<T> {
-    const deadline = performance.now() + this.#timeoutMs;
+  /**
+   * Reads: runs statements, each on its own, on one connection.
+   *
+   * @param options `timeoutMs`: instead of what a transaction may take. @throws {DatabaseError}
+   */
+  async query<T>(
+    work: (queries: Reads) => Promise<T>,
+    { timeoutMs = this.#timeoutMs }: { readonly timeoutMs?: number } = {},
+  ): Promise<T> {
+    const deadline = performance.now() + timeoutMs;
     const connection = await this.#connection(deadline);
     try {
       const result = await work(drizzle({ client: prepared(connection, deadline) }));
-      connection.release();
+      this.#release(connection);
       return result;
     } catch (error) {
       const failure = withoutValues(error);
-      if (failure instanceof DatabaseError && failure.endsConnection) connection.destroy();
-      else connection.release();
+      this.#doubt(failure);
+      if (isGone(failure)) connection.destroy();
+      else this.#release(connection);
       throw failure;
     }
   }
 
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. After a deadlock or a lock
-   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside.
+   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside. So it does,
+   * once and on a new connection, when a connection from before turns out to lead to a server that takes no writes.
    *
    * What is given up here can't be committed later: with COMMIT goes the time until which the server may do it ({@link
    * Fence}). When the server refuses although this process still waits, its clock may have been set, or this process have
@@ -141,18 +163,21 @@ export class Database {
    */
   async transaction<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
     let wasLate = false;
+    let mayBeOutdated = true;
     for (let tries = 1; ; tries++) {
+      const deadline = performance.now() + this.#timeoutMs;
+      const connection = await this.#connection(deadline);
+      const isUsed = this.#used.has(connection.connection);
       try {
-        return await this.#transactionOnce(work);
+        return await this.#transactionOn(connection, deadline, work);
       } catch (error) {
         const failure = withoutValues(error);
-        if (failure instanceof LateCommitError && !wasLate) {
-          wasLate = true;
-          continue;
-        }
-        const again =
-          failure instanceof DatabaseError && failure.kind === "contended" && tries < TRANSACTION_TRIES;
-        if (!again) throw failure;
+        this.#doubt(failure);
+        if (!(failure instanceof DatabaseError)) throw failure;
+        const isOutdated = isUsed && mayBeOutdated && failure.isReadOnly;
+        if (isOutdated) mayBeOutdated = false;
+        else if (failure instanceof LateCommitError && !wasLate) wasLate = true;
+        else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;
       }
     }
   }
@@ -190,7 +215,7 @@ export class Database {
   }
 
   async #connection(deadline: number): Promise<PoolConnection> {
-    const pending = this.#pool.getConnection();
+    const pending = this.#undoubted();
     try {
       return await inTime(pending, deadline);
     } catch (error) {
@@ -205,9 +230,29 @@ export class Database {
     }
   }
 
-  async #transactionOnce<T>(work: (queries: Transaction) => Promise<T>): Promise<T> {
-    const deadline = performance.now() + this.#timeoutMs;
-    const connection = await this.#connection(deadline);
+  async #undoubted(): Promise<PoolConnection> {
+    for (;;) {
+      const connection = await this.#pool.getConnection();
+      if (this.#opened.get(connection.connection) === this.#doubts) return connection;
+      connection.destroy();
+    }
+  }
+
+  /** Says what an error means for the connections that are open. */
+  #doubt(failure: unknown): void {
+    if (failure instanceof DatabaseError && failure.doubtsConnections) this.#doubts++;
+  }
+
+  #release(connection: PoolConnection): void {
+    this.#used.add(connection.connection);
+    connection.release();
+  }
+
+  async #transactionOn<T>(
+    connection: PoolConnection,
+    deadline: number,
+    work: (queries: Transaction) => Promise<T>,
+  ): Promise<T> {
     const last: Statement[] = [];
     const atCommit: Transaction["atCommit"] = (statement, affected) => {
       last.push("toSQL" in statement ? asStatement(statement) : statement);
@@ -234,7 +279,7 @@ export class Database {
       clean = true;
       return result;
     } finally {
-      if (clean) connection.release();
+      if (clean) this.#release(connection);
       else connection.destroy();
     }
   }
@@ -251,7 +296,7 @@ async function commit(
   deadline: number,
 ): Promise<void> {
   // Too late before it was sent is not too late at the server.
-  if (performance.now() >= deadline) throw new DatabaseError("TIMEOUT", undefined);
+  if (performance.now() >= deadline) throw new DatabaseError(TIMEOUT, undefined);
   try {
     await say(
       connection,
@@ -363,7 +408,7 @@ function rest(answers: unknown): unknown {
 async function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const giveUp = () => reject(new DatabaseError("TIMEOUT", undefined));
+    const giveUp = () => reject(new DatabaseError(TIMEOUT, undefined));
     timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
   });
   try {

@@ -78,6 +78,16 @@ const WRITES_NOTHING = new Map([
   [3100, "the group does not commit"], // MySQL: ER_RUN_HOOK_ERROR, of Group Replication without a majority
 ]);
 
+/** Of one statement or of one connection: others of the same server are as good as before. */
+const CONCERNS_ONE_CONNECTION = new Set([
+  1317, // ER_QUERY_INTERRUPTED: KILL QUERY
+  1969, // MariaDB: ER_STATEMENT_TIMEOUT, of max_statement_time
+  3024, // MySQL: ER_QUERY_TIMEOUT, of max_execution_time
+  1927, // MariaDB: ER_CONNECTION_KILLED
+  3169, // MySQL: ER_SESSION_WAS_KILLED
+  4031, // MySQL: ER_CLIENT_INTERACTION_TIMEOUT
+]);
+
 /** The server has ended, or ends, the connection with the error. */
 const TOO_LARGE = new Set([1153]);
 
@@ -133,7 +143,19 @@ export class DatabaseError extends Error {
   get endsConnection(): boolean {
     return this.kind === "away" || (this.errno !== undefined && TOO_LARGE.has(this.errno));
   }
+
+  /**
+   * Connections to the same server are as bad: it refuses what it should do, or says nothing at all. New ones may lead to
+   * another, as after a failover. One that was cut off says nothing about others: they were too, or they are good.
+   */
+  get doubtsConnections(): boolean {
+    if (this.errno === undefined) return this.code === TIMEOUT;
+    return this.kind === "away" && !CONCERNS_ONE_CONNECTION.has(this.errno);
+  }
 }
+
+/** The code of what has taken too long. */
+export const TIMEOUT = "TIMEOUT";
 
 /**
  * The server refused to commit, since whoever asked for it has given up by now, or would have before the answer: nothing
@@ -198,6 +220,12 @@ function messageOf(code: string, errno: number | undefined): string {
 /** Whether the database is away for everybody, so that nobody's work may fail for it. */
 export function isDatabaseAway(error: unknown): error is DatabaseError {
   return error instanceof DatabaseError && error.kind === "away";
+}
+
+/** In a few words, how a database is away: "MySQL takes no writes". */
+export function howAway(error: DatabaseError): string {
+  if (error.errno === undefined) return "MySQL does not answer";
+  return error.isReadOnly ? "MySQL takes no writes" : "MySQL refuses to serve";
 }
 
 /** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */

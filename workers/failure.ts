@@ -1,11 +1,17 @@
-import { DatabaseError } from "../db/errors.ts";
+import { DatabaseError, howAway } from "../db/errors.ts";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isTimeout, StageUnavailableError } from "./outage.ts";
 
 /** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
 export type Failure =
   /** Nobody's fault: the job waits, and uses up no attempt. */
-  | { readonly kind: "database away" | "database busy" | "redis away"; readonly message: string }
+  | { readonly kind: "database busy" | "redis away"; readonly message: string }
+  | {
+      readonly kind: "database away";
+      readonly message: string;
+      /** "MySQL takes no writes" */
+      readonly how: string;
+    }
   /** Nobody's fault as far as the stage's breaker can tell. */
   | {
       readonly kind: "service away";
@@ -37,7 +43,8 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
   if (error instanceof StageUnavailableError) {
     return { kind: "service away", message, stage: error.stage, tried: error.tried };
   }
-  if (error instanceof DatabaseError && error.kind === "away") return { kind: "database away", message };
+  if (error instanceof DatabaseError && error.kind === "away")
+    return { kind: "database away", message, how: howAway(error) };
   if (error instanceof DatabaseError && error.kind === "contended") return { kind: "database busy", message };
   if (isRedisUnavailable(error)) return { kind: "redis away", message };
   if (error instanceof Error && HOPELESS.has(error.name)) return { kind: "hopeless", message };

@@ -1,9 +1,9 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
-import { sql } from "drizzle-orm";
 import { mayBeOneItem } from "../db/errors.ts";
 import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
+import { checkWrites } from "../db/write-check.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { MinuteCounts } from "../queues/minutes.ts";
@@ -80,16 +80,14 @@ async function main(): Promise<void> {
   });
   const isolation = new Isolation({ fork: forkIsolated, log });
   const databaseWatch = new ServerWatch({
-    absence: "MySQL does not answer",
-    presence: "MySQL answers again",
-    probe: () => database.query((queries) => queries.execute(sql`SELECT 1`)),
+    server: "MySQL",
+    probe: () => checkWrites(database),
     log,
   });
   // One that can't be reached needs nothing of this: connections wait by themselves. But BullMQ asks one that answers
   // that it takes no writes for the next job again and again, without a pause.
   const redisWatch = new ServerWatch({
-    absence: "Redis takes no writes",
-    presence: "Redis takes writes again",
+    server: "Redis",
     probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
     log,
   });
@@ -106,8 +104,8 @@ async function main(): Promise<void> {
       executor: tracing.attempts(executor),
       isolation,
       outages: {
-        databaseAway: () => databaseWatch.reportAway(),
-        redisAway: () => redisWatch.reportAway(),
+        databaseAway: (how, error) => databaseWatch.reportAway(how, error),
+        redisAway: () => redisWatch.reportAway("Redis takes no writes"),
         shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },

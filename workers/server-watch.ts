@@ -10,22 +10,22 @@ export interface Holdable {
 }
 
 export interface ServerWatchOptions {
-  /** What is said while it is away, and when it is back: "MySQL does not answer", "MySQL answers again". */
-  readonly absence: string;
-  readonly presence: string;
-  /** Asks the server. @throws while it is away. */
+  /** "MySQL" */
+  readonly server: string;
+  /** Asks the server to write. @throws while it is away. */
   readonly probe: () => Promise<unknown>;
   readonly log: Logger;
 }
 
 /**
  * The absence of MySQL or Redis is no order's failure: while it lasts, the workers of this process stand still, and go
- * on when the server answers a probe.
+ * on when the server takes a write. The first is tried at once, since what was found may have been one connection's.
  */
 export class ServerWatch {
   readonly #options: ServerWatchOptions;
   readonly #held: Holdable[] = [];
   #isAway = false;
+  #backAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -38,14 +38,19 @@ export class ServerWatch {
     this.#held.push(holdable);
   }
 
-  /** Somebody found the server away. Said again while it is, it changes nothing. */
-  reportAway(): void {
+  /**
+   * Somebody found the server away. Said again while it is, it changes nothing.
+   *
+   * @param how "Redis takes no writes". @param error what was said.
+   */
+  reportAway(how: string, error?: string): void {
     if (this.#isAway || this.#stopped) return;
-    const { absence, log } = this.#options;
+    const { server, log } = this.#options;
     this.#isAway = true;
-    log.warn(`${absence}: taking no jobs until it does`);
-    void Promise.all(this.#held.map((each) => each.hold(absence)));
-    this.#probeLater();
+    log.warn({ error }, `${how}: taking no jobs until ${server} takes writes`);
+    void Promise.all(this.#held.map((each) => each.hold(server)));
+    // But not again and again where the probe succeeds and what the jobs do does not.
+    this.#probeIn(performance.now() - this.#backAt < PROBE_INTERVAL_MS ? PROBE_INTERVAL_MS : 0);
   }
 
   /** Asks no more. */
@@ -54,20 +59,21 @@ export class ServerWatch {
     clearTimeout(this.#timer);
   }
 
-  #probeLater(): void {
+  #probeIn(milliseconds: number): void {
     this.#timer = setTimeout(() => {
       this.#options.probe().then(
         () => this.#goOn(),
-        () => this.#stopped || this.#probeLater(),
+        () => this.#stopped || this.#probeIn(PROBE_INTERVAL_MS),
       );
-    }, PROBE_INTERVAL_MS);
+    }, milliseconds);
   }
 
   #goOn(): void {
     this.#isAway = false;
+    this.#backAt = performance.now();
     if (this.#stopped) return;
-    const { absence, presence, log } = this.#options;
-    log.info(`${presence}: taking jobs`);
-    void Promise.all(this.#held.map((each) => each.release(absence)));
+    const { server, log } = this.#options;
+    log.info(`${server} takes writes again: taking jobs`);
+    void Promise.all(this.#held.map((each) => each.release(server)));
   }
 }

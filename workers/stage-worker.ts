@@ -43,8 +43,8 @@ const LOCK_LOST = "the job's lock was lost";
 
 /** Those whose absence is nobody's failed attempt. */
 export interface Outages {
-  /** MySQL does not answer. */
-  databaseAway(): void;
+  /** MySQL does nothing for anybody. @param how "MySQL takes no writes". @param error what was said. */
+  databaseAway(how: string, error: string): void;
   /** Redis can't be reached, or takes no writes. */
   redisAway(): void;
   /** Whether an order that found the service of a stage away is to wait for it, with no attempt used up. */
@@ -295,7 +295,7 @@ export class StageWorker {
     const { outages } = this.#options;
     switch (failure.kind) {
       case "database away":
-        outages.databaseAway();
+        outages.databaseAway(failure.how, failure.message);
         return AWAY_DELAY_MS;
       case "database busy":
         return AWAY_DELAY_MS;

@@ -51,6 +51,8 @@ const SETTINGS: Record<"MariaDB" | "MySQL", string[]> = {
 };
 
 export interface MysqlOptions {
+  /** Settings over the usual ones. */
+  args?: string[];
   binary: ServerBinary;
   /** Initialised when it is missing. */
   dataFolder: string;
@@ -70,7 +72,7 @@ export interface MysqlOptions {
  * @throws PortTaken, or Failure with the end of its log
  */
 export async function startMysql(options: MysqlOptions): Promise<Required<Server>> {
-  const { binary, dataFolder, database, log, password, port } = options;
+  const { args = [], binary, dataFolder, database, log, password, port } = options;
   if (!existsSync(dataFolder)) await initialise(binary, dataFolder);
   checkFlavor(binary, dataFolder);
 
@@ -89,6 +91,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
       `--init-file=${initFile}`,
       temporaryFiles(folder),
       ...SETTINGS[binary.flavor === "MySQL" ? "MySQL" : "MariaDB"],
+      ...args,
     ],
     { env: { ...process.env, ...binary.environment }, graceSeconds: GRACE_SECONDS, output: log.fd },
   );

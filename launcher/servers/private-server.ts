@@ -44,15 +44,15 @@ export async function startPrivateRedis({ args = [] }: { args?: string[] } = {})
   );
 }
 
-/** An empty private MySQL; its user may create databases. */
-export async function startPrivateMysql(): Promise<PrivateServer> {
+/** An empty private MySQL; its user may do everything. `args` go to its command line: `["--server-id=1", "--log-bin"]`. */
+export async function startPrivateMysql({ args = [] }: { args?: string[] } = {}): Promise<PrivateServer> {
   const { mysql: binary } = await findServers();
   const template = await mysqlTemplate(binary);
   const password = randomBytes(12).toString("hex");
   return startPrivate(async (folder, port, log) => {
     const dataFolder = path.join(folder, "mysql");
     if (!existsSync(dataFolder)) await cp(template, dataFolder, { recursive: true });
-    return startMysql({ binary, dataFolder, log, password, port });
+    return startMysql({ args, binary, dataFolder, log, password, port });
   });
 }
 

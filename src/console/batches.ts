@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDatabaseUnavailable } from "../../db/errors.ts";
 import { countStage, listGroup, type FailedOrder } from "../../db/order-list.ts";
 import { recordAction, updateAction, type ActionDetails } from "../../db/operator-actions.ts";
 import { takeMarks } from "../../db/orders.ts";
@@ -11,6 +13,9 @@ const PAGE = 100;
 const COUNTED = 100_000;
 /** Orders that are cancelled at the same moment. */
 const AT_ONCE = 10;
+/** Milliseconds for which a batch waits for MySQL at one place, and between two tries. */
+const PATIENCE_MS = 600_000;
+const RETRY_MS = 1_000;
 
 /** What is to be done to all orders that failed in a stage, for one reason or for any. */
 export interface Batch {
@@ -61,16 +66,30 @@ export class Batches {
     try {
       let after: string | undefined;
       do {
-        const page = await listGroup(database, group, { limit: PAGE, after });
-        done += await this.#advance(page.orders, batch);
+        const page = await this.#patiently(() => listGroup(database, group, { limit: PAGE, after }));
+        done += await this.#patiently(() => this.#advance(page.orders, batch));
         looked += page.looked;
         after = page.next;
         const state = after === undefined ? "done" : "running";
-        await updateAction(database, id, { done, state, details: detailsOf(batch, looked) });
+        const details = detailsOf(batch, looked);
+        await this.#patiently(() => updateAction(database, id, { done, state, details }));
       } while (after !== undefined);
     } catch (error) {
-      await updateAction(database, id, { done, state: "failed" });
+      await this.#patiently(() => updateAction(database, id, { done, state: "failed" }));
       throw error;
+    }
+  }
+
+  /** A MySQL that is away for a moment ends no batch. What is done twice is done once. @throws what stays. */
+  async #patiently<T>(work: () => Promise<T>): Promise<T> {
+    const deadline = performance.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw error;
+        await sleep(RETRY_MS, undefined, { ref: false });
+      }
     }
   }
 

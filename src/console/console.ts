@@ -1,6 +1,6 @@
 import { Router, urlencoded, type ErrorRequestHandler, type RequestHandler } from "express";
 import helmet from "helmet";
-import { isDatabaseUnavailable, type DatabaseError } from "../../db/errors.ts";
+import { howAway, isDatabaseUnavailable } from "../../db/errors.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
 import { Problem } from "../http/problem.ts";
 import type { Logger } from "../log.ts";
@@ -106,7 +106,7 @@ function tell(
   if (isDatabaseUnavailable(error))
     return {
       status: 503,
-      title: titleOf(error),
+      title: error.kind === "contended" ? "MySQL is busy" : howAway(error),
       detail: error.isUnknown
         ? "Something may have been changed all the same: look before you try again."
         : "What you asked for was not done. Try again in a moment.",
@@ -121,10 +121,4 @@ function tell(
     return { status: error.status, title: "That is not possible", detail: "The request cannot be read." };
   log.error({ request, error: describe(error) }, "request failed");
   return { status: 500, title: "Something went wrong", detail: "The service's log says what." };
-}
-
-function titleOf(error: DatabaseError): string {
-  if (error.kind === "contended") return "MySQL is busy";
-  if (error.isReadOnly) return "MySQL takes no writes";
-  return error.errno === undefined ? "MySQL does not answer" : "MySQL does not do what is asked";
 }

@@ -5,7 +5,8 @@ import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState } from "../../db/provider-states.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
-import { startApi, startWorker, untilLogged } from "../support/processes.ts";
+import { startOwnMysql, type OwnMysql } from "../support/own-mysql.ts";
+import { startApi, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
 import { startTestMysql } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -90,13 +91,13 @@ test("a MySQL that is away costs no order an attempt, however long it is", async
     const orders = [];
     for (let index = 0; index < 100; index++) orders.push(await client.order(PLAIN_ORDER));
     mysql.kill("SIGKILL");
-    await untilLogged(worker, "MySQL does not answer: taking no jobs until it does");
+    await untilLogged(worker, "MySQL does not answer: taking no jobs until MySQL takes writes");
     expect(await client.post("/orders", PLAIN_ORDER)).toMatchObject({
       status: 503,
       body: { type: "urn:conveyor:problem:unavailable" },
     });
     await mysql.restart();
-    await untilLogged(worker, "MySQL answers again: taking jobs");
+    await untilLogged(worker, "MySQL takes writes again: taking jobs");
     for (const { id } of orders) await client.orderIn(id, "DELIVERED");
     expect(await client.orders({ failed: "true" })).toEqual([]);
     const burned = worker
@@ -107,6 +108,66 @@ test("a MySQL that is away costs no order an attempt, however long it is", async
     await Promise.all([api.stop(), worker.stop()]);
     await mysql.stop();
   }
+});
+
+describe("costs no order an attempt, and holds nobody longer than it lasts", () => {
+  let mysql: OwnMysql;
+  let api: TestProcess & { readonly url: string };
+  let worker: TestProcess;
+  let client: TestClient;
+  beforeEach(async () => {
+    mysql = await startOwnMysql();
+    const options = {
+      databaseUrl: mysql.databaseUrl,
+      redisUrl: line.environment.redisUrl,
+      env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500", LOG_LEVEL: "debug" },
+    };
+    [api, worker] = await Promise.all([startApi(options), startWorker(options)]);
+    client = new TestClient(api.url);
+    await client.post("/stock", {
+      items: ["MUG-BLUE", "MUG-RED"].map((sku) => ({ sku, onHand: 10_000 })),
+    });
+  });
+  afterEach(async () => {
+    await Promise.all([api.stop(), worker.stop()]);
+    await mysql.stop();
+  });
+  const burned = () =>
+    worker.logs().filter((entry) => entry["msg"] === "failed" || entry["msg"] === "will be retried");
+
+  test("a MySQL that takes no writes", async () => {
+    const orders = [];
+    for (let index = 0; index < 50; index++) orders.push(await client.order(PLAIN_ORDER));
+    await mysql.admin("SET GLOBAL read_only = 1");
+    const { error } = await untilLogged(
+      worker,
+      "MySQL takes no writes: taking no jobs until MySQL takes writes",
+    );
+    expect(error).toBe("MySQL takes no writes: it is read-only (1290)");
+    expect(await client.get("/orders")).toMatchObject({ status: 200 });
+    await mysql.admin("SET GLOBAL read_only = 0");
+    await untilLogged(worker, "MySQL takes writes again: taking jobs");
+    for (const { id } of orders) await client.orderIn(id, "DELIVERED");
+    expect(await client.orders({ failed: "true" })).toEqual([]);
+    expect(burned()).toEqual([]);
+  });
+
+  test("a row that somebody else has locked", async () => {
+    const other = await createConnection(mysql.databaseUrl);
+    await other.query("START TRANSACTION");
+    await other.query("SELECT * FROM stock WHERE sku = 'MUG-BLUE' FOR UPDATE");
+    const blocked = await client.order({
+      ...PLAIN_ORDER,
+      lines: [{ ...PLAIN_ORDER.lines[0], sku: "MUG-BLUE" }],
+    });
+    await waitFor("an attempt that waited in vain", () =>
+      worker.logs().some((entry) => entry["msg"] === "database busy"),
+    );
+    await other.end();
+    await client.orderIn(blocked.id, "DELIVERED");
+    expect(burned()).toEqual([]);
+    expect(worker.logs().filter((entry) => String(entry["msg"]).includes("taking no jobs"))).toEqual([]);
+  });
 });
 
 describe("orders that failed", () => {

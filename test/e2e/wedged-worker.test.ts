@@ -194,7 +194,7 @@ describe("a worker does not exit", () => {
     await waitFor("the jobs", async () => (await queue.getWaitingCount()) === orders.length);
     mysql.kill("SIGKILL");
     await queue.resume();
-    await untilLogged(worker, "MySQL does not answer: taking no jobs until it does");
+    await untilLogged(worker, "MySQL does not answer: taking no jobs until MySQL takes writes");
     await expectToStay(worker);
     await mysql.restart();
     for (const { id } of orders) await other.orderIn(id, "DELIVERED");

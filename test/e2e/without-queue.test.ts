@@ -11,6 +11,7 @@ import { BASIC } from "../support/api.ts";
 import { ContractClient } from "../support/contract.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { createOrder, statusesOf } from "../support/orders.ts";
+import { startOwnMysql } from "../support/own-mysql.ts";
 import { start, startApi, type TestProcess } from "../support/processes.ts";
 import { startTestMysql } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -440,7 +441,7 @@ test("an order that was left until its payment came too late is cancelled, not c
   expect(await books(id)).not.toContain("charge approved");
 });
 
-test("MySQL that goes away in the middle has the client told, and the order go on when it is back", async () => {
+test("MySQL that hangs in the middle has the order accepted, and go on when it is back", async () => {
   const mysql = await startTestMysql();
   try {
     const connection = await createConnection(mysql.url);
@@ -453,10 +454,8 @@ test("MySQL that goes away in the middle has the client told, and the order go o
     const answer = place(own);
     const { id } = await orderIn(own, "RESERVED");
     mysql.kill("SIGSTOP");
-    expect(await answer).toMatchObject({
-      status: 503,
-      body: { type: "urn:conveyor:problem:unavailable" },
-    });
+    // It was written down: who was told to come again would order twice.
+    expect(await answer).toMatchObject({ status: 202, body: { id } });
     mysql.kill("SIGCONT");
     const delivered = await waitFor("the order to arrive", async () => {
       const { body } = await own.client.get(`/orders/${id}`);
@@ -466,6 +465,30 @@ test("MySQL that goes away in the middle has the client told, and the order go o
     await own.process.stop();
   } finally {
     mysql.kill("SIGCONT");
+    await mysql.stop();
+  }
+});
+
+test("MySQL that takes no writes in the middle has the order accepted and not cancelled, and go on afterwards", async () => {
+  const mysql = await startOwnMysql();
+  try {
+    const own = await serve({ PROVIDER_LATENCY_MS: "2000" }, mysql.databaseUrl);
+    await own.client.put(`/stock/${sku}`, { onHand: LOADED });
+    const answer = place(own);
+    const { id } = await orderIn(own, "RESERVED");
+    await mysql.admin("SET GLOBAL read_only = 1");
+    expect(await answer).toMatchObject({ status: 202, body: { id } });
+    expect((await own.client.get(`/orders/${id}`)).body).toMatchObject({ status: "RESERVED" });
+    expect(await place(own)).toMatchObject({ status: 503 });
+    await mysql.admin("SET GLOBAL read_only = 0");
+    const delivered = await waitFor("the order to arrive", async () => {
+      const { body } = await own.client.get(`/orders/${id}`);
+      return body.status === "DELIVERED" && body;
+    });
+    expect(delivered).not.toHaveProperty("failed");
+    expect(delivered).not.toHaveProperty("cancellation");
+    await own.process.stop();
+  } finally {
     await mysql.stop();
   }
 });

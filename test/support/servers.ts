@@ -14,8 +14,8 @@ export async function startTestRedis(options: { args?: string[] } = {}): Promise
   return startPrivateRedis(options);
 }
 
-/** An empty private MySQL; its user may create databases. */
-export async function startTestMysql(): Promise<TestServer> {
+/** An empty private MySQL; its user may do everything. `args` go to its command line. */
+export async function startTestMysql(options: { args?: string[] } = {}): Promise<TestServer> {
   endWithJest();
-  return startPrivateMysql();
+  return startPrivateMysql(options);
 }

@@ -1,4 +1,5 @@
 import { bulkhead } from "cockatiel";
+import { isDatabaseUnavailable } from "../../db/errors.ts";
 import type { DueJob, Replacement } from "../../queues/queues.ts";
 import type { Logger } from "../../src/log.ts";
 import { CANCEL, CANCELLED, type Lifecycle, type Move } from "../../src/order/lifecycle.ts";
@@ -25,12 +26,13 @@ export type Processed = Ending & { readonly order: StoredOrder };
 type Ending =
   /** It has ended, or a stage waits for something, and the order goes on by itself. */
   | { readonly outcome: "processed" }
-  /** The process shuts down. The order stands where it stood, and goes on with the next one. */
+  /** The process shuts down, or MySQL is away. The order stands where it stood, and goes on later. */
   | { readonly outcome: "accepted" }
   /** A stage failed: the order is cancelled, or will be when everything can be undone. */
   | { readonly outcome: "failed"; readonly reason: string };
 
 const PROCESSED: Ending = { outcome: "processed" };
+const ACCEPTED: Ending = { outcome: "accepted" };
 
 /** An order that waits for its next attempt. */
 interface Rest {
@@ -93,14 +95,19 @@ export class InlineProcessing {
   /**
    * Carries an order on as far as it goes.
    *
-   * @param created the order, if it was just written down.
-   * @throws {DatabaseError} when MySQL is away: then the order stands where it stands, and is taken up later.
+   * @param created the order, if it was just written down: then it counts as accepted even when MySQL is away before it
+   * has got any further. @throws {DatabaseError} when MySQL is away, and nobody knows the order.
    */
   async process(orderId: string, created?: StoredOrder): Promise<Processed> {
     const ending = await this.#carry(orderId, created);
-    const order = await this.#options.store.load(orderId);
-    if (order === undefined) throw new Error(`order ${orderId} was deleted`);
-    return { ...ending, order };
+    try {
+      const order = await this.#options.store.load(orderId);
+      if (order === undefined) throw new Error(`order ${orderId} was deleted`);
+      return { ...ending, order };
+    } catch (error) {
+      if (created === undefined || !isDatabaseUnavailable(error)) throw error;
+      return { ...(ending.outcome === "failed" ? ending : ACCEPTED), order: created };
+    }
   }
 
   /** In the place of `Queues.enqueue` adds nothing: who writes an order down has it carried on as well. */
@@ -148,9 +155,21 @@ export class InlineProcessing {
     clearTimeout(rest?.timer);
     this.#resting.delete(orderId);
     const order = new OneOrder(this.#options.store, orderId, created);
-    const run = this.#run(orderId, order, rest?.failures ?? 0).finally(() => this.#underWay.delete(orderId));
+    const failures = rest?.failures ?? 0;
+    const run = this.#run(orderId, order, failures)
+      .catch((error: unknown) => this.#leaveForLater(orderId, error, failures))
+      .finally(() => this.#underWay.delete(orderId));
     this.#underWay.set(orderId, run);
     return run;
+  }
+
+  /** A MySQL that is away, or busy with others, is nobody's fault. @throws any other error. */
+  #leaveForLater(orderId: string, error: unknown, failures: number): Ending {
+    if (!isDatabaseUnavailable(error)) throw error;
+    const { probeIntervalMs, log } = this.#options;
+    log.warn({ orderId, error: error.message }, "could not be carried on yet");
+    this.#rest(orderId, probeIntervalMs, { failures, isUndoing: false });
+    return ACCEPTED;
   }
 
   /** Behind the back of whoever asks for it. */
@@ -182,7 +201,7 @@ export class InlineProcessing {
     let ending = PROCESSED;
     let next = await this.#next(order);
     while (next) {
-      if (this.#leaving) return ending === PROCESSED ? { outcome: "accepted" } : ending;
+      if (this.#leaving) return ending === PROCESSED ? ACCEPTED : ending;
       const move: Move = next;
       const mark = { attempt: failures + 1, startedAt: new Date() };
       try {

@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { EventLog } from "../../db/event-log.ts";
 import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../db/relay-positions.ts";
+import { isDatabaseUnavailable } from "../../db/errors.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
 import { toMessage } from "../../src/events/message.ts";
 import { Nudges } from "../../src/events/nudges.ts";
@@ -167,8 +168,15 @@ export class Relay {
     const now = performance.now();
     if (position === undefined || position === this.#noted.position) return;
     if (now - this.#noted.at < NOTE_INTERVAL_MS) return;
-    await savePosition(this.#options.database, "stream", position);
-    this.#noted = { position, at: now };
+    try {
+      await savePosition(this.#options.database, "stream", position);
+      this.#noted = { position, at: now };
+    } catch (error) {
+      if (!isDatabaseUnavailable(error)) throw error;
+      // Where the stream stands it says itself; this is only for one that has lost its data. Reading may go on.
+      this.#options.log.debug({ error: describe(error) }, "could not note how far the stream is");
+      this.#noted = { ...this.#noted, at: now };
+    }
   }
 
   async #giveUp(failure: unknown): Promise<boolean> {

@@ -1,30 +1,27 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
-import { migrateDatabase } from "../../../db/migrate.ts";
 import { openApiDocument } from "../../../src/http/openapi.ts";
 import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { startOwnMysql, type OwnMysql } from "../../support/own-mysql.ts";
 import { startApi, type TestProcess } from "../../support/processes.ts";
-import { startTestMysql, type TestServer } from "../../support/servers.ts";
+import type { TestServer } from "../../support/servers.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 jest.setTimeout(120_000);
 
 let environment: TestEnvironment;
+let own: OwnMysql;
 let mysql: TestServer;
 let api: TestProcess & { readonly url: string };
 let client: TestClient;
 beforeAll(async () => {
   environment = await createTestEnvironment({ migrated: false });
-  mysql = await startTestMysql();
-  const connection = await createConnection(mysql.url);
-  await connection.query("CREATE DATABASE shop CHARACTER SET utf8mb4");
-  await connection.end();
-  const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/shop" }).href;
-  await migrateDatabase({ url: databaseUrl });
+  own = await startOwnMysql();
+  mysql = own.server;
   api = await startApi({
-    databaseUrl,
+    databaseUrl: own.databaseUrl,
     redisUrl: environment.redisUrl,
     env: { DATABASE_TIMEOUT_MS: String(TIMEOUT_MS) },
   });
@@ -33,7 +30,7 @@ beforeAll(async () => {
 afterAll(async () => {
   mysql.kill("SIGCONT");
   await api.stop();
-  await mysql.stop();
+  await own.stop();
   await environment.close();
 });
 
@@ -116,6 +113,61 @@ describe("while MySQL is away, every order under load is answered 503 with Retry
     await mysql.restart();
     await acceptsAgain();
   });
+});
+
+test("while MySQL takes no writes, what writes is answered 503 with Retry-After, what reads is answered, and readiness says why", async () => {
+  await client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+  const { body: order } = await client.post("/orders", PLAIN_ORDER);
+  await own.admin("SET GLOBAL read_only = 1");
+  try {
+    expect(await answers()).toEqual(new Set([503]));
+    const refused = await Promise.all([
+      client.post(`/orders/${order.id}/cancel`, { reason: "changed my mind" }),
+      client.post("/stock", { items: [{ sku: "MUG-BLUE", onHand: 1 }] }),
+      client.put("/stock/MUG-BLUE", { onHand: 1 }),
+      client.post("/webhook-endpoints", { url: "https://example.com/hook" }),
+    ]);
+    expect(refused.map(({ status, headers }) => [status, headers.get("retry-after")])).toEqual(
+      refused.map(() => [503, "1"]),
+    );
+    const answered = await Promise.all([
+      client.get("/orders"),
+      client.get(`/orders/${order.id}`),
+      client.get(`/orders/${order.id}/events`),
+      client.get("/events"),
+      client.get("/stock/MUG-BLUE"),
+      client.get("/health/live"),
+    ]);
+    expect(answered.map(({ status }) => status)).toEqual(answered.map(() => 200));
+    const detail = "MySQL takes no writes: it is read-only (1290)";
+    await waitFor("readiness to say so", async () => (await client.get("/health/ready")).status === 503);
+    expect((await client.get("/health/ready")).body).toMatchObject({
+      ready: false,
+      checks: { mysql: { ready: false, detail } },
+    });
+  } finally {
+    await own.admin("SET GLOBAL read_only = 0");
+  }
+  expect(await answers()).toEqual(new Set([202]));
+  await waitFor("it to be ready", async () => (await client.get("/health/ready")).status === 200);
+});
+
+test("a row that somebody else has locked for long is answered 503 with Retry-After", async () => {
+  await client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+  const other = await createConnection(own.databaseUrl);
+  await other.query("START TRANSACTION");
+  await other.query("SELECT * FROM stock WHERE sku = 'MUG-BLUE' FOR UPDATE");
+  try {
+    const { status, headers, body } = await client.put("/stock/MUG-BLUE", { onHand: 5 });
+    expect({ status, retryAfter: headers.get("retry-after"), type: body.type }).toEqual({
+      status: 503,
+      retryAfter: "1",
+      type: "urn:conveyor:problem:unavailable",
+    });
+  } finally {
+    await other.end();
+  }
+  expect((await client.get("/stock/MUG-BLUE")).body.onHand).toBe(10_000);
 });
 
 test("nothing else of the API needs MySQL", () => {

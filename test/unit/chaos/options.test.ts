@@ -61,7 +61,10 @@ describe("the command", () => {
     ["--seed must be a whole number", ["--seed=-1"]],
     ["'--seed' argument is ambiguous; see npm run chaos -- --help", ["--seed", "-1"]],
     ["--workers must be a whole number", ["--workers", "0"]],
-    ["--scenario must be one of steady, flush, frozen-redis, flash-sale, relay", ["--scenario", "war"]],
+    [
+      "--scenario must be one of steady, flush, frozen-redis, flash-sale, relay, failover",
+      ["--scenario", "war"],
+    ],
     ["--plan is for the scenario steady", ["--plan", "--scenario", "flush"]],
     ["--json must name a file", ["--json", ""]],
     ['"7" is no option; see npm run chaos -- --help', ["7"]],

@@ -83,3 +83,14 @@ test("an error of the driver keeps its number and its code, and loses the values
   expect(error).toMatchObject({ name: "DatabaseError", code: "ER_DATA_TOO_LONG", errno: 1406, kind: "item" });
   expect(String(error)).not.toContain("tok_secret");
 });
+
+test("a number that the driver has no name for is told all the same", () => {
+  const cause = Object.assign(new Error("Query execution was interrupted"), { code: undefined, errno: 1969 });
+  for (const error of [cause, new DrizzleQueryError("SELECT", [], cause)])
+    expect(withoutValues(error)).toMatchObject({ name: "DatabaseError", errno: 1969, kind: "away" });
+});
+
+test("any other error stays what it is", () => {
+  const error = new RangeError("business says no");
+  expect(withoutValues(error)).toBe(error);
+});

@@ -1,4 +1,3 @@
-import type { PoolConnection } from "mysql2/promise";
 import type { Statement } from "./database.ts";
 import { DatabaseError, withoutValues } from "./errors.ts";
 
@@ -52,7 +51,7 @@ export class Fence {
    */
   async before(
     deadline: number,
-    { connection }: PoolConnection,
+    { connection }: { readonly connection: object },
     ask: (sql: string) => Promise<[unknown, unknown]>,
   ): Promise<Statement> {
     const known = this.#clocks.get(connection);

@@ -66,7 +66,7 @@ async function prepare(): Promise<Things> {
   return {
     order: made.id,
     endpoint: endpoint.body.id,
-    delivery: String(delivery.body.id),
+    delivery: delivery.body.id,
     sku: `SKU-${made.id}`,
     key: { "idempotency-key": randomUUID() },
   };

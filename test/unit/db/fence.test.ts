@@ -25,7 +25,7 @@ async function untilWhen(
   connection: object,
   { deadline = now + TIMEOUT_MS, wayMs = 0 }: { deadline?: number; wayMs?: number } = {},
 ): Promise<number> {
-  const { values } = await fence.before(deadline, { connection } as never, async () => {
+  const { values } = await fence.before(deadline, { connection }, async () => {
     asked++;
     const seconds = ((now + ahead) / 1_000).toFixed(6);
     now += wayMs;

@@ -1,14 +1,33 @@
 import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
-import { DatabaseError, TIMEOUT, withoutValues } from "./errors.ts";
+import {
+  afterCommitWasSent,
+  CONNECTION_CLOSED,
+  DatabaseError,
+  LateCommitError,
+  TIMEOUT,
+  withoutValues,
+} from "./errors.ts";
+import { Fence, isLate } from "./fence.ts";
 
 /** What queries are written against: one connection, alone or within a transaction. */
 export type Queries = MySql2Database & { readonly $client: PoolConnection };
+
+/**
+ * What reads are written against. Nothing that writes: a bare statement that this process gives up may still be done by
+ * the server, minutes later. A transaction can't be.
+ */
+export type Reads = Omit<Queries, "insert" | "update" | "delete" | "transaction">;
 
 /** SQL with `?` for values. */
 export interface Statement {
   readonly sql: string;
   readonly values: readonly unknown[];
+}
+
+/** A statement of the query builder that was not sent. */
+interface Builder {
+  readonly toSQL: () => { readonly sql: string; readonly params: readonly unknown[] };
 }
 
 /** The queries of a transaction. */
@@ -20,7 +39,7 @@ export type Transaction = Queries & {
    * @param affected rows that it must affect; otherwise nothing is committed, nothing that follows it is done, and the
    * transaction throws an {@link UnexpectedCountError}.
    */
-  readonly atCommit: (statement: Statement, affected?: number) => void;
+  readonly atCommit: (statement: Statement | Builder, affected?: number) => void;
 };
 
 /** A statement that went along with COMMIT has not affected as many rows as it had to: nothing was done. */
@@ -69,6 +88,7 @@ const SESSION = [
  */
 export class Database {
   readonly #pool: Pool;
+  readonly #fence: Fence;
   readonly #timeoutMs: number;
   /** When each connection was opened, counted in doubts: those of an earlier count than the present are not used again. */
   readonly #opened = new WeakMap<object, number>();
@@ -78,6 +98,7 @@ export class Database {
 
   constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
     this.#timeoutMs = timeoutMs;
+    this.#fence = new Fence(timeoutMs);
     this.#pool = createPool({
       uri: url,
       connectionLimit: poolSize,
@@ -102,17 +123,18 @@ export class Database {
   }
 
   /**
-   * Runs statements, each on its own, on one connection.
+   * Reads: runs statements, each on its own, on one connection.
    *
    * @param options `timeoutMs`: instead of what a transaction may take. @throws {DatabaseError}
    */
   async query<T>(
-    work: (queries: Queries) => Promise<T>,
+    work: (queries: Reads) => Promise<T>,
     { timeoutMs = this.#timeoutMs }: { readonly timeoutMs?: number } = {},
   ): Promise<T> {
-    const connection = await this.#connection({ isTransaction: false, timeoutMs });
+    const deadline = performance.now() + timeoutMs;
+    const connection = await this.#connection(deadline);
     try {
-      const result = await work(drizzle({ client: connection }));
+      const result = await work(drizzle({ client: prepared(connection, deadline) }));
       this.#release(connection);
       return result;
     } catch (error) {
@@ -129,32 +151,38 @@ export class Database {
    * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside. So it does,
    * once and on a new connection, when a connection from before turns out to lead to a server that takes no writes.
    *
+   * What is given up here can't be committed later: with COMMIT goes the time until which the server may do it ({@link
+   * Fence}). When the server refuses although this process still waits, its clock may have been set, or this process have
+   * stood still: then all of it runs once more, by what the clock says then.
+   *
    * Not nested, and not drizzle's own `transaction()`: that leaks the connection when BEGIN fails, and hides the error
    * behind that of a failing ROLLBACK.
    *
-   * @throws {DatabaseError} or what `work` throws. When the connection is lost at COMMIT, whether it took effect is
-   * unknown.
-   *
    * @param options `lockWaits`: how often it waits for a lock until `innodb_lock_wait_timeout` (one second) before it gives
    * up. Once is right for what holds other rows while it waits for one.
+   * @throws {DatabaseError} or what `work` throws. Nothing of it was done then, nor will be, unless the error `isUnknown`:
+   * COMMIT was sent, and the connection lost, or the answer too late.
    */
   async transaction<T>(
     work: (queries: Transaction) => Promise<T>,
     { lockWaits = TRANSACTION_TRIES }: { readonly lockWaits?: number } = {},
   ): Promise<T> {
     let waits = 0;
+    let wasLate = false;
     let mayBeOutdated = true;
     for (let tries = 1; ; tries++) {
-      const connection = await this.#connection({ isTransaction: true, timeoutMs: this.#timeoutMs });
+      const deadline = performance.now() + this.#timeoutMs;
+      const connection = await this.#connection(deadline);
       const isUsed = this.#used.has(connection.connection);
       try {
-        return await this.#transactionOn(connection, work);
+        return await this.#transactionOn(connection, deadline, work);
       } catch (error) {
         const failure = withoutValues(error);
         this.#doubt(failure);
         if (!(failure instanceof DatabaseError)) throw failure;
         const isOutdated = isUsed && mayBeOutdated && failure.isReadOnly;
         if (isOutdated) mayBeOutdated = false;
+        else if (failure instanceof LateCommitError && !wasLate) wasLate = true;
         else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;
         else if (failure.isLockWait && ++waits === lockWaits) throw failure;
       }
@@ -193,14 +221,10 @@ export class Database {
     await this.#pool.end();
   }
 
-  async #connection(options: {
-    readonly isTransaction: boolean;
-    readonly timeoutMs: number;
-  }): Promise<PoolConnection> {
-    const deadline = performance.now() + options.timeoutMs;
+  async #connection(deadline: number): Promise<PoolConnection> {
     const pending = this.#undoubted();
     try {
-      return prepared(await inTime(pending, deadline), deadline, options);
+      return await inTime(pending, deadline);
     } catch (error) {
       // One that comes after all is for others to use.
       pending.then(
@@ -233,26 +257,30 @@ export class Database {
 
   async #transactionOn<T>(
     connection: PoolConnection,
+    deadline: number,
     work: (queries: Transaction) => Promise<T>,
   ): Promise<T> {
     const last: Statement[] = [];
     const atCommit: Transaction["atCommit"] = (statement, affected) => {
-      last.push(statement);
+      last.push("toSQL" in statement ? asStatement(statement) : statement);
       if (affected !== undefined) last.push(mustHaveAffected(affected));
     };
     let clean = false;
     try {
+      const ask = connection.query.bind(connection);
+      const fence = await this.#fence.before(deadline, connection, (sql) => inTime(ask(sql), deadline));
+      begun(prepared(connection, deadline));
       let result: T;
       try {
         result = await work(Object.assign(drizzle({ client: connection }), { atCommit }));
-        await say(
-          connection,
-          [...last.map(({ sql }) => sql), "COMMIT"].join(";\n"),
-          last.flatMap(({ values }) => values),
-        );
+        await commit(connection, [...last, fence], deadline);
       } catch (error) {
         // A server that does not answer would not answer this either: the end of the connection rolls back as well.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
+        if (isLate(error)) {
+          this.#fence.distrustClocks();
+          throw new LateCommitError();
+        }
         throw isOutOfRange(error) && last.some(isCheck) ? new UnexpectedCountError() : error;
       }
       clean = true;
@@ -262,6 +290,34 @@ export class Database {
       else connection.destroy();
     }
   }
+}
+
+/**
+ * Sends what is left of a transaction together with COMMIT: the one place that does.
+ *
+ * @throws {DatabaseError} one that `isUnknown` unless nothing was committed for sure.
+ */
+async function commit(
+  connection: PoolConnection,
+  last: readonly Statement[],
+  deadline: number,
+): Promise<void> {
+  // Too late before it was sent is not too late at the server.
+  if (performance.now() >= deadline) throw new DatabaseError(TIMEOUT, undefined);
+  try {
+    await say(
+      connection,
+      [...last.map(({ sql }) => sql), "COMMIT"].join(";\n"),
+      last.flatMap(({ values }) => values),
+    );
+  } catch (error) {
+    throw afterCommitWasSent(error);
+  }
+}
+
+function asStatement(builder: Builder): Statement {
+  const { sql, params } = builder.toSQL();
+  return { sql, values: params };
 }
 
 const CHECK = "SET @affected = 9223372036854775807 + (ROW_COUNT() <> ?)";
@@ -299,7 +355,7 @@ async function say(
     await connection.query(statement, [...values]);
   } catch (error) {
     const failure = withoutValues(error);
-    throw failure instanceof DatabaseError ? failure : new DatabaseError("CONNECTION_CLOSED", undefined);
+    throw failure instanceof DatabaseError ? failure : new DatabaseError(CONNECTION_CLOSED, undefined);
   }
 }
 
@@ -315,27 +371,33 @@ function succeeds(work: Promise<void>): Promise<boolean> {
   );
 }
 
-/**
- * The same connection, whose statements are given up at the deadline; then it is of no use any more. For a transaction,
- * START TRANSACTION goes along with the first statement, in one round trip.
- */
-function prepared(
-  connection: PoolConnection,
-  deadline: number,
-  { isTransaction }: { readonly isTransaction: boolean },
-): PoolConnection {
-  const query = connection.query.bind(connection);
-  const queryInTime = (...statement: unknown[]): Promise<[unknown, unknown]> =>
-    inTime(Promise.resolve(Reflect.apply(query, undefined, statement)), deadline);
-  let begins = isTransaction;
-  return Object.defineProperty(connection, "query", {
-    value: async (statement: string | { readonly sql: string }, values?: unknown) => {
-      if (!begins) return queryInTime(statement, values);
-      begins = false;
-      const { sql, ...options } = typeof statement === "string" ? { sql: statement } : statement;
-      return withoutFirst(await queryInTime({ ...options, sql: `START TRANSACTION;\n${sql}` }, values));
-    },
+type Query = (statement: string | { readonly sql: string }, values?: unknown) => Promise<[unknown, unknown]>;
+
+/** The same connection, whose statements are given up at the deadline; then it is of no use any more. */
+function prepared(connection: PoolConnection, deadline: number): PoolConnection {
+  return withQuery(
+    connection,
+    (query) =>
+      (...statement) =>
+        inTime(query(...statement), deadline),
+  );
+}
+
+/** The same connection, on which START TRANSACTION goes along with the first statement, in one round trip. */
+function begun(connection: PoolConnection): PoolConnection {
+  let begins = true;
+  return withQuery(connection, (query) => async (statement, values) => {
+    if (!begins) return query(statement, values);
+    begins = false;
+    const { sql, ...options } = typeof statement === "string" ? { sql: statement } : statement;
+    return withoutFirst(await query({ ...options, sql: `START TRANSACTION;\n${sql}` }, values));
   });
+}
+
+function withQuery(connection: PoolConnection, change: (query: Query) => Query): PoolConnection {
+  const query = connection.query.bind(connection);
+  const plain: Query = (...statement) => Promise.resolve(Reflect.apply(query, undefined, statement));
+  return Object.defineProperty(connection, "query", { value: change(plain), configurable: true });
 }
 
 /** What the driver answers to several statements, less the answer to the first. */

@@ -102,11 +102,21 @@ export class DatabaseError extends Error {
   readonly errno: number | undefined;
   /** Such as ER_DUP_ENTRY, or ECONNREFUSED. */
   readonly code: string;
+  /**
+   * What was asked for may have taken effect all the same: COMMIT was sent, and its answer never came. False means that
+   * nothing of the transaction took effect, and nothing will.
+   */
+  readonly isUnknown: boolean;
 
-  constructor(code: string, errno: number | undefined) {
-    super(messageOf(code, errno));
+  constructor(
+    code: string,
+    errno: number | undefined,
+    { isUnknown = false }: { readonly isUnknown?: boolean } = {},
+  ) {
+    super(messageOf(code, errno) + (isUnknown ? "; whether it took effect is unknown" : ""));
     this.code = code;
     this.errno = errno;
+    this.isUnknown = isUnknown;
   }
 
   /** Whose fault it is, and by that what becomes of the work. */
@@ -153,6 +163,58 @@ export class DatabaseError extends Error {
 /** The code of what has taken too long. */
 export const TIMEOUT = "TIMEOUT";
 
+/**
+ * The server refused to commit, since whoever asked for it has given up by now, or would have before the answer: nothing
+ * was done. See `Fence` in fence.ts.
+ */
+export class LateCommitError extends DatabaseError {
+  override name = "LateCommitError";
+
+  constructor() {
+    super("LATE_COMMIT", undefined);
+  }
+}
+
+/**
+ * Errors that the server gives when it ends a statement or a connection from the outside: when it was COMMIT that was ended,
+ * the transaction may have been committed.
+ */
+const INTERRUPTED = new Set([
+  1053, // ER_SERVER_SHUTDOWN
+  1180, // ER_ERROR_DURING_COMMIT
+  1317, // ER_QUERY_INTERRUPTED
+  1927, // MariaDB: ER_CONNECTION_KILLED
+  1969, // MariaDB: ER_STATEMENT_TIMEOUT
+  3024, // MySQL: ER_QUERY_TIMEOUT
+  3169, // MySQL: ER_SESSION_WAS_KILLED
+]);
+
+/** The connection was closed before the statement was sent. */
+export const CONNECTION_CLOSED = "CONNECTION_CLOSED";
+
+/** What an error says that came after COMMIT was sent, together with what was before it or alone. */
+export function afterCommitWasSent(error: unknown): unknown {
+  const failure = withoutValues(error);
+  if (!(failure instanceof DatabaseError) || failure instanceof LateCommitError) return failure;
+  const { code, errno } = failure;
+  const isAnswered = errno === undefined ? code === CONNECTION_CLOSED : !INTERRUPTED.has(errno);
+  return isAnswered ? failure : new DatabaseError(code, errno, { isUnknown: true });
+}
+
+/**
+ * Does what follows a step of the same request that took effect: when that fails, it can't be said that nothing was done.
+ * @throws {DatabaseError} one that `isUnknown`, or what the work throws.
+ */
+export async function afterwards<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const failure = withoutValues(error);
+    if (!(failure instanceof DatabaseError)) throw failure;
+    throw new DatabaseError(failure.code, failure.errno, { isUnknown: true });
+  }
+}
+
 function messageOf(code: string, errno: number | undefined): string {
   if (errno === undefined) return `MySQL did not answer: ${code}`;
   const why = WRITES_NOTHING.get(errno);
@@ -175,6 +237,11 @@ export function howAway(error: DatabaseError): string {
 /** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */
 export function isDatabaseUnavailable(error: unknown): error is DatabaseError {
   return error instanceof DatabaseError && error.kind !== "item";
+}
+
+/** Whether what was asked for may have taken effect although it failed. */
+export function isUnknownOutcome(error: unknown): boolean {
+  return error instanceof DatabaseError && error.isUnknown;
 }
 
 /** What an error says of a batch that failed. One that is none of the database's may be one item's. */

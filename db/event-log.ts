@@ -1,5 +1,5 @@
 import { and, asc, eq, gt, lt, lte, max, sql } from "drizzle-orm";
-import type { Database, Queries } from "./database.ts";
+import type { Database, Reads } from "./database.ts";
 import { orderEvents } from "./schema.ts";
 
 /** An event as everybody may hear of it: without what a stage left behind, and without free text. */
@@ -166,7 +166,7 @@ export class EventLog {
     return this.#database.query((queries) => this.#newest(queries));
   }
 
-  async #newest(queries: Queries): Promise<number> {
+  async #newest(queries: Reads): Promise<number> {
     const [row] = await queries.select({ id: max(orderEvents.id) }).from(orderEvents);
     const id = row?.id ?? 0;
     this.#remember(id);
@@ -175,7 +175,7 @@ export class EventLog {
 
   /** The first id among those read that may still be committed; undefined if there is none. */
   async #firstOpen(
-    queries: Queries,
+    queries: Reads,
     read: {
       readonly after: number;
       readonly last: number;

@@ -12,33 +12,38 @@ export async function holdLease(
   name: string,
   { holder, forMs }: { readonly holder: string; readonly forMs: number },
 ): Promise<boolean> {
-  return database.query(async (queries) => {
-    const mine = () =>
+  const mine = async () => {
+    const [row] = await database.query((queries) =>
       queries
         .select({ holder: leases.holder, isFree: sql<number>`${leases.expiresAt} < NOW(3)` })
         .from(leases)
-        .where(eq(leases.name, name));
-    const [held] = await mine();
-    if (held !== undefined && held.holder !== holder && held.isFree === 0) return false;
-    const expiresAt = sql`NOW(3) + INTERVAL ${forMs * 1_000} MICROSECOND`;
-    // MySQL sets columns from left to right: the second one sees the first one's new value.
-    await queries
-      .insert(leases)
-      .values({ name, holder, expiresAt })
-      .onDuplicateKeyUpdate({
-        set: {
-          holder: sql`IF(${leases.holder} = ${holder} OR ${leases.expiresAt} < NOW(3), ${holder}, ${leases.holder})`,
-          expiresAt: sql`IF(${leases.holder} = ${holder}, ${expiresAt}, ${leases.expiresAt})`,
-        },
-      });
-    const [now] = await mine();
-    return now?.holder === holder;
-  });
+        .where(eq(leases.name, name)),
+    );
+    return row;
+  };
+  const held = await mine();
+  if (held !== undefined && held.holder !== holder && held.isFree === 0) return false;
+  const expiresAt = sql`NOW(3) + INTERVAL ${forMs * 1_000} MICROSECOND`;
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .insert(leases)
+        .values({ name, holder, expiresAt })
+        // MySQL sets columns from left to right: the second one sees the first one's new value.
+        .onDuplicateKeyUpdate({
+          set: {
+            holder: sql`IF(${leases.holder} = ${holder} OR ${leases.expiresAt} < NOW(3), ${holder}, ${leases.holder})`,
+            expiresAt: sql`IF(${leases.holder} = ${holder}, ${expiresAt}, ${leases.expiresAt})`,
+          },
+        }),
+    ),
+  );
+  return (await mine())?.holder === holder;
 }
 
 /** Lets another one take it at once. @throws {DatabaseError} */
 export async function releaseLease(database: Database, name: string, holder: string): Promise<void> {
-  await database.query((queries) =>
-    queries.delete(leases).where(and(eq(leases.name, name), eq(leases.holder, holder))),
+  await database.transaction(async (queries) =>
+    queries.atCommit(queries.delete(leases).where(and(eq(leases.name, name), eq(leases.holder, holder)))),
   );
 }

@@ -1,5 +1,5 @@
 import { desc, eq, lt, sql } from "drizzle-orm";
-import type { Database } from "./database.ts";
+import type { Database, Transaction } from "./database.ts";
 import { operatorActions } from "./schema.ts";
 
 export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
@@ -20,16 +20,23 @@ export interface OperatorAction {
   readonly updatedAt: Date;
 }
 
-type NewAction = Pick<OperatorAction, "actor" | "action" | "target"> &
+export type NewAction = Pick<OperatorAction, "actor" | "action" | "target"> &
   Partial<Pick<OperatorAction, "details" | "state" | "total">>;
 
 /** Writes down who does what, and when. @returns its id. @throws {DatabaseError} */
 export async function recordAction(database: Database, action: NewAction): Promise<number> {
-  const at = new Date();
-  const [{ insertId }] = await database.query((queries) =>
-    queries.insert(operatorActions).values({ state: "done", ...action, at, done: 0, updatedAt: at }),
-  );
+  const [{ insertId }] = await database.transaction((queries) => insertAction(queries, action));
   return insertId;
+}
+
+/** Writes it down with the transaction that does it. */
+export function noteAction(transaction: Transaction, action: NewAction): void {
+  transaction.atCommit(insertAction(transaction, action));
+}
+
+function insertAction(queries: Transaction, action: NewAction) {
+  const at = new Date();
+  return queries.insert(operatorActions).values({ state: "done", ...action, at, done: 0, updatedAt: at });
 }
 
 /** Writes down how far an action has come. @throws {DatabaseError} */
@@ -38,11 +45,13 @@ export async function updateAction(
   id: number,
   progress: Pick<OperatorAction, "done" | "state"> & Partial<Pick<OperatorAction, "details">>,
 ): Promise<void> {
-  await database.query((queries) =>
-    queries
-      .update(operatorActions)
-      .set({ ...progress, updatedAt: new Date() })
-      .where(eq(operatorActions.id, id)),
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .update(operatorActions)
+        .set({ ...progress, updatedAt: new Date() })
+        .where(eq(operatorActions.id, id)),
+    ),
   );
 }
 

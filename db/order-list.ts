@@ -1,5 +1,5 @@
 import { and, asc, count, desc, eq, gt, gte, inArray, lt, max, min, sql, type SQL } from "drizzle-orm";
-import type { Database, Queries } from "./database.ts";
+import type { Database, Reads } from "./database.ts";
 import { orders } from "./schema.ts";
 
 /*
@@ -41,7 +41,7 @@ const LOOKED_AT_MOST = 5_000;
 const LARGEST_READ = 1_000;
 
 /** One page of the orders that the filter is for. Stable while orders arrive: new ones come before the first page. */
-export async function findPage(queries: Queries, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
+export async function findPage(queries: Reads, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
   const walks = await walksFor(queries, filter);
   if (isAnsweredByIndex(filter)) {
     return walkAlong(place, (size, position) =>
@@ -99,7 +99,7 @@ function matches(filter: OrderFilter, row: LookedAt): boolean {
 }
 
 /** The whole rows of orders that were found, in the same order. */
-async function rowsOf(queries: Queries, found: readonly { readonly id: string }[]): Promise<OrderRow[]> {
+async function rowsOf(queries: Reads, found: readonly { readonly id: string }[]): Promise<OrderRow[]> {
   if (found.length === 0) return [];
   const ids = found.map(({ id }) => id);
   const rows = await queries.select().from(orders).where(inArray(orders.id, ids));
@@ -167,7 +167,7 @@ const NEWER: Direction = {
 };
 
 /** The indexes to walk along. Where the filter has more to say than they, each row is looked at. */
-async function walksFor(queries: Queries, filter: OrderFilter): Promise<readonly Walk[]> {
+async function walksFor(queries: Reads, filter: OrderFilter): Promise<readonly Walk[]> {
   const { reference, customerId, failed, failedStage, status } = filter;
   if (reference !== undefined)
     return [{ index: "orders_by_reference", where: eq(orders.reference, reference) }];
@@ -184,7 +184,7 @@ function failuresOf(stage: string): Walk {
 }
 
 /** The stages in whose failed sets orders rest: one look into the index for each. */
-export async function failedStages(queries: Queries): Promise<string[]> {
+export async function failedStages(queries: Reads): Promise<string[]> {
   const stages: string[] = [];
   for (;;) {
     const [next] = await queries
@@ -332,7 +332,7 @@ function merged(known: FailureGroup | undefined, group: FailureGroup): FailureGr
 
 /** The reasons for which the newest `limit` orders in a stage's failed set rest there: counted where they lie. */
 async function countReasons(
-  queries: Queries,
+  queries: Reads,
   stage: string,
   limit: number,
 ): Promise<Pick<FailureGroup, "reason" | "count" | "firstAt" | "lastAt">[]> {
@@ -356,7 +356,7 @@ async function countReasons(
 }
 
 /** Whether more orders than that rest in a stage's failed set. */
-async function hasMore(queries: Queries, stage: string, limit: number): Promise<boolean> {
+async function hasMore(queries: Reads, stage: string, limit: number): Promise<boolean> {
   const [next] = await queries
     .select({ id: orders.id })
     .from(orders, { forceIndex: "orders_by_failure" })

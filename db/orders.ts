@@ -6,6 +6,7 @@ import {
   UnexpectedCountError,
   type Database,
   type Queries,
+  type Reads,
   type Statement,
   type Transaction,
 } from "./database.ts";
@@ -191,7 +192,7 @@ async function createUnlessKnown(
   return answers;
 }
 
-async function findKnown(queries: Queries, requested: readonly NewOrder[]): Promise<Known> {
+async function findKnown(queries: Reads, requested: readonly NewOrder[]): Promise<Known> {
   const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
   const written = await read(queries, selectRequested(requested.map(({ id }) => id)));
   const sameKey = keys.length > 0 ? await read(queries, selectByIdempotency(keys)) : [];
@@ -287,7 +288,7 @@ export async function findOrders(
  * Those orders that still have the status in which they are known: what their stages left behind comes with a status, and
  * all else of what is not read here stands from the beginning.
  */
-async function refreshed(queries: Queries, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
+async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
   if (known.length === 0) return new Map();
   const rows = await read(queries, selectHeads(known.map(({ id }) => id)));
   const heads = new Map(rows.map((row) => [row.id, row]));
@@ -531,11 +532,13 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
 
 /** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
 export async function clearFailed(database: Database, orderId: string): Promise<void> {
-  await database.query((queries) =>
-    queries
-      .update(orders)
-      .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
-      .where(eq(orders.id, orderId)),
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .update(orders)
+        .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
+        .where(eq(orders.id, orderId)),
+    ),
   );
 }
 
@@ -713,7 +716,7 @@ function latest(changes: readonly StatusChange[]): Date {
   return new Date(Math.max(...changes.map((change) => change.at.getTime())));
 }
 
-async function completed(queries: Queries, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
+async function completed(queries: Reads, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
   return assembled(rows, ...(await readBoth(queries, selectLines(ids), recordsOf(ids))));

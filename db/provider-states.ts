@@ -30,11 +30,13 @@ export async function setProviderState(
 ): Promise<void> {
   const since = new Date();
   const state = typeof switched === "string" ? switched : (`slow ${switched.slowMs}` as const);
-  await database.query((queries) =>
-    queries
-      .insert(providerStates)
-      .values({ provider, state, since })
-      .onDuplicateKeyUpdate({ set: { state, since } }),
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .insert(providerStates)
+        .values({ provider, state, since })
+        .onDuplicateKeyUpdate({ set: { state, since } }),
+    ),
   );
 }
 

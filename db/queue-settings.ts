@@ -41,10 +41,12 @@ export async function changeQueueSettings(
       : { rateMax: rateLimit?.max ?? null, rateDurationMs: rateLimit?.durationMs ?? null }),
     updatedAt: now,
   };
-  await database.query((queries) =>
-    queries
-      .insert(queueSettings)
-      .values({ step, ...columns })
-      .onDuplicateKeyUpdate({ set: columns }),
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .insert(queueSettings)
+        .values({ step, ...columns })
+        .onDuplicateKeyUpdate({ set: columns }),
+    ),
   );
 }

@@ -25,11 +25,13 @@ export async function savePosition(
 ): Promise<void> {
   const updatedAt = new Date();
   const further = sql`GREATEST(${relayPositions.eventId}, ${eventId})`;
-  await database.query((queries) =>
-    queries
-      .insert(relayPositions)
-      .values({ name, eventId, updatedAt })
-      .onDuplicateKeyUpdate({ set: { eventId: backwards ? eventId : further, updatedAt } }),
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .insert(relayPositions)
+        .values({ name, eventId, updatedAt })
+        .onDuplicateKeyUpdate({ set: { eventId: backwards ? eventId : further, updatedAt } }),
+    ),
   );
 }
 

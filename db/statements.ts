@@ -1,7 +1,7 @@
 import { getTableColumns, getTableName } from "drizzle-orm";
 import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
 import type { ResultSetHeader, RowDataPacket } from "mysql2";
-import type { Queries, Statement } from "./database.ts";
+import type { Queries, Reads, Statement } from "./database.ts";
 
 /*
  * The statements on every order's way, for many orders at once. A query builder composes each value of each row anew,
@@ -72,14 +72,14 @@ export async function execute(queries: Queries, { sql, values }: Statement): Pro
 }
 
 /** @returns the rows. */
-export async function read<Row>(queries: Queries, { sql, values, shape }: Selection<Row>): Promise<Row[]> {
+export async function read<Row>(queries: Reads, { sql, values, shape }: Selection<Row>): Promise<Row[]> {
   const [rows] = await queries.$client.query<(RowDataPacket & Row)[]>(sql, [...values]);
   return shape(rows);
 }
 
 /** Reads two things in one round trip. @returns the rows of each. */
 export async function readBoth<First, Second>(
-  queries: Queries,
+  queries: Reads,
   first: Selection<First>,
   second: Selection<Second>,
 ): Promise<[First[], Second[]]> {
@@ -91,7 +91,7 @@ export async function readBoth<First, Second>(
 
 /** The same with three. */
 export async function readThree<First, Second, Third>(
-  queries: Queries,
+  queries: Reads,
   first: Selection<First>,
   second: Selection<Second>,
   third: Selection<Third>,

@@ -1,7 +1,8 @@
 import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
-import type { Database, Queries, Transaction } from "./database.ts";
+import type { Database, Reads, Transaction } from "./database.ts";
+import { noteAction, type NewAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
@@ -87,15 +88,16 @@ const insertDeliveries = insertInto(
   "id = id",
 );
 
-/** A message that is about no event, to try an endpoint. @returns its id. @throws {DatabaseError} */
+/** A message that is about no event, to try an endpoint; noted with it. @returns its id. @throws {DatabaseError} */
 export async function makeTestDelivery(
   database: Database,
   delivery: { readonly endpointId: string; readonly id: string },
+  note: NewAction,
 ): Promise<number> {
   const now = new Date();
   const { endpointId, id: orderId } = delivery;
-  const [{ insertId }] = await database.query((queries) =>
-    queries.insert(webhookDeliveries).values({
+  return database.transaction(async (queries) => {
+    const [{ insertId }] = await queries.insert(webhookDeliveries).values({
       endpointId,
       orderId,
       eventId: null,
@@ -103,9 +105,10 @@ export async function makeTestDelivery(
       attempts: 0,
       dueAt: now,
       createdAt: now,
-    }),
-  );
-  return insertId;
+    });
+    noteAction(queries, { ...note, details: { delivery: insertId } });
+    return insertId;
+  });
 }
 
 /**
@@ -155,7 +158,7 @@ export async function findDueLanes(
     readonly now?: Date;
   },
 ): Promise<{ readonly lanes: DueDelivery[][]; readonly isAll: boolean }> {
-  return database.query(async (queries) => {
+  const found = await database.query(async (queries) => {
     const { orderId, state, dueAt } = webhookDeliveries;
     const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
     const due = await queries
@@ -168,26 +171,28 @@ export async function findDueLanes(
     const orderIds = [...new Set(due.map((row) => row.orderId))];
     const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
     for (const row of await read(queries, waitingOf(endpointId, orderIds))) lanes.get(row.orderId)?.push(row);
-    const held = [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt > now);
-    for (const [first, ...behind] of held) {
+    return { lanes: [...lanes.values()], isAll: due.length < limit };
+  });
+  const held = found.lanes.filter(([first]) => first !== undefined && first.dueAt > now);
+  await putOffBehind(database, held);
+  return { ...found, lanes: found.lanes.filter(([first]) => first !== undefined && first.dueAt <= now) };
+}
+
+/** Until the first of their lane is due. */
+async function putOffBehind(database: Database, lanes: readonly DueDelivery[][]): Promise<void> {
+  if (!lanes.some(({ length }) => length > 1)) return;
+  const { id, state } = webhookDeliveries;
+  await database.transaction(async (queries) => {
+    for (const [first, ...behind] of lanes) {
       if (first === undefined || behind.length === 0) continue;
-      await queries
-        .update(webhookDeliveries)
-        .set({ dueAt: first.dueAt })
-        .where(
-          and(
-            inArray(
-              webhookDeliveries.id,
-              behind.map(({ id }) => id),
-            ),
-            eq(state, "pending"),
-          ),
-        );
+      const those = behind.map((delivery) => delivery.id);
+      queries.atCommit(
+        queries
+          .update(webhookDeliveries)
+          .set({ dueAt: first.dueAt })
+          .where(and(inArray(id, those), eq(state, "pending"))),
+      );
     }
-    return {
-      lanes: [...lanes.values()].filter(([first]) => first !== undefined && first.dueAt <= now),
-      isAll: due.length < limit,
-    };
   });
 }
 
@@ -289,15 +294,23 @@ async function bringForward(
   return affectedRows;
 }
 
-/** Has a delivery sent again, with all its attempts. @returns undefined if there is none. @throws {DatabaseError} */
-export async function resendDelivery(database: Database, id: number): Promise<ListedDelivery | undefined> {
-  return database.query(async (queries) => {
+/**
+ * Has a delivery sent again, with all its attempts; noted with it. @returns undefined if there is none.
+ * @throws {DatabaseError}
+ */
+export async function resendDelivery(
+  database: Database,
+  id: number,
+  note: Omit<NewAction, "target">,
+): Promise<ListedDelivery | undefined> {
+  return database.transaction(async (queries) => {
     const found = await findVisible(queries, id);
     if (found === undefined) return undefined;
     await queries
       .update(webhookDeliveries)
       .set({ state: "pending", attempts: 0, dueAt: new Date() })
       .where(eq(webhookDeliveries.id, id));
+    noteAction(queries, { ...note, target: found.endpointId });
     return findVisible(queries, id);
   });
 }
@@ -373,7 +386,7 @@ export async function findDelivery(
 }
 
 /** Of an endpoint that is there. */
-async function findVisible(queries: Queries, id: number): Promise<ListedDelivery | undefined> {
+async function findVisible(queries: Reads, id: number): Promise<ListedDelivery | undefined> {
   const [row] = await queries
     .select(LISTED)
     .from(webhookDeliveries)
@@ -424,31 +437,44 @@ export async function pruneWebhooks(
   database: Database,
   { before, limit }: { readonly before: Date; readonly limit: number },
 ): Promise<number> {
-  return database.query(async (queries) => {
-    const endpoints = await queries
+  const endpoints = await database.query((queries) =>
+    queries
       .select({
         id: webhookEndpoints.id,
         state: webhookEndpoints.state,
         disabledAt: webhookEndpoints.disabledAt,
       })
-      .from(webhookEndpoints);
-    const [old] = await queries.delete(webhookAttempts).where(lt(webhookAttempts.at, before)).limit(limit);
-    let removed = old.affectedRows;
-    for (const { id, state, disabledAt } of endpoints) {
-      const isOld = and(
-        inArray(webhookDeliveries.state, ["delivered", "failed"]),
-        lt(webhookDeliveries.dueAt, before),
-      );
-      const [{ affectedRows }] = await queries
+      .from(webhookEndpoints),
+  );
+  let removed = await removeSome(database, (queries) =>
+    queries.delete(webhookAttempts).where(lt(webhookAttempts.at, before)).limit(limit),
+  );
+  for (const { id, state, disabledAt } of endpoints) {
+    const isOld = and(
+      inArray(webhookDeliveries.state, ["delivered", "failed"]),
+      lt(webhookDeliveries.dueAt, before),
+    );
+    const ofEndpoint = await removeSome(database, (queries) =>
+      queries
         .delete(webhookDeliveries)
         .where(and(eq(webhookDeliveries.endpointId, id), state === "deleted" ? undefined : isOld))
-        .limit(limit);
-      removed += affectedRows;
-      // Not at once: deliveries for it may be in the making.
-      const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > FORGOTTEN_AFTER_MS;
-      if (state === "deleted" && affectedRows === 0 && isLongGone)
-        await queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id));
-    }
-    return removed;
-  });
+        .limit(limit),
+    );
+    removed += ofEndpoint;
+    // Not at once: deliveries for it may be in the making.
+    const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > FORGOTTEN_AFTER_MS;
+    if (state === "deleted" && ofEndpoint === 0 && isLongGone)
+      await removeSome(database, (queries) =>
+        queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id)),
+      );
+  }
+  return removed;
+}
+
+async function removeSome(
+  database: Database,
+  remove: (queries: Transaction) => Promise<[{ readonly affectedRows: number }, unknown]>,
+): Promise<number> {
+  const [{ affectedRows }] = await database.transaction((queries) => remove(queries));
+  return affectedRows;
 }

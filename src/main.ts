@@ -28,6 +28,7 @@ import { runMain } from "./platform/startup.ts";
 import { checkDatabase } from "./composition/check-database.ts";
 import type { Tracing } from "./platform/tracing/contract.ts";
 import { startTracing } from "./platform/tracing/tracing.ts";
+import { Withdrawals } from "./engine/withdrawals.ts";
 import { Networks } from "./events/webhooks/networks.ts";
 
 /** The API process: configuration -> connections -> app -> listen -> shutdown. */
@@ -122,8 +123,10 @@ function withQueues(
   // Lost while Redis is away: the relay looks by itself when it is back.
   const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
   const onEvents = () => nudge.hint();
-  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents });
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
+  const withdrawals = withdrawalsBy(cancellation, config, log);
+  const withdraw = (orderId: string) => withdrawals.add(orderId);
+  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents, withdraw });
   const events = new EventLog(database);
   const liveRedis = connectWorker(config.REDIS_URL);
   // The other connection tells it.
@@ -147,6 +150,7 @@ function withQueues(
     before: [{ name: "live", run: async () => live.close() }],
     after: [
       { name: "intake", run: () => intake.idle() },
+      { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "nudge", run: async () => nudge.stop() },
       { name: "queues", run: () => queues.close() },
@@ -159,8 +163,10 @@ function withQueues(
 function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: Shared): Mode {
   const { processing, sweeper, webhooks } = openInline({ config, database, metrics, tracing, log });
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
-  const intake = new Intake({ database, queues: processing, lifecycle, commit, log });
   const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
+  const withdrawals = withdrawalsBy(cancellation, config, log);
+  const withdraw = (orderId: string) => withdrawals.add(orderId);
+  const intake = new Intake({ database, queues: processing, lifecycle, commit, log, withdraw });
   const events = new EventLog(database);
   const live = new Hub({ database, log: events, source: new LogSource(events), logger: log });
   return {
@@ -181,12 +187,21 @@ function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: S
     ],
     after: [
       { name: "intake", run: () => intake.idle() },
+      { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "webhooks", run: () => webhooks.stop() },
       { name: "what is under way", run: () => processing.idle() },
     ],
   };
+}
+
+function withdrawalsBy(cancellation: Cancellation, config: ApiConfig, log: Logger): Withdrawals {
+  return new Withdrawals({
+    cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    afterMs: config.DATABASE_TIMEOUT_MS,
+    log,
+  });
 }
 
 runMain(main);

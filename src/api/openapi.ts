@@ -18,11 +18,11 @@ const PROBLEMS = {
   413: `The body exceeds ${LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
   422: "The body is not valid: every fault is listed by path; or its `Idempotency-Key` stands for another body. Nothing was changed",
-  503: "MySQL cannot be reached: try again after `Retry-After` seconds",
+  503: "MySQL does not do what is asked of it: try again after `Retry-After` seconds. Of a request that changes something, `detail` says whether nothing was done, or whether that is unknown",
 } as const;
 
 const NOT_PROCESSED =
-  "MySQL cannot be reached: try again after `Retry-After` seconds. Or, with `PROCESSING=sync` and told as `not-processed`: a stage failed, and the order is cancelled, or will be once all can be undone";
+  "MySQL does not do what is asked of it: try again after `Retry-After` seconds. `detail` says whether nothing was done, or whether that is unknown: then repeat the request under its `Idempotency-Key`. An order without a key of which it is unknown is cancelled as soon as MySQL answers, if it is there. Or, with `PROCESSING=sync` and told as `not-processed`: a stage failed, and the order is cancelled, or will be once all can be undone";
 
 /** How an operation may fail: with these statuses, and with others that need no explanation. */
 function problems(...statuses: (keyof typeof PROBLEMS)[]) {
@@ -57,14 +57,25 @@ function pathParameter(name: string, schema: z.ZodType) {
   return { name, in: "path", required: true, schema: jsonSchema(schema) };
 }
 
-/** Headers of the answer to a new order. */
-const PLACED = {
-  Location: { description: "Where the order can be followed", schema: { type: "string" } },
+const REPLAYED = {
   "Idempotent-Replayed": {
-    description: "`true` when an earlier request under the same key had made the order",
+    description: "`true` when an earlier request under the same key had done it",
     schema: { type: "string" },
   },
 };
+/** Headers of the answer to a new order. */
+const PLACED = {
+  Location: { description: "Where the order can be followed", schema: { type: "string" } },
+  ...REPLAYED,
+};
+const keyHeader = {
+  name: "Idempotency-Key",
+  in: "header",
+  required: false,
+  schema: jsonSchema(schemas.idempotencyKey),
+};
+/** Of operations that need no key. */
+const REPEATABLE = "Harmless to repeat, and so takes no `Idempotency-Key`";
 const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const endpointId = pathParameter("id", z.uuid());
@@ -96,18 +107,12 @@ const PATHS = {
       summary: "Take an order",
       description:
         "Answers as soon as the order is written down for good. It is then carried through its stages; follow it at " +
-        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again. A " +
+        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again; without " +
+        "a key each request is an order. A " +
         "service that runs with `PROCESSING=sync` carries the order through its stages first, and answers with the " +
         "order as it stands then; repeated, the request goes on with the same order, or tells where it stands.",
       tags: ["Orders"],
-      parameters: [
-        {
-          name: "Idempotency-Key",
-          in: "header",
-          required: false,
-          schema: jsonSchema(schemas.idempotencyKey),
-        },
-      ],
+      parameters: [keyHeader],
       requestBody: requestBody(schemas.orderRequest),
       responses: {
         ...answer(
@@ -134,7 +139,8 @@ const PATHS = {
       summary: "Put failed orders back to work",
       description:
         "All that failed, or those of a stage, with a reason, or from before a time. They get all their attempts again, " +
-        "and are queued page by page. An order that fails again can be resumed again; asking twice does nothing twice.",
+        `and are queued page by page. ${REPEATABLE}: it resumes what has failed by then, also what has failed again since ` +
+        "the first request, unless `before` says up to when.",
       tags: ["Orders"],
       requestBody: requestBody(schemas.resumeRequest),
       responses: {
@@ -156,7 +162,7 @@ const PATHS = {
       summary: "Cancel an order",
       description:
         "Possible until the parcel is handed over. What was done is undone: the charge is refunded, the stock released. " +
-        "The order is CANCELLED when that is done. Asking again changes nothing.",
+        `The order is CANCELLED when that is done. ${REPEATABLE}: the first request and its reason stand.`,
       tags: ["Orders"],
       parameters: [orderId],
       requestBody: requestBody(schemas.cancelRequest),
@@ -217,12 +223,16 @@ const PATHS = {
       description:
         "Each event is posted as the CloudEvent that `/events` has, signed as Standard Webhooks says with the secret " +
         "that is told in the answer, and never again. Events of one order come in their order; what is not answered " +
-        "with 2xx is tried again, eight times in a bit more than a day.",
+        "with 2xx is tried again, eight times in a bit more than a day. Repeated under the same `Idempotency-Key`, it " +
+        "gives the first answer again, with the secret: for a day, and until the secret is replaced, then 409. Without a " +
+        "key each request makes an endpoint.",
       tags: ["Webhooks"],
+      parameters: [keyHeader],
       requestBody: requestBody(webhooks.webhookEndpointRequest),
       responses: {
         ...answer(201, "The endpoint, with its secret", webhooks.webhookEndpointWithSecret, {
           Location: { description: "Where the endpoint is found", schema: { type: "string" } },
+          ...REPLAYED,
         }),
         ...problems(400, 401, 409, 413, 415, 422, 503),
       },
@@ -237,7 +247,7 @@ const PATHS = {
     },
     patch: {
       summary: "Change an endpoint, enable or disable it",
-      description: "What waits for one that is disabled is sent when it is enabled again.",
+      description: `What waits for one that is disabled is sent when it is enabled again. ${REPEATABLE}.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
       requestBody: requestBody(webhooks.webhookEndpointChange),
@@ -248,6 +258,7 @@ const PATHS = {
     },
     delete: {
       summary: "Send nothing to it any more, and forget it",
+      description: `${REPEATABLE}: then it answers 404.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
       responses: { 204: { description: "It is gone" }, ...problems(401, 404, 503) },
@@ -256,19 +267,22 @@ const PATHS = {
   "/webhook-endpoints/{id}/rotate-secret": {
     post: {
       summary: "Give it another secret",
-      description: "For a day messages are signed with both, so that nothing is refused meanwhile.",
+      description:
+        "For a day messages are signed with both, so that nothing is refused meanwhile. Repeated under the same " +
+        "`Idempotency-Key`, it gives the first answer again: for a day, and until the secret is replaced once more, then " +
+        "409. Without a key each request replaces the secret.",
       tags: ["Webhooks"],
-      parameters: [endpointId],
+      parameters: [endpointId, keyHeader],
       responses: {
-        ...answer(200, "The endpoint, with its new secret", webhooks.webhookEndpointWithSecret),
-        ...problems(401, 404, 503),
+        ...answer(200, "The endpoint, with its new secret", webhooks.webhookEndpointWithSecret, REPLAYED),
+        ...problems(400, 401, 404, 409, 503),
       },
     },
   },
   "/webhook-endpoints/{id}/test": {
     post: {
       summary: "Send it a test message",
-      description: "Of the type `conveyor.webhook.test.v1`. Ask for the delivery to see what became of it.",
+      description: `Of the type \`conveyor.webhook.test.v1\`. Ask for the delivery to see what became of it. ${REPEATABLE}: each request sends a message.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
       responses: {
@@ -302,7 +316,7 @@ const PATHS = {
   "/webhook-deliveries/{id}/resend": {
     post: {
       summary: "Send it again",
-      description: "Under the same `webhook-id`, with all its attempts.",
+      description: `Under the same \`webhook-id\`, with all its attempts. ${REPEATABLE}: receivers leave out what they had.`,
       tags: ["Webhooks"],
       parameters: [deliveryId],
       responses: { ...answer(202, "The delivery", webhooks.webhookDelivery), ...problems(401, 404, 503) },
@@ -311,6 +325,7 @@ const PATHS = {
   "/stock": {
     post: {
       summary: "Set what is on hand of many SKUs, all or none",
+      description: `${REPEATABLE}: it says how many there are, not how many more.`,
       tags: ["Stock"],
       requestBody: requestBody(schemas.stockLevels),
       responses: {
@@ -328,6 +343,7 @@ const PATHS = {
     },
     put: {
       summary: "Set what is on hand of one SKU",
+      description: `${REPEATABLE}: it says how many there are, not how many more.`,
       tags: ["Stock"],
       parameters: [sku],
       requestBody: requestBody(schemas.stockLevel),
@@ -371,7 +387,9 @@ export function openApiDocument(version: string) {
     info: {
       title: "Conveyor",
       version,
-      description: "Takes orders in milliseconds and carries each to DELIVERED or CANCELLED.",
+      description:
+        "Takes orders in milliseconds and carries each to DELIVERED or CANCELLED. Operations that do not name the header " +
+        "`Idempotency-Key` pay no regard to it.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/" }],

@@ -1,18 +1,17 @@
 import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
 import { validate as isUuid } from "uuid";
-import { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders, type CreatedOrder } from "../../db/orders.ts";
 import { CANCELLED, CREATED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
-import { actorOf, clientOf } from "./auth.ts";
+import { actorOf } from "./auth.ts";
+import { keyOf, tellRepeated } from "./idempotency.ts";
 import { newOrderId } from "./order-id.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import {
   cancelRequest,
-  idempotencyKey,
   orderQuery,
   orderRequest,
   type OrderBody,
@@ -50,8 +49,6 @@ interface Processed {
   readonly order: StoredOrder;
 }
 
-const idempotencyHeaders = z.object({ "Idempotency-Key": idempotencyKey });
-
 /** `/orders`: taking orders, and telling where they stand. */
 export function orderRoutes({ database, accept, process, cancel }: OrderRoutes): Router {
   const router = Router();
@@ -68,7 +65,7 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
       const processed = await process?.(id, repeated ? undefined : created);
       if (processed?.outcome === "failed") throw notProcessed(processed);
       response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
-      if (repeated) response.set("Idempotent-Replayed", "true");
+      tellRepeated(response, repeated);
       response.json(body(processed?.order ?? created));
     })
     .get(async (request, response) => {
@@ -132,12 +129,11 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
 
 /** The request's `Idempotency-Key`, with whose it is and what for. @throws {Problem} 400 for a malformed one. */
 function idempotencyOf(request: Request, response: Response, content: OrderRequestBody): Idempotency | null {
-  const sent = request.get("idempotency-key");
-  if (sent === undefined) return null;
-  const key = parseParameters(idempotencyHeaders, { "Idempotency-Key": sent });
+  const key = keyOf(request, response);
+  if (key === undefined) return null;
   // The schema gives fields in its own order, so the same content has the same text.
   const requestHash = hash("sha256", JSON.stringify(content), "base64");
-  return { client: clientOf(response), key: key["Idempotency-Key"], requestHash };
+  return { ...key, requestHash };
 }
 
 function keyReused(orderId: string): Problem {

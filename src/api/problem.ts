@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
-import type { ErrorRequestHandler, RequestHandler } from "express";
-import { isDatabaseUnavailable } from "../../db/errors.ts";
+import type { ErrorRequestHandler, Request, RequestHandler } from "express";
+import { DatabaseError, isDatabaseUnavailable } from "../../db/errors.ts";
 import { StockReservedError } from "../../db/stock.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
@@ -22,6 +22,7 @@ const TITLES = {
   "stock-reserved": "More pieces are reserved than that",
   "endpoint-disabled": "Nothing is sent to the endpoint",
   "too-many-endpoints": "There are as many endpoints as there may be",
+  "secret-not-told": "The secret is not told again",
   "not-processed": "The order could not be processed",
   unavailable: "The service cannot answer at the moment",
   internal: "Something went wrong",
@@ -97,7 +98,7 @@ export function answerErrors(log: Logger): ErrorRequestHandler {
       next(error);
       return;
     }
-    const problem = asProblem(error);
+    const problem = asProblem(error, request);
     if (problem.status >= 500) {
       log.error(
         { method: request.method, path: request.path, status: problem.status, error: describe(error) },
@@ -108,12 +109,25 @@ export function answerErrors(log: Logger): ErrorRequestHandler {
   };
 }
 
-function asProblem(error: unknown): Problem {
+const NOTHING_DONE = "nothing was done: repeat the request";
+const UNKNOWN_OUTCOME =
+  "it is not known whether the request took effect: repeat it, with the Idempotency-Key that it had; without one look first";
+
+/** What a client that asked for a change has to know: whether anything may have come of it. */
+function outcomeOf(error: unknown, { method }: Pick<Request, "method">): { readonly detail?: string } {
+  if (method === "GET" || method === "HEAD") return {};
+  return { detail: isUnknownOutcome(error) ? UNKNOWN_OUTCOME : NOTHING_DONE };
+}
+
+function asProblem(error: unknown, request: Pick<Request, "method">): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StockReservedError)
     return new Problem(409, "stock-reserved", { detail: error.message });
   if (error instanceof OverloadedError || isDatabaseUnavailable(error)) {
-    return new Problem(503, "unavailable", { headers: { "Retry-After": String(RETRY_AFTER_S) } });
+    return new Problem(503, "unavailable", {
+      ...outcomeOf(error, request),
+      headers: { "Retry-After": String(RETRY_AFTER_S) },
+    });
   }
   return ofExpress(error) ?? new Problem(500, "internal");
 }

@@ -1,5 +1,6 @@
 import { Router } from "express";
 import type { Database } from "../../db/database.ts";
+import { afterwards } from "../../db/errors.ts";
 import { resumeFailed, type FailureFilter, type FailurePlace } from "../../db/orders.ts";
 import { actorOf } from "./auth.ts";
 import { methodNotAllowed } from "./problem.ts";
@@ -38,8 +39,9 @@ async function resume(
   const startedAt = performance.now();
   let resumed = 0;
   let after: FailurePlace | undefined;
+  const next = () => resumeFailed(database, filter, PAGE, after, actor);
   do {
-    const page = await resumeFailed(database, filter, PAGE, after, actor);
+    const page = resumed === 0 ? await next() : await afterwards(next);
     resumed += page.resumed;
     after = page.next;
   } while (after && (resumed === 0 || performance.now() - startedAt < answerWithinMs));

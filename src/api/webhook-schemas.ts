@@ -62,7 +62,7 @@ export const webhookEndpointWithSecret = z
   .object({
     ...endpointShape,
     secret: z.string().meta({
-      description: "What messages are signed with: it is told this once",
+      description: "What messages are signed with: told in this answer, and in none but its repetitions",
       examples: ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
     }),
   })

@@ -12,6 +12,7 @@ import { EVENT_TYPES, type EventType } from "../order/event.ts";
 import { webhookMessage } from "../events/webhooks/message.ts";
 import { WebhookError, type WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { actorOf } from "./auth.ts";
+import { keyOf, tellRepeated } from "./idempotency.ts";
 import { methodNotAllowed, Problem } from "./problem.ts";
 import { parseBody, parseParameters } from "./validate.ts";
 import {
@@ -36,7 +37,9 @@ export function webhookRoutes(database: Database, endpoints: WebhookEndpoints): 
     .post(async (request, response) => {
       const { url, description = null, eventTypes } = parseBody(webhookEndpointRequest, request);
       const settings = { url, description, eventTypes: shortTypes(eventTypes ?? null) };
-      const endpoint = await told(endpoints.create(settings, actor(response)));
+      const key = keyOf(request, response);
+      const { endpoint, repeated } = await told(endpoints.create(settings, actor(response), key));
+      tellRepeated(response, repeated);
       response
         .status(201)
         .location(`/webhook-endpoints/${endpoint.id}`)
@@ -69,7 +72,10 @@ export function webhookRoutes(database: Database, endpoints: WebhookEndpoints): 
   router
     .route("/webhook-endpoints/:id/rotate-secret")
     .post(async (request, response) => {
-      const endpoint = await told(endpoints.rotate(endpointId(request.params.id), actor(response)));
+      const id = endpointId(request.params.id);
+      const key = keyOf(request, response);
+      const { endpoint, repeated } = await told(endpoints.rotate(id, actor(response), key));
+      tellRepeated(response, repeated);
       response.json({ ...endpointBody(endpoint), secret: endpoint.secret });
     })
     .all(methodNotAllowed("POST"));
@@ -150,6 +156,10 @@ async function told<T>(deed: Promise<T>): Promise<T> {
         throw new Problem(409, "too-many-endpoints", { detail });
       case "disabled":
         throw new Problem(409, "endpoint-disabled", { detail });
+      case "another request":
+        throw new Problem(422, "idempotency-key-reused", { detail });
+      case "not told again":
+        throw new Problem(409, "secret-not-told", { detail });
       case "no such endpoint":
       case "no such delivery":
         throw new Problem(404, "not-found", { detail });

@@ -1,4 +1,5 @@
 import type { Database } from "../../db/database.ts";
+import { afterwards } from "../../db/errors.ts";
 import { findOrders, requestCancellation } from "../../db/orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import type { Logger } from "../platform/log.ts";
@@ -39,7 +40,7 @@ export class Cancellation {
     const { database, lifecycle } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
     const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date(), actor });
-    const [order] = await findOrders(database, [orderId]);
+    const [order] = await afterwards(() => findOrders(database, [orderId]));
     if (order === undefined) return undefined;
     if (noted) this.#queue(order);
     return { accepted: noted || order.status === CANCELLED, order };

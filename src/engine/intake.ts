@@ -1,5 +1,5 @@
 import type { Database } from "../../db/database.ts";
-import { failureKindOf } from "../../db/errors.ts";
+import { failureKindOf, isUnknownOutcome } from "../../db/errors.ts";
 import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
@@ -16,6 +16,7 @@ export class Intake {
   readonly #orders: Committer<NewOrder, CreatedOrder>;
   readonly #jobs: Committer<string, void>;
   readonly #log: Logger;
+  readonly #withdraw: ((orderId: string) => void) | undefined;
 
   constructor(options: {
     readonly database: Database;
@@ -25,11 +26,17 @@ export class Intake {
     readonly log: Logger;
     /** Told after every batch of events that is committed. */
     readonly onEvents?: (() => void) | undefined;
+    /**
+     * Told of an order that may have been written down although its client is told that it could not be, and that a
+     * repeated request would not find.
+     */
+    readonly withdraw?: ((orderId: string) => void) | undefined;
   }) {
     const { database, queues, lifecycle, commit = grouped, log, onEvents } = options;
     const move = lifecycle.due(CREATED);
     if (move === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
+    this.#withdraw = options.withdraw;
     this.#orders = commit({
       name: "new_orders",
       flush: async (orders) => {
@@ -38,6 +45,7 @@ export class Intake {
         return created;
       },
       kindOf: failureKindOf,
+      isUnknown: isUnknownOutcome,
       locks: newOrderLocks(database),
     });
     this.#jobs = commit({
@@ -53,7 +61,10 @@ export class Intake {
    * @throws {OverloadedError}
    */
   async accept(order: NewOrder): Promise<CreatedOrder> {
-    const created = await this.#orders.submit(order);
+    const created = await this.#orders.submit(order).catch((error: unknown) => {
+      if (isUnknownOutcome(error) && order.idempotency === null) this.#withdraw?.(order.id);
+      throw error;
+    });
     // A repeated one as well: what came before may have been cut off between MySQL and Redis.
     this.#jobs.submit(created.id).catch((error: unknown) => {
       this.#log.warn({ orderId: created.id, error: describe(error) }, "accepted, but not queued yet");

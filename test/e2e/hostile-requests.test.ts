@@ -48,7 +48,7 @@ beforeAll(async () => {
   await line.client.put("/stock/MUG-BLUE", { onHand: 10 });
   const { id } = await line.client.order(PLAIN_ORDER);
   const failed = await line.client.order(PLAIN_ORDER);
-  await line.environment.database.query((queries) =>
+  await line.environment.database.transaction((queries) =>
     queries
       .update(orders)
       .set({ failedStage: "reserve", failedReason: "the stock is away", failedAt: new Date() })

@@ -129,7 +129,7 @@ async function ledger(commit: Commit): Promise<Scenario> {
 async function webhookAttempts(commit: Commit): Promise<Scenario> {
   const endpointId = uuidv7();
   const now = new Date();
-  await database.query((queries) =>
+  await database.transaction(async (queries) =>
     queries.insert(webhookDeliveries).values(
       Array.from({ length: ITEMS }, (_, index) => ({
         endpointId,

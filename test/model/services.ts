@@ -1,4 +1,4 @@
-import { Database, type Queries, type Transaction } from "../../db/database.ts";
+import { Database, type Reads, type Transaction } from "../../db/database.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { DueJob, Queues } from "../../queues/queues.ts";
 import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";
@@ -18,7 +18,7 @@ export class ScheduledDatabase extends Database {
     this.#process = process;
   }
 
-  override query<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+  override query<T>(work: (queries: Reads) => Promise<T>): Promise<T> {
     return this.#calls.make(this.#options(), () => this.#real.query(work));
   }
 

@@ -1,4 +1,5 @@
 import { CANCELLED, CREATED, lifecycle } from "../../src/order/lifecycle.ts";
+import { WITHDRAWN } from "../../src/engine/withdrawals.ts";
 import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
 
@@ -13,6 +14,12 @@ export interface Check {
 }
 
 const PAID = "PAID";
+
+/** The service took back an order that it could not promise anybody. */
+export function isWithdrawn({ status, cancelReason }: OrderRow): boolean {
+  return status === CANCELLED && cancelReason === WITHDRAWN;
+}
+
 const DELIVERED = "DELIVERED";
 
 /**
@@ -115,7 +122,8 @@ function listed(lines: readonly { readonly sku: string; readonly quantity: numbe
 }
 
 function oneOrderAKey({ evidence }: Books): Check {
-  const byKey = groupedBy(evidence.orders, ({ idempotencyKey }) => idempotencyKey ?? "");
+  const standing = evidence.orders.filter((order) => !isWithdrawn(order));
+  const byKey = groupedBy(standing, ({ idempotencyKey }) => idempotencyKey ?? "");
   const breaches = [...byKey].flatMap(([key, those]) =>
     those.length === 1 ? [] : [`${key}: ${those.map(({ id }) => id).join(", ")}`],
   );
@@ -160,6 +168,7 @@ function cancelledForACause({ evidence }: Books): Check {
     const reason = cancelReason ?? "";
     if (reason === CUSTOMERS_REASON)
       return evidence.customers.sent.get(idempotencyKey ?? "")?.cancelAfter !== undefined;
+    if (reason === WITHDRAWN) return !evidence.customers.accepted.has(id);
     if (reason.startsWith("payment declined: ")) return declined.has(id);
     const soldOut = /^sold out: (.+?)(?: and \d+ more)?$/.exec(reason)?.[1]?.split(", ") ?? [];
     return (

@@ -10,6 +10,7 @@ import { planFaults } from "./schedule.ts";
 import { failover } from "./scenarios/failover.ts";
 import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
+import { frozenMysql } from "./scenarios/frozen-mysql.ts";
 import { frozenRedis } from "./scenarios/frozen-redis.ts";
 import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
@@ -59,6 +60,8 @@ function scriptOf(options: ChaosOptions): Script {
       return flush(options);
     case "frozen-redis":
       return frozenRedis(options);
+    case "frozen-mysql":
+      return frozenMysql(options);
     case "flash-sale":
       return flashSale(options);
     case "relay":

@@ -46,8 +46,19 @@ export class Customers {
     if (order.isTwice) this.#begin(this.#place(order));
   }
 
-  /** Sends again what was accepted long ago, once. */
+  /** One customer, who orders one thing after the other: the next one so many milliseconds after the last was accepted. */
+  async comeInTurn(orders: readonly ChaosOrder[], pauseMs: number): Promise<void> {
+    for (const order of orders) {
+      const visit = this.#place(order);
+      this.#begin(visit);
+      await visit.catch(() => undefined);
+      await delay(between(this.#random, [pauseMs / 2, pauseMs]), undefined, { signal: this.#signal });
+    }
+  }
+
+  /** Sends again what was accepted long ago, once; without a key that would be another order. */
   repeat(accepted: AcceptedOrder): void {
+    if (accepted.order.isKeyless) return;
     this.#begin(this.#place(accepted.order));
   }
 
@@ -82,9 +93,11 @@ export class Customers {
 
   async #place(order: ChaosOrder): Promise<void> {
     this.#ledger.sent.set(order.key, order);
-    const answer = await this.#insist("/orders", JSON.stringify(order.request), {
-      "idempotency-key": order.key,
-    });
+    const answer = await this.#insist(
+      "/orders",
+      JSON.stringify(order.request),
+      order.isKeyless ? {} : { "idempotency-key": order.key },
+    );
     if (answer === undefined) return;
     if (answer.status !== 202) {
       this.#ledger.surprises.push(

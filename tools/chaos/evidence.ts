@@ -11,6 +11,7 @@ export interface OrderRow {
   /** Minor units. */
   readonly total: number;
   readonly currency: string;
+  /** Of one that was sent without a key its reference, which is the same text. */
   readonly idempotencyKey: string | null;
   /** The stage and reason of the mark; null when it is not marked as failed. */
   readonly failed: string | null;
@@ -84,7 +85,7 @@ async function readTables(sql: Sql): Promise<Tables> {
       status: text(row["status"]),
       total: number(row["total"]),
       currency: text(row["currency"]),
-      idempotencyKey: textOrNull(row["idempotency_key"]),
+      idempotencyKey: textOrNull(row["idempotency_key"] ?? row["reference"]),
       failed:
         row["failed_stage"] === null ? null : `${text(row["failed_stage"])}: ${text(row["failed_reason"])}`,
       cancelReason: textOrNull(row["cancel_reason"]),

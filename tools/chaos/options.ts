@@ -2,7 +2,15 @@ import { Failure } from "../launcher/failure.ts";
 import { numberOption, readArguments } from "../cli/options.ts";
 
 /** What can be done to the service. */
-export const SCENARIOS = ["steady", "flush", "frozen-redis", "flash-sale", "relay", "failover"] as const;
+export const SCENARIOS = [
+  "steady",
+  "flush",
+  "frozen-redis",
+  "frozen-mysql",
+  "flash-sale",
+  "relay",
+  "failover",
+] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** What each scenario is, unless the command line says otherwise. */
@@ -10,6 +18,7 @@ const DEFAULTS: Record<Scenario, { readonly orders: string; readonly minutes: st
   steady: { orders: "5000", minutes: "3" },
   flush: { orders: "1000", minutes: "0.1" },
   "frozen-redis": { orders: "3000", minutes: "1" },
+  "frozen-mysql": { orders: "1200", minutes: "0.75" },
   "flash-sale": { orders: "10000", minutes: "1" },
   relay: { orders: "10000", minutes: "2" },
   failover: { orders: "3000", minutes: "1" },
@@ -23,13 +32,15 @@ all orders have ended, and audits the books from the outside.
   --scenario NAME  steady        faults of every kind under a steady load (default)
                    flush         all workers killed and Redis flushed, with all orders in flight
                    frozen-redis  the same load with Redis healthy and then frozen, half the time each
+                   frozen-mysql  MySQL frozen for 4 s three times, under 60 customers without keys who repeat
+                                 every request that is answered with 503
                    flash-sale    everybody wants one product, while workers are killed at random
                    relay         whoever feeds the stream of events is killed five times and frozen once, and
                                  Redis flushed once, while another service reads the stream
                    failover      MySQL's primary becomes read-only and keeps its connections; new ones lead to
                                  the replica, which is the primary from then on (MariaDB)
-  --orders N       orders to place (default 5000; 1000, 3000, 10000, 10000 and 3000 in the other scenarios)
-  --minutes N      time in which they are placed (default 3; 0.1, 1, 1, 2 and 1)
+  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000, 10000 and 3000 in the others)
+  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1, 2 and 1)
   --seed N         another schedule and other orders; the same seed gives the same (default 1)
   --workers N      worker processes (default 4)
   --apis N         API processes (default 2)

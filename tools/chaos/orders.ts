@@ -4,13 +4,15 @@ import { between, chance, stream } from "./random.ts";
 
 /** What a customer orders, and how the customer behaves. */
 export interface ChaosOrder {
-  /** Its Idempotency-Key, and its reference. */
+  /** Its reference, and its Idempotency-Key if it is sent with one. */
   readonly key: string;
   readonly request: OrderRequestBody;
   /** The customer changes their mind so many milliseconds after the order was accepted. */
   readonly cancelAfter: number | undefined;
   /** The customer clicks twice: the request is sent to two APIs at once. */
   readonly isTwice: boolean;
+  /** The customer sends no Idempotency-Key, and repeats the request all the same. */
+  readonly isKeyless?: boolean;
 }
 
 /** Pieces on hand of a SKU at the beginning. */
@@ -81,10 +83,12 @@ export function makeRush({
   count,
   seed,
   sku,
+  isKeyless = false,
 }: {
   readonly count: number;
   readonly seed: number;
   readonly sku: string;
+  readonly isKeyless?: boolean;
 }): ChaosOrder[] {
   return Array.from({ length: count }, (_, index) => {
     const key = `chaos-${seed}-${index + 1}`;
@@ -99,6 +103,7 @@ export function makeRush({
       },
       cancelAfter: undefined,
       isTwice: false,
+      isKeyless,
     };
   });
 }

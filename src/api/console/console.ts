@@ -107,7 +107,9 @@ function tell(
     return {
       status: 503,
       title: error.kind === "contended" ? "MySQL is busy" : howAway(error),
-      detail: "Nothing was changed. Try again in a moment.",
+      detail: error.isUnknown
+        ? "Something may have been changed all the same: look before you try again."
+        : "What you asked for was not done. Try again in a moment.",
     };
   if (isRedisUnavailable(error))
     return {

@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { v7 as uuidv7 } from "uuid";
+import { hash, randomUUID } from "node:crypto";
+import { stringify, v7 as uuidv7 } from "uuid";
 import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
-import { recordAction } from "../../../db/operator-actions.ts";
+import { afterwards } from "../../../db/errors.ts";
 import {
   bringAllForward,
   findDelivery,
@@ -19,6 +19,8 @@ import {
   findEndpoint,
   rotateSecret,
   type EndpointSettings,
+  type RepeatableRequest,
+  type SecretMade,
   type WebhookEndpoint,
 } from "../../../db/webhook-endpoints.ts";
 import { LIMITS } from "../../order/limits.ts";
@@ -29,10 +31,30 @@ import { newSecret } from "./signature.ts";
 /** Milliseconds for which the secret before stays valid. */
 const ROTATION_MS = 24 * 3_600_000;
 
+/** A request that its client may repeat: the same client's same key stands for the same request. */
+export interface KeyedRequest {
+  readonly client: string;
+  readonly key: string;
+}
+
+/** An endpoint with a secret to tell. */
+export interface Told {
+  readonly endpoint: WebhookEndpoint;
+  /** Whether an earlier request under the same key had made it. */
+  readonly repeated: boolean;
+}
+
 /** What was asked for can't be done; the message says why. */
 export class WebhookError extends Error {
   override name = "WebhookError";
-  readonly kind: "no such endpoint" | "no such delivery" | "bad address" | "too many" | "disabled";
+  readonly kind:
+    | "no such endpoint"
+    | "no such delivery"
+    | "bad address"
+    | "too many"
+    | "disabled"
+    | "another request"
+    | "not told again";
 
   constructor(kind: WebhookError["kind"], message: string) {
     super(message);
@@ -55,19 +77,21 @@ export class WebhookEndpoints {
     this.#networks = networks;
   }
 
-  /** Makes an endpoint for the events from now on. Its secret is told this once. */
-  async create(settings: EndpointSettings, actor: string): Promise<WebhookEndpoint> {
+  /**
+   * Makes an endpoint for the events from now on. @param request the one that asks for it, if it may be repeated.
+   * @returns the endpoint, whose secret is told this once, and whether an earlier request had made it.
+   */
+  async create(settings: EndpointSettings, actor: string, request?: KeyedRequest): Promise<Told> {
     this.#check(settings.url);
-    const id = uuidv7();
-    const endpoint = await createEndpoint(
+    const id = request === undefined ? uuidv7() : idOf(request);
+    const made = await createEndpoint(
       this.#database,
       { ...settings, id, secret: newSecret(), afterEventId: await this.#events.newest() },
-      LIMITS.webhookEndpoints,
+      { atMost: LIMITS.webhookEndpoints, actor, request: request && repeatable(request, settings) },
     );
-    if (endpoint === undefined)
+    if (made === undefined)
       throw new WebhookError("too many", `there are ${LIMITS.webhookEndpoints} endpoints already`);
-    await this.#note("webhook-create", id, actor, { url: endpoint.url });
-    return endpoint;
+    return told(made, `endpoint ${id} was made`);
   }
 
   /**
@@ -83,37 +107,46 @@ export class WebhookEndpoints {
     const { url, ...others } = settings;
     if (url !== undefined) this.#check(url);
     const before = there(await findEndpoint(this.#database, id));
+    const isMoved = url !== undefined && url !== before.url;
     let endpoint: WebhookEndpoint | undefined = before;
     if (Object.keys(settings).length > 0) {
-      const isMoved = url !== undefined && url !== before.url;
-      endpoint = await changeEndpoint(this.#database, id, isMoved ? settings : others);
-      await this.#note("webhook-change", id, actor, { url: url ?? before.url });
-      if (isMoved) await bringAllForward(this.#database, id);
+      const note = { actor, action: "webhook-change", details: { url: url ?? before.url } };
+      endpoint = await changeEndpoint(this.#database, id, isMoved ? settings : others, note);
     }
-    if (enabled === true && before.state !== "enabled") {
-      await bringAllForward(this.#database, id);
-      endpoint = await enableEndpoint(this.#database, id, await this.#events.newest());
-      await this.#note("webhook-enable", id, actor);
-    }
-    if (enabled === false && before.state === "enabled") {
-      endpoint = await disableEndpoint(this.#database, id, `disabled by ${actor}`);
-      await this.#note("webhook-disable", id, actor);
-    }
-    return there(endpoint);
+    return afterwards(async () => {
+      // Also at an address that it has: a request that is repeated may have come so far before.
+      if (url !== undefined || (enabled === true && before.state !== "enabled"))
+        await bringAllForward(this.#database, id);
+      if (enabled === true && before.state !== "enabled") {
+        const note = { actor, action: "webhook-enable" };
+        endpoint = await enableEndpoint(this.#database, id, await this.#events.newest(), note);
+      }
+      if (enabled === false && before.state === "enabled") {
+        const note = { actor, action: "webhook-disable" };
+        endpoint = await disableEndpoint(this.#database, id, `disabled by ${actor}`, note);
+      }
+      return there(endpoint);
+    });
   }
 
-  /** Gives it another secret, which is told this once; the one before is valid for another day. */
-  async rotate(id: string, actor: string): Promise<WebhookEndpoint> {
+  /**
+   * Gives it another secret; the one before is valid for another day. @param request the one that asks for it, if it may be
+   * repeated. @returns the endpoint, whose secret is told this once, and whether an earlier request had replaced it.
+   */
+  async rotate(id: string, actor: string, request?: KeyedRequest): Promise<Told> {
     const previousUntil = new Date(Date.now() + ROTATION_MS);
-    const endpoint = there(await rotateSecret(this.#database, id, { secret: newSecret(), previousUntil }));
-    await this.#note("webhook-rotate", id, actor);
-    return endpoint;
+    const made = await rotateSecret(this.#database, id, {
+      secret: newSecret(),
+      previousUntil,
+      actor,
+      request: request && repeatable(request, null),
+    });
+    return told(there(made), "the secret was replaced");
   }
 
   async remove(id: string, actor: string): Promise<void> {
     there(await findEndpoint(this.#database, id));
-    await deleteEndpoint(this.#database, id);
-    await this.#note("webhook-delete", id, actor);
+    await deleteEndpoint(this.#database, id, { actor, action: "webhook-delete" });
   }
 
   /** Sends it a message that is about nothing. @returns the delivery to look at. */
@@ -121,18 +154,18 @@ export class WebhookEndpoints {
     const endpoint = there(await findEndpoint(this.#database, id));
     if (endpoint.state !== "enabled")
       throw new WebhookError("disabled", "the endpoint is disabled: nothing is sent to it");
-    const delivery = await makeTestDelivery(this.#database, { endpointId: id, id: randomUUID() });
-    await this.#note("webhook-test", id, actor, { delivery });
-    const found = await findDelivery(this.#database, delivery);
+    const note = { actor, action: "webhook-test", target: id };
+    const delivery = await makeTestDelivery(this.#database, { endpointId: id, id: randomUUID() }, note);
+    const found = await afterwards(() => findDelivery(this.#database, delivery));
     if (found === undefined) throw noDelivery();
     return found.delivery;
   }
 
   /** Has a delivery sent again, with all its attempts; while its endpoint is disabled it waits for that. */
   async resend(deliveryId: number, actor: string): Promise<ListedDelivery> {
-    const delivery = await resendDelivery(this.#database, deliveryId);
+    const note = { actor, action: "webhook-resend", details: { delivery: deliveryId } };
+    const delivery = await resendDelivery(this.#database, deliveryId, note);
     if (delivery === undefined) throw noDelivery();
-    await this.#note("webhook-resend", delivery.endpointId, actor, { delivery: deliveryId });
     return delivery;
   }
 
@@ -140,18 +173,37 @@ export class WebhookEndpoints {
     const fault = faultOfAddress(url, this.#networks);
     if (fault !== undefined) throw new WebhookError("bad address", fault);
   }
+}
 
-  async #note(
-    action: string,
-    target: string,
-    actor: string,
-    details: Readonly<Record<string, string | number>> | null = null,
-  ): Promise<void> {
-    await recordAction(this.#database, { actor, action, target, details });
+/** The same for the same request of the same client, and for no other one. */
+function repeatable({ client, key }: KeyedRequest, asked: unknown): RepeatableRequest {
+  return { digest: hash("sha256", JSON.stringify([client, key, asked]), "base64") };
+}
+
+/** An id of one's own making (UUIDv8, RFC 9562): the same for the same client and key. */
+function idOf({ client, key }: KeyedRequest): string {
+  const bytes = Buffer.from(hash("sha256", JSON.stringify(["webhook-endpoint", client, key]), "hex"), "hex");
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  return stringify(bytes);
+}
+
+/** @throws {WebhookError} when an earlier request under the same key stands in the way. */
+function told(made: SecretMade, what: string): Told {
+  switch (made.outcome) {
+    case "done":
+      return made;
+    case "another request":
+      throw new WebhookError("another request", "the key was used for another endpoint; use a new key");
+    case "not told again":
+      throw new WebhookError(
+        "not told again",
+        `${what} by an earlier request under this key, whose answer is not given again: replace the secret, under a new key, to be told one`,
+      );
   }
 }
 
-function there(endpoint: WebhookEndpoint | undefined): WebhookEndpoint {
+function there<T>(endpoint: T | undefined): T {
   if (endpoint === undefined) throw new WebhookError("no such endpoint", "there is no such webhook endpoint");
   return endpoint;
 }

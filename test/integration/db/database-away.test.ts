@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { startTcpSwitch, type TcpSwitch } from "../../../tools/chaos/tcp-switch.ts";
-import { Database, type Queries } from "../../../db/database.ts";
+import { Database, type Reads } from "../../../db/database.ts";
 import { checkWrites, WriteCheck } from "../../../db/write-check.ts";
 import { ACCOUNT, startOwnMysql, type OwnMysql } from "../../support/own-mysql.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -32,11 +32,11 @@ function open(options: { url?: string; poolSize?: number } = {}): Database {
   return database;
 }
 
-const connectionId = async (queries: Queries): Promise<number> => {
+const connectionId = async (queries: Reads): Promise<number> => {
   const [rows] = await queries.execute(sql`SELECT CONNECTION_ID() AS id`);
   return Array.isArray(rows) && rows[0] && "id" in rows[0] ? Number(rows[0]["id"]) : 0;
 };
-const add = (queries: Queries) => queries.execute(sql`UPDATE numbers SET value = value + 1 WHERE id = 1`);
+const add = (queries: Reads) => queries.execute(sql`UPDATE numbers SET value = value + 1 WHERE id = 1`);
 const write = (database: Database) => database.transaction(add);
 const read = (database: Database) =>
   database.query((queries) => queries.execute(sql`SELECT value FROM numbers`));
@@ -229,7 +229,7 @@ describe("a statement that was ended from outside is nobody's fault, and no othe
 
   async function endsWith(
     errnos: readonly number[],
-    end: (queries: Queries, id: number, slow: () => Promise<unknown>) => Promise<unknown>,
+    end: (queries: Reads, id: number, slow: () => Promise<unknown>) => Promise<unknown>,
   ): Promise<void> {
     const database = open({ poolSize: 2 });
     const [first, second] = await fill(database, 2);

@@ -1,7 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import { Database, UnexpectedCountError, type Queries } from "../../../db/database.ts";
-import { DatabaseError } from "../../../db/errors.ts";
+import { createConnection } from "mysql2/promise";
+import {
+  Database,
+  UnexpectedCountError,
+  type DatabaseOptions,
+  type Queries,
+  type Reads,
+} from "../../../db/database.ts";
+import { DatabaseError, LateCommitError } from "../../../db/errors.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startTestMysql } from "../../support/servers.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -21,7 +29,7 @@ beforeEach(async () => {
 afterAll(() => environment.close());
 
 /** The first row's column `value`. */
-async function value(queries: Queries, query: ReturnType<typeof sql>): Promise<unknown> {
+async function value(queries: Reads, query: ReturnType<typeof sql>): Promise<unknown> {
   const [rows] = await queries.execute(query);
   return Array.isArray(rows) && rows[0] && "value" in rows[0] ? rows[0]["value"] : undefined;
 }
@@ -144,6 +152,137 @@ describe("a transaction", () => {
     }
   });
 });
+
+describe("a transaction that is given up", () => {
+  const insert = (id: number) => ({ sql: "INSERT INTO numbers VALUES (?, 0)", values: [id] });
+
+  test("is not committed later, when a server that stood still wakes up", async () => {
+    const server = await startTestMysql();
+    const url = Object.assign(new URL(server.url), { pathname: "/shop" }).href;
+    const SIZE = 5;
+    const database = await shopOn(server.url, { url, poolSize: SIZE, timeoutMs: 1_000 });
+    const write = (id: number) =>
+      database.transaction(async (queries) => {
+        queries.atCommit(insert(id));
+      });
+    try {
+      // As many connections as there may be, open and idle.
+      await Promise.all(Array.from({ length: SIZE }, (_, id) => write(id)));
+      server.kill("SIGSTOP");
+      // A signal takes a moment.
+      await waitFor("it to stand still", () => isStopped(server.pid));
+      const given = await Promise.allSettled(Array.from({ length: SIZE }, (_, id) => write(100 + id)));
+      expect(given).toEqual(
+        Array.from({ length: SIZE }, () => ({
+          status: "rejected",
+          reason: expect.objectContaining({ code: "TIMEOUT", isUnknown: true }),
+        })),
+      );
+      server.kill("SIGCONT");
+      await waitFor("it to write again, after all that it had before it", () =>
+        database
+          .transaction(async (queries) => {
+            // Waits for whoever is still at the table.
+            await queries.execute(sql`SELECT COUNT(*) FROM numbers FOR UPDATE`);
+            queries.atCommit(insert(200));
+          })
+          .then(
+            () => true,
+            () => false,
+          ),
+      );
+      await waitFor("the connections that were given up to be gone", async () => {
+        const open = await database.query((queries) =>
+          value(queries, sql`SELECT COUNT(*) AS value FROM information_schema.processlist WHERE db = 'shop'`),
+        );
+        return Number(open) <= (database.use?.inUse ?? 0) + (database.use?.idle ?? 0) + 1;
+      });
+      expect(
+        await database.query((queries) =>
+          value(queries, sql`SELECT COUNT(*) AS value FROM numbers WHERE id BETWEEN 100 AND 199`),
+        ),
+      ).toBe(0);
+    } finally {
+      server.kill("SIGCONT");
+      await database.close();
+      await server.stop();
+    }
+  });
+
+  test("is refused by the server when it comes to COMMIT too late, and nothing was done", async () => {
+    const database = new Database({ url: environment.databaseUrl, timeoutMs: 1_000 });
+    let runs = 0;
+    try {
+      const error = await waitFor("a COMMIT between the fence and this side's deadline", async () => {
+        runs = 0;
+        const failure: unknown = await database
+          .transaction(async (queries) => {
+            runs++;
+            queries.atCommit(insert(5));
+            queries.atCommit({ sql: "SET @pause = SLEEP(0.93)", values: [] });
+          })
+          .catch((reason: unknown) => reason);
+        return failure instanceof LateCommitError && failure;
+      });
+      expect(error).toMatchObject({ name: "LateCommitError", kind: "away", isUnknown: false });
+      expect(runs).toBe(2);
+      expect(await read(5)).toBeUndefined();
+    } finally {
+      await database.close();
+    }
+  });
+
+  test("runs once more, and is committed, when the clocks have moved apart", async () => {
+    const database = new Database({ url: environment.databaseUrl, poolSize: 1 });
+    const real = performance.now.bind(performance);
+    try {
+      await database.transaction((queries) => add(queries, 1));
+      let runs = 0;
+      // As if this process had not run for an hour, or the server's clock had been set.
+      jest.spyOn(performance, "now").mockImplementation(() => real() - 3_600_000);
+      await database.transaction((queries) => {
+        runs++;
+        return add(queries, 1);
+      });
+      expect([runs, await read(1)]).toEqual([2, 2]);
+      await database.transaction((queries) => {
+        runs++;
+        return add(queries, 1);
+      });
+      expect([runs, await read(1)]).toEqual([3, 3]);
+    } finally {
+      jest.restoreAllMocks();
+      await database.close();
+    }
+  });
+
+  test.each([
+    ["within, is known to have done nothing", false],
+    ["together with COMMIT, may have done it", true],
+  ])("because its connection was killed %s", async (_, isLast) => {
+    const kill = { sql: "KILL CONNECTION_ID()", values: [] };
+    const killed = environment.database.transaction(async (queries) => {
+      await add(queries, 1);
+      if (isLast) queries.atCommit(kill);
+      else await queries.$client.query(kill.sql);
+    });
+    await expect(killed).rejects.toMatchObject({ name: "DatabaseError", isUnknown: isLast });
+  });
+});
+
+/** An own database with the table that these tests use. */
+async function shopOn(serverUrl: string, options: DatabaseOptions): Promise<Database> {
+  const connection = await createConnection(serverUrl);
+  await connection.query("CREATE DATABASE shop");
+  await connection.query("CREATE TABLE shop.numbers (id int PRIMARY KEY, value int)");
+  await connection.end();
+  return new Database(options);
+}
+
+/** Linux only. */
+function isStopped(pid: number): boolean {
+  return /\) T /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+}
 
 describe("an error of the database", () => {
   test("has the server's number and code, and none of the statement's values", async () => {

@@ -234,7 +234,7 @@ test.each([
 ])("a %s that comes too late is not told as done", async (verb, fields, status) => {
   const { database } = api.environment;
   const id = await createOrder(database);
-  await database.query((queries) =>
+  await database.transaction((queries) =>
     queries.update(orders).set({ status: "DELIVERED" }).where(eq(orders.id, id)),
   );
   expect((await send(`/orders/${id}/${verb}`, fields)).status).toBe(status);

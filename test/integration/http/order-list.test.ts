@@ -27,7 +27,7 @@ async function page(query: Record<string, string>): Promise<{ ids: string[]; nex
 }
 
 async function forgetOrders(): Promise<void> {
-  await api.environment.database.query((queries) => queries.delete(orders));
+  await api.environment.database.transaction((queries) => queries.delete(orders));
 }
 
 describe("filters", () => {

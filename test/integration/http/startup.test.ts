@@ -96,11 +96,11 @@ describe("does not start, with one line that says why,", () => {
     const { database } = environment;
     const order = newOrder();
     await createOrders(database, [order]);
-    await database.query((queries) => queries.update(orders).set({ status: "FRAUD_CHECKED" }));
+    await database.transaction((queries) => queries.update(orders).set({ status: "FRAUD_CHECKED" }));
     expect(await refusal({})).toEqual([
       expect.stringMatching(/^there are orders with a status that no stage .* leads to: FRAUD_CHECKED;/),
     ]);
-    await database.query((queries) => queries.delete(orders));
+    await database.transaction((queries) => queries.delete(orders));
   });
 });
 

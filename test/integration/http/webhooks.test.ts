@@ -1,4 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
 import { v7 as uuidv7 } from "uuid";
 import { listActions } from "../../../db/operator-actions.ts";
 import { createOrders } from "../../../db/orders.ts";
@@ -10,11 +12,12 @@ import type {
 } from "../../../src/api/webhook-schemas.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { newOrder } from "../../support/orders.ts";
-import { startWorker, type TestProcess } from "../../support/processes.ts";
+import { startWorker, TEST_KEY, type TestProcess } from "../../support/processes.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { verify, WebhookReceiver } from "../../support/webhook-receiver.ts";
 
-const ENV = { WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" };
+const OTHER_KEY = "another-test-key-42";
+const ENV = { WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8", API_KEYS: `${TEST_KEY},${OTHER_KEY}` };
 const api = useApi(ENV);
 
 type Made = WebhookEndpointBody & { readonly secret: string };
@@ -255,5 +258,158 @@ describe("the console", () => {
     expect(shown).toContain(`webhook-id: test-${body.id}`);
     const again = await page(`/deliveries/${body.id}/resend`, {});
     expect(again.headers.get("location")).toBe(`/console/webhooks/deliveries/${body.id}`);
+  });
+});
+
+describe("under an Idempotency-Key", () => {
+  const TIMES = 50;
+  const fresh = () => ({ "idempotency-key": randomUUID() });
+  const endpoints = async () =>
+    (await api.client.get<{ items: WebhookEndpointBody[] }>("/webhook-endpoints")).body.items;
+  const create = (key: Record<string, string>, body: object = {}) =>
+    api.client.post<Made>("/webhook-endpoints", { url: ADDRESS, ...body }, key);
+  const rotate = (id: string, key: Record<string, string>) =>
+    api.client.post<Made>(`/webhook-endpoints/${id}/rotate-secret`, {}, key);
+  const actionsOn = async (id: string, name: string) =>
+    (await listActions(api.environment.database, { limit: 1_000 })).items.filter(
+      ({ target, action }) => target === id && action === name,
+    );
+
+  test("an endpoint is made once, and its secret told again to who repeats the request", async () => {
+    const key = fresh();
+    const first = await create(key);
+    const again = await create(key);
+    expect(first.headers.get("idempotent-replayed")).toBeNull();
+    expect(again).toMatchObject({ status: 201, body: first.body });
+    expect(again.headers.get("idempotent-replayed")).toBe("true");
+    expect(again.headers.get("location")).toBe(first.headers.get("location"));
+    expect(await actionsOn(first.body.id, "webhook-create")).toHaveLength(1);
+  });
+
+  test("fifty requests at once make one endpoint, and get the same answer", async () => {
+    const key = fresh();
+    const before = (await endpoints()).length;
+    const answers = await Promise.all(Array.from({ length: TIMES }, () => create(key)));
+    expect(new Set(answers.map(({ status, body }) => JSON.stringify([status, body]))).size).toBe(1);
+    expect(answers.filter(({ headers }) => headers.get("idempotent-replayed") === null)).toHaveLength(1);
+    expect(await endpoints()).toHaveLength(before + 1);
+  });
+
+  test("another endpoint is refused", async () => {
+    const key = fresh();
+    await create(key);
+    const before = (await endpoints()).length;
+    expect(await create(key, { description: "another one" })).toMatchObject({
+      status: 422,
+      body: { type: "urn:conveyor:problem:idempotency-key-reused" },
+    });
+    expect(await endpoints()).toHaveLength(before);
+  });
+
+  test("a secret is replaced once, though fifty ask at once, and told to each", async () => {
+    const { id, secret } = await make();
+    const key = fresh();
+    const answers = await Promise.all(Array.from({ length: TIMES }, () => rotate(id, key)));
+    const secrets = new Set(answers.map(({ status, body }) => `${status} ${body.secret}`));
+    expect(secrets.size).toBe(1);
+    expect(secrets).not.toContain(`200 ${secret}`);
+    expect(answers.filter(({ headers }) => headers.get("idempotent-replayed") === null)).toHaveLength(1);
+    expect(await actionsOn(id, "webhook-rotate")).toHaveLength(1);
+    expect((await rotate(id, fresh())).body.secret).not.toBe(answers[0]?.body.secret);
+  });
+
+  test("a secret that was replaced since is not told again", async () => {
+    const [making, replacing] = [fresh(), fresh()];
+    const { id } = (await create(making)).body;
+    await rotate(id, replacing);
+    await rotate(id, fresh());
+    const refused = { status: 409, body: { type: "urn:conveyor:problem:secret-not-told" } };
+    expect(await create(making)).toMatchObject(refused);
+    expect(await rotate(id, replacing)).toMatchObject(refused);
+  });
+
+  test("a secret is not told again after a day", async () => {
+    const [making, replacing] = [fresh(), fresh()];
+    const { id } = (await create(making)).body;
+    const { database } = api.environment;
+    await database.transaction((queries) =>
+      queries.execute(
+        sql`UPDATE webhook_endpoints SET created_at = created_at - INTERVAL 25 HOUR WHERE id = ${id}`,
+      ),
+    );
+    expect((await create(making)).status).toBe(409);
+    await rotate(id, replacing);
+    await database.transaction((queries) =>
+      queries.execute(
+        sql`UPDATE webhook_endpoints SET previous_secret_until = NOW(3) - INTERVAL 1 HOUR WHERE id = ${id}`,
+      ),
+    );
+    expect((await rotate(id, replacing)).status).toBe(409);
+  });
+
+  test("of another client it is another request", async () => {
+    const key = fresh();
+    const first = await create(key);
+    const other = await api.client.post<Made>(
+      "/webhook-endpoints",
+      { url: ADDRESS },
+      {
+        ...key,
+        authorization: `Bearer ${OTHER_KEY}`,
+      },
+    );
+    expect(other.status).toBe(201);
+    expect(other.body.id).not.toBe(first.body.id);
+  });
+
+  test("a malformed key is refused", async () => {
+    expect((await create({ "idempotency-key": "" })).status).toBe(400);
+  });
+});
+
+test("a form of the console that is sent twice makes one endpoint, and replaces a secret once", async () => {
+  const send = (path: string, form: string) =>
+    fetch(new URL(`/console/webhooks${path}`, api.client.url), {
+      method: "POST",
+      headers: { ...BASIC, "content-type": "application/x-www-form-urlencoded" },
+      body: new URLSearchParams({ form, url: ADDRESS, description: "from a form" }),
+    }).then((answer) => answer.text());
+  const secretIn = (page: string) => /whsec_[^<]+/.exec(page)?.[0];
+  const form = randomUUID();
+  const [first, again] = [await send("", form), await send("", form)];
+  expect(secretIn(first)).toMatch(/^whsec_/);
+  expect(secretIn(again)).toBe(secretIn(first));
+  const id = /\/console\/webhooks\/([\w-]{36})/.exec(first)?.[1] ?? "";
+  const second = randomUUID();
+  const [replaced, twice] = [
+    await send(`/${id}/rotate-secret`, second),
+    await send(`/${id}/rotate-secret`, second),
+  ];
+  expect(secretIn(replaced)).not.toBe(secretIn(first));
+  expect(secretIn(twice)).toBe(secretIn(replaced));
+});
+
+describe("without a key", () => {
+  const deliveries = async (id: string) =>
+    (await api.client.get<{ items: unknown[] }>(`/webhook-endpoints/${id}/deliveries`)).body.items;
+
+  test("a delivery that is sent again fifty times at once is one delivery, with all its attempts", async () => {
+    const { id } = await make();
+    const { body } = await api.client.post<{ id: number }>(`/webhook-endpoints/${id}/test`, {});
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => api.client.post(`/webhook-deliveries/${body.id}/resend`, {})),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));
+    expect(await deliveries(id)).toHaveLength(1);
+  });
+
+  test("an endpoint that is disabled fifty times at once is disabled once", async () => {
+    const { id } = await make();
+    const answers = await Promise.all(Array.from({ length: 50 }, () => patch(id, { enabled: false })));
+    expect(new Set(answers.map(({ status, body }) => `${status} ${body.disabled?.at}`)).size).toBe(1);
+    const { items } = await listActions(api.environment.database, { limit: 1_000 });
+    expect(items.filter(({ target, action }) => target === id && action === "webhook-disable")).toHaveLength(
+      1,
+    );
   });
 });

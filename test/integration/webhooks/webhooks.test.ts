@@ -60,11 +60,12 @@ async function receiver(behave?: Behaviour): Promise<WebhookReceiver> {
   return started;
 }
 
-function endpointFor(
+async function endpointFor(
   { url }: Pick<WebhookReceiver, "url">,
   settings: Partial<EndpointSettings> = {},
 ): Promise<WebhookEndpoint> {
-  return endpoints.create({ url, description: null, eventTypes: null, ...settings }, "ada");
+  const made = await endpoints.create({ url, description: null, eventTypes: null, ...settings }, "ada");
+  return made.endpoint;
 }
 
 /** Creates so many orders, each of which then moves so many times. @returns their ids. */
@@ -80,7 +81,7 @@ async function orders(count: number, moves = 0): Promise<string[]> {
 }
 
 async function advance(orderIds: readonly string[], number: number): Promise<void> {
-  await environment.database.query((queries) =>
+  await environment.database.transaction((queries) =>
     queries.insert(orderEvents).values(
       orderIds.map((orderId) => ({
         orderId,
@@ -139,7 +140,7 @@ describe("an endpoint", () => {
     await endpointFor(all);
     send();
     const [orderId = ""] = await orders(1, 1);
-    await environment.database.query((queries) =>
+    await environment.database.transaction((queries) =>
       queries
         .insert(orderEvents)
         .values({ orderId, fromStatus: "S1", toStatus: "S1", type: "failed", stage: "pay", at: new Date() }),

@@ -62,7 +62,7 @@ describe("the command", () => {
     ["'--seed' argument is ambiguous; see npm run chaos -- --help", ["--seed", "-1"]],
     ["--workers must be a whole number", ["--workers", "0"]],
     [
-      "--scenario must be one of steady, flush, frozen-redis, flash-sale, relay, failover",
+      "--scenario must be one of steady, flush, frozen-redis, frozen-mysql, flash-sale, relay, failover",
       ["--scenario", "war"],
     ],
     ["--plan is for the scenario steady", ["--plan", "--scenario", "flush"]],

@@ -82,7 +82,7 @@ function target({ target: name, action, id }: OperatorAction): Content {
 
 function details({ details: fields, action, done, state }: OperatorAction): Content {
   const said = Object.entries(fields ?? {})
-    .filter(([name]) => name !== "looked")
+    .filter(([name]) => name !== "looked" && name !== "request")
     .map(([name, value]) => `${name}: ${value ?? "any"}`);
   const isGroup = action.endsWith("-group");
   const progress = isGroup ? [`${counted(done, "order")}${state === "done" ? "" : ` (${state})`}`] : [];

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { Router, type Request } from "express";
 import { validate as isUuid } from "uuid";
 import { z } from "zod";
@@ -15,7 +16,7 @@ import { methodNotAllowed, Problem } from "../../problem.ts";
 import { parseParameters } from "../../validate.ts";
 import { EVENT_TYPES } from "../../../order/event.ts";
 import { LIMITS } from "../../../order/limits.ts";
-import { WebhookError } from "../../../events/webhooks/endpoints.ts";
+import { WebhookError, type KeyedRequest } from "../../../events/webhooks/endpoints.ts";
 import { webhookMessage } from "../../../events/webhooks/message.ts";
 import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
 import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
@@ -52,6 +53,19 @@ const settingsSchema = z.object({
   eventTypes: typesSchema,
 });
 
+const formSchema = z.object({ form: z.uuid().optional() });
+
+/** A form that is sent twice, by a second click or by loading its answer again, is one request. */
+function formOf(request: Request, operator: string): KeyedRequest | undefined {
+  const { form } = parseForm(formSchema, request);
+  return form === undefined ? undefined : { client: `console ${operator}`, key: form };
+}
+
+/** Tells a form from the same one on another page. */
+function formField(): Html {
+  return html`<input type="hidden" name="form" value="${randomUUID()}" />`;
+}
+
 /** Where events are sent to, how that goes, and each delivery with what was answered. */
 export function webhooksPage(options: ConsoleOptions): Router {
   const { database, webhooks } = options;
@@ -63,7 +77,9 @@ export function webhooksPage(options: ConsoleOptions): Router {
       show(options, response, { title: "Webhooks", section: "Webhooks", body: await overview(options) });
     })
     .post(async (request, response) => {
-      const endpoint = await told(webhooks.create(parseForm(settingsSchema, request), operatorOf(response)));
+      const settings = parseForm(settingsSchema, request);
+      const operator = operatorOf(response);
+      const { endpoint } = await told(webhooks.create(settings, operator, formOf(request, operator)));
       show(options, response, secretPage(endpoint, "The endpoint is made"));
     })
     .all(methodNotAllowed("GET", "POST"));
@@ -104,7 +120,8 @@ export function webhooksPage(options: ConsoleOptions): Router {
     .route("/webhooks/:id/rotate-secret")
     .post(async (request, response) => {
       const { id } = await endpointOf(options, request.params.id);
-      const endpoint = await told(webhooks.rotate(id, operatorOf(response)));
+      const operator = operatorOf(response);
+      const { endpoint } = await told(webhooks.rotate(id, operator, formOf(request, operator)));
       show(options, response, secretPage(endpoint, "The endpoint has another secret"));
     })
     .all(methodNotAllowed("POST"));
@@ -204,6 +221,7 @@ async function overview({ database }: ConsoleOptions): Promise<Html> {
 
 function settingsForm(action: string, label: string, given?: WebhookEndpoint): Html {
   return html`<form method="post" action="${action}" class="stack">
+    ${formField()}
     <label class="field"
       ><span>Address</span
       ><input name="url" type="url" required maxlength="${LIMITS.webhookUrl}" value="${given?.url}"
@@ -417,6 +435,7 @@ function stateOf({ state, failingSince }: WebhookEndpoint): Html {
 
 function button(action: string, text: string, name: string | false = false): Html {
   return html`<form method="post" action="${action}" class="inline">
+    ${formField()}
     <button class="${name}">${text}</button>
   </form>`;
 }

@@ -1,0 +1,174 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
+import type { RowDataPacket } from "mysql2";
+import { createConnection, type Connection } from "mysql2/promise";
+import { createOrders } from "../../../db/orders.ts";
+import { openApiDocument } from "../../../src/api/openapi.ts";
+import { WITHDRAWN } from "../../../src/engine/withdrawals.ts";
+import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { startMysqlProxy, type MysqlProxy } from "../../support/mysql-proxy.ts";
+import { newOrder } from "../../support/orders.ts";
+import { startApi, type TestProcess } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+jest.setTimeout(180_000);
+
+let environment: TestEnvironment;
+let proxy: MysqlProxy;
+let api: TestProcess & { readonly url: string };
+let client: TestClient;
+let outsider: Connection;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+  proxy = await startMysqlProxy(environment.databaseUrl);
+  outsider = await createConnection(environment.databaseUrl);
+  api = await startApi({ databaseUrl: proxy.url, redisUrl: environment.redisUrl });
+  client = new TestClient(api.url);
+});
+afterAll(async () => {
+  await api.stop();
+  await proxy.close();
+  await outsider.end();
+  await environment.close();
+});
+
+const NOTHING = expect.stringContaining("nothing was done");
+const UNKNOWN = expect.stringContaining("not known whether");
+
+/** What a checksum of everything says: the same for the same rows. */
+async function everything(): Promise<string> {
+  const [tables] = await outsider.query<RowDataPacket[]>("SHOW TABLES");
+  const names = tables.map((row) => `\`${Object.values(row).join("")}\``);
+  const [sums] = await outsider.query<RowDataPacket[]>(`CHECKSUM TABLE ${names.join(", ")} EXTENDED`);
+  return JSON.stringify(sums.map(({ Checksum }) => Checksum));
+}
+
+/** What every change that the API offers is done to. */
+interface Things {
+  readonly order: string;
+  readonly endpoint: string;
+  readonly delivery: string;
+  readonly sku: string;
+  readonly key: Record<string, string>;
+}
+
+async function prepare(): Promise<Things> {
+  const made = newOrder();
+  await createOrders(environment.database, [made]);
+  await environment.database.transaction((queries) =>
+    queries.execute(sql`UPDATE orders SET failed_stage = 'reserve', failed_reason = 'no', failed_at = NOW(3)
+      WHERE id = ${made.id}`),
+  );
+  const endpoint = await client.post("/webhook-endpoints", { url: `https://shop.example/${made.id}` });
+  const delivery = await client.post(`/webhook-endpoints/${endpoint.body.id}/test`, {});
+  return {
+    order: made.id,
+    endpoint: endpoint.body.id,
+    delivery: delivery.body.id,
+    sku: `SKU-${made.id}`,
+    key: { "idempotency-key": randomUUID() },
+  };
+}
+
+const CHANGES: Record<string, (things: Things) => Promise<Answer>> = {
+  "POST /orders": ({ key }) => client.post("/orders", PLAIN_ORDER, key),
+  "POST /orders/resume": () => client.post("/orders/resume", {}),
+  "POST /orders/{id}/cancel": ({ order }) =>
+    client.post(`/orders/${order}/cancel`, { reason: "changed my mind" }),
+  "POST /stock": ({ sku }) => client.post("/stock", { items: [{ sku, onHand: 3 }] }),
+  "PUT /stock/{sku}": ({ sku }) => client.put(`/stock/${sku}`, { onHand: 4 }),
+  "POST /webhook-endpoints": ({ order, key }) =>
+    client.post("/webhook-endpoints", { url: `https://new.example/${order}` }, key),
+  "PATCH /webhook-endpoints/{id}": ({ endpoint, order }) =>
+    client.request("PATCH", `/webhook-endpoints/${endpoint}`, {
+      url: `https://other.example/${order}`,
+      enabled: false,
+    }),
+  "DELETE /webhook-endpoints/{id}": ({ endpoint }) =>
+    client.request("DELETE", `/webhook-endpoints/${endpoint}`),
+  "POST /webhook-endpoints/{id}/rotate-secret": ({ endpoint, key }) =>
+    client.post(`/webhook-endpoints/${endpoint}/rotate-secret`, {}, key),
+  "POST /webhook-endpoints/{id}/test": ({ endpoint }) =>
+    client.post(`/webhook-endpoints/${endpoint}/test`, {}),
+  "POST /webhook-deliveries/{id}/resend": ({ delivery }) =>
+    client.post(`/webhook-deliveries/${delivery}/resend`, {}),
+};
+
+test("every change that the API offers is looked at here", () => {
+  const operations = Object.entries(openApiDocument("").paths).flatMap(([path, methods]) =>
+    Object.keys(methods)
+      .filter((method) => method !== "get")
+      .map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  expect(Object.keys(CHANGES).toSorted()).toEqual(operations.toSorted());
+});
+
+describe("a change whose connection to MySQL is cut, wherever that is", () => {
+  test.each(Object.entries(CHANGES))(
+    "%s says that nothing was done only when that is so",
+    async (name, change) => {
+      const outcomes = new Set<unknown>();
+      for (const when of ["before", "after"] as const) {
+        let isWhole = false;
+        for (let packet = 1; !isWhole; packet++) {
+          const things = await prepare();
+          const before = await everything();
+          proxy.cutAt(packet, when);
+          const { status, body } = await change(things);
+          isWhole = proxy.packets < packet;
+          proxy.cutAt(0, when);
+          if (status === 503) {
+            expect(body.detail).toEqual(expect.stringMatching(/nothing was done|not known whether/));
+            outcomes.add(body.detail);
+            if (body.detail?.includes("nothing was done")) expect(await everything()).toBe(before);
+          } else expect(status).toBeLessThan(300);
+        }
+      }
+      expect([...outcomes]).toContainEqual(UNKNOWN);
+      // An order is one packet, with COMMIT in it, once a connection is open.
+      if (name !== "POST /orders") expect([...outcomes]).toContainEqual(NOTHING);
+    },
+  );
+});
+
+describe("an order whose COMMIT got no answer", () => {
+  /** Loses the answer to the packet that has COMMIT in it. */
+  async function lose(key?: Record<string, string>) {
+    // One connection that is open and knows the server's clock: an order is one packet then.
+    await client.order(PLAIN_ORDER);
+    const before = await environment.database.query((queries) => queries.$count(sql`orders`));
+    proxy.cutAt(1, "after");
+    const answer = await client.post("/orders", PLAIN_ORDER, key);
+    proxy.cutAt(0, "after");
+    expect(answer).toMatchObject({ status: 503, body: { detail: UNKNOWN } });
+    expect(await environment.database.query((queries) => queries.$count(sql`orders`))).toBe(before + 1);
+    const [newest] = (await client.get("/orders?limit=1")).body.items;
+    return client.orderIn(newest?.id ?? "", "CREATED");
+  }
+
+  test("is withdrawn when its client sent no key", async () => {
+    const { id } = await lose();
+    const found = await waitFor("it to be withdrawn", async () => {
+      const { body } = await client.get(`/orders/${id}`);
+      return body.cancellation && body;
+    });
+    expect(found.cancellation?.reason).toBe(WITHDRAWN);
+  });
+
+  test("stays when its client sent a key, and is the answer when the request is repeated", async () => {
+    const key = { "idempotency-key": randomUUID() };
+    const { id } = await lose(key);
+    const again = await client.post("/orders", PLAIN_ORDER, key);
+    expect(again).toMatchObject({ status: 202, body: { id } });
+    expect(again.headers.get("idempotent-replayed")).toBe("true");
+    // One without a key that is lost later is withdrawn after all that was lost before.
+    const later = await lose();
+    await waitFor("the later one to be withdrawn", async () => {
+      const { body } = await client.get(`/orders/${later.id}`);
+      return body.cancellation !== undefined;
+    });
+    expect((await client.get(`/orders/${id}`)).body).not.toHaveProperty("cancellation");
+  });
+});

@@ -208,6 +208,29 @@ describe("an endpoint", () => {
     await waitFor("all events", () => endpoint.accepted.length === 60);
   });
 
+  test("that answers 101 Switching Protocols has refused the message, and holds no place", async () => {
+    let isSwitching = true;
+    const endpoint = await receiver((response) => {
+      if (isSwitching)
+        response.socket?.write(
+          "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+      else response.writeHead(204).end();
+    });
+    const settings = await endpointFor(endpoint);
+    // No request ends by its timeout meanwhile.
+    const webhooks = send({ timeoutMs: 600_000 });
+    await orders(20);
+    await waitFor("more requests than places", () => endpoint.received.length > 10);
+    expect((await deliveries(settings)).map(({ lastStatus }) => lastStatus)).toContain(101);
+    isSwitching = false;
+    await waitFor("all events", () => endpoint.accepted.length === 20);
+    isSwitching = true;
+    await orders(1);
+    await waitFor("the last request", () => endpoint.received.at(-1)?.accepted === false);
+    await webhooks.stop({ graceMs: 600_000 });
+  });
+
   test("that hangs holds up no other", async () => {
     const hanging = await receiver(() => undefined);
     const fast = await receiver();

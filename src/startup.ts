@@ -53,4 +53,6 @@ const FOR_OPERATORS = new Set([
   "UsageError",
   "DatabaseError",
   "InvalidPipelineError",
+  "ForeignRedisError",
+  "RedisDatabaseError",
 ]);

@@ -5,12 +5,12 @@ import { mayBeOneItem } from "../db/errors.ts";
 import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
 import { markFailed } from "../db/orders.ts";
 import { readBacklogs } from "../queues/backlog.ts";
-import { connectProducer, connectWorker } from "../queues/connection.ts";
+import { keyOf } from "../queues/keys.ts";
 import { MinuteCounts } from "../queues/minutes.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "../src/config.ts";
 import { Nudge } from "../src/events/nudge.ts";
-import { NUDGE_CHANNEL } from "../src/events/stream.ts";
+import { nudgeChannelOf } from "../src/events/stream.ts";
 import { COMMITS, withoutResults } from "../src/group-commit.ts";
 import { announce, createLogger } from "../src/log.ts";
 import { MetricsServer } from "../src/metrics-server.ts";
@@ -54,10 +54,12 @@ async function main(): Promise<void> {
   const stageMetrics = new StageMetrics(metrics, lifecycle);
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
 
-  const { database, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
+  const { database, server, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
   tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
+  await server.checkAtStart();
+  server.watch(redis);
 
   const workers = new Map<string, StageWorker>();
   const counts = new MinuteCounts();
@@ -69,7 +71,7 @@ async function main(): Promise<void> {
     log,
   });
   const nudge = new Nudge(() => {
-    if (redis.status === "ready") redis.publish(NUDGE_CHANNEL, "").catch(() => undefined);
+    if (redis.status === "ready") redis.publish(nudgeChannelOf(redis), "").catch(() => undefined);
   });
   const executor = new Executor({
     lifecycle,
@@ -90,7 +92,7 @@ async function main(): Promise<void> {
   const redisWatch = new ServerWatch({
     absence: "Redis takes no writes",
     presence: "Redis takes writes again",
-    probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
+    probe: () => redis.set(keyOf(redis, "probe"), 1, "EX", PROBE_SECONDS),
     log,
   });
   const failedAttempts = commit<FailedAttempt, void>({
@@ -139,7 +141,7 @@ async function main(): Promise<void> {
   );
 
   const watchdog = new Watchdog({
-    readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
+    readBacklogs: (watched) => readBacklogs(server, watched),
     workers: [...workers.values()],
     log,
     afterMs: config.WEDGED_AFTER_MS,
@@ -160,12 +162,12 @@ async function main(): Promise<void> {
     afterMs: config.SWEEP_AFTER_MS,
   });
 
-  const relayRedis = connectProducer(config.REDIS_URL);
+  const relayRedis = server.connectProducer();
   relayRedis.on("error", () => undefined);
   const relay = new Relay({
     database,
     redis: relayRedis,
-    connectListener: () => connectWorker(config.REDIS_URL),
+    connectListener: () => server.connectWorker(),
     length: config.EVENTS_STREAM_LENGTH,
     log,
   });
@@ -173,7 +175,7 @@ async function main(): Promise<void> {
   const webhooks = openWebhooks({
     config,
     database,
-    connectListener: () => connectWorker(config.REDIS_URL),
+    connectListener: () => server.connectWorker(),
     log,
   });
 
@@ -195,7 +197,13 @@ async function main(): Promise<void> {
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "database watch", run: async () => databaseWatch.stop() },
-      { name: "redis watch", run: async () => redisWatch.stop() },
+      {
+        name: "redis watch",
+        run: async () => {
+          redisWatch.stop();
+          server.stop();
+        },
+      },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "nudge", run: async () => nudge.stop() },
       { name: "webhooks", run: () => webhooks.stop() },

@@ -1,5 +1,6 @@
 import { Database } from "../db/database.ts";
-import { connectWorker } from "../queues/connection.ts";
+import { readInstallationId } from "../db/identity.ts";
+import { RedisServer } from "../queues/server.ts";
 import { Queues, type JobTracing } from "../queues/queues.ts";
 import { stageOverrides, type WorkerConfig } from "../src/config.ts";
 import { COMMITS, type Commit } from "../src/group-commit.ts";
@@ -16,7 +17,12 @@ export function openResources(
   tracing?: JobTracing,
 ) {
   const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
-  const redis = connectWorker(config.REDIS_URL);
+  const server = new RedisServer({
+    url: config.REDIS_URL,
+    prefix: config.REDIS_PREFIX,
+    installation: once(() => readInstallationId(database)),
+  });
+  const redis = server.connectWorker();
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
@@ -25,5 +31,15 @@ export function openResources(
     tracing,
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  return { database, redis, queues, ports: connectPorts(config, database, commit) };
+  return { database, server, redis, queues, ports: connectPorts(config, database, commit) };
+}
+
+/** Asks until it is answered, and then no more. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () =>
+    (answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    }));
 }

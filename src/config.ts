@@ -29,7 +29,7 @@ export const VARIABLES = {
     .default("conveyor")
     .meta({
       description:
-        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [docs/architecture.md](docs/architecture.md#one-redis-for-several)",
+        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [docs/architecture.md](docs/architecture.md)",
     }),
   API_KEYS: z
     .string()

@@ -105,8 +105,20 @@ withPython(
     // A reader that has taken some, and is gone.
     await environment.redis.xgroup("CREATE", streamOf(environment.redis), GROUP, "0", "MKSTREAM");
     await write(50);
-    await waitFor("the events", async () => (await environment.redis.xlen(streamOf(environment.redis))) === 50);
-    await environment.redis.xreadgroup("GROUP", GROUP, "dead", "COUNT", 50, "STREAMS", streamOf(environment.redis), ">");
+    await waitFor(
+      "the events",
+      async () => (await environment.redis.xlen(streamOf(environment.redis))) === 50,
+    );
+    await environment.redis.xreadgroup(
+      "GROUP",
+      GROUP,
+      "dead",
+      "COUNT",
+      50,
+      "STREAMS",
+      streamOf(environment.redis),
+      ">",
+    );
 
     const first = startReader("first");
     await waitFor("the dead one's events", () => first.lines.length === 50);
@@ -145,7 +157,10 @@ withPython(
     await relayed(relay);
     await environment.redis.flushdb();
     await write(10);
-    await waitFor("the stream to be filled again", async () => (await environment.redis.xlen(streamOf(environment.redis))) > 100);
+    await waitFor(
+      "the stream to be filled again",
+      async () => (await environment.redis.xlen(streamOf(environment.redis))) > 100,
+    );
     const again = startReader("first", [`--api=${api.url}`]);
     await waitFor("all to be worked on", () => again.lines.length === 1_010);
     expect(handled(reader, again)).toEqual(await idsInLog());

@@ -74,7 +74,10 @@ async function entries(): Promise<Entry[]> {
 const subjects = async () => (await entries()).map(({ event }) => event.subject);
 
 const relayed = (count: number) =>
-  waitFor(`${count} events in the stream`, async () => (await environment.redis.xlen(streamOf(environment.redis))) >= count);
+  waitFor(
+    `${count} events in the stream`,
+    async () => (await environment.redis.xlen(streamOf(environment.redis))) >= count,
+  );
 
 /** Every event that MySQL has. */
 const newest = () => new EventLog(environment.database).newest();
@@ -222,7 +225,10 @@ test("a relay that hears of events while its connection is away rests, and goes 
   redis.disconnect();
   await waitFor("it to be away", () => redis.status === "end");
   await write(1);
-  await waitFor("it to be told", async () => (await environment.redis.publish(nudgeChannelOf(environment.redis), "")) > 0);
+  await waitFor(
+    "it to be told",
+    async () => (await environment.redis.publish(nudgeChannelOf(environment.redis), "")) > 0,
+  );
   expect(relay.leads).toBe(true);
   await redis.connect();
   await waitFor("the second event", async () => (await entries()).length === 2);
@@ -232,7 +238,10 @@ test("a stream of another log begins anew", async () => {
   await environment.redis.xadd(streamOf(environment.redis), "1000000-0", "event", "{}", "previous", "0");
   startRelay();
   const orders = await write(3);
-  await waitFor("the stream to begin anew", async () => (await environment.redis.xlen(streamOf(environment.redis))) === 3);
+  await waitFor(
+    "the stream to begin anew",
+    async () => (await environment.redis.xlen(streamOf(environment.redis))) === 3,
+  );
   expect(await subjects()).toEqual(orders);
 });
 

@@ -1,4 +1,4 @@
-const PROTOCOLS = ["redis:", "rediss:"];
+const PROTOCOLS = new Set(["redis:", "rediss:"]);
 /** Addresses of either family alone, or of both. */
 const FAMILIES = new Set(["0", "4", "6"]);
 
@@ -7,7 +7,7 @@ const FAMILIES = new Set(["0", "4", "6"]);
  * an address than it should: options by their name in the query, and as the database whatever the path says.
  */
 export function faultOfRedisUrl(url: string): string | undefined {
-  if (!URL.canParse(url) || !PROTOCOLS.includes(new URL(url).protocol))
+  if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol))
     return "must be an address that begins with redis:// or rediss://";
   const { pathname, searchParams, hash } = new URL(url);
   if (!/^\/?$|^\/(0|[1-9]\d{0,5})$/.test(pathname))

@@ -83,7 +83,10 @@ async function startProxy() {
 
 /** The queue of a stage; the first one's is where orders can be made to wait. */
 function queueOf(stage: { readonly name: string }): Queue {
-  const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(environment.redis, stage) });
+  const queue = new Queue(stage.name, {
+    connection: environment.redis,
+    prefix: queuePrefix(environment.redis, stage),
+  });
   started.push(() => queue.close());
   return queue;
 }

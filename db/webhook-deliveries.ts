@@ -1,4 +1,20 @@
-import { and, asc, desc, eq, gt, inArray, lt, lte, ne, notInArray } from "drizzle-orm";
+import {
+  and,
+  asc,
+  desc,
+  eq,
+  gt,
+  gte,
+  inArray,
+  isNull,
+  lt,
+  lte,
+  ne,
+  notInArray,
+  or,
+  sql,
+  type SQL,
+} from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database, Reads, Transaction } from "./database.ts";
@@ -29,8 +45,16 @@ export interface Subscription {
 /** A delivery whose turn it is, or that stands behind one. */
 export type DueDelivery = Pick<
   WebhookDelivery,
-  "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "createdAt"
+  "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "lastStatus" | "lastError" | "createdAt"
 >;
+
+/** A place in the line of what is due. */
+export type DuePlace = Pick<DueDelivery, "dueAt" | "id">;
+
+/** Whether it was sent before, and so has failed, or is sent again by hand. */
+export function wasTried({ attempts, lastStatus, lastError }: DueDelivery): boolean {
+  return attempts > 0 || lastStatus !== null || lastError !== null;
+}
 
 /**
  * Makes a delivery of each event for each endpoint that wants it, and notes that the log has been read up to the last of
@@ -138,12 +162,17 @@ function nextDueOf(
 }
 
 /**
- * The deliveries of an endpoint that wait, order by order: of orders of which one is due, the longest due first. Within an
+ * The deliveries of an endpoint that wait, order by order: of orders of which one is due, the longest due first, or those
+ * that came last. Within an
  * order, oldest event first: each may be sent when the one before is settled, and none when the first one is not due yet.
  * Those behind such a one are put off until it is, so that they are not looked at again and again.
  *
+ * A look costs what the rows cost that it reads from the index. To find what was never tried behind a thousand that were,
+ * it reads on from where the last look ended: nothing becomes due before that.
+ *
  * @param limit deliveries that are looked at. @param except orders that are being worked on.
- * @returns the lanes, and whether there is nothing else that is due. @throws {DatabaseError}
+ * @param untriedAfter only what was never tried, after this place. @returns the lanes, whether there is nothing else that is
+ * due, and the place of the last that was looked at. @throws {DatabaseError}
  */
 export async function findDueLanes(
   database: Database,
@@ -151,27 +180,52 @@ export async function findDueLanes(
   {
     limit,
     except,
+    newestFirst = false,
+    untriedAfter,
     now = new Date(),
   }: {
     readonly limit: number;
     readonly except: readonly string[];
+    readonly newestFirst?: boolean;
+    readonly untriedAfter?: DuePlace | undefined;
     readonly now?: Date;
   },
-): Promise<{ readonly lanes: DueDelivery[][]; readonly isAll: boolean }> {
+): Promise<{
+  readonly lanes: DueDelivery[][];
+  readonly isAll: boolean;
+  readonly last: DuePlace | undefined;
+}> {
   const found = await database.query(async (queries) => {
-    const { orderId, state, dueAt } = webhookDeliveries;
+    const { id: deliveryId, orderId, state, dueAt, lastStatus, lastError } = webhookDeliveries;
     const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
+    const untried =
+      untriedAfter &&
+      and(
+        isNull(lastStatus),
+        isNull(lastError),
+        // The first half is what the index is read by.
+        gte(dueAt, untriedAfter.dueAt),
+        or(gt(dueAt, untriedAfter.dueAt), gt(deliveryId, untriedAfter.id)),
+      );
+    const direction = newestFirst ? desc : asc;
     const due = await queries
-      .select({ orderId })
+      .select({ orderId, dueAt, id: deliveryId })
       .from(webhookDeliveries)
-      .where(and(waits, lte(dueAt, now), except.length === 0 ? undefined : notInArray(orderId, [...except])))
-      .orderBy(asc(dueAt), asc(webhookDeliveries.id))
+      .where(
+        and(
+          waits,
+          untried,
+          lte(dueAt, now),
+          except.length === 0 ? undefined : notInArray(orderId, [...except]),
+        ),
+      )
+      .orderBy(direction(dueAt), direction(deliveryId))
       .limit(limit);
-    if (due.length === 0) return { lanes: [], isAll: true };
+    if (due.length === 0) return { lanes: [], isAll: true, last: undefined };
     const orderIds = [...new Set(due.map((row) => row.orderId))];
     const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
     for (const row of await read(queries, waitingOf(endpointId, orderIds))) lanes.get(row.orderId)?.push(row);
-    return { lanes: [...lanes.values()], isAll: due.length < limit };
+    return { lanes: [...lanes.values()], isAll: due.length < limit, last: due.at(-1) };
   });
   const held = found.lanes.filter(([first]) => first !== undefined && first.dueAt > now);
   await putOffBehind(database, held);
@@ -198,7 +252,7 @@ async function putOffBehind(database: Database, lanes: readonly DueDelivery[][])
 
 const waitingOf = selectFrom(
   webhookDeliveries,
-  ["id", "eventId", "orderId", "attempts", "dueAt", "createdAt"],
+  ["id", "eventId", "orderId", "attempts", "dueAt", "lastStatus", "lastError", "createdAt"],
   "WHERE endpoint_id = ? AND order_id IN (?) AND state = 'pending' ORDER BY event_id, id",
 );
 
@@ -271,16 +325,34 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
   return groups;
 }
 
-/** Has all that waits for an endpoint sent now, whenever it would have been due. @throws {DatabaseError} */
-export async function bringAllForward(database: Database, endpointId: string): Promise<void> {
+/**
+ * Has all that waits for an endpoint sent now, whenever it would have been due. @param failedSince only what has failed
+ * since then: what failed while the endpoint took others' waits out its own backoff. @throws {DatabaseError}
+ */
+export async function bringAllForward(
+  database: Database,
+  endpointId: string,
+  failedSince?: Date,
+): Promise<void> {
   const now = new Date();
-  while ((await bringForward(database, endpointId, { now, limit: BROUGHT_AT_ONCE })) === BROUGHT_AT_ONCE);
+  const options = { now, failedSince, limit: BROUGHT_AT_ONCE };
+  while ((await bringForward(database, endpointId, options)) === BROUGHT_AT_ONCE);
+}
+
+/** Of those that wait behind such a one nothing is asked: they are sent when that is delivered. */
+function hasFailedSince(since: Date): SQL {
+  return sql`EXISTS (SELECT 1 FROM ${webhookAttempts}
+    WHERE ${webhookAttempts.deliveryId} = ${webhookDeliveries.id} AND ${gte(webhookAttempts.at, since)})`;
 }
 
 async function bringForward(
   database: Database,
   endpointId: string,
-  { now, limit }: { readonly now: Date; readonly limit: number },
+  {
+    now,
+    failedSince,
+    limit,
+  }: { readonly now: Date; readonly failedSince: Date | undefined; readonly limit: number },
 ): Promise<number> {
   const { state, dueAt } = webhookDeliveries;
   // Tried again after a deadlock with attempts that are written down meanwhile.
@@ -288,7 +360,14 @@ async function bringForward(
     queries
       .update(webhookDeliveries)
       .set({ dueAt: now })
-      .where(and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"), gt(dueAt, now)))
+      .where(
+        and(
+          eq(webhookDeliveries.endpointId, endpointId),
+          eq(state, "pending"),
+          gt(dueAt, now),
+          failedSince && hasFailedSince(failedSince),
+        ),
+      )
       .limit(limit),
   );
   return affectedRows;

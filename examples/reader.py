@@ -22,7 +22,7 @@ import time
 import urllib.parse
 import urllib.request
 
-STREAM = "conveyor:events"
+STREAM = os.environ.get("REDIS_PREFIX", "conveyor") + ":events"
 BATCH = 100
 BLOCK_MS = 2_000
 PAUSE_S = 1

@@ -1,7 +1,8 @@
 import { Queue } from "bullmq";
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import type { StageSettings } from "../src/order/stage.ts";
-import { queuePrefix } from "./queues.ts";
+import { queuePrefix } from "./keys.ts";
+import type { RedisServer } from "./server.ts";
 
 /** A delayed job is taken up when a worker next looks; the clocks of several machines differ a little, too. */
 const OVERDUE_MS = 5_000;
@@ -29,8 +30,11 @@ export interface Backlog {
  *
  * @throws {Error} when Redis does not answer within seconds.
  */
-export async function readBacklogs(redisUrl: string, queues: readonly LookedAt[]): Promise<Backlog[]> {
-  const connection = new Redis(redisUrl, {
+export async function readBacklogs(
+  server: Pick<RedisServer, "connect">,
+  queues: readonly LookedAt[],
+): Promise<Backlog[]> {
+  const connection = server.connect({
     lazyConnect: true,
     maxRetriesPerRequest: 0,
     commandTimeout: TIMEOUT_MS,
@@ -51,7 +55,7 @@ export async function readBacklogs(redisUrl: string, queues: readonly LookedAt[]
 async function readBacklog(connection: Redis, { name, settings }: LookedAt): Promise<Backlog> {
   const queue = new Queue(name, {
     connection,
-    prefix: queuePrefix({ name }),
+    prefix: queuePrefix(connection, { name }),
     skipMetasUpdate: true,
     skipVersionCheck: true,
     skipWaitingForReady: true,

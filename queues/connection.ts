@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from "ioredis";
-import { isReadOnlyReply } from "./errors.ts";
+import { isOfSelect, isReadOnlyReply } from "./errors.ts";
 
 /** Milliseconds after which a producer takes Redis for gone. */
 const PRODUCER_TIMEOUT_MS = 1_000;
@@ -17,23 +17,36 @@ const RECONNECT_INTERVAL_MS = 1_000;
  * For processes that must never wait for Redis: a command fails at once while Redis is away, and after a second when
  * it doesn't answer. A failed command may have taken effect all the same.
  */
-export function connectProducer(url: string): Redis {
-  return new Redis(url, {
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: PRODUCER_TIMEOUT_MS,
-    connectTimeout: PRODUCER_TIMEOUT_MS,
-    socketTimeout: PRODUCER_SILENCE_MS,
-    reconnectOnError: leaveReplica(),
-  });
+export function connectProducer(url: string, options: Pick<RedisOptions, "Connector"> = {}): Redis {
+  return neverElsewhere(
+    new Redis(url, {
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      commandTimeout: PRODUCER_TIMEOUT_MS,
+      connectTimeout: PRODUCER_TIMEOUT_MS,
+      socketTimeout: PRODUCER_SILENCE_MS,
+      reconnectOnError: leaveReplica(),
+      ...options,
+    }),
+  );
 }
 
 /** For workers, which have nothing better to do than to wait until Redis is back. BullMQ asks for these settings. */
-export function connectWorker(url: string): Redis {
-  return new Redis(url, {
-    maxRetriesPerRequest: null,
-    socketTimeout: WORKER_SILENCE_MS,
-    reconnectOnError: leaveReplica(),
+export function connectWorker(url: string, options: Pick<RedisOptions, "Connector"> = {}): Redis {
+  return neverElsewhere(
+    new Redis(url, {
+      maxRetriesPerRequest: null,
+      socketTimeout: WORKER_SILENCE_MS,
+      reconnectOnError: leaveReplica(),
+      ...options,
+    }),
+  );
+}
+
+/** ioredis goes on with database 0 when the one that it was told to use can't be selected: rather connect again. */
+function neverElsewhere(redis: Redis): Redis {
+  return redis.on("error", (error) => {
+    if (isOfSelect(error)) redis.disconnect(true);
   });
 }
 

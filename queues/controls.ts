@@ -1,5 +1,6 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
+import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
 /** How a queue is to be over all workers, whatever Redis says of it. */
@@ -13,7 +14,7 @@ export interface QueueControls {
 }
 
 /** Of when the settings are that Redis has, by step: lost with them. */
-const APPLIED = "conveyor:queue-settings";
+const APPLIED = "queue-settings";
 
 /** Has all workers go by these settings from now on: those of Redis, which they ask with every job. */
 async function applyControls(queues: Queues, { step, ...wanted }: QueueControls): Promise<void> {
@@ -36,11 +37,11 @@ export async function restoreControls(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
   settings: readonly (QueueControls & { readonly updatedAt: Date })[],
 ): Promise<number> {
-  const applied = await redis.hgetall(APPLIED);
+  const applied = await redis.hgetall(keyOf(redis, APPLIED));
   const stale = settings.filter(({ step, updatedAt }) => applied[step] !== updatedAt.toISOString());
   for (const each of stale) {
     await applyControls(queues, each);
-    await redis.hset(APPLIED, each.step, each.updatedAt.toISOString());
+    await redis.hset(keyOf(redis, APPLIED), each.step, each.updatedAt.toISOString());
   }
   return stale.length;
 }

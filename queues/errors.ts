@@ -67,6 +67,13 @@ export function isReadOnlyReply(error: Error): boolean {
   return error.name === "ReplyError" && firstWord(error.message) === "READONLY";
 }
 
+/** Whether it is what Redis answered to SELECT. */
+export function isOfSelect(error: unknown): error is Error {
+  if (!(error instanceof Error) || !("command" in error)) return false;
+  const { command } = error;
+  return typeof command === "object" && command !== null && "name" in command && command.name === "select";
+}
+
 function firstWord(message: string): string {
   return (WITHIN_SCRIPT.exec(message) ?? FIRST_WORD.exec(message))?.[1] ?? "";
 }

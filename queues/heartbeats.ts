@@ -1,11 +1,12 @@
 import type { Redis } from "ioredis";
+import { keyOf } from "./keys.ts";
 
 /*
  * Which workers are alive, as they say themselves every few seconds. A worker's own key expires when it says no more;
  * the set of all names saves looking for keys among those of a million jobs.
  */
 
-const NAMES = "conveyor:workers";
+const NAMES = "workers";
 /** A worker that has said nothing for so long is not alive. */
 export const ALIVE_SECONDS = 15;
 /** Names of workers that are gone are forgotten after a while. */
@@ -37,24 +38,24 @@ export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
   const now = Date.now();
   const answers = await redis
     .pipeline()
-    .set(keyOf(heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS)
-    .zadd(NAMES, now, heartbeat.id)
-    .zremrangebyscore(NAMES, "-inf", now - FORGOTTEN_AFTER_MS)
+    .set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS)
+    .zadd(keyOf(redis, NAMES), now, heartbeat.id)
+    .zremrangebyscore(keyOf(redis, NAMES), "-inf", now - FORGOTTEN_AFTER_MS)
     .exec();
   for (const [error] of answers ?? []) if (error) throw error;
 }
 
 /** Says that a worker has ended. @throws {Error} of Redis. */
 export async function lastBeat(redis: Redis, id: string): Promise<void> {
-  await redis.pipeline().del(keyOf(id)).zrem(NAMES, id).exec();
+  await redis.pipeline().del(workerKey(redis, id)).zrem(keyOf(redis, NAMES), id).exec();
 }
 
 /** The workers that are alive, in order of their start. @throws {Error} of Redis. */
 export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
-  const ids = await redis.zrange(NAMES, "0", "-1");
+  const ids = await redis.zrange(keyOf(redis, NAMES), "0", "-1");
   if (ids.length === 0) return [];
   const pipeline = redis.pipeline();
-  for (const id of ids) pipeline.get(keyOf(id));
+  for (const id of ids) pipeline.get(workerKey(redis, id));
   const alive = ((await pipeline.exec()) ?? []).flatMap(([error, text]): Heartbeat[] => {
     if (error) throw error;
     return typeof text === "string" ? [JSON.parse(text)] : [];
@@ -62,6 +63,6 @@ export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
   return alive.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1));
 }
 
-function keyOf(id: string): string {
-  return `conveyor:worker:${id}`;
+function workerKey(redis: Redis, id: string): string {
+  return keyOf(redis, `worker:${id}`);
 }

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
+import { keyOf } from "./keys.ts";
 
-/** Present as long as Redis has the jobs that it was given. */
-const MARKER = "conveyor:marker";
 const RESTORING = "restoring";
 
 /** How far the jobs of a Redis that had lost them have been put back. */
@@ -16,27 +15,70 @@ export interface Restoration {
   readonly text: string;
 }
 
+/** How that begins, for whoever has no more than the text. */
+export const FOREIGN_REDIS = "Redis belongs to another installation";
+
+/** Redis holds the jobs of another database's orders. */
+export class ForeignRedisError extends Error {
+  override name = "ForeignRedisError";
+
+  constructor(owner: string) {
+    super(
+      `${FOREIGN_REDIS}, whose database has the identity ${owner}: ` +
+        `set REDIS_PREFIX to a name of its own, or another database in REDIS_URL`,
+    );
+  }
+}
+
 /**
- * What Redis says of itself. It stands in Redis, and so is lost with all else: that is how a loss is noticed, also one
- * in the middle of a restoration.
+ * What Redis says of itself: whose jobs it has, and whether it has all of them. It stands in Redis, and so is lost with all
+ * else: that is how a loss is noticed, also one in the middle of a restoration.
+ *
+ * It is written by whoever finds it missing, in one step, so that of two databases at an empty Redis one gets it and the
+ * other is refused. One that an earlier version has written names no database: whoever finds it first takes it over.
  */
 export class Marker {
   readonly #redis: Redis;
+  readonly #key: string;
+  readonly #installation: () => Promise<string>;
 
-  constructor(redis: Redis) {
+  /** @param installation the identity of the database. */
+  constructor(redis: Redis, installation: () => Promise<string>) {
     this.#redis = redis;
+    this.#key = keyOf(redis, "marker");
+    this.#installation = installation;
+  }
+
+  /** Whose it is; undefined where there is none, or one that names nobody. @throws {Error} of Redis. */
+  async owner(): Promise<string | undefined> {
+    const text = await this.#redis.get(this.#key);
+    return text === null ? undefined : ownerOf(text);
+  }
+
+  /**
+   * Makes sure that Redis is this database's, which one that is empty becomes.
+   *
+   * @returns what the marker says. @throws {ForeignRedisError} {Error} of Redis, or of the database.
+   */
+  async claim(): Promise<string> {
+    const installation = await this.#installation();
+    const text = await this.#redis.get(this.#key);
+    const owner = text === null ? undefined : ownerOf(text);
+    if (text !== null && owner === installation) return text;
+    if (owner !== undefined) throw new ForeignRedisError(owner);
+    if (text === null) {
+      await this.#redis.set(this.#key, written({ run: randomUUID(), orders: 0, installation }), "NX");
+    } else await this.#replace(text, withOwner(text, installation));
+    return this.claim();
   }
 
   /**
    * The restoration under way: begins one if Redis has lost its data. Undefined if it has all its jobs.
    *
-   * @throws {Error} of Redis.
+   * @throws {ForeignRedisError} {Error} of Redis, or of the database.
    */
   async restoration(): Promise<Restoration | undefined> {
-    const text = await this.#redis.get(MARKER);
-    if (text !== null) return parsed(text);
-    await this.#redis.set(MARKER, written({ run: randomUUID(), orders: 0 }), "NX");
-    return this.restoration();
+    return parsed(await this.claim());
   }
 
   /** Writes down how far it has come, if it is still under way. @throws {Error} of Redis. */
@@ -44,16 +86,17 @@ export class Marker {
     { text }: Restoration,
     reached: { readonly orders: number; readonly status: string; readonly after: string | undefined },
   ): Promise<void> {
-    await this.#replace(text, written({ run: text.split(" ")[1] ?? "", ...reached }));
+    const run = text.split(" ")[1] ?? "";
+    await this.#replace(text, written({ run, ...reached, installation: ownerOf(text) ?? "" }));
   }
 
   /** Ends it: Redis has all its jobs. @returns whether it was still under way. @throws {Error} of Redis. */
   async end({ text }: Restoration): Promise<boolean> {
-    return this.#replace(text, new Date().toISOString());
+    return this.#replace(text, withOwner(new Date().toISOString(), ownerOf(text) ?? ""));
   }
 
   async #replace(before: string, after: string): Promise<boolean> {
-    return (await this.#redis.eval(COMPARE_AND_SET, 1, MARKER, before, after)) === 1;
+    return (await this.#redis.eval(COMPARE_AND_SET, 1, this.#key, before, after)) === 1;
   }
 }
 
@@ -62,13 +105,29 @@ const COMPARE_AND_SET = `
   redis.call("SET", KEYS[1], ARGV[2])
   return 1`;
 
+/** The owner stands last, where earlier versions do not look. */
 function written(progress: {
   readonly run: string;
   readonly orders: number;
   readonly status?: string;
   readonly after?: string | undefined;
+  readonly installation: string;
 }): string {
-  return [RESTORING, progress.run, progress.orders, progress.status ?? "", progress.after ?? ""].join(" ");
+  const { run, orders, status = "", after = "", installation } = progress;
+  return [RESTORING, run, orders, status, after, installation].join(" ");
+}
+
+/** Where the owner stands: after the fields of a restoration, or after the time when it ended. */
+function ownerAt(text: string): number {
+  return text.startsWith(`${RESTORING} `) ? 5 : 1;
+}
+
+function ownerOf(text: string): string | undefined {
+  return text.split(" ")[ownerAt(text)] || undefined;
+}
+
+function withOwner(text: string, installation: string): string {
+  return [...text.split(" ").slice(0, ownerAt(text)), installation].join(" ");
 }
 
 function parsed(text: string): Restoration | undefined {

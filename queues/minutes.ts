@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { keyOf } from "./keys.ts";
 
 /*
  * How many orders each step has done in each minute, and how long that took: kept in Redis by minute, added to by every
@@ -85,7 +86,7 @@ export class MinuteCounts {
   }
 
   #now(step: string): StepCounts {
-    const key = keyOf(step, minuteOf(Date.now()));
+    const key = minuteKey(step, minuteOf(Date.now()));
     let counts = this.#counts.get(key);
     if (counts === undefined) this.#counts.set(key, (counts = noCounts()));
     return counts;
@@ -96,7 +97,8 @@ export class MinuteCounts {
 export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCounts>): Promise<void> {
   if (taken.size === 0) return;
   const pipeline = redis.pipeline();
-  for (const [key, { done, failed, buckets }] of taken) {
+  for (const [name, { done, failed, buckets }] of taken) {
+    const key = keyOf(redis, name);
     if (done > 0) pipeline.hincrby(key, DONE, done);
     if (failed > 0) pipeline.hincrby(key, FAILED, failed);
     for (const [bucket, count] of buckets) pipeline.hincrby(key, String(bucket), count);
@@ -113,7 +115,8 @@ export async function readCounts(
 ): Promise<Map<string, StepCounts[]>> {
   const pipeline = redis.pipeline();
   for (const step of steps)
-    for (let minute = last - minutes + 1; minute <= last; minute++) pipeline.hgetall(keyOf(step, minute));
+    for (let minute = last - minutes + 1; minute <= last; minute++)
+      pipeline.hgetall(keyOf(redis, minuteKey(step, minute)));
   const answers = ((await pipeline.exec()) ?? []).map(([error, fields]) => {
     if (error) throw error;
     return parsed(fields);
@@ -124,8 +127,8 @@ export async function readCounts(
 const DONE = "done";
 const FAILED = "failed";
 
-function keyOf(step: string, minute: number): string {
-  return `conveyor:minute:${step}:${minute}`;
+function minuteKey(step: string, minute: number): string {
+  return `minute:${step}:${minute}`;
 }
 
 function parsed(fields: unknown): StepCounts {

@@ -4,6 +4,7 @@ import type { Move } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
+import { queuePrefix } from "./keys.ts";
 
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
 const EVENTS_KEPT = 1_000;
@@ -18,11 +19,6 @@ export interface DueJob {
 export interface Replacement {
   readonly job: DueJob;
   readonly by: DueJob;
-}
-
-/** Every key of a queue carries the queue's own hash tag, so that Redis Cluster can hold each on one node. */
-export function queuePrefix(step: Pick<Step, "name">): string {
-  return `{${step.name}}`;
 }
 
 /** The queues of a pipeline, one a step: the only place where queues are opened. They add jobs and process none. */
@@ -47,7 +43,7 @@ export class Queues {
       options.steps.map((step) => {
         const queue = new Queue<JobData>(step.name, {
           connection: options.connection,
-          prefix: queuePrefix(step),
+          prefix: queuePrefix(options.connection, step),
           streams: { events: { maxLen: EVENTS_KEPT } },
           // Readiness is the health check's business; a queue opened while Redis is away must work later.
           skipWaitingForReady: true,

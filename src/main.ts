@@ -1,14 +1,15 @@
 import { Database } from "../db/database.ts";
 import { EventLog } from "../db/event-log.ts";
+import { readInstallationId } from "../db/identity.ts";
 import { findTraceparents } from "../db/order-events.ts";
 import { readRelayLag } from "../db/relay-positions.ts";
-import { connectProducer, connectWorker } from "../queues/connection.ts";
 import { Queues } from "../queues/queues.ts";
+import { RedisServer } from "../queues/server.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { openInline } from "./composition/inline.ts";
 import { Cancellation } from "./engine/cancellation.ts";
 import { Nudge } from "./events/nudge.ts";
-import { NUDGE_CHANNEL } from "./events/stream.ts";
+import { nudgeChannelOf } from "./events/stream.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./composition/config.ts";
 import { COMMITS } from "./platform/group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./api/app.ts";
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
   const httpMetrics = new HttpMetrics(metrics);
   await checkDatabase(database, lifecycle);
   const { app, start, before, after } = hasQueues(config)
-    ? withQueues(config, { database, metrics, tracing, log })
+    ? await withQueues(config, { database, metrics, tracing, log })
     : withoutQueues(config, { database, metrics, tracing, log });
 
   const listener = listenerOf(
@@ -104,11 +105,19 @@ interface Shared {
 }
 
 /** Orders are queued, and workers carry them on. */
-function withQueues(
+async function withQueues(
   config: ApiConfig & { readonly REDIS_URL: string },
   { database, metrics, tracing, log }: Shared,
-): Mode {
-  const redis = connectProducer(config.REDIS_URL);
+): Promise<Mode> {
+  const installation = await readInstallationId(database);
+  const server = new RedisServer({
+    url: config.REDIS_URL,
+    prefix: config.REDIS_PREFIX,
+    installation: async () => installation,
+  });
+  await server.checkAtStart();
+  const redis = server.connectProducer();
+  server.watch(redis);
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
@@ -121,14 +130,14 @@ function withQueues(
   watchRelay(metrics, () => readRelayLag(database, "stream"));
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   // Lost while Redis is away: the relay looks by itself when it is back.
-  const nudge = new Nudge(() => void redis.publish(NUDGE_CHANNEL, "").catch(() => undefined));
+  const nudge = new Nudge(() => void redis.publish(nudgeChannelOf(redis), "").catch(() => undefined));
   const onEvents = () => nudge.hint();
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
   const withdrawals = withdrawalsBy(cancellation, config, log);
   const withdraw = (orderId: string) => withdrawals.add(orderId);
   const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents, withdraw });
   const events = new EventLog(database);
-  const liveRedis = connectWorker(config.REDIS_URL);
+  const liveRedis = server.connectWorker();
   // The other connection tells it.
   liveRedis.on("error", () => undefined);
   const source = new StreamSource({ log: events, redis: liveRedis });
@@ -152,6 +161,7 @@ function withQueues(
       { name: "intake", run: () => intake.idle() },
       { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
+      { name: "redis watch", run: async () => server.stop() },
       { name: "nudge", run: async () => nudge.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },

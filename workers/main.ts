@@ -5,12 +5,12 @@ import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../d
 import { markFailed } from "../db/orders.ts";
 import { checkWrites } from "../db/write-check.ts";
 import { readBacklogs } from "../queues/backlog.ts";
-import { connectProducer, connectWorker } from "../queues/connection.ts";
+import { keyOf } from "../queues/keys.ts";
 import { MinuteCounts } from "../queues/minutes.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "../src/composition/config.ts";
 import { Nudge } from "../src/events/nudge.ts";
-import { NUDGE_CHANNEL } from "../src/events/stream.ts";
+import { nudgeChannelOf } from "../src/events/stream.ts";
 import { COMMITS, withoutResults } from "../src/platform/group-commit.ts";
 import { announce, createLogger } from "../src/platform/log.ts";
 import { MetricsServer } from "../src/platform/metrics-server.ts";
@@ -55,10 +55,12 @@ async function main(): Promise<void> {
   const stageMetrics = new StageMetrics(metrics, lifecycle);
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
 
-  const { database, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
+  const { database, server, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
   tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
+  await server.checkAtStart();
+  server.watch(redis);
 
   const workers = new Map<string, StageWorker>();
   const counts = new MinuteCounts();
@@ -70,7 +72,7 @@ async function main(): Promise<void> {
     log,
   });
   const nudge = new Nudge(() => {
-    if (redis.status === "ready") redis.publish(NUDGE_CHANNEL, "").catch(() => undefined);
+    if (redis.status === "ready") redis.publish(nudgeChannelOf(redis), "").catch(() => undefined);
   });
   const executor = new Executor({
     lifecycle,
@@ -89,7 +91,7 @@ async function main(): Promise<void> {
   // that it takes no writes for the next job again and again, without a pause.
   const redisWatch = new ServerWatch({
     server: "Redis",
-    probe: () => redis.set("conveyor:probe", 1, "EX", PROBE_SECONDS),
+    probe: () => redis.set(keyOf(redis, "probe"), 1, "EX", PROBE_SECONDS),
     log,
   });
   const failedAttempts = commit<FailedAttempt, void>({
@@ -138,7 +140,7 @@ async function main(): Promise<void> {
   );
 
   const watchdog = new Watchdog({
-    readBacklogs: (watched) => readBacklogs(config.REDIS_URL, watched),
+    readBacklogs: (watched) => readBacklogs(server, watched),
     workers: [...workers.values()],
     log,
     afterMs: config.WEDGED_AFTER_MS,
@@ -159,12 +161,12 @@ async function main(): Promise<void> {
     afterMs: config.SWEEP_AFTER_MS,
   });
 
-  const relayRedis = connectProducer(config.REDIS_URL);
+  const relayRedis = server.connectProducer();
   relayRedis.on("error", () => undefined);
   const relay = new Relay({
     database,
     redis: relayRedis,
-    connectListener: () => connectWorker(config.REDIS_URL),
+    connectListener: () => server.connectWorker(),
     length: config.EVENTS_STREAM_LENGTH,
     log,
   });
@@ -172,7 +174,7 @@ async function main(): Promise<void> {
   const webhooks = openWebhooks({
     config,
     database,
-    connectListener: () => connectWorker(config.REDIS_URL),
+    connectListener: () => server.connectWorker(),
     log,
   });
 
@@ -194,7 +196,13 @@ async function main(): Promise<void> {
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
       { name: "database watch", run: async () => databaseWatch.stop() },
-      { name: "redis watch", run: async () => redisWatch.stop() },
+      {
+        name: "redis watch",
+        run: async () => {
+          redisWatch.stop();
+          server.stop();
+        },
+      },
       { name: "sweeper", run: () => sweeper.stop() },
       { name: "nudge", run: async () => nudge.stop() },
       { name: "webhooks", run: () => webhooks.stop() },

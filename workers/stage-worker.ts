@@ -11,7 +11,7 @@ import {
 import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import type { JobData } from "../queues/job.ts";
-import { queuePrefix } from "../queues/queues.ts";
+import { queuePrefix } from "../queues/keys.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
@@ -91,7 +91,7 @@ export function workerOptions({
 }: Pick<StageWorkerOptions, "step" | "settings" | "connection">): WorkerOptions {
   return {
     connection,
-    prefix: queuePrefix(step),
+    prefix: queuePrefix(connection, step),
     concurrency: settings.concurrency,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ConfigError } from "../platform/config-error.ts";
 import { parseDuration } from "../platform/duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
+import { faultOfRedisUrl } from "../platform/redis-url.ts";
 import { isNetwork } from "../events/webhooks/networks.ts";
 
 /** The key that is meant for a developer's machine, and that production refuses. */
@@ -19,10 +20,18 @@ export const VARIABLES = {
   DATABASE_URL: address("mysql:").meta({
     description: "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`",
   }),
-  REDIS_URL: address("redis:", "rediss:").meta({
+  REDIS_URL: redisAddress().meta({
     description:
-      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, or `rediss:` for TLS. Not needed with `PROCESSING=sync`",
+      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the index of a database, or `rediss:` for TLS. Not needed with `PROCESSING=sync`",
   }),
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, { error: "must be 1 to 64 letters, digits, - and _" })
+    .default("conveyor")
+    .meta({
+      description:
+        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [docs/architecture.md](docs/architecture.md)",
+    }),
   API_KEYS: z
     .string()
     .default(DEVELOPMENT_KEY)
@@ -155,6 +164,7 @@ const variables = z.object(VARIABLES);
 const SHARED = {
   DATABASE_URL: true,
   REDIS_URL: true,
+  REDIS_PREFIX: true,
   HOST: true,
   METRICS_PORT: true,
   NODE_ENV: true,
@@ -226,7 +236,7 @@ export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What carrying orders on reads, in whatever process. */
 export type StagesConfig = Omit<
   WorkerConfig,
-  "REDIS_URL" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
+  "REDIS_URL" | "REDIS_PREFIX" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
 >;
 
 /** Whether this API hands orders to workers: then there is a Redis. */
@@ -268,6 +278,13 @@ function address(...protocols: string[]) {
   return z
     .string({ error })
     .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), { error });
+}
+
+function redisAddress() {
+  return z.string({ error: faultOfRedisUrl("") }).superRefine((value, context) => {
+    const fault = faultOfRedisUrl(value);
+    if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
+  });
 }
 
 /** What paths can be added to. Credentials in it are refused by fetch, with an error that tells them. */

@@ -1,6 +1,7 @@
 import { Database } from "../../db/database.ts";
-import { connectWorker } from "../../queues/connection.ts";
+import { readInstallationId } from "../../db/identity.ts";
 import { Queues } from "../../queues/queues.ts";
+import { RedisServer } from "../../queues/server.ts";
 import type { JobTracing } from "../platform/tracing/contract.ts";
 import { stageOverrides, type WorkerConfig } from "./config.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
@@ -17,7 +18,12 @@ export function openResources(
   tracing?: JobTracing,
 ) {
   const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
-  const redis = connectWorker(config.REDIS_URL);
+  const server = new RedisServer({
+    url: config.REDIS_URL,
+    prefix: config.REDIS_PREFIX,
+    installation: once(() => readInstallationId(database)),
+  });
+  const redis = server.connectWorker();
   redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
@@ -26,5 +32,15 @@ export function openResources(
     tracing,
     onError: (error) => log.warn({ error: describe(error) }, "queue error"),
   });
-  return { database, redis, queues, ports: connectPorts(config, database, commit) };
+  return { database, server, redis, queues, ports: connectPorts(config, database, commit) };
+}
+
+/** Asks until it is answered, and then no more. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () =>
+    (answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    }));
 }

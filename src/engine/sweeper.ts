@@ -1,16 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
+import { readInstallationId } from "../../db/identity.ts";
 import { listStates, requestCancellations, type OrderState } from "../../db/orders.ts";
+import { keyOf } from "../../queues/keys.ts";
+import { Marker, type Restoration } from "../../queues/marker.ts";
 import type { DueJob, Queues, Replacement } from "../../queues/queues.ts";
 import { durationInWords } from "../platform/duration.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describe } from "../platform/shutdown.ts";
-import { Marker, type Restoration } from "../../queues/marker.ts";
 
 /** Held by the worker that sweeps. More than one at a time would do no harm, only the same work twice. */
-const LEAD = "conveyor:sweeper";
+const LEAD = "sweeper";
 const LEAD_SECONDS = 15;
 /** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
 const PAGE = 500;
@@ -49,6 +51,8 @@ export interface SweeperOptions {
   /** Undefined where there are no queues: then nothing can be lost from them, and every process sweeps. */
   readonly redis: Redis | undefined;
   readonly queues: Pick<Queues, "revive" | "replace">;
+  /** The database's identity; read each time where it is not given. */
+  readonly installation?: (() => Promise<string>) | undefined;
   readonly lifecycle: Lifecycle;
   /** By status; by default those of the stages themselves. */
   readonly deadlines?: ReadonlyMap<string, Deadline>;
@@ -96,7 +100,8 @@ export class Sweeper {
   constructor(options: SweeperOptions) {
     this.#options = options;
     this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
-    this.#marker = options.redis && new Marker(options.redis);
+    const { database, redis, installation = () => readInstallationId(database) } = options;
+    this.#marker = redis && new Marker(redis, installation);
   }
 
   /** Begins to go round. */
@@ -111,7 +116,7 @@ export class Sweeper {
     await this.#round;
     const { redis, log } = this.#options;
     if (redis?.status !== "ready") return;
-    await redis.eval(LET_GO, 1, LEAD, this.#id).catch((error: unknown) => {
+    await redis.eval(LET_GO, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
       log.warn({ error: describe(error) }, "another worker will sweep only when the lead has expired");
     });
   }
@@ -124,12 +129,13 @@ export class Sweeper {
   async sweep(): Promise<number> {
     const startedAt = performance.now();
     const { intervalMs } = this.#options;
+    const marker = this.#marker;
+    // Before anything is written: Redis may have become somebody else's.
+    const restoration = await marker?.restoration();
     if (!(await this.#leads())) {
       this.#options.observer?.doesNotLead();
       return intervalMs;
     }
-    const marker = this.#marker;
-    const restoration = await marker?.restoration();
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
@@ -151,7 +157,10 @@ export class Sweeper {
 
   async #leads(): Promise<boolean> {
     const { redis } = this.#options;
-    return redis === undefined || (await redis.eval(TAKE_OR_KEEP, 1, LEAD, this.#id, LEAD_SECONDS)) === 1;
+    return (
+      redis === undefined ||
+      (await redis.eval(TAKE_OR_KEEP, 1, keyOf(redis, LEAD), this.#id, LEAD_SECONDS)) === 1
+    );
   }
 
   /** @returns whether all walks have come to their end. */

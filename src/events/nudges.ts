@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import { NUDGE_CHANNEL } from "./stream.ts";
+import { nudgeChannelOf } from "./stream.ts";
 
 /**
  * Lets somebody who looks for events rest until there may be new ones: until it is said over Redis, as by a `Nudge`, or
@@ -27,7 +27,7 @@ export class Nudges {
       this.#isNudged = true;
       this.wake();
     });
-    listener?.subscribe(NUDGE_CHANNEL).catch(() => undefined);
+    listener?.subscribe(nudgeChannelOf(listener)).catch(() => undefined);
     this.#listener = listener;
   }
 

@@ -1,11 +1,20 @@
+import type { Redis } from "ioredis";
+import { keyOf } from "../../queues/keys.ts";
+
 /** The Redis Stream that other services read. An entry's id is that of its event, so that none is in it twice. */
-export const STREAM = "conveyor:events";
+export function streamOf(redis: Redis): string {
+  return keyOf(redis, "events");
+}
 
 /** Held by the worker that feeds the stream. In Redis Cluster it lies where the stream does. */
-export const STREAM_LEASE = `{${STREAM}}:relay`;
+export function streamLeaseOf(redis: Redis): string {
+  return `{${streamOf(redis)}}:relay`;
+}
 
-/** Published when there are new events, so that whoever feeds the stream need not ask all the time. */
-export const NUDGE_CHANNEL = `{${STREAM}}:nudge`;
+/** Published on when there are new events, so that whoever feeds the stream need not ask all the time. */
+export function nudgeChannelOf(redis: Redis): string {
+  return `{${streamOf(redis)}}:nudge`;
+}
 
 /** The id of a stream's entry for an event, and back. */
 export function entryId(eventId: number): string {

@@ -34,4 +34,6 @@ const FOR_OPERATORS = new Set([
   "UsageError",
   "DatabaseError",
   "InvalidPipelineError",
+  "ForeignRedisError",
+  "RedisDatabaseError",
 ]);

@@ -64,6 +64,24 @@ test("an endpoint that fails for a while gets all in order, one that hangs nothi
   }
 }, 240_000);
 
+test("a worker whose endpoint answers 101 Switching Protocols stops when it is told to, and exits with 0", async () => {
+  const worker = await line.addWorker();
+  const switching = await WebhookReceiver.start((response) => {
+    response.socket?.write(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+  });
+  try {
+    expect((await line.client.post("/webhook-endpoints", { url: switching.url })).status).toBe(201);
+    for (const other of line.workers) if (other !== worker) await other.stop();
+    await line.client.order(PLAIN_ORDER);
+    await waitFor("requests", () => switching.received.length > 0);
+    expect(await worker.stop()).toBe(0);
+  } finally {
+    await switching.close();
+  }
+}, 120_000);
+
 /** Waits until one of the workers has found the endpoints: before the first one, each looks for some once a second. */
 async function oneSends(receiver: WebhookReceiver): Promise<void> {
   const { body } = await line.client.get<{ items: { id: string; url: string }[] }>("/webhook-endpoints");

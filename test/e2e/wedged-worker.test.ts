@@ -3,7 +3,7 @@ import { Queue } from "bullmq";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
-import { queuePrefix } from "../../queues/queues.ts";
+import { queuePrefix } from "../../queues/keys.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { startApi, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
@@ -83,7 +83,10 @@ async function startProxy() {
 
 /** The queue of a stage; the first one's is where orders can be made to wait. */
 function queueOf(stage: { readonly name: string }): Queue {
-  const queue = new Queue(stage.name, { connection: environment.redis, prefix: queuePrefix(stage) });
+  const queue = new Queue(stage.name, {
+    connection: environment.redis,
+    prefix: queuePrefix(environment.redis, stage),
+  });
   started.push(() => queue.close());
   return queue;
 }

@@ -226,7 +226,7 @@ function lastHour(): ReadonlyMap<string, StepCounts> {
       const usual = [14, 34, 38, 26][index] ?? 20;
       for (let spread = -6; spread <= 6; spread++)
         count.buckets.set(usual + slow + spread, Math.max(1, Math.round(done / (4 + spread ** 2))));
-      counts.set(`conveyor:minute:${name}:${last - back}`, count);
+      counts.set(`minute:${name}:${last - back}`, count);
     }
   }
   return counts;

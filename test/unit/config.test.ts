@@ -132,6 +132,44 @@ describe("the configuration", () => {
     expect(faultsOf("worker", { ...SERVERS, PAYMENTS_URL })).toEqual([fault]);
   });
 
+  test.each([
+    "redis://host",
+    "redis://host/",
+    "redis://host:6379/0",
+    "rediss://:p%40ss@host/15?family=6",
+    "redis://[::1]:1/3",
+  ])("takes the address %p for a Redis'", (REDIS_URL) => {
+    expect(loadConfig(PROCESSES.worker, { ...SERVERS, REDIS_URL })).toMatchObject({ REDIS_URL });
+  });
+
+  const INDEX = "must name a database by its index, a whole number such as 0, or none: redis://host:6379/0";
+  const QUERY =
+    "must have nothing after a ? but family=4 or family=6: the database stands in the path, as in redis://host:6379/0";
+  test.each([
+    ["redis://host/-1", INDEX],
+    ["redis://host/abc", INDEX],
+    ["redis://host/1.5", INDEX],
+    ["redis://host/01", INDEX],
+    ["redis://host/1/2", INDEX],
+    ["redis://host/%31", INDEX],
+    ["redis://host/9999999", INDEX],
+    ["redis://host?db=3", QUERY],
+    ["redis://host/0?keyPrefix=x", QUERY],
+    ["redis://host/0?family=x", QUERY],
+    ["redis://host/0#1", "must have no #"],
+  ])("refuses the address %p for a Redis'", (REDIS_URL, fault) => {
+    for (const kind of ["api", "worker"] as const)
+      expect(faultsOf(kind, { ...SERVERS, REDIS_URL })).toEqual([`REDIS_URL ${fault}`]);
+  });
+
+  test("refuses a prefix that can't be one, and takes conveyor for none", () => {
+    for (const REDIS_PREFIX of ["a b", "a:b", "{a}", "ü", "x".repeat(65)])
+      expect(faultsOf("worker", { ...SERVERS, REDIS_PREFIX })).toEqual([
+        "REDIS_PREFIX must be 1 to 64 letters, digits, - and _",
+      ]);
+    expect(loadConfig(PROCESSES.api, { ...SERVERS, REDIS_PREFIX: "" }).REDIS_PREFIX).toBe("conveyor");
+  });
+
   const DATABASE = { DATABASE_URL: SERVERS.DATABASE_URL };
   test("needs a Redis, unless orders are processed without queues", () => {
     const config = loadConfig(PROCESSES.api, { ...DATABASE, PROCESSING: "sync" });

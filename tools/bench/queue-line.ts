@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
 import { Failure } from "../launcher/failure.ts";
-import { queuePrefix, Queues } from "../../queues/queues.ts";
+import { queuePrefix } from "../../queues/keys.ts";
+import { Queues } from "../../queues/queues.ts";
 import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import type { BenchProcess } from "./process.ts";
 
@@ -29,7 +30,7 @@ export class QueueLine {
     this.#queues = new Queues({ connection: this.#redis, steps: lifecycle.steps, onError });
     this.#events = new QueueEvents(last.name, {
       connection: this.#redis,
-      prefix: queuePrefix(last),
+      prefix: queuePrefix(this.#redis, last),
       autorun: false,
     });
     this.#events.on("error", onError);

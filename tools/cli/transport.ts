@@ -67,6 +67,8 @@ export class Transport {
         request.destroy(new Error(`no answer within ${ANSWER_WITHIN / 1000} seconds`)),
       );
       request.on("error", reject);
+      // A connection can end without an error, after 101 Switching Protocols for one.
+      request.on("close", () => reject(new Error("the connection was closed without a whole answer")));
       request.end(body);
     });
   }

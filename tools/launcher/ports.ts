@@ -1,6 +1,7 @@
 import net from "node:net";
 
 const LOOPBACK = "127.0.0.1";
+const CONNECT_TIMEOUT_MS = 1_000;
 
 /** Whether nobody listens on the port, on this host name and on the loopback address. */
 export async function isFree(port: number, host = LOOPBACK): Promise<boolean> {
@@ -16,13 +17,15 @@ export async function freePort(preferred?: number): Promise<number> {
 
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect(port, LOOPBACK);
+    const socket = net.connect({ port, host: LOOPBACK, timeout: CONNECT_TIMEOUT_MS });
     const settle = (answer: boolean): void => {
       socket.destroy();
       resolve(answer);
     };
     socket.once("connect", () => settle(true));
     socket.once("error", () => settle(false));
+    // Something drops what is sent there: that is no free port.
+    socket.once("timeout", () => settle(true));
   });
 }
 

@@ -1,6 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Execution } from "../../src/engine/executor.ts";
 import { FailedAttemptError } from "../../src/engine/failure.ts";
+import { untilAborted } from "../../src/platform/until-aborted.ts";
 import type { Answer, Attempt, Request } from "./messages.ts";
 
 /** An idle process is ended after so long: whatever it was needed for has passed. */
@@ -77,7 +78,7 @@ class Child {
   async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
     clearTimeout(this.#idle);
     const id = ++this.#lastId;
-    await this.#ready;
+    await (signal ? untilAborted(signal, () => this.#ready) : this.#ready);
     const blocked = setTimeout(() => this.kill(), attempt.timeoutMs + BLOCKED_AFTER_MS);
     let abort: (() => void) | undefined;
     try {

@@ -1,3 +1,4 @@
+import { FOREIGN_REDIS } from "../../../queues/marker.ts";
 import { bounded, counted } from "./format.ts";
 import type { Status, StepStatus } from "./status.ts";
 
@@ -44,7 +45,13 @@ function findings(status: Status): Finding[] {
   const found: Finding[] = [];
   const say = (level: Finding["level"], text: string) => found.push({ level, text });
   if (!mysql.ready) say("bad", "MySQL is not ready: no orders are taken.");
-  if (redis && !redis.ready) say("bad", "Redis is not ready: orders are taken, and wait.");
+  if (redis && !redis.ready)
+    say(
+      "bad",
+      redis.detail.includes(FOREIGN_REDIS)
+        ? `${FOREIGN_REDIS}: orders are taken, and wait. Set REDIS_PREFIX, or another database in REDIS_URL.`
+        : "Redis is not ready: orders are taken, and wait.",
+    );
   if (workers?.length === 0) say("bad", "No worker is alive: orders are taken, and wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
   return found;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import type { EventLog } from "../../../db/event-log.ts";
-import { entryId, eventIdOf, STREAM } from "../stream.ts";
+import { entryId, eventIdOf, streamOf } from "../stream.ts";
 import { frameOf, frameOfLogged, type Frame } from "./frame.ts";
 
 /** Events of one go. */
@@ -77,7 +77,10 @@ export class StreamSource implements LiveSource {
 
   async #newest() {
     if (this.#redis.status !== "ready") return undefined;
-    return Promise.race([this.#redis.xrevrange(STREAM, "+", "-", "COUNT", 1), sleep(ANSWER_MS, undefined)]);
+    return Promise.race([
+      this.#redis.xrevrange(streamOf(this.#redis), "+", "-", "COUNT", 1),
+      sleep(ANSWER_MS, undefined),
+    ]);
   }
 
   async #read(after: number): Promise<{ readonly frame: Frame; readonly previous: number }[]> {
@@ -87,7 +90,7 @@ export class StreamSource implements LiveSource {
       "BLOCK",
       BLOCK_MS,
       "STREAMS",
-      STREAM,
+      streamOf(this.#redis),
       entryId(after),
     );
     const entries = answer?.[0]?.[1] ?? [];

@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import { entryId, eventIdOf, STREAM, STREAM_LEASE } from "../stream.ts";
+import { entryId, eventIdOf, streamLeaseOf, streamOf } from "../stream.ts";
 
 /** Milliseconds for which the stream belongs to a holder that says nothing more. */
 const LEASE_MS = 4_000;
@@ -24,28 +24,32 @@ export class EventStream {
   readonly #redis: Redis;
   readonly #holder: string;
   readonly #length: number;
+  readonly #stream: string;
+  readonly #lease: string;
 
   /** @param length entries that are kept at the least. */
   constructor(options: { readonly redis: Redis; readonly holder: string; readonly length: number }) {
     this.#redis = options.redis;
     this.#holder = options.holder;
     this.#length = options.length;
+    this.#stream = streamOf(options.redis);
+    this.#lease = streamLeaseOf(options.redis);
   }
 
   /** Takes the lease if nobody has it, or keeps it. @throws {Error} of Redis. */
   async hold(): Promise<"kept" | "taken" | "refused"> {
-    const answer = await this.#redis.eval(HOLD, 1, STREAM_LEASE, this.#holder, LEASE_MS);
+    const answer = await this.#redis.eval(HOLD, 1, this.#lease, this.#holder, LEASE_MS);
     return answer === 2 ? "taken" : answer === 1 ? "kept" : "refused";
   }
 
   /** Lets another one take it. @throws {Error} of Redis. */
   async letGo(): Promise<void> {
-    await this.#redis.eval(LET_GO, 1, STREAM_LEASE, this.#holder);
+    await this.#redis.eval(LET_GO, 1, this.#lease, this.#holder);
   }
 
   /** The event that it ends with, even if that was trimmed; 0 where there is no stream. @throws {Error} of Redis. */
   async end(): Promise<number> {
-    return eventIdOf(String(await this.#redis.eval(END, 1, STREAM)));
+    return eventIdOf(String(await this.#redis.eval(END, 1, this.#stream)));
   }
 
   /**
@@ -63,8 +67,8 @@ export class EventStream {
     const answer = await this.#redis.eval(
       APPEND,
       2,
-      STREAM_LEASE,
-      STREAM,
+      this.#lease,
+      this.#stream,
       this.#holder,
       LEASE_MS,
       entryId(end),
@@ -77,7 +81,7 @@ export class EventStream {
 
   /** Removes the stream, if the lease is held. @throws {StreamChangedError} {Error} of Redis. */
   async remove(): Promise<void> {
-    if ((await this.#redis.eval(REMOVE, 2, STREAM_LEASE, STREAM, this.#holder)) !== "OK")
+    if ((await this.#redis.eval(REMOVE, 2, this.#lease, this.#stream, this.#holder)) !== "OK")
       throw new StreamChangedError("another worker feeds the stream");
   }
 }

@@ -5,8 +5,10 @@ import {
   bringAllForward,
   findDueLanes,
   findEvents,
+  wasTried,
   type AttemptResult,
   type DueDelivery,
+  type DuePlace,
 } from "../../../db/webhook-deliveries.ts";
 import { disableEndpoint, noteFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Committer } from "../../platform/group-commit.ts";
@@ -19,16 +21,34 @@ import type { Answer, Sender } from "./sender.ts";
 
 /** Deliveries that are looked at in one go. */
 const READ = 200;
-/** The same where one message is to be sent. */
-const READ_FOR_ONE = 20;
+/** The same from each end of the line, where a few are to be sent. */
+const READ_FOR_PROBE = 20;
 /** Results that may wait to be written down while further messages are sent. */
 const UNSAVED = 100;
 /**
- * Orders of which a message failed, with none delivered between, after which the endpoint is asked by one message at a time,
- * and with growing pauses. One order that it does not take, however often, says nothing about the others.
+ * Orders of which a message failed, with none delivered between, after which the endpoint is asked by a few messages at a
+ * time, and with growing pauses. One order that it does not take, however often, says nothing about the others.
  */
 const FAILED_ORDERS = 5;
-const FIRST_PAUSE_MS = 5_000;
+/**
+ * Milliseconds for which an endpoint that took a message is not taken for down because it refuses again what it has refused
+ * before; and for which the pauses of one that seems to be down stay short, since a run of refused messages may be all there
+ * is to it.
+ */
+const PROVEN_MS = 30_000;
+/** How many times the first pause the longest one is meanwhile. */
+const SHORT_PAUSES = 5;
+/** Messages by which an endpoint that fails is asked, at the least: of several orders, since one may be to blame itself. */
+const PROBES = 3;
+/** Milliseconds after which a message that waits is no new one any more. */
+const NEW_MS = 5_000;
+/** Milliseconds after an endpoint seemed to be down for which what came last is sent as soon as what came first. */
+const TROUBLED_MS = 60_000;
+/** Of what was never tried, a look sees all that is due since the last one, and so much of what came before again. */
+const OVERLAP_MS = 5_000;
+/** Milliseconds after which it sees all again: the clocks of other processes may be wrong. */
+const LOOK_AGAIN_MS = 60_000;
+const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 5 * 60_000;
 /** Milliseconds for which nothing is sent when it can't be written down what came of it. */
 const UNSAVED_PAUSE_MS = 5_000;
@@ -63,14 +83,20 @@ interface Lane {
   readonly orderId: string;
   readonly deliveries: DueDelivery[];
   readonly events: ReadonlyMap<number, LoggedEvent>;
+  /** Its first message was tried before, or the one before that was given up: it may fail whatever the endpoint does. */
+  isSuspected: boolean;
 }
 
 /**
  * Sends one endpoint what is for it, and knows of no other, so that none waits for another. Several orders at the same
  * moment, but of each the next event only when it is written down that the one before was delivered or given up.
  *
- * An endpoint that fails for one order after the other is left in peace for growing pauses, and then asked by one message:
- * so its outage uses up the attempts of few. When it answers, all that waits is sent at once.
+ * What was tried before is suspected of failing by itself. It waits out a backoff of its own, comes as a share of what is
+ * sent (a quarter of the places), and is no evidence against an endpoint that takes what others send.
+ *
+ * An endpoint that fails for one order after the other is left in peace for growing pauses, and then asked by a few
+ * messages: the oldest and the newest of those least tried, so that no order at the head of the line can hold up the
+ * others. So its outage uses up the attempts of few. When it takes one of them, all that waits is sent.
  */
 export class EndpointQueue {
   readonly #options: EndpointQueueOptions;
@@ -78,7 +104,20 @@ export class EndpointQueue {
   /** As it is in MySQL, which this process alone writes. */
   #failingSince: Date | null = null;
   #disabledAt = -Infinity;
+  /** What was never tried, the longest due first. */
   #ready: Lane[] = [];
+  #suspects: Lane[] = [];
+  /** Whether there may be more of these than were read. */
+  #hasMoreSuspects = false;
+  /** Of messages under way, until they are written down. */
+  #suspectsRunning = 0;
+  #oldRunning = 0;
+  /** Whether the next one is taken from the end of the line. */
+  #takesNewest = false;
+  #troubledUntil = -Infinity;
+  #deliveredAt = -Infinity;
+  /** Up to where a look has seen what was never tried, and when it began at the beginning. */
+  #seen: { readonly place: DuePlace; readonly from: number } | undefined;
   /** Orders that are ready or under way. */
   readonly #busy = new Set<string>();
   /** Attempts until they are written down, and requests that wait for their answer. */
@@ -93,6 +132,8 @@ export class EndpointQueue {
   #isFailing = false;
   /** Whether it has failed, and what waits for a later time was not brought forward yet. */
   #isBehind = false;
+  /** The same of all that waits, and not only of what has failed since it began to fail. */
+  #isBehindWithAll = false;
   /** Pauses since it last answered: each is twice as long as the one before. */
   #pauses = 0;
   #pausedUntil = -Infinity;
@@ -116,6 +157,7 @@ export class EndpointQueue {
       this.#begin(endpoint);
       // What failed at the last moment, after all that waits was brought forward.
       this.#isBehind = true;
+      this.#isBehindWithAll = true;
     }
     this.#endpoint = endpoint;
   }
@@ -154,6 +196,7 @@ export class EndpointQueue {
     this.#pauses = 0;
     this.#pausedUntil = -Infinity;
     this.#heldUntil = -Infinity;
+    this.#seen = undefined;
   }
 
   get #maySend(): boolean {
@@ -164,8 +207,17 @@ export class EndpointQueue {
   /** How many messages may be sent beside those under way. */
   get #room(): number {
     const { concurrency } = this.#options;
-    if (this.#isFailing) return 1 - this.#running.size;
+    if (this.#isFailing) return Math.min(concurrency, Math.max(PROBES, this.#share)) - this.#running.size;
     return Math.min(concurrency - this.#sending, concurrency + UNSAVED - this.#running.size);
+  }
+
+  get #isProven(): boolean {
+    return performance.now() - this.#deliveredAt < PROVEN_MS;
+  }
+
+  /** A quarter of the places: what the suspected may have, and what new messages find free of those that have waited. */
+  get #share(): number {
+    return Math.max(1, Math.floor(this.#options.concurrency / 4));
   }
 
   #goOn(): void {
@@ -179,10 +231,17 @@ export class EndpointQueue {
     try {
       while (this.#again) {
         this.#again = false;
-        while (this.#maySend && this.#mayFind && this.#room > this.#ready.length) await this.#look();
-        if (this.#maySend)
-          for (const lane of this.#ready.splice(0, Math.max(0, this.#room))) this.#start(lane);
-        else this.#forget();
+        if (this.#maySend && this.#isFailing) await this.#probe();
+        else {
+          while (this.#maySend && !this.#isFailing && this.#mayFind && this.#room > this.#ready.length)
+            await this.#look();
+          while (this.#maySend && !this.#isFailing && this.#room > 0) {
+            const lane = this.#next();
+            if (lane === undefined) break;
+            this.#start(lane);
+          }
+        }
+        if (!this.#maySend) this.#forget();
       }
     } catch (error) {
       const { log } = this.#options;
@@ -195,31 +254,108 @@ export class EndpointQueue {
 
   /** What was read and not begun is in MySQL, and found there again. */
   #forget(): void {
-    for (const lane of this.#ready) this.#release(lane);
+    for (const lane of [...this.#ready, ...this.#suspects]) this.#release(lane);
     this.#ready = [];
+    this.#suspects = [];
+    this.#hasMoreSuspects = false;
     this.#mayFind = true;
+    this.#seen = undefined;
+  }
+
+  /** Which order's message is to be sent next. */
+  #next(): Lane | undefined {
+    const { concurrency } = this.#options;
+    const mayTakeSuspect = this.#suspectsRunning < this.#share;
+    // With few places, only what nobody else waits for: a quarter of them is none.
+    if (mayTakeSuspect && (concurrency >= 4 || this.#ready.length === 0) && this.#suspects.length > 0) {
+      const suspect = this.#suspects.shift();
+      if (this.#hasMoreSuspects && this.#suspects.length < this.#share) this.#mayFind = true;
+      return suspect;
+    }
+    // What has waited may hang, and what has just come is to find a place even so.
+    if (this.#oldRunning >= concurrency - this.#share && concurrency >= 4) {
+      const index = this.#ready.findIndex((lane) => !isOld(lane));
+      return index < 0 ? undefined : this.#ready.splice(index, 1)[0];
+    }
+    this.#takesNewest = !this.#takesNewest && performance.now() < this.#troubledUntil;
+    return this.#takesNewest ? this.#ready.pop() : this.#ready.shift();
   }
 
   async #look(): Promise<void> {
+    const { id } = this.#endpoint;
     const { database } = this.#options;
+    const now = new Date();
+    const except = [...this.#busy];
     this.#mayFind = false;
-    const { lanes, isAll } = await findDueLanes(database, this.#endpoint.id, {
-      limit: this.#isFailing ? READ_FOR_ONE : READ,
-      except: [...this.#busy],
+    if (this.#suspects.length < READ) {
+      const { lanes, isAll } = await findDueLanes(database, id, { limit: READ, except, now });
+      this.#mayFind = !isAll;
+      this.#hasMoreSuspects = !isAll;
+      this.#line(await this.#lanesOf(lanes));
+      return;
+    }
+    // There are more of these than can be sent soon: what was never tried is looked for behind them.
+    if (this.#seen === undefined || performance.now() - this.#seen.from > LOOK_AGAIN_MS)
+      this.#seen = { place: { dueAt: new Date(0), id: 0 }, from: performance.now() };
+    const { place, from } = this.#seen;
+    const { lanes, isAll, last } = await findDueLanes(database, id, {
+      limit: READ,
+      except,
+      untriedAfter: place,
+      now,
     });
-    if (!isAll) this.#mayFind = true;
-    const ids = lanes.flatMap((lane) => lane.flatMap(({ eventId }) => (eventId === null ? [] : [eventId])));
-    const events = await findEvents(database, ids);
-    for (const deliveries of lanes) {
-      const [first] = deliveries;
-      if (first === undefined) continue;
-      this.#busy.add(first.orderId);
-      this.#ready.push({ orderId: first.orderId, deliveries, events });
+    const overlap = { dueAt: new Date(now.getTime() - OVERLAP_MS), id: 0 };
+    this.#seen = { place: isAll || last === undefined ? overlap : last, from };
+    this.#mayFind = !isAll;
+    this.#line((await this.#lanesOf(lanes)).filter(({ isSuspected }) => !isSuspected));
+  }
+
+  /** Puts lanes where they belong in the line. */
+  #line(lanes: readonly Lane[]): void {
+    for (const lane of lanes) {
+      this.#busy.add(lane.orderId);
+      (lane.isSuspected ? this.#suspects : this.#ready).push(lane);
+    }
+    this.#ready.sort((a, b) => dueOf(a) - dueOf(b));
+  }
+
+  /** Asks an endpoint that fails by a few messages, of several orders from both ends of the line. */
+  async #probe(): Promise<void> {
+    if (!this.#mayFind || this.#room <= 0) return;
+    this.#forget();
+    const { database } = this.#options;
+    const look = { limit: READ_FOR_PROBE, except: [...this.#busy] };
+    const [oldest, newest] = [
+      await findDueLanes(database, this.#endpoint.id, look),
+      await findDueLanes(database, this.#endpoint.id, { ...look, newestFirst: true }),
+    ];
+    this.#mayFind = !oldest.isAll;
+    const probes = leastTried(oldest.lanes, newest.lanes).slice(0, Math.max(0, this.#room));
+    for (const lane of await this.#lanesOf(probes)) {
+      if (!this.#maySend) break;
+      this.#busy.add(lane.orderId);
+      this.#start(lane);
     }
   }
 
+  async #lanesOf(lanes: readonly DueDelivery[][]): Promise<Lane[]> {
+    const { database } = this.#options;
+    const ids = lanes.flatMap((lane) => lane.flatMap(({ eventId }) => (eventId === null ? [] : [eventId])));
+    const events = await findEvents(database, ids);
+    return lanes.flatMap((deliveries) => {
+      const [first] = deliveries;
+      if (first === undefined) return [];
+      return [{ orderId: first.orderId, deliveries, events, isSuspected: wasTried(first) }];
+    });
+  }
+
   #start(lane: Lane): void {
+    const [wasSuspected, wasOld] = [lane.isSuspected, !lane.isSuspected && isOld(lane)];
+    if (wasSuspected) this.#suspectsRunning += 1;
+    if (wasOld) this.#oldRunning += 1;
     const work = this.#advance(lane).finally(() => {
+      if (wasSuspected) this.#suspectsRunning -= 1;
+      if (wasOld) this.#oldRunning -= 1;
       this.#running.delete(work);
       this.#goOn();
     });
@@ -234,8 +370,11 @@ export class EndpointQueue {
       this.#hold(UNSAVED_PAUSE_MS);
       return false;
     });
-    if (isSettled && lane.deliveries.length > 0) this.#ready.unshift(lane);
-    else this.#release(lane);
+    const [next] = lane.deliveries;
+    if (!isSettled || next === undefined) return this.#release(lane);
+    lane.isSuspected ||= wasTried(next);
+    if (lane.isSuspected) this.#suspects.unshift(lane);
+    else this.#ready.unshift(lane);
   }
 
   #release({ orderId }: Lane): void {
@@ -244,7 +383,8 @@ export class EndpointQueue {
   }
 
   /** @returns whether the next one may be sent. @throws {DatabaseError} */
-  async #attempt({ deliveries, events }: Lane): Promise<boolean> {
+  async #attempt(lane: Lane): Promise<boolean> {
+    const { deliveries, events, isSuspected } = lane;
     const { attempts, signal } = this.#options;
     const delivery = deliveries.shift();
     if (delivery === undefined) return true;
@@ -258,6 +398,7 @@ export class EndpointQueue {
     // Given up since this process ends: whether it arrived is not known, and another one sends it again.
     if (answer.status === null && signal.aborted) return false;
     const isDelivered = answer.status !== null && answer.status >= 200 && answer.status < 300;
+    lane.isSuspected = !isDelivered;
     const made = delivery.attempts + 1;
     // Of an address that it no longer has, a failure says nothing.
     const isMoved = url !== this.#endpoint.url;
@@ -273,7 +414,9 @@ export class EndpointQueue {
     });
     // What it says about the endpoint counts at once; and while it is written down, others may be sent.
     const noted =
-      message && !isMoved && (isDelivered ? this.#succeeded() : this.#failed(delivery.orderId, at, answer));
+      message &&
+      !isMoved &&
+      (isDelivered ? this.#succeeded() : this.#failed({ ...delivery, isSuspected }, at, answer));
     this.#goOn();
     await Promise.all([saved, noted]);
     return delay === undefined;
@@ -313,10 +456,12 @@ export class EndpointQueue {
     this.#failingSince = null;
     this.#pauses = 0;
     this.#pausedUntil = -Infinity;
+    this.#deliveredAt = performance.now();
     try {
       if (wasBehind) {
         log.info({ endpoint: id }, "the webhook endpoint answers again");
-        await bringAllForward(database, id);
+        await bringAllForward(database, id, this.#isBehindWithAll ? undefined : (since ?? undefined));
+        this.#isBehindWithAll = false;
         this.wake();
       }
       // Last, so that whoever takes over before knows that there is something to bring forward.
@@ -328,18 +473,23 @@ export class EndpointQueue {
     }
   }
 
-  async #failed(orderId: string, at: Date, { status, error, retryAfterMs }: Answer): Promise<void> {
+  async #failed(
+    { orderId, isSuspected }: { readonly orderId: string; readonly isSuspected: boolean },
+    at: Date,
+    { status, error, retryAfterMs }: Answer,
+  ): Promise<void> {
     const { database, log, disableAfterMs } = this.#options;
     const { id } = this.#endpoint;
     if (status === GONE) return this.#disable("it answered 410 Gone");
     const since = this.#failingSince;
     if (since !== null && at.getTime() - since.getTime() >= disableAfterMs)
       return this.#disable(`every attempt has failed since ${since.toISOString()}`);
-    if (!this.#isFailing) this.#failedOrders.add(orderId);
+    if (!this.#isFailing && !(isSuspected && this.#isProven)) this.#failedOrders.add(orderId);
     if (this.#failedOrders.size >= FAILED_ORDERS) {
       this.#failedOrders.clear();
       this.#isFailing = true;
       this.#isBehind = true;
+      this.#troubledUntil = performance.now() + TROUBLED_MS;
       log.warn({ endpoint: id, status, error }, "the webhook endpoint fails: pausing between attempts");
     }
     this.#pause();
@@ -354,8 +504,10 @@ export class EndpointQueue {
     const now = performance.now();
     // What was under way when a pause began, and failed like the rest, is no reason for a longer one.
     if (!this.#isFailing || now < this.#pausedUntil) return;
-    this.#pausedUntil = now + Math.min(firstPauseMs * 2 ** this.#pauses, LONGEST_PAUSE_MS);
-    this.#pauses += 1;
+    const wanted = firstPauseMs * 2 ** this.#pauses;
+    const longest = this.#isProven ? SHORT_PAUSES * firstPauseMs : LONGEST_PAUSE_MS;
+    this.#pausedUntil = now + Math.min(wanted, longest);
+    if (wanted < longest) this.#pauses += 1;
   }
 
   #hold(ms: number): void {
@@ -382,4 +534,34 @@ export class EndpointQueue {
     });
     log.warn({ endpoint: id, reason }, "the webhook endpoint was disabled");
   }
+}
+
+function dueOf({ deliveries: [first] }: Lane): number {
+  return first?.dueAt.getTime() ?? 0;
+}
+
+/** Whether it has waited for some time. */
+function isOld(lane: Lane): boolean {
+  return Date.now() - dueOf(lane) > NEW_MS;
+}
+
+/**
+ * Lanes from both ends of a line: the newest, the oldest, and then any; those before whose first message was tried less
+ * often.
+ */
+function leastTried(oldest: readonly DueDelivery[][], newest: readonly DueDelivery[][]): DueDelivery[][] {
+  const lanes = new Map([...newest, ...oldest].map((lane) => [lane[0]?.orderId, lane]));
+  const triesOf = ([first]: DueDelivery[]) => (first && wasTried(first) ? Math.max(1, first.attempts) : 0);
+  const rankOf = (lane: DueDelivery[]) => {
+    if (lane === fewestFirst(newest)) return -2;
+    return lane === fewestFirst(oldest) ? -1 : Math.random();
+  };
+  const fewestFirst = (end: readonly DueDelivery[][]) => {
+    const [first] = end.toSorted((a, b) => triesOf(a) - triesOf(b));
+    return first && lanes.get(first[0]?.orderId);
+  };
+  return [...lanes.values()]
+    .map((lane) => ({ lane, tries: triesOf(lane), rank: rankOf(lane) }))
+    .toSorted((a, b) => a.tries - b.tries || a.rank - b.rank)
+    .map(({ lane }) => lane);
 }

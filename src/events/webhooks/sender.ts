@@ -1,6 +1,12 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { isIP } from "node:net";
+import { addAbortSignal } from "node:stream";
 import { hostOf } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
@@ -11,6 +17,7 @@ import { parseRetryAfter } from "./retries.ts";
 const ANSWER_BYTES = 4 * LIMITS.webhookResponse;
 /** Milliseconds after which a connection that nobody uses is closed: sooner than servers commonly do. */
 const IDLE_MS = 4_000;
+const SWITCHING_PROTOCOLS = 101;
 
 /** How one request ended. */
 export interface Answer {
@@ -80,30 +87,52 @@ export class Sender {
     if (isIP(host) !== 0 && !this.#networks.allows(host)) throw new AddressRefusedError();
     const body = Buffer.from(message.body);
     const isSecure = url.protocol === "https:";
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(new LateError(this.#timeoutMs)), this.#timeoutMs);
+    const giveUp = () => patience.abort(signal?.reason);
+    if (signal?.aborted) giveUp();
+    signal?.addEventListener("abort", giveUp);
     const request = (isSecure ? httpsRequest : httpRequest)(url, {
       method: "POST",
       agent: isSecure ? this.#https : this.#http,
-      signal,
+      signal: patience.signal,
       headers: { ...message.headers, "content-length": body.length },
     });
-    // For the answer's body too.
-    const timer = setTimeout(() => request.destroy(new LateError(this.#timeoutMs)), this.#timeoutMs);
     try {
-      const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-        request.on("response", resolve);
-        request.on("error", reject);
-        request.end(body);
-      });
+      const answered = answerTo(request, patience.signal);
+      request.end(body);
+      const answer = await answered;
       return {
         status: answer.statusCode ?? null,
         error: null,
-        response: await beginningOf(answer),
+        response: await beginningOf(answer, patience.signal),
         retryAfterMs: parseRetryAfter(answer.headers["retry-after"]),
       };
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", giveUp);
     }
   }
+}
+
+/**
+ * The final answer to a request, whose body is not read yet. Settles whatever the other side does: a connection can end
+ * without an `error` event, and a 101 comes as `upgrade`, after which its connection is none of HTTP's any more.
+ *
+ * @throws {Error} when the connection fails or closes first, or the signal's reason.
+ */
+function answerTo(request: ClientRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.on("response", resolve);
+    request.on("upgrade", (answer, socket) => {
+      socket.destroy();
+      resolve(answer);
+    });
+    const fail = (error: unknown) => reject(signal.aborted ? signal.reason : error);
+    request.on("error", fail);
+    request.on("close", () => fail(new Error("the connection was closed without an answer")));
+    signal.addEventListener("abort", fail);
+  });
 }
 
 class LateError extends Error {
@@ -112,16 +141,20 @@ class LateError extends Error {
   }
 }
 
-/** As much of the body as is kept: what comes after that, or too late, is of no interest. */
-async function beginningOf(answer: IncomingMessage): Promise<string> {
+/**
+ * As much of the body as is kept. What comes after that, or too late, is of no interest; after 101 Switching Protocols what
+ * comes is no body.
+ */
+async function beginningOf(answer: IncomingMessage, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   try {
-    for await (const chunk of answer) {
-      chunks.push(Buffer.from(chunk));
-      length += chunks.at(-1)?.length ?? 0;
-      if (length >= ANSWER_BYTES) break;
-    }
+    if (answer.statusCode !== SWITCHING_PROTOCOLS)
+      for await (const chunk of addAbortSignal(signal, answer)) {
+        chunks.push(Buffer.from(chunk));
+        length += chunks.at(-1)?.length ?? 0;
+        if (length >= ANSWER_BYTES) break;
+      }
   } catch {
     // The status is known, and that is what counts.
   }

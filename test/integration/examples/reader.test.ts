@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect } from "@jest/globals";
 import { EventLog } from "../../../db/event-log.ts";
 import { createOrders } from "../../../db/orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
-import { STREAM } from "../../../src/events/stream.ts";
+import { streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Relay } from "../../../src/events/relay/relay.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -103,10 +103,22 @@ withPython(
   async () => {
     await relayed(startRelay());
     // A reader that has taken some, and is gone.
-    await environment.redis.xgroup("CREATE", STREAM, GROUP, "0", "MKSTREAM");
+    await environment.redis.xgroup("CREATE", streamOf(environment.redis), GROUP, "0", "MKSTREAM");
     await write(50);
-    await waitFor("the events", async () => (await environment.redis.xlen(STREAM)) === 50);
-    await environment.redis.xreadgroup("GROUP", GROUP, "dead", "COUNT", 50, "STREAMS", STREAM, ">");
+    await waitFor(
+      "the events",
+      async () => (await environment.redis.xlen(streamOf(environment.redis))) === 50,
+    );
+    await environment.redis.xreadgroup(
+      "GROUP",
+      GROUP,
+      "dead",
+      "COUNT",
+      50,
+      "STREAMS",
+      streamOf(environment.redis),
+      ">",
+    );
 
     const first = startReader("first");
     await waitFor("the dead one's events", () => first.lines.length === 50);
@@ -119,7 +131,7 @@ withPython(
     expect(all).toHaveLength(600);
     // What the first one has worked on, and not said any more, the second one leaves out.
     await waitFor("all to be worked on", async () => {
-      const pending = await environment.redis.xpending(STREAM, GROUP);
+      const pending = await environment.redis.xpending(streamOf(environment.redis), GROUP);
       return pending[0] === 0 && (await state()).length === all.length;
     });
     expect(sorted(await state())).toEqual(all);
@@ -145,7 +157,10 @@ withPython(
     await relayed(relay);
     await environment.redis.flushdb();
     await write(10);
-    await waitFor("the stream to be filled again", async () => (await environment.redis.xlen(STREAM)) > 100);
+    await waitFor(
+      "the stream to be filled again",
+      async () => (await environment.redis.xlen(streamOf(environment.redis))) > 100,
+    );
     const again = startReader("first", [`--api=${api.url}`]);
     await waitFor("all to be worked on", () => again.lines.length === 1_010);
     expect(handled(reader, again)).toEqual(await idsInLog());

@@ -4,7 +4,7 @@ import { sql } from "drizzle-orm";
 import { EventLog } from "../../../db/event-log.ts";
 import { createOrders } from "../../../db/orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
-import { STREAM } from "../../../src/events/stream.ts";
+import { streamOf } from "../../../src/events/stream.ts";
 import { Hub } from "../../../src/events/live/hub.ts";
 import { liveRoutes } from "../../../src/api/live/routes.ts";
 import { LogSource, StreamSource } from "../../../src/events/live/sources.ts";
@@ -289,7 +289,7 @@ test("what the stream has trimmed before it was read comes from the log", async 
   live.redis?.disconnect(true);
   await write(2_000);
   await relayed(relay);
-  expect(await environment.redis.xlen(STREAM)).toBeLessThan(500);
+  expect(await environment.redis.xlen(streamOf(environment.redis))).toBeLessThan(500);
   proxy.turnTo(Number(new URL(environment.redisUrl).port));
   await client.has(2_010);
   expect(client.ids).toEqual(await idsInLog());

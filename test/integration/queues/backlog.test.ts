@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
+import type { ConnectionOptions } from "../../../queues/server.ts";
 import { readBacklogs } from "../../../queues/backlog.ts";
-import { queuePrefix } from "../../../queues/queues.ts";
+import { queuePrefix } from "../../../queues/keys.ts";
 import { startTestRedis, type TestServer } from "../../support/servers.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -11,12 +12,13 @@ const NOTHING = { ready: 0, abandoned: 0 };
 
 let server: TestServer;
 let redis: Redis;
+const toServer = { connect: (options: ConnectionOptions) => new Redis(server.url, options) };
 let queue: Queue;
 beforeAll(async () => {
   server = await startTestRedis();
   redis = new Redis(server.url, { maxRetriesPerRequest: null, disconnectTimeout: 100 });
   redis.on("error", () => undefined);
-  queue = new Queue(STAGE.name, { connection: redis, prefix: queuePrefix(STAGE) });
+  queue = new Queue(STAGE.name, { connection: redis, prefix: queuePrefix(redis, STAGE) });
 });
 afterEach(() => redis.flushall());
 afterAll(async () => {
@@ -26,7 +28,7 @@ afterAll(async () => {
 });
 
 const read = async (settings: { rateLimit?: { max: number; duration: number } } = {}) =>
-  (await readBacklogs(server.url, [{ ...STAGE, settings }]))[0];
+  (await readBacklogs(toServer, [{ ...STAGE, settings }]))[0];
 const add = (count: number, options = {}) =>
   queue.addBulk(Array.from({ length: count }, () => ({ name: "job", data: {}, opts: options })));
 
@@ -37,7 +39,7 @@ async function withWorker(
 ): Promise<void> {
   const worker = new Worker(STAGE.name, null, {
     connection: redis,
-    prefix: queuePrefix(STAGE),
+    prefix: queuePrefix(redis, STAGE),
     ...options,
   });
   worker.on("error", () => undefined);
@@ -50,7 +52,7 @@ async function withWorker(
 
 describe("a queue's backlog", () => {
   test("is nothing where there is no queue yet, and where all is done or waits for its time", async () => {
-    expect(await readBacklogs(server.url, [{ name: "other", settings: {} }, STAGE])).toEqual([
+    expect(await readBacklogs(toServer, [{ name: "other", settings: {} }, STAGE])).toEqual([
       NOTHING,
       NOTHING,
     ]);

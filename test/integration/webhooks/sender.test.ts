@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { Networks } from "../../../src/events/webhooks/networks.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
@@ -81,6 +83,80 @@ describe("a request", () => {
       status: null,
       error: expect.stringContaining("ECONNREFUSED"),
     });
+  });
+});
+
+describe("an endpoint that breaks off", () => {
+  /** Writes this as soon as somebody connects, or when it has got the request; then leaves the connection as it is. */
+  async function raw(text: string, { at = "data", end = false } = {}): Promise<string> {
+    const server = createServer((socket) => {
+      const answer = () => void (end ? socket.end(text) : socket.write(text));
+      socket.on("error", () => undefined);
+      if (at === "connection") answer();
+      else socket.once("data", answer);
+      sockets.add(socket);
+    });
+    const sockets = new Set<Socket>();
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closing.push(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    const address = server.address();
+    if (typeof address !== "object" || address === null) throw new Error("the server does not listen");
+    return `http://127.0.0.1:${address.port}/hook`;
+  }
+  const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  const NO_ANSWER = "no answer within 400 ms";
+
+  test.each([
+    ["101 Switching Protocols", SWITCH, {}, { status: 101, error: null, response: "" }],
+    ["101 and closes", SWITCH, { end: true }, { status: 101, error: null, response: "" }],
+    [
+      "nothing, and closes",
+      "",
+      { end: true },
+      { status: null, error: expect.stringContaining("socket hang up") },
+    ],
+    ["half a head, and is silent", "HTTP/1.1 200 OK\r\nCont", {}, { status: null, error: NO_ANSWER }],
+    ["half a head, and closes", "HTTP/1.1 200 OK\r\nCont", { end: true }, { status: null }],
+    [
+      "a body that hangs",
+      "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+      {},
+      { status: 200, response: "abc" },
+    ],
+    [
+      "half a body, and closes",
+      "HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nabc",
+      { end: true },
+      { status: 500 },
+    ],
+    ["100, and then nothing", "HTTP/1.1 100 Continue\r\n\r\n", {}, { status: null, error: NO_ANSWER }],
+    ["103, and then nothing", "HTTP/1.1 103 Early Hints\r\n\r\n", {}, { status: null, error: NO_ANSWER }],
+    ["103, and then 204", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 Done\r\n\r\n", {}, { status: 204 }],
+    [
+      "before it is asked",
+      "HTTP/1.1 413 No\r\nConnection: close\r\n\r\n",
+      { at: "connection", end: true },
+      {},
+    ],
+    ["a huge head", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(100_000)}\r\n\r\n`, {}, { status: null }],
+    ["no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", {}, { status: null }],
+  ])("with %s is done with in time", async (_, text, how, expected) => {
+    const url = await raw(text, how);
+    const answer = await sender({ timeoutMs: 400 }).post(url, message);
+    expect(answer).toMatchObject(expected);
+    expect(answer.durationMs).toBeLessThan(2_000);
+  });
+
+  test("is not waited for when the sender gives up", async () => {
+    const url = await raw("HTTP/1.1 100 Continue\r\n\r\n");
+    const giveUp = new AbortController();
+    const answer = sender({ timeoutMs: 60_000 }).post(url, message, giveUp.signal);
+    giveUp.abort();
+    expect(await answer).toMatchObject({ status: null });
   });
 });
 

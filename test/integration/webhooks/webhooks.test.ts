@@ -1,9 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { EventLog } from "../../../db/event-log.ts";
 import { createOrders } from "../../../db/orders.ts";
 import { listActions } from "../../../db/operator-actions.ts";
-import { orderEvents, webhookDeliveries } from "../../../db/schema.ts";
+import { orderEvents, webhookDeliveries, webhookEndpoints } from "../../../db/schema.ts";
 import { findDelivery, listDeliveries, pruneWebhooks } from "../../../db/webhook-deliveries.ts";
 import { findEndpoint, type EndpointSettings, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import { createLogger } from "../../../src/platform/log.ts";
@@ -194,19 +195,45 @@ describe("an endpoint", () => {
     expect(attempts).toEqual(attempts.toSorted((a, b) => a - b));
   });
 
-  test("that fails for every order is asked by one message now and then, so that few attempts are used up", async () => {
+  test("that fails for every order is asked by a few messages now and then, so that few attempts are used up", async () => {
     let isDown = true;
     const endpoint = await receiver((response) => void response.writeHead(isDown ? 500 : 204).end());
-    await endpointFor(endpoint);
-    send({ concurrency: 5, firstPauseMs: 50 });
+    const settings = await endpointFor(endpoint);
+    send({ concurrency: 5, firstPauseMs: 50, delaysMs: [HOUR_MS, HOUR_MS] });
     await orders(60);
-    // Five that fail, up to four that are under way meanwhile, and then one after each pause.
-    await waitFor("some questions", () => endpoint.received.length >= 12);
+    // Five that fail, up to four that are under way meanwhile, and then up to three after each pause.
+    await waitFor("some questions", () => endpoint.received.length >= 19);
+    const at = endpoint.received.map((received) => received.at);
+    // Seven in a row are of three turns at the least, with the pauses between: 50 and 100 ms; ten are of four.
+    expect((at[15] ?? 0) - (at[9] ?? 0)).toBeGreaterThanOrEqual(140);
+    expect((at[18] ?? 0) - (at[9] ?? 0)).toBeGreaterThanOrEqual(340);
+    // Those least tried are asked first.
+    expect(Math.max(...(await deliveries(settings)).map(({ attempts }) => attempts))).toBe(1);
     isDown = false;
-    const [first, second, third] = endpoint.received.slice(9).map(({ at }) => at);
-    expect((second ?? 0) - (first ?? 0)).toBeGreaterThanOrEqual(45);
-    expect((third ?? 0) - (second ?? 0)).toBeGreaterThanOrEqual(90);
     await waitFor("all events", () => endpoint.accepted.length === 60);
+  });
+
+  test("that answers 101 Switching Protocols has refused the message, and holds no place", async () => {
+    let isSwitching = true;
+    const endpoint = await receiver((response) => {
+      if (isSwitching)
+        response.socket?.write(
+          "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+      else response.writeHead(204).end();
+    });
+    const settings = await endpointFor(endpoint);
+    // No request ends by its timeout meanwhile.
+    const webhooks = send({ timeoutMs: 600_000 });
+    await orders(20);
+    await waitFor("more requests than places", () => endpoint.received.length > 10);
+    expect((await deliveries(settings)).map(({ lastStatus }) => lastStatus)).toContain(101);
+    isSwitching = false;
+    await waitFor("all events", () => endpoint.accepted.length === 20);
+    isSwitching = true;
+    await orders(1);
+    await waitFor("the last request", () => endpoint.received.at(-1)?.accepted === false);
+    await webhooks.stop({ graceMs: 600_000 });
   });
 
   test("that hangs holds up no other", async () => {
@@ -296,6 +323,146 @@ describe("an endpoint", () => {
     expect(afterPause.length).toBeGreaterThanOrEqual(4);
     expect(afterPause.map(({ id }) => id)).toContain(first?.id);
   });
+});
+
+/** Longer runs are for their figures: SECONDS of one message a second, with the settings of every day. */
+const SECONDS = Number(process.env["WEBHOOK_SECONDS"] ?? 0);
+const PACE = SECONDS > 0 ? { count: SECONDS, everyMs: 1_000 } : { count: 40, everyMs: 50 };
+const USUAL: Partial<WebhooksOptions> =
+  SECONDS > 0
+    ? { delaysMs: undefined, firstPauseMs: undefined, lookIntervalMs: 1_000 }
+    : { delaysMs: [200, HOUR_MS], firstPauseMs: 50, timeoutMs: 1_000 };
+
+describe("an endpoint that refuses some orders' messages", () => {
+  /** Refuses these, and counts how many it has at the same moment that it has refused before. */
+  class Refusing {
+    readonly orderIds = new Set<string>();
+    mostAgain = 0;
+    readonly #seen = new Set<string>();
+    #again = 0;
+    readonly #hangs: boolean;
+
+    constructor(how: "500" | "no answer") {
+      this.#hangs = how === "no answer";
+    }
+
+    readonly behave: Behaviour = (response, { orderId = "", id }) => {
+      if (!this.orderIds.has(orderId)) return void response.writeHead(204).end();
+      if (this.#seen.has(id)) {
+        this.mostAgain = Math.max(this.mostAgain, ++this.#again);
+        response.once("close", () => this.#again--);
+      }
+      this.#seen.add(id);
+      if (!this.#hangs) response.writeHead(500).end();
+    };
+  }
+
+  /** Makes an order every so many milliseconds. @returns how late the events of those that are not refused came, sorted. */
+  async function lateness(
+    endpoint: WebhookReceiver,
+    { refusing, share = 0 }: { readonly refusing: Refusing; readonly share?: number },
+  ): Promise<number[]> {
+    const madeAt = new Map<string, number>();
+    for (let number = 0; number < PACE.count; number++) {
+      const order = newOrder();
+      if (Math.floor((number + 1) * share) > Math.floor(number * share)) refusing.orderIds.add(order.id);
+      else madeAt.set(order.id, Date.now());
+      await createOrders(environment.database, [order]);
+      await sleep(PACE.everyMs);
+    }
+    await waitFor(
+      "the others",
+      () => endpoint.accepted.filter(({ orderId = "" }) => madeAt.has(orderId)).length >= madeAt.size,
+    );
+    return endpoint.accepted
+      .flatMap(({ at, orderId = "" }) => (madeAt.has(orderId) ? [at - (madeAt.get(orderId) ?? 0)] : []))
+      .toSorted((a, b) => a - b);
+  }
+
+  const of = (sorted: readonly number[], part: number) =>
+    sorted[Math.floor((sorted.length - 1) * part)] ?? Infinity;
+  const tell = (what: string, late: readonly number[]) =>
+    SECONDS > 0 &&
+    process.stderr.write(
+      `${what}: median ${of(late, 0.5)} ms, p95 ${of(late, 0.95)} ms, most ${of(late, 1)} ms\n`,
+    );
+
+  test.each([
+    ["none of them", "500", 0, 0],
+    ["30 % with 500", "500", 0.3, 0],
+    ["30 % by silence", "no answer", 0.3, 0],
+    ["60 with 500 at the start", "500", 0, 60],
+    ["60 by silence at the start", "no answer", 0, 60],
+  ] as const)(
+    "%s: the others come in time",
+    async (what, how, share, burst) => {
+      const refusing = new Refusing(how);
+      const endpoint = await receiver(refusing.behave);
+      await endpointFor(endpoint);
+      const first = Array.from({ length: burst }, () => newOrder());
+      for (const { id } of first) refusing.orderIds.add(id);
+      if (burst > 0) await createOrders(environment.database, first);
+      send(USUAL);
+      if (burst > 0) await waitFor("the first refusals", () => endpoint.received.length >= 10);
+      const late = await lateness(endpoint, { refusing, share });
+      tell(what, late);
+      expect(refusing.mostAgain).toBeLessThanOrEqual(2);
+      if (SECONDS > 0) return;
+      // Each silent one holds a place for a second: as many as there are places may come first.
+      if (burst > 0 && how === "no answer") expect(of(late, 1)).toBeLessThan(15_000);
+      else expect(of(late, 0.95)).toBeLessThan(1_000);
+    },
+    600_000,
+  );
+
+  test.each(["tried before", "sent again by hand"])(
+    "has a thousand that were %s come as a share, whatever stands behind them",
+    async (how) => {
+      const refusing = new Refusing("no answer");
+      const endpoint = await receiver(refusing.behave);
+      const { id: endpointId } = await endpointFor(endpoint);
+      const rows = Array.from({ length: 1_000 }, () => ({ ...newOrder(), orderId: uuidv7() }));
+      const past = new Date(Date.now() - 60_000);
+      await environment.database.transaction(async (queries) =>
+        queries.insert(webhookDeliveries).values(
+          rows.map(({ orderId }, index) => ({
+            endpointId,
+            orderId,
+            eventId: index + 1_000_000,
+            state: how === "tried before" ? ("pending" as const) : ("failed" as const),
+            attempts: how === "tried before" ? 1 : 8,
+            dueAt: past,
+            lastStatus: 500,
+            createdAt: past,
+          })),
+        ),
+      );
+      await environment.database.transaction(async (queries) =>
+        queries.insert(orderEvents).values(
+          rows.map(({ orderId }, index) => ({
+            id: index + 1_000_000,
+            orderId,
+            fromStatus: null,
+            toStatus: "CREATED",
+            at: past,
+          })),
+        ),
+      );
+      for (const { orderId } of rows) refusing.orderIds.add(orderId);
+      await environment.database.transaction(async (queries) =>
+        queries.update(webhookEndpoints).set({ afterEventId: 1_000_999 }),
+      );
+      if (how !== "tried before")
+        for (const { id } of (await deliveries({ id: endpointId })).slice(0, 80))
+          await endpoints.resend(id, "ada");
+      send({ timeoutMs: 600_000 });
+      await waitFor("some of them", () => endpoint.received.length === 2);
+      await orders(40, 1);
+      await waitFor("all others", () => endpoint.accepted.length === 80);
+      // A quarter of the places, and no more.
+      expect(endpoint.received).toHaveLength(82);
+    },
+  );
 });
 
 describe("deliveries", () => {

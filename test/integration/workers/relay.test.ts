@@ -5,7 +5,7 @@ import { EventLog } from "../../../db/event-log.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
 import { createOrders } from "../../../db/orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
-import { NUDGE_CHANNEL, STREAM } from "../../../src/events/stream.ts";
+import { nudgeChannelOf, streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { EventStream, StreamChangedError } from "../../../src/events/relay/event-stream.ts";
 import { Relay } from "../../../src/events/relay/relay.ts";
@@ -64,7 +64,7 @@ interface Entry {
 }
 
 async function entries(): Promise<Entry[]> {
-  const found = await environment.redis.xrange(STREAM, "-", "+");
+  const found = await environment.redis.xrange(streamOf(environment.redis), "-", "+");
   return found.map(([id, [, event = "", , previous]]) => ({
     id: Number(id.replace(/-0$/, "")),
     previous: Number(previous),
@@ -75,7 +75,10 @@ async function entries(): Promise<Entry[]> {
 const subjects = async () => (await entries()).map(({ event }) => event.subject);
 
 const relayed = (count: number) =>
-  waitFor(`${count} events in the stream`, async () => (await environment.redis.xlen(STREAM)) >= count);
+  waitFor(
+    `${count} events in the stream`,
+    async () => (await environment.redis.xlen(streamOf(environment.redis))) >= count,
+  );
 
 /** Every event that MySQL has. */
 const newest = () => new EventLog(environment.database).newest();
@@ -99,14 +102,14 @@ describe("a relay", () => {
     await write(1);
     await relayed(1);
     await waitFor("the relay to listen", async () => {
-      const [, listeners] = await environment.redis.pubsub("NUMSUB", NUDGE_CHANNEL);
+      const [, listeners] = await environment.redis.pubsub("NUMSUB", nudgeChannelOf(environment.redis));
       return Number(listeners) > 0;
     });
     let quickest = Infinity;
     for (let times = 1; times <= 5; times++) {
       await write(1);
       const startedAt = performance.now();
-      await environment.redis.publish(NUDGE_CHANNEL, "");
+      await environment.redis.publish(nudgeChannelOf(environment.redis), "");
       await relayed(1 + times);
       quickest = Math.min(quickest, performance.now() - startedAt);
     }
@@ -125,7 +128,7 @@ describe("a relay", () => {
     expect(await relay.lag()).toMatchObject({ events: 1_500, ageMs: expect.any(Number) });
     await waitFor("all to be relayed", async () => (await relay.lag()).events === 0);
     // Redis trims whole nodes, of a hundred entries each.
-    expect(await environment.redis.xlen(STREAM)).toBeLessThanOrEqual(300);
+    expect(await environment.redis.xlen(streamOf(environment.redis))).toBeLessThanOrEqual(300);
     expect(await findPosition(environment.database, "stream")).toBe(await newest());
   });
 });
@@ -172,7 +175,7 @@ describe("one at a time", () => {
     await next?.append([message(1), message(2)], { end: 0, previous: 0 });
     await expect(frozen?.append([message(3)], { end: 2, previous: 2 })).rejects.toThrow(StreamChangedError);
     await expect(frozen?.remove()).rejects.toThrow(StreamChangedError);
-    expect(await environment.redis.xlen(STREAM)).toBe(2);
+    expect(await environment.redis.xlen(streamOf(environment.redis))).toBe(2);
   });
 
   test("what Redis is sent twice is added once", async () => {
@@ -223,17 +226,23 @@ test("a relay that hears of events while its connection is away rests, and goes 
   redis.disconnect();
   await waitFor("it to be away", () => redis.status === "end");
   await write(1);
-  await waitFor("it to be told", async () => (await environment.redis.publish(NUDGE_CHANNEL, "")) > 0);
+  await waitFor(
+    "it to be told",
+    async () => (await environment.redis.publish(nudgeChannelOf(environment.redis), "")) > 0,
+  );
   expect(relay.leads).toBe(true);
   await redis.connect();
   await waitFor("the second event", async () => (await entries()).length === 2);
 });
 
 test("a stream of another log begins anew", async () => {
-  await environment.redis.xadd(STREAM, "1000000-0", "event", "{}", "previous", "0");
+  await environment.redis.xadd(streamOf(environment.redis), "1000000-0", "event", "{}", "previous", "0");
   startRelay();
   const orders = await write(3);
-  await waitFor("the stream to begin anew", async () => (await environment.redis.xlen(STREAM)) === 3);
+  await waitFor(
+    "the stream to begin anew",
+    async () => (await environment.redis.xlen(streamOf(environment.redis))) === 3,
+  );
   expect(await subjects()).toEqual(orders);
 });
 
@@ -251,7 +260,7 @@ test("an event that commits late comes in its place, before those that were writ
   });
   await waitFor("the event to be written", async () => (await nextEventId(environment.database)) === 3);
   const [late] = await write(1);
-  await environment.redis.publish(NUDGE_CHANNEL, "");
+  await environment.redis.publish(nudgeChannelOf(environment.redis), "");
   commit();
   await held;
   await relayed(3);

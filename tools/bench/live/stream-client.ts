@@ -35,6 +35,7 @@ export class StreamClient {
     return new Promise((resolve, reject) => {
       const socket = connect({ port, host: LOOPBACK, noDelay: true });
       socket.once("error", reject);
+      socket.once("close", () => reject(new Error("closed without an answer")));
       socket.once("connect", () =>
         socket.write(`GET ${path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`),
       );

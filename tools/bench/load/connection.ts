@@ -33,6 +33,7 @@ export class Connection {
       socket.on("error", reject);
       socket.on("data", (chunk) => this.#take(chunk));
       socket.on("close", () => {
+        reject(new Error("the connection was closed"));
         if (this.#socket !== socket) return;
         this.#socket = undefined;
         this.#settle(0);

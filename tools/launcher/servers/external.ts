@@ -1,3 +1,4 @@
+import { faultOfRedisUrl } from "../../../src/platform/redis-url.ts";
 import { errorCode, Failure } from "../failure.ts";
 import type { ServerName } from "./binaries.ts";
 import { probeMysql, probeRedis } from "./probe.ts";
@@ -22,10 +23,12 @@ export function environmentUrl(server: ServerName, environment: NodeJS.ProcessEn
  */
 export async function checkExternal(server: ServerName, url: string): Promise<Server> {
   const { name, protocols, example } = VARIABLES[server];
+  const fault = server === "redis" ? faultOfRedisUrl(url) : undefined;
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !protocols.some((protocol) => protocol === parsed.protocol)) {
     throw new Failure(`${name} is not an address like ${example}`);
   }
+  if (fault !== undefined) throw new Failure(`${name} ${fault}`);
   try {
     return { url, version: await PROBES[server](url) };
   } catch (error) {

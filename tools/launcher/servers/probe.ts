@@ -44,6 +44,8 @@ export async function probeRedis(url: string): Promise<string> {
   redis.on("error", (error) => (failure = error));
   try {
     await redis.connect();
+    // It may be connected all the same, to database 0 instead of the one that the address names.
+    if (failure !== undefined) throw failure;
     const info = await redis.info("server");
     await redis.ping();
     const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1];

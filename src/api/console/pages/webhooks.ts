@@ -430,7 +430,7 @@ function lastAnswer({ lastStatus, lastError }: ListedDelivery): Content {
 function stateOf({ state, failingSince }: WebhookEndpoint): Html {
   if (state !== "enabled") return html`<span class="badge warn">disabled</span>`;
   if (failingSince === null) return html`<span class="badge good">enabled</span>`;
-  return html`<span class="badge bad">fails</span> since ${ago(failingSince)}`;
+  return html`<span class="badge bad">fails</span> no attempt has succeeded since ${ago(failingSince)}`;
 }
 
 function button(action: string, text: string, name: string | false = false): Html {

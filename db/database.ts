@@ -1,4 +1,4 @@
-import { drizzle, type MySql2Database } from "drizzle-orm/mysql2";
+import { drizzle } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
 import {
   afterCommitWasSent,
@@ -9,38 +9,7 @@ import {
   withoutValues,
 } from "./errors.ts";
 import { Fence, isLate } from "./fence.ts";
-
-/** What queries are written against: one connection, alone or within a transaction. */
-export type Queries = MySql2Database & { readonly $client: PoolConnection };
-
-/**
- * What reads are written against. Nothing that writes: a bare statement that this process gives up may still be done by
- * the server, minutes later. A transaction can't be.
- */
-export type Reads = Omit<Queries, "insert" | "update" | "delete" | "transaction">;
-
-/** SQL with `?` for values. */
-export interface Statement {
-  readonly sql: string;
-  readonly values: readonly unknown[];
-}
-
-/** A statement of the query builder that was not sent. */
-interface Builder {
-  readonly toSQL: () => { readonly sql: string; readonly params: readonly unknown[] };
-}
-
-/** The queries of a transaction. */
-export type Transaction = Queries & {
-  /**
-   * Has a statement sent together with COMMIT, in one round trip: for what the transaction writes last, and whose answer
-   * it does not need. In the order in which they are given.
-   *
-   * @param affected rows that it must affect; otherwise nothing is committed, nothing that follows it is done, and the
-   * transaction throws an {@link UnexpectedCountError}.
-   */
-  readonly atCommit: (statement: Statement | Builder, affected?: number) => void;
-};
+import type { Builder, Queries, Reads, Statement, Transaction } from "./queries.ts";
 
 /** A statement that went along with COMMIT has not affected as many rows as it had to: nothing was done. */
 export class UnexpectedCountError extends Error {

@@ -1,5 +1,6 @@
 import { and, asc, eq, gt, lt, lte, max, sql } from "drizzle-orm";
-import type { Database, Reads } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Reads } from "./queries.ts";
 import { orderEvents } from "./schema.ts";
 
 /** An event as everybody may hear of it: without what a stage left behind, and without free text. */

@@ -1,4 +1,4 @@
-import type { Statement } from "./database.ts";
+import type { Statement } from "./queries.ts";
 import { DatabaseError, withoutValues } from "./errors.ts";
 
 /** Milliseconds for which a look at the server's clock counts: so long it may be wrong after it was set back. */

@@ -4,7 +4,8 @@ import { migrate } from "drizzle-orm/mysql2/migrator";
 import { bigint, mysqlTable } from "drizzle-orm/mysql-core";
 import type { PoolConnection, RowDataPacket } from "mysql2/promise";
 import { join } from "node:path";
-import { Database, type DatabaseOptions, type Queries } from "./database.ts";
+import { Database, type DatabaseOptions } from "./database.ts";
+import type { Queries } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
 
 const migrationsFolder = join(import.meta.dirname, "migrations");

@@ -1,5 +1,6 @@
 import { desc, eq, lt, sql } from "drizzle-orm";
-import type { Database, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Transaction } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
 
 export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;

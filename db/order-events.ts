@@ -2,7 +2,8 @@ import { asc, eq, inArray } from "drizzle-orm";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
-import type { Database, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Transaction } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orderEvents, orders } from "./schema.ts";
 

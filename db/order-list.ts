@@ -1,5 +1,6 @@
 import { and, asc, count, desc, eq, gt, gte, inArray, lt, max, min, sql, type SQL } from "drizzle-orm";
-import type { Database, Reads } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Reads } from "./queries.ts";
 import { orders } from "./schema.ts";
 
 /*

@@ -2,14 +2,8 @@ import { and, asc, eq, gt, inArray, isNotNull, isNull, or } from "drizzle-orm";
 import { CANCELLED, CREATED } from "../src/order/lifecycle.ts";
 import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../src/order/order.ts";
-import {
-  UnexpectedCountError,
-  type Database,
-  type Queries,
-  type Reads,
-  type Statement,
-  type Transaction,
-} from "./database.ts";
+import { UnexpectedCountError, type Database } from "./database.ts";
+import type { Queries, Reads, Statement, Transaction } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
 import { execute, insertInto, read, readBoth, readThree, selectFrom } from "./statements.ts";
 import {

@@ -1,6 +1,7 @@
 import { asc, eq, sql } from "drizzle-orm";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
-import { UnexpectedCountError, type Database, type Queries } from "./database.ts";
+import { UnexpectedCountError, type Database } from "./database.ts";
+import type { Queries } from "./queries.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 

@@ -1,7 +1,8 @@
 import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
-import type { Database, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Transaction } from "./queries.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";

@@ -1,7 +1,7 @@
 import { getTableColumns, getTableName } from "drizzle-orm";
 import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
 import type { ResultSetHeader, RowDataPacket } from "mysql2";
-import type { Queries, Reads, Statement } from "./database.ts";
+import type { Queries, Reads, Statement } from "./queries.ts";
 
 /*
  * The statements on every order's way, for many orders at once. A query builder composes each value of each row anew,

@@ -1,6 +1,7 @@
 import { inArray, sql } from "drizzle-orm";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
-import type { Database, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Transaction } from "./queries.ts";
 import { stock } from "./schema.ts";
 
 export interface StockLevel {

@@ -17,7 +17,8 @@ import {
 } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
-import type { Database, Reads, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Reads, Transaction } from "./queries.ts";
 import { noteAction, type NewAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";

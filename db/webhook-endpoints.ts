@@ -1,6 +1,7 @@
 import { and, asc, count, desc, eq, inArray, isNull, ne, type SQL } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
-import type { Database, Reads, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
+import type { Reads, Transaction } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
 import { noteAction, type NewAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";

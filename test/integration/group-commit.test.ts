@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import { Database, type Queries } from "../../db/database.ts";
+import { Database } from "../../db/database.ts";
+import type { Queries } from "../../db/queries.ts";
 import { DatabaseError, failureKindOf } from "../../db/errors.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders, findOrders } from "../../db/orders.ts";

@@ -1,4 +1,5 @@
-import { Database, type Reads, type Transaction } from "../../db/database.ts";
+import { Database } from "../../db/database.ts";
+import type { Reads, Transaction } from "../../db/queries.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { DueJob, Queues } from "../../queues/queues.ts";
 import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";

@@ -2,13 +2,8 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { createConnection } from "mysql2/promise";
-import {
-  Database,
-  UnexpectedCountError,
-  type DatabaseOptions,
-  type Queries,
-  type Reads,
-} from "../../../db/database.ts";
+import { Database, UnexpectedCountError, type DatabaseOptions } from "../../../db/database.ts";
+import type { Queries, Reads } from "../../../db/queries.ts";
 import { DatabaseError, LateCommitError } from "../../../db/errors.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startTestMysql } from "../../support/servers.ts";

@@ -1,12 +1,15 @@
 import { DatabaseError } from "../db/errors.ts";
 import { isRedisUnavailable } from "../queues/errors.ts";
-import { isTimeout, StageUnavailableError } from "./outage.ts";
+import type { Ports } from "../src/order/ports.ts";
+import { isTimeout, NoPlaceError, StageUnavailableError } from "./outage.ts";
 
 /** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
 export type Failure =
   /** Nobody's fault: the job waits, and uses up no attempt. */
   | { readonly kind: "database away" | "redis away"; readonly message: string }
-  /** Nobody's fault as far as the stage's breaker can tell. */
+  /** The order is suspected, and suspects have no place left: the job waits, and uses up no attempt. */
+  | { readonly kind: "no place"; readonly message: string }
+  /** Whose fault it is, the stage's breaker tells. */
   | {
       readonly kind: "service away";
       readonly message: string;
@@ -14,6 +17,9 @@ export type Failure =
       readonly stage: string;
       /** Whether the service was asked. */
       readonly tried: boolean;
+      /** What did not answer, and for whom; undefined when it is not known. */
+      readonly service?: keyof Ports | undefined;
+      readonly customerId?: string | undefined;
     }
   /** Retried with backoff, as often as the step may be. */
   | { readonly kind: "failed"; readonly message: string }
@@ -35,8 +41,10 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
   if (error instanceof FailedAttemptError) return error.failure;
   const message = messageOf(error, timeoutMs);
   if (error instanceof StageUnavailableError) {
-    return { kind: "service away", message, stage: error.stage, tried: error.tried };
+    const { stage, tried, service, customerId } = error;
+    return { kind: "service away", message, stage, tried, service, customerId };
   }
+  if (error instanceof NoPlaceError) return { kind: "no place", message };
   if (error instanceof DatabaseError && error.isUnavailable) return { kind: "database away", message };
   if (isRedisUnavailable(error)) return { kind: "redis away", message };
   if (error instanceof Error && HOPELESS.has(error.name)) return { kind: "hopeless", message };

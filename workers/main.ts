@@ -33,6 +33,7 @@ import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
+import { shareOf } from "./suspects.ts";
 import { OrderStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
     stages: lifecycle.stages,
     ports,
     gateOf: (stage) => gateTo(workers.get(stage.name)),
+    suspectsOf: (step) => workers.get(step.name)?.suspects,
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
@@ -108,7 +110,7 @@ async function main(): Promise<void> {
       outages: {
         databaseAway: () => databaseWatch.reportAway(),
         redisAway: () => redisWatch.reportAway(),
-        shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
+        judge: (stage, call) => breakers.judge(stage, call),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
       telemetry: tracing.jobs?.telemetry,
@@ -133,9 +135,14 @@ async function main(): Promise<void> {
     redisWatch.add(worker);
   }
 
-  stageMetrics.watchBreakers((stage) => breakers.isOpen(stage));
+  stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));
   stageMetrics.watchWorkers(() =>
-    [...workers].map(([stage, worker]) => ({ stage, concurrency: worker.concurrency, held: worker.held })),
+    [...workers].map(([stage, { concurrency, held, suspects }]) => ({
+      stage,
+      concurrency,
+      held,
+      suspects: suspects.taken,
+    })),
   );
 
   const watchdog = new Watchdog({
@@ -228,7 +235,7 @@ function gateTo(worker: StageWorker | undefined): Gate | undefined {
     worker && {
       shut: () => void worker.hold("circuit"),
       ajar: () => {
-        worker.setConcurrency(1);
+        worker.setConcurrency(shareOf(worker.settings.concurrency));
         void worker.release("circuit");
       },
       open: () => {

@@ -51,7 +51,7 @@ async function working(
       outages: {
         databaseAway: () => undefined,
         redisAway: () => undefined,
-        shouldWait: async () => false,
+        judge: async () => ({ cause: "order" }),
         probeIntervalMs: 1,
       },
       markFailed: ({ step, ...failure }) =>

@@ -1,0 +1,91 @@
+import type { Job } from "bullmq";
+import type { JobData } from "../queues/job.ts";
+
+/** The part of a step's places that orders may take of which nobody knows whether they can be served. */
+const SHARE = 1 / 4;
+/** How long one is taken to hold its place before any has. Milliseconds. */
+const FIRST_GUESS_MS = 1_000;
+/** The weight of the latest one in the average. */
+const WEIGHT = 0.2;
+/** The longest that one waits for its turn; who would wait longer comes within the second half of it, and asks again. */
+const LONGEST_WAIT_MS = 60_000;
+const SHORTEST_WAIT_MS = 20;
+
+/** So many of a step's places, and one at least. */
+export function shareOf(places: number): number {
+  return Math.max(1, Math.floor(places * SHARE));
+}
+
+/**
+ * Whether an order is suspected to be one that nobody can serve: an attempt at it has failed, or it has come back from
+ * the failed set, by whatever way. Asking again later, as a stage does that snoozes, makes no suspect.
+ */
+export function isSuspect({
+  data,
+  attemptsMade,
+  stacktrace,
+}: Pick<Job<JobData>, "data" | "attemptsMade" | "stacktrace">): boolean {
+  if (data.goodAtAttempt !== undefined) return attemptsMade !== data.goodAtAttempt;
+  // Retried with its attempts reset, a job keeps the traces of those that failed.
+  return data.suspect === true || attemptsMade > 0 || (stacktrace ?? []).length > 0;
+}
+
+/**
+ * The places that suspected orders may have in one step of one worker: a quarter, and one at least. So orders that nobody
+ * can serve, each of which may hold its place until its time is up, leave most places to the others, however many they
+ * are.
+ *
+ * One that finds no place is given a turn. Turns lie as far apart as the places become free on average, so that thousands
+ * who wait neither come all at once, nor wait for long when their trouble is over. A turn is a guess and no promise: who
+ * finds no place then gets another.
+ */
+export class SuspectPlaces {
+  readonly #concurrency: () => number;
+  readonly #random: () => number;
+  /** By order, since when. */
+  readonly #taken = new Map<string, number>();
+  #averageMs = FIRST_GUESS_MS;
+  #lastTurn = 0;
+
+  /** @param concurrency how many orders may be in the step at this moment, here. */
+  constructor(concurrency: () => number, random: () => number = Math.random) {
+    this.#concurrency = concurrency;
+    this.#random = random;
+  }
+
+  /** How many there are. */
+  get places(): number {
+    return shareOf(this.#concurrency());
+  }
+
+  /** How many are taken. */
+  get taken(): number {
+    return this.#taken.size;
+  }
+
+  /** Takes a place for an order, unless it has one. @returns false when there is none. */
+  take(orderId: string): boolean {
+    if (this.#taken.has(orderId)) return true;
+    if (this.#taken.size >= this.places) return false;
+    this.#taken.set(orderId, performance.now());
+    return true;
+  }
+
+  /** Gives an order's place back, if it has one. */
+  leave(orderId: string): void {
+    const since = this.#taken.get(orderId);
+    if (since === undefined) return;
+    this.#taken.delete(orderId);
+    this.#averageMs += WEIGHT * (performance.now() - since - this.#averageMs);
+  }
+
+  /** Gives a turn to an order that found no place. @returns milliseconds until then. */
+  nextTurn(): number {
+    const now = performance.now();
+    const turn = Math.max(now, this.#lastTurn) + this.#averageMs / this.places;
+    this.#lastTurn = Math.min(turn, now + LONGEST_WAIT_MS);
+    const waitMs =
+      turn > now + LONGEST_WAIT_MS ? LONGEST_WAIT_MS * (0.5 + this.#random() / 2) : turn - now;
+    return Math.max(SHORTEST_WAIT_MS, waitMs);
+  }
+}

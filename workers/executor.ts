@@ -255,12 +255,7 @@ export class Executor {
     return record;
   }
 
-  #undo(
-    order: StoredOrder,
-    stage: Stage,
-    step: Step,
-    signal: AbortSignal,
-  ): Promise<StageRecord | undefined> {
+  #undo(order: StoredOrder, stage: Stage, step: Step, signal: AbortSignal): Promise<StageRecord | undefined> {
     return this.#outside({ stage, step, order }, signal, async (ports) =>
       stage.undo?.(order, this.#context(order, stage, ports, signal)),
     );

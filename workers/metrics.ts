@@ -39,7 +39,13 @@ const OUTCOMES: readonly AttemptOutcome[] = [
   "put off",
   "handed back",
 ];
-const CAUSES: readonly Failure["kind"][] = ["failed", "database away", "redis away", "service away", "no place"];
+const CAUSES: readonly Failure["kind"][] = [
+  "failed",
+  "database away",
+  "redis away",
+  "service away",
+  "no place",
+];
 /** From orders whose stages take milliseconds to parcels that are on the road for weeks. Seconds. */
 const LIFETIMES = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000];
 const WAITS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600];

@@ -3,8 +3,8 @@ import type { JobData } from "../queues/job.ts";
 
 /** The part of a step's places that orders may take of which nobody knows whether they can be served. */
 const SHARE = 1 / 4;
-/** How long one is taken to hold its place before any has. Milliseconds. */
-const FIRST_GUESS_MS = 1_000;
+/** How long one is taken to hold its place before any has: as a service takes that is well. Milliseconds. */
+const FIRST_GUESS_MS = 100;
 /** The weight of the latest one in the average. */
 const WEIGHT = 0.2;
 /** The longest that one waits for its turn; who would wait longer comes within the second half of it, and asks again. */
@@ -42,15 +42,23 @@ export function isSuspect({
 export class SuspectPlaces {
   readonly #concurrency: () => number;
   readonly #random: () => number;
+  readonly #now: () => number;
   /** By order, since when. */
   readonly #taken = new Map<string, number>();
   #averageMs = FIRST_GUESS_MS;
   #lastTurn = 0;
 
   /** @param concurrency how many orders may be in the step at this moment, here. */
-  constructor(concurrency: () => number, random: () => number = Math.random) {
+  constructor(
+    concurrency: () => number,
+    {
+      random = Math.random,
+      now = () => performance.now(),
+    }: { random?: () => number; now?: () => number } = {},
+  ) {
     this.#concurrency = concurrency;
     this.#random = random;
+    this.#now = now;
   }
 
   /** How many there are. */
@@ -67,7 +75,7 @@ export class SuspectPlaces {
   take(orderId: string): boolean {
     if (this.#taken.has(orderId)) return true;
     if (this.#taken.size >= this.places) return false;
-    this.#taken.set(orderId, performance.now());
+    this.#taken.set(orderId, this.#now());
     return true;
   }
 
@@ -76,16 +84,21 @@ export class SuspectPlaces {
     const since = this.#taken.get(orderId);
     if (since === undefined) return;
     this.#taken.delete(orderId);
-    this.#averageMs += WEIGHT * (performance.now() - since - this.#averageMs);
+    this.#averageMs += WEIGHT * (this.#now() - since - this.#averageMs);
   }
 
   /** Gives a turn to an order that found no place. @returns milliseconds until then. */
   nextTurn(): number {
-    const now = performance.now();
-    const turn = Math.max(now, this.#lastTurn) + this.#averageMs / this.places;
+    const now = this.#now();
+    const turn = Math.max(now, this.#lastTurn) + this.#expectedMs(now) / this.places;
     this.#lastTurn = Math.min(turn, now + LONGEST_WAIT_MS);
-    const waitMs =
-      turn > now + LONGEST_WAIT_MS ? LONGEST_WAIT_MS * (0.5 + this.#random() / 2) : turn - now;
+    const waitMs = turn > now + LONGEST_WAIT_MS ? LONGEST_WAIT_MS * (0.5 + this.#random() / 2) : turn - now;
     return Math.max(SHORTEST_WAIT_MS, waitMs);
+  }
+
+  /** How long a place is held: as long as others were, or as one has been already. */
+  #expectedMs(now: number): number {
+    const [oldest = now] = this.#taken.values();
+    return Math.max(this.#averageMs, now - oldest);
   }
 }

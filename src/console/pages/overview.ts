@@ -135,7 +135,11 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
 }
 
 /** What a worker says of a stage whose service is in trouble, in two words. */
-const TROUBLES = { away: "breaker open", "half open": "breaker half open", failing: "orders failing" } as const;
+const TROUBLES = {
+  away: "breaker open",
+  "half open": "breaker half open",
+  failing: "orders failing",
+} as const;
 
 function worker({ id, host, pid, startedAt, steps, open }: Heartbeat): Html {
   const held = steps.reduce((sum, step) => sum + step.held, 0);

@@ -161,8 +161,7 @@ describe("a service that answers pings", () => {
   });
 
   test("is not blamed for any number of one customer's orders", async () => {
-    for (let index = 0; index < 100; index++)
-      expect(await order("unlucky", { isUp: false })).toBe("order");
+    for (let index = 0; index < 100; index++) expect(await order("unlucky", { isUp: false })).toBe("order");
     expect(await order("a")).toBe("done");
   });
 

@@ -52,17 +52,27 @@ describe("suspects", () => {
   });
 
   test("that find none get turns as far apart as places become free", () => {
-    const suspects = new SuspectPlaces(() => 40);
-    const turns = Array.from({ length: 20 }, () => suspects.nextTurn());
-    // Before any has given its place back: one second each, over ten places.
-    for (const [index, turn] of turns.entries()) {
-      expect(turn).toBeGreaterThan(90 * (index + 1) - 10);
-      expect(turn).toBeLessThan(101 * (index + 1));
+    let now = 0;
+    const suspects = new SuspectPlaces(() => 8, { now: () => now });
+    suspects.take("a");
+    suspects.take("b");
+    now = 2_000;
+    // One has held its place for so long already, and there are two places.
+    expect([suspects.nextTurn(), suspects.nextTurn()]).toEqual([1_000, 2_000]);
+    suspects.leave("a");
+    suspects.leave("b");
+    for (let index = 0; index < 50; index++) {
+      suspects.take("quick");
+      suspects.leave("quick");
     }
+    // All of those took no time.
+    now = 10_000;
+    expect(suspects.nextTurn()).toBe(20);
   });
 
   test("that are many neither wait for ever nor come all at once", () => {
     const suspects = new SuspectPlaces(() => 4);
+    suspects.take("slow");
     const turns = Array.from({ length: 10_000 }, () => suspects.nextTurn());
     expect(Math.max(...turns)).toBeLessThanOrEqual(60_000);
     const inOneSecond = new Map<number, number>();

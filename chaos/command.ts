@@ -10,6 +10,7 @@ import { planFaults } from "./schedule.ts";
 import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
 import { frozenRedis } from "./scenarios/frozen-redis.ts";
+import { poisoned } from "./scenarios/poisoned.ts";
 import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
 
@@ -62,6 +63,8 @@ function scriptOf(options: ChaosOptions): Script {
       return flashSale(options);
     case "relay":
       return relay(options);
+    case "poisoned":
+      return poisoned(options);
   }
 }
 

@@ -137,11 +137,11 @@ async function main(): Promise<void> {
 
   stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));
   stageMetrics.watchWorkers(() =>
-    [...workers].map(([stage, { concurrency, held, suspects }]) => ({
+    [...workers].map(([stage, worker]) => ({
       stage,
-      concurrency,
-      held,
-      suspects: suspects.taken,
+      concurrency: worker.concurrency,
+      held: worker.held,
+      suspects: worker.suspects.taken,
     })),
   );
 

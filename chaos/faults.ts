@@ -21,6 +21,8 @@ export interface InjectedFault extends PlannedFault {
 const SLOW_MS = 3_000;
 /** The part of the calls that fail, or lose their reply. */
 const HIT_RATE = 0.7;
+/** The part of the orders that can't be served. */
+const POISONED_SHARE = 1 / 3;
 const RETRY_MS = 300;
 const RETRY_FOR_MS = 30_000;
 
@@ -187,5 +189,9 @@ function faultOf(name: Disturbance): Fault {
     case "payments-mute":
     case "carrier-mute":
       return { kind: "lost-reply", rate: HIT_RATE };
+    case "payments-poisoned":
+      return { kind: "poisoned", share: POISONED_SHARE, treatment: "hangs" };
+    case "carrier-poisoned":
+      return { kind: "poisoned", share: POISONED_SHARE, treatment: "fails" };
   }
 }

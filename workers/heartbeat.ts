@@ -42,6 +42,11 @@ export class WorkerHeartbeat {
     this.#options = options;
   }
 
+  /** By which other workers know this one. */
+  get id(): string {
+    return this.#self.id;
+  }
+
   /** Begins at once. */
   start(): void {
     const next = () => {

@@ -33,6 +33,7 @@ import { Relay } from "./relay/relay.ts";
 import { openResources } from "./resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
+import { SuspectQuota } from "./suspect-quota.ts";
 import { shareOf } from "./suspects.ts";
 import { OrderStore } from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
@@ -155,6 +156,14 @@ async function main(): Promise<void> {
   const keeper = new QueueKeeper({ database, redis, queues, log });
   const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
 
+  const suspectQuota = new SuspectQuota({
+    redis,
+    queues,
+    workers: [...workers.values()],
+    self: heartbeat.id,
+    log,
+  });
+
   const sweeper = new Sweeper({
     database,
     redis,
@@ -198,6 +207,7 @@ async function main(): Promise<void> {
           )),
       },
       { name: "queue keeper", run: () => keeper.stop() },
+      { name: "suspects' quota", run: () => suspectQuota.stop() },
       { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
@@ -221,6 +231,7 @@ async function main(): Promise<void> {
       : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
   await keeper.start();
+  await suspectQuota.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   relay.start();

@@ -40,6 +40,8 @@ export function isSuspect({
  * finds no place then gets another.
  */
 export class SuspectPlaces {
+  /** Places here, where a limit over all workers allows fewer than this worker's share; none is possible. */
+  quota = Infinity;
   readonly #concurrency: () => number;
   readonly #random: () => number;
   readonly #now: () => number;
@@ -63,7 +65,7 @@ export class SuspectPlaces {
 
   /** How many there are. */
   get places(): number {
-    return shareOf(this.#concurrency());
+    return Math.min(shareOf(this.#concurrency()), this.quota);
   }
 
   /** How many are taken. */
@@ -90,7 +92,7 @@ export class SuspectPlaces {
   /** Gives a turn to an order that found no place. @returns milliseconds until then. */
   nextTurn(): number {
     const now = this.#now();
-    const turn = Math.max(now, this.#lastTurn) + this.#expectedMs(now) / this.places;
+    const turn = Math.max(now, this.#lastTurn) + this.#expectedMs(now) / Math.max(1, this.places);
     this.#lastTurn = Math.min(turn, now + LONGEST_WAIT_MS);
     const waitMs = turn > now + LONGEST_WAIT_MS ? LONGEST_WAIT_MS * (0.5 + this.#random() / 2) : turn - now;
     return Math.max(SHORTEST_WAIT_MS, waitMs);

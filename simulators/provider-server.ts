@@ -36,6 +36,8 @@ export class ProviderServer {
   #mostAtOnce = 0;
   #repeatedAtOnce = 0;
   #mostRepeatedAtOnce = 0;
+  /** Questions that were not answered. */
+  readonly #asked = new Set<string>();
 
   constructor(options: ProviderServerOptions) {
     this.#options = options;
@@ -96,7 +98,7 @@ export class ProviderServer {
     const { method = "", url = "", headers } = request;
     const header = headers["idempotency-key"];
     const key = typeof header === "string" && header !== "" ? header : undefined;
-    if (key !== undefined) this.#count(key, response);
+    if (key !== undefined) this.#count(this.#options.countAttempt(key) > 1, response);
 
     const fault = this.#fault;
     const isHealth = method === "GET" && url === "/health";
@@ -105,6 +107,9 @@ export class ProviderServer {
     const handle = () => (isHealth ? { status: 200, body: { status: "up" } } : this.#options.handle(call));
     // Also while another fault is set: an order that can't be served is not served by any.
     const treatment = this.#treatmentOf(call);
+    // Questions have no key, and are asked again also when all is well.
+    if (key === undefined && treatment !== undefined) this.#count(this.#asked.has(url), response);
+    if (key === undefined && treatment !== undefined) this.#asked.add(url);
 
     if (this.#options.latencyMs > 0) await this.#wait(this.#options.latencyMs);
     // Not answered before the caller gives up.
@@ -136,8 +141,7 @@ export class ProviderServer {
     }
   }
 
-  #count(key: string, response: ServerResponse): void {
-    const isRepeated = this.#options.countAttempt(key) > 1;
+  #count(isRepeated: boolean, response: ServerResponse): void {
     this.#mostAtOnce = Math.max(this.#mostAtOnce, ++this.#atOnce);
     if (isRepeated) this.#mostRepeatedAtOnce = Math.max(this.#mostRepeatedAtOnce, ++this.#repeatedAtOnce);
     response.once("close", () => {

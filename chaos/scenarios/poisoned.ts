@@ -30,6 +30,9 @@ const MOVES: Record<PoisonedCall, { readonly from: string; readonly to: string }
   refund: { from: "cancel", to: "CANCELLED" },
 };
 
+/** An order is undone in whatever step comes to it first: pay, ship or cancel, each with places of its own. */
+const STEPS: Record<PoisonedCall, number> = { pay: 1, ship: 1, track: 1, refund: 3 };
+
 type Phase = "calm" | "poisoned" | "resumed";
 
 /**
@@ -78,7 +81,8 @@ export function poisoned(options: ChaosOptions): Script {
         looked: most.suspects,
         of: "orders at once",
         breaches:
-          most.suspects <= options.workers * Math.floor(DEFAULT_SETTINGS.concurrency * MOST_PLACES)
+          most.suspects <=
+          STEPS[options.call] * options.workers * Math.floor(DEFAULT_SETTINGS.concurrency * MOST_PLACES)
             ? []
             : [`${most.suspects} at once`],
       },

@@ -467,7 +467,8 @@ test("orders that can't be undone leave most places to others", async () => {
     pick: {
       undo: async ({ id, customerId }) => {
         if (customerId !== "unlucky") return {};
-        const isAgain = tries.has(id);
+        // The first two are of the run that the client waits for: the stage's no, and what follows from it.
+        const isAgain = (tries.get(id) ?? 0) >= 2;
         tries.set(id, (tries.get(id) ?? 0) + 1);
         if (isAgain) most = Math.max(most, ++atOnce);
         await new Promise((resolve) => setTimeout(resolve, 20));
@@ -483,7 +484,7 @@ test("orders that can't be undone leave most places to others", async () => {
     customers.map((customerId) => createOrder(environment.database, { customerId })),
   );
   await Promise.all(ids.map((id) => processing.process(id)));
-  await waitFor("each to be tried again", () => ids.every((id) => (tries.get(id) ?? 0) >= 3));
+  await waitFor("each to be tried again", () => ids.every((id) => (tries.get(id) ?? 0) >= 4));
   const other = await place();
   await cancel(other, CREATED);
   await replaceIn(processing, other);

@@ -61,15 +61,21 @@ export class Pings {
   }
 
   async #ask(service: keyof Ports, line: Line): Promise<boolean> {
+    // Silence may also be that of a busy machine, this one or theirs: one silent ping is no absence.
+    const answer = await this.#once(service);
+    const answers = (answer === "silence" ? await this.#once(service) : answer) === "here";
+    if (!answers) line.lastAwayAt = performance.now();
+    line.current = undefined;
+    return answers;
+  }
+
+  async #once(service: keyof Ports): Promise<"here" | "away" | "silence"> {
     const signal = AbortSignal.timeout(this.#timeoutMs);
     try {
       await untilAborted(signal, () => this.#ping(service, signal));
-      return true;
+      return "here";
     } catch {
-      line.lastAwayAt = performance.now();
-      return false;
-    } finally {
-      line.current = undefined;
+      return signal.aborted ? "silence" : "away";
     }
   }
 }

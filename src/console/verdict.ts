@@ -72,9 +72,9 @@ function findingsOf(
   if (queue?.paused) attention(`${name} is paused: orders wait there.`, "/queues");
   const breakers = workers?.flatMap(({ open }) => open.filter(({ stage }) => stage === name)) ?? [];
   for (const [trouble, say] of Object.entries(TROUBLES)) {
-    const found = breakers.filter((breaker) => (breaker.trouble ?? "away") === trouble);
-    const services = [...new Set(found.map(({ service }) => service ?? "its service"))].join(", ");
-    if (found.length > 0) attention(say(services, name));
+    const those = breakers.filter((breaker) => (breaker.trouble ?? "away") === trouble);
+    const services = [...new Set(those.map(({ service }) => service ?? "its service"))].join(", ");
+    if (those.length > 0) attention(say(services, name));
   }
   const standsStill = own && own.length > 0 && queue && !queue.paused && breakers.length === 0;
   const isLate = oldest !== undefined && Date.now() - oldest.since.getTime() > LATE_MS;

@@ -50,7 +50,13 @@ describe("pings", () => {
     expect(pings.lastAwayAt("carrier")).toBe(-Infinity);
   });
 
-  test("that get no answer in time find the service away", async () => {
-    expect(await new Pings(() => new Promise(() => {}), 5).answers("carrier")).toBe(false);
+  test("that get no answer in time find the service away at the second silence, and not at the first", async () => {
+    let sent = 0;
+    const silent = (times: number) => () =>
+      ++sent > times ? Promise.resolve() : new Promise<void>(() => {});
+    expect(await new Pings(silent(Infinity), 5).answers("carrier")).toBe(false);
+    expect(sent).toBe(2);
+    sent = 0;
+    expect(await new Pings(silent(1), 5).answers("carrier")).toBe(true);
   });
 });

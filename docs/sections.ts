@@ -234,7 +234,7 @@ function metricsOfWorker(lifecycle: Lifecycle): Metrics {
   const ofStages = new StageMetrics(worker, lifecycle);
   worker.watchPool(0, () => undefined);
   ofStages.watchWorkers(() => []);
-  ofStages.watchBreakers(() => false);
+  ofStages.watchBreakers(() => undefined);
   return worker;
 }
 

@@ -29,8 +29,13 @@ export interface Heartbeat {
     /** Whether it takes none, because something is away. */
     readonly standsStill: boolean;
   }[];
-  /** The stages whose circuit breaker is open in this worker, with the service that does not answer. */
-  readonly open: readonly { readonly stage: string; readonly service: string | null }[];
+  /** The stages whose circuit breaker is not closed in this worker, with the service that is to blame. */
+  readonly open: readonly {
+    readonly stage: string;
+    readonly service: string | null;
+    /** Workers of an earlier version do not say. */
+    readonly trouble?: "away" | "half open" | "failing";
+  }[];
 }
 
 /** Says that a worker is alive. @throws {Error} of Redis. */

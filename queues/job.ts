@@ -2,9 +2,18 @@ import type { JobsOptions } from "bullmq";
 import type { Move } from "../src/order/lifecycle.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 
-/** All that a job carries. What the order is and where it stands is read from MySQL when the job runs. */
+/**
+ * All that a job carries. What the order is and where it stands is read from MySQL when the job runs. What is said beside
+ * the order's id makes a difference only to when the job is done: workers from before a deploy do without it.
+ */
 export interface JobData {
   readonly orderId: string;
+  /** The order may be one that nobody can serve: it has failed before, or whoever tried it was failed like all others. */
+  readonly suspect?: true;
+  /** How often in a row it was put off since its service failed everybody. */
+  readonly putOffs?: number;
+  /** `attemptsMade` when the service last served the order: what failed before says nothing any more. */
+  readonly goodAtAttempt?: number;
 }
 
 /** Completed jobs are kept for people to look at: so many seconds, and so many a queue. */

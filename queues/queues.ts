@@ -13,6 +13,8 @@ const EVENTS_KEPT = 1_000;
 export interface DueJob {
   readonly orderId: string;
   readonly move: Move;
+  /** Whether the order has failed in this before: then it takes one of the places of suspected orders. */
+  readonly suspect?: boolean;
 }
 
 /** One job instead of another. */
@@ -79,9 +81,9 @@ export class Queues {
       await this.of(step).addBulk(
         due
           .filter((job) => job.move.step === step)
-          .map(({ orderId, move }) => ({
+          .map(({ orderId, move, suspect }) => ({
             name: step.name,
-            data: { orderId },
+            data: { orderId, ...(suspect ? { suspect } : {}) },
             opts: { ...options, jobId: jobId(orderId, move), ...traced(traces?.get(orderId)) },
           })),
       );
@@ -90,14 +92,18 @@ export class Queues {
 
   /**
    * Like {@link enqueue}, for orders that may have been lost: adds the jobs that are missing. A finished one under the
-   * same id, which will never run again and would keep the new one out, is removed first.
+   * same id, which will never run again and would keep the new one out, is removed first. Where that one had failed,
+   * somebody has the order go on, and the new job's order is suspected: so orders that are resumed come back as a share
+   * of the stream, and not in front of it.
    *
    * @returns how many had to be added. @throws {Error} of Redis.
    */
   async revive(due: readonly DueJob[]): Promise<number> {
     const states = await this.#states(due);
-    const finished = due.filter((_, index) => states[index] === "finished");
-    const lost = due.filter((_, index) => states[index] !== "unfinished");
+    const finished = due.filter((_, index) => isOver(states[index]));
+    const lost = due
+      .map((job, index) => (states[index] === "failed" ? { ...job, suspect: true } : job))
+      .filter((_, index) => states[index] !== "unfinished");
     // A job that somebody has retried in the meantime is active, and refuses: then it is not lost.
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
     await this.enqueue(lost);
@@ -117,20 +123,21 @@ export class Queues {
       this.#ask(jobs, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
     ]);
     const isRunning = (index: number) => states[index] === "unfinished" && locked[index] === 1;
-    const isResting = (index: number) => states[index] === "finished" || delayed[index] !== null;
+    const isResting = (index: number) => isOver(states[index]) || delayed[index] !== null;
     await Promise.all(
       jobs.filter((_, index) => isResting(index) && !isRunning(index)).map((job) => this.#remove(job)),
     );
     await this.revive(replacements.filter((_, index) => !isRunning(index)).map(({ by }) => by));
   }
 
-  async #states(due: readonly DueJob[]): Promise<("missing" | "unfinished" | "finished")[]> {
-    const times = await this.#ask(due, (pipeline, queue, id) =>
-      pipeline.hmget(queue.toKey(id), "timestamp", "finishedOn"),
+  async #states(due: readonly DueJob[]): Promise<JobState[]> {
+    const found = await this.#ask(due, (pipeline, queue, id) =>
+      pipeline.hmget(queue.toKey(id), "timestamp", "finishedOn", "returnvalue"),
     );
-    return times.map((each) => {
-      const [added, finished] = Array.isArray(each) ? each : [];
-      if (typeof finished === "string") return "finished";
+    return found.map((each) => {
+      const [added, finished, returned] = Array.isArray(each) ? each : [];
+      // A completed job has a value, be it none.
+      if (typeof finished === "string") return typeof returned === "string" ? "completed" : "failed";
       return typeof added === "string" ? "unfinished" : "missing";
     });
   }
@@ -156,6 +163,12 @@ export class Queues {
   async close(): Promise<void> {
     await Promise.all(this.all.map((queue) => queue.close()));
   }
+}
+
+type JobState = "missing" | "unfinished" | "completed" | "failed";
+
+function isOver(state: JobState | undefined): boolean {
+  return state === "completed" || state === "failed";
 }
 
 function traced(metadata: string | undefined) {

@@ -16,7 +16,7 @@ const INTERVAL_MS = 3_000;
 export interface WorkerHeartbeatOptions {
   readonly redis: Redis;
   readonly workers: readonly Pick<StageWorker, "name" | "held" | "concurrency" | "isPaused">[];
-  readonly breakers: Pick<StageBreakers, "open">;
+  readonly breakers: Pick<StageBreakers, "troubles">;
   readonly counts: MinuteCounts;
   readonly log: Logger;
   readonly intervalMs?: number;
@@ -40,6 +40,11 @@ export class WorkerHeartbeat {
 
   constructor(options: WorkerHeartbeatOptions) {
     this.#options = options;
+  }
+
+  /** By which other workers know this one. */
+  get id(): string {
+    return this.#self.id;
   }
 
   /** Begins at once. */
@@ -80,7 +85,7 @@ export class WorkerHeartbeat {
           concurrency,
           standsStill: isPaused,
         })),
-        open: breakers.open,
+        open: breakers.troubles,
       });
     } catch (error) {
       log.debug({ error: describe(error) }, "no heartbeat");

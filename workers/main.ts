@@ -34,6 +34,8 @@ import { Relay } from "../src/events/relay/relay.ts";
 import { openResources } from "../src/composition/resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
+import { SuspectQuota } from "./suspect-quota.ts";
+import { shareOf } from "./suspects.ts";
 import { OrderStore } from "../src/engine/store.ts";
 import { Sweeper } from "../src/engine/sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -68,6 +70,7 @@ async function main(): Promise<void> {
     stages: lifecycle.stages,
     ports,
     gateOf: (stage) => gateTo(workers.get(stage.name)),
+    suspectsOf: (step) => workers.get(step.name)?.suspects,
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
@@ -109,7 +112,7 @@ async function main(): Promise<void> {
       outages: {
         databaseAway: (how, error) => databaseWatch.reportAway(how, error),
         redisAway: () => redisWatch.reportAway("Redis takes no writes"),
-        shouldWait: (stage, isLastAttempt) => breakers.shouldWait(stage, isLastAttempt),
+        judge: (stage, call) => breakers.judge(stage, call),
         probeIntervalMs: config.PROBE_INTERVAL_MS,
       },
       telemetry: tracing.jobs?.telemetry,
@@ -134,9 +137,14 @@ async function main(): Promise<void> {
     redisWatch.add(worker);
   }
 
-  stageMetrics.watchBreakers((stage) => breakers.isOpen(stage));
+  stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));
   stageMetrics.watchWorkers(() =>
-    [...workers].map(([stage, worker]) => ({ stage, concurrency: worker.concurrency, held: worker.held })),
+    [...workers].map(([stage, worker]) => ({
+      stage,
+      concurrency: worker.concurrency,
+      held: worker.held,
+      suspects: worker.suspects.taken,
+    })),
   );
 
   const watchdog = new Watchdog({
@@ -148,6 +156,14 @@ async function main(): Promise<void> {
 
   const keeper = new QueueKeeper({ database, redis, queues, log });
   const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
+
+  const suspectQuota = new SuspectQuota({
+    redis,
+    queues,
+    workers: [...workers.values()],
+    self: heartbeat.id,
+    log,
+  });
 
   const sweeper = new Sweeper({
     database,
@@ -192,6 +208,7 @@ async function main(): Promise<void> {
           )),
       },
       { name: "queue keeper", run: () => keeper.stop() },
+      { name: "suspects' quota", run: () => suspectQuota.stop() },
       { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
       { name: "breakers", run: async () => breakers.stop() },
@@ -221,6 +238,7 @@ async function main(): Promise<void> {
       : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
   await keeper.start();
+  await suspectQuota.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();
   relay.start();
@@ -235,7 +253,7 @@ function gateTo(worker: StageWorker | undefined): Gate | undefined {
     worker && {
       shut: () => void worker.hold("circuit"),
       ajar: () => {
-        worker.setConcurrency(1);
+        worker.setConcurrency(shareOf(worker.settings.concurrency));
         void worker.release("circuit");
       },
       open: () => {

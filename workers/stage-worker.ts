@@ -17,10 +17,13 @@ import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describe } from "../src/platform/shutdown.ts";
+import type { FailedCall, Verdict } from "../src/engine/breaker.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "../src/engine/executor.ts";
 import { failureOf, type Failure } from "../src/engine/failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
 import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
+import { NoPlaceError } from "../src/engine/outage.ts";
+import { isSuspect, SuspectPlaces } from "./suspects.ts";
 import { withinTime } from "../src/platform/time-limit.ts";
 
 /**
@@ -53,9 +56,9 @@ export interface Outages {
   databaseAway(how: string, error: string): void;
   /** Redis can't be reached, or takes no writes. */
   redisAway(): void;
-  /** Whether an order that found the service of a stage away is to wait for it, with no attempt used up. */
-  shouldWait(stage: string, isLastAttempt: boolean): Promise<boolean>;
-  /** Milliseconds that such an order waits. */
+  /** Whose trouble it is that the service of a stage failed an order. */
+  judge(stage: string, call: FailedCall): Promise<Verdict>;
+  /** Milliseconds that an order waits whose stage is held. */
   readonly probeIntervalMs: number;
 }
 
@@ -104,6 +107,8 @@ export function workerOptions({
 
 /** Takes the jobs of one step and has the executor do them: what BullMQ must know of how they ended is said here. */
 export class StageWorker {
+  /** The places of orders that are suspected to be ones that nobody can serve. */
+  readonly suspects: SuspectPlaces;
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
   readonly #holds = new Set<string>();
@@ -126,6 +131,7 @@ export class StageWorker {
         ...(options.telemetry ? { telemetry: options.telemetry } : {}),
       },
     );
+    this.suspects = new SuspectPlaces(() => this.#worker.concurrency);
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();
       log.error({ stage: step.name, error: describe(error) }, "worker error");
@@ -238,6 +244,18 @@ export class StageWorker {
   ): Promise<void> {
     // A worker that asked for a job before it was stopped may get the very one that it has just handed back.
     if (this.#handsBack) return this.#handBack(job, token);
+    try {
+      await this.#processNow(job, token, cancelled);
+    } finally {
+      this.suspects.leave(job.data.orderId);
+    }
+  }
+
+  async #processNow(
+    job: Job<JobData>,
+    token: string | undefined,
+    cancelled: AbortSignal | undefined,
+  ): Promise<void> {
     const { observer } = this.#options;
     const startedAt = performance.now();
     let isOver = false;
@@ -252,7 +270,10 @@ export class StageWorker {
       if (execution.outcome === "cancelled") observer?.reached(job.data.orderId, CANCELLED);
       if (execution.outcome === "done") observer?.reached(job.data.orderId, execution.status);
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
-      if (execution.outcome === "snoozed") await this.#putOff(job, token, execution.milliseconds, cancelled);
+      if (execution.outcome === "snoozed") {
+        await this.#clear(job);
+        await this.#putOff(job, token, execution.milliseconds, cancelled);
+      }
     } catch (error) {
       if (error instanceof DelayedError) throw error;
       if (cancelled?.reason === SHUTDOWN) {
@@ -265,7 +286,7 @@ export class StageWorker {
         throw new Error(LOCK_LOST, { cause: error });
       }
       const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
-      const waitMs = await this.#waitsFor(failure, job);
+      const waitMs = await this.#waitsFor(failure, job, startedAt);
       if (waitMs === undefined) {
         const isLast = failure.kind === "hopeless" || isLastAttempt(job);
         ended(isLast ? "failed" : "retried");
@@ -283,6 +304,7 @@ export class StageWorker {
     const { executor, isolation, step, settings } = this.#options;
     const { orderId } = job.data;
     if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
+    if (isSuspect(job) && !this.suspects.take(orderId)) throw new NoPlaceError();
     // Its worker died over it, perhaps of it.
     if (job.stalledCounter > 0) {
       const { attempt, startedAt } = markOf(job);
@@ -297,7 +319,7 @@ export class StageWorker {
   }
 
   /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */
-  async #waitsFor(failure: Failure, job: Job<JobData>): Promise<number | undefined> {
+  async #waitsFor(failure: Failure, job: Job<JobData>, startedAt: number): Promise<number | undefined> {
     const { outages } = this.#options;
     switch (failure.kind) {
       case "database away":
@@ -308,13 +330,49 @@ export class StageWorker {
       case "redis away":
         outages.redisAway();
         return AWAY_DELAY_MS;
-      case "service away": {
-        const waits = !failure.tried || (await outages.shouldWait(failure.stage, isLastAttempt(job)));
-        return waits ? outages.probeIntervalMs : undefined;
-      }
+      case "no place":
+        return this.suspects.nextTurn();
+      case "service away":
+        return failure.tried ? this.#judged(failure, job, startedAt) : outages.probeIntervalMs;
       case "failed":
       case "hopeless":
         return undefined;
+    }
+  }
+
+  async #judged(
+    { stage, service, customerId }: Failure & { kind: "service away" },
+    job: Job<JobData>,
+    startedAt: number,
+  ): Promise<number | undefined> {
+    const { orderId, putOffs = 0 } = job.data;
+    const verdict = await this.#options.outages.judge(stage, {
+      orderId,
+      customerId,
+      service,
+      startedAt,
+      isSuspect: isSuspect(job),
+      putOffs,
+    });
+    if (verdict.cause === "order") return undefined;
+    if (verdict.cause === "failing") await this.#note(job, { orderId, suspect: true, putOffs: putOffs + 1 });
+    return verdict.waitMs;
+  }
+
+  /** What failed before says nothing any more: the service has just served the order. */
+  async #clear(job: Job<JobData>): Promise<void> {
+    const { orderId } = job.data;
+    if (isSuspect(job)) await this.#note(job, { orderId, goodAtAttempt: job.attemptsMade });
+  }
+
+  /** It makes a difference only to when the job is done: what goes wrong here is logged. */
+  async #note(job: Job<JobData>, data: JobData): Promise<void> {
+    try {
+      await job.updateData(data);
+    } catch (error) {
+      const { step, log } = this.#options;
+      const fields = { stage: step.name, orderId: data.orderId, error: describe(error) };
+      log.debug(fields, "could not note whether the order is suspected");
     }
   }
 

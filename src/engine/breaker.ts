@@ -1,120 +1,157 @@
-import { BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen } from "cockatiel";
 import type { Order } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
-import { describe } from "../platform/shutdown.ts";
-import { untilAborted } from "../platform/until-aborted.ts";
-import { isOutage, serviceOf, StageUnavailableError } from "./outage.ts";
+import { isOutage, StageUnavailableError } from "./outage.ts";
+import type { Pings } from "../../workers/pings.ts";
 
 /**
- * So many customers in a row, with nobody's success in between, and the service is taken for away. Customers and not
- * orders: one customer's poisoned orders never hold up the others, however many they are.
+ * Orders of so many customers have failed since the last success, and it is not the orders: the service fails everybody.
+ * Customers and not orders, so that one customer's orders never say anything about the service.
  */
 const CUSTOMERS_IN_A_ROW = 5;
-/** A service that takes longer to say that it is there is taken for away. */
-const PING_TIMEOUT_MS = 3_000;
+/** A failure says nothing about the service any more when nothing has failed for so long after it. Milliseconds. */
+const FAILURE_COUNTS_FOR_MS = 900_000;
+/** So many orders of a customer have failed since the customer's last success, and the next one is suspected at once. */
+const ORDERS_OF_A_CUSTOMER = 2;
+/** Customers whose failures are remembered; those who failed longest ago are forgotten first. */
+const CUSTOMERS_REMEMBERED = 10_000;
+/** The longest that an order waits whose service fails everybody. Milliseconds. */
+const LONGEST_WAIT_MS = 300_000;
 
 /** What a breaker holds: the taking of jobs of its stage. */
 export interface Gate {
   /** Takes no more jobs. */
   shut(): void;
-  /** Takes one at a time. */
+  /** Takes a share of as many as ever. */
   ajar(): void;
   /** Takes as many as ever. */
   open(): void;
 }
 
+/** What is the matter with a stage's service. */
+export type Trouble =
+  /** It does not answer: the stage is held. */
+  | "away"
+  /** It answers again, and a share of the orders tries it. */
+  | "half open"
+  /** It answers pings, and fails order after order. */
+  | "failing";
+
 export interface BreakerOptions {
   readonly stage: Pick<Stage, "name">;
   readonly gate: Gate;
-  /** Asks a service whether it is there. */
-  readonly ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>;
+  readonly pings: Pick<Pings, "answers" | "lastAwayAt">;
   /** Milliseconds between two questions whether the service is back. */
   readonly probeIntervalMs: number;
   readonly log: Logger;
+  /** From 0 to below 1. */
+  readonly random?: () => number;
 }
 
-/** An outage that the circuit does not count. */
-class RepeatedOutage extends Error {
-  readonly outage: Error;
-  constructor(outage: Error) {
-    super(outage.message);
-    this.outage = outage;
-  }
+/** An attempt that found its service away, as far as the order could tell. */
+export interface FailedCall {
+  readonly orderId: string;
+  /** Whose order it is; undefined when that is not known. */
+  readonly customerId: string | undefined;
+  /** What did not answer, or could not do its work; undefined when that is not known. */
+  readonly service: keyof Ports | undefined;
+  /** When the attempt began, as `performance.now()` has it. */
+  readonly startedAt: number;
+  /** Whether the order was suspected already. Then its failure says nothing new about the service. */
+  readonly isSuspect: boolean;
+  /** How often in a row the order has been put off since its service fails everybody. */
+  readonly putOffs: number;
 }
+
+/** What becomes of an order whose service failed it. */
+export type Verdict =
+  /** The service is away: the order waits so many milliseconds, and uses up no attempt. */
+  | { readonly cause: "away"; readonly waitMs: number }
+  /** The service fails everybody: the same, and the order is suspected. */
+  | { readonly cause: "failing"; readonly waitMs: number }
+  /** The trouble is the order's own: it uses up an attempt. */
+  | { readonly cause: "order" };
 
 /**
- * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007): an outage of the service behind
- * the stage is nobody's failed attempt.
+ * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007). It tells the trouble of a service
+ * from that of an order, by a ping that is sent after the order's call has failed:
  *
- * - It opens when orders of several customers in a row find a service away; and also, so that a shop with one order an
- *   hour is served as well, when an order has no attempt left and the service does not answer a ping. Then the stage is
- *   held, here only, and the other stages go on.
- * - While it is open the service is pinged. When it answers, one order at a time is let through; the first that
- *   succeeds closes the breaker.
- * - An attempt is used up only if the service answers a ping although it failed this order: so an order that nobody can
- *   serve still comes to rest in the failed set, and one that met an outage of hours does not.
+ * - No answer: the service is away. The stage is held, in this process only, and the service is pinged until it answers.
+ *   Then a share of the places opens, for several orders of several customers, and the first that succeeds opens all of
+ *   them. No attempt is used up.
+ * - An answer, and others were served since: the order's own trouble. It uses up an attempt, so that an order that nobody
+ *   can serve comes to rest in the failed set.
+ * - An answer, and orders of several customers failed with no success in between: the service fails everybody, whatever
+ *   it says of itself. No attempt is used up, and each order waits longer each time. The stage stays open: each new order
+ *   is a probe, and the first success ends it. As long as nothing succeeds no order comes to rest, since nobody knows
+ *   better than that the service is to blame; a stage's deadline still ends them.
  */
 export class StageBreaker {
   readonly #options: BreakerOptions;
-  readonly #circuit;
-  /** Whose failure has been counted since the last success. */
-  readonly #failing = new Set<string>();
+  /** Whose orders have failed since the last success, with the time of the last failure. */
+  readonly #failing = new Map<string, number>();
+  /** The orders of each customer that have failed since the customer's last success: a few of them. */
+  readonly #ofCustomers = new Map<string, Set<string>>();
   /** What the last failure said to be away. */
   #service: keyof Ports | undefined;
-  #held = false;
+  #gate: "open" | "shut" | "ajar" = "open";
   #probe: NodeJS.Timeout | undefined;
-  #pinging: Promise<boolean> | undefined;
   #stopped = false;
 
   constructor(options: BreakerOptions) {
     this.#options = options;
-    this.#circuit = circuitBreaker(handleWhen(isOutage), {
-      breaker: new ConsecutiveBreaker(CUSTOMERS_IN_A_ROW),
-      // Sooner than the next ping, which is what decides.
-      halfOpenAfter: options.probeIntervalMs / 2,
-    });
-    this.#circuit.onBreak(() => this.#hold());
-    this.#circuit.onReset(() => this.#release());
   }
 
-  /** Whether the stage is held. */
-  get isOpen(): boolean {
-    return this.#held || this.#circuit.state !== CircuitState.Closed;
+  /** What is the matter; undefined when nothing is. */
+  get trouble(): Trouble | undefined {
+    if (this.#gate === "shut") return "away";
+    if (this.#failsEverybody()) return "failing";
+    return this.#gate === "ajar" ? "half open" : undefined;
   }
 
-  /** What was last found away. */
+  /** What was last found away, or failing. */
   get service(): keyof Ports | undefined {
     return this.#service;
+  }
+
+  /** Whether several orders of this customer have failed here, and none has succeeded since. */
+  suspects({ customerId }: Pick<Order, "customerId">): boolean {
+    return (this.#ofCustomers.get(customerId)?.size ?? 0) >= ORDERS_OF_A_CUSTOMER;
   }
 
   /**
    * Does the stage's work for an order, unless the stage is held. @throws {StageUnavailableError} and what `work` throws.
    */
   async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
-    if (this.#held) throw this.#heldError();
+    if (this.#gate === "shut") throw this.#heldError();
     try {
-      const result = await this.#circuit.execute(() => this.#watched(order, work));
-      this.#failing.clear();
+      const result = await work();
+      this.#succeeded(order);
       return result;
     } catch (error) {
-      if (error instanceof BrokenCircuitError) throw this.#heldError();
-      const outage = error instanceof RepeatedOutage ? error.outage : error;
-      throw isOutage(outage) ? new StageUnavailableError(this.#options.stage, { cause: outage }) : outage;
+      // Not what ends an attempt from outside, which is no error. Anything else shows at least that the service is there.
+      if (error instanceof Error && !(error instanceof StageUnavailableError) && !isOutage(error))
+        this.#release();
+      throw error;
     }
   }
 
-  /**
-   * Whether an order that found its service away is to wait for it, with no attempt used up.
-   *
-   * @param isLastAttempt whether the order would rest in the failed set.
-   */
-  async shouldWait(isLastAttempt: boolean): Promise<boolean> {
-    if (!this.isOpen && !isLastAttempt) return false;
-    if (await this.#answers()) return false;
-    this.#hold();
-    return true;
+  /** Whose trouble it is that a service failed an order, and what becomes of the order. */
+  async judge(call: FailedCall): Promise<Verdict> {
+    const { pings, probeIntervalMs } = this.#options;
+    const { service } = call;
+    if (service !== undefined) {
+      const answers = await pings.answers(service);
+      if (!answers) this.#hold(service);
+      // It may have been away when the order called, and be back by now.
+      if (!answers || pings.lastAwayAt(service) >= call.startedAt)
+        return { cause: "away", waitMs: probeIntervalMs };
+    }
+    this.#note(call);
+    return this.#failsEverybody()
+      ? { cause: "failing", waitMs: this.#growing(call.putOffs) }
+      : { cause: "order" };
   }
 
   /** Asks no more. */
@@ -123,17 +160,49 @@ export class StageBreaker {
     clearTimeout(this.#probe);
   }
 
-  /** Notes which service is away, and keeps from the circuit what one customer says again. */
-  async #watched<T>({ customerId }: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isOutage(error)) throw error;
-      this.#service = serviceOf(error);
-      const isRepeated = this.#circuit.state === CircuitState.Closed && this.#failing.has(customerId);
-      this.#failing.add(customerId);
-      throw isRepeated ? new RepeatedOutage(error) : error;
+  #succeeded({ customerId }: Pick<Order, "customerId">): void {
+    const { stage, log } = this.#options;
+    if (this.#failsEverybody())
+      log.info({ stage: stage.name, service: this.#service }, "the service serves orders again");
+    this.#failing.clear();
+    this.#ofCustomers.delete(customerId);
+    this.#release();
+  }
+
+  #note({ orderId, customerId, service, isSuspect }: FailedCall): void {
+    if (customerId === undefined) return;
+    const orders = this.#ofCustomers.get(customerId) ?? new Set<string>();
+    if (orders.size < ORDERS_OF_A_CUSTOMER) orders.add(orderId);
+    remember(this.#ofCustomers, customerId, orders, CUSTOMERS_REMEMBERED);
+
+    const failedBefore = this.#failsEverybody();
+    const isKnown = this.#failing.has(customerId);
+    // Known suspects fail again and again while others are served: only what they begin with counts.
+    if (isSuspect && !isKnown) return;
+    this.#service = service ?? this.#service;
+    remember(this.#failing, customerId, performance.now(), CUSTOMERS_IN_A_ROW);
+    if (!failedBefore && this.#failsEverybody()) {
+      const { stage, log } = this.#options;
+      log.warn(
+        { stage: stage.name, service: this.#service },
+        "the service answers pings, and fails order after order: orders wait, and use up no attempt",
+      );
     }
+  }
+
+  #failsEverybody(): boolean {
+    if (this.#failing.size < CUSTOMERS_IN_A_ROW) return false;
+    const since = performance.now() - FAILURE_COUNTS_FOR_MS;
+    const last = Math.max(...this.#failing.values());
+    if (last < since) this.#failing.clear();
+    return last >= since;
+  }
+
+  /** Twice as long each time; a half of it is left to chance. */
+  #growing(putOffs: number): number {
+    const { probeIntervalMs, random = Math.random } = this.#options;
+    const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** Math.min(putOffs, 30));
+    return Math.max(probeIntervalMs / 2, longest / 2) + (random() * longest) / 2;
   }
 
   #heldError(): StageUnavailableError {
@@ -141,62 +210,49 @@ export class StageBreaker {
     return new StageUnavailableError(this.#options.stage, { message });
   }
 
-  #hold(): void {
-    if (this.#held || this.#stopped) return;
+  #hold(service: keyof Ports): void {
+    if (this.#gate === "shut" || this.#stopped) return;
     const { stage, gate, log } = this.#options;
-    this.#held = true;
+    this.#service = service;
+    this.#gate = "shut";
     gate.shut();
-    log.warn({ stage: stage.name, service: this.#service }, "circuit open: the stage is held");
+    log.warn({ stage: stage.name, service }, "circuit open: the stage is held");
     this.#probeLater();
   }
 
   #probeLater(): void {
-    this.#probe = setTimeout(() => {
-      void this.#probeNow();
-    }, this.#options.probeIntervalMs);
+    this.#probe = setTimeout(() => void this.#probeNow(), this.#options.probeIntervalMs);
   }
 
   async #probeNow(): Promise<void> {
-    const answers = await this.#answers();
+    const { pings, gate, stage, log } = this.#options;
+    const service = this.#service;
+    const answers = service === undefined || (await pings.answers(service));
     if (this.#stopped) return;
-    if (answers) this.#letThrough();
-    else this.#probeLater();
-  }
-
-  #letThrough(): void {
-    this.#held = false;
-    if (this.#circuit.state === CircuitState.Closed) return this.#release();
-    this.#options.log.info(
-      { stage: this.#options.stage.name },
-      "circuit half open: trying one order at a time",
-    );
-    this.#options.gate.ajar();
+    if (!answers) {
+      log.debug({ stage: stage.name, service }, "still away");
+      return this.#probeLater();
+    }
+    this.#gate = "ajar";
+    gate.ajar();
+    log.info({ stage: stage.name, service }, "circuit half open: a share of the orders goes on");
   }
 
   #release(): void {
+    if (this.#gate !== "ajar") return;
     const { stage, gate, log } = this.#options;
-    this.#failing.clear();
+    this.#gate = "open";
     gate.open();
     log.info({ stage: stage.name, service: this.#service }, "circuit closed: the stage goes on");
   }
+}
 
-  /** Whether the service answers a ping, as far as is known which it is. All who ask at once share the question. */
-  #answers(): Promise<boolean> {
-    this.#pinging ??= this.#ping().finally(() => (this.#pinging = undefined));
-    return this.#pinging;
-  }
-
-  async #ping(): Promise<boolean> {
-    if (this.#service === undefined) return true;
-    try {
-      const service = this.#service;
-      const signal = AbortSignal.timeout(PING_TIMEOUT_MS);
-      await untilAborted(signal, () => this.#options.ping(service, signal));
-      return true;
-    } catch (error) {
-      const { log, stage } = this.#options;
-      log.debug({ stage: stage.name, service: this.#service, error: describe(error) }, "still away");
-      return false;
-    }
+/** Puts an entry last, and forgets the first ones when there are more than so many. */
+function remember<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= most) return;
+    map.delete(oldest);
   }
 }

@@ -1,14 +1,19 @@
 import type { Logger } from "../platform/log.ts";
-import type { Order } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
-import { StageBreaker, type Gate } from "./breaker.ts";
+import { StageBreaker, type FailedCall, type Gate, type Trouble, type Verdict } from "./breaker.ts";
+import type { StageWork } from "./executor.ts";
+import { NoPlaceError } from "./outage.ts";
+import { Pings } from "../../workers/pings.ts";
+import type { SuspectPlaces } from "../../workers/suspects.ts";
 
 export interface StageBreakersOptions {
   readonly stages: readonly Stage[];
   readonly ports: Ports;
   /** What the breaker of a stage holds; undefined where this process does not work on the stage. */
   readonly gateOf: (stage: Stage) => Gate | undefined;
+  /** The places that suspected orders have in a step; undefined where this process does not work on the step. */
+  readonly suspectsOf: (step: Pick<Stage, "name">) => SuspectPlaces | undefined;
   readonly probeIntervalMs: number;
   readonly log: Logger;
 }
@@ -18,8 +23,12 @@ const NOTHING_TO_HOLD: Gate = { shut: () => undefined, ajar: () => undefined, op
 /** The circuit breakers of a worker process, one a stage. */
 export class StageBreakers {
   readonly #breakers: ReadonlyMap<string, StageBreaker>;
+  readonly #suspectsOf: StageBreakersOptions["suspectsOf"];
 
-  constructor({ stages, ports, gateOf, probeIntervalMs, log }: StageBreakersOptions) {
+  constructor({ stages, ports, gateOf, suspectsOf, probeIntervalMs, log }: StageBreakersOptions) {
+    // Stages share services: what one has found out, the others need not ask.
+    const pings = new Pings((service, signal) => ports[service].ping(signal));
+    this.#suspectsOf = suspectsOf;
     this.#breakers = new Map(
       stages.map((stage) => [
         stage.name,
@@ -31,7 +40,7 @@ export class StageBreakers {
             ajar: () => (gateOf(stage) ?? NOTHING_TO_HOLD).ajar(),
             open: () => (gateOf(stage) ?? NOTHING_TO_HOLD).open(),
           },
-          ping: (service, signal) => ports[service].ping(signal),
+          pings,
           probeIntervalMs,
           log,
         }),
@@ -39,26 +48,37 @@ export class StageBreakers {
     );
   }
 
-  /** See {@link StageBreaker.run}. */
-  run<T>(stage: Pick<Stage, "name">, order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
-    return this.#of(stage.name).run(order, work);
+  /**
+   * Does a stage's work for an order, unless the stage is held, or the order's customer is suspected and suspects have no
+   * place left in the step. The place is held until the worker gives it back.
+   *
+   * @throws {StageUnavailableError} {@link NoPlaceError} and what `work` throws.
+   */
+  async run<T>({ stage, step, order }: StageWork, work: () => Promise<T>): Promise<T> {
+    const breaker = this.#of(stage.name);
+    if (breaker.suspects(order) && this.#suspectsOf(step)?.take(order.id) === false) throw new NoPlaceError();
+    return breaker.run(order, work);
   }
 
-  /** See {@link StageBreaker.shouldWait}. @param stage the stage whose service is away. */
-  shouldWait(stage: string, isLastAttempt: boolean): Promise<boolean> {
-    return this.#of(stage).shouldWait(isLastAttempt);
+  /** See {@link StageBreaker.judge}. @param stage the stage whose service failed the order. */
+  judge(stage: string, call: FailedCall): Promise<Verdict> {
+    return this.#of(stage).judge(call);
   }
 
-  /** The stages that are held, each with the service that does not answer, as far as that is known. */
-  get open(): { readonly stage: string; readonly service: string | null }[] {
-    return [...this.#breakers].flatMap(([stage, breaker]) =>
-      breaker.isOpen ? [{ stage, service: breaker.service ?? null }] : [],
+  /** The stages that are in trouble, each with the service that is to blame, as far as that is known. */
+  get troubles(): readonly {
+    readonly stage: string;
+    readonly service: string | null;
+    readonly trouble: Trouble;
+  }[] {
+    return [...this.#breakers].flatMap(([stage, { trouble, service }]) =>
+      trouble ? [{ stage, service: service ?? null, trouble }] : [],
     );
   }
 
-  /** Whether a stage is held. */
-  isOpen(stage: string): boolean {
-    return this.#of(stage).isOpen;
+  /** What is the matter with the service of a stage; undefined when nothing is. */
+  troubleOf(stage: string): Trouble | undefined {
+    return this.#of(stage).trouble;
   }
 
   /** Asks no more. */

@@ -5,7 +5,7 @@ import type { Ports } from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
 import type { CancellationRequest, StatusChange } from "../../db/orders.ts";
 import type { CrashPoint } from "./crash-points.ts";
-import { isOutage, StageUnavailableError } from "./outage.ts";
+import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import { withoutSecrets } from "./redact.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
 import type { DueJob } from "../../queues/queues.ts";
@@ -21,14 +21,25 @@ export interface ExecutorStore {
   enqueue(job: DueJob): Promise<void>;
 }
 
+/** Work that a stage does, or undoes, for an order. */
+export interface StageWork {
+  readonly stage: Pick<Stage, "name">;
+  /** Whose job the order has: the stage's own, or that of undoing. */
+  readonly step: Pick<Step, "name">;
+  readonly order: Pick<StoredOrder, "id" | "customerId">;
+}
+
 /** What stands between a stage and the services that it needs. */
 export interface Breakers {
-  /** Does a stage's work for an order, or refuses to. @throws {StageUnavailableError} and what `work` throws. */
-  run<T>(stage: Stage, order: StoredOrder, work: () => Promise<T>): Promise<T>;
+  /**
+   * Does a stage's work for an order, or refuses to.
+   * @throws {StageUnavailableError} {@link NoPlaceError} and what `work` throws.
+   */
+  run<T>(of: StageWork, work: () => Promise<T>): Promise<T>;
 }
 
 /** Lets everything through. */
-const NO_BREAKERS: Breakers = { run: (_stage, _order, work) => work() };
+const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
 
 /** How one execution ended. */
 export type Execution =
@@ -104,7 +115,7 @@ export class Executor {
   ): Promise<Execution> {
     const due = this.#lifecycle.due(order.status);
     if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
-    if (order.cancellation) return this.#cancel(order, order.cancellation.reason, signal, mark);
+    if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
 
     this.#reach?.("before run", step.name);
     const outcome = await this.#run(order, due.step, signal);
@@ -142,21 +153,21 @@ export class Executor {
   }
 
   #run(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<Outcome> {
-    return this.#outside(stage, order, signal, () => stage.run(order, this.#context(order, stage, signal)));
+    return this.#outside({ stage, step: stage, order }, signal, (ports) =>
+      stage.run(order, this.#context(order, stage, ports, signal)),
+    );
   }
 
   /** Work that may need a service outside: through the stage's breaker, and no longer than the signal lets it. */
-  async #outside<T>(
-    stage: Stage,
-    order: StoredOrder,
-    signal: AbortSignal,
-    work: () => Promise<T>,
-  ): Promise<T> {
+  async #outside<T>(of: StageWork, signal: AbortSignal, work: (ports: Ports) => Promise<T>): Promise<T> {
+    const { ports, lastAsked } = observed(this.#ports);
     try {
-      return await this.#breakers.run(stage, order, () => untilAborted(signal, work));
+      return await this.#breakers.run(of, () => untilAborted(signal, () => work(ports)));
     } catch (error) {
-      if (isOutage(error)) throw new StageUnavailableError(stage, { cause: error });
-      throw error;
+      if (!isOutage(error)) throw error;
+      // When the time of the attempt has run out, it did so on what was asked last.
+      const service = serviceOf(error) ?? lastAsked();
+      throw new StageUnavailableError(of.stage, { cause: error, order: of.order, service });
     }
   }
 
@@ -185,18 +196,19 @@ export class Executor {
       at: new Date(),
     });
     return accepted
-      ? this.#cancel(order, reason, signal, mark)
+      ? this.#cancel(order, step, reason, signal, mark)
       : this.#overtaken(order.id, step, signal, mark);
   }
 
   /** Undoes in reverse, then sets CANCELLED. Begun again after a crash: undoing twice is undoing once. */
   async #cancel(
     order: StoredOrder,
+    step: Step,
     reason: string,
     signal: AbortSignal,
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
-    const record = await this.#undoAll(order, signal);
+    const record = await this.#undoAll(order, step, signal);
     const cancelled = await this.#store.changeStatus({
       ...mark,
       orderId: order.id,
@@ -215,15 +227,16 @@ export class Executor {
 
   /**
    * What can't be undone now keeps the order from being CANCELLED, and nothing else from being undone: goods need not
-   * wait for a payment provider to be sold to others. @throws the first error, those of services that are away last.
+   * wait for a payment provider to be sold to others. @throws the first error; those of services that are away, and of
+   * orders that have to wait for a place, after all others.
    */
-  async #undoAll(order: StoredOrder, signal: AbortSignal): Promise<StageRecord> {
+  async #undoAll(order: StoredOrder, step: Step, signal: AbortSignal): Promise<StageRecord> {
     const record: Record<string, StageRecord[string]> = {};
     const errors: unknown[] = [];
     for (const stage of this.#lifecycle.toUndo(order.status)) {
       try {
         this.#reach?.("before undo", stage.name);
-        const undone = await this.#undo(order, stage, signal);
+        const undone = await this.#undo(order, stage, step, signal);
         this.#reach?.("after undo", stage.name);
         for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
       } catch (error) {
@@ -231,14 +244,13 @@ export class Executor {
         errors.push(error);
       }
     }
-    if (errors.length > 0)
-      throw errors.find((error) => !(error instanceof StageUnavailableError)) ?? errors[0];
+    if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];
     return record;
   }
 
-  #undo(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<StageRecord | undefined> {
-    return this.#outside(stage, order, signal, async () =>
-      stage.undo?.(order, this.#context(order, stage, signal)),
+  #undo(order: StoredOrder, stage: Stage, step: Step, signal: AbortSignal): Promise<StageRecord | undefined> {
+    return this.#outside({ stage, step, order }, signal, async (ports) =>
+      stage.undo?.(order, this.#context(order, stage, ports, signal)),
     );
   }
 
@@ -271,12 +283,41 @@ export class Executor {
   ): Promise<Execution> {
     const order = await this.#load(orderId);
     if (order.cancellation && this.#isFor(order, step))
-      return this.#cancel(order, order.cancellation.reason, signal, mark);
+      return this.#cancel(order, step, order.cancellation.reason, signal, mark);
     return this.#moveOn(order);
   }
 
-  #context(order: StoredOrder, stage: Stage, signal: AbortSignal): StageContext {
+  #context(order: StoredOrder, stage: Stage, ports: Ports, signal: AbortSignal): StageContext {
     const runKey = `${order.id}:${stage.name}`;
-    return { ports: this.#ports, runKey, undoKey: `${runKey}:undo`, signal };
+    return { ports, runKey, undoKey: `${runKey}:undo`, signal };
   }
+}
+
+/** The ports, and which of them was last taken up. */
+function observed(ports: Ports): { ports: Ports; lastAsked: () => keyof Ports | undefined } {
+  let last: keyof Ports | undefined;
+  const taken = <Name extends keyof Ports>(name: Name): Ports[Name] => {
+    last = name;
+    return ports[name];
+  };
+  return {
+    ports: {
+      get inventory() {
+        return taken("inventory");
+      },
+      get payments() {
+        return taken("payments");
+      },
+      get carrier() {
+        return taken("carrier");
+      },
+    },
+    lastAsked: () => last,
+  };
+}
+
+/** Of several errors of one attempt, the one that weighs most is told. */
+function weight(error: unknown): number {
+  if (error instanceof NoPlaceError) return 0;
+  return error instanceof StageUnavailableError ? 1 : 2;
 }

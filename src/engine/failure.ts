@@ -1,6 +1,7 @@
 import { DatabaseError, howAway } from "../../db/errors.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
-import { isTimeout, StageUnavailableError } from "./outage.ts";
+import type { Ports } from "../order/ports.ts";
+import { isTimeout, NoPlaceError, StageUnavailableError } from "./outage.ts";
 
 /** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
 export type Failure =
@@ -12,7 +13,9 @@ export type Failure =
       /** "MySQL takes no writes" */
       readonly how: string;
     }
-  /** Nobody's fault as far as the stage's breaker can tell. */
+  /** The order is suspected, and suspects have no place left: the job waits, and uses up no attempt. */
+  | { readonly kind: "no place"; readonly message: string }
+  /** Whose fault it is, the stage's breaker tells. */
   | {
       readonly kind: "service away";
       readonly message: string;
@@ -20,6 +23,9 @@ export type Failure =
       readonly stage: string;
       /** Whether the service was asked. */
       readonly tried: boolean;
+      /** What did not answer, and for whom; undefined when it is not known. */
+      readonly service?: keyof Ports | undefined;
+      readonly customerId?: string | undefined;
     }
   /** Retried with backoff, as often as the step may be. */
   | { readonly kind: "failed"; readonly message: string }
@@ -41,8 +47,10 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
   if (error instanceof FailedAttemptError) return error.failure;
   const message = messageOf(error, timeoutMs);
   if (error instanceof StageUnavailableError) {
-    return { kind: "service away", message, stage: error.stage, tried: error.tried };
+    const { stage, tried, service, customerId } = error;
+    return { kind: "service away", message, stage, tried, service, customerId };
   }
+  if (error instanceof NoPlaceError) return { kind: "no place", message };
   if (error instanceof DatabaseError && error.kind === "away")
     return { kind: "database away", message, how: howAway(error) };
   if (error instanceof DatabaseError && error.kind === "contended") return { kind: "database busy", message };

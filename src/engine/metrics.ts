@@ -1,6 +1,7 @@
 import { BUCKETS, type Metrics } from "../platform/metrics.ts";
 import { CANCEL, type Lifecycle } from "../order/lifecycle.ts";
 import type { Step } from "../order/stage.ts";
+import type { Trouble } from "./breaker.ts";
 import type { Execution } from "./executor.ts";
 import type { Failure } from "./failure.ts";
 import type { SweepObserver, Walked } from "./sweeper.ts";
@@ -44,6 +45,7 @@ const CAUSES: readonly Failure["kind"][] = [
   "database busy",
   "redis away",
   "service away",
+  "no place",
 ];
 /** From orders whose stages take milliseconds to parcels that are on the road for weeks. Seconds. */
 const LIFETIMES = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000];
@@ -118,7 +120,12 @@ export class StageMetrics implements SweepObserver {
 
   /** @param read for each stage that this process works on, how many orders it may have in it, and how many it has. */
   watchWorkers(
-    read: () => readonly { readonly stage: string; readonly concurrency: number; readonly held: number }[],
+    read: () => readonly {
+      readonly stage: string;
+      readonly concurrency: number;
+      readonly held: number;
+      readonly suspects: number;
+    }[],
   ): void {
     this.#metrics.gauge({
       name: "conveyor_worker_concurrency",
@@ -136,17 +143,36 @@ export class StageMetrics implements SweepObserver {
         for (const { stage, held } of read()) this.set({ stage }, held);
       },
     });
+    this.#metrics.gauge({
+      name: "conveyor_worker_suspects",
+      help: "Orders that this worker has in a stage and that have failed before: a quarter of its places at most.",
+      labelNames: ["stage"],
+      collect() {
+        for (const { stage, suspects } of read()) this.set({ stage }, suspects);
+      },
+    });
   }
 
-  /** @param isOpen whether this process holds a stage, since the service that it needs is away. */
-  watchBreakers(isOpen: (stage: string) => boolean): void {
+  /** @param troubleOf what is the matter with the service behind a stage, as this process sees it. */
+  watchBreakers(troubleOf: (stage: string) => Trouble | undefined): void {
     const { stages } = this.#lifecycle;
     this.#metrics.gauge({
       name: "conveyor_stage_breaker_open",
-      help: "1 while this worker holds the stage, since the service behind it is away.",
+      help: "1 while this worker holds the stage, since the service behind it is away, or lets only a share of the orders through, since it has just come back.",
       labelNames: ["stage"],
       collect() {
-        for (const { name } of stages) this.set({ stage: name }, isOpen(name) ? 1 : 0);
+        for (const { name } of stages) {
+          const trouble = troubleOf(name);
+          this.set({ stage: name }, trouble === "away" || trouble === "half open" ? 1 : 0);
+        }
+      },
+    });
+    this.#metrics.gauge({
+      name: "conveyor_stage_failing",
+      help: "1 while the service behind the stage answers pings, and fails order after order of this worker.",
+      labelNames: ["stage"],
+      collect() {
+        for (const { name } of stages) this.set({ stage: name }, troubleOf(name) === "failing" ? 1 : 0);
       },
     });
   }

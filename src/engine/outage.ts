@@ -1,17 +1,42 @@
+import type { Order } from "../order/order.ts";
 import { ServiceUnavailableError, type Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 
-/** A stage's work could not be done since a service that it needs is away: no fault of the order's. */
+/** Why a stage's work could not be done. */
+type Unavailability =
+  /** Nobody was asked. */
+  | { readonly message: string }
+  /** The service was asked, for this order. */
+  | {
+      readonly cause: Error;
+      readonly order: Pick<Order, "customerId">;
+      /** What did not answer, as far as that is known. */
+      readonly service: keyof Ports | undefined;
+    };
+
+/** A stage's work could not be done since a service that it needs did not do its part. */
 export class StageUnavailableError extends Error {
   override name = "StageUnavailableError";
   /** Whose work it was. While undoing, not the step that the job belongs to. */
   readonly stage: string;
   /** Whether the service was asked. */
   readonly tried: boolean;
-  constructor(stage: Pick<Stage, "name">, given: { readonly message: string } | { readonly cause: Error }) {
+  readonly service: keyof Ports | undefined;
+  readonly customerId: string | undefined;
+  constructor(stage: Pick<Stage, "name">, given: Unavailability) {
     super("cause" in given ? given.cause.message : given.message, "cause" in given ? given : undefined);
     this.stage = stage.name;
     this.tried = "cause" in given;
+    this.service = "cause" in given ? given.service : undefined;
+    this.customerId = "cause" in given ? given.order.customerId : undefined;
+  }
+}
+
+/** An order is suspected, and as many suspects as may have a place in the step have one. */
+export class NoPlaceError extends Error {
+  override name = "NoPlaceError";
+  constructor() {
+    super("the places for suspected orders are taken");
   }
 }
 

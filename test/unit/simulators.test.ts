@@ -327,6 +327,18 @@ describe("a fault", () => {
     expect(books.charges.map(({ key }) => key)).toEqual(["a", "b"]);
   });
 
+  test("poisoned: always the same orders, with nothing done; health is up", async () => {
+    const { charge, setFault, books, paymentsUrl } = await start();
+    setFault("payments", { kind: "poisoned", share: 0.5, treatment: "fails" });
+    expect(await health(paymentsUrl)).toBe(200);
+    const orders = Array.from({ length: 40 }, (_, index) => `o${index}`);
+    const statusOf = async (orderId: string) => (await charge(`k-${orderId}`, { orderId }))[0];
+    const first = await Promise.all(orders.map(statusOf));
+    expect(new Set(first)).toEqual(new Set([200, 500]));
+    expect(await Promise.all(orders.map(statusOf))).toEqual(first);
+    expect(books.charges).toHaveLength(first.filter((status) => status === 200).length);
+  });
+
   test.each<Fault>([
     { kind: "slow", ms: FOR_EVER_MS },
     { kind: "late", ms: FOR_EVER_MS },
@@ -345,4 +357,37 @@ test("every answer takes the time that providers take anyway", async () => {
   const startedAt = performance.now();
   await charge("k");
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(49);
+});
+
+describe("an order that can't be served", () => {
+  test("fails at the call that its token says, until it is healed, and others are served", async () => {
+    const { charge, label, refund, heal } = await start();
+    const token = "tok_ship_fails";
+    expect((await charge("k", { token }))[0]).toBe(200);
+    expect((await label("l"))[0]).toBe(500);
+    expect((await label("m", "o2"))[0]).toBe(200);
+    expect((await refund("r", "k"))[0]).toBe(200);
+    heal();
+    expect((await label("l"))[0]).toBe(200);
+  });
+
+  test("gets no answer, and books nothing", async () => {
+    const { charge, books, takeMostRepeatedAtOnce } = await start();
+    for (let time = 0; time < 2; time++) {
+      const caller = new AbortController();
+      const given = charge("k", { token: "tok_pay_hangs" }, caller.signal).catch(() => "gave up");
+      await waitFor("the call arrives", () => books.attempts.get("k") === time + 1);
+      caller.abort();
+      expect(await given).toBe("gave up");
+    }
+    expect(books.charges).toEqual([]);
+    expect([takeMostRepeatedAtOnce("payments"), takeMostRepeatedAtOnce("carrier")]).toEqual([1, 0]);
+  });
+
+  test("stumbles at four calls of five", async () => {
+    const numbers = [0.79, 0.81];
+    const { charge } = await start({ random: () => numbers.shift() ?? 1 });
+    const token = "tok_pay_stumbles";
+    expect([(await charge("k", { token }))[0], (await charge("k", { token }))[0]]).toEqual([500, 200]);
+  });
 });

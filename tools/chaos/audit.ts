@@ -2,6 +2,7 @@ import { CANCELLED, CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import { WITHDRAWN } from "../../src/engine/withdrawals.ts";
 import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
+import type { InjectedFault } from "./faults.ts";
 
 /** One promise, held against the evidence. */
 export interface Check {
@@ -69,6 +70,33 @@ class Books {
   hasReached(order: OrderRow, status: string): boolean {
     return this.events.get(order.id)?.some(({ to }) => to === status) ?? false;
   }
+}
+
+/** The faults by which a provider does not answer anybody. */
+const AWAY = new Map<string, string>(
+  ["payments", "carrier"].flatMap((service) =>
+    ["down", "refused"].map((how) => [`${service}-${how}`, service] as const),
+  ),
+);
+
+/**
+ * A provider that is away costs no order an attempt. What can be told: of the attempts that began and ended while it was,
+ * none failed of it and was used up.
+ */
+export function noAttemptLost(
+  { failedAttempts }: Pick<Evidence, "failedAttempts">,
+  faults: readonly Pick<InjectedFault, "name" | "startedAt" | "endedAt">[],
+): Check {
+  const breaches = faults.flatMap(({ name, startedAt, endedAt }) => {
+    const service = AWAY.get(name);
+    if (service === undefined) return [];
+    return failedAttempts
+      .filter((each) => each.startedAt >= startedAt && each.at <= endedAt)
+      .filter(({ reason }) => reason.startsWith(`${service} `))
+      .map(({ orderId, stage, reason }) => `${orderId} lost an attempt at ${stage} to ${name}: ${reason}`);
+  });
+  const outages = faults.filter(({ name }) => AWAY.has(name)).length;
+  return check("a provider that is away costs no order an attempt", outages, "outages", breaches);
 }
 
 function everyOrderEnded({ evidence, orders }: Books): Check {

@@ -12,6 +12,7 @@ import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
 import { frozenMysql } from "./scenarios/frozen-mysql.ts";
 import { frozenRedis } from "./scenarios/frozen-redis.ts";
+import { poisoned } from "./scenarios/poisoned.ts";
 import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
 
@@ -68,6 +69,8 @@ function scriptOf(options: ChaosOptions): Script {
       return relay(options);
     case "failover":
       return failover(options);
+    case "poisoned":
+      return poisoned(options);
   }
 }
 

@@ -27,6 +27,16 @@ export interface EventRow {
   readonly at: number;
 }
 
+/** An attempt at a stage that failed, and was used up by that. */
+export interface FailedAttemptRow {
+  readonly orderId: string;
+  readonly stage: string;
+  readonly reason: string;
+  /** Milliseconds since 1970: when it began, and when it was noted. */
+  readonly startedAt: number;
+  readonly at: number;
+}
+
 export interface LineRow {
   readonly orderId: string;
   readonly sku: string;
@@ -45,6 +55,7 @@ export interface Evidence {
   readonly lines: readonly LineRow[];
   /** In order of id. */
   readonly events: readonly EventRow[];
+  readonly failedAttempts: readonly FailedAttemptRow[];
   readonly stock: readonly StockRow[];
   /** State by order id. */
   readonly reservations: ReadonlyMap<string, string>;
@@ -76,7 +87,7 @@ export async function gatherEvidence(
   return { ...rest, ...tables, jobs: await countJobs(redis) };
 }
 
-type Tables = Pick<Evidence, "orders" | "lines" | "events" | "stock" | "reservations">;
+type Tables = Pick<Evidence, "orders" | "lines" | "events" | "failedAttempts" | "stock" | "reservations">;
 
 async function readTables(sql: Sql): Promise<Tables> {
   return {
@@ -96,6 +107,17 @@ async function readTables(sql: Sql): Promise<Tables> {
       quantity: number(row["quantity"]),
     })),
     events: await readEvents(sql),
+    failedAttempts: (
+      await sql.rows(
+        "SELECT order_id, stage, reason, started_at, at FROM order_events WHERE type IN ('attempt-failed', 'failed') AND started_at IS NOT NULL ORDER BY id",
+      )
+    ).map((row) => ({
+      orderId: text(row["order_id"]),
+      stage: text(row["stage"]),
+      reason: text(row["reason"]),
+      startedAt: instant(row["started_at"]),
+      at: instant(row["at"]),
+    })),
     stock: (await sql.rows("SELECT sku, on_hand, reserved FROM stock")).map((row) => ({
       sku: text(row["sku"]),
       onHand: number(row["on_hand"]),

@@ -25,6 +25,8 @@ const HIT_RATE = 0.7;
 /** The part of the connections to MySQL that are killed together, and milliseconds until the next are. */
 const KILLED_SHARE = 1 / 3;
 const KILL_EVERY_MS = 500;
+/** The part of the orders that can't be served. */
+const POISONED_SHARE = 1 / 3;
 const RETRY_MS = 300;
 const RETRY_FOR_MS = 30_000;
 
@@ -242,5 +244,9 @@ function faultOf(name: Disturbance): Fault {
     case "payments-mute":
     case "carrier-mute":
       return { kind: "lost-reply", rate: HIT_RATE };
+    case "payments-poisoned":
+      return { kind: "poisoned", share: POISONED_SHARE, treatment: "hangs" };
+    case "carrier-poisoned":
+      return { kind: "poisoned", share: POISONED_SHARE, treatment: "fails" };
   }
 }

@@ -115,6 +115,12 @@ export const KINDS = {
     lasts: [5, 12],
     meaning: "charges, and often loses the reply",
   },
+  "payments-poisoned": {
+    family: "service",
+    hits: "payments",
+    lasts: [8, 15],
+    meaning: "gives a third of the orders no answer, and serves all others",
+  },
   "carrier-down": { family: "service", hits: "carrier", lasts: [8, 25], meaning: "answers 503" },
   "carrier-refused": { family: "service", hits: "carrier", lasts: [3, 10], meaning: "takes no connections" },
   "carrier-slow": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "answers after seconds" },
@@ -130,6 +136,12 @@ export const KINDS = {
     hits: "carrier",
     lasts: [5, 12],
     meaning: "books, and often loses the reply",
+  },
+  "carrier-poisoned": {
+    family: "service",
+    hits: "carrier",
+    lasts: [8, 15],
+    meaning: "answers 500 for a third of the orders, and serves all others",
   },
   "inventory-down": {
     family: "service",

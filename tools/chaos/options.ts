@@ -10,11 +10,21 @@ export const SCENARIOS = [
   "flash-sale",
   "relay",
   "failover",
+  "poisoned",
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
+/** What goes wrong for orders that nobody can serve, as tools/simulators/poison.ts has it. */
+const POISONS = ["hangs", "fails", "stumbles"] as const;
+const CALLS = ["pay", "ship", "track", "refund"] as const;
+export type PoisonedCall = (typeof CALLS)[number];
+const CUSTOMERS = ["each", "one"] as const;
+
 /** What each scenario is, unless the command line says otherwise. */
-const DEFAULTS: Record<Scenario, { readonly orders: string; readonly minutes: string }> = {
+const DEFAULTS: Record<
+  Scenario,
+  { readonly orders: string; readonly minutes: string; readonly workers?: string; readonly patience?: string }
+> = {
   steady: { orders: "5000", minutes: "3" },
   flush: { orders: "1000", minutes: "0.1" },
   "frozen-redis": { orders: "3000", minutes: "1" },
@@ -22,6 +32,8 @@ const DEFAULTS: Record<Scenario, { readonly orders: string; readonly minutes: st
   "flash-sale": { orders: "10000", minutes: "1" },
   relay: { orders: "10000", minutes: "2" },
   failover: { orders: "3000", minutes: "1" },
+  // One order a second.
+  poisoned: { orders: "300", minutes: "5", workers: "1", patience: "900" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -39,13 +51,18 @@ all orders have ended, and audits the books from the outside.
                                  Redis flushed once, while another service reads the stream
                    failover      MySQL's primary becomes read-only and keeps its connections; new ones lead to
                                  the replica, which is the primary from then on (MariaDB)
-  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000, 10000 and 3000 in the others)
-  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1, 2 and 1)
+                   poisoned      no provider can serve a share of the orders; later they are resumed
+  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000, 10000, 3000 and 300 in the others)
+  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1, 2, 1 and 5)
   --seed N         another schedule and other orders; the same seed gives the same (default 1)
-  --workers N      worker processes (default 4)
+  --workers N      worker processes (default 4; 1 in poisoned)
   --apis N         API processes (default 2)
   --units N        pieces in stock of the product in flash-sale (default 500)
-  --patience N     seconds that the orders have to end after the load (default 180)
+  --share N        poisoned: the part of the orders that can't be served (default 0.3)
+  --poison KIND    poisoned: they get no answer (hangs, default), 5xx (fails), or often 5xx (stumbles)
+  --customers WHO  poisoned: each has a customer of its own (each, default), or all have the same (one)
+  --call CALL      poisoned: to pay (default), ship, track or refund them
+  --patience N     seconds that the orders have to end after the load (default 180; 900 in poisoned)
   --plan           print the faults to come, and end
   --json FILE      write the report as JSON too
   --help           show this
@@ -63,6 +80,11 @@ export interface ChaosOptions {
   readonly workers: number;
   readonly apis: number;
   readonly units: number;
+  /** The part of the orders, and what goes wrong for them, that nobody can serve. */
+  readonly share: number;
+  readonly poison: (typeof POISONS)[number];
+  readonly customers: (typeof CUSTOMERS)[number];
+  readonly call: PoisonedCall;
   /** Milliseconds that the orders have to end after the load. */
   readonly patienceMs: number;
   readonly isPlanOnly: boolean;
@@ -79,10 +101,14 @@ export function readChaosOptions(args: readonly string[]): ChaosOptions | undefi
       orders: { type: "string" },
       minutes: { type: "string" },
       seed: { type: "string", default: "1" },
-      workers: { type: "string", default: "4" },
+      workers: { type: "string" },
       apis: { type: "string", default: "2" },
       units: { type: "string", default: "500" },
-      patience: { type: "string", default: "180" },
+      share: { type: "string", default: "0.3" },
+      poison: { type: "string", default: "hangs" },
+      customers: { type: "string", default: "each" },
+      call: { type: "string", default: "pay" },
+      patience: { type: "string" },
       plan: { type: "boolean", default: false },
       json: { type: "string" },
       help: { type: "boolean", short: "h" },
@@ -99,27 +125,45 @@ export function readChaosOptions(args: readonly string[]): ChaosOptions | undefi
   if (values.plan && scenario !== "steady")
     throw new Failure("--plan is for the scenario steady: others have none");
   if (values.json === "") throw new Failure("--json must name a file");
-  const { orders, minutes } = { ...DEFAULTS[scenario], ...definedOf(values) };
+  const { orders, minutes, workers, patience } = {
+    workers: "4",
+    patience: "180",
+    ...DEFAULTS[scenario],
+    ...definedOf(values),
+  };
   return {
     scenario,
     orders: numberOption("orders", orders, { least: 1, most: 1_000_000 }),
     lengthMs: numberOption("minutes", minutes, { least: 0.05, most: 1_440, isWhole: false }) * 60_000,
     seed: numberOption("seed", values.seed, { least: 0, most: 2 ** 32 - 1 }),
-    workers: numberOption("workers", values.workers, { least: 1, most: 32 }),
+    workers: numberOption("workers", workers, { least: 1, most: 32 }),
     apis: numberOption("apis", values.apis, { least: 1, most: 16 }),
     units: numberOption("units", values.units, { least: 0, most: 1_000_000 }),
-    patienceMs: numberOption("patience", values.patience, { least: 1, most: 86_400 }) * 1_000,
+    share: numberOption("share", values.share, { least: 0, most: 1, isWhole: false }),
+    poison: oneOf("poison", values.poison, POISONS),
+    customers: oneOf("customers", values.customers, CUSTOMERS),
+    call: oneOf("call", values.call, CALLS),
+    patienceMs: numberOption("patience", patience, { least: 1, most: 86_400 }) * 1_000,
     isPlanOnly: values.plan,
     json: values.json,
   };
 }
 
-function definedOf({
-  orders,
-  minutes,
-}: {
-  readonly orders?: string | undefined;
-  readonly minutes?: string | undefined;
-}): { orders?: string; minutes?: string } {
-  return { ...(orders === undefined ? {} : { orders }), ...(minutes === undefined ? {} : { minutes }) };
+function oneOf<Name extends string>(option: string, value: string, known: readonly Name[]): Name {
+  const found = known.find((name) => name === value);
+  if (found === undefined)
+    throw new Failure(`--${option} must be one of ${known.join(", ")}, not ${JSON.stringify(value)}`);
+  return found;
+}
+
+type Defaulted = Partial<Record<"orders" | "minutes" | "workers" | "patience", string | undefined>>;
+
+/** What the command line says of what differs between scenarios. */
+function definedOf({ orders, minutes, workers, patience }: Defaulted) {
+  return {
+    ...(orders === undefined ? {} : { orders }),
+    ...(minutes === undefined ? {} : { minutes }),
+    ...(workers === undefined ? {} : { workers }),
+    ...(patience === undefined ? {} : { patience }),
+  };
 }

@@ -3,7 +3,7 @@ import { Transport } from "../cli/transport.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { counted, grouped } from "../cli/text.ts";
 import { Failure } from "../launcher/failure.ts";
-import { audit, type Check } from "./audit.ts";
+import { audit, noAttemptLost, type Check } from "./audit.ts";
 import { Customers } from "./customers.ts";
 import { countJobs, gatherEvidence, type Evidence } from "./evidence.ts";
 import { Saboteur, type InjectedFault } from "./faults.ts";
@@ -171,7 +171,11 @@ async function playOn(
         .toSorted((a, b) => a.startedAt - b.startedAt)
         .map((fault) => ({ fault, recovery: recoveryOf(fault, saboteur.injected, evidence.events) })),
       findings: await tell(evidence),
-      checks: [...audit(evidence), ...(script.checks?.(evidence) ?? [])],
+      checks: [
+        ...audit(evidence),
+        noAttemptLost(evidence, saboteur.injected),
+        ...(script.checks?.(evidence) ?? []),
+      ],
       ledger,
       evidence,
       ownEnds: [...line.apis, ...line.workers].flatMap(({ name, ownEnds }) =>

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { Answer, Call } from "./provider-server.ts";
+import type { Call } from "./call.ts";
+import type { Answer } from "./provider-server.ts";
 
 export interface BookedLabel {
   key: string;
@@ -37,6 +38,11 @@ export class CarrierProvider {
     }
     const request = voidRequest.safeParse(body);
     return request.success ? this.#void(request.data) : problem(400, request.error.message);
+  }
+
+  /** Whose parcel it is; undefined when there is none. */
+  orderOf(trackingNumber: string): string | undefined {
+    return this.#byNumber.get(trackingNumber)?.orderId;
   }
 
   #create(key: string, { orderId }: z.output<typeof labelRequest>): Answer {

@@ -12,4 +12,6 @@ export type Fault =
   /** Everything is done at once, and answered so many milliseconds later: the caller has given up. */
   | { kind: "late"; ms: number }
   /** Everything is done, and then the connection is destroyed for this part of the calls; `/health` stays up. */
-  | { kind: "lost-reply"; rate: number };
+  | { kind: "lost-reply"; rate: number }
+  /** The calls about this part (0 to 1) of the orders, always the same ones, get no answer or a 500; `/health` stays up. */
+  | { kind: "poisoned"; share: number; treatment: "hangs" | "fails" };

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { Answer, Call } from "./provider-server.ts";
+import type { Call } from "./call.ts";
+import type { Answer } from "./provider-server.ts";
 
 /** A charge that was approved: the money has moved. */
 export interface BookedCharge {
@@ -59,6 +60,7 @@ const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank
  * - `tok_declined`: declined, always.
  * - `tok_stumbles_N`: 503 to the first N attempts (1 to 99), then approved.
  * - `tok_down`: 503, always.
+ * - Those that poison.ts knows: something goes wrong before the call comes here.
  * - Any other, and none: approved.
  */
 export class PaymentProvider {

@@ -1,15 +1,9 @@
+import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Call } from "./call.ts";
 import type { Fault } from "./fault.ts";
-
-/** A request as a provider sees it. */
-export interface Call {
-  readonly method: string;
-  readonly path: string;
-  readonly key: string | undefined;
-  /** Parsed JSON; undefined when there is none, or when it is none. */
-  readonly body: unknown;
-}
+import { orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
 
 export interface Answer {
   readonly status: number;
@@ -24,8 +18,10 @@ const KEEP_ALIVE_MS = 60_000;
 interface ProviderServerOptions {
   /** Decides and books a call, at once: it does not wait for anything, so that no two calls mix. */
   readonly handle: (call: Call) => Answer;
-  /** Told of every call that has arrived under an idempotency key. */
-  readonly countAttempt: (key: string) => void;
+  /** Told of every call that has arrived under an idempotency key. @returns how often it was asked for by now. */
+  readonly countAttempt: (key: string) => number;
+  /** What is done to a call of an order that nobody can serve. */
+  readonly poisonOf: (call: Call) => Treatment | undefined;
   readonly random: () => number;
   readonly latencyMs: number;
 }
@@ -38,6 +34,10 @@ export class ProviderServer {
   #fault: Fault = { kind: "none" };
   #atOnce = 0;
   #mostAtOnce = 0;
+  #repeatedAtOnce = 0;
+  #mostRepeatedAtOnce = 0;
+  /** Questions that were not answered. */
+  readonly #asked = new Set<string>();
 
   constructor(options: ProviderServerOptions) {
     this.#options = options;
@@ -77,6 +77,13 @@ export class ProviderServer {
     return most;
   }
 
+  /** The most calls at once, since this was last asked, that were made again under their key. */
+  takeMostRepeatedAtOnce(): number {
+    const most = this.#mostRepeatedAtOnce;
+    this.#mostRepeatedAtOnce = this.#repeatedAtOnce;
+    return most;
+  }
+
   /** Cuts off who is connected; what was still to be done late is never done. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer);
@@ -91,23 +98,27 @@ export class ProviderServer {
     const { method = "", url = "", headers } = request;
     const header = headers["idempotency-key"];
     const key = typeof header === "string" && header !== "" ? header : undefined;
-    if (key !== undefined) {
-      this.#options.countAttempt(key);
-      this.#mostAtOnce = Math.max(this.#mostAtOnce, ++this.#atOnce);
-      response.once("close", () => this.#atOnce--);
-    }
+    if (key !== undefined) this.#count(this.#options.countAttempt(key) > 1, response);
 
     const fault = this.#fault;
     const isHealth = method === "GET" && url === "/health";
     const isHit = (rate: number) => !isHealth && this.#options.random() < rate;
-    const handle = () =>
-      isHealth
-        ? { status: 200, body: { status: "up" } }
-        : this.#options.handle({ method, path: url, key, body: parse(body) });
+    const call = { method, path: url, key, body: parse(body) };
+    const handle = () => (isHealth ? { status: 200, body: { status: "up" } } : this.#options.handle(call));
+    // Also while another fault is set: an order that can't be served is not served by any.
+    const treatment = this.#treatmentOf(call);
+    // Questions have no key, and are asked again also when all is well.
+    if (key === undefined && treatment !== undefined) this.#count(this.#asked.has(url), response);
+    if (key === undefined && treatment !== undefined) this.#asked.add(url);
 
     if (this.#options.latencyMs > 0) await this.#wait(this.#options.latencyMs);
+    // Not answered before the caller gives up.
+    if (treatment === "hangs") return;
+    if (treatment === "fails" || (treatment === "stumbles" && isHit(STUMBLE_RATE)))
+      return respond(response, FAILED);
     switch (fault.kind) {
       case "none":
+      case "poisoned":
         return respond(response, handle());
       case "down":
         return respond(response, { status: 503, body: { error: "down" } });
@@ -117,7 +128,7 @@ export class ProviderServer {
         await this.#wait(fault.ms);
         return respond(response, handle());
       case "errors":
-        return respond(response, isHit(fault.rate) ? { status: 500, body: { error: "failed" } } : handle());
+        return respond(response, isHit(fault.rate) ? FAILED : handle());
       case "late": {
         const answer = handle();
         await this.#wait(fault.ms);
@@ -130,6 +141,22 @@ export class ProviderServer {
     }
   }
 
+  #count(isRepeated: boolean, response: ServerResponse): void {
+    this.#mostAtOnce = Math.max(this.#mostAtOnce, ++this.#atOnce);
+    if (isRepeated) this.#mostRepeatedAtOnce = Math.max(this.#mostRepeatedAtOnce, ++this.#repeatedAtOnce);
+    response.once("close", () => {
+      this.#atOnce--;
+      if (isRepeated) this.#repeatedAtOnce--;
+    });
+  }
+
+  #treatmentOf(call: Call): Treatment | undefined {
+    const poison = this.#options.poisonOf(call);
+    if (poison !== undefined || this.#fault.kind !== "poisoned") return poison;
+    const orderId = orderOfCall(call);
+    return orderId !== undefined && shareOf(orderId) < this.#fault.share ? this.#fault.treatment : undefined;
+  }
+
   #wait(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
@@ -139,6 +166,13 @@ export class ProviderServer {
       this.#timers.add(timer);
     });
   }
+}
+
+const FAILED: Answer = { status: 500, body: { error: "failed" } };
+
+/** A number from 0 to below 1 that follows from an order's id. */
+function shareOf(orderId: string): number {
+  return createHash("sha256").update(orderId).digest().readUInt32BE(0) / 2 ** 32;
 }
 
 /** The body's text; undefined when it does not arrive, or is too much. */

@@ -1,3 +1,4 @@
+import type { Call } from "./call.ts";
 import { CarrierProvider, type BookedLabel } from "./carrier-provider.ts";
 import type { Fault } from "./fault.ts";
 import {
@@ -6,6 +7,7 @@ import {
   type BookedDecline,
   type BookedRefund,
 } from "./payment-provider.ts";
+import { Poison } from "./poison.ts";
 import { ProviderServer } from "./provider-server.ts";
 
 export type { Fault } from "./fault.ts";
@@ -32,6 +34,10 @@ export interface Providers {
   atOnce: (provider: "payments" | "carrier") => number;
   /** The most of them since this was last asked. */
   takeMostAtOnce: (provider: "payments" | "carrier") => number;
+  /** The same of calls that were made again under their key. */
+  takeMostRepeatedAtOnce: (provider: "payments" | "carrier") => number;
+  /** From now on the orders are served that nobody could serve, as {@link Poison} has them. */
+  heal: () => void;
   /** The books can still be read afterwards. */
   close: () => Promise<void>;
 }
@@ -49,10 +55,15 @@ export async function startProviders(
 ): Promise<Providers> {
   const { transitMs = 2_000, random = Math.random, latencyMs = 0 } = options;
   const attempts = new Map<string, number>();
-  const countAttempt = (key: string) => void attempts.set(key, (attempts.get(key) ?? 0) + 1);
+  const countAttempt = (key: string) => {
+    const count = (attempts.get(key) ?? 0) + 1;
+    attempts.set(key, count);
+    return count;
+  };
   const paymentProvider = new PaymentProvider();
   const carrierProvider = new CarrierProvider(transitMs);
-  const shared = { countAttempt, random, latencyMs };
+  const poison = new Poison((trackingNumber) => carrierProvider.orderOf(trackingNumber));
+  const shared = { countAttempt, poisonOf: (call: Call) => poison.of(call), random, latencyMs };
   const servers = {
     payments: new ProviderServer({ ...shared, handle: (call) => paymentProvider.handle(call) }),
     carrier: new ProviderServer({ ...shared, handle: (call) => carrierProvider.handle(call) }),
@@ -68,6 +79,8 @@ export async function startProviders(
     },
     atOnce: (provider) => servers[provider].atOnce,
     takeMostAtOnce: (provider) => servers[provider].takeMostAtOnce(),
+    takeMostRepeatedAtOnce: (provider) => servers[provider].takeMostRepeatedAtOnce(),
+    heal: () => poison.heal(),
     async close() {
       await Promise.all([servers.payments.close(), servers.carrier.close()]);
     },

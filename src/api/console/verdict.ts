@@ -24,6 +24,16 @@ export interface Finding {
 /** Milliseconds after which a stage that does nothing, though orders wait, is worth a word. */
 const LATE_MS = 120_000;
 
+/** What is said of a stage whose service is in trouble. A ping that is answered is never called none. */
+const TROUBLES = {
+  away: (service, stage) =>
+    `${stage} is held, since ${service} does not answer: orders wait there, and go on by themselves.`,
+  failing: (service, stage) =>
+    `${service} answers its health check, but fails order after order in ${stage}: orders wait there, and are tried again by themselves.`,
+  "half open": (service, stage) =>
+    `${service} answers again: ${stage} tries a share of its orders before it takes all of them.`,
+} satisfies Record<string, (service: string, stage: string) => string>;
+
 /** What is to be said of the whole service, in one sentence. */
 export function verdictOf(status: Status): Verdict {
   const [first, ...others] = findings(status).toSorted((a, b) => weight(b) - weight(a));
@@ -68,11 +78,10 @@ function findingsOf(
     found.push({ level: "bad", text: `No worker works on ${name}: orders wait there.` });
   if (queue?.paused) attention(`${name} is paused: orders wait there.`, "/queues");
   const breakers = workers?.flatMap(({ open }) => open.filter(({ stage }) => stage === name)) ?? [];
-  if (breakers.length > 0) {
-    const services = [...new Set(breakers.map(({ service }) => service ?? "its service"))].join(", ");
-    attention(
-      `${name} is held, since ${services} does not answer: orders wait there, and go on by themselves.`,
-    );
+  for (const [trouble, say] of Object.entries(TROUBLES)) {
+    const those = breakers.filter((breaker) => (breaker.trouble ?? "away") === trouble);
+    const services = [...new Set(those.map(({ service }) => service ?? "its service"))].join(", ");
+    if (those.length > 0) attention(say(services, name));
   }
   const standsStill = own && own.length > 0 && queue && !queue.paused && breakers.length === 0;
   const isLate = oldest !== undefined && Date.now() - oldest.since.getTime() > LATE_MS;

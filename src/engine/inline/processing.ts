@@ -12,11 +12,14 @@ import type { Tracing } from "../../platform/tracing/contract.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
+import { shareOf } from "../../../workers/suspects.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 import { OneOrder } from "./one-order.ts";
 
 /** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
 const BEHIND_AT_ONCE = 10;
+/** The longest that an order waits whose service does not do its part: it may be the order, and not the service. */
+const LONGEST_WAIT_MS = 60_000;
 /** The longest that a timer of Node's can wait. */
 const LONGEST_REST_MS = 2 ** 31 - 1;
 
@@ -39,9 +42,15 @@ interface Rest {
   readonly timer: NodeJS.Timeout;
   /** Attempts in a row that failed. */
   readonly failures: number;
+  /** Times in a row that a service did not do its part. */
+  readonly putOffs: number;
   /** Whether it waits to be undone. */
   readonly isUndoing: boolean;
 }
+
+type Past = Pick<Rest, "failures" | "putOffs">;
+
+const NEVER_FAILED: Past = { failures: 0, putOffs: 0 };
 
 interface StepFailure extends AttemptMark {
   readonly orderId: string;
@@ -59,7 +68,7 @@ export interface InlineProcessingOptions {
   readonly noteFailedAttempt?: (failure: StepFailure) => Promise<void>;
   /** An operator's settings over those of every step. */
   readonly overrides?: Partial<StageSettings>;
-  /** Milliseconds after which an order is tried again that found a service away. */
+  /** Milliseconds after which an order is tried again that found a service away: twice as many each time, up to a minute. */
   readonly probeIntervalMs: number;
   /** For the attempts at a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
@@ -85,6 +94,8 @@ export class InlineProcessing {
   readonly #resting = new Map<string, Rest>();
   readonly #attempts = new Set<AbortController>();
   readonly #behind = bulkhead(BEHIND_AT_ONCE, Infinity);
+  /** Those of them that have failed before: they may take long, and again and again. */
+  readonly #suspects = bulkhead(shareOf(BEHIND_AT_ONCE), Infinity);
   #stopping = false;
   #leaving = false;
 
@@ -155,20 +166,20 @@ export class InlineProcessing {
     clearTimeout(rest?.timer);
     this.#resting.delete(orderId);
     const order = new OneOrder(this.#options.store, orderId, created);
-    const failures = rest?.failures ?? 0;
-    const run = this.#run(orderId, order, failures)
-      .catch((error: unknown) => this.#leaveForLater(orderId, error, failures))
+    const past = rest ?? NEVER_FAILED;
+    const run = this.#run(orderId, order, past)
+      .catch((error: unknown) => this.#leaveForLater(orderId, error, past))
       .finally(() => this.#underWay.delete(orderId));
     this.#underWay.set(orderId, run);
     return run;
   }
 
   /** A MySQL that is away, or busy with others, is nobody's fault. @throws any other error. */
-  #leaveForLater(orderId: string, error: unknown, failures: number): Ending {
+  #leaveForLater(orderId: string, error: unknown, { failures, putOffs }: Past): Ending {
     if (!isDatabaseUnavailable(error)) throw error;
     const { probeIntervalMs, log } = this.#options;
     log.warn({ orderId, error: error.message }, "could not be carried on yet");
-    this.#rest(orderId, probeIntervalMs, { failures, isUndoing: false });
+    this.#rest(orderId, probeIntervalMs, { failures, putOffs, isUndoing: false });
     return ACCEPTED;
   }
 
@@ -194,8 +205,9 @@ export class InlineProcessing {
     await Promise.all(orderIds.map((orderId) => this.#behind.execute(() => carry(orderId))));
   }
 
-  async #run(orderId: string, order: OneOrder, failures: number): Promise<Ending> {
+  async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
     const { lifecycle, ports, tracing } = this.#options;
+    const { failures } = past;
     const own = new Executor({ lifecycle, ports, store: order });
     const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
@@ -207,7 +219,7 @@ export class InlineProcessing {
       try {
         const execution = await this.#attempt(executor, orderId, move, mark);
         if (execution.outcome === "snoozed") {
-          this.#rest(orderId, execution.milliseconds, { failures: 0, isUndoing: false });
+          this.#rest(orderId, execution.milliseconds, { ...NEVER_FAILED, isUndoing: false });
           return ending;
         }
         next = order.takeNext();
@@ -221,7 +233,7 @@ export class InlineProcessing {
         // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
         if (!isSame(next, move)) continue;
         if (!this.#canGiveUp(move)) {
-          await this.#putOff(orderId, move.step, failure, failures, mark);
+          await this.#putOff(orderId, move.step, failure, past, mark);
           return ending;
         }
         const reason = `${move.step.name} failed: ${failure.message}`;
@@ -300,7 +312,7 @@ export class InlineProcessing {
     orderId: string,
     step: Step,
     failure: Failure,
-    failures: number,
+    { failures, putOffs }: Past,
     mark: AttemptMark,
   ): Promise<void> {
     const { probeIntervalMs, markFailed, noteFailedAttempt, log } = this.#options;
@@ -309,7 +321,8 @@ export class InlineProcessing {
     const isUndoing = step === CANCEL;
     if (failure.kind === "service away") {
       log.warn(fields, "will be tried again");
-      this.#rest(orderId, probeIntervalMs, { failures, isUndoing });
+      const waitMs = Math.max(probeIntervalMs, Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs));
+      this.#rest(orderId, waitMs, { failures, putOffs: putOffs + 1, isUndoing });
     } else if (failure.kind === "hopeless" || failures + 1 >= attempts) {
       log.error(fields, "failed");
       await markFailed({ orderId, step, reason: failure.message, ...mark });
@@ -319,14 +332,16 @@ export class InlineProcessing {
       await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
         log.warn({ ...fields, error: describe(error) }, "could not note the failed attempt"),
       );
-      this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, isUndoing });
+      this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, putOffs, isUndoing });
     }
   }
 
   #rest(orderId: string, milliseconds: number, rest: Omit<Rest, "timer">): void {
     if (this.#stopping) return;
+    const isSuspect = rest.failures + rest.putOffs > 0;
+    const carry = () => this.#carryBehind([orderId]);
     const timer = setTimeout(
-      () => void this.#carryBehind([orderId]),
+      () => void (isSuspect ? this.#suspects.execute(carry) : carry()),
       Math.min(milliseconds, LONGEST_REST_MS),
     );
     this.#resting.set(orderId, { timer, ...rest });

@@ -7,6 +7,9 @@ import { Queues } from "../../../queues/queues.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { pay } from "../../../src/order/stages/pay.ts";
 import { ship } from "../../../src/order/stages/ship.ts";
+import { createLogger } from "../../../src/platform/log.ts";
+import { SuspectQuota } from "../../../workers/suspect-quota.ts";
+import { SuspectPlaces } from "../../../workers/suspects.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 
 let environment: TestEnvironment;
@@ -105,4 +108,28 @@ test("a worker is alive until it says goodbye, or says nothing for a while", asy
   await redis.del("conveyor:worker:2");
   expect((await readHeartbeats(redis)).map(({ id }) => id)).toEqual(["3"]);
   expect(await redis.ttl("conveyor:worker:3")).toBeGreaterThan(0);
+});
+
+test("a limit over all workers is divided among those that are alive, for orders that have failed before", async () => {
+  const { redis } = environment;
+  const step = { name: "pay", held: 0, concurrency: 50, standsStill: false };
+  const alive = { host: "h", pid: 1, startedAt: "2026-11-23T09:00:00.000Z", steps: [step], open: [] };
+  const workers = ["a", "b"].map((self) => {
+    const suspects = new SuspectPlaces(() => 50);
+    const log = createLogger({ name: "test", level: "silent" });
+    return {
+      suspects,
+      quota: new SuspectQuota({ redis, queues, workers: [{ name: "pay", suspects }], self, log }),
+    };
+  });
+  const places = async () => {
+    for (const { quota } of workers) await quota.divide();
+    return workers.map(({ suspects }) => suspects.places);
+  };
+  for (const id of ["a", "b"]) await beat(redis, { ...alive, id });
+  expect(await places()).toEqual([12, 12]);
+  await queues.of(pay).setGlobalConcurrency(12);
+  expect(await places()).toEqual([2, 1]);
+  await queues.of(pay).removeGlobalConcurrency();
+  expect(await places()).toEqual([12, 12]);
 });

@@ -459,6 +459,42 @@ describe("orders that were left", () => {
   });
 });
 
+test("orders that can't be undone leave most places to others", async () => {
+  let atOnce = 0;
+  let most = 0;
+  let isAway = true;
+  const tries = new Map<string, number>();
+  const { processing, replaceIn } = line({
+    pick: {
+      undo: async ({ id, customerId }) => {
+        if (customerId !== "unlucky") return {};
+        // The first two are of the run that the client waits for: the stage's no, and what follows from it.
+        const isAgain = (tries.get(id) ?? 0) >= 2;
+        tries.set(id, (tries.get(id) ?? 0) + 1);
+        if (isAgain) most = Math.max(most, ++atOnce);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        if (isAgain) atOnce--;
+        if (isAway) throw away();
+        return {};
+      },
+    },
+    pack: { run: async () => reject("not today") },
+  });
+  const customers = Array.from({ length: 20 }, () => "unlucky");
+  const ids = await Promise.all(
+    customers.map((customerId) => createOrder(environment.database, { customerId })),
+  );
+  await Promise.all(ids.map((id) => processing.process(id)));
+  await waitFor("each to be tried again", () => ids.every((id) => (tries.get(id) ?? 0) >= 4));
+  const other = await place();
+  await cancel(other, CREATED);
+  await replaceIn(processing, other);
+  expect((await read(other)).status).toBe("CANCELLED");
+  isAway = false;
+  for (const id of ids) await until(id, "CANCELLED");
+  expect(most).toBeLessThanOrEqual(2);
+});
+
 test("a process that shuts down leaves orders where they stand, and cancels none", async () => {
   let running: () => void = () => {};
   const begun = new Promise<void>((resolve) => (running = resolve));

@@ -51,7 +51,7 @@ async function working(
       outages: {
         databaseAway: () => undefined,
         redisAway: () => undefined,
-        shouldWait: async () => false,
+        judge: async () => ({ cause: "order" }),
         probeIntervalMs: 1,
       },
       markFailed: ({ step, ...failure }) =>
@@ -88,8 +88,10 @@ async function working(
     },
     job: (orderId: string) => queue.getJob(jobId(orderId, move)),
     enqueue: (orderId: string) => queues.enqueue([{ orderId, move }]),
+    revive: (orderId: string) => queues.revive([{ orderId, move }]),
   };
 }
+type Line = Awaited<ReturnType<typeof working>>;
 
 const order = (id: string) => readOrder(environment.database, id);
 const inStatus = (id: string, status: string) =>
@@ -208,6 +210,94 @@ describe("a worker", () => {
     for (const id of ids) await inStatus(id, "WRAPPED");
     expect(most).toBeLessThanOrEqual(3);
     expect(most).toBeGreaterThan(1);
+  });
+});
+
+describe("orders that have failed before", () => {
+  /** A stage that fails while it is broken and holds every order for a moment, and how many it has had at once. */
+  function failing() {
+    const state = { isBroken: true, active: 0, most: 0 };
+    const run = async () => {
+      state.most = Math.max(state.most, ++state.active);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      state.active--;
+      if (state.isBroken) throw new Error("paper jam");
+      return {};
+    };
+    return { state, run };
+  }
+  const place = (count: number, line: { order: () => Promise<string> }) =>
+    Promise.all(Array.from({ length: count }, () => line.order()));
+
+  test("take a quarter of the places, while others take all", async () => {
+    const { state, run } = failing();
+    const line = await working(run, { concurrency: 8, attempts: 3 });
+    state.isBroken = false;
+    for (const id of await place(30, line)) await inStatus(id, "WRAPPED");
+    expect(state.most).toBe(8);
+    state.isBroken = true;
+    const ids = await place(8, line);
+    await waitFor("each to fail once", async () =>
+      (await Promise.all(ids.map((id) => line.job(id)))).every((job) => (job?.attemptsMade ?? 0) >= 1),
+    );
+    await waitFor("none to be under way", () => state.active <= 2);
+    state.most = 0;
+    for (const id of ids) await failed(id);
+    expect(state.most).toBeLessThanOrEqual(2);
+    expect(state.most).toBeGreaterThan(0);
+  });
+
+  test.each([
+    [
+      "by the board",
+      async (line: Line, id: string) => (await line.job(id))?.retry("failed", { resetAttemptsMade: true }),
+    ],
+    ["by the API or the console", (line: Line, id: string) => line.revive(id)],
+  ] as const)("come back as a share of the stream when they are resumed %s", async (_how, resume) => {
+    const { state, run } = failing();
+    const line = await working(run, { concurrency: 8, attempts: 1 });
+    const ids = await place(24, line);
+    for (const id of ids) {
+      await failed(id);
+      await waitFor("it to rest", async () => (await (await line.job(id))?.getState()) === "failed");
+    }
+    state.isBroken = false;
+    state.most = 0;
+    await line.queue.pause();
+    for (const id of ids) await resume(line, id);
+    await line.queue.resume();
+    for (const id of ids) await inStatus(id, "WRAPPED");
+    expect(state.most).toBeLessThanOrEqual(2);
+  });
+
+  test("lose no attempt by waiting for a place", async () => {
+    const { state, run } = failing();
+    const line = await working(run, { concurrency: 4, attempts: 3 });
+    const ids = await place(12, line);
+    for (const id of ids) await failed(id);
+    for (const id of ids)
+      await waitFor(
+        "its job to have made all its attempts",
+        async () => (await line.job(id))?.attemptsMade === 3,
+      );
+    expect(state.active).toBe(0);
+  });
+
+  test("are orders like others again when their service has served them", async () => {
+    let runs = 0;
+    const line = await working(
+      async () => {
+        if (++runs === 1) throw new Error("paper jam");
+        return runs < 4 ? snooze(10) : {};
+      },
+      { attempts: 5 },
+    );
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    await waitFor("its job to say so", async () => {
+      const job = await line.job(id);
+      return job?.data.goodAtAttempt === 1;
+    });
   });
 });
 

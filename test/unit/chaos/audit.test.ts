@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { audit, countBreaches } from "../../../tools/chaos/audit.ts";
+import { audit, countBreaches, noAttemptLost } from "../../../tools/chaos/audit.ts";
 import { CUSTOMERS_REASON } from "../../../tools/chaos/customers.ts";
 import type { EventRow, OrderRow } from "../../../tools/chaos/evidence.ts";
 import { Ledger } from "../../../tools/chaos/ledger.ts";
@@ -130,7 +130,19 @@ function makeEvidence() {
     ["pay wait", 0],
     ["pay failed", 0],
   ]);
-  return { orders, lines, events, stock, reservations, books, jobs, loaded, customers: ledger, samples };
+  return {
+    orders,
+    lines,
+    events,
+    failedAttempts: [],
+    stock,
+    reservations,
+    books,
+    jobs,
+    loaded,
+    customers: ledger,
+    samples,
+  };
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -540,5 +552,25 @@ describe("the audit finds", () => {
     expect(broken.map((each) => each.promise)).toContain(promise);
     const breaches = broken.find((each) => each.promise === promise)?.breaches ?? [];
     expect(breaches).toEqual([expect.stringMatching(example)]);
+  });
+});
+
+describe("an attempt that failed of a provider", () => {
+  const outage = { name: "payments-down", startedAt: 1_000, endedAt: 2_000 } as const;
+  const attempt = {
+    orderId: "o1",
+    stage: "pay",
+    reason: "payments answered 503",
+    startedAt: 1_200,
+    at: 1_300,
+  };
+  test.each([
+    ["while that was away is a breach", attempt, outage, 1],
+    ["that was back by the end of it is none", { ...attempt, at: 2_001 }, outage, 0],
+    ["that was there at its beginning is none", { ...attempt, startedAt: 999 }, outage, 0],
+    ["that was there for others is none", attempt, { ...outage, name: "payments-poisoned" } as const, 0],
+    ["while another was away is none", attempt, { ...outage, name: "carrier-down" } as const, 0],
+  ])("%s", (_what, failed, fault, breaches) => {
+    expect(noAttemptLost({ failedAttempts: [failed] }, [fault]).breaches).toHaveLength(breaches);
   });
 });

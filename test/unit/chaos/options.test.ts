@@ -14,6 +14,10 @@ describe("readChaosOptions", () => {
       workers: 4,
       apis: 2,
       units: 500,
+      share: 0.3,
+      poison: "hangs",
+      customers: "each",
+      call: "pay",
       patienceMs: 180_000,
       isPlanOnly: false,
       json: undefined,
@@ -24,12 +28,19 @@ describe("readChaosOptions", () => {
       lengthMs: 60_000,
     });
     expect(readChaosOptions(["--scenario", "flash-sale"])).toMatchObject({ orders: 10_000, units: 500 });
+    expect(readChaosOptions(["--scenario", "poisoned"])).toMatchObject({
+      orders: 300,
+      lengthMs: 300_000,
+      workers: 1,
+      patienceMs: 900_000,
+    });
   });
 
   test("reads options", () => {
     const args = ["--orders", "20", "--minutes", "0.5", "--seed", "7", "--workers", "2", "--apis", "1"];
     const more = ["--units", "9", "--patience", "30", "--plan", "--json", "out.json"];
-    expect(readChaosOptions([...args, ...more])).toEqual({
+    const poisoned = ["--share", "0.5", "--poison", "fails", "--customers", "one", "--call", "ship"];
+    expect(readChaosOptions([...args, ...more, ...poisoned])).toEqual({
       scenario: "steady",
       orders: 20,
       lengthMs: 30_000,
@@ -37,6 +48,10 @@ describe("readChaosOptions", () => {
       workers: 2,
       apis: 1,
       units: 9,
+      share: 0.5,
+      poison: "fails",
+      customers: "one",
+      call: "ship",
       patienceMs: 30_000,
       isPlanOnly: true,
       json: "out.json",

@@ -45,6 +45,7 @@ function report(checks: readonly Check[]): RunReport {
       ],
       lines: [],
       events: [],
+      failedAttempts: [],
       stock: [],
       reservations: new Map(),
       books: { charges: [], refunds: [], labels: [], declines: [] },

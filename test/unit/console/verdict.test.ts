@@ -58,6 +58,22 @@ describe("a stranger is told", () => {
       /^pay is held, since payments does not answer/,
     ],
     [
+      "that a service fails everybody though it answers, and not that it does not answer",
+      status({
+        workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments", trouble: "failing" }] }],
+      }),
+      "attention",
+      /^payments answers its health check, but fails order after order in pay/,
+    ],
+    [
+      "that a service is tried that has come back",
+      status({
+        workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments", trouble: "half open" }] }],
+      }),
+      "attention",
+      /^payments answers again: pay tries a share of its orders/,
+    ],
+    [
       "that a stage is paused",
       status({ steps: [step({ queue: { waiting: 0, active: 0, delayed: 0, paused: true } })] }),
       "attention",

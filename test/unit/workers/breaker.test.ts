@@ -1,18 +1,22 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { ServiceUnavailableError, type Ports } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
-import { StageBreaker } from "../../../src/engine/breaker.ts";
+import { StageBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
+import { Pings } from "../../../workers/pings.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const PROBE_INTERVAL_MS = 20;
+const FIVE = ["a", "b", "c", "d", "e"];
 
 let service: { isUp: boolean; answersPings: boolean; pings: (keyof Ports)[] };
 let gate: string;
 let breaker: StageBreaker;
+let orders: number;
 beforeEach(() => {
   service = { isUp: true, answersPings: true, pings: [] };
   gate = "open";
+  orders = 0;
   breaker = new StageBreaker({
     stage: { name: "pay" },
     gate: {
@@ -20,140 +24,191 @@ beforeEach(() => {
       ajar: () => (gate = "ajar"),
       open: () => (gate = "open"),
     },
-    ping: async (name) => {
+    pings: new Pings(async (name) => {
       service.pings.push(name);
       if (!service.answersPings) throw new ServiceUnavailableError(name, "no answer");
-    },
+    }),
     probeIntervalMs: PROBE_INTERVAL_MS,
     log: createLogger({ name: "test", level: "silent" }),
+    random: () => 1,
   });
 });
 afterEach(() => breaker.stop());
 
-/** What becomes of an order of this customer: "done", "failed", or "held" when nobody was asked. */
-async function order(customerId: string, isUp = service.isUp): Promise<string> {
+/** What becomes of an order of this customer: "done", "held" when nobody was asked, or what it is taken to fail of. */
+async function order(customerId: string, given: Partial<FailedCall> & { isUp?: boolean } = {}) {
+  const { isUp = service.isUp, ...call } = given;
+  const startedAt = performance.now();
+  const attempt = breaker.run({ customerId }, async () => {
+    if (!isUp) throw new ServiceUnavailableError("payments", "no answer");
+    return "done";
+  });
   try {
-    return await breaker.run({ customerId }, async () => {
-      if (!isUp) throw new ServiceUnavailableError("payments", "no answer");
-      return "done";
-    });
+    return await attempt;
   } catch (error) {
-    if (!(error instanceof StageUnavailableError)) throw error;
-    expect(error.stage).toBe("pay");
-    return error.tried ? "failed" : "held";
+    if (error instanceof StageUnavailableError) return "held";
+    const orderId = `order-${++orders}`;
+    const failed = { orderId, customerId, service: "payments", isSuspect: false, putOffs: 0 } as const;
+    return (await breaker.judge({ ...failed, startedAt, ...call })).cause;
   }
 }
 
 async function goAway(): Promise<void> {
   service.isUp = false;
   service.answersPings = false;
-  for (const customer of ["a", "b", "c", "d", "e"]) expect(await order(customer)).toBe("failed");
+  expect(await order("first")).toBe("away");
 }
 
 const until = (state: string) => waitFor(`the gate to be ${state}`, () => gate === state);
 
-describe("a circuit breaker", () => {
-  test("holds the stage when orders of five customers in a row find the service away", async () => {
+describe("a service that does not answer pings", () => {
+  test("costs no order an attempt, not even those that find out, and holds the stage at once", async () => {
     service.isUp = false;
-    for (const customer of ["a", "b", "c", "d"]) await order(customer);
-    expect([gate, breaker.isOpen]).toEqual(["open", false]);
-    await order("e");
-    expect([gate, breaker.isOpen]).toEqual(["shut", true]);
+    service.answersPings = false;
+    expect(await Promise.all(FIVE.map((customer) => order(customer)))).toEqual(FIVE.map(() => "away"));
+    expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
     expect(await order("f")).toBe("held");
   });
 
-  test("is opened by no number of one customer's orders", async () => {
-    for (let index = 0; index < 100; index++) expect(await order("unlucky", false)).toBe("failed");
-    await Promise.all(Array.from({ length: 100 }, () => order("unlucky", false)));
-    expect(breaker.isOpen).toBe(false);
-    expect(await order("a")).toBe("done");
-  });
-
-  test("counts from the start after a success, of whomever", async () => {
-    service.isUp = false;
-    for (const customer of ["a", "b", "c", "d"]) await order(customer);
-    expect(await order("a", true)).toBe("done");
-    for (const customer of ["a", "b", "c", "d"]) await order(customer);
-    expect(breaker.isOpen).toBe(false);
-    await order("e");
-    expect(breaker.isOpen).toBe(true);
-  });
-
-  test("is not opened by errors that say nothing of the service, and closes over them", async () => {
-    const broken = () =>
-      breaker.run({ customerId: String(Math.random()) }, async () =>
-        Promise.reject(new TypeError("a fault")),
-      );
-    for (let index = 0; index < 20; index++) await expect(broken()).rejects.toThrow("a fault");
-    expect(breaker.isOpen).toBe(false);
+  test("makes nobody suspected", async () => {
     await goAway();
     service.answersPings = true;
     await until("ajar");
-    await expect(broken()).rejects.toThrow("a fault");
-    expect([gate, breaker.isOpen]).toEqual(["open", false]);
+    expect(breaker.suspects({ customerId: "first" })).toBe(false);
   });
 
-  test("is opened by attempts whose time has run out", async () => {
-    const late = (customerId: string) =>
-      breaker.run({ customerId }, () => Promise.reject(new DOMException("late", "TimeoutError")));
-    for (const customer of ["a", "b", "c", "d", "e"]) await expect(late(customer)).rejects.toThrow("late");
-    expect(breaker.isOpen).toBe(true);
+  test("is excused also by an answer that comes when it is back already", async () => {
+    const startedAt = performance.now();
+    await goAway();
+    service.answersPings = true;
+    await until("ajar");
+    expect(await order("slow", { isUp: false, startedAt })).toBe("away");
+    expect(await order("later", { isUp: false })).toBe("order");
   });
 
-  test("asks the service until it answers, lets one order at a time through, and closes when one succeeds", async () => {
+  test("is asked until it answers; then a share of the orders goes on, and the first that succeeds lets all", async () => {
     await goAway();
     await waitFor("a few pings", () => service.pings.length > 3);
     expect([gate, ...new Set(service.pings)]).toEqual(["shut", "payments"]);
     service.answersPings = true;
     await until("ajar");
-    expect(breaker.isOpen).toBe(true);
+    expect(breaker.trouble).toBe("half open");
     service.isUp = true;
     expect(await order("f")).toBe("done");
-    expect([gate, breaker.isOpen]).toEqual(["open", false]);
+    expect([gate, breaker.trouble]).toEqual(["open", undefined]);
   });
 
-  test("holds the stage again when the order that is let through fails, though the service answers pings", async () => {
+  test("is not taken for away again by probes that fail while it answers pings", async () => {
     await goAway();
     service.answersPings = true;
     await until("ajar");
-    expect(await order("f")).toBe("failed");
-    expect(gate).toBe("shut");
+    expect(await order("poisoned")).toBe("order");
+    expect([gate, breaker.trouble]).toEqual(["ajar", "half open"]);
+    expect(await order("healthy", { isUp: true })).toBe("done");
+    expect(gate).toBe("open");
+  });
+
+  test("is taken for away again when it does not answer after all", async () => {
+    await goAway();
+    service.answersPings = true;
     await until("ajar");
+    service.answersPings = false;
+    expect(await order("a")).toBe("away");
+    expect(gate).toBe("shut");
   });
 });
 
-describe("an order that found its service away", () => {
-  test("uses up an attempt while nothing says that others do as well", async () => {
-    service.answersPings = false;
-    await order("a", false);
-    expect(await breaker.shouldWait(false)).toBe(false);
-    expect(service.pings).toEqual([]);
+describe("a service that answers pings", () => {
+  test("never holds the stage, whoever fails", async () => {
+    for (let index = 0; index < 100; index++) await order(`customer-${index}`, { isUp: false });
+    expect(gate).toBe("open");
   });
 
-  test("waits while the service does not answer pings either", async () => {
-    await goAway();
-    expect(await breaker.shouldWait(false)).toBe(true);
+  test("leaves the trouble to the order while others succeed", async () => {
+    for (let index = 0; index < 20; index++) {
+      expect(await order(`poisoned-${index}`, { isUp: false })).toBe("order");
+      expect(await order(`poisoned-${index}-too`, { isUp: false })).toBe("order");
+      expect(await order(`healthy-${index}`)).toBe("done");
+    }
+    expect(breaker.trouble).toBeUndefined();
   });
 
-  test("uses up an attempt when the service answers pings: it may be the order", async () => {
-    await goAway();
-    service.answersPings = true;
-    expect(await breaker.shouldWait(false)).toBe(false);
+  test("and fails orders of five customers in a row costs no attempt, and each order waits longer", async () => {
+    for (const customer of FIVE.slice(1)) expect(await order(customer, { isUp: false })).toBe("order");
+    expect(await order("e2", { isUp: false })).toBe("failing");
+    expect([gate, breaker.trouble, breaker.service]).toEqual(["open", "failing", "payments"]);
+    const waits = [0, 1, 2, 30].map((putOffs) =>
+      breaker.judge({
+        orderId: "o",
+        customerId: "f",
+        service: "payments",
+        startedAt: performance.now(),
+        isSuspect: true,
+        putOffs,
+      }),
+    );
+    expect(await Promise.all(waits)).toEqual(
+      [20, 40, 80, 300_000].map((waitMs) => ({ cause: "failing", waitMs })),
+    );
   });
 
-  test("does not come to rest by its last attempt while the service is away, and holds the stage by that", async () => {
-    service.answersPings = false;
-    await order("a", false);
-    expect(await breaker.shouldWait(true)).toBe(true);
-    expect([gate, await order("a")]).toEqual(["shut", "held"]);
-    service.answersPings = true;
-    await until("open");
+  test("fails its orders by themselves again after a success, of whomever", async () => {
+    for (const customer of [...FIVE, "f"]) await order(customer, { isUp: false });
+    expect(breaker.trouble).toBe("failing");
+    expect(await order("a")).toBe("done");
+    expect(breaker.trouble).toBeUndefined();
+    expect(await order("b", { isUp: false })).toBe("order");
+  });
+
+  test("is not blamed for any number of one customer's orders", async () => {
+    for (let index = 0; index < 100; index++) expect(await order("unlucky", { isUp: false })).toBe("order");
     expect(await order("a")).toBe("done");
   });
 
-  test("comes to rest by its last attempt when the service is there", async () => {
-    await order("a", false);
-    expect(await breaker.shouldWait(true)).toBe(false);
-    expect(gate).toBe("open");
+  test("is not blamed for orders that are suspected already", async () => {
+    for (let index = 0; index < 100; index++)
+      expect(await order(`resumed-${index}`, { isUp: false, isSuspect: true })).toBe("order");
   });
+
+  test("is not blamed by a stage whose time runs out with no service asked", async () => {
+    for (let index = 0; index < 4; index++)
+      expect(await order(`slow-${index}`, { isUp: false, service: undefined })).toBe("order");
+    expect(service.pings).toEqual([]);
+  });
+});
+
+describe("a customer", () => {
+  test("is suspected when two orders have failed, until one succeeds", async () => {
+    const unlucky = { customerId: "unlucky" };
+    await order("unlucky", { isUp: false, orderId: "one" });
+    await order("unlucky", { isUp: false, orderId: "one" });
+    expect(breaker.suspects(unlucky)).toBe(false);
+    await order("unlucky", { isUp: false, orderId: "two" });
+    expect(breaker.suspects(unlucky)).toBe(true);
+    expect(breaker.suspects({ customerId: "another" })).toBe(false);
+    await order("another");
+    expect(breaker.suspects(unlucky)).toBe(true);
+    await order("unlucky");
+    expect(breaker.suspects(unlucky)).toBe(false);
+  });
+});
+
+test("an error that says nothing of the service holds nothing, and shows that the service is there", async () => {
+  const broken = () => breaker.run({ customerId: "a" }, async () => Promise.reject(new TypeError("a fault")));
+  for (let index = 0; index < 20; index++) await expect(broken()).rejects.toThrow("a fault");
+  expect([gate, breaker.trouble]).toEqual(["open", undefined]);
+  await goAway();
+  service.answersPings = true;
+  await until("ajar");
+  await expect(broken()).rejects.toThrow("a fault");
+  expect(gate).toBe("open");
+});
+
+test("an attempt that is ended from outside shows nothing of the service", async () => {
+  await goAway();
+  service.answersPings = true;
+  await until("ajar");
+  const ended = breaker.run({ customerId: "a" }, () => Promise.reject("the worker is shutting down"));
+  await expect(ended).rejects.toBe("the worker is shutting down");
+  expect(gate).toBe("ajar");
 });

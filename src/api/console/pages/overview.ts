@@ -134,14 +134,23 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
   </section>`;
 }
 
+/** What a worker says of a stage whose service is in trouble, in two words. */
+const TROUBLES = {
+  away: "breaker open",
+  "half open": "breaker half open",
+  failing: "orders failing",
+} as const;
+
 function worker({ id, host, pid, startedAt, steps, open }: Heartbeat): Html {
   const held = steps.reduce((sum, step) => sum + step.held, 0);
   return html`<li id="worker-${id}">
     <b>${host}</b> <span class="muted">process ${String(pid)}, began ${ago(new Date(startedAt))}</span><br />
     ${number(held)} under way in ${steps.map(({ name }) => name).join(", ")}
     ${open.map(
-      ({ stage, service }) =>
-        html`<span class="badge warn">breaker open: ${stage}${service === null ? "" : `, ${service}`}</span>`,
+      ({ stage, service, trouble = "away" }) =>
+        html`<span class="badge warn"
+          >${TROUBLES[trouble]}: ${stage}${service === null ? "" : `, ${service}`}</span
+        >`,
     )}
   </li>`;
 }

@@ -1,0 +1,81 @@
+import type { Ports } from "../src/order/ports.ts";
+import { untilAborted } from "../src/platform/until-aborted.ts";
+
+/** A service that takes longer to say that it is there counts as away. */
+const PING_TIMEOUT_MS = 3_000;
+
+/** What is known of one service. */
+interface Line {
+  current: Promise<boolean> | undefined;
+  next: Promise<boolean> | undefined;
+  /** When a ping last failed, as `performance.now()` has it. */
+  lastAwayAt: number;
+}
+
+/**
+ * Asks services whether they are there. A ping that was sent before a call failed says nothing about that call, so nobody
+ * shares a ping that is under way: all who ask meanwhile share the next one. However many calls fail, one process has one
+ * ping under way per service.
+ */
+export class Pings {
+  readonly #ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>;
+  readonly #timeoutMs: number;
+  readonly #lines = new Map<keyof Ports, Line>();
+
+  /** @param ping asks a service whether it is there; rejects when it is not. */
+  constructor(
+    ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>,
+    timeoutMs = PING_TIMEOUT_MS,
+  ) {
+    this.#ping = ping;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Whether a service answers a ping that is sent from now on. */
+  answers(service: keyof Ports): Promise<boolean> {
+    const line = this.#of(service);
+    if (line.current === undefined) return this.#send(service, line);
+    line.next ??= line.current.then(() => {
+      line.next = undefined;
+      return this.#send(service, line);
+    });
+    return line.next;
+  }
+
+  /** When a ping last found the service away, as `performance.now()` has it; -Infinity if none ever did. */
+  lastAwayAt(service: keyof Ports): number {
+    return this.#of(service).lastAwayAt;
+  }
+
+  #of(service: keyof Ports): Line {
+    const known = this.#lines.get(service);
+    if (known) return known;
+    const line: Line = { current: undefined, next: undefined, lastAwayAt: -Infinity };
+    this.#lines.set(service, line);
+    return line;
+  }
+
+  #send(service: keyof Ports, line: Line): Promise<boolean> {
+    line.current = this.#ask(service, line);
+    return line.current;
+  }
+
+  async #ask(service: keyof Ports, line: Line): Promise<boolean> {
+    // Silence may also be that of a busy machine, this one or theirs: one silent ping is no absence.
+    const answer = await this.#once(service);
+    const answers = (answer === "silence" ? await this.#once(service) : answer) === "here";
+    if (!answers) line.lastAwayAt = performance.now();
+    line.current = undefined;
+    return answers;
+  }
+
+  async #once(service: keyof Ports): Promise<"here" | "away" | "silence"> {
+    const signal = AbortSignal.timeout(this.#timeoutMs);
+    try {
+      await untilAborted(signal, () => this.#ping(service, signal));
+      return "here";
+    } catch {
+      return signal.aborted ? "silence" : "away";
+    }
+  }
+}

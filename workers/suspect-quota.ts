@@ -1,0 +1,90 @@
+import type { Redis } from "ioredis";
+import { readHeartbeats } from "../queues/heartbeats.ts";
+import type { Queues } from "../queues/queues.ts";
+import type { Logger } from "../src/platform/log.ts";
+import { describe } from "../src/platform/shutdown.ts";
+import type { StageWorker } from "./stage-worker.ts";
+import { shareOf } from "./suspects.ts";
+
+/** Milliseconds between two looks: one key of Redis a step, and the heartbeats where a limit is set. */
+const INTERVAL_MS = 3_000;
+
+export interface SuspectQuotaOptions {
+  readonly redis: Redis;
+  readonly queues: Pick<Queues, "of">;
+  readonly workers: readonly Pick<StageWorker, "name" | "suspects">[];
+  /** This process, as its heartbeats name it. */
+  readonly self: string;
+  readonly log: Logger;
+}
+
+/**
+ * Where operators let fewer orders into a step than the workers would take, a quarter of each worker's places may be all of
+ * what is allowed. Then the workers that are alive divide a quarter of the limit among themselves. The division follows a
+ * change of the limit, and a worker that comes or goes, within seconds.
+ */
+export class SuspectQuota {
+  readonly #options: SuspectQuotaOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: SuspectQuotaOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves after the first look. */
+  async start(): Promise<void> {
+    await this.#look();
+    this.#lookLater();
+  }
+
+  /** Ends after the look under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    if (this.#options.redis.status === "ready") await this.#round;
+  }
+
+  /** Looks at the limits, and divides them. @throws {Error} of Redis. */
+  async divide(): Promise<void> {
+    const { redis, queues, workers, self } = this.#options;
+    const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
+    const heartbeats = limits.some((limit) => limit !== null) ? await readHeartbeats(redis) : [];
+    for (const [index, { name, suspects }] of workers.entries()) {
+      const others = heartbeats.filter(({ steps }) => steps.some((step) => step.name === name));
+      suspects.quota = quotaOf(
+        limits[index] ?? null,
+        others.map(({ id }) => id),
+        self,
+      );
+    }
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.divide();
+    } catch (error) {
+      this.#options.log.debug({ error: describe(error) }, "could not look at the limits of the queues");
+    }
+  }
+
+  #lookLater(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#round = this.#look().then(() => this.#lookLater());
+    }, INTERVAL_MS);
+  }
+}
+
+/**
+ * How many suspected orders one of several workers may have, so that all of them have a quarter of the limit together, and
+ * one at least: possibly none here. @param limit null where there is none. @param workers those that are alive.
+ */
+export function quotaOf(limit: number | null, workers: readonly string[], self: string): number {
+  if (limit === null) return Infinity;
+  const all = [...new Set([...workers, self])].toSorted();
+  const quota = shareOf(limit);
+  const isAhead = all.indexOf(self) < quota % all.length;
+  return Math.floor(quota / all.length) + (isAhead ? 1 : 0);
+}

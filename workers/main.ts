@@ -35,7 +35,7 @@ import { openResources } from "../src/composition/resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { SuspectQuota } from "./suspect-quota.ts";
-import { shareOf } from "./suspects.ts";
+import { shareOf } from "../src/engine/suspects.ts";
 import { OrderStore } from "../src/engine/store.ts";
 import { Sweeper } from "../src/engine/sweeper.ts";
 import { Watchdog } from "./watchdog.ts";

@@ -23,7 +23,7 @@ import { failureOf, type Failure } from "../src/engine/failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
 import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
 import { NoPlaceError } from "../src/engine/outage.ts";
-import { isSuspect, SuspectPlaces } from "./suspects.ts";
+import { isSuspect, SuspectPlaces } from "../src/engine/suspects.ts";
 import { withinTime } from "../src/platform/time-limit.ts";
 
 /**

@@ -4,7 +4,7 @@ import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import { describe } from "../src/platform/shutdown.ts";
 import type { StageWorker } from "./stage-worker.ts";
-import { shareOf } from "./suspects.ts";
+import { shareOf } from "../src/engine/suspects.ts";
 
 /** Milliseconds between two looks: one key of Redis a step, and the heartbeats where a limit is set. */
 const INTERVAL_MS = 3_000;

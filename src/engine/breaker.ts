@@ -3,7 +3,7 @@ import type { Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
 import { isOutage, StageUnavailableError } from "./outage.ts";
-import type { Pings } from "../../workers/pings.ts";
+import type { Pings } from "./pings.ts";
 
 /**
  * Orders of so many customers have failed since the last success, and it is not the orders: the service fails everybody.

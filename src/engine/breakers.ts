@@ -4,8 +4,8 @@ import type { Stage } from "../order/stage.ts";
 import { StageBreaker, type FailedCall, type Gate, type Trouble, type Verdict } from "./breaker.ts";
 import type { StageWork } from "./executor.ts";
 import { NoPlaceError } from "./outage.ts";
-import { Pings } from "../../workers/pings.ts";
-import type { SuspectPlaces } from "../../workers/suspects.ts";
+import { Pings } from "./pings.ts";
+import type { SuspectPlaces } from "./suspects.ts";
 
 export interface StageBreakersOptions {
   readonly stages: readonly Stage[];

@@ -26,7 +26,7 @@ const REFUSED = [
   ["queues/job.ts", "../tools/simulators/carrier.ts"],
   ["workers/consumer.ts", "../src/api/console.ts"],
   ["workers/heartbeat.ts", "../tools/chaos/audit.ts"],
-  ["src/api/console.ts", "../../test/support/client.ts"],
+  ["src/api/console.ts", "../support/client.ts"],
 ] as const;
 /** Files that keep every rule. */
 const ALLOWED = [

@@ -12,7 +12,7 @@ import type { Tracing } from "../../platform/tracing/contract.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
-import { shareOf } from "../../../workers/suspects.ts";
+import { shareOf } from "../suspects.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 import { OneOrder } from "./one-order.ts";
 

@@ -9,7 +9,7 @@ import { pay } from "../../../src/order/stages/pay.ts";
 import { ship } from "../../../src/order/stages/ship.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { SuspectQuota } from "../../../workers/suspect-quota.ts";
-import { SuspectPlaces } from "../../../workers/suspects.ts";
+import { SuspectPlaces } from "../../../src/engine/suspects.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 
 let environment: TestEnvironment;

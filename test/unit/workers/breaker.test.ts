@@ -3,7 +3,7 @@ import { ServiceUnavailableError, type Ports } from "../../../src/order/ports.ts
 import { createLogger } from "../../../src/platform/log.ts";
 import { StageBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
-import { Pings } from "../../../workers/pings.ts";
+import { Pings } from "../../../src/engine/pings.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const PROBE_INTERVAL_MS = 20;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { Pings } from "../../../workers/pings.ts";
+import { Pings } from "../../../src/engine/pings.ts";
 
 /** Pings that are answered by hand, in the order in which they were sent. */
 function byHand() {

@@ -1,5 +1,5 @@
 import type { Job } from "bullmq";
-import type { JobData } from "../queues/job.ts";
+import type { JobData } from "../../queues/job.ts";
 
 /** The part of a step's places that orders may take of which nobody knows whether they can be served. */
 const SHARE = 1 / 4;

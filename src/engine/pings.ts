@@ -1,5 +1,5 @@
-import type { Ports } from "../src/order/ports.ts";
-import { untilAborted } from "../src/platform/until-aborted.ts";
+import type { Ports } from "../order/ports.ts";
+import { untilAborted } from "../platform/until-aborted.ts";
 
 /** A service that takes longer to say that it is there counts as away. */
 const PING_TIMEOUT_MS = 3_000;

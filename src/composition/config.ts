@@ -30,7 +30,7 @@ export const VARIABLES = {
     .default("conveyor")
     .meta({
       description:
-        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [docs/architecture.md](docs/architecture.md)",
+        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [One Redis for several](architecture.md#one-redis-for-several)",
     }),
   API_KEYS: z
     .string()

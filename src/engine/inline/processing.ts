@@ -1,4 +1,4 @@
-import { bulkhead } from "cockatiel";
+import pLimit from "p-limit";
 import { isDatabaseUnavailable } from "../../../db/errors.ts";
 import type { DueJob, Replacement } from "../../../queues/queues.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -93,9 +93,9 @@ export class InlineProcessing {
   readonly #underWay = new Map<string, Promise<Ending>>();
   readonly #resting = new Map<string, Rest>();
   readonly #attempts = new Set<AbortController>();
-  readonly #behind = bulkhead(BEHIND_AT_ONCE, Infinity);
+  readonly #behind = pLimit(BEHIND_AT_ONCE);
   /** Those of them that have failed before: they may take long, and again and again. */
-  readonly #suspects = bulkhead(shareOf(BEHIND_AT_ONCE), Infinity);
+  readonly #suspects = pLimit(shareOf(BEHIND_AT_ONCE));
   #stopping = false;
   #leaving = false;
 
@@ -202,7 +202,7 @@ export class InlineProcessing {
         this.#options.log.warn({ orderId, error: describe(error) }, "could not be carried on yet");
       }
     };
-    await Promise.all(orderIds.map((orderId) => this.#behind.execute(() => carry(orderId))));
+    await Promise.all(orderIds.map((orderId) => this.#behind(() => carry(orderId))));
   }
 
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
@@ -341,7 +341,7 @@ export class InlineProcessing {
     const isSuspect = rest.failures + rest.putOffs > 0;
     const carry = () => this.#carryBehind([orderId]);
     const timer = setTimeout(
-      () => void (isSuspect ? this.#suspects.execute(carry) : carry()),
+      () => void (isSuspect ? this.#suspects(carry) : carry()),
       Math.min(milliseconds, LONGEST_REST_MS),
     );
     this.#resting.set(orderId, { timer, ...rest });

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { bulkhead } from "cockatiel";
+import pLimit from "p-limit";
 import { listEventsAfter, type EventLog } from "../../../db/event-log.ts";
 import type { Database } from "../../../db/database.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -38,7 +38,7 @@ export class Hub {
   readonly #all = new Set<Listener>();
   readonly #byOrder = new Map<string, Set<Listener>>();
   readonly #catchingUp = new Set<Listener>();
-  readonly #reads = bulkhead(CATCHING_UP, Infinity);
+  readonly #reads = pLimit(CATCHING_UP);
   readonly #closing = new AbortController();
   /** Every event after `#keptAfter`, up to `#end`. */
   #kept: Frame[] = [];
@@ -170,7 +170,7 @@ export class Hub {
     const { log, database } = this.#options;
     const { after, orderId } = listener;
     const end = this.#end;
-    const events = await this.#reads.execute(() =>
+    const events = await this.#reads(() =>
       orderId === undefined
         ? log.read({ after, limit: PAGE, settled: end })
         : listEventsAfter(database, orderId, { after, upTo: end, limit: PAGE }),

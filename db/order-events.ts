@@ -69,6 +69,18 @@ export function appendEvents(transaction: Transaction, events: readonly NewOrder
   transaction.atCommit(insertEvents(rows));
 }
 
+/** Events of orders that stay where they stand. */
+export function appendUnmoved(
+  transaction: Transaction,
+  type: Exclude<EventType, "status">,
+  events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
+): void {
+  appendEvents(
+    transaction,
+    events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
+  );
+}
+
 /** A failed attempt at a step, after which there will be another one. */
 export interface FailedAttempt extends AttemptMark {
   readonly orderId: string;

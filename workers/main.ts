@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { failureKindOf } from "../db/errors.ts";
 import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
-import { markFailed } from "../db/orders.ts";
+import { markFailed } from "../db/failures.ts";
 import { checkWrites } from "../db/write-check.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { keyOf } from "../queues/keys.ts";

@@ -1,7 +1,7 @@
 import { Router } from "express";
 import type { Database } from "../../db/database.ts";
 import { afterwards } from "../../db/errors.ts";
-import { resumeFailed, type FailureFilter, type FailurePlace } from "../../db/orders.ts";
+import { resumeFailed, type FailureFilter, type FailurePlace } from "../../db/failures.ts";
 import { actorOf } from "./auth.ts";
 import { methodNotAllowed } from "./problem.ts";
 import { resumeRequest } from "./schemas.ts";

@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
 import { countPendingMigrations } from "../../db/migrate.ts";
-import { listStatuses } from "../../db/orders.ts";
+import { listStatuses } from "../../db/order-states.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
 import { StartupError } from "../platform/startup.ts";
 

@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
 import { appendFailedAttempts } from "../../db/order-events.ts";
-import { markFailed } from "../../db/orders.ts";
+import { markFailed } from "../../db/failures.ts";
 import { stageOverrides, type StagesConfig } from "./config.ts";
 import { COMMITS } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";

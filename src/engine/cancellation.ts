@@ -1,6 +1,7 @@
 import type { Database } from "../../db/database.ts";
 import { afterwards } from "../../db/errors.ts";
-import { findOrders, requestCancellation } from "../../db/orders.ts";
+import { findOrders } from "../../db/orders.ts";
+import { requestCancellation } from "../../db/cancellations.ts";
 import type { Queues } from "../../queues/queues.ts";
 import type { Logger } from "../platform/log.ts";
 import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";

@@ -3,7 +3,8 @@ import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../order/lif
 import type { StageRecord, StoredOrder } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
-import type { CancellationRequest, StatusChange } from "../../db/orders.ts";
+import type { CancellationRequest } from "../../db/cancellations.ts";
+import type { StatusChange } from "../../db/transitions.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import { withoutSecrets } from "./redact.ts";

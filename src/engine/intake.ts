@@ -1,6 +1,6 @@
 import type { Database } from "../../db/database.ts";
 import { failureKindOf, isUnknownOutcome } from "../../db/errors.ts";
-import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/orders.ts";
+import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/new-orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";

@@ -1,4 +1,4 @@
-import type { StatusChange } from "../../db/orders.ts";
+import type { StatusChange } from "../../db/transitions.ts";
 import type { StoredOrder } from "../order/order.ts";
 
 const ORDERS = 5_000;

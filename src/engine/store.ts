@@ -1,14 +1,9 @@
 import { failureKindOf } from "../../db/errors.ts";
 import type { Database } from "../../db/database.ts";
-import {
-  changeStatuses,
-  clearFailed,
-  findOrders,
-  requestCancellation,
-  statusLocks,
-  type ChangeResult,
-  type StatusChange,
-} from "../../db/orders.ts";
+import { changeStatuses, statusLocks, type ChangeResult, type StatusChange } from "../../db/transitions.ts";
+import { clearFailed } from "../../db/failures.ts";
+import { findOrders } from "../../db/orders.ts";
+import { requestCancellation } from "../../db/cancellations.ts";
 import type { DueJob, Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
 import { CANCEL } from "../order/lifecycle.ts";

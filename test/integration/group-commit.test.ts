@@ -4,7 +4,8 @@ import { Database } from "../../db/database.ts";
 import type { Queries } from "../../db/queries.ts";
 import { DatabaseError, failureKindOf } from "../../db/errors.ts";
 import { listEvents } from "../../db/order-events.ts";
-import { createOrders, findOrders } from "../../db/orders.ts";
+import { createOrders } from "../../db/new-orders.ts";
+import { findOrders } from "../../db/orders.ts";
 import {
   COMMITS,
   grouped,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { isDatabaseUnavailable } from "../../db/errors.ts";
-import { markFailed, resumeFailed } from "../../db/orders.ts";
+import { markFailed, resumeFailed } from "../../db/failures.ts";
 import { setStock } from "../../db/stock.ts";
 import type { DueJob } from "../../queues/queues.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";

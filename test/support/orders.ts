@@ -1,7 +1,8 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
 import { listEvents } from "../../db/order-events.ts";
-import { createOrders, findOrders } from "../../db/orders.ts";
+import { createOrders } from "../../db/new-orders.ts";
+import { findOrders } from "../../db/orders.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
 

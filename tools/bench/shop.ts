@@ -2,7 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { number, Sql } from "../chaos/sql.ts";
 import { Database } from "../../db/database.ts";
-import { createOrders } from "../../db/orders.ts";
+import { createOrders } from "../../db/new-orders.ts";
 import { setStock } from "../../db/stock.ts";
 import { Failure } from "../launcher/failure.ts";
 import { totalOf, type NewOrder } from "../../src/order/order.ts";

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDatabaseUnavailable } from "../../../db/errors.ts";
-import { countStage, listGroup, type FailedOrder } from "../../../db/order-list.ts";
+import { countStage, listGroup, type FailedOrder, takeMarks } from "../../../db/failures.ts";
 import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
-import { takeMarks } from "../../../db/orders.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { describe } from "../../platform/shutdown.ts";
 import type { ConsoleOptions } from "./context.ts";

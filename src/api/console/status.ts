@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
-import { countFailures, findOldest, type BoundedCount } from "../../../db/order-list.ts";
+import { countFailures, type BoundedCount } from "../../../db/failures.ts";
+import { findOldest } from "../../../db/order-states.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/heartbeats.ts";
 import { minuteOf, noCounts, quantile, readCounts, sumOf, type StepCounts } from "../../../queues/minutes.ts";
 import type { Queues } from "../../../queues/queues.ts";

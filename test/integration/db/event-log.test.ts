@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createConnection, type Connection } from "mysql2/promise";
 import { EventLog } from "../../../db/event-log.ts";
-import { changeStatuses } from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { nextEventId } from "../../support/event-ids.ts";
 import { createOrder } from "../../support/orders.ts";

@@ -1,13 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
-import {
-  changeStatuses,
-  markFailed,
-  requestCancellation,
-  requestCancellations,
-  resumeFailed,
-} from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
+import { markFailed, resumeFailed } from "../../../db/failures.ts";
+import { requestCancellation, requestCancellations } from "../../../db/cancellations.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, readOrder } from "../../support/orders.ts";

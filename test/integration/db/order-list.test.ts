@@ -1,16 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
-import {
-  countFailures,
-  countGroup,
-  findOldest,
-  groupFailures,
-  listGroup,
-  listRows,
-  type OrderFilter,
-  type PagePlace,
-} from "../../../db/order-list.ts";
-import { changeStatuses, createOrders, markFailed } from "../../../db/orders.ts";
+import { countFailures, countGroup, groupFailures, listGroup, markFailed } from "../../../db/failures.ts";
+import { findOldest } from "../../../db/order-states.ts";
+import { listRows, type OrderFilter, type PagePlace } from "../../../db/order-list.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";

@@ -2,17 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { DatabaseError } from "../../../db/errors.ts";
 import { listEvents } from "../../../db/order-events.ts";
-import {
-  changeStatuses,
-  clearFailed,
-  createOrders,
-  findOrders,
-  listOrders,
-  listStatuses,
-  markFailed,
-  requestCancellation,
-  type StatusChange,
-} from "../../../db/orders.ts";
+import { changeStatuses, type StatusChange } from "../../../db/transitions.ts";
+import { clearFailed, markFailed } from "../../../db/failures.ts";
+import { createOrders } from "../../../db/new-orders.ts";
+import { findOrders, listOrders } from "../../../db/orders.ts";
+import { listStatuses } from "../../../db/order-states.ts";
+import { requestCancellation } from "../../../db/cancellations.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";

@@ -6,7 +6,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect } from "@jest/globals";
 import { EventLog } from "../../../db/event-log.ts";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
 import { streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
-import { changeStatuses } from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";

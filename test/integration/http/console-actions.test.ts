@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import { eq } from "drizzle-orm";
 import { findAction, listActions, type OperatorAction } from "../../../db/operator-actions.ts";
 import { listEvents } from "../../../db/order-events.ts";
-import { markFailed } from "../../../db/orders.ts";
+import { markFailed } from "../../../db/failures.ts";
 import { orders } from "../../../db/schema.ts";
 import { useApi } from "../../support/api.ts";
 import { createOrder } from "../../support/orders.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
-import { changeStatuses, requestCancellation } from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
+import { requestCancellation } from "../../../db/cancellations.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
 import { createOrder } from "../../support/orders.ts";

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import express from "express";
 import { sql } from "drizzle-orm";
 import { EventLog } from "../../../db/event-log.ts";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
 import { streamOf } from "../../../src/events/stream.ts";
 import { Hub } from "../../../src/events/live/hub.ts";

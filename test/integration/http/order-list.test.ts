@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { changeStatuses, clearFailed, markFailed } from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
+import { clearFailed, markFailed } from "../../../db/failures.ts";
 import { orders } from "../../../db/schema.ts";
 import type { OrderPageBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import express from "express";
-import { createOrders, resumeFailed } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
+import { resumeFailed } from "../../../db/failures.ts";
 import { resumeRoutes } from "../../../src/api/resume.ts";
 import { HttpServer } from "../../../src/api/server.ts";
 import { TestClient } from "../../support/client.ts";

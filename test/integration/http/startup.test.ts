@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { orders } from "../../../db/schema.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { DEVELOPMENT_KEY } from "../../../src/composition/config.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { sql } from "drizzle-orm";
 import type { RowDataPacket } from "mysql2";
 import { createConnection, type Connection } from "mysql2/promise";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { openApiDocument } from "../../../src/api/openapi.ts";
 import { WITHDRAWN } from "../../../src/engine/withdrawals.ts";
 import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { v7 as uuidv7 } from "uuid";
 import { listActions } from "../../../db/operator-actions.ts";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import type {
   WebhookDeliveryBody,

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { EventLog } from "../../../db/event-log.ts";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { listActions } from "../../../db/operator-actions.ts";
 import { orderEvents, webhookDeliveries, webhookEndpoints } from "../../../db/schema.ts";
 import { findDelivery, listDeliveries, pruneWebhooks } from "../../../db/webhook-deliveries.ts";

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { listEvents } from "../../../db/order-events.ts";
-import { changeStatuses, markFailed, requestCancellation } from "../../../db/orders.ts";
+import { changeStatuses } from "../../../db/transitions.ts";
+import { markFailed } from "../../../db/failures.ts";
+import { requestCancellation } from "../../../db/cancellations.ts";
 import type { DueJob } from "../../../queues/queues.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";

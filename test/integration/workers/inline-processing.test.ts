@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { DatabaseError } from "../../../db/errors.ts";
-import { clearFailed, markFailed, requestCancellation } from "../../../db/orders.ts";
+import { clearFailed, markFailed } from "../../../db/failures.ts";
+import { requestCancellation } from "../../../db/cancellations.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";

@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import type { Redis } from "ioredis";
 import { EventLog } from "../../../db/event-log.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
-import { createOrders } from "../../../db/orders.ts";
+import { createOrders } from "../../../db/new-orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
 import { nudgeChannelOf, streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
-import { markFailed } from "../../../db/orders.ts";
+import { markFailed } from "../../../db/failures.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/platform/log.ts";

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { StatusChange } from "../../../db/orders.ts";
+import type { StatusChange } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
 import { KnownOrders } from "../../../src/engine/order-cache.ts";
 

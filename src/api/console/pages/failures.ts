@@ -7,7 +7,7 @@ import {
   groupFailures,
   type BoundedCount,
   type FailureGroup,
-} from "../../../../db/order-list.ts";
+} from "../../../../db/failures.ts";
 import { methodNotAllowed, Problem } from "../../problem.ts";
 import { parseParameters } from "../../validate.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";

@@ -1,0 +1,78 @@
+import { and, eq, inArray, isNull } from "drizzle-orm";
+import type { AttemptMark } from "../src/order/event.ts";
+import type { Database } from "./database.ts";
+import { appendUnmoved } from "./order-events.ts";
+import { lockOrders } from "./order-states.ts";
+import { shortened } from "./reason.ts";
+import { orders } from "./schema.ts";
+
+/** Why an order is to be cancelled, and who says so. */
+export interface CancellationRequest extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly reason: string;
+  readonly at: Date;
+  /** Who asked for it; absent for what the service found by itself. */
+  readonly actor?: string | null;
+  /** The stage that said no, in this attempt; absent for a request from outside. */
+  readonly stage?: string;
+}
+
+/**
+ * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
+ * stand. Nothing is undone here: the executor does that at the next boundary between stages.
+ *
+ * @returns whether the order is to be cancelled now. @throws {DatabaseError}
+ */
+export async function requestCancellation(
+  database: Database,
+  request: CancellationRequest,
+): Promise<boolean> {
+  const inStatus = and(eq(orders.id, request.orderId), inArray(orders.status, [...request.whileIn]));
+  const reason = shortened(request.reason);
+  return database.transaction(async (queries) => {
+    const [noted] = await queries
+      .update(orders)
+      .set({ cancelRequestedAt: request.at, cancelReason: reason, updatedAt: request.at })
+      .where(and(inStatus, isNull(orders.cancelRequestedAt)));
+    const [order] = await queries
+      .select({ at: orders.cancelRequestedAt, status: orders.status })
+      .from(orders)
+      .where(inStatus);
+    if (order && noted.affectedRows === 1) {
+      const { whileIn, stage = null, ...event } = request;
+      appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
+    }
+    return order !== undefined && order.at !== null;
+  });
+}
+
+/**
+ * Like {@link requestCancellation} for many orders of one status, for the same reason. @returns of how many it was noted
+ * now. @throws {DatabaseError}
+ */
+export async function requestCancellations(
+  database: Database,
+  request: { orderIds: readonly string[]; status: string; reason: string; at: Date },
+): Promise<number> {
+  if (request.orderIds.length === 0) return 0;
+  const { status, at } = request;
+  const reason = shortened(request.reason);
+  return database.transaction(async (queries) => {
+    const current = await lockOrders(queries, request.orderIds);
+    const ids = [...current.values()].flatMap((order) =>
+      order.status === status && order.cancelRequestedAt === null ? [order.id] : [],
+    );
+    if (ids.length === 0) return 0;
+    await queries
+      .update(orders)
+      .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
+      .where(inArray(orders.id, ids));
+    appendUnmoved(
+      queries,
+      "cancel-requested",
+      ids.map((orderId) => ({ orderId, status, stage: null, reason, at })),
+    );
+    return ids.length;
+  });
+}

@@ -1,0 +1,367 @@
+import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
+import type { AttemptMark } from "../src/order/event.ts";
+import type { Database } from "./database.ts";
+import { appendUnmoved } from "./order-events.ts";
+import { lockOrders } from "./order-states.ts";
+import type { Reads } from "./queries.ts";
+import { shortened } from "./reason.ts";
+import { orders } from "./schema.ts";
+
+export interface OrderFailure extends Partial<AttemptMark> {
+  readonly orderId: string;
+  readonly whileIn: readonly string[];
+  readonly stage: string;
+  readonly reason: string;
+  readonly at: Date;
+}
+
+/** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
+export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
+  const { whileIn, ...event } = failure;
+  const { orderId, stage, at } = failure;
+  const reason = shortened(failure.reason);
+  await database.transaction(async (queries) => {
+    const status = (await lockOrders(queries, [orderId])).get(orderId)?.status;
+    if (status === undefined || !whileIn.includes(status)) return;
+    await queries
+      .update(orders)
+      .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
+      .where(eq(orders.id, orderId));
+    appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
+  });
+}
+
+/** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
+export async function clearFailed(database: Database, orderId: string): Promise<void> {
+  await database.transaction(async (queries) =>
+    queries.atCommit(
+      queries
+        .update(orders)
+        .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
+        .where(eq(orders.id, orderId)),
+    ),
+  );
+}
+
+export interface FailureFilter {
+  readonly stage?: string | undefined;
+  /** Exactly as the orders tell it. */
+  readonly reason?: string | undefined;
+  /** Only orders that failed before then. */
+  readonly before?: Date | undefined;
+}
+
+/** A place in the list of failed orders: after this one. */
+export interface FailurePlace {
+  readonly stage: string;
+  readonly id: string;
+}
+
+/**
+ * Looks through the next `limit` failed orders, and takes the mark off those that the filter is for: they are on their
+ * way again, and the sweeper finds that their jobs have ended. Not a change of the order: its time stays, so that the
+ * sweeper finds it at once. Whoever takes a mark off first, counts it.
+ *
+ * @param actor who asks for it.
+ * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
+ */
+export async function resumeFailed(
+  database: Database,
+  filter: FailureFilter,
+  limit: number,
+  after?: FailurePlace,
+  actor: string | null = null,
+): Promise<{ readonly resumed: number; readonly next: FailurePlace | undefined }> {
+  const page = await listFailures(database, filter, limit, after);
+  const chosen = page.filter(
+    ({ reason, at }) =>
+      (filter.reason === undefined || reason === filter.reason) &&
+      (filter.before === undefined || (at !== null && at < filter.before)),
+  );
+  const last = page.length === limit ? page.at(-1) : undefined;
+  return {
+    resumed: await takeMarks(
+      database,
+      chosen.map(({ id }) => id),
+      actor,
+    ),
+    next: last && { stage: last.stage ?? "", id: last.id },
+  };
+}
+
+/** In order of stage and id. However many have failed, it reads the rows of the page and no others. */
+async function listFailures(
+  database: Database,
+  { stage }: FailureFilter,
+  limit: number,
+  after: FailurePlace = { stage: stage ?? "", id: "" },
+) {
+  const sameStage = and(eq(orders.failedStage, after.stage), gt(orders.id, after.id));
+  return database.query((queries) =>
+    queries
+      .select({
+        id: orders.id,
+        stage: orders.failedStage,
+        reason: orders.failedReason,
+        at: orders.failedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(stage === undefined ? or(gt(orders.failedStage, after.stage), sameStage) : sameStage)
+      // By the stage too where there is one only, and MariaDB would sort what is in order.
+      .orderBy(...(stage === undefined ? [asc(orders.failedStage)] : []), asc(orders.id))
+      .limit(limit),
+  );
+}
+
+/**
+ * Takes the mark off those of these orders that have failed: they are on their way again. @param actor who asks for it.
+ * @returns how many had failed. @throws {DatabaseError}
+ */
+export async function takeMarks(
+  database: Database,
+  ids: readonly string[],
+  actor: string | null,
+): Promise<number> {
+  if (ids.length === 0) return 0;
+  const at = new Date();
+  return database.transaction(async (queries) => {
+    // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
+    const marked = await queries
+      .select({ orderId: orders.id, status: orders.status, stage: orders.failedStage })
+      .from(orders, { forceIndex: "PRIMARY" })
+      .where(and(inArray(orders.id, [...ids]), isNotNull(orders.failedAt)))
+      .orderBy(asc(orders.id))
+      .for("update");
+    if (marked.length === 0) return 0;
+    await queries
+      .update(orders)
+      .set({ failedStage: null, failedReason: null, failedAt: null })
+      .where(
+        inArray(
+          orders.id,
+          marked.map(({ orderId }) => orderId),
+        ),
+      );
+    appendUnmoved(
+      queries,
+      "resumed",
+      marked.map((order) => ({ ...order, reason: null, at, actor })),
+    );
+    return marked.length;
+  });
+}
+
+/** The stages in whose failed sets orders rest: one look into the index for each. */
+export async function failedStages(queries: Reads): Promise<string[]> {
+  const stages: string[] = [];
+  for (;;) {
+    const [next] = await queries
+      .select({ stage: orders.failedStage })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(gt(orders.failedStage, stages.at(-1) ?? ""))
+      .orderBy(asc(orders.failedStage), asc(orders.id))
+      .limit(1);
+    if (next === undefined || next.stage === null) return stages;
+    stages.push(next.stage);
+  }
+}
+
+/** A count that stopped at a limit, when there are more. */
+export interface BoundedCount {
+  readonly count: number;
+  readonly more: boolean;
+}
+
+/** How many orders rest in the failed set of each stage. @throws {DatabaseError} */
+export async function countFailures(database: Database, limit: number): Promise<Map<string, BoundedCount>> {
+  return database.query(async (queries) => {
+    const counts = new Map<string, BoundedCount>();
+    for (const stage of await failedStages(queries)) {
+      const rows = await queries
+        .select({ id: orders.id })
+        .from(orders, { forceIndex: "orders_by_failure" })
+        .where(eq(orders.failedStage, stage))
+        .limit(limit + 1);
+      counts.set(stage, { count: Math.min(rows.length, limit), more: rows.length > limit });
+    }
+    return counts;
+  });
+}
+
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
+
+/** A reason without the order's own id in it, or others: so that orders that failed alike are one group. */
+export function kindOfReason(reason: string): string {
+  return reason.replaceAll(UUID, "…").trimEnd();
+}
+
+/** Orders that failed in the same stage for the same kind of reason. */
+export interface FailureGroup {
+  readonly stage: string;
+  readonly reason: string;
+  readonly count: number;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
+}
+
+/**
+ * The newest failed orders of each stage, at most `limit` of them, by reason: the largest groups first.
+ *
+ * @returns `more` names the stages in which more have failed than were looked at. @throws {DatabaseError}
+ */
+export async function groupFailures(
+  database: Database,
+  limit: number,
+): Promise<{ readonly groups: readonly FailureGroup[]; readonly more: ReadonlySet<string> }> {
+  return database.query(async (queries) => {
+    const groups = new Map<string, FailureGroup>();
+    const more = new Set<string>();
+    for (const stage of await failedStages(queries)) {
+      if (await hasMore(queries, stage, limit)) more.add(stage);
+      for (const { reason, count: failed, firstAt, lastAt } of await countReasons(queries, stage, limit)) {
+        const kind = kindOfReason(reason);
+        const key = `${stage} ${kind}`;
+        const group = { stage, reason: kind, count: failed, firstAt, lastAt };
+        groups.set(key, merged(groups.get(key), group));
+      }
+    }
+    return { groups: [...groups.values()].toSorted((a, b) => b.count - a.count), more };
+  });
+}
+
+function merged(known: FailureGroup | undefined, group: FailureGroup): FailureGroup {
+  if (known === undefined) return group;
+  return {
+    ...group,
+    count: known.count + group.count,
+    firstAt: known.firstAt < group.firstAt ? known.firstAt : group.firstAt,
+    lastAt: known.lastAt > group.lastAt ? known.lastAt : group.lastAt,
+  };
+}
+
+/** The reasons for which the newest `limit` orders in a stage's failed set rest there: counted where they lie. */
+async function countReasons(
+  queries: Reads,
+  stage: string,
+  limit: number,
+): Promise<Pick<FailureGroup, "reason" | "count" | "firstAt" | "lastAt">[]> {
+  const newest = queries
+    .select({ reason: orders.failedReason, at: orders.failedAt })
+    .from(orders, { forceIndex: "orders_by_failure" })
+    .where(eq(orders.failedStage, stage))
+    .orderBy(desc(orders.id))
+    .limit(limit)
+    .as("newest");
+  const rows = await queries
+    .select({ reason: newest.reason, count: count(), firstAt: min(newest.at), lastAt: max(newest.at) })
+    .from(newest)
+    .groupBy(newest.reason);
+  return rows.map(({ reason, firstAt, lastAt, count: failed }) => ({
+    reason: reason ?? "",
+    count: failed,
+    firstAt: firstAt ?? new Date(0),
+    lastAt: lastAt ?? new Date(0),
+  }));
+}
+
+/** Whether more orders than that rest in a stage's failed set. */
+async function hasMore(queries: Reads, stage: string, limit: number): Promise<boolean> {
+  const [next] = await queries
+    .select({ id: orders.id })
+    .from(orders, { forceIndex: "orders_by_failure" })
+    .where(eq(orders.failedStage, stage))
+    .orderBy(desc(orders.id))
+    .limit(1)
+    .offset(limit);
+  return next !== undefined;
+}
+
+function isOfKind(reason: string | null, kind: string): boolean {
+  return kindOfReason(reason ?? "") === kindOfReason(kind);
+}
+
+/**
+ * How many of the newest orders in a stage's failed set rest there for this kind of reason: of `limit` that are looked at, each of
+ * which may be anywhere in the table. @returns `more` when there were others. @throws {DatabaseError}
+ */
+export async function countGroup(
+  database: Database,
+  { stage, reason }: { readonly stage: string; readonly reason: string },
+  limit: number,
+): Promise<BoundedCount> {
+  return database.query(async (queries) => {
+    const reasons = await countReasons(queries, stage, limit);
+    const alike = reasons.filter((each) => isOfKind(each.reason, reason));
+    return {
+      count: alike.reduce((sum, each) => sum + each.count, 0),
+      more: await hasMore(queries, stage, limit),
+    };
+  });
+}
+
+/** How many orders rest in a stage's failed set. Reads the index alone. @throws {DatabaseError} */
+export async function countStage(database: Database, stage: string, limit: number): Promise<BoundedCount> {
+  return database.query(async (queries) => {
+    const failures = queries
+      .select({ id: orders.id })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(eq(orders.failedStage, stage))
+      .limit(limit + 1)
+      .as("failures");
+    const [counted] = await queries.select({ all: sql<string>`COUNT(*)` }).from(failures);
+    const all = Number(counted?.all ?? 0);
+    return { count: Math.min(all, limit), more: all > limit };
+  });
+}
+
+/** A failed order, as far as it takes to have it go on. */
+export interface FailedOrder {
+  readonly id: string;
+  readonly status: string;
+  readonly cancelRequested: boolean;
+}
+
+/**
+ * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this kind of reason (if one is
+ * given) and until then.
+ *
+ * @returns how many were looked at, and `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
+ */
+export async function listGroup(
+  database: Database,
+  group: { readonly stage: string; readonly reason?: string | undefined; readonly until: Date },
+  page: { readonly limit: number; readonly after?: string | undefined },
+): Promise<{
+  readonly orders: readonly FailedOrder[];
+  readonly looked: number;
+  readonly next: string | undefined;
+}> {
+  const rows = await database.query((queries) =>
+    queries
+      .select({
+        id: orders.id,
+        status: orders.status,
+        reason: orders.failedReason,
+        at: orders.failedAt,
+        cancelRequestedAt: orders.cancelRequestedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_failure" })
+      .where(and(eq(orders.failedStage, group.stage), gt(orders.id, page.after ?? "")))
+      .orderBy(asc(orders.id))
+      .limit(page.limit),
+  );
+  return {
+    orders: rows
+      .filter(
+        ({ reason, at }) =>
+          (group.reason === undefined || isOfKind(reason, group.reason)) && at !== null && at <= group.until,
+      )
+      .map(({ id, status, cancelRequestedAt }) => ({
+        id,
+        status,
+        cancelRequested: cancelRequestedAt !== null,
+      })),
+    looked: rows.length,
+    next: rows.length === page.limit ? rows.at(-1)?.id : undefined,
+  };
+}

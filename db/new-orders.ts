@@ -1,0 +1,189 @@
+import type { NewOrder } from "../src/order/order.ts";
+import { CREATED } from "../src/order/lifecycle.ts";
+import type { Database } from "./database.ts";
+import { DatabaseError } from "./errors.ts";
+import { appendEvents } from "./order-events.ts";
+import type { Reads, Transaction } from "./queries.ts";
+import { rowLocks, type Locks } from "./row-locks.ts";
+import { orderLines, orders } from "./schema.ts";
+import { execute, insertInto, read, selectFrom } from "./statements.ts";
+
+/** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
+const ROWS_PER_INSERT = 5_000;
+const CREATE_TRIES = 4;
+
+const insertOrderRows = insertInto(orders, [
+  "id",
+  "status",
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "paymentToken",
+  "shipTo",
+  "idempotencyClient",
+  "idempotencyKey",
+  "requestHash",
+  "createdAt",
+  "updatedAt",
+]);
+const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
+const REQUEST_KEYS = ["id", "createdAt", "requestHash", "idempotencyClient", "idempotencyKey"] as const;
+const selectByIdempotency = selectFrom(orders, REQUEST_KEYS, "WHERE idempotency_key IN (?)");
+const selectRequested = selectFrom(orders, REQUEST_KEYS, "WHERE id IN (?)");
+
+/** The order that stands for a request to create one. */
+export interface CreatedOrder {
+  readonly id: string;
+  readonly createdAt: Date;
+  /** Of the request that made it; null without an idempotency key. */
+  readonly requestHash: string | null;
+  /** Whether an earlier request under the same key had made it. */
+  readonly repeated: boolean;
+}
+
+/**
+ * Writes orders, their lines and their first events in one transaction. Requests of one client under one idempotency
+ * key make one order, however many there are and whenever they come: the first one's.
+ *
+ * Harmless to repeat when nobody knows whether it was committed: an order's id is our own, so a row that has it is the
+ * order itself, and not a repetition.
+ *
+ * @throws {DatabaseError}
+ */
+export async function createOrders(
+  database: Database,
+  requested: readonly NewOrder[],
+): Promise<CreatedOrder[]> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await database.transaction(
+        async (transaction) => {
+          // Nearly always all are new: only when one was refused, they are looked up before.
+          const known = tries === 1 ? NONE_KNOWN : await findKnown(transaction, requested);
+          return createUnlessKnown(transaction, requested, known);
+        },
+        { lockWaits: 1 },
+      );
+    } catch (error) {
+      // Also when another process has written an order under one of the keys since they were looked up.
+      const isKnown = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
+      if (!isKnown) throw error;
+    }
+  }
+}
+
+/** What orders lock that are about to be created: their idempotency keys. */
+export function newOrderLocks(database: Database): Locks<NewOrder> {
+  const locks = rowLocks(database, {
+    request: { table: orders, column: orders.idempotencyKey, index: "orders_by_idempotency" },
+  });
+  return {
+    ...locks,
+    keysOf: ({ idempotency }) => (idempotency ? [locks.key("request", idempotency.key)] : []),
+  };
+}
+
+type KnownOrder = Omit<CreatedOrder, "repeated">;
+
+/** Orders that stand already. */
+interface Known {
+  /** Of those requested, by their ids: an earlier try has written them. */
+  readonly byId: ReadonlyMap<string, KnownOrder>;
+  /** By the identity of the request that made them. */
+  readonly byIdentity: ReadonlyMap<string, KnownOrder>;
+}
+
+const NONE_KNOWN: Known = { byId: new Map(), byIdentity: new Map() };
+
+async function createUnlessKnown(
+  transaction: Transaction,
+  requested: readonly NewOrder[],
+  { byId, byIdentity }: Known,
+): Promise<CreatedOrder[]> {
+  const known = new Map(byIdentity);
+  const created: NewOrder[] = [];
+  const answers = requested.map((order): CreatedOrder => {
+    const written = byId.get(order.id);
+    if (written) return { ...written, repeated: false };
+    const earlier = order.idempotency && known.get(identityOf(order.idempotency));
+    if (earlier) return { ...earlier, repeated: true };
+    const own = {
+      id: order.id,
+      createdAt: order.createdAt,
+      requestHash: order.idempotency?.requestHash ?? null,
+    };
+    if (order.idempotency) known.set(identityOf(order.idempotency), own);
+    created.push(order);
+    return { ...own, repeated: false };
+  });
+  if (created.length > 0) await insertOrders(transaction, created);
+  return answers;
+}
+
+async function findKnown(queries: Reads, requested: readonly NewOrder[]): Promise<Known> {
+  const keys = requested.flatMap(({ idempotency }) => (idempotency ? [idempotency.key] : []));
+  const written = await read(queries, selectRequested(requested.map(({ id }) => id)));
+  const sameKey = keys.length > 0 ? await read(queries, selectByIdempotency(keys)) : [];
+  return {
+    byId: new Map(written.map((row) => [row.id, knownOf(row)])),
+    byIdentity: new Map(
+      sameKey.map((row) => [
+        identityOf({ client: row.idempotencyClient, key: row.idempotencyKey }),
+        knownOf(row),
+      ]),
+    ),
+  };
+}
+
+function knownOf({ id, createdAt, requestHash }: KnownOrder): KnownOrder {
+  return { id, createdAt, requestHash };
+}
+
+function identityOf({ client, key }: { client: string | null; key: string | null }): string {
+  return `${client} ${key}`;
+}
+
+/** All at once with COMMIT, but for more lines than one statement should have. */
+async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
+  const rows = insertOrderRows(
+    created.map(({ idempotency, ...order }) => ({
+      ...order,
+      status: CREATED,
+      updatedAt: order.createdAt,
+      idempotencyClient: idempotency?.client ?? null,
+      idempotencyKey: idempotency?.key ?? null,
+      requestHash: idempotency?.requestHash ?? null,
+    })),
+  );
+  const lines = created.flatMap((order) =>
+    order.lines.map(({ sku, quantity, unitPrice }, position) => ({
+      orderId: order.id,
+      position,
+      sku,
+      quantity,
+      unitPrice,
+    })),
+  );
+  if (lines.length <= ROWS_PER_INSERT) {
+    transaction.atCommit(rows);
+    transaction.atCommit(insertLines(lines));
+  } else {
+    await execute(transaction, rows);
+    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
+      await execute(transaction, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
+    }
+  }
+  appendEvents(
+    transaction,
+    created.map((order) => ({
+      orderId: order.id,
+      from: null,
+      to: CREATED,
+      stage: null,
+      reason: null,
+      record: order.traceparent === undefined ? null : { traceparent: order.traceparent },
+      at: order.createdAt,
+    })),
+  );
+}

@@ -20,5 +20,7 @@ module.exports = {
   // Compiled copies of this project.
   modulePathIgnorePatterns: ["<rootDir>/.local", "<rootDir>/dist"],
   // Packages that ship ES modules only.
-  transformIgnorePatterns: ["/node_modules/(?!(uuid|p-limit|yocto-queue|@seriousme/openapi-schema-validator)/)"],
+  transformIgnorePatterns: [
+    "/node_modules/(?!(uuid|p-limit|yocto-queue|@seriousme/openapi-schema-validator)/)",
+  ],
 };

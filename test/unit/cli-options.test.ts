@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { readReplayOptions } from "../../tools/cli/replay/options.ts";
 import { findTarget } from "../../tools/cli/target.ts";
-import { counted, printable, shown } from "../../tools/cli/text.ts";
+import { counted, printable, shown } from "../../tools/shared/text.ts";
 
 const HERE = { conveyorUrl: "http://127.0.0.1:3000", apiKey: "ck_here" };
 

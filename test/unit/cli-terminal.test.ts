@@ -2,7 +2,7 @@ import { PassThrough } from "node:stream";
 import { describe, expect, it } from "@jest/globals";
 import { concurrently } from "../../tools/cli/concurrently.ts";
 import { showProgress } from "../../tools/cli/progress.ts";
-import { Terminal } from "../../tools/cli/terminal.ts";
+import { Terminal } from "../../tools/shared/terminal.ts";
 
 function terminal({ isTTY = false } = {}) {
   const stdout = Object.assign(new PassThrough(), { isTTY, columns: 100, rows: 30 });

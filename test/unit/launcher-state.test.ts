@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { Failure } from "../../tools/launcher/failure.ts";
+import { Failure } from "../../tools/shared/failure.ts";
 import { identify } from "../../tools/launcher/lock.js";
 import { readRunning, StateFile, type Run } from "../../tools/launcher/state.ts";
 

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { Failure } from "../../tools/launcher/failure.ts";
+import { Failure } from "../../tools/shared/failure.ts";
 import type { ExitStatus, GuardedProcess } from "../../tools/launcher/guard.ts";
 import { LogFile } from "../../tools/launcher/log-file.ts";
 import { keepServersRunning } from "../../tools/launcher/servers/keep-running.ts";

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
-import type { Terminal } from "../cli/terminal.ts";
-import { messageOf } from "../cli/text.ts";
-import { errorCode, Failure } from "../launcher/failure.ts";
+import type { Terminal } from "../shared/terminal.ts";
+import { messageOf } from "../shared/text.ts";
+import { errorCode, Failure } from "../shared/failure.ts";
 import { BENCH_HELP, readBenchOptions, type BenchOptions } from "./options.ts";
 import { writePage } from "./page.ts";
 import { benchReport, type BenchReport } from "./report.ts";

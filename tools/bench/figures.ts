@@ -1,4 +1,4 @@
-import { grouped } from "../cli/text.ts";
+import { grouped } from "../shared/text.ts";
 import { barChart, type Bar } from "./plots/bars.ts";
 import { curveChart, type Curve } from "./plots/curves.ts";
 import { linear, logarithmic } from "./plots/scale.ts";

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { instant, number } from "../chaos/sql.ts";
-import { readArguments, numberOption } from "../cli/options.ts";
-import { percentile } from "../cli/percentile.ts";
-import { runAsProcess, type Terminal } from "../cli/terminal.ts";
+import { readArguments, numberOption } from "../shared/options.ts";
+import { percentile } from "../shared/percentile.ts";
+import { runAsProcess, type Terminal } from "../shared/terminal.ts";
 import { StreamClient } from "./live/stream-client.ts";
 import { API_KEY, Shop } from "./shop.ts";
 import { Stand } from "./stand.ts";

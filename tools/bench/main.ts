@@ -1,4 +1,4 @@
-import { runAsProcess } from "../cli/terminal.ts";
+import { runAsProcess } from "../shared/terminal.ts";
 import { bench } from "./command.ts";
 
 /** `npm run bench`: the process around the command. */

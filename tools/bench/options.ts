@@ -1,5 +1,5 @@
-import { Failure } from "../launcher/failure.ts";
-import { readArguments } from "../cli/options.ts";
+import { Failure } from "../shared/failure.ts";
+import { readArguments } from "../shared/options.ts";
 import { COMPARISONS, type Comparison } from "./report.ts";
 import type { Size } from "./sizes.ts";
 

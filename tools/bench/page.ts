@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { grouped } from "../cli/text.ts";
+import { grouped } from "../shared/text.ts";
 import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { figures, type Figure } from "./figures.ts";
 import { GOALS, verdictOf } from "./ratios.ts";

@@ -1,7 +1,7 @@
 import { text } from "../chaos/sql.ts";
-import { table } from "../cli/table.ts";
-import { runAsProcess, type Terminal } from "../cli/terminal.ts";
-import { Failure } from "../launcher/failure.ts";
+import { table } from "../shared/table.ts";
+import { runAsProcess, type Terminal } from "../shared/terminal.ts";
+import { Failure } from "../shared/failure.ts";
 import { copyOrders } from "./history.ts";
 import { Closers } from "./scene.ts";
 import { API_KEY, Shop } from "./shop.ts";

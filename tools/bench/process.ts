@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../launcher/guard.ts";
 import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
 import { LogFile } from "../launcher/log-file.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { queuePrefix } from "../../queues/keys.ts";
 import { Queues } from "../../queues/queues.ts";
 import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";

@@ -1,7 +1,7 @@
 import os from "node:os";
 import bullmq from "bullmq/package.json" with { type: "json" };
 import express from "express/package.json" with { type: "json" };
-import type { Terminal } from "../cli/terminal.ts";
+import type { Terminal } from "../shared/terminal.ts";
 import { accept } from "./comparisons/accept.ts";
 import { alone } from "./comparisons/alone.ts";
 import { drain } from "./comparisons/drain.ts";

@@ -4,7 +4,7 @@ import { number, Sql } from "../chaos/sql.ts";
 import { Database } from "../../db/database.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { setStock } from "../../db/stock.ts";
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { totalOf, type NewOrder } from "../../src/order/order.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import type { BenchProcess } from "./process.ts";

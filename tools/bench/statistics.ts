@@ -1,4 +1,4 @@
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 
 /** The same thing measured several times. */
 export interface Spread {

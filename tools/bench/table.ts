@@ -1,4 +1,4 @@
-import { table } from "../cli/table.ts";
+import { table } from "../shared/table.ts";
 import { GOALS, verdictOf } from "./ratios.ts";
 import type { BenchReport } from "./report.ts";
 import type { Spread } from "./statistics.ts";

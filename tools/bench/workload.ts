@@ -1,4 +1,4 @@
-import { randomNumbers, type Random } from "../cli/demo/random.ts";
+import { randomNumbers, type Random } from "../shared/random.ts";
 import { LIMITS } from "../../src/order/limits.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
-import type { Terminal } from "../cli/terminal.ts";
-import { messageOf } from "../cli/text.ts";
-import { errorCode, Failure } from "../launcher/failure.ts";
+import type { Terminal } from "../shared/terminal.ts";
+import { messageOf } from "../shared/text.ts";
+import { errorCode, Failure } from "../shared/failure.ts";
 import { countBreaches } from "./audit.ts";
 import { CHAOS_HELP, readChaosOptions, type ChaosOptions } from "./options.ts";
 import { jsonOf, renderPlan, renderReport } from "./report.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Random } from "../cli/demo/random.ts";
-import { Transport, type Answer } from "../cli/transport.ts";
-import { messageOf } from "../cli/text.ts";
+import type { Random } from "../shared/random.ts";
+import { Transport, type Answer } from "../shared/transport.ts";
+import { messageOf } from "../shared/text.ts";
 import type { AcceptedOrder, Ledger } from "./ledger.ts";
 import { API_KEY } from "./line.ts";
 import type { ChaosOrder } from "./orders.ts";

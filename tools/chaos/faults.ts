@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Database } from "../../db/database.ts";
 import { setProviderState } from "../../db/provider-states.ts";
 import type { Fault } from "../simulators/providers.ts";
-import { messageOf } from "../cli/text.ts";
+import { messageOf } from "../shared/text.ts";
 import { LATER_THAN_AN_ATTEMPT_MS, type Disturbance, type FaultName } from "./kinds.ts";
 import { ACCOUNT, type Line } from "./line.ts";
 import type { PlannedFault } from "./schedule.ts";

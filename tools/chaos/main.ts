@@ -1,4 +1,4 @@
-import { runAsProcess } from "../cli/terminal.ts";
+import { runAsProcess } from "../shared/terminal.ts";
 import { chaos } from "./command.ts";
 
 /** `npm run chaos`: the process around the command. */

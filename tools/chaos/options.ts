@@ -1,5 +1,5 @@
-import { Failure } from "../launcher/failure.ts";
-import { numberOption, readArguments } from "../cli/options.ts";
+import { Failure } from "../shared/failure.ts";
+import { numberOption, readArguments } from "../shared/options.ts";
 
 /** What can be done to the service. */
 export const SCENARIOS = [

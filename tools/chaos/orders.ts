@@ -1,4 +1,4 @@
-import type { Random } from "../cli/demo/random.ts";
+import type { Random } from "../shared/random.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import { between, chance, stream } from "./random.ts";
 

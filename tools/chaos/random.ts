@@ -1,4 +1,4 @@
-import { randomNumbers, type Random } from "../cli/demo/random.ts";
+import { randomNumbers, type Random } from "../shared/random.ts";
 
 /** Independent numbers for each use of one seed: more orders must not change the faults. */
 export function stream(seed: number, use: string): Random {

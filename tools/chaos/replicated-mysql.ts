@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { startPrivateMysql, type PrivateServer } from "../launcher/servers/private-server.ts";
 import { number, Sql, text } from "./sql.ts";
 import { startTcpSwitch } from "./tcp-switch.ts";

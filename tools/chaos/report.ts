@@ -1,6 +1,6 @@
-import { percentile } from "../cli/percentile.ts";
-import { table } from "../cli/table.ts";
-import { counted, grouped, printable } from "../cli/text.ts";
+import { percentile } from "../shared/percentile.ts";
+import { table } from "../shared/table.ts";
+import { counted, grouped, printable } from "../shared/text.ts";
 import { countBreaches, type Check } from "./audit.ts";
 import { KINDS } from "./kinds.ts";
 import type { Recovery } from "./recovery.ts";

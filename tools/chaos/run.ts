@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Transport } from "../cli/transport.ts";
-import type { Terminal } from "../cli/terminal.ts";
-import { counted, grouped } from "../cli/text.ts";
-import { Failure } from "../launcher/failure.ts";
+import { Transport } from "../shared/transport.ts";
+import type { Terminal } from "../shared/terminal.ts";
+import { counted, grouped } from "../shared/text.ts";
+import { Failure } from "../shared/failure.ts";
 import { audit, noAttemptLost, type Check } from "./audit.ts";
 import { Customers } from "./customers.ts";
 import { countJobs, gatherEvidence, type Evidence } from "./evidence.ts";

@@ -1,4 +1,4 @@
-import type { Random } from "../cli/demo/random.ts";
+import type { Random } from "../shared/random.ts";
 import { FAMILIES, FAULT_NAMES, KINDS, type FaultName } from "./kinds.ts";
 import { between, shuffled, stream } from "./random.ts";
 

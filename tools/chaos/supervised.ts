@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../launcher/guard.ts";
 import { LogFile } from "../launcher/log-file.ts";
 

@@ -13,10 +13,10 @@ import {
 } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { LIMITS } from "../../src/order/limits.ts";
-import { errorCode, Failure } from "../launcher/failure.ts";
+import { errorCode, Failure } from "../shared/failure.ts";
 import type { Target } from "./target.ts";
-import { messageOf, printable } from "./text.ts";
-import { Transport, type Answer, type Exchange } from "./transport.ts";
+import { messageOf, printable } from "../shared/text.ts";
+import { Transport, type Answer, type Exchange } from "../shared/transport.ts";
 
 /** Milliseconds before the first repetition of a request; doubles each time. */
 const FIRST_PAUSE = 100;

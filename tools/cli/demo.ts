@@ -1,7 +1,7 @@
 import { readRunning } from "../launcher/state.ts";
 import { demo } from "./demo/command.ts";
 import { findTarget } from "./target.ts";
-import { runAsProcess } from "./terminal.ts";
+import { runAsProcess } from "../shared/terminal.ts";
 
 /** `npm run demo`: the process around the command. */
 void runAsProcess((args, terminal, signal) =>

@@ -1,6 +1,6 @@
 import { SingleBar } from "cli-progress";
-import type { Terminal } from "./terminal.ts";
-import { grouped } from "./text.ts";
+import type { Terminal } from "../shared/terminal.ts";
+import { grouped } from "../shared/text.ts";
 
 /** Milliseconds between two lines where nobody looks on. */
 const LINE_EVERY = 5_000;

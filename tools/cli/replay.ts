@@ -1,7 +1,7 @@
 import { readRunning } from "../launcher/state.ts";
 import { replay } from "./replay/command.ts";
 import { findTarget } from "./target.ts";
-import { runAsProcess } from "./terminal.ts";
+import { runAsProcess } from "../shared/terminal.ts";
 
 /** `npm run replay -- FILE.csv`: the process around the command. */
 void runAsProcess((args, terminal, signal) =>

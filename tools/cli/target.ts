@@ -1,4 +1,4 @@
-import { Failure } from "../launcher/failure.ts";
+import { Failure } from "../shared/failure.ts";
 
 /** Where the API is, and the key it takes. */
 export interface Target {

@@ -1,4 +1,4 @@
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { freePort, isFree } from "./ports.ts";
 
 const DEFAULT_HOST = "127.0.0.1";

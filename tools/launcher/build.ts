@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import path from "node:path";
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { CommandFailed, run } from "./run.ts";
 

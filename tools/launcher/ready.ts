@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { GuardedProcess } from "./guard.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import type { LogFile } from "./log-file.ts";
 
 const POLL_MS = 30;

@@ -1,7 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { Children } from "./children.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { LOCAL } from "./local-folder.ts";
 import { tryLock } from "./lock.js";
 import { CommandFailed } from "./run.ts";

@@ -1,4 +1,4 @@
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { isAlive } from "./lock.js";
 import { readRunning, readState, type Running } from "./state.ts";

@@ -5,7 +5,7 @@ import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
 import { loadDemoStock } from "./demo-stock.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import { LOCAL } from "./local-folder.ts";
 import { identify, tryLock } from "./lock.js";
 import { migrate } from "./migration.ts";

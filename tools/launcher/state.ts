@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { errorCode, Failure } from "./failure.ts";
+import { errorCode, Failure } from "../shared/failure.ts";
 import { LOCAL } from "./local-folder.ts";
 import { isAlive, type ProcessIdentity } from "./lock.js";
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Children } from "./children.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../shared/failure.ts";
 import type { ExitStatus, GuardedProcess } from "./guard.ts";
 import type { LogFile } from "./log-file.ts";
 import { PortTaken } from "./servers/server.ts";

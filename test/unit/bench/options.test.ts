@@ -2,7 +2,7 @@ import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { bench } from "../../../tools/bench/command.ts";
 import { BENCH_HELP, readBenchOptions } from "../../../tools/bench/options.ts";
-import { Terminal } from "../../../tools/cli/terminal.ts";
+import { Terminal } from "../../../tools/shared/terminal.ts";
 
 describe("readBenchOptions", () => {
   test("measures everything in full, unless it is told otherwise", () => {

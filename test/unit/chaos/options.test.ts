@@ -2,7 +2,7 @@ import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { chaos } from "../../../tools/chaos/command.ts";
 import { CHAOS_HELP, readChaosOptions } from "../../../tools/chaos/options.ts";
-import { Terminal } from "../../../tools/cli/terminal.ts";
+import { Terminal } from "../../../tools/shared/terminal.ts";
 
 describe("readChaosOptions", () => {
   test("has defaults for everything, and others in other scenarios", () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { recoveryOf } from "../../../tools/chaos/recovery.ts";
-import { percentile } from "../../../tools/cli/percentile.ts";
+import { percentile } from "../../../tools/shared/percentile.ts";
 
 let id = 0;
 function event(orderId: string, to: string, at: number) {

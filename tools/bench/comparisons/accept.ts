@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Failure } from "../../launcher/failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import type { LoadResult, Target } from "../load/messages.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
 import type { AcceptRow, BenchReport } from "../report.ts";

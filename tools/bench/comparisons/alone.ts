@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { percentile } from "../../cli/percentile.ts";
-import { Transport } from "../../cli/transport.ts";
-import { Failure } from "../../launcher/failure.ts";
+import { percentile } from "../../shared/percentile.ts";
+import { Transport } from "../../shared/transport.ts";
+import { Failure } from "../../shared/failure.ts";
 import { QueueLine } from "../queue-line.ts";
 import type { BenchReport } from "../report.ts";
 import { Closers, type Scene } from "../scene.ts";

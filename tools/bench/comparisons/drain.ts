@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { Failure } from "../../launcher/failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
 import { QueueLine } from "../queue-line.ts";
 import type { BenchReport, DrainRow } from "../report.ts";

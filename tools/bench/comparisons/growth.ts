@@ -1,4 +1,4 @@
-import { Failure } from "../../launcher/failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import { copyOrders } from "../history.ts";
 import type { BenchReport } from "../report.ts";
 import { Closers, rotated, type Scene } from "../scene.ts";

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { number } from "../../chaos/sql.ts";
-import { percentile } from "../../cli/percentile.ts";
+import { percentile } from "../../shared/percentile.ts";
 import { setProviderState, type ProviderSwitch } from "../../../db/provider-states.ts";
-import { Failure } from "../../launcher/failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import type { LoadResult, Sample } from "../load/messages.ts";
 import type { BenchReport, OutageSecond, OutageSide } from "../report.ts";
 import { Closers, type Scene } from "../scene.ts";

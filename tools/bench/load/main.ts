@@ -1,4 +1,4 @@
-import { messageOf } from "../../cli/text.ts";
+import { messageOf } from "../../shared/text.ts";
 import type { LoadAnswer, LoadCommand } from "./messages.ts";
 import { run } from "./run.ts";
 

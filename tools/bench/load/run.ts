@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { percentile } from "../../cli/percentile.ts";
+import { percentile } from "../../shared/percentile.ts";
 import { Connection } from "./connection.ts";
 import type { ClosedLoad, Load, LoadResult, Sample, SteadyLoad } from "./messages.ts";
 import { Requests } from "./requests.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { percentile } from "../../cli/percentile.ts";
-import { counted, grouped } from "../../cli/text.ts";
+import { percentile } from "../../shared/percentile.ts";
+import { counted, grouped } from "../../shared/text.ts";
 import type { Check } from "../audit.ts";
 import type { Attempt } from "../ledger.ts";
 import { steadyLoad } from "../load.ts";

@@ -6,7 +6,7 @@ import { makeRush } from "../orders.ts";
 import { between, shuffled, stream } from "../random.ts";
 import type { Script } from "../run.ts";
 import { numbered, type PlannedFault } from "../schedule.ts";
-import { grouped } from "../../cli/text.ts";
+import { grouped } from "../../shared/text.ts";
 
 const SKU = "FLASH-SALE";
 /** From one kill to the next. */

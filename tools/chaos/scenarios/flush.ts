@@ -5,7 +5,7 @@ import { makeRush } from "../orders.ts";
 import type { Script } from "../run.ts";
 import { numbered } from "../schedule.ts";
 import { number, text } from "../sql.ts";
-import { grouped } from "../../cli/text.ts";
+import { grouped } from "../../shared/text.ts";
 
 const SKU = "FLUSHED";
 /** Long enough on the road that no order ends before the blow. */

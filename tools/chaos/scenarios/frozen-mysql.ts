@@ -6,7 +6,7 @@ import type { Line } from "../line.ts";
 import { makeRush } from "../orders.ts";
 import type { Script } from "../run.ts";
 import { number } from "../sql.ts";
-import { grouped } from "../../cli/text.ts";
+import { grouped } from "../../shared/text.ts";
 
 const SKU = "FROZEN";
 /** Customers who order one thing after the other, each without an Idempotency-Key. */

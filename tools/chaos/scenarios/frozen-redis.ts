@@ -3,8 +3,8 @@ import type { Attempt } from "../ledger.ts";
 import type { ChaosOptions } from "../options.ts";
 import { makeGoods, makeOrders } from "../orders.ts";
 import type { Finding, Script } from "../run.ts";
-import { percentile } from "../../cli/percentile.ts";
-import { grouped } from "../../cli/text.ts";
+import { percentile } from "../../shared/percentile.ts";
+import { grouped } from "../../shared/text.ts";
 
 /** The same load twice, with Redis healthy and with Redis frozen. */
 export function frozenRedis(options: ChaosOptions): Script {

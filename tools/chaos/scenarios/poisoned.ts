@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { percentile } from "../../cli/percentile.ts";
-import { grouped } from "../../cli/text.ts";
-import { Transport } from "../../cli/transport.ts";
+import { percentile } from "../../shared/percentile.ts";
+import { grouped } from "../../shared/text.ts";
+import { Transport } from "../../shared/transport.ts";
 import { DEFAULT_SETTINGS } from "../../../src/order/stage.ts";
 import type { Check } from "../audit.ts";
 import type { EventRow, Evidence } from "../evidence.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { grouped } from "../../cli/text.ts";
+import { grouped } from "../../shared/text.ts";
 import type { Check } from "../audit.ts";
 import { steadyLoad } from "../load.ts";
 import type { ChaosOptions } from "../options.ts";

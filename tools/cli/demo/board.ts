@@ -1,6 +1,6 @@
 import { CANCELLED, lifecycle } from "../../../src/order/lifecycle.ts";
 import { isAtRest } from "../client.ts";
-import { printable } from "../text.ts";
+import { printable } from "../../shared/text.ts";
 import type { DemoOrder } from "./orders.ts";
 import { FAILED, type Watch, type WatchedOrder } from "./watch.ts";
 

@@ -1,5 +1,5 @@
-import { Failure } from "../../launcher/failure.ts";
-import { numberOption, readArguments } from "../options.ts";
+import { Failure } from "../../shared/failure.ts";
+import { numberOption, readArguments } from "../../shared/options.ts";
 
 export const DEMO_HELP = `npm run demo -- [options]
 

@@ -1,6 +1,6 @@
 import type { StockItem } from "../../launcher/demo-stock.ts";
 import type { OrderRequestBody } from "../../../src/api/schemas.ts";
-import { randomNumbers, type Random } from "./random.ts";
+import { randomNumbers, type Random } from "../../shared/random.ts";
 
 /** What is meant to become of made-up orders, and how many are like that. */
 const KINDS = [

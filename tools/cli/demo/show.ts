@@ -1,6 +1,6 @@
 import type { ConveyorClient } from "../client.ts";
-import type { Terminal } from "../terminal.ts";
-import { printable } from "../text.ts";
+import type { Terminal } from "../../shared/terminal.ts";
+import { printable } from "../../shared/text.ts";
 import { drawBoard, goodsOf } from "./board.ts";
 import type { Watch, WatchedOrder } from "./watch.ts";
 

@@ -1,10 +1,10 @@
 import { writeFile } from "node:fs/promises";
-import { errorCode, Failure } from "../../launcher/failure.ts";
+import { errorCode, Failure } from "../../shared/failure.ts";
 import { ConveyorClient } from "../client.ts";
 import { showProgress } from "../progress.ts";
 import type { Target } from "../target.ts";
-import type { Terminal } from "../terminal.ts";
-import { counted, grouped, messageOf } from "../text.ts";
+import type { Terminal } from "../../shared/terminal.ts";
+import { counted, grouped, messageOf } from "../../shared/text.ts";
 import { readFile, sizeOf, type FileContents } from "./file.ts";
 import { readReplayOptions, REPLAY_HELP } from "./options.ts";
 import { renderBadRows, renderFaults, renderReport } from "./render.ts";

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { errorCode, Failure } from "../../launcher/failure.ts";
+import { errorCode, Failure } from "../../shared/failure.ts";
 import { readCsv } from "./csv.ts";
 import { InvoiceBook, type Invoice } from "./invoices.ts";
 import { COLUMNS, missingColumns, RowReader, type BadRow, type SkipReason } from "./rows.ts";

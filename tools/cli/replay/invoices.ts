@@ -1,6 +1,6 @@
 import type { OrderRequestBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
-import { shown } from "../text.ts";
+import { shown } from "../../shared/text.ts";
 import type { BadRow, Sale } from "./rows.ts";
 
 /** The customer of rows that name none. */

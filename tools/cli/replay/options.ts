@@ -1,5 +1,5 @@
-import { Failure } from "../../launcher/failure.ts";
-import { numberOption, readArguments } from "../options.ts";
+import { Failure } from "../../shared/failure.ts";
+import { numberOption, readArguments } from "../../shared/options.ts";
 
 export const REPLAY_HELP = `npm run replay -- FILE.csv [options]
 

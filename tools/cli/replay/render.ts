@@ -1,4 +1,4 @@
-import { counted, grouped, printable, shown } from "../text.ts";
+import { counted, grouped, printable, shown } from "../../shared/text.ts";
 import type { FileContents } from "./file.ts";
 import { pounds } from "./money.ts";
 import { acceptRate, complaintsOf, linesOf, sumOf, type ReplayReport } from "./report.ts";

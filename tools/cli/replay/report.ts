@@ -1,4 +1,4 @@
-import { counted } from "../text.ts";
+import { counted } from "../../shared/text.ts";
 import type { FileContents } from "./file.ts";
 import type { Endings, MoneyReconciliation, StockReconciliation } from "./reconcile.ts";
 import { SKIP_REASONS } from "./rows.ts";

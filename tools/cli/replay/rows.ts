@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { idempotencyKey, orderRequest, skuParam } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
-import { shown } from "../text.ts";
+import { shown } from "../../shared/text.ts";
 import type { CsvRecord } from "./csv.ts";
 import { type Pence, penceOf, pounds } from "./money.ts";
 

@@ -1,6 +1,6 @@
 import type { ConveyorClient, OrderState } from "../client.ts";
 import type { Progress } from "../progress.ts";
-import { counted } from "../text.ts";
+import { counted } from "../../shared/text.ts";
 import type { FileContents } from "./file.ts";
 import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "./reconcile.ts";
 import type { ReplayReport } from "./report.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { Failure } from "../failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import { PROJECT_FOLDER } from "../local-folder.ts";
 import type { LogFile } from "../log-file.ts";

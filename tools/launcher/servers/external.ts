@@ -1,5 +1,5 @@
 import { faultOfRedisUrl } from "../../../src/platform/redis-url.ts";
-import { errorCode, Failure } from "../failure.ts";
+import { errorCode, Failure } from "../../shared/failure.ts";
 import type { ServerName } from "./binaries.ts";
 import { probeMysql, probeRedis } from "./probe.ts";
 import type { Server } from "./server.ts";

@@ -1,5 +1,5 @@
 import { existsSync, symlinkSync } from "node:fs";
-import { errorCode, Failure } from "../failure.ts";
+import { errorCode, Failure } from "../../shared/failure.ts";
 import { CommandFailed } from "../run.ts";
 import {
   findBinary,

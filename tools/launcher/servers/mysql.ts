@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { errorCode, Failure } from "../failure.ts";
+import { errorCode, Failure } from "../../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 import { untilReady } from "../ready.ts";

@@ -3,7 +3,7 @@ import { cp, rename } from "node:fs/promises";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { LogFile } from "../log-file.ts";
-import { Failure } from "../failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import { withLock } from "../lock.js";
 import { LOCAL } from "../local-folder.ts";
 import { freePort } from "../ports.ts";

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { Failure } from "../failure.ts";
+import { Failure } from "../../shared/failure.ts";
 import type { GuardedProcess } from "../guard.ts";
 import { LOCAL } from "../local-folder.ts";
 import { LogFile } from "../log-file.ts";

@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { WriteStream } from "node:tty";
-import { errorCode, Failure } from "../launcher/failure.ts";
+import { errorCode, Failure } from "./failure.ts";
 import { messageOf, printable } from "./text.ts";
 
 /** Exit code of a command that Ctrl-C ended, as shells have it: 128 + SIGINT. */

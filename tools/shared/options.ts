@@ -1,5 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
-import { errorCode, Failure } from "../launcher/failure.ts";
+import { errorCode, Failure } from "./failure.ts";
 import { messageOf } from "./text.ts";
 
 /** parseArgs, with a mistake told in one line. @throws {Failure} */

@@ -24,7 +24,8 @@ import { watchRelay } from "./api/relay-metrics.ts";
 import { MetricsServer } from "./platform/metrics-server.ts";
 import { Metrics } from "./platform/metrics.ts";
 import { lifecycle } from "./order/lifecycle.ts";
-import { describe, shutDownOnSignal, type ShutdownStep } from "./platform/shutdown.ts";
+import { describeError } from "./platform/describe-error.ts";
+import { shutDownOnSignal, type ShutdownStep } from "./platform/shutdown.ts";
 import { runMain } from "./platform/startup.ts";
 import { checkDatabase } from "./composition/check-database.ts";
 import type { Tracing } from "./platform/tracing/contract.ts";
@@ -118,13 +119,13 @@ async function withQueues(
   await server.checkAtStart();
   const redis = server.connectProducer();
   server.watch(redis);
-  redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
+  redis.on("error", (error) => log.warn({ error: describeError(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
     steps: lifecycle.steps,
     overrides: stageOverrides(config),
     tracing: tracing.jobs,
-    onError: (error) => log.warn({ error: describe(error) }, "queue error"),
+    onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
   });
   watchQueues(metrics, queues);
   watchRelay(metrics, () => readRelayLag(database, "stream"));

@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Redis } from "ioredis";
-import { beat, lastBeat } from "../queues/heartbeats.ts";
-import { addCounts, type MinuteCounts } from "../queues/minutes.ts";
+import { beat, lastBeat } from "../queues/telemetry/heartbeats.ts";
+import { addCounts, type MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Step } from "../src/order/stage.ts";
-import { describe } from "../src/platform/shutdown.ts";
+import { describeError } from "../src/platform/describe-error.ts";
 import type { StageBreakers } from "../src/engine/breakers.ts";
 import type { AttemptObserver } from "../src/engine/metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
@@ -66,7 +66,7 @@ export class WorkerHeartbeat {
       await addCounts(redis, counts.take());
       await lastBeat(redis, this.#self.id);
     } catch (error) {
-      log.debug({ error: describe(error) }, "could not say goodbye");
+      log.debug({ error: describeError(error) }, "could not say goodbye");
     }
   }
 
@@ -88,7 +88,7 @@ export class WorkerHeartbeat {
         open: breakers.troubles,
       });
     } catch (error) {
-      log.debug({ error: describe(error) }, "no heartbeat");
+      log.debug({ error: describeError(error) }, "no heartbeat");
     }
   }
 }

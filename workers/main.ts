@@ -6,7 +6,7 @@ import { markFailed } from "../db/failures.ts";
 import { checkWrites } from "../db/write-check.ts";
 import { readBacklogs } from "../queues/backlog.ts";
 import { keyOf } from "../queues/keys.ts";
-import { MinuteCounts } from "../queues/minutes.ts";
+import { MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "../src/composition/config.ts";
 import { Nudge } from "../src/events/nudge.ts";

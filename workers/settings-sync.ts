@@ -4,7 +4,7 @@ import { listQueueSettings } from "../db/queue-settings.ts";
 import { restoreControls } from "../queues/controls.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
-import { describe } from "../src/platform/shutdown.ts";
+import { describeError } from "../src/platform/describe-error.ts";
 
 /** Milliseconds between two looks: a small table, and one key of Redis. */
 const INTERVAL_MS = 2_000;
@@ -56,7 +56,7 @@ export class QueueKeeper {
       const restored = await restoreControls({ queues, redis }, await listQueueSettings(database));
       if (restored > 0) log.info({ queues: restored }, "Redis lacked operators' settings of queues");
     } catch (error) {
-      log.debug({ error: describe(error) }, "could not look at the settings of the queues");
+      log.debug({ error: describeError(error) }, "could not look at the settings of the queues");
     }
   }
 }

@@ -16,7 +16,7 @@ import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
-import { describe } from "../src/platform/shutdown.ts";
+import { describeError } from "../src/platform/describe-error.ts";
 import type { FailedCall, Verdict } from "../src/engine/breaker.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "../src/engine/executor.ts";
 import { failureOf, type Failure } from "../src/engine/failure.ts";
@@ -134,7 +134,7 @@ export class StageWorker {
     this.suspects = new SuspectPlaces(() => this.#worker.concurrency);
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();
-      log.error({ stage: step.name, error: describe(error) }, "worker error");
+      log.error({ stage: step.name, error: describeError(error) }, "worker error");
     });
     this.#worker.on("lockRenewalFailed", (jobIds) => {
       for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);
@@ -222,7 +222,7 @@ export class StageWorker {
     try {
       await (isHeld ? this.#worker.pause(true) : this.#worker.resume());
     } catch (error) {
-      this.#options.log.error({ stage: this.name, error: describe(error) }, "could not hold or release");
+      this.#options.log.error({ stage: this.name, error: describeError(error) }, "could not hold or release");
     }
   }
 
@@ -371,7 +371,7 @@ export class StageWorker {
       await job.updateData(data);
     } catch (error) {
       const { step, log } = this.#options;
-      const fields = { stage: step.name, orderId: data.orderId, error: describe(error) };
+      const fields = { stage: step.name, orderId: data.orderId, error: describeError(error) };
       log.debug(fields, "could not note whether the order is suspected");
     }
   }
@@ -424,7 +424,10 @@ export class StageWorker {
     try {
       await markFailed({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
-      log.error({ stage: step.name, orderId, error: describe(error) }, "could not mark the order as failed");
+      log.error(
+        { stage: step.name, orderId, error: describeError(error) },
+        "could not mark the order as failed",
+      );
     }
   }
 
@@ -435,7 +438,10 @@ export class StageWorker {
     try {
       await noteFailedAttempt?.({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
-      log.warn({ stage: step.name, orderId, error: describe(error) }, "could not note the failed attempt");
+      log.warn(
+        { stage: step.name, orderId, error: describeError(error) },
+        "could not note the failed attempt",
+      );
     }
   }
 

@@ -1,8 +1,8 @@
 import type { Redis } from "ioredis";
-import { readHeartbeats } from "../queues/heartbeats.ts";
+import { readHeartbeats } from "../queues/telemetry/heartbeats.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
-import { describe } from "../src/platform/shutdown.ts";
+import { describeError } from "../src/platform/describe-error.ts";
 import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
 
@@ -65,7 +65,7 @@ export class SuspectQuota {
     try {
       await this.divide();
     } catch (error) {
-      this.#options.log.debug({ error: describe(error) }, "could not look at the limits of the queues");
+      this.#options.log.debug({ error: describeError(error) }, "could not look at the limits of the queues");
     }
   }
 

@@ -1,7 +1,7 @@
 import type { Backlog } from "../queues/backlog.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { StageSettings } from "../src/order/stage.ts";
-import { describe } from "../src/platform/shutdown.ts";
+import { describeError } from "../src/platform/describe-error.ts";
 
 /** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
 const LOOKS = 6;
@@ -105,7 +105,7 @@ export class Watchdog {
     try {
       return await readBacklogs(suspects.map(({ worker }) => worker));
     } catch (error) {
-      log.debug({ error: describe(error) }, "could not look at the queues");
+      log.debug({ error: describeError(error) }, "could not look at the queues");
       return undefined;
     }
   }

@@ -4,7 +4,7 @@ import { QueueKeys } from "bullmq";
 import { json, Router, type ErrorRequestHandler, type Request } from "express";
 import { isRedisUnavailable } from "../../queues/errors.ts";
 import type { Logger } from "../platform/log.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 
 /** Jobs that a page of the board may show: it holds all of them in memory, for every state. */
 const LARGEST_PAGE = 1_000;
@@ -98,7 +98,7 @@ function answerErrors(log: Logger): ErrorRequestHandler {
     const { status, key, message } = answerTo(error);
     if (status >= 500) {
       log.error(
-        { method: request.method, path: request.path, status, error: describe(error) },
+        { method: request.method, path: request.path, status, error: describeError(error) },
         "request failed",
       );
     }

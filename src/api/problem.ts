@@ -4,7 +4,7 @@ import { isDatabaseUnavailable, isUnknownOutcome } from "../../db/errors.ts";
 import { StockReservedError } from "../../db/stock.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 import type { ProblemBody } from "./schemas.ts";
 
 /** Every way in which a request can fail, with its title. The type of a problem is `urn:conveyor:problem:<key>`. */
@@ -101,7 +101,7 @@ export function answerErrors(log: Logger): ErrorRequestHandler {
     const problem = asProblem(error, request);
     if (problem.status >= 500) {
       log.error(
-        { method: request.method, path: request.path, status: problem.status, error: describe(error) },
+        { method: request.method, path: request.path, status: problem.status, error: describeError(error) },
         "request failed",
       );
     }

@@ -7,7 +7,7 @@ import { stageOverrides, type WorkerConfig } from "./config.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 import { connectPorts } from "./providers.ts";
 
 /** What carrying orders on takes, in whatever process: nothing is connected before it is needed, but Redis. */
@@ -24,13 +24,13 @@ export function openResources(
     installation: once(() => readInstallationId(database)),
   });
   const redis = server.connectWorker();
-  redis.on("error", (error) => log.warn({ error: describe(error) }, "Redis does not answer"));
+  redis.on("error", (error) => log.warn({ error: describeError(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
     steps: lifecycle.steps,
     overrides: stageOverrides(config),
     tracing,
-    onError: (error) => log.warn({ error: describe(error) }, "queue error"),
+    onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
   });
   return { database, server, redis, queues, ports: connectPorts(config, database, commit) };
 }

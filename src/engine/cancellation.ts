@@ -6,7 +6,7 @@ import type { Queues } from "../../queues/queues.ts";
 import type { Logger } from "../platform/log.ts";
 import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 
 /** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
 export class Cancellation {
@@ -61,7 +61,7 @@ export class Cancellation {
     const done = queues
       .replace([{ job: { orderId: id, move: due }, by: { orderId: id, move: cancelling } }])
       .catch((error: unknown) => {
-        log.warn({ orderId: id, error: describe(error) }, "to be cancelled, but not queued yet");
+        log.warn({ orderId: id, error: describeError(error) }, "to be cancelled, but not queued yet");
       })
       .finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);

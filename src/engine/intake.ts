@@ -6,7 +6,7 @@ import { grouped, withoutResults, type Commit, type Committer } from "../platfor
 import type { Logger } from "../platform/log.ts";
 import { CREATED, type Lifecycle } from "../order/lifecycle.ts";
 import type { NewOrder } from "../order/order.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 
 /**
  * Takes orders in. An order is accepted once MySQL has it; its first job is added after that and behind the client's
@@ -67,7 +67,7 @@ export class Intake {
     });
     // A repeated one as well: what came before may have been cut off between MySQL and Redis.
     this.#jobs.submit(created.id).catch((error: unknown) => {
-      this.#log.warn({ orderId: created.id, error: describe(error) }, "accepted, but not queued yet");
+      this.#log.warn({ orderId: created.id, error: describeError(error) }, "accepted, but not queued yet");
     });
     return created;
   }

@@ -10,7 +10,7 @@ import type { DueJob, Queues, Replacement } from "../../queues/queues.ts";
 import { durationInWords } from "../platform/duration.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 
 /** Held by the worker that sweeps. More than one at a time would do no harm, only the same work twice. */
 const LEAD = "sweeper";
@@ -118,7 +118,7 @@ export class Sweeper {
     const { redis, log } = this.#options;
     if (redis?.status !== "ready") return;
     await redis.eval(LET_GO, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
-      log.warn({ error: describe(error) }, "another worker will sweep only when the lead has expired");
+      log.warn({ error: describeError(error) }, "another worker will sweep only when the lead has expired");
     });
   }
 
@@ -149,7 +149,7 @@ export class Sweeper {
     this.#timer = setTimeout(() => {
       this.#round = this.sweep()
         .catch((error: unknown) => {
-          this.#options.log.warn({ error: describe(error) }, "could not sweep");
+          this.#options.log.warn({ error: describeError(error) }, "could not sweep");
           return this.#options.intervalMs;
         })
         .then((restMs) => this.#schedule(restMs));

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/log.ts";
-import { describe } from "../platform/shutdown.ts";
+import { describeError } from "../platform/describe-error.ts";
 
 /** Why an order is cancelled that nobody was promised. */
 export const WITHDRAWN = "the client was told that the order could not be taken";
@@ -57,7 +57,7 @@ export class Withdrawals {
         for (const orderId of this.#orderIds) await this.#withdraw(orderId);
       } catch (error) {
         log.warn(
-          { orders: this.#orderIds.size, error: describe(error) },
+          { orders: this.#orderIds.size, error: describeError(error) },
           "orders to be withdrawn wait for MySQL",
         );
       }

@@ -1,3 +1,4 @@
+import { describeError } from "./describe-error.ts";
 import type { Logger } from "./log.ts";
 
 /** One thing to do while closing, in its turn. */
@@ -38,7 +39,7 @@ export function shutDownOnSignal(options: {
       try {
         await step.run();
       } catch (error) {
-        log.error({ error: describe(error), step: step.name }, "shutdown step failed");
+        log.error({ error: describeError(error), step: step.name }, "shutdown step failed");
       }
     }
     log.info("stopped");
@@ -46,9 +47,4 @@ export function shutDownOnSignal(options: {
   };
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
-}
-
-/** An error in one line, for a log. */
-export function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

@@ -1,4 +1,4 @@
-import { describe } from "./shutdown.ts";
+import { describeError } from "./describe-error.ts";
 
 /** The process must not start, for a reason that the operator can do something about. */
 export class StartupError extends Error {
@@ -22,7 +22,7 @@ export function runMain(main: () => Promise<void>): void {
         : "";
     const told = error instanceof Error && FOR_OPERATORS.has(error.name);
     process.stderr.write(
-      `${about}${told ? error.message : error instanceof Error ? error.stack : describe(error)}\n`,
+      `${about}${told ? error.message : error instanceof Error ? error.stack : describeError(error)}\n`,
     );
     process.exit(1);
   });

@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from "uuid";
 import { appendEvents, type NewOrderEvent } from "../../db/order-events.ts";
 import { orderLines, orders } from "../../db/schema.ts";
-import { addCounts, minuteOf, noCounts, type StepCounts } from "../../queues/minutes.ts";
+import { addCounts, minuteOf, noCounts, type StepCounts } from "../../queues/telemetry/minute-counts.ts";
 import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import { PIPELINE } from "../../src/order/pipeline.ts";
 import { totalOf, type NewOrder, type OrderLine } from "../../src/order/order.ts";

@@ -3,7 +3,7 @@ import { isDatabaseUnavailable } from "../../../db/errors.ts";
 import { countStage, listGroup, type FailedOrder, takeMarks } from "../../../db/failures.ts";
 import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import type { ConsoleOptions } from "./context.ts";
 
 /** Orders of one step forward: their locks are held no longer than that takes, and progress is seen. */
@@ -52,7 +52,7 @@ export class Batches {
       total: failed.more ? null : failed.count,
     });
     this.#run(id, batch).catch((error: unknown) => {
-      log.error({ action: id, error: describe(error) }, "a group of orders was left in the middle");
+      log.error({ action: id, error: describeError(error) }, "a group of orders was left in the middle");
     });
     return id;
   }
@@ -113,7 +113,7 @@ export class Batches {
     } catch (error) {
       if (!isRedisUnavailable(error)) throw error;
       // They go on all the same: the sweeper finds that they have no job.
-      log.warn({ orders: due.length, error: describe(error) }, "resumed, but not queued yet");
+      log.warn({ orders: due.length, error: describeError(error) }, "resumed, but not queued yet");
     }
     return resumed;
   }

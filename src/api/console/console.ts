@@ -4,7 +4,7 @@ import { howAway, isDatabaseUnavailable } from "../../../db/errors.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { Problem } from "../problem.ts";
 import type { Logger } from "../../platform/log.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import { assetRoutes } from "./assets.ts";
 import { show, type ConsoleOptions } from "./context.ts";
 import { html } from "./html.ts";
@@ -119,6 +119,6 @@ function tell(
     };
   if (error instanceof Error && "status" in error && typeof error.status === "number" && error.status < 500)
     return { status: error.status, title: "That is not possible", detail: "The request cannot be read." };
-  log.error({ request, error: describe(error) }, "request failed");
+  log.error({ request, error: describeError(error) }, "request failed");
   return { status: 500, title: "Something went wrong", detail: "The service's log says what." };
 }

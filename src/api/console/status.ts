@@ -2,8 +2,15 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { countFailures, type BoundedCount } from "../../../db/failures.ts";
 import { findOldest } from "../../../db/order-states.ts";
-import { readHeartbeats, type Heartbeat } from "../../../queues/heartbeats.ts";
-import { minuteOf, noCounts, quantile, readCounts, sumOf, type StepCounts } from "../../../queues/minutes.ts";
+import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
+import {
+  minuteOf,
+  noCounts,
+  quantile,
+  readCounts,
+  sumOf,
+  type StepCounts,
+} from "../../../queues/telemetry/minute-counts.ts";
 import type { Queues } from "../../../queues/queues.ts";
 import type { Check, Health } from "../readiness.ts";
 import { CANCEL, type Lifecycle } from "../../order/lifecycle.ts";

@@ -7,7 +7,7 @@ import type { StoredOrder } from "../../order/order.ts";
 import type { AttemptMark } from "../../order/event.ts";
 import type { Ports } from "../../order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../order/stage.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import type { Tracing } from "../../platform/tracing/contract.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
@@ -199,7 +199,7 @@ export class InlineProcessing {
       try {
         await within(orderId, () => this.#carry(orderId));
       } catch (error) {
-        this.#options.log.warn({ orderId, error: describe(error) }, "could not be carried on yet");
+        this.#options.log.warn({ orderId, error: describeError(error) }, "could not be carried on yet");
       }
     };
     await Promise.all(orderIds.map((orderId) => this.#behind(() => carry(orderId))));
@@ -330,7 +330,7 @@ export class InlineProcessing {
       log.warn(fields, "will be tried again");
       // For the timeline only: the order goes on without it.
       await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
-        log.warn({ ...fields, error: describe(error) }, "could not note the failed attempt"),
+        log.warn({ ...fields, error: describeError(error) }, "could not note the failed attempt"),
       );
       this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, putOffs, isUndoing });
     }

@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { listEventsAfter, type EventLog } from "../../../db/event-log.ts";
 import type { Database } from "../../../db/database.ts";
 import type { Logger } from "../../platform/log.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import { frameOfLogged, type Frame } from "./frame.ts";
 import type { Listener } from "./listener.ts";
 import type { LiveSource } from "./sources.ts";
@@ -81,7 +81,10 @@ export class Hub {
     try {
       while (listener.isOpen && !this.isClosed && this.#isBehind(listener)) await this.#catchUp(listener);
     } catch (error) {
-      this.#options.logger.warn({ error: describe(error) }, "a listener could not catch up: it comes back");
+      this.#options.logger.warn(
+        { error: describeError(error) },
+        "a listener could not catch up: it comes back",
+      );
       listener.end();
     }
     this.#catchingUp.delete(listener);
@@ -131,7 +134,7 @@ export class Hub {
       this.#isAway = false;
     } catch (error) {
       if (signal.aborted) return;
-      if (!this.#isAway) logger.warn({ error: describe(error) }, "no live updates for now");
+      if (!this.#isAway) logger.warn({ error: describeError(error) }, "no live updates for now");
       this.#isAway = true;
       await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
     }

@@ -9,7 +9,7 @@ import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { toMessage } from "../message.ts";
 import { Nudges } from "../nudges.ts";
 import type { Logger } from "../../platform/log.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
 
 /** Events of one go: some milliseconds' work for MySQL, Redis and this process each. */
@@ -100,7 +100,7 @@ export class Relay {
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return;
     await this.#stream.letGo().catch((error: unknown) => {
-      log.warn({ error: describe(error) }, "another worker will relay only when the lease has expired");
+      log.warn({ error: describeError(error) }, "another worker will relay only when the lease has expired");
     });
   }
 
@@ -174,7 +174,7 @@ export class Relay {
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
       // Where the stream stands it says itself; this is only for one that has lost its data. Reading may go on.
-      this.#options.log.debug({ error: describe(error) }, "could not note how far the stream is");
+      this.#options.log.debug({ error: describeError(error) }, "could not note how far the stream is");
       this.#noted = { ...this.#noted, at: now };
     }
   }
@@ -182,7 +182,7 @@ export class Relay {
   async #giveUp(failure: unknown): Promise<boolean> {
     const { log } = this.#options;
     this.#place = undefined;
-    const error = describe(failure);
+    const error = describeError(failure);
     if (failure instanceof StreamChangedError) log.warn({ error }, "looking where to go on");
     else if (isRedisUnavailable(failure)) log.debug({ error }, "could not relay events");
     else {

@@ -13,7 +13,7 @@ import {
 import { disableEndpoint, noteFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Committer } from "../../platform/group-commit.ts";
 import type { Logger } from "../../platform/log.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import { webhookMessage, type WebhookMessage } from "./message.ts";
 import { signedHeaders } from "./signature.ts";
 import { retryDelay } from "./retries.ts";
@@ -245,7 +245,7 @@ export class EndpointQueue {
       }
     } catch (error) {
       const { log } = this.#options;
-      log.warn({ endpoint: this.#endpoint.id, error: describe(error) }, "webhooks could not be read");
+      log.warn({ endpoint: this.#endpoint.id, error: describeError(error) }, "webhooks could not be read");
       this.#mayFind = true;
     } finally {
       this.#isPumping = false;
@@ -366,7 +366,7 @@ export class EndpointQueue {
   async #advance(lane: Lane): Promise<void> {
     const isSettled = await this.#attempt(lane).catch((error: unknown) => {
       const { log } = this.#options;
-      log.warn({ endpoint: this.#endpoint.id, error: describe(error) }, "webhooks could not be noted");
+      log.warn({ endpoint: this.#endpoint.id, error: describeError(error) }, "webhooks could not be noted");
       this.#hold(UNSAVED_PAUSE_MS);
       return false;
     });

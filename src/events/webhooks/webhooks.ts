@@ -18,7 +18,7 @@ import { listEndpoints, type WebhookEndpoint } from "../../../db/webhook-endpoin
 import { Nudges } from "../nudges.ts";
 import { GroupCommit, withoutResults, type Committer } from "../../platform/group-commit.ts";
 import type { Logger } from "../../platform/log.ts";
-import { describe } from "../../platform/shutdown.ts";
+import { describeError } from "../../platform/describe-error.ts";
 import type { Networks } from "./networks.ts";
 import { EndpointQueue, type EndpointQueueOptions } from "./endpoint-queue.ts";
 import type { Resolve } from "./resolve.ts";
@@ -272,7 +272,7 @@ export class Webhooks {
     const { database, log } = this.#options;
     await releaseLease(database, LEASE, this.#holder).catch((error: unknown) => {
       log.warn(
-        { error: describe(error) },
+        { error: describeError(error) },
         "another process will send webhooks only when the lease has expired",
       );
     });
@@ -280,7 +280,7 @@ export class Webhooks {
 
   #giveUp(error: unknown): boolean {
     // Once for each outage.
-    if (!this.#isBroken) this.#options.log.warn({ error: describe(error) }, "webhooks wait");
+    if (!this.#isBroken) this.#options.log.warn({ error: describeError(error) }, "webhooks wait");
     this.#isBroken = true;
     return false;
   }

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { changeQueueSettings, listQueueSettings } from "../../../db/queue-settings.ts";
 import { readControls, restoreControls } from "../../../queues/controls.ts";
-import { beat, lastBeat, readHeartbeats, type Heartbeat } from "../../../queues/heartbeats.ts";
-import { addCounts, MinuteCounts, minuteOf, readCounts } from "../../../queues/minutes.ts";
+import { beat, lastBeat, readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
+import { addCounts, MinuteCounts, minuteOf, readCounts } from "../../../queues/telemetry/minute-counts.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { pay } from "../../../src/order/stages/pay.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import type { Heartbeat } from "../../../queues/heartbeats.ts";
+import type { Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import type { Status, StepStatus } from "../../../src/api/console/status.ts";
 import { verdictOf } from "../../../src/api/console/verdict.ts";
 

@@ -12,7 +12,7 @@ import { LIMITS } from "../../../order/limits.ts";
 import type { Move } from "../../../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../../../order/order.ts";
 import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
-import { describe } from "../../../platform/shutdown.ts";
+import { describeError } from "../../../platform/describe-error.ts";
 import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -115,7 +115,7 @@ async function retry(
   } catch (error) {
     if (!isRedisUnavailable(error) || resumed === 0) throw error;
     // The order goes on all the same: the sweeper finds that it has no job.
-    log.warn({ orderId: order.id, error: describe(error) }, "resumed, but not queued yet");
+    log.warn({ orderId: order.id, error: describeError(error) }, "resumed, but not queued yet");
   }
   return true;
 }

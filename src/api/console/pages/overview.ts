@@ -1,5 +1,5 @@
 import { Router } from "express";
-import type { Heartbeat } from "../../../../queues/heartbeats.ts";
+import type { Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
 import type { Check } from "../../readiness.ts";
 import { methodNotAllowed } from "../../problem.ts";
 import { show, showPart, type ConsoleOptions } from "../context.ts";

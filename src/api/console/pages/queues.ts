@@ -4,10 +4,10 @@ import { recordAction, type ActionDetails } from "../../../../db/operator-action
 import { changeQueueSettings, listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
 import { readControls, restoreControls, type QueueControls } from "../../../../queues/controls.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
-import { readHeartbeats, type Heartbeat } from "../../../../queues/heartbeats.ts";
+import { readHeartbeats, type Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
 import { methodNotAllowed, Problem } from "../../problem.ts";
 import { settingsOf, type Step } from "../../../order/stage.ts";
-import { describe } from "../../../platform/shutdown.ts";
+import { describeError } from "../../../platform/describe-error.ts";
 import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
 import { counted, duration, number } from "../format.ts";
 import { html, type Content, type Html } from "../html.ts";
@@ -101,7 +101,7 @@ async function apply({ database, queues, redis, log }: ConsoleOptions): Promise<
     await restoreControls({ queues, redis }, await listQueueSettings(database));
   } catch (error) {
     if (!isRedisUnavailable(error)) throw error;
-    log.warn({ error: describe(error) }, "settings of the queues are kept, but not in Redis yet");
+    log.warn({ error: describeError(error) }, "settings of the queues are kept, but not in Redis yet");
   }
 }
 

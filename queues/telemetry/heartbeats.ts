@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import { keyOf } from "./keys.ts";
+import { keyOf } from "../keys.ts";
 
 /*
  * Which workers are alive, as they say themselves every few seconds. A worker's own key expires when it says no more;

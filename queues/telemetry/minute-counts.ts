@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import { keyOf } from "./keys.ts";
+import { keyOf } from "../keys.ts";
 
 /*
  * How many orders each step has done in each minute, and how long that took: kept in Redis by minute, added to by every

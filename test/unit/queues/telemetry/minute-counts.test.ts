@@ -1,5 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
-import { bucketLimit, MinuteCounts, noCounts, quantile, sumOf } from "../../../queues/minutes.ts";
+import {
+  bucketLimit,
+  MinuteCounts,
+  noCounts,
+  quantile,
+  sumOf,
+} from "../../../../queues/telemetry/minute-counts.ts";
 
 function countsOf(...durations: number[]) {
   const counts = new MinuteCounts();

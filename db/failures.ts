@@ -31,7 +31,7 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
   });
 }
 
-/** Takes the mark back: the stage goes on, though it is not done yet. @throws {DatabaseError} */
+/** Clears an order's mark as failed: its stage runs again, though it is not done yet. @throws {DatabaseError} */
 export async function clearFailed(database: Database, orderId: string): Promise<void> {
   await database.transaction(async (queries) =>
     queries.atCommit(
@@ -58,9 +58,9 @@ export interface FailurePlace {
 }
 
 /**
- * Looks through the next `limit` failed orders, and takes the mark off those that the filter is for: they are on their
- * way again, and the sweeper finds that their jobs have ended. Not a change of the order: its time stays, so that the
- * sweeper finds it at once. Whoever takes a mark off first, counts it.
+ * Looks at the next `limit` failed orders and resumes those that match the filter: clears their mark, so that the sweeper
+ * finds that their jobs have ended. This is not a change of the order: `updated_at` stays, so that the sweeper finds it at
+ * once. Whoever clears a mark first, counts it.
  *
  * @param actor who asks for it.
  * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
@@ -80,7 +80,7 @@ export async function resumeFailed(
   );
   const last = page.length === limit ? page.at(-1) : undefined;
   return {
-    resumed: await takeMarks(
+    resumed: await resumeOrders(
       database,
       chosen.map(({ id }) => id),
       actor,
@@ -114,10 +114,11 @@ async function listFailures(
 }
 
 /**
- * Takes the mark off those of these orders that have failed: they are on their way again. @param actor who asks for it.
- * @returns how many had failed. @throws {DatabaseError}
+ * Resumes the orders among these that have failed: clears their mark, so that they are on their way again.
+ *
+ * @param actor who asks for it. @returns how many had failed. @throws {DatabaseError}
  */
-export async function takeMarks(
+export async function resumeOrders(
   database: Database,
   ids: readonly string[],
   actor: string | null,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDatabaseUnavailable } from "../../../db/errors.ts";
-import { countStage, listGroup, type FailedOrder, takeMarks } from "../../../db/failures.ts";
+import { countStage, listGroup, type FailedOrder, resumeOrders } from "../../../db/failures.ts";
 import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { describeError } from "../../platform/describe-error.ts";
@@ -99,7 +99,7 @@ export class Batches {
 
   async #resume(orders: readonly FailedOrder[], { actor }: Batch): Promise<number> {
     const { database, lifecycle, requeue, log } = this.#options;
-    const resumed = await takeMarks(
+    const resumed = await resumeOrders(
       database,
       orders.map(({ id }) => id),
       actor,

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../../db/order-events.ts";
 import { recordAction, updateAction } from "../../../../db/operator-actions.ts";
 import { findOrders } from "../../../../db/orders.ts";
-import { takeMarks } from "../../../../db/failures.ts";
+import { resumeOrders } from "../../../../db/failures.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { promoteJob, readJob, type JobStatus } from "../../../../queues/job-status.ts";
 import { methodNotAllowed, Problem } from "../../problem.ts";
@@ -108,7 +108,7 @@ async function retry(
   actor: string,
 ): Promise<boolean> {
   if (move === undefined) return false;
-  const resumed = await takeMarks(database, [order.id], actor);
+  const resumed = await resumeOrders(database, [order.id], actor);
   try {
     if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, move));
     await requeue.revive([{ orderId: order.id, move }]);

@@ -17,7 +17,7 @@ interface Known {
  * Orders that this process has read or moved a moment ago: most come to the next stage in the same process, and need not
  * be read as a whole again. Bounded: the one known longest is forgotten first.
  */
-export class KnownOrders {
+export class OrderCache {
   readonly #orders = new Map<string, Known>();
 
   /** As the order was when it was last seen; how it stands now is for MySQL to say. */

@@ -9,7 +9,7 @@ import { grouped, withoutResults, type Commit, type Committer } from "../platfor
 import { CANCEL } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
-import { KnownOrders } from "./order-cache.ts";
+import { OrderCache } from "./order-cache.ts";
 
 /**
  * MySQL and Redis for the executor. What many jobs want at the same moment is one statement, one transaction, one round
@@ -20,7 +20,7 @@ export class OrderStore implements ExecutorStore {
   readonly #loads: Committer<string, StoredOrder | undefined>;
   readonly #changes: Committer<StatusChange, ChangeResult>;
   readonly #jobs: Committer<DueJob, void>;
-  readonly #known = new KnownOrders();
+  readonly #cache = new OrderCache();
 
   constructor(options: {
     readonly database: Database;
@@ -35,7 +35,7 @@ export class OrderStore implements ExecutorStore {
     this.#database = database;
     this.#loads = commit({
       name: "loads",
-      flush: (ids) => findOrders(database, ids, (id) => this.#known.get(id)),
+      flush: (ids) => findOrders(database, ids, (id) => this.#cache.get(id)),
       kindOf: failureKindOf,
     });
     this.#changes = commit({
@@ -62,23 +62,23 @@ export class OrderStore implements ExecutorStore {
 
   async load(orderId: string): Promise<StoredOrder | undefined> {
     const order = await this.#loads.submit(orderId);
-    if (order) this.#known.note(order);
+    if (order) this.#cache.note(order);
     return order;
   }
 
   recall(orderId: string): StoredOrder | undefined {
-    return this.#known.takeFresh(orderId);
+    return this.#cache.takeFresh(orderId);
   }
 
   async changeStatus(change: StatusChange): Promise<boolean> {
     const { made, toBeCancelled } = await this.#changes.submit(change);
-    if (made && !toBeCancelled) this.#known.noteChange(change);
-    else this.#known.forget(change.orderId);
+    if (made && !toBeCancelled) this.#cache.noteChange(change);
+    else this.#cache.forget(change.orderId);
     return made;
   }
 
   requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
-    this.#known.forget(request.orderId);
+    this.#cache.forget(request.orderId);
     return requestCancellation(this.#database, request);
   }
 

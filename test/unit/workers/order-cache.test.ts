@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { StatusChange } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
-import { KnownOrders } from "../../../src/engine/order-cache.ts";
+import { OrderCache } from "../../../src/engine/order-cache.ts";
 
 const LINE = { sku: "MUG-BLUE", quantity: 1, unitPrice: 995 };
 const BEFORE = new Date("2026-01-01T10:00:00Z");
@@ -41,20 +41,20 @@ function change(given: Partial<StatusChange> = {}): StatusChange {
   };
 }
 
-let known: KnownOrders;
+let cache: OrderCache;
 beforeEach(() => {
   jest.useFakeTimers();
-  known = new KnownOrders();
+  cache = new OrderCache();
 });
 afterEach(() => {
   jest.useRealTimers();
 });
 
 describe("an order that was moved just now", () => {
-  test("is known with what its stage left, and no longer failed", () => {
-    known.note(order({ failed: { stage: "pay", reason: "no", at: BEFORE } }));
-    known.noteChange(change());
-    expect(known.takeFresh("one")).toEqual(
+  test("is cache with what its stage left, and no longer failed", () => {
+    cache.note(order({ failed: { stage: "pay", reason: "no", at: BEFORE } }));
+    cache.noteChange(change());
+    expect(cache.takeFresh("one")).toEqual(
       order({
         status: "PAID",
         records: { reserve: { shelf: "A" }, pay: { charge: "ch_1" } },
@@ -64,57 +64,57 @@ describe("an order that was moved just now", () => {
   });
 
   test("is taken for it once: who comes again has to ask", () => {
-    known.note(order());
-    known.noteChange(change());
-    expect(known.takeFresh("one")).toBeDefined();
-    expect(known.takeFresh("one")).toBeUndefined();
-    expect(known.get("one")).toMatchObject({ status: "PAID" });
+    cache.note(order());
+    cache.noteChange(change());
+    expect(cache.takeFresh("one")).toBeDefined();
+    expect(cache.takeFresh("one")).toBeUndefined();
+    expect(cache.get("one")).toMatchObject({ status: "PAID" });
   });
 
   test("is taken for it only for a moment", () => {
-    known.note(order());
-    known.noteChange(change());
+    cache.note(order());
+    cache.noteChange(change());
     jest.advanceTimersByTime(201);
-    expect(known.takeFresh("one")).toBeUndefined();
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 });
 
 describe("an order is not taken for fresh", () => {
   test("when it was only read", () => {
-    known.note(order());
-    expect(known.takeFresh("one")).toBeUndefined();
+    cache.note(order());
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when it was read after it was moved", () => {
-    known.note(order());
-    known.noteChange(change());
-    known.note(order({ status: "PAID" }));
-    expect(known.takeFresh("one")).toBeUndefined();
+    cache.note(order());
+    cache.noteChange(change());
+    cache.note(order({ status: "PAID" }));
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 
-  test("when it was known in another status than it was moved from", () => {
-    known.note(order({ status: "CREATED" }));
-    known.noteChange(change());
-    expect(known.takeFresh("one")).toBeUndefined();
+  test("when it was cache in another status than it was moved from", () => {
+    cache.note(order({ status: "CREATED" }));
+    cache.noteChange(change());
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when somebody has changed it otherwise", () => {
-    known.note(order());
-    known.noteChange(change());
-    known.forget("one");
-    expect(known.takeFresh("one")).toBeUndefined();
+    cache.note(order());
+    cache.noteChange(change());
+    cache.forget("one");
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when it was never seen", () => {
-    known.noteChange(change());
-    expect(known.takeFresh("one")).toBeUndefined();
+    cache.noteChange(change());
+    expect(cache.takeFresh("one")).toBeUndefined();
   });
 });
 
 test("large orders are not kept, and of many the oldest are forgotten", () => {
-  known.note(order({ id: "large", lines: Array.from({ length: 101 }, () => LINE) }));
-  for (let index = 0; index <= 5_000; index++) known.note(order({ id: String(index) }));
-  expect(known.get("large")).toBeUndefined();
-  expect(known.get("0")).toBeUndefined();
-  expect(known.get("1")).toBeDefined();
+  cache.note(order({ id: "large", lines: Array.from({ length: 101 }, () => LINE) }));
+  for (let index = 0; index <= 5_000; index++) cache.note(order({ id: String(index) }));
+  expect(cache.get("large")).toBeUndefined();
+  expect(cache.get("0")).toBeUndefined();
+  expect(cache.get("1")).toBeDefined();
 });

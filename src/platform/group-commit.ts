@@ -74,11 +74,11 @@ export type Commit = <Item, Result>(options: GroupCommitOptions<Item, Result>) =
 /** Callers of the same moment share a flush. */
 export const grouped: Commit = (options) => new GroupCommit(options);
 
-/** Every caller has a flush of its own. */
-export const eachAlone: Commit = (options) => new LoneCommit(options);
+/** Flushes every item by itself. */
+export const unbatched: Commit = (options) => new Unbatched(options);
 
 /** By what `GROUP_COMMIT` says. */
-export const COMMITS = { on: grouped, off: eachAlone } as const;
+export const COMMITS = { on: grouped, off: unbatched } as const;
 
 const MAX_WAITING = 10_000;
 const PATIENCE_MS = 2_000;
@@ -371,7 +371,7 @@ function fail<Item, Result>(member: Member<Item, Result>, error: unknown): void 
  * The same without sharing: every item is flushed by itself, at once, and beside the others. What bounds how many at the
  * same moment is what the flush needs, such as connections; those who wait for that are at most `maxWaiting`, too.
  */
-export class LoneCommit<Item, Result> implements Committer<Item, Result> {
+export class Unbatched<Item, Result> implements Committer<Item, Result> {
   readonly #options: Flushing<Item, Result>;
   readonly #maxWaiting: number;
   readonly #patienceMs: number;

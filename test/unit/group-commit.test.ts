@@ -1,9 +1,9 @@
 import { describe, expect, jest, test } from "@jest/globals";
 import {
   COMMITS,
-  eachAlone,
+  unbatched,
   GroupCommit,
-  LoneCommit,
+  Unbatched,
   OverloadedError,
   withoutResults,
   type FailureKind,
@@ -452,8 +452,8 @@ describe("a lock that somebody else holds", () => {
 describe("without sharing", () => {
   test("every item is flushed by itself, at once and beside the others", async () => {
     const { batches, flush, finish } = controlled();
-    const alone = eachAlone({ flush });
-    const all = Promise.all([1, 2, 3].map((item) => alone.submit(item)));
+    const single = unbatched({ flush });
+    const all = Promise.all([1, 2, 3].map((item) => single.submit(item)));
     expect(batches).toEqual([[1], [2], [3]]);
     await finish(all);
     await expect(all).resolves.toEqual([10, 20, 30]);
@@ -461,7 +461,7 @@ describe("without sharing", () => {
 
   test("a flush that fails is its own item's, whatever the error", async () => {
     const flushes: number[] = [];
-    const alone = new LoneCommit({
+    const single = new Unbatched({
       flush: async ([item]: readonly number[]) => {
         flushes.push(item ?? NaN);
         if (item === 13) throw away();
@@ -469,30 +469,30 @@ describe("without sharing", () => {
       },
       kindOf,
     });
-    const outcomes = await Promise.allSettled([1, 13, 2].map((item) => alone.submit(item)));
+    const outcomes = await Promise.allSettled([1, 13, 2].map((item) => single.submit(item)));
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect(flushes).toEqual([1, 13, 2, 13]);
   });
 
   test("a flush that meets a lock is tried again, as long as anybody waits for one", async () => {
     const table = new LockTable();
-    const alone = new LoneCommit(table.options({ patienceMs: 10 }));
+    const single = new Unbatched(table.options({ patienceMs: 10 }));
     table.hold("a");
-    const impatient = alone.submit("a");
+    const impatient = single.submit("a");
     await table.passUntil(impatient);
     await expect(impatient).rejects.toThrow("contended");
-    const patient = alone.submit("a");
+    const patient = single.submit("a");
     table.letGo("a");
     await expect(patient).resolves.toBe("A");
   });
 
   test("more than may be under way are refused, and taken again later", async () => {
     const { flush, finish } = controlled();
-    const alone = new LoneCommit({ flush, maxWaiting: 2 });
-    const accepted = [alone.submit(1), alone.submit(2)];
-    await expect(alone.submit(3)).rejects.toThrow(OverloadedError);
+    const single = new Unbatched({ flush, maxWaiting: 2 });
+    const accepted = [single.submit(1), single.submit(2)];
+    await expect(single.submit(3)).rejects.toThrow(OverloadedError);
     await finish(Promise.all(accepted));
-    const next = alone.submit(4);
+    const next = single.submit(4);
     await finish(next);
     await expect(next).resolves.toBe(40);
   });

@@ -29,7 +29,7 @@ import { Executor } from "../src/engine/executor.ts";
 import { alsoCounting, WorkerHeartbeat } from "./heartbeat.ts";
 import { Isolation } from "./isolation/isolation.ts";
 import { StageMetrics } from "../src/engine/metrics.ts";
-import { QueueKeeper } from "./settings-sync.ts";
+import { SettingsSync } from "./settings-sync.ts";
 import { Relay } from "../src/events/relay/relay.ts";
 import { openResources } from "../src/composition/resources.ts";
 import { ServerWatch } from "./server-watch.ts";
@@ -154,7 +154,7 @@ async function main(): Promise<void> {
     afterMs: config.WEDGED_AFTER_MS,
   });
 
-  const keeper = new QueueKeeper({ database, redis, queues, log });
+  const settingsSync = new SettingsSync({ database, redis, queues, log });
   const heartbeat = new WorkerHeartbeat({ redis, workers: [...workers.values()], breakers, counts, log });
 
   const suspectQuota = new SuspectQuota({
@@ -207,7 +207,7 @@ async function main(): Promise<void> {
             [...workers.values()].map((worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
           )),
       },
-      { name: "queue keeper", run: () => keeper.stop() },
+      { name: "settings sync", run: () => settingsSync.stop() },
       { name: "suspects' quota", run: () => suspectQuota.stop() },
       { name: "heartbeat", run: () => heartbeat.stop() },
       { name: "isolation", run: async () => isolation.stop() },
@@ -237,7 +237,7 @@ async function main(): Promise<void> {
       ? undefined
       : await metricsServer.listen(config.METRICS_PORT, config.HOST);
   watchdog.start();
-  await keeper.start();
+  await settingsSync.start();
   await suspectQuota.start();
   await Promise.all([...workers.values()].map((worker) => worker.start()));
   sweeper.start();

@@ -6,10 +6,10 @@ import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 
-/** Milliseconds between two looks: a small table, and one key of Redis. */
+/** Milliseconds between two checks. A check reads a small table and one key of Redis. */
 const INTERVAL_MS = 2_000;
 
-export interface QueueKeeperOptions {
+export interface SettingsSyncOptions {
   readonly database: Database;
   readonly redis: Redis;
   readonly queues: Queues;
@@ -17,40 +17,40 @@ export interface QueueKeeperOptions {
 }
 
 /**
- * Sees to it that Redis has the queues as operators want them: at the start of a worker, after a loss of Redis' data, and
- * when Redis was away while they were changed. Every worker does that; more than one at a time do no harm.
+ * Keeps the settings of the queues in Redis as operators want them: when a worker starts, after Redis has lost its data,
+ * and when Redis was away while they were changed. Every worker does this; several at a time do no harm.
  */
-export class QueueKeeper {
-  readonly #options: QueueKeeperOptions;
+export class SettingsSync {
+  readonly #options: SettingsSyncOptions;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
 
-  constructor(options: QueueKeeperOptions) {
+  constructor(options: SettingsSyncOptions) {
     this.#options = options;
   }
 
-  /** Resolves after the first look, so that no job is taken before. */
+  /** Resolves after the first check, so that no job is taken before it. */
   async start(): Promise<void> {
-    await this.#look();
-    this.#lookLater();
+    await this.#check();
+    this.#checkLater();
   }
 
-  /** Ends after the look under way. */
+  /** Ends after the check under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     if (this.#options.redis.status === "ready") await this.#round;
   }
 
-  #lookLater(): void {
+  #checkLater(): void {
     if (this.#stopped) return;
     this.#timer = setTimeout(() => {
-      this.#round = this.#look().then(() => this.#lookLater());
+      this.#round = this.#check().then(() => this.#checkLater());
     }, INTERVAL_MS);
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { database, redis, queues, log } = this.#options;
     try {
       const restored = await restoreControls({ queues, redis }, await listQueueSettings(database));

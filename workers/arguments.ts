@@ -8,8 +8,8 @@ export interface WorkerArguments {
   readonly steps: readonly Step[];
   /** Orders in each step at the same moment, instead of the step's own setting. */
   readonly concurrency: number | undefined;
-  /** For tests of recovery: where the process dies. */
-  readonly reach: ((point: CrashPoint, step: string) => void) | undefined;
+  /** For tests of recovery: kills the process at a chosen point. */
+  readonly crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 }
 
 const MAX_CONCURRENCY = 10_000;
@@ -20,7 +20,7 @@ export function parseWorkerArguments(args: readonly string[], known: readonly St
   return {
     steps: stages === undefined ? known : chosen(stages, known),
     concurrency: concurrency === undefined ? undefined : count(concurrency),
-    reach: crash === undefined ? undefined : crashAt(crash),
+    crashHook: crash === undefined ? undefined : crashAt(crash),
   };
 }
 

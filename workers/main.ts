@@ -46,7 +46,7 @@ const PROBE_SECONDS = 60;
 
 /** The worker process: configuration -> connections -> executor -> one worker a stage -> shutdown. */
 async function main(): Promise<void> {
-  const { steps, concurrency, reach } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
+  const { steps, concurrency, crashHook } = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
   const config = loadConfig(PROCESSES.worker, process.env);
   const overrides = stageOverrides(config);
   const tracing = await startTracing(process.env, { name: "conveyor-worker", version: packageJson.version });
@@ -80,9 +80,9 @@ async function main(): Promise<void> {
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit, reach, onEvents: () => nudge.hint() }),
+    store: new OrderStore({ database, queues, commit, crashHook, onEvents: () => nudge.hint() }),
     breakers,
-    reach,
+    crashHook,
   });
   const isolation = new Isolation({ fork: forkIsolated, log });
   const databaseWatch = new ServerWatch({

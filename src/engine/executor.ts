@@ -72,21 +72,21 @@ export class Executor {
   readonly #ports: Ports;
   readonly #store: ExecutorStore;
   readonly #breakers: Breakers;
-  readonly #reach: ((point: CrashPoint, step: string) => void) | undefined;
+  readonly #crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 
   constructor(options: {
     readonly lifecycle: Lifecycle;
     readonly ports: Ports;
     readonly store: ExecutorStore;
     readonly breakers?: Breakers;
-    /** Told of every point that an execution reaches, where a test may end the process. */
-    readonly reach?: ((point: CrashPoint, step: string) => void) | undefined;
+    /** Called at every point of an execution where a test may kill the process. */
+    readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   }) {
     this.#lifecycle = options.lifecycle;
     this.#ports = options.ports;
     this.#store = options.store;
     this.#breakers = options.breakers ?? NO_BREAKERS;
-    this.#reach = options.reach;
+    this.#crashHook = options.crashHook;
   }
 
   /**
@@ -118,16 +118,16 @@ export class Executor {
     if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
     if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
 
-    this.#reach?.("before run", step.name);
+    this.#crashHook?.("before run", step.name);
     const outcome = await this.#run(order, due.step, signal);
-    this.#reach?.("after run", step.name);
+    this.#crashHook?.("after run", step.name);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
     if (!(await this.#commit(order, due, outcome, mark)))
       return this.#overtaken(order.id, step, signal, mark);
-    this.#reach?.("after commit", step.name);
+    this.#crashHook?.("after commit", step.name);
     const execution = await this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
-    this.#reach?.("after enqueue", step.name);
+    this.#crashHook?.("after enqueue", step.name);
     return execution;
   }
 
@@ -222,7 +222,7 @@ export class Executor {
       at: new Date(),
     });
     if (!cancelled) return this.#moveOn(await this.#load(order.id));
-    this.#reach?.("after commit", CANCEL.name);
+    this.#crashHook?.("after commit", CANCEL.name);
     return { outcome: "cancelled", reason };
   }
 
@@ -236,9 +236,9 @@ export class Executor {
     const errors: unknown[] = [];
     for (const stage of this.#lifecycle.toUndo(order.status)) {
       try {
-        this.#reach?.("before undo", stage.name);
+        this.#crashHook?.("before undo", stage.name);
         const undone = await this.#undo(order, stage, step, signal);
-        this.#reach?.("after undo", stage.name);
+        this.#crashHook?.("after undo", stage.name);
         for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
       } catch (error) {
         signal.throwIfAborted();

@@ -26,12 +26,12 @@ export class OrderStore implements ExecutorStore {
     readonly database: Database;
     readonly queues: Pick<Queues, "enqueue">;
     readonly commit?: Commit;
-    /** Told of the step of every change that is written and not committed yet. */
-    readonly reach?: ((point: "during batch", step: string) => void) | undefined;
+    /** Called with the step of every change that is written and not committed yet, where a test may kill the process. */
+    readonly crashHook?: ((point: "during batch", step: string) => void) | undefined;
     /** Told after every batch of events that is committed. */
     readonly onEvents?: (() => void) | undefined;
   }) {
-    const { database, queues, commit = grouped, reach, onEvents } = options;
+    const { database, queues, commit = grouped, crashHook, onEvents } = options;
     this.#database = database;
     this.#loads = commit({
       name: "loads",
@@ -44,7 +44,8 @@ export class OrderStore implements ExecutorStore {
         const made = await changeStatuses(
           database,
           changes,
-          reach && (() => changes.forEach(({ stage }) => reach("during batch", stage ?? CANCEL.name))),
+          crashHook &&
+            (() => changes.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
         );
         onEvents?.();
         return made;

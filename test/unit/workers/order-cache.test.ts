@@ -51,7 +51,7 @@ afterEach(() => {
 });
 
 describe("an order that was moved just now", () => {
-  test("is cache with what its stage left, and no longer failed", () => {
+  test("is known with what its stage left, and no longer failed", () => {
     cache.note(order({ failed: { stage: "pay", reason: "no", at: BEFORE } }));
     cache.noteChange(change());
     expect(cache.takeFresh("one")).toEqual(
@@ -92,7 +92,7 @@ describe("an order is not taken for fresh", () => {
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 
-  test("when it was cache in another status than it was moved from", () => {
+  test("when it was known in another status than it was moved from", () => {
     cache.note(order({ status: "CREATED" }));
     cache.noteChange(change());
     expect(cache.takeFresh("one")).toBeUndefined();

@@ -117,7 +117,7 @@ export class Sweeper {
     await this.#round;
     const { redis, log } = this.#options;
     if (redis?.status !== "ready") return;
-    await redis.eval(LET_GO, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
+    await redis.eval(RELEASE, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
       log.warn({ error: describeError(error) }, "another worker will sweep only when the lead has expired");
     });
   }
@@ -286,7 +286,7 @@ const TAKE_OR_KEEP = `
   redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[2])
   return 1`;
 
-const LET_GO = `
+const RELEASE = `
   if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
   return 1`;
 

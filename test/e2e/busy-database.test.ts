@@ -51,7 +51,7 @@ describe("a stock row that somebody else keeps locked", () => {
     for (const id of [...locked, ...both])
       expect(await client.get(`/orders/${id}`)).toMatchObject({ body: { status: "CREATED" } });
 
-    await holder.letGo();
+    await holder.release();
     for (const id of [...locked, ...both]) await client.orderIn(id, "DELIVERED");
     expect(await failedAttempts()).toBe(0);
     expect((await client.get("/stock/LOCKED")).body).toMatchObject({ onHand: 980, reserved: 0 });
@@ -76,7 +76,7 @@ describe("an idempotency key that somebody else's transaction holds", () => {
     expect((await Promise.all(others)).map(({ status }) => status)).toEqual(Array(10).fill(202));
     const { status, headers } = await held;
     expect([status, headers.get("retry-after")]).toEqual([503, "1"]);
-    await holder.letGo();
+    await holder.release();
     await waitFor("the request to be accepted", async () => {
       const again = await client.post("/orders", PLAIN_ORDER, { "idempotency-key": "held" });
       return again.status === 202;

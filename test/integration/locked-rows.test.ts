@@ -208,7 +208,7 @@ describe.each(Object.entries(SCENARIOS))("what somebody else has locked (%s)", (
     await Promise.all(Array.from({ length: ITEMS - 2 }, (__, index) => submit(index + 1)));
     await submit(ITEMS - 1);
     expect(isDone).toBe(false);
-    await holder.letGo();
+    await holder.release();
     await blocked;
   });
 
@@ -219,7 +219,7 @@ describe.each(Object.entries(SCENARIOS))("what somebody else has locked (%s)", (
     const others = Promise.all(Array.from({ length: ITEMS - 1 }, (__, index) => submit(index + 1)));
     await expect(blocked).rejects.toMatchObject({ name: "DatabaseError", kind: "contended" });
     await others;
-    await holder.letGo();
+    await holder.release();
   });
 });
 
@@ -247,7 +247,7 @@ test("a product that everybody wants, and somebody else locks now and then, is s
     }
     // Past the second for which a flush waits: these have no part in it.
     await Promise.all(shops.map((shop) => shop.reserve(wants(other))));
-    await holder?.letGo();
+    await holder?.release();
   }
   const sold = (await Promise.all(outcomes)).filter(({ ok }) => ok).length;
   expect(sold).toBe(150);
@@ -278,7 +278,7 @@ describe("locks of rows", () => {
     );
     expect(await held([...keys, key("order", uuidv7())])).toEqual(new Set(keys.slice(0, 3)));
     expect(absent).toBeDefined();
-    await holder.letGo();
+    await holder.release();
     expect(await held(keys)).toEqual(new Set());
   });
 
@@ -290,7 +290,7 @@ describe("locks of rows", () => {
     await wait(key("stock", "absent"));
     const holder = await holdLocks(database, `SELECT sku FROM stock WHERE sku = '${sku}' FOR UPDATE`);
     await expect(wait(key("stock", sku))).rejects.toMatchObject({ kind: "contended" });
-    await holder.letGo();
+    await holder.release();
     await wait(key("stock", sku));
   });
 });

@@ -60,7 +60,7 @@ class LockTable {
     for (const key of keys) this.#held.add(key);
   }
 
-  letGo(...keys: string[]): void {
+  release(...keys: string[]): void {
     for (const key of keys) this.#held.delete(key);
     this.#waits = this.#waits.filter((wait) => {
       const isFree = !wait.keys.some((key) => this.#held.has(key));
@@ -325,7 +325,7 @@ describe("a lock that somebody else holds", () => {
     const later = ["d", "a,e", "e"].map((item) => group.submit(item));
     await turns();
     expect(table.flushed).toEqual(["b", "c", "d", "e"]);
-    table.letGo("a");
+    table.release("a");
     await expect(Promise.all([...first, ...later])).resolves.toEqual(["B", "A", "C", "D", "A,E", "E"]);
     // The line met the lock once.
     expect(table.batches).toEqual([
@@ -348,7 +348,7 @@ describe("a lock that somebody else holds", () => {
     await table.pass();
     expect(table.batches).toHaveLength(1);
     expect(table.waitedFor).toEqual(["a", "a", "a"]);
-    table.letGo("a");
+    table.release("a");
     await Promise.all(all);
     expect(table.batches).toHaveLength(2);
   });
@@ -362,7 +362,7 @@ describe("a lock that somebody else holds", () => {
     await table.pass();
     all.push(group.submit("a,6"));
     await turns();
-    table.letGo("a");
+    table.release("a");
     await Promise.all(all);
     expect(table.flushed).toEqual(["b,2", "b,4", "a,1", "a,3", "a,5", "a,6"]);
   });
@@ -379,7 +379,7 @@ describe("a lock that somebody else holds", () => {
     expect(table.batches).toHaveLength(flushes);
     await group.idle();
     await expect(group.submit("b")).resolves.toBe("B");
-    table.letGo("a");
+    table.release("a");
     await turns();
     await expect(group.submit("a")).resolves.toBe("A");
   });
@@ -394,7 +394,7 @@ describe("a lock that somebody else holds", () => {
         keysOf,
         wait: async () => undefined,
         held: async (keys) => {
-          if (++looks === 1) table.letGo("hot");
+          if (++looks === 1) table.release("hot");
           return new Set(keys);
         },
       },
@@ -430,7 +430,7 @@ describe("a lock that somebody else holds", () => {
     await turns();
     await table.pass();
     await expect(group.submit("b")).rejects.toThrow(OverloadedError);
-    table.letGo("a");
+    table.release("a");
     await Promise.all(all);
   });
 
@@ -443,7 +443,7 @@ describe("a lock that somebody else holds", () => {
     await turns();
     await table.pass();
     const idle = group.idle();
-    table.letGo("a");
+    table.release("a");
     await idle;
     expect(done).toBe(true);
   });
@@ -482,7 +482,7 @@ describe("without sharing", () => {
     await table.passUntil(impatient);
     await expect(impatient).rejects.toThrow("contended");
     const patient = single.submit("a");
-    table.letGo("a");
+    table.release("a");
     await expect(patient).resolves.toBe("A");
   });
 

@@ -43,8 +43,8 @@ export class EventStream {
   }
 
   /** Lets another one take it. @throws {Error} of Redis. */
-  async letGo(): Promise<void> {
-    await this.#redis.eval(LET_GO, 1, this.#lease, this.#holder);
+  async release(): Promise<void> {
+    await this.#redis.eval(RELEASE, 1, this.#lease, this.#holder);
   }
 
   /** The event that it ends with, even if that was trimmed; 0 where there is no stream. @throws {Error} of Redis. */
@@ -92,7 +92,7 @@ const HOLD = `
   redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
   return holder and 1 or 2`;
 
-const LET_GO = `
+const RELEASE = `
   if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
   return 1`;
 

@@ -99,7 +99,7 @@ export class Relay {
     this.#nudges.silence();
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return;
-    await this.#stream.letGo().catch((error: unknown) => {
+    await this.#stream.release().catch((error: unknown) => {
       log.warn({ error: describeError(error) }, "another worker will relay only when the lease has expired");
     });
   }
@@ -188,7 +188,7 @@ export class Relay {
     else {
       log.warn({ error }, "could not relay events: trying again");
       // Another worker may get on better, with MySQL for example.
-      await this.#stream.letGo().catch(() => undefined);
+      await this.#stream.release().catch(() => undefined);
     }
     return false;
   }

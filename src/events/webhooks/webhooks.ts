@@ -125,7 +125,7 @@ export class Webhooks {
     clearTimeout(timer);
     await this.#attempts.idle();
     this.#sender.close();
-    if (led) await this.#letGo();
+    if (led) await this.#release();
   }
 
   async #run(): Promise<void> {
@@ -268,7 +268,7 @@ export class Webhooks {
       removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + LOOK_INTERVAL_MS;
   }
 
-  async #letGo(): Promise<void> {
+  async #release(): Promise<void> {
     const { database, log } = this.#options;
     await releaseLease(database, LEASE, this.#holder).catch((error: unknown) => {
       log.warn(

@@ -8,8 +8,8 @@ import { RedisServer } from "../queues/server.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { openInline } from "./composition/inline.ts";
 import { Cancellation } from "./engine/cancellation.ts";
-import { Nudge } from "./events/nudge.ts";
-import { nudgeChannelOf } from "./events/stream.ts";
+import { EventNotifier } from "./events/notifier.ts";
+import { notificationChannelOf } from "./events/stream.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides, type ApiConfig } from "./composition/config.ts";
 import { COMMITS } from "./platform/group-commit.ts";
 import { createApp, listenerOf, type AppOptions } from "./api/app.ts";
@@ -131,8 +131,10 @@ async function withQueues(
   watchRelay(metrics, () => readRelayLag(database, "stream"));
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
   // Lost while Redis is away: the relay looks by itself when it is back.
-  const nudge = new Nudge(() => void redis.publish(nudgeChannelOf(redis), "").catch(() => undefined));
-  const onEvents = () => nudge.hint();
+  const notifier = new EventNotifier(
+    () => void redis.publish(notificationChannelOf(redis), "").catch(() => undefined),
+  );
+  const onEvents = () => notifier.notify();
   const cancellation = new Cancellation({ database, queues, lifecycle, log });
   const withdrawals = withdrawalsBy(cancellation, config, log);
   const withdraw = (orderId: string) => withdrawals.add(orderId);
@@ -163,7 +165,7 @@ async function withQueues(
       { name: "withdrawals", run: () => withdrawals.stop() },
       { name: "cancellation", run: () => cancellation.idle() },
       { name: "redis watch", run: async () => server.stop() },
-      { name: "nudge", run: async () => nudge.stop() },
+      { name: "event notifier", run: async () => notifier.stop() },
       { name: "queues", run: () => queues.close() },
       { name: "redis", run: async () => redis.disconnect() },
     ],

@@ -9,8 +9,8 @@ import { keyOf } from "../queues/keys.ts";
 import { MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { loadConfig, PROCESSES, stageOverrides } from "../src/composition/config.ts";
-import { Nudge } from "../src/events/nudge.ts";
-import { nudgeChannelOf } from "../src/events/stream.ts";
+import { EventNotifier } from "../src/events/notifier.ts";
+import { notificationChannelOf } from "../src/events/stream.ts";
 import { COMMITS, withoutResults } from "../src/platform/group-commit.ts";
 import { announce, createLogger } from "../src/platform/log.ts";
 import { MetricsServer } from "../src/platform/metrics-server.ts";
@@ -74,13 +74,13 @@ async function main(): Promise<void> {
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
-  const nudge = new Nudge(() => {
-    if (redis.status === "ready") redis.publish(nudgeChannelOf(redis), "").catch(() => undefined);
+  const notifier = new EventNotifier(() => {
+    if (redis.status === "ready") redis.publish(notificationChannelOf(redis), "").catch(() => undefined);
   });
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit, crashHook, onEvents: () => nudge.hint() }),
+    store: new OrderStore({ database, queues, commit, crashHook, onEvents: () => notifier.notify() }),
     breakers,
     crashHook,
   });
@@ -125,11 +125,11 @@ async function main(): Promise<void> {
           stage,
           at: new Date(),
         });
-        nudge.hint();
+        notifier.notify();
       },
       noteFailedAttempt: async ({ step: { name: stage }, ...failure }) => {
         await failedAttempts.submit({ ...failure, stage, at: new Date() });
-        nudge.hint();
+        notifier.notify();
       },
     });
     workers.set(step.name, worker);
@@ -221,7 +221,7 @@ async function main(): Promise<void> {
         },
       },
       { name: "sweeper", run: () => sweeper.stop() },
-      { name: "nudge", run: async () => nudge.stop() },
+      { name: "event notifier", run: async () => notifier.stop() },
       { name: "webhooks", run: () => webhooks.stop() },
       { name: "relay", run: () => relay.stop() },
       { name: "relay's Redis", run: async () => relayRedis.disconnect() },

@@ -11,8 +11,8 @@ export function streamLeaseOf(redis: Redis): string {
   return `{${streamOf(redis)}}:relay`;
 }
 
-/** Published on when there are new events, so that whoever feeds the stream need not ask all the time. */
-export function nudgeChannelOf(redis: Redis): string {
+/** The channel that announces new events, so that the relay need not poll all the time. */
+export function notificationChannelOf(redis: Redis): string {
   return `{${streamOf(redis)}}:nudge`;
 }
 

@@ -7,7 +7,7 @@ import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../.
 import { isDatabaseUnavailable } from "../../../db/errors.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { toMessage } from "../message.ts";
-import { Nudges } from "../nudges.ts";
+import { EventSubscriber } from "../subscriber.ts";
 import type { Logger } from "../../platform/log.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
@@ -56,7 +56,7 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #events: EventLog;
   readonly #stream: EventStream;
-  readonly #nudges: Nudges;
+  readonly #subscriber: EventSubscriber;
   #place: Place | undefined;
   #heldAt = -Infinity;
   #noted = { position: -1, at: -Infinity };
@@ -66,7 +66,7 @@ export class Relay {
   constructor(options: RelayOptions) {
     const { database, redis, length } = options;
     this.#options = options;
-    this.#nudges = new Nudges(options.connectListener, { intervalMs: LOOK_INTERVAL_MS });
+    this.#subscriber = new EventSubscriber(options.connectListener, { intervalMs: LOOK_INTERVAL_MS });
     this.#events = options.events ?? new EventLog(database);
     this.#stream = new EventStream({
       redis,
@@ -87,16 +87,16 @@ export class Relay {
 
   /** Begins to look for events. */
   start(): void {
-    this.#options.redis.on("ready", () => this.#nudges.wake());
+    this.#options.redis.on("ready", () => this.#subscriber.wake());
     this.#running ??= this.#run();
   }
 
   /** Ends after the batch under way, and lets another worker go on. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#nudges.wake();
+    this.#subscriber.wake();
     await this.#running;
-    this.#nudges.silence();
+    this.#subscriber.unsubscribe();
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return;
     await this.#stream.release().catch((error: unknown) => {
@@ -107,19 +107,19 @@ export class Relay {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       const hasMore = await this.#round().catch((error: unknown) => this.#giveUp(error));
-      if (!hasMore && !this.#stopped) await this.#nudges.rest(this.leads);
+      if (!hasMore && !this.#stopped) await this.#subscriber.rest(this.leads);
     }
   }
 
   /** One batch, if this worker has the lease. @returns whether there may be more. @throws of MySQL or Redis. */
   async #round(): Promise<boolean> {
     const { redis, log } = this.#options;
-    this.#nudges.clear();
+    this.#subscriber.clear();
     if (redis.status !== "ready") return false;
     if (!(await this.#hold())) return false;
     if (this.#place === undefined) {
       this.#place = await this.#find();
-      this.#nudges.listen();
+      this.#subscriber.subscribe();
       log.info({ ...this.#place }, "feeding the stream of events");
     }
     const { end, position } = this.#place;
@@ -142,7 +142,7 @@ export class Relay {
     if (this.#place && now - this.#heldAt < HOLD_INTERVAL_MS) return true;
     const held = await this.#stream.hold();
     if (held !== "kept") this.#place = undefined;
-    if (held === "refused") this.#nudges.silence();
+    if (held === "refused") this.#subscriber.unsubscribe();
     else this.#heldAt = now;
     return held !== "refused";
   }

@@ -15,7 +15,7 @@ import {
   type AttemptResult,
 } from "../../../db/webhook-deliveries.ts";
 import { listEndpoints, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
-import { Nudges } from "../nudges.ts";
+import { EventSubscriber } from "../subscriber.ts";
 import { GroupCommit, withoutResults, type Committer } from "../../platform/group-commit.ts";
 import type { Logger } from "../../platform/log.ts";
 import { describeError } from "../../platform/describe-error.ts";
@@ -77,7 +77,7 @@ export class Webhooks {
   readonly #holder = randomUUID();
   readonly #abort = new AbortController();
   readonly #queues = new Map<string, EndpointQueue>();
-  readonly #nudges: Nudges;
+  readonly #subscriber: EventSubscriber;
   #heldAt = -Infinity;
   #position: number | undefined;
   #prunedAt = performance.now();
@@ -88,7 +88,9 @@ export class Webhooks {
   constructor(options: WebhooksOptions) {
     const { database, networks, timeoutMs, resolve, connectListener } = options;
     this.#options = options;
-    this.#nudges = new Nudges(connectListener, { intervalMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS });
+    this.#subscriber = new EventSubscriber(connectListener, {
+      intervalMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS,
+    });
     // Each request under way listens to it.
     setMaxListeners(0, this.#abort.signal);
     this.#events = options.events ?? new EventLog(database);
@@ -115,9 +117,9 @@ export class Webhooks {
   async stop({ graceMs = GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
     const led = this.leads;
     this.#stopped = true;
-    this.#nudges.wake();
+    this.#subscriber.wake();
     await this.#running;
-    this.#nudges.silence();
+    this.#subscriber.unsubscribe();
     const queues = [...this.#queues.values()];
     for (const queue of queues) queue.stop();
     const timer = setTimeout(() => this.#abort.abort(), graceMs);
@@ -137,14 +139,14 @@ export class Webhooks {
         },
         (error: unknown) => this.#giveUp(error),
       );
-      if (!hasMore && !this.#stopped) await this.#nudges.rest(this.leads);
+      if (!hasMore && !this.#stopped) await this.#subscriber.rest(this.leads);
     }
   }
 
   /** @returns whether there may be more events to read. @throws {DatabaseError} */
   async #round(): Promise<boolean> {
     const { database } = this.#options;
-    this.#nudges.clear();
+    this.#subscriber.clear();
     const readAt = performance.now();
     const enabled = await this.#enabled();
     const isPruneDue = performance.now() - this.#prunedAt >= PRUNE_INTERVAL_MS;
@@ -153,7 +155,7 @@ export class Webhooks {
       return false;
     }
     if (!(await this.#hold())) return false;
-    this.#nudges.listen();
+    this.#subscriber.subscribe();
     this.#retire(enabled);
     if (isPruneDue) await this.#prune();
     const { endpoints, orderIds, hasMore } = await this.#read(enabled);
@@ -224,7 +226,7 @@ export class Webhooks {
     this.#heldAt = -Infinity;
     this.#position = undefined;
     this.#retire([]);
-    this.#nudges.silence();
+    this.#subscriber.unsubscribe();
   }
 
   /**

@@ -5,7 +5,7 @@ import { EventLog } from "../../../db/event-log.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
-import { nudgeChannelOf, streamOf } from "../../../src/events/stream.ts";
+import { notificationChannelOf, streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { EventStream, StreamChangedError } from "../../../src/events/relay/event-stream.ts";
 import { Relay } from "../../../src/events/relay/relay.ts";
@@ -102,14 +102,17 @@ describe("a relay", () => {
     await write(1);
     await relayed(1);
     await waitFor("the relay to listen", async () => {
-      const [, listeners] = await environment.redis.pubsub("NUMSUB", nudgeChannelOf(environment.redis));
+      const [, listeners] = await environment.redis.pubsub(
+        "NUMSUB",
+        notificationChannelOf(environment.redis),
+      );
       return Number(listeners) > 0;
     });
     let quickest = Infinity;
     for (let times = 1; times <= 5; times++) {
       await write(1);
       const startedAt = performance.now();
-      await environment.redis.publish(nudgeChannelOf(environment.redis), "");
+      await environment.redis.publish(notificationChannelOf(environment.redis), "");
       await relayed(1 + times);
       quickest = Math.min(quickest, performance.now() - startedAt);
     }
@@ -228,7 +231,7 @@ test("a relay that hears of events while its connection is away rests, and goes 
   await write(1);
   await waitFor(
     "it to be told",
-    async () => (await environment.redis.publish(nudgeChannelOf(environment.redis), "")) > 0,
+    async () => (await environment.redis.publish(notificationChannelOf(environment.redis), "")) > 0,
   );
   expect(relay.leads).toBe(true);
   await redis.connect();
@@ -260,7 +263,7 @@ test("an event that commits late comes in its place, before those that were writ
   });
   await waitFor("the event to be written", async () => (await nextEventId(environment.database)) === 3);
   const [late] = await write(1);
-  await environment.redis.publish(nudgeChannelOf(environment.redis), "");
+  await environment.redis.publish(notificationChannelOf(environment.redis), "");
   commit();
   await held;
   await relayed(3);

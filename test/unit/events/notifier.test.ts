@@ -1,31 +1,31 @@
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { Nudge } from "../../../src/events/nudge.ts";
+import { EventNotifier } from "../../../src/events/notifier.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 test("the first hint is passed on at once, and many within a while as one, at its end", () => {
   const send = jest.fn();
-  const nudge = new Nudge(send, { intervalMs: 200 });
-  nudge.hint();
+  const notifier = new EventNotifier(send, { intervalMs: 200 });
+  notifier.notify();
   expect(send).toHaveBeenCalledTimes(1);
-  for (let count = 0; count < 1_000; count++) nudge.hint();
+  for (let count = 0; count < 1_000; count++) notifier.notify();
   jest.advanceTimersByTime(199);
   expect(send).toHaveBeenCalledTimes(1);
   jest.advanceTimersByTime(1);
   expect(send).toHaveBeenCalledTimes(2);
   jest.advanceTimersByTime(1_000);
   expect(send).toHaveBeenCalledTimes(2);
-  nudge.hint();
+  notifier.notify();
   expect(send).toHaveBeenCalledTimes(3);
 });
 
 test("nothing is said after it was stopped", () => {
   const send = jest.fn();
-  const nudge = new Nudge(send);
-  nudge.hint();
-  nudge.hint();
-  nudge.stop();
+  const notifier = new EventNotifier(send);
+  notifier.notify();
+  notifier.notify();
+  notifier.stop();
   jest.advanceTimersByTime(1_000);
   expect(send).toHaveBeenCalledTimes(1);
 });

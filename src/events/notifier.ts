@@ -1,11 +1,11 @@
-/** Milliseconds between two nudges of a process. */
+/** Milliseconds between two notifications of a process. */
 const INTERVAL_MS = 200;
 
 /**
- * Tells others that there are new events: at once, but however many events there are, a few times a second. It may get
- * lost, and costs who has it said no more than a look at a timer.
+ * Notifies others of new events: at once, but only a few times a second, however many events there are. A notification may
+ * get lost. Sending one costs the caller no more than a check of a timer.
  */
-export class Nudge {
+export class EventNotifier {
   readonly #send: () => void;
   readonly #intervalMs: number;
   #timer: NodeJS.Timeout | undefined;
@@ -16,23 +16,23 @@ export class Nudge {
     this.#intervalMs = intervalMs;
   }
 
-  /** There is something new. */
-  hint(): void {
-    if (this.#timer === undefined) this.#say();
+  /** Sends a notification: now, or at the end of the interval. */
+  notify(): void {
+    if (this.#timer === undefined) this.#notifyNow();
     else this.#again = true;
   }
 
-  /** Says nothing more. */
+  /** Sends nothing more. */
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  #say(): void {
+  #notifyNow(): void {
     this.#again = false;
     this.#send();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#again) this.#say();
+      if (this.#again) this.#notifyNow();
     }, this.#intervalMs).unref();
   }
 }

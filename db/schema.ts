@@ -12,6 +12,7 @@ import {
   varchar,
 } from "drizzle-orm/mysql-core";
 import { LIMITS } from "../src/order/limits.ts";
+import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import type { EventType } from "../src/order/event.ts";
 import type { Address, StageRecord } from "../src/order/order.ts";
 
@@ -48,7 +49,7 @@ export const orders = mysqlTable(
     cancelReason: varchar("cancel_reason", { length: LIMITS.reason }),
     /** Set together, when the client gave an idempotency key. */
     idempotencyClient: char("idempotency_client", { length: DIGEST_LENGTH }),
-    idempotencyKey: varchar("idempotency_key", { length: LIMITS.idempotencyKey }),
+    idempotencyKey: varchar("idempotency_key", { length: COLUMN_LENGTHS.idempotencyKey }),
     requestHash: char("request_hash", { length: DIGEST_LENGTH }),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
@@ -93,7 +94,7 @@ export const orderEvents = mysqlTable(
     at: instant("at").notNull(),
     type: varchar("type", { length: 32 }).$type<EventType>().notNull().default("status"),
     /** Who asked for it, an operator or a client; null for what the service did by itself. */
-    actor: varchar("actor", { length: LIMITS.actor }),
+    actor: varchar("actor", { length: COLUMN_LENGTHS.actor }),
     /** Set together: which attempt at the stage led to this, and when it began. */
     attempt: int("attempt"),
     startedAt: instant("started_at"),
@@ -166,7 +167,7 @@ export const operatorActions = mysqlTable(
   {
     id: money("id").autoincrement().primaryKey(),
     at: instant("at").notNull(),
-    actor: varchar("actor", { length: LIMITS.actor }).notNull(),
+    actor: varchar("actor", { length: COLUMN_LENGTHS.actor }).notNull(),
     action: varchar("action", { length: 32 }).notNull(),
     /** What it was done to: an order's id, a stage, a queue, a webhook endpoint's id. */
     target: varchar("target", { length: 64 }).notNull(),
@@ -198,8 +199,8 @@ export type WebhookState = "enabled" | "disabled" | "deleted";
 /** Where events are sent to. */
 export const webhookEndpoints = mysqlTable("webhook_endpoints", {
   id: uuid("id").primaryKey(),
-  url: varchar("url", { length: LIMITS.webhookUrl }).notNull(),
-  description: varchar("description", { length: LIMITS.webhookDescription }),
+  url: varchar("url", { length: COLUMN_LENGTHS.webhookUrl }).notNull(),
+  description: varchar("description", { length: COLUMN_LENGTHS.webhookDescription }),
   /** The types of events that it wants; null for all. */
   eventTypes: json("event_types").$type<readonly EventType[]>(),
   /** `whsec_` and base64. Told once, when it is made. */
@@ -256,13 +257,13 @@ export const webhookAttempts = mysqlTable(
     id: money("id").autoincrement().primaryKey(),
     deliveryId: money("delivery_id").notNull(),
     at: instant("at").notNull(),
-    url: varchar("url", { length: LIMITS.webhookUrl }).notNull(),
+    url: varchar("url", { length: COLUMN_LENGTHS.webhookUrl }).notNull(),
     durationMs: int("duration_ms").notNull(),
     /** Null when there was no answer: then `error` says why. */
     status: int("status"),
     error: varchar("error", { length: LIMITS.reason }),
     /** The beginning of the answer's body. */
-    response: varchar("response", { length: LIMITS.webhookResponse }),
+    response: varchar("response", { length: COLUMN_LENGTHS.webhookResponse }),
   },
   (table) => [
     index("webhook_attempts_by_delivery").on(table.deliveryId, table.id),

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Request, RequestHandler, Response } from "express";
-import { LIMITS } from "../order/limits.ts";
+import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { Problem } from "./problem.ts";
 
 /**
@@ -76,7 +76,7 @@ function clientName(client: string): string {
 function operatorName(name: string): string {
   const printable = name.replaceAll(/\p{Cc}/gu, " ").trim();
   return Array.from(printable || "operator")
-    .slice(0, LIMITS.actor)
+    .slice(0, COLUMN_LENGTHS.actor)
     .join("");
 }
 

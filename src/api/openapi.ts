@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { LIMITS } from "../order/limits.ts";
+import { API_LIMITS } from "./limits.ts";
 import * as schemas from "./schemas.ts";
 import * as webhooks from "./webhook-schemas.ts";
 
@@ -15,7 +15,7 @@ const PROBLEMS = {
   401: "No key, or one that is not known",
   404: "There is no such thing",
   409: "Not possible as things stand: nothing was changed",
-  413: `The body exceeds ${LIMITS.bodyBytes} bytes`,
+  413: `The body exceeds ${API_LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
   422: "The body is not valid: every fault is listed by path; or its `Idempotency-Key` stands for another body. Nothing was changed",
   503: "MySQL does not do what is asked of it: try again after `Retry-After` seconds. Of a request that changes something, `detail` says whether nothing was done, or whether that is unknown",

@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
+import { API_LIMITS } from "./limits.ts";
+import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { EVENT_TYPES } from "../order/event.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import { totalOf } from "../order/order.ts";
@@ -117,7 +119,7 @@ export const idempotencyKey = z
   .string()
   .regex(/^[\x20-\x7e]*$/, "must be printable ASCII characters")
   .min(1)
-  .max(LIMITS.idempotencyKey)
+  .max(COLUMN_LENGTHS.idempotencyKey)
   .meta({ description: "Makes repeating the request harmless: the first one's answer is given again" });
 
 export const cancelRequest = z
@@ -193,9 +195,9 @@ export const orderQuery = z.strictObject({
     .meta({ description: "Only orders that wait for a retry, or only those that don't" }),
   limit: wholeNumber(
     z
-      .int({ error: `must be a whole number from 1 to ${LIMITS.pageSize}` })
+      .int({ error: `must be a whole number from 1 to ${API_LIMITS.pageSize}` })
       .min(1)
-      .max(LIMITS.pageSize)
+      .max(API_LIMITS.pageSize)
       .default(50),
   ),
   cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the page before" }),
@@ -248,9 +250,9 @@ export const eventQuery = z.strictObject({
   status: status.optional().meta({ description: "Only the transitions to this status" }),
   limit: wholeNumber(
     z
-      .int({ error: `must be a whole number from 1 to ${LIMITS.eventPageSize}` })
+      .int({ error: `must be a whole number from 1 to ${API_LIMITS.eventPageSize}` })
       .min(1)
-      .max(LIMITS.eventPageSize)
+      .max(API_LIMITS.eventPageSize)
       .default(100),
   ),
 });
@@ -299,7 +301,7 @@ export const stockLevels = z
     items: z
       .array(z.strictObject({ sku, onHand }))
       .min(1)
-      .max(LIMITS.stockItems)
+      .max(API_LIMITS.stockItems)
       .superRefine((items, context) => {
         const first = new Map<string, number>();
         items.forEach((item, index) => {

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { json, type Request, type RequestHandler } from "express";
 import type { z } from "zod";
-import { LIMITS } from "../order/limits.ts";
+import { API_LIMITS } from "./limits.ts";
 import { Problem } from "./problem.ts";
 
 /** The media types that count as JSON. */
@@ -9,7 +9,7 @@ const JSON_TYPES = ["application/json", "application/*+json"];
 
 /** Reads JSON bodies of a limited size. What the JSON must look like is for {@link parseBody} to say. */
 export const readJson: RequestHandler = json({
-  limit: LIMITS.bodyBytes,
+  limit: API_LIMITS.bodyBytes,
   type: JSON_TYPES,
   strict: false,
   verify(_request, _response, body, encoding) {

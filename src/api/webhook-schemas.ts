@@ -1,15 +1,18 @@
 import { z } from "zod";
 import { EVENT_TYPES } from "../order/event.ts";
-import { LIMITS } from "../order/limits.ts";
+import { API_LIMITS } from "./limits.ts";
+import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { text, timestamp, wholeNumber } from "./schemas.ts";
 
 /** The shapes of webhooks in the API: see schemas.ts for the rest. */
 
-const url = text(LIMITS.webhookUrl).meta({
+const url = text(COLUMN_LENGTHS.webhookUrl).meta({
   description: "Where events are posted to: public, unless the service's configuration allows more",
   examples: ["https://shop.example/hooks/orders"],
 });
-const description = text(LIMITS.webhookDescription).nullable().meta({ description: "Your own name for it" });
+const description = text(COLUMN_LENGTHS.webhookDescription)
+  .nullable()
+  .meta({ description: "Your own name for it" });
 const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
 const eventTypes = z
   .array(eventType)
@@ -126,9 +129,9 @@ export const webhookDeliveryQuery = z.strictObject({
   state: deliveryState.optional(),
   limit: wholeNumber(
     z
-      .int({ error: `must be a whole number from 1 to ${LIMITS.pageSize}` })
+      .int({ error: `must be a whole number from 1 to ${API_LIMITS.pageSize}` })
       .min(1)
-      .max(LIMITS.pageSize)
+      .max(API_LIMITS.pageSize)
       .default(50),
   ),
   cursor: z

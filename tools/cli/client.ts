@@ -12,7 +12,7 @@ import {
   type StockBody,
 } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import { LIMITS } from "../../src/order/limits.ts";
+import { API_LIMITS } from "../../src/api/limits.ts";
 import { errorCode, Failure } from "../shared/failure.ts";
 import type { Target } from "./target.ts";
 import { messageOf, printable } from "../shared/text.ts";
@@ -141,7 +141,7 @@ export class ConveyorClient {
 
   /** Walks the orders page by page, newest first, down to the one called `oldest`. */
   async *orders(oldest: string, status?: string): AsyncGenerator<OrderState[]> {
-    const query = new URLSearchParams({ limit: String(LIMITS.pageSize), ...(status ? { status } : {}) });
+    const query = new URLSearchParams({ limit: String(API_LIMITS.pageSize), ...(status ? { status } : {}) });
     for (;;) {
       const page = await this.#get(orderStatePage, `/orders?${query.toString()}`);
       const items = page.items.filter((item) => item.id >= oldest);
@@ -156,7 +156,7 @@ export class ConveyorClient {
     return this.#find(stock, `/stock/${pathSegment(sku)}`);
   }
 
-  /** Sets the pieces on hand of up to {@link LIMITS.stockItems} SKUs. @throws {RefusedError} 409 below what is reserved */
+  /** Sets the pieces on hand of up to {@link API_LIMITS.stockItems} SKUs. @throws {RefusedError} 409 below what is reserved */
   async setStock(items: readonly { sku: string; onHand: number }[]): Promise<StockBody[]> {
     const body = JSON.stringify({ items });
     const { answer } = await this.#insist({ method: "POST", path: "/stock", headers: {}, body });

@@ -1,5 +1,6 @@
 import type { OrderRequestBody, StockBody } from "../../src/api/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
+import { API_LIMITS } from "../../src/api/limits.ts";
 import type { ConveyorClient } from "./client.ts";
 import { concurrently } from "./concurrently.ts";
 
@@ -73,6 +74,6 @@ export async function addToStock(
     sku,
     onHand: (levels.get(sku) ?? NOTHING).onHand + count,
   }));
-  for (let at = 0; at < items.length; at += LIMITS.stockItems)
-    await client.setStock(items.slice(at, at + LIMITS.stockItems));
+  for (let at = 0; at < items.length; at += API_LIMITS.stockItems)
+    await client.setStock(items.slice(at, at + API_LIMITS.stockItems));
 }

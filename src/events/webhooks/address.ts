@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { LIMITS } from "../../order/limits.ts";
+import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import type { Networks } from "./networks.ts";
 
 /**
@@ -11,7 +11,8 @@ export function faultOfAddress(text: string, networks: Networks): string | undef
   const url = new URL(text);
   if (url.protocol !== "https:" && url.protocol !== "http:")
     return "must be an address that begins with https:// or http://";
-  if (url.href.length > LIMITS.webhookUrl) return `must have at most ${LIMITS.webhookUrl} characters`;
+  if (url.href.length > COLUMN_LENGTHS.webhookUrl)
+    return `must have at most ${COLUMN_LENGTHS.webhookUrl} characters`;
   if (url.username !== "" || url.password !== "") return "must be an address without user and password";
   if (url.hash !== "") return "must be an address without a fragment";
   const host = hostOf(url);

@@ -23,12 +23,13 @@ import {
   type SecretMade,
   type WebhookEndpoint,
 } from "../../../db/webhook-endpoints.ts";
-import { LIMITS } from "../../order/limits.ts";
 import { faultOfAddress } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { newSecret } from "./signature.ts";
 
 /** Milliseconds for which the secret before stays valid. */
+/** Webhook endpoints of one installation. */
+const MAX_ENDPOINTS = 1_000;
 const ROTATION_MS = 24 * 3_600_000;
 
 /** A request that its client may repeat: the same client's same key stands for the same request. */
@@ -87,10 +88,10 @@ export class WebhookEndpoints {
     const made = await createEndpoint(
       this.#database,
       { ...settings, id, secret: newSecret(), afterEventId: await this.#events.newest() },
-      { atMost: LIMITS.webhookEndpoints, actor, request: request && repeatable(request, settings) },
+      { atMost: MAX_ENDPOINTS, actor, request: request && repeatable(request, settings) },
     );
     if (made === undefined)
-      throw new WebhookError("too many", `there are ${LIMITS.webhookEndpoints} endpoints already`);
+      throw new WebhookError("too many", `there are ${MAX_ENDPOINTS} endpoints already`);
     return told(made, `endpoint ${id} was made`);
   }
 

@@ -10,11 +10,12 @@ import { addAbortSignal } from "node:stream";
 import { hostOf } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
+import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
 import { parseRetryAfter } from "./retries.ts";
 
 /** Bytes of an answer's body that are read: no character has more than four. */
-const ANSWER_BYTES = 4 * LIMITS.webhookResponse;
+const ANSWER_BYTES = 4 * COLUMN_LENGTHS.webhookResponse;
 /** Milliseconds after which a connection that nobody uses is closed: sooner than servers commonly do. */
 const IDLE_MS = 4_000;
 const SWITCHING_PROTOCOLS = 101;
@@ -159,7 +160,7 @@ async function beginningOf(answer: IncomingMessage, signal: AbortSignal): Promis
     // The status is known, and that is what counts.
   }
   const text = Buffer.concat(chunks).subarray(0, ANSWER_BYTES).toString("utf8");
-  return text.slice(0, LIMITS.webhookResponse).toWellFormed();
+  return text.slice(0, COLUMN_LENGTHS.webhookResponse).toWellFormed();
 }
 
 function errorText(error: unknown): string {

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
 import { orders } from "../../../db/schema.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
+import { API_LIMITS } from "../../../src/api/limits.ts";
 import { useApi } from "../../support/api.ts";
 import type { Answer } from "../../support/client.ts";
 
@@ -263,14 +264,14 @@ describe("a body that is no order at all", () => {
   });
 
   test("lists in lists, as deep as a body may be", async () => {
-    const depth = Math.floor(LIMITS.bodyBytes / 2) - 1_000;
+    const depth = Math.floor(API_LIMITS.bodyBytes / 2) - 1_000;
     const answer = await refused(and(`"x":${"[".repeat(depth)}${"]".repeat(depth)}`, ORDER));
     expect(answer.status).toBe(422);
     expect(answer.body.errors).toEqual([{ path: "x", message: UNKNOWN }]);
   });
 
   test("objects in objects, as deep as a body may be", async () => {
-    const depth = Math.floor(LIMITS.bodyBytes / 6) - 1_000;
+    const depth = Math.floor(API_LIMITS.bodyBytes / 6) - 1_000;
     const nested = `${'{"a":'.repeat(depth)}1${"}".repeat(depth)}`;
     const answer = await refused(withJson("customerId", nested));
     expect(answer.status).toBe(422);

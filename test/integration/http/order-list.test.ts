@@ -3,7 +3,7 @@ import { changeStatuses } from "../../../db/transitions.ts";
 import { clearFailed, markFailed } from "../../../db/failures.ts";
 import { orders } from "../../../db/schema.ts";
 import type { OrderPageBody } from "../../../src/api/schemas.ts";
-import { LIMITS } from "../../../src/order/limits.ts";
+import { API_LIMITS } from "../../../src/api/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
 
@@ -156,7 +156,7 @@ describe("pages", () => {
   test("have 50 orders unless a limit is given, and 200 at most", async () => {
     await Promise.all(Array.from({ length: 201 }, () => place()));
     expect((await page({})).ids).toHaveLength(50);
-    expect((await page({ limit: "200" })).ids).toHaveLength(LIMITS.pageSize);
+    expect((await page({ limit: "200" })).ids).toHaveLength(API_LIMITS.pageSize);
     expect((await page({ limit: "1" })).ids).toHaveLength(1);
   });
 

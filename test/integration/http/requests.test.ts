@@ -2,7 +2,7 @@ import { createConnection } from "node:net";
 import { text } from "node:stream/consumers";
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { LIMITS } from "../../../src/order/limits.ts";
+import { API_LIMITS } from "../../../src/api/limits.ts";
 import { BEARER, useApi } from "../../support/api.ts";
 import { PLAIN_ORDER, type Answer } from "../../support/client.ts";
 
@@ -108,20 +108,20 @@ describe("the encoding of a body", () => {
 
 describe("the size of a body", () => {
   test("may be the limit", async () => {
-    expect((await send(padded(LIMITS.bodyBytes), JSON_TYPE)).status).toBe(202);
+    expect((await send(padded(API_LIMITS.bodyBytes), JSON_TYPE)).status).toBe(202);
   });
 
   test.each([
     ["one byte more", {}],
     ["one byte more, of unknown length", { "transfer-encoding": "chunked" }],
   ])("may not be %s", async (_, headers) => {
-    const answer = await send(padded(LIMITS.bodyBytes + 1), { ...JSON_TYPE, ...headers });
+    const answer = await send(padded(API_LIMITS.bodyBytes + 1), { ...JSON_TYPE, ...headers });
     expectProblem(answer, 413, "body-too-large");
-    expect(answer.body.detail).toBe(`at most ${LIMITS.bodyBytes} bytes`);
+    expect(answer.body.detail).toBe(`at most ${API_LIMITS.bodyBytes} bytes`);
   });
 
   test("may not be far more", async () => {
-    expectProblem(await send(padded(20 * LIMITS.bodyBytes), JSON_TYPE), 413, "body-too-large");
+    expectProblem(await send(padded(20 * API_LIMITS.bodyBytes), JSON_TYPE), 413, "body-too-large");
   });
 });
 
@@ -139,7 +139,7 @@ describe("a body that cannot be read", () => {
     ["a hexadecimal number", BODY.replace("1250", "0x4e2")],
     ["a raw line feed in a text", BODY.replace("4711", "\n")],
     ["a space", " "],
-    ["brackets, as deep as a body may be", "[".repeat(LIMITS.bodyBytes)],
+    ["brackets, as deep as a body may be", "[".repeat(API_LIMITS.bodyBytes)],
   ])("%s", async (_, body) => {
     expectProblem(await send(body, JSON_TYPE), 400, "malformed-request");
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import type { StockBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
+import { API_LIMITS } from "../../../src/api/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { newOrder } from "../../support/orders.ts";
 import { releaseStock, reserveStock } from "../../support/stock.ts";
@@ -196,13 +197,13 @@ describe("POST /stock", () => {
   });
 
   test("takes as many as the limit allows, and not one more or none", async () => {
-    const items = Array.from({ length: LIMITS.stockItems + 1 }, (_, index) => ({
+    const items = Array.from({ length: API_LIMITS.stockItems + 1 }, (_, index) => ({
       sku: `M-${index}`,
       onHand: index,
     }));
     const most = await set(items.slice(1));
     expect(most.status).toBe(200);
-    expect(most.body.items).toHaveLength(LIMITS.stockItems);
+    expect(most.body.items).toHaveLength(API_LIMITS.stockItems);
     for (const refused of [await set(items), await set([])]) {
       expect(refused.status).toBe(422);
       expect(refused.body.errors).toEqual([{ path: "items", message: expect.stringMatching(/items$/) }]);

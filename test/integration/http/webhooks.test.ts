@@ -4,7 +4,7 @@ import { sql } from "drizzle-orm";
 import { v7 as uuidv7 } from "uuid";
 import { listActions } from "../../../db/operator-actions.ts";
 import { createOrders } from "../../../db/new-orders.ts";
-import { LIMITS } from "../../../src/order/limits.ts";
+import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import type {
   WebhookDeliveryBody,
   WebhookDeliveryDetailsBody,
@@ -97,7 +97,7 @@ describe("an endpoint", () => {
     [{ url: ADDRESS, secret: "whsec_mine" }, "secret"],
     [{ url: ADDRESS, eventTypes: ["order.created"] }, "eventTypes[0]"],
     [{ url: ADDRESS, eventTypes: [] }, "eventTypes"],
-    [{ url: ADDRESS, description: "a".repeat(LIMITS.webhookDescription + 1) }, "description"],
+    [{ url: ADDRESS, description: "a".repeat(COLUMN_LENGTHS.webhookDescription + 1) }, "description"],
   ])("may not be %j", async (body, path) => {
     expect(await api.client.post("/webhook-endpoints", body)).toMatchObject({
       status: 422,

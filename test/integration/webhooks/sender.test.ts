@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { Networks } from "../../../src/events/webhooks/networks.ts";
-import { LIMITS } from "../../../src/order/limits.ts";
+import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import { Sender } from "../../../src/events/webhooks/sender.ts";
 import { WebhookReceiver, type Behaviour } from "../../support/webhook-receiver.ts";
 
@@ -66,7 +66,10 @@ describe("a request", () => {
       more();
     });
     const { status, response } = await sender().post(endpoint.url, message);
-    expect({ status, response }).toEqual({ status: 200, response: "ü".repeat(LIMITS.webhookResponse) });
+    expect({ status, response }).toEqual({
+      status: 200,
+      response: "ü".repeat(COLUMN_LENGTHS.webhookResponse),
+    });
     expect(written).toBeLessThan(20_000_000);
   });
 

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { brotliCompressSync, constants, deflateSync, gzipSync } from "node:zlib";
 import * as fc from "fast-check";
-import { LIMITS } from "../../../src/order/limits.ts";
+import { API_LIMITS } from "../../../src/api/limits.ts";
 import type { Operation } from "./description.ts";
 import { hugeJson, nastyJson, nastyName, noJson, refusedText } from "./values.ts";
 
@@ -78,7 +78,7 @@ export function unreadable(body: Body): fc.Arbitrary<SentBody> {
       Buffer.from("<order/>"),
       Buffer.from("--x\r\ncontent-disposition: form-data; name=a\r\n\r\n1\r\n--x--"),
       Buffer.from("["),
-      Buffer.from("[".repeat(LIMITS.bodyBytes)),
+      Buffer.from("[".repeat(API_LIMITS.bodyBytes)),
       Buffer.from('"'.repeat(20_001)),
     ),
   );
@@ -181,8 +181,8 @@ let madeBombs: Record<"gzip" | "deflate" | "br", Buffer> | undefined;
 export function oversized(body: Body): fc.Arbitrary<SentBody> {
   const good = JSON.stringify(body.example);
   const size = fc.oneof(
-    fc.constant(LIMITS.bodyBytes + 1),
-    fc.integer({ min: LIMITS.bodyBytes + 1, max: 3 * LIMITS.bodyBytes }),
+    fc.constant(API_LIMITS.bodyBytes + 1),
+    fc.integer({ min: API_LIMITS.bodyBytes + 1, max: 3 * API_LIMITS.bodyBytes }),
   );
   return fc
     .tuple(size, fc.constantFrom(" ", "x", "é", "[", '"\\'), fc.boolean(), fc.boolean())

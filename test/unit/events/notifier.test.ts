@@ -4,7 +4,7 @@ import { EventNotifier } from "../../../src/events/notifier.ts";
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-test("the first hint is passed on at once, and many within a while as one, at its end", () => {
+test("the first notification is sent at once, and many within a while as one, at its end", () => {
   const send = jest.fn();
   const notifier = new EventNotifier(send, { intervalMs: 200 });
   notifier.notify();

@@ -15,7 +15,7 @@ import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../../../d
 import { methodNotAllowed, Problem } from "../../problem.ts";
 import { parseParameters } from "../../validate.ts";
 import { EVENT_TYPES } from "../../../order/event.ts";
-import { LIMITS } from "../../../order/limits.ts";
+import { COLUMN_LENGTHS } from "../../../../db/column-lengths.ts";
 import { WebhookError, type KeyedRequest } from "../../../events/webhooks/endpoints.ts";
 import { webhookMessage } from "../../../events/webhooks/message.ts";
 import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
@@ -44,11 +44,11 @@ const typesSchema = z
   )
   .transform((types) => (types === undefined || types.length === EVENT_TYPES.length ? null : types));
 const settingsSchema = z.object({
-  url: z.string().trim().min(1, "must be an address").max(LIMITS.webhookUrl),
+  url: z.string().trim().min(1, "must be an address").max(COLUMN_LENGTHS.webhookUrl),
   description: z
     .string()
     .trim()
-    .max(LIMITS.webhookDescription)
+    .max(COLUMN_LENGTHS.webhookDescription)
     .transform((text) => text || null),
   eventTypes: typesSchema,
 });
@@ -224,11 +224,14 @@ function settingsForm(action: string, label: string, given?: WebhookEndpoint): H
     ${formField()}
     <label class="field"
       ><span>Address</span
-      ><input name="url" type="url" required maxlength="${LIMITS.webhookUrl}" value="${given?.url}"
+      ><input name="url" type="url" required maxlength="${COLUMN_LENGTHS.webhookUrl}" value="${given?.url}"
     /></label>
     <label class="field"
       ><span>Description</span
-      ><input name="description" maxlength="${LIMITS.webhookDescription}" value="${given?.description}"
+      ><input
+        name="description"
+        maxlength="${COLUMN_LENGTHS.webhookDescription}"
+        value="${given?.description}"
     /></label>
     <fieldset>
       <legend>Events</legend>

@@ -1,0 +1,11 @@
+/** Characters of columns whose length the API has to know, apart from those of an order. */
+export const COLUMN_LENGTHS = {
+  idempotencyKey: 255,
+  /** Who did something: an operator's name, or a client. */
+  actor: 128,
+  webhookUrl: 2_000,
+  /** What an endpoint's owner says of it. */
+  webhookDescription: 200,
+  /** What is kept of an endpoint's response. */
+  webhookResponse: 1_000,
+} as const;

@@ -1,0 +1,11 @@
+/** The largest requests and answers of the API. Those of an order are in `src/order/limits.ts`. */
+export const API_LIMITS = {
+  /** Bytes of a request body. */
+  bodyBytes: 512 * 1024,
+  /** Orders on one page. */
+  pageSize: 200,
+  /** Events on one page. */
+  eventPageSize: 1_000,
+  /** SKUs in one stock request. */
+  stockItems: 1_000,
+} as const;

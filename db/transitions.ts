@@ -12,8 +12,8 @@ import { orders } from "./schema.ts";
  * Moves orders from one status to the next, many at once, so that callers can share a transaction.
  */
 
-/** A move from one status to the next, or to CANCELLED. */
-export interface StatusChange extends Partial<AttemptMark> {
+/** A transition of one order, to the next status or to CANCELLED. */
+export interface OrderTransition extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly from: string;
   readonly to: string;
@@ -26,8 +26,8 @@ export interface StatusChange extends Partial<AttemptMark> {
   readonly at: Date;
 }
 
-/** What became of a change. */
-export interface ChangeResult {
+/** What became of a transition. */
+export interface TransitionResult {
   /** Whether it was made. */
   readonly made: boolean;
   /** Whether the order is to be cancelled, as far as anybody knew when it was moved. */
@@ -39,91 +39,92 @@ export interface ChangeResult {
  * events in the same transaction. A moved order is no longer marked as failed.
  *
  * @param beforeCommit called when all is ready, and nothing committed yet.
- * @returns for each change what became of it. @throws {DatabaseError}
+ * @returns for each transition what became of it. @throws {DatabaseError}
  */
-export async function changeStatuses(
+export async function applyTransitions(
   database: Database,
-  changes: readonly StatusChange[],
+  transitions: readonly OrderTransition[],
   beforeCommit?: () => void,
-): Promise<ChangeResult[]> {
+): Promise<TransitionResult[]> {
   try {
     return await database.transaction(
       async (transaction) => {
-        for (const group of groupsOf(changes)) transaction.atCommit(moveGroup(group), group.length);
-        appendChanges(transaction, changes);
+        for (const group of groupsOf(transitions))
+          transaction.atCommit(updateUncancelled(group), group.length);
+        appendTransitions(transaction, transitions);
         beforeCommit?.();
-        return changes.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
+        return transitions.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
       },
       { lockWaits: 1 },
     );
   } catch (error) {
-    // Nearly always all of them apply: only when one does not, each order is looked at before.
+    // Nearly always all of them apply: only when one does not, each order is read first.
     if (!(error instanceof UnexpectedCountError)) throw error;
-    return changeLocked(database, changes, beforeCommit);
+    return applyLocked(database, transitions, beforeCommit);
   }
 }
 
-/** The same with a look at each order before. */
-async function changeLocked(
+/** Does the same, but reads each order first. */
+async function applyLocked(
   database: Database,
-  changes: readonly StatusChange[],
+  transitions: readonly OrderTransition[],
   beforeCommit?: () => void,
-): Promise<ChangeResult[]> {
-  const work = async (transaction: Transaction): Promise<ChangeResult[]> => {
+): Promise<TransitionResult[]> {
+  const work = async (transaction: Transaction): Promise<TransitionResult[]> => {
     const current = await lockOrders(
       transaction,
-      changes.map((change) => change.orderId),
+      transitions.map((transition) => transition.orderId),
     );
-    const results = changes.map((change): ChangeResult => {
-      const order = current.get(change.orderId);
+    const results = transitions.map((transition): TransitionResult => {
+      const order = current.get(transition.orderId);
       const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
-      const made = order?.status === change.from && !(change.unlessCancelled && toBeCancelled);
-      // Two changes of one order in one call: the second one finds the status moved.
-      if (made) order.status = change.to;
+      const made = order?.status === transition.from && !(transition.unlessCancelled && toBeCancelled);
+      // Two transitions of one order in one call: the second one finds a new status.
+      if (made) order.status = transition.to;
       return { made, toBeCancelled };
     });
-    const applied = changes.filter((_, index) => results[index]?.made);
-    for (const group of groupsOf(applied)) transaction.atCommit(moveLocked(group), group.length);
-    appendChanges(transaction, applied);
+    const applied = transitions.filter((_, index) => results[index]?.made);
+    for (const group of groupsOf(applied)) transaction.atCommit(updateGroup(group), group.length);
+    appendTransitions(transaction, applied);
     beforeCommit?.();
     return results;
   };
   return database.transaction(work, { lockWaits: 1 });
 }
 
-/** What changes of status lock: the rows of their orders. */
-export function statusLocks(database: Database): Locks<StatusChange> {
+/** What transitions lock: the rows of their orders. */
+export function transitionLocks(database: Database): Locks<OrderTransition> {
   const locks = rowLocks(database, { order: { table: orders, column: orders.id } });
   return { ...locks, keysOf: ({ orderId }) => [locks.key("order", orderId)] };
 }
 
 /** By what one statement can do; none is empty. */
-function groupsOf(changes: readonly StatusChange[]): Iterable<StatusChanges> {
-  const groups = new Map<string, [StatusChange, ...StatusChange[]]>();
-  for (const change of changes) {
-    const kind = `${change.from} ${change.to}`;
+function groupsOf(transitions: readonly OrderTransition[]): Iterable<SameTransitions> {
+  const groups = new Map<string, [OrderTransition, ...OrderTransition[]]>();
+  for (const transition of transitions) {
+    const kind = `${transition.from} ${transition.to}`;
     const group = groups.get(kind);
-    if (group) group.push(change);
-    else groups.set(kind, [change]);
+    if (group) group.push(transition);
+    else groups.set(kind, [transition]);
   }
   return groups.values();
 }
 
-type StatusChanges = readonly [StatusChange, ...StatusChange[]];
+type SameTransitions = readonly [OrderTransition, ...OrderTransition[]];
 
 /**
  * Affects the orders that have the status which they are moved from, and of which nobody wants anything else: orders to
  * be cancelled are only ever moved to CANCELLED without a look at them.
  */
-function moveGroup(group: StatusChanges): Statement {
-  const { sql, values } = moveLocked(group);
+function updateUncancelled(group: SameTransitions): Statement {
+  const { sql, values } = updateGroup(group);
   return group[0].to === CANCELLED
     ? { sql, values }
     : { sql: `${sql} AND cancel_requested_at IS NULL`, values };
 }
 
 /** By the primary key, so that rows are locked in order of id. */
-function moveLocked(group: StatusChanges): Statement {
+function updateGroup(group: SameTransitions): Statement {
   const { from, to } = group[0];
   return {
     sql: `UPDATE orders FORCE INDEX (PRIMARY)
@@ -133,13 +134,13 @@ function moveLocked(group: StatusChanges): Statement {
   };
 }
 
-function appendChanges(transaction: Transaction, changes: readonly StatusChange[]): void {
+function appendTransitions(transaction: Transaction, transitions: readonly OrderTransition[]): void {
   appendEvents(
     transaction,
-    changes.map(({ unlessCancelled, ...event }) => event),
+    transitions.map(({ unlessCancelled, ...event }) => event),
   );
 }
 
-function latest(changes: readonly StatusChange[]): Date {
-  return new Date(Math.max(...changes.map((change) => change.at.getTime())));
+function latest(transitions: readonly OrderTransition[]): Date {
+  return new Date(Math.max(...transitions.map((transition) => transition.at.getTime())));
 }

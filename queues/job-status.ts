@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import type { Move } from "../src/order/lifecycle.ts";
+import type { Transition } from "../src/order/lifecycle.ts";
 import { jobId } from "./job.ts";
 import type { Queues } from "./queues.ts";
 
@@ -20,14 +20,14 @@ export interface JobStatus {
 /** The score of a delayed job is its time in this unit of a millisecond, so that those of one moment keep their order. */
 const SCORES_PER_MS = 0x1000;
 
-/** The job by which an order makes a move. @throws {Error} of Redis. */
+/** The job that makes an order's transition. @throws {Error} of Redis. */
 export async function readJob(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
   orderId: string,
-  move: Move,
+  transition: Transition,
 ): Promise<JobStatus> {
-  const id = jobId(orderId, move);
-  const queue = queues.of(move.step);
+  const id = jobId(orderId, transition);
+  const queue = queues.of(transition.step);
   const [job, state, score] = await Promise.all([
     queue.getJob(id),
     queue.getJobState(id),
@@ -36,7 +36,7 @@ export async function readJob(
   const takenAt = state === "active" ? job?.processedOn : undefined;
   return {
     id,
-    step: move.step.name,
+    step: transition.step.name,
     state: job ? stateOf(state) : "missing",
     attemptsMade: job?.attemptsMade ?? 0,
     attempts: job?.opts.attempts ?? 1,
@@ -48,9 +48,9 @@ export async function readJob(
 /**
  * Has a job that waits for its time taken at once. @returns whether it waited. @throws {Error} of Redis.
  */
-export async function promoteJob(queues: Queues, orderId: string, move: Move): Promise<boolean> {
-  const queue = queues.of(move.step);
-  const id = jobId(orderId, move);
+export async function promoteJob(queues: Queues, orderId: string, transition: Transition): Promise<boolean> {
+  const queue = queues.of(transition.step);
+  const id = jobId(orderId, transition);
   const job = await queue.getJob(id);
   if (job === undefined || (await queue.getJobState(id)) !== "delayed") return false;
   await job.promote();

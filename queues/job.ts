@@ -1,5 +1,5 @@
 import type { JobsOptions } from "bullmq";
-import type { Move } from "../src/order/lifecycle.ts";
+import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 
 /**
@@ -24,7 +24,7 @@ const STACK_TRACES_KEPT = 5;
  * The id names the transition, so adding the same work twice is harmless, and a stage that is put in later makes new
  * ids, which no finished job of old blocks. BullMQ reserves `:` and refuses whole numbers.
  */
-export function jobId(orderId: string, { from, to }: Pick<Move, "from" | "to">): string {
+export function jobId(orderId: string, { from, to }: Pick<Transition, "from" | "to">): string {
   return `${orderId}-${from}-${to}`;
 }
 

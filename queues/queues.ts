@@ -1,6 +1,6 @@
 import { Queue } from "bullmq";
 import type { ChainableCommander, Redis } from "ioredis";
-import type { Move } from "../src/order/lifecycle.ts";
+import type { Transition } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
@@ -9,10 +9,10 @@ import { queuePrefix } from "./keys.ts";
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
 const EVENTS_KEPT = 1_000;
 
-/** A job to be: this order is due for this move. */
+/** A job to be: the order waits for this transition. */
 export interface DueJob {
   readonly orderId: string;
-  readonly move: Move;
+  readonly transition: Transition;
   /** Whether the order has failed in this before: then it takes one of the places of suspected orders. */
   readonly suspect?: boolean;
 }
@@ -76,15 +76,15 @@ export class Queues {
    */
   async enqueue(due: readonly DueJob[]): Promise<void> {
     const traces = await this.#tracing?.tracesOf(due.map(({ orderId }) => orderId));
-    for (const step of new Set(due.map((job) => job.move.step))) {
+    for (const step of new Set(due.map((job) => job.transition.step))) {
       const options = jobOptions(settingsOf(step, this.#overrides));
       await this.of(step).addBulk(
         due
-          .filter((job) => job.move.step === step)
-          .map(({ orderId, move, suspect }) => ({
+          .filter((job) => job.transition.step === step)
+          .map(({ orderId, transition, suspect }) => ({
             name: step.name,
             data: { orderId, ...(suspect ? { suspect } : {}) },
-            opts: { ...options, jobId: jobId(orderId, move), ...traced(traces?.get(orderId)) },
+            opts: { ...options, jobId: jobId(orderId, transition), ...traced(traces?.get(orderId)) },
           })),
       );
     }
@@ -148,15 +148,16 @@ export class Queues {
     ask: (pipeline: ChainableCommander, queue: Queue<JobData>, id: string) => unknown,
   ): Promise<unknown[]> {
     const pipeline = this.#connection.pipeline();
-    for (const { orderId, move } of due) ask(pipeline, this.of(move.step), jobId(orderId, move));
+    for (const { orderId, transition } of due)
+      ask(pipeline, this.of(transition.step), jobId(orderId, transition));
     return ((await pipeline.exec()) ?? []).map(([error, answer]) => {
       if (error) throw error;
       return answer;
     });
   }
 
-  async #remove({ orderId, move }: DueJob): Promise<void> {
-    await this.of(move.step).remove(jobId(orderId, move));
+  async #remove({ orderId, transition }: DueJob): Promise<void> {
+    await this.of(transition.step).remove(jobId(orderId, transition));
   }
 
   /** Closes the queues, not the connection. */

@@ -59,7 +59,7 @@ export class Cancellation {
     const cancelling = lifecycle.cancelling(status);
     if (due === undefined || cancelling === undefined) return;
     const done = queues
-      .replace([{ job: { orderId: id, move: due }, by: { orderId: id, move: cancelling } }])
+      .replace([{ job: { orderId: id, transition: due }, by: { orderId: id, transition: cancelling } }])
       .catch((error: unknown) => {
         log.warn({ orderId: id, error: describeError(error) }, "to be cancelled, but not queued yet");
       })

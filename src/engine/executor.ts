@@ -1,10 +1,10 @@
 import type { AttemptMark } from "../order/event.ts";
-import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../order/lifecycle.ts";
+import { CANCEL, CANCELLED, type Lifecycle, type StageTransition } from "../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
 import type { CancellationRequest } from "../../db/cancellations.ts";
-import type { StatusChange } from "../../db/transitions.ts";
+import type { OrderTransition } from "../../db/transitions.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import { withoutSecrets } from "./redact.ts";
@@ -16,7 +16,7 @@ export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
   /** The order as this process has moved it a moment ago, when nobody wanted it cancelled: as good as a look at it. */
   recall?(orderId: string): StoredOrder | undefined;
-  changeStatus(change: StatusChange): Promise<boolean>;
+  applyTransition(transition: OrderTransition): Promise<boolean>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
   enqueue(job: DueJob): Promise<void>;
@@ -148,8 +148,8 @@ export class Executor {
     order: Pick<StoredOrder, "id" | "status" | "cancellation">,
     outcome: "done" | "not due" = "not due",
   ): Promise<Execution> {
-    const move = this.#lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
-    if (move) await this.#store.enqueue({ orderId: order.id, move });
+    const transition = this.#lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
+    if (transition) await this.#store.enqueue({ orderId: order.id, transition });
     return { outcome, status: order.status };
   }
 
@@ -210,7 +210,7 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
     const record = await this.#undoAll(order, step, signal);
-    const cancelled = await this.#store.changeStatus({
+    const cancelled = await this.#store.applyTransition({
       ...mark,
       orderId: order.id,
       from: order.status,
@@ -258,11 +258,11 @@ export class Executor {
   /** Past the point of no return only an order goes whose cancellation nobody asked for in the meantime. */
   #commit(
     order: StoredOrder,
-    { step: stage, from, to }: Transition,
+    { step: stage, from, to }: StageTransition,
     record: StageRecord,
     mark: AttemptMark | undefined,
   ): Promise<boolean> {
-    return this.#store.changeStatus({
+    return this.#store.applyTransition({
       ...mark,
       orderId: order.id,
       from,

@@ -33,8 +33,8 @@ export class Intake {
     readonly withdraw?: ((orderId: string) => void) | undefined;
   }) {
     const { database, queues, lifecycle, commit = grouped, log, onEvents } = options;
-    const move = lifecycle.due(CREATED);
-    if (move === undefined) throw new Error("a pipeline has a first stage");
+    const transition = lifecycle.due(CREATED);
+    if (transition === undefined) throw new Error("a pipeline has a first stage");
     this.#log = log;
     this.#withdraw = options.withdraw;
     this.#orders = commit({
@@ -50,7 +50,7 @@ export class Intake {
     });
     this.#jobs = commit({
       name: "first_jobs",
-      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, move })))),
+      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
       kindOf: () => "away",
     });
   }

@@ -1,4 +1,4 @@
-import type { StatusChange } from "../../db/transitions.ts";
+import type { OrderTransition } from "../../db/transitions.ts";
 import type { StoredOrder } from "../order/order.ts";
 
 const ORDERS = 5_000;
@@ -47,8 +47,8 @@ export class OrderCache {
     this.#orders.delete(id);
   }
 
-  /** A change that was just made, of an order that nobody wants cancelled. */
-  noteChange({ orderId, from, to, stage, record, at }: StatusChange): void {
+  /** A transition that was just made, of an order that nobody wants cancelled. */
+  noteTransition({ orderId, from, to, stage, record, at }: OrderTransition): void {
     const order = this.get(orderId);
     if (order?.status !== from) return;
     const records = stage === null || record === null ? order.records : { ...order.records, [stage]: record };

@@ -1,6 +1,11 @@
 import { failureKindOf } from "../../db/errors.ts";
 import type { Database } from "../../db/database.ts";
-import { changeStatuses, statusLocks, type ChangeResult, type StatusChange } from "../../db/transitions.ts";
+import {
+  applyTransitions,
+  transitionLocks,
+  type TransitionResult,
+  type OrderTransition,
+} from "../../db/transitions.ts";
 import { clearFailed } from "../../db/failures.ts";
 import { findOrders } from "../../db/orders.ts";
 import { requestCancellation } from "../../db/cancellations.ts";
@@ -18,7 +23,7 @@ import { OrderCache } from "./order-cache.ts";
 export class OrderStore implements ExecutorStore {
   readonly #database: Database;
   readonly #loads: Committer<string, StoredOrder | undefined>;
-  readonly #changes: Committer<StatusChange, ChangeResult>;
+  readonly #transitions: Committer<OrderTransition, TransitionResult>;
   readonly #jobs: Committer<DueJob, void>;
   readonly #cache = new OrderCache();
 
@@ -26,7 +31,7 @@ export class OrderStore implements ExecutorStore {
     readonly database: Database;
     readonly queues: Pick<Queues, "enqueue">;
     readonly commit?: Commit;
-    /** Called with the step of every change that is written and not committed yet, where a test may kill the process. */
+    /** Called with the step of every transition that is written and not committed yet, where a test may kill the process. */
     readonly crashHook?: ((point: "during batch", step: string) => void) | undefined;
     /** Told after every batch of events that is committed. */
     readonly onEvents?: (() => void) | undefined;
@@ -38,20 +43,20 @@ export class OrderStore implements ExecutorStore {
       flush: (ids) => findOrders(database, ids, (id) => this.#cache.get(id)),
       kindOf: failureKindOf,
     });
-    this.#changes = commit({
+    this.#transitions = commit({
       name: "status_changes",
-      flush: async (changes) => {
-        const made = await changeStatuses(
+      flush: async (transitions) => {
+        const made = await applyTransitions(
           database,
-          changes,
+          transitions,
           crashHook &&
-            (() => changes.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
+            (() => transitions.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
         );
         onEvents?.();
         return made;
       },
       kindOf: failureKindOf,
-      locks: statusLocks(database),
+      locks: transitionLocks(database),
     });
     this.#jobs = commit({
       name: "next_jobs",
@@ -71,10 +76,10 @@ export class OrderStore implements ExecutorStore {
     return this.#cache.takeFresh(orderId);
   }
 
-  async changeStatus(change: StatusChange): Promise<boolean> {
-    const { made, toBeCancelled } = await this.#changes.submit(change);
-    if (made && !toBeCancelled) this.#cache.noteChange(change);
-    else this.#cache.forget(change.orderId);
+  async applyTransition(transition: OrderTransition): Promise<boolean> {
+    const { made, toBeCancelled } = await this.#transitions.submit(transition);
+    if (made && !toBeCancelled) this.#cache.noteTransition(transition);
+    else this.#cache.forget(transition.orderId);
     return made;
   }
 

@@ -268,14 +268,16 @@ export class Sweeper {
   }
 
   #due({ id, status }: OrderState): DueJob[] {
-    const move = this.#options.lifecycle.due(status);
-    return move ? [{ orderId: id, move }] : [];
+    const transition = this.#options.lifecycle.due(status);
+    return transition ? [{ orderId: id, transition }] : [];
   }
 
   /** What undoes an order, whatever job it has now. */
   #undoingInstead(order: OrderState): Replacement[] {
-    const move = this.#options.lifecycle.cancelling(order.status);
-    return this.#due(order).flatMap((job) => (move ? [{ job, by: { orderId: order.id, move } }] : []));
+    const transition = this.#options.lifecycle.cancelling(order.status);
+    return this.#due(order).flatMap((job) =>
+      transition ? [{ job, by: { orderId: order.id, transition } }] : [],
+    );
   }
 }
 

@@ -17,15 +17,15 @@ const STATUS = /^[A-Z][A-Z0-9_]{0,31}$/;
  */
 export const CANCEL: Step = { name: "cancel" };
 
-/** A move between two statuses. */
-export interface Move {
+/** A step that takes an order from one status to another. */
+export interface Transition {
   readonly step: Step;
   readonly from: string;
   readonly to: string;
 }
 
-/** The move that a stage makes. */
-export interface Transition extends Move {
+/** The transition that a stage makes. */
+export interface StageTransition extends Transition {
   readonly step: Stage;
 }
 
@@ -56,7 +56,7 @@ export class Lifecycle {
   readonly steps: readonly Step[];
   /** CREATED, the stages' statuses in order, CANCELLED. */
   readonly statuses: readonly string[];
-  readonly #due: ReadonlyMap<string, Transition>;
+  readonly #due: ReadonlyMap<string, StageTransition>;
 
   /** @throws {InvalidPipelineError} when names or statuses are malformed, reserved or used twice; it lists them all. */
   constructor(stages: readonly Stage[]) {
@@ -73,21 +73,21 @@ export class Lifecycle {
   }
 
   /** What an order of this status waits for; undefined when it has ended. @throws {UnknownStatusError} */
-  due(status: string): Transition | undefined {
+  due(status: string): StageTransition | undefined {
     this.#check(status);
     return this.#due.get(status);
   }
 
   /**
-   * The move to CANCELLED of an order that is to be cancelled; undefined for one that can't be, or has ended.
+   * The transition to CANCELLED of an order that is to be cancelled; undefined for one that can't be, or has ended.
    * @throws {UnknownStatusError}
    */
-  cancelling(status: string): Move | undefined {
+  cancelling(status: string): Transition | undefined {
     return this.canCancel(status) ? { step: CANCEL, from: status, to: CANCELLED } : undefined;
   }
 
   /** What becomes of an order next; undefined when it has ended. @throws {UnknownStatusError} */
-  next(order: { readonly status: string; readonly cancelled: boolean }): Move | undefined {
+  next(order: { readonly status: string; readonly cancelled: boolean }): Transition | undefined {
     return (order.cancelled ? this.cancelling(order.status) : undefined) ?? this.due(order.status);
   }
 

@@ -49,7 +49,7 @@ async function statusChanges(commit: Commit): Promise<Scenario> {
   return {
     statement: `SELECT id FROM orders WHERE id = '${ids[0]}' FOR UPDATE`,
     submit: (index) =>
-      store.changeStatus({ ...change, orderId: ids[index] ?? "", unlessCancelled: false, at: new Date() }),
+      store.applyTransition({ ...change, orderId: ids[index] ?? "", unlessCancelled: false, at: new Date() }),
   };
 }
 

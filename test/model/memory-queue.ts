@@ -109,6 +109,6 @@ export class MemoryQueue implements Pick<Queues, "enqueue" | "revive" | "replace
   }
 }
 
-function idOf({ orderId, move }: DueJob): string {
-  return jobId(orderId, move);
+function idOf({ orderId, transition }: DueJob): string {
+  return jobId(orderId, transition);
 }

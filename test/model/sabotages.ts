@@ -12,9 +12,9 @@ export const SABOTAGES: readonly {
   {
     fault: "the status is changed whatever it is by now",
     sabotage: store((real) => ({
-      changeStatus: async (change) => {
-        const order = await real.load(change.orderId);
-        return real.changeStatus({ ...change, from: order?.status ?? change.from });
+      applyTransition: async (transition) => {
+        const order = await real.load(transition.orderId);
+        return real.applyTransition({ ...transition, from: order?.status ?? transition.from });
       },
     })),
     noticed: /: null>CREATED /,
@@ -22,7 +22,7 @@ export const SABOTAGES: readonly {
   {
     fault: "an order goes past the point of no return though it is to be cancelled",
     sabotage: store((real) => ({
-      changeStatus: (change) => real.changeStatus({ ...change, unlessCancelled: false }),
+      applyTransition: (transition) => real.applyTransition({ ...transition, unlessCancelled: false }),
     })),
     noticed: /was to be cancelled and is SHIPPED/,
   },
@@ -69,7 +69,7 @@ function store(change: (real: ExecutorStore) => Partial<ExecutorStore>): Sabotag
   return {
     store: (real) => ({
       load: (orderId) => real.load(orderId),
-      changeStatus: (statusChange) => real.changeStatus(statusChange),
+      applyTransition: (transition) => real.applyTransition(transition),
       requestCancellation: (request) => real.requestCancellation(request),
       clearFailed: (orderId) => real.clearFailed(orderId),
       enqueue: (job) => real.enqueue(job),

@@ -52,7 +52,7 @@ export function scheduledQueues(queues: JobAdder, calls: Calls, process: Process
   const call = <T>(name: string, due: readonly DueJob[], work: () => Promise<T>): Promise<T> => {
     const options: CallOptions = {
       process,
-      name: `redis: ${name} ${due.map(({ move }) => `${move.from}-${move.to}`).join(", ")}`,
+      name: `redis: ${name} ${due.map(({ transition }) => `${transition.from}-${transition.to}`).join(", ")}`,
       outlivesProcess: false,
       failure: () => new Error("Redis is away"),
     };

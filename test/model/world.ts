@@ -346,10 +346,10 @@ export class World {
   }
 
   async #execute({ worker, job, attempt }: Execution): Promise<void> {
-    const { orderId, move } = job.due;
+    const { orderId, transition } = job.due;
     const delivery = this.queue.take(job);
     try {
-      const { outcome } = await worker.executor.execute(orderId, move.step, attempt.signal);
+      const { outcome } = await worker.executor.execute(orderId, transition.step, attempt.signal);
       this.#tell(`  ${worker.process.name} ends ${this.#nameJob(job)}: ${outcome}`);
       this.queue.finish(delivery, outcome === "snoozed" ? "delayed" : "completed");
     } catch (error) {
@@ -365,11 +365,11 @@ export class World {
     }
   }
 
-  #markFailed({ database }: Worker, { due: { orderId, move } }: Job): Promise<void> {
+  #markFailed({ database }: Worker, { due: { orderId, transition } }: Job): Promise<void> {
     return markFailed(database, {
       orderId,
-      whileIn: lifecycle.statusesIn(move.step),
-      stage: move.step.name,
+      whileIn: lifecycle.statusesIn(transition.step),
+      stage: transition.step.name,
       reason: "out of attempts",
       at: new Date(),
     });
@@ -424,8 +424,8 @@ export class World {
     return this.#names.get(orderId) ?? orderId;
   }
 
-  #nameJob({ due: { orderId, move } }: Pick<Job, "due">): string {
-    return `${move.from}-${move.to} of ${this.#name(orderId)}`;
+  #nameJob({ due: { orderId, transition } }: Pick<Job, "due">): string {
+    return `${transition.from}-${transition.to} of ${this.#name(orderId)}`;
   }
 }
 

@@ -43,10 +43,12 @@ export class QueueLine {
 
   /** Puts orders into the first queue. */
   async add(orderIds: readonly string[]): Promise<void> {
-    const move = lifecycle.due(CREATED);
-    if (move === undefined) throw new Error("a pipeline has a first stage");
+    const transition = lifecycle.due(CREATED);
+    if (transition === undefined) throw new Error("a pipeline has a first stage");
     for (let start = 0; start < orderIds.length; start += PAGE)
-      await this.#queues.enqueue(orderIds.slice(start, start + PAGE).map((orderId) => ({ orderId, move })));
+      await this.#queues.enqueue(
+        orderIds.slice(start, start + PAGE).map((orderId) => ({ orderId, transition })),
+      );
   }
 
   /** Has workers take no orders in: those that came further go on. */

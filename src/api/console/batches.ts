@@ -105,8 +105,8 @@ export class Batches {
       actor,
     );
     const due = orders.flatMap(({ id, status, cancelRequested }) => {
-      const move = lifecycle.next({ status, cancelled: cancelRequested });
-      return move ? [{ orderId: id, move }] : [];
+      const transition = lifecycle.next({ status, cancelled: cancelRequested });
+      return transition ? [{ orderId: id, transition }] : [];
     });
     try {
       await requeue.revive(due);

@@ -1,6 +1,6 @@
-import type { StatusChange } from "../../../db/transitions.ts";
+import type { OrderTransition } from "../../../db/transitions.ts";
 import type { DueJob } from "../../../queues/queues.ts";
-import type { Move } from "../../order/lifecycle.ts";
+import type { Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { ExecutorStore } from "../executor.ts";
 
@@ -16,7 +16,7 @@ export class OneOrder implements ExecutorStore {
   #given: StoredOrder | undefined;
   /** As it stands, if that is known. */
   #known: StoredOrder | undefined;
-  #next: Move | undefined;
+  #next: Transition | undefined;
 
   /** @param created the order, if it was just written down. */
   constructor(store: Omit<ExecutorStore, "enqueue">, id: string, created?: StoredOrder) {
@@ -37,7 +37,7 @@ export class OneOrder implements ExecutorStore {
   }
 
   /** What the executor would have queued since this was last asked. */
-  takeNext(): Move | undefined {
+  takeNext(): Transition | undefined {
     const next = this.#next;
     this.#next = undefined;
     return next;
@@ -49,9 +49,12 @@ export class OneOrder implements ExecutorStore {
     return this.#given;
   }
 
-  async changeStatus(change: StatusChange): Promise<boolean> {
-    const made = await this.#store.changeStatus({ ...change, unlessCancelled: change.stage !== null });
-    if (made && this.#given) this.#known = moved(this.#given, change);
+  async applyTransition(transition: OrderTransition): Promise<boolean> {
+    const made = await this.#store.applyTransition({
+      ...transition,
+      unlessCancelled: transition.stage !== null,
+    });
+    if (made && this.#given) this.#known = moved(this.#given, transition);
     return made;
   }
 
@@ -63,12 +66,12 @@ export class OneOrder implements ExecutorStore {
     return this.#store.clearFailed(orderId);
   }
 
-  async enqueue({ move }: DueJob): Promise<void> {
-    this.#next = move;
+  async enqueue({ transition }: DueJob): Promise<void> {
+    this.#next = transition;
   }
 }
 
-function moved(order: StoredOrder, { to, stage, record, at }: StatusChange): StoredOrder {
+function moved(order: StoredOrder, { to, stage, record, at }: OrderTransition): StoredOrder {
   const records = stage === null || record === null ? order.records : { ...order.records, [stage]: record };
   return { ...order, status: to, records, failed: null, updatedAt: at };
 }

@@ -2,7 +2,7 @@ import pLimit from "p-limit";
 import { isDatabaseUnavailable } from "../../../db/errors.ts";
 import type { DueJob, Replacement } from "../../../queues/queues.ts";
 import type { Logger } from "../../platform/log.ts";
-import { CANCEL, CANCELLED, type Lifecycle, type Move } from "../../order/lifecycle.ts";
+import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { AttemptMark } from "../../order/event.ts";
 import type { Ports } from "../../order/ports.ts";
@@ -214,10 +214,10 @@ export class InlineProcessing {
     let next = await this.#next(order);
     while (next) {
       if (this.#leaving) return ending === PROCESSED ? ACCEPTED : ending;
-      const move: Move = next;
+      const transition: Transition = next;
       const mark = { attempt: failures + 1, startedAt: new Date() };
       try {
-        const execution = await this.#attempt(executor, orderId, move, mark);
+        const execution = await this.#attempt(executor, orderId, transition, mark);
         if (execution.outcome === "snoozed") {
           this.#rest(orderId, execution.milliseconds, { ...NEVER_FAILED, isUndoing: false });
           return ending;
@@ -225,19 +225,19 @@ export class InlineProcessing {
         next = order.takeNext();
       } catch (error) {
         if (this.#leaving) continue;
-        const failure = failureOf(error, { timeoutMs: this.#settingsOf(move.step).timeout });
+        const failure = failureOf(error, { timeoutMs: this.#settingsOf(transition.step).timeout });
         // Nothing that the order could be cancelled for; and where it stands can't be asked, or not be written.
         if (isDatabaseFailure(failure)) throw error;
         order.forget();
         next = await this.#next(order);
         // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
-        if (!isSame(next, move)) continue;
-        if (!this.#canGiveUp(move)) {
-          await this.#putOff(orderId, move.step, failure, past, mark);
+        if (!isSame(next, transition)) continue;
+        if (!this.#canGiveUp(transition)) {
+          await this.#putOff(orderId, transition.step, failure, past, mark);
           return ending;
         }
-        const reason = `${move.step.name} failed: ${failure.message}`;
-        if (await this.#giveUp(orderId, move, reason, mark)) ending = { outcome: "failed", reason };
+        const reason = `${transition.step.name} failed: ${failure.message}`;
+        if (await this.#giveUp(orderId, transition, reason, mark)) ending = { outcome: "failed", reason };
         order.forget();
         next = await this.#next(order);
       }
@@ -245,7 +245,7 @@ export class InlineProcessing {
     return ending;
   }
 
-  async #next(order: OneOrder): Promise<Move | undefined> {
+  async #next(order: OneOrder): Promise<Transition | undefined> {
     const standing = await order.look();
     if (standing === undefined) return undefined;
     const { status, cancellation } = standing;
@@ -255,10 +255,10 @@ export class InlineProcessing {
   async #attempt(
     executor: Pick<Executor, "execute">,
     orderId: string,
-    move: Move,
+    transition: Transition,
     mark: AttemptMark,
   ): Promise<Execution> {
-    const { step } = move;
+    const { step } = transition;
     const observer = this.#options.observerOf?.(step);
     const startedAt = performance.now();
     const attempt = new AbortController();
@@ -275,7 +275,7 @@ export class InlineProcessing {
       return execution;
     } catch (error) {
       const failure = failureOf(error, { timeoutMs: this.#settingsOf(step).timeout });
-      const outcome = this.#outcomeOf(failure, move, mark);
+      const outcome = this.#outcomeOf(failure, transition, mark);
       observer?.ended(outcome, secondsSince(startedAt));
       if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
       throw error;
@@ -285,22 +285,24 @@ export class InlineProcessing {
   }
 
   /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
-  #outcomeOf(failure: Failure, move: Move, { attempt }: AttemptMark): AttemptOutcome {
+  #outcomeOf(failure: Failure, transition: Transition, { attempt }: AttemptMark): AttemptOutcome {
     const { kind } = failure;
     if (this.#leaving) return "handed back";
     if (isDatabaseFailure(failure)) return "put off";
-    if (this.#canGiveUp(move)) return "failed";
+    if (this.#canGiveUp(transition)) return "failed";
     if (kind === "service away") return "put off";
-    return kind === "hopeless" || attempt >= this.#settingsOf(move.step).attempts ? "failed" : "retried";
+    return kind === "hopeless" || attempt >= this.#settingsOf(transition.step).attempts
+      ? "failed"
+      : "retried";
   }
 
   /** Whether an order whose attempt has failed can be cancelled for that. */
-  #canGiveUp({ step, from }: Move): boolean {
+  #canGiveUp({ step, from }: Transition): boolean {
     return step !== CANCEL && this.#options.lifecycle.canCancel(from);
   }
 
   /** @returns whether the order is to be cancelled now: not if somebody has moved it on. */
-  #giveUp(orderId: string, { step, from }: Move, reason: string, mark: AttemptMark): Promise<boolean> {
+  #giveUp(orderId: string, { step, from }: Transition, reason: string, mark: AttemptMark): Promise<boolean> {
     const { store, log } = this.#options;
     log.warn({ orderId, stage: step.name, error: reason }, "failed: the order is cancelled");
     const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: new Date() };
@@ -361,6 +363,6 @@ function isDatabaseFailure({ kind }: Failure): boolean {
   return kind === "database away" || kind === "database busy";
 }
 
-function isSame(one: Move | undefined, other: Move): boolean {
+function isSame(one: Transition | undefined, other: Transition): boolean {
   return one?.step === other.step && one.from === other.from;
 }

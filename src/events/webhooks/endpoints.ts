@@ -27,9 +27,9 @@ import { faultOfAddress } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { newSecret } from "./signature.ts";
 
-/** Milliseconds for which the secret before stays valid. */
 /** Webhook endpoints of one installation. */
 const MAX_ENDPOINTS = 1_000;
+/** Milliseconds for which the secret before stays valid. */
 const ROTATION_MS = 24 * 3_600_000;
 
 /** A request that its client may repeat: the same client's same key stands for the same request. */

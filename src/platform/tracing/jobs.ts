@@ -49,7 +49,7 @@ function carried(where: Context): string {
   return JSON.stringify(carrier);
 }
 
-/** First jobs are submitted as ids, the others with their moves. */
+/** First jobs are submitted as ids, the others with their transitions. */
 function orderIdOf(item: unknown): unknown {
   return typeof item === "object" && item !== null && "orderId" in item ? item.orderId : item;
 }

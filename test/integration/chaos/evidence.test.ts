@@ -5,7 +5,7 @@ import { countJobs, gatherEvidence } from "../../../tools/chaos/evidence.ts";
 import { Ledger } from "../../../tools/chaos/ledger.ts";
 import { Sql } from "../../../tools/chaos/sql.ts";
 import { Watch } from "../../../tools/chaos/watch.ts";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { setStock } from "../../../db/stock.ts";
 import { Queues } from "../../../queues/queues.ts";
@@ -49,7 +49,7 @@ async function place(...path: string[]): Promise<string> {
   let from = "CREATED";
   for (const to of path) {
     const change = { orderId: id, from, to, stage: null, reason: null, record: null, at: new Date() };
-    await changeStatuses(environment.database, [{ ...change, unlessCancelled: false }]);
+    await applyTransitions(environment.database, [{ ...change, unlessCancelled: false }]);
     from = to;
   }
   return id;
@@ -128,7 +128,7 @@ describe("the count of jobs", () => {
     const queues = new Queues({ connection: redis, steps: lifecycle.steps, onError: () => {} });
     const step = lifecycle.due("CREATED");
     if (!step) throw new Error("a new order waits for something");
-    await queues.enqueue([{ orderId: "order-1", move: step }]);
+    await queues.enqueue([{ orderId: "order-1", transition: step }]);
     await redis.hset("{other}:other:meta", "opts.maxLenEvents", "1");
     await redis.zadd("{other}:other:failed", 1, "job");
     const counts = await countJobs(redis);
@@ -182,7 +182,7 @@ describe("the watch", () => {
     await waitFor("the first look", () => ledger.accepted.get(ended)?.endedAt);
     expect(ledger.open.map(({ id }) => id)).toEqual([open]);
     sql.close();
-    await changeStatuses(environment.database, [
+    await applyTransitions(environment.database, [
       {
         orderId: open,
         from: "CREATED",

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createConnection, type Connection } from "mysql2/promise";
 import { EventLog } from "../../../db/event-log.ts";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { nextEventId } from "../../support/event-ids.ts";
 import { createOrder } from "../../support/orders.ts";
@@ -201,7 +201,7 @@ describe("a page", () => {
     await insert(writer, 2_500);
     await writer.commit();
     const id = await createOrder(environment.database);
-    await changeStatuses(environment.database, [
+    await applyTransitions(environment.database, [
       {
         orderId: id,
         from: "CREATED",

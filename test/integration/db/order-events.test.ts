@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { markFailed, resumeFailed } from "../../../db/failures.ts";
 import { requestCancellation, requestCancellations } from "../../../db/cancellations.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
@@ -22,7 +22,7 @@ const eventsOf = async (id: string) => (await listEvents(environment.database, i
 test("a transition tells the attempt that led to it", async () => {
   const id = await createOrder(environment.database);
   const at = new Date();
-  await changeStatuses(environment.database, [
+  await applyTransitions(environment.database, [
     {
       orderId: id,
       from: "CREATED",

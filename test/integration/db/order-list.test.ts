@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { countFailures, countGroup, groupFailures, listGroup, markFailed } from "../../../db/failures.ts";
 import { findOldest } from "../../../db/order-states.ts";
 import { listRows, type OrderFilter, type PagePlace } from "../../../db/order-list.ts";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
@@ -48,7 +48,7 @@ beforeAll(async () => {
     ),
   );
   const at = new Date(FIRST);
-  await changeStatuses(
+  await applyTransitions(
     database,
     known
       .filter(({ status }) => status === "RESERVED")

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { DatabaseError } from "../../../db/errors.ts";
 import { listEvents } from "../../../db/order-events.ts";
-import { changeStatuses, type StatusChange } from "../../../db/transitions.ts";
+import { applyTransitions, type OrderTransition } from "../../../db/transitions.ts";
 import { clearFailed, markFailed } from "../../../db/failures.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { findOrders, listOrders } from "../../../db/orders.ts";
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => environment.close());
 
-function change(orderId: string, given: Partial<StatusChange> = {}): StatusChange {
+function change(orderId: string, given: Partial<OrderTransition> = {}): OrderTransition {
   return {
     orderId,
     from: "CREATED",
@@ -121,7 +121,7 @@ describe("a change of status", () => {
   test("is made from the status that the order has, with its event and record", async () => {
     const id = await createOrder(environment.database);
     const at = new Date();
-    expect(await changeStatuses(environment.database, [change(id, { at })])).toEqual([MADE]);
+    expect(await applyTransitions(environment.database, [change(id, { at })])).toEqual([MADE]);
     expect(await readOrder(environment.database, id)).toMatchObject({
       status: "RESERVED",
       updatedAt: at,
@@ -145,7 +145,7 @@ describe("a change of status", () => {
       change(uuidv7()),
       change(id, { from: "RESERVED", to: "PAID", stage: "pay" }),
     ];
-    expect(await changeStatuses(environment.database, changes)).toEqual([
+    expect(await applyTransitions(environment.database, changes)).toEqual([
       MADE,
       NOT_MADE,
       NOT_MADE,
@@ -160,7 +160,7 @@ describe("a change of status", () => {
     const ids = await Promise.all(Array.from({ length: 10 }, () => createOrder(environment.database)));
     const rounds = await Promise.all(
       Array.from({ length: 8 }, (_, round) =>
-        changeStatuses(
+        applyTransitions(
           environment.database,
           (round % 2 ? ids : ids.toReversed()).map((id) => change(id)),
         ),
@@ -177,10 +177,10 @@ describe("a change of status", () => {
       reason: "changed my mind",
       at: new Date(),
     });
-    expect(await changeStatuses(environment.database, [change(id, { unlessCancelled: true })])).toEqual([
+    expect(await applyTransitions(environment.database, [change(id, { unlessCancelled: true })])).toEqual([
       { made: false, toBeCancelled: true },
     ]);
-    expect(await changeStatuses(environment.database, [change(id)])).toEqual([
+    expect(await applyTransitions(environment.database, [change(id)])).toEqual([
       { made: true, toBeCancelled: true },
     ]);
   });
@@ -200,7 +200,7 @@ describe("a change of status", () => {
       reason: "no answer",
       at,
     });
-    await changeStatuses(environment.database, [change(id)]);
+    await applyTransitions(environment.database, [change(id)]);
     expect((await readOrder(environment.database, id)).failed).toBeNull();
   });
 });
@@ -208,7 +208,7 @@ describe("a change of status", () => {
 describe("a failure", () => {
   test("does not mark an order that has moved on", async () => {
     const id = await createOrder(environment.database);
-    await changeStatuses(environment.database, [change(id)]);
+    await applyTransitions(environment.database, [change(id)]);
     await markFailed(environment.database, {
       orderId: id,
       whileIn: ["CREATED"],
@@ -303,7 +303,7 @@ describe("the list of orders", () => {
       customerId: "CUST-FILTER",
       reference: "REF-FILTER",
     });
-    await changeStatuses(environment.database, [change(wanted)]);
+    await applyTransitions(environment.database, [change(wanted)]);
     await markFailed(environment.database, {
       orderId: wanted,
       whileIn: ["RESERVED"],

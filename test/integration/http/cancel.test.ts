@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
@@ -14,7 +14,7 @@ const REASON = "ordered by mistake";
 async function orderIn(status: string): Promise<string> {
   const { id } = await api.client.order(PLAIN_ORDER);
   if (status === "CREATED") return id;
-  await changeStatuses(api.environment.database, [
+  await applyTransitions(api.environment.database, [
     {
       orderId: id,
       from: "CREATED",

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
@@ -19,7 +19,7 @@ test("what happens is told in its order, as CloudEvents, from any point on", asy
   const { next: before } = await page();
   const { id } = await api.client.order(PLAIN_ORDER);
   const startedAt = new Date("2026-11-23T10:00:00.000Z");
-  await changeStatuses(api.environment.database, [
+  await applyTransitions(api.environment.database, [
     {
       orderId: id,
       from: "CREATED",

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { clearFailed, markFailed } from "../../../db/failures.ts";
 import { orders } from "../../../db/schema.ts";
 import type { OrderPageBody } from "../../../src/api/schemas.ts";
@@ -45,7 +45,7 @@ describe("filters", () => {
     other = await place({ customerId: "CUST-1" });
     const at = new Date();
     const change = { stage: "reserve", reason: null, record: null, unlessCancelled: false, at };
-    await changeStatuses(database, [{ ...change, orderId: reserved, from: "CREATED", to: "RESERVED" }]);
+    await applyTransitions(database, [{ ...change, orderId: reserved, from: "CREATED", to: "RESERVED" }]);
     await markFailed(database, {
       orderId: failed,
       whileIn: ["CREATED"],
@@ -124,7 +124,7 @@ describe("pages", () => {
       await placeMany(3);
       const at = new Date();
       const change = { stage: "reserve", reason: null, record: null, unlessCancelled: false, at };
-      await changeStatuses(api.environment.database, [
+      await applyTransitions(api.environment.database, [
         { ...change, orderId: ids[0]!, from: "CREATED", to: "RESERVED" },
       ]);
     }

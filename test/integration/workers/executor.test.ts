@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { listEvents } from "../../../db/order-events.ts";
-import { changeStatuses } from "../../../db/transitions.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import type { DueJob } from "../../../queues/queues.ts";
@@ -52,7 +52,7 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
 }
 
 async function move(orderId: string, from: string, to: string, stage: string): Promise<void> {
-  const [result] = await changeStatuses(environment.database, [
+  const [result] = await applyTransitions(environment.database, [
     { orderId, from, to, stage, reason: null, record: { by: stage }, unlessCancelled: false, at: new Date() },
   ]);
   if (!result?.made) throw new Error(`${orderId} was not ${from}`);
@@ -74,7 +74,7 @@ describe("a stage that returns a record", () => {
       status: "PICKED",
       records: { pick: { by: "pick" } },
     });
-    expect(jobs).toMatchObject([{ orderId: id, move: { from: "PICKED", to: "PACKED" } }]);
+    expect(jobs).toMatchObject([{ orderId: id, transition: { from: "PICKED", to: "PACKED" } }]);
   });
 
   test("is followed by the next one at once also where another process did what lies between", async () => {
@@ -153,7 +153,7 @@ describe("a stage that rejects", () => {
     await move(id, "CREATED", "PICKED", "pick");
     expect(await executor.execute(id, pack, NEVER)).toEqual({ outcome: "not due", status: "PACKED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ move: { to: "POSTED" } }]);
+    expect(jobs).toMatchObject([{ transition: { to: "POSTED" } }]);
   });
 
   test("after the point of no return is an error for a person", async () => {
@@ -271,7 +271,7 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     await move(id, "CREATED", "PICKED", "pick");
     expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "not due", status: "PICKED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ orderId: id, move: { from: "PICKED", to: "PACKED" } }]);
+    expect(jobs).toMatchObject([{ orderId: id, transition: { from: "PICKED", to: "PACKED" } }]);
   });
 
   test("for a stage that is not due yet queues the one that is", async () => {
@@ -279,7 +279,7 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     const id = await createOrder(environment.database);
     expect(await executor.execute(id, post, NEVER)).toEqual({ outcome: "not due", status: "CREATED" });
     expect(steps).toEqual([]);
-    expect(jobs).toMatchObject([{ move: { to: "PICKED" } }]);
+    expect(jobs).toMatchObject([{ transition: { to: "PICKED" } }]);
   });
 
   test("moves the order once, however many run at the same moment", async () => {

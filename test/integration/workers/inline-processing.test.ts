@@ -73,7 +73,7 @@ function line(
           loads++;
           return store.load(orderId);
         },
-        changeStatus: (change) => store.changeStatus(change),
+        applyTransition: (change) => store.applyTransition(change),
         requestCancellation: (request) => store.requestCancellation(request),
         clearFailed: (orderId) => store.clearFailed(orderId),
       },
@@ -94,15 +94,17 @@ function line(
   };
   /** As the sweeper asks for it. */
   const reviveIn = async (processing: InlineProcessing, orderId: string) => {
-    const move = lifecycle.due((await readOrder(database, orderId)).status);
-    if (move === undefined) throw new Error(`${orderId} has ended`);
-    return processing.revive([{ orderId, move }]);
+    const transition = lifecycle.due((await readOrder(database, orderId)).status);
+    if (transition === undefined) throw new Error(`${orderId} has ended`);
+    return processing.revive([{ orderId, transition }]);
   };
   const replaceIn = async (processing: InlineProcessing, orderId: string) => {
     const { status } = await readOrder(database, orderId);
     const [due, cancelling] = [lifecycle.due(status), lifecycle.cancelling(status)];
     if (due === undefined || cancelling === undefined) throw new Error(`${orderId} can't be cancelled`);
-    await processing.replace([{ job: { orderId, move: due }, by: { orderId, move: cancelling } }]);
+    await processing.replace([
+      { job: { orderId, transition: due }, by: { orderId, transition: cancelling } },
+    ]);
   };
   return { steps, loads: () => loads, processing: open(), open, reviveIn, replaceIn };
 }
@@ -452,8 +454,8 @@ describe("orders that were left", () => {
         createOrder(environment.database, { customerId: index % 3 === 0 ? "unlucky" : "cust-1" }),
       ),
     );
-    const move = { step: { name: "pick" }, from: CREATED, to: "PICKED" };
-    expect(await processing.revive(ids.map((orderId) => ({ orderId, move })))).toBe(30);
+    const transition = { step: { name: "pick" }, from: CREATED, to: "PICKED" };
+    expect(await processing.revive(ids.map((orderId) => ({ orderId, transition })))).toBe(30);
     const statuses = await Promise.all(ids.map(async (id) => (await read(id)).status));
     expect(statuses).toEqual(ids.map((_, index) => (index % 3 === 0 ? "CANCELLED" : "POSTED")));
     expect(steps.filter((step) => step === "run post")).toHaveLength(20);

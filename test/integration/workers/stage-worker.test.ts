@@ -74,7 +74,7 @@ async function working(
     () => queues.close(),
     () => worker.stop(0),
   );
-  const move = lifecycle.due("CREATED") ?? noTransition();
+  const transition = lifecycle.due("CREATED") ?? noTransition();
   const queue = queues.of(stage);
   return {
     queue,
@@ -83,12 +83,12 @@ async function working(
     /** Creates an order, queues it and gives its id. */
     async order(): Promise<string> {
       const orderId = await createOrder(environment.database);
-      await queues.enqueue([{ orderId, move }]);
+      await queues.enqueue([{ orderId, transition }]);
       return orderId;
     },
-    job: (orderId: string) => queue.getJob(jobId(orderId, move)),
-    enqueue: (orderId: string) => queues.enqueue([{ orderId, move }]),
-    revive: (orderId: string) => queues.revive([{ orderId, move }]),
+    job: (orderId: string) => queue.getJob(jobId(orderId, transition)),
+    enqueue: (orderId: string) => queues.enqueue([{ orderId, transition }]),
+    revive: (orderId: string) => queues.revive([{ orderId, transition }]),
   };
 }
 type Line = Awaited<ReturnType<typeof working>>;

@@ -119,7 +119,7 @@ describe("a round of the sweeper", () => {
     const failed = await createOrder(environment.database);
     await fail(failed);
     const queued = await createOrder(environment.database);
-    await queues.enqueue([{ orderId: queued, move: due }]);
+    await queues.enqueue([{ orderId: queued, transition: due }]);
     await sweeper().sweep();
     const young = await createOrder(environment.database);
     await sweeper({ afterMs: 60_000 }).sweep();
@@ -132,9 +132,9 @@ describe("a round of the sweeper", () => {
     async (how) => {
       await marked();
       const id = await createOrder(environment.database);
-      await queues.enqueue([{ orderId: id, move: due }]);
+      await queues.enqueue([{ orderId: id, transition: due }]);
       await finish(id, how);
-      await queues.enqueue([{ orderId: id, move: due }]);
+      await queues.enqueue([{ orderId: id, transition: due }]);
       expect(await stateOf(id)).toBe(how);
       await sweeper().sweep();
       expect(await stateOf(id)).toBe("waiting");
@@ -145,7 +145,7 @@ describe("a round of the sweeper", () => {
   test("gives a job that has stalled too often all its lives back", async () => {
     await marked();
     const id = await createOrder(environment.database);
-    await queues.enqueue([{ orderId: id, move: due }]);
+    await queues.enqueue([{ orderId: id, transition: due }]);
     await connection.hset(queues.of(wrap).toKey(jobId(id, due)), "stc", 9, "atm", 9);
     await finish(id, "failed");
     expect(await jobOf(id)).toMatchObject({ stalledCounter: 9 });
@@ -160,10 +160,10 @@ describe("a round of the sweeper", () => {
       await createOrder(environment.database),
       await createOrder(environment.database),
     ];
-    await queues.enqueue([{ orderId: failed, move: due }]);
+    await queues.enqueue([{ orderId: failed, transition: due }]);
     await finish(failed, "failed");
     await fail(failed, new Date(Date.now() - 1_000));
-    await queues.enqueue([{ orderId: delayed, move: due }]);
+    await queues.enqueue([{ orderId: delayed, transition: due }]);
     await delay(delayed);
     for (const id of [failed, delayed, missing]) await cancel(id);
     await sweeper().sweep();
@@ -180,8 +180,8 @@ describe("a round of the sweeper", () => {
       await createOrder(environment.database),
     ];
     await queues.enqueue([
-      { orderId: running, move: due },
-      { orderId: inLine, move: due },
+      { orderId: running, transition: due },
+      { orderId: inLine, transition: due },
     ]);
     const worker = new Worker(wrap.name, null, { connection, prefix: "{wrap}" });
     expect((await worker.getNextJob("token"))?.data.orderId).toBe(running);
@@ -255,7 +255,7 @@ describe("a round reads a page, and not the backlog", () => {
   ])("%s", async (_, afterMs, given, count) => {
     await marked();
     const ids = await createMany(count);
-    if (given === "jobs") await queues.enqueue(ids.map((orderId) => ({ orderId, move: due })));
+    if (given === "jobs") await queues.enqueue(ids.map((orderId) => ({ orderId, transition: due })));
     if (given === "marks") {
       await environment.database.query((queries) =>
         queries.execute(
@@ -281,7 +281,7 @@ describe("a round reads a page, and not the backlog", () => {
     const ids = await createMany(1_500);
     const lost = ids.filter((_, index) => index % 100 === 7);
     const kept = ids.filter((id) => !lost.includes(id));
-    await queues.enqueue(kept.map((orderId) => ({ orderId, move: due })));
+    await queues.enqueue(kept.map((orderId) => ({ orderId, transition: due })));
     const rounds = sweeper();
     for (let round = 0; round < 4; round++) await rounds.sweep();
     expect(await waiting()).toBe(ids.length);
@@ -302,12 +302,12 @@ describe("an order that has not met its deadline", () => {
       await created(DAY_MS + 1),
       await created(DAY_MS),
     ];
-    await queues.enqueue([{ orderId: failed, move: due }]);
+    await queues.enqueue([{ orderId: failed, transition: due }]);
     await finish(failed, "failed");
     await fail(failed);
-    await queues.enqueue([{ orderId: delayed, move: due }]);
+    await queues.enqueue([{ orderId: delayed, transition: due }]);
     await delay(delayed);
-    await queues.enqueue([{ orderId: inLine, move: due }]);
+    await queues.enqueue([{ orderId: inLine, transition: due }]);
     await sweeper({ deadlines }).sweep();
     for (const id of [inLine, delayed, failed]) {
       const { cancellation } = await readOrder(environment.database, id);

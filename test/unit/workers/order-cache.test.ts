@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { StatusChange } from "../../../db/transitions.ts";
+import type { OrderTransition } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
 import { OrderCache } from "../../../src/engine/order-cache.ts";
 
@@ -27,7 +27,7 @@ function order(given: Partial<StoredOrder> = {}): StoredOrder {
   };
 }
 
-function change(given: Partial<StatusChange> = {}): StatusChange {
+function change(given: Partial<OrderTransition> = {}): OrderTransition {
   return {
     orderId: "one",
     from: "RESERVED",
@@ -53,7 +53,7 @@ afterEach(() => {
 describe("an order that was moved just now", () => {
   test("is known with what its stage left, and no longer failed", () => {
     cache.note(order({ failed: { stage: "pay", reason: "no", at: BEFORE } }));
-    cache.noteChange(change());
+    cache.noteTransition(change());
     expect(cache.takeFresh("one")).toEqual(
       order({
         status: "PAID",
@@ -65,7 +65,7 @@ describe("an order that was moved just now", () => {
 
   test("is taken for it once: who comes again has to ask", () => {
     cache.note(order());
-    cache.noteChange(change());
+    cache.noteTransition(change());
     expect(cache.takeFresh("one")).toBeDefined();
     expect(cache.takeFresh("one")).toBeUndefined();
     expect(cache.get("one")).toMatchObject({ status: "PAID" });
@@ -73,7 +73,7 @@ describe("an order that was moved just now", () => {
 
   test("is taken for it only for a moment", () => {
     cache.note(order());
-    cache.noteChange(change());
+    cache.noteTransition(change());
     jest.advanceTimersByTime(201);
     expect(cache.takeFresh("one")).toBeUndefined();
   });
@@ -87,26 +87,26 @@ describe("an order is not taken for fresh", () => {
 
   test("when it was read after it was moved", () => {
     cache.note(order());
-    cache.noteChange(change());
+    cache.noteTransition(change());
     cache.note(order({ status: "PAID" }));
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when it was known in another status than it was moved from", () => {
     cache.note(order({ status: "CREATED" }));
-    cache.noteChange(change());
+    cache.noteTransition(change());
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when somebody has changed it otherwise", () => {
     cache.note(order());
-    cache.noteChange(change());
+    cache.noteTransition(change());
     cache.forget("one");
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 
   test("when it was never seen", () => {
-    cache.noteChange(change());
+    cache.noteTransition(change());
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 });

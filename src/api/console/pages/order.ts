@@ -9,7 +9,7 @@ import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { promoteJob, readJob, type JobStatus } from "../../../../queues/job-status.ts";
 import { methodNotAllowed, Problem } from "../../problem.ts";
 import { LIMITS } from "../../../order/limits.ts";
-import type { Move } from "../../../order/lifecycle.ts";
+import type { Transition } from "../../../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../../../order/order.ts";
 import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
 import { describeError } from "../../../platform/describe-error.ts";
@@ -49,10 +49,10 @@ export function orderPage(options: ConsoleOptions): Router {
   router
     .route("/orders/:id/retry")
     .post(async (request, response) => {
-      const { order, move } = await look(options, request);
+      const { order, transition } = await look(options, request);
       const actor = operatorOf(response);
       const action = await recordAction(options.database, { actor, action: "retry", target: order.id });
-      if (!(await retry(options, order, move, actor))) await refused(options, action);
+      if (!(await retry(options, order, transition, actor))) await refused(options, action);
       leadTo(response, pathOf(order));
     })
     .all(methodNotAllowed("POST"));
@@ -104,14 +104,14 @@ function refused({ database }: ConsoleOptions, action: number): Promise<void> {
 async function retry(
   { database, queues, requeue, log }: ConsoleOptions,
   order: StoredOrder,
-  move: Move | undefined,
+  transition: Transition | undefined,
   actor: string,
 ): Promise<boolean> {
-  if (move === undefined) return false;
+  if (transition === undefined) return false;
   const resumed = await resumeOrders(database, [order.id], actor);
   try {
-    if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, move));
-    await requeue.revive([{ orderId: order.id, move }]);
+    if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, transition));
+    await requeue.revive([{ orderId: order.id, transition }]);
   } catch (error) {
     if (!isRedisUnavailable(error) || resumed === 0) throw error;
     // The order goes on all the same: the sweeper finds that it has no job.
@@ -142,7 +142,7 @@ interface Found {
   readonly order: StoredOrder;
   readonly events: readonly OrderEvent[];
   /** What becomes of it next; undefined when it has ended. */
-  readonly move: Move | undefined;
+  readonly transition: Transition | undefined;
   /** Undefined where there are no queues, or Redis is away. */
   readonly job: JobStatus | undefined;
 }
@@ -154,15 +154,15 @@ async function look(
 ): Promise<Found> {
   const order = await findOrder({ database }, request.params["id"]);
   const events = await listEvents(database, order.id);
-  const move = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
+  const transition = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
   const job =
-    move && queues && redis
-      ? await readJob({ queues, redis }, order.id, move).catch((error: unknown) => {
+    transition && queues && redis
+      ? await readJob({ queues, redis }, order.id, transition).catch((error: unknown) => {
           if (isRedisUnavailable(error)) return undefined;
           throw error;
         })
       : undefined;
-  return { order, events, move, job };
+  return { order, events, transition, job };
 }
 
 /** @throws {Problem} 404 when there is no such order. */
@@ -199,9 +199,13 @@ function facts(order: StoredOrder): Html {
 /** All that changes while the order moves. */
 function live(options: ConsoleOptions, found: Found): Html {
   const { lifecycle } = options;
-  const { order, events, move, job } = found;
+  const { order, events, transition, job } = found;
   const ended = lifecycle.hasEnded(order.status);
-  const entries = timelineOf(order, events, move && { title: pending(move), workingSince: job?.activeSince });
+  const entries = timelineOf(
+    order,
+    events,
+    transition && { title: pending(transition), workingSince: job?.activeSince },
+  );
   return html`<div class="state" id="state" role="status">
       <p>
         ${statusBadge({
@@ -235,7 +239,7 @@ function followed({ id }: Pick<StoredOrder, "id">): Html {
   ></div>`;
 }
 
-function pending({ step }: Move): string {
+function pending({ step }: Transition): string {
   return `${step.name}: to be done`;
 }
 
@@ -247,9 +251,9 @@ function endedText(order: StoredOrder, events: readonly OrderEvent[]): Content {
 }
 
 /** What happens next, and when. */
-function nextText({ order, move, job }: Found): Content {
-  if (move === undefined) return "";
-  const step = html`<b>${move.step.name}</b>`;
+function nextText({ order, transition, job }: Found): Content {
+  if (transition === undefined) return "";
+  const step = html`<b>${transition.step.name}</b>`;
   if (order.failed && !(order.cancellation && order.cancellation.requestedAt >= order.failed.at))
     return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Nothing happens until somebody
     has it go on, or cancels it.`;

@@ -75,7 +75,7 @@ export class Database {
       connectTimeout: timeoutMs,
       charset: "utf8mb4",
       timezone: "Z",
-      // A stack trace for every statement, in case that it fails, is dear.
+      // Taking a stack trace for every statement, in case it fails, is expensive.
       trace: false,
       // For round trips that statements share. Values never become part of a statement's text but escaped.
       multipleStatements: true,

@@ -30,7 +30,7 @@ export interface WatchdogOptions {
   readonly readBacklogs: (workers: readonly Watched[]) => Promise<readonly Backlog[]>;
   readonly workers: readonly Watched[];
   readonly log: Logger;
-  /** Milliseconds for which a worker gets nothing done beside work to be taken for stuck; twice a stage's timeout at least. */
+  /** Milliseconds without progress, while jobs wait, after which a worker counts as stuck; at least twice a stage's timeout. */
   readonly afterMs: number;
   /** Ends the process; for tests. */
   readonly exit?: () => void;

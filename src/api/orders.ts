@@ -29,7 +29,7 @@ export interface OrderRoutes {
   /** Writes the order down for good, and sees to it that it is worked on. */
   readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
   /**
-   * Carries the order on while the client waits, as far as it goes; absent where workers do that behind the client's back.
+   * Carries the order on while the client waits, as far as it goes; absent where workers do that in the background.
    *
    * @param created the order, if it was just written down.
    */

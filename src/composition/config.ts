@@ -40,7 +40,7 @@ export const VARIABLES = {
       error: `must be keys of at least ${SHORTEST_KEY} printable characters, separated by commas`,
     })
     .meta({
-      description: `Keys that clients may use, separated by commas, at least ${SHORTEST_KEY} characters each. Must be your own when \`NODE_ENV\` is \`production\``,
+      description: `API keys of clients, separated by commas, at least ${SHORTEST_KEY} characters each. Must be your own keys when \`NODE_ENV\` is \`production\``,
     }),
   PROCESSING: oneOf("queue", "sync").default("queue").meta({
     description:
@@ -49,66 +49,66 @@ export const VARIABLES = {
   HOST: z
     .string()
     .default("127.0.0.1")
-    .meta({ description: "Address to listen on; workers listen for `METRICS_PORT` alone" }),
-  PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 takes a free one" }),
+    .meta({ description: "Address to listen on. Workers listen on `METRICS_PORT` only" }),
+  PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 picks a free one" }),
   METRICS_PORT: wholeNumber(0, 65_535).optional().meta({
     description:
-      "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 takes a free one, and the log tells which. Workers have no other; the API has it at its own port too, with a key",
+      "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 picks a free one and logs it. The API also serves `/metrics` on its own port, with a key",
     unset: "none",
   }),
   NODE_ENV: oneOf("development", "production", "test")
     .default("development")
-    .meta({ description: "`production` refuses to start without keys of your own" }),
+    .meta({ description: "`production` refuses to start unless `API_KEYS` has keys of your own" }),
   LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
-    .meta({ description: "The least that is logged" }),
+    .meta({ description: "Minimum level to log" }),
   DATABASE_POOL_SIZE: wholeNumber(1, 1_000).default(10).meta({
-    description: "MySQL connections of one process; all processes together must stay below `max_connections`",
+    description: "MySQL connections per process. Keep the sum over all processes below `max_connections`",
   }),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
-    description: "How long MySQL may take for a transaction before the API answers 503",
+    description: "How long a transaction may take before the API answers 503",
   }),
   GROUP_COMMIT: oneOf("on", "off").default("on").meta({
-    description: "`off`: a transaction for each order and step by itself, to compare",
+    description: "`off` gives each order and step a transaction of its own, for comparison",
   }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
-      "Time to finish what is running after SIGTERM or SIGINT; what is not done by then is handed back",
+      "How long running work may take to finish after SIGTERM or SIGINT. Unfinished jobs go back to their queues",
   }),
   STAGE_ATTEMPTS: wholeNumber(1, 100).optional().meta({
     description:
-      "How often every stage is tried before the order needs a person, instead of the stage's own setting",
+      "Maximum attempts of every stage, overriding its own setting. After the last one, the order waits for an operator",
   }),
   STAGE_BACKOFF_MS: wholeNumber(1, 3_600_000).optional().meta({
     description:
-      "Wait of every stage before its first retry, doubled with each further one, instead of the stage's own setting",
+      "Delay before the first retry of every stage, overriding its own setting. It doubles with each retry",
   }),
   STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
-    description: "Time that one attempt of every stage may take, instead of the stage's own setting",
+    description: "Timeout of one attempt of every stage, overriding its own setting",
   }),
   PROBE_INTERVAL_MS: wholeNumber(10, 3_600_000).default(5_000).meta({
     description:
-      "While an outside service is away and its stage held: how often it is asked whether it is back, and how long an order waits that found it away",
+      "How often a service that is down is pinged while its stage is held, and how long an order that found it down waits",
   }),
   PAYMENT_DEADLINE: duration("1s", "365d").optional().meta({
     description:
-      "How long an order may take to be paid, such as `30s`, `90m`, `24h` or `2d`: after that it is cancelled, and its stock released",
+      "How long an order may take to be paid, such as `30s`, `90m`, `24h` or `2d`. After that it is cancelled and its stock released",
     unset: "`24h`",
   }),
   SWEEP_INTERVAL_MS: wholeNumber(10, 3_600_000).default(2_000).meta({
     description:
-      "How often one of the workers looks for orders whose job was lost, and whether Redis has lost its data",
+      "How often a worker looks for orders whose job was lost and checks whether Redis has lost its data",
   }),
   EVENTS_STREAM_LENGTH: wholeNumber(1_000, 100_000_000).default(100_000).meta({
     description:
-      "Events that the Redis Stream `conveyor:events` keeps at the least, about 400 bytes each: see [events.md](events.md)",
+      "Minimum number of events that the Redis Stream `conveyor:events` keeps, about 400 bytes each; see [events.md](events.md)",
   }),
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
-    description: "How long an order must not have moved to be taken for one whose job may be lost",
+    description: "How long an order must have made no progress before its job may be considered lost",
   }),
   WEDGED_AFTER_MS: wholeNumber(1_000, 3_600_000).default(60_000).meta({
     description:
-      "How long a worker may get nothing done beside work that waits, before it exits to be started again with new connections. Must be longer than a stage's timeout: twice that is the least that is taken",
+      "How long a worker may make no progress while jobs wait, before it exits and is restarted. Must be at least twice a stage's timeout; smaller values are raised to that",
   }),
   WEBHOOK_ALLOWED_NETWORKS: z
     .string()
@@ -124,37 +124,37 @@ export const VARIABLES = {
     })
     .meta({
       description:
-        "Networks beyond the public Internet that webhooks may be sent to, such as `127.0.0.0/8,10.0.0.0/8`, separated by commas: see [webhooks.md](webhooks.md)",
+        "Private networks that webhooks may be sent to, such as `127.0.0.0/8,10.0.0.0/8`, separated by commas; see [webhooks.md](webhooks.md)",
       unset: "none",
     }),
   WEBHOOK_TIMEOUT_MS: wholeNumber(100, 60_000).default(10_000).meta({
-    description: "How long a webhook endpoint may take to answer",
+    description: "Timeout of one request to a webhook endpoint",
   }),
   WEBHOOK_CONCURRENCY: wholeNumber(1, 1_000).default(10).meta({
-    description: "Messages that one webhook endpoint is sent at the same moment, each of another order",
+    description: "Maximum concurrent requests to one webhook endpoint, each for a different order",
   }),
   WEBHOOK_DISABLE_AFTER: duration("1m", "365d").optional().meta({
-    description: "How long every attempt at a webhook endpoint must have failed for it to be disabled",
+    description: "A webhook endpoint is disabled after all attempts have failed for this long",
     unset: "`5d`",
   }),
   WEBHOOK_RETENTION: duration("1m", "3650d").optional().meta({
-    description: "How long deliveries to webhooks are kept when they are settled, with what was answered",
+    description: "How long finished webhook deliveries are kept, with the responses",
     unset: "`30d`",
   }),
   PAYMENTS_URL: webAddress().optional().meta({
     description:
-      "Payment provider, or an adapter in front of one, that speaks the protocol of [providers.md](providers.md)",
+      "URL of a payment provider, or of an adapter, that speaks the protocol of [providers.md](providers.md)",
     unset: "simulated",
   }),
   CARRIER_URL: webAddress().optional().meta({
-    description: "The same for the carrier",
+    description: "URL of a carrier that speaks the same protocol",
     unset: "simulated",
   }),
   PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
-    description: "How long the simulated payment provider and carrier take to answer",
+    description: "Latency of the simulated payment provider and carrier",
   }),
   CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000).meta({
-    description: "How long the simulated carrier has a parcel on the road",
+    description: "How long the simulated carrier takes to deliver a parcel",
   }),
 };
 

@@ -9,8 +9,8 @@ import type { NewOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
 
 /**
- * Takes orders in. An order is accepted once MySQL has it; its first job is added after that and behind the client's
- * back, since an accepted order must not wait for Redis.
+ * Takes orders in. An order is accepted once MySQL has it. Its first job is added in the background after that, since an
+ * accepted order must not wait for Redis.
  */
 export class Intake {
   readonly #orders: Committer<NewOrder, CreatedOrder>;

@@ -40,7 +40,7 @@ export class Customers {
     this.#signal = options.signal;
   }
 
-  /** Orders, and later perhaps cancels, behind the caller's back. */
+  /** Orders, and later perhaps cancels, in the background. */
   come(order: ChaosOrder): void {
     this.#begin(this.#place(order));
     if (order.isTwice) this.#begin(this.#place(order));

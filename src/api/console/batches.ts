@@ -27,9 +27,8 @@ export interface Batch {
 }
 
 /**
- * Resumes or cancels groups of failed orders, behind the operator's back: how far that is stands in MySQL, so that any
- * API process can tell. One that dies in the middle leaves a part undone, and nothing half done: the group that is left
- * can be begun again.
+ * Resumes or cancels groups of failed orders in the background. MySQL has the progress, so that any API process can show
+ * it. A process that dies in the middle leaves some orders untouched and none half done: start the group again for those.
  */
 export class Batches {
   readonly #options: ConsoleOptions;

@@ -67,7 +67,7 @@ test.each(["SIGTERM", "SIGINT"] as const)(
     const { id } = await answer;
     expect(await api.process.exited).toEqual({ code: 0, signal: null });
     expect(api.logs().at(-1)).toMatchObject({ msg: "stopped" });
-    // Its job was on its way behind the client's back.
+    // Its job was added in the background.
     expect(await environment.redis.keys(`*:${id}-*`)).toHaveLength(1);
   },
 );

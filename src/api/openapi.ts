@@ -11,18 +11,18 @@ function content(schema: z.ZodType, type = "application/json") {
 }
 
 const PROBLEMS = {
-  400: "The request cannot be read, or a parameter is not valid",
-  401: "No key, or one that is not known",
-  404: "There is no such thing",
-  409: "Not possible as things stand: nothing was changed",
+  400: "The request is malformed, or a parameter is invalid",
+  401: "The API key is missing or unknown",
+  404: "Not found",
+  409: "Not possible in the current state. Nothing was changed",
   413: `The body exceeds ${API_LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
-  422: "The body is not valid: every fault is listed by path; or its `Idempotency-Key` stands for another body. Nothing was changed",
-  503: "MySQL does not do what is asked of it: try again after `Retry-After` seconds. Of a request that changes something, `detail` says whether nothing was done, or whether that is unknown",
+  422: "The body is invalid, with every fault listed by path, or the `Idempotency-Key` was used with another body. Nothing was changed",
+  503: "MySQL is unavailable. Try again after `Retry-After` seconds. For a request that changes something, `detail` says whether nothing was done or the outcome is unknown",
 } as const;
 
 const NOT_PROCESSED =
-  "MySQL does not do what is asked of it: try again after `Retry-After` seconds. `detail` says whether nothing was done, or whether that is unknown: then repeat the request under its `Idempotency-Key`. An order without a key of which it is unknown is cancelled as soon as MySQL answers, if it is there. Or, with `PROCESSING=sync` and told as `not-processed`: a stage failed, and the order is cancelled, or will be once all can be undone";
+  "MySQL is unavailable. Try again after `Retry-After` seconds. `detail` says whether nothing was done or the outcome is unknown. If it is unknown, repeat the request with the same `Idempotency-Key`; an order without a key is cancelled once MySQL answers, if it exists. With `PROCESSING=sync`, also `not-processed`: a stage failed, and the order is cancelled, or will be once everything can be undone";
 
 /** How an operation may fail: with these statuses, and with others that need no explanation. */
 function problems(...statuses: (keyof typeof PROBLEMS)[]) {
@@ -59,13 +59,13 @@ function pathParameter(name: string, schema: z.ZodType) {
 
 const REPLAYED = {
   "Idempotent-Replayed": {
-    description: "`true` when an earlier request under the same key had done it",
+    description: "`true` if this is the answer of an earlier request with the same key",
     schema: { type: "string" },
   },
 };
 /** Headers of the answer to a new order. */
 const PLACED = {
-  Location: { description: "Where the order can be followed", schema: { type: "string" } },
+  Location: { description: "URL of the order", schema: { type: "string" } },
   ...REPLAYED,
 };
 const keyHeader = {
@@ -75,7 +75,7 @@ const keyHeader = {
   schema: jsonSchema(schemas.idempotencyKey),
 };
 /** Of operations that need no key. */
-const REPEATABLE = "Harmless to repeat, and so takes no `Idempotency-Key`";
+const REPEATABLE = "Safe to repeat, so it takes no `Idempotency-Key`";
 const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const endpointId = pathParameter("id", z.uuid());
@@ -85,18 +85,18 @@ const open = { security: [] };
 /** Browsers log in, since they can't send a key along. */
 const listening = { security: [{ key: [] }, { login: [] }] };
 const LIVE =
-  "Server-sent events, each with the event's id and a CloudEvent as `data`. After an interruption `Last-Event-ID` " +
-  "brings what was missed, however long ago, without a gap or a repetition; without it the stream begins now.";
+  "Server-sent events, each with the event's id and a CloudEvent as `data`. After an interruption, `Last-Event-ID` " +
+  "resumes the stream without gaps or duplicates, however long ago it was. Without it, the stream starts now.";
 const lastEventId = {
   name: "Last-Event-ID",
   in: "header",
   required: false,
-  description: "The id of the last event that was received",
+  description: "ID of the last event received",
   schema: jsonSchema(schemas.eventId),
 };
 const stream = {
   200: {
-    description: "The events, for as long as the client likes",
+    description: "The events, until the client disconnects",
     content: { "text/event-stream": { schema: { type: "string" } } },
   },
 };
@@ -104,20 +104,19 @@ const stream = {
 const PATHS = {
   "/orders": {
     post: {
-      summary: "Take an order",
+      summary: "Create an order",
       description:
-        "Answers as soon as the order is written down for good. It is then carried through its stages; follow it at " +
-        "the address in `Location`. Repeated under the same `Idempotency-Key`, it gives the first answer again; without " +
-        "a key each request is an order. A " +
-        "service that runs with `PROCESSING=sync` carries the order through its stages first, and answers with the " +
-        "order as it stands then; repeated, the request goes on with the same order, or tells where it stands.",
+        "Answers once the order is stored durably. Its stages then run in the background; follow it at the URL in " +
+        "`Location`. Repeating the request with the same `Idempotency-Key` returns the first answer; without a key, each " +
+        "request creates an order. With `PROCESSING=sync`, the service runs the stages first and answers with the " +
+        "resulting order; a repeated request continues the same order, or returns it as it stands.",
       tags: ["Orders"],
       parameters: [keyHeader],
       requestBody: requestBody(schemas.orderRequest),
       responses: {
         ...answer(
           201,
-          "Processed, with `PROCESSING=sync`: the order as it stands, mostly at its end",
+          "Processed, with `PROCESSING=sync`: the order as it stands, usually finished",
           schemas.order,
           PLACED,
         ),
@@ -128,7 +127,7 @@ const PATHS = {
     },
     get: {
       summary: "List orders, newest first",
-      description: "Pages are stable while orders arrive: follow `nextCursor` with the same filters.",
+      description: "Pages are stable while orders arrive. Follow `nextCursor` with the same filters.",
       tags: ["Orders"],
       parameters: queryParameters(schemas.orderQuery),
       responses: { ...answer(200, "One page", schemas.orderPage), ...problems(400, 401, 503) },
@@ -136,22 +135,22 @@ const PATHS = {
   },
   "/orders/resume": {
     post: {
-      summary: "Put failed orders back to work",
+      summary: "Resume failed orders",
       description:
-        "All that failed, or those of a stage, with a reason, or from before a time. They get all their attempts again, " +
-        `and are queued page by page. ${REPEATABLE}: it resumes what has failed by then, also what has failed again since ` +
-        "the first request, unless `before` says up to when.",
+        "Resumes all failed orders, or those that match a stage, a reason or a time. They get all their attempts again, " +
+        `and are queued page by page. ${REPEATABLE}: a repeated request also resumes orders that have failed again since ` +
+        "the first one, unless `before` excludes them.",
       tags: ["Orders"],
       requestBody: requestBody(schemas.resumeRequest),
       responses: {
-        ...answer(202, "How many go on", schemas.resumed),
+        ...answer(202, "Number of orders resumed", schemas.resumed),
         ...problems(400, 401, 413, 415, 422, 503),
       },
     },
   },
   "/orders/{id}": {
     get: {
-      summary: "One order",
+      summary: "Get an order",
       tags: ["Orders"],
       parameters: [orderId],
       responses: { ...answer(200, "The order", schemas.order), ...problems(401, 404, 503) },
@@ -161,8 +160,8 @@ const PATHS = {
     post: {
       summary: "Cancel an order",
       description:
-        "Possible until the parcel is handed over. What was done is undone: the charge is refunded, the stock released. " +
-        `The order is CANCELLED when that is done. ${REPEATABLE}: the first request and its reason stand.`,
+        "Possible until the parcel is handed over. Finished stages are undone: the charge is refunded, the stock released. " +
+        `The order is CANCELLED when that is done. ${REPEATABLE}: the first request and its reason are kept.`,
       tags: ["Orders"],
       parameters: [orderId],
       requestBody: requestBody(schemas.cancelRequest),
@@ -174,7 +173,7 @@ const PATHS = {
   },
   "/orders/{id}/events": {
     get: {
-      summary: "Everything that happened to an order, oldest first",
+      summary: "List the events of an order, oldest first",
       tags: ["Orders"],
       parameters: [orderId],
       responses: { ...answer(200, "The events", schemas.orderEvents), ...problems(401, 404, 503) },
@@ -182,11 +181,11 @@ const PATHS = {
   },
   "/events": {
     get: {
-      summary: "What happened to all orders, from any point on",
+      summary: "List the events of all orders, from any point on",
       description:
-        "In the order of the log, which never changes: whoever goes on after `next` misses no event, and sees none twice. " +
-        "The newest events may be held back for some seconds, until it is sure that none can come before them. Each is a " +
-        "CloudEvent, the same that the Redis Stream and live updates bring.",
+        "In the order of the log, which never changes: a reader that continues after `next` misses no event and sees " +
+        "none twice. The newest events may be held back for some seconds, until no other event can precede them. Each " +
+        "event is a CloudEvent, the same as in the Redis Stream and in live updates.",
       tags: ["Events"],
       parameters: queryParameters(schemas.eventQuery),
       responses: { ...answer(200, "One page", schemas.eventPage), ...problems(400, 401, 503) },
@@ -194,8 +193,8 @@ const PATHS = {
   },
   "/events/stream": {
     get: {
-      summary: "What happens to all orders, as it happens",
-      description: `${LIVE} It costs the service nothing to speak of.`,
+      summary: "Stream the events of all orders",
+      description: `${LIVE} A stream costs the service next to nothing.`,
       tags: ["Events"],
       ...listening,
       parameters: [lastEventId],
@@ -204,7 +203,7 @@ const PATHS = {
   },
   "/orders/{id}/stream": {
     get: {
-      summary: "What happens to one order, as it happens",
+      summary: "Stream the events of an order",
       description: LIVE,
       tags: ["Events"],
       ...listening,
@@ -214,24 +213,24 @@ const PATHS = {
   },
   "/webhook-endpoints": {
     get: {
-      summary: "Where events are sent to",
+      summary: "List webhook endpoints",
       tags: ["Webhooks"],
       responses: { ...answer(200, "All endpoints", webhooks.webhookEndpointList), ...problems(401, 503) },
     },
     post: {
-      summary: "Have events sent to an address, from now on",
+      summary: "Create a webhook endpoint",
       description:
-        "Each event is posted as the CloudEvent that `/events` has, signed as Standard Webhooks says with the secret " +
-        "that is told in the answer, and never again. Events of one order come in their order; what is not answered " +
-        "with 2xx is tried again, eight times in a bit more than a day. Repeated under the same `Idempotency-Key`, it " +
-        "gives the first answer again, with the secret: for a day, and until the secret is replaced, then 409. Without a " +
-        "key each request makes an endpoint.",
+        "Sends each event from now on as the CloudEvent that `/events` has, signed as in Standard Webhooks. The secret is " +
+        "in this answer only. Events of one order are sent in order. A message that is not answered with 2xx is retried " +
+        "eight times over a bit more than a day. Repeating the request with the same `Idempotency-Key` returns the first " +
+        "answer, with the secret, for a day and until the secret is replaced, then 409. Without a key, each request " +
+        "creates an endpoint.",
       tags: ["Webhooks"],
       parameters: [keyHeader],
       requestBody: requestBody(webhooks.webhookEndpointRequest),
       responses: {
         ...answer(201, "The endpoint, with its secret", webhooks.webhookEndpointWithSecret, {
-          Location: { description: "Where the endpoint is found", schema: { type: "string" } },
+          Location: { description: "URL of the endpoint", schema: { type: "string" } },
           ...REPLAYED,
         }),
         ...problems(400, 401, 409, 413, 415, 422, 503),
@@ -240,37 +239,37 @@ const PATHS = {
   },
   "/webhook-endpoints/{id}": {
     get: {
-      summary: "One endpoint",
+      summary: "Get a webhook endpoint",
       tags: ["Webhooks"],
       parameters: [endpointId],
       responses: { ...answer(200, "The endpoint", webhooks.webhookEndpoint), ...problems(401, 404, 503) },
     },
     patch: {
-      summary: "Change an endpoint, enable or disable it",
-      description: `What waits for one that is disabled is sent when it is enabled again. ${REPEATABLE}.`,
+      summary: "Update, enable or disable a webhook endpoint",
+      description: `Messages that wait when an endpoint is disabled are sent when it is enabled again. ${REPEATABLE}.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
       requestBody: requestBody(webhooks.webhookEndpointChange),
       responses: {
-        ...answer(200, "The endpoint now", webhooks.webhookEndpoint),
+        ...answer(200, "The updated endpoint", webhooks.webhookEndpoint),
         ...problems(400, 401, 404, 413, 415, 422, 503),
       },
     },
     delete: {
-      summary: "Send nothing to it any more, and forget it",
-      description: `${REPEATABLE}: then it answers 404.`,
+      summary: "Delete a webhook endpoint",
+      description: `${REPEATABLE}: a repeated request answers 404.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
-      responses: { 204: { description: "It is gone" }, ...problems(401, 404, 503) },
+      responses: { 204: { description: "Deleted" }, ...problems(401, 404, 503) },
     },
   },
   "/webhook-endpoints/{id}/rotate-secret": {
     post: {
-      summary: "Give it another secret",
+      summary: "Rotate the secret of a webhook endpoint",
       description:
-        "For a day messages are signed with both, so that nothing is refused meanwhile. Repeated under the same " +
-        "`Idempotency-Key`, it gives the first answer again: for a day, and until the secret is replaced once more, then " +
-        "409. Without a key each request replaces the secret.",
+        "For a day, messages are signed with both secrets, so that none is refused meanwhile. Repeating the request with " +
+        "the same `Idempotency-Key` returns the first answer for a day and until the secret is replaced again, then 409. " +
+        "Without a key, each request replaces the secret.",
       tags: ["Webhooks"],
       parameters: [endpointId, keyHeader],
       responses: {
@@ -281,8 +280,8 @@ const PATHS = {
   },
   "/webhook-endpoints/{id}/test": {
     post: {
-      summary: "Send it a test message",
-      description: `Of the type \`conveyor.webhook.test.v1\`. Ask for the delivery to see what became of it. ${REPEATABLE}: each request sends a message.`,
+      summary: "Send a test message to a webhook endpoint",
+      description: `Its type is \`conveyor.webhook.test.v1\`. Get the delivery to see its outcome. ${REPEATABLE}: each request sends a message.`,
       tags: ["Webhooks"],
       parameters: [endpointId],
       responses: {
@@ -293,7 +292,7 @@ const PATHS = {
   },
   "/webhook-endpoints/{id}/deliveries": {
     get: {
-      summary: "What was sent to an endpoint, or is to be, newest first",
+      summary: "List the deliveries of a webhook endpoint, newest first",
       tags: ["Webhooks"],
       parameters: [endpointId, ...queryParameters(webhooks.webhookDeliveryQuery)],
       responses: {
@@ -304,7 +303,7 @@ const PATHS = {
   },
   "/webhook-deliveries/{id}": {
     get: {
-      summary: "One delivery, with what was sent and what was answered",
+      summary: "Get a delivery, with its message and responses",
       tags: ["Webhooks"],
       parameters: [deliveryId],
       responses: {
@@ -315,8 +314,8 @@ const PATHS = {
   },
   "/webhook-deliveries/{id}/resend": {
     post: {
-      summary: "Send it again",
-      description: `Under the same \`webhook-id\`, with all its attempts. ${REPEATABLE}: receivers leave out what they had.`,
+      summary: "Resend a delivery",
+      description: `Keeps the \`webhook-id\`, and gets all its attempts again. ${REPEATABLE}: receivers skip what they already had.`,
       tags: ["Webhooks"],
       parameters: [deliveryId],
       responses: { ...answer(202, "The delivery", webhooks.webhookDelivery), ...problems(401, 404, 503) },
@@ -324,8 +323,8 @@ const PATHS = {
   },
   "/stock": {
     post: {
-      summary: "Set what is on hand of many SKUs, all or none",
-      description: `${REPEATABLE}: it says how many there are, not how many more.`,
+      summary: "Set the stock on hand of many SKUs, all or none",
+      description: `${REPEATABLE}: it sets the total, and does not add to it.`,
       tags: ["Stock"],
       requestBody: requestBody(schemas.stockLevels),
       responses: {
@@ -336,14 +335,14 @@ const PATHS = {
   },
   "/stock/{sku}": {
     get: {
-      summary: "What is there of one SKU",
+      summary: "Get the stock of a SKU",
       tags: ["Stock"],
       parameters: [sku],
       responses: { ...answer(200, "The level", schemas.stock), ...problems(400, 401, 404, 503) },
     },
     put: {
-      summary: "Set what is on hand of one SKU",
-      description: `${REPEATABLE}: it says how many there are, not how many more.`,
+      summary: "Set the stock on hand of a SKU",
+      description: `${REPEATABLE}: it sets the total, and does not add to it.`,
       tags: ["Stock"],
       parameters: [sku],
       requestBody: requestBody(schemas.stockLevel),
@@ -355,15 +354,15 @@ const PATHS = {
   },
   "/health/live": {
     get: {
-      summary: "Whether the process lives",
+      summary: "Check that the process is alive",
       tags: ["Health"],
       ...open,
-      responses: { ...answer(200, "It does", schemas.liveness), ...problems() },
+      responses: { ...answer(200, "Alive", schemas.liveness), ...problems() },
     },
   },
   "/health/ready": {
     get: {
-      summary: "Whether the process can do its work, and which part keeps it from that",
+      summary: "Check that the process is ready, and what it lacks",
       tags: ["Health"],
       ...open,
       responses: {
@@ -377,7 +376,7 @@ const PATHS = {
 
 const SECURITY = {
   key: { type: "http", scheme: "bearer" },
-  login: { type: "http", scheme: "basic", description: "Any name, and a key as password" },
+  login: { type: "http", scheme: "basic", description: "Any user name, with an API key as the password" },
 };
 
 /** The API's description in OpenAPI 3.1, made from the schemas that validate it. */
@@ -388,8 +387,8 @@ export function openApiDocument(version: string) {
       title: "Conveyor",
       version,
       description:
-        "Takes orders in milliseconds and carries each to DELIVERED or CANCELLED. Operations that do not name the header " +
-        "`Idempotency-Key` pay no regard to it.",
+        "Accepts orders in milliseconds and carries each to DELIVERED or CANCELLED. Operations that do not list the " +
+        "`Idempotency-Key` header ignore it.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/" }],

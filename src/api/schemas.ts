@@ -53,7 +53,7 @@ const quantity = z
   .int()
   .min(1)
   .max(LIMITS.quantity)
-  .meta({ description: "Pieces", examples: [2] });
+  .meta({ description: "Number of pieces", examples: [2] });
 const unitPrice = z
   .int()
   .min(0)
@@ -71,7 +71,7 @@ const reference = text(LIMITS.identifier).meta({
 });
 export const timestamp = z.iso.datetime({ precision: 3 }).meta({ examples: ["2026-11-23T09:30:00.000Z"] });
 const orderId = z.string().meta({
-  description: "UUIDv7: sorts by time of creation",
+  description: "UUIDv7, which sorts by creation time",
   examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],
 });
 const status = z.enum(lifecycle.statuses);
@@ -103,7 +103,7 @@ export const orderRequest = z
     paymentToken: text(LIMITS.paymentToken)
       .optional()
       .meta({
-        description: "The payment provider's token; without one the customer pays by account",
+        description: "Token of the payment provider. Without one, the customer pays on account",
         examples: ["tok_approved"],
       }),
     shipTo: address.optional(),
@@ -120,12 +120,12 @@ export const idempotencyKey = z
   .regex(/^[\x20-\x7e]*$/, "must be printable ASCII characters")
   .min(1)
   .max(COLUMN_LENGTHS.idempotencyKey)
-  .meta({ description: "Makes repeating the request harmless: the first one's answer is given again" });
+  .meta({ description: "Makes the request safe to repeat: a repeated request returns the first answer" });
 
 export const cancelRequest = z
   .strictObject({
     reason: text(LIMITS.reason).meta({
-      description: "Why, for the customer service",
+      description: "Reason, for customer service",
       examples: ["ordered by mistake"],
     }),
   })
@@ -135,20 +135,20 @@ export const resumeRequest = z
   .strictObject({
     stage: stageName.optional().meta({ description: "Only orders that failed in this stage" }),
     reason: z.string().min(1).max(LIMITS.reason).optional().meta({
-      description: "Only orders with exactly this reason, as `failed.reason` tells it",
+      description: "Only orders with exactly this `failed.reason`",
     }),
     before: z.iso
       .datetime({ offset: true })
       .optional()
-      .meta({ description: "Only orders that failed before then" }),
+      .meta({ description: "Only orders that failed before this time" }),
   })
   .meta({ id: "ResumeRequest" });
 
 export const resumed = z
   .object({
-    resumed: z.int().meta({ description: "Orders that go on" }),
+    resumed: z.int().meta({ description: "Number of orders resumed" }),
     more: z.literal(true).optional().meta({
-      description: "There are more than one request can resume in time: ask again for the others",
+      description: "Whether more orders match than one request can resume. Repeat the request for the rest",
     }),
   })
   .meta({ id: "Resumed" });
@@ -156,7 +156,7 @@ export const resumed = z
 export const order = z
   .object({
     id: orderId,
-    status: status.meta({ description: "Where the order stands" }),
+    status: status.meta({ description: "Status of the order" }),
     reference: reference.nullable(),
     customerId,
     currency,
@@ -165,11 +165,11 @@ export const order = z
     failed: z
       .object({ stage: stageName, reason: z.string(), at: timestamp })
       .optional()
-      .meta({ description: "Present while the order rests in a stage's failed set and waits for a retry" }),
+      .meta({ description: "Present while the order has failed in a stage and waits to be resumed" }),
     cancellation: z
       .object({ reason: z.string(), requestedAt: timestamp })
       .optional()
-      .meta({ description: "Present when the order is cancelled or about to be" }),
+      .meta({ description: "Present if the order is cancelled or about to be" }),
     createdAt: timestamp,
     updatedAt: timestamp,
   })
@@ -192,7 +192,7 @@ export const orderQuery = z.strictObject({
   failed: z
     .enum(["true", "false"])
     .optional()
-    .meta({ description: "Only orders that wait for a retry, or only those that don't" }),
+    .meta({ description: "Only orders that have failed and wait to be resumed, or only the others" }),
   limit: wholeNumber(
     z
       .int({ error: `must be a whole number from 1 to ${API_LIMITS.pageSize}` })
@@ -200,32 +200,32 @@ export const orderQuery = z.strictObject({
       .max(API_LIMITS.pageSize)
       .default(50),
   ),
-  cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the page before" }),
+  cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the previous page" }),
 });
 
 export const orderEvent = z
   .object({
-    id: z.int().meta({ description: "Grows with every event of an order" }),
+    id: z.int().meta({ description: "Increases with every event of an order" }),
     type: z.enum(EVENT_TYPES).meta({
-      description: "`status` for a transition; all others leave the order where it stands: `from` is `to`",
+      description:
+        "`status` for a transition. All other types leave the status unchanged: `from` equals `to`",
     }),
     from: status.nullable(),
     to: status,
     stage: z
       .string()
       .nullable()
-      .meta({ description: "The stage that did it; null for the order's creation" }),
+      .meta({ description: "The stage that caused it; null for the order's creation" }),
     reason: z.string().nullable(),
     record: z.record(z.string(), z.unknown()).nullable().meta({
-      description: "What the stage left behind; of the creation, where its trace began, if it is followed",
+      description: "The stage's result; for the creation, the `traceparent` if the order is traced",
     }),
     at: timestamp,
     actor: z.string().nullable().meta({
-      description:
-        "Who asked for it: an operator's name, or a client; null for what the service did by itself",
+      description: "Who asked for it: an operator's name, or a client. Null if the service did it on its own",
     }),
-    attempt: z.int().nullable().meta({ description: "Which attempt at the stage led to it" }),
-    startedAt: timestamp.nullable().meta({ description: "When that attempt began" }),
+    attempt: z.int().nullable().meta({ description: "Attempt at the stage that led to it" }),
+    startedAt: timestamp.nullable().meta({ description: "Start of that attempt" }),
   })
   .meta({ id: "OrderEvent" });
 
@@ -245,9 +245,9 @@ export const eventQuery = z.strictObject({
     .preprocess((value) => value ?? 0, eventId)
     .meta({
       default: 0,
-      description: "Events after this one: `next` of the page before; 0 for all",
+      description: "Only events after this one: `next` of the previous page, or 0 for all",
     }),
-  status: status.optional().meta({ description: "Only the transitions to this status" }),
+  status: status.optional().meta({ description: "Only transitions to this status" }),
   limit: wholeNumber(
     z
       .int({ error: `must be a whole number from 1 to ${API_LIMITS.eventPageSize}` })
@@ -260,7 +260,7 @@ export const eventQuery = z.strictObject({
 export const eventMessage = z
   .object({
     specversion: z.literal("1.0"),
-    id: z.string().meta({ description: "Its place in the log", examples: ["4711"] }),
+    id: z.string().meta({ description: "Position in the log", examples: ["4711"] }),
     source: z.string().meta({ examples: ["/conveyor/orders"] }),
     type: z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const)),
     subject: orderId,
@@ -268,12 +268,12 @@ export const eventMessage = z
     datacontenttype: z.literal("application/json"),
     data: z.object({
       from: status.nullable().meta({
-        description: "Null for the order's creation; `to` where the order stays where it stands",
+        description: "Null for the order's creation. Equals `to` if the status did not change",
       }),
       to: status,
-      stage: z.string().nullable().meta({ description: "Null for what no stage did" }),
-      attempt: z.int().nullable().meta({ description: "Which attempt at the stage led to it" }),
-      startedAt: timestamp.nullable().meta({ description: "When that attempt began" }),
+      stage: z.string().nullable().meta({ description: "Null if no stage was involved" }),
+      attempt: z.int().nullable().meta({ description: "Attempt at the stage that led to it" }),
+      startedAt: timestamp.nullable().meta({ description: "Start of that attempt" }),
     }),
   })
   .meta({ id: "EventMessage", description: "A CloudEvent 1.0" });
@@ -281,9 +281,9 @@ export const eventMessage = z
 export const eventPage = z
   .object({
     items: z.array(eventMessage),
-    next: z.int().meta({ description: "Pass as `after` to go on, now or later" }),
+    next: z.int().meta({ description: "Pass as `after` to continue, now or later" }),
     more: z.boolean().meta({
-      description: "Whether there is more to read at once. With `status` a page may be empty all the same",
+      description: "Whether more events are available now. With `status`, a page may still be empty",
     }),
   })
   .meta({ id: "EventPage" });
@@ -292,7 +292,7 @@ const onHand = z
   .int()
   .min(0)
   .max(LIMITS.onHand)
-  .meta({ description: "Pieces in the house, reserved ones included", examples: [100] });
+  .meta({ description: "Pieces in stock, including reserved ones", examples: [100] });
 
 export const stockLevel = z.strictObject({ onHand }).meta({ id: "StockLevel" });
 
@@ -322,7 +322,7 @@ export const stock = z
   .object({
     sku,
     onHand,
-    reserved: z.int().meta({ description: "Pieces set aside for orders that have not left the house" }),
+    reserved: z.int().meta({ description: "Pieces reserved for orders that have not shipped" }),
     available: z.int().meta({ description: "onHand - reserved" }),
   })
   .meta({ id: "Stock" });
@@ -351,7 +351,7 @@ export const problem = z
       .array(z.object({ path: z.string().meta({ examples: ["lines[0].quantity"] }), message: z.string() }))
       .optional(),
     orderId: orderId.optional(),
-    orderStatus: status.optional().meta({ description: "Where the order stands, when that is the problem" }),
+    orderStatus: status.optional().meta({ description: "Status of the order, when that is the problem" }),
   })
   .meta({ id: "Problem" });
 

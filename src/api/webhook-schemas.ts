@@ -7,7 +7,7 @@ import { text, timestamp, wholeNumber } from "./schemas.ts";
 /** The shapes of webhooks in the API: see schemas.ts for the rest. */
 
 const url = text(COLUMN_LENGTHS.webhookUrl).meta({
-  description: "Where events are posted to: public, unless the service's configuration allows more",
+  description: "URL that receives the events. Must be public, unless `WEBHOOK_ALLOWED_NETWORKS` allows it",
   examples: ["https://shop.example/hooks/orders"],
 });
 const description = text(COLUMN_LENGTHS.webhookDescription)
@@ -27,7 +27,7 @@ export const webhookEndpointRequest = z
     eventTypes: eventTypes
       .nullable()
       .optional()
-      .meta({ description: "The types of events that it wants; null or absent for all" }),
+      .meta({ description: "Event types to send; null or absent for all" }),
   })
   .meta({ id: "WebhookEndpointRequest" });
 
@@ -37,10 +37,10 @@ export const webhookEndpointChange = z
     description: description.optional(),
     eventTypes: eventTypes.nullable().optional().meta({ description: "Null for all" }),
     enabled: z.boolean().optional().meta({
-      description: "Nothing is sent while it is false, and what happens meanwhile is not sent later",
+      description: "While false, nothing is sent, and events from that time are not sent later",
     }),
   })
-  .meta({ id: "WebhookEndpointChange", description: "What is absent stays as it is" });
+  .meta({ id: "WebhookEndpointChange", description: "Absent fields stay unchanged" });
 
 const endpointShape = {
   id: z.uuid(),
@@ -51,10 +51,10 @@ const endpointShape = {
   disabled: z
     .object({ reason: z.string(), at: timestamp })
     .optional()
-    .meta({ description: "Present while it is not enabled" }),
+    .meta({ description: "Present while the endpoint is disabled" }),
   failingSince: timestamp
     .nullable()
-    .meta({ description: "Since when every attempt has failed; null after one that did not" }),
+    .meta({ description: "Time since which every attempt has failed; null after a success" }),
   createdAt: timestamp,
   updatedAt: timestamp,
 };
@@ -65,7 +65,7 @@ export const webhookEndpointWithSecret = z
   .object({
     ...endpointShape,
     secret: z.string().meta({
-      description: "What messages are signed with: told in this answer, and in none but its repetitions",
+      description: "Signs the messages. Returned in this answer and its repetitions only",
       examples: ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
     }),
   })
@@ -78,7 +78,7 @@ export const webhookEndpointList = z
 const deliveryShape = {
   id: z.int(),
   endpointId: z.uuid(),
-  messageId: z.string().meta({ description: "The event's id, as `webhook-id` tells it", examples: ["4711"] }),
+  messageId: z.string().meta({ description: "ID of the event, sent as `webhook-id`", examples: ["4711"] }),
   orderId: z.string().nullable().meta({ description: "Null for a test message" }),
   type: z
     .string()
@@ -87,10 +87,12 @@ const deliveryShape = {
   state: deliveryState.meta({
     description: "`pending` until an attempt succeeds; `failed` when the last one did not",
   }),
-  attempts: z.int().meta({ description: "Since it was made, or was last asked to be sent again" }),
-  nextAttemptAt: timestamp.nullable().meta({ description: "While it is pending: not before then" }),
-  lastStatus: z.int().nullable().meta({ description: "What the last attempt was answered" }),
-  lastError: z.string().nullable().meta({ description: "Why there was no answer" }),
+  attempts: z.int().meta({ description: "Attempts since the delivery was created or last resent" }),
+  nextAttemptAt: timestamp
+    .nullable()
+    .meta({ description: "While pending: the earliest time of the next attempt" }),
+  lastStatus: z.int().nullable().meta({ description: "HTTP status of the last attempt" }),
+  lastError: z.string().nullable().meta({ description: "Why the last attempt got no answer" }),
   createdAt: timestamp,
 };
 
@@ -109,7 +111,7 @@ export const webhookDeliveryPage = z
 export const webhookDeliveryDetails = z
   .object({
     ...deliveryShape,
-    body: z.string().nullable().meta({ description: "What is sent, byte by byte" }),
+    body: z.string().nullable().meta({ description: "Request body, byte for byte" }),
     history: z
       .array(
         z.object({
@@ -118,10 +120,10 @@ export const webhookDeliveryDetails = z
           durationMs: z.int(),
           status: z.int().nullable(),
           error: z.string().nullable(),
-          response: z.string().nullable().meta({ description: "The beginning of the answer's body" }),
+          response: z.string().nullable().meta({ description: "Beginning of the response body" }),
         }),
       )
-      .meta({ description: "Attempts, the newest first, as long as they are kept" }),
+      .meta({ description: "Attempts that are still kept, newest first" }),
   })
   .meta({ id: "WebhookDeliveryDetails" });
 
@@ -138,7 +140,7 @@ export const webhookDeliveryQuery = z.strictObject({
     .string()
     .regex(/^\d{1,15}$/, { error: "must be `nextCursor` of the page before" })
     .optional()
-    .meta({ description: "`nextCursor` of the page before" }),
+    .meta({ description: "`nextCursor` of the previous page" }),
 });
 
 export const webhookDeliveryId = z.string().regex(/^\d{1,15}$/);

@@ -66,7 +66,7 @@ export class WorkerHeartbeat {
       await addCounts(redis, counts.take());
       await lastBeat(redis, this.#self.id);
     } catch (error) {
-      log.debug({ error: describeError(error) }, "could not say goodbye");
+      log.debug({ error: describeError(error) }, "could not remove the heartbeat");
     }
   }
 
@@ -88,7 +88,7 @@ export class WorkerHeartbeat {
         open: breakers.troubles,
       });
     } catch (error) {
-      log.debug({ error: describeError(error) }, "no heartbeat");
+      log.debug({ error: describeError(error) }, "could not send a heartbeat");
     }
   }
 }

@@ -54,9 +54,9 @@ export class SettingsSync {
     const { database, redis, queues, log } = this.#options;
     try {
       const restored = await restoreControls({ queues, redis }, await listQueueSettings(database));
-      if (restored > 0) log.info({ queues: restored }, "Redis lacked operators' settings of queues");
+      if (restored > 0) log.info({ queues: restored }, "restored the queue settings in Redis");
     } catch (error) {
-      log.debug({ error: describeError(error) }, "could not look at the settings of the queues");
+      log.debug({ error: describeError(error) }, "could not read the queue settings");
     }
   }
 }

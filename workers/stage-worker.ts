@@ -372,7 +372,7 @@ export class StageWorker {
     } catch (error) {
       const { step, log } = this.#options;
       const fields = { stage: step.name, orderId: data.orderId, error: describeError(error) };
-      log.debug(fields, "could not note whether the order is suspected");
+      log.debug(fields, "could not record whether the order is a suspect");
     }
   }
 
@@ -440,7 +440,7 @@ export class StageWorker {
     } catch (error) {
       log.warn(
         { stage: step.name, orderId, error: describeError(error) },
-        "could not note the failed attempt",
+        "could not record the failed attempt",
       );
     }
   }

@@ -65,7 +65,7 @@ export class SuspectQuota {
     try {
       await this.divide();
     } catch (error) {
-      this.#options.log.debug({ error: describeError(error) }, "could not look at the limits of the queues");
+      this.#options.log.debug({ error: describeError(error) }, "could not read the limits of the queues");
     }
   }
 

@@ -94,7 +94,7 @@ export class Watchdog {
     log.debug({ idle: idle.length, backlogs }, "watched");
     if (stuck.length === 0 || this.#stopped) return;
     this.stop();
-    for (const suspect of stuck) log.error(this.#finding(suspect), "stuck: exiting, to be started again");
+    for (const suspect of stuck) log.error(this.#finding(suspect), "stuck: exiting to be restarted");
     exit();
   }
 
@@ -105,7 +105,7 @@ export class Watchdog {
     try {
       return await readBacklogs(suspects.map(({ worker }) => worker));
     } catch (error) {
-      log.debug({ error: describeError(error) }, "could not look at the queues");
+      log.debug({ error: describeError(error) }, "could not read the queues");
       return undefined;
     }
   }

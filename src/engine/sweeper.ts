@@ -118,7 +118,10 @@ export class Sweeper {
     const { redis, log } = this.#options;
     if (redis?.status !== "ready") return;
     await redis.eval(RELEASE, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
-      log.warn({ error: describeError(error) }, "another worker will sweep only when the lead has expired");
+      log.warn(
+        { error: describeError(error) },
+        "could not release the lead: another worker sweeps once it expires",
+      );
     });
   }
 
@@ -204,7 +207,7 @@ export class Sweeper {
       const status = statuses[index];
       if (status === undefined) {
         if (await marker.end(restoration)) {
-          log.info({ orders }, "Redis had no jobs: queued every order that is on its way");
+          log.info({ orders }, "Redis had lost its jobs: queued all orders in progress");
         }
         return true;
       }
@@ -264,7 +267,7 @@ export class Sweeper {
       reason,
       at: new Date(),
     });
-    log.info({ status, orders: cancelled, reason }, "cancelled orders that were too late");
+    log.info({ status, orders: cancelled, reason }, "cancelled orders that missed their deadline");
   }
 
   #due({ id, status }: OrderState): DueJob[] {

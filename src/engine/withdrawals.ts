@@ -68,7 +68,8 @@ export class Withdrawals {
     const { cancel, log } = this.#options;
     const found = await cancel(orderId, WITHDRAWN);
     this.#orderIds.delete(orderId);
-    if (found?.accepted) log.warn({ orderId }, "withdrawn: it was written down, and its client was told 503");
-    else if (found) log.error({ orderId }, "could not be withdrawn: it is too late to cancel it");
+    if (found?.accepted)
+      log.warn({ orderId }, "withdrawn: the order was stored, but its client was answered 503");
+    else if (found) log.error({ orderId }, "could not withdraw the order: it is too late to cancel it");
   }
 }

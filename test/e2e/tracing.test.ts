@@ -481,7 +481,7 @@ describe("tracing", () => {
     const api = await startApi({ ...environment, env: tracingTo(away) });
     const client = new TestClient(api.url);
     expect((await client.order(PLAIN_ORDER)).status).toBe("CREATED");
-    await untilLogged(api, "traces could not be handed over");
+    await untilLogged(api, "could not export traces");
     const stoppedAt = performance.now();
     expect(await api.stop()).toBe(0);
     expect(performance.now() - stoppedAt).toBeLessThan(10_000);

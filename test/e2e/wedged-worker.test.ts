@@ -112,7 +112,7 @@ describe("a worker whose connections to Redis lead nowhere any more exits, and t
     proxy.blackHole();
     const { id } = await client.order(PLAIN_ORDER);
     expect(await worker.process.exited).toEqual({ code: 1, signal: null });
-    expect(await untilLogged(worker, "stuck: exiting, to be started again")).toMatchObject({
+    expect(await untilLogged(worker, "stuck: exiting to be restarted")).toMatchObject({
       level: "error",
       stage: "reserve",
       ready: 1,

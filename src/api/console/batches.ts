@@ -51,7 +51,7 @@ export class Batches {
       total: failed.more ? null : failed.count,
     });
     this.#run(id, batch).catch((error: unknown) => {
-      log.error({ action: id, error: describeError(error) }, "a group of orders was left in the middle");
+      log.error({ action: id, error: describeError(error) }, "stopped in the middle of a group of orders");
     });
     return id;
   }

@@ -178,7 +178,7 @@ export class InlineProcessing {
   #leaveForLater(orderId: string, error: unknown, { failures, putOffs }: Past): Ending {
     if (!isDatabaseUnavailable(error)) throw error;
     const { probeIntervalMs, log } = this.#options;
-    log.warn({ orderId, error: error.message }, "could not be carried on yet");
+    log.warn({ orderId, error: error.message }, "could not process the order yet");
     this.#rest(orderId, probeIntervalMs, { failures, putOffs, isUndoing: false });
     return ACCEPTED;
   }
@@ -199,7 +199,7 @@ export class InlineProcessing {
       try {
         await within(orderId, () => this.#carry(orderId));
       } catch (error) {
-        this.#options.log.warn({ orderId, error: describeError(error) }, "could not be carried on yet");
+        this.#options.log.warn({ orderId, error: describeError(error) }, "could not process the order yet");
       }
     };
     await Promise.all(orderIds.map((orderId) => this.#behind(() => carry(orderId))));
@@ -332,7 +332,7 @@ export class InlineProcessing {
       log.warn(fields, "will be tried again");
       // For the timeline only: the order goes on without it.
       await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
-        log.warn({ ...fields, error: describeError(error) }, "could not note the failed attempt"),
+        log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
       );
       this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, putOffs, isUndoing });
     }

@@ -100,7 +100,10 @@ export class Relay {
     const { redis, log } = this.#options;
     if (redis.status !== "ready") return;
     await this.#stream.release().catch((error: unknown) => {
-      log.warn({ error: describeError(error) }, "another worker will relay only when the lease has expired");
+      log.warn(
+        { error: describeError(error) },
+        "could not release the lease: another worker relays once it expires",
+      );
     });
   }
 
@@ -174,7 +177,7 @@ export class Relay {
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
       // Where the stream stands it says itself; this is only for one that has lost its data. Reading may go on.
-      this.#options.log.debug({ error: describeError(error) }, "could not note how far the stream is");
+      this.#options.log.debug({ error: describeError(error) }, "could not record the position of the stream");
       this.#noted = { ...this.#noted, at: now };
     }
   }

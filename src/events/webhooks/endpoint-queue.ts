@@ -245,7 +245,10 @@ export class EndpointQueue {
       }
     } catch (error) {
       const { log } = this.#options;
-      log.warn({ endpoint: this.#endpoint.id, error: describeError(error) }, "webhooks could not be read");
+      log.warn(
+        { endpoint: this.#endpoint.id, error: describeError(error) },
+        "could not read webhook deliveries",
+      );
       this.#mayFind = true;
     } finally {
       this.#isPumping = false;
@@ -366,7 +369,10 @@ export class EndpointQueue {
   async #advance(lane: Lane): Promise<void> {
     const isSettled = await this.#attempt(lane).catch((error: unknown) => {
       const { log } = this.#options;
-      log.warn({ endpoint: this.#endpoint.id, error: describeError(error) }, "webhooks could not be noted");
+      log.warn(
+        { endpoint: this.#endpoint.id, error: describeError(error) },
+        "could not record webhook deliveries",
+      );
       this.#hold(UNSAVED_PAUSE_MS);
       return false;
     });

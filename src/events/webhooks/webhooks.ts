@@ -275,14 +275,14 @@ export class Webhooks {
     await releaseLease(database, LEASE, this.#holder).catch((error: unknown) => {
       log.warn(
         { error: describeError(error) },
-        "another process will send webhooks only when the lease has expired",
+        "could not release the lease: another process sends webhooks once it expires",
       );
     });
   }
 
   #giveUp(error: unknown): boolean {
     // Once for each outage.
-    if (!this.#isBroken) this.#options.log.warn({ error: describeError(error) }, "webhooks wait");
+    if (!this.#isBroken) this.#options.log.warn({ error: describeError(error) }, "webhooks are paused");
     this.#isBroken = true;
     return false;
   }

@@ -132,7 +132,7 @@ export class OpenTelemetryTracing implements Tracing {
   }
 
   logTo(log: Logger): void {
-    const tell = (message: string) => log.warn({ error: message }, "traces could not be handed over");
+    const tell = (message: string) => log.warn({ error: message }, "could not export traces");
     diag.setLogger(
       { error: tell, warn: tell, info: NOTHING, debug: NOTHING, verbose: NOTHING },
       { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },

@@ -101,7 +101,7 @@ async function apply({ database, queues, redis, log }: ConsoleOptions): Promise<
     await restoreControls({ queues, redis }, await listQueueSettings(database));
   } catch (error) {
     if (!isRedisUnavailable(error)) throw error;
-    log.warn({ error: describeError(error) }, "settings of the queues are kept, but not in Redis yet");
+    log.warn({ error: describeError(error) }, "queue settings are saved, but not in Redis yet");
   }
 }
 

@@ -81,7 +81,7 @@ test("a MySQL that is away costs no order an attempt, however long it is", async
   const options = {
     databaseUrl,
     redisUrl: line.environment.redisUrl,
-    env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500" },
+    env: { REDIS_PREFIX: "other", STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500" },
   };
   const api = await startApi(options);
   const worker = await startWorker(options);
@@ -120,7 +120,13 @@ describe("costs no order an attempt, and holds nobody longer than it lasts", () 
     const options = {
       databaseUrl: mysql.databaseUrl,
       redisUrl: line.environment.redisUrl,
-      env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500", LOG_LEVEL: "debug" },
+      env: {
+        REDIS_PREFIX: "other",
+        STAGE_ATTEMPTS: "1",
+        PROVIDER_LATENCY_MS: "20",
+        CARRIER_TRANSIT_MS: "500",
+        LOG_LEVEL: "debug",
+      },
     };
     [api, worker] = await Promise.all([startApi(options), startWorker(options)]);
     client = new TestClient(api.url);

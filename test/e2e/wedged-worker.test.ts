@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { Queue } from "bullmq";
+import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
@@ -82,11 +83,8 @@ async function startProxy() {
 }
 
 /** The queue of a stage; the first one's is where orders can be made to wait. */
-function queueOf(stage: { readonly name: string }): Queue {
-  const queue = new Queue(stage.name, {
-    connection: environment.redis,
-    prefix: queuePrefix(environment.redis, stage),
-  });
+function queueOf(stage: { readonly name: string }, connection = environment.redis): Queue {
+  const queue = new Queue(stage.name, { connection, prefix: queuePrefix(connection, stage) });
   started.push(() => queue.close());
   return queue;
 }
@@ -183,14 +181,18 @@ describe("a worker does not exit", () => {
   test("while MySQL is away", async () => {
     const mysql = await startTestMysql();
     started.push(() => mysql.stop());
-    const connection = await createConnection(mysql.url);
-    await connection.query("CREATE DATABASE outage CHARACTER SET utf8mb4");
-    await connection.end();
+    const redis = await startTestRedis();
+    started.push(() => redis.stop());
+    const sql = await createConnection(mysql.url);
+    await sql.query("CREATE DATABASE outage CHARACTER SET utf8mb4");
+    await sql.end();
     const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/outage" }).href;
     await migrateDatabase({ url: databaseUrl });
-    const other = await startOther({ databaseUrl });
-    const worker = await addWorker({ databaseUrl, args: ["--concurrency", "1"] });
-    const queue = queueOf(FIRST);
+    const other = await startOther({ databaseUrl, redisUrl: redis.url });
+    const worker = await addWorker({ databaseUrl, redisUrl: redis.url, args: ["--concurrency", "1"] });
+    const connection = new Redis(redis.url);
+    started.push(async () => connection.disconnect());
+    const queue = queueOf(FIRST, connection);
     await queue.pause();
     const orders = [];
     for (let index = 0; index < 10; index++) orders.push(await other.order(PLAIN_ORDER));

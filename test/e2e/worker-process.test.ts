@@ -141,7 +141,9 @@ describe("a worker process does not start", () => {
       await environment.database.query((queries) =>
         queries.execute(sql`UPDATE orders SET status = 'DELIVERED'`),
       );
-      expect(await (await startWorker(environment)).stop()).toBe(0);
+      // The Redis that both share is that of the line's database.
+      const worker = await startWorker({ ...environment, env: { REDIS_PREFIX: "other" } });
+      expect(await worker.stop()).toBe(0);
     } finally {
       await environment.close();
     }

@@ -13,6 +13,8 @@ export interface MysqlProxy {
    * - `after` it was carried out: the client never sees the answer.
    */
   cutAt(packet: number, when: "before" | "after"): void;
+  /** Whether every connection is cut after a packet with COMMIT in it was carried out. */
+  losesCommits: boolean;
   close(): Promise<void>;
 }
 
@@ -21,6 +23,7 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
   const target = new URL(mysqlUrl);
   const sockets = new Set<Socket>();
   let packets = 0;
+  let losesCommits = false;
   let cut: { readonly packet: number; readonly when: "before" | "after" } | undefined;
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
@@ -41,7 +44,7 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
       packets += 1;
       const isCut = packets === cut?.packet;
       if (isCut && cut?.when === "before") return end();
-      isMute = isCut;
+      isMute = isCut || (losesCommits && data.includes("COMMIT"));
       upstream.write(data);
     });
     upstream.on("data", (data) => {
@@ -57,6 +60,12 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
     url: Object.assign(new URL(mysqlUrl), { port: String(address.port) }).href,
     get packets() {
       return packets;
+    },
+    get losesCommits() {
+      return losesCommits;
+    },
+    set losesCommits(loses) {
+      losesCommits = loses;
     },
     cutAt(packet, when) {
       packets = 0;

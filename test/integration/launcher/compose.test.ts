@@ -84,7 +84,7 @@ test("the servers asked for run in the clone's own project, and are ready when t
       `--project-name ${composeProject()}`,
       `--project-directory ${REPOSITORY}`,
       `--file ${REPOSITORY}/docker-compose.yml`,
-      `--file ${REPOSITORY}/launcher/compose.ports.yml`,
+      `--file ${REPOSITORY}/tools/launcher/compose.ports.yml`,
       "up --no-color redis",
     ].join(" "),
   ]);

@@ -28,7 +28,7 @@ async function startStarter(
   graceSeconds = 10,
 ): Promise<{ starter: ChildProcess; pids: number[] }> {
   const source = `
-    import { spawnGuarded } from "./launcher/guard.ts";
+    import { spawnGuarded } from "./tools/launcher/guard.ts";
     const needs = [];
     for (const script of ${JSON.stringify(scripts)}) {
       const options = { graceSeconds: ${graceSeconds}, needs: [...needs], onLine: (line) => console.log(line) };

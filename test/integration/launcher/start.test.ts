@@ -71,15 +71,14 @@ describe("while Conveyor runs", () => {
   });
 
   test("the command to paste places an order, which is delivered", async () => {
-    const [, url, authorization, body] =
-      /curl -s (\S+) -H '([^']+)' \\\n +-H 'Content-Type: application\/json' -d '([^']+)'/.exec(
-        run.output(),
-      ) ?? [];
-    const headers = {
-      "content-type": "application/json",
-      authorization: authorization!.replace("Authorization: ", ""),
-    };
-    const answer = await fetch(url!, { method: "POST", headers, body: body! });
+    const [, command = ""] = /(curl -s (?:.*\\\n)*.*)/.exec(run.output()) ?? [];
+    const [, url] = /curl -s (\S+)/.exec(command) ?? [];
+    const headers = [...command.matchAll(/-H '([^:]+): ([^']+)'/g)].map(([, name = "", value = ""]) => [
+      name,
+      value,
+    ]);
+    const [, body] = /-d '([^']+)'/.exec(command) ?? [];
+    const answer = await fetch(url!, { method: "POST", headers: Object.fromEntries(headers), body: body! });
     expect(answer.status).toBe(202);
     const { id } = fields.parse(await answer.json());
     const key = clone.state().apiKey;

@@ -127,6 +127,8 @@ export class EndpointQueue {
   readonly #passedOver = new Set<string>();
   /** Whether a look at what is due may find something. */
   #mayFind = true;
+  /** Whether something may have come since the newest was last looked for. */
+  #mayFindNew = true;
   /** Orders of which a message has failed since one was delivered. */
   readonly #failedOrders = new Set<string>();
   #isFailing = false;
@@ -166,6 +168,7 @@ export class EndpointQueue {
   wake(orderIds: Iterable<string> = []): void {
     for (const id of orderIds) if (this.#busy.has(id)) this.#passedOver.add(id);
     this.#mayFind = true;
+    this.#mayFindNew = true;
     this.#goOn();
   }
 
@@ -237,8 +240,9 @@ export class EndpointQueue {
             await this.#look();
           while (this.#maySend && !this.#isFailing && this.#room > 0) {
             const lane = this.#next();
-            if (lane === undefined) break;
-            this.#start(lane);
+            if (lane) this.#start(lane);
+            else if (this.#ready.length > 0 && this.#mayFindNew) await this.#lookForNew();
+            else break;
           }
         }
         if (!this.#maySend) this.#forget();
@@ -311,6 +315,16 @@ export class EndpointQueue {
     this.#seen = { place: isAll || last === undefined ? overlap : last, from };
     this.#mayFind = !isAll;
     this.#line((await this.#lanesOf(lanes)).filter(({ isSuspected }) => !isSuspected));
+  }
+
+  /** Looks for what has just come, when all places for what has waited are taken. */
+  async #lookForNew(): Promise<void> {
+    const { id } = this.#endpoint;
+    const { database } = this.#options;
+    this.#mayFindNew = false;
+    const look = { limit: READ_FOR_PROBE, except: [...this.#busy], newestFirst: true };
+    const { lanes } = await findDueLanes(database, id, look);
+    this.#line((await this.#lanesOf(lanes)).filter((lane) => !lane.isSuspected && !isOld(lane)));
   }
 
   /** Puts lanes where they belong in the line. */
@@ -396,6 +410,7 @@ export class EndpointQueue {
     if (delivery === undefined) return true;
     const { url } = this.#endpoint;
     const at = new Date();
+    const startedAt = performance.now();
     const message = webhookMessage(
       delivery,
       delivery.eventId === null ? undefined : events.get(delivery.eventId),
@@ -408,6 +423,8 @@ export class EndpointQueue {
     const made = delivery.attempts + 1;
     // Of an address that it no longer has, a failure says nothing.
     const isMoved = url !== this.#endpoint.url;
+    // Nor does that of one message while the endpoint took others: silence may be all that this one gets.
+    const tookOthers = this.#deliveredAt > startedAt;
     const scheduled = isDelivered || !message ? undefined : this.#delay(made, answer);
     const delay = isMoved && scheduled !== undefined ? 0 : scheduled;
     const { retryAfterMs, ...kept } = answer;
@@ -422,6 +439,7 @@ export class EndpointQueue {
     const noted =
       message &&
       !isMoved &&
+      (isDelivered || !tookOthers || answer.status === GONE || answer.retryAfterMs !== undefined) &&
       (isDelivered ? this.#succeeded() : this.#failed({ ...delivery, isSuspected }, at, answer));
     this.#goOn();
     await Promise.all([saved, noted]);

@@ -42,8 +42,10 @@ const SHORT_PAUSES = 5;
 const PROBES = 3;
 /** Milliseconds after which a message that waits is no new one any more. */
 const NEW_MS = 5_000;
-/** Milliseconds after an endpoint seemed to be down for which what came last is sent as soon as what came first. */
+/** Milliseconds for which, after an endpoint seemed to be down, most turns are given to the newest message. */
 const TROUBLED_MS = 60_000;
+/** Every fourth turn is the oldest message's. */
+const OLDEST_EVERY = 4;
 /** Of what was never tried, a look sees all that is due since the last one, and so much of what came before again. */
 const OVERLAP_MS = 5_000;
 /** Milliseconds after which it sees all again: the clocks of other processes may be wrong. */
@@ -53,6 +55,8 @@ const LONGEST_PAUSE_MS = 5 * 60_000;
 /** Milliseconds for which nothing is sent when it can't be written down what came of it. */
 const UNSAVED_PAUSE_MS = 5_000;
 const GONE = 410;
+const TOO_MANY_REQUESTS = 429;
+const UNAVAILABLE = 503;
 const NOTHING_TO_SEND: Answer = {
   status: null,
   error: "the event is not in the log any more",
@@ -112,8 +116,8 @@ export class EndpointQueue {
   /** Of messages under way, until they are written down. */
   #suspectsRunning = 0;
   #oldRunning = 0;
-  /** Whether the next one is taken from the end of the line. */
-  #takesNewest = false;
+  /** Turns since the oldest was last taken. */
+  #turns = 0;
   #troubledUntil = -Infinity;
   #deliveredAt = -Infinity;
   /** Up to where a look has seen what was never tried, and when it began at the beginning. */
@@ -272,20 +276,23 @@ export class EndpointQueue {
   /** Which order's message is to be sent next. */
   #next(): Lane | undefined {
     const { concurrency } = this.#options;
-    const mayTakeSuspect = this.#suspectsRunning < this.#share;
+    const hasMany = concurrency >= 4;
+    // What failed before and what has waited may hang, and what has just come is to find a place even so.
+    const isOnlyForNew = hasMany && this.#suspectsRunning + this.#oldRunning >= concurrency - this.#share;
+    const mayTakeSuspect = this.#suspectsRunning < this.#share && !isOnlyForNew;
     // With few places, only what nobody else waits for: a quarter of them is none.
-    if (mayTakeSuspect && (concurrency >= 4 || this.#ready.length === 0) && this.#suspects.length > 0) {
+    if (mayTakeSuspect && (hasMany || this.#ready.length === 0) && this.#suspects.length > 0) {
       const suspect = this.#suspects.shift();
       if (this.#hasMoreSuspects && this.#suspects.length < this.#share) this.#mayFind = true;
       return suspect;
     }
-    // What has waited may hang, and what has just come is to find a place even so.
-    if (this.#oldRunning >= concurrency - this.#share && concurrency >= 4) {
+    if (isOnlyForNew) {
       const index = this.#ready.findIndex((lane) => !isOld(lane));
       return index < 0 ? undefined : this.#ready.splice(index, 1)[0];
     }
-    this.#takesNewest = !this.#takesNewest && performance.now() < this.#troubledUntil;
-    return this.#takesNewest ? this.#ready.pop() : this.#ready.shift();
+    // What hung for an endpoint that seemed to be down is at the front: most turns are for what came after it.
+    this.#turns = performance.now() < this.#troubledUntil ? (this.#turns + 1) % OLDEST_EVERY : 0;
+    return this.#turns === 0 ? this.#ready.shift() : this.#ready.pop();
   }
 
   async #look(): Promise<void> {
@@ -439,7 +446,7 @@ export class EndpointQueue {
     const noted =
       message &&
       !isMoved &&
-      (isDelivered || !tookOthers || answer.status === GONE || answer.retryAfterMs !== undefined) &&
+      (isDelivered || !tookOthers || answer.status === GONE || answer.status === TOO_MANY_REQUESTS) &&
       (isDelivered ? this.#succeeded() : this.#failed({ ...delivery, isSuspected }, at, answer));
     this.#goOn();
     await Promise.all([saved, noted]);
@@ -517,10 +524,20 @@ export class EndpointQueue {
       log.warn({ endpoint: id, status, error }, "the webhook endpoint fails: pausing between attempts");
     }
     this.#pause();
-    if (retryAfterMs !== undefined) this.#hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
+    if (retryAfterMs !== undefined && this.#asksForPeace(status))
+      this.#hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
     if (since !== null) return;
     this.#failingSince = at;
     await noteFailingSince(database, id, at);
+  }
+
+  /**
+   * Whether a `Retry-After` is about the endpoint, and not about the one message that was refused: 429 says so, and 503 does
+   * if nothing was delivered lately, or others were refused as well.
+   */
+  #asksForPeace(status: number | null): boolean {
+    if (status === TOO_MANY_REQUESTS) return true;
+    return status === UNAVAILABLE && (!this.#isProven || this.#failedOrders.size > 1 || this.#isFailing);
   }
 
   #pause(): void {

@@ -323,6 +323,25 @@ describe("an endpoint", () => {
     expect(afterPause.length).toBeGreaterThanOrEqual(4);
     expect(afterPause.map(({ id }) => id)).toContain(first?.id);
   });
+
+  test.each([500, 503])(
+    "that says %i with a Retry-After to one order goes on with the others",
+    async (status) => {
+      const refused = newOrder();
+      const endpoint = await receiver((response, { orderId }) => {
+        if (orderId === refused.id) response.writeHead(status, { "retry-after": "3600" }).end();
+        else response.writeHead(204).end();
+      });
+      await endpointFor(endpoint);
+      send();
+      await orders(3);
+      await waitFor("it to take some", () => endpoint.accepted.length === 3);
+      await createOrders(environment.database, [refused]);
+      await waitFor("it to refuse one", () => endpoint.received.length === 4);
+      await orders(3);
+      await waitFor("the others", () => endpoint.accepted.length === 6);
+    },
+  );
 });
 
 /** Longer runs are for their figures: SECONDS of one message a second, with the settings of every day. */

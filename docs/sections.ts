@@ -73,7 +73,7 @@ function configuration(): string {
 function defaultOf(schema: (typeof VARIABLES)[keyof typeof VARIABLES]): string {
   const unset = schema.safeParse(undefined);
   if (!unset.success) return "**required**";
-  if (unset.data !== undefined) return code(String(unset.data));
+  if (unset.data !== undefined && String(unset.data) !== "") return code(String(unset.data));
   const instead = schema.meta()?.["unset"];
   return typeof instead === "string" ? instead : "the stage's own";
 }

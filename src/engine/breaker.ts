@@ -95,6 +95,8 @@ export class StageBreaker {
   readonly #ofCustomers = new Map<string, Set<string>>();
   /** What the last failure said to be away. */
   #service: keyof Ports | undefined;
+  /** What the stage is held for, or was held for last. */
+  #heldFor: keyof Ports | undefined;
   #gate: "open" | "shut" | "ajar" = "open";
   #probe: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -110,9 +112,10 @@ export class StageBreaker {
     return this.#gate === "ajar" ? "half open" : undefined;
   }
 
-  /** What was last found away, or failing. */
+  /** What the stage is held for; else what was last found away, or failing. */
   get service(): keyof Ports | undefined {
-    return this.#service;
+    const { trouble } = this;
+    return trouble === "away" || trouble === "half open" ? this.#heldFor : this.#service;
   }
 
   /** Whether several orders of this customer have failed here, and none has succeeded since. */
@@ -206,7 +209,7 @@ export class StageBreaker {
   }
 
   #heldError(): StageUnavailableError {
-    const message = `held: ${this.#service ?? "what it needs"} does not answer`;
+    const message = `held: ${this.#heldFor ?? "what it needs"} does not answer`;
     return new StageUnavailableError(this.#options.stage, { message });
   }
 
@@ -214,6 +217,7 @@ export class StageBreaker {
     if (this.#gate === "shut" || this.#stopped) return;
     const { stage, gate, log } = this.#options;
     this.#service = service;
+    this.#heldFor = service;
     this.#gate = "shut";
     gate.shut();
     log.warn({ stage: stage.name, service }, "circuit open: the stage is held");
@@ -226,7 +230,7 @@ export class StageBreaker {
 
   async #probeNow(): Promise<void> {
     const { pings, gate, stage, log } = this.#options;
-    const service = this.#service;
+    const service = this.#heldFor;
     const answers = service === undefined || (await pings.answers(service));
     if (this.#stopped) return;
     if (!answers) {
@@ -243,7 +247,7 @@ export class StageBreaker {
     const { stage, gate, log } = this.#options;
     this.#gate = "open";
     gate.open();
-    log.info({ stage: stage.name, service: this.#service }, "circuit closed: the stage goes on");
+    log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage goes on");
   }
 }
 

@@ -9,12 +9,18 @@ import { waitFor } from "../../support/wait-for.ts";
 const PROBE_INTERVAL_MS = 20;
 const FIVE = ["a", "b", "c", "d", "e"];
 
-let service: { isUp: boolean; answersPings: boolean; pings: (keyof Ports)[] };
+let service: {
+  isUp: boolean;
+  answersPings: boolean;
+  /** Those that answer pings also when the others don't. */
+  answering: (keyof Ports)[];
+  pings: (keyof Ports)[];
+};
 let gate: string;
 let breaker: StageBreaker;
 let orders: number;
 beforeEach(() => {
-  service = { isUp: true, answersPings: true, pings: [] };
+  service = { isUp: true, answersPings: true, answering: [], pings: [] };
   gate = "open";
   orders = 0;
   breaker = new StageBreaker({
@@ -26,7 +32,8 @@ beforeEach(() => {
     },
     pings: new Pings(async (name) => {
       service.pings.push(name);
-      if (!service.answersPings) throw new ServiceUnavailableError(name, "no answer");
+      if (!service.answersPings && !service.answering.includes(name))
+        throw new ServiceUnavailableError(name, "no answer");
     }),
     probeIntervalMs: PROBE_INTERVAL_MS,
     log: createLogger({ name: "test", level: "silent" }),
@@ -116,6 +123,23 @@ describe("a service that does not answer pings", () => {
     expect(await order("a")).toBe("away");
     expect(gate).toBe("shut");
   });
+});
+
+test("a stage stays held for the service that is away when another one fails an order late", async () => {
+  await goAway();
+  service.answering = ["inventory"];
+  const failed = { orderId: "late", customerId: "late", isSuspect: false, putOffs: 0 } as const;
+  const startedAt = performance.now();
+  expect((await breaker.judge({ ...failed, service: "inventory", startedAt })).cause).toBe("order");
+  expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
+  const work = () => Promise.resolve();
+  await expect(breaker.run({ customerId: "a" }, work)).rejects.toThrow("held: payments does not answer");
+  service.pings = [];
+  await waitFor("a few pings", () => service.pings.length > 2);
+  expect([gate, ...new Set(service.pings)]).toEqual(["shut", "payments"]);
+  service.answersPings = true;
+  await until("ajar");
+  expect([breaker.trouble, breaker.service]).toEqual(["half open", "payments"]);
 });
 
 describe("a service that answers pings", () => {

@@ -8,7 +8,7 @@ const PING_TIMEOUT_MS = 3_000;
 interface Line {
   current: Promise<boolean> | undefined;
   next: Promise<boolean> | undefined;
-  /** When a ping last failed, as `performance.now()` has it. */
+  /** When a ping last failed or was not answered in time, as `performance.now()` has it. */
   lastAwayAt: number;
 }
 
@@ -42,7 +42,10 @@ export class Pings {
     return line.next;
   }
 
-  /** When a ping last found the service away, as `performance.now()` has it; -Infinity if none ever did. */
+  /**
+   * When a ping last failed or was not answered in time, be it one silent ping before an answer, as `performance.now()`
+   * has it; -Infinity if none ever did.
+   */
   lastAwayAt(service: keyof Ports): number {
     return this.#of(service).lastAwayAt;
   }
@@ -62,7 +65,9 @@ export class Pings {
 
   async #ask(service: keyof Ports, line: Line): Promise<boolean> {
     // Silence may also be that of a busy machine, this one or theirs: one silent ping is no absence.
+    // But it excuses the calls that it falls into: a service that hangs for a while can be back at the second ping.
     const answer = await this.#once(service);
+    if (answer === "silence") line.lastAwayAt = performance.now();
     const answers = (answer === "silence" ? await this.#once(service) : answer) === "here";
     if (!answers) line.lastAwayAt = performance.now();
     line.current = undefined;

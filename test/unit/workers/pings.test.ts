@@ -57,6 +57,10 @@ describe("pings", () => {
     expect(await new Pings(silent(Infinity), 5).answers("carrier")).toBe(false);
     expect(sent).toBe(2);
     sent = 0;
-    expect(await new Pings(silent(1), 5).answers("carrier")).toBe(true);
+    const pings = new Pings(silent(1), 5);
+    const before = performance.now();
+    expect(await pings.answers("carrier")).toBe(true);
+    // It was away for what was called before that, all the same.
+    expect(pings.lastAwayAt("carrier")).toBeGreaterThanOrEqual(before);
   });
 });

@@ -22,7 +22,7 @@ const PROBLEMS = {
 } as const;
 
 const NOT_PROCESSED =
-  "MySQL is unavailable. Try again after `Retry-After` seconds. `detail` says whether nothing was done or the outcome is unknown. If it is unknown, repeat the request with the same `Idempotency-Key`; an order without a key is cancelled once MySQL answers, if it exists. With `PROCESSING=sync`, also `not-processed`: a stage failed, and the order is cancelled, or will be once everything can be undone";
+  "MySQL is unavailable. Try again after `Retry-After` seconds. `detail` says whether nothing was done or the outcome is unknown. If it is unknown, repeat the request with the same `Idempotency-Key`; an order without a key is cancelled once MySQL answers, if it exists, unless the API dies first or is alone cut off from MySQL for longer than `SWEEP_AFTER_MS`. With `PROCESSING=sync`, also `not-processed`: a stage failed, and the order is cancelled, or will be once everything can be undone";
 
 /** How an operation may fail: with these statuses, and with others that need no explanation. */
 function problems(...statuses: (keyof typeof PROBLEMS)[]) {

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
+import { isDatabaseAway } from "../../db/errors.ts";
 import { readInstallationId } from "../../db/identity.ts";
 import { listStates, type OrderState } from "../../db/order-states.ts";
 import { requestCancellations } from "../../db/cancellations.ts";
@@ -78,7 +79,8 @@ interface Walk {
  * walks over the orders that have not ended, page by page, a walk for each status:
  *
  * - An order that should be on its way and has not moved for a while gets the job that it waits for, if that is missing
- *   or has ended.
+ *   or has ended. When MySQL was away, it has as long again from when MySQL is back: an API may have to withdraw it first
+ *   (see withdrawals.ts), and nobody could move it before.
  * - One that has not met its deadline is cancelled.
  * - Redis carries a marker. Where it is missing, Redis has lost its data, and all orders on their way are queued again,
  *   those first that are nearest to their end.
@@ -94,6 +96,8 @@ export class Sweeper {
   readonly #marker: Marker | undefined;
   readonly #id = randomUUID();
   readonly #walks = new Map<string, Walk>();
+  /** When a round first found MySQL back, in milliseconds since 1970; Infinity while it is away. */
+  #backSince = -Infinity;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -131,6 +135,15 @@ export class Sweeper {
    * @returns milliseconds to rest. @throws when MySQL or Redis does not answer: the next round tries again.
    */
   async sweep(): Promise<number> {
+    try {
+      return await this.#sweep();
+    } catch (error) {
+      if (isDatabaseAway(error)) this.#backSince = Infinity;
+      throw error;
+    }
+  }
+
+  async #sweep(): Promise<number> {
     const startedAt = performance.now();
     const { intervalMs } = this.#options;
     const marker = this.#marker;
@@ -141,6 +154,7 @@ export class Sweeper {
       return intervalMs;
     }
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
+    if (this.#backSince === Infinity) this.#backSince = Date.now();
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
     const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
@@ -176,13 +190,18 @@ export class Sweeper {
       if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
       const { after, beganAt, tally } = last?.after === undefined ? newWalk(now) : last;
       const page = await this.#page(status, after, PAGE);
-      const revived = await this.#tend(page.orders, { untouchedSince: now - this.#options.afterMs });
+      const revived = await this.#tend(page.orders, { untouchedSince: this.#untouchedSince(now) });
       if (revived > 0) log.info({ status, orders: revived }, "orders that had stopped go on");
       tally.add(page.orders);
       if (page.next === undefined) observer?.walked(status, tally.total);
       this.#walks.set(status, { beganAt, after: page.next, tally });
     }
     return [...this.#walks.values()].every((walk) => walk.after === undefined);
+  }
+
+  #untouchedSince(now: number): number {
+    const since = now - this.#options.afterMs;
+    return since < this.#backSince ? -Infinity : since;
   }
 
   #untilNextWalk(): number {

@@ -31,7 +31,8 @@ interface Withdrawal {
  * Idempotency-Key by which a repeated request would find them. Such an order was never queued, and the client orders again:
  * so it is cancelled as soon as MySQL answers, long before the sweeper would have it carried on.
  *
- * It is known to this process alone: when that dies before MySQL answers, the order is carried on like every other.
+ * It is known to this process alone: when that dies before MySQL answers, or is alone cut off from MySQL for longer than the
+ * sweeper waits, the order is carried on like every other.
  */
 export class Withdrawals {
   /** By order; those first that may be looked for first. */

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { UnrecoverableError, Worker } from "bullmq";
 import { sql } from "drizzle-orm";
 import { Redis } from "ioredis";
+import { DatabaseError } from "../../../db/errors.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
@@ -14,6 +15,7 @@ import { Sweeper, type SweeperOptions, type Walked } from "../../../src/engine/s
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 const wrap: Stage = { name: "wrap", to: "WRAPPED", run: async () => ({}) };
 const send: Stage = { name: "send", to: "SENT", run: async () => ({}) };
@@ -231,6 +233,52 @@ describe("a round of the sweeper", () => {
     const id = await createOrder(environment.database);
     await rounds.sweep();
     expect(await stateOf(id)).toBeUndefined();
+  });
+});
+
+describe("after MySQL was away", () => {
+  const AFTER_MS = 200;
+  let isAway: boolean;
+  let rounds: Sweeper;
+  let old: string;
+  beforeEach(async () => {
+    isAway = false;
+    const database = new Proxy(environment.database, {
+      get(target, name) {
+        if (isAway) throw new DatabaseError("ECONNREFUSED", undefined);
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    rounds = sweeper({ database, afterMs: AFTER_MS });
+    const time = new Date(Date.now() - 60_000);
+    old = await createOrder(environment.database, { createdAt: time });
+    await environment.database.query((queries) =>
+      queries.execute(sql`UPDATE orders SET updated_at = ${time} WHERE id = ${old}`),
+    );
+  });
+
+  async function goAway(): Promise<void> {
+    isAway = true;
+    await expect(rounds.sweep()).rejects.toThrow(DatabaseError);
+    isAway = false;
+  }
+
+  test("orders are left to whoever withdraws them for as long as they must not have moved", async () => {
+    await marked();
+    await goAway();
+    const before = Date.now();
+    await waitFor("it to be queued", async () => {
+      await rounds.sweep();
+      return (await stateOf(old)) === "waiting";
+    });
+    expect(Date.now() - before).toBeGreaterThanOrEqual(AFTER_MS);
+  });
+
+  test("orders are queued at once all the same when Redis has lost its data", async () => {
+    await goAway();
+    await rounds.sweep();
+    expect(await stateOf(old)).toBe("waiting");
   });
 });
 

@@ -3,6 +3,7 @@ import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState, type Provider } from "../../db/provider-states.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
+import { scrape } from "../support/metrics.ts";
 import { untilLogged, type TestProcess } from "../support/processes.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -20,7 +21,13 @@ let worker: TestProcess;
 beforeEach(async () => {
   line = await startLine({
     workers: 0,
-    env: { STAGE_ATTEMPTS: "6", STAGE_BACKOFF_MS: "1", PROBE_INTERVAL_MS: "50", LOG_LEVEL: "debug" },
+    env: {
+      STAGE_ATTEMPTS: "6",
+      STAGE_BACKOFF_MS: "1",
+      PROBE_INTERVAL_MS: "50",
+      LOG_LEVEL: "debug",
+      METRICS_PORT: "0",
+    },
   });
   worker = await line.addWorker();
   await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });
@@ -36,6 +43,12 @@ const placeMany = (count: number) =>
   Promise.all(Array.from({ length: count }, (_, index) => place({ customerId: `cust-${index % 20}` })));
 const untilLookedFor = (looks: number) =>
   waitFor(`${looks} looks`, () => logged("still away").length >= looks);
+
+/** How many orders the worker takes into a stage at the same moment. */
+async function concurrencyOf(stage: string): Promise<number | undefined> {
+  const url = worker.logs().find((entry) => entry["metrics"] !== undefined)?.["metrics"];
+  return (await scrape(String(url))).value("conveyor_worker_concurrency", { stage });
+}
 
 describe("an outage that lasts many times as long as all attempts together", () => {
   test.each([
@@ -60,6 +73,8 @@ describe("an outage that lasts many times as long as all attempts together", () 
   });
 
   test("costs the only order of the day nothing either", async () => {
+    const usual = await concurrencyOf("pay");
+    expect(usual).toBeGreaterThan(1);
     await switched("payments", "down");
     const order = await place();
     await untilLogged(worker, HELD);
@@ -71,6 +86,7 @@ describe("an outage that lasts many times as long as all attempts together", () 
       { kind: "charge", outcome: "approved", attempts: 1 },
       { kind: "label" },
     ]);
+    expect(await concurrencyOf("pay")).toBe(usual);
   });
 });
 

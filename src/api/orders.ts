@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { Router, type Request, type Response } from "express";
 import { validate as isUuid } from "uuid";
 import type { Database } from "../../db/database.ts";
+import { afterwards } from "../../db/errors.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders } from "../../db/orders.ts";
 import type { CreatedOrder } from "../../db/new-orders.ts";
@@ -63,7 +64,8 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // The same content made the same order: only what was given to it differs.
       const created = asCreated({ ...order, id, createdAt });
-      const processed = await process?.(id, repeated ? undefined : created);
+      // It is written down, and goes on whatever becomes of this request.
+      const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
       if (processed?.outcome === "failed") throw notProcessed(processed);
       response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
       tellRepeated(response, repeated);

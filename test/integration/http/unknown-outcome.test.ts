@@ -4,6 +4,7 @@ import { sql } from "drizzle-orm";
 import type { RowDataPacket } from "mysql2";
 import { createConnection, type Connection } from "mysql2/promise";
 import { createOrders } from "../../../db/new-orders.ts";
+import { setStock } from "../../../db/stock.ts";
 import { openApiDocument } from "../../../src/api/openapi.ts";
 import { WITHDRAWN } from "../../../src/engine/withdrawals.ts";
 import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
@@ -132,6 +133,43 @@ describe("a change whose connection to MySQL is cut, wherever that is", () => {
       expect([...outcomes]).toEqual(expect.arrayContaining(expected));
     },
   );
+});
+
+test("a repeated request that has its order carried on says that nothing was done only when that is so", async () => {
+  const sync = await startApi({
+    databaseUrl: proxy.url,
+    // Nothing goes on by itself.
+    env: {
+      PROCESSING: "sync",
+      PROVIDER_LATENCY_MS: "0",
+      PROBE_INTERVAL_MS: "60000",
+      SWEEP_AFTER_MS: "86400000",
+    },
+  });
+  try {
+    await setStock(
+      environment.database,
+      PLAIN_ORDER.lines.map(({ sku }) => ({ sku, onHand: 10_000 })),
+    );
+    const outcomes = new Set<unknown>();
+    let isWhole = false;
+    for (let packet = 1; !isWhole; packet++) {
+      const key = { "idempotency-key": randomUUID() };
+      expect(await client.post("/orders", PLAIN_ORDER, key)).toMatchObject({ status: 202 });
+      const before = await everything();
+      proxy.cutFrom(packet);
+      const { status, body } = await new TestClient(sync.url).post("/orders", PLAIN_ORDER, key);
+      isWhole = proxy.packets < packet;
+      proxy.cutAt(0, "before");
+      if (status === 503) {
+        outcomes.add(body.detail);
+        if ((await everything()) !== before) expect(body.detail).toEqual(UNKNOWN);
+      } else expect(status).toBeLessThan(300);
+    }
+    expect([...outcomes]).toEqual([NOTHING, UNKNOWN]);
+  } finally {
+    await sync.stop();
+  }
 });
 
 describe("an order whose COMMIT got no answer", () => {

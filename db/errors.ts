@@ -244,6 +244,13 @@ export function isUnknownOutcome(error: unknown): boolean {
   return error instanceof DatabaseError && error.isUnknown;
 }
 
+/** What an error with an unknown outcome is for those whose work was no part of what failed. */
+export function asNeverSent(error: unknown): unknown {
+  return error instanceof DatabaseError && error.isUnknown
+    ? new DatabaseError(error.code, error.errno)
+    : error;
+}
+
 /** What an error says of a batch that failed. One that is none of the database's may be one item's. */
 export function failureKindOf(error: unknown): DatabaseErrorKind {
   return error instanceof DatabaseError ? error.kind : "item";

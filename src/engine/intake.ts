@@ -1,5 +1,5 @@
 import type { Database } from "../../db/database.ts";
-import { failureKindOf, isUnknownOutcome } from "../../db/errors.ts";
+import { asNeverSent, failureKindOf, isUnknownOutcome } from "../../db/errors.ts";
 import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/new-orders.ts";
 import type { Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
@@ -46,6 +46,7 @@ export class Intake {
       },
       kindOf: failureKindOf,
       isUnknown: isUnknownOutcome,
+      asNeverSent,
       locks: newOrderLocks(database),
     });
     this.#jobs = commit({

@@ -45,6 +45,11 @@ export interface GroupCommitOptions<Item, Result> {
    * error when nothing comes of the further tries. Default: never.
    */
   readonly isUnknown?: (error: unknown) => boolean;
+  /**
+   * What an error that `isUnknown` is for those who only waited behind such a flush: nothing was done for them. Default: the
+   * same.
+   */
+  readonly asNeverSent?: (error: unknown) => unknown;
   /** What the items lock. Without it, the items of a contended flush are tried one by one, beside the line. */
   readonly locks?: Locks<Item> | undefined;
   /** Milliseconds for which an item waits for a lock that somebody else holds, after the first flush that met it. */
@@ -102,6 +107,8 @@ interface Member<Item, Result> {
 interface Contender<Item, Result> {
   readonly member: Member<Item, Result>;
   readonly since: number;
+  /** What was said of it last. */
+  readonly error: unknown;
 }
 
 /** A key that somebody else holds. Times are those of `performance.now()`. */
@@ -128,6 +135,9 @@ interface HeldKey {
  *   of their arrival, so that items with the same keys are never overtaken by each other. Those that have waited for
  *   `patienceMs` get the error; and whoever wants a key that has been held for longer gets it at once, until the key is
  *   free. However many wait, one connection waits for all of them.
+ * - Members that can't be told what they wait for are tried one by one, beside the line, and get the error after
+ *   `patienceMs` as well, whether it was their turn or not. Once that has happened, whoever meets a lock like that gets the
+ *   error at once, until something succeeds.
  * - A flush that fails because the server is gone is tried again, once: it may have been only the connection. When that
  *   fails too, all who wait get the error at once: nobody waits in vain.
  * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting. Who comes when these wait is refused at
@@ -149,6 +159,10 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   #aside: Member<Item, Result>[] = [];
   /** Beside the line: to be tried one by one. */
   #contenders: Contender<Item, Result>[] = [];
+  /** The one of them whose try is under way. */
+  #tried: Contender<Item, Result> | undefined;
+  /** Whether one of them has waited in vain, and nothing has succeeded since. */
+  #isVain = false;
   readonly #held = new Map<string, HeldKey>();
   #running: Promise<void> | undefined;
   /** A step of whoever attends to those beside the line. */
@@ -176,7 +190,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   async idle(): Promise<void> {
     for (;;) {
       if (this.#running) await this.#running;
-      else if (this.#aside.length + this.#contenders.length > 0) await this.#attending;
+      else if (this.#aside.length + this.#contenders.length > 0 || this.#tried) await this.#attending;
       else return;
     }
   }
@@ -194,6 +208,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   async #settle(members: readonly Member<Item, Result>[]): Promise<void> {
     try {
       await flushFor(this.#options, members);
+      this.#isVain = false;
     } catch (error) {
       switch (this.#options.kindOf(error)) {
         case "item":
@@ -223,8 +238,9 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     const others = this.#withoutBlocked(members);
     if (others.length < members.length) return others.length > 0 ? this.#settle(others) : undefined;
     // Something else than a key, such as a gap between rows; or it is free by now.
+    if (this.#isVain) return rejectEach(others, error);
     const since = performance.now();
-    this.#contenders.push(...others.map((member) => ({ member, since })));
+    this.#contenders.push(...others.map((member) => ({ member, since, error })));
     this.#attend();
   }
 
@@ -287,7 +303,9 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   async #attendOnce(): Promise<void> {
     try {
       await this.#tryContender();
+      this.#refuseLateContenders();
       await this.#watchHeld();
+      this.#refuseLateContenders();
     } catch (error) {
       this.#held.clear();
       this.#rejectAll([], error);
@@ -297,22 +315,45 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   }
 
   async #tryContender(): Promise<void> {
-    const [contender] = this.#contenders;
+    const contender = this.#contenders.shift();
     if (contender === undefined) return;
-    const { member, since } = contender;
+    this.#tried = contender;
     try {
-      await flushFor(this.#options, [member]);
+      await flushFor(this.#options, [contender.member]);
+      this.#isVain = false;
     } catch (error) {
-      const kind = this.#options.kindOf(error);
-      if (kind === "away") throw error;
-      if (kind === "contended" && performance.now() - since < this.#patienceMs) {
-        await this.#findHeld([member], error);
-        if (this.#withoutBlocked([member]).length > 0) this.#contenders.push(contender);
-      } else {
-        fail(member, error);
-      }
+      await this.#settleContender(contender, error);
+    } finally {
+      this.#tried = undefined;
     }
-    this.#contenders = this.#contenders.filter((each, index) => index > 0 || each !== contender);
+  }
+
+  /** @throws what concerns all who wait. */
+  async #settleContender(contender: Contender<Item, Result>, error: unknown): Promise<void> {
+    const { member } = contender;
+    const kind = this.#options.kindOf(error);
+    if (kind !== "contended") {
+      fail(member, error);
+      if (kind === "away") throw error;
+      return;
+    }
+    try {
+      await this.#findHeld([member], error);
+    } catch (failure) {
+      fail(member, failure);
+      throw failure;
+    }
+    if (this.#withoutBlocked([member]).length > 0) this.#contenders.push({ ...contender, error });
+  }
+
+  /** Refuses those that have waited for as long as anybody does, whether they were tried meanwhile or not. */
+  #refuseLateContenders(): void {
+    const before = performance.now() - this.#patienceMs;
+    const late = this.#contenders.filter(({ since }) => since <= before);
+    if (late.length === 0) return;
+    this.#isVain = true;
+    this.#contenders = this.#contenders.filter(({ since }) => since > before);
+    for (const { member, error } of late) fail(member, error);
   }
 
   /** Looks which keys are free by now, and waits for one of the others, each in its turn. */
@@ -346,15 +387,17 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     return twiceIfAway(work, this.#options.kindOf);
   }
 
-  /** These, and all who wait. */
+  /** These, and all who wait: those that were not part of what failed. */
   #rejectAll(members: readonly Member<Item, Result>[], error: unknown): void {
     rejectEach(members, error);
-    rejectEach(this.#apart.splice(0), error);
-    rejectEach(this.#waiting.splice(0), error);
-    rejectEach(this.#aside.splice(0), error);
+    const { isUnknown, asNeverSent } = this.#options;
+    const known = isUnknown(error) ? asNeverSent(error) : error;
+    rejectEach(this.#apart.splice(0), known);
+    rejectEach(this.#waiting.splice(0), known);
+    rejectEach(this.#aside.splice(0), known);
     rejectEach(
       this.#contenders.splice(0).map(({ member }) => member),
-      error,
+      known,
     );
   }
 }
@@ -415,16 +458,17 @@ export class Unbatched<Item, Result> implements Committer<Item, Result> {
 
 /** What a flush takes. */
 type Flushing<Item, Result> = Required<
-  Pick<GroupCommitOptions<Item, Result>, "flush" | "kindOf" | "isUnknown" | "observe">
+  Pick<GroupCommitOptions<Item, Result>, "flush" | "kindOf" | "isUnknown" | "asNeverSent" | "observe">
 >;
 
 function flushingOf<Item, Result>({
   flush,
   kindOf = () => "item",
   isUnknown = () => false,
+  asNeverSent = (error) => error,
   observe = () => undefined,
 }: GroupCommitOptions<Item, Result>): Flushing<Item, Result> {
-  return { flush, kindOf, isUnknown, observe };
+  return { flush, kindOf, isUnknown, asNeverSent, observe };
 }
 
 /** Gives each member its result. @throws what the flush throws; then nobody has one. */

@@ -275,6 +275,26 @@ describe("a server that is gone", () => {
     expect(flushes).toBe(2);
   });
 
+  test("in the middle of what may have been done is told as gone to those who only waited", async () => {
+    const now = jest.spyOn(performance, "now");
+    const group = new GroupCommit<number, number>({
+      flush: async () => {
+        now.mockReturnValue(performance.now() + 2_000);
+        throw new Error("unknown");
+      },
+      maxBatch: 2,
+      kindOf: () => "away",
+      isUnknown: (error) => String(error) === "Error: unknown",
+      asNeverSent: away,
+    });
+    try {
+      const outcomes = await Promise.all([1, 2, 3].map((item) => group.submit(item).catch(String)));
+      expect(outcomes).toEqual(["Error: unknown", "Error: unknown", "Error: away"]);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
   test("is not tried again when it took its time to say so", async () => {
     let flushes = 0;
     const now = jest.spyOn(performance, "now");
@@ -408,7 +428,7 @@ describe("a lock that somebody else holds", () => {
 
   test("of an unknown kind has each tried alone, beside the line", async () => {
     const table = new LockTable();
-    const { locks, ...options } = table.options({ patienceMs: 10 });
+    const { locks, ...options } = table.options({ patienceMs: 200 });
     const group = new GroupCommit(options);
     table.hold("a");
     const [before, blocked, after] = ["b", "a", "c"].map((item) => group.submit(item));
@@ -422,9 +442,65 @@ describe("a lock that somebody else holds", () => {
     expect(table.flushed.toSorted()).toEqual(["b", "c", "d"]);
   });
 
+  test("of an unknown kind is an error for all who have waited for long, at once for those who come later, and not afterwards", async () => {
+    const table = new LockTable();
+    const { locks, ...options } = table.options({ patienceMs: 2_000 });
+    const group = new GroupCommit(options);
+    const now = jest.spyOn(performance, "now").mockReturnValue(0);
+    try {
+      table.hold("a");
+      const all = ["a,1", "a,2", "a,3"].map((item) => group.submit(item).catch(String));
+      await turns();
+      await table.pass();
+      now.mockReturnValue(2_000);
+      // The try of the first ends, and nobody else has been tried alone.
+      await table.pass();
+      await expect(Promise.all(all)).resolves.toEqual(Array(3).fill("Error: contended"));
+      expect(table.batches).toEqual([["a,1", "a,2", "a,3"], ["a,1"]]);
+
+      const later = group.submit("a,4").catch(String);
+      await turns();
+      await table.pass();
+      await expect(later).resolves.toBe("Error: contended");
+      expect(table.batches.slice(2)).toEqual([["a,4"]]);
+
+      await expect(group.submit("b")).resolves.toBe("B");
+      const patient = group.submit("a,5");
+      await turns();
+      await table.pass();
+      table.release("a");
+      await expect(patient).resolves.toBe("A,5");
+    } finally {
+      now.mockRestore();
+    }
+  });
+
+  test("of an unknown kind leaves the one that is tried to its own try when the line finds the server gone", async () => {
+    const table = new LockTable();
+    const { locks, ...options } = table.options();
+    let isAway = false;
+    const group = new GroupCommit<string, string>({
+      ...options,
+      flush: async (items) => {
+        if (isAway) throw away();
+        return options.flush(items);
+      },
+    });
+    table.hold("a");
+    const tried = group.submit("a");
+    await turns();
+    await table.pass();
+    isAway = true;
+    await expect(group.submit("b")).rejects.toThrow("away");
+    isAway = false;
+    table.release("a");
+    await expect(tried).resolves.toBe("A");
+    await group.idle();
+  });
+
   test("counts those beside the line among those who wait", async () => {
     const table = new LockTable();
-    const group = new GroupCommit({ ...table.options(), maxWaiting: 2 });
+    const group = new GroupCommit<string, string>({ ...table.options(), maxWaiting: 2 });
     table.hold("a");
     const all = [group.submit("a"), group.submit("a")];
     await turns();

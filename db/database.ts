@@ -94,13 +94,14 @@ export class Database {
   /**
    * Reads: runs statements, each on its own, on one connection.
    *
-   * @param options `timeoutMs`: instead of what a transaction may take. @throws {DatabaseError}
+   * @param options `timeoutMs`: instead of what a transaction may take. To exceed it says nothing of other connections.
+   * @throws {DatabaseError}
    */
   async query<T>(
     work: (queries: Reads) => Promise<T>,
-    { timeoutMs = this.#timeoutMs }: { readonly timeoutMs?: number } = {},
+    { timeoutMs }: { readonly timeoutMs?: number } = {},
   ): Promise<T> {
-    const deadline = performance.now() + timeoutMs;
+    const deadline = performance.now() + (timeoutMs ?? this.#timeoutMs);
     const connection = await this.#connection(deadline);
     try {
       const result = await work(drizzle({ client: prepared(connection, deadline) }));
@@ -108,7 +109,7 @@ export class Database {
       return result;
     } catch (error) {
       const failure = withoutValues(error);
-      this.#doubt(failure);
+      if (timeoutMs === undefined || !isTimeout(failure)) this.#doubt(failure);
       if (isGone(failure)) connection.destroy();
       else this.#release(connection);
       throw failure;
@@ -331,6 +332,10 @@ async function say(
 function isGone(error: unknown): boolean {
   const failure = withoutValues(error);
   return failure instanceof DatabaseError && failure.endsConnection;
+}
+
+function isTimeout(failure: unknown): boolean {
+  return failure instanceof DatabaseError && failure.code === TIMEOUT;
 }
 
 function succeeds(work: Promise<void>): Promise<boolean> {

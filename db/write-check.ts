@@ -1,17 +1,17 @@
 import { sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
-import { isDatabaseAway } from "./errors.ts";
+import { failureKindOf, isDatabaseAway, withoutValues } from "./errors.ts";
 
 /** Milliseconds for which an answer stands. */
 const FRESH_MS = 1_000;
-/** Milliseconds within which the server must answer. */
-const TIMEOUT_MS = 1_000;
+/** Milliseconds within which the server must answer: more than anybody waits for a lock. */
+const TIMEOUT_MS = 2_000;
 
 /**
  * Finds out whether the database takes writes, by writing: a server that answers `SELECT 1` may be read-only, full, or
- * outside of its cluster.
+ * outside of its cluster. One whose row somebody else has locked takes writes.
  *
- * @returns the server's version. @throws {DatabaseError} when it takes none, or has not answered within a second.
+ * @returns the server's version. @throws {DatabaseError} when it takes none, or has not answered within two seconds.
  */
 export async function checkWrites(database: Database): Promise<string> {
   try {
@@ -42,13 +42,27 @@ export class WriteCheck {
   }
 }
 
-function write(database: Database): Promise<string> {
+async function write(database: Database): Promise<string> {
   return database.query(
     async (queries) => {
-      await queries.execute(sql`UPDATE installation SET written_at = UTC_TIMESTAMP(3) WHERE single = 1`);
-      const [rows] = await queries.execute(sql`SELECT VERSION() AS version`);
-      return Array.isArray(rows) && rows[0] && "version" in rows[0] ? String(rows[0]["version"]) : "unknown";
+      const free = rowsOf(await queries.execute(sql`SELECT single FROM installation FOR UPDATE SKIP LOCKED`));
+      // A server that takes no writes refuses one that finds no row as well, and that one waits for nobody.
+      const single = free.length > 0 ? 1 : 0;
+      try {
+        await queries.execute(
+          sql`UPDATE installation SET written_at = UTC_TIMESTAMP(3) WHERE single = ${single}`,
+        );
+      } catch (error) {
+        // Somebody has locked it since.
+        if (failureKindOf(withoutValues(error)) !== "contended") throw error;
+      }
+      const [row] = rowsOf(await queries.execute(sql`SELECT VERSION() AS version`));
+      return row && "version" in row ? String(row.version) : "unknown";
     },
     { timeoutMs: TIMEOUT_MS },
   );
+}
+
+function rowsOf([rows]: readonly [unknown, ...unknown[]]): readonly object[] {
+  return Array.isArray(rows) ? rows : [];
 }

@@ -7,6 +7,7 @@ import { Database } from "../../../db/database.ts";
 import type { Reads } from "../../../db/queries.ts";
 import { checkWrites, WriteCheck } from "../../../db/write-check.ts";
 import { ACCOUNT, startOwnMysql, type OwnMysql } from "../../support/own-mysql.ts";
+import { holdLocks } from "../../support/locks.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 jest.setTimeout(120_000);
@@ -169,7 +170,6 @@ describe("after a failover that leaves the old primary in its place", () => {
     const database = open({ url, poolSize: 5 });
     await fill(database, 5);
     await readOnly();
-    await expect(checkWrites(database)).rejects.toMatchObject({ errno: 1290 });
     address.turnTo(next.server.port);
     await checkWrites(database);
   });
@@ -269,6 +269,14 @@ describe("a statement that was ended from outside is nobody's fault, and no othe
     }));
 });
 
+test("a query that exceeds a limit of its own costs no other connection", async () => {
+  const database = open({ poolSize: 2 });
+  const ids = await fill(database, 2);
+  const late = database.query((queries) => queries.execute(sql`SELECT SLEEP(3)`), { timeoutMs: 100 });
+  await expect(late).rejects.toMatchObject({ code: "TIMEOUT" });
+  expect(ids).toContain(await database.query(connectionId));
+});
+
 describe("a server that refuses connections is away", () => {
   /** Says this to whoever connects, as a MySQL does before it asks who they are. */
   async function refusing(errno: number): Promise<{ server: Server; url: string }> {
@@ -325,5 +333,21 @@ describe("the check whether the database takes writes", () => {
     expect(after).not.toBe(before);
     await check.ask();
     expect(await writtenAt()).toBe(after);
+  });
+
+  test("waits for nobody who has its row locked, and still finds out", async () => {
+    const database = open({ poolSize: 1 });
+    const id = await database.query(connectionId);
+    const held = await holdLocks(open(), "SELECT * FROM installation FOR UPDATE");
+    try {
+      const before = await writtenAt();
+      await expect(checkWrites(database)).resolves.toMatch(/^\d+\./);
+      expect(await writtenAt()).toBe(before);
+      expect(await database.query(connectionId)).toBe(id);
+      await readOnly();
+      await expect(checkWrites(database)).rejects.toMatchObject({ errno: 1290 });
+    } finally {
+      await held.release();
+    }
   });
 });

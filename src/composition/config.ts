@@ -65,8 +65,9 @@ export const VARIABLES = {
   DATABASE_POOL_SIZE: wholeNumber(1, 1_000).default(10).meta({
     description: "MySQL connections per process. Keep the sum over all processes below `max_connections`",
   }),
-  DATABASE_TIMEOUT_MS: wholeNumber(100, 60_000).default(1_500).meta({
-    description: "How long a transaction may take before the API answers 503",
+  DATABASE_TIMEOUT_MS: wholeNumber(1_200, 60_000).default(1_500).meta({
+    description:
+      "How long a transaction may take before the API answers 503. At least 1200: a locked row must not look like a MySQL that hangs",
   }),
   GROUP_COMMIT: oneOf("on", "off").default("on").meta({
     description: "`off` gives each order and step a transaction of its own, for comparison",

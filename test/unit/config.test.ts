@@ -64,6 +64,13 @@ describe("the configuration", () => {
     },
   );
 
+  test("refuses a limit for transactions that a wait for a lock would exceed", () => {
+    expect(faultsOf("api", { ...SERVERS, DATABASE_TIMEOUT_MS: "1000" })).toEqual([
+      "DATABASE_TIMEOUT_MS must be a whole number from 1200 to 60000",
+    ]);
+    expect(faultsOf("api", { ...SERVERS, DATABASE_TIMEOUT_MS: "1200" })).toEqual([]);
+  });
+
   test("reads durations with their unit", () => {
     const deadline = (PAYMENT_DEADLINE: string) =>
       loadConfig(PROCESSES.worker, { ...SERVERS, PAYMENT_DEADLINE }).PAYMENT_DEADLINE;

@@ -81,6 +81,7 @@ describe("on a Redis that is another installation's", () => {
 
 test("an installation whose Redis becomes another's takes orders, says so, and goes on when it is mended", async () => {
   const { redis } = line.environment;
+  await waitFor("the worker to wait for jobs", async () => (await waitingForJobs()) > 0);
   const ours = await waitFor("the marker", async () => (await redis.get("conveyor:marker")) ?? false);
   await redis.set("conveyor:marker", "2026-11-20T10:00:00.000Z 00000000-0000-0000-0000-000000000000");
   const notReady = await waitFor("it to be seen", async () => {
@@ -93,6 +94,7 @@ test("an installation whose Redis becomes another's takes orders, says so, and g
   await waitFor("the worker to be cut off", () =>
     (line.workers[0]?.logs() ?? []).some((entry) => String(entry["error"]).includes("another installation")),
   );
+  await waitFor("no worker to wait for jobs any more", async () => (await waitingForJobs()) === 0);
   const strays = await redis.llen("{reserve}:reserve:wait");
   const order = await line.client.order(PLAIN_ORDER);
   expect(await redis.llen("{reserve}:reserve:wait")).toBe(strays);
@@ -119,6 +121,14 @@ describe("with a database that Redis does not have", () => {
     },
   );
 });
+
+/** Connections to the line's Redis database over which a worker waits for its next job. */
+async function waitingForJobs(): Promise<number> {
+  const database = new URL(line.environment.redisUrl).pathname.slice(1) || "0";
+  const clients = String(await line.environment.redis.client("LIST")).split("\n");
+  return clients.filter((client) => client.includes(` db=${database} `) && client.includes(" cmd=bzpopmin "))
+    .length;
+}
 
 /** Of the whole Redis database. */
 async function keys(): Promise<Set<string>> {

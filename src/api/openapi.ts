@@ -76,6 +76,9 @@ const keyHeader = {
 };
 /** Of operations that need no key. */
 const REPEATABLE = "Safe to repeat, so it takes no `Idempotency-Key`";
+const SETS_TOTAL =
+  "Sets the total, and does not add to it, so it takes no `Idempotency-Key`. A repeated request sets the same total again: " +
+  "if goods have left in the meantime, they count as on hand again. Look at the level before you repeat it.";
 const orderId = pathParameter("id", z.uuid());
 const sku = pathParameter("sku", schemas.stockPath.shape.sku);
 const endpointId = pathParameter("id", z.uuid());
@@ -324,7 +327,7 @@ const PATHS = {
   "/stock": {
     post: {
       summary: "Set the stock on hand of many SKUs, all or none",
-      description: `${REPEATABLE}: it sets the total, and does not add to it.`,
+      description: SETS_TOTAL,
       tags: ["Stock"],
       requestBody: requestBody(schemas.stockLevels),
       responses: {
@@ -342,7 +345,7 @@ const PATHS = {
     },
     put: {
       summary: "Set the stock on hand of a SKU",
-      description: `${REPEATABLE}: it sets the total, and does not add to it.`,
+      description: SETS_TOTAL,
       tags: ["Stock"],
       parameters: [sku],
       requestBody: requestBody(schemas.stockLevel),

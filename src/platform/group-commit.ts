@@ -136,8 +136,7 @@ interface HeldKey {
  *   `patienceMs` get the error; and whoever wants a key that has been held for longer gets it at once, until the key is
  *   free. However many wait, one connection waits for all of them.
  * - Members that can't be told what they wait for are tried one by one, beside the line, and get the error after
- *   `patienceMs` as well, whether it was their turn or not. Once that has happened, whoever meets a lock like that gets the
- *   error at once, until something succeeds.
+ *   `patienceMs` as well, whether it was their turn or not.
  * - A flush that fails because the server is gone is tried again, once: it may have been only the connection. When that
  *   fails too, all who wait get the error at once: nobody waits in vain.
  * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting. Who comes when these wait is refused at
@@ -161,8 +160,6 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   #contenders: Contender<Item, Result>[] = [];
   /** The one of them whose try is under way. */
   #tried: Contender<Item, Result> | undefined;
-  /** Whether one of them has waited in vain, and nothing has succeeded since. */
-  #isVain = false;
   readonly #held = new Map<string, HeldKey>();
   #running: Promise<void> | undefined;
   /** A step of whoever attends to those beside the line. */
@@ -208,7 +205,6 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   async #settle(members: readonly Member<Item, Result>[]): Promise<void> {
     try {
       await flushFor(this.#options, members);
-      this.#isVain = false;
     } catch (error) {
       switch (this.#options.kindOf(error)) {
         case "item":
@@ -238,7 +234,6 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     const others = this.#withoutBlocked(members);
     if (others.length < members.length) return others.length > 0 ? this.#settle(others) : undefined;
     // Something else than a key, such as a gap between rows; or it is free by now.
-    if (this.#isVain) return rejectEach(others, error);
     const since = performance.now();
     this.#contenders.push(...others.map((member) => ({ member, since, error })));
     this.#attend();
@@ -302,8 +297,11 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   /** One after the other, so that they take one connection, however many there are. */
   async #attendOnce(): Promise<void> {
     try {
-      await this.#tryContender();
-      this.#refuseLateContenders();
+      // Most of them need but one try: a batch may lock more rows than each of its items.
+      for (let left = this.#contenders.length; left > 0; left--) {
+        await this.#tryContender();
+        this.#refuseLateContenders();
+      }
       await this.#watchHeld();
       this.#refuseLateContenders();
     } catch (error) {
@@ -320,7 +318,6 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     this.#tried = contender;
     try {
       await flushFor(this.#options, [contender.member]);
-      this.#isVain = false;
     } catch (error) {
       await this.#settleContender(contender, error);
     } finally {
@@ -351,7 +348,6 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     const before = performance.now() - this.#patienceMs;
     const late = this.#contenders.filter(({ since }) => since <= before);
     if (late.length === 0) return;
-    this.#isVain = true;
     this.#contenders = this.#contenders.filter(({ since }) => since > before);
     for (const { member, error } of late) fail(member, error);
   }

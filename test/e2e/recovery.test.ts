@@ -16,6 +16,7 @@ let line: TestLine;
 beforeEach(async () => {
   line = await startLine({
     workers: 0,
+    ownRedis: true,
     env: {
       SWEEP_INTERVAL_MS: "100",
       SWEEP_AFTER_MS: "500",

@@ -3,6 +3,7 @@ import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
 import { Database } from "../../db/database.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
+import { startTestRedis } from "./servers.ts";
 
 /** A database and a Redis that belong to one test file, on the servers that the whole run shares. */
 export interface TestEnvironment {
@@ -14,11 +15,19 @@ export interface TestEnvironment {
   close(): Promise<void>;
 }
 
-/** An empty, migrated database, and an empty Redis database: the one of this jest worker. */
-export async function createTestEnvironment({ migrated = true } = {}): Promise<TestEnvironment> {
+/**
+ * An empty, migrated database, and an empty Redis database: the one of this jest worker.
+ *
+ * @param options `ownRedis`: a Redis of its own, for tests that change its settings, which all of its databases share.
+ */
+export async function createTestEnvironment({
+  migrated = true,
+  ownRedis = false,
+} = {}): Promise<TestEnvironment> {
   const databaseUrl = await createDatabase();
   if (migrated) await migrateDatabase({ url: databaseUrl });
-  const redisUrl = new URL(serverUrl("TEST_REDIS_URL"));
+  const own = ownRedis ? await startTestRedis() : undefined;
+  const redisUrl = new URL(own?.url ?? serverUrl("TEST_REDIS_URL"));
   redisUrl.pathname = `/${Number(process.env["JEST_WORKER_ID"] ?? 1) % 16}`;
   const redis = new Redis(redisUrl.href);
   await redis.flushdb();
@@ -31,6 +40,7 @@ export async function createTestEnvironment({ migrated = true } = {}): Promise<T
     async close() {
       await database.close();
       redis.disconnect();
+      await own?.stop();
       await dropDatabase(databaseUrl);
     },
   };

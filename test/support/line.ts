@@ -20,8 +20,13 @@ export interface TestLine {
 export async function startLine({
   workers: count = 1,
   env = {},
-}: { workers?: number; env?: Readonly<Record<string, string>> } = {}): Promise<TestLine> {
-  const environment = await createTestEnvironment();
+  ownRedis = false,
+}: {
+  workers?: number;
+  env?: Readonly<Record<string, string>>;
+  ownRedis?: boolean;
+} = {}): Promise<TestLine> {
+  const environment = await createTestEnvironment({ ownRedis });
   const options = {
     databaseUrl: environment.databaseUrl,
     redisUrl: environment.redisUrl,

@@ -12,7 +12,11 @@ const OTHER_KEY = "another-test-key-42";
 let line: TestLine;
 let second: TestProcess & { readonly url: string };
 beforeAll(async () => {
-  line = await startLine({ workers: 0, env: { API_KEYS: `test-key-0123456789,${OTHER_KEY}` } });
+  line = await startLine({
+    workers: 0,
+    ownRedis: true,
+    env: { API_KEYS: `test-key-0123456789,${OTHER_KEY}` },
+  });
   second = await startApi(line.environment);
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
 });

@@ -31,7 +31,7 @@ import { Isolation } from "./isolation/isolation.ts";
 import { StageMetrics } from "../src/engine/metrics.ts";
 import { SettingsSync } from "./settings-sync.ts";
 import { Relay } from "../src/events/relay/relay.ts";
-import { openResources } from "../src/composition/resources.ts";
+import { openDatabase, openResources } from "../src/composition/resources.ts";
 import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { SuspectQuota } from "./suspect-quota.ts";
@@ -57,10 +57,11 @@ async function main(): Promise<void> {
   const stageMetrics = new StageMetrics(metrics, lifecycle);
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
 
-  const { database, server, redis, queues, ports } = openResources(config, log, commit, tracing.jobs);
+  const database = openDatabase(config);
   tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
   metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
   await checkDatabase(database, lifecycle);
+  const { server, redis, queues, ports } = openResources(config, database, log, commit, tracing.jobs);
   await server.checkAtStart();
   server.watch(redis);
 

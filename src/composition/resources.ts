@@ -10,14 +10,22 @@ import { lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { connectPorts } from "./providers.ts";
 
-/** What carrying orders on takes, in whatever process: nothing is connected before it is needed, but Redis. */
+/** The database of a process that carries orders on. Connects when it is first asked. */
+export function openDatabase(config: WorkerConfig): Database {
+  return new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
+}
+
+/**
+ * What carrying orders on takes beside the database. Redis is connected at once, and asks the database whose it is: so the
+ * database must have been checked.
+ */
 export function openResources(
   config: WorkerConfig,
+  database: Database,
   log: Logger,
   commit: Commit = COMMITS[config.GROUP_COMMIT],
   tracing?: JobTracing,
 ) {
-  const database = new Database({ url: config.DATABASE_URL, poolSize: config.DATABASE_POOL_SIZE });
   const server = new RedisServer({
     url: config.REDIS_URL,
     prefix: config.REDIS_PREFIX,
@@ -32,7 +40,7 @@ export function openResources(
     tracing,
     onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
   });
-  return { database, server, redis, queues, ports: connectPorts(config, database, commit) };
+  return { server, redis, queues, ports: connectPorts(config, database, commit) };
 }
 
 /** Asks until it is answered, and then no more. */

@@ -4,7 +4,7 @@ import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { Executor } from "../../src/engine/executor.ts";
 import { failureOf } from "../../src/engine/failure.ts";
-import { openResources } from "../../src/composition/resources.ts";
+import { openDatabase, openResources } from "../../src/composition/resources.ts";
 import { OrderStore } from "../../src/engine/store.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import type { Answer, Request } from "./messages.ts";
@@ -13,7 +13,8 @@ import type { Answer, Request } from "./messages.ts";
 function main(): void {
   const config = loadConfig(PROCESSES.worker, process.env);
   const log = createLogger({ name: "isolated", level: config.LOG_LEVEL });
-  const { database, queues, ports } = openResources(config, log);
+  const database = openDatabase(config);
+  const { queues, ports } = openResources(config, database, log);
   const store = new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT] });
   const executor = new Executor({ lifecycle, ports, store });
   const aborts = new Map<number, AbortController>();

@@ -1,7 +1,7 @@
 import { and, eq, inArray, isNull } from "drizzle-orm";
 import type { AttemptMark } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
-import { appendUnmoved } from "./order-events.ts";
+import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
@@ -41,7 +41,9 @@ export async function requestCancellation(
       .where(inStatus);
     if (order && noted.affectedRows === 1) {
       const { whileIn, stage = null, ...event } = request;
-      appendUnmoved(queries, "cancel-requested", [{ ...event, status: order.status, stage, reason }]);
+      await queries.commit(
+        insertUnmoved("cancel-requested", [{ ...event, status: order.status, stage, reason }]),
+      );
     }
     return order !== undefined && order.at !== null;
   });
@@ -68,11 +70,8 @@ export async function requestCancellations(
       .update(orders)
       .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
       .where(inArray(orders.id, ids));
-    appendUnmoved(
-      queries,
-      "cancel-requested",
-      ids.map((orderId) => ({ orderId, status, stage: null, reason, at })),
-    );
+    const events = ids.map((orderId) => ({ orderId, status, stage: null, reason, at }));
+    await queries.commit(insertUnmoved("cancel-requested", events));
     return ids.length;
   });
 }

@@ -9,14 +9,14 @@ import {
   withoutValues,
 } from "./errors.ts";
 import { Fence, isLate } from "./fence.ts";
-import type { Builder, Queries, Reads, Statement, Transaction } from "./queries.ts";
+import type { Builder, Queries, Reads, Statement, Transaction, Write } from "./queries.ts";
 
-/** A statement that went along with COMMIT has not affected as many rows as it had to: nothing was done. */
+/** One of a transaction's last writes did not affect as many rows as it must: nothing was committed. */
 export class UnexpectedCountError extends Error {
   override name = "UnexpectedCountError";
 
   constructor() {
-    super("a statement has affected more or fewer rows than it had to: nothing was committed");
+    super("a statement affected more or fewer rows than it must: nothing was committed");
   }
 }
 
@@ -230,11 +230,6 @@ export class Database {
     deadline: number,
     work: (queries: Transaction) => Promise<T>,
   ): Promise<T> {
-    const last: Statement[] = [];
-    const atCommit: Transaction["atCommit"] = (statement, affected) => {
-      last.push("toSQL" in statement ? asStatement(statement) : statement);
-      if (affected !== undefined) last.push(mustHaveAffected(affected));
-    };
     let clean = false;
     try {
       const ask = connection.query.bind(connection);
@@ -242,8 +237,13 @@ export class Database {
       begun(prepared(connection, deadline));
       let result: T;
       try {
-        result = await work(Object.assign(drizzle({ client: connection }), { atCommit }));
-        await commit(connection, [...last, fence], deadline);
+        let committed: Promise<void> | undefined;
+        const commit: Transaction["commit"] = (writes) => {
+          if (committed) throw new Error("the transaction was committed before");
+          return (committed = sendCommit(connection, [...writes.flatMap(asStatements), fence], deadline));
+        };
+        result = await work(Object.assign(drizzle({ client: connection }), { commit }));
+        await (committed ?? commit([]));
       } catch (error) {
         // A server that does not answer would not answer this either: the end of the connection rolls back as well.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
@@ -251,7 +251,7 @@ export class Database {
           this.#fence.distrustClocks();
           throw new LateCommitError();
         }
-        throw isOutOfRange(error) && last.some(isCheck) ? new UnexpectedCountError() : error;
+        throw error;
       }
       clean = true;
       return result;
@@ -263,11 +263,11 @@ export class Database {
 }
 
 /**
- * Sends what is left of a transaction together with COMMIT: the one place that does.
+ * Sends the last statements of a transaction together with COMMIT: the one place that does.
  *
- * @throws {DatabaseError} one that `isUnknown` unless nothing was committed for sure.
+ * @throws {UnexpectedCountError} @throws {DatabaseError} one that `isUnknown` unless nothing was committed for sure.
  */
-async function commit(
+async function sendCommit(
   connection: PoolConnection,
   last: readonly Statement[],
   deadline: number,
@@ -281,13 +281,17 @@ async function commit(
       last.flatMap(({ values }) => values),
     );
   } catch (error) {
+    if (isOutOfRange(error) && last.some(isCheck)) throw new UnexpectedCountError();
     throw afterCommitWasSent(error);
   }
 }
 
-function asStatement(builder: Builder): Statement {
-  const { sql, params } = builder.toSQL();
-  return { sql, values: params };
+function asStatements(write: Write | Builder): Statement[] {
+  if ("toSQL" in write) {
+    const { sql, params } = write.toSQL();
+    return [{ sql, values: params }];
+  }
+  return write.mustAffect === undefined ? [write] : [write, mustHaveAffected(write.mustAffect)];
 }
 
 const CHECK = "SET @affected = 9223372036854775807 + (ROW_COUNT() <> ?)";

@@ -1,7 +1,7 @@
 import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
 import type { AttemptMark } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
-import { appendUnmoved } from "./order-events.ts";
+import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Reads } from "./queries.ts";
 import { shortened } from "./reason.ts";
@@ -27,19 +27,19 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
       .update(orders)
       .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
       .where(eq(orders.id, orderId));
-    appendUnmoved(queries, "failed", [{ ...event, status, reason }]);
+    await queries.commit(insertUnmoved("failed", [{ ...event, status, reason }]));
   });
 }
 
 /** Clears an order's mark as failed: its stage runs again, though it is not done yet. @throws {DatabaseError} */
 export async function clearFailed(database: Database, orderId: string): Promise<void> {
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .update(orders)
         .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
         .where(eq(orders.id, orderId)),
-    ),
+    ]),
   );
 }
 
@@ -143,11 +143,8 @@ export async function resumeOrders(
           marked.map(({ orderId }) => orderId),
         ),
       );
-    appendUnmoved(
-      queries,
-      "resumed",
-      marked.map((order) => ({ ...order, reason: null, at, actor })),
-    );
+    const events = marked.map((order) => ({ ...order, reason: null, at, actor }));
+    await queries.commit(insertUnmoved("resumed", events));
     return marked.length;
   });
 }

@@ -25,7 +25,7 @@ export async function holdLease(
   if (held !== undefined && held.holder !== holder && held.isFree === 0) return false;
   const expiresAt = sql`NOW(3) + INTERVAL ${forMs * 1_000} MICROSECOND`;
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .insert(leases)
         .values({ name, holder, expiresAt })
@@ -36,7 +36,7 @@ export async function holdLease(
             expiresAt: sql`IF(${leases.holder} = ${holder}, ${expiresAt}, ${leases.expiresAt})`,
           },
         }),
-    ),
+    ]),
   );
   return (await mine())?.holder === holder;
 }
@@ -44,6 +44,6 @@ export async function holdLease(
 /** Lets another one take it at once. @throws {DatabaseError} */
 export async function releaseLease(database: Database, name: string, holder: string): Promise<void> {
   await database.transaction(async (queries) =>
-    queries.atCommit(queries.delete(leases).where(and(eq(leases.name, name), eq(leases.holder, holder)))),
+    queries.commit([queries.delete(leases).where(and(eq(leases.name, name), eq(leases.holder, holder)))]),
   );
 }

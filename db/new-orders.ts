@@ -2,7 +2,7 @@ import type { NewOrder } from "../src/order/order.ts";
 import { CREATED } from "../src/order/lifecycle.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
-import { appendEvents } from "./order-events.ts";
+import { insertEvents } from "./order-events.ts";
 import type { Reads, Transaction } from "./queries.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { orderLines, orders } from "./schema.ts";
@@ -144,7 +144,6 @@ function identityOf({ client, key }: { client: string | null; key: string | null
   return `${client} ${key}`;
 }
 
-/** All at once with COMMIT, but for more lines than one statement should have. */
 async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
   const rows = insertOrderRows(
     created.map(({ idempotency, ...order }) => ({
@@ -165,17 +164,10 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
       unitPrice,
     })),
   );
-  if (lines.length <= ROWS_PER_INSERT) {
-    transaction.atCommit(rows);
-    transaction.atCommit(insertLines(lines));
-  } else {
-    await execute(transaction, rows);
-    for (let start = 0; start < lines.length; start += ROWS_PER_INSERT) {
-      await execute(transaction, insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
-    }
-  }
-  appendEvents(
-    transaction,
+  const writes = [rows];
+  for (let start = 0; start < lines.length; start += ROWS_PER_INSERT)
+    writes.push(insertLines(lines.slice(start, start + ROWS_PER_INSERT)));
+  const events = insertEvents(
     created.map((order) => ({
       orderId: order.id,
       from: null,
@@ -186,4 +178,8 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
       at: order.createdAt,
     })),
   );
+  // All with COMMIT, unless there are more lines than one packet should have.
+  const isLong = writes.length > 2;
+  if (isLong) for (const write of writes) await execute(transaction, write);
+  await transaction.commit(isLong ? events : [...writes, ...events]);
 }

@@ -1,7 +1,8 @@
 import { desc, eq, lt, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
-import type { Transaction } from "./queries.ts";
+import type { Statement } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
+import { insertInto } from "./statements.ts";
 
 export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
 
@@ -26,18 +27,32 @@ export type NewAction = Pick<OperatorAction, "actor" | "action" | "target"> &
 
 /** Writes down who does what, and when. @returns its id. @throws {DatabaseError} */
 export async function recordAction(database: Database, action: NewAction): Promise<number> {
-  const [{ insertId }] = await database.transaction((queries) => insertAction(queries, action));
+  const [{ insertId }] = await database.transaction((queries) =>
+    queries.insert(operatorActions).values(rowOf(action)),
+  );
   return insertId;
 }
 
-/** Writes it down with the transaction that does it. */
-export function noteAction(transaction: Transaction, action: NewAction): void {
-  transaction.atCommit(insertAction(transaction, action));
+const insertRows = insertInto(operatorActions, [
+  "at",
+  "actor",
+  "action",
+  "target",
+  "details",
+  "state",
+  "done",
+  "total",
+  "updatedAt",
+]);
+
+/** Inserts it: for the transaction that does what it tells of to end with. */
+export function insertAction(action: NewAction): Statement {
+  return insertRows([rowOf(action)]);
 }
 
-function insertAction(queries: Transaction, action: NewAction) {
+function rowOf(action: NewAction) {
   const at = new Date();
-  return queries.insert(operatorActions).values({ state: "done", ...action, at, done: 0, updatedAt: at });
+  return { state: "done" as const, ...action, at, done: 0, updatedAt: at };
 }
 
 /** Writes down how far an action has come. @throws {DatabaseError} */
@@ -47,12 +62,12 @@ export async function updateAction(
   progress: Pick<OperatorAction, "done" | "state"> & Partial<Pick<OperatorAction, "details">>,
 ): Promise<void> {
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .update(operatorActions)
         .set({ ...progress, updatedAt: new Date() })
         .where(eq(operatorActions.id, id)),
-    ),
+    ]),
   );
 }
 

@@ -3,7 +3,7 @@ import type { AttemptMark, EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
-import type { Transaction } from "./queries.ts";
+import type { Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orderEvents, orders } from "./schema.ts";
 
@@ -32,7 +32,7 @@ export type NewOrderEvent = Omit<OrderEvent, "id" | Optional> & {
   readonly orderId: string;
 } & { readonly [Field in Optional]?: OrderEvent[Field] | undefined };
 
-const insertEvents = insertInto(orderEvents, [
+const insertRows = insertInto(orderEvents, [
   "orderId",
   "type",
   "fromStatus",
@@ -57,26 +57,24 @@ const selectTraceparents = selectFrom(
   "WHERE order_id IN (?) AND from_status IS NULL",
 );
 
-/** Appends, with the transaction that makes the changes. */
-export function appendEvents(transaction: Transaction, events: readonly NewOrderEvent[]): void {
-  if (events.length === 0) return;
+/** Inserts events: for the transaction that makes the changes they tell of to end with. */
+export function insertEvents(events: readonly NewOrderEvent[]): Statement[] {
+  if (events.length === 0) return [];
   const rows = events.map(({ from, to, type = "status", ...event }) => ({
     ...event,
     type,
     fromStatus: from,
     toStatus: to,
   }));
-  transaction.atCommit(insertEvents(rows));
+  return [insertRows(rows)];
 }
 
-/** Events of orders that stay where they stand. */
-export function appendUnmoved(
-  transaction: Transaction,
+/** Inserts events of orders whose status stays as it is. */
+export function insertUnmoved(
   type: Exclude<EventType, "status">,
   events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
-): void {
-  appendEvents(
-    transaction,
+): Statement[] {
+  return insertEvents(
     events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
   );
 }
@@ -101,15 +99,11 @@ export async function appendFailedAttempts(
       .from(orders)
       .where(inArray(orders.id, ids));
     const statuses = new Map(rows.map(({ id, status }) => [id, status]));
-    appendEvents(
-      queries,
-      failures.flatMap(({ reason, ...failure }) => {
-        const status = statuses.get(failure.orderId);
-        if (status === undefined) return [];
-        const unmoved = { type: "attempt-failed", from: status, to: status, record: null } as const;
-        return [{ ...failure, ...unmoved, reason: shortened(reason) }];
-      }),
-    );
+    const events = failures.flatMap(({ reason, ...failure }) => {
+      const status = statuses.get(failure.orderId);
+      return status === undefined ? [] : [{ ...failure, status, reason: shortened(reason) }];
+    });
+    await queries.commit(insertUnmoved("attempt-failed", events));
   });
 }
 

@@ -68,7 +68,7 @@ export async function bookRequests(
     return await database.transaction(
       async (transaction) => {
         // A new row counts as one and a known one as two: so many if all are new, and decided.
-        transaction.atCommit(countAttempts(inOrder), asked.length);
+        await transaction.commit([{ ...countAttempts(inOrder), mustAffect: asked.length }]);
         return asked;
       },
       { lockWaits: 1 },

@@ -31,12 +31,12 @@ export async function setProviderState(
   const since = new Date();
   const state = typeof switched === "string" ? switched : (`slow ${switched.slowMs}` as const);
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .insert(providerStates)
         .values({ provider, state, since })
         .onDuplicateKeyUpdate({ set: { state, since } }),
-    ),
+    ]),
   );
 }
 

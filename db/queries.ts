@@ -16,6 +16,12 @@ export interface Statement {
   readonly values: readonly unknown[];
 }
 
+/** A statement that a transaction ends with. */
+export interface Write extends Statement {
+  /** How many rows it must affect for the transaction to be committed. */
+  readonly mustAffect?: number;
+}
+
 /** A statement of the query builder that was not sent. */
 export interface Builder {
   readonly toSQL: () => { readonly sql: string; readonly params: readonly unknown[] };
@@ -24,11 +30,11 @@ export interface Builder {
 /** The queries of a transaction. */
 export type Transaction = Queries & {
   /**
-   * Has a statement sent together with COMMIT, in one round trip: for what the transaction writes last, and whose answer
-   * it does not need. In the order in which they are given.
+   * Sends the transaction's last writes and COMMIT in one round trip. Nothing may follow it. A transaction that does not
+   * call it is committed when its work returns.
    *
-   * @param affected rows that it must affect; otherwise nothing is committed, nothing that follows it is done, and the
-   * transaction throws an `UnexpectedCountError`.
+   * @param writes in the order in which they are done; their answers are not told.
+   * @throws {UnexpectedCountError} when one of them affected more or fewer rows than it must: nothing was committed then.
    */
-  readonly atCommit: (statement: Statement | Builder, affected?: number) => void;
+  readonly commit: (writes: readonly (Write | Builder)[]) => Promise<void>;
 };

@@ -42,11 +42,11 @@ export async function changeQueueSettings(
     updatedAt: now,
   };
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .insert(queueSettings)
         .values({ step, ...columns })
         .onDuplicateKeyUpdate({ set: columns }),
-    ),
+    ]),
   );
 }

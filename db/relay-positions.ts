@@ -26,12 +26,12 @@ export async function savePosition(
   const updatedAt = new Date();
   const further = sql`GREATEST(${relayPositions.eventId}, ${eventId})`;
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .insert(relayPositions)
         .values({ name, eventId, updatedAt })
         .onDuplicateKeyUpdate({ set: { eventId: backwards ? eventId : further, updatedAt } }),
-    ),
+    ]),
   );
 }
 

@@ -2,7 +2,7 @@ import { piecesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
-import type { Transaction } from "./queries.ts";
+import type { Statement, Transaction } from "./queries.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";
@@ -50,8 +50,7 @@ export async function moveStock(database: Database, moves: readonly StockMove[])
     );
     const warehouse = new Warehouse(states, levels);
     const made = moves.map((move) => OPERATIONS[move.operation](warehouse, move));
-    writeStock(queries, warehouse.newLevels());
-    writeStates(queries, warehouse);
+    await queries.commit([...writeStock(warehouse.newLevels()), ...writeStates(warehouse)]);
     return made;
   };
   // While it waits for one product it holds others, which must not be for long.
@@ -164,12 +163,12 @@ class Warehouse {
   }
 }
 
-function writeStates(transaction: Transaction, { moved, states }: Warehouse): void {
-  if (moved.size === 0) return;
+function writeStates({ moved, states }: Warehouse): Statement[] {
+  if (moved.size === 0) return [];
   const updatedAt = new Date();
   const rows = [...moved].flatMap((orderId) => {
     const state = states.get(orderId);
     return state === undefined ? [] : [{ orderId, state, updatedAt }];
   });
-  transaction.atCommit(insertStates(rows));
+  return [insertStates(rows)];
 }

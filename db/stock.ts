@@ -1,7 +1,7 @@
 import { inArray, sql } from "drizzle-orm";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
-import type { Transaction } from "./queries.ts";
+import type { Statement, Transaction } from "./queries.ts";
 import { stock } from "./schema.ts";
 
 export interface StockLevel {
@@ -75,7 +75,7 @@ export function lockStock(skus: Iterable<string>): Selection<StockLevel> {
   return lockRows([...skus]);
 }
 
-/** Writes new levels of locked rows, in one statement at the end of the transaction. */
-export function writeStock(transaction: Transaction, levels: readonly StockLevel[]): void {
-  if (levels.length > 0) transaction.atCommit(writeRows(levels));
+/** Writes new levels of locked rows. */
+export function writeStock(levels: readonly StockLevel[]): Statement[] {
+  return levels.length > 0 ? [writeRows(levels)] : [];
 }

@@ -2,9 +2,9 @@ import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
-import { appendEvents } from "./order-events.ts";
+import { insertEvents } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
-import type { Statement, Transaction } from "./queries.ts";
+import type { Statement, Transaction, Write } from "./queries.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
 
@@ -49,10 +49,9 @@ export async function applyTransitions(
   try {
     return await database.transaction(
       async (transaction) => {
-        for (const group of groupsOf(transitions))
-          transaction.atCommit(updateUncancelled(group), group.length);
-        appendTransitions(transaction, transitions);
+        const updates = groupsOf(transitions).map((group) => mustMove(group, updateUncancelled(group)));
         beforeCommit?.();
+        await transaction.commit([...updates, ...insertTransitions(transitions)]);
         return transitions.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
       },
       { lockWaits: 1 },
@@ -84,9 +83,9 @@ async function applyLocked(
       return { made, toBeCancelled };
     });
     const applied = transitions.filter((_, index) => results[index]?.made);
-    for (const group of groupsOf(applied)) transaction.atCommit(updateGroup(group), group.length);
-    appendTransitions(transaction, applied);
+    const updates = groupsOf(applied).map((group) => mustMove(group, updateGroup(group)));
     beforeCommit?.();
+    await transaction.commit([...updates, ...insertTransitions(applied)]);
     return results;
   };
   return database.transaction(work, { lockWaits: 1 });
@@ -99,7 +98,7 @@ export function transitionLocks(database: Database): Locks<OrderTransition> {
 }
 
 /** By what one statement can do; none is empty. */
-function groupsOf(transitions: readonly OrderTransition[]): Iterable<SameTransitions> {
+function groupsOf(transitions: readonly OrderTransition[]): SameTransitions[] {
   const groups = new Map<string, [OrderTransition, ...OrderTransition[]]>();
   for (const transition of transitions) {
     const kind = `${transition.from} ${transition.to}`;
@@ -107,7 +106,11 @@ function groupsOf(transitions: readonly OrderTransition[]): Iterable<SameTransit
     if (group) group.push(transition);
     else groups.set(kind, [transition]);
   }
-  return groups.values();
+  return [...groups.values()];
+}
+
+function mustMove({ length }: SameTransitions, update: Statement): Write {
+  return { ...update, mustAffect: length };
 }
 
 type SameTransitions = readonly [OrderTransition, ...OrderTransition[]];
@@ -134,11 +137,8 @@ function updateGroup(group: SameTransitions): Statement {
   };
 }
 
-function appendTransitions(transaction: Transaction, transitions: readonly OrderTransition[]): void {
-  appendEvents(
-    transaction,
-    transitions.map(({ unlessCancelled, ...event }) => event),
-  );
+function insertTransitions(transitions: readonly OrderTransition[]): Statement[] {
+  return insertEvents(transitions.map(({ unlessCancelled, ...event }) => event));
 }
 
 function latest(transitions: readonly OrderTransition[]): Date {

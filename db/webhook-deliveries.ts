@@ -18,8 +18,8 @@ import {
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
-import type { Reads, Transaction } from "./queries.ts";
-import { noteAction, type NewAction } from "./operator-actions.ts";
+import type { Reads, Statement } from "./queries.ts";
+import { insertAction, type NewAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
@@ -90,12 +90,14 @@ export async function makeDeliveries(
       })),
   );
   await database.transaction(async (queries) => {
-    if (rows.length > 0) queries.atCommit(insertDeliveries(rows));
-    queries.atCommit({
-      sql: `INSERT INTO relay_positions (name, event_id, updated_at) VALUES ('webhooks', ?, ?)
-        ON DUPLICATE KEY UPDATE event_id = GREATEST(event_id, VALUES(event_id)), updated_at = VALUES(updated_at)`,
-      values: [position, now],
-    });
+    await queries.commit([
+      ...(rows.length > 0 ? [insertDeliveries(rows)] : []),
+      {
+        sql: `INSERT INTO relay_positions (name, event_id, updated_at) VALUES ('webhooks', ?, ?)
+          ON DUPLICATE KEY UPDATE event_id = GREATEST(event_id, VALUES(event_id)), updated_at = VALUES(updated_at)`,
+        values: [position, now],
+      },
+    ]);
   });
   const orderIds = new Map<string, Set<string>>();
   for (const { endpointId, orderId } of rows) {
@@ -131,7 +133,7 @@ export async function makeTestDelivery(
       dueAt: now,
       createdAt: now,
     });
-    noteAction(queries, { ...note, details: { delivery: insertId } });
+    await queries.commit([insertAction({ ...note, details: { delivery: insertId } })]);
     return insertId;
   });
 }
@@ -237,18 +239,20 @@ export async function findDueLanes(
 async function putOffBehind(database: Database, lanes: readonly DueDelivery[][]): Promise<void> {
   if (!lanes.some(({ length }) => length > 1)) return;
   const { id, state } = webhookDeliveries;
-  await database.transaction(async (queries) => {
-    for (const [first, ...behind] of lanes) {
-      if (first === undefined || behind.length === 0) continue;
-      const those = behind.map((delivery) => delivery.id);
-      queries.atCommit(
-        queries
-          .update(webhookDeliveries)
-          .set({ dueAt: first.dueAt })
-          .where(and(inArray(id, those), eq(state, "pending"))),
-      );
-    }
-  });
+  await database.transaction(async (queries) =>
+    queries.commit(
+      lanes.flatMap(([first, ...behind]) => {
+        if (first === undefined || behind.length === 0) return [];
+        const those = behind.map((delivery) => delivery.id);
+        return [
+          queries
+            .update(webhookDeliveries)
+            .set({ dueAt: first.dueAt })
+            .where(and(inArray(id, those), eq(state, "pending"))),
+        ];
+      }),
+    ),
+  );
 }
 
 const waitingOf = selectFrom(
@@ -271,27 +275,21 @@ export interface AttemptResult {
 /** Writes down how attempts ended, of many deliveries at once. @throws {DatabaseError} */
 export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
   const settled = groupBy(results, groupOf);
-  const work = async (queries: Transaction): Promise<void> => {
-    for (const group of settled.values()) {
-      const [first] = group;
-      if (first === undefined) continue;
-      const { state, attempts, dueAt, attempt } = first;
-      queries.atCommit({
+  const updates = [...settled.values()].flatMap((group): Statement[] => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const { state, attempts, dueAt, attempt } = first;
+    const ids = group.map(({ deliveryId }) => deliveryId);
+    return [
+      {
         sql: `UPDATE webhook_deliveries SET state = ?, attempts = ?, due_at = ?, last_status = ?, last_error = ?
           WHERE id IN (?) AND state = 'pending'`,
-        values: [
-          state,
-          attempts,
-          dueAt,
-          attempt.status,
-          attempt.error,
-          group.map(({ deliveryId }) => deliveryId),
-        ],
-      });
-    }
-    queries.atCommit(insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt }))));
-  };
-  await database.transaction(work, { lockWaits: 1 });
+        values: [state, attempts, dueAt, attempt.status, attempt.error, ids],
+      },
+    ];
+  });
+  const attempts = insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt })));
+  await database.transaction((queries) => queries.commit([...updates, attempts]), { lockWaits: 1 });
 }
 
 /** What attempts lock: the rows of their deliveries. */
@@ -390,8 +388,9 @@ export async function resendDelivery(
       .update(webhookDeliveries)
       .set({ state: "pending", attempts: 0, dueAt: new Date() })
       .where(eq(webhookDeliveries.id, id));
-    noteAction(queries, { ...note, target: found.endpointId });
-    return findVisible(queries, id);
+    const resent = await findVisible(queries, id);
+    await queries.commit([insertAction({ ...note, target: found.endpointId })]);
+    return resent;
   });
 }
 

@@ -3,7 +3,7 @@ import type { EventType } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
 import type { Reads, Transaction } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
-import { noteAction, type NewAction } from "./operator-actions.ts";
+import { insertAction, type NewAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";
 
 /** Where events are sent to, as whoever sends knows it: its secrets are for nobody else. */
@@ -69,8 +69,10 @@ export async function createEndpoint(
       await queries
         .insert(webhookEndpoints)
         .values({ ...endpoint, state: "enabled", createdAt: now, updatedAt: now });
-      noteAction(queries, { actor, action: CREATED, target: id, details: { url, ...markOf(request) } });
-      return done(await find(queries, id), false);
+      const created = done(await find(queries, id), false);
+      const details = { url, ...markOf(request) };
+      await queries.commit([insertAction({ actor, action: CREATED, target: id, details })]);
+      return created;
     });
   try {
     return await create();
@@ -245,8 +247,9 @@ export async function rotateSecret(
         updatedAt: new Date(),
       })
       .where(isThere);
-    noteAction(queries, { actor, action: ROTATED, target: id, details: markOf(request) });
-    return done(await find(queries, id), false);
+    const rotated = done(await find(queries, id), false);
+    await queries.commit([insertAction({ actor, action: ROTATED, target: id, details: markOf(request) })]);
+    return rotated;
   });
 }
 
@@ -254,12 +257,12 @@ export async function rotateSecret(
 export async function noteFailingSince(database: Database, id: string, since: Date | null): Promise<void> {
   const condition = since === null ? undefined : isNull(webhookEndpoints.failingSince);
   await database.transaction(async (queries) =>
-    queries.atCommit(
+    queries.commit([
       queries
         .update(webhookEndpoints)
         .set({ failingSince: since })
         .where(and(eq(webhookEndpoints.id, id), condition)),
-    ),
+    ]),
   );
 }
 
@@ -278,8 +281,9 @@ async function update(
       .update(webhookEndpoints)
       .set({ ...change, updatedAt: new Date() })
       .where(and(eq(webhookEndpoints.id, id), notDeleted, condition));
-    if (note && affectedRows > 0) noteAction(queries, { ...note, target: id });
-    return find(queries, id);
+    const updated = await find(queries, id);
+    if (note && affectedRows > 0) await queries.commit([insertAction({ ...note, target: id })]);
+    return updated;
   });
 }
 

@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from "uuid";
-import { appendEvents, type NewOrderEvent } from "../../db/order-events.ts";
+import { insertEvents, type NewOrderEvent } from "../../db/order-events.ts";
 import { orderLines, orders } from "../../db/schema.ts";
 import { addCounts, minuteOf, noCounts, type StepCounts } from "../../queues/telemetry/minute-counts.ts";
 import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";
@@ -89,10 +89,7 @@ export async function fillShop({ environment, client }: TestLine): Promise<void>
           lines.map((line, position) => ({ orderId, position, ...line })),
         ),
       );
-    appendEvents(
-      queries,
-      written.flatMap(({ events }) => events),
-    );
+    await queries.commit(insertEvents(written.flatMap(({ events }) => events)));
   });
   await addCounts(redis, lastHour());
 }

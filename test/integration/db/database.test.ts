@@ -78,11 +78,9 @@ describe("a transaction", () => {
   });
 
   test("sends what needs no answer with COMMIT, if all of it affects as many rows as it must", async () => {
-    await environment.database.transaction(async (queries) => {
-      queries.atCommit(raise([1]), 1);
-      queries.atCommit(raise([1, 2]), 2);
-      queries.atCommit(raise([3]));
-    });
+    await environment.database.transaction((queries) =>
+      queries.commit([{ ...raise([1]), mustAffect: 1 }, { ...raise([1, 2]), mustAffect: 2 }, raise([3])]),
+    );
     expect([await read(1), await read(2)]).toEqual([2, 1]);
   });
 
@@ -90,22 +88,40 @@ describe("a transaction", () => {
     ["fewer", [2, 3], 2],
     ["more", [1, 2], 1],
   ])("does nothing when a statement affects %s rows than it must", async (_, ids, must) => {
-    const failed = environment.database.transaction(async (queries) => {
-      queries.atCommit(raise([1]), 1);
-      queries.atCommit(raise(ids), must);
-      queries.atCommit({ sql: "INSERT INTO numbers VALUES (4, ?)", values: [4] });
-    });
+    const failed = environment.database.transaction((queries) =>
+      queries.commit([
+        { ...raise([1]), mustAffect: 1 },
+        { ...raise(ids), mustAffect: must },
+        { sql: "INSERT INTO numbers VALUES (4, ?)", values: [4] },
+      ]),
+    );
     await expect(failed).rejects.toThrow(UnexpectedCountError);
     expect([await read(1), await read(2), await read(4)]).toEqual([0, 0, undefined]);
   });
 
-  test("tells a number that is too large from a count that is not right", async () => {
+  test("has failed when its COMMIT has, also where its work does not tell", async () => {
     const failed = environment.database.transaction(async (queries) => {
-      queries.atCommit({
-        sql: "UPDATE numbers SET value = 9223372036854775807 + 1 WHERE id = ?",
-        values: [1],
-      });
+      await queries.commit([{ ...raise([3]), mustAffect: 1 }]).catch(() => undefined);
+      return "done";
     });
+    await expect(failed).rejects.toThrow(UnexpectedCountError);
+  });
+
+  test("commits once", async () => {
+    const failed = environment.database.transaction(async (queries) => {
+      await queries.commit([raise([1])]);
+      await queries.commit([raise([2])]);
+    });
+    await expect(failed).rejects.toThrow("the transaction was committed before");
+    expect([await read(1), await read(2)]).toEqual([1, 0]);
+  });
+
+  test("tells a number that is too large from a count that is not right", async () => {
+    const failed = environment.database.transaction((queries) =>
+      queries.commit([
+        { sql: "UPDATE numbers SET value = 9223372036854775807 + 1 WHERE id = ?", values: [1] },
+      ]),
+    );
     await expect(failed).rejects.toMatchObject({ code: "ER_DATA_OUT_OF_RANGE", isOutOfRange: true });
   });
 
@@ -156,10 +172,7 @@ describe("a transaction that is given up", () => {
     const url = Object.assign(new URL(server.url), { pathname: "/shop" }).href;
     const SIZE = 5;
     const database = await shopOn(server.url, { url, poolSize: SIZE, timeoutMs: 1_000 });
-    const write = (id: number) =>
-      database.transaction(async (queries) => {
-        queries.atCommit(insert(id));
-      });
+    const write = (id: number) => database.transaction((queries) => queries.commit([insert(id)]));
     try {
       // As many connections as there may be, open and idle.
       await Promise.all(Array.from({ length: SIZE }, (_, id) => write(id)));
@@ -179,7 +192,7 @@ describe("a transaction that is given up", () => {
           .transaction(async (queries) => {
             // Waits for whoever is still at the table.
             await queries.execute(sql`SELECT COUNT(*) FROM numbers FOR UPDATE`);
-            queries.atCommit(insert(200));
+            await queries.commit([insert(200)]);
           })
           .then(
             () => true,
@@ -213,8 +226,7 @@ describe("a transaction that is given up", () => {
         const failure: unknown = await database
           .transaction(async (queries) => {
             runs++;
-            queries.atCommit(insert(5));
-            queries.atCommit({ sql: "SET @pause = SLEEP(0.93)", values: [] });
+            await queries.commit([insert(5), { sql: "SET @pause = SLEEP(0.93)", values: [] }]);
           })
           .catch((reason: unknown) => reason);
         return failure instanceof LateCommitError && failure;
@@ -258,7 +270,7 @@ describe("a transaction that is given up", () => {
     const kill = { sql: "KILL CONNECTION_ID()", values: [] };
     const killed = environment.database.transaction(async (queries) => {
       await add(queries, 1);
-      if (isLast) queries.atCommit(kill);
+      if (isLast) await queries.commit([kill]);
       else await queries.$client.query(kill.sql);
     });
     await expect(killed).rejects.toMatchObject({ name: "DatabaseError", isUnknown: isLast });

@@ -18,7 +18,7 @@ import {
 import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
-import type { Reads, Statement } from "./queries.ts";
+import type { Reads, Statement, Transaction } from "./queries.ts";
 import { insertAction, type NewAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
 import { rowLocks, type Locks } from "./row-locks.ts";

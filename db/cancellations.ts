@@ -1,22 +1,10 @@
 import { and, eq, inArray, isNull } from "drizzle-orm";
-import type { AttemptMark } from "../src/order/event.ts";
+import type { CancellationRequest, CancellationsRequest } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
-
-/** Why an order is to be cancelled, and who says so. */
-export interface CancellationRequest extends Partial<AttemptMark> {
-  readonly orderId: string;
-  readonly whileIn: readonly string[];
-  readonly reason: string;
-  readonly at: Date;
-  /** Who asked for it; absent for what the service found by itself. */
-  readonly actor?: string | null;
-  /** The stage that said no, in this attempt; absent for a request from outside. */
-  readonly stage?: string;
-}
 
 /**
  * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
@@ -55,7 +43,7 @@ export async function requestCancellation(
  */
 export async function requestCancellations(
   database: Database,
-  request: { orderIds: readonly string[]; status: string; reason: string; at: Date },
+  request: CancellationsRequest,
 ): Promise<number> {
   if (request.orderIds.length === 0) return 0;
   const { status, at } = request;

@@ -1,16 +1,15 @@
 import { DrizzleQueryError } from "drizzle-orm";
+import type { FailureKind } from "../src/platform/group-commit.ts";
+import { StorageError } from "../src/platform/storage-error.ts";
 
-/**
- * What an error of the database says about whoever asked:
+/*
+ * What the errors of the database say about whoever asked:
  *
  * - `item`: the data is at fault, and would be with every server. A closed list.
  * - `contended`: somebody else was at the same rows. The transaction was rolled back; again as a whole it may succeed.
  * - `away`: the server does not do what is asked of it, for a reason that is no item's: it can't be reached, takes no
  *   writes, is full, refuses the account, or has killed the statement. So is every number that is not listed.
- */
-export type DatabaseErrorKind = "item" | "contended" | "away";
-
-/*
+ *
  * The numbers are MySQL 8.0 to 9.x's (share/messages_to_clients.txt; "Server Error Message Reference" in its manual) and
  * MariaDB 10.11 to 12's (sql/share/errmsg-utf8.txt; "MariaDB Error Code Reference"). Up to 1800 they are the same; above,
  * only those are listed that mean nothing else on the other server in a statement of this program.
@@ -96,7 +95,7 @@ const TOO_LARGE = new Set([1153]);
  * MySQL could not do what was asked. Carries the server's error number and code and nothing else: the texts of the
  * driver and of the query builder quote the statement's values, which may be payment tokens and addresses.
  */
-export class DatabaseError extends Error {
+export class DatabaseError extends StorageError {
   override name = "DatabaseError";
   /** MySQL's error number; absent when the server was not reached. */
   readonly errno: number | undefined;
@@ -119,11 +118,19 @@ export class DatabaseError extends Error {
     this.isUnknown = isUnknown;
   }
 
-  /** Whose fault it is, and by that what becomes of the work. */
-  get kind(): DatabaseErrorKind {
+  get kind(): FailureKind {
     if (this.errno === undefined) return "away";
     if (ITEM.has(this.errno)) return "item";
     return CONTENDED.has(this.errno) ? "contended" : "away";
+  }
+
+  get how(): string {
+    if (this.errno === undefined) return "MySQL does not answer";
+    return this.isReadOnly ? "MySQL takes no writes" : "MySQL refuses to serve";
+  }
+
+  withOutcome(outcome: { readonly isUnknown: boolean }): DatabaseError {
+    return new DatabaseError(this.code, this.errno, outcome);
   }
 
   /** Somebody else held a row for as long as anybody waits for one. */
@@ -201,59 +208,12 @@ export function afterCommitWasSent(error: unknown): unknown {
   return isAnswered ? failure : new DatabaseError(code, errno, { isUnknown: true });
 }
 
-/**
- * Does what follows a step of the same request that took effect: when that fails, it can't be said that nothing was done.
- * @throws {DatabaseError} one that `isUnknown`, or what the work throws.
- */
-export async function afterwards<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    const failure = withoutValues(error);
-    if (!(failure instanceof DatabaseError)) throw failure;
-    throw new DatabaseError(failure.code, failure.errno, { isUnknown: true });
-  }
-}
-
 function messageOf(code: string, errno: number | undefined): string {
   if (errno === undefined) return `MySQL did not answer: ${code}`;
   const why = WRITES_NOTHING.get(errno);
   return why === undefined
     ? `MySQL refused the statement: ${code} (${errno})`
     : `MySQL takes no writes: ${why} (${errno})`;
-}
-
-/** Whether the database is away for everybody, so that nobody's work may fail for it. */
-export function isDatabaseAway(error: unknown): error is DatabaseError {
-  return error instanceof DatabaseError && error.kind === "away";
-}
-
-/** In a few words, how a database is away: "MySQL takes no writes". */
-export function howAway(error: DatabaseError): string {
-  if (error.errno === undefined) return "MySQL does not answer";
-  return error.isReadOnly ? "MySQL takes no writes" : "MySQL refuses to serve";
-}
-
-/** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */
-export function isDatabaseUnavailable(error: unknown): error is DatabaseError {
-  return error instanceof DatabaseError && error.kind !== "item";
-}
-
-/** Whether what was asked for may have taken effect although it failed. */
-export function isUnknownOutcome(error: unknown): boolean {
-  return error instanceof DatabaseError && error.isUnknown;
-}
-
-/** What an error with an unknown outcome is for those whose work was no part of what failed. */
-export function asNeverSent(error: unknown): unknown {
-  return error instanceof DatabaseError && error.isUnknown
-    ? new DatabaseError(error.code, error.errno)
-    : error;
-}
-
-/** What an error says of a batch that failed. One that is none of the database's may be one item's. */
-export function failureKindOf(error: unknown): DatabaseErrorKind {
-  return error instanceof DatabaseError ? error.kind : "item";
 }
 
 /** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */

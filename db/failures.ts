@@ -1,19 +1,11 @@
 import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
-import type { AttemptMark } from "../src/order/event.ts";
+import type { OrderFailure } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Reads } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
-
-export interface OrderFailure extends Partial<AttemptMark> {
-  readonly orderId: string;
-  readonly whileIn: readonly string[];
-  readonly stage: string;
-  readonly reason: string;
-  readonly at: Date;
-}
 
 /** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {

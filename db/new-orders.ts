@@ -1,10 +1,12 @@
+import type { CreatedOrder } from "../src/engine/ports.ts";
 import type { NewOrder } from "../src/order/order.ts";
 import { CREATED } from "../src/order/lifecycle.ts";
+import type { Locks } from "../src/platform/group-commit.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
 import { insertEvents } from "./order-events.ts";
 import type { Reads, Transaction } from "./queries.ts";
-import { rowLocks, type Locks } from "./row-locks.ts";
+import { rowLocks } from "./row-locks.ts";
 import { orderLines, orders } from "./schema.ts";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
 
@@ -31,16 +33,6 @@ const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quant
 const REQUEST_KEYS = ["id", "createdAt", "requestHash", "idempotencyClient", "idempotencyKey"] as const;
 const selectByIdempotency = selectFrom(orders, REQUEST_KEYS, "WHERE idempotency_key IN (?)");
 const selectRequested = selectFrom(orders, REQUEST_KEYS, "WHERE id IN (?)");
-
-/** The order that stands for a request to create one. */
-export interface CreatedOrder {
-  readonly id: string;
-  readonly createdAt: Date;
-  /** Of the request that made it; null without an idempotency key. */
-  readonly requestHash: string | null;
-  /** Whether an earlier request under the same key had made it. */
-  readonly repeated: boolean;
-}
 
 /**
  * Writes orders, their lines and their first events in one transaction. Requests of one client under one idempotency

@@ -1,5 +1,6 @@
 import { asc, eq, inArray } from "drizzle-orm";
-import type { AttemptMark, EventType } from "../src/order/event.ts";
+import type { FailedAttempt } from "../src/engine/ports.ts";
+import type { EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
@@ -77,14 +78,6 @@ export function insertUnmoved(
   return insertEvents(
     events.map(({ status, ...event }) => ({ ...event, type, from: status, to: status, record: null })),
   );
-}
-
-/** A failed attempt at a step, after which there will be another one. */
-export interface FailedAttempt extends AttemptMark {
-  readonly orderId: string;
-  readonly stage: string;
-  readonly reason: string;
-  readonly at: Date;
 }
 
 /** Writes down attempts that failed, where each order stands now. @throws {DatabaseError} */

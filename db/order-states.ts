@@ -1,4 +1,5 @@
 import { and, asc, eq, gt } from "drizzle-orm";
+import type { OrderState } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
 import { orders } from "./schema.ts";
@@ -8,17 +9,6 @@ import { read, selectFrom } from "./statements.ts";
  * Where orders stand, without the rest of them: for those who look for late or lost ones, and for those who are about to
  * change them.
  */
-
-/** An order as whoever looks for what is late or lost needs to see it. */
-export interface OrderState {
-  readonly id: string;
-  readonly status: string;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-  /** When it came to rest in a failed set, if it rests there now. */
-  readonly failedAt: Date | null;
-  readonly cancelRequestedAt: Date | null;
-}
 
 /**
  * One page of the orders of a status, in order of id. However many there are, and whatever is the matter with them, it

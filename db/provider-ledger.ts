@@ -2,7 +2,8 @@ import { asc, eq, sql } from "drizzle-orm";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
-import { rowLocks, type Locks } from "./row-locks.ts";
+import type { Locks } from "../src/platform/group-commit.ts";
+import { rowLocks } from "./row-locks.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
 /** One thing that a simulated provider was asked to do, however often it was asked. */

@@ -26,12 +26,6 @@ export interface RowLocks<Name extends string> {
   readonly wait: (key: string) => Promise<void>;
 }
 
-/** What items lock, for whoever has one that is locked by others wait beside those that are not. */
-export interface Locks<Item> extends Pick<RowLocks<string>, "held" | "wait"> {
-  /** The keys of an item. */
-  readonly keysOf: (item: Item) => readonly string[];
-}
-
 /** @param by the unique keys, each under a name without spaces. */
 export function rowLocks<Name extends string>(
   database: Database,

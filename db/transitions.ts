@@ -1,38 +1,16 @@
-import type { AttemptMark } from "../src/order/event.ts";
+import type { OrderTransition, TransitionResult } from "../src/engine/ports.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
-import type { StageRecord } from "../src/order/order.ts";
+import type { Locks } from "../src/platform/group-commit.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Statement, Transaction, Write } from "./queries.ts";
-import { rowLocks, type Locks } from "./row-locks.ts";
+import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
 
 /*
  * Moves orders from one status to the next, many at once, so that callers can share a transaction.
  */
-
-/** A transition of one order, to the next status or to CANCELLED. */
-export interface OrderTransition extends Partial<AttemptMark> {
-  readonly orderId: string;
-  readonly from: string;
-  readonly to: string;
-  /** The stage that did the work; null for a cancellation. */
-  readonly stage: string | null;
-  readonly reason: string | null;
-  readonly record: StageRecord | null;
-  /** Leaves the order alone when its cancellation was asked for meanwhile. */
-  readonly unlessCancelled: boolean;
-  readonly at: Date;
-}
-
-/** What became of a transition. */
-export interface TransitionResult {
-  /** Whether it was made. */
-  readonly made: boolean;
-  /** Whether the order is to be cancelled, as far as anybody knew when it was moved. */
-  readonly toBeCancelled: boolean;
-}
 
 /**
  * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their

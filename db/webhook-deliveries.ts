@@ -21,7 +21,8 @@ import type { Database } from "./database.ts";
 import type { Reads, Statement, Transaction } from "./queries.ts";
 import { insertAction, type NewAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
-import { rowLocks, type Locks } from "./row-locks.ts";
+import type { Locks } from "../src/platform/group-commit.ts";
+import { rowLocks } from "./row-locks.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
 import type { DeliveryState } from "./schema.ts";
 

@@ -1,6 +1,7 @@
 import { sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
-import { failureKindOf, isDatabaseAway, withoutValues } from "./errors.ts";
+import { DatabaseError, withoutValues } from "./errors.ts";
+import { failureKindOf } from "../src/platform/storage-error.ts";
 
 /** Milliseconds for which an answer stands. */
 const FRESH_MS = 1_000;
@@ -18,7 +19,7 @@ export async function checkWrites(database: Database): Promise<string> {
     return await write(database);
   } catch (error) {
     // It was a connection from before a failover, perhaps; there is none of them left now.
-    if (isDatabaseAway(error) && error.isReadOnly) return write(database);
+    if (error instanceof DatabaseError && error.isReadOnly) return write(database);
     throw error;
   }
 }

@@ -1,3 +1,5 @@
+import { DispatcherUnavailableError } from "../src/engine/ports.ts";
+
 /**
  * What Redis answers, in the first word, while it cannot do the work of anybody: it takes no writes (a replica, too few
  * replicas, out of memory, a disk that fails), it is loading its data or busy, its cluster is incomplete, it has lost
@@ -56,6 +58,7 @@ const CONNECTION_ERRORS = new Set([
 export function isRedisUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const { name, message } = error;
+  if (error instanceof DispatcherUnavailableError) return true;
   if (name === "ReplyError") return isUnavailableReply(error);
   return (
     CONNECTION_ERRORS.has(name) || CONNECTION_MESSAGES.has(message) || TOO_MANY_REDIRECTIONS.test(message)

@@ -1,4 +1,4 @@
-import type { JobsOptions } from "bullmq";
+import type { Job, JobsOptions } from "bullmq";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 
@@ -36,4 +36,18 @@ export function jobOptions({ attempts, backoff }: StageSettings): JobsOptions {
     removeOnComplete: KEEP_COMPLETED,
     stackTraceLimit: STACK_TRACES_KEPT,
   };
+}
+
+/**
+ * Whether an order is suspected to be one that nobody can serve: an attempt at it has failed, or it has come back from
+ * the failed set, by whatever way. Asking again later, as a stage does that snoozes, makes no suspect.
+ */
+export function isSuspect({
+  data,
+  attemptsMade,
+  stacktrace,
+}: Pick<Job<JobData>, "data" | "attemptsMade" | "stacktrace">): boolean {
+  if (data.goodAtAttempt !== undefined) return attemptsMade !== data.goodAtAttempt;
+  // Retried with its attempts reset, a job keeps the traces of those that failed.
+  return data.suspect === true || attemptsMade > 0 || (stacktrace ?? []).length > 0;
 }

@@ -1,19 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
+import type { JobMarker, Restoration } from "../src/engine/ports.ts";
 import { keyOf } from "./keys.ts";
 
 const RESTORING = "restoring";
-
-/** How far the jobs of a Redis that had lost them have been put back. */
-export interface Restoration {
-  /** Orders before this place. */
-  readonly orders: number;
-  /** Where to go on: in this status, after this id. Undefined at the beginning. */
-  readonly status: string | undefined;
-  readonly after: string | undefined;
-  /** As it stands in Redis: it names this restoration, so that one begun after another loss is never taken for it. */
-  readonly text: string;
-}
 
 /** How that begins, for whoever has no more than the text. */
 export const FOREIGN_REDIS = "Redis belongs to another installation";
@@ -37,7 +27,7 @@ export class ForeignRedisError extends Error {
  * It is written by whoever finds it missing, in one step, so that of two databases at an empty Redis one gets it and the
  * other is refused. One that an earlier version has written names no database: whoever finds it first takes it over.
  */
-export class Marker {
+export class Marker implements JobMarker {
   readonly #redis: Redis;
   readonly #key: string;
   readonly #installation: () => Promise<string>;
@@ -82,10 +72,7 @@ export class Marker {
   }
 
   /** Writes down how far it has come, if it is still under way. @throws {Error} of Redis. */
-  async goOn(
-    { text }: Restoration,
-    reached: { readonly orders: number; readonly status: string; readonly after: string | undefined },
-  ): Promise<void> {
+  async goOn({ text }: Restoration, reached: Omit<Restoration, "text">): Promise<void> {
     const run = text.split(" ")[1] ?? "";
     await this.#replace(text, written({ run, ...reached, installation: ownerOf(text) ?? "" }));
   }
@@ -109,7 +96,7 @@ const COMPARE_AND_SET = `
 function written(progress: {
   readonly run: string;
   readonly orders: number;
-  readonly status?: string;
+  readonly status?: string | undefined;
   readonly after?: string | undefined;
   readonly installation: string;
 }): string {

@@ -1,30 +1,22 @@
 import { Queue } from "bullmq";
 import type { ChainableCommander, Redis } from "ioredis";
-import type { Transition } from "../src/order/lifecycle.ts";
+import {
+  DispatcherUnavailableError,
+  type Dispatcher,
+  type DueJob,
+  type Replacement,
+} from "../src/engine/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
+import { isRedisUnavailable } from "./errors.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
 import { queuePrefix } from "./keys.ts";
 
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
 const EVENTS_KEPT = 1_000;
 
-/** A job to be: the order waits for this transition. */
-export interface DueJob {
-  readonly orderId: string;
-  readonly transition: Transition;
-  /** Whether the order has failed in this before: then it takes one of the places of suspected orders. */
-  readonly suspect?: boolean;
-}
-
-/** One job instead of another. */
-export interface Replacement {
-  readonly job: DueJob;
-  readonly by: DueJob;
-}
-
 /** The queues of a pipeline, one a step: the only place where queues are opened. They add jobs and process none. */
-export class Queues {
+export class Queues implements Dispatcher {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Redis;
   readonly #overrides: Partial<StageSettings>;
@@ -72,9 +64,13 @@ export class Queues {
 
   /**
    * Puts orders into the queues of what they wait for. Adding what is there already does nothing. When it
-   * throws, some may have been added. @throws {Error} of Redis.
+   * throws, some may have been added. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
-  async enqueue(due: readonly DueJob[]): Promise<void> {
+  enqueue(due: readonly DueJob[]): Promise<void> {
+    return dispatching(() => this.#enqueue(due));
+  }
+
+  async #enqueue(due: readonly DueJob[]): Promise<void> {
     const traces = await this.#tracing?.tracesOf(due.map(({ orderId }) => orderId));
     for (const step of new Set(due.map((job) => job.transition.step))) {
       const options = jobOptions(settingsOf(step, this.#overrides));
@@ -96,9 +92,13 @@ export class Queues {
    * somebody has the order go on, and the new job's order is suspected: so orders that are resumed come back as a share
    * of the stream, and not in front of it.
    *
-   * @returns how many had to be added. @throws {Error} of Redis.
+   * @returns how many had to be added. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
-  async revive(due: readonly DueJob[]): Promise<number> {
+  revive(due: readonly DueJob[]): Promise<number> {
+    return dispatching(() => this.#revive(due));
+  }
+
+  async #revive(due: readonly DueJob[]): Promise<number> {
     const states = await this.#states(due);
     const finished = due.filter((_, index) => isOver(states[index]));
     const lost = due
@@ -106,16 +106,20 @@ export class Queues {
       .filter((_, index) => states[index] !== "unfinished");
     // A job that somebody has retried in the meantime is active, and refuses: then it is not lost.
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
-    await this.enqueue(lost);
+    await this.#enqueue(lost);
     return lost.length;
   }
 
   /**
    * Puts jobs in the place of others that rest, or wait for their time; one that waits in line is left there, since to
    * take it out Redis would have to go through the whole line. Nothing is added beside a job that runs: whoever runs it
-   * will find that the order waits for something else. @throws {Error} of Redis.
+   * will find that the order waits for something else. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
-  async replace(replacements: readonly Replacement[]): Promise<void> {
+  replace(replacements: readonly Replacement[]): Promise<void> {
+    return dispatching(() => this.#replace(replacements));
+  }
+
+  async #replace(replacements: readonly Replacement[]): Promise<void> {
     const jobs = replacements.map(({ job }) => job);
     const [states, locked, delayed] = await Promise.all([
       this.#states(jobs),
@@ -127,7 +131,7 @@ export class Queues {
     await Promise.all(
       jobs.filter((_, index) => isResting(index) && !isRunning(index)).map((job) => this.#remove(job)),
     );
-    await this.revive(replacements.filter((_, index) => !isRunning(index)).map(({ by }) => by));
+    await this.#revive(replacements.filter((_, index) => !isRunning(index)).map(({ by }) => by));
   }
 
   async #states(due: readonly DueJob[]): Promise<JobState[]> {
@@ -163,6 +167,15 @@ export class Queues {
   /** Closes the queues, not the connection. */
   async close(): Promise<void> {
     await Promise.all(this.all.map((queue) => queue.close()));
+  }
+}
+
+/** Says so when Redis is away, in words that the engine knows. */
+async function dispatching<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof Error && isRedisUnavailable(error) ? new DispatcherUnavailableError(error) : error;
   }
 }
 

@@ -2,6 +2,7 @@ import { Database } from "../db/database.ts";
 import { EventLog } from "../db/event-log.ts";
 import { readInstallationId } from "../db/identity.ts";
 import { findTraceparents } from "../db/order-events.ts";
+import { orderStore } from "../db/order-store.ts";
 import { readRelayLag } from "../db/relay-positions.ts";
 import { Queues } from "../queues/queues.ts";
 import { RedisServer } from "../queues/server.ts";
@@ -135,10 +136,11 @@ async function withQueues(
     () => void redis.publish(notificationChannelOf(redis), "").catch(() => undefined),
   );
   const onEvents = () => notifier.notify();
-  const cancellation = new Cancellation({ database, queues, lifecycle, log });
+  const store = orderStore(database);
+  const cancellation = new Cancellation({ store, dispatcher: queues, lifecycle, log });
   const withdrawals = withdrawalsBy(cancellation, config, log);
   const withdraw = (orderId: string) => withdrawals.add(orderId);
-  const intake = new Intake({ database, queues, lifecycle, commit, log, onEvents, withdraw });
+  const intake = new Intake({ store, dispatcher: queues, lifecycle, commit, log, onEvents, withdraw });
   const events = new EventLog(database);
   const liveRedis = server.connectWorker();
   // The other connection tells it.
@@ -176,10 +178,11 @@ async function withQueues(
 function withoutQueues(config: ApiConfig, { database, metrics, tracing, log }: Shared): Mode {
   const { processing, sweeper, webhooks } = openInline({ config, database, metrics, tracing, log });
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
-  const cancellation = new Cancellation({ database, queues: processing, lifecycle, log });
+  const store = orderStore(database);
+  const cancellation = new Cancellation({ store, dispatcher: processing, lifecycle, log });
   const withdrawals = withdrawalsBy(cancellation, config, log);
   const withdraw = (orderId: string) => withdrawals.add(orderId);
-  const intake = new Intake({ database, queues: processing, lifecycle, commit, log, withdraw });
+  const intake = new Intake({ store, dispatcher: processing, lifecycle, commit, log, withdraw });
   const events = new EventLog(database);
   const live = new Hub({ database, log: events, source: new LogSource(events), logger: log });
   return {

@@ -1,7 +1,8 @@
 import { fork, type ChildProcess } from "node:child_process";
 import path from "node:path";
-import { failureKindOf } from "../db/errors.ts";
-import { appendFailedAttempts, findTraceparents, type FailedAttempt } from "../db/order-events.ts";
+import { failureKindOf } from "../src/platform/storage-error.ts";
+import { appendFailedAttempts, findTraceparents } from "../db/order-events.ts";
+import type { FailedAttempt } from "../src/engine/ports.ts";
 import { markFailed } from "../db/failures.ts";
 import { checkWrites } from "../db/write-check.ts";
 import { readBacklogs } from "../queues/backlog.ts";
@@ -36,7 +37,11 @@ import { ServerWatch } from "./server-watch.ts";
 import { StageWorker } from "./stage-worker.ts";
 import { SuspectQuota } from "./suspect-quota.ts";
 import { shareOf } from "../src/engine/suspects.ts";
-import { OrderStore } from "../src/engine/store.ts";
+import { batchedEnqueue, BatchingStore } from "../src/engine/batching-store.ts";
+import { orderStore } from "../db/order-store.ts";
+import { readInstallationId } from "../db/identity.ts";
+import { RedisLease } from "../queues/lease.ts";
+import { Marker } from "../queues/marker.ts";
 import { Sweeper } from "../src/engine/sweeper.ts";
 import { Watchdog } from "./watchdog.ts";
 import { openWebhooks } from "../src/composition/webhooks.ts";
@@ -78,10 +83,13 @@ async function main(): Promise<void> {
   const notifier = new EventNotifier(() => {
     if (redis.status === "ready") redis.publish(notificationChannelOf(redis), "").catch(() => undefined);
   });
+  const store = orderStore(database);
+  const jobs = batchedEnqueue(queues, { name: "next_jobs", commit });
   const executor = new Executor({
     lifecycle,
     ports,
-    store: new OrderStore({ database, queues, commit, crashHook, onEvents: () => notifier.notify() }),
+    store: new BatchingStore({ store, commit, crashHook, onEvents: () => notifier.notify() }),
+    enqueue: (job) => jobs.submit(job),
     breakers,
     crashHook,
   });
@@ -167,9 +175,10 @@ async function main(): Promise<void> {
   });
 
   const sweeper = new Sweeper({
-    database,
-    redis,
-    queues,
+    store,
+    dispatcher: queues,
+    lease: new RedisLease(redis, { name: "sweeper", seconds: 15 }),
+    marker: new Marker(redis, () => readInstallationId(database)),
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
     observer: stageMetrics,

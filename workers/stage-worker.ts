@@ -10,7 +10,7 @@ import {
 } from "bullmq";
 import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
-import type { JobData } from "../queues/job.ts";
+import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
@@ -23,7 +23,7 @@ import { failureOf, type Failure } from "../src/engine/failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
 import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
 import { NoPlaceError } from "../src/engine/outage.ts";
-import { isSuspect, SuspectPlaces } from "../src/engine/suspects.ts";
+import { SuspectPlaces } from "../src/engine/suspects.ts";
 import { withinTime } from "../src/platform/time-limit.ts";
 
 /**

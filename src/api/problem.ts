@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { ErrorRequestHandler, Request, RequestHandler } from "express";
-import { isDatabaseUnavailable, isUnknownOutcome } from "../../db/errors.ts";
+import { isDatabaseUnavailable, isUnknownOutcome } from "../platform/storage-error.ts";
 import { StockReservedError } from "../../db/stock.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";

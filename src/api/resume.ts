@@ -1,6 +1,6 @@
 import { Router } from "express";
 import type { Database } from "../../db/database.ts";
-import { afterwards } from "../../db/errors.ts";
+import { afterwards } from "../platform/storage-error.ts";
 import { resumeFailed, type FailureFilter, type FailurePlace } from "../../db/failures.ts";
 import { actorOf } from "./auth.ts";
 import { methodNotAllowed } from "./problem.ts";

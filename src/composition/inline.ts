@@ -1,3 +1,4 @@
+import { orderStore } from "../../db/order-store.ts";
 import type { Database } from "../../db/database.ts";
 import { appendFailedAttempts } from "../../db/order-events.ts";
 import { markFailed } from "../../db/failures.ts";
@@ -10,7 +11,7 @@ import { pay } from "../order/stages/pay.ts";
 import type { Tracing } from "../platform/tracing/contract.ts";
 import { connectPorts } from "./providers.ts";
 import { StageMetrics } from "../engine/metrics.ts";
-import { OrderStore } from "../engine/store.ts";
+import { BatchingStore } from "../engine/batching-store.ts";
 import { Sweeper } from "../engine/sweeper.ts";
 import { openWebhooks } from "./webhooks.ts";
 import type { Webhooks } from "../events/webhooks/webhooks.ts";
@@ -36,14 +37,11 @@ export function openInline({
   const stages = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, stages.of(step)]));
   const commit = metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT]));
+  const store = orderStore(database);
   const processing = new InlineProcessing({
     lifecycle,
     ports: connectPorts(config, database, commit),
-    store: new OrderStore({
-      database,
-      queues: { enqueue: async () => undefined },
-      commit,
-    }),
+    store: new BatchingStore({ store, commit }),
     markFailed: ({ step, ...failure }) =>
       markFailed(database, {
         ...failure,
@@ -60,9 +58,10 @@ export function openInline({
     log,
   });
   const sweeper = new Sweeper({
-    database,
-    redis: undefined,
-    queues: processing,
+    store,
+    dispatcher: processing,
+    lease: undefined,
+    marker: undefined,
     lifecycle,
     deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
     observer: stages,

@@ -1,29 +1,23 @@
-import type { Database } from "../../db/database.ts";
-import { afterwards } from "../../db/errors.ts";
-import { findOrders } from "../../db/orders.ts";
-import { requestCancellation } from "../../db/cancellations.ts";
-import type { Queues } from "../../queues/queues.ts";
 import type { Logger } from "../platform/log.ts";
 import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { afterwards } from "../platform/storage-error.ts";
+import type { Dispatcher, OrderStore } from "./ports.ts";
+
+export interface CancellationOptions {
+  readonly store: OrderStore;
+  readonly dispatcher: Dispatcher;
+  readonly lifecycle: Lifecycle;
+  readonly log: Logger;
+}
 
 /** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
 export class Cancellation {
-  readonly #options: {
-    readonly database: Database;
-    readonly queues: Pick<Queues, "replace">;
-    readonly lifecycle: Lifecycle;
-    readonly log: Logger;
-  };
+  readonly #options: CancellationOptions;
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(options: {
-    readonly database: Database;
-    readonly queues: Pick<Queues, "replace">;
-    readonly lifecycle: Lifecycle;
-    readonly log: Logger;
-  }) {
+  constructor(options: CancellationOptions) {
     this.#options = options;
   }
 
@@ -31,17 +25,17 @@ export class Cancellation {
    * Notes that the order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
    *
    * @param actor who asks for it.
-   * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {DatabaseError}
+   * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {StorageError}
    */
   async request(
     orderId: string,
     reason: string,
     actor: string | null = null,
   ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
-    const { database, lifecycle } = this.#options;
+    const { store, lifecycle } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
-    const noted = await requestCancellation(database, { orderId, whileIn, reason, at: new Date(), actor });
-    const [order] = await afterwards(() => findOrders(database, [orderId]));
+    const noted = await store.requestCancellation({ orderId, whileIn, reason, at: new Date(), actor });
+    const [order] = await afterwards(() => store.findOrders([orderId]));
     if (order === undefined) return undefined;
     if (noted) this.#queue(order);
     return { accepted: noted || order.status === CANCELLED, order };
@@ -54,11 +48,11 @@ export class Cancellation {
 
   /** Behind the client's back, like the first job of an order; what is lost here the sweeper finds. */
   #queue({ id, status }: StoredOrder): void {
-    const { lifecycle, queues, log } = this.#options;
+    const { lifecycle, dispatcher, log } = this.#options;
     const due = lifecycle.due(status);
     const cancelling = lifecycle.cancelling(status);
     if (due === undefined || cancelling === undefined) return;
-    const done = queues
+    const done = dispatcher
       .replace([{ job: { orderId: id, transition: due }, by: { orderId: id, transition: cancelling } }])
       .catch((error: unknown) => {
         log.warn({ orderId: id, error: describeError(error) }, "to be cancelled, but not queued yet");

@@ -3,15 +3,13 @@ import { CANCEL, CANCELLED, type Lifecycle, type StageTransition } from "../orde
 import type { StageRecord, StoredOrder } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
-import type { CancellationRequest } from "../../db/cancellations.ts";
-import type { OrderTransition } from "../../db/transitions.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
+import type { CancellationRequest, DueJob, OrderTransition } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
-import type { DueJob } from "../../queues/queues.ts";
 
-/** What the executor needs of MySQL and Redis; each call may share its transaction with others of the moment. */
+/** What the executor needs of the store, an order at a time; each call may share its transaction with others. */
 export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
   /** The order as this process has moved it a moment ago, when nobody wanted it cancelled: as good as a look at it. */
@@ -19,7 +17,6 @@ export interface ExecutorStore {
   applyTransition(transition: OrderTransition): Promise<boolean>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
-  enqueue(job: DueJob): Promise<void>;
 }
 
 /** Work that a stage does, or undoes, for an order. */
@@ -71,6 +68,7 @@ export class Executor {
   readonly #lifecycle: Lifecycle;
   readonly #ports: Ports;
   readonly #store: ExecutorStore;
+  readonly #enqueue: (job: DueJob) => Promise<void>;
   readonly #breakers: Breakers;
   readonly #crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 
@@ -78,6 +76,8 @@ export class Executor {
     readonly lifecycle: Lifecycle;
     readonly ports: Ports;
     readonly store: ExecutorStore;
+    /** Hands over what an order waits for next. */
+    readonly enqueue: (job: DueJob) => Promise<void>;
     readonly breakers?: Breakers;
     /** Called at every point of an execution where a test may kill the process. */
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
@@ -85,6 +85,7 @@ export class Executor {
     this.#lifecycle = options.lifecycle;
     this.#ports = options.ports;
     this.#store = options.store;
+    this.#enqueue = options.enqueue;
     this.#breakers = options.breakers ?? NO_BREAKERS;
     this.#crashHook = options.crashHook;
   }
@@ -149,7 +150,7 @@ export class Executor {
     outcome: "done" | "not due" = "not due",
   ): Promise<Execution> {
     const transition = this.#lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
-    if (transition) await this.#store.enqueue({ orderId: order.id, transition });
+    if (transition) await this.#enqueue({ orderId: order.id, transition });
     return { outcome, status: order.status };
   }
 

@@ -1,7 +1,7 @@
-import { DatabaseError, howAway } from "../../db/errors.ts";
-import { isRedisUnavailable } from "../../queues/errors.ts";
 import type { Ports } from "../order/ports.ts";
+import { StorageError } from "../platform/storage-error.ts";
 import { isTimeout, NoPlaceError, StageUnavailableError } from "./outage.ts";
+import { DispatcherUnavailableError } from "./ports.ts";
 
 /** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
 export type Failure =
@@ -51,10 +51,10 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
     return { kind: "service away", message, stage, tried, service, customerId };
   }
   if (error instanceof NoPlaceError) return { kind: "no place", message };
-  if (error instanceof DatabaseError && error.kind === "away")
-    return { kind: "database away", message, how: howAway(error) };
-  if (error instanceof DatabaseError && error.kind === "contended") return { kind: "database busy", message };
-  if (isRedisUnavailable(error)) return { kind: "redis away", message };
+  if (error instanceof StorageError && error.kind === "away")
+    return { kind: "database away", message, how: error.how };
+  if (error instanceof StorageError && error.kind === "contended") return { kind: "database busy", message };
+  if (error instanceof DispatcherUnavailableError) return { kind: "redis away", message };
   if (error instanceof Error && HOPELESS.has(error.name)) return { kind: "hopeless", message };
   return { kind: "failed", message };
 }

@@ -1,12 +1,11 @@
-import type { Database } from "../../db/database.ts";
-import { asNeverSent, failureKindOf, isUnknownOutcome } from "../../db/errors.ts";
-import { createOrders, newOrderLocks, type CreatedOrder } from "../../db/new-orders.ts";
-import type { Queues } from "../../queues/queues.ts";
-import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
+import { asNeverSent, failureKindOf, isUnknownOutcome } from "../platform/storage-error.ts";
 import type { Logger } from "../platform/log.ts";
-import { CREATED, type Lifecycle } from "../order/lifecycle.ts";
+import { CREATED, type Lifecycle, type Transition } from "../order/lifecycle.ts";
 import type { NewOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { batchedEnqueue } from "./batching-store.ts";
+import type { CreatedOrder, Dispatcher, DueJob, OrderStore } from "./ports.ts";
 
 /**
  * Takes orders in. An order is accepted once MySQL has it. Its first job is added in the background after that, since an
@@ -14,13 +13,14 @@ import { describeError } from "../platform/describe-error.ts";
  */
 export class Intake {
   readonly #orders: Committer<NewOrder, CreatedOrder>;
-  readonly #jobs: Committer<string, void>;
+  readonly #jobs: Committer<DueJob, void>;
+  readonly #first: Transition;
   readonly #log: Logger;
   readonly #withdraw: ((orderId: string) => void) | undefined;
 
   constructor(options: {
-    readonly database: Database;
-    readonly queues: Pick<Queues, "enqueue">;
+    readonly store: OrderStore;
+    readonly dispatcher: Dispatcher;
     readonly lifecycle: Lifecycle;
     readonly commit?: Commit;
     readonly log: Logger;
@@ -32,33 +32,30 @@ export class Intake {
      */
     readonly withdraw?: ((orderId: string) => void) | undefined;
   }) {
-    const { database, queues, lifecycle, commit = grouped, log, onEvents } = options;
+    const { store, dispatcher, lifecycle, commit = grouped, log, onEvents } = options;
     const transition = lifecycle.due(CREATED);
     if (transition === undefined) throw new Error("a pipeline has a first stage");
+    this.#first = transition;
     this.#log = log;
     this.#withdraw = options.withdraw;
     this.#orders = commit({
       name: "new_orders",
       flush: async (orders) => {
-        const created = await createOrders(database, orders);
+        const created = await store.createOrders(orders);
         onEvents?.();
         return created;
       },
       kindOf: failureKindOf,
       isUnknown: isUnknownOutcome,
       asNeverSent,
-      locks: newOrderLocks(database),
+      locks: store.newOrderLocks,
     });
-    this.#jobs = commit({
-      name: "first_jobs",
-      flush: withoutResults((ids) => queues.enqueue(ids.map((orderId) => ({ orderId, transition })))),
-      kindOf: () => "away",
-    });
+    this.#jobs = batchedEnqueue(dispatcher, { name: "first_jobs", commit });
   }
 
   /**
    * Resolves when the order is written down for good, with the order that stands for it: the one given, or the one that
-   * the same client's earlier request under the same idempotency key made. @throws {DatabaseError}
+   * the same client's earlier request under the same idempotency key made. @throws {StorageError}
    * @throws {OverloadedError}
    */
   async accept(order: NewOrder): Promise<CreatedOrder> {
@@ -67,7 +64,7 @@ export class Intake {
       throw error;
     });
     // A repeated one as well: what came before may have been cut off between MySQL and Redis.
-    this.#jobs.submit(created.id).catch((error: unknown) => {
+    this.#jobs.submit({ orderId: created.id, transition: this.#first }).catch((error: unknown) => {
       this.#log.warn({ orderId: created.id, error: describeError(error) }, "accepted, but not queued yet");
     });
     return created;

@@ -1,5 +1,5 @@
-import type { OrderTransition } from "../../db/transitions.ts";
 import type { StoredOrder } from "../order/order.ts";
+import type { OrderTransition } from "./ports.ts";
 
 const ORDERS = 5_000;
 /** Larger orders are read each time: what is known must stay small. */

@@ -1,6 +1,3 @@
-import type { Job } from "bullmq";
-import type { JobData } from "../../queues/job.ts";
-
 /** The part of a step's places that orders may take of which nobody knows whether they can be served. */
 const SHARE = 1 / 4;
 /** How long one is taken to hold its place before any has: as a service takes that is well. Milliseconds. */
@@ -14,20 +11,6 @@ const SHORTEST_WAIT_MS = 20;
 /** So many of a step's places, and one at least. */
 export function shareOf(places: number): number {
   return Math.max(1, Math.floor(places * SHARE));
-}
-
-/**
- * Whether an order is suspected to be one that nobody can serve: an attempt at it has failed, or it has come back from
- * the failed set, by whatever way. Asking again later, as a stage does that snoozes, makes no suspect.
- */
-export function isSuspect({
-  data,
-  attemptsMade,
-  stacktrace,
-}: Pick<Job<JobData>, "data" | "attemptsMade" | "stacktrace">): boolean {
-  if (data.goodAtAttempt !== undefined) return attemptsMade !== data.goodAtAttempt;
-  // Retried with its attempts reset, a job keeps the traces of those that failed.
-  return data.suspect === true || attemptsMade > 0 || (stacktrace ?? []).length > 0;
 }
 
 /**

@@ -1,21 +1,19 @@
-import { randomUUID } from "node:crypto";
-import type { Redis } from "ioredis";
-import type { Database } from "../../db/database.ts";
-import { isDatabaseAway } from "../../db/errors.ts";
-import { readInstallationId } from "../../db/identity.ts";
-import { listStates, type OrderState } from "../../db/order-states.ts";
-import { requestCancellations } from "../../db/cancellations.ts";
-import { keyOf } from "../../queues/keys.ts";
-import { Marker, type Restoration } from "../../queues/marker.ts";
-import type { DueJob, Queues, Replacement } from "../../queues/queues.ts";
 import { durationInWords } from "../platform/duration.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { isDatabaseAway } from "../platform/storage-error.ts";
+import type {
+  Dispatcher,
+  DueJob,
+  JobMarker,
+  Lease,
+  OrderState,
+  OrderStore,
+  Replacement,
+  Restoration,
+} from "./ports.ts";
 
-/** Held by the worker that sweeps. More than one at a time would do no harm, only the same work twice. */
-const LEAD = "sweeper";
-const LEAD_SECONDS = 15;
 /** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
 const PAGE = 500;
 /** The part of its time that the leader gives to sweeping, however many orders wait. */
@@ -49,12 +47,15 @@ export interface SweepObserver {
 }
 
 export interface SweeperOptions {
-  readonly database: Database;
-  /** Undefined where there are no queues: then nothing can be lost from them, and every process sweeps. */
-  readonly redis: Redis | undefined;
-  readonly queues: Pick<Queues, "revive" | "replace">;
-  /** The database's identity; read each time where it is not given. */
-  readonly installation?: (() => Promise<string>) | undefined;
+  readonly store: OrderStore;
+  readonly dispatcher: Dispatcher;
+  /**
+   * Held by the process that sweeps; undefined where every process does. More than one at a time would do no harm, only the
+   * same work twice.
+   */
+  readonly lease: Lease | undefined;
+  /** Undefined where the dispatcher can't lose its jobs. */
+  readonly marker: JobMarker | undefined;
   readonly lifecycle: Lifecycle;
   /** By status; by default those of the stages themselves. */
   readonly deadlines?: ReadonlyMap<string, Deadline>;
@@ -93,8 +94,6 @@ interface Walk {
 export class Sweeper {
   readonly #options: SweeperOptions;
   readonly #deadlines: ReadonlyMap<string, Deadline>;
-  readonly #marker: Marker | undefined;
-  readonly #id = randomUUID();
   readonly #walks = new Map<string, Walk>();
   /** When a round first found MySQL back, in milliseconds since 1970; Infinity while it is away. */
   #backSince = -Infinity;
@@ -105,8 +104,6 @@ export class Sweeper {
   constructor(options: SweeperOptions) {
     this.#options = options;
     this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
-    const { database, redis, installation = () => readInstallationId(database) } = options;
-    this.#marker = redis && new Marker(redis, installation);
   }
 
   /** Begins to go round. */
@@ -119,9 +116,8 @@ export class Sweeper {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#round;
-    const { redis, log } = this.#options;
-    if (redis?.status !== "ready") return;
-    await redis.eval(RELEASE, 1, keyOf(redis, LEAD), this.#id).catch((error: unknown) => {
+    const { lease, log } = this.#options;
+    await lease?.release().catch((error: unknown) => {
       log.warn(
         { error: describeError(error) },
         "could not release the lead: another worker sweeps once it expires",
@@ -145,12 +141,11 @@ export class Sweeper {
 
   async #sweep(): Promise<number> {
     const startedAt = performance.now();
-    const { intervalMs } = this.#options;
-    const marker = this.#marker;
+    const { intervalMs, marker, lease, observer } = this.#options;
     // Before anything is written: Redis may have become somebody else's.
     const restoration = await marker?.restoration();
-    if (!(await this.#leads())) {
-      this.#options.observer?.doesNotLead();
+    if (lease && !(await lease.hold())) {
+      observer?.doesNotLead();
       return intervalMs;
     }
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
@@ -171,14 +166,6 @@ export class Sweeper {
         })
         .then((restMs) => this.#schedule(restMs));
     }, delayMs);
-  }
-
-  async #leads(): Promise<boolean> {
-    const { redis } = this.#options;
-    return (
-      redis === undefined ||
-      (await redis.eval(TAKE_OR_KEEP, 1, keyOf(redis, LEAD), this.#id, LEAD_SECONDS)) === 1
-    );
   }
 
   /** @returns whether all walks have come to their end. */
@@ -215,7 +202,7 @@ export class Sweeper {
    *
    * @returns whether it was the last one.
    */
-  async #restore(marker: Marker, restoration: Restoration): Promise<boolean> {
+  async #restore(marker: JobMarker, restoration: Restoration): Promise<boolean> {
     const { lifecycle, log } = this.#options;
     const statuses = lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each)).toReversed();
     let { orders, after } = restoration;
@@ -242,7 +229,7 @@ export class Sweeper {
 
   /** Some orders of a status, and the id after which there may be more. */
   async #page(status: string, after: string | undefined, limit: number) {
-    const orders = await listStates(this.#options.database, { status, after, limit });
+    const orders = await this.#options.store.listStates({ status, after, limit });
     return { orders, next: orders.length === limit ? orders.at(-1)?.id : undefined };
   }
 
@@ -255,16 +242,18 @@ export class Sweeper {
     page: readonly OrderState[],
     { untouchedSince }: { readonly untouchedSince: number },
   ): Promise<number> {
-    const { queues } = this.#options;
+    const { dispatcher } = this.#options;
     const late = page.filter((order) => this.#isLate(order));
     await this.#cancelLate(late);
     const waiting = page.filter(
       (order) => isOnItsWay(order) && order.updatedAt.getTime() <= untouchedSince && !late.includes(order),
     );
-    await queues.replace(
+    await dispatcher.replace(
       [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#undoingInstead(order)),
     );
-    return queues.revive(waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)));
+    return dispatcher.revive(
+      waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)),
+    );
   }
 
   #isLate({ status, createdAt, cancelRequestedAt }: OrderState): boolean {
@@ -275,12 +264,12 @@ export class Sweeper {
 
   /** Orders of one status. */
   async #cancelLate(orders: readonly OrderState[]): Promise<void> {
-    const { database, log } = this.#options;
+    const { store, log } = this.#options;
     const status = orders[0]?.status;
     const deadline = status === undefined ? undefined : this.#deadlines.get(status);
     if (status === undefined || deadline === undefined) return;
     const reason = `not ${inWords(deadline.stage.to)} within ${durationInWords(deadline.milliseconds)}`;
-    const cancelled = await requestCancellations(database, {
+    const cancelled = await store.requestCancellations({
       orderIds: orders.map(({ id }) => id),
       status,
       reason,
@@ -302,17 +291,6 @@ export class Sweeper {
     );
   }
 }
-
-/** Takes the lead if nobody has it, or keeps it. */
-const TAKE_OR_KEEP = `
-  local leader = redis.call("GET", KEYS[1])
-  if leader and leader ~= ARGV[1] then return 0 end
-  redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[2])
-  return 1`;
-
-const RELEASE = `
-  if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
-  return 1`;
 
 function newWalk(now: number): Walk {
   return { beganAt: now, after: undefined, tally: new Tally() };

@@ -1,5 +1,5 @@
 import type { Database } from "../../db/database.ts";
-import { failureKindOf } from "../../db/errors.ts";
+import { failureKindOf } from "../platform/storage-error.ts";
 import { moveStock, stockLocks, type StockMove } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import type { Inventory, Reservation } from "../order/ports.ts";

@@ -1,5 +1,5 @@
 import type { Database } from "../../db/database.ts";
-import { failureKindOf } from "../../db/errors.ts";
+import { failureKindOf } from "../platform/storage-error.ts";
 import { bookRequests, ledgerLocks, type LedgerEntry, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 

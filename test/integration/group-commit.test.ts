@@ -2,7 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import { sql } from "drizzle-orm";
 import { Database } from "../../db/database.ts";
 import type { Queries } from "../../db/queries.ts";
-import { DatabaseError, failureKindOf } from "../../db/errors.ts";
+import { DatabaseError } from "../../db/errors.ts";
+import { failureKindOf } from "../../src/platform/storage-error.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { findOrders } from "../../db/orders.ts";

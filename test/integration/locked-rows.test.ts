@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
-import { failureKindOf } from "../../db/errors.ts";
+import { failureKindOf } from "../../src/platform/storage-error.ts";
 import { bookRequests, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { rowLocks } from "../../db/row-locks.ts";
 import { orders, stock, webhookDeliveries } from "../../db/schema.ts";
@@ -14,7 +14,9 @@ import { lifecycle } from "../../src/order/lifecycle.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
 import { openLedger } from "../../src/providers/ledger.ts";
 import { Simulation } from "../../src/providers/simulation.ts";
-import { OrderStore } from "../../src/engine/store.ts";
+import { BatchingStore } from "../../src/engine/batching-store.ts";
+import type { Dispatcher } from "../../src/engine/ports.ts";
+import { orderStore } from "../../db/order-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { holdLocks } from "../support/locks.ts";
 import { createOrder, newOrder } from "../support/orders.ts";
@@ -35,7 +37,11 @@ const ITEMS = 12;
 const patient: Commit = (options) => grouped({ ...options, patienceMs: 50_000 });
 /** For longer than the tries that meet the lock, so that all others have theirs. */
 const impatient: Commit = (options) => grouped({ ...options, patienceMs: 5_000 });
-const noQueues = { enqueue: async () => undefined };
+const nobody: Dispatcher = {
+  enqueue: async () => undefined,
+  revive: async () => 0,
+  replace: async () => undefined,
+};
 
 /** Work of a group commit whose first item wants something that `statement` locks. */
 interface Scenario {
@@ -45,7 +51,7 @@ interface Scenario {
 
 async function statusChanges(commit: Commit): Promise<Scenario> {
   const ids = await Promise.all(Array.from({ length: ITEMS }, () => createOrder(database)));
-  const store = new OrderStore({ database, queues: noQueues, commit });
+  const store = new BatchingStore({ store: orderStore(database), commit });
   const change = { from: "CREATED", to: "RESERVED", stage: "reserve", reason: null, record: null };
   return {
     statement: `SELECT id FROM orders WHERE id = '${ids[0]}' FOR UPDATE`,
@@ -57,8 +63,8 @@ async function statusChanges(commit: Commit): Promise<Scenario> {
 /** The key of the first is that of an order that somebody is writing at this moment. */
 async function newOrders(commit: Commit): Promise<Scenario> {
   const intake = new Intake({
-    database,
-    queues: noQueues,
+    store: orderStore(database),
+    dispatcher: nobody,
     lifecycle,
     commit,
     log: createLogger({ name: "test", level: "silent" }),
@@ -175,8 +181,8 @@ async function webhookAttempts(commit: Commit): Promise<Scenario> {
 /** No row is locked, but a place between rows: nothing tells who wants it. */
 async function gapBetweenRows(commit: Commit): Promise<Scenario> {
   const intake = new Intake({
-    database,
-    queues: noQueues,
+    store: orderStore(database),
+    dispatcher: nobody,
     lifecycle,
     commit,
     log: createLogger({ name: "test", level: "silent" }),

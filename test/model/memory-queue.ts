@@ -1,5 +1,5 @@
 import { jobId } from "../../queues/job.ts";
-import type { DueJob, Queues, Replacement } from "../../queues/queues.ts";
+import type { Dispatcher, DueJob, Replacement } from "../../src/engine/ports.ts";
 
 export type JobState = "waiting" | "delayed" | "active" | "completed" | "failed";
 
@@ -25,9 +25,9 @@ export interface Delivery {
  * Stands in for Redis: what BullMQ promises of jobs, and nothing more. An id that is known keeps a new job out, also when
  * its job has finished; a job is delivered at least once. Which job is delivered when, how often, and whether Redis loses
  * everything, the test says: BullMQ's own queues have an order, and clocks, and would tell only a few of these stories,
- * slowly. That {@link Queues} does the same with the real Redis is what the integration tests are for.
+ * slowly. That `Queues` does the same with the real Redis is what the integration tests are for.
  */
-export class MemoryQueue implements Pick<Queues, "enqueue" | "revive" | "replace"> {
+export class MemoryQueue implements Dispatcher {
   readonly #jobs = new Map<string, Job>();
   readonly #ever = new Map<string, DueJob>();
 

@@ -1,4 +1,4 @@
-import type { CreatedOrder } from "../../db/new-orders.ts";
+import type { CreatedOrder } from "../../src/engine/ports.ts";
 import { piecesBySku, type NewOrder } from "../../src/order/order.ts";
 import type { Books, EventRow, LedgerRow, OrderRow } from "./books.ts";
 

@@ -1,3 +1,7 @@
+import { readInstallationId } from "../../db/identity.ts";
+import { orderStore } from "../../db/order-store.ts";
+import { RedisLease } from "../../queues/lease.ts";
+import { Marker } from "../../queues/marker.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
@@ -8,7 +12,7 @@ import { simulatedCarrier } from "../../src/providers/carrier.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
 import { simulatedPayments } from "../../src/providers/payments.ts";
 import { Simulation } from "../../src/providers/simulation.ts";
-import { OrderStore } from "../../src/engine/store.ts";
+import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
 import type { TestEnvironment } from "../support/environment.ts";
 import { Process, type Calls } from "./calls.ts";
@@ -54,10 +58,12 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
     carrier: simulatedCarrier(environment.database, simulation, 0),
   };
   const { ports: broken = same, store: brokenStore = same } = sabotage;
+  const dispatcher = scheduledQueues(queue, calls, process);
   const executor = new Executor({
     lifecycle,
     ports: broken(scheduledPorts(ports, calls, process)),
-    store: brokenStore(new OrderStore({ database, queues: scheduledQueues(queue, calls, process) })),
+    store: brokenStore(new BatchingStore({ store: orderStore(database) })),
+    enqueue: (job) => dispatcher.enqueue([job]),
   });
   return { process, database, executor };
 }
@@ -66,8 +72,8 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
 export function startApi({ environment, queue, calls }: Surroundings): Api {
   const process = new Process("api");
   const options = {
-    database: new ScheduledDatabase(environment.database, calls, process),
-    queues: scheduledQueues(queue, calls, process),
+    store: orderStore(new ScheduledDatabase(environment.database, calls, process)),
+    dispatcher: scheduledQueues(queue, calls, process),
     lifecycle,
     log: LOG,
   };
@@ -80,9 +86,10 @@ export function startSweeper(
   deadlines: ReadonlyMap<string, Deadline>,
 ): Sweeper {
   return new Sweeper({
-    database,
-    redis,
-    queues: scheduledQueues(queue, calls, new Process("sweeper", { single: true })),
+    store: orderStore(database),
+    lease: new RedisLease(redis, { name: "sweeper", seconds: 15 }),
+    marker: new Marker(redis, () => readInstallationId(database)),
+    dispatcher: scheduledQueues(queue, calls, new Process("sweeper", { single: true })),
     lifecycle,
     deadlines,
     log: LOG,

@@ -72,7 +72,6 @@ function store(change: (real: ExecutorStore) => Partial<ExecutorStore>): Sabotag
       applyTransition: (transition) => real.applyTransition(transition),
       requestCancellation: (request) => real.requestCancellation(request),
       clearFailed: (orderId) => real.clearFailed(orderId),
-      enqueue: (job) => real.enqueue(job),
       ...change(real),
     }),
   };

@@ -1,7 +1,7 @@
 import { Database } from "../../db/database.ts";
 import type { Reads, Transaction } from "../../db/queries.ts";
 import { DatabaseError } from "../../db/errors.ts";
-import type { DueJob, Queues } from "../../queues/queues.ts";
+import type { Dispatcher, DueJob } from "../../src/engine/ports.ts";
 import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";
 import type { CallOptions, Calls, Process } from "./calls.ts";
 
@@ -45,10 +45,8 @@ function whereInDb(): string {
   return /db\/[\w-]+\.ts:\d+/.exec(new Error("here").stack ?? "")?.[0] ?? "somewhere";
 }
 
-type JobAdder = Pick<Queues, "enqueue" | "revive" | "replace">;
-
 /** Redis as a process sees it. */
-export function scheduledQueues(queues: JobAdder, calls: Calls, process: Process): JobAdder {
+export function scheduledQueues(queues: Dispatcher, calls: Calls, process: Process): Dispatcher {
   const call = <T>(name: string, due: readonly DueJob[], work: () => Promise<T>): Promise<T> => {
     const options: CallOptions = {
       process,

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { isDatabaseUnavailable } from "../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../src/platform/storage-error.ts";
 import { markFailed, resumeFailed } from "../../db/failures.ts";
 import { setStock } from "../../db/stock.ts";
-import type { DueJob } from "../../queues/queues.ts";
+import type { DueJob } from "../../src/engine/ports.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
 import { totalOf, type NewOrder, type OrderLine } from "../../src/order/order.ts";
 import type { Sweeper } from "../../src/engine/sweeper.ts";

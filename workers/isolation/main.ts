@@ -5,7 +5,8 @@ import { lifecycle } from "../../src/order/lifecycle.ts";
 import { Executor } from "../../src/engine/executor.ts";
 import { failureOf } from "../../src/engine/failure.ts";
 import { openDatabase, openResources } from "../../src/composition/resources.ts";
-import { OrderStore } from "../../src/engine/store.ts";
+import { batchedEnqueue, BatchingStore } from "../../src/engine/batching-store.ts";
+import { orderStore } from "../../db/order-store.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import type { Answer, Request } from "./messages.ts";
 
@@ -15,8 +16,10 @@ function main(): void {
   const log = createLogger({ name: "isolated", level: config.LOG_LEVEL });
   const database = openDatabase(config);
   const { queues, ports } = openResources(config, database, log);
-  const store = new OrderStore({ database, queues, commit: COMMITS[config.GROUP_COMMIT] });
-  const executor = new Executor({ lifecycle, ports, store });
+  const commit = COMMITS[config.GROUP_COMMIT];
+  const store = new BatchingStore({ store: orderStore(database), commit });
+  const jobs = batchedEnqueue(queues, { name: "next_jobs", commit });
+  const executor = new Executor({ lifecycle, ports, store, enqueue: (job) => jobs.submit(job) });
   const aborts = new Map<number, AbortController>();
 
   const attempt = async (request: Request & { type: "attempt" }) => {

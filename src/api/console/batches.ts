@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isDatabaseUnavailable } from "../../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { countStage, listGroup, type FailedOrder, resumeOrders } from "../../../db/failures.ts";
 import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";

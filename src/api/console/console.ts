@@ -1,6 +1,6 @@
 import { Router, urlencoded, type ErrorRequestHandler, type RequestHandler } from "express";
 import helmet from "helmet";
-import { howAway, isDatabaseUnavailable } from "../../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { Problem } from "../problem.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -106,7 +106,7 @@ function tell(
   if (isDatabaseUnavailable(error))
     return {
       status: 503,
-      title: error.kind === "contended" ? "MySQL is busy" : howAway(error),
+      title: error.kind === "contended" ? "MySQL is busy" : error.how,
       detail: error.isUnknown
         ? "Something may have been changed all the same: look before you try again."
         : "What you asked for was not done. Try again in a moment.",

@@ -8,6 +8,7 @@ import { actorOf } from "../auth.ts";
 import type { OrderRoutes } from "../orders.ts";
 import { Problem } from "../problem.ts";
 import type { Logger } from "../../platform/log.ts";
+import type { Dispatcher } from "../../engine/ports.ts";
 import type { Lifecycle } from "../../order/lifecycle.ts";
 import type { WebhookEndpoints } from "../../events/webhooks/endpoints.ts";
 import type { Html } from "./html.ts";
@@ -23,7 +24,7 @@ export interface ConsoleOptions {
   readonly lifecycle: Lifecycle;
   readonly cancel: OrderRoutes["cancel"];
   /** Gives orders the jobs that they lack. */
-  readonly requeue: Pick<Queues, "revive">;
+  readonly requeue: Pick<Dispatcher, "revive">;
   readonly webhooks: WebhookEndpoints;
   readonly log: Logger;
 }

@@ -1,16 +1,15 @@
-import type { OrderTransition } from "../../../db/transitions.ts";
-import type { DueJob } from "../../../queues/queues.ts";
 import type { Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { ExecutorStore } from "../executor.ts";
+import type { CancellationRequest, DueJob, OrderTransition } from "../ports.ts";
 
 /**
  * The executor's store for one order that is carried through several stages in one go. It is read once and not before
  * each stage: what a stage changed is known. In turn no stage moves it on when its cancellation was asked for meanwhile,
- * so that this is noticed at the end of each stage. And what is due next is not queued, but noted.
+ * so that this is noticed at the end of each stage. And what is due next is not handed over, but noted.
  */
 export class OneOrder implements ExecutorStore {
-  readonly #store: Omit<ExecutorStore, "enqueue">;
+  readonly #store: ExecutorStore;
   readonly #id: string;
   /** As the executor was last given it. */
   #given: StoredOrder | undefined;
@@ -19,13 +18,13 @@ export class OneOrder implements ExecutorStore {
   #next: Transition | undefined;
 
   /** @param created the order, if it was just written down. */
-  constructor(store: Omit<ExecutorStore, "enqueue">, id: string, created?: StoredOrder) {
+  constructor(store: ExecutorStore, id: string, created?: StoredOrder) {
     this.#store = store;
     this.#id = id;
     this.#known = created;
   }
 
-  /** The order as it stands, or as it was just written down. @throws {DatabaseError} */
+  /** The order as it stands, or as it was just written down. @throws {StorageError} */
   async look(): Promise<StoredOrder | undefined> {
     this.#known ??= await this.#store.load(this.#id);
     return this.#known;
@@ -36,7 +35,7 @@ export class OneOrder implements ExecutorStore {
     this.#known = undefined;
   }
 
-  /** What the executor would have queued since this was last asked. */
+  /** What the executor has handed over since this was last asked. */
   takeNext(): Transition | undefined {
     const next = this.#next;
     this.#next = undefined;
@@ -58,7 +57,7 @@ export class OneOrder implements ExecutorStore {
     return made;
   }
 
-  requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
+  requestCancellation(request: CancellationRequest): Promise<boolean> {
     return this.#store.requestCancellation(request);
   }
 
@@ -66,6 +65,7 @@ export class OneOrder implements ExecutorStore {
     return this.#store.clearFailed(orderId);
   }
 
+  /** Notes what is due next. */
   async enqueue({ transition }: DueJob): Promise<void> {
     this.#next = transition;
   }

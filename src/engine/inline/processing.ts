@@ -1,6 +1,4 @@
 import pLimit from "p-limit";
-import { isDatabaseUnavailable } from "../../../db/errors.ts";
-import type { DueJob, Replacement } from "../../../queues/queues.ts";
 import type { Logger } from "../../platform/log.ts";
 import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
@@ -13,7 +11,9 @@ import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
 import { shareOf } from "../suspects.ts";
+import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { withinTime } from "../../platform/time-limit.ts";
+import type { Dispatcher, DueJob, Replacement } from "../ports.ts";
 import { OneOrder } from "./one-order.ts";
 
 /** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
@@ -61,7 +61,7 @@ interface StepFailure extends AttemptMark {
 export interface InlineProcessingOptions {
   readonly lifecycle: Lifecycle;
   readonly ports: Ports;
-  readonly store: Omit<ExecutorStore, "enqueue">;
+  readonly store: ExecutorStore;
   /** Writes down that the order rests in the step until somebody has it go on. */
   readonly markFailed: (failure: StepFailure) => Promise<void>;
   /** Writes down that an attempt failed, after which there will be another one. */
@@ -88,7 +88,7 @@ export interface InlineProcessingOptions {
  * An order is carried on by one run at a time in this process; whoever wants the same meanwhile shares it. Runs in several
  * processes do no harm, as executions do none.
  */
-export class InlineProcessing {
+export class InlineProcessing implements Dispatcher {
   readonly #options: InlineProcessingOptions;
   readonly #underWay = new Map<string, Promise<Ending>>();
   readonly #resting = new Map<string, Rest>();
@@ -107,7 +107,7 @@ export class InlineProcessing {
    * Carries an order on as far as it goes.
    *
    * @param created the order, if it was just written down: then it counts as accepted even when MySQL is away before it
-   * has got any further. @throws {DatabaseError} when MySQL is away, and nobody knows the order.
+   * has got any further. @throws {StorageError} when MySQL is away, and nobody knows the order.
    */
   async process(orderId: string, created?: StoredOrder): Promise<Processed> {
     const ending = await this.#carry(orderId, created);
@@ -121,11 +121,11 @@ export class InlineProcessing {
     }
   }
 
-  /** In the place of `Queues.enqueue` adds nothing: who writes an order down has it carried on as well. */
+  /** Does nothing: whoever writes an order down has it carried on by {@link process}, and waits. */
   async enqueue(): Promise<void> {}
 
   /**
-   * Carries on orders that have stopped, in the place of `Queues.revive`. Resolves when all of them have got as far as they
+   * Carries on orders that have stopped. Resolves when all of them have got as far as they
    * go. @returns how many there were: those that are under way, or wait for their time, are none.
    */
   async revive(due: readonly DueJob[]): Promise<number> {
@@ -135,8 +135,8 @@ export class InlineProcessing {
   }
 
   /**
-   * Undoes orders that are to be cancelled, in the place of `Queues.replace`. A run that is under way for an order finds
-   * that by itself; one whose undoing has failed waits for its time.
+   * Undoes orders that are to be cancelled. A run that is under way for an order finds that by itself; one whose undoing
+   * has failed waits for its time.
    */
   async replace(replacements: readonly Replacement[]): Promise<void> {
     const orderIds = replacements.map(({ by }) => by.orderId);
@@ -208,7 +208,7 @@ export class InlineProcessing {
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
     const { lifecycle, ports, tracing } = this.#options;
     const { failures } = past;
-    const own = new Executor({ lifecycle, ports, store: order });
+    const own = new Executor({ lifecycle, ports, store: order, enqueue: (job) => order.enqueue(job) });
     const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
     let next = await this.#next(order);

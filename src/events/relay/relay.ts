@@ -4,7 +4,7 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../../db/relay-positions.ts";
-import { isDatabaseUnavailable } from "../../../db/errors.ts";
+import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { toMessage } from "../message.ts";
 import { EventSubscriber } from "../subscriber.ts";

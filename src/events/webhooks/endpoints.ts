@@ -2,7 +2,7 @@ import { hash, randomUUID } from "node:crypto";
 import { stringify, v7 as uuidv7 } from "uuid";
 import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
-import { afterwards } from "../../../db/errors.ts";
+import { afterwards } from "../../platform/storage-error.ts";
 import {
   bringAllForward,
   findDelivery,

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
-import { failureKindOf } from "../../../db/errors.ts";
+import { failureKindOf } from "../../platform/storage-error.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { holdLease, releaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";

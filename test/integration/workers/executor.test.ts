@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { orderStore } from "../../../db/order-store.ts";
 import { listEvents } from "../../../db/order-events.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
-import type { DueJob } from "../../../queues/queues.ts";
+import type { DueJob } from "../../../src/engine/ports.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
-import { OrderStore } from "../../../src/engine/store.ts";
+import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 
@@ -43,11 +44,12 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
     stage("post", "POSTED", { pointOfNoReturn: true }),
   ];
   const lifecycle = new Lifecycle([pick, pack, post]);
-  const store = new OrderStore({
-    database: environment.database,
-    queues: { enqueue: async (due) => void jobs.push(...due) },
+  const executor = new Executor({
+    lifecycle,
+    ports: NO_PORTS,
+    store: new BatchingStore({ store: orderStore(environment.database) }),
+    enqueue: async (job) => void jobs.push(job),
   });
-  const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
   return { pick, pack, post, steps, jobs, executor };
 }
 
@@ -161,11 +163,12 @@ describe("a stage that rejects", () => {
       { name: "post", to: "POSTED", pointOfNoReturn: true, run: async () => ({}) },
       { name: "deliver", to: "DELIVERED", run: async () => reject("nobody home") },
     ]);
-    const store = new OrderStore({
-      database: environment.database,
-      queues: { enqueue: async () => undefined },
+    const executor = new Executor({
+      lifecycle,
+      ports: NO_PORTS,
+      store: new BatchingStore({ store: orderStore(environment.database) }),
+      enqueue: async () => undefined,
     });
-    const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
     const id = await createOrder(environment.database);
     await move(id, "CREATED", "POSTED", "post");
     const [, deliver] = lifecycle.stages;

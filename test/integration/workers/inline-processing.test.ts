@@ -7,7 +7,8 @@ import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { InlineProcessing, type InlineProcessingOptions } from "../../../src/engine/inline/processing.ts";
-import { OrderStore } from "../../../src/engine/store.ts";
+import { BatchingStore } from "../../../src/engine/batching-store.ts";
+import { orderStore } from "../../../db/order-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -58,10 +59,7 @@ function line(
     stage("post", "POSTED"),
   ]);
   const { database } = environment;
-  const store = new OrderStore({
-    database,
-    queues: { enqueue: () => Promise.reject(new Error("there is no queue")) },
-  });
+  const store = new BatchingStore({ store: orderStore(database) });
   let loads = 0;
   /** What a process has; another call is another process. */
   const open = () => {

@@ -9,7 +9,8 @@ import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { StageWorker, type StageWorkerOptions } from "../../../workers/stage-worker.ts";
-import { OrderStore } from "../../../src/engine/store.ts";
+import { BatchingStore } from "../../../src/engine/batching-store.ts";
+import { orderStore } from "../../../db/order-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -44,7 +45,8 @@ async function working(
       executor: new Executor({
         lifecycle,
         ports: NO_PORTS,
-        store: new OrderStore({ database: environment.database, queues }),
+        store: new BatchingStore({ store: orderStore(environment.database) }),
+        enqueue: (job) => queues.enqueue([job]),
       }),
       log: createLogger({ name: "test", level: "silent" }),
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },

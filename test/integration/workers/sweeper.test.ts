@@ -2,6 +2,11 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { UnrecoverableError, Worker } from "bullmq";
 import { sql } from "drizzle-orm";
 import { Redis } from "ioredis";
+import type { Database } from "../../../db/database.ts";
+import { readInstallationId } from "../../../db/identity.ts";
+import { orderStore } from "../../../db/order-store.ts";
+import { RedisLease } from "../../../queues/lease.ts";
+import { Marker } from "../../../queues/marker.ts";
 import { DatabaseError } from "../../../db/errors.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { markFailed } from "../../../db/failures.ts";
@@ -37,11 +42,15 @@ afterEach(async () => {
 });
 
 /** A sweeper that takes orders for lost at once, unless it is told otherwise. */
-function sweeper(given: Partial<SweeperOptions> = {}): Sweeper {
+function sweeper({
+  database = environment.database,
+  ...given
+}: Partial<SweeperOptions & { readonly database: Database }> = {}): Sweeper {
   return new Sweeper({
-    database: environment.database,
-    redis: connection,
-    queues,
+    store: orderStore(database),
+    dispatcher: queues,
+    lease: new RedisLease(connection, { name: "sweeper", seconds: 15 }),
+    marker: new Marker(connection, () => readInstallationId(database)),
     lifecycle,
     log: createLogger({ name: "test", level: "silent" }),
     intervalMs: 0,

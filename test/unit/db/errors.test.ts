@@ -1,15 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
 import { DrizzleQueryError } from "drizzle-orm";
-import {
-  DatabaseError,
-  isDatabaseAway,
-  isDatabaseUnavailable,
-  failureKindOf,
-  withoutValues,
-  type DatabaseErrorKind,
-} from "../../../db/errors.ts";
+import { DatabaseError, withoutValues } from "../../../db/errors.ts";
+import type { FailureKind } from "../../../src/platform/group-commit.ts";
+import { isDatabaseAway, isDatabaseUnavailable, failureKindOf } from "../../../src/platform/storage-error.ts";
 
-type Row = readonly [code: string, errno: number | undefined, kind: DatabaseErrorKind];
+type Row = readonly [code: string, errno: number | undefined, kind: FailureKind];
 
 const ROWS: readonly Row[] = [
   ["ER_DUP_ENTRY", 1062, "item"],

@@ -2,7 +2,12 @@ import { describe, expect, test } from "@jest/globals";
 import { UnrecoverableError } from "bullmq";
 import { Redis, ReplyError } from "ioredis";
 import { DatabaseError } from "../../../db/errors.ts";
+import { connectProducer } from "../../../queues/connection.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
+import { Queues } from "../../../queues/queues.ts";
+import { failureOf } from "../../../src/engine/failure.ts";
+import { DispatcherUnavailableError } from "../../../src/engine/ports.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { withoutSecrets } from "../../../src/engine/redact.ts";
 
@@ -81,6 +86,24 @@ describe("Redis is away when ioredis", () => {
   ])("says: %s", (message) => {
     expect(isRedisUnavailable(new Error(message))).toBe(true);
   });
+});
+
+test("the engine is told by an error of its own that Redis is away", async () => {
+  const connection = connectProducer(`redis://127.0.0.1:${await freePort()}`);
+  connection.on("error", () => undefined);
+  const queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
+  const transition = lifecycle.due("CREATED");
+  const due = transition ? [{ orderId: "o", transition }] : [];
+  try {
+    for (const asked of [queues.enqueue(due), queues.revive(due)]) {
+      const error = await asked.catch((failure: unknown) => failure);
+      expect(error).toBeInstanceOf(DispatcherUnavailableError);
+      expect(failureOf(error, { timeoutMs: 1 }).kind).toBe("redis away");
+      expect(isRedisUnavailable(error)).toBe(true);
+    }
+  } finally {
+    connection.disconnect();
+  }
 });
 
 test("it is still told when the error was copied without its secrets", () => {

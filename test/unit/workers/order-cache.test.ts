@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { OrderTransition } from "../../../db/transitions.ts";
+import type { OrderTransition } from "../../../src/engine/ports.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
 import { OrderCache } from "../../../src/engine/order-cache.ts";
 

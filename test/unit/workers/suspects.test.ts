@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { isSuspect, SuspectPlaces } from "../../../src/engine/suspects.ts";
+import { isSuspect } from "../../../queues/job.ts";
+import { SuspectPlaces } from "../../../src/engine/suspects.ts";
 
 describe("a job's order is suspected", () => {
   const job = { data: { orderId: "o" }, attemptsMade: 0, stacktrace: null };

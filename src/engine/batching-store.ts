@@ -1,53 +1,47 @@
-import { failureKindOf } from "../../db/errors.ts";
-import type { Database } from "../../db/database.ts";
-import {
-  applyTransitions,
-  transitionLocks,
-  type TransitionResult,
-  type OrderTransition,
-} from "../../db/transitions.ts";
-import { clearFailed } from "../../db/failures.ts";
-import { findOrders } from "../../db/orders.ts";
-import { requestCancellation } from "../../db/cancellations.ts";
-import type { DueJob, Queues } from "../../queues/queues.ts";
 import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import { failureKindOf } from "../platform/storage-error.ts";
 import { CANCEL } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
 import { OrderCache } from "./order-cache.ts";
+import type {
+  CancellationRequest,
+  Dispatcher,
+  DueJob,
+  OrderStore,
+  OrderTransition,
+  TransitionResult,
+} from "./ports.ts";
 
 /**
- * MySQL and Redis for the executor. What many jobs want at the same moment is one statement, one transaction, one round
- * trip, as far as `commit` lets them share it.
+ * The store as the executor uses it. What many jobs want at the same moment is one statement, one transaction, one round
+ * trip, as far as `commit` lets them share it; and an order that was here a moment ago is not read as a whole again.
  */
-export class OrderStore implements ExecutorStore {
-  readonly #database: Database;
+export class BatchingStore implements ExecutorStore {
+  readonly #store: OrderStore;
   readonly #loads: Committer<string, StoredOrder | undefined>;
   readonly #transitions: Committer<OrderTransition, TransitionResult>;
-  readonly #jobs: Committer<DueJob, void>;
   readonly #cache = new OrderCache();
 
   constructor(options: {
-    readonly database: Database;
-    readonly queues: Pick<Queues, "enqueue">;
+    readonly store: OrderStore;
     readonly commit?: Commit;
     /** Called with the step of every transition that is written and not committed yet, where a test may kill the process. */
     readonly crashHook?: ((point: "during batch", step: string) => void) | undefined;
     /** Told after every batch of events that is committed. */
     readonly onEvents?: (() => void) | undefined;
   }) {
-    const { database, queues, commit = grouped, crashHook, onEvents } = options;
-    this.#database = database;
+    const { store, commit = grouped, crashHook, onEvents } = options;
+    this.#store = store;
     this.#loads = commit({
       name: "loads",
-      flush: (ids) => findOrders(database, ids, (id) => this.#cache.get(id)),
+      flush: (ids) => store.findOrders(ids, (id) => this.#cache.get(id)),
       kindOf: failureKindOf,
     });
     this.#transitions = commit({
       name: "status_changes",
       flush: async (transitions) => {
-        const made = await applyTransitions(
-          database,
+        const made = await store.applyTransitions(
           transitions,
           crashHook &&
             (() => transitions.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
@@ -56,13 +50,7 @@ export class OrderStore implements ExecutorStore {
         return made;
       },
       kindOf: failureKindOf,
-      locks: transitionLocks(database),
-    });
-    this.#jobs = commit({
-      name: "next_jobs",
-      flush: withoutResults((jobs) => queues.enqueue(jobs)),
-      // Redis refuses all or none.
-      kindOf: () => "away",
+      locks: store.transitionLocks,
     });
   }
 
@@ -83,16 +71,29 @@ export class OrderStore implements ExecutorStore {
     return made;
   }
 
-  requestCancellation(request: Parameters<ExecutorStore["requestCancellation"]>[0]): Promise<boolean> {
+  requestCancellation(request: CancellationRequest): Promise<boolean> {
     this.#cache.forget(request.orderId);
-    return requestCancellation(this.#database, request);
+    return this.#store.requestCancellation(request);
   }
 
   clearFailed(orderId: string): Promise<void> {
-    return clearFailed(this.#database, orderId);
+    return this.#store.clearFailed(orderId);
   }
+}
 
-  enqueue(job: DueJob): Promise<void> {
-    return this.#jobs.submit(job);
-  }
+/**
+ * Hands jobs over to a dispatcher, those of the same moment together.
+ *
+ * @param name what the batches are called by whoever observes them.
+ */
+export function batchedEnqueue(
+  dispatcher: Pick<Dispatcher, "enqueue">,
+  { name, commit = grouped }: { readonly name: string; readonly commit?: Commit | undefined },
+): Committer<DueJob, void> {
+  return commit({
+    name,
+    flush: withoutResults((jobs) => dispatcher.enqueue(jobs)),
+    // A dispatcher refuses all or none.
+    kindOf: () => "away",
+  });
 }

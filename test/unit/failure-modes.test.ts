@@ -1,16 +1,40 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
+import { parseSync } from "@swc/core";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
-const [, detail = ""] = readFileSync(path.join(REPOSITORY, "docs/failure-modes.md"), "utf8").split(
-  "## In detail",
-);
-const rows = detail
+const SOURCES = ["src", "db", "queues", "workers"];
+/** What stands in the log and is written by a library. */
+const OF_LIBRARIES = new Map([["Socket timeout", "node_modules/ioredis/built/Redis.js"]]);
+/** Letters of a template that are the same each time; with fewer, it would fit whatever the page says. */
+const LEAST_FIXED = 8;
+
+type Node = Readonly<Record<string, unknown>>;
+
+/** The syntax of each file that was asked for. */
+const parsed = new Map<string, Node>();
+
+interface Row {
+  readonly when: string;
+  /** All of its cells but the last. */
+  readonly text: string;
+  /** The last cell: the tests. */
+  readonly shownBy: string;
+}
+
+const rows = readFileSync(path.join(REPOSITORY, "docs/failure-modes.md"), "utf8")
+  .split("## In detail")[1]!
   .split("\n")
   .filter((line) => /^\| (?!When|-)/.test(line))
-  .map((line) => line.split("|").map((cell) => cell.trim()))
-  .map((cells) => ({ when: cells[1] ?? "", shownBy: cells.at(-2) ?? "" }));
+  .map((line): Row => {
+    const cells = line.split("|").map((cell) => cell.trim());
+    return { when: cells[1] ?? "", text: cells.slice(1, -2).join(" | "), shownBy: cells.at(-2) ?? "" };
+  });
+
+const quotes = rows.flatMap(({ when, text }) =>
+  [...text.matchAll(/"([^"]+)"/g)].map(([, quote = ""]) => [quote, when] as const),
+);
 
 describe("what the documentation says of a failure is shown by a test:", () => {
   test("there are rows", () => {
@@ -19,9 +43,85 @@ describe("what the documentation says of a failure is shown by a test:", () => {
 
   test.each(rows.map(({ when, shownBy }) => [when, shownBy]))("%s", (_when, shownBy) => {
     const named = [...shownBy.matchAll(/`([^`]+)` "([^"]+)"/g)];
-    expect(named.length).toBeGreaterThan(0);
-    for (const [, file, title] of named) {
-      expect(readFileSync(path.join(REPOSITORY, `test/${file}.test.ts`), "utf8")).toContain(title);
-    }
+    // Nothing else stands there, such as a title whose file is missing.
+    expect(named.map(([text]) => text).join("; ")).toBe(shownBy);
+    for (const [, file = "", title] of named) expect(titlesOf(file)).toContain(title);
   });
 });
+
+describe("what it quotes is written by the service:", () => {
+  const written = SOURCES.flatMap(sourceFiles).flatMap((file) => textsOf(syntaxOf(file)));
+  const fixed = new Set(written.filter((parts) => parts.length === 1).map(([text]) => text ?? ""));
+  const templates = written.filter(
+    (parts) => parts.length > 1 && parts.join("").replaceAll(/\W/g, "").length >= LEAST_FIXED,
+  );
+
+  test.each(quotes)("%s (%s)", (quote) => {
+    const library = OF_LIBRARIES.get(quote);
+    if (library) return expect(readFileSync(path.join(REPOSITORY, library), "utf8")).toContain(quote);
+    const isWritten =
+      [...fixed].some((text) => text.includes(quote)) || templates.some((parts) => fits(quote, parts));
+    expect(isWritten ? quote : "nothing in the source").toBe(quote);
+  });
+});
+
+/** Whether a template may become the text, or contains it. */
+function fits(quote: string, parts: readonly string[]): boolean {
+  const pattern = parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")).join(".+");
+  return parts.some((part) => part.includes(quote)) || new RegExp(`^${pattern}$`).test(quote);
+}
+
+/** The titles of a test file's tests and groups, and what `each` puts into them. */
+function titlesOf(name: string): string[] {
+  const file = path.join(REPOSITORY, `test/${name}.test.ts`);
+  return nodesOf(existsSync(file) ? syntaxOf(file) : {}).flatMap((node) => {
+    if (node["type"] !== "CallExpression" || !isOfTests(node["callee"])) return [];
+    return nodesIn(node["arguments"])
+      .flatMap((argument) => nodesIn(argument["expression"]))
+      .filter((argument) => !/Function/.test(String(argument["type"])))
+      .flatMap((argument) => textsOf(argument).map((parts) => parts.join("…")));
+  });
+}
+
+/** `test`, `describe.each(table)`, `withPython` and so on, none of them skipped. */
+function isOfTests(callee: unknown): boolean {
+  if (!isNode(callee)) return false;
+  if (callee["type"] === "Identifier") return /^(test|describe|with\w+)$/.test(String(callee["value"]));
+  if (callee["type"] === "CallExpression") return isOfTests(callee["callee"]);
+  const property = callee["property"];
+  return isNode(property) && property["value"] === "each" && isOfTests(callee["object"]);
+}
+
+/** Every string and template below a node, as its fixed parts. */
+function textsOf(node: Node): string[][] {
+  return nodesOf(node).flatMap((found) => {
+    if (found["type"] === "StringLiteral") return [[String(found["value"])]];
+    if (found["type"] !== "TemplateLiteral") return [];
+    return [nodesIn(found["quasis"]).map((part) => String(part["cooked"]))];
+  });
+}
+
+function nodesOf(node: Node): Node[] {
+  return [node, ...Object.values(node).flatMap(nodesIn).flatMap(nodesOf)];
+}
+
+function nodesIn(value: unknown): Node[] {
+  return [value].flat().filter(isNode);
+}
+
+function isNode(value: unknown): value is Node {
+  return typeof value === "object" && value !== null;
+}
+
+function syntaxOf(file: string): Node {
+  const read = (): Node => ({ ...parseSync(readFileSync(file, "utf8"), { syntax: "typescript" }) });
+  const syntax = parsed.get(file) ?? read();
+  parsed.set(file, syntax);
+  return syntax;
+}
+
+function sourceFiles(folder: string): string[] {
+  return readdirSync(path.join(REPOSITORY, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => path.join(REPOSITORY, folder, name));
+}

@@ -11,6 +11,7 @@ module.exports = {
   testTimeout: 90_000,
   globalSetup: "<rootDir>/test/support/global-setup.ts",
   globalTeardown: "<rootDir>/test/support/global-teardown.ts",
+  reporters: ["default", "<rootDir>/test/support/slowest-reporter.cjs"],
   transform: {
     "^.+\\.[jt]s$": [
       "@swc/jest",

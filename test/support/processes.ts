@@ -1,10 +1,14 @@
 import path from "node:path";
 import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
+import { SERVICE_FLAGS } from "../../tools/launcher/node-flags.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 const STOP_DEADLINE_MS = 30_000;
+
+/** Enough for a machine that is slow or busy; tests of what happens after it set their own. */
+const DATABASE_TIMEOUT_MS = "20000";
 
 /** The key that test processes accept. */
 export const TEST_KEY = "test-key-0123456789";
@@ -26,7 +30,7 @@ export interface ProcessOptions {
   readonly redisUrl?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
-  /** The folder whose sources run; by default this repository's. */
+  /** A folder whose sources run as they are, instead of this repository's compiled ones. */
   readonly folder?: string;
 }
 
@@ -44,15 +48,17 @@ export async function startWorker(options: ProcessOptions): Promise<TestProcess>
   return worker;
 }
 
-/** Starts a script, without waiting for anything. */
+/** Starts a script, such as `src/main.ts`, without waiting for anything. */
 export function start(script: string, options: ProcessOptions): TestProcess {
   endWithJest();
   const lines: string[] = [];
-  const child = spawnGuarded(process.execPath, ["--import", "tsx", script, ...(options.args ?? [])], {
+  const code = options.folder === undefined ? compiled(script) : ["--import", "tsx", script];
+  const child = spawnGuarded(process.execPath, [...SERVICE_FLAGS, ...code, ...(options.args ?? [])], {
     cwd: options.folder ?? REPOSITORY,
     env: {
       PATH: process.env["PATH"],
       DATABASE_URL: options.databaseUrl,
+      DATABASE_TIMEOUT_MS,
       ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
       ...options.env,
     },
@@ -66,6 +72,13 @@ export function start(script: string, options: ProcessOptions): TestProcess {
       return (await child.stop(STOP_DEADLINE_MS)).code;
     },
   };
+}
+
+/** The script as global-setup.ts has compiled it. */
+function compiled(script: string): string[] {
+  const folder = process.env["TEST_CODE"];
+  if (folder === undefined) throw new Error("TEST_CODE is set by jest's global setup");
+  return [path.join(folder, script.replace(/\.ts$/, ".js"))];
 }
 
 /** Waits for a log line with this message. Fails at once, with all output, when the process ends instead. */

@@ -12,7 +12,7 @@ const OWNER_FILE = "owner.json";
  * `.local/<kind>/<time>-<pid>`, for the code of a run of the whole service, and its logs. Of earlier runs of the kind,
  * the logs of a few stay.
  */
-export function makeRunFolder(kind: "chaos" | "bench"): string {
+export function makeRunFolder(kind: "chaos" | "bench" | "test"): string {
   const runs = path.join(path.dirname(LOCAL.logs), kind);
   mkdirSync(runs, { recursive: true });
   for (const name of readdirSync(runs).toSorted().slice(0, -RUNS_KEPT)) {

@@ -21,7 +21,7 @@ interface Result {
 /** Checks that are a script of package.json. */
 const SCRIPTS = ["typecheck", "lint", "boundaries", "format:check", "docs:check", "compose:check"];
 
-const results = [...SCRIPTS.map(runScript), runTests("test"), await runTestsOnMysql()];
+const results = [...SCRIPTS.map(runScript), runTests("test"), runTests("test:long"), await runTestsOnMysql()];
 const failures = results.filter((result) => result.failed > 0);
 const skipped = results.filter((result) => result.skipped !== undefined);
 

@@ -1,4 +1,5 @@
 const os = require("node:os");
+const longRuns = require("./long-runs.cjs");
 
 /** Tests run as CommonJS through swc: no experimental VM flag, and the same sources that tsx and tsc take. */
 module.exports = {
@@ -7,10 +8,16 @@ module.exports = {
   // Most of them wait: for locks to run out, for processes to start. Each has a Redis database of its own, of 16.
   maxWorkers: Math.min(8, Math.max(3, os.availableParallelism())),
   testMatch: ["<rootDir>/test/**/*.test.ts"],
+  testPathIgnorePatterns: [
+    "/node_modules/",
+    ...longRuns.map((name) => `<rootDir>/test/${name}\\.test\\.ts$`),
+  ],
   // Above what waitFor() waits, so that its message is what is seen.
   testTimeout: 90_000,
   globalSetup: "<rootDir>/test/support/global-setup.ts",
   globalTeardown: "<rootDir>/test/support/global-teardown.ts",
+  // A process of jest takes a while to end when the machine is busy. One that never does keeps a handle open.
+  workerGracefulExitTimeout: 30_000,
   reporters: ["default", "<rootDir>/test/support/slowest-reporter.cjs"],
   transform: {
     "^.+\\.[jt]s$": [

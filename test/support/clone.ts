@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { spawnGuarded } from "../../tools/launcher/guard.ts";
@@ -36,6 +36,10 @@ export class Clone {
     mkdirSync(packages, { recursive: true });
     mkdirSync(this.path(".local"));
     symlinkSync(packages, this.path(".local/packages"));
+    // The same sources: what is compiled already need not be compiled again.
+    const build = path.join(REPOSITORY, ".local/build");
+    if (existsSync(build))
+      cpSync(build, this.path(".local/build"), { recursive: true, verbatimSymlinks: true });
   }
 
   path(name: string): string {

@@ -12,8 +12,8 @@ const LEAST_FIXED = 8;
 
 type Node = Readonly<Record<string, unknown>>;
 
-/** The syntax of each file that was asked for. */
-const parsed = new Map<string, Node>();
+/** Every node of the syntax of each file that was asked for. */
+const parsed = new Map<string, Node[]>();
 
 interface Row {
   readonly when: string;
@@ -50,7 +50,7 @@ describe("what the documentation says of a failure is shown by a test:", () => {
 });
 
 describe("what it quotes is written by the service:", () => {
-  const written = SOURCES.flatMap(sourceFiles).flatMap((file) => textsOf(syntaxOf(file)));
+  const written = SOURCES.flatMap(sourceFiles).flatMap(nodesOfFile).flatMap(textOf);
   const fixed = new Set(written.filter((parts) => parts.length === 1).map(([text]) => text ?? ""));
   const templates = written.filter(
     (parts) => parts.length > 1 && parts.join("").replaceAll(/\W/g, "").length >= LEAST_FIXED,
@@ -74,12 +74,13 @@ function fits(quote: string, parts: readonly string[]): boolean {
 /** The titles of a test file's tests and groups, and what `each` puts into them. */
 function titlesOf(name: string): string[] {
   const file = path.join(REPOSITORY, `test/${name}.test.ts`);
-  return nodesOf(existsSync(file) ? syntaxOf(file) : {}).flatMap((node) => {
+  return (existsSync(file) ? nodesOfFile(file) : []).flatMap((node) => {
     if (node["type"] !== "CallExpression" || !isOfTests(node["callee"])) return [];
     return nodesIn(node["arguments"])
       .flatMap((argument) => nodesIn(argument["expression"]))
       .filter((argument) => !/Function/.test(String(argument["type"])))
-      .flatMap((argument) => textsOf(argument).map((parts) => parts.join("…")));
+      .flatMap((argument) => nodesOf(argument).flatMap(textOf))
+      .map((parts) => parts.join("…"));
   });
 }
 
@@ -92,17 +93,18 @@ function isOfTests(callee: unknown): boolean {
   return isNode(property) && property["value"] === "each" && isOfTests(callee["object"]);
 }
 
-/** Every string and template below a node, as its fixed parts. */
-function textsOf(node: Node): string[][] {
-  return nodesOf(node).flatMap((found) => {
-    if (found["type"] === "StringLiteral") return [[String(found["value"])]];
-    if (found["type"] !== "TemplateLiteral") return [];
-    return [nodesIn(found["quasis"]).map((part) => String(part["cooked"]))];
-  });
+/** The fixed parts of a string or a template; nothing for other nodes. */
+function textOf(node: Node): string[][] {
+  if (node["type"] === "StringLiteral") return [[String(node["value"])]];
+  if (node["type"] !== "TemplateLiteral") return [];
+  return [nodesIn(node["quasis"]).map((part) => String(part["cooked"]))];
 }
 
-function nodesOf(node: Node): Node[] {
-  return [node, ...Object.values(node).flatMap(nodesIn).flatMap(nodesOf)];
+function nodesOf(value: unknown, found: Node[] = []): Node[] {
+  if (!isNode(value)) return found;
+  if (!Array.isArray(value)) found.push(value);
+  for (const key in value) if (key !== "span") nodesOf(value[key], found);
+  return found;
 }
 
 function nodesIn(value: unknown): Node[] {
@@ -113,11 +115,11 @@ function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null;
 }
 
-function syntaxOf(file: string): Node {
-  const read = (): Node => ({ ...parseSync(readFileSync(file, "utf8"), { syntax: "typescript" }) });
-  const syntax = parsed.get(file) ?? read();
-  parsed.set(file, syntax);
-  return syntax;
+function nodesOfFile(file: string): Node[] {
+  const read = () => nodesOf(parseSync(readFileSync(file, "utf8"), { syntax: "typescript" }));
+  const nodes = parsed.get(file) ?? read();
+  parsed.set(file, nodes);
+  return nodes;
 }
 
 function sourceFiles(folder: string): string[] {

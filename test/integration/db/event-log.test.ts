@@ -74,11 +74,11 @@ describe("a reader that goes on after the last id", () => {
     const open = await insert(slow);
     await insert(fast);
     await fast.commit();
-    const startedAt = performance.now();
+    // All of it while the slow one is open: a wait for its locks would end in an error.
     expect(await idsAfter(open - 1)).toEqual([]);
     await insert(fast);
     await fast.commit();
-    expect(performance.now() - startedAt).toBeLessThan(900);
+    await slow.rollback();
   });
 
   test("goes past what was rolled back once it can't come any more, all gaps at once", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { freePort } from "../../tools/launcher/ports.ts";
-import { checkExternal, environmentUrl } from "../../tools/launcher/servers/external.ts";
-import { installHint } from "../../tools/launcher/servers/install-hint.ts";
+import { freePort } from "../../../tools/launcher/ports.ts";
+import { checkExternal, environmentUrl } from "../../../tools/launcher/servers/external.ts";
+import { installHint } from "../../../tools/launcher/servers/install-hint.ts";
 
 describe("servers of the environment", () => {
   test("an empty variable counts as not set", () => {

@@ -1,0 +1,15 @@
+/**
+ * Tests that take minutes, or many processes: `npm run test:long`, and not `npm test`. `npm run check` runs both.
+ * Relative to the folder of tests, without `.test.ts`.
+ */
+module.exports = [
+  "e2e/bench",
+  "e2e/chaos",
+  "e2e/console",
+  "e2e/crash-points",
+  "e2e/hostile-requests",
+  "e2e/poisoned-orders",
+  "e2e/prometheus",
+  "integration/launcher/start",
+  "integration/launcher/supervision",
+];

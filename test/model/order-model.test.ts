@@ -24,7 +24,7 @@ const {
 } = process.env;
 /** Stories in which a fault of the service must be found; most are found in far fewer. */
 const RUNS_TO_FIND = 100;
-const TIME_LIMIT_MS = Math.max(300_000, Number(RUNS) * 2_000);
+const TIME_LIMIT_MS = Math.max(600_000, Number(RUNS) * 2_000);
 
 let environment: TestEnvironment;
 let auditor: Auditor;

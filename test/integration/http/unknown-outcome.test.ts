@@ -25,7 +25,9 @@ beforeAll(async () => {
   environment = await createTestEnvironment();
   proxy = await startMysqlProxy(environment.databaseUrl);
   outsider = await createConnection(environment.databaseUrl);
-  api = await startApi({ databaseUrl: proxy.url, redisUrl: environment.redisUrl });
+  // An order is withdrawn once its transaction can't be committed any more.
+  const env = { DATABASE_TIMEOUT_MS: "5000" };
+  api = await startApi({ databaseUrl: proxy.url, redisUrl: environment.redisUrl, env });
   client = new TestClient(api.url);
 });
 afterAll(async () => {
@@ -38,10 +40,16 @@ afterAll(async () => {
 const NOTHING = expect.stringContaining("nothing was done");
 const UNKNOWN = expect.stringContaining("not known whether");
 
-/** What a checksum of everything says: the same for the same rows. */
-async function everything(): Promise<string> {
+/** What a process without Redis writes by itself, whatever it is asked: it sends webhooks, one process at a time. */
+const BY_ITSELF = /^(leases|relay_positions|webhook_\w+)$/;
+
+/** What a checksum of everything, or of all other tables, says: the same for the same rows. */
+async function everything(but?: RegExp): Promise<string> {
   const [tables] = await outsider.query<RowDataPacket[]>("SHOW TABLES");
-  const names = tables.map((row) => `\`${Object.values(row).join("")}\``);
+  const names = tables
+    .map((row) => Object.values(row).join(""))
+    .filter((name) => !but?.test(name))
+    .map((name) => `\`${name}\``);
   const [sums] = await outsider.query<RowDataPacket[]>(`CHECKSUM TABLE ${names.join(", ")} EXTENDED`);
   return JSON.stringify(sums.map(({ Checksum }) => Checksum));
 }
@@ -156,14 +164,14 @@ test("a repeated request that has its order carried on says that nothing was don
     for (let packet = 1; !isWhole; packet++) {
       const key = { "idempotency-key": randomUUID() };
       expect(await client.post("/orders", PLAIN_ORDER, key)).toMatchObject({ status: 202 });
-      const before = await everything();
+      const before = await everything(BY_ITSELF);
       proxy.cutFrom(packet);
       const { status, body } = await new TestClient(sync.url).post("/orders", PLAIN_ORDER, key);
       isWhole = proxy.packets < packet;
       proxy.cutAt(0, "before");
       if (status === 503) {
         outcomes.add(body.detail);
-        if ((await everything()) !== before) expect(body.detail).toEqual(UNKNOWN);
+        if ((await everything(BY_ITSELF)) !== before) expect(body.detail).toEqual(UNKNOWN);
       } else expect(status).toBeLessThan(300);
     }
     expect([...outcomes]).toEqual([NOTHING, UNKNOWN]);

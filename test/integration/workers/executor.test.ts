@@ -133,12 +133,15 @@ describe("a stage that rejects", () => {
       status: "CANCELLED",
       cancellation: { reason: "too heavy" },
     });
-    expect((await listEvents(environment.database, id)).at(-1)).toMatchObject({
-      from: "PICKED",
-      to: "CANCELLED",
-      reason: "too heavy",
-      record: { "pack.undone": true, "pick.undone": true },
-    });
+    expect((await listEvents(environment.database, id)).slice(-2)).toMatchObject([
+      { type: "cancel-requested", to: "PICKED", stage: "pack", reason: "too heavy" },
+      {
+        from: "PICKED",
+        to: "CANCELLED",
+        reason: "too heavy",
+        record: { "pack.undone": true, "pick.undone": true },
+      },
+    ]);
     expect(jobs).toEqual([]);
   });
 

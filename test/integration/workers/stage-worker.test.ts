@@ -171,6 +171,21 @@ describe("a worker", () => {
     expect(await failed(id)).toMatchObject({ reason: "took longer than 30 ms" });
   });
 
+  test("stops the attempt when it has lost the lock of its job, and leaves the order to whoever has it", async () => {
+    const ended: unknown[] = [];
+    const line = await working((_order, { signal }) => {
+      signal.addEventListener("abort", () => ended.push(signal.reason));
+      return new Promise(() => {});
+    });
+    const id = await line.order();
+    await waitFor("the job to run", async () => (await (await line.job(id))?.getState()) === "active");
+    const job = await line.job(id);
+    await environment.redis.del(`${line.queue.toKey(job?.id ?? "")}:lock`);
+    await waitFor("the attempt to be ended", () => ended.length > 0);
+    expect(ended[0]).toBe("the job's lock was lost");
+    expect(await order(id)).toMatchObject({ status: "CREATED", failed: null });
+  });
+
   test("does not retry a job whose order does not exist", async () => {
     const line = await working(async () => ({}));
     const orderId = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
@@ -216,12 +231,16 @@ describe("a worker", () => {
 });
 
 describe("orders that have failed before", () => {
-  /** A stage that fails while it is broken and holds every order for a moment, and how many it has had at once. */
+  /**
+   * A stage that fails while it is broken and holds every order for a moment, and until it has had so many at once at
+   * least; and how many it has had at once.
+   */
   function failing() {
-    const state = { isBroken: true, active: 0, most: 0 };
+    const state = { isBroken: true, active: 0, most: 0, least: 0 };
     const run = async () => {
       state.most = Math.max(state.most, ++state.active);
       await new Promise((resolve) => setTimeout(resolve, 20));
+      await waitFor(`${state.least} at once`, () => state.most >= state.least);
       state.active--;
       if (state.isBroken) throw new Error("paper jam");
       return {};
@@ -234,10 +253,10 @@ describe("orders that have failed before", () => {
   test("take a quarter of the places, while others take all", async () => {
     const { state, run } = failing();
     const line = await working(run, { concurrency: 8, attempts: 3 });
-    state.isBroken = false;
+    Object.assign(state, { isBroken: false, least: 8 });
     for (const id of await place(30, line)) await inStatus(id, "WRAPPED");
     expect(state.most).toBe(8);
-    state.isBroken = true;
+    Object.assign(state, { isBroken: true, least: 0 });
     const ids = await place(8, line);
     await waitFor("each to fail once", async () =>
       (await Promise.all(ids.map((id) => line.job(id)))).every((job) => (job?.attemptsMade ?? 0) >= 1),

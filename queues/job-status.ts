@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Transition } from "../src/order/lifecycle.ts";
-import { jobId } from "./job.ts";
+import { jobId, SCORES_PER_MS } from "./job.ts";
 import type { Queues } from "./queues.ts";
 
 /** An order's job as its queue has it. */
@@ -16,9 +16,6 @@ export interface JobStatus {
   /** When it will be taken, if it waits for its time. */
   readonly dueAt: Date | undefined;
 }
-
-/** The score of a delayed job is its time in this unit of a millisecond, so that those of one moment keep their order. */
-const SCORES_PER_MS = 0x1000;
 
 /** The job that makes an order's transition. @throws {Error} of Redis. */
 export async function readJob(

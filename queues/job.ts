@@ -20,6 +20,9 @@ export interface JobData {
 const KEEP_COMPLETED = { age: 3_600, count: 1_000 };
 const STACK_TRACES_KEPT = 5;
 
+/** The score of a delayed job is its time in this unit of a millisecond, so that those of one moment keep their order. */
+export const SCORES_PER_MS = 0x1000;
+
 /**
  * The id names the transition, so adding the same work twice is harmless, and a stage that is put in later makes new
  * ids, which no finished job of old blocks. BullMQ reserves `:` and refuses whole numbers.

@@ -11,6 +11,7 @@ import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { isRedisUnavailable } from "./errors.ts";
 import { jobId, jobOptions, type JobData } from "./job.ts";
 import { queuePrefix } from "./keys.ts";
+import { SuspectTurns } from "./suspect-turns.ts";
 
 /** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
 const EVENTS_KEPT = 1_000;
@@ -62,6 +63,11 @@ export class Queues implements Dispatcher {
     return queue;
   }
 
+  /** When suspected orders may be taken from a step's queue. @throws {Error} for a step of another pipeline. */
+  turnsOf(step: Step): SuspectTurns {
+    return new SuspectTurns(this.of(step), this.#connection, settingsOf(step, this.#overrides).rateLimit);
+  }
+
   /**
    * Puts orders into the queues of what they wait for. Adding what is there already does nothing. When it
    * throws, some may have been added. @throws {DispatcherUnavailableError} {Error} of Redis.
@@ -74,14 +80,21 @@ export class Queues implements Dispatcher {
     const traces = await this.#tracing?.tracesOf(due.map(({ orderId }) => orderId));
     for (const step of new Set(due.map((job) => job.transition.step))) {
       const options = jobOptions(settingsOf(step, this.#overrides));
+      const jobs = due.filter((job) => job.transition.step === step);
+      const suspects = jobs.filter(({ suspect }) => suspect);
+      const turns = suspects.length > 0 ? await this.turnsOf(step).take(suspects.length) : [];
+      const delays = new Map(suspects.map((job, index) => [job, turns[index]]));
       await this.of(step).addBulk(
-        due
-          .filter((job) => job.transition.step === step)
-          .map(({ orderId, transition, suspect }) => ({
-            name: step.name,
-            data: { orderId, ...(suspect ? { suspect } : {}) },
-            opts: { ...options, jobId: jobId(orderId, transition), ...traced(traces?.get(orderId)) },
-          })),
+        jobs.map((job) => ({
+          name: step.name,
+          data: { orderId: job.orderId, ...(job.suspect ? { suspect: job.suspect } : {}) },
+          opts: {
+            ...options,
+            ...delayedBy(delays.get(job)),
+            jobId: jobId(job.orderId, job.transition),
+            ...traced(traces?.get(job.orderId)),
+          },
+        })),
       );
     }
   }
@@ -90,7 +103,7 @@ export class Queues implements Dispatcher {
    * Like {@link enqueue}, for orders that may have been lost: adds the jobs that are missing. A finished one under the
    * same id, which will never run again and would keep the new one out, is removed first. Where that one had failed,
    * somebody has the order go on, and the new job's order is suspected: so orders that are resumed come back as a share
-   * of the stream, and not in front of it.
+   * of the stream, and not in front of it. Behind a rate limit each waits for its turn.
    *
    * @returns how many had to be added. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
@@ -183,6 +196,10 @@ type JobState = "missing" | "unfinished" | "completed" | "failed";
 
 function isOver(state: JobState | undefined): boolean {
   return state === "completed" || state === "failed";
+}
+
+function delayedBy(delay: number | undefined) {
+  return delay ? { delay } : undefined;
 }
 
 function traced(metadata: string | undefined) {

@@ -118,6 +118,7 @@ async function main(): Promise<void> {
       connection: redis,
       executor: tracing.attempts(executor),
       isolation,
+      turns: queues.turnsOf(step),
       outages: {
         databaseAway: (how, error) => databaseWatch.reportAway(how, error),
         redisAway: () => redisWatch.reportAway("Redis takes no writes"),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  Backoffs,
   DelayedError,
   UnrecoverableError,
   WaitingError,
@@ -12,6 +13,7 @@ import type { Redis } from "ioredis";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
+import type { SuspectTurns } from "../queues/suspect-turns.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
@@ -70,6 +72,8 @@ export interface StageWorkerOptions {
   /** Makes the attempts for jobs whose worker died over them. */
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
+  /** When an order that has failed may be taken again. */
+  readonly turns: Pick<SuspectTurns, "take">;
   readonly observer?: AttemptObserver | undefined;
   /** BullMQ's own. */
   readonly telemetry?: Telemetry | undefined;
@@ -147,6 +151,10 @@ export class StageWorker {
 
   get name(): string {
     return this.#worker.name;
+  }
+
+  get step(): Step {
+    return this.#options.step;
   }
 
   get settings(): StageSettings {
@@ -272,7 +280,7 @@ export class StageWorker {
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
       if (execution.outcome === "snoozed") {
         await this.#clear(job);
-        await this.#putOff(job, token, execution.milliseconds, cancelled);
+        await this.#putOff(job, token, cancelled, { milliseconds: execution.milliseconds });
       }
     } catch (error) {
       if (error instanceof DelayedError) throw error;
@@ -296,7 +304,8 @@ export class StageWorker {
       ended("put off");
       observer?.retried(failure.kind);
       this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
-      await this.#putOff(job, token, waitMs, cancelled);
+      const needsTurn = failure.kind === "no place" || isSuspect(job);
+      await this.#putOff(job, token, cancelled, { milliseconds: waitMs, needsTurn });
     }
   }
 
@@ -382,16 +391,21 @@ export class StageWorker {
     throw new WaitingError();
   }
 
-  /** Hands the job back for a while; as often as it takes, while Redis can't take it. @throws {DelayedError} */
+  /**
+   * Hands the job back for a while, and a suspect until its turn at least; as often as it takes, while Redis can't take it.
+   *
+   * @throws {DelayedError}
+   */
   async #putOff(
     job: Job<JobData>,
     token: string | undefined,
-    milliseconds: number,
     cancelled: AbortSignal | undefined,
+    { milliseconds, needsTurn = false }: { readonly milliseconds: number; readonly needsTurn?: boolean },
   ): Promise<never> {
     for (;;) {
       try {
-        await job.moveToDelayed(Date.now() + milliseconds, token);
+        const turnMs = needsTurn ? await this.#takeTurn() : 0;
+        await job.moveToDelayed(Date.now() + Math.max(milliseconds, turnMs), token);
         throw new DelayedError();
       } catch (error) {
         if (!isRedisUnavailable(error)) throw error;
@@ -415,7 +429,30 @@ export class StageWorker {
     );
     await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));
     if (kind === "hopeless") return new UnrecoverableError(message);
-    return error instanceof Error && error.message === message ? error : new Error(message);
+    const reason = error instanceof Error && error.message === message ? error : new Error(message);
+    if (!last) await this.#delayRetry(job, reason);
+    return reason;
+  }
+
+  /** Has the retry, whose order is a suspect by then, wait for its turn: at its backoff it would take what is others'. */
+  async #delayRetry(job: Job<JobData>, reason: Error): Promise<void> {
+    try {
+      const turnMs = await this.#takeTurn();
+      if (turnMs === 0) return;
+      const backoff = Backoffs.normalize(job.opts.backoff ?? 0);
+      const backoffMs = backoff && (await Backoffs.calculate(backoff, job.attemptsMade + 1, reason, job));
+      // Here only, and not in Redis: BullMQ asks the job in hand for its backoff.
+      job.opts.backoff = { type: "fixed", delay: Math.max(backoffMs ?? 0, turnMs) };
+    } catch (error) {
+      const fields = { ...this.#fields(job, performance.now()), error: describeError(error) };
+      this.#options.log.debug(fields, "could not take a turn for the retry");
+    }
+  }
+
+  /** @returns milliseconds until the next turn of a suspect. @throws {Error} of Redis. */
+  async #takeTurn(): Promise<number> {
+    const [turnMs = 0] = await this.#options.turns.take();
+    return turnMs;
   }
 
   async #giveUp(job: Job<JobData>, reason: string): Promise<void> {

@@ -6,13 +6,13 @@ import { describeError } from "../src/platform/describe-error.ts";
 import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
 
-/** Milliseconds between two looks: one key of Redis a step, and the heartbeats where a limit is set. */
+/** Milliseconds between two looks: three keys of Redis a step, and the heartbeats where a limit is set. */
 const INTERVAL_MS = 3_000;
 
 export interface SuspectQuotaOptions {
   readonly redis: Redis;
-  readonly queues: Pick<Queues, "of">;
-  readonly workers: readonly Pick<StageWorker, "name" | "suspects">[];
+  readonly queues: Pick<Queues, "of" | "turnsOf">;
+  readonly workers: readonly Pick<StageWorker, "name" | "step" | "suspects">[];
   /** This process, as its heartbeats name it. */
   readonly self: string;
   readonly log: Logger;
@@ -21,7 +21,8 @@ export interface SuspectQuotaOptions {
 /**
  * Where operators let fewer orders into a step than the workers would take, a quarter of each worker's places may be all of
  * what is allowed. Then the workers that are alive divide a quarter of the limit among themselves. The division follows a
- * change of the limit, and a worker that comes or goes, within seconds.
+ * change of the limit, and a worker that comes or goes, within seconds. So do the turns that suspects wait for behind a rate
+ * limit.
  */
 export class SuspectQuota {
   readonly #options: SuspectQuotaOptions;
@@ -46,7 +47,7 @@ export class SuspectQuota {
     if (this.#options.redis.status === "ready") await this.#round;
   }
 
-  /** Looks at the limits, and divides them. @throws {Error} of Redis. */
+  /** Looks at the limits, divides them, and spaces out the suspects where a rate limit has changed. @throws {Error} of Redis. */
   async divide(): Promise<void> {
     const { redis, queues, workers, self } = this.#options;
     const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
@@ -59,6 +60,7 @@ export class SuspectQuota {
         self,
       );
     }
+    await Promise.all(workers.map(({ step }) => queues.turnsOf(step).follow()));
   }
 
   async #look(): Promise<void> {

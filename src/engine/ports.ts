@@ -150,11 +150,14 @@ export interface Dispatcher {
   replace(replacements: readonly Replacement[]): Promise<void>;
 }
 
+/** The part of a step that suspected orders may take: of its places, and of what its rate limit lets through. */
+export const SUSPECTS_SHARE = 1 / 4;
+
 /** A job to be: the order waits for this transition. */
 export interface DueJob {
   readonly orderId: string;
   readonly transition: Transition;
-  /** Whether the order has failed in this before: then it takes one of the places of suspected orders. */
+  /** Whether the order has failed in this before: then it takes one of the places, and turns, of suspected orders. */
   readonly suspect?: boolean;
 }
 

@@ -1,5 +1,5 @@
-/** The part of a step's places that orders may take of which nobody knows whether they can be served. */
-const SHARE = 1 / 4;
+import { SUSPECTS_SHARE } from "./ports.ts";
+
 /** How long one is taken to hold its place before any has: as a service takes that is well. Milliseconds. */
 const FIRST_GUESS_MS = 100;
 /** The weight of the latest one in the average. */
@@ -10,7 +10,7 @@ const SHORTEST_WAIT_MS = 20;
 
 /** So many of a step's places, and one at least. */
 export function shareOf(places: number): number {
-  return Math.max(1, Math.floor(places * SHARE));
+  return Math.max(1, Math.floor(places * SUSPECTS_SHARE));
 }
 
 /**
@@ -20,7 +20,7 @@ export function shareOf(places: number): number {
  *
  * One that finds no place is given a turn. Turns lie as far apart as the places become free on average, so that thousands
  * who wait neither come all at once, nor wait for long when their trouble is over. A turn is a guess and no promise: who
- * finds no place then gets another.
+ * finds no place then gets another. Behind a rate limit the order's job also waits for its turn in the queue.
  */
 export class SuspectPlaces {
   /** Places here, where a limit over all workers allows fewer than this worker's share; none is possible. */

@@ -110,6 +110,98 @@ test("a worker is alive until it says goodbye, or says nothing for a while", asy
   expect(await redis.ttl("conveyor:worker:3")).toBeGreaterThan(0);
 });
 
+describe("a rate limit", () => {
+  const log = createLogger({ name: "test", level: "silent" });
+  const suspects = new SuspectPlaces(() => 50);
+  const limited = (max: number, ms: number) => queues.of(pay).setGlobalRateLimit(max, ms);
+  const look = () =>
+    new SuspectQuota({
+      redis: environment.redis,
+      queues,
+      workers: [{ name: "pay", step: pay, suspects }],
+      self: "a",
+      log,
+    }).divide();
+  const transition = lifecycle.due("RESERVED") ?? { from: "RESERVED", to: "PAID", step: pay };
+  const addSuspects = (count: number, prefix = "order") =>
+    queues.enqueue(
+      Array.from({ length: count }, (_, index) => ({
+        orderId: `${prefix}-${index}`,
+        transition,
+        suspect: true,
+      })),
+    );
+  /** Milliseconds until each job that waits for its time may be taken, in that order. */
+  const dueIn = async (prefix = "order") => {
+    const entries = await environment.redis.zrange(queues.of(pay).toKey("delayed"), "0", "-1", "WITHSCORES");
+    return entries.flatMap((id, index) =>
+      index % 2 === 0 && id.startsWith(prefix) ? [Number(entries[index + 1]) / 0x1000 - Date.now()] : [],
+    );
+  };
+  const TOLERANCE_MS = 3_000;
+  const expectTurns = (due: readonly number[], gapMs: number, first = 0) => {
+    for (const [index, each] of due.entries())
+      expect(Math.abs(each - (first + index) * gapMs)).toBeLessThan(TOLERANCE_MS);
+  };
+
+  test("leaves suspects a turn each, a quarter of it in all, and the first at once", async () => {
+    await limited(1, 60_000);
+    await addSuspects(3);
+    await addSuspects(2, "later");
+    // The first does not wait.
+    const due = await dueIn("");
+    expect(due).toHaveLength(4);
+    expectTurns(due, 240_000, 1);
+  });
+
+  test("that is set, changed or removed has suspects wait by the new one, and nobody else", async () => {
+    const queue = queues.of(pay);
+    await queue.addBulk(
+      Array.from({ length: 5 }, (_, index) => ({
+        name: "pay",
+        data: { orderId: `order-${index}`, suspect: true as const },
+        opts: { jobId: `order-${index}`, delay: 1_000 + index },
+      })),
+    );
+    await queue.add("pay", { orderId: "other" }, { jobId: "other", delay: 500_000 });
+    await look();
+    expect(Math.max(...(await dueIn()))).toBeLessThan(TOLERANCE_MS);
+
+    await limited(1, 60_000);
+    await look();
+    expectTurns((await dueIn()).slice(1), 240_000, 1);
+    expect((await queues.turnsOf(pay).take())[0]).toBeGreaterThan(5 * 240_000 - TOLERANCE_MS);
+
+    await limited(4, 60_000);
+    await look();
+    expectTurns((await dueIn()).slice(1), 60_000, 1);
+
+    await queue.removeGlobalRateLimit();
+    await look();
+    expect(Math.max(...(await dueIn()))).toBeLessThanOrEqual(60_000);
+    expect(await queues.turnsOf(pay).take(2)).toEqual([0, 0]);
+    const [other = 0] = await dueIn("other");
+    expect(Math.abs(other - 500_000)).toBeLessThan(TOLERANCE_MS);
+  });
+
+  test("that stays the same leaves all as it is", async () => {
+    await limited(1, 60_000);
+    await look();
+    await queues.of(pay).add("pay", { orderId: "o", suspect: true }, { jobId: "order-o", delay: 90_000 });
+    await look();
+    expectTurns(await dueIn(), 90_000, 1);
+  });
+
+  test("has nobody wait for those that are gone", async () => {
+    await limited(1, 60_000);
+    await addSuspects(50);
+    await queues.of(pay).drain(true);
+    // As if that were some time ago.
+    await environment.redis.hset(queues.of(pay).toKey("suspects"), { since: 0 });
+    expect(await queues.turnsOf(pay).take(2)).toEqual([0, 240_000]);
+  });
+});
+
 test("a limit over all workers is divided among those that are alive, for orders that have failed before", async () => {
   const { redis } = environment;
   const step = { name: "pay", held: 0, concurrency: 50, standsStill: false };
@@ -119,7 +211,7 @@ test("a limit over all workers is divided among those that are alive, for orders
     const log = createLogger({ name: "test", level: "silent" });
     return {
       suspects,
-      quota: new SuspectQuota({ redis, queues, workers: [{ name: "pay", suspects }], self, log }),
+      quota: new SuspectQuota({ redis, queues, workers: [{ name: "pay", step: pay, suspects }], self, log }),
     };
   });
   const places = async () => {

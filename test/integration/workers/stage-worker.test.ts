@@ -49,6 +49,7 @@ async function working(
         enqueue: (job) => queues.enqueue([job]),
       }),
       log: createLogger({ name: "test", level: "silent" }),
+      turns: queues.turnsOf(stage),
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
       outages: {
         databaseAway: () => undefined,
@@ -231,6 +232,17 @@ describe("a worker", () => {
 });
 
 describe("orders that have failed before", () => {
+  /** Redis tells the time of an event in whole milliseconds. */
+  const CLOCKS_DIFFER_MS = 2;
+  /** When these orders' jobs were taken from the queue, as often as they were; milliseconds since 1970. */
+  async function takenAt(queue: Line["queue"], orderIds: readonly string[]): Promise<number[]> {
+    const events = await environment.redis.xrange(queue.toKey("events"), "-", "+");
+    const taken = events.filter(([, [, event]]) => event === "active");
+    return taken
+      .filter(([, fields]) => orderIds.some((id) => fields.join().includes(id)))
+      .map(([id]) => Number.parseInt(id, 10));
+  }
+
   /**
    * A stage that fails while it is broken and holds every order for a moment, and until it has had so many at once at
    * least; and how many it has had at once.
@@ -290,6 +302,43 @@ describe("orders that have failed before", () => {
     for (const id of ids) await inStatus(id, "WRAPPED");
     expect(state.most).toBeLessThanOrEqual(2);
   });
+
+  test.each([
+    ["an operator's", {}, (line: Line) => line.queue.setGlobalRateLimit(20, 1_000)],
+    ["the stage's own", { rateLimit: { max: 20, duration: 1_000 } }, async () => undefined],
+    // There is one place for them, and an order holds it for longer than turns lie apart.
+    ["beside few places", { concurrency: 4 }, (line: Line) => line.queue.setGlobalRateLimit(20, 1_000)],
+  ] as const)(
+    "take a quarter of a rate limit, %s, retries included, and make all their attempts",
+    async (_which, settings, setLimit) => {
+      const TURN_MS = 200;
+      let isSlow = false;
+      const line = await working(
+        async () => {
+          if (isSlow) await new Promise((resolve) => setTimeout(resolve, 1.5 * TURN_MS));
+          throw new Error("paper jam");
+        },
+        { attempts: 2, ...settings },
+      );
+      const ids = await place(8, line);
+      const untilAllRest = async () => {
+        for (const id of ids)
+          await waitFor("it to rest", async () => (await (await line.job(id))?.getState()) === "failed");
+      };
+      await untilAllRest();
+      isSlow = "concurrency" in settings;
+      await setLimit(line);
+      const resumedAt = Date.now();
+      await Promise.all(ids.map((id) => line.revive(id)));
+      await untilAllRest();
+      for (const id of ids) expect((await line.job(id))?.attemptsMade).toBe(2);
+      const taken = (await takenAt(line.queue, ids)).filter((at) => at >= resumedAt);
+      if (isSlow) expect(taken.length).toBeGreaterThan(2 * ids.length);
+      else expect(taken).toHaveLength(2 * ids.length);
+      for (const [index, at] of taken.entries())
+        expect(at - resumedAt).toBeGreaterThanOrEqual(index * TURN_MS - CLOCKS_DIFFER_MS);
+    },
+  );
 
   test("lose no attempt by waiting for a place", async () => {
     const { state, run } = failing();

@@ -333,7 +333,83 @@ describe("a server that is gone", () => {
   });
 });
 
+describe("a server that is gone when it is asked who holds a lock", () => {
+  test("is told to all who wait, at once, and they are not tried", async () => {
+    const table = new LockTable();
+    const options = table.options({ maxBatch: 1 });
+    const group = new GroupCommit({
+      ...options,
+      locks: { keysOf, wait: async () => undefined, held: () => Promise.reject(away()) },
+    });
+    table.hold("a");
+    const all = ["a", "b"].map((item) => group.submit(item).catch(String));
+    await turns();
+    await table.pass();
+    await expect(Promise.all(all)).resolves.toEqual(["Error: away", "Error: away"]);
+    expect(table.batches).toEqual([["a"]]);
+  });
+
+  test("or is waited for, is told to those who wait for one, at once", async () => {
+    const table = new LockTable();
+    const options = table.options();
+    let waits = 0;
+    const held = async (keys: readonly string[]) => new Set(waits < 9 ? keys : []);
+    const wait = async () => {
+      waits++;
+      throw away();
+    };
+    const group = new GroupCommit({ ...options, locks: { keysOf, wait, held } });
+    table.hold("a");
+    const only = group.submit("a").catch(String);
+    await turns();
+    await table.pass();
+    await expect(only).resolves.toBe("Error: away");
+    // Once more, since it may have been the connection alone.
+    expect(waits).toBe(2);
+  });
+});
+
 describe("a lock that somebody else holds", () => {
+  test("is waited for in turn with others that are held", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options());
+    table.hold("a", "b");
+    const all = ["a", "b"].map((item) => group.submit(item));
+    await turns();
+    for (let pass = 0; pass < 4; pass++) await table.pass();
+    expect(table.waitedFor).toEqual(["a", "b", "a", "b"]);
+    table.release("a", "b");
+    await Promise.all(all);
+  });
+
+  test("is forgotten when nobody has wanted it for a while, though it is held", async () => {
+    const table = new LockTable();
+    const group = new GroupCommit(table.options());
+    table.hold("a");
+    const first = group.submit("a").catch(String);
+    await turns();
+    await table.pass();
+    const wantedAt = performance.now();
+    const now = jest.spyOn(performance, "now");
+    try {
+      now.mockReturnValue(wantedAt + 3_000);
+      await table.passUntil(first);
+      await expect(first).resolves.toBe("Error: contended");
+      now.mockReturnValue(wantedAt + 14_000);
+      await table.pass();
+      const looked = table.waitedFor.length;
+      await table.pass();
+      expect(table.waitedFor).toHaveLength(looked + 1);
+      now.mockReturnValue(wantedAt + 16_000);
+      await table.pass();
+      await table.pass();
+      expect(table.waitedFor).toHaveLength(looked + 1);
+      await group.idle();
+    } finally {
+      now.mockRestore();
+    }
+  });
+
   test("holds up those who want it, and nobody else", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options());

@@ -12,10 +12,12 @@ import type { Pings } from "./pings.ts";
 const CUSTOMERS_IN_A_ROW = 5;
 /** A failure says nothing about the service any more when nothing has failed for so long after it. Milliseconds. */
 const FAILURE_COUNTS_FOR_MS = 900_000;
-/** So many orders of a customer have failed since the customer's last success, and the next one is suspected at once. */
-const ORDERS_OF_A_CUSTOMER = 2;
+/** More than one order of a customer has failed. */
+const SEVERAL = Symbol("several orders");
 /** Customers whose failures are remembered; those who failed longest ago are forgotten first. */
 const CUSTOMERS_REMEMBERED = 10_000;
+/** A call that takes longer may hang. Milliseconds. */
+const MAY_HANG_AFTER_MS = 1_000;
 /** The longest that an order waits whose service fails everybody. Milliseconds. */
 const LONGEST_WAIT_MS = 300_000;
 
@@ -41,7 +43,7 @@ export type Trouble =
 export interface BreakerOptions {
   readonly stage: Pick<Stage, "name">;
   readonly gate: Gate;
-  readonly pings: Pick<Pings, "answers" | "lastAwayAt">;
+  readonly pings: Pick<Pings, "answers" | "lastAwayAt" | "lastLateAt">;
   /** Milliseconds between two questions whether the service is back. */
   readonly probeIntervalMs: number;
   readonly log: Logger;
@@ -68,7 +70,7 @@ export interface FailedCall {
 export type Verdict =
   /** The service is away: the order waits so many milliseconds, and uses up no attempt. */
   | { readonly cause: "away"; readonly waitMs: number }
-  /** The service fails everybody: the same, and the order is suspected. */
+  /** The service fails everybody, or hung for a while: the same, and the order is suspected. */
   | { readonly cause: "failing"; readonly waitMs: number }
   /** The trouble is the order's own: it uses up an attempt. */
   | { readonly cause: "order" };
@@ -82,6 +84,8 @@ export type Verdict =
  *   them. No attempt is used up.
  * - An answer, and others were served since: the order's own trouble. It uses up an attempt, so that an order that nobody
  *   can serve comes to rest in the failed set.
+ * - An answer, but the service may have hung for a while: it answered late, or served nobody since the call began, although
+ *   another customer's call hung beside it. No attempt is used up, but the order is suspected: so this excuses it once.
  * - An answer, and orders of several customers failed with no success in between: the service fails everybody, whatever
  *   it says of itself. No attempt is used up, and each order waits longer each time. The stage stays open: each new order
  *   is a probe, and the first success ends it. As long as nothing succeeds no order comes to rest, since nobody knows
@@ -91,8 +95,12 @@ export class StageBreaker {
   readonly #options: BreakerOptions;
   /** Whose orders have failed since the last success, with the time of the last failure. */
   readonly #failing = new Map<string, number>();
-  /** The orders of each customer that have failed since the customer's last success: a few of them. */
-  readonly #ofCustomers = new Map<string, Set<string>>();
+  /** Which order of each customer has failed since the customer's last success. */
+  readonly #ofCustomers = new Map<string, string | typeof SEVERAL>();
+  /** When each call under way began, and whose it is. */
+  readonly #calls = new Set<{ readonly customerId: string; readonly startedAt: number }>();
+  /** When the service last did what it was asked, or said why not. */
+  #servedAt = -Infinity;
   /** What the last failure said to be away. */
   #service: keyof Ports | undefined;
   /** What the stage is held for, or was held for last. */
@@ -120,7 +128,7 @@ export class StageBreaker {
 
   /** Whether several orders of this customer have failed here, and none has succeeded since. */
   suspects({ customerId }: Pick<Order, "customerId">): boolean {
-    return (this.#ofCustomers.get(customerId)?.size ?? 0) >= ORDERS_OF_A_CUSTOMER;
+    return this.#ofCustomers.get(customerId) === SEVERAL;
   }
 
   /**
@@ -128,6 +136,8 @@ export class StageBreaker {
    */
   async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
     if (this.#gate === "shut") throw this.#heldError();
+    const call = { customerId: order.customerId, startedAt: performance.now() };
+    this.#calls.add(call);
     try {
       const result = await work();
       this.#succeeded(order);
@@ -135,24 +145,29 @@ export class StageBreaker {
     } catch (error) {
       // Not what ends an attempt from outside, which is no error. Anything else shows at least that the service is there.
       if (error instanceof Error && !(error instanceof StageUnavailableError) && !isOutage(error))
-        this.#release();
+        this.#answered();
       throw error;
+    } finally {
+      this.#calls.delete(call);
     }
   }
 
   /** Whose trouble it is that a service failed an order, and what becomes of the order. */
   async judge(call: FailedCall): Promise<Verdict> {
     const { pings, probeIntervalMs } = this.#options;
-    const { service } = call;
+    const { service, startedAt } = call;
+    // Before the service is pinged: when it is back by then, so are the answers to others.
+    let mayHaveHung = this.#hangsForOthersThan(call);
     if (service !== undefined) {
       const answers = await pings.answers(service);
       if (!answers) this.#hold(service);
       // It may have been away when the order called, and be back by now.
-      if (!answers || pings.lastAwayAt(service) >= call.startedAt)
+      if (!answers || pings.lastAwayAt(service) >= startedAt)
         return { cause: "away", waitMs: probeIntervalMs };
+      mayHaveHung ||= pings.lastLateAt(service) >= startedAt;
     }
     this.#note(call);
-    return this.#failsEverybody()
+    return this.#failsEverybody() || (mayHaveHung && !call.isSuspect)
       ? { cause: "failing", waitMs: this.#growing(call.putOffs) }
       : { cause: "order" };
   }
@@ -169,14 +184,26 @@ export class StageBreaker {
       log.info({ stage: stage.name, service: this.#service }, "the service serves orders again");
     this.#failing.clear();
     this.#ofCustomers.delete(customerId);
+    this.#answered();
+  }
+
+  #answered(): void {
+    this.#servedAt = performance.now();
     this.#release();
+  }
+
+  /** Whether a call failed in vain for long, beside one of another customer, while the service served nobody. */
+  #hangsForOthersThan({ customerId, startedAt }: FailedCall): boolean {
+    const since = performance.now() - MAY_HANG_AFTER_MS;
+    if (startedAt > since || this.#servedAt >= startedAt) return false;
+    const hangs = [...this.#calls].some((call) => call.customerId !== customerId && call.startedAt <= since);
+    return hangs || [...this.#failing].some(([customer, at]) => customer !== customerId && at >= startedAt);
   }
 
   #note({ orderId, customerId, service, isSuspect }: FailedCall): void {
     if (customerId === undefined) return;
-    const orders = this.#ofCustomers.get(customerId) ?? new Set<string>();
-    if (orders.size < ORDERS_OF_A_CUSTOMER) orders.add(orderId);
-    remember(this.#ofCustomers, customerId, orders, CUSTOMERS_REMEMBERED);
+    const before = this.#ofCustomers.get(customerId) ?? orderId;
+    remember(this.#ofCustomers, customerId, before === orderId ? orderId : SEVERAL, CUSTOMERS_REMEMBERED);
 
     const failedBefore = this.#failsEverybody();
     const isKnown = this.#failing.has(customerId);
@@ -204,7 +231,7 @@ export class StageBreaker {
   /** Twice as long each time; a half of it is left to chance. */
   #growing(putOffs: number): number {
     const { probeIntervalMs, random = Math.random } = this.#options;
-    const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** Math.min(putOffs, 30));
+    const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs);
     return Math.max(probeIntervalMs / 2, longest / 2) + (random() * longest) / 2;
   }
 

@@ -3,6 +3,8 @@ import { untilAborted } from "../platform/until-aborted.ts";
 
 /** A service that takes longer to say that it is there counts as away. */
 const PING_TIMEOUT_MS = 3_000;
+/** One that takes longer may have hung until then. Milliseconds. */
+const PROMPT_MS = 500;
 
 /** What is known of one service. */
 interface Line {
@@ -10,6 +12,8 @@ interface Line {
   next: Promise<boolean> | undefined;
   /** When a ping last failed or was not answered in time, as `performance.now()` has it. */
   lastAwayAt: number;
+  /** When a ping was last answered late. */
+  lastLateAt: number;
 }
 
 /**
@@ -50,10 +54,15 @@ export class Pings {
     return this.#of(service).lastAwayAt;
   }
 
+  /** When a ping was last answered late, if in time: until then the service may have hung. As `performance.now()` has it. */
+  lastLateAt(service: keyof Ports): number {
+    return this.#of(service).lastLateAt;
+  }
+
   #of(service: keyof Ports): Line {
     const known = this.#lines.get(service);
     if (known) return known;
-    const line: Line = { current: undefined, next: undefined, lastAwayAt: -Infinity };
+    const line: Line = { current: undefined, next: undefined, lastAwayAt: -Infinity, lastLateAt: -Infinity };
     this.#lines.set(service, line);
     return line;
   }
@@ -66,8 +75,11 @@ export class Pings {
   async #ask(service: keyof Ports, line: Line): Promise<boolean> {
     // Silence may also be that of a busy machine, this one or theirs: one silent ping is no absence.
     // But it excuses the calls that it falls into: a service that hangs for a while can be back at the second ping.
+    const sentAt = performance.now();
     const answer = await this.#once(service);
-    if (answer === "silence") line.lastAwayAt = performance.now();
+    const now = performance.now();
+    if (answer === "here" && now - sentAt > PROMPT_MS) line.lastLateAt = now;
+    if (answer === "silence") line.lastAwayAt = now;
     const answers = (answer === "silence" ? await this.#once(service) : answer) === "here";
     if (!answers) line.lastAwayAt = performance.now();
     line.current = undefined;

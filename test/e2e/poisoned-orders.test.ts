@@ -163,15 +163,20 @@ test("a service that fails everybody and answers pings costs attempts only until
   for (const { id } of poisoned) await line.client.orderIn(id, "DELIVERED");
 });
 
-test.each(["down", "refuse"] as const)(
+test.each([
+  ["down", 10],
+  ["refuse", 10],
+  // A look takes two pings of three seconds.
+  ["hangs", 2],
+] as const)(
   "a service that is really away (%s) costs no order an attempt, not even the first ones",
-  async (kind) => {
+  async (kind, looks) => {
     const worker = await addPatientWorker();
     providers.setFault("payments", { kind });
     const orders = await placeHealthy();
     await untilLogged(worker, HELD);
     orders.push(...(await placeHealthy()));
-    await waitFor("a few looks", () => logged(worker, "still away").length >= 10);
+    await waitFor("a few looks", () => logged(worker, "still away").length >= looks);
     providers.setFault("payments", { kind: "none" });
     for (const { id } of orders) await line.client.orderIn(id, "DELIVERED");
     expect(logged(worker, "will be retried")).toEqual([]);
@@ -179,3 +184,15 @@ test.each(["down", "refuse"] as const)(
     expect(providers.books.charges).toHaveLength(orders.length);
   },
 );
+
+test("a service that hangs until the first calls have given up costs no order an attempt, though it answers pings by then", async () => {
+  const worker = await addPatientWorker();
+  providers.setFault("payments", { kind: "hangs" });
+  const orders = await placeHealthy();
+  await waitFor("calls that hang", () => providers.atOnce("payments") === CONCURRENCY);
+  await waitFor("them to give up", () => providers.atOnce("payments") === 0);
+  providers.setFault("payments", { kind: "none" });
+  for (const { id } of orders) await line.client.orderIn(id, "DELIVERED");
+  expect(logged(worker, "will be retried")).toEqual([]);
+  expect(providers.books.charges).toHaveLength(orders.length);
+});

@@ -259,6 +259,19 @@ describe("a fault", () => {
     expect((await charge("new"))[0]).toBe(200);
   });
 
+  test("hangs: nothing is done or answered until it ends, health neither", async () => {
+    const { setFault, charge, get, paymentsUrl, books, atOnce } = await start();
+    setFault("payments", { kind: "hangs" });
+    const answers = [charge("k"), get(`${paymentsUrl}/health`)];
+    await waitFor("the charge to arrive", () => atOnce("payments") === 1);
+    expect(books.charges).toEqual([]);
+    setFault("payments", { kind: "none" });
+    expect(await Promise.all(answers)).toMatchObject([
+      [200, { chargeId: "ch_1" }],
+      [200, {}],
+    ]);
+  });
+
   test("slow: done and answered correctly, so much later, health too", async () => {
     const { charge, setFault, books, paymentsUrl } = await start();
     setFault("payments", { kind: "slow", ms: 100 });

@@ -5,6 +5,8 @@ export type Fault =
   | { kind: "down" }
   /** Each connection is destroyed at once, those that are open too. */
   | { kind: "refuse" }
+  /** Nothing is done or answered, `/health` neither, until the next fault is set: a process that stands still. */
+  | { kind: "hangs" }
   /** Everything is done, and answered correctly, so many milliseconds later, also when the caller has long gone. */
   | { kind: "slow"; ms: number }
   /** This part (0 to 1) of the calls is answered with 500 before anything is done; `/health` stays up. */

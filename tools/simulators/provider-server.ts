@@ -31,6 +31,8 @@ export class ProviderServer {
   readonly #options: ProviderServerOptions;
   readonly #server: Server;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Calls that wait for the fault to end. */
+  readonly #standing = new Set<() => void>();
   #fault: Fault = { kind: "none" };
   #atOnce = 0;
   #mostAtOnce = 0;
@@ -62,6 +64,8 @@ export class ProviderServer {
 
   set fault(fault: Fault) {
     this.#fault = fault;
+    for (const goOn of this.#standing) goOn();
+    this.#standing.clear();
     if (fault.kind === "refuse") this.#server.closeAllConnections();
   }
 
@@ -124,6 +128,9 @@ export class ProviderServer {
         return respond(response, { status: 503, body: { error: "down" } });
       case "refuse":
         return void response.destroy();
+      case "hangs":
+        if (fault === this.#fault) await new Promise<void>((goOn) => this.#standing.add(goOn));
+        return respond(response, handle());
       case "slow":
         await this.#wait(fault.ms);
         return respond(response, handle());

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { ServiceUnavailableError, type Ports } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { StageBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
@@ -15,12 +16,13 @@ let service: {
   /** Those that answer pings also when the others don't. */
   answering: (keyof Ports)[];
   pings: (keyof Ports)[];
+  pingTakesMs: number;
 };
 let gate: string;
 let breaker: StageBreaker;
 let orders: number;
 beforeEach(() => {
-  service = { isUp: true, answersPings: true, answering: [], pings: [] };
+  service = { isUp: true, answersPings: true, answering: [], pings: [], pingTakesMs: 0 };
   gate = "open";
   orders = 0;
   breaker = new StageBreaker({
@@ -32,6 +34,7 @@ beforeEach(() => {
     },
     pings: new Pings(async (name) => {
       service.pings.push(name);
+      if (service.pingTakesMs > 0) await sleep(service.pingTakesMs);
       if (!service.answersPings && !service.answering.includes(name))
         throw new ServiceUnavailableError(name, "no answer");
     }),
@@ -41,6 +44,16 @@ beforeEach(() => {
   });
 });
 afterEach(() => breaker.stop());
+
+/** Begins something at a moment that is so many milliseconds from now. */
+function later<T>(milliseconds: number, begin: () => T): T {
+  const now = jest.spyOn(performance, "now").mockReturnValue(performance.now() + milliseconds);
+  try {
+    return begin();
+  } finally {
+    now.mockRestore();
+  }
+}
 
 /** What becomes of an order of this customer: "done", "held" when nobody was asked, or what it is taken to fail of. */
 async function order(customerId: string, given: Partial<FailedCall> & { isUp?: boolean } = {}) {
@@ -194,6 +207,24 @@ describe("a service that answers pings", () => {
       expect(await order(`resumed-${index}`, { isUp: false, isSuspect: true })).toBe("order");
   });
 
+  test("is not taken for failing any more when nothing has failed for a quarter of an hour", async () => {
+    for (const customer of FIVE) await order(customer, { isUp: false });
+    expect(breaker.trouble).toBe("failing");
+    later(899_000, () => expect(breaker.trouble).toBe("failing"));
+    later(901_000, () => expect(breaker.trouble).toBeUndefined());
+    expect(await order("f", { isUp: false })).toBe("order");
+  });
+
+  test("is blamed by the last five customers: a suspect's failure says nothing new once five others have failed", async () => {
+    const asCarrier = { isUp: false, service: "carrier", isSuspect: true } as const;
+    for (const customer of FIVE) await order(customer, { isUp: false });
+    await order("a", asCarrier);
+    expect(breaker.service).toBe("carrier");
+    for (const customer of ["f", "g", "h", "i", "j"]) await order(customer, { isUp: false });
+    await order("a", asCarrier);
+    expect(breaker.service).toBe("payments");
+  });
+
   test("is not blamed by a stage whose time runs out with no service asked", async () => {
     for (let index = 0; index < 4; index++)
       expect(await order(`slow-${index}`, { isUp: false, service: undefined })).toBe("order");
@@ -201,7 +232,75 @@ describe("a service that answers pings", () => {
   });
 });
 
+describe("a service that answers pings again after it has hung", () => {
+  /** An order that fails after so many seconds with no answer, while others do what they do. */
+  const hung = (seconds: number, given: Partial<FailedCall> = {}) =>
+    order("first", { isUp: false, startedAt: performance.now() - seconds * 1_000, ...given });
+  /** A call that hangs until the test lets it go, begun so many seconds ago. */
+  function open(customerId: string, seconds: number): () => Promise<void> {
+    let answer: () => void = () => undefined;
+    const work = () => new Promise<void>((resolve) => (answer = resolve));
+    const call = later(-seconds * 1_000, () => breaker.run({ customerId }, work));
+    return () => (answer(), call);
+  }
+
+  test("excuses an order once whose call hung beside another customer's, while nobody was served", async () => {
+    const answer = open("second", 3);
+    expect(await hung(5)).toBe("failing");
+    expect([gate, breaker.trouble]).toEqual(["open", undefined]);
+    expect(await hung(5, { isSuspect: true })).toBe("order");
+    await answer();
+  });
+
+  test("excuses also the last one of those that hung and failed at the same moment", async () => {
+    const startedAt = performance.now() - 5_000;
+    for (const customerId of ["a", "b", "c"]) await order(customerId, { isUp: false, startedAt });
+    expect(await order("d", { isUp: false, startedAt })).toBe("failing");
+  });
+
+  test("does not excuse an order that hung while others were served", async () => {
+    const answer = open("second", 3);
+    await order("served");
+    expect(await hung(5)).toBe("order");
+    await answer();
+  });
+
+  test("does not excuse an order that hung beside none but its customer's", async () => {
+    const answer = open("first", 3);
+    expect(await hung(5)).toBe("order");
+    await answer();
+  });
+
+  test("does not excuse what failed at once", async () => {
+    const answer = open("second", 3);
+    expect(await hung(0.5)).toBe("order");
+    await answer();
+  });
+
+  test("does not excuse what had others beside it for a moment only", async () => {
+    const answer = open("second", 0.5);
+    expect(await hung(5)).toBe("order");
+    await answer();
+  });
+
+  test("excuses the only order of the day by a ping that is answered late", async () => {
+    service.pingTakesMs = 600;
+    expect(await hung(5)).toBe("failing");
+    service.pingTakesMs = 0;
+    expect(await hung(5, { isSuspect: true })).toBe("order");
+    expect(await order("later", { isUp: false })).toBe("order");
+  });
+});
+
 describe("a customer", () => {
+  test("is forgotten when so many others have failed that memory would grow without end", async () => {
+    for (const orderId of ["one", "two"]) await order("unlucky", { isUp: false, orderId });
+    for (let index = 1; index < 10_000; index++) await order(`other-${index}`, { isUp: false });
+    expect(breaker.suspects({ customerId: "unlucky" })).toBe(true);
+    await order("one more", { isUp: false });
+    expect(breaker.suspects({ customerId: "unlucky" })).toBe(false);
+  });
+
   test("is suspected when two orders have failed, until one succeeds", async () => {
     const unlucky = { customerId: "unlucky" };
     await order("unlucky", { isUp: false, orderId: "one" });

@@ -32,6 +32,15 @@ export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | 
   readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
 }
 
+/** Something to take back, and under which key that is booked. */
+export interface LedgerReversal extends Pick<
+  LedgerEntry,
+  "idempotencyKey" | "kind" | "orderId" | "providerId" | "createdAt"
+> {
+  readonly reversedKey: string;
+  readonly reversedKind: LedgerKind;
+}
+
 const KEYS = [
   "idempotencyKey",
   "kind",
@@ -118,15 +127,7 @@ async function decideAgain(queries: Queries, requests: readonly LedgerRequest[])
  */
 export async function bookReversal(
   database: Database,
-  reversal: {
-    readonly idempotencyKey: string;
-    readonly reversedKey: string;
-    readonly reversedKind: LedgerKind;
-    readonly kind: LedgerKind;
-    readonly orderId: string;
-    readonly providerId: string;
-    readonly createdAt: Date;
-  },
+  reversal: LedgerReversal,
 ): Promise<LedgerEntry | undefined> {
   const { reversedKey, reversedKind, ...own } = reversal;
   return database.transaction(async (queries) => {

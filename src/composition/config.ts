@@ -85,7 +85,8 @@ export const VARIABLES = {
       "Delay before the first retry of every stage, overriding its own setting. It doubles with each retry",
   }),
   STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
-    description: "Timeout of one attempt of every stage, overriding its own setting",
+    description:
+      "Timeout of one attempt of every stage, overriding its own setting. The time that it waits for MySQL does not count",
   }),
   PROBE_INTERVAL_MS: wholeNumber(10, 3_600_000).default(5_000).meta({
     description:

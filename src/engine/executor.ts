@@ -7,6 +7,7 @@ import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, DueJob, OrderTransition } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
+import { offTheClock } from "../platform/time-limit.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
 
 /** What the executor needs of the store, an order at a time; each call may share its transaction with others. */
@@ -101,7 +102,7 @@ export class Executor {
   async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
     const known = this.#store.recall?.(orderId);
     // Another process may have done what was due then: a job for a later step says so, and the order is read.
-    const order = known && this.#isFor(known, step) ? known : await this.#load(orderId);
+    const order = known && this.#isFor(known, step) ? known : await this.#load(orderId, signal);
     try {
       return await this.#advance(order, step, signal, mark);
     } catch (error) {
@@ -124,7 +125,7 @@ export class Executor {
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
-    if (!(await this.#commit(order, due, outcome, mark)))
+    if (!(await this.#commit(order, due, outcome, signal, mark)))
       return this.#overtaken(order.id, step, signal, mark);
     this.#crashHook?.("after commit", step.name);
     const execution = await this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
@@ -138,8 +139,8 @@ export class Executor {
     return this.#lifecycle.due(order.status)?.step.name === step.name;
   }
 
-  async #load(orderId: string): Promise<StoredOrder> {
-    const order = await this.#store.load(orderId);
+  async #load(orderId: string, signal: AbortSignal): Promise<StoredOrder> {
+    const order = await offTheClock(signal, () => this.#store.load(orderId));
     if (order === undefined) throw new OrderNotFoundError(`there is no order ${orderId}`);
     return order;
   }
@@ -189,14 +190,15 @@ export class Executor {
     if (!this.#lifecycle.canCancel(order.status)) {
       throw new TooLateToRejectError(`rejected at ${order.status}, too late to cancel: ${reason}`);
     }
-    const accepted = await this.#store.requestCancellation({
+    const request: CancellationRequest = {
       ...mark,
       orderId: order.id,
       whileIn: [order.status],
       stage: step.name,
       reason,
       at: new Date(),
-    });
+    };
+    const accepted = await offTheClock(signal, () => this.#store.requestCancellation(request));
     return accepted
       ? this.#cancel(order, step, reason, signal, mark)
       : this.#overtaken(order.id, step, signal, mark);
@@ -222,7 +224,7 @@ export class Executor {
       unlessCancelled: false,
       at: new Date(),
     });
-    if (!cancelled) return this.#moveOn(await this.#load(order.id));
+    if (!cancelled) return this.#moveOn(await this.#load(order.id, signal));
     this.#crashHook?.("after commit", CANCEL.name);
     return { outcome: "cancelled", reason };
   }
@@ -242,7 +244,7 @@ export class Executor {
         this.#crashHook?.("after undo", stage.name);
         for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
       } catch (error) {
-        signal.throwIfAborted();
+        if (signal.aborted) throw error;
         errors.push(error);
       }
     }
@@ -261,9 +263,10 @@ export class Executor {
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
     record: StageRecord,
+    signal: AbortSignal,
     mark: AttemptMark | undefined,
   ): Promise<boolean> {
-    return this.#store.applyTransition({
+    const transition: OrderTransition = {
       ...mark,
       orderId: order.id,
       from,
@@ -273,7 +276,8 @@ export class Executor {
       record,
       unlessCancelled: stage.pointOfNoReturn ?? false,
       at: new Date(),
-    });
+    };
+    return offTheClock(signal, () => this.#store.applyTransition(transition));
   }
 
   /** The status was moved, or a cancellation asked for, while the stage ran. */
@@ -283,7 +287,7 @@ export class Executor {
     signal: AbortSignal,
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
-    const order = await this.#load(orderId);
+    const order = await this.#load(orderId, signal);
     if (order.cancellation && this.#isFor(order, step))
       return this.#cancel(order, step, order.cancellation.reason, signal, mark);
     return this.#moveOn(order);

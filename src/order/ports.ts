@@ -4,7 +4,7 @@ import type { OrderLine } from "./order.ts";
  * The outside world as stages see it. Every call that has an effect carries an idempotency key: called again with the
  * same key it has no second effect and gives the first answer. A port whose service does not answer, or cannot do its
  * work at the moment, throws {@link ServiceUnavailableError}, and the call is made again later; whether the lost call
- * took effect is unknown.
+ * took effect is unknown. A port that is served by MySQL waits for it `offTheClock`: MySQL has a time limit of its own.
  */
 export interface Ports {
   readonly inventory: Inventory;
@@ -31,14 +31,20 @@ export interface Service {
 /** The warehouse. Its operations are keyed by order: an order has one reservation. */
 export interface Inventory extends Service {
   /** Sets aside the pieces of all lines, or of none. */
-  reserve(request: { orderId: string; lines: readonly OrderLine[] }): Promise<Reservation>;
+  reserve(request: StockRequest): Promise<Reservation>;
   /** The reserved pieces have left the house. */
-  ship(request: { orderId: string; lines: readonly OrderLine[] }): Promise<void>;
+  ship(request: StockRequest): Promise<void>;
   /**
    * Puts back whatever the order holds. With nothing reserved it does nothing now, and a reservation for this order
    * that arrives later, from a worker that was thought dead, is refused.
    */
-  release(request: { orderId: string; lines: readonly OrderLine[] }): Promise<void>;
+  release(request: StockRequest): Promise<void>;
+}
+
+export interface StockRequest {
+  readonly orderId: string;
+  readonly lines: readonly OrderLine[];
+  readonly signal: AbortSignal;
 }
 
 export type Reservation =

@@ -50,7 +50,7 @@ export interface StageSettings {
   readonly attempts: number;
   /** The n-th retry waits up to 2^(n-1) x `delay` milliseconds; `jitter` (0 to 1) is the part of it left to chance. */
   readonly backoff: { readonly delay: number; readonly jitter: number };
-  /** Milliseconds that one attempt may take. */
+  /** Milliseconds that one attempt may take, not counting the time that it waits for MySQL. */
   readonly timeout: number;
   /** At most `max` orders per `duration` milliseconds over all workers. */
   readonly rateLimit?: { readonly max: number; readonly duration: number };

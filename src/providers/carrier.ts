@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../../db/database.ts";
-import { bookReversal } from "../../db/provider-ledger.ts";
+import { bookReversal, type LedgerRequest, type LedgerReversal } from "../../db/provider-ledger.ts";
 import type { Carrier } from "../order/ports.ts";
+import { offTheClock } from "../platform/time-limit.ts";
 import { openLedger, type Ledger } from "./ledger.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -23,7 +24,7 @@ export function simulatedCarrier(
     async createLabel({ key, orderId, signal }) {
       await simulation.reach("carrier", signal);
       const createdAt = new Date();
-      const entry = await ledger.submit({
+      const request: LedgerRequest = {
         idempotencyKey: key,
         kind: "label",
         orderId,
@@ -32,14 +33,15 @@ export function simulatedCarrier(
         providerId: trackingNumber(createdAt),
         createdAt,
         decide: () => ({ outcome: "approved", reason: null }),
-      });
+      };
+      const entry = await offTheClock(signal, () => ledger.submit(request));
       if (entry.outcome !== "approved") throw new Error("the label was called off");
       return { trackingNumber: entry.providerId };
     },
 
     async voidLabel({ key, labelKey, orderId, signal }) {
       await simulation.reach("carrier", signal);
-      await bookReversal(database, {
+      const reversal: LedgerReversal = {
         idempotencyKey: key,
         reversedKey: labelKey,
         reversedKind: "label",
@@ -47,7 +49,8 @@ export function simulatedCarrier(
         orderId,
         providerId: "",
         createdAt: new Date(),
-      });
+      };
+      await offTheClock(signal, () => bookReversal(database, reversal));
     },
 
     async track({ trackingNumber: number, signal }) {

@@ -2,7 +2,8 @@ import type { Database } from "../../db/database.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
 import { moveStock, stockLocks, type StockMove } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
-import type { Inventory, Reservation } from "../order/ports.ts";
+import { offTheClock } from "../platform/time-limit.ts";
+import type { Inventory, Reservation, StockRequest } from "../order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
@@ -20,14 +21,17 @@ export function mysqlInventory(
     kindOf: failureKindOf,
     locks: stockLocks(database),
   });
-  const whenReached = async (move: StockMove): Promise<Reservation> => {
-    await simulation.reach("inventory");
-    return moves.submit(move);
+  const whenReached = async (
+    operation: StockMove["operation"],
+    { orderId, lines, signal }: StockRequest,
+  ): Promise<Reservation> => {
+    await simulation.reach("inventory", signal);
+    return offTheClock(signal, () => moves.submit({ orderId, lines, operation }));
   };
   return {
     ping: async () => void (await simulation.upSince("inventory")),
-    reserve: (order) => whenReached({ ...order, operation: "reserve" }),
-    ship: async (order) => void (await whenReached({ ...order, operation: "ship" })),
-    release: async (order) => void (await whenReached({ ...order, operation: "release" })),
+    reserve: (request) => whenReached("reserve", request),
+    ship: async (request) => void (await whenReached("ship", request)),
+    release: async (request) => void (await whenReached("release", request)),
   };
 }

@@ -1,7 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../../db/database.ts";
-import { bookReversal, type LedgerDecision } from "../../db/provider-ledger.ts";
+import {
+  bookReversal,
+  type LedgerDecision,
+  type LedgerRequest,
+  type LedgerReversal,
+} from "../../db/provider-ledger.ts";
 import { ServiceUnavailableError, type Payments } from "../order/ports.ts";
+import { offTheClock } from "../platform/time-limit.ts";
 import { openLedger, type Ledger } from "./ledger.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -29,7 +35,7 @@ export function simulatedPayments(
 
     async charge({ key, orderId, amount, currency, token, signal }) {
       const upSince = await simulation.reach("payments", signal);
-      const entry = await ledger.submit({
+      const request: LedgerRequest = {
         idempotencyKey: key,
         kind: "charge",
         orderId,
@@ -38,7 +44,8 @@ export function simulatedPayments(
         providerId: `ch_${randomUUID()}`,
         createdAt: new Date(),
         decide: (asked) => decide(token, asked, upSince),
-      });
+      };
+      const entry = await offTheClock(signal, () => ledger.submit(request));
       switch (entry.outcome) {
         case "approved":
           return { approved: true, chargeId: entry.providerId };
@@ -53,7 +60,7 @@ export function simulatedPayments(
 
     async refund({ key, chargeKey, orderId, signal }) {
       await simulation.reach("payments", signal);
-      const entry = await bookReversal(database, {
+      const reversal: LedgerReversal = {
         idempotencyKey: key,
         reversedKey: chargeKey,
         reversedKind: "charge",
@@ -61,7 +68,8 @@ export function simulatedPayments(
         orderId,
         providerId: `re_${randomUUID()}`,
         createdAt: new Date(),
-      });
+      };
+      const entry = await offTheClock(signal, () => bookReversal(database, reversal));
       return entry && { refundId: entry.providerId };
     },
   };

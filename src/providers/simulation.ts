@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../../db/database.ts";
 import { findProviderStates, type Provider, type ProviderState } from "../../db/provider-states.ts";
 import { ServiceUnavailableError } from "../order/ports.ts";
+import { offTheClock } from "../platform/time-limit.ts";
 
 /** How long a worker may not have noticed that a provider was switched. */
 const STATES_FRESH_MS = 250;
@@ -23,30 +24,31 @@ export class Simulation {
    * @throws {ServiceUnavailableError} while it is down.
    */
   async reach(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
-    const latencyMs = await this.#latencyOf(provider);
+    const latencyMs = await this.#latencyOf(provider, signal);
     if (latencyMs > 0) await sleep(latencyMs, undefined, signal && { signal });
-    return this.upSince(provider);
+    return this.upSince(provider, signal);
   }
 
   /** The same without taking time. @throws {ServiceUnavailableError} while the provider is down. */
-  async upSince(provider: Provider): Promise<Date | undefined> {
-    const state = (await this.#fresh()).get(provider);
+  async upSince(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
+    const state = (await this.#fresh(signal)).get(provider);
     if (state?.switched === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
     return state?.since;
   }
 
-  async #latencyOf(provider: Provider): Promise<number> {
-    const switched = (await this.#fresh()).get(provider)?.switched;
+  async #latencyOf(provider: Provider, signal: AbortSignal | undefined): Promise<number> {
+    const switched = (await this.#fresh(signal)).get(provider)?.switched;
     if (typeof switched === "object") return switched.slowMs;
     return provider === "inventory" ? 0 : this.#latencyMs;
   }
 
-  #fresh(): Promise<Map<string, ProviderState>> {
+  #fresh(signal: AbortSignal | undefined): Promise<Map<string, ProviderState>> {
     if (this.#states === undefined) {
       this.#states = findProviderStates(this.#database);
       const forget = () => (this.#states = undefined);
       this.#states.then(() => setTimeout(forget, STATES_FRESH_MS).unref(), forget);
     }
-    return this.#states;
+    const states = this.#states;
+    return offTheClock(signal, () => states);
   }
 }

@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
@@ -468,6 +469,25 @@ test("MySQL that hangs in the middle has the order accepted, and go on when it i
     await own.process.stop();
   } finally {
     mysql.kill("SIGCONT");
+    await mysql.stop();
+  }
+});
+
+test("MySQL that hangs for longer than a stage may take, and is back before it counts as away, costs the order nothing", async () => {
+  const mysql = await startOwnMysql();
+  try {
+    const limits = { STAGE_TIMEOUT_MS: "2000", DATABASE_TIMEOUT_MS: "20000" };
+    const own = await serve({ PROVIDER_LATENCY_MS: "1000", ...limits }, mysql.databaseUrl);
+    await own.client.put(`/stock/${sku}`, { onHand: LOADED });
+    const answer = place(own);
+    await orderIn(own, "RESERVED");
+    mysql.server.kill("SIGSTOP");
+    await sleep(3_000);
+    mysql.server.kill("SIGCONT");
+    expect(await answer).toMatchObject({ status: 201, body: { status: "DELIVERED" } });
+    await own.process.stop();
+  } finally {
+    mysql.server.kill("SIGCONT");
     await mysql.stop();
   }
 });

@@ -31,6 +31,7 @@ beforeAll(async () => {
 });
 afterAll(() => environment.close());
 
+const NEVER = new AbortController().signal;
 const ITEMS = 12;
 
 /** Nobody loses patience while a test looks on. */
@@ -96,6 +97,7 @@ async function stockOfProduct(commit: Commit): Promise<Scenario> {
       inventory.reserve({
         orderId: uuidv7(),
         lines: (index === 0 ? skus : skus.slice(1)).map((sku) => ({ sku, quantity: 1, unitPrice: 1 })),
+        signal: NEVER,
       }),
   };
 }
@@ -106,10 +108,10 @@ async function reservationOfOrder(commit: Commit): Promise<Scenario> {
   const inventory = mysqlInventory(database, new Simulation(database, 0), commit);
   const ids = Array.from({ length: ITEMS }, () => uuidv7());
   const lines = [{ sku, quantity: 1, unitPrice: 1 }];
-  await inventory.reserve({ orderId: ids[0] ?? "", lines });
+  await inventory.reserve({ orderId: ids[0] ?? "", lines, signal: NEVER });
   return {
     statement: `SELECT state FROM reservations WHERE order_id = '${ids[0]}' FOR UPDATE`,
-    submit: (index) => inventory.reserve({ orderId: ids[index] ?? "", lines }),
+    submit: (index) => inventory.reserve({ orderId: ids[index] ?? "", lines, signal: NEVER }),
   };
 }
 
@@ -242,6 +244,7 @@ test("a product that everybody wants, and somebody else locks now and then, is s
   const wants = (...skus: string[]) => ({
     orderId: uuidv7(),
     lines: skus.map((sku) => ({ sku, quantity: 1, unitPrice: 1 })),
+    signal: NEVER,
   });
   const outcomes: Promise<{ readonly ok: boolean }>[] = [];
   for (const turn of ["free", "locked", "free", "locked"]) {

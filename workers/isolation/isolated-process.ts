@@ -6,7 +6,10 @@ import type { Answer, Attempt, Request } from "./messages.ts";
 
 /** An idle process is ended after so long: whatever it was needed for has passed. */
 const IDLE_MS = 30_000;
-/** What an attempt gets beyond its time to say so; then something blocks the process. */
+/**
+ * A process that gives no sign of life for as long as an attempt may take, and for so long after that, is blocked. How long
+ * the attempt takes says nothing: it may wait for MySQL or Redis to come back.
+ */
 const BLOCKED_AFTER_MS = 2_000;
 
 /** The process ended during the attempt, or blocked. */
@@ -40,6 +43,8 @@ export class IsolatedProcess {
 }
 
 interface Pending {
+  /** Ends the process; begins anew with every sign of life. */
+  readonly blocked: NodeJS.Timeout;
   readonly resolve: (execution: Execution) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -55,7 +60,11 @@ class Child {
   constructor(child: ChildProcess) {
     this.#process = child;
     this.#ready = new Promise((resolve, reject) => {
-      child.on("message", (answer: Answer) => (answer.type === "ready" ? resolve() : this.#settle(answer)));
+      child.on("message", (answer: Answer) => {
+        for (const { blocked } of this.#pending.values()) blocked.refresh();
+        if (answer.type === "ready") resolve();
+        else if (answer.type !== "alive") this.#settle(answer);
+      });
       const end = (how: string) => {
         this.#hasEnded = true;
         clearTimeout(this.#idle);
@@ -90,7 +99,7 @@ class Child {
           this.#send({ type: "abort", id });
         };
         signal?.addEventListener("abort", abort, { once: true });
-        this.#pending.set(id, { resolve, reject });
+        this.#pending.set(id, { blocked, resolve, reject });
         this.#send({ type: "attempt", id, ...attempt });
       });
     } finally {
@@ -113,7 +122,7 @@ class Child {
     if (this.#process.connected) this.#process.send(request, () => undefined);
   }
 
-  #settle(answer: Exclude<Answer, { type: "ready" }>): void {
+  #settle(answer: Exclude<Answer, { type: "ready" | "alive" }>): void {
     const pending = this.#pending.get(answer.id);
     if (answer.type === "execution") pending?.resolve(answer.execution);
     else pending?.reject(new FailedAttemptError(answer.failure));

@@ -8,7 +8,7 @@ import { openDatabase, openResources } from "../../src/composition/resources.ts"
 import { batchedEnqueue, BatchingStore } from "../../src/engine/batching-store.ts";
 import { orderStore } from "../../db/order-store.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
-import type { Answer, Request } from "./messages.ts";
+import { ALIVE_INTERVAL_MS, type Answer, type Request } from "./messages.ts";
 
 /** The isolated process: makes the attempts that its worker asks for, and ends with it. */
 function main(): void {
@@ -50,6 +50,7 @@ function main(): void {
   process.on("SIGINT", () => undefined);
   process.on("SIGTERM", () => undefined);
   say({ type: "ready" });
+  setInterval(() => say({ type: "alive" }), ALIVE_INTERVAL_MS);
 }
 
 function say(answer: Answer): void {

@@ -12,6 +12,9 @@ export interface Attempt {
   readonly startedAt: number;
 }
 
+/** Milliseconds between two signs of life of the process. */
+export const ALIVE_INTERVAL_MS = 1_000;
+
 /** What a worker says to the process, and what that answers. Ids tell attempts apart. */
 export type Request =
   | ({ readonly type: "attempt"; readonly id: number } & Attempt)
@@ -19,5 +22,7 @@ export type Request =
 
 export type Answer =
   | { readonly type: "ready" }
+  /** Said every second: nothing blocks the process. */
+  | { readonly type: "alive" }
   | { readonly type: "execution"; readonly id: number; readonly execution: Execution }
   | { readonly type: "failure"; readonly id: number; readonly failure: Failure };

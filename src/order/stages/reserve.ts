@@ -5,13 +5,13 @@ export const reserve = defineStage({
   name: "reserve",
   to: "RESERVED",
 
-  async run(order, { ports }) {
-    const reservation = await ports.inventory.reserve({ orderId: order.id, lines: order.lines });
+  async run(order, { ports, signal }) {
+    const reservation = await ports.inventory.reserve({ orderId: order.id, lines: order.lines, signal });
     return reservation.ok ? {} : reject(`sold out: ${listed(reservation.soldOut)}`);
   },
 
-  async undo(order, { ports }) {
-    await ports.inventory.release({ orderId: order.id, lines: order.lines });
+  async undo(order, { ports, signal }) {
+    await ports.inventory.release({ orderId: order.id, lines: order.lines, signal });
     return {};
   },
 });

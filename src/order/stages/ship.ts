@@ -8,7 +8,7 @@ export const ship = defineStage({
 
   async run(order, { ports, runKey, signal }) {
     const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });
-    await ports.inventory.ship({ orderId: order.id, lines: order.lines });
+    await ports.inventory.ship({ orderId: order.id, lines: order.lines, signal });
     return { trackingNumber };
   },
 

@@ -9,6 +9,7 @@ import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
+import { withinTime } from "../../../src/platform/time-limit.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, NO_PORTS, readOrder, statusesOf } from "../../support/orders.ts";
 
@@ -267,6 +268,15 @@ describe("an order whose cancellation was asked for", () => {
     expect(await statusOf(id)).toBe("PICKED");
     works = true;
     expect(await executor.execute(id, pack, NEVER)).toMatchObject({ outcome: "cancelled" });
+  });
+
+  test("blames the stage whose undoing takes all the time, and not the order", async () => {
+    const { pack, executor } = line({ pick: { undo: () => new Promise(() => undefined) } });
+    const id = await createOrder(environment.database);
+    await move(id, "CREATED", "PICKED", "pick");
+    await cancel(id, "PICKED");
+    const undone = withinTime(50, undefined, (signal) => executor.execute(id, pack, signal));
+    await expect(undone).rejects.toMatchObject({ name: "StageUnavailableError", stage: "pick" });
   });
 });
 

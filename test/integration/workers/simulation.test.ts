@@ -23,7 +23,11 @@ async function tookMs(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - began;
 }
 
-const order = { orderId: "order-1", lines: [{ sku: "MUG-BLUE", quantity: 1, unitPrice: 100 }] };
+const order = {
+  orderId: "order-1",
+  lines: [{ sku: "MUG-BLUE", quantity: 1, unitPrice: 100 }],
+  signal: new AbortController().signal,
+};
 const charge = (signal = AbortSignal.timeout(60_000)) => ({
   key: "order-1:pay",
   orderId: "order-1",

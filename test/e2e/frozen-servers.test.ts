@@ -1,0 +1,80 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { PLAIN_ORDER, TestClient } from "../support/client.ts";
+import { startOwnMysql, type OwnMysql } from "../support/own-mysql.ts";
+import { startApi, startWorker, TEST_KEY, type TestProcess } from "../support/processes.ts";
+import { startTestRedis, type TestServer } from "../support/servers.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+jest.setTimeout(240_000);
+
+const ORDERS = 30;
+
+let mysql: OwnMysql;
+let redis: TestServer;
+let processes: TestProcess[];
+beforeEach(async () => {
+  [mysql, redis] = await Promise.all([startOwnMysql(), startTestRedis()]);
+  processes = [];
+});
+afterEach(async () => {
+  for (const server of [mysql.server, redis]) server.kill("SIGCONT");
+  await Promise.all(processes.map((each) => each.stop()));
+  await Promise.all([mysql.stop(), redis.stop()]);
+});
+
+/** An API and a worker whose stages have one attempt, and keep orders for a while, so that some are in each. */
+async function startShop(env: Readonly<Record<string, string>>): Promise<TestClient> {
+  const options = {
+    databaseUrl: mysql.databaseUrl,
+    redisUrl: redis.url,
+    env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "200", CARRIER_TRANSIT_MS: "200", ...env },
+  };
+  const api = await startApi(options);
+  processes.push(api, await startWorker(options));
+  // A connection that was idle while a server stood still may be closed just when it is used again.
+  const client = new TestClient(api.url, { authorization: `Bearer ${TEST_KEY}`, connection: "close" });
+  await client.put("/stock/MUG-BLUE", { onHand: 10_000 });
+  return client;
+}
+
+/** Has a server stand still, for each of these milliseconds, with orders in every stage; all must arrive, at the first attempt. */
+async function expectNoAttemptUsed(
+  client: TestClient,
+  server: TestServer,
+  spans: readonly number[],
+): Promise<void> {
+  for (const span of spans) {
+    const orders = await Promise.all(Array.from({ length: ORDERS }, () => client.order(PLAIN_ORDER)));
+    await waitFor("an order to be paid", async () => (await client.orders({ status: "PAID" })).length > 0);
+    server.kill("SIGSTOP");
+    await sleep(span);
+    server.kill("SIGCONT");
+    for (const { id } of orders) {
+      const arrived = waitFor(`${id} to arrive, or to fail`, async () => {
+        const { status, body } = await client.get(`/orders/${id}`);
+        return status === 200 && (body.status === "DELIVERED" || body.failed || body.cancellation) && body;
+      });
+      expect(await arrived).toMatchObject({ status: "DELIVERED" });
+      const { items } = (await client.get<{ items: { type: string }[] }>(`/orders/${id}/events`)).body;
+      expect(items.map(({ type }) => type)).toEqual(items.map(() => "status"));
+    }
+  }
+}
+
+describe("a server that stands still costs no order an attempt", () => {
+  test("MySQL, for about as long as the operator lets an attempt take", async () => {
+    const client = await startShop({ STAGE_TIMEOUT_MS: "2000" });
+    await expectNoAttemptUsed(client, mysql.server, [500, 1_900, 2_200, 5_000]);
+  });
+
+  test("MySQL, for about as long as a worker waits for it", async () => {
+    const client = await startShop({});
+    await expectNoAttemptUsed(client, mysql.server, [12_500]);
+  });
+
+  test("Redis, for longer than an attempt may take, and longer than a worker's lock", async () => {
+    const client = await startShop({ STAGE_TIMEOUT_MS: "2000" });
+    await expectNoAttemptUsed(client, redis, [3_000, 17_000]);
+  });
+});

@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import { beat, lastBeat } from "../queues/telemetry/heartbeats.ts";
 import { addCounts, type MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import type { Logger } from "../src/platform/log.ts";
+import type { Service } from "../src/platform/service.ts";
 import type { Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 import type { StageBreakers } from "../src/engine/breakers.ts";
@@ -27,7 +28,8 @@ export interface WorkerHeartbeatOptions {
  * every few seconds, however many orders there are. While Redis is away it says nothing, and what was counted meanwhile
  * is forgotten.
  */
-export class WorkerHeartbeat {
+export class WorkerHeartbeat implements Service {
+  readonly name = "heartbeat";
   readonly #options: WorkerHeartbeatOptions;
   readonly #self = {
     id: randomUUID(),

@@ -4,6 +4,7 @@ import { listQueueSettings } from "../db/queue-settings.ts";
 import { restoreControls } from "../queues/controls.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
+import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 
 /** Milliseconds between two checks. A check reads a small table and one key of Redis. */
@@ -20,7 +21,8 @@ export interface SettingsSyncOptions {
  * Keeps the settings of the queues in Redis as operators want them: when a worker starts, after Redis has lost its data,
  * and when Redis was away while they were changed. Every worker does this; several at a time do no harm.
  */
-export class SettingsSync {
+export class SettingsSync implements Service {
+  readonly name = "settings sync";
   readonly #options: SettingsSyncOptions;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();

@@ -19,13 +19,14 @@ import type { AttemptMark } from "../src/order/event.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
-import type { FailedCall, Verdict } from "../src/engine/breaker.ts";
+import type { FailedCall, Gate, Verdict } from "../src/engine/breaker.ts";
 import { OrderNotFoundError, type Execution, type Executor } from "../src/engine/executor.ts";
+import type { FailureLog } from "../src/engine/failure-log.ts";
 import { failureOf, type Failure } from "../src/engine/failure.ts";
 import type { Isolation } from "./isolation/isolation.ts";
 import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
 import { NoPlaceError } from "../src/engine/outage.ts";
-import { SuspectPlaces } from "../src/engine/suspects.ts";
+import { shareOf, SuspectPlaces } from "../src/engine/suspects.ts";
 import { withinTime } from "../src/platform/time-limit.ts";
 
 /**
@@ -78,16 +79,7 @@ export interface StageWorkerOptions {
   /** BullMQ's own. */
   readonly telemetry?: Telemetry | undefined;
   readonly log: Logger;
-  /** Writes down that the order rests in the step's failed set. */
-  readonly markFailed: (failure: StepFailure) => Promise<void>;
-  /** Writes down that an attempt failed, after which there will be another one. */
-  readonly noteFailedAttempt?: (failure: StepFailure & AttemptMark) => Promise<void>;
-}
-
-export interface StepFailure extends Partial<AttemptMark> {
-  readonly orderId: string;
-  readonly step: Step;
-  readonly reason: string;
+  readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
 }
 
 /** How BullMQ takes the jobs of a step. */
@@ -179,6 +171,21 @@ export class StageWorker {
   /** When a job last began or ended, or when there was none yet, since when it is there: as `performance.now()` has it. */
   get progressAt(): number {
     return this.#progressAt;
+  }
+
+  /** How the circuit breaker of the stage holds it. */
+  get gate(): Gate {
+    return {
+      shut: () => void this.hold("circuit"),
+      ajar: () => {
+        this.setConcurrency(shareOf(this.settings.concurrency));
+        void this.release("circuit");
+      },
+      open: () => {
+        this.setConcurrency();
+        void this.release("circuit");
+      },
+    };
   }
 
   /** Starts to take jobs; resolves when it can. */
@@ -456,10 +463,10 @@ export class StageWorker {
   }
 
   async #giveUp(job: Job<JobData>, reason: string): Promise<void> {
-    const { markFailed, step, log } = this.#options;
+    const { failures, step, log } = this.#options;
     const { orderId } = job.data;
     try {
-      await markFailed({ orderId, step, reason, ...markOf(job) });
+      await failures.markFailed({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
       log.error(
         { stage: step.name, orderId, error: describeError(error) },
@@ -470,10 +477,10 @@ export class StageWorker {
 
   /** The timeline of an order is worth no attempt: what goes wrong here is logged. */
   async #noteFailure(job: Job<JobData>, reason: string): Promise<void> {
-    const { noteFailedAttempt, step, log } = this.#options;
+    const { failures, step, log } = this.#options;
     const { orderId } = job.data;
     try {
-      await noteFailedAttempt?.({ orderId, step, reason, ...markOf(job) });
+      await failures.noteFailedAttempt({ orderId, step, reason, ...markOf(job) });
     } catch (error) {
       log.warn(
         { stage: step.name, orderId, error: describeError(error) },

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { readHeartbeats } from "../queues/telemetry/heartbeats.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
+import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
@@ -24,7 +25,8 @@ export interface SuspectQuotaOptions {
  * change of the limit, and a worker that comes or goes, within seconds. So do the turns that suspects wait for behind a rate
  * limit.
  */
-export class SuspectQuota {
+export class SuspectQuota implements Service {
+  readonly name = "suspects' quota";
   readonly #options: SuspectQuotaOptions;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();

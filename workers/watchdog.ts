@@ -1,5 +1,6 @@
 import type { Backlog } from "../queues/backlog.ts";
 import type { Logger } from "../src/platform/log.ts";
+import type { Service } from "../src/platform/service.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 
@@ -53,7 +54,8 @@ export interface WatchdogOptions {
  * as well, since nothing renews them, and other workers put its jobs back and take them; the process itself has to be ended
  * by somebody else.
  */
-export class Watchdog {
+export class Watchdog implements Service {
+  readonly name = "watchdog";
   readonly #options: WatchdogOptions;
   readonly #intervalMs: number;
   readonly #suspects: readonly Suspect[];

@@ -234,6 +234,8 @@ export const PROCESSES = {
 };
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
+/** The same where there are queues. */
+export type QueuedApiConfig = ApiConfig & { readonly REDIS_URL: string };
 export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What carrying orders on reads, in whatever process. */
 export type StagesConfig = Omit<
@@ -242,7 +244,7 @@ export type StagesConfig = Omit<
 >;
 
 /** Whether this API hands orders to workers: then there is a Redis. */
-export function hasQueues(config: ApiConfig): config is ApiConfig & { readonly REDIS_URL: string } {
+export function hasQueues(config: ApiConfig): config is QueuedApiConfig {
   return config.PROCESSING === "queue" && config.REDIS_URL !== undefined;
 }
 

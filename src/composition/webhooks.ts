@@ -1,7 +1,6 @@
 import type { Redis } from "ioredis";
-import type { Database } from "../../db/database.ts";
+import type { Base } from "./base.ts";
 import type { StagesConfig } from "./config.ts";
-import type { Logger } from "../platform/log.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { Webhooks } from "../events/webhooks/webhooks.ts";
 
@@ -9,19 +8,12 @@ const DAY_MS = 24 * 3_600_000;
 const DISABLE_AFTER_MS = 5 * DAY_MS;
 const KEEP_MS = 30 * DAY_MS;
 
-/** Who sends webhooks, as configured. Nothing is started. */
-export function openWebhooks({
-  config,
-  database,
-  connectListener,
-  log,
-}: {
-  readonly config: StagesConfig;
-  readonly database: Database;
-  /** Absent where there is no Redis. */
-  readonly connectListener?: () => Redis;
-  readonly log: Logger;
-}): Webhooks {
+/** Who sends webhooks, as configured. @param connectListener absent where there is no Redis. */
+export function openWebhooks(
+  config: StagesConfig,
+  { database, log }: Base,
+  connectListener?: () => Redis,
+): Webhooks {
   return new Webhooks({
     database,
     networks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),

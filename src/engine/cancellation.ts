@@ -10,6 +10,8 @@ export interface CancellationOptions {
   readonly dispatcher: Dispatcher;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
+  /** Told after every request that was committed. */
+  readonly onEvents?: (() => void) | undefined;
 }
 
 /** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
@@ -32,9 +34,10 @@ export class Cancellation {
     reason: string,
     actor: string | null = null,
   ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
-    const { store, lifecycle } = this.#options;
+    const { store, lifecycle, onEvents } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
     const noted = await store.requestCancellation({ orderId, whileIn, reason, at: new Date(), actor });
+    onEvents?.();
     const [order] = await afterwards(() => store.findOrders([orderId]));
     if (order === undefined) return undefined;
     if (noted) this.#queue(order);

@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { durationInWords } from "../platform/duration.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
+import type { Service } from "../platform/service.ts";
 import { isDatabaseAway } from "../platform/storage-error.ts";
 import type {
   Dispatcher,
@@ -14,6 +16,8 @@ import type {
   Restoration,
 } from "./ports.ts";
 
+/** Far longer than a page takes that waits for nobody. Milliseconds. */
+const STOP_WITHIN_MS = 2_000;
 /** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
 const PAGE = 500;
 /** The part of its time that the leader gives to sweeping, however many orders wait. */
@@ -91,7 +95,8 @@ interface Walk {
  * walk longer, but never a load, and when the servers are busy the walk slows down. So it needs no index of when orders
  * moved, which would be written at each transition.
  */
-export class Sweeper {
+export class Sweeper implements Service {
+  readonly name = "sweeper";
   readonly #options: SweeperOptions;
   readonly #deadlines: ReadonlyMap<string, Deadline>;
   readonly #walks = new Map<string, Walk>();
@@ -111,11 +116,11 @@ export class Sweeper {
     this.#schedule(0);
   }
 
-  /** Ends after the page under way, and lets another worker lead. */
+  /** Ends after the page under way, unless that waits for a server, and lets another worker lead. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#round;
+    await Promise.race([this.#round, sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
     const { lease, log } = this.#options;
     await lease?.release().catch((error: unknown) => {
       log.warn(

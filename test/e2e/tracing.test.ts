@@ -3,6 +3,7 @@ import { once } from "node:events";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
+import { notificationChannelOf } from "../../src/events/stream.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment } from "../support/environment.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -451,6 +452,39 @@ describe("tracing", () => {
     expect(all.filter(({ parentSpanId }) => parentSpanId === mark?.spanId).length).toBeGreaterThan(0);
     expect(rootOf(all)).toEqual(rootOf(spans));
     await environment.close();
+  });
+
+  test("goes on in the isolated process, which announces its events as well", async () => {
+    const line = await startLine({ workers: 0, env: tracingTo(receiver) });
+    await line.client.put("/stock/MUG-BLUE", { onHand: 10 });
+    const { id } = await line.client.order(PLAIN_ORDER);
+    const { databaseUrl, redisUrl, redis } = line.environment;
+    const killed = start("workers/main.ts", {
+      databaseUrl,
+      redisUrl,
+      env: tracingTo(receiver),
+      args: ["--stages", "reserve", "--crash-at", "reserve: after run"],
+    });
+    expect((await killed.process.exited).signal).toBe("SIGKILL");
+    const announced: string[] = [];
+    const listener = redis.duplicate();
+    listener.on("message", (channel: string) => announced.push(channel));
+    await listener.subscribe(notificationChannelOf(redis));
+
+    // It takes the job over, and has it tried in a process of its own.
+    const worker = await line.addWorker({ args: ["--stages", "reserve"] });
+    await line.client.orderIn(id, "RESERVED");
+    expect(await worker.stop()).toBe(0);
+    await waitFor("the events to be announced", () => announced.length > 0);
+    listener.disconnect();
+    // Of the trace, what the worker knew that was killed is lost.
+    const spans = knownOf(receiver, id);
+    const attempt = spans.find(({ attributes }) => attributes["conveyor.outcome"] === "done");
+    const parent = spans.find(({ spanId }) => spanId === attempt?.parentSpanId);
+    expect(parent?.name).toBe("process reserve");
+    expect(Number(parent?.resource["process.pid"])).toBe(worker.logs()[0]?.["pid"]);
+    expect(attempt?.resource["process.pid"]).not.toBe(parent?.resource["process.pid"]);
+    await line.close();
   });
 
   test("holds nothing up when the collector takes traces and is silent, not even the end", async () => {

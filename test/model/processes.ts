@@ -47,7 +47,7 @@ export interface Api {
 
 const LOG = createLogger({ name: "model", level: "silent" });
 
-/** What `workers/main.ts` makes, without what takes jobs from BullMQ. */
+/** What `src/composition/worker.ts` makes, without what takes jobs from BullMQ. */
 export function startWorker(number: number, { environment, queue, calls, sabotage }: Surroundings): Worker {
   const process = new Process(`worker ${number}`);
   const database = new ScheduledDatabase(environment.database, calls, process);
@@ -68,7 +68,7 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
   return { process, database, executor };
 }
 
-/** What `src/main.ts` makes, without HTTP. */
+/** What `src/composition/api.ts` makes, without HTTP. */
 export function startApi({ environment, queue, calls }: Surroundings): Api {
   const process = new Process("api");
   const options = {

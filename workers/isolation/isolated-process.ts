@@ -11,6 +11,8 @@ const IDLE_MS = 30_000;
  * the attempt takes says nothing: it may wait for MySQL or Redis to come back.
  */
 const BLOCKED_AFTER_MS = 2_000;
+/** What a process gets to hand over its last traces when it is told to end; then something blocks it. */
+const END_MS = 3_000;
 
 /** The process ended during the attempt, or blocked. */
 export class CrashError extends Error {
@@ -36,9 +38,9 @@ export class IsolatedProcess {
     return this.#child.attempt(attempt, signal);
   }
 
-  /** Ends the process. What it works on fails as crashed. */
-  stop(): void {
-    this.#child?.kill();
+  /** Ends the process. What it works on fails as crashed. Resolves when it has ended. */
+  async stop(): Promise<void> {
+    await this.#child?.end();
   }
 }
 
@@ -107,9 +109,28 @@ class Child {
       if (abort) signal?.removeEventListener("abort", abort);
       this.#pending.delete(id);
       if (this.#pending.size === 0 && !this.#hasEnded) {
-        this.#idle = setTimeout(() => this.kill(), IDLE_MS).unref();
+        this.#idle = setTimeout(() => void this.end(), IDLE_MS).unref();
       }
     }
+  }
+
+  /** Has it end by itself, and kills it when it does not. Resolves when it has ended. */
+  async end(): Promise<void> {
+    const child = this.#process;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    this.#hasEnded = true;
+    clearTimeout(this.#idle);
+    if (child.connected) child.disconnect();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        child.kill("SIGKILL");
+        resolve();
+      }, END_MS);
+      child.once("exit", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   kill(): void {

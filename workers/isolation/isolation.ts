@@ -1,4 +1,5 @@
-import type { ChildProcess } from "node:child_process";
+import { fork, type ChildProcess } from "node:child_process";
+import path from "node:path";
 import type { Logger } from "../../src/platform/log.ts";
 import type { Execution } from "../../src/engine/executor.ts";
 import { FailedAttemptError } from "../../src/engine/failure.ts";
@@ -14,14 +15,23 @@ import type { Attempt } from "./messages.ts";
 export class Isolation {
   readonly #together: IsolatedProcess;
   readonly #alone: IsolatedProcess;
+  readonly #carriedTrace: (() => string | undefined) | undefined;
   readonly #log: Logger;
   /** The last of those that wait to be alone. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(options: { readonly fork: () => ChildProcess; readonly log: Logger }) {
-    this.#together = new IsolatedProcess(options.fork);
-    this.#alone = new IsolatedProcess(options.fork);
-    this.#log = options.log;
+  constructor(options: {
+    /** Starts an isolated process. */
+    readonly fork?: () => ChildProcess;
+    /** What the process needs to follow an attempt, asked where it is made. */
+    readonly carriedTrace?: () => string | undefined;
+    readonly log: Logger;
+  }) {
+    const { fork: start = forkMain, carriedTrace, log } = options;
+    this.#together = new IsolatedProcess(start);
+    this.#alone = new IsolatedProcess(start);
+    this.#carriedTrace = carriedTrace;
+    this.#log = log;
   }
 
   /**
@@ -29,8 +39,9 @@ export class Isolation {
    * reason when the signal ends it.
    */
   async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    const followed = { ...attempt, trace: this.#carriedTrace?.() };
     try {
-      return await this.#together.attempt(attempt, signal);
+      return await this.#together.attempt(followed, signal);
     } catch (error) {
       if (!(error instanceof CrashError)) throw error;
       this.#log.warn(
@@ -38,15 +49,14 @@ export class Isolation {
         "the isolated process crashed: trying each job alone",
       );
     }
-    const turn = this.#turn.then(() => this.#attemptAlone(attempt, signal));
+    const turn = this.#turn.then(() => this.#attemptAlone(followed, signal));
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
 
-  /** Ends the processes. */
-  stop(): void {
-    this.#together.stop();
-    this.#alone.stop();
+  /** Ends the processes; resolves when they have ended. */
+  async stop(): Promise<void> {
+    await Promise.all([this.#together.stop(), this.#alone.stop()]);
   }
 
   async #attemptAlone(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
@@ -59,4 +69,9 @@ export class Isolation {
       throw new FailedAttemptError({ kind: "hopeless", message }, { cause: error });
     }
   }
+}
+
+/** The program beside this file, whether it runs from the sources or was compiled. */
+function forkMain(): ChildProcess {
+  return fork(path.join(import.meta.dirname, `main${path.extname(import.meta.filename)}`));
 }

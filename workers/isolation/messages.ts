@@ -10,6 +10,8 @@ export interface Attempt {
   /** Which attempt it is, for the log of events, and when it began, in milliseconds. */
   readonly attempt: number;
   readonly startedAt: number;
+  /** The trace that it is a part of; undefined when nobody follows it. */
+  readonly trace?: string | undefined;
 }
 
 /** Milliseconds between two signs of life of the process. */

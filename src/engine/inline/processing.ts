@@ -8,6 +8,7 @@ import { settingsOf, type StageSettings, type Step } from "../../order/stage.ts"
 import { describeError } from "../../platform/describe-error.ts";
 import type { Tracing } from "../../platform/tracing/contract.ts";
 import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
+import type { FailureLog } from "../failure-log.ts";
 import { failureOf, type Failure } from "../failure.ts";
 import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
 import { shareOf } from "../suspects.ts";
@@ -52,20 +53,11 @@ type Past = Pick<Rest, "failures" | "putOffs">;
 
 const NEVER_FAILED: Past = { failures: 0, putOffs: 0 };
 
-interface StepFailure extends AttemptMark {
-  readonly orderId: string;
-  readonly step: Step;
-  readonly reason: string;
-}
-
 export interface InlineProcessingOptions {
   readonly lifecycle: Lifecycle;
   readonly ports: Ports;
   readonly store: ExecutorStore;
-  /** Writes down that the order rests in the step until somebody has it go on. */
-  readonly markFailed: (failure: StepFailure) => Promise<void>;
-  /** Writes down that an attempt failed, after which there will be another one. */
-  readonly noteFailedAttempt?: (failure: StepFailure) => Promise<void>;
+  readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
   /** An operator's settings over those of every step. */
   readonly overrides?: Partial<StageSettings>;
   /** Milliseconds after which an order is tried again that found a service away: twice as many each time, up to a minute. */
@@ -314,27 +306,29 @@ export class InlineProcessing implements Dispatcher {
     orderId: string,
     step: Step,
     failure: Failure,
-    { failures, putOffs }: Past,
+    { failures: failed, putOffs }: Past,
     mark: AttemptMark,
   ): Promise<void> {
-    const { probeIntervalMs, markFailed, noteFailedAttempt, log } = this.#options;
+    const { probeIntervalMs, failures, log } = this.#options;
     const { attempts, backoff } = this.#settingsOf(step);
     const fields = { orderId, stage: step.name, error: failure.message };
     const isUndoing = step === CANCEL;
     if (failure.kind === "service away") {
       log.warn(fields, "will be tried again");
       const waitMs = Math.max(probeIntervalMs, Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs));
-      this.#rest(orderId, waitMs, { failures, putOffs: putOffs + 1, isUndoing });
-    } else if (failure.kind === "hopeless" || failures + 1 >= attempts) {
+      this.#rest(orderId, waitMs, { failures: failed, putOffs: putOffs + 1, isUndoing });
+    } else if (failure.kind === "hopeless" || failed + 1 >= attempts) {
       log.error(fields, "failed");
-      await markFailed({ orderId, step, reason: failure.message, ...mark });
+      await failures.markFailed({ orderId, step, reason: failure.message, ...mark });
     } else {
       log.warn(fields, "will be tried again");
       // For the timeline only: the order goes on without it.
-      await noteFailedAttempt?.({ orderId, step, reason: failure.message, ...mark }).catch((error: unknown) =>
-        log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
-      );
-      this.#rest(orderId, 2 ** failures * backoff.delay, { failures: failures + 1, putOffs, isUndoing });
+      await failures
+        .noteFailedAttempt({ orderId, step, reason: failure.message, ...mark })
+        .catch((error: unknown) =>
+          log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
+        );
+      this.#rest(orderId, 2 ** failed * backoff.delay, { failures: failed + 1, putOffs, isUndoing });
     }
   }
 

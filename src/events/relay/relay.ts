@@ -9,6 +9,7 @@ import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { toMessage } from "../message.ts";
 import { EventSubscriber } from "../subscriber.ts";
 import type { Logger } from "../../platform/log.ts";
+import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
 
@@ -52,7 +53,8 @@ interface Place {
  * It asks MySQL when somebody who has written events says so, and once a second anyway, in batches by primary key: an idle
  * service pays a handful of commands a second, and an order nothing.
  */
-export class Relay {
+export class Relay implements Service {
+  readonly name = "relay";
   readonly #options: RelayOptions;
   readonly #events: EventLog;
   readonly #stream: EventStream;

@@ -18,6 +18,7 @@ import { listEndpoints, type WebhookEndpoint } from "../../../db/webhook-endpoin
 import { EventSubscriber } from "../subscriber.ts";
 import { GroupCommit, withoutResults, type Committer } from "../../platform/group-commit.ts";
 import type { Logger } from "../../platform/log.ts";
+import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import type { Networks } from "./networks.ts";
 import { EndpointQueue, type EndpointQueueOptions } from "./endpoint-queue.ts";
@@ -69,7 +70,8 @@ export interface WebhooksOptions {
  * Two halves: events are read from the log and become deliveries, in batches, for the endpoints that want them; and each
  * endpoint has an {@link EndpointQueue} that sends them. Where there is no endpoint, nothing is read and nothing written.
  */
-export class Webhooks {
+export class Webhooks implements Service {
+  readonly name = "webhooks";
   readonly #options: WebhooksOptions;
   readonly #events: EventLog;
   readonly #sender: Sender;

@@ -55,6 +55,10 @@ export interface Tracing {
   readTraceparents(read: ReadTraceparents): void;
   /** Carries an order on that nobody followed until here: as a part of its own trace, and linked with this one. */
   resume<Result>(orderId: string, work: () => Promise<Result>): Promise<Result>;
+  /** What another process needs to go on in the trace of here and now; undefined where nobody follows it. */
+  carried(): string | undefined;
+  /** Does work as a part of the trace that another process {@link carried} over. */
+  continueFrom<Result>(carried: string | undefined, work: () => Promise<Result>): Promise<Result>;
   /** Has the log tell when traces can't be handed over. */
   logTo(log: Logger): void;
   /** Hands over what is left, within seconds. */

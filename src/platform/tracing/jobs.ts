@@ -43,7 +43,8 @@ export function jobTracing(origins: Pick<TraceOrigins, "resume">): JobTracing {
   };
 }
 
-function carried(where: Context): string {
+/** A context in the words in which jobs and messages carry it. */
+export function carried(where: Context): string {
   const carrier: Record<string, string> = {};
   propagation.inject(where, carrier);
   return JSON.stringify(carrier);

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { RequestListener } from "node:http";
-import { context, diag, DiagLogLevel, trace } from "@opentelemetry/api";
+import { context, diag, DiagLogLevel, propagation, ROOT_CONTEXT, trace } from "@opentelemetry/api";
 import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from "@opentelemetry/core";
 import { OTLPTraceExporter as JsonExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { OTLPTraceExporter as ProtobufExporter } from "@opentelemetry/exporter-trace-otlp-proto";
@@ -13,7 +13,7 @@ import type { Logger } from "../log.ts";
 import { followAttempts } from "./attempts.ts";
 import { followBatches } from "./batches.ts";
 import type { Attempts, JobTracing, ReadTraceparents, Traced, Tracing, TracingSettings } from "./contract.ts";
-import { jobTracing } from "./jobs.ts";
+import { carried, jobTracing } from "./jobs.ts";
 import { TraceOrigins } from "./origins.ts";
 import { followRequests } from "./requests.ts";
 import { followStatements } from "./statements.ts";
@@ -129,6 +129,15 @@ export class OpenTelemetryTracing implements Tracing {
   async resume<Result>(orderId: string, work: () => Promise<Result>): Promise<Result> {
     const own = (await this.#origins.resume([orderId])).get(orderId);
     return own ? context.with(own, work) : work();
+  }
+
+  carried(): string | undefined {
+    return trace.getActiveSpan()?.isRecording() ? carried(context.active()) : undefined;
+  }
+
+  continueFrom<Result>(from: string | undefined, work: () => Promise<Result>): Promise<Result> {
+    if (from === undefined) return work();
+    return context.with(propagation.extract(ROOT_CONTEXT, JSON.parse(from)), work);
   }
 
   logTo(log: Logger): void {

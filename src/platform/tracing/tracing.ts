@@ -10,6 +10,8 @@ const NOTHING_TRACED: Tracing = {
   accept: (accept) => accept,
   readTraceparents: () => undefined,
   resume: (_orderId, work) => work(),
+  carried: () => undefined,
+  continueFrom: (_carried, work) => work(),
   logTo: () => undefined,
   stop: async () => undefined,
 };

@@ -1,12 +1,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { DatabaseError } from "../../../db/errors.ts";
-import { clearFailed, markFailed } from "../../../db/failures.ts";
+import { clearFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { InlineProcessing, type InlineProcessingOptions } from "../../../src/engine/inline/processing.ts";
+import { FailureLog } from "../../../src/engine/failure-log.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -75,14 +76,7 @@ function line(
         requestCancellation: (request) => store.requestCancellation(request),
         clearFailed: (orderId) => store.clearFailed(orderId),
       },
-      markFailed: ({ orderId, step, reason }) =>
-        markFailed(database, {
-          orderId,
-          whileIn: lifecycle.statusesIn(step),
-          stage: step.name,
-          reason,
-          at: new Date(),
-        }),
+      failures: new FailureLog({ store: orderStore(database), lifecycle }),
       overrides: { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...overrides },
       probeIntervalMs,
       log: createLogger({ name: "test", level: "silent" }),

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
-import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
-import { markFailed } from "../../../db/failures.ts";
+import { listEvents } from "../../../db/order-events.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/platform/log.ts";
@@ -9,6 +8,7 @@ import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { StageWorker, type StageWorkerOptions } from "../../../workers/stage-worker.ts";
+import { FailureLog } from "../../../src/engine/failure-log.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -30,13 +30,14 @@ afterEach(async () => {
 async function working(
   run: Stage["run"],
   settings: Partial<StageSettings> = {},
-  more: Pick<StageWorkerOptions, "noteFailedAttempt"> = {},
+  { failures = {} }: { readonly failures?: Partial<StageWorkerOptions["failures"]> } = {},
 ) {
   const stage: Stage = { name: "wrap", to: "WRAPPED", run };
   const own = settingsOf(stage, { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...settings });
   const lifecycle = new Lifecycle([stage]);
   const connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
   const queues = new Queues({ connection, steps: [stage], overrides: own, onError: () => undefined });
+  const recorded = new FailureLog({ store: orderStore(environment.database), lifecycle });
   const start = async () => {
     const worker = new StageWorker({
       step: stage,
@@ -57,16 +58,11 @@ async function working(
         judge: async () => ({ cause: "order" }),
         probeIntervalMs: 1,
       },
-      markFailed: ({ step, ...failure }) =>
-        markFailed(environment.database, {
-          ...failure,
-          whileIn: ["CREATED"],
-          stage: step.name,
-          at: new Date(),
-        }),
-      noteFailedAttempt: ({ step, ...failure }) =>
-        appendFailedAttempts(environment.database, [{ ...failure, stage: step.name, at: new Date() }]),
-      ...more,
+      failures: {
+        markFailed: (failure) => recorded.markFailed(failure),
+        noteFailedAttempt: (failure) => recorded.noteFailedAttempt(failure),
+        ...failures,
+      },
     });
     await worker.start();
     return worker;
@@ -461,7 +457,7 @@ describe("the log of events", () => {
         return {};
       },
       {},
-      { noteFailedAttempt: () => Promise.reject(new Error("no room in the log")) },
+      { failures: { noteFailedAttempt: () => Promise.reject(new Error("no room in the log")) } },
     );
     const id = await line.order();
     await inStatus(id, "WRAPPED");

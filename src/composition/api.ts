@@ -1,0 +1,58 @@
+import packageJson from "../../package.json" with { type: "json" };
+import { createApp, listenerOf } from "../api/app.ts";
+import { HttpMetrics } from "../api/metrics.ts";
+import { HttpServer } from "../api/server.ts";
+import { Networks } from "../events/webhooks/networks.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import type { Logger } from "../platform/log.ts";
+import { MetricsServer } from "../platform/metrics-server.ts";
+import { Listening, opened, Services } from "../platform/service.ts";
+import { openBase } from "./base.ts";
+import { checkDatabase } from "./check-database.ts";
+import { hasQueues, type ApiConfig } from "./config.ts";
+import { openInline } from "./inline.ts";
+import { openQueued } from "./queued.ts";
+
+/** The parts of the API's process. */
+export interface Api {
+  readonly log: Logger;
+  readonly services: Services;
+  readonly http: Listening;
+  readonly metrics: Listening;
+}
+
+/** Opens the API's process; nothing is started. @throws {StartupError} for servers that do not fit this version. */
+export async function openApi(config: ApiConfig): Promise<Api> {
+  const base = await openBase("api", config);
+  const { database, metrics, tracing, log } = base;
+  const httpMetrics = new HttpMetrics(metrics);
+  await checkDatabase(database, lifecycle);
+  const mode = hasQueues(config) ? await openQueued(config, base) : openInline(config, base);
+  const { live } = mode.app;
+  const app = createApp({
+    database,
+    ...mode.app,
+    accept: httpMetrics.counted(mode.app.accept),
+    webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
+    apiKeys: config.API_KEYS,
+    version: packageJson.version,
+    metrics,
+    log,
+  });
+  const server = new HttpServer(tracing.listener(httpMetrics.measured(listenerOf(app))));
+  const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
+  const scraped = new Listening("metrics", new MetricsServer(metrics), {
+    port: config.METRICS_PORT,
+    host: config.HOST,
+  });
+  const services = [
+    ...base.services,
+    scraped,
+    ...mode.services,
+    http,
+    ...mode.beforeRequests,
+    // A request that listens never ends by itself.
+    opened("live updates", () => live.close()),
+  ];
+  return { log, services: new Services(services, log), http, metrics: scraped };
+}

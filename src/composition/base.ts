@@ -1,0 +1,57 @@
+import { Database } from "../../db/database.ts";
+import { findTraceparents } from "../../db/order-events.ts";
+import { orderStore } from "../../db/order-store.ts";
+import packageJson from "../../package.json" with { type: "json" };
+import type { OrderStore } from "../engine/ports.ts";
+import { COMMITS, type Commit } from "../platform/group-commit.ts";
+import { createLogger, type Logger } from "../platform/log.ts";
+import { Metrics } from "../platform/metrics.ts";
+import { opened, type Service } from "../platform/service.ts";
+import type { Tracing } from "../platform/tracing/contract.ts";
+import { startTracing } from "../platform/tracing/tracing.ts";
+import type { ApiConfig, WorkerConfig } from "./config.ts";
+
+/** What every process has. */
+export interface Base {
+  readonly log: Logger;
+  readonly tracing: Tracing;
+  readonly metrics: Metrics;
+  readonly database: Database;
+  /** The orders of the database, as the engine needs them. */
+  readonly store: OrderStore;
+  /** How callers of the same moment share work: as configured, measured and followed. */
+  readonly commit: Commit;
+  /** To be started before, and stopped after, all others. */
+  readonly services: readonly Service[];
+}
+
+/** What it reads. */
+type BaseConfig = Pick<WorkerConfig, "DATABASE_URL" | "DATABASE_POOL_SIZE" | "GROUP_COMMIT" | "LOG_LEVEL"> &
+  Partial<Pick<ApiConfig, "DATABASE_TIMEOUT_MS">>;
+
+/** The names under which processes are traced: a worker's isolated process is a part of it. */
+const TRACED_AS = { api: "conveyor-api", worker: "conveyor-worker", isolated: "conveyor-worker" } as const;
+
+/** Opens what every process has. MySQL is connected when it is first asked. @throws {ConfigError} */
+export async function openBase(name: keyof typeof TRACED_AS, config: BaseConfig): Promise<Base> {
+  const tracing = await startTracing(process.env, { name: TRACED_AS[name], version: packageJson.version });
+  const log = createLogger({ name, level: config.LOG_LEVEL, fields: tracing.logFields });
+  tracing.logTo(log);
+  const database = new Database({
+    url: config.DATABASE_URL,
+    poolSize: config.DATABASE_POOL_SIZE,
+    ...(config.DATABASE_TIMEOUT_MS === undefined ? {} : { timeoutMs: config.DATABASE_TIMEOUT_MS }),
+  });
+  tracing.readTraceparents((orderIds) => findTraceparents(database, orderIds));
+  const metrics = new Metrics();
+  metrics.watchPool(config.DATABASE_POOL_SIZE, () => database.use);
+  return {
+    log,
+    tracing,
+    metrics,
+    database,
+    store: orderStore(database),
+    commit: metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT])),
+    services: [opened("tracing", () => tracing.stop()), opened("database", () => database.close())],
+  };
+}

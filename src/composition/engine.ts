@@ -1,0 +1,96 @@
+import { batchedEnqueue, BatchingStore } from "../engine/batching-store.ts";
+import { Cancellation } from "../engine/cancellation.ts";
+import type { CrashPoint } from "../engine/crash-points.ts";
+import { Executor, type Breakers } from "../engine/executor.ts";
+import { Intake } from "../engine/intake.ts";
+import type { CreatedOrder, Dispatcher, JobMarker, Lease } from "../engine/ports.ts";
+import { Sweeper, type SweepObserver } from "../engine/sweeper.ts";
+import { Withdrawals } from "../engine/withdrawals.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import type { NewOrder } from "../order/order.ts";
+import type { Ports } from "../order/ports.ts";
+import { pay } from "../order/stages/pay.ts";
+import { opened, type Service } from "../platform/service.ts";
+import type { Base } from "./base.ts";
+import type { ApiConfig, StagesConfig } from "./config.ts";
+
+/** What carries orders on, a step at a time. */
+export function openExecutor(
+  { store, commit }: Pick<Base, "store" | "commit">,
+  options: {
+    readonly ports: Ports;
+    readonly dispatcher: Dispatcher;
+    readonly onEvents: () => void;
+    readonly breakers?: Breakers;
+    readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
+  },
+): Executor {
+  const { ports, dispatcher, onEvents, breakers, crashHook } = options;
+  const jobs = batchedEnqueue(dispatcher, { name: "next_jobs", commit });
+  return new Executor({
+    lifecycle,
+    ports,
+    store: new BatchingStore({ store, commit, crashHook, onEvents }),
+    enqueue: (job) => jobs.submit(job),
+    ...(breakers && { breakers }),
+    crashHook,
+  });
+}
+
+/** What finds orders that were lost, and sees that they meet their deadlines. */
+export function openSweeper(
+  config: StagesConfig,
+  { store, log }: Base,
+  options: {
+    readonly dispatcher: Dispatcher;
+    readonly lease?: Lease;
+    readonly marker?: JobMarker;
+    readonly observer: SweepObserver;
+  },
+): Sweeper {
+  const { dispatcher, lease, marker, observer } = options;
+  return new Sweeper({
+    store,
+    dispatcher,
+    lease,
+    marker,
+    lifecycle,
+    deadlines: lifecycle.deadlines({ [pay.name]: config.PAYMENT_DEADLINE }),
+    observer,
+    log,
+    intervalMs: config.SWEEP_INTERVAL_MS,
+    afterMs: config.SWEEP_AFTER_MS,
+  });
+}
+
+/** How orders come in, and how they are cancelled. */
+export interface OpenIntake {
+  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
+  readonly cancel: Cancellation["request"];
+  readonly services: readonly Service[];
+}
+
+/** What takes orders, and requests to cancel them. */
+export function openIntake(
+  config: ApiConfig,
+  { store, commit, tracing, log }: Base,
+  { dispatcher, onEvents }: { readonly dispatcher: Dispatcher; readonly onEvents?: () => void },
+): OpenIntake {
+  const cancellation = new Cancellation({ store, dispatcher, lifecycle, log, onEvents });
+  const withdrawals = new Withdrawals({
+    cancel: (orderId, reason) => cancellation.request(orderId, reason),
+    afterMs: config.DATABASE_TIMEOUT_MS,
+    log,
+  });
+  const withdraw = (orderId: string) => withdrawals.add(orderId);
+  const intake = new Intake({ store, dispatcher, lifecycle, commit, log, onEvents, withdraw });
+  return {
+    accept: tracing.accept((order) => intake.accept(order)),
+    cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
+    services: [
+      opened("cancellation", () => cancellation.idle()),
+      opened("withdrawals", () => withdrawals.stop()),
+      opened("intake", () => intake.idle()),
+    ],
+  };
+}

@@ -1,0 +1,42 @@
+import { EventLog } from "../../db/event-log.ts";
+import { readRelayLag } from "../../db/relay-positions.ts";
+import { watchQueues } from "../api/queue-metrics.ts";
+import { watchRelay } from "../api/relay-metrics.ts";
+import { Hub } from "../events/live/hub.ts";
+import { StreamSource } from "../events/live/sources.ts";
+import type { Base } from "./base.ts";
+import type { QueuedApiConfig } from "./config.ts";
+import { openIntake } from "./engine.ts";
+import type { Mode } from "./mode.ts";
+import { openQueues, redisServer } from "./queues.ts";
+
+/** With queues: workers carry orders on. @throws {ForeignRedisError} {RedisDatabaseError} */
+export async function openQueued(config: QueuedApiConfig, base: Base): Promise<Mode> {
+  const { database, metrics, log } = base;
+  const server = redisServer(config, base);
+  await server.checkAtStart();
+  const { redis, queues, onEvents, services } = openQueues(config, base, {
+    server,
+    redis: server.connectProducer(),
+  });
+  watchQueues(metrics, queues);
+  watchRelay(metrics, () => readRelayLag(database, "stream"));
+  const intake = openIntake(config, base, { dispatcher: queues, onEvents });
+  const events = new EventLog(database);
+  const liveRedis = server.connectWorker();
+  // The other connection tells it.
+  liveRedis.on("error", () => undefined);
+  const source = new StreamSource({ log: events, redis: liveRedis });
+  return {
+    app: {
+      live: new Hub({ database, log: events, source, logger: log }),
+      redis,
+      queues,
+      requeue: queues,
+      accept: intake.accept,
+      cancel: intake.cancel,
+    },
+    services: [...services, ...intake.services],
+    beforeRequests: [],
+  };
+}

@@ -1,0 +1,75 @@
+import type { Redis } from "ioredis";
+import { readInstallationId } from "../../db/identity.ts";
+import { Queues } from "../../queues/queues.ts";
+import { RedisServer } from "../../queues/server.ts";
+import { EventNotifier } from "../events/notifier.ts";
+import { notificationChannelOf } from "../events/stream.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import { describeError } from "../platform/describe-error.ts";
+import { opened, type Service } from "../platform/service.ts";
+import type { Base } from "./base.ts";
+import { stageOverrides, type WorkerConfig } from "./config.ts";
+
+/** What a process has that works with queues. */
+export interface OpenQueues {
+  readonly redis: Redis;
+  readonly queues: Queues;
+  /** Tells those who wait for events that there are new ones. */
+  readonly onEvents: () => void;
+  readonly services: readonly Service[];
+}
+
+type QueueConfig = Pick<WorkerConfig, "REDIS_URL" | "REDIS_PREFIX" | "STAGE_ATTEMPTS" | "STAGE_BACKOFF_MS">;
+
+/** The Redis of a process. It asks the database whose it is: so the database must have been checked before. */
+export function redisServer(config: QueueConfig, { database }: Base): RedisServer {
+  return new RedisServer({
+    url: config.REDIS_URL,
+    prefix: config.REDIS_PREFIX,
+    installation: once(() => readInstallationId(database)),
+  });
+}
+
+/** Opens the queues over a connection to this server. */
+export function openQueues(
+  config: QueueConfig,
+  { log, tracing }: Base,
+  { server, redis }: { readonly server: RedisServer; readonly redis: Redis },
+): OpenQueues {
+  redis.on("error", (error) => log.warn({ error: describeError(error) }, "Redis does not answer"));
+  const queues = new Queues({
+    connection: redis,
+    steps: lifecycle.steps,
+    overrides: stageOverrides(config),
+    tracing: tracing.jobs,
+    onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
+  });
+  // What can't be announced while Redis is away, or not connected yet, is when it is there.
+  let isDue = false;
+  const notifier = new EventNotifier(() => {
+    isDue = redis.status !== "ready";
+    if (!isDue) redis.publish(notificationChannelOf(redis), "").catch(() => undefined);
+  });
+  redis.on("ready", () => isDue && notifier.notify());
+  return {
+    redis,
+    queues,
+    onEvents: () => notifier.notify(),
+    services: [
+      opened("redis", () => redis.disconnect()),
+      opened("queues", () => queues.close()),
+      opened("event notifier", () => notifier.stop()),
+      { name: "redis watch", start: () => server.watch(redis), stop: () => server.stop() },
+    ],
+  };
+}
+
+/** Asks until it is answered, and then no more. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () =>
+    (answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    }));
+}

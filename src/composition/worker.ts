@@ -1,0 +1,178 @@
+import { readInstallationId } from "../../db/identity.ts";
+import { checkWrites } from "../../db/write-check.ts";
+import { readBacklogs } from "../../queues/backlog.ts";
+import { keyOf } from "../../queues/keys.ts";
+import { RedisLease } from "../../queues/lease.ts";
+import { Marker } from "../../queues/marker.ts";
+import { MinuteCounts } from "../../queues/telemetry/minute-counts.ts";
+import type { WorkerArguments } from "../../workers/arguments.ts";
+import { alsoCounting, WorkerHeartbeat } from "../../workers/heartbeat.ts";
+import { Isolation } from "../../workers/isolation/isolation.ts";
+import { ServerWatch } from "../../workers/server-watch.ts";
+import { SettingsSync } from "../../workers/settings-sync.ts";
+import { StageWorker } from "../../workers/stage-worker.ts";
+import { SuspectQuota } from "../../workers/suspect-quota.ts";
+import { Watchdog } from "../../workers/watchdog.ts";
+import { StageBreakers } from "../engine/breakers.ts";
+import { FailureLog } from "../engine/failure-log.ts";
+import { StageMetrics } from "../engine/metrics.ts";
+import { Relay } from "../events/relay/relay.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import { settingsOf } from "../order/stage.ts";
+import type { Logger } from "../platform/log.ts";
+import { MetricsServer } from "../platform/metrics-server.ts";
+import { Listening, opened, Services, type Service } from "../platform/service.ts";
+import { openBase, type Base } from "./base.ts";
+import { checkDatabase } from "./check-database.ts";
+import { stageOverrides, type WorkerConfig } from "./config.ts";
+import { openExecutor, openSweeper } from "./engine.ts";
+import { connectPorts } from "./providers.ts";
+import { openQueues, redisServer, type OpenQueues } from "./queues.ts";
+import { openWebhooks } from "./webhooks.ts";
+
+/** How long the key stays by which a worker finds out whether Redis takes writes. */
+const PROBE_SECONDS = 60;
+/** The process that sweeps is another one when it says nothing for so long. */
+const SWEEPER_LEASE_SECONDS = 15;
+
+/** The parts of a worker's process. */
+export interface Worker {
+  readonly log: Logger;
+  readonly services: Services;
+  readonly metrics: Listening;
+}
+
+/** Opens a worker's process; nothing is started. @throws {StartupError} for servers that do not fit this version. */
+export async function openWorker(config: WorkerConfig, given: WorkerArguments): Promise<Worker> {
+  const base = await openBase("worker", config);
+  const { database, metrics, log } = base;
+  const stageMetrics = new StageMetrics(metrics, lifecycle);
+  await checkDatabase(database, lifecycle);
+  const server = redisServer(config, base);
+  await server.checkAtStart();
+  const open = openQueues(config, base, { server, redis: server.connectWorker() });
+  const { redis, queues } = open;
+  const stages = openStages(config, given, base, open, stageMetrics);
+  const { workers } = stages;
+
+  const relayRedis = server.connectProducer();
+  // The other connection tells it.
+  relayRedis.on("error", () => undefined);
+  const connectListener = () => server.connectWorker();
+  const scraped = new Listening("metrics", new MetricsServer(metrics), {
+    port: config.METRICS_PORT,
+    host: config.HOST,
+  });
+  const services = [
+    ...base.services,
+    scraped,
+    ...open.services,
+    opened("relay's Redis", () => relayRedis.disconnect()),
+    new Relay({ database, redis: relayRedis, connectListener, length: config.EVENTS_STREAM_LENGTH, log }),
+    openWebhooks(config, base, connectListener),
+    openSweeper(config, base, {
+      dispatcher: queues,
+      lease: new RedisLease(redis, { name: "sweeper", seconds: SWEEPER_LEASE_SECONDS }),
+      marker: new Marker(redis, () => readInstallationId(database)),
+      observer: stageMetrics,
+    }),
+    ...stages.services,
+    // A queue that is paused is paused before a job is taken.
+    new SettingsSync({ database, redis, queues, log }),
+    new SuspectQuota({ redis, queues, workers, self: stages.heartbeat.id, log }),
+    {
+      name: "stages",
+      start: () => forAll(workers, (worker) => worker.start()),
+      stop: () => forAll(workers, (worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
+    },
+    new Watchdog({
+      readBacklogs: (watched) => readBacklogs(server, watched),
+      workers,
+      log,
+      afterMs: config.WEDGED_AFTER_MS,
+    }),
+  ];
+  return { log, services: new Services(services, log), metrics: scraped };
+}
+
+/** What works on the stages, and what that takes. */
+function openStages(
+  config: WorkerConfig,
+  { steps, concurrency, crashHook }: WorkerArguments,
+  { database, store, commit, tracing, log }: Base,
+  { redis, queues, onEvents }: OpenQueues,
+  stageMetrics: StageMetrics,
+): { workers: readonly StageWorker[]; heartbeat: WorkerHeartbeat; services: readonly Service[] } {
+  const workers: StageWorker[] = [];
+  const workerOf = (stage: { readonly name: string }) => workers.find(({ name }) => name === stage.name);
+  const ports = connectPorts(config, database, commit);
+  const breakers = new StageBreakers({
+    stages: lifecycle.stages,
+    ports,
+    gateOf: (stage) => workerOf(stage)?.gate,
+    suspectsOf: (step) => workerOf(step)?.suspects,
+    probeIntervalMs: config.PROBE_INTERVAL_MS,
+    log,
+  });
+  const executor = tracing.attempts(
+    openExecutor({ store, commit }, { ports, dispatcher: queues, onEvents, breakers, crashHook }),
+  );
+  const isolation = new Isolation({ carriedTrace: () => tracing.carried(), log });
+  const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
+  // One that can't be reached needs nothing of this: connections wait by themselves. But BullMQ asks one that answers
+  // that it takes no writes for the next job again and again, without a pause.
+  const redisWatch = new ServerWatch({
+    server: "Redis",
+    probe: () => redis.set(keyOf(redis, "probe"), 1, "EX", PROBE_SECONDS),
+    log,
+  });
+  const outages = {
+    databaseAway: (how: string, error: string) => databaseWatch.reportAway(how, error),
+    redisAway: () => redisWatch.reportAway("Redis takes no writes"),
+    judge: breakers.judge.bind(breakers),
+    probeIntervalMs: config.PROBE_INTERVAL_MS,
+  };
+  const failures = new FailureLog({ store, lifecycle, commit, onEvents });
+  const counts = new MinuteCounts();
+  const overrides = stageOverrides(config);
+  for (const step of steps) {
+    const worker = new StageWorker({
+      step,
+      settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
+      connection: redis,
+      executor,
+      isolation,
+      turns: queues.turnsOf(step),
+      outages,
+      telemetry: tracing.jobs?.telemetry,
+      observer: alsoCounting(stageMetrics.of(step), counts, step),
+      log,
+      failures,
+    });
+    workers.push(worker);
+    databaseWatch.add(worker);
+    redisWatch.add(worker);
+  }
+  stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));
+  stageMetrics.watchWorkers(() =>
+    workers.map(({ name, concurrency: most, held, suspects }) => ({
+      stage: name,
+      concurrency: most,
+      held,
+      suspects: suspects.taken,
+    })),
+  );
+  const heartbeat = new WorkerHeartbeat({ redis, workers, breakers, counts, log });
+  const services = [
+    opened("watch over MySQL", () => databaseWatch.stop()),
+    opened("watch over Redis", () => redisWatch.stop()),
+    opened("breakers", () => breakers.stop()),
+    opened("isolation", () => isolation.stop()),
+    heartbeat,
+  ];
+  return { workers, heartbeat, services };
+}
+
+async function forAll<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+  await Promise.all(all.map(work));
+}

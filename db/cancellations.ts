@@ -1,10 +1,12 @@
 import { and, eq, inArray, isNull } from "drizzle-orm";
 import type { CancellationRequest, CancellationsRequest } from "../src/engine/ports.ts";
+import { cancellationRequested } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
+import { columnsOf } from "./standing.ts";
 
 /**
  * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
@@ -21,7 +23,7 @@ export async function requestCancellation(
   return database.transaction(async (queries) => {
     const [noted] = await queries
       .update(orders)
-      .set({ cancelRequestedAt: request.at, cancelReason: reason, updatedAt: request.at })
+      .set(columnsOf(cancellationRequested({ reason, at: request.at })))
       .where(and(inStatus, isNull(orders.cancelRequestedAt)));
     const [order] = await queries
       .select({ at: orders.cancelRequestedAt, status: orders.status })
@@ -56,7 +58,7 @@ export async function requestCancellations(
     if (ids.length === 0) return 0;
     await queries
       .update(orders)
-      .set({ cancelRequestedAt: at, cancelReason: reason, updatedAt: at })
+      .set(columnsOf(cancellationRequested({ reason, at })))
       .where(inArray(orders.id, ids));
     const events = ids.map((orderId) => ({ orderId, status, stage: null, reason, at }));
     await queries.commit(insertUnmoved("cancel-requested", events));

@@ -1,11 +1,13 @@
 import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
 import type { OrderFailure } from "../src/engine/ports.ts";
+import { failedIn, recovered, resumed } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Reads } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
+import { columnsOf } from "./standing.ts";
 
 /** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
@@ -17,7 +19,7 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
     if (status === undefined || !whileIn.includes(status)) return;
     await queries
       .update(orders)
-      .set({ failedStage: stage, failedReason: reason, failedAt: at, updatedAt: at })
+      .set(columnsOf(failedIn({ stage, reason, at })))
       .where(eq(orders.id, orderId));
     await queries.commit(insertUnmoved("failed", [{ ...event, status, reason }]));
   });
@@ -29,7 +31,7 @@ export async function clearFailed(database: Database, orderId: string): Promise<
     queries.commit([
       queries
         .update(orders)
-        .set({ failedStage: null, failedReason: null, failedAt: null, updatedAt: new Date() })
+        .set(columnsOf(recovered(new Date())))
         .where(eq(orders.id, orderId)),
     ]),
   );
@@ -128,7 +130,7 @@ export async function resumeOrders(
     if (marked.length === 0) return 0;
     await queries
       .update(orders)
-      .set({ failedStage: null, failedReason: null, failedAt: null })
+      .set(columnsOf(resumed()))
       .where(
         inArray(
           orders.id,

@@ -1,5 +1,6 @@
 import type { CreatedOrder } from "../src/engine/ports.ts";
 import type { NewOrder } from "../src/order/order.ts";
+import { placed } from "../src/order/change.ts";
 import { CREATED } from "../src/order/lifecycle.ts";
 import type { Locks } from "../src/platform/group-commit.ts";
 import type { Database } from "./database.ts";
@@ -138,13 +139,11 @@ function identityOf({ client, key }: { client: string | null; key: string | null
 
 async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
   const rows = insertOrderRows(
-    created.map(({ idempotency, ...order }) => ({
-      ...order,
-      status: CREATED,
-      updatedAt: order.createdAt,
-      idempotencyClient: idempotency?.client ?? null,
-      idempotencyKey: idempotency?.key ?? null,
-      requestHash: idempotency?.requestHash ?? null,
+    created.map((order) => ({
+      ...placed(order),
+      idempotencyClient: order.idempotency?.client ?? null,
+      idempotencyKey: order.idempotency?.key ?? null,
+      requestHash: order.idempotency?.requestHash ?? null,
     })),
   );
   const lines = created.flatMap((order) =>

@@ -4,6 +4,7 @@ import { recordsByOrder, recordsOf, type RecordRow } from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
 import type { Reads } from "./queries.ts";
 import { orderLines, orders } from "./schema.ts";
+import { standingOf } from "./standing.ts";
 import { read, readBoth, readThree, selectFrom } from "./statements.ts";
 
 /*
@@ -76,7 +77,7 @@ async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise
   return new Map(
     known.flatMap((order) => {
       const head = heads.get(order.id);
-      return head?.status === order.status ? [[order.id, { ...order, ...marksOf(head) }] as const] : [];
+      return head?.status === order.status ? [[order.id, { ...order, ...standingOf(head) }] as const] : [];
     }),
   );
 }
@@ -97,7 +98,6 @@ export async function listOrders(
   });
 }
 
-type OrderHead = Pick<typeof orders.$inferSelect, (typeof HEAD_KEYS)[number]>;
 type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
 
 async function completed(queries: Reads, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
@@ -115,7 +115,6 @@ function assembled(
   const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
     id: row.id,
-    status: row.status,
     customerId: row.customerId,
     reference: row.reference,
     currency: row.currency,
@@ -125,22 +124,8 @@ function assembled(
     shipTo: row.shipTo,
     records: records.get(row.id) ?? {},
     createdAt: row.createdAt,
-    ...marksOf(row),
+    ...standingOf(row),
   }));
-}
-
-function marksOf(row: OrderHead): Pick<StoredOrder, "failed" | "cancellation" | "updatedAt"> {
-  return {
-    failed:
-      row.failedStage === null || row.failedAt === null
-        ? null
-        : { stage: row.failedStage, reason: row.failedReason ?? "", at: row.failedAt },
-    cancellation:
-      row.cancelRequestedAt === null
-        ? null
-        : { reason: row.cancelReason ?? "", requestedAt: row.cancelRequestedAt },
-    updatedAt: row.updatedAt,
-  };
 }
 
 type LineRow = OrderLine & { readonly orderId: string };

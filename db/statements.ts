@@ -38,6 +38,19 @@ export function insertInto<Table extends MySqlTable, K extends Key<Table>>(
   };
 }
 
+/** The `SET` of an `UPDATE` that writes these columns. */
+export function assignmentsOf<Table extends MySqlTable>(
+  table: Table,
+  change: Readonly<Partial<Table["$inferSelect"]>>,
+): Statement {
+  const values: Readonly<Record<string, unknown>> = change;
+  const columns = columnsOf(table, Object.keys(change));
+  return {
+    sql: columns.map(({ column }) => `${quoted(column.name)} = ?`).join(", "),
+    values: columns.map(({ key, column }) => toDriver(column, values[key])),
+  };
+}
+
 /** A statement whose answer is rows. */
 export interface Selection<Row> extends Statement {
   /** Gives rows as the driver has them the shape that the table says. */

@@ -1,4 +1,5 @@
 import type { OrderTransition, TransitionResult } from "../src/engine/ports.ts";
+import { movedTo } from "../src/order/change.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import type { Locks } from "../src/platform/group-commit.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
@@ -7,6 +8,8 @@ import { lockOrders } from "./order-states.ts";
 import type { Statement, Transaction, Write } from "./queries.ts";
 import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
+import { columnsOf } from "./standing.ts";
+import { assignmentsOf } from "./statements.ts";
 
 /*
  * Moves orders from one status to the next, many at once, so that callers can share a transaction.
@@ -107,11 +110,10 @@ function updateUncancelled(group: SameTransitions): Statement {
 /** By the primary key, so that rows are locked in order of id. */
 function updateGroup(group: SameTransitions): Statement {
   const { from, to } = group[0];
+  const { sql, values } = assignmentsOf(orders, columnsOf(movedTo({ to, at: latest(group) })));
   return {
-    sql: `UPDATE orders FORCE INDEX (PRIMARY)
-      SET status = ?, updated_at = ?, failed_stage = NULL, failed_reason = NULL, failed_at = NULL
-      WHERE id IN (?) AND status = ?`,
-    values: [to, latest(group), group.map(({ orderId }) => orderId), from],
+    sql: `UPDATE orders FORCE INDEX (PRIMARY) SET ${sql} WHERE id IN (?) AND status = ?`,
+    values: [...values, group.map(({ orderId }) => orderId), from],
   };
 }
 

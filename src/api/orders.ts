@@ -6,7 +6,8 @@ import { afterwards } from "../platform/storage-error.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders } from "../../db/orders.ts";
 import type { CreatedOrder } from "../engine/ports.ts";
-import { CANCELLED, CREATED } from "../order/lifecycle.ts";
+import { placed } from "../order/change.ts";
+import { CANCELLED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
 import { keyOf, tellRepeated } from "./idempotency.ts";
@@ -63,7 +64,7 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // The same content made the same order: only what was given to it differs.
-      const created = asCreated({ ...order, id, createdAt });
+      const created = placed({ ...order, id, createdAt });
       // It is written down, and goes on whatever becomes of this request.
       const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
       if (processed?.outcome === "failed") throw notProcessed(processed);
@@ -153,17 +154,6 @@ function notProcessed({ reason, order: { id, status } }: Processed): Problem {
     orderStatus: status,
     headers: { "Retry-After": String(ORDER_AGAIN_AFTER_S), Location: `/orders/${id}` },
   });
-}
-
-function asCreated(order: NewOrder): StoredOrder {
-  return {
-    ...order,
-    records: {},
-    status: CREATED,
-    failed: null,
-    cancellation: null,
-    updatedAt: order.createdAt,
-  };
 }
 
 async function find(database: Database, id: string): Promise<StoredOrder> {

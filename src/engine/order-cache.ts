@@ -1,3 +1,4 @@
+import { afterTransition } from "../order/change.ts";
 import type { StoredOrder } from "../order/order.ts";
 import type { OrderTransition } from "./ports.ts";
 
@@ -48,11 +49,9 @@ export class OrderCache {
   }
 
   /** A transition that was just made, of an order that nobody wants cancelled. */
-  noteTransition({ orderId, from, to, stage, record, at }: OrderTransition): void {
-    const order = this.get(orderId);
-    if (order?.status !== from) return;
-    const records = stage === null || record === null ? order.records : { ...order.records, [stage]: record };
-    this.#keep({ ...order, status: to, records, failed: null, updatedAt: at }, performance.now());
+  noteTransition(transition: OrderTransition): void {
+    const order = this.get(transition.orderId);
+    if (order?.status === transition.from) this.#keep(afterTransition(order, transition), performance.now());
   }
 
   #keep(order: StoredOrder, movedAt: number): void {

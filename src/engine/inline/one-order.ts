@@ -1,3 +1,4 @@
+import { afterTransition } from "../../order/change.ts";
 import type { Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { ExecutorStore } from "../executor.ts";
@@ -53,7 +54,7 @@ export class OneOrder implements ExecutorStore {
       ...transition,
       unlessCancelled: transition.stage !== null,
     });
-    if (made && this.#given) this.#known = moved(this.#given, transition);
+    if (made && this.#given) this.#known = afterTransition(this.#given, transition);
     return made;
   }
 
@@ -69,9 +70,4 @@ export class OneOrder implements ExecutorStore {
   async enqueue({ transition }: DueJob): Promise<void> {
     this.#next = transition;
   }
-}
-
-function moved(order: StoredOrder, { to, stage, record, at }: OrderTransition): StoredOrder {
-  const records = stage === null || record === null ? order.records : { ...order.records, [stage]: record };
-  return { ...order, status: to, records, failed: null, updatedAt: at };
 }

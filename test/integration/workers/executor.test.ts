@@ -108,6 +108,18 @@ describe("a stage that returns a record", () => {
     expect(seen).toMatchObject({ id, records: { pick: { by: "pick" } } });
   });
 
+  test("is known afterwards as MySQL has it", async () => {
+    const store = new BatchingStore({ store: orderStore(environment.database) });
+    const id = await createOrder(environment.database);
+    const failure = { orderId: id, whileIn: ["CREATED"], stage: "pick", reason: "x", at: new Date() };
+    await markFailed(environment.database, failure);
+    expect((await store.load(id))?.failed).toMatchObject({ reason: "x" });
+    const transition = { orderId: id, from: "CREATED", to: "PICKED", stage: "pick", record: { by: "pick" } };
+    const rest = { reason: null, unlessCancelled: false, at: new Date() };
+    expect(await store.applyTransition({ ...transition, ...rest })).toBe(true);
+    expect(store.recall(id)).toEqual(await readOrder(environment.database, id));
+  });
+
   test("takes away the mark of an earlier failure", async () => {
     const { pick, executor } = line();
     const id = await createOrder(environment.database);

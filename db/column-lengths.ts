@@ -8,4 +8,6 @@ export const COLUMN_LENGTHS = {
   webhookDescription: 200,
   /** What is kept of an endpoint's response. */
   webhookResponse: 1_000,
+  /** The host and the process that hold a lease. */
+  leaseHolder: 64,
 } as const;

@@ -1,49 +1,115 @@
-import { and, eq, sql } from "drizzle-orm";
+import { hostname } from "node:os";
+import { and, eq, lte, sql, type SQL } from "drizzle-orm";
+import type { Lease } from "../src/platform/lease.ts";
 import type { Database } from "./database.ts";
+import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import { leases } from "./schema.ts";
 
-/**
- * Takes a lease that nobody holds, or keeps one's own, by the clock of MySQL. Who is refused has only read.
- *
- * @returns whether it is held now, for so many milliseconds from when this was asked. @throws {DatabaseError}
- */
-export async function holdLease(
-  database: Database,
-  name: string,
-  { holder, forMs }: { readonly holder: string; readonly forMs: number },
-): Promise<boolean> {
-  const mine = async () => {
-    const [row] = await database.query((queries) =>
-      queries
-        .select({ holder: leases.holder, isFree: sql<number>`${leases.expiresAt} < NOW(3)` })
-        .from(leases)
-        .where(eq(leases.name, name)),
-    );
-    return row;
-  };
-  const held = await mine();
-  if (held !== undefined && held.holder !== holder && held.isFree === 0) return false;
-  const expiresAt = sql`NOW(3) + INTERVAL ${forMs * 1_000} MICROSECOND`;
-  await database.transaction(async (queries) =>
-    queries.commit([
-      queries
-        .insert(leases)
-        .values({ name, holder, expiresAt })
-        // MySQL sets columns from left to right: the second one sees the first one's new value.
-        .onDuplicateKeyUpdate({
-          set: {
-            holder: sql`IF(${leases.holder} = ${holder} OR ${leases.expiresAt} < NOW(3), ${holder}, ${leases.holder})`,
-            expiresAt: sql`IF(${leases.holder} = ${holder}, ${expiresAt}, ${leases.expiresAt})`,
-          },
-        }),
-    ]),
-  );
-  return (await mine())?.holder === holder;
-}
+/** What one process at a time does: its lease's name, and the milliseconds that its holder may say nothing for. */
+const LEASES = {
+  sweeper: 8_000,
+  webhooks: 8_000,
+  /** Short, since readers of the stream wait for the next holder. */
+  stream: 4_000,
+} as const;
 
-/** Lets another one take it at once. @throws {DatabaseError} */
-export async function releaseLease(database: Database, name: string, holder: string): Promise<void> {
-  await database.transaction(async (queries) =>
-    queries.commit([queries.delete(leases).where(and(eq(leases.name, name), eq(leases.holder, holder)))]),
-  );
+/** The part of its time after which a lease is prolonged, and that after which its holder no longer counts on it. */
+const PROLONG_AFTER = 1 / 4;
+const SURE_FOR = 3 / 4;
+
+const NOW = sql`NOW(3)`;
+/** Tells operators where to look. */
+const HOLDER = `${hostname()} ${process.pid}`.slice(-COLUMN_LENGTHS.leaseHolder);
+
+/**
+ * A lease in MySQL, by MySQL's clock. Prolonging it is one round trip, and asking for one that another process holds only
+ * reads. While MySQL is away nobody can prolong or take it; its holder stops when its own time is up.
+ *
+ * A row stays when its lease is released, since the next token has to be greater. A token is the time in milliseconds at
+ * which the lease was taken, or one more than the last token if MySQL's clock was set back. So tokens also grow when the
+ * row is lost, or the database was restored from a backup.
+ */
+export class DatabaseLease implements Lease {
+  readonly #database: Database;
+  readonly #name: keyof typeof LEASES;
+  readonly #forMs: number;
+  #held: { readonly token: number; readonly since: number } | undefined;
+
+  /** Asks for nothing before the first {@link hold}. */
+  constructor(database: Database, name: keyof typeof LEASES) {
+    this.#database = database;
+    this.#name = name;
+    this.#forMs = LEASES[name];
+  }
+
+  get token(): number | undefined {
+    return this.#isYoungerThan(SURE_FOR) ? this.#held?.token : undefined;
+  }
+
+  /** @throws {DatabaseError} */
+  async hold(): Promise<number | undefined> {
+    if (this.#isYoungerThan(PROLONG_AFTER)) return this.#held?.token;
+    // When it was asked for: the answer may take its time.
+    const since = performance.now();
+    const held = this.#held?.token;
+    const token = held !== undefined && (await this.#expire(this.#inTime, held)) ? held : await this.#take();
+    this.#held = token === undefined ? undefined : { token, since };
+    return token;
+  }
+
+  /** @throws {DatabaseError} */
+  async release(): Promise<void> {
+    const { token } = this;
+    this.#held = undefined;
+    if (token !== undefined) await this.#expire(NOW, token);
+  }
+
+  #isYoungerThan(part: number): boolean {
+    return this.#held !== undefined && performance.now() - this.#held.since < part * this.#forMs;
+  }
+
+  async #take(): Promise<number | undefined> {
+    const own = eq(leases.name, this.#name);
+    const isFree = lte(leases.expiresAt, NOW);
+    const [held] = await this.#database.query((queries) =>
+      queries
+        .select({ isFree: sql<number>`${isFree}` })
+        .from(leases)
+        .where(own),
+    );
+    if (held?.isFree === 0) return undefined;
+    if (held === undefined) await this.#insert();
+    return this.#database.transaction(async (queries) => {
+      const token = sql`GREATEST(${leases.token} + 1, FLOOR(1000 * UNIX_TIMESTAMP(NOW(3))))`;
+      const [taken] = await queries
+        .update(leases)
+        .set({ holder: HOLDER, token, expiresAt: this.#inTime })
+        .where(and(own, isFree));
+      // Another process was faster.
+      if (taken.affectedRows === 0) return undefined;
+      const [row] = await queries.select({ token: leases.token }).from(leases).where(own);
+      return row?.token;
+    });
+  }
+
+  /** By itself: in one transaction with the UPDATE, those who come at the same moment would wait for each other's locks. */
+  async #insert(): Promise<void> {
+    const free = { name: this.#name, holder: HOLDER, token: 0, expiresAt: NOW };
+    await this.#database.transaction((queries) => queries.insert(leases).ignore().values(free));
+  }
+
+  /** When it runs out if it is taken or prolonged now. */
+  get #inTime(): SQL {
+    return sql`NOW(3) + INTERVAL ${this.#forMs * 1_000} MICROSECOND`;
+  }
+
+  /** @returns false when another process has taken it since. */
+  async #expire(expiresAt: SQL, token: number): Promise<boolean> {
+    // Versions before there were tokens take a lease and leave its token as it is.
+    const held = and(eq(leases.name, this.#name), eq(leases.token, token), eq(leases.holder, HOLDER));
+    return this.#database.transaction(async (queries) => {
+      const [found] = await queries.update(leases).set({ expiresAt }).where(held);
+      return found.affectedRows > 0;
+    });
+  }
 }

@@ -271,11 +271,14 @@ export const webhookAttempts = mysqlTable(
   ],
 );
 
-/** Who does what only one process may do: until it expires, by the clock of MySQL. */
+/** Who does what only one process may do: until it expires, by the clock of MySQL. Rows stay: the next token is greater. */
 export const leases = mysqlTable("leases", {
   name: varchar("name", { length: 32 }).primaryKey(),
-  holder: uuid("holder").notNull(),
+  /** Its host and process id, for operators. */
+  holder: varchar("holder", { length: COLUMN_LENGTHS.leaseHolder }).notNull(),
   expiresAt: instant("expires_at").notNull(),
+  /** Grows with every holder. */
+  token: money("token").notNull().default(0),
 });
 
 /** One row: what tells this database from every other. */

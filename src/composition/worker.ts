@@ -2,7 +2,7 @@ import { readInstallationId } from "../../db/identity.ts";
 import { checkWrites } from "../../db/write-check.ts";
 import { readBacklogs } from "../../queues/backlog.ts";
 import { keyOf } from "../../queues/keys.ts";
-import { RedisLease } from "../../queues/lease.ts";
+import { DatabaseLease } from "../../db/leases.ts";
 import { Marker } from "../../queues/marker.ts";
 import { MinuteCounts } from "../../queues/telemetry/minute-counts.ts";
 import type { WorkerArguments } from "../../workers/arguments.ts";
@@ -32,8 +32,6 @@ import { openWebhooks } from "./webhooks.ts";
 
 /** How long the key stays by which a worker finds out whether Redis takes writes. */
 const PROBE_SECONDS = 60;
-/** The process that sweeps is another one when it says nothing for so long. */
-const SWEEPER_LEASE_SECONDS = 15;
 
 /** The parts of a worker's process. */
 export interface Worker {
@@ -72,7 +70,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     openWebhooks(config, base, connectListener),
     openSweeper(config, base, {
       dispatcher: queues,
-      lease: new RedisLease(redis, { name: "sweeper", seconds: SWEEPER_LEASE_SECONDS }),
+      lease: new DatabaseLease(database, "sweeper"),
       marker: new Marker(redis, () => readInstallationId(database)),
       observer: stageMetrics,
     }),

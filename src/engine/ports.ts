@@ -196,11 +196,3 @@ export interface Restoration {
   /** As the marker has it: it names this restoration, so that one begun after another loss is never taken for it. */
   readonly text: string;
 }
-
-/** What one process at a time holds. */
-export interface Lease {
-  /** Takes it if nobody has it, or keeps it. @returns whether this process has it. */
-  hold(): Promise<boolean>;
-  /** Lets another process take it. */
-  release(): Promise<void>;
-}

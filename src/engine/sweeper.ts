@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationInWords } from "../platform/duration.ts";
+import type { Lease } from "../platform/lease.ts";
 import type { Logger } from "../platform/log.ts";
+import { Repeat } from "../platform/repeat.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Service } from "../platform/service.ts";
@@ -9,7 +11,6 @@ import type {
   Dispatcher,
   DueJob,
   JobMarker,
-  Lease,
   OrderState,
   OrderStore,
   Replacement,
@@ -99,33 +100,34 @@ export class Sweeper implements Service {
   readonly name = "sweeper";
   readonly #options: SweeperOptions;
   readonly #deadlines: ReadonlyMap<string, Deadline>;
+  readonly #rounds: Repeat;
   readonly #walks = new Map<string, Walk>();
   /** When a round first found MySQL back, in milliseconds since 1970; Infinity while it is away. */
   #backSince = -Infinity;
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #stopped = false;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
     this.#deadlines = options.deadlines ?? options.lifecycle.deadlines();
+    this.#rounds = new Repeat({
+      run: () => this.sweep(),
+      everyMs: options.intervalMs,
+      onError: (error) => options.log.warn({ error: describeError(error) }, "could not sweep"),
+    });
   }
 
   /** Begins to go round. */
   start(): void {
-    this.#schedule(0);
+    this.#rounds.start();
   }
 
   /** Ends after the page under way, unless that waits for a server, and lets another worker lead. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    await Promise.race([this.#round, sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
+    await Promise.race([this.#rounds.stop(), sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
     const { lease, log } = this.#options;
     await lease?.release().catch((error: unknown) => {
       log.warn(
         { error: describeError(error) },
-        "could not release the lead: another worker sweeps once it expires",
+        "could not release the lease: another worker sweeps once it expires",
       );
     });
   }
@@ -149,7 +151,7 @@ export class Sweeper implements Service {
     const { intervalMs, marker, lease, observer } = this.#options;
     // Before anything is written: Redis may have become somebody else's.
     const restoration = await marker?.restoration();
-    if (lease && !(await lease.hold())) {
+    if (lease && (await lease.hold()) === undefined) {
       observer?.doesNotLead();
       return intervalMs;
     }
@@ -159,18 +161,6 @@ export class Sweeper implements Service {
     const busyMs = performance.now() - startedAt;
     const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
     return isDone ? Math.max(restMs, this.#untilNextWalk()) : restMs;
-  }
-
-  #schedule(delayMs: number): void {
-    if (this.#stopped) return;
-    this.#timer = setTimeout(() => {
-      this.#round = this.sweep()
-        .catch((error: unknown) => {
-          this.#options.log.warn({ error: describeError(error) }, "could not sweep");
-          return this.#options.intervalMs;
-        })
-        .then((restMs) => this.#schedule(restMs));
-    }, delayMs);
   }
 
   /** @returns whether all walks have come to their end. */

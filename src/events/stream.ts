@@ -6,9 +6,9 @@ export function streamOf(redis: Redis): string {
   return keyOf(redis, "events");
 }
 
-/** Held by the worker that feeds the stream. In Redis Cluster it lies where the stream does. */
-export function streamLeaseOf(redis: Redis): string {
-  return `{${streamOf(redis)}}:relay`;
+/** The greatest fencing token of those who have fed the stream. In Redis Cluster it lies where the stream does. */
+export function streamTokenOf(redis: Redis): string {
+  return `{${streamOf(redis)}}:token`;
 }
 
 /** The channel that announces new events, so that the relay need not poll all the time. */

@@ -1,6 +1,5 @@
 import { readInstallationId } from "../../db/identity.ts";
 import { orderStore } from "../../db/order-store.ts";
-import { RedisLease } from "../../queues/lease.ts";
 import { Marker } from "../../queues/marker.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
 import { Intake } from "../../src/engine/intake.ts";
@@ -15,6 +14,7 @@ import { Simulation } from "../../src/providers/simulation.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
 import type { TestEnvironment } from "../support/environment.ts";
+import { UNDISPUTED } from "../support/lease.ts";
 import { Process, type Calls } from "./calls.ts";
 import type { MemoryQueue } from "./memory-queue.ts";
 import { ScheduledDatabase, scheduledPorts, scheduledQueues } from "./services.ts";
@@ -87,7 +87,7 @@ export function startSweeper(
 ): Sweeper {
   return new Sweeper({
     store: orderStore(database),
-    lease: new RedisLease(redis, { name: "sweeper", seconds: 15 }),
+    lease: UNDISPUTED,
     marker: new Marker(redis, () => readInstallationId(database)),
     dispatcher: scheduledQueues(queue, calls, new Process("sweeper", { single: true })),
     lifecycle,

@@ -1,8 +1,5 @@
 import type { Redis } from "ioredis";
-import { entryId, eventIdOf, streamLeaseOf, streamOf } from "../stream.ts";
-
-/** Milliseconds for which the stream belongs to a holder that says nothing more. */
-const LEASE_MS = 4_000;
+import { entryId, eventIdOf, streamOf, streamTokenOf } from "../stream.ts";
 
 /** A message with the id of its event. */
 export interface StreamedMessage {
@@ -16,40 +13,33 @@ export class StreamChangedError extends Error {
 }
 
 /**
- * The stream as the one who feeds it sees it. Whatever changes it is one script, which does nothing unless the lease is
- * still held and the stream ends where its holder thinks: a holder that was frozen, and wakes up after another one has
- * taken over, adds nothing. Neither does a command that Redis gets a second time.
+ * The stream as the worker sees it that feeds it. Whatever it does is one script, which does nothing unless the stream ends
+ * where the worker thinks, and the worker's fencing token is the greatest that the stream has seen: a worker that was
+ * frozen, and wakes up after another one has taken over, adds nothing. Neither does a command that Redis gets a second time.
+ *
+ * A Redis that has lost its data has forgotten the token, and takes that of whoever comes first. That does no harm: the
+ * stream begins anew then, and a worker that comes late finds that it does not end where it left it.
  */
 export class EventStream {
   readonly #redis: Redis;
-  readonly #holder: string;
   readonly #length: number;
-  readonly #stream: string;
-  readonly #lease: string;
 
   /** @param length entries that are kept at the least. */
-  constructor(options: { readonly redis: Redis; readonly holder: string; readonly length: number }) {
-    this.#redis = options.redis;
-    this.#holder = options.holder;
-    this.#length = options.length;
-    this.#stream = streamOf(options.redis);
-    this.#lease = streamLeaseOf(options.redis);
+  constructor({ redis, length }: { readonly redis: Redis; readonly length: number }) {
+    this.#redis = redis;
+    this.#length = length;
   }
 
-  /** Takes the lease if nobody has it, or keeps it. @throws {Error} of Redis. */
-  async hold(): Promise<"kept" | "taken" | "refused"> {
-    const answer = await this.#redis.eval(HOLD, 1, this.#lease, this.#holder, LEASE_MS);
-    return answer === 2 ? "taken" : answer === 1 ? "kept" : "refused";
-  }
-
-  /** Lets another one take it. @throws {Error} of Redis. */
-  async release(): Promise<void> {
-    await this.#redis.eval(RELEASE, 1, this.#lease, this.#holder);
-  }
-
-  /** The event that it ends with, even if that was trimmed; 0 where there is no stream. @throws {Error} of Redis. */
-  async end(): Promise<number> {
-    return eventIdOf(String(await this.#redis.eval(END, 1, this.#stream)));
+  /**
+   * Has the stream refuse smaller tokens from now on.
+   *
+   * @returns the event that it ends with, even if that was trimmed; 0 where there is no stream.
+   * @throws {StreamChangedError} when it has seen a greater token; {Error} of Redis.
+   */
+  async claim(token: number): Promise<number> {
+    const answer = await this.#run(CLAIM, token);
+    if (answer === SUPERSEDED) throw new StreamChangedError(answer);
+    return eventIdOf(answer);
   }
 
   /**
@@ -61,68 +51,54 @@ export class EventStream {
    */
   async append(
     messages: readonly StreamedMessage[],
-    { end, previous }: { end: number; previous: number },
+    { token, end, previous }: { token: number; end: number; previous: number },
   ): Promise<void> {
     const entries = messages.flatMap(({ id, message }) => [id, message]);
-    const answer = await this.#redis.eval(
-      APPEND,
-      2,
-      this.#lease,
-      this.#stream,
-      this.#holder,
-      LEASE_MS,
-      entryId(end),
-      this.#length,
-      previous,
-      ...entries,
-    );
-    if (answer !== "OK") throw new StreamChangedError(`the stream is not as it was left: ${String(answer)}`);
+    const answer = await this.#run(APPEND, token, entryId(end), this.#length, previous, ...entries);
+    if (answer !== "OK") throw new StreamChangedError(`the stream is not as it was left: ${answer}`);
   }
 
-  /** Removes the stream, if the lease is held. @throws {StreamChangedError} {Error} of Redis. */
-  async remove(): Promise<void> {
-    if ((await this.#redis.eval(REMOVE, 2, this.#lease, this.#stream, this.#holder)) !== "OK")
-      throw new StreamChangedError("another worker feeds the stream");
+  /** Removes the stream. @throws {StreamChangedError} when it has seen a greater token; {Error} of Redis. */
+  async remove(token: number): Promise<void> {
+    const answer = await this.#run(REMOVE, token);
+    if (answer !== "OK") throw new StreamChangedError(answer);
+  }
+
+  async #run(script: string, ...args: (string | number)[]): Promise<string> {
+    const redis = this.#redis;
+    return String(await redis.eval(script, 2, streamTokenOf(redis), streamOf(redis), ...args));
   }
 }
 
-const HOLD = `
-  local holder = redis.call("GET", KEYS[1])
-  if holder and holder ~= ARGV[1] then return 0 end
-  redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
-  return holder and 1 or 2`;
+const SUPERSEDED = "another worker feeds it";
 
-const RELEASE = `
-  if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end
-  return 1`;
+/** Refuses a token that is smaller than one that was seen. */
+const FENCE = `
+  local seen = tonumber(redis.call("GET", KEYS[1]) or 0)
+  if tonumber(ARGV[1]) < seen then return "${SUPERSEDED}" end
+  if tonumber(ARGV[1]) > seen then redis.call("SET", KEYS[1], ARGV[1]) end`;
 
 /** The last id that was ever generated, not that of the last entry, which may have been removed. */
-const END_OF = `
-  local function endOf(stream)
-    local info = redis.pcall("XINFO", "STREAM", stream)
-    for i = 1, #info, 2 do
-      if info[i] == "last-generated-id" then return info[i + 1] end
-    end
-    return "0-0"
+const END = `
+  local last = "0-0"
+  local info = redis.pcall("XINFO", "STREAM", KEYS[2])
+  for i = 1, #info, 2 do
+    if info[i] == "last-generated-id" then last = info[i + 1] end
   end`;
 
-const END = `${END_OF}
-  return endOf(KEYS[1])`;
+const CLAIM = `${FENCE}${END}
+  return last`;
 
-const APPEND = `${END_OF}
-  if redis.call("GET", KEYS[1]) ~= ARGV[1] then return "another worker feeds it" end
-  local last = endOf(KEYS[2])
-  if last ~= ARGV[3] then return "it ends with " .. last end
-  redis.call("PEXPIRE", KEYS[1], ARGV[2])
-  local previous = ARGV[5]
-  for i = 6, #ARGV, 2 do
+const APPEND = `${FENCE}${END}
+  if last ~= ARGV[2] then return "it ends with " .. last end
+  local previous = ARGV[4]
+  for i = 5, #ARGV, 2 do
     redis.call("XADD", KEYS[2], ARGV[i] .. "-0", "event", ARGV[i + 1], "previous", previous)
     previous = ARGV[i]
   end
-  redis.call("XTRIM", KEYS[2], "MAXLEN", "~", ARGV[4])
+  redis.call("XTRIM", KEYS[2], "MAXLEN", "~", ARGV[3])
   return "OK"`;
 
-const REMOVE = `
-  if redis.call("GET", KEYS[1]) ~= ARGV[1] then return "another worker feeds it" end
+const REMOVE = `${FENCE}
   redis.call("UNLINK", KEYS[2])
   return "OK"`;

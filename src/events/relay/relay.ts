@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
-import os from "node:os";
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
+import { DatabaseLease } from "../../../db/leases.ts";
 import { findPosition, readRelayLag, savePosition, type RelayLag } from "../../../db/relay-positions.ts";
 import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
@@ -11,14 +10,15 @@ import { EventSubscriber } from "../subscriber.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
+import { Repeat } from "../../platform/repeat.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
 
 /** Events of one go: some milliseconds' work for MySQL, Redis and this process each. */
 const BATCH = 500;
 /** Milliseconds between two looks when nobody says that there is something: for new events, and for the lease. */
 const LOOK_INTERVAL_MS = 1_000;
-/** Milliseconds after which the lease is prolonged, when no batch has done that. */
-const HOLD_INTERVAL_MS = 900;
+/** Milliseconds after which it is checked that the stream still is as it was left, when no batch has done that. */
+const CHECK_INTERVAL_MS = 900;
 /** Milliseconds between two notes in MySQL of how far it has come. */
 const NOTE_INTERVAL_MS = 1_000;
 
@@ -36,6 +36,8 @@ export interface RelayOptions {
 
 /** How far the stream is. */
 interface Place {
+  /** The fencing token under which it was found. */
+  readonly token: number;
   /** The event that the stream ends with; 0 for one that is empty. */
   readonly end: number;
   /** Up to here all is in it that should be. */
@@ -58,23 +60,24 @@ export class Relay implements Service {
   readonly #options: RelayOptions;
   readonly #events: EventLog;
   readonly #stream: EventStream;
+  readonly #lease: DatabaseLease;
   readonly #subscriber: EventSubscriber;
+  readonly #rounds = new Repeat({
+    run: () => this.#round(),
+    everyMs: LOOK_INTERVAL_MS,
+    onError: (error) => this.#giveUp(error),
+  });
   #place: Place | undefined;
-  #heldAt = -Infinity;
+  #checkedAt = -Infinity;
   #noted = { position: -1, at: -Infinity };
-  #stopped = false;
-  #running: Promise<void> | undefined;
 
   constructor(options: RelayOptions) {
     const { database, redis, length } = options;
     this.#options = options;
-    this.#subscriber = new EventSubscriber(options.connectListener, { intervalMs: LOOK_INTERVAL_MS });
+    this.#subscriber = new EventSubscriber(options.connectListener, () => this.#rounds.wake());
     this.#events = options.events ?? new EventLog(database);
-    this.#stream = new EventStream({
-      redis,
-      holder: `${os.hostname()} ${process.pid} ${randomUUID()}`,
-      length,
-    });
+    this.#stream = new EventStream({ redis, length });
+    this.#lease = new DatabaseLease(database, "stream");
   }
 
   /** Whether this worker feeds the stream now, as far as it knows. */
@@ -89,82 +92,76 @@ export class Relay implements Service {
 
   /** Begins to look for events. */
   start(): void {
-    this.#options.redis.on("ready", () => this.#subscriber.wake());
-    this.#running ??= this.#run();
+    this.#options.redis.on("ready", () => this.#rounds.wake());
+    this.#rounds.start();
   }
 
   /** Ends after the batch under way, and lets another worker go on. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#subscriber.wake();
-    await this.#running;
+    await this.#rounds.stop();
     this.#subscriber.unsubscribe();
-    const { redis, log } = this.#options;
-    if (redis.status !== "ready") return;
-    await this.#stream.release().catch((error: unknown) => {
-      log.warn(
+    await this.#lease.release().catch((error: unknown) => {
+      this.#options.log.warn(
         { error: describeError(error) },
         "could not release the lease: another worker relays once it expires",
       );
     });
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      const hasMore = await this.#round().catch((error: unknown) => this.#giveUp(error));
-      if (!hasMore && !this.#stopped) await this.#subscriber.rest(this.leads);
+  /** One batch, if this worker has the lease. @returns 0 when there may be more. @throws of MySQL or Redis. */
+  async #round(): Promise<number | undefined> {
+    if (this.#options.redis.status !== "ready") return undefined;
+    const token = await this.#lease.hold();
+    if (token === undefined) {
+      this.#place = undefined;
+      this.#subscriber.unsubscribe();
+      return undefined;
     }
-  }
-
-  /** One batch, if this worker has the lease. @returns whether there may be more. @throws of MySQL or Redis. */
-  async #round(): Promise<boolean> {
-    const { redis, log } = this.#options;
-    this.#subscriber.clear();
-    if (redis.status !== "ready") return false;
-    if (!(await this.#hold())) return false;
-    if (this.#place === undefined) {
-      this.#place = await this.#find();
-      this.#subscriber.subscribe();
-      log.info({ ...this.#place }, "feeding the stream of events");
-    }
-    const { end, position } = this.#place;
-    const events = await this.#events.read({ after: position, limit: BATCH });
+    const place = this.#place?.token === token ? this.#place : await this.#takeOver(token);
+    const events = await this.#events.read({ after: place.position, limit: BATCH });
     const last = events.at(-1)?.id;
-    if (last !== undefined) {
+    if (last === undefined) await this.#check(place);
+    else {
       const messages = events.map((event) => ({ id: event.id, message: JSON.stringify(toMessage(event)) }));
-      await this.#stream.append(messages, { end, previous: position });
-      this.#place = { end: last, position: last };
-      this.#heldAt = performance.now();
+      await this.#stream.append(messages, { ...place, previous: place.position });
+      this.#place = { token, end: last, position: last };
+      this.#checkedAt = performance.now();
     }
-    const isBusy = events.length === BATCH;
     await this.#note();
-    return isBusy;
+    return events.length === BATCH ? 0 : undefined;
   }
 
-  /** @returns whether this worker has the lease. */
-  async #hold(): Promise<boolean> {
+  async #takeOver(token: number): Promise<Place> {
+    const place = await this.#find(token);
+    this.#place = place;
+    this.#checkedAt = performance.now();
+    this.#subscriber.subscribe();
+    this.#options.log.info({ ...place }, "feeding the stream of events");
+    return place;
+  }
+
+  /** Now and then, whether Redis still has the stream. @throws {StreamChangedError} {Error} of Redis. */
+  async #check({ token, end }: Place): Promise<void> {
     const now = performance.now();
-    if (this.#place && now - this.#heldAt < HOLD_INTERVAL_MS) return true;
-    const held = await this.#stream.hold();
-    if (held !== "kept") this.#place = undefined;
-    if (held === "refused") this.#subscriber.unsubscribe();
-    else this.#heldAt = now;
-    return held !== "refused";
+    if (now - this.#checkedAt < CHECK_INTERVAL_MS) return;
+    const found = await this.#stream.claim(token);
+    if (found !== end) throw new StreamChangedError(`the stream ends with ${found} instead of ${end}`);
+    this.#checkedAt = now;
   }
 
   /** Where to go on. */
-  async #find(): Promise<Place> {
+  async #find(token: number): Promise<Place> {
     const { database, length, log } = this.#options;
-    const [end, newest] = [await this.#stream.end(), await this.#events.newest()];
-    if (end > 0 && end <= newest) return { end, position: end };
+    const [end, newest] = [await this.#stream.claim(token), await this.#events.newest()];
+    if (end > 0 && end <= newest) return { token, end, position: end };
     if (end > newest) {
       log.warn({ end, newest }, "the stream is of another log of events: it begins anew");
-      await this.#stream.remove();
+      await this.#stream.remove(token);
     }
     const known = await findPosition(database, "stream");
     const reached = known === undefined || known > newest ? newest : known;
     if (known !== undefined && known > newest) await savePosition(database, "stream", 0, { backwards: true });
-    return { end: 0, position: Math.max(0, reached - length) };
+    return { token, end: 0, position: Math.max(0, reached - length) };
   }
 
   /** Now and then: there is a look every second, after which it is noted where it has stopped. */
@@ -184,7 +181,7 @@ export class Relay implements Service {
     }
   }
 
-  async #giveUp(failure: unknown): Promise<boolean> {
+  async #giveUp(failure: unknown): Promise<void> {
     const { log } = this.#options;
     this.#place = undefined;
     const error = describeError(failure);
@@ -193,8 +190,7 @@ export class Relay implements Service {
     else {
       log.warn({ error }, "could not relay events: trying again");
       // Another worker may get on better, with MySQL for example.
-      await this.#stream.release().catch(() => undefined);
+      await this.#lease.release().catch(() => undefined);
     }
-    return false;
   }
 }

@@ -1,10 +1,9 @@
-import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { failureKindOf } from "../../platform/storage-error.ts";
 import { EventLog } from "../../../db/event-log.ts";
-import { holdLease, releaseLease } from "../../../db/leases.ts";
+import { DatabaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
 import {
   attemptLocks,
@@ -20,17 +19,12 @@ import { GroupCommit, withoutResults, type Committer } from "../../platform/grou
 import type { Logger } from "../../platform/log.ts";
 import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
+import { Repeat } from "../../platform/repeat.ts";
 import type { Networks } from "./networks.ts";
 import { EndpointQueue, type EndpointQueueOptions } from "./endpoint-queue.ts";
 import type { Resolve } from "./resolve.ts";
 import { Sender } from "./sender.ts";
 
-const LEASE = "webhooks";
-/** Milliseconds for which the sending belongs to a process that says nothing more. */
-const LEASE_MS = 8_000;
-/** Milliseconds after which it is prolonged, and after which its holder no longer counts on it. */
-const HOLD_INTERVAL_MS = 2_000;
-const SURE_MS = 6_000;
 /** Milliseconds between two looks when nobody says that there is something. */
 const LOOK_INTERVAL_MS = 1_000;
 /** Events of one go. */
@@ -76,23 +70,28 @@ export class Webhooks implements Service {
   readonly #events: EventLog;
   readonly #sender: Sender;
   readonly #attempts: Committer<AttemptResult, void>;
-  readonly #holder = randomUUID();
   readonly #abort = new AbortController();
   readonly #queues = new Map<string, EndpointQueue>();
   readonly #subscriber: EventSubscriber;
-  #heldAt = -Infinity;
+  readonly #lease: DatabaseLease;
+  readonly #rounds: Repeat;
+  /** The lease's, under which the position was read. */
+  #token: number | undefined;
   #position: number | undefined;
   #prunedAt = performance.now();
   #stopped = false;
-  #running: Promise<void> | undefined;
   #isBroken = false;
 
   constructor(options: WebhooksOptions) {
     const { database, networks, timeoutMs, resolve, connectListener } = options;
     this.#options = options;
-    this.#subscriber = new EventSubscriber(connectListener, {
-      intervalMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS,
+    this.#rounds = new Repeat({
+      run: () => this.#round(),
+      everyMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS,
+      onError: (error) => this.#pause(error),
     });
+    this.#subscriber = new EventSubscriber(connectListener, () => this.#rounds.wake());
+    this.#lease = new DatabaseLease(database, "webhooks");
     // Each request under way listens to it.
     setMaxListeners(0, this.#abort.signal);
     this.#events = options.events ?? new EventLog(database);
@@ -107,20 +106,18 @@ export class Webhooks implements Service {
 
   /** Whether this process is the one that sends, as far as it can be sure. */
   get leads(): boolean {
-    return !this.#stopped && performance.now() - this.#heldAt < SURE_MS;
+    return !this.#stopped && this.#lease.token !== undefined;
   }
 
   /** Begins to look for events. */
   start(): void {
-    this.#running ??= this.#run();
+    this.#rounds.start();
   }
 
   /** Ends after the requests under way, or gives them up, and lets another process go on. */
   async stop({ graceMs = GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
-    const led = this.leads;
     this.#stopped = true;
-    this.#subscriber.wake();
-    await this.#running;
+    await this.#rounds.stop();
     this.#subscriber.unsubscribe();
     const queues = [...this.#queues.values()];
     for (const queue of queues) queue.stop();
@@ -129,34 +126,21 @@ export class Webhooks implements Service {
     clearTimeout(timer);
     await this.#attempts.idle();
     this.#sender.close();
-    if (led) await this.#release();
+    await this.#release();
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      const hasMore = await this.#round().then(
-        (more) => {
-          this.#isBroken = false;
-          return more;
-        },
-        (error: unknown) => this.#giveUp(error),
-      );
-      if (!hasMore && !this.#stopped) await this.#subscriber.rest(this.leads);
-    }
-  }
-
-  /** @returns whether there may be more events to read. @throws {DatabaseError} */
-  async #round(): Promise<boolean> {
+  /** @returns 0 when there may be more events to read. @throws {DatabaseError} */
+  async #round(): Promise<number | undefined> {
     const { database } = this.#options;
-    this.#subscriber.clear();
     const readAt = performance.now();
     const enabled = await this.#enabled();
     const isPruneDue = performance.now() - this.#prunedAt >= PRUNE_INTERVAL_MS;
     if (enabled.length === 0 && !isPruneDue) {
+      this.#isBroken = false;
       this.#retire(enabled);
-      return false;
+      return undefined;
     }
-    if (!(await this.#hold())) return false;
+    if (!(await this.#hold())) return undefined;
     this.#subscriber.subscribe();
     this.#retire(enabled);
     if (isPruneDue) await this.#prune();
@@ -171,7 +155,8 @@ export class Webhooks implements Service {
       queue.update(endpoint, readAt);
       if ((due.get(endpoint.id)?.getTime() ?? Infinity) <= now) queue.wake(orderIds.get(endpoint.id));
     }
-    return hasMore;
+    this.#isBroken = false;
+    return hasMore ? 0 : undefined;
   }
 
   /** Makes deliveries of the next events. @throws {DatabaseError} */
@@ -207,28 +192,17 @@ export class Webhooks implements Service {
 
   /** @returns whether this process is the one that sends. @throws {DatabaseError} */
   async #hold(): Promise<boolean> {
-    const now = performance.now();
-    if (now - this.#heldAt < HOLD_INTERVAL_MS) return true;
-    const led = this.leads;
-    const { database, log } = this.#options;
-    if (await holdLease(database, LEASE, { holder: this.#holder, forMs: LEASE_MS })) {
-      // As it was when it was asked for: the answer may have taken its time.
-      this.#heldAt = now;
-      if (!led) {
-        this.#position = undefined;
-        log.info("sending webhooks");
-      }
+    const token = await this.#lease.hold();
+    if (token === this.#token) return token !== undefined;
+    this.#token = token;
+    this.#position = undefined;
+    if (token !== undefined) {
+      this.#options.log.info("sending webhooks");
       return true;
     }
-    this.#drop();
-    return false;
-  }
-
-  #drop(): void {
-    this.#heldAt = -Infinity;
-    this.#position = undefined;
     this.#retire([]);
     this.#subscriber.unsubscribe();
+    return false;
   }
 
   /**
@@ -273,19 +247,17 @@ export class Webhooks implements Service {
   }
 
   async #release(): Promise<void> {
-    const { database, log } = this.#options;
-    await releaseLease(database, LEASE, this.#holder).catch((error: unknown) => {
-      log.warn(
+    await this.#lease.release().catch((error: unknown) => {
+      this.#options.log.warn(
         { error: describeError(error) },
         "could not release the lease: another process sends webhooks once it expires",
       );
     });
   }
 
-  #giveUp(error: unknown): boolean {
+  #pause(error: unknown): void {
     // Once for each outage.
     if (!this.#isBroken) this.#options.log.warn({ error: describeError(error) }, "webhooks are paused");
     this.#isBroken = true;
-    return false;
   }
 }

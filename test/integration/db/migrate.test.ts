@@ -1,10 +1,15 @@
+import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { is, sql } from "drizzle-orm";
 import { getTableConfig, MySqlTable } from "drizzle-orm/mysql-core";
+import { DatabaseLease } from "../../../db/leases.ts";
 import { countPendingMigrations, migrateDatabase } from "../../../db/migrate.ts";
 import * as schema from "../../../db/schema.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { start } from "../../support/processes.ts";
+
+/** When the migration was written that gives leases their tokens. */
+const LEASE_TOKENS = 1795435000006;
 
 let environment: TestEnvironment;
 beforeEach(async () => {
@@ -46,6 +51,26 @@ describe("migrating", () => {
     );
     expect(await migrateDatabase({ url: environment.databaseUrl })).toBe(3);
     expect(await countPendingMigrations(environment.database)).toBe(0);
+  });
+
+  test("gives the leases of the version before their tokens, and keeps who holds them", async () => {
+    await migrateDatabase({ url: environment.databaseUrl });
+    const holder = randomUUID();
+    for (const statement of [
+      sql`ALTER TABLE leases DROP COLUMN token`,
+      sql`ALTER TABLE leases MODIFY COLUMN holder char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL`,
+      sql`INSERT INTO leases (name, holder, expires_at) VALUES ('webhooks', ${holder}, NOW(3) + INTERVAL 1 HOUR)`,
+      sql`DELETE FROM __drizzle_migrations WHERE created_at >= ${LEASE_TOKENS}`,
+    ])
+      await environment.database.transaction((queries) => queries.execute(statement));
+    await migrateDatabase({ url: environment.databaseUrl });
+    expect(await rows(sql`SELECT holder, token FROM leases`)).toEqual([{ holder, token: "0" }]);
+    const lease = new DatabaseLease(environment.database, "webhooks");
+    expect(await lease.hold()).toBeUndefined();
+    await environment.database.transaction((queries) =>
+      queries.execute(sql`UPDATE leases SET expires_at = NOW(3)`),
+    );
+    expect(await lease.hold()).toBeGreaterThan(0);
   });
 
   test("refuses a database that cannot be reached, in one line", async () => {

@@ -35,7 +35,7 @@ function connect(open = connectProducer): Redis {
 }
 
 /** A relay of a worker of its own. */
-function startRelay({ length = 100_000 } = {}) {
+function startRelay({ length = 100_000, events = EventLog } = {}) {
   const redis = connect();
   const relay = new Relay({
     database: environment.database,
@@ -43,7 +43,7 @@ function startRelay({ length = 100_000 } = {}) {
     connectListener: () => connect(connectWorker),
     length,
     log,
-    events: new EventLog(environment.database, { graceMs: 200 }),
+    events: new events(environment.database, { graceMs: 200 }),
   });
   relay.start();
   closing.push(() => relay.stop());
@@ -163,31 +163,64 @@ describe("one at a time", () => {
   });
 
   test("one that was frozen while another took over adds nothing when it wakes up", async () => {
-    const redis = connect(connectWorker);
-    const [frozen, next] = ["frozen", "next"].map(
-      (holder) => new EventStream({ redis, holder, length: 1_000 }),
-    );
+    let wakeUp = (): void => undefined;
+    let isFrozen = false;
+    const sleep = new Promise<void>((resolve) => (wakeUp = resolve));
+    /** Its holder stands still between reading events and adding them, until its lease has run out. */
+    class FreezingLog extends EventLog {
+      override async read(page: Parameters<EventLog["read"]>[0]) {
+        const events = await super.read(page);
+        if (events.length > 0 && page.after > 0) {
+          isFrozen = true;
+          await sleep;
+        }
+        return events;
+      }
+    }
+    let maySee = false;
+    /** Finds nothing yet, so that the stream ends where the one that was frozen left it. */
+    class EmptyLog extends EventLog {
+      override read(page: Parameters<EventLog["read"]>[0]) {
+        return maySee ? super.read(page) : Promise.resolve([]);
+      }
+    }
+    const frozen = startRelay({ events: FreezingLog });
+    const [early] = await write(1);
+    await relayed(1);
+    const late = await write(3);
+    await waitFor("it to stand still", () => isFrozen);
+    const next = startRelay({ events: EmptyLog });
+    await waitFor("the next one to take over", () => next.relay.leads);
+    wakeUp();
+    await waitFor("the first one to find out", () => !frozen.relay.leads);
+    expect(await subjects()).toEqual([early]);
+    maySee = true;
+    await relayed(4);
+    expect(await subjects()).toEqual([early, ...late]);
+  });
+
+  test("the stream refuses whoever has a smaller number than it has seen, until Redis has lost its data", async () => {
+    const stream = new EventStream({ redis: connect(connectWorker), length: 1_000 });
     const message = (id: number) => ({ id, message: "{}" });
-    expect(await frozen?.hold()).toBe("taken");
-    expect(await frozen?.hold()).toBe("kept");
-    expect(await next?.hold()).toBe("refused");
-    await frozen?.append([message(1), message(2)], { end: 0, previous: 0 });
+    expect(await stream.claim(7)).toBe(0);
+    await stream.append([message(1), message(2)], { token: 7, end: 0, previous: 0 });
+    expect(await stream.claim(8)).toBe(2);
+    const late = { token: 7, end: 2, previous: 2 };
+    await expect(stream.append([message(3)], late)).rejects.toThrow(StreamChangedError);
+    await expect(stream.remove(7)).rejects.toThrow(StreamChangedError);
+    await expect(stream.claim(7)).rejects.toThrow(StreamChangedError);
+    await stream.append([message(3)], { ...late, token: 8 });
     await environment.redis.flushdb();
-    expect(await next?.hold()).toBe("taken");
-    await expect(frozen?.append([message(3)], { end: 0, previous: 2 })).rejects.toThrow(StreamChangedError);
-    await next?.append([message(1), message(2)], { end: 0, previous: 0 });
-    await expect(frozen?.append([message(3)], { end: 2, previous: 2 })).rejects.toThrow(StreamChangedError);
-    await expect(frozen?.remove()).rejects.toThrow(StreamChangedError);
-    expect(await environment.redis.xlen(streamOf(environment.redis))).toBe(2);
+    await expect(stream.append([message(4)], { ...late, end: 3 })).rejects.toThrow("it ends with 0-0");
+    expect(await stream.claim(7)).toBe(0);
   });
 
   test("what Redis is sent twice is added once", async () => {
-    const stream = new EventStream({ redis: connect(connectWorker), holder: "a", length: 1_000 });
-    await stream.hold();
-    const again = () => stream.append([{ id: 7, message: "{}" }], { end: 0, previous: 0 });
+    const stream = new EventStream({ redis: connect(connectWorker), length: 1_000 });
+    const again = () => stream.append([{ id: 7, message: "{}" }], { token: 1, end: 0, previous: 0 });
     await again();
     await expect(again()).rejects.toThrow("it ends with 7-0");
-    expect(await stream.end()).toBe(7);
+    expect(await stream.claim(1)).toBe(7);
   });
 });
 
@@ -204,6 +237,15 @@ describe("when Redis has lost its data", () => {
     expect(found).toEqual([...early, ...late].slice(-found.length));
     expect(found.length).toBeGreaterThanOrEqual(500);
     expect(found.length).toBeLessThan(700);
+  });
+
+  test("so it is when nothing has happened since", async () => {
+    const { relay } = startRelay();
+    const orders = await write(3);
+    await waitFor("all to be relayed", async () => (await relay.lag()).events === 0);
+    await environment.redis.flushdb();
+    await relayed(3);
+    expect(await subjects()).toEqual(orders);
   });
 
   test("what was not relayed by then comes all, even if it is more than the stream keeps", async () => {

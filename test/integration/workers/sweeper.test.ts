@@ -5,9 +5,9 @@ import { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { readInstallationId } from "../../../db/identity.ts";
 import { orderStore } from "../../../db/order-store.ts";
-import { RedisLease } from "../../../queues/lease.ts";
 import { Marker } from "../../../queues/marker.ts";
 import { DatabaseError } from "../../../db/errors.ts";
+import { DatabaseLease } from "../../../db/leases.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
@@ -18,6 +18,7 @@ import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
 import type { Stage, Step } from "../../../src/order/stage.ts";
 import { Sweeper, type SweeperOptions, type Walked } from "../../../src/engine/sweeper.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { UNDISPUTED } from "../../support/lease.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -49,7 +50,7 @@ function sweeper({
   return new Sweeper({
     store: orderStore(database),
     dispatcher: queues,
-    lease: new RedisLease(connection, { name: "sweeper", seconds: 15 }),
+    lease: UNDISPUTED,
     marker: new Marker(connection, () => readInstallationId(database)),
     lifecycle,
     log: createLogger({ name: "test", level: "silent" }),
@@ -58,6 +59,8 @@ function sweeper({
     ...given,
   });
 }
+
+const lease = () => new DatabaseLease(environment.database, "sweeper");
 
 const PAGE = 500;
 /** What a round may take outside of what it measures of itself. */
@@ -528,8 +531,8 @@ describe("what a walk comes by", () => {
       walked: (status: string) => told.push(`${name} ${status}`),
       doesNotLead: () => told.push(`${name} does not lead`),
     });
-    await sweeper({ observer: observing("first") }).sweep();
-    await sweeper({ observer: observing("second") }).sweep();
+    await sweeper({ lease: lease(), observer: observing("first") }).sweep();
+    await sweeper({ lease: lease(), observer: observing("second") }).sweep();
     expect(told).toEqual(["first CREATED", "first WRAPPED", "second does not lead"]);
   });
 });
@@ -537,7 +540,7 @@ describe("what a walk comes by", () => {
 describe("of several sweepers", () => {
   test("one leads, until it stops", async () => {
     await marked();
-    const [first, second] = [sweeper(), sweeper()];
+    const [first, second] = [sweeper({ lease: lease() }), sweeper({ lease: lease() })];
     await first.sweep();
     const id = await createOrder(environment.database);
     await second.sweep();

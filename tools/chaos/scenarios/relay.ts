@@ -8,8 +8,8 @@ import type { Finding, Scene, Script } from "../run.ts";
 import { number, text, type Sql } from "../sql.ts";
 import { StreamReader, type ReadEntry } from "../stream-reader.ts";
 
-/** Held by the worker that feeds the stream: its host, process id and a name. */
-const LEASE = "{conveyor:events}:relay";
+/** The worker that feeds the stream: its host and process id, and the number that tells it from those before. */
+const HOLDER = "SELECT holder, token FROM leases WHERE name = 'stream' AND expires_at > NOW(3)";
 const PLAN = ["kill", "kill", "flush", "kill", "freeze", "kill", "kill"] as const;
 /** Longer than the lease: somebody else feeds the stream when it wakes up. */
 const FREEZE_MS = 8_000;
@@ -62,7 +62,7 @@ async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): 
       await saboteur.inject({ ...fault, name: "redis-flushed", targets: ["redis"] });
       continue;
     }
-    const { lease, name } = await holder(scene);
+    const { token, name } = await holder(scene);
     const brokenAt = Date.now();
     const injected = saboteur.inject(
       blow === "freeze"
@@ -70,8 +70,8 @@ async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): 
         : { ...fault, name: "worker-killed", targets: [name] },
     );
     await until(signal, async () => {
-      const next = await scene.line.outsideRedis.get(LEASE);
-      return next !== null && next !== lease;
+      const [next] = await scene.line.sql.rows(HOLDER);
+      return next !== undefined && number(next["token"]) !== token;
     });
     takeovers.push(Date.now() - brokenAt);
     await injected;
@@ -79,13 +79,13 @@ async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): 
 }
 
 /** The worker that feeds the stream, once there is one. */
-async function holder({ line, signal }: Scene): Promise<{ lease: string; name: string }> {
-  let found: { lease: string; name: string } | undefined;
+async function holder({ line, signal }: Scene): Promise<{ token: number; name: string }> {
+  let found: { token: number; name: string } | undefined;
   await until(signal, async () => {
-    const lease = await line.outsideRedis.get(LEASE);
-    const pid = Number(lease?.split(" ")[1]);
-    const worker = line.workers.find((each) => each.pid === pid);
-    if (lease !== null && worker) found = { lease, name: worker.name };
+    const [row] = await line.sql.rows(HOLDER);
+    const worker =
+      row && line.workers.find(({ pid }) => pid === Number(text(row["holder"]).split(" ").at(-1)));
+    if (row && worker) found = { token: number(row["token"]), name: worker.name };
     return found !== undefined;
   });
   if (found === undefined) throw new Error("nobody feeds the stream");

@@ -1,6 +1,7 @@
 import { createConnection, Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { AbstractConnector, Redis, type RedisOptions } from "ioredis";
+import { Repeat } from "../src/platform/repeat.ts";
 import { connectProducer, connectWorker } from "./connection.ts";
 import { isOfSelect } from "./errors.ts";
 import { usePrefix } from "./keys.ts";
@@ -54,7 +55,7 @@ export class RedisServer {
   readonly #options: RedisServerOptions;
   readonly #connected = new Set<NetStream>();
   #checking: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #looks: Repeat | undefined;
   #refusedAt = -Infinity;
 
   constructor(options: RedisServerOptions) {
@@ -99,19 +100,21 @@ export class RedisServer {
   /** Looks at the marker over this connection from time to time: all may have been lost, and another have come first. */
   watch(redis: Redis): void {
     const marker = new Marker(redis, this.#options.installation);
-    const look = async () => {
-      if (redis.status === "ready")
-        await marker.claim().catch((error: unknown) => {
-          if (error instanceof ForeignRedisError) this.#cutOff(error);
-        });
-      this.#timer = setTimeout(() => void look(), WATCH_INTERVAL_MS).unref();
-    };
-    this.#timer = setTimeout(() => void look(), WATCH_INTERVAL_MS).unref();
+    this.#looks = new Repeat({
+      run: async () => {
+        if (redis.status === "ready") await marker.claim();
+      },
+      everyMs: WATCH_INTERVAL_MS,
+      onError: (error) => {
+        if (error instanceof ForeignRedisError) this.#cutOff(error);
+      },
+    });
+    this.#looks.start(WATCH_INTERVAL_MS);
   }
 
   /** Looks no more. */
   stop(): void {
-    clearTimeout(this.#timer);
+    void this.#looks?.stop();
   }
 
   get #guarded(): Pick<RedisOptions, "Connector"> {

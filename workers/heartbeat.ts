@@ -7,6 +7,7 @@ import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import type { Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
+import { Repeat } from "../src/platform/repeat.ts";
 import type { StageBreakers } from "../src/engine/breakers.ts";
 import type { AttemptObserver } from "../src/engine/metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
@@ -37,11 +38,15 @@ export class WorkerHeartbeat implements Service {
     pid: process.pid,
     startedAt: new Date().toISOString(),
   };
-  #timer: NodeJS.Timeout | undefined;
-  #beating: Promise<void> | undefined;
+  readonly #beats: Repeat;
 
   constructor(options: WorkerHeartbeatOptions) {
     this.#options = options;
+    this.#beats = new Repeat({
+      run: () => this.#beat(),
+      everyMs: options.intervalMs ?? INTERVAL_MS,
+      onError: (error) => options.log.debug({ error: describeError(error) }, "could not send a heartbeat"),
+    });
   }
 
   /** By which other workers know this one. */
@@ -51,19 +56,15 @@ export class WorkerHeartbeat implements Service {
 
   /** Begins at once. */
   start(): void {
-    const next = () => {
-      this.#beating ??= this.#beat().finally(() => (this.#beating = undefined));
-    };
-    next();
-    this.#timer = setInterval(next, this.#options.intervalMs ?? INTERVAL_MS);
+    this.#beats.start();
   }
 
   /** Says that this worker is gone, and what it has done until now. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    const stopped = this.#beats.stop();
     const { redis, counts, log } = this.#options;
     if (redis.status !== "ready") return;
-    await this.#beating;
+    await stopped;
     try {
       await addCounts(redis, counts.take());
       await lastBeat(redis, this.#self.id);
@@ -73,25 +74,21 @@ export class WorkerHeartbeat implements Service {
   }
 
   async #beat(): Promise<void> {
-    const { redis, workers, breakers, counts, log } = this.#options;
+    const { redis, workers, breakers, counts } = this.#options;
     const taken = counts.take();
     // Commands would wait for the connection, and one heartbeat for the other.
     if (redis.status !== "ready") return;
-    try {
-      await addCounts(redis, taken);
-      await beat(redis, {
-        ...this.#self,
-        steps: workers.map(({ name, held, concurrency, isPaused }) => ({
-          name,
-          held,
-          concurrency,
-          standsStill: isPaused,
-        })),
-        open: breakers.troubles,
-      });
-    } catch (error) {
-      log.debug({ error: describeError(error) }, "could not send a heartbeat");
-    }
+    await addCounts(redis, taken);
+    await beat(redis, {
+      ...this.#self,
+      steps: workers.map(({ name, held, concurrency, isPaused }) => ({
+        name,
+        held,
+        concurrency,
+        standsStill: isPaused,
+      })),
+      open: breakers.troubles,
+    });
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Logger } from "../src/platform/log.ts";
+import { Repeat } from "../src/platform/repeat.ts";
 
 /** Milliseconds between two questions whether the server is back. */
 const PROBE_INTERVAL_MS = 500;
@@ -26,7 +27,11 @@ export class ServerWatch {
   readonly #held: Holdable[] = [];
   #isAway = false;
   #backAt = -Infinity;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #probes = new Repeat({
+    run: () => this.#probe(),
+    everyMs: PROBE_INTERVAL_MS,
+    onError: () => undefined,
+  });
   #stopped = false;
 
   constructor(options: ServerWatchOptions) {
@@ -49,23 +54,24 @@ export class ServerWatch {
     this.#isAway = true;
     log.warn({ error }, `${how}: taking no jobs until ${server} takes writes`);
     void Promise.all(this.#held.map((each) => each.hold(server)));
-    // But not again and again where the probe succeeds and what the jobs do does not.
-    this.#probeIn(performance.now() - this.#backAt < PROBE_INTERVAL_MS ? PROBE_INTERVAL_MS : 0);
+    this.#probes.wake();
+    this.#probes.start();
   }
 
   /** Asks no more. */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    void this.#probes.stop();
   }
 
-  #probeIn(milliseconds: number): void {
-    this.#timer = setTimeout(() => {
-      this.#options.probe().then(
-        () => this.#goOn(),
-        () => this.#stopped || this.#probeIn(PROBE_INTERVAL_MS),
-      );
-    }, milliseconds);
+  async #probe(): Promise<number> {
+    if (!this.#isAway) return Infinity;
+    // Not again and again where the probe succeeds and what the jobs do does not.
+    const restMs = this.#backAt + PROBE_INTERVAL_MS - performance.now();
+    if (restMs > 0) return restMs;
+    await this.#options.probe();
+    this.#goOn();
+    return Infinity;
   }
 
   #goOn(): void {

@@ -6,6 +6,7 @@ import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
+import { Repeat } from "../src/platform/repeat.ts";
 
 /** Milliseconds between two checks. A check reads a small table and one key of Redis. */
 const INTERVAL_MS = 2_000;
@@ -24,9 +25,12 @@ export interface SettingsSyncOptions {
 export class SettingsSync implements Service {
   readonly name = "settings sync";
   readonly #options: SettingsSyncOptions;
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #checks = new Repeat({
+    run: () => this.#check(),
+    everyMs: INTERVAL_MS,
+    onError: (error) =>
+      this.#options.log.debug({ error: describeError(error) }, "could not read the queue settings"),
+  });
 
   constructor(options: SettingsSyncOptions) {
     this.#options = options;
@@ -34,31 +38,20 @@ export class SettingsSync implements Service {
 
   /** Resolves after the first check, so that no job is taken before it. */
   async start(): Promise<void> {
-    await this.#check();
-    this.#checkLater();
+    this.#checks.start();
+    await this.#checks.firstRun;
   }
 
   /** Ends after the check under way. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    if (this.#options.redis.status === "ready") await this.#round;
-  }
-
-  #checkLater(): void {
-    if (this.#stopped) return;
-    this.#timer = setTimeout(() => {
-      this.#round = this.#check().then(() => this.#checkLater());
-    }, INTERVAL_MS);
+    const stopped = this.#checks.stop();
+    // Otherwise its commands wait for Redis.
+    if (this.#options.redis.status === "ready") await stopped;
   }
 
   async #check(): Promise<void> {
     const { database, redis, queues, log } = this.#options;
-    try {
-      const restored = await restoreControls({ queues, redis }, await listQueueSettings(database));
-      if (restored > 0) log.info({ queues: restored }, "restored the queue settings in Redis");
-    } catch (error) {
-      log.debug({ error: describeError(error) }, "could not read the queue settings");
-    }
+    const restored = await restoreControls({ queues, redis }, await listQueueSettings(database));
+    if (restored > 0) log.info({ queues: restored }, "restored the queue settings in Redis");
   }
 }

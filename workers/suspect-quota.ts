@@ -4,6 +4,7 @@ import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
+import { Repeat } from "../src/platform/repeat.ts";
 import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
 
@@ -28,9 +29,12 @@ export interface SuspectQuotaOptions {
 export class SuspectQuota implements Service {
   readonly name = "suspects' quota";
   readonly #options: SuspectQuotaOptions;
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #looks = new Repeat({
+    run: () => this.divide(),
+    everyMs: INTERVAL_MS,
+    onError: (error) =>
+      this.#options.log.debug({ error: describeError(error) }, "could not read the limits of the queues"),
+  });
 
   constructor(options: SuspectQuotaOptions) {
     this.#options = options;
@@ -38,15 +42,15 @@ export class SuspectQuota implements Service {
 
   /** Resolves after the first look. */
   async start(): Promise<void> {
-    await this.#look();
-    this.#lookLater();
+    this.#looks.start();
+    await this.#looks.firstRun;
   }
 
   /** Ends after the look under way. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    if (this.#options.redis.status === "ready") await this.#round;
+    const stopped = this.#looks.stop();
+    // Otherwise its commands wait for Redis.
+    if (this.#options.redis.status === "ready") await stopped;
   }
 
   /** Looks at the limits, divides them, and spaces out the suspects where a rate limit has changed. @throws {Error} of Redis. */
@@ -63,21 +67,6 @@ export class SuspectQuota implements Service {
       );
     }
     await Promise.all(workers.map(({ step }) => queues.turnsOf(step).follow()));
-  }
-
-  async #look(): Promise<void> {
-    try {
-      await this.divide();
-    } catch (error) {
-      this.#options.log.debug({ error: describeError(error) }, "could not read the limits of the queues");
-    }
-  }
-
-  #lookLater(): void {
-    if (this.#stopped) return;
-    this.#timer = setTimeout(() => {
-      this.#round = this.#look().then(() => this.#lookLater());
-    }, INTERVAL_MS);
   }
 }
 

@@ -3,6 +3,7 @@ import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
+import { Repeat } from "../src/platform/repeat.ts";
 
 /** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
 const LOOKS = 6;
@@ -59,12 +60,17 @@ export class Watchdog implements Service {
   readonly #options: WatchdogOptions;
   readonly #intervalMs: number;
   readonly #suspects: readonly Suspect[];
-  #timer: NodeJS.Timeout | undefined;
+  readonly #looks: Repeat;
   #stopped = false;
 
   constructor(options: WatchdogOptions) {
     this.#options = options;
     this.#intervalMs = options.afterMs / LOOKS;
+    this.#looks = new Repeat({
+      run: () => this.look(),
+      everyMs: this.#intervalMs,
+      onError: (error) => options.log.warn({ error: describeError(error) }, "could not watch"),
+    });
     this.#suspects = options.workers.map((worker) => {
       // What takes its time is not stuck: an attempt may take as long as the stage's timeout, and some more.
       const afterMs = Math.max(options.afterMs, 2 * worker.settings.timeout);
@@ -77,14 +83,13 @@ export class Watchdog implements Service {
 
   /** Looks from now on. */
   start(): void {
-    if (this.#stopped) return;
-    this.#timer = setTimeout(() => void this.look().then(() => this.start()), this.#intervalMs);
+    this.#looks.start(this.#intervalMs);
   }
 
   /** Looks no more: a worker that shuts down takes no jobs. */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    void this.#looks.stop();
   }
 
   /** Looks once, and ends the process when it has found a stuck worker often enough. */

@@ -12,7 +12,10 @@ export interface RepeatOptions {
 
 /** Does something again and again, never twice at once, until it is stopped. */
 export class Repeat {
+  /** Resolves when the first run has ended, or there will be none since it is stopped. */
+  readonly firstRun: Promise<void>;
   readonly #options: RepeatOptions;
+  #hasRun: () => void = () => undefined;
   #ended: Promise<void> | undefined;
   #isStopped = false;
   #isRunning = false;
@@ -21,6 +24,7 @@ export class Repeat {
 
   constructor(options: RepeatOptions) {
     this.#options = options;
+    this.firstRun = new Promise((resolve) => (this.#hasRun = resolve));
   }
 
   /** Whether no run is under way, and none is about to begin. */
@@ -45,6 +49,7 @@ export class Repeat {
     this.#isStopped = true;
     this.#isWoken = false;
     this.#endRest?.();
+    if (!this.#isRunning) this.#hasRun();
     await this.#ended;
   }
 
@@ -55,6 +60,7 @@ export class Repeat {
       this.#isRunning = true;
       const restMs = await this.#run();
       this.#isRunning = false;
+      this.#hasRun();
       if (!this.#isStopped) await this.#rest(restMs);
     }
   }

@@ -38,6 +38,21 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
+  test("tells when the first run has ended, and when there will be none", async () => {
+    const { repeat, ends } = runs();
+    repeat.start();
+    let hasRun = false;
+    const first = repeat.firstRun.then(() => (hasRun = true));
+    await new Promise(setImmediate);
+    expect(hasRun).toBe(false);
+    ends[0]?.();
+    await first;
+    await repeat.stop();
+    const { repeat: other } = runs();
+    await other.stop();
+    await other.firstRun;
+  });
+
   test("waits before the first run if it is to", async () => {
     const { repeat, ends, begun } = runs();
     repeat.start(60_000);

@@ -1,5 +1,6 @@
 import { drizzle } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
+import { settleWithin } from "../src/platform/settle-within.ts";
 import {
   afterCommitWasSent,
   CONNECTION_CLOSED,
@@ -390,15 +391,8 @@ function rest(answers: unknown): unknown {
 }
 
 /** @param deadline as `performance.now()` has it. @throws {DatabaseError} when it takes too long. */
-async function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    const giveUp = () => reject(new DatabaseError(TIMEOUT, undefined));
-    timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
+function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
+  return settleWithin(deadline - performance.now(), pending, () => {
+    throw new DatabaseError(TIMEOUT, undefined);
   });
-  try {
-    return await Promise.race([pending, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

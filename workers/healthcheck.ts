@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { connectProducer } from "../queues/connection.ts";
 import { loadConfig, PROCESSES } from "../src/composition/config.ts";
+import { settleWithin } from "../src/platform/settle-within.ts";
 import { runMain, StartupError } from "../src/platform/startup.ts";
 
 /** A worker asks for jobs, or renews the locks of those it has, every few seconds; longer silence means that it hangs. */
@@ -31,10 +32,12 @@ runMain(async () => {
 });
 
 async function ready(redis: Redis): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
+  const isReady = new Promise<void>((resolve, reject) => {
     redis.once("ready", resolve);
     redis.once("error", reject);
-    setTimeout(() => reject(new StartupError("Redis does not answer")), CONNECT_TIMEOUT_MS).unref();
+  });
+  await settleWithin(CONNECT_TIMEOUT_MS, isReady, () => {
+    throw new StartupError("Redis does not answer");
   });
 }
 

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { DatabaseError, TIMEOUT } from "../../db/errors.ts";
 import { WriteCheck } from "../../db/write-check.ts";
+import { settleWithin } from "../platform/settle-within.ts";
 
 export interface Check {
   readonly ready: boolean;
@@ -65,17 +66,11 @@ export class Health {
 const LATE: Check = { ready: false, detail: `no answer within ${CHECK_TIMEOUT_MS} ms` };
 
 async function inTime(check: Promise<Check>): Promise<Check> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Check>((resolve) => {
-    timer = setTimeout(() => resolve(LATE), CHECK_TIMEOUT_MS);
-  });
   try {
-    return await Promise.race([check, late]);
+    return await settleWithin(CHECK_TIMEOUT_MS, check, () => LATE);
   } catch (error) {
     if (error instanceof DatabaseError && error.code === TIMEOUT) return LATE;
     return { ready: false, detail: reason(error) };
-  } finally {
-    clearTimeout(timer);
   }
 }
 

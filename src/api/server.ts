@@ -1,10 +1,22 @@
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { StartupError } from "../platform/startup.ts";
+import { listen } from "../platform/listen.ts";
 
-/** An HTTP server that closes as soon as the last request is answered, however many clients keep their connections. */
+/**
+ * Milliseconds for which a connection is kept that nobody uses: longer than load balancers keep theirs, commonly 60 s. Who
+ * closes first must not be the server, which can't know that the next request is on its way already.
+ */
+const KEEP_ALIVE_MS = 75_000;
+/** The same for a connection that has not been used yet. */
+const HEADERS_MS = 80_000;
+
+/**
+ * An HTTP server that closes as soon as the last request is answered, however many clients keep their connections.
+ * (`Server.close()` alone keeps connections open whose answer came after it. http-terminator does the same as this, with a
+ * logger and a deadline of its own, where the deadline is the whole process's.)
+ */
 export class HttpServer {
-  readonly #server: Server = createServer();
+  readonly #server: Server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS });
   /** The open connections, each with the answers that are under way on it. */
   readonly #connections = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
@@ -18,28 +30,9 @@ export class HttpServer {
     this.#server.on("request", listener);
   }
 
-  /** @returns the address, whose port is a free one when 0 was asked for. @throws {StartupError} */
+  /** @param port 0 for any that is free. @returns the address. @throws {StartupError} */
   listen(port: number, host: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        const noAddress = `${host} is no address of this machine: set HOST to one`;
-        const why: Record<string, string> = {
-          EADDRINUSE: `port ${port} of ${host} is taken: set PORT to another one`,
-          EACCES: `port ${port} needs more rights than this process has: set PORT to 1024 or above`,
-          EADDRNOTAVAIL: noAddress,
-          ENOTFOUND: noAddress,
-          EAI_AGAIN: noAddress,
-        };
-        reject(
-          new StartupError(why[error.code ?? ""] ?? `cannot listen on ${host}:${port}: ${error.message}`),
-        );
-      });
-      this.#server.listen(port, host, () => {
-        const bound = this.#server.address();
-        const boundPort = typeof bound === "object" && bound !== null ? bound.port : port;
-        resolve(`http://${host.includes(":") ? `[${host}]` : host}:${boundPort}`);
-      });
-    });
+    return listen(this.#server, { port, host, variable: "PORT" });
   }
 
   /** Takes no more connections and requests, and resolves when those under way are answered. */

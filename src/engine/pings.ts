@@ -1,4 +1,5 @@
 import type { Ports } from "../order/ports.ts";
+import { withinTime } from "../platform/time-limit.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
 
 /** A service that takes longer to say that it is there counts as away. */
@@ -87,12 +88,13 @@ export class Pings {
   }
 
   async #once(service: keyof Ports): Promise<"here" | "away" | "silence"> {
-    const signal = AbortSignal.timeout(this.#timeoutMs);
-    try {
-      await untilAborted(signal, () => this.#ping(service, signal));
-      return "here";
-    } catch {
-      return signal.aborted ? "silence" : "away";
-    }
+    return withinTime(this.#timeoutMs, undefined, async (signal) => {
+      try {
+        await untilAborted(signal, () => this.#ping(service, signal));
+        return "here";
+      } catch {
+        return signal.aborted ? "silence" : "away";
+      }
+    });
   }
 }

@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
+import { listen } from "./listen.ts";
 import type { Metrics } from "./metrics.ts";
-import { StartupError } from "./startup.ts";
 
 /** Longer than any scraper needs to send a request. Milliseconds. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -27,22 +27,9 @@ export class MetricsServer {
     });
   }
 
-  /** @returns the address of the metrics; with port 0, a free one was taken. @throws {StartupError} */
-  listen(port: number, host: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        const why =
-          error.code === "EADDRINUSE"
-            ? "is taken: set METRICS_PORT to another one, or to 0 for any that is free"
-            : `cannot be listened on: ${error.message}`;
-        reject(new StartupError(`port ${port} of ${host}, for metrics, ${why}`));
-      });
-      this.#server.listen(port, host, () => {
-        const bound = this.#server.address();
-        const boundPort = typeof bound === "object" && bound !== null ? bound.port : port;
-        resolve(`http://${host.includes(":") ? `[${host}]` : host}:${boundPort}/metrics`);
-      });
-    });
+  /** @param port 0 for any that is free. @returns the address of the metrics. @throws {StartupError} */
+  async listen(port: number, host: string): Promise<string> {
+    return `${await listen(this.#server, { port, host, variable: "METRICS_PORT" })}/metrics`;
   }
 
   /** A scrape that is under way is cut off: the next one finds the process gone as well. */

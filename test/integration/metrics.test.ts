@@ -259,7 +259,7 @@ describe("who serves metrics where", () => {
     const worker = start("workers/main.ts", { ...environment, env: { METRICS_PORT: portOf(taken) } });
     await waitFor("the worker to end", () => !worker.process.running);
     expect(worker.lines.join("\n")).toContain(
-      `port ${portOf(taken)} of 127.0.0.1, for metrics, is taken: set METRICS_PORT to another one, or to 0`,
+      `port ${portOf(taken)} of 127.0.0.1 is taken: set METRICS_PORT to another one`,
     );
     taken.close();
   });

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { listen } from "../../src/platform/listen.ts";
 import type { Call } from "./call.ts";
 import type { Fault } from "./fault.ts";
 import { orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
@@ -52,14 +53,7 @@ export class ProviderServer {
 
   /** @returns the address, without a slash at its end. */
   listen(): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(0, "127.0.0.1", () => {
-        const bound = this.#server.address();
-        if (typeof bound === "object" && bound !== null) resolve(`http://127.0.0.1:${bound.port}`);
-        else reject(new Error(`listens on ${bound}, which is no port`));
-      });
-    });
+    return listen(this.#server, { port: 0, host: "127.0.0.1", variable: "the port" });
   }
 
   set fault(fault: Fault) {

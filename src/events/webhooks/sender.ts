@@ -11,6 +11,7 @@ import { hostOf } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
+import { withinTime } from "../../platform/time-limit.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
 import { parseRetryAfter } from "./retries.ts";
 
@@ -69,7 +70,7 @@ export class Sender {
     try {
       return { ...(await this.#post(new URL(address), message, signal)), ...duration() };
     } catch (error) {
-      return { status: null, error: errorText(error), response: null, ...duration() };
+      return { status: null, error: this.#errorText(error), response: null, ...duration() };
     }
   }
 
@@ -88,31 +89,32 @@ export class Sender {
     if (isIP(host) !== 0 && !this.#networks.allows(host)) throw new AddressRefusedError();
     const body = Buffer.from(message.body);
     const isSecure = url.protocol === "https:";
-    const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(new LateError(this.#timeoutMs)), this.#timeoutMs);
-    const giveUp = () => patience.abort(signal?.reason);
-    if (signal?.aborted) giveUp();
-    signal?.addEventListener("abort", giveUp);
-    const request = (isSecure ? httpsRequest : httpRequest)(url, {
-      method: "POST",
-      agent: isSecure ? this.#https : this.#http,
-      signal: patience.signal,
-      headers: { ...message.headers, "content-length": body.length },
-    });
-    try {
-      const answered = answerTo(request, patience.signal);
+    return withinTime(this.#timeoutMs, signal, async (patience) => {
+      const request = (isSecure ? httpsRequest : httpRequest)(url, {
+        method: "POST",
+        agent: isSecure ? this.#https : this.#http,
+        signal: patience,
+        headers: { ...message.headers, "content-length": body.length },
+      });
+      const answered = answerTo(request, patience);
       request.end(body);
       const answer = await answered;
       return {
         status: answer.statusCode ?? null,
         error: null,
-        response: await beginningOf(answer, patience.signal),
+        response: await beginningOf(answer, patience),
         retryAfterMs: parseRetryAfter(answer.headers["retry-after"]),
       };
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", giveUp);
-    }
+    });
+  }
+
+  #errorText(error: unknown): string {
+    // What is thrown when several addresses were tried has no text of its own.
+    const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+    const isLate = first instanceof DOMException && first.name === "TimeoutError";
+    if (isLate) return `no answer within ${this.#timeoutMs} ms`;
+    const text = first instanceof Error ? first.message : String(first);
+    return text.slice(0, LIMITS.reason);
   }
 }
 
@@ -136,12 +138,6 @@ function answerTo(request: ClientRequest, signal: AbortSignal): Promise<Incoming
   });
 }
 
-class LateError extends Error {
-  constructor(timeoutMs: number) {
-    super(`no answer within ${timeoutMs} ms`);
-  }
-}
-
 /**
  * As much of the body as is kept. What comes after that, or too late, is of no interest; after 101 Switching Protocols what
  * comes is no body.
@@ -161,11 +157,4 @@ async function beginningOf(answer: IncomingMessage, signal: AbortSignal): Promis
   }
   const text = Buffer.concat(chunks).subarray(0, ANSWER_BYTES).toString("utf8");
   return text.slice(0, COLUMN_LENGTHS.webhookResponse).toWellFormed();
-}
-
-function errorText(error: unknown): string {
-  // What is thrown when several addresses were tried has no text of its own.
-  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  const text = first instanceof Error ? first.message : String(first);
-  return text.slice(0, LIMITS.reason);
 }

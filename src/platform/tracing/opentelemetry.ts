@@ -10,6 +10,7 @@ import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace
 import { ConfigError } from "../config-error.ts";
 import type { Commit } from "../group-commit.ts";
 import type { Logger } from "../log.ts";
+import { settleWithin } from "../settle-within.ts";
 import { followAttempts } from "./attempts.ts";
 import { followBatches } from "./batches.ts";
 import type { Attempts, JobTracing, ReadTraceparents, Traced, Tracing, TracingSettings } from "./contract.ts";
@@ -150,11 +151,6 @@ export class OpenTelemetryTracing implements Tracing {
 
   async stop(): Promise<void> {
     this.#fetches.disable();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, LAST_EXPORT_MS);
-    });
-    await Promise.race([this.#provider.shutdown(), late]);
-    clearTimeout(timer);
+    await settleWithin(LAST_EXPORT_MS, this.#provider.shutdown(), () => undefined);
   }
 }

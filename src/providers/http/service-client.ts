@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { ServiceUnavailableError, type Ports } from "../../order/ports.ts";
+import { withinTime } from "../../platform/time-limit.ts";
 
 /** An outside service, as docs/providers.md describes it. */
 export interface ServiceAddress {
@@ -67,24 +68,18 @@ export class ServiceClient {
     const request: RequestInit = { method, headers, redirect: "manual" };
     if (body !== undefined) request.body = JSON.stringify(body);
 
-    // AbortSignal.timeout() would keep its timer for the whole time after every call.
-    const deadline = new AbortController();
-    const giveUp = () => deadline.abort();
-    const timer = setTimeout(giveUp, this.#timeoutMs);
-    signal.addEventListener("abort", giveUp, { once: true });
-    try {
-      const response = await fetch(this.#base + path, { ...request, signal: deadline.signal });
-      return { status: response.status, text: await read(response) };
-    } catch (error) {
-      signal.throwIfAborted();
-      if (deadline.signal.aborted)
-        throw this.#unavailable(`did not answer within ${this.#timeoutMs} ms`, { cause: error });
-      // Nothing else can fail here: no connection, or one that broke, or something that is no HTTP.
-      throw this.#unavailable(`could not be reached: ${reasonOf(error)}`, { cause: error });
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", giveUp);
-    }
+    return withinTime(this.#timeoutMs, signal, async (deadline) => {
+      try {
+        const response = await fetch(this.#base + path, { ...request, signal: deadline });
+        return { status: response.status, text: await read(response) };
+      } catch (error) {
+        signal.throwIfAborted();
+        if (deadline.aborted)
+          throw this.#unavailable(`did not answer within ${this.#timeoutMs} ms`, { cause: error });
+        // Nothing else can fail here: no connection, or one that broke, or something that is no HTTP.
+        throw this.#unavailable(`could not be reached: ${reasonOf(error)}`, { cause: error });
+      }
+    });
   }
 
   #unavailable(what: string, options?: ErrorOptions): ServiceUnavailableError {

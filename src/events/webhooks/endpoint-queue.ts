@@ -1,8 +1,6 @@
 import type { Database } from "../../../db/database.ts";
-import type { LoggedEvent } from "../../../db/event-log.ts";
 import { recordAction } from "../../../db/operator-actions.ts";
 import {
-  bringAllForward,
   findDueLanes,
   findEvents,
   wasTried,
@@ -10,10 +8,13 @@ import {
   type DueDelivery,
   type DuePlace,
 } from "../../../db/webhook-deliveries.ts";
-import { disableEndpoint, noteFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
+import { disableEndpoint, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Committer } from "../../platform/group-commit.ts";
 import type { Logger } from "../../platform/log.ts";
 import { describeError } from "../../platform/describe-error.ts";
+import { Repeat } from "../../platform/repeat.ts";
+import { EndpointHealth, isAboutEndpoint } from "./endpoint-health.ts";
+import { isOld, Lanes, leastTried, type Lane } from "./lanes.ts";
 import { webhookMessage, type WebhookMessage } from "./message.ts";
 import { signedHeaders } from "./signature.ts";
 import { retryDelay } from "./retries.ts";
@@ -25,38 +26,14 @@ const READ = 200;
 const READ_FOR_PROBE = 20;
 /** Results that may wait to be written down while further messages are sent. */
 const UNSAVED = 100;
-/**
- * Orders of which a message failed, with none delivered between, after which the endpoint is asked by a few messages at a
- * time, and with growing pauses. One order that it does not take, however often, says nothing about the others.
- */
-const FAILED_ORDERS = 5;
-/**
- * Milliseconds for which an endpoint that took a message is not taken for down because it refuses again what it has refused
- * before; and for which the pauses of one that seems to be down stay short, since a run of refused messages may be all there
- * is to it.
- */
-const PROVEN_MS = 30_000;
-/** How many times the first pause the longest one is meanwhile. */
-const SHORT_PAUSES = 5;
 /** Messages by which an endpoint that fails is asked, at the least: of several orders, since one may be to blame itself. */
 const PROBES = 3;
-/** Milliseconds after which a message that waits is no new one any more. */
-const NEW_MS = 5_000;
-/** Milliseconds for which, after an endpoint seemed to be down, most turns are given to the newest message. */
-const TROUBLED_MS = 60_000;
-/** Every fourth turn is the oldest message's. */
-const OLDEST_EVERY = 4;
 /** Of what was never tried, a look sees all that is due since the last one, and so much of what came before again. */
 const OVERLAP_MS = 5_000;
 /** Milliseconds after which it sees all again: the clocks of other processes may be wrong. */
 const LOOK_AGAIN_MS = 60_000;
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 5 * 60_000;
 /** Milliseconds for which nothing is sent when it can't be written down what came of it. */
 const UNSAVED_PAUSE_MS = 5_000;
-const GONE = 410;
-const TOO_MANY_REQUESTS = 429;
-const UNAVAILABLE = 503;
 const NOTHING_TO_SEND: Answer = {
   status: null,
   error: "the event is not in the log any more",
@@ -82,15 +59,6 @@ export interface EndpointQueueOptions {
   readonly log: Logger;
 }
 
-/** What waits for its turn: the deliveries of one order, oldest event first, with their events. */
-interface Lane {
-  readonly orderId: string;
-  readonly deliveries: DueDelivery[];
-  readonly events: ReadonlyMap<number, LoggedEvent>;
-  /** Its first message was tried before, or the one before that was given up: it may fail whatever the endpoint does. */
-  isSuspected: boolean;
-}
-
 /**
  * Sends one endpoint what is for it, and knows of no other, so that none waits for another. Several orders at the same
  * moment, but of each the next event only when it is written down that the one before was delivered or given up.
@@ -104,55 +72,38 @@ interface Lane {
  */
 export class EndpointQueue {
   readonly #options: EndpointQueueOptions;
+  readonly #lanes: Lanes;
+  readonly #health: EndpointHealth;
+  /** Does what there is to do, whenever there may be something. */
+  readonly #pump = new Repeat({
+    run: () => this.#goOn(),
+    everyMs: Infinity,
+    onError: (error) => {
+      const told = { endpoint: this.#endpoint.id, error: describeError(error) };
+      this.#options.log.warn(told, "could not read webhook deliveries");
+      this.#mayFind = true;
+    },
+  });
   #endpoint: WebhookEndpoint;
-  /** As it is in MySQL, which this process alone writes. */
-  #failingSince: Date | null = null;
   #disabledAt = -Infinity;
-  /** What was never tried, the longest due first. */
-  #ready: Lane[] = [];
-  #suspects: Lane[] = [];
   /** Whether there may be more of these than were read. */
   #hasMoreSuspects = false;
-  /** Of messages under way, until they are written down. */
-  #suspectsRunning = 0;
-  #oldRunning = 0;
-  /** Turns since the oldest was last taken. */
-  #turns = 0;
-  #troubledUntil = -Infinity;
-  #deliveredAt = -Infinity;
   /** Up to where a look has seen what was never tried, and when it began at the beginning. */
   #seen: { readonly place: DuePlace; readonly from: number } | undefined;
-  /** Orders that are ready or under way. */
-  readonly #busy = new Set<string>();
   /** Attempts until they are written down, and requests that wait for their answer. */
   readonly #running = new Set<Promise<void>>();
   #sending = 0;
-  /** Those of them for which more has come, that no look finds while they are busy. */
-  readonly #passedOver = new Set<string>();
   /** Whether a look at what is due may find something. */
   #mayFind = true;
   /** Whether something may have come since the newest was last looked for. */
   #mayFindNew = true;
-  /** Orders of which a message has failed since one was delivered. */
-  readonly #failedOrders = new Set<string>();
-  #isFailing = false;
-  /** Whether it has failed, and what waits for a later time was not brought forward yet. */
-  #isBehind = false;
-  /** The same of all that waits, and not only of what has failed since it began to fail. */
-  #isBehindWithAll = false;
-  /** Pauses since it last answered: each is twice as long as the one before. */
-  #pauses = 0;
-  #pausedUntil = -Infinity;
-  /** Nothing is sent before, whatever others were answered: it asked for that, or results can't be written down. */
-  #heldUntil = -Infinity;
-  #pumping: Promise<void> | undefined;
-  #isPumping = false;
-  #again = false;
 
   constructor(endpoint: WebhookEndpoint, options: EndpointQueueOptions) {
     this.#endpoint = endpoint;
     this.#options = options;
-    this.#begin(endpoint);
+    this.#lanes = new Lanes(options.concurrency);
+    this.#health = new EndpointHealth(endpoint, { ...options, onForward: () => this.wake() });
+    this.#pump.start(Infinity);
   }
 
   /** Goes by these settings from now on. @param readAt when they were asked for, as `performance.now()` has it. */
@@ -160,20 +111,18 @@ export class EndpointQueue {
     if (readAt < this.#disabledAt) return;
     const isMoved = endpoint.url !== this.#endpoint.url;
     if (isMoved || this.#endpoint.state !== "enabled") {
-      this.#begin(endpoint);
-      // What failed at the last moment, after all that waits was brought forward.
-      this.#isBehind = true;
-      this.#isBehindWithAll = true;
+      this.#health.beginAnew(endpoint);
+      this.#seen = undefined;
     }
     this.#endpoint = endpoint;
   }
 
   /** There may be something to send; among it new deliveries of these orders. */
   wake(orderIds: Iterable<string> = []): void {
-    for (const id of orderIds) if (this.#busy.has(id)) this.#passedOver.add(id);
+    this.#lanes.passOver(orderIds);
     this.#mayFind = true;
     this.#mayFindNew = true;
-    this.#goOn();
+    this.#pump.wake();
   }
 
   /** Sends nothing more; requests under way go on. */
@@ -184,128 +133,72 @@ export class EndpointQueue {
 
   /** Whether no request is under way. */
   get isIdle(): boolean {
-    return !this.#isPumping && this.#running.size === 0;
+    return this.#pump.isResting && this.#running.size === 0;
   }
 
-  /** Resolves when no request is under way. */
-  async idle(): Promise<void> {
-    while (!this.isIdle) await Promise.all([this.#pumping, ...this.#running]);
-  }
-
-  /** Nothing is known of it but what another process has found out before this one took over. */
-  #begin({ failingSince }: WebhookEndpoint): void {
-    const { firstPauseMs = FIRST_PAUSE_MS } = this.#options;
-    const failedForMs = failingSince === null ? 0 : Date.now() - failingSince.getTime();
-    this.#failingSince = failingSince;
-    this.#failedOrders.clear();
-    this.#isFailing = failedForMs > firstPauseMs;
-    this.#isBehind = this.#isFailing;
-    this.#pauses = 0;
-    this.#pausedUntil = -Infinity;
-    this.#heldUntil = -Infinity;
-    this.#seen = undefined;
+  /** Ends for good. Resolves when no request is under way. */
+  async end(): Promise<void> {
+    this.stop();
+    await this.#pump.stop();
+    await Promise.all(this.#running);
   }
 
   get #maySend(): boolean {
-    const isOn = this.#endpoint.state === "enabled" && this.#options.maySend();
-    return isOn && performance.now() >= Math.max(this.#pausedUntil, this.#heldUntil);
+    return this.#endpoint.state === "enabled" && this.#options.maySend() && !this.#health.isPaused;
   }
 
   /** How many messages may be sent beside those under way. */
   get #room(): number {
     const { concurrency } = this.#options;
-    if (this.#isFailing) return Math.min(concurrency, Math.max(PROBES, this.#share)) - this.#running.size;
+    if (this.#health.isFailing)
+      return Math.min(concurrency, Math.max(PROBES, this.#lanes.share)) - this.#running.size;
     return Math.min(concurrency - this.#sending, concurrency + UNSAVED - this.#running.size);
   }
 
-  get #isProven(): boolean {
-    return performance.now() - this.#deliveredAt < PROVEN_MS;
-  }
-
-  /** A quarter of the places: what the suspected may have, and what new messages find free of those that have waited. */
-  get #share(): number {
-    return Math.max(1, Math.floor(this.#options.concurrency / 4));
-  }
-
-  #goOn(): void {
-    this.#again = true;
-    if (this.#isPumping) return;
-    this.#isPumping = true;
-    this.#pumping = this.#pump();
-  }
-
-  async #pump(): Promise<void> {
-    try {
-      while (this.#again) {
-        this.#again = false;
-        if (this.#maySend && this.#isFailing) await this.#probe();
-        else {
-          while (this.#maySend && !this.#isFailing && this.#mayFind && this.#room > this.#ready.length)
-            await this.#look();
-          while (this.#maySend && !this.#isFailing && this.#room > 0) {
-            const lane = this.#next();
-            if (lane) this.#start(lane);
-            else if (this.#ready.length > 0 && this.#mayFindNew) await this.#lookForNew();
-            else break;
-          }
-        }
-        if (!this.#maySend) this.#forget();
+  async #goOn(): Promise<void> {
+    if (this.#maySend && this.#health.isFailing) await this.#probe();
+    else {
+      while (this.#maySendAll && this.#mayFind && this.#room > this.#lanes.ready) await this.#look();
+      while (this.#maySendAll && this.#room > 0) {
+        const lane = this.#next();
+        if (lane) this.#start(lane);
+        else if (this.#lanes.ready > 0 && this.#mayFindNew) await this.#lookForNew();
+        else break;
       }
-    } catch (error) {
-      const { log } = this.#options;
-      log.warn(
-        { endpoint: this.#endpoint.id, error: describeError(error) },
-        "could not read webhook deliveries",
-      );
-      this.#mayFind = true;
-    } finally {
-      this.#isPumping = false;
     }
+    if (!this.#maySend) this.#forget();
+  }
+
+  get #maySendAll(): boolean {
+    return this.#maySend && !this.#health.isFailing;
   }
 
   /** What was read and not begun is in MySQL, and found there again. */
   #forget(): void {
-    for (const lane of [...this.#ready, ...this.#suspects]) this.#release(lane);
-    this.#ready = [];
-    this.#suspects = [];
+    this.#lanes.clear();
     this.#hasMoreSuspects = false;
     this.#mayFind = true;
     this.#seen = undefined;
   }
 
-  /** Which order's message is to be sent next. */
   #next(): Lane | undefined {
-    const { concurrency } = this.#options;
-    const hasMany = concurrency >= 4;
-    // What failed before and what has waited may hang, and what has just come is to find a place even so.
-    const isOnlyForNew = hasMany && this.#suspectsRunning + this.#oldRunning >= concurrency - this.#share;
-    const mayTakeSuspect = this.#suspectsRunning < this.#share && !isOnlyForNew;
-    // With few places, only what nobody else waits for: a quarter of them is none.
-    if (mayTakeSuspect && (hasMany || this.#ready.length === 0) && this.#suspects.length > 0) {
-      const suspect = this.#suspects.shift();
-      if (this.#hasMoreSuspects && this.#suspects.length < this.#share) this.#mayFind = true;
-      return suspect;
-    }
-    if (isOnlyForNew) {
-      const index = this.#ready.findIndex((lane) => !isOld(lane));
-      return index < 0 ? undefined : this.#ready.splice(index, 1)[0];
-    }
-    // What hung for an endpoint that seemed to be down is at the front: most turns are for what came after it.
-    this.#turns = performance.now() < this.#troubledUntil ? (this.#turns + 1) % OLDEST_EVERY : 0;
-    return this.#turns === 0 ? this.#ready.shift() : this.#ready.pop();
+    const lane = this.#lanes.next(this.#health.isTroubled);
+    if (lane?.isSuspected && this.#hasMoreSuspects && this.#lanes.suspects < this.#lanes.share)
+      this.#mayFind = true;
+    return lane;
   }
 
   async #look(): Promise<void> {
     const { id } = this.#endpoint;
     const { database } = this.#options;
     const now = new Date();
-    const except = [...this.#busy];
+    const except = this.#lanes.orderIds;
     this.#mayFind = false;
-    if (this.#suspects.length < READ) {
+    if (this.#lanes.suspects < READ) {
       const { lanes, isAll } = await findDueLanes(database, id, { limit: READ, except, now });
       this.#mayFind = !isAll;
       this.#hasMoreSuspects = !isAll;
-      this.#line(await this.#lanesOf(lanes));
+      this.#lanes.add(await this.#lanesOf(lanes));
       return;
     }
     // There are more of these than can be sent soon: what was never tried is looked for behind them.
@@ -321,7 +214,7 @@ export class EndpointQueue {
     const overlap = { dueAt: new Date(now.getTime() - OVERLAP_MS), id: 0 };
     this.#seen = { place: isAll || last === undefined ? overlap : last, from };
     this.#mayFind = !isAll;
-    this.#line((await this.#lanesOf(lanes)).filter(({ isSuspected }) => !isSuspected));
+    this.#lanes.add((await this.#lanesOf(lanes)).filter(({ isSuspected }) => !isSuspected));
   }
 
   /** Looks for what has just come, when all places for what has waited are taken. */
@@ -329,18 +222,9 @@ export class EndpointQueue {
     const { id } = this.#endpoint;
     const { database } = this.#options;
     this.#mayFindNew = false;
-    const look = { limit: READ_FOR_PROBE, except: [...this.#busy], newestFirst: true };
+    const look = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds, newestFirst: true };
     const { lanes } = await findDueLanes(database, id, look);
-    this.#line((await this.#lanesOf(lanes)).filter((lane) => !lane.isSuspected && !isOld(lane)));
-  }
-
-  /** Puts lanes where they belong in the line. */
-  #line(lanes: readonly Lane[]): void {
-    for (const lane of lanes) {
-      this.#busy.add(lane.orderId);
-      (lane.isSuspected ? this.#suspects : this.#ready).push(lane);
-    }
-    this.#ready.sort((a, b) => dueOf(a) - dueOf(b));
+    this.#lanes.add((await this.#lanesOf(lanes)).filter((lane) => !lane.isSuspected && !isOld(lane)));
   }
 
   /** Asks an endpoint that fails by a few messages, of several orders from both ends of the line. */
@@ -348,7 +232,7 @@ export class EndpointQueue {
     if (!this.#mayFind || this.#room <= 0) return;
     this.#forget();
     const { database } = this.#options;
-    const look = { limit: READ_FOR_PROBE, except: [...this.#busy] };
+    const look = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds };
     const [oldest, newest] = [
       await findDueLanes(database, this.#endpoint.id, look),
       await findDueLanes(database, this.#endpoint.id, { ...look, newestFirst: true }),
@@ -357,7 +241,6 @@ export class EndpointQueue {
     const probes = leastTried(oldest.lanes, newest.lanes).slice(0, Math.max(0, this.#room));
     for (const lane of await this.#lanesOf(probes)) {
       if (!this.#maySend) break;
-      this.#busy.add(lane.orderId);
       this.#start(lane);
     }
   }
@@ -374,14 +257,11 @@ export class EndpointQueue {
   }
 
   #start(lane: Lane): void {
-    const [wasSuspected, wasOld] = [lane.isSuspected, !lane.isSuspected && isOld(lane)];
-    if (wasSuspected) this.#suspectsRunning += 1;
-    if (wasOld) this.#oldRunning += 1;
+    const end = this.#lanes.begin(lane);
     const work = this.#advance(lane).finally(() => {
-      if (wasSuspected) this.#suspectsRunning -= 1;
-      if (wasOld) this.#oldRunning -= 1;
+      end();
       this.#running.delete(work);
-      this.#goOn();
+      this.#pump.wake();
     });
     this.#running.add(work);
   }
@@ -394,19 +274,14 @@ export class EndpointQueue {
         { endpoint: this.#endpoint.id, error: describeError(error) },
         "could not record webhook deliveries",
       );
-      this.#hold(UNSAVED_PAUSE_MS);
+      this.#health.hold(UNSAVED_PAUSE_MS);
       return false;
     });
     const [next] = lane.deliveries;
-    if (!isSettled || next === undefined) return this.#release(lane);
-    lane.isSuspected ||= wasTried(next);
-    if (lane.isSuspected) this.#suspects.unshift(lane);
-    else this.#ready.unshift(lane);
-  }
-
-  #release({ orderId }: Lane): void {
-    this.#busy.delete(orderId);
-    if (this.#passedOver.delete(orderId)) this.#mayFind = true;
+    if (isSettled && next !== undefined) {
+      lane.isSuspected ||= wasTried(next);
+      this.#lanes.putBack(lane);
+    } else if (this.#lanes.release(lane)) this.#mayFind = true;
   }
 
   /** @returns whether the next one may be sent. @throws {DatabaseError} */
@@ -431,7 +306,7 @@ export class EndpointQueue {
     // Of an address that it no longer has, a failure says nothing.
     const isMoved = url !== this.#endpoint.url;
     // Nor does that of one message while the endpoint took others: silence may be all that this one gets.
-    const tookOthers = this.#deliveredAt > startedAt;
+    const tookOthers = this.#health.hasTakenSince(startedAt);
     const scheduled = isDelivered || !message ? undefined : this.#delay(made, answer);
     const delay = isMoved && scheduled !== undefined ? 0 : scheduled;
     const { retryAfterMs, ...kept } = answer;
@@ -446,9 +321,9 @@ export class EndpointQueue {
     const noted =
       message &&
       !isMoved &&
-      (isDelivered || !tookOthers || answer.status === GONE || answer.status === TOO_MANY_REQUESTS) &&
-      (isDelivered ? this.#succeeded() : this.#failed({ ...delivery, isSuspected }, at, answer));
-    this.#goOn();
+      (isDelivered || !tookOthers || isAboutEndpoint(answer.status)) &&
+      (isDelivered ? this.#health.succeeded() : this.#failed({ ...delivery, isSuspected }, at, answer));
+    this.#pump.wake();
     await Promise.all([saved, noted]);
     return delay === undefined;
   }
@@ -476,83 +351,9 @@ export class EndpointQueue {
     });
   }
 
-  async #succeeded(): Promise<void> {
-    const { database, log } = this.#options;
-    const { id } = this.#endpoint;
-    const since = this.#failingSince;
-    const wasBehind = this.#isBehind;
-    this.#failedOrders.clear();
-    this.#isFailing = false;
-    this.#isBehind = false;
-    this.#failingSince = null;
-    this.#pauses = 0;
-    this.#pausedUntil = -Infinity;
-    this.#deliveredAt = performance.now();
-    try {
-      if (wasBehind) {
-        log.info({ endpoint: id }, "the webhook endpoint answers again");
-        await bringAllForward(database, id, this.#isBehindWithAll ? undefined : (since ?? undefined));
-        this.#isBehindWithAll = false;
-        this.wake();
-      }
-      // Last, so that whoever takes over before knows that there is something to bring forward.
-      if (since !== null) await noteFailingSince(database, id, null);
-    } catch (error) {
-      this.#isBehind ||= wasBehind;
-      this.#failingSince ??= since;
-      throw error;
-    }
-  }
-
-  async #failed(
-    { orderId, isSuspected }: { readonly orderId: string; readonly isSuspected: boolean },
-    at: Date,
-    { status, error, retryAfterMs }: Answer,
-  ): Promise<void> {
-    const { database, log, disableAfterMs } = this.#options;
-    const { id } = this.#endpoint;
-    if (status === GONE) return this.#disable("it answered 410 Gone");
-    const since = this.#failingSince;
-    if (since !== null && at.getTime() - since.getTime() >= disableAfterMs)
-      return this.#disable(`every attempt has failed since ${since.toISOString()}`);
-    if (!this.#isFailing && !(isSuspected && this.#isProven)) this.#failedOrders.add(orderId);
-    if (this.#failedOrders.size >= FAILED_ORDERS) {
-      this.#failedOrders.clear();
-      this.#isFailing = true;
-      this.#isBehind = true;
-      this.#troubledUntil = performance.now() + TROUBLED_MS;
-      log.warn({ endpoint: id, status, error }, "the webhook endpoint fails: pausing between attempts");
-    }
-    this.#pause();
-    if (retryAfterMs !== undefined && this.#asksForPeace(status))
-      this.#hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
-    if (since !== null) return;
-    this.#failingSince = at;
-    await noteFailingSince(database, id, at);
-  }
-
-  /**
-   * Whether a `Retry-After` is about the endpoint, and not about the one message that was refused: 429 says so, and 503 does
-   * if nothing was delivered lately, or others were refused as well.
-   */
-  #asksForPeace(status: number | null): boolean {
-    if (status === TOO_MANY_REQUESTS) return true;
-    return status === UNAVAILABLE && (!this.#isProven || this.#failedOrders.size > 1 || this.#isFailing);
-  }
-
-  #pause(): void {
-    const { firstPauseMs = FIRST_PAUSE_MS } = this.#options;
-    const now = performance.now();
-    // What was under way when a pause began, and failed like the rest, is no reason for a longer one.
-    if (!this.#isFailing || now < this.#pausedUntil) return;
-    const wanted = firstPauseMs * 2 ** this.#pauses;
-    const longest = this.#isProven ? SHORT_PAUSES * firstPauseMs : LONGEST_PAUSE_MS;
-    this.#pausedUntil = now + Math.min(wanted, longest);
-    if (wanted < longest) this.#pauses += 1;
-  }
-
-  #hold(ms: number): void {
-    this.#heldUntil = Math.max(this.#heldUntil, performance.now() + ms);
+  async #failed(...failure: Parameters<EndpointHealth["failed"]>): Promise<void> {
+    const reason = await this.#health.failed(...failure);
+    if (reason !== undefined) await this.#disable(reason);
   }
 
   async #disable(reason: string): Promise<void> {
@@ -575,34 +376,4 @@ export class EndpointQueue {
     });
     log.warn({ endpoint: id, reason }, "the webhook endpoint was disabled");
   }
-}
-
-function dueOf({ deliveries: [first] }: Lane): number {
-  return first?.dueAt.getTime() ?? 0;
-}
-
-/** Whether it has waited for some time. */
-function isOld(lane: Lane): boolean {
-  return Date.now() - dueOf(lane) > NEW_MS;
-}
-
-/**
- * Lanes from both ends of a line: the newest, the oldest, and then any; those before whose first message was tried less
- * often.
- */
-function leastTried(oldest: readonly DueDelivery[][], newest: readonly DueDelivery[][]): DueDelivery[][] {
-  const lanes = new Map([...newest, ...oldest].map((lane) => [lane[0]?.orderId, lane]));
-  const triesOf = ([first]: DueDelivery[]) => (first && wasTried(first) ? Math.max(1, first.attempts) : 0);
-  const rankOf = (lane: DueDelivery[]) => {
-    if (lane === fewestFirst(newest)) return -2;
-    return lane === fewestFirst(oldest) ? -1 : Math.random();
-  };
-  const fewestFirst = (end: readonly DueDelivery[][]) => {
-    const [first] = end.toSorted((a, b) => triesOf(a) - triesOf(b));
-    return first && lanes.get(first[0]?.orderId);
-  };
-  return [...lanes.values()]
-    .map((lane) => ({ lane, tries: triesOf(lane), rank: rankOf(lane) }))
-    .toSorted((a, b) => a.tries - b.tries || a.rank - b.rank)
-    .map(({ lane }) => lane);
 }

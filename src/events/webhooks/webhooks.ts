@@ -120,9 +120,8 @@ export class Webhooks implements Service {
     await this.#rounds.stop();
     this.#subscriber.unsubscribe();
     const queues = [...this.#queues.values()];
-    for (const queue of queues) queue.stop();
     const timer = setTimeout(() => this.#abort.abort(), graceMs);
-    await Promise.all(queues.map((queue) => queue.idle()));
+    await Promise.all(queues.map((queue) => queue.end()));
     clearTimeout(timer);
     await this.#attempts.idle();
     this.#sender.close();

@@ -474,9 +474,10 @@ describe("tracing", () => {
     // It takes the job over, and has it tried in a process of its own.
     const worker = await line.addWorker({ args: ["--stages", "reserve"] });
     await line.client.orderIn(id, "RESERVED");
-    expect(await worker.stop()).toBe(0);
+    // Before it ends: an announcement that is due then is not made.
     await waitFor("the events to be announced", () => announced.length > 0);
     listener.disconnect();
+    expect(await worker.stop()).toBe(0);
     // Of the trace, what the worker knew that was killed is lost.
     const spans = knownOf(receiver, id);
     const attempt = spans.find(({ attributes }) => attributes["conveyor.outcome"] === "done");

@@ -1,97 +1,66 @@
 import type { RequestListener } from "node:http";
-import express, { type Express, type RequestHandler } from "express";
-import type { Redis } from "ioredis";
+import express, { type Express } from "express";
 import { EventLog } from "../../db/event-log.ts";
-import type { Queues } from "../../queues/queues.ts";
-import { consoleRoutes } from "./console/console.ts";
-import type { ConsoleOptions } from "./console/context.ts";
-import { ROOT as CONSOLE } from "./console/layout.ts";
-import { Health } from "./readiness.ts";
-import type { Logger } from "../platform/log.ts";
-import type { Metrics } from "../platform/metrics.ts";
-import { lifecycle } from "../order/lifecycle.ts";
 import { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { Networks } from "../events/webhooks/networks.ts";
+import { lifecycle } from "../order/lifecycle.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
-import { boardRoutes } from "./board.ts";
-import { docsRoutes } from "./docs.ts";
-import { eventRoutes } from "./events.ts";
-import { healthRoutes } from "./health.ts";
-import type { Hub } from "../events/live/hub.ts";
-import { LIVE_PATHS, liveRoutes } from "./live/routes.ts";
-import { metricsRoutes } from "./metrics.ts";
-import { orderRoutes, type OrderRoutes } from "./orders.ts";
+import { BOARD } from "./board.ts";
+import { Batches } from "./console/batches.ts";
+import { consoleHeaders, neverStored, showErrors } from "./console/console.ts";
+import { ROOT as CONSOLE } from "./console/layout.ts";
+import { StatusReader } from "./console/status.ts";
+import { openApiDocument } from "./openapi.ts";
+import { pageHeaders } from "./pages.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
-import { resumeRoutes } from "./resume.ts";
-import { webhookRoutes } from "./webhooks.ts";
-import { stockRoutes } from "./stock.ts";
-import { readJson } from "./validate.ts";
+import { Health } from "./readiness.ts";
+import { addRoutes, type Guards } from "./route.ts";
+import { API, PAGES } from "./routes.ts";
+import type { OrderServices, Services } from "./services.ts";
 
-export interface AppOptions extends OrderRoutes {
-  /** Both undefined where orders are processed without queues. */
-  readonly redis?: Redis | undefined;
-  readonly queues?: Queues | undefined;
-  /** What gives orders the jobs that they lack. */
-  readonly requeue: ConsoleOptions["requeue"];
-  /** Where live updates come from. */
-  readonly live: Hub;
+export interface AppOptions
+  extends OrderServices, Pick<Services, "database" | "redis" | "queues" | "live" | "metrics" | "log"> {
   /** Beyond the public Internet, what webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];
   readonly version: string;
-  readonly metrics: Pick<Metrics, "text" | "contentType">;
-  readonly log: Logger;
 }
 
-/** Where Bull Board lives. */
-const BOARD = "/queues";
-const PAGES = [CONSOLE, "/docs", "/openapi.json", "/metrics"];
-
-/** Beneath `/orders`. */
-const ORDER_STREAM = /^\/[^/]+\/stream\/?$/;
-
-/** The HTTP side of the API process: everything but health asks for a key, pages by HTTP Basic. It does not listen. */
+/**
+ * The HTTP side of the API process: the table of routes (`routes.ts`), and 404 for the rest, which only those are told who
+ * have a key. It does not listen.
+ */
 export function createApp(options: AppOptions): Express {
-  const { database, redis, queues, requeue, cancel, live, apiKeys, version, metrics, log } = options;
-  const webhooks = new WebhookEndpoints(database, options.webhookNetworks ?? new Networks());
   const app = express();
-  const keys = new Keys(apiKeys);
   app.disable("x-powered-by");
   // Answers change from one call to the next: hashing each for a cache is wasted.
   app.disable("etag");
-
-  const api = [keys.bearer, readJson];
-  // Pages listen too, and can send no header of their own.
-  const orders: RequestHandler = (request, response, next) =>
-    (ORDER_STREAM.test(request.path) ? keys.basic : keys.bearer)(request, response, next);
+  const { bearer, basic } = new Keys(options.apiKeys);
+  const guards: Guards = { public: [], key: [bearer], operator: [basic, sameSiteOnly] };
+  const services = servicesOf(options);
   // First what is asked most: every route that a request passes by takes time.
-  app.use("/orders", orders, readJson);
-  app.use(resumeRoutes(database));
-  app.use(orderRoutes(options));
-
-  const health = new Health({ database, redis });
-  app.use(healthRoutes(health));
-
-  app.use(queues ? [...PAGES, BOARD] : PAGES, keys.basic, sameSiteOnly);
-  app.use(docsRoutes(version));
-  app.use(
-    CONSOLE,
-    consoleRoutes({ database, redis, queues, requeue, cancel, health, lifecycle, webhooks, log }),
-  );
-  app.use(metricsRoutes(metrics));
-  if (queues) app.use(BOARD, boardRoutes(BOARD, queues, log));
-
-  app.use(LIVE_PATHS, keys.basic);
-  app.use(liveRoutes(database, live));
-
-  app.use(api);
-  app.use(eventRoutes(new EventLog(database)));
-  app.use(stockRoutes(database));
-  app.use(webhookRoutes(database, webhooks));
-
-  app.use(notFound);
-  app.use(answerErrors(log));
+  addRoutes(app, API, { guards, services });
+  app.use(["/docs", BOARD], pageHeaders);
+  app.use(CONSOLE, consoleHeaders, neverStored);
+  addRoutes(app, PAGES, { guards, services });
+  app.use(CONSOLE, ...guards.operator, notFound, showErrors(services));
+  app.use(...guards.key, notFound);
+  app.use(answerErrors(services.log));
   return app;
+}
+
+function servicesOf({ webhookNetworks = new Networks(), version, ...options }: AppOptions): Services {
+  const { database } = options;
+  const health = new Health(options);
+  const given = { ...options, lifecycle, health };
+  return {
+    ...given,
+    events: new EventLog(database),
+    webhooks: new WebhookEndpoints(database, webhookNetworks),
+    status: new StatusReader(given),
+    batches: new Batches(given),
+    document: openApiDocument(version),
+  };
 }
 
 /**

@@ -2,19 +2,28 @@ import { createBullBoard } from "@bull-board/api";
 import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import type { AppControllerRoute, AppViewRoute } from "@bull-board/api/typings/app";
 import { ExpressAdapter } from "@bull-board/express";
-import { Router, type RequestHandler } from "express";
+import type { RequestHandler } from "express";
 import type { Queues } from "../../queues/queues.ts";
 import type { Logger } from "../platform/log.ts";
 import { boardApi } from "./board-api.ts";
-import { pageHeaders } from "./pages.ts";
+import type { Mount } from "./route.ts";
+
+/** Where Bull Board lives. */
+export const BOARD = "/queues";
 
 /** Milliseconds between two looks of an open page: each asks Redis about every queue. */
 const POLLING_INTERVAL_MS = 5_000;
 
 /** Bull Board over the queue of every stage: what waits, what runs, what failed, and one click to retry it. */
-export function boardRoutes(path: string, queues: Queues, log: Logger): Router {
+export const board: Mount = {
+  mount: BOARD,
+  scope: "operator",
+  serve: ({ queues, log }) => queues && boardOf(queues, log),
+};
+
+function boardOf(queues: Queues, log: Logger): RequestHandler {
   const serverAdapter = new CarefulAdapter(log);
-  serverAdapter.setBasePath(path);
+  serverAdapter.setBasePath(BOARD);
   createBullBoard({
     queues: queues.all.map((queue) => new BullMQAdapter(queue)),
     serverAdapter,
@@ -28,10 +37,8 @@ export function boardRoutes(path: string, queues: Queues, log: Logger): Router {
       },
     },
   });
-  const router = Router();
-  const board: RequestHandler = serverAdapter.getRouter();
-  router.use(pageHeaders, board);
-  return router;
+  const handler: RequestHandler = serverAdapter.getRouter();
+  return handler;
 }
 
 /** A stylesheet of another host. */

@@ -1,9 +1,7 @@
-import { Router, static as serveStatic } from "express";
+import { static as serveStatic } from "express";
 // Not the package itself: that loads the whole page into this process.
 import getAbsoluteFSPath from "swagger-ui-dist/absolute-path.js";
-import { openApiDocument } from "./openapi.ts";
-import { pageHeaders } from "./pages.ts";
-import { methodNotAllowed } from "./problem.ts";
+import { route, type Mount, type Route } from "./route.ts";
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -24,29 +22,24 @@ const PAGE = `<!doctype html>
 
 const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });\n`;
 
+const PAGE_ROUTE = { method: "GET", scope: "operator" } as const;
+
 /** `/openapi.json`, and `/docs`, the page that shows it. Everything comes from this process: it works offline. */
-export function docsRoutes(version: string): Router {
-  const document = openApiDocument(version);
-  const router = Router();
-  router
-    .route("/openapi.json")
-    .get((_request, response) => {
-      response.json(document);
-    })
-    .all(methodNotAllowed("GET"));
-  router.use("/docs", pageHeaders);
-  router
-    .route("/docs")
-    .get((_request, response) => {
-      response.type("html").send(PAGE);
-    })
-    .all(methodNotAllowed("GET"));
-  router
-    .route("/docs/start.js")
-    .get((_request, response) => {
-      response.type("js").send(START);
-    })
-    .all(methodNotAllowed("GET"));
-  router.use("/docs/assets", serveStatic(getAbsoluteFSPath(), { index: false }));
-  return router;
-}
+export const docsRoutes: readonly (Route | Mount)[] = [
+  route({
+    ...PAGE_ROUTE,
+    path: "/openapi.json",
+    handler: ({ response }, { document }) => response.json(document),
+  }),
+  route({ ...PAGE_ROUTE, path: "/docs", handler: ({ response }) => response.type("html").send(PAGE) }),
+  route({
+    ...PAGE_ROUTE,
+    path: "/docs/start.js",
+    handler: ({ response }) => response.type("js").send(START),
+  }),
+  {
+    mount: "/docs/assets",
+    scope: "operator",
+    serve: () => serveStatic(getAbsoluteFSPath(), { index: false }),
+  },
+];

@@ -1,19 +1,94 @@
-import { Router } from "express";
-import type { EventLog } from "../../db/event-log.ts";
+import type { Request, Response } from "express";
+import { z } from "zod";
+import { orderExists } from "../../db/order-events.ts";
+import type { Hub } from "../events/live/hub.ts";
+import { EVENT_STREAM, Listener } from "../events/live/listener.ts";
 import { toMessage } from "../events/message.ts";
-import { methodNotAllowed } from "./problem.ts";
-import { eventQuery } from "./schemas.ts";
-import { parseParameters } from "./validate.ts";
+import { Problem } from "./problem.ts";
+import { noSuch, route, type Route } from "./route.ts";
+import { eventId, eventPage, eventQuery, idPath } from "./schemas.ts";
 
-/** `/events`: the log of what happened to all orders, for whoever reads it page by page. */
-export function eventRoutes(log: EventLog): Router {
-  const router = Router();
-  router
-    .route("/events")
-    .get(async (request, response) => {
-      const { events, next, more } = await log.page(parseParameters(eventQuery, request.query));
+/** Clients of one process: each costs some tens of kilobytes. */
+const MOST_LISTENERS = 10_000;
+/** Seconds after which a client that was refused may try again. */
+const RETRY_AFTER_S = 5;
+
+const LIVE =
+  "Server-sent events, each with the event's id and a CloudEvent as `data`. After an interruption, `Last-Event-ID` " +
+  "resumes the stream without gaps or duplicates, however long ago it was. Without it, the stream starts now.";
+
+/** Browsers send an empty one at first. */
+const listenerHeaders = z.object({
+  "Last-Event-ID": z
+    .preprocess((value) => (value === "" ? undefined : value), eventId.optional())
+    .meta({ description: "ID of the last event received" }),
+});
+
+/** For programs, and for pages, which can send no key along. */
+const STREAM = {
+  method: "GET",
+  scope: "operator",
+  tag: "Events",
+  answers: { 200: { description: "The events, until the client disconnects", type: "text/event-stream" } },
+} as const;
+
+/** `/events`: the log of what happens to orders, page by page, and as it happens. */
+export const eventRoutes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/events",
+    scope: "key",
+    tag: "Events",
+    summary: "List the events of all orders, from any point on",
+    description:
+      "In the order of the log, which never changes: a reader that continues after `next` misses no event and sees " +
+      "none twice. The newest events may be held back for some seconds, until no other event can precede them. Each " +
+      "event is a CloudEvent, the same as in the Redis Stream and in live updates.",
+    request: { query: eventQuery },
+    answers: { 200: { description: "One page", schema: eventPage } },
+    handler: async ({ query, response }, { events: log }) => {
+      const { events, next, more } = await log.page(query);
       response.json({ items: events.map(toMessage), next, more });
-    })
-    .all(methodNotAllowed("GET"));
-  return router;
+    },
+  }),
+  route({
+    ...STREAM,
+    path: "/events/stream",
+    summary: "Stream the events of all orders",
+    description: `${LIVE} A stream costs the service next to nothing.`,
+    request: { headers: listenerHeaders },
+    handler: async ({ headers, request, response }, { live }) => {
+      await listen(live, request, response, { after: headers["Last-Event-ID"], orderId: undefined });
+    },
+  }),
+  route({
+    ...STREAM,
+    path: "/orders/:id/stream",
+    names: "order",
+    summary: "Stream the events of an order",
+    description: LIVE,
+    request: { params: idPath, headers: listenerHeaders },
+    handler: async ({ params, headers, request, response }, { database, live }) => {
+      if (!(await orderExists(database, params.id))) throw noSuch("order", params.id);
+      await listen(live, request, response, { after: headers["Last-Event-ID"], orderId: params.id });
+    },
+  }),
+];
+
+/** @param what the events of which order (undefined for all), after which one (undefined for those from now on). */
+async function listen(
+  hub: Hub,
+  request: Request,
+  response: Response,
+  what: { readonly after: number | undefined; readonly orderId: string | undefined },
+): Promise<void> {
+  if (hub.isClosed || hub.size >= MOST_LISTENERS)
+    throw new Problem(503, "unavailable", { headers: { "Retry-After": String(RETRY_AFTER_S) } });
+  const now = await hub.begin();
+  if (request.method === "HEAD") {
+    response.setHeader("Content-Type", EVENT_STREAM).end();
+    return;
+  }
+  if (response.destroyed) return;
+  await hub.join(new Listener(response, what.orderId, what.after ?? now));
 }

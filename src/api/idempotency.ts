@@ -1,20 +1,28 @@
-import type { Request, Response } from "express";
+import type { Response } from "express";
 import { z } from "zod";
 import { clientOf } from "./auth.ts";
 import { idempotencyKey } from "./schemas.ts";
-import { parseParameters } from "./validate.ts";
 
-const headers = z.object({ "Idempotency-Key": idempotencyKey });
+/** The headers of a request that its client may repeat. */
+export const idempotencyHeaders = z.object({ "Idempotency-Key": idempotencyKey.optional() });
 
-/** The request's `Idempotency-Key`, with whose it is; undefined without one. @throws {Problem} 400 for a malformed one. */
+/** The header of an answer to such a request. */
+export const REPLAYED = {
+  "Idempotent-Replayed": {
+    description: "`true` if this is the answer of an earlier request with the same key",
+    schema: { type: "string" },
+  },
+};
+
+/** Says of an operation that it needs no key. */
+export const REPEATABLE = "Safe to repeat, so it takes no `Idempotency-Key`";
+
+/** The request's `Idempotency-Key`, with whose it is; undefined without one. */
 export function keyOf(
-  request: Request,
+  { "Idempotency-Key": key }: z.output<typeof idempotencyHeaders>,
   response: Response,
 ): { readonly client: string; readonly key: string } | undefined {
-  const sent = request.get("idempotency-key");
-  if (sent === undefined) return undefined;
-  const { "Idempotency-Key": key } = parseParameters(headers, { "Idempotency-Key": sent });
-  return { client: clientOf(response), key };
+  return key === undefined ? undefined : { client: clientOf(response), key };
 }
 
 /** Has the client know that an earlier request under the same key did what was asked for. */

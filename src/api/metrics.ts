@@ -1,8 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import { Router } from "express";
 import { BUCKETS, type Metrics } from "../platform/metrics.ts";
 import { routeOf } from "../platform/route.ts";
-import { methodNotAllowed } from "./problem.ts";
+import { route } from "./route.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 /** Which is many more than there are: nobody who asks for odd addresses can make metrics without end. */
@@ -11,17 +10,15 @@ const OTHER = "other";
 const NO_ROUTE = "none";
 
 /** `/metrics`, for those who have a key. */
-export function metricsRoutes(metrics: Pick<Metrics, "text" | "contentType">): Router {
-  const router = Router();
-  router
-    .route("/metrics")
-    .get(async (_request, response) => {
-      response.set("Content-Type", metrics.contentType).set("Cache-Control", "no-store");
-      response.send(await metrics.text());
-    })
-    .all(methodNotAllowed("GET"));
-  return router;
-}
+export const metricsRoute = route({
+  method: "GET",
+  path: "/metrics",
+  scope: "operator",
+  handler: async ({ response }, { metrics }) => {
+    response.set("Content-Type", metrics.contentType).set("Cache-Control", "no-store");
+    response.send(await metrics.text());
+  },
+});
 
 /** Measures the requests of the API, and counts the orders that it takes. */
 export class HttpMetrics {
@@ -73,21 +70,21 @@ export class HttpMetrics {
     const { method = "" } = request;
     // Nobody waited for the answer, so it has no status.
     const status = response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "aborted";
-    const route = this.#bounded(routeOf(request) ?? NO_ROUTE);
-    const key = `${method} ${status} ${route}`;
+    const template = this.#bounded(routeOf(request) ?? NO_ROUTE);
+    const key = `${method} ${status} ${template}`;
     let child = this.#children.get(key);
     if (child === undefined) {
-      child = this.#requests.labels(METHODS.has(method) ? method : OTHER, route, status);
+      child = this.#requests.labels(METHODS.has(method) ? method : OTHER, template, status);
       // Node lets through the methods that it knows, so there is an end to them.
       this.#children.set(key, child);
     }
     child.observe((performance.now() - startedAt) / 1_000);
   }
 
-  #bounded(route: string): string {
-    if (this.#routes.has(route)) return route;
+  #bounded(template: string): string {
+    if (this.#routes.has(template)) return template;
     if (this.#routes.size >= MOST_ROUTES) return OTHER;
-    this.#routes.add(route);
-    return route;
+    this.#routes.add(template);
+    return template;
   }
 }

@@ -1,66 +1,73 @@
 import { hash } from "node:crypto";
-import { Router, type Request, type Response } from "express";
 import { validate as isUuid } from "uuid";
 import type { Database } from "../../db/database.ts";
 import { afterwards } from "../platform/storage-error.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { findOrders, listOrders } from "../../db/orders.ts";
-import type { CreatedOrder } from "../engine/ports.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
-import { keyOf, tellRepeated } from "./idempotency.ts";
+import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { newOrderId } from "./order-id.ts";
-import { methodNotAllowed, Problem } from "./problem.ts";
+import { Problem } from "./problem.ts";
+import { resumeRoute } from "./resume.ts";
+import { noSuch, problemAnswer, route, type Route } from "./route.ts";
 import {
   cancelRequest,
+  idPath,
+  order as orderSchema,
+  orderEvents,
+  orderPage,
   orderQuery,
   orderRequest,
   type OrderBody,
   type OrderEventBody,
   type OrderRequestBody,
 } from "./schemas.ts";
-import { parseBody, parseParameters } from "./validate.ts";
+import type { Processed } from "./services.ts";
 
 /** Seconds after which a service that made an order fail may be back. */
 const ORDER_AGAIN_AFTER_S = 5;
 
-export interface OrderRoutes {
-  readonly database: Database;
-  /** Writes the order down for good, and sees to it that it is worked on. */
-  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
-  /**
-   * Carries the order on while the client waits, as far as it goes; absent where workers do that in the background.
-   *
-   * @param created the order, if it was just written down.
-   */
-  readonly process?: ((orderId: string, created?: StoredOrder) => Promise<Processed>) | undefined;
-  /** Notes that an order is to be cancelled, unless it is too late; undefined when there is no such order. */
-  readonly cancel: (
-    orderId: string,
-    reason: string,
-    actor: string | null,
-  ) => Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined>;
-}
+/** Headers of the answer to a new order. */
+const PLACED = { Location: { description: "URL of the order", schema: { type: "string" } }, ...REPLAYED };
 
-/** How an order came out of being carried on. */
-interface Processed {
-  /** Accepted: it goes on later. Failed: it is cancelled for the reason, or will be. */
-  readonly outcome: "processed" | "accepted" | "failed";
-  readonly reason?: string;
-  readonly order: StoredOrder;
-}
+const NOT_PROCESSED =
+  "MySQL is unavailable. Try again after `Retry-After` seconds. `detail` says whether nothing was done or the outcome is unknown. If it is unknown, repeat the request with the same `Idempotency-Key`; an order without a key is cancelled once MySQL answers, if it exists, unless the API dies first or is alone cut off from MySQL for longer than `SWEEP_AFTER_MS`. With `PROCESSING=sync`, also `not-processed`: a stage failed, and the order is cancelled, or will be once everything can be undone";
 
-/** `/orders`: taking orders, and telling where they stand. */
-export function orderRoutes({ database, accept, process, cancel }: OrderRoutes): Router {
-  const router = Router();
+/** A path about one order. */
+const ONE_ORDER = { scope: "key", tag: "Orders", names: "order" } as const;
 
-  router
-    .route("/orders")
-    .post(async (request, response) => {
-      const content = parseBody(orderRequest, request);
-      const order = newOrder(content, idempotencyOf(request, response, content));
+/** `/orders`: taking orders, and telling where they stand. What is asked most stands first. */
+export const orderRoutes: readonly Route[] = [
+  route({
+    method: "POST",
+    path: "/orders",
+    scope: "key",
+    tag: "Orders",
+    summary: "Create an order",
+    description:
+      "Answers once the order is stored durably. Its stages then run in the background; follow it at the URL in " +
+      "`Location`. Repeating the request with the same `Idempotency-Key` returns the first answer; without a key, each " +
+      "request creates an order. With `PROCESSING=sync`, the service runs the stages first and answers with the " +
+      "resulting order; a repeated request continues the same order, or returns it as it stands.",
+    request: { body: orderRequest, headers: idempotencyHeaders },
+    answers: {
+      201: {
+        description: "Processed, with `PROCESSING=sync`: the order as it stands, usually finished",
+        schema: orderSchema,
+        headers: PLACED,
+      },
+      202: {
+        description: "Accepted: the order will be DELIVERED or CANCELLED",
+        schema: orderSchema,
+        headers: PLACED,
+      },
+      503: problemAnswer(NOT_PROCESSED),
+    },
+    handler: async ({ body: content, headers, response }, { accept, process }) => {
+      const order = newOrder(content, idempotencyOf(keyOf(headers, response), content));
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // The same content made the same order: only what was given to it differs.
@@ -71,47 +78,69 @@ export function orderRoutes({ database, accept, process, cancel }: OrderRoutes):
       response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
       tellRepeated(response, repeated);
       response.json(body(processed?.order ?? created));
-    })
-    .get(async (request, response) => {
-      const { limit, cursor, failed, ...filter } = parseParameters(orderQuery, request.query);
+    },
+  }),
+  route({
+    method: "GET",
+    path: "/orders",
+    scope: "key",
+    tag: "Orders",
+    summary: "List orders, newest first",
+    description: "Pages are stable while orders arrive. Follow `nextCursor` with the same filters.",
+    request: { query: orderQuery },
+    answers: { 200: { description: "One page", schema: orderPage } },
+    handler: async ({ query: { limit, cursor, failed, ...filter }, response }, { database }) => {
       const { items, next } = await listOrders(
         database,
         { ...filter, failed: failed === undefined ? undefined : failed === "true" },
         { limit, before: cursor === undefined ? undefined : fromCursor(cursor) },
       );
       response.json({ items: items.map(body), nextCursor: next === null ? null : toCursor(next) });
-    })
-    .all(methodNotAllowed("GET", "POST"));
-
-  router
-    .route("/orders/:id")
-    .get(async (request, response) => {
-      response.json(body(await find(database, request.params.id)));
-    })
-    .all(methodNotAllowed("GET"));
-
-  router
-    .route("/orders/:id/cancel")
-    .post(async (request, response) => {
-      const { reason } = parseBody(cancelRequest, request);
-      const { id } = request.params;
-      const cancellation = isUuid(id) ? await cancel(id.toLowerCase(), reason, actorOf(response)) : undefined;
-      if (cancellation === undefined) throw noSuchOrder(id);
+    },
+  }),
+  resumeRoute,
+  route({
+    ...ONE_ORDER,
+    method: "GET",
+    path: "/orders/:id",
+    summary: "Get an order",
+    request: { params: idPath },
+    answers: { 200: { description: "The order", schema: orderSchema } },
+    handler: async ({ params, response }, { database }) => {
+      response.json(body(await find(database, params.id)));
+    },
+  }),
+  route({
+    ...ONE_ORDER,
+    method: "POST",
+    path: "/orders/:id/cancel",
+    summary: "Cancel an order",
+    description:
+      "Possible until the parcel is handed over. Finished stages are undone: the charge is refunded, the stock released. " +
+      `The order is CANCELLED when that is done. ${REPEATABLE}: the first request and its reason are kept.`,
+    request: { params: idPath, body: cancelRequest },
+    answers: { 202: { description: "The order will be CANCELLED, or is", schema: orderSchema } },
+    failures: [404, 409],
+    handler: async ({ params: { id }, body: { reason }, response }, { cancel }) => {
+      const cancellation = await cancel(id, reason, actorOf(response));
+      if (cancellation === undefined) throw noSuch("order", id);
       if (!cancellation.accepted) throw tooLate(cancellation.order.status);
-      response.status(202).location(`/orders/${cancellation.order.id}`).json(body(cancellation.order));
-    })
-    .all(methodNotAllowed("POST"));
-
-  router
-    .route("/orders/:id/events")
-    .get(async (request, response) => {
-      const { id } = await find(database, request.params.id);
+      response.status(202).location(`/orders/${id}`).json(body(cancellation.order));
+    },
+  }),
+  route({
+    ...ONE_ORDER,
+    method: "GET",
+    path: "/orders/:id/events",
+    summary: "List the events of an order, oldest first",
+    request: { params: idPath },
+    answers: { 200: { description: "The events", schema: orderEvents } },
+    handler: async ({ params, response }, { database }) => {
+      const { id } = await find(database, params.id);
       response.json({ items: (await listEvents(database, id)).map(eventBody) });
-    })
-    .all(methodNotAllowed("GET"));
-
-  return router;
-}
+    },
+  }),
+];
 
 function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
   const createdAt = new Date();
@@ -131,9 +160,8 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
   };
 }
 
-/** The request's `Idempotency-Key`, with whose it is and what for. @throws {Problem} 400 for a malformed one. */
-function idempotencyOf(request: Request, response: Response, content: OrderRequestBody): Idempotency | null {
-  const key = keyOf(request, response);
+/** The request's `Idempotency-Key`, with whose it is and what for. */
+function idempotencyOf(key: Omit<Idempotency, "requestHash"> | undefined, content: OrderRequestBody) {
   if (key === undefined) return null;
   // The schema gives fields in its own order, so the same content has the same text.
   const requestHash = hash("sha256", JSON.stringify(content), "base64");
@@ -157,13 +185,9 @@ function notProcessed({ reason, order: { id, status } }: Processed): Problem {
 }
 
 async function find(database: Database, id: string): Promise<StoredOrder> {
-  const [order] = isUuid(id) ? await findOrders(database, [id.toLowerCase()]) : [];
-  if (order === undefined) throw noSuchOrder(id);
+  const [order] = await findOrders(database, [id]);
+  if (order === undefined) throw noSuch("order", id);
   return order;
-}
-
-function noSuchOrder(id: string): Problem {
-  return new Problem(404, "not-found", { detail: `there is no order ${id}` });
 }
 
 function tooLate(status: string): Problem {

@@ -87,8 +87,8 @@ export function methodNotAllowed(...allowed: string[]): RequestHandler {
 }
 
 /** Answers for a path that does not exist. */
-export const notFound: RequestHandler = ({ path }) => {
-  throw new Problem(404, "not-found", { detail: `there is no ${path}` });
+export const notFound: RequestHandler = ({ baseUrl, path }) => {
+  throw new Problem(404, "not-found", { detail: `there is no ${baseUrl}${path}` });
 };
 
 /** The one place where errors become answers. What is not known here is logged, and told to nobody. */

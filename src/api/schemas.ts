@@ -74,6 +74,10 @@ const orderId = z.string().meta({
   description: "UUIDv7, which sorts by creation time",
   examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],
 });
+/** What stands in a path as `:id`: a UUID, in whatever letters. */
+export const idPath = z.object({ id: z.uuid().toLowerCase() });
+/** The same for what is numbered. */
+export const numberPath = z.object({ id: z.string().regex(/^\d{1,15}$/) });
 const status = z.enum(lifecycle.statuses);
 const stageName = z.enum(lifecycle.steps.map((step) => step.name));
 

@@ -1,40 +1,56 @@
-import { Router } from "express";
-import type { Database } from "../../db/database.ts";
 import { findStock, setStock, type StockLevel } from "../../db/stock.ts";
-import { methodNotAllowed, Problem } from "./problem.ts";
-import { stockLevel, stockLevels, stockPath, type StockBody } from "./schemas.ts";
-import { parseBody, parseParameters } from "./validate.ts";
+import { noSuch, route, type Route } from "./route.ts";
+import { stock, stockLevel, stockLevels, stockList, stockPath, type StockBody } from "./schemas.ts";
+
+const STOCK = { scope: "key", tag: "Stock" } as const;
+const SETS_TOTAL =
+  "Sets the total, and does not add to it, so it takes no `Idempotency-Key`. A repeated request sets the same total again: " +
+  "if goods have left in the meantime, they count as on hand again. Look at the level before you repeat it.";
 
 /** `/stock`: what is on hand. */
-export function stockRoutes(database: Database): Router {
-  const router = Router();
-
-  router
-    .route("/stock")
-    .post(async (request, response) => {
-      const { items } = parseBody(stockLevels, request);
+export const stockRoutes: readonly Route[] = [
+  route({
+    ...STOCK,
+    method: "POST",
+    path: "/stock",
+    summary: "Set the stock on hand of many SKUs, all or none",
+    description: SETS_TOTAL,
+    request: { body: stockLevels },
+    answers: { 200: { description: "The levels now", schema: stockList } },
+    failures: [409],
+    handler: async ({ body: { items }, response }, { database }) => {
       response.json({ items: (await setStock(database, items)).map(body) });
-    })
-    .all(methodNotAllowed("POST"));
-
-  router
-    .route("/stock/:sku")
-    .get(async (request, response) => {
-      const { sku } = parseParameters(stockPath, request.params);
+    },
+  }),
+  route({
+    ...STOCK,
+    method: "GET",
+    path: "/stock/:sku",
+    summary: "Get the stock of a SKU",
+    request: { params: stockPath },
+    answers: { 200: { description: "The level", schema: stock } },
+    failures: [404],
+    handler: async ({ params: { sku }, response }, { database }) => {
       const [level] = await findStock(database, [sku]);
-      if (level === undefined) throw new Problem(404, "not-found", { detail: `there is no SKU ${sku}` });
+      if (level === undefined) throw noSuch("SKU", sku);
       response.json(body(level));
-    })
-    .put(async (request, response) => {
-      const { sku } = parseParameters(stockPath, request.params);
-      const { onHand } = parseBody(stockLevel, request);
+    },
+  }),
+  route({
+    ...STOCK,
+    method: "PUT",
+    path: "/stock/:sku",
+    summary: "Set the stock on hand of a SKU",
+    description: SETS_TOTAL,
+    request: { params: stockPath, body: stockLevel },
+    answers: { 200: { description: "The level now", schema: stock } },
+    failures: [409],
+    handler: async ({ params: { sku }, body: { onHand }, response }, { database }) => {
       const [level] = await setStock(database, [{ sku, onHand }]);
       response.json(level && body(level));
-    })
-    .all(methodNotAllowed("GET", "PUT"));
-
-  return router;
-}
+    },
+  }),
+];
 
 function body({ sku, onHand, reserved }: StockLevel): StockBody {
   return { sku, onHand, reserved, available: onHand - reserved };

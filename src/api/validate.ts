@@ -29,7 +29,12 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Req
   return parse(schema, request.body, 422);
 }
 
-/** What stands in the query or path, in the shape of the schema. @throws {Problem} 400, with every fault by path. */
+/** What a form has sent, in the shape of the schema. @throws {Problem} 422, with every fault by field. */
+export function parseForm<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
+  return parse(schema, request.body ?? {}, 422);
+}
+
+/** What stands in the query, the path or the headers, in the shape of the schema. @throws {Problem} 400, with every fault by path. */
 export function parseParameters<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   return parse(schema, input, 400);
 }

@@ -143,8 +143,6 @@ export const webhookDeliveryQuery = z.strictObject({
     .meta({ description: "`nextCursor` of the previous page" }),
 });
 
-export const webhookDeliveryId = z.string().regex(/^\d{1,15}$/);
-
 export type WebhookEndpointBody = z.output<typeof webhookEndpoint>;
 export type WebhookDeliveryBody = z.output<typeof webhookDelivery>;
 export type WebhookDeliveryDetailsBody = z.output<typeof webhookDeliveryDetails>;

@@ -1,5 +1,4 @@
-import { Router, type Response } from "express";
-import { validate as isUuid } from "uuid";
+import type { Response } from "express";
 import type { Database } from "../../db/database.ts";
 import {
   findDelivery,
@@ -10,120 +9,208 @@ import {
 import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../db/webhook-endpoints.ts";
 import { EVENT_TYPES, type EventType } from "../order/event.ts";
 import { webhookMessage } from "../events/webhooks/message.ts";
-import { WebhookError, type WebhookEndpoints } from "../events/webhooks/endpoints.ts";
+import { WebhookError } from "../events/webhooks/endpoints.ts";
 import { actorOf } from "./auth.ts";
-import { keyOf, tellRepeated } from "./idempotency.ts";
-import { methodNotAllowed, Problem } from "./problem.ts";
-import { parseBody, parseParameters } from "./validate.ts";
+import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
+import { Problem } from "./problem.ts";
+import { noSuch, route, type Route } from "./route.ts";
+import { idPath, numberPath } from "./schemas.ts";
 import {
-  webhookDeliveryId,
+  webhookDelivery,
+  webhookDeliveryDetails,
+  webhookDeliveryPage,
   webhookDeliveryQuery,
+  webhookEndpoint,
   webhookEndpointChange,
+  webhookEndpointList,
   webhookEndpointRequest,
+  webhookEndpointWithSecret,
   type WebhookDeliveryBody,
   type WebhookDeliveryDetailsBody,
   type WebhookEndpointBody,
 } from "./webhook-schemas.ts";
 
-/** `/webhook-endpoints` and `/webhook-deliveries`: where events are sent to, and what became of that. */
-export function webhookRoutes(database: Database, endpoints: WebhookEndpoints): Router {
-  const router = Router();
+const WEBHOOKS = { scope: "key", tag: "Webhooks" } as const;
+/** A path about one endpoint, or about one delivery. */
+const ONE_ENDPOINT = { ...WEBHOOKS, names: "webhook endpoint" } as const;
+const ONE_DELIVERY = { ...WEBHOOKS, names: "delivery" } as const;
 
-  router
-    .route("/webhook-endpoints")
-    .get(async (_request, response) => {
+/** `/webhook-endpoints` and `/webhook-deliveries`: where events are sent to, and what became of that. */
+export const webhookRoutes: readonly Route[] = [
+  route({
+    ...WEBHOOKS,
+    method: "GET",
+    path: "/webhook-endpoints",
+    summary: "List webhook endpoints",
+    answers: { 200: { description: "All endpoints", schema: webhookEndpointList } },
+    handler: async ({ response }, { database }) => {
       response.json({ items: (await listEndpoints(database)).map(endpointBody) });
-    })
-    .post(async (request, response) => {
-      const { url, description = null, eventTypes } = parseBody(webhookEndpointRequest, request);
+    },
+  }),
+  route({
+    ...WEBHOOKS,
+    method: "POST",
+    path: "/webhook-endpoints",
+    summary: "Create a webhook endpoint",
+    description:
+      "Sends each event from now on as the CloudEvent that `/events` has, signed as in Standard Webhooks. The secret is " +
+      "in this answer only. Events of one order are sent in order. A message that is not answered with 2xx is retried " +
+      "eight times over a bit more than a day. Repeating the request with the same `Idempotency-Key` returns the first " +
+      "answer, with the secret, for a day and until the secret is replaced, then 409. Without a key, each request " +
+      "creates an endpoint.",
+    request: { body: webhookEndpointRequest, headers: idempotencyHeaders },
+    answers: {
+      201: {
+        description: "The endpoint, with its secret",
+        schema: webhookEndpointWithSecret,
+        headers: {
+          Location: { description: "URL of the endpoint", schema: { type: "string" } },
+          ...REPLAYED,
+        },
+      },
+    },
+    failures: [409],
+    handler: async ({ body, headers, response }, { webhooks }) => {
+      const { url, description = null, eventTypes } = body;
       const settings = { url, description, eventTypes: shortTypes(eventTypes ?? null) };
-      const key = keyOf(request, response);
-      const { endpoint, repeated } = await told(endpoints.create(settings, actor(response), key));
+      const key = keyOf(headers, response);
+      const { endpoint, repeated } = await told(webhooks.create(settings, actor(response), key));
       tellRepeated(response, repeated);
       response
         .status(201)
         .location(`/webhook-endpoints/${endpoint.id}`)
         .json({ ...endpointBody(endpoint), secret: endpoint.secret });
-    })
-    .all(methodNotAllowed("GET", "POST"));
-
-  router
-    .route("/webhook-endpoints/:id")
-    .get(async (request, response) => {
-      response.json(endpointBody(await endpointOf(database, request.params.id)));
-    })
-    .patch(async (request, response) => {
-      const id = endpointId(request.params.id);
-      const { eventTypes, url, description, enabled } = parseBody(webhookEndpointChange, request);
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "GET",
+    path: "/webhook-endpoints/:id",
+    summary: "Get a webhook endpoint",
+    request: { params: idPath },
+    answers: { 200: { description: "The endpoint", schema: webhookEndpoint } },
+    handler: async ({ params, response }, { database }) => {
+      response.json(endpointBody(await endpointOf(database, params.id)));
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "PATCH",
+    path: "/webhook-endpoints/:id",
+    summary: "Update, enable or disable a webhook endpoint",
+    description: `Messages that wait when an endpoint is disabled are sent when it is enabled again. ${REPEATABLE}.`,
+    request: { params: idPath, body: webhookEndpointChange },
+    answers: { 200: { description: "The updated endpoint", schema: webhookEndpoint } },
+    handler: async ({ params: { id }, body, response }, { webhooks }) => {
+      const { eventTypes, url, description, enabled } = body;
       const change = {
         ...(url === undefined ? {} : { url }),
         ...(description === undefined ? {} : { description }),
         ...(eventTypes === undefined ? {} : { eventTypes: shortTypes(eventTypes) }),
         enabled,
       };
-      response.json(endpointBody(await told(endpoints.change(id, change, actor(response)))));
-    })
-    .delete(async (request, response) => {
-      await told(endpoints.remove(endpointId(request.params.id), actor(response)));
+      response.json(endpointBody(await told(webhooks.change(id, change, actor(response)))));
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "DELETE",
+    path: "/webhook-endpoints/:id",
+    summary: "Delete a webhook endpoint",
+    description: `${REPEATABLE}: a repeated request answers 404.`,
+    request: { params: idPath },
+    answers: { 204: { description: "Deleted" } },
+    handler: async ({ params, response }, { webhooks }) => {
+      await told(webhooks.remove(params.id, actor(response)));
       response.status(204).end();
-    })
-    .all(methodNotAllowed("GET", "PATCH", "DELETE"));
-
-  router
-    .route("/webhook-endpoints/:id/rotate-secret")
-    .post(async (request, response) => {
-      const id = endpointId(request.params.id);
-      const key = keyOf(request, response);
-      const { endpoint, repeated } = await told(endpoints.rotate(id, actor(response), key));
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "POST",
+    path: "/webhook-endpoints/:id/rotate-secret",
+    summary: "Rotate the secret of a webhook endpoint",
+    description:
+      "For a day, messages are signed with both secrets, so that none is refused meanwhile. Repeating the request with " +
+      "the same `Idempotency-Key` returns the first answer for a day and until the secret is replaced again, then 409. " +
+      "Without a key, each request replaces the secret.",
+    request: { params: idPath, headers: idempotencyHeaders },
+    answers: {
+      200: {
+        description: "The endpoint, with its new secret",
+        schema: webhookEndpointWithSecret,
+        headers: REPLAYED,
+      },
+    },
+    failures: [409],
+    handler: async ({ params, headers, response }, { webhooks }) => {
+      const key = keyOf(headers, response);
+      const { endpoint, repeated } = await told(webhooks.rotate(params.id, actor(response), key));
       tellRepeated(response, repeated);
       response.json({ ...endpointBody(endpoint), secret: endpoint.secret });
-    })
-    .all(methodNotAllowed("POST"));
-
-  router
-    .route("/webhook-endpoints/:id/test")
-    .post(async (request, response) => {
-      const delivery = await told(endpoints.test(endpointId(request.params.id), actor(response)));
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "POST",
+    path: "/webhook-endpoints/:id/test",
+    summary: "Send a test message to a webhook endpoint",
+    description: `Its type is \`conveyor.webhook.test.v1\`. Get the delivery to see its outcome. ${REPEATABLE}: each request sends a message.`,
+    request: { params: idPath },
+    answers: { 202: { description: "The delivery", schema: webhookDelivery } },
+    failures: [409],
+    handler: async ({ params, response }, { webhooks }) => {
+      const delivery = await told(webhooks.test(params.id, actor(response)));
       response.status(202).json(deliveryBody(delivery));
-    })
-    .all(methodNotAllowed("POST"));
-
-  router
-    .route("/webhook-endpoints/:id/deliveries")
-    .get(async (request, response) => {
-      const { state, limit, cursor } = parseParameters(webhookDeliveryQuery, request.query);
-      const { id } = await endpointOf(database, request.params.id);
+    },
+  }),
+  route({
+    ...ONE_ENDPOINT,
+    method: "GET",
+    path: "/webhook-endpoints/:id/deliveries",
+    summary: "List the deliveries of a webhook endpoint, newest first",
+    request: { params: idPath, query: webhookDeliveryQuery },
+    answers: { 200: { description: "One page", schema: webhookDeliveryPage } },
+    handler: async ({ params, query: { state, limit, cursor }, response }, { database }) => {
+      const { id } = await endpointOf(database, params.id);
       const before = cursor === undefined ? undefined : Number(cursor);
       const { items, older } = await listDeliveries(database, id, { state, limit, before });
       response.json({
         items: items.map(deliveryBody),
         nextCursor: older === null ? null : String(older),
       });
-    })
-    .all(methodNotAllowed("GET"));
-
-  router
-    .route("/webhook-deliveries/:id")
-    .get(async (request, response) => {
-      response.json(await deliveryDetails(database, deliveryId(request.params.id)));
-    })
-    .all(methodNotAllowed("GET"));
-
-  router
-    .route("/webhook-deliveries/:id/resend")
-    .post(async (request, response) => {
-      const delivery = await told(endpoints.resend(deliveryId(request.params.id), actor(response)));
+    },
+  }),
+  route({
+    ...ONE_DELIVERY,
+    method: "GET",
+    path: "/webhook-deliveries/:id",
+    summary: "Get a delivery, with its message and responses",
+    request: { params: numberPath },
+    answers: { 200: { description: "The delivery", schema: webhookDeliveryDetails } },
+    handler: async ({ params, response }, { database }) => {
+      response.json(await deliveryDetails(database, Number(params.id)));
+    },
+  }),
+  route({
+    ...ONE_DELIVERY,
+    method: "POST",
+    path: "/webhook-deliveries/:id/resend",
+    summary: "Resend a delivery",
+    description: `Keeps the \`webhook-id\`, and gets all its attempts again. ${REPEATABLE}: receivers skip what they already had.`,
+    request: { params: numberPath },
+    answers: { 202: { description: "The delivery", schema: webhookDelivery } },
+    handler: async ({ params, response }, { webhooks }) => {
+      const delivery = await told(webhooks.resend(Number(params.id), actor(response)));
       response.status(202).json(deliveryBody(delivery));
-    })
-    .all(methodNotAllowed("POST"));
-
-  return router;
-}
+    },
+  }),
+];
 
 /** A delivery with what is sent and what was answered. @throws {Problem} 404; {DatabaseError} */
 async function deliveryDetails(database: Database, id: number): Promise<WebhookDeliveryDetailsBody> {
   const found = await findDelivery(database, id);
-  if (found === undefined) throw new Problem(404, "not-found", { detail: `there is no delivery ${id}` });
+  if (found === undefined) throw noSuch("delivery", id);
   const { delivery, attempts } = found;
   const { eventId } = delivery;
   const events = await findEvents(database, eventId === null ? [] : [eventId]);
@@ -167,22 +254,10 @@ async function told<T>(deed: Promise<T>): Promise<T> {
   }
 }
 
-function endpointId(id: string): string {
-  if (!isUuid(id)) throw new Problem(404, "not-found", { detail: `there is no webhook endpoint ${id}` });
-  return id.toLowerCase();
-}
-
 async function endpointOf(database: Database, id: string): Promise<WebhookEndpoint> {
-  const endpoint = await findEndpoint(database, endpointId(id));
-  if (endpoint === undefined)
-    throw new Problem(404, "not-found", { detail: `there is no webhook endpoint ${id}` });
+  const endpoint = await findEndpoint(database, id);
+  if (endpoint === undefined) throw noSuch("webhook endpoint", id);
   return endpoint;
-}
-
-function deliveryId(id: string): number {
-  if (!webhookDeliveryId.safeParse(id).success)
-    throw new Problem(404, "not-found", { detail: `there is no delivery ${id}` });
-  return Number(id);
 }
 
 function actor(response: Response): string {

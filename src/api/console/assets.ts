@@ -1,6 +1,8 @@
 import { createRequire } from "node:module";
 import path from "node:path";
-import { Router } from "express";
+import { route, type Route } from "../route.ts";
+import { PAGE } from "./context.ts";
+import { ROOT } from "./layout.ts";
 
 const require = createRequire(import.meta.url);
 const OWN = path.join(import.meta.dirname, "assets");
@@ -16,15 +18,16 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 /** Looked at again by the browser each time, by date: a new version of the service is seen at once. */
-export function assetRoutes(): Router {
-  const router = Router();
-  for (const [name, file] of Object.entries(FILES))
-    router.get(`/${name}`, (_request, response) => {
+export const assetRoutes: readonly Route[] = Object.entries(FILES).map(([name, file]) =>
+  route({
+    ...PAGE,
+    path: `${ROOT}/assets/${name}`,
+    handler: ({ response }) => {
       // Below its own folder: this project may lie in one whose name begins with a dot, which is never served from.
       response.sendFile(path.basename(file), { root: path.dirname(file), maxAge: 0 });
-    });
-  return router;
-}
+    },
+  }),
+);
 
 function inPackage(name: string, file: string): string {
   return path.join(path.dirname(require.resolve(`${name}/package.json`)), file);

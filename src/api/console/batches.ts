@@ -4,7 +4,10 @@ import { countStage, listGroup, type FailedOrder, resumeOrders } from "../../../
 import { recordAction, updateAction, type ActionDetails } from "../../../db/operator-actions.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { describeError } from "../../platform/describe-error.ts";
-import type { ConsoleOptions } from "./context.ts";
+import type { Lifecycle } from "../../order/lifecycle.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { Database } from "../../../db/database.ts";
+import type { Dispatcher } from "../../engine/ports.ts";
 
 /** Orders of one step forward: their locks are held no longer than that takes, and progress is seen. */
 const PAGE = 100;
@@ -26,14 +29,26 @@ export interface Batch {
   readonly actor: string;
 }
 
+interface BatchOptions {
+  readonly database: Database;
+  readonly requeue: Pick<Dispatcher, "revive">;
+  readonly cancel: (
+    orderId: string,
+    reason: string,
+    actor: string,
+  ) => Promise<{ readonly accepted: boolean } | undefined>;
+  readonly lifecycle: Lifecycle;
+  readonly log: Logger;
+}
+
 /**
  * Resumes or cancels groups of failed orders in the background. MySQL has the progress, so that any API process can show
  * it. A process that dies in the middle leaves some orders untouched and none half done: start the group again for those.
  */
 export class Batches {
-  readonly #options: ConsoleOptions;
+  readonly #options: BatchOptions;
 
-  constructor(options: ConsoleOptions) {
+  constructor(options: BatchOptions) {
     this.#options = options;
   }
 

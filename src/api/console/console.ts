@@ -1,12 +1,14 @@
-import { Router, urlencoded, type ErrorRequestHandler, type RequestHandler } from "express";
+import type { ErrorRequestHandler, RequestHandler } from "express";
 import helmet from "helmet";
 import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
 import { Problem } from "../problem.ts";
+import type { Route } from "../route.ts";
+import type { Services } from "../services.ts";
 import type { Logger } from "../../platform/log.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { assetRoutes } from "./assets.ts";
-import { show, type ConsoleOptions } from "./context.ts";
+import { show } from "./context.ts";
 import { html } from "./html.ts";
 import { ROOT, sectionOf } from "./layout.ts";
 import { actionsPage } from "./pages/actions.ts";
@@ -17,17 +19,23 @@ import { overviewPage } from "./pages/overview.ts";
 import { queuesPage } from "./pages/queues.ts";
 import { webhooksPage } from "./pages/webhooks.ts";
 
-/** Each page is one file: a further one is a line here, and one in the navigation of `layout.ts`. */
-const PAGES = [overviewPage, orderListPage, orderPage, failuresPage, queuesPage, webhooksPage, actionsPage];
-
-/** Bytes of a form. */
-const LARGEST_FORM = 16 * 1024;
+/** The operators' pages. Each is one file: a further one is a line here, and one in the navigation of `layout.ts`. */
+export const consoleRoutes: readonly Route[] = [
+  ...overviewPage,
+  ...orderListPage,
+  ...orderPage,
+  ...failuresPage,
+  ...queuesPage,
+  ...webhooksPage,
+  ...actionsPage,
+  ...assetRoutes,
+];
 
 /**
  * What the browser may do with these pages: load what comes from this process, and nothing else; no inline script or
  * style, no frame, no form to elsewhere.
  */
-const headers = helmet({
+export const consoleHeaders = helmet({
   // Without TLS, browsers ignore these two; the second one with an error in the console.
   strictTransportSecurity: false,
   crossOriginOpenerPolicy: false,
@@ -48,38 +56,22 @@ const headers = helmet({
   },
 });
 
-/** The operators' pages. Each is one file in `pages/`; who may see them is decided before. */
-export function consoleRoutes(options: ConsoleOptions): Router {
-  const router = Router();
-  router.use(headers, neverStored);
-  router.use("/assets", assetRoutes());
-  router.use(urlencoded({ extended: false, limit: LARGEST_FORM }));
-  for (const page of PAGES) router.use(page(options));
-  router.use(notFound);
-  router.use(answerErrors(options));
-  return router;
-}
-
 /** What is shown is of the moment, and some of it is about customers. */
-const neverStored: RequestHandler = (request, response, next) => {
+export const neverStored: RequestHandler = (request, response, next) => {
   if (!request.path.startsWith("/assets/")) response.set("Cache-Control", "no-store");
   next();
 };
 
-const notFound: RequestHandler = ({ path }) => {
-  throw new Problem(404, "not-found", { detail: `there is no ${ROOT}${path}` });
-};
-
-/** Errors as pages. What is not known here is logged, and told to nobody. */
-function answerErrors(options: ConsoleOptions): ErrorRequestHandler {
+/** Errors as pages, but for those who may not see any. What is not known here is logged, and told to nobody. */
+export function showErrors(services: Services): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
-    if (response.headersSent) {
+    if (response.headersSent || isRefusal(error)) {
       next(error);
       return;
     }
-    const { status, title, detail } = tell(error, options.log, `${request.method} ${request.path}`);
+    const { status, title, detail } = tell(error, services.log, `${request.method} ${request.path}`);
     response.status(status);
-    show(options, response, {
+    show(services, response, {
       title,
       section: sectionOf(request.path),
       body: html`<h1>${title}</h1>
@@ -87,6 +79,10 @@ function answerErrors(options: ConsoleOptions): ErrorRequestHandler {
         <p><a href="${ROOT}">Back to the overview</a></p>`,
     });
   };
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof Problem && (error.status === 401 || error.status === 403);
 }
 
 function tell(

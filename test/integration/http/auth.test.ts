@@ -1,5 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { BASIC, BEARER, useApi } from "../../support/api.ts";
+import { isRoute } from "../../../src/api/route.ts";
+import { API, PAGES } from "../../../src/api/routes.ts";
 import type { Answer } from "../../support/client.ts";
 import { TEST_KEY } from "../../support/processes.ts";
 
@@ -7,45 +9,39 @@ const SECOND_KEY = "second-key-0123456789";
 const api = useApi({ API_KEYS: `${TEST_KEY},${SECOND_KEY}` });
 
 const ID = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
-const API_ROUTES = [
-  ["POST", "/orders"],
-  ["GET", "/orders"],
-  ["GET", `/orders/${ID}`],
-  ["GET", `/orders/${ID}/events`],
-  ["POST", `/orders/${ID}/cancel`],
-  ["POST", "/stock"],
-  ["PUT", "/stock/A"],
-  ["GET", "/stock/A"],
-  ["GET", "/events"],
-] as const;
-const PAGES = [
-  ["GET", "/openapi.json"],
-  ["GET", "/docs"],
-  ["GET", "/docs/start.js"],
-  ["GET", "/docs/assets/swagger-ui.css"],
-  ["GET", "/queues"],
-  ["GET", "/queues/queue/pay"],
-  ["GET", "/queues/static/favicon.ico"],
-  ["GET", "/queues/api/queues"],
-  ["PUT", "/queues/api/queues/pay/pause"],
-  ["GET", "/console"],
-  ["GET", "/console/live"],
-  ["GET", "/console/history"],
-  ["GET", "/console/assets/console.js"],
-  ["GET", "/console/orders"],
-  ["POST", `/console/orders/${ID}/retry`],
-  ["POST", `/console/orders/${ID}/cancel`],
-  ["GET", "/console/failures"],
-  ["POST", "/console/failures/resume"],
-  ["GET", "/console/queues"],
-  ["POST", "/console/queues/pay/pause"],
-  ["GET", "/console/actions"],
-  ["GET", "/console/webhooks"],
-  ["POST", "/console/webhooks"],
-  ["GET", "/console/assets/htmx.js"],
-] as const;
+/** Everything that the service answers, with something in the place of parameters: there is no such order, ... */
+const TABLE = [...API, ...PAGES].filter(isRoute).map(({ method, path, scope, names }) => {
+  const id = names === "delivery" || names === "batch" ? "1" : ID;
+  return { method, scope, path: path.replace(":id", id).replace(":sku", "A").replace(":step", "pay") };
+});
+const OF_KEYS = TABLE.filter(({ scope }) => scope === "key");
+/** What serves everything below an address by itself. */
+const MOUNTS = PAGES.flatMap((entry) => (isRoute(entry) ? [] : [entry]));
+const SERVED = [
+  "/docs/assets/swagger-ui.css",
+  "/queues",
+  "/queues/queue/pay",
+  "/queues/static/favicon.ico",
+  "/queues/api/queues",
+].map((path) => ({ method: "GET", path }));
+const OF_OPERATORS = [
+  ...TABLE.filter(({ scope }) => scope === "operator"),
+  ...MOUNTS.flatMap(({ mount }) =>
+    [mount, `${mount}/`, `${mount}/nowhere`].map((path) => ({ method: "GET", path })),
+  ),
+  ...SERVED,
+  { method: "PUT", path: "/queues/api/queues/pay/pause" },
+];
 /** For programs, and for pages, which can't send a key along. */
 const STREAMS = ["/events/stream", `/orders/${ID}/stream`];
+
+/** The answer's status; whether it has an end is not waited for. */
+async function statusOf(method: string, path: string, headers: Record<string, string>): Promise<number> {
+  const ended = new AbortController();
+  const { status } = await fetch(api.client.url + path, { method, headers, signal: ended.signal });
+  ended.abort();
+  return status;
+}
 
 function basic(login: string) {
   return { authorization: `Basic ${Buffer.from(login).toString("base64")}` };
@@ -76,10 +72,19 @@ const NOT_A_KEY: [string, Record<string, string>][] = [
 ];
 
 describe("the API", () => {
-  test.each(API_ROUTES)("%s %s asks for a key", async (method, path) => {
+  test.each(OF_KEYS)("$method $path asks for a key", async ({ method, path }) => {
     expectUnauthorized(await api.client.raw(method, path), "Bearer");
-    expect((await api.client.raw(method, path, { headers: BEARER })).status).not.toBe(401);
+    expectUnauthorized(await api.client.raw(method, path, { headers: BASIC }), "Bearer");
+    expect(await statusOf(method, path, BEARER)).not.toBe(401);
   });
+
+  test.each([...new Set(OF_KEYS.map(({ path }) => path))])(
+    "%s asks for a key, whatever the method",
+    async (path) => {
+      for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"])
+        expect(`${method} ${(await api.client.raw(method, path)).status}`).toBe(`${method} 401`);
+    },
+  );
 
   test.each(NOT_A_KEY)("refuses %s", async (_, headers) => {
     expectUnauthorized(await api.client.raw("GET", "/orders", { headers }), "Bearer");
@@ -182,14 +187,26 @@ describe("live updates", () => {
 });
 
 describe("pages", () => {
-  test.each(PAGES)("%s %s asks for a login", async (method, path) => {
+  test.each(OF_OPERATORS)("$method $path asks for a login", async ({ method, path }) => {
     expectUnauthorized(await api.client.raw(method, path), "Basic");
+    for (const other of ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+      expect(`${other} ${(await api.client.raw(other, path)).status}`).toBe(`${other} 401`);
+    if (method === "GET") expect(await statusOf(method, path, BASIC)).not.toBe(401);
   });
 
-  test.each(PAGES.filter(([method]) => method === "GET"))("%s %s opens with a login", async (_, path) => {
-    const answer = await fetch(api.client.url + path, { headers: BASIC });
-    expect(answer.status).toBe(200);
-    await answer.arrayBuffer();
+  test.each([
+    ...SERVED,
+    // What needs neither an order, an endpoint, ... nor a choice.
+    ...PAGES.filter(isRoute).filter(({ method, path }) => method === "GET" && !/:|failures./.test(path)),
+  ])("$path opens with a login", async ({ path }) => {
+    expect(await statusOf("GET", path, BASIC)).toBe(200);
+  });
+
+  test("say nothing of what exists to those who have no login", async () => {
+    for (const path of ["/console/nowhere", "/queues/nowhere", "/docs/assets/nowhere"]) {
+      expectUnauthorized(await api.client.raw("GET", path), "Basic");
+      expect(await statusOf("GET", path, BASIC)).toBe(404);
+    }
   });
 
   test.each(NOT_A_KEY)("refuse %s", async (_, headers) => {
@@ -246,25 +263,21 @@ describe("the board", () => {
 });
 
 describe("the console", () => {
-  /** Everything that a form can be sent to; there is no such order, endpoint or queue, which is what is said then. */
-  const FORMS = [
-    `/orders/${ID}/retry`,
-    `/orders/${ID}/cancel`,
-    "/queues/nowhere/pause",
-    "/queues/nowhere/resume",
-    "/queues/nowhere/concurrency",
-    "/queues/nowhere/rate-limit",
-    `/webhooks/${ID}`,
-    `/webhooks/${ID}/rotate-secret`,
-    `/webhooks/${ID}/enable`,
-    `/webhooks/${ID}/disable`,
-    `/webhooks/${ID}/test`,
-    `/webhooks/${ID}/delete`,
-    "/webhooks/deliveries/1/resend",
-  ];
+  /** Everything that a form can be sent to; there is no such order, endpoint or queue. */
+  const FORMS = PAGES.filter(isRoute)
+    .filter(({ method }) => method !== "GET")
+    .map(({ path }) =>
+      path
+        .replace(":step", "nowhere")
+        .replace(/deliveries\/:id/, "deliveries/1")
+        .replace(":id", ID),
+    );
+
+  /** What is looked at before anything else is what a form says. */
+  const FILLED_IN = /\/(?:cancel|failures\/resume|webhooks|webhooks\/[0-9a-f-]{36})$/;
 
   async function send(form: string, headers: Record<string, string>): Promise<number> {
-    const answer = await fetch(`${api.client.url}/console${form}`, {
+    const answer = await fetch(api.client.url + form, {
       method: "POST",
       headers: { ...BASIC, "content-type": "application/x-www-form-urlencoded", ...headers },
     });
@@ -279,13 +292,14 @@ describe("the console", () => {
     ["a page that the browser says is of another site", { "sec-fetch-site": "cross-site" }],
     ["a page of a neighbouring host", { "sec-fetch-site": "same-site" }],
   ])("takes no form of %s", async (_, headers) => {
-    for (const form of [...FORMS, "/webhooks", "/failures/resume", "/failures/cancel"])
-      expect(`${form} ${await send(form, headers)}`).toBe(`${form} 403`);
+    for (const form of FORMS) expect(`${form} ${await send(form, headers)}`).toBe(`${form} 403`);
   });
 
-  test("takes its own forms: that there is no such thing is what it says then", async () => {
+  test("takes its own forms: that there is no such thing, or nothing filled in, is what it says then", async () => {
     for (const form of FORMS)
-      expect(`${form} ${await send(form, { origin: api.client.url })}`).toBe(`${form} 404`);
+      expect(`${form} ${await send(form, { origin: api.client.url })}`).toBe(
+        `${form} ${FILLED_IN.test(form) ? 422 : 404}`,
+      );
   });
 
   test.each([
@@ -315,7 +329,13 @@ describe("the console", () => {
   });
 });
 
-describe("health", () => {
+describe("what is open", () => {
+  test("is health, and nothing else", () => {
+    expect(MOUNTS.map(({ scope }) => scope)).toEqual(MOUNTS.map(() => "operator"));
+    const open = TABLE.filter(({ scope }) => scope === "public").map(({ path }) => path);
+    expect(open).toEqual(["/health/live", "/health/ready"]);
+  });
+
   test.each(["/health/live", "/health/ready"])("%s asks for nothing", async (path) => {
     expect((await api.client.raw("GET", path)).status).toBe(200);
     expect((await api.client.raw("HEAD", path)).status).toBe(200);

@@ -1,15 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import express from "express";
 import { sql } from "drizzle-orm";
 import { EventLog } from "../../../db/event-log.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
 import { streamOf } from "../../../src/events/stream.ts";
 import { Hub } from "../../../src/events/live/hub.ts";
-import { liveRoutes } from "../../../src/api/live/routes.ts";
+import { eventRoutes } from "../../../src/api/events.ts";
 import { LogSource, StreamSource } from "../../../src/events/live/sources.ts";
-import { answerErrors } from "../../../src/api/problem.ts";
-import { HttpServer } from "../../../src/api/server.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Relay } from "../../../src/events/relay/relay.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -17,6 +14,7 @@ import { EventStreamClient } from "../../support/event-stream.ts";
 import { newOrder } from "../../support/orders.ts";
 import { startRedisProxy } from "../../support/redis-proxy.ts";
 import { waitFor } from "../../support/wait-for.ts";
+import { serverOf } from "../../support/routes.ts";
 
 const logger = createLogger({ name: "test", level: "silent" });
 
@@ -49,10 +47,7 @@ async function serve({
     },
   });
   const hub = new Hub({ database, log: new EventLog(database), source, logger, heartbeatMs });
-  const app = express();
-  app.use(liveRoutes(database, hub));
-  app.use(answerErrors(logger));
-  const server = new HttpServer(app);
+  const server = serverOf(eventRoutes, { database, live: hub });
   const url = await server.listen(0, "127.0.0.1");
   let closed: Promise<void> | undefined;
   const close = () => {

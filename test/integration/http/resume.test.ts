@@ -1,11 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import express from "express";
 import { createOrders } from "../../../db/new-orders.ts";
-import { resumeFailed } from "../../../db/failures.ts";
-import { resumeRoutes } from "../../../src/api/resume.ts";
-import { HttpServer } from "../../../src/api/server.ts";
-import { TestClient } from "../../support/client.ts";
+import { resumeFailed, type FailureFilter } from "../../../db/failures.ts";
+import { resume } from "../../../src/api/resume.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
@@ -14,24 +11,13 @@ import { countingDatabase } from "../../support/reads.ts";
 const PAGE = 500;
 
 let environment: TestEnvironment;
-const servers: HttpServer[] = [];
 beforeAll(async () => {
   environment = await createTestEnvironment();
 });
 afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.close()));
   await environment.database.query((queries) => queries.execute(sql`DELETE FROM orders`));
 });
 afterAll(() => environment.close());
-
-async function serve(answerWithinMs?: number): Promise<TestClient> {
-  const app = express();
-  app.use(express.json());
-  app.use(resumeRoutes(environment.database, answerWithinMs));
-  const server = new HttpServer(app);
-  servers.push(server);
-  return new TestClient(await server.listen(0, "127.0.0.1"));
-}
 
 async function createFailed(count: number, stage = "pay", reason = "no answer"): Promise<void> {
   const orders = Array.from({ length: count }, () => newOrder());
@@ -46,33 +32,33 @@ async function createFailed(count: number, stage = "pay", reason = "no answer"):
   );
 }
 
-const resume = async (client: TestClient, filter: object = {}) =>
-  (await client.post<{ resumed: number; more?: true }>("/orders/resume", filter)).body;
+const resumeIn = (withinMs: number) => (filter: FailureFilter) =>
+  resume(environment.database, filter, "ada", withinMs);
 
 test("all that failed go on after one request, and each is counted once, however often it was asked", async () => {
   await createFailed(1_300);
-  const client = await serve();
-  const answers = await Promise.all([resume(client), resume(client), resume(client, { stage: "pay" })]);
+  const ask = resumeIn(60_000);
+  const answers = await Promise.all([ask({}), ask({}), ask({ stage: "pay" })]);
   expect(answers.reduce((sum, { resumed }) => sum + resumed, 0)).toBe(1_300);
-  expect(await resume(client)).toEqual({ resumed: 0 });
+  expect(await ask({})).toEqual({ resumed: 0 });
 });
 
 test("more than can be resumed in time are told, and go on after further requests", async () => {
   await createFailed(1_300);
-  const client = await serve(0);
-  expect(await resume(client)).toEqual({ resumed: PAGE, more: true });
-  expect(await resume(client)).toEqual({ resumed: PAGE, more: true });
-  expect(await resume(client)).toEqual({ resumed: 300 });
+  const ask = resumeIn(0);
+  expect(await ask({})).toEqual({ resumed: PAGE, more: true });
+  expect(await ask({})).toEqual({ resumed: PAGE, more: true });
+  expect(await ask({})).toEqual({ resumed: 300 });
 });
 
 test("no request ends with nothing because of others that come first", async () => {
   await createFailed(PAGE, "deliver");
   await createFailed(800, "pay", "another reason");
   await createFailed(10);
-  const client = await serve(0);
-  expect(await resume(client, { reason: "no answer", stage: "pay" })).toEqual({ resumed: 10 });
-  expect(await resume(client, { reason: "another reason" })).toEqual({ resumed: PAGE, more: true });
-  expect(await resume(client, { reason: "another reason" })).toEqual({ resumed: 300 });
+  const ask = resumeIn(0);
+  expect(await ask({ reason: "no answer", stage: "pay" })).toEqual({ resumed: 10 });
+  expect(await ask({ reason: "another reason" })).toEqual({ resumed: PAGE, more: true });
+  expect(await ask({ reason: "another reason" })).toEqual({ resumed: 300 });
 });
 
 test("a page is read and written without looking at the orders around it", async () => {

@@ -1,10 +1,8 @@
-import { Router } from "express";
 import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import { listActions, type OperatorAction } from "../../../../db/operator-actions.ts";
-import { methodNotAllowed } from "../../problem.ts";
-import { parseParameters } from "../../validate.ts";
-import { show, type ConsoleOptions } from "../context.ts";
+import { route, type Route } from "../../route.ts";
+import { PAGE, show } from "../context.ts";
 import { counted, moment } from "../format.ts";
 import { html, href, type Content } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -16,14 +14,14 @@ const PAGE_SIZE = 50;
 const querySchema = z.object({ before: z.coerce.number().int().positive().optional() });
 
 /** What operators did, and when. */
-export function actionsPage(options: ConsoleOptions): Router {
-  const router = Router();
-  router
-    .route("/actions")
-    .get(async (request, response) => {
-      const { before } = parseParameters(querySchema, request.query);
-      const { items, older } = await listActions(options.database, { limit: PAGE_SIZE, before });
-      show(options, response, {
+export const actionsPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    path: PATH,
+    request: { query: querySchema },
+    handler: async ({ query: { before }, response }, services) => {
+      const { items, older } = await listActions(services.database, { limit: PAGE_SIZE, before });
+      show(services, response, {
         title: "Actions",
         section: "Actions",
         body: html`<h1>What operators did</h1>
@@ -44,10 +42,9 @@ export function actionsPage(options: ConsoleOptions): Router {
           }
           ${pager(before === undefined ? undefined : PATH, older === null ? undefined : href(PATH, { before: older }))}`,
       });
-    })
-    .all(methodNotAllowed("GET"));
-  return router;
-}
+    },
+  }),
+];
 
 const WORDS: Readonly<Record<string, string>> = {
   retry: "retried",

@@ -1,4 +1,3 @@
-import { Router } from "express";
 import { z } from "zod";
 import { findAction, type OperatorAction } from "../../../../db/operator-actions.ts";
 import {
@@ -8,12 +7,12 @@ import {
   type BoundedCount,
   type FailureGroup,
 } from "../../../../db/failures.ts";
-import { methodNotAllowed, Problem } from "../../problem.ts";
-import { parseParameters } from "../../validate.ts";
+import { noSuch, route, type Route } from "../../route.ts";
+import { numberPath } from "../../schemas.ts";
+import type { Services } from "../../services.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { LIMITS } from "../../../order/limits.ts";
-import { Batches } from "../batches.ts";
-import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
+import { FORM, leadTo, operatorOf, PAGE, show, showPart } from "../context.ts";
 import { ago, bounded, counted, moment, number } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -37,63 +36,72 @@ const reason = z
   .optional()
   .transform((text) => text || undefined);
 const groupSchema = z.object({ stage, reason });
-const resumeSchema = groupSchema;
-const cancelSchema = z.object({ stage, reason, why: z.string().trim().min(1).max(LIMITS.reason) });
+const cancelSchema = groupSchema.extend({ why: z.string().trim().min(1).max(LIMITS.reason) });
+const ONE_BATCH = { ...PAGE, names: "batch", request: { params: numberPath } } as const;
 
 type Group = z.output<typeof groupSchema>;
 
 /** What failed, by stage and reason: each group is resumed or cancelled as a whole. */
-export function failuresPage(options: ConsoleOptions): Router {
-  const { database } = options;
-  const batches = new Batches(options);
-  const router = Router();
-  router
-    .route("/failures")
-    .get(async (_request, response) => {
-      const { groups, more } = await groupFailures(database, LOOKED_AT);
-      show(options, response, { title: "Failures", section: "Failures", body: body(groups, more) });
-    })
-    .all(methodNotAllowed("GET"));
-  router
-    .route("/failures/resume")
-    .get(async (request, response) => {
-      const group = parseParameters(groupSchema, request.query);
-      const count = await countOf(options, group);
-      show(options, response, {
+export const failuresPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    path: PATH,
+    handler: async ({ response }, services) => {
+      const { groups, more } = await groupFailures(services.database, LOOKED_AT);
+      show(services, response, { title: "Failures", section: "Failures", body: body(groups, more) });
+    },
+  }),
+  route({
+    ...PAGE,
+    path: `${PATH}/resume`,
+    request: { query: groupSchema },
+    handler: async ({ query: group, response }, services) => {
+      const count = await countOf(services, group);
+      show(services, response, {
         title: "Resume orders",
         section: "Failures",
         body: confirmResume(group, count),
       });
-    })
-    .post(async (request, response) => {
-      const group = parseForm(resumeSchema, request);
+    },
+  }),
+  route({
+    ...FORM,
+    path: `${PATH}/resume`,
+    request: { form: groupSchema },
+    handler: async ({ form: group, response }, { batches }) => {
       const actor = operatorOf(response);
       const id = await batches.start({ ...group, action: "resume", why: undefined, actor });
       leadTo(response, `${PATH}/progress/${id}`);
-    })
-    .all(methodNotAllowed("GET", "POST"));
-  router
-    .route("/failures/cancel")
-    .get(async (request, response) => {
-      const group = parseParameters(groupSchema, request.query);
-      const count = await countOf(options, group);
-      show(options, response, {
+    },
+  }),
+  route({
+    ...PAGE,
+    path: `${PATH}/cancel`,
+    request: { query: groupSchema },
+    handler: async ({ query: group, response }, services) => {
+      const count = await countOf(services, group);
+      show(services, response, {
         title: "Cancel orders",
         section: "Failures",
         body: confirmCancel(group, count),
       });
-    })
-    .post(async (request, response) => {
-      const { why, ...group } = parseForm(cancelSchema, request);
-      const id = await batches.start({ ...group, action: "cancel", why, actor: operatorOf(response) });
+    },
+  }),
+  route({
+    ...FORM,
+    path: `${PATH}/cancel`,
+    request: { form: cancelSchema },
+    handler: async ({ form, response }, { batches }) => {
+      const id = await batches.start({ ...form, action: "cancel", actor: operatorOf(response) });
       leadTo(response, `${PATH}/progress/${id}`);
-    })
-    .all(methodNotAllowed("GET", "POST"));
-  router
-    .route("/failures/progress/:id")
-    .get(async (request, response) => {
-      const action = await find(options, request.params.id);
-      show(options, response, {
+    },
+  }),
+  route({
+    ...ONE_BATCH,
+    path: `${PATH}/progress/:id`,
+    handler: async ({ params: { id }, response }, services) => {
+      const action = await find(services, id);
+      show(services, response, {
         title: "Progress",
         section: "Failures",
         live: action.state === "running",
@@ -101,13 +109,16 @@ export function failuresPage(options: ConsoleOptions): Router {
           <div id="live">${progress(action)}</div>
           <p><a href="${PATH}">Back to the failures</a></p>`,
       });
-    })
-    .all(methodNotAllowed("GET"));
-  router.get("/failures/progress/:id/live", async (request, response) => {
-    showPart(response, progress(await find(options, request.params.id)));
-  });
-  return router;
-}
+    },
+  }),
+  route({
+    ...ONE_BATCH,
+    path: `${PATH}/progress/:id/live`,
+    handler: async ({ params: { id }, response }, services) => {
+      showPart(response, progress(await find(services, id)));
+    },
+  }),
+];
 
 function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html {
   const stages = [...new Set(groups.map((group) => group.stage))];
@@ -175,7 +186,7 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
 }
 
 /** As far as that is counted. */
-function countOf({ database }: ConsoleOptions, { stage: name, reason: text }: Group): Promise<BoundedCount> {
+function countOf({ database }: Services, { stage: name, reason: text }: Group): Promise<BoundedCount> {
   return text === undefined
     ? countStage(database, name, COUNTED)
     : countGroup(database, { stage: name, reason: text }, LOOKED_AT);
@@ -244,9 +255,9 @@ function confirmCancel(group: Group, count: BoundedCount): Html {
 }
 
 /** @throws {Problem} 404 when there is no such batch. */
-async function find({ database }: ConsoleOptions, id: string): Promise<OperatorAction> {
-  const action = /^\d{1,15}$/.test(id) ? await findAction(database, Number(id)) : undefined;
-  if (action === undefined) throw new Problem(404, "not-found", { detail: `nothing is under way as ${id}` });
+async function find({ database }: Services, id: string): Promise<OperatorAction> {
+  const action = await findAction(database, Number(id));
+  if (action === undefined) throw noSuch("batch", id);
   return action;
 }
 

@@ -1,14 +1,12 @@
-import { Router } from "express";
 import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import type { Database } from "../../../../db/database.ts";
 import { listRows, type OrderFilter, type OrderRow, type OrderRows } from "../../../../db/order-list.ts";
 import { parseDuration } from "../../../platform/duration.ts";
-import { methodNotAllowed } from "../../problem.ts";
-import { parseParameters } from "../../validate.ts";
+import { route, type Route } from "../../route.ts";
 import { LIMITS } from "../../../order/limits.ts";
-import type { Lifecycle } from "../../../order/lifecycle.ts";
-import { leadTo, show, type ConsoleOptions } from "../context.ts";
+import { lifecycle } from "../../../order/lifecycle.ts";
+import { leadTo, PAGE, show } from "../context.ts";
 import { ago, money } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -29,55 +27,50 @@ const AGES = [
   [">7d", "older than 7 days"],
 ] as const;
 
-/** What stands in the address. Forms send what was not filled in as empty. */
-function querySchema({ statuses, steps }: Lifecycle) {
-  const text = z.string().trim().max(LIMITS.identifier);
-  const id = z.string().max(36);
-  return z
-    .object({
-      q: text,
-      customer: text,
-      reference: text,
-      status: z.enum(["", ...statuses]),
-      failed: z.enum(["", "yes", "no", ...steps.map(({ name }) => `in ${name}`)]),
-      age: z.enum(AGES.map(([value]) => value)),
-      before: id,
-      after: id,
-    })
-    .partial();
-}
+const term = z.string().trim().max(LIMITS.identifier);
+const place = z.string().max(36);
 
-type Query = z.output<ReturnType<typeof querySchema>>;
+/** What stands in the address. Forms send what was not filled in as empty. */
+const querySchema = z
+  .object({
+    q: term,
+    customer: term,
+    reference: term,
+    status: z.enum(["", ...lifecycle.statuses]),
+    failed: z.enum(["", "yes", "no", ...lifecycle.steps.map(({ name }) => `in ${name}`)]),
+    age: z.enum(AGES.map(([value]) => value)),
+    before: place,
+    after: place,
+  })
+  .partial();
+
+type Query = z.output<typeof querySchema>;
 
 /** Orders, the newest first: searched, and filtered. */
-export function orderListPage(options: ConsoleOptions): Router {
-  const { database, lifecycle } = options;
-  const schema = querySchema(lifecycle);
-  const router = Router();
-  router
-    .route("/orders")
-    .get(async (request, response) => {
-      const query = parseParameters(schema, request.query);
+export const orderListPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    path: PATH,
+    request: { query: querySchema },
+    handler: async ({ query, response }, services) => {
+      const { database } = services;
       const { q } = query;
-      if (q) {
-        const found = await search(database, q);
-        if (found !== undefined) {
-          leadTo(response, found);
-          return;
-        }
+      const found = q ? await search(database, q) : undefined;
+      if (found !== undefined) {
+        leadTo(response, found);
+        return;
       }
       const rows = q
         ? { rows: [], older: null, newer: null }
         : await listRows(database, filterOf(query), placeOf(query));
-      show(options, response, {
+      show(services, response, {
         title: q ? `Search for ${q}` : "Orders",
         section: "Orders",
-        body: body(query, rows, lifecycle),
+        body: body(query, rows),
       });
-    })
-    .all(methodNotAllowed("GET"));
-  return router;
-}
+    },
+  }),
+];
 
 /** Where an id, a reference or a customer leads to; undefined for a text that is none. */
 async function search(database: Database, text: string): Promise<string | undefined> {
@@ -104,11 +97,11 @@ function filterOf({ customer, reference, status, failed, age }: Query): OrderFil
 }
 
 function placeOf({ before, after }: Query) {
-  const place = (id: string | undefined) => (id && isUuid(id) ? id.toLowerCase() : undefined);
-  return { limit: PAGE_SIZE, before: place(before), after: place(after) };
+  const idOf = (text: string | undefined) => (text && isUuid(text) ? text.toLowerCase() : undefined);
+  return { limit: PAGE_SIZE, before: idOf(before), after: idOf(after) };
 }
 
-function body(query: Query, { rows, older, newer }: OrderRows, lifecycle: Lifecycle): Html {
+function body(query: Query, { rows, older, newer }: OrderRows): Html {
   const { before: _before, after: _after, ...filter } = query;
   const filtered = Object.values(filter).some((value) => value !== undefined && value !== "");
   return html`<h1>Orders</h1>
@@ -124,7 +117,7 @@ function body(query: Query, { rows, older, newer }: OrderRows, lifecycle: Lifecy
       />
       <button>Search</button>
     </form>
-    ${query.q ? html`<p class="empty">No order has the id or the reference “${query.q}”, and no customer is called so.</p>` : filters(query, lifecycle)}
+    ${query.q ? html`<p class="empty">No order has the id or the reference “${query.q}”, and no customer is called so.</p>` : filters(query)}
     ${
       !query.q &&
       (rows.length > 0
@@ -140,7 +133,8 @@ function body(query: Query, { rows, older, newer }: OrderRows, lifecycle: Lifecy
     ${pager(newer === null ? undefined : href(PATH, { ...filter, after: newer }), older === null ? undefined : href(PATH, { ...filter, before: older }))}`;
 }
 
-function filters(query: Query, { statuses, steps }: Lifecycle): Html {
+function filters(query: Query): Html {
+  const { statuses, steps } = lifecycle;
   return html`<form class="filters" action="${PATH}" aria-label="Filter">
     ${select({
       name: "status",

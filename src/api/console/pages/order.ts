@@ -1,5 +1,3 @@
-import { Router, type Request } from "express";
-import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../../db/order-events.ts";
 import { recordAction, updateAction } from "../../../../db/operator-actions.ts";
@@ -7,11 +5,14 @@ import { findOrders } from "../../../../db/orders.ts";
 import { resumeOrders } from "../../../../db/failures.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { promoteJob, readJob, type JobStatus } from "../../../../queues/job-status.ts";
-import { methodNotAllowed, Problem } from "../../problem.ts";
+import { Problem } from "../../problem.ts";
+import { noSuch, route, type Route } from "../../route.ts";
+import { idPath } from "../../schemas.ts";
+import type { Services } from "../../services.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import type { Transition } from "../../../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../../../order/order.ts";
-import { leadTo, operatorOf, parseForm, show, showPart, type ConsoleOptions } from "../context.ts";
+import { FORM, leadTo, operatorOf, PAGE, show, showPart } from "../context.ts";
 import { describeError } from "../../../platform/describe-error.ts";
 import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
@@ -24,75 +25,90 @@ const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
 /** Where Bull Board shows a queue. */
 const BOARD = "/queues/queue";
 
+const cancelSchema = z.object({ reason: z.string().trim().min(1).max(LIMITS.reason) });
+const ONE_ORDER = { names: "order", request: { params: idPath } } as const;
+
 /** One order: what happened to it, and when; what comes next; and what can be done about it. */
-export function orderPage(options: ConsoleOptions): Router {
-  const router = Router();
-  router
-    .route("/orders/:id")
-    .get(async (request, response) => {
-      const found = await look(options, request);
+export const orderPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    ...ONE_ORDER,
+    path: `${ROOT}/orders/:id`,
+    handler: async ({ params, response }, services) => {
+      const found = await look(services, params.id);
       const { order } = found;
-      show(options, response, {
+      show(services, response, {
         title: `Order ${order.reference ?? order.id}`,
         section: "Orders",
-        live: !options.lifecycle.hasEnded(order.status),
+        live: !services.lifecycle.hasEnded(order.status),
         body: html`<h1>${order.reference === null ? "Order" : `Order ${order.reference}`}</h1>
           ${facts(order)}
-          <div id="live">${live(options, found)}</div>
+          <div id="live">${live(services, found)}</div>
           ${lines(order)}`,
       });
-    })
-    .all(methodNotAllowed("GET"));
-  router.get("/orders/:id/live", async (request, response) => {
-    showPart(response, live(options, await look(options, request)));
-  });
-  router
-    .route("/orders/:id/retry")
-    .post(async (request, response) => {
-      const { order, transition } = await look(options, request);
+    },
+  }),
+  route({
+    ...PAGE,
+    ...ONE_ORDER,
+    path: `${ROOT}/orders/:id/live`,
+    handler: async ({ params, response }, services) => {
+      showPart(response, live(services, await look(services, params.id)));
+    },
+  }),
+  route({
+    ...FORM,
+    ...ONE_ORDER,
+    path: `${ROOT}/orders/:id/retry`,
+    handler: async ({ params, response }, services) => {
+      const { order, transition } = await look(services, params.id);
       const actor = operatorOf(response);
-      const action = await recordAction(options.database, { actor, action: "retry", target: order.id });
-      if (!(await retry(options, order, transition, actor))) await refused(options, action);
+      const action = await recordAction(services.database, { actor, action: "retry", target: order.id });
+      if (!(await retry(services, order, transition, actor))) await refused(services, action);
       leadTo(response, pathOf(order));
-    })
-    .all(methodNotAllowed("POST"));
-  router
-    .route("/orders/:id/cancel")
-    .get(async (request, response) => {
-      const { order } = await look(options, request);
-      show(options, response, { title: "Cancel an order", section: "Orders", body: cancelForm(order) });
-    })
-    .post(async (request, response) => {
-      const order = await findOrder(options, request.params.id);
-      const { reason } = parseForm(cancelSchema, request);
+    },
+  }),
+  route({
+    ...PAGE,
+    ...ONE_ORDER,
+    path: `${ROOT}/orders/:id/cancel`,
+    handler: async ({ params, response }, services) => {
+      const order = await findOrder(services, params.id);
+      show(services, response, { title: "Cancel an order", section: "Orders", body: cancelForm(order) });
+    },
+  }),
+  route({
+    ...FORM,
+    path: `${ROOT}/orders/:id/cancel`,
+    names: "order",
+    request: { params: idPath, form: cancelSchema },
+    handler: async ({ params, form: { reason }, response }, services) => {
+      const order = await findOrder(services, params.id);
       const actor = operatorOf(response);
-      const action = await recordAction(options.database, {
+      const action = await recordAction(services.database, {
         actor,
         action: "cancel",
         target: order.id,
         details: { reason },
       });
-      const cancellation = await options.cancel(order.id, reason, actor);
+      const cancellation = await services.cancel(order.id, reason, actor);
       if (cancellation?.accepted !== true) {
-        await refused(options, action);
+        await refused(services, action);
         throw new Problem(409, "too-late-to-cancel", {
           detail: "By now the order can no longer be cancelled.",
         });
       }
       leadTo(response, pathOf(order));
-    })
-    .all(methodNotAllowed("GET", "POST"));
-  return router;
-}
-
-const cancelSchema = z.object({ reason: z.string().trim().min(1).max(LIMITS.reason) });
+    },
+  }),
+];
 
 function pathOf({ id }: Pick<StoredOrder, "id">): string {
   return `${ROOT}/orders/${id}`;
 }
 
 /** Writes down that nothing came of what an operator asked for. */
-function refused({ database }: ConsoleOptions, action: number): Promise<void> {
+function refused({ database }: Services, action: number): Promise<void> {
   return updateAction(database, action, { done: 0, state: "failed" });
 }
 
@@ -102,7 +118,7 @@ function refused({ database }: ConsoleOptions, action: number): Promise<void> {
  * @returns false when it does neither any more.
  */
 async function retry(
-  { database, queues, requeue, log }: ConsoleOptions,
+  { database, queues, requeue, log }: Services,
   order: StoredOrder,
   transition: Transition | undefined,
   actor: string,
@@ -148,11 +164,8 @@ interface Found {
 }
 
 /** @throws {Problem} 404 when there is no such order. */
-async function look(
-  { database, redis, queues, lifecycle }: ConsoleOptions,
-  request: Request,
-): Promise<Found> {
-  const order = await findOrder({ database }, request.params["id"]);
+async function look({ database, redis, queues, lifecycle }: Services, id: string): Promise<Found> {
+  const order = await findOrder({ database }, id);
   const events = await listEvents(database, order.id);
   const transition = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
   const job =
@@ -166,12 +179,9 @@ async function look(
 }
 
 /** @throws {Problem} 404 when there is no such order. */
-export async function findOrder(
-  { database }: Pick<ConsoleOptions, "database">,
-  id: unknown,
-): Promise<StoredOrder> {
-  const [order] = typeof id === "string" && isUuid(id) ? await findOrders(database, [id.toLowerCase()]) : [];
-  if (order === undefined) throw new Problem(404, "not-found", { detail: `there is no order ${String(id)}` });
+async function findOrder({ database }: Pick<Services, "database">, id: string): Promise<StoredOrder> {
+  const [order] = await findOrders(database, [id]);
+  if (order === undefined) throw noSuch("order", id);
   return order;
 }
 
@@ -197,8 +207,8 @@ function facts(order: StoredOrder): Html {
 }
 
 /** All that changes while the order moves. */
-function live(options: ConsoleOptions, found: Found): Html {
-  const { lifecycle } = options;
+function live(services: Services, found: Found): Html {
+  const { lifecycle } = services;
   const { order, events, transition, job } = found;
   const ended = lifecycle.hasEnded(order.status);
   const entries = timelineOf(
@@ -216,7 +226,7 @@ function live(options: ConsoleOptions, found: Found): Html {
         ${ended ? endedText(order, events) : nextText(found)}
       </p>
     </div>
-    ${actions(options, found)}
+    ${actions(services, found)}
     <section aria-labelledby="timeline">
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}
@@ -277,7 +287,7 @@ function nextText({ order, transition, job }: Found): Content {
   }
 }
 
-function actions({ lifecycle }: ConsoleOptions, { order, job }: Found): Html | undefined {
+function actions({ lifecycle }: Services, { order, job }: Found): Html | undefined {
   const canRetry = order.failed !== null || job?.state === "delayed";
   const canCancel = order.cancellation === null && lifecycle.canCancel(order.status);
   const showJob = job && job.state !== "missing";

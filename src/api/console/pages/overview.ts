@@ -1,39 +1,42 @@
-import { Router } from "express";
 import type { Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
 import type { Check } from "../../readiness.ts";
-import { methodNotAllowed } from "../../problem.ts";
-import { show, showPart, type ConsoleOptions } from "../context.ts";
+import { route, type Route } from "../../route.ts";
+import { PAGE, show, showPart } from "../context.ts";
 import { ago, bounded, duration, number, roughly, UNKNOWN } from "../format.ts";
 import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { table } from "../parts.ts";
-import { StatusReader, type Status, type StepStatus } from "../status.ts";
+import type { Status, StepStatus } from "../status.ts";
 import { verdictOf, type Finding, type Level } from "../verdict.ts";
 
 /** How the service is: whether all is well, each step, the workers, the servers. */
-export function overviewPage(options: ConsoleOptions): Router {
-  const reader = new StatusReader(options);
-  const router = Router();
-  router
-    .route("/")
-    .get(async (_request, response) => {
-      const status = await reader.status();
-      show(options, response, {
+export const overviewPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    path: ROOT,
+    handler: async ({ response }, services) => {
+      const status = await services.status.status();
+      show(services, response, {
         title: "Overview",
         section: "Overview",
         live: true,
         body: html`<h1 class="unseen">Overview</h1>
           <div id="live" hx-get="${ROOT}/live" hx-trigger="every 2s">${live(status)}</div>
-          ${options.queues && plots()}`,
+          ${services.queues && plots()}`,
       });
-    })
-    .all(methodNotAllowed("GET"));
-  router.get("/live", async (_request, response) => showPart(response, live(await reader.status())));
-  router.get("/history", async (_request, response) => {
-    response.json(await reader.history());
-  });
-  return router;
-}
+    },
+  }),
+  route({
+    ...PAGE,
+    path: `${ROOT}/live`,
+    handler: async ({ response }, { status }) => showPart(response, live(await status.status())),
+  }),
+  route({
+    ...PAGE,
+    path: `${ROOT}/history`,
+    handler: async ({ response }, { status }) => response.json(await status.history()),
+  }),
+];
 
 /** All that changes by itself. */
 function live(status: Status): Html {

@@ -1,14 +1,16 @@
-import { Router, type Request } from "express";
+import type { Response } from "express";
 import { z } from "zod";
-import { recordAction, type ActionDetails } from "../../../../db/operator-actions.ts";
+import { recordAction, type NewAction } from "../../../../db/operator-actions.ts";
 import { changeQueueSettings, listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
 import { readControls, restoreControls, type QueueControls } from "../../../../queues/controls.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { readHeartbeats, type Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
-import { methodNotAllowed, Problem } from "../../problem.ts";
+import { noSuch, route, type Route } from "../../route.ts";
+import type { Services } from "../../services.ts";
+import { lifecycle } from "../../../order/lifecycle.ts";
 import { settingsOf, type Step } from "../../../order/stage.ts";
 import { describeError } from "../../../platform/describe-error.ts";
-import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
+import { FORM, leadTo, operatorOf, PAGE, show } from "../context.ts";
 import { counted, duration, number } from "../format.ts";
 import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -17,56 +19,27 @@ const PATH = `${ROOT}/queues`;
 const MOST = 100_000;
 
 /** How each stage is worked on over all workers: paused or not, how many at once, how many in a time. */
-export function queuesPage(options: ConsoleOptions): Router {
-  const { lifecycle } = options;
-  const router = Router();
-  router
-    .route("/queues")
-    .get(async (_request, response) => {
-      const found = await look(options);
-      show(options, response, {
-        title: "Queues",
-        section: "Queues",
-        body: html`<h1>Queues</h1>
-          ${
-            found === undefined
-              ? html`<p>Orders are carried on by the API itself: there are no queues.</p>`
-              : html`<p>
-                    What is set here counts for all workers together, from the next job on, and outlives a
-                    loss of Redis.
-                  </p>
-                  ${lifecycle.steps.map((step) => queue(step, found))}`
-          }`,
-      });
-    })
-    .all(methodNotAllowed("GET"));
-  for (const [name, change] of Object.entries(CHANGES)) {
-    router
-      .route(`/queues/:step/${name}`)
-      .post(async (request, response) => {
-        const step = lifecycle.steps.find((each) => each.name === request.params["step"]);
-        if (step === undefined || options.queues === undefined)
-          throw new Problem(404, "not-found", { detail: "There is no such queue." });
-        const { settings, details } = change(request);
-        await recordAction(options.database, {
-          actor: operatorOf(response),
-          action: name,
-          target: step.name,
-          details,
-        });
-        await changeQueueSettings(options.database, step.name, settings);
-        await apply(options);
-        leadTo(response, `${PATH}#${step.name}`);
-      })
-      .all(methodNotAllowed("POST"));
-  }
-  return router;
-}
-
-interface Change {
-  readonly settings: Parameters<typeof changeQueueSettings>[2];
-  readonly details: ActionDetails | null;
-}
+const queuesView = route({
+  ...PAGE,
+  path: PATH,
+  handler: async ({ response }, services) => {
+    const found = await look(services);
+    show(services, response, {
+      title: "Queues",
+      section: "Queues",
+      body: html`<h1>Queues</h1>
+        ${
+          found === undefined
+            ? html`<p>Orders are carried on by the API itself: there are no queues.</p>`
+            : html`<p>
+                  What is set here counts for all workers together, from the next job on, and outlives a loss
+                  of Redis.
+                </p>
+                ${services.lifecycle.steps.map((step) => queue(step, found))}`
+        }`,
+    });
+  },
+});
 
 /** A field that may be left empty: no limit then. */
 const count = z
@@ -79,23 +52,62 @@ const rateLimitSchema = z.object({
   seconds: z.coerce.number({ error: "must be a whole number" }).int().min(1).max(86_400),
 });
 
-/** What can be changed, by the last part of the address to post to. */
-const CHANGES: Readonly<Record<string, (request: Request) => Change>> = {
-  pause: () => ({ settings: { paused: true }, details: null }),
-  resume: () => ({ settings: { paused: false }, details: null }),
-  concurrency: (request) => {
-    const { concurrency } = parseForm(concurrencySchema, request);
-    return { settings: { concurrency }, details: { concurrency: concurrency ?? "no limit" } };
-  },
-  "rate-limit": (request) => {
-    const { max, seconds } = parseForm(rateLimitSchema, request);
-    const rateLimit = max === null ? null : { max, durationMs: seconds * 1_000 };
-    return { settings: { rateLimit }, details: rateLimit ? { max, seconds } : { max: "no limit" } };
-  },
-};
+const ONE_QUEUE = { ...FORM, names: "queue" } as const;
+const params = z.object({ step: z.enum(lifecycle.steps.map(({ name }) => name)) });
+
+export const queuesPage: readonly Route[] = [
+  queuesView,
+  route({
+    ...ONE_QUEUE,
+    path: `${PATH}/:step/pause`,
+    request: { params },
+    handler: ({ params: { step }, response }, services) =>
+      change(services, response, { action: "pause", target: step }, { paused: true }),
+  }),
+  route({
+    ...ONE_QUEUE,
+    path: `${PATH}/:step/resume`,
+    request: { params },
+    handler: ({ params: { step }, response }, services) =>
+      change(services, response, { action: "resume", target: step }, { paused: false }),
+  }),
+  route({
+    ...ONE_QUEUE,
+    path: `${PATH}/:step/concurrency`,
+    request: { params, form: concurrencySchema },
+    handler: ({ params: { step }, form: { concurrency }, response }, services) => {
+      const details = { concurrency: concurrency ?? "no limit" };
+      return change(services, response, { action: "concurrency", target: step, details }, { concurrency });
+    },
+  }),
+  route({
+    ...ONE_QUEUE,
+    path: `${PATH}/:step/rate-limit`,
+    request: { params, form: rateLimitSchema },
+    handler: ({ params: { step }, form: { max, seconds }, response }, services) => {
+      const rateLimit = max === null ? null : { max, durationMs: seconds * 1_000 };
+      const details = rateLimit ? { max, seconds } : { max: "no limit" };
+      return change(services, response, { action: "rate-limit", target: step, details }, { rateLimit });
+    },
+  }),
+];
+
+/** Writes down what an operator does to a queue, and does it. */
+async function change(
+  services: Services,
+  response: Response,
+  action: Omit<NewAction, "actor">,
+  settings: Parameters<typeof changeQueueSettings>[2],
+): Promise<void> {
+  if (services.queues === undefined) throw noSuch("queue", action.target);
+  await recordAction(services.database, { ...action, actor: operatorOf(response) });
+  await changeQueueSettings(services.database, action.target, settings);
+  await apply(services);
+  leadTo(response, `${PATH}#${action.target}`);
+}
 
 /** Has Redis go by it at once; where Redis is away, a worker sees to that when it is back. */
-async function apply({ database, queues, redis, log }: ConsoleOptions): Promise<void> {
+async function apply({ database, queues, redis, log }: Services): Promise<void> {
   if (queues === undefined || redis === undefined) return;
   try {
     await restoreControls({ queues, redis }, await listQueueSettings(database));
@@ -113,7 +125,7 @@ interface Found {
   readonly workers: readonly Heartbeat[] | undefined;
 }
 
-async function look({ database, queues, redis }: ConsoleOptions): Promise<Found | undefined> {
+async function look({ database, queues, redis }: Services): Promise<Found | undefined> {
   if (queues === undefined || redis === undefined) return undefined;
   const wanted = new Map((await listQueueSettings(database)).map((each) => [each.step, each]));
   try {

@@ -1,6 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { Router, type Request } from "express";
-import { validate as isUuid } from "uuid";
 import { z } from "zod";
 import {
   countDeliveries,
@@ -12,13 +10,19 @@ import {
   type WebhookAttempt,
 } from "../../../../db/webhook-deliveries.ts";
 import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../../../db/webhook-endpoints.ts";
-import { methodNotAllowed, Problem } from "../../problem.ts";
-import { parseParameters } from "../../validate.ts";
+import { Problem } from "../../problem.ts";
+import { noSuch, route, type Route } from "../../route.ts";
+import { idPath, numberPath } from "../../schemas.ts";
+import type { Services } from "../../services.ts";
 import { EVENT_TYPES } from "../../../order/event.ts";
 import { COLUMN_LENGTHS } from "../../../../db/column-lengths.ts";
-import { WebhookError, type KeyedRequest } from "../../../events/webhooks/endpoints.ts";
+import {
+  WebhookError,
+  type KeyedRequest,
+  type WebhookEndpoints,
+} from "../../../events/webhooks/endpoints.ts";
 import { webhookMessage } from "../../../events/webhooks/message.ts";
-import { leadTo, operatorOf, parseForm, show, type ConsoleOptions } from "../context.ts";
+import { FORM, leadTo, operatorOf, PAGE, show } from "../context.ts";
 import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -53,11 +57,10 @@ const settingsSchema = z.object({
   eventTypes: typesSchema,
 });
 
-const formSchema = z.object({ form: z.uuid().optional() });
+const keySchema = z.object({ form: z.uuid().optional() });
 
 /** A form that is sent twice, by a second click or by loading its answer again, is one request. */
-function formOf(request: Request, operator: string): KeyedRequest | undefined {
-  const { form } = parseForm(formSchema, request);
+function keyOf({ form }: z.output<typeof keySchema>, operator: string): KeyedRequest | undefined {
   return form === undefined ? undefined : { client: `console ${operator}`, key: form };
 }
 
@@ -66,96 +69,115 @@ function formField(): Html {
   return html`<input type="hidden" name="form" value="${randomUUID()}" />`;
 }
 
-/** Where events are sent to, how that goes, and each delivery with what was answered. */
-export function webhooksPage(options: ConsoleOptions): Router {
-  const { database, webhooks } = options;
-  const router = Router();
+const ONE_ENDPOINT = { names: "webhook endpoint", request: { params: idPath } } as const;
+const ONE_DELIVERY = { names: "delivery", request: { params: numberPath } } as const;
 
-  router
-    .route("/webhooks")
-    .get(async (_request, response) => {
-      show(options, response, { title: "Webhooks", section: "Webhooks", body: await overview(options) });
-    })
-    .post(async (request, response) => {
-      const settings = parseForm(settingsSchema, request);
-      const operator = operatorOf(response);
-      const { endpoint } = await told(webhooks.create(settings, operator, formOf(request, operator)));
-      show(options, response, secretPage(endpoint, "The endpoint is made"));
-    })
-    .all(methodNotAllowed("GET", "POST"));
-
-  router
-    .route("/webhooks/deliveries/:id")
-    .get(async (request, response) => {
-      const body = await deliveryPage(options, deliveryId(request.params.id));
-      show(options, response, { title: "Delivery", section: "Webhooks", body });
-    })
-    .all(methodNotAllowed("GET"));
-
-  router
-    .route("/webhooks/deliveries/:id/resend")
-    .post(async (request, response) => {
-      const { id } = await told(webhooks.resend(deliveryId(request.params.id), operatorOf(response)));
-      leadTo(response, `${PATH}/deliveries/${id}`);
-    })
-    .all(methodNotAllowed("POST"));
-
-  router
-    .route("/webhooks/:id")
-    .get(async (request, response) => {
-      const endpoint = await endpointOf(options, request.params.id);
-      const { before, state } = parseParameters(querySchema, request.query);
-      const page = await listDeliveries(database, endpoint.id, { limit: PAGE_SIZE, before, state });
-      const body = endpointPage(endpoint, { ...page, before, state });
-      show(options, response, { title: "Webhook endpoint", section: "Webhooks", body });
-    })
-    .post(async (request, response) => {
-      const { id } = await endpointOf(options, request.params.id);
-      await told(webhooks.change(id, parseForm(settingsSchema, request), operatorOf(response)));
-      leadTo(response, `${PATH}/${id}`);
-    })
-    .all(methodNotAllowed("GET", "POST"));
-
-  router
-    .route("/webhooks/:id/rotate-secret")
-    .post(async (request, response) => {
-      const { id } = await endpointOf(options, request.params.id);
-      const operator = operatorOf(response);
-      const { endpoint } = await told(webhooks.rotate(id, operator, formOf(request, operator)));
-      show(options, response, secretPage(endpoint, "The endpoint has another secret"));
-    })
-    .all(methodNotAllowed("POST"));
-
-  /** What is done by a button alone, and where that leads. */
-  const deeds: Readonly<Record<string, (id: string, operator: string) => Promise<string>>> = {
-    enable: async (id, operator) => `/${(await webhooks.change(id, { enabled: true }, operator)).id}`,
-    disable: async (id, operator) => `/${(await webhooks.change(id, { enabled: false }, operator)).id}`,
-    test: async (id, operator) => `/deliveries/${(await webhooks.test(id, operator)).id}`,
-  };
-  for (const [name, deed] of Object.entries(deeds))
-    router
-      .route(`/webhooks/:id/${name}`)
-      .post(async (request: Request<{ id: string }>, response) => {
-        const { id } = await endpointOf(options, request.params.id);
-        leadTo(response, PATH + (await told(deed(id, operatorOf(response)))));
-      })
-      .all(methodNotAllowed("POST"));
-
-  router
-    .route("/webhooks/:id/delete")
-    .get(async (request, response) => {
-      const body = confirmDelete(await endpointOf(options, request.params.id));
-      show(options, response, { title: "Delete a webhook endpoint", section: "Webhooks", body });
-    })
-    .post(async (request, response) => {
-      const { id } = await endpointOf(options, request.params.id);
-      await told(webhooks.remove(id, operatorOf(response)));
-      leadTo(response, PATH);
-    })
-    .all(methodNotAllowed("GET", "POST"));
-
-  return router;
+/** A button that does one thing to an endpoint. @param deed what it does; its answer is the address it leads to. */
+function button(
+  name: string,
+  deed: (webhooks: WebhookEndpoints, id: string, operator: string) => Promise<string>,
+): Route {
+  return route({
+    ...FORM,
+    ...ONE_ENDPOINT,
+    path: `${PATH}/:id/${name}`,
+    handler: async ({ params: { id }, response }, { webhooks }) => {
+      leadTo(response, PATH + (await told(deed(webhooks, id, operatorOf(response)))));
+    },
+  });
 }
+
+/** Where events are sent to, how that goes, and each delivery with what was answered. */
+export const webhooksPage: readonly Route[] = [
+  route({
+    ...PAGE,
+    path: PATH,
+    handler: async ({ response }, services) => {
+      show(services, response, { title: "Webhooks", section: "Webhooks", body: await overview(services) });
+    },
+  }),
+  route({
+    ...FORM,
+    path: PATH,
+    request: { form: settingsSchema.extend(keySchema.shape) },
+    handler: async ({ form: { form, ...settings }, response }, services) => {
+      const operator = operatorOf(response);
+      const made = services.webhooks.create(settings, operator, keyOf({ form }, operator));
+      show(services, response, secretPage((await told(made)).endpoint, "The endpoint is made"));
+    },
+  }),
+  route({
+    ...PAGE,
+    ...ONE_DELIVERY,
+    path: `${PATH}/deliveries/:id`,
+    handler: async ({ params, response }, services) => {
+      const body = await deliveryPage(services, Number(params.id));
+      show(services, response, { title: "Delivery", section: "Webhooks", body });
+    },
+  }),
+  route({
+    ...FORM,
+    ...ONE_DELIVERY,
+    path: `${PATH}/deliveries/:id/resend`,
+    handler: async ({ params, response }, { webhooks }) => {
+      const { id } = await told(webhooks.resend(Number(params.id), operatorOf(response)));
+      leadTo(response, `${PATH}/deliveries/${id}`);
+    },
+  }),
+  route({
+    ...PAGE,
+    path: `${PATH}/:id`,
+    names: "webhook endpoint",
+    request: { params: idPath, query: querySchema },
+    handler: async ({ params, query: { before, state }, response }, services) => {
+      const endpoint = await endpointOf(services, params.id);
+      const page = await listDeliveries(services.database, endpoint.id, { limit: PAGE_SIZE, before, state });
+      const body = endpointPage(endpoint, { ...page, before, state });
+      show(services, response, { title: "Webhook endpoint", section: "Webhooks", body });
+    },
+  }),
+  route({
+    ...FORM,
+    path: `${PATH}/:id`,
+    names: "webhook endpoint",
+    request: { params: idPath, form: settingsSchema },
+    handler: async ({ params: { id }, form: settings, response }, { webhooks }) => {
+      await told(webhooks.change(id, settings, operatorOf(response)));
+      leadTo(response, `${PATH}/${id}`);
+    },
+  }),
+  route({
+    ...FORM,
+    path: `${PATH}/:id/rotate-secret`,
+    names: "webhook endpoint",
+    request: { params: idPath, form: keySchema },
+    handler: async ({ params: { id }, form, response }, services) => {
+      const operator = operatorOf(response);
+      const made = services.webhooks.rotate(id, operator, keyOf(form, operator));
+      show(services, response, secretPage((await told(made)).endpoint, "The endpoint has another secret"));
+    },
+  }),
+  button("enable", async (webhooks, id, operator) => {
+    return `/${(await webhooks.change(id, { enabled: true }, operator)).id}`;
+  }),
+  button("disable", async (webhooks, id, operator) => {
+    return `/${(await webhooks.change(id, { enabled: false }, operator)).id}`;
+  }),
+  button("test", async (webhooks, id, operator) => `/deliveries/${(await webhooks.test(id, operator)).id}`),
+  route({
+    ...PAGE,
+    ...ONE_ENDPOINT,
+    path: `${PATH}/:id/delete`,
+    handler: async ({ params, response }, services) => {
+      const body = confirmDelete(await endpointOf(services, params.id));
+      show(services, response, { title: "Delete a webhook endpoint", section: "Webhooks", body });
+    },
+  }),
+  button("delete", async (webhooks, id, operator) => {
+    await webhooks.remove(id, operator);
+    return "";
+  }),
+];
 
 function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
   return html`<h1>Delete ${description ?? "the endpoint"}?</h1>
@@ -177,7 +199,7 @@ function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
     </form>`;
 }
 
-async function overview({ database }: ConsoleOptions): Promise<Html> {
+async function overview({ database }: Services): Promise<Html> {
   const endpoints = await listEndpoints(database);
   const rows = await Promise.all(
     endpoints.map(async (endpoint) => ({
@@ -306,9 +328,9 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
       </div>
     </dl>
     <div class="actions">
-      ${button(`${path}/${isEnabled ? "disable" : "enable"}`, isEnabled ? "Disable" : "Enable", !isEnabled && "primary")}
-      ${isEnabled && button(`${path}/test`, "Send a test message")}
-      ${button(`${path}/rotate-secret`, "Replace the secret")}
+      ${buttonForm(`${path}/${isEnabled ? "disable" : "enable"}`, isEnabled ? "Disable" : "Enable", !isEnabled && "primary")}
+      ${isEnabled && buttonForm(`${path}/test`, "Send a test message")}
+      ${buttonForm(`${path}/rotate-secret`, "Replace the secret")}
     </div>
     <details>
       <summary>Change or delete it</summary>
@@ -358,9 +380,9 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
     )}`;
 }
 
-async function deliveryPage({ database }: ConsoleOptions, id: number): Promise<Html> {
+async function deliveryPage({ database }: Services, id: number): Promise<Html> {
   const found = await findDelivery(database, id);
-  if (found === undefined) throw new Problem(404, "not-found", { detail: "There is no such delivery." });
+  if (found === undefined) throw noSuch("delivery", id);
   const { delivery, attempts } = found;
   const { eventId } = delivery;
   const events = await findEvents(database, eventId === null ? [] : [eventId]);
@@ -388,7 +410,7 @@ async function deliveryPage({ database }: ConsoleOptions, id: number): Promise<H
         <dd>${moment(delivery.dueAt)}</dd>
       </div>
     </dl>
-    <div class="actions">${button(`${PATH}/deliveries/${id}/resend`, "Send it again", "primary")}</div>
+    <div class="actions">${buttonForm(`${PATH}/deliveries/${id}/resend`, "Send it again", "primary")}</div>
     <h2>Request</h2>
     <pre class="paper id">
 ${
@@ -436,23 +458,17 @@ function stateOf({ state, failingSince }: WebhookEndpoint): Html {
   return html`<span class="badge bad">fails</span> no attempt has succeeded since ${ago(failingSince)}`;
 }
 
-function button(action: string, text: string, name: string | false = false): Html {
+function buttonForm(action: string, text: string, name: string | false = false): Html {
   return html`<form method="post" action="${action}" class="inline">
     ${formField()}
     <button class="${name}">${text}</button>
   </form>`;
 }
 
-async function endpointOf({ database }: ConsoleOptions, id: string): Promise<WebhookEndpoint> {
-  const endpoint = isUuid(id) ? await findEndpoint(database, id.toLowerCase()) : undefined;
-  if (endpoint === undefined)
-    throw new Problem(404, "not-found", { detail: "There is no such webhook endpoint." });
+async function endpointOf({ database }: Services, id: string): Promise<WebhookEndpoint> {
+  const endpoint = await findEndpoint(database, id);
+  if (endpoint === undefined) throw noSuch("webhook endpoint", id);
   return endpoint;
-}
-
-function deliveryId(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new Problem(404, "not-found", { detail: "There is no such delivery." });
-  return Number(text);
 }
 
 /** What can't be done, as a page says it. @throws {Problem} */

@@ -1,0 +1,232 @@
+import { urlencoded, type Express, type Request, type RequestHandler, type Response } from "express";
+import type { z } from "zod";
+import { methodNotAllowed, notFound, Problem } from "./problem.ts";
+import { problem } from "./schemas.ts";
+import type { Services } from "./services.ts";
+import { parseBody, parseForm, parseParameters, readJson } from "./validate.ts";
+
+/** Who may ask: everybody, programs with an API key, or operators, who log in with one. */
+export type Scope = "public" | "key" | "operator";
+
+/** In the order in which `Allow` names them. */
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+type Method = (typeof METHODS)[number];
+
+/** The parts of a request, each in the shape that it must have. What is absent is not read. */
+interface RequestSchemas {
+  /** What stands in the path. */
+  readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
+  /** By the names that the documentation has for them, such as `Idempotency-Key`. */
+  readonly headers?: z.ZodObject;
+  /** A JSON body. */
+  readonly body?: z.ZodType;
+  /** What a page's form sends. */
+  readonly form?: z.ZodType;
+}
+
+/** Of a route that reads neither. */
+interface NothingRead {
+  readonly body?: never;
+  readonly form?: never;
+}
+
+/** The valid request, as a handler takes it. */
+type Input<Schemas> = {
+  readonly [Part in keyof Schemas]: Schemas[Part] extends z.ZodType ? z.output<Schemas[Part]> : never;
+} & { readonly request: Request; readonly response: Response };
+
+/** An answer, as `/openapi.json` tells of it. */
+export interface RouteAnswer {
+  readonly description: string;
+  /** Named by an id; absent for an answer without a body, and for a stream. */
+  readonly schema?: z.ZodType;
+  /** JSON unless it says otherwise. */
+  readonly type?: "text/event-stream" | "application/problem+json";
+  readonly headers?: Readonly<Record<string, object>>;
+}
+
+/** What `/openapi.json` says of a route. Pages, and what they load, are not in it. */
+export interface RouteDescription {
+  readonly tag: "Orders" | "Events" | "Webhooks" | "Stock" | "Health";
+  readonly summary: string;
+  readonly description?: string;
+  readonly answers: Readonly<Record<number, RouteAnswer>>;
+  /** How it may fail beyond what follows from its scope and its request. */
+  readonly failures?: readonly (404 | 409)[];
+}
+
+interface RouteHead {
+  readonly method: Method;
+  /** As Express has it: `/orders/:id`. */
+  readonly path: string;
+  readonly scope: Scope;
+  /** What the path's parameter names, such as an order: text that can name none is answered with 404. */
+  readonly names?: string;
+}
+
+/** One line of the table of routes. */
+export interface Route extends RouteHead {
+  readonly request: RequestSchemas;
+  readonly description: RouteDescription | undefined;
+  readonly handle: (request: Request, response: Response, services: Services) => unknown;
+}
+
+/** What serves everything below an address by itself, such as Bull Board. */
+export interface Mount {
+  readonly mount: string;
+  readonly scope: Scope;
+  /** Undefined where there is nothing to serve. */
+  readonly serve: (services: Services) => RequestHandler | undefined;
+}
+
+/** A route, whose handler is called with a request that fits the schemas. */
+export function route<Schemas extends RequestSchemas = NothingRead>(
+  given: RouteHead &
+    (RouteDescription | { readonly summary?: never }) & {
+      readonly request?: Schemas & RequestSchemas;
+      readonly handler: (input: Input<Schemas>, services: Services) => unknown;
+    },
+): Route {
+  const { method, path, scope, names, handler } = given;
+  const request: RequestSchemas = given.request ?? {};
+  const readers = readersOf(request, names);
+  return {
+    method,
+    path,
+    scope,
+    ...(names !== undefined && { names }),
+    request,
+    description: given.summary === undefined ? undefined : given,
+    handle: (incoming, response, services) =>
+      handler(inputOf<Schemas>(readers, incoming, response), services),
+  };
+}
+
+type Reader = readonly [part: keyof RequestSchemas, read: (request: Request) => unknown];
+
+function readersOf(schemas: RequestSchemas, names: string | undefined): readonly Reader[] {
+  const { params, query, headers, body, form } = schemas;
+  const readers: Reader[] = [];
+  if (params)
+    readers.push([
+      "params",
+      (request) => {
+        if (names === undefined) return parseParameters(params, request.params);
+        const { success, data } = params.safeParse(request.params);
+        if (!success) throw noSuch(names, Object.values(request.params).join("/"));
+        return data;
+      },
+    ]);
+  if (query) readers.push(["query", (request) => parseParameters(query, request.query)]);
+  if (headers) readers.push(["headers", (request) => parseParameters(headers, headersOf(request, headers))]);
+  if (body) readers.push(["body", (request) => parseBody(body, request)]);
+  if (form) readers.push(["form", (request) => parseForm(form, request)]);
+  return readers;
+}
+
+/** What the readers find, which is what the schemas say: an overload, since TypeScript can't follow that. */
+function inputOf<Schemas>(readers: readonly Reader[], request: Request, response: Response): Input<Schemas>;
+function inputOf(readers: readonly Reader[], request: Request, response: Response): object {
+  const input: Record<string, unknown> = { request, response };
+  for (const [part, read] of readers) input[part] = read(request);
+  return input;
+}
+
+function headersOf(request: Request, { shape }: z.ZodObject): Record<string, string | undefined> {
+  return Object.fromEntries(Object.keys(shape).map((name) => [name, request.get(name)]));
+}
+
+/** The answer when there is no such order, SKU, ... */
+export function noSuch(what: string, id: string | number): Problem {
+  return new Problem(404, "not-found", { detail: `there is no ${what} ${id}` });
+}
+
+/** An answer that tells of a failure. */
+export function problemAnswer(description: string): RouteAnswer {
+  return { description, schema: problem, type: "application/problem+json" };
+}
+
+/** Bytes of a form. */
+const LARGEST_FORM = 16 * 1024;
+const readForm = urlencoded({ extended: false, limit: LARGEST_FORM });
+
+/** What lets those pass who may ask, and throws for all others, by scope. */
+export type Guards = Readonly<Record<Scope, readonly RequestHandler[]>>;
+
+/**
+ * Has the app answer what stands in the table, and nothing else. Each path is guarded where it is answered, so that no
+ * order of lines opens one.
+ *
+ * @throws {Error} for a table that contradicts itself.
+ */
+export function addRoutes(
+  app: Express,
+  table: readonly (Route | Mount)[],
+  { guards, services }: { readonly guards: Guards; readonly services: Services },
+): void {
+  const paths = new Map<string, Route[]>();
+  for (const each of table.filter(isRoute)) paths.set(each.path, [...(paths.get(each.path) ?? []), each]);
+  check(paths);
+  for (const [path, routes] of paths) {
+    const answering = app.route(path);
+    for (const guard of routes.slice(0, 1).flatMap(({ scope }) => guards[scope])) answering.all(guard);
+    for (const { method, request, handle } of routes) {
+      const answer: RequestHandler = async (incoming, response) => {
+        await handle(incoming, response, services);
+      };
+      const readers = [...(request.body ? [readJson] : []), ...(request.form ? [readForm] : [])];
+      answering[verb(method)](...readers, answer);
+    }
+    answering.all(
+      methodNotAllowed(...METHODS.filter((each) => routes.some(({ method }) => method === each))),
+    );
+  }
+  for (const entry of table) {
+    if (isRoute(entry)) continue;
+    const handler = entry.serve(services);
+    if (handler) app.use(entry.mount, ...guards[entry.scope], handler, notFound);
+  }
+}
+
+export function isRoute(entry: Route | Mount): entry is Route {
+  return "path" in entry;
+}
+
+function verb(method: Method) {
+  switch (method) {
+    case "GET":
+      return "get";
+    case "POST":
+      return "post";
+    case "PUT":
+      return "put";
+    case "PATCH":
+      return "patch";
+    case "DELETE":
+      return "delete";
+  }
+}
+
+/** @throws {Error} for a path with two scopes, or one that an earlier one answers. */
+function check(paths: ReadonlyMap<string, readonly Route[]>): void {
+  const earlier: string[] = [];
+  for (const [path, routes] of paths) {
+    const scopes = new Set(routes.map(({ scope }) => scope));
+    if (scopes.size > 1) throw new Error(`${path} is for ${[...scopes].join(" and for ")}`);
+    const methods = new Set(routes.map(({ method }) => method));
+    if (methods.size < routes.length) throw new Error(`${path} has two routes for one method`);
+    const shadow = earlier.find((other) => covers(other, path));
+    if (shadow !== undefined) throw new Error(`${path} stands after ${shadow}, which answers in its place`);
+    earlier.push(path);
+  }
+}
+
+function covers(earlier: string, later: string): boolean {
+  const names = later.split("/");
+  const patterns = earlier.split("/");
+  return (
+    patterns.length === names.length &&
+    patterns.every((pattern, index) => pattern.startsWith(":") || pattern === names[index])
+  );
+}

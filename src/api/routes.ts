@@ -1,0 +1,22 @@
+import { board } from "./board.ts";
+import { consoleRoutes } from "./console/console.ts";
+import { docsRoutes } from "./docs.ts";
+import { eventRoutes } from "./events.ts";
+import { healthRoutes } from "./health.ts";
+import { metricsRoute } from "./metrics.ts";
+import { orderRoutes } from "./orders.ts";
+import type { Mount, Route } from "./route.ts";
+import { stockRoutes } from "./stock.ts";
+import { webhookRoutes } from "./webhooks.ts";
+
+/** For programs: what `/openapi.json` describes. In the order of how often it is asked. */
+export const API: readonly Route[] = [
+  ...orderRoutes,
+  ...eventRoutes,
+  ...webhookRoutes,
+  ...stockRoutes,
+  ...healthRoutes,
+];
+
+/** For operators and their browsers, and for Prometheus. */
+export const PAGES: readonly (Route | Mount)[] = [...docsRoutes, metricsRoute, ...consoleRoutes, board];

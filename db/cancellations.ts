@@ -1,7 +1,8 @@
 import { and, eq, inArray, isNull } from "drizzle-orm";
-import type { CancellationRequest, CancellationsRequest } from "../src/engine/ports.ts";
+import type { CancellationRequest, CancellationsRequest, NewAction } from "../src/engine/ports.ts";
 import { cancellationRequested } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
+import { insertAction } from "./operator-actions.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import { shortened } from "./reason.ts";
@@ -12,11 +13,12 @@ import { columnsOf } from "./standing.ts";
  * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
  * stand. Nothing is undone here: the executor does that at the next boundary between stages.
  *
- * @returns whether the order is to be cancelled now. @throws {DatabaseError}
+ * @param action written down with the first request. @returns whether the order is to be cancelled now. @throws {DatabaseError}
  */
 export async function requestCancellation(
   database: Database,
   request: CancellationRequest,
+  action?: NewAction,
 ): Promise<boolean> {
   const inStatus = and(eq(orders.id, request.orderId), inArray(orders.status, [...request.whileIn]));
   const reason = shortened(request.reason);
@@ -31,9 +33,10 @@ export async function requestCancellation(
       .where(inStatus);
     if (order && noted.affectedRows === 1) {
       const { whileIn, stage = null, ...event } = request;
-      await queries.commit(
-        insertUnmoved("cancel-requested", [{ ...event, status: order.status, stage, reason }]),
-      );
+      await queries.commit([
+        ...insertUnmoved("cancel-requested", [{ ...event, status: order.status, stage, reason }]),
+        ...(action ? [insertAction(action)] : []),
+      ]);
     }
     return order !== undefined && order.at !== null;
   });

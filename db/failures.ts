@@ -1,7 +1,14 @@
 import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
-import type { OrderFailure } from "../src/engine/ports.ts";
+import type {
+  FailedPage,
+  FailedPlace,
+  FailureGroup as FailureFilter,
+  NewAction,
+  OrderFailure,
+} from "../src/engine/ports.ts";
 import { failedIn, recovered, resumed } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
+import { insertAction } from "./operator-actions.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Reads } from "./queries.ts";
@@ -37,85 +44,60 @@ export async function clearFailed(database: Database, orderId: string): Promise<
   );
 }
 
-export interface FailureFilter {
-  readonly stage?: string | undefined;
-  /** Exactly as the orders tell it. */
-  readonly reason?: string | undefined;
-  /** Only orders that failed before then. */
-  readonly before?: Date | undefined;
-}
-
-/** A place in the list of failed orders: after this one. */
-export interface FailurePlace {
-  readonly stage: string;
-  readonly id: string;
-}
-
 /**
- * Looks at the next `limit` failed orders and resumes those that match the filter: clears their mark, so that the sweeper
- * finds that their jobs have ended. This is not a change of the order: `updated_at` stays, so that the sweeper finds it at
- * once. Whoever clears a mark first, counts it.
- *
- * @param actor who asks for it.
- * @returns how many there were, and the place to go on after; undefined at the end of the list. @throws {DatabaseError}
+ * The orders of a group among the next `limit` failed ones, in order of stage and id. However many have failed, it reads
+ * the rows of the page and no others. @throws {DatabaseError}
  */
-export async function resumeFailed(
+export async function listFailed(
   database: Database,
-  filter: FailureFilter,
-  limit: number,
-  after?: FailurePlace,
-  actor: string | null = null,
-): Promise<{ readonly resumed: number; readonly next: FailurePlace | undefined }> {
-  const page = await listFailures(database, filter, limit, after);
-  const chosen = page.filter(
-    ({ reason, at }) =>
-      (filter.reason === undefined || reason === filter.reason) &&
-      (filter.before === undefined || (at !== null && at < filter.before)),
-  );
-  const last = page.length === limit ? page.at(-1) : undefined;
-  return {
-    resumed: await resumeOrders(
-      database,
-      chosen.map(({ id }) => id),
-      actor,
-    ),
-    next: last && { stage: last.stage ?? "", id: last.id },
-  };
-}
-
-/** In order of stage and id. However many have failed, it reads the rows of the page and no others. */
-async function listFailures(
-  database: Database,
-  { stage }: FailureFilter,
-  limit: number,
-  after: FailurePlace = { stage: stage ?? "", id: "" },
-) {
+  { stage, reason, before }: FailureFilter,
+  page: { readonly limit: number; readonly after?: FailedPlace | undefined },
+): Promise<FailedPage> {
+  const after = page.after ?? { stage: stage ?? "", id: "" };
   const sameStage = and(eq(orders.failedStage, after.stage), gt(orders.id, after.id));
-  return database.query((queries) =>
+  const rows = await database.query((queries) =>
     queries
       .select({
         id: orders.id,
+        status: orders.status,
         stage: orders.failedStage,
         reason: orders.failedReason,
         at: orders.failedAt,
+        cancelRequestedAt: orders.cancelRequestedAt,
       })
       .from(orders, { forceIndex: "orders_by_failure" })
       .where(stage === undefined ? or(gt(orders.failedStage, after.stage), sameStage) : sameStage)
       // By the stage too where there is one only, and MariaDB would sort what is in order.
       .orderBy(...(stage === undefined ? [asc(orders.failedStage)] : []), asc(orders.id))
-      .limit(limit),
+      .limit(page.limit),
   );
+  const isChosen = (row: (typeof rows)[number]) =>
+    (reason === undefined || isOfKind(row.reason, reason)) &&
+    (before === undefined || (row.at !== null && row.at < before));
+  const last = rows.length === page.limit ? rows.at(-1) : undefined;
+  return {
+    orders: rows.filter(isChosen).map(({ id, status, cancelRequestedAt }) => ({
+      id,
+      status,
+      cancelRequested: cancelRequestedAt !== null,
+    })),
+    looked: rows.length,
+    next: last && { stage: last.stage ?? "", id: last.id },
+  };
 }
 
 /**
- * Resumes the orders among these that have failed: clears their mark, so that they are on their way again.
+ * Resumes the orders among these that have failed: clears their mark, so that they are on their way again. `updated_at`
+ * stays, so that the sweeper finds at once that their jobs have ended. Whoever clears a mark first, counts it.
  *
- * @param actor who asks for it. @returns how many had failed. @throws {DatabaseError}
+ * @param actor who asks for it. @param action written down with it, if one had failed.
+ * @returns how many had failed. @throws {DatabaseError}
  */
 export async function resumeOrders(
   database: Database,
   ids: readonly string[],
   actor: string | null,
+  action?: NewAction,
 ): Promise<number> {
   if (ids.length === 0) return 0;
   const at = new Date();
@@ -138,7 +120,7 @@ export async function resumeOrders(
         ),
       );
     const events = marked.map((order) => ({ ...order, reason: null, at, actor }));
-    await queries.commit(insertUnmoved("resumed", events));
+    await queries.commit([...insertUnmoved("resumed", events), ...(action ? [insertAction(action)] : [])]);
     return marked.length;
   });
 }
@@ -304,56 +286,4 @@ export async function countStage(database: Database, stage: string, limit: numbe
     const all = Number(counted?.all ?? 0);
     return { count: Math.min(all, limit), more: all > limit };
   });
-}
-
-/** A failed order, as far as it takes to have it go on. */
-export interface FailedOrder {
-  readonly id: string;
-  readonly status: string;
-  readonly cancelRequested: boolean;
-}
-
-/**
- * Of the next `limit` orders in a stage's failed set, in order of id, those that failed for this kind of reason (if one is
- * given) and until then.
- *
- * @returns how many were looked at, and `next`: the id to go on after; undefined at the end. @throws {DatabaseError}
- */
-export async function listGroup(
-  database: Database,
-  group: { readonly stage: string; readonly reason?: string | undefined; readonly until: Date },
-  page: { readonly limit: number; readonly after?: string | undefined },
-): Promise<{
-  readonly orders: readonly FailedOrder[];
-  readonly looked: number;
-  readonly next: string | undefined;
-}> {
-  const rows = await database.query((queries) =>
-    queries
-      .select({
-        id: orders.id,
-        status: orders.status,
-        reason: orders.failedReason,
-        at: orders.failedAt,
-        cancelRequestedAt: orders.cancelRequestedAt,
-      })
-      .from(orders, { forceIndex: "orders_by_failure" })
-      .where(and(eq(orders.failedStage, group.stage), gt(orders.id, page.after ?? "")))
-      .orderBy(asc(orders.id))
-      .limit(page.limit),
-  );
-  return {
-    orders: rows
-      .filter(
-        ({ reason, at }) =>
-          (group.reason === undefined || isOfKind(reason, group.reason)) && at !== null && at <= group.until,
-      )
-      .map(({ id, status, cancelRequestedAt }) => ({
-        id,
-        status,
-        cancelRequested: cancelRequestedAt !== null,
-      })),
-    looked: rows.length,
-    next: rows.length === page.limit ? rows.at(-1)?.id : undefined,
-  };
 }

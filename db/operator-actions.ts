@@ -1,10 +1,9 @@
 import { desc, eq, lt, sql } from "drizzle-orm";
+import type { ActionDetails, ActionProgress, NewAction } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import type { Statement } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
 import { insertInto } from "./statements.ts";
-
-export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
 
 /** Something that an operator did, or that is being done for one. */
 export interface OperatorAction {
@@ -21,9 +20,6 @@ export interface OperatorAction {
   readonly total: number | null;
   readonly updatedAt: Date;
 }
-
-export type NewAction = Pick<OperatorAction, "actor" | "action" | "target"> &
-  Partial<Pick<OperatorAction, "details" | "state" | "total">>;
 
 /** Writes down who does what, and when. @returns its id. @throws {DatabaseError} */
 export async function recordAction(database: Database, action: NewAction): Promise<number> {
@@ -56,11 +52,7 @@ function rowOf(action: NewAction) {
 }
 
 /** Writes down how far an action has come. @throws {DatabaseError} */
-export async function updateAction(
-  database: Database,
-  id: number,
-  progress: Pick<OperatorAction, "done" | "state"> & Partial<Pick<OperatorAction, "details">>,
-): Promise<void> {
+export async function updateAction(database: Database, id: number, progress: ActionProgress): Promise<void> {
   await database.transaction(async (queries) =>
     queries.commit([
       queries

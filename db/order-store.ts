@@ -16,7 +16,7 @@ export function orderStore(database: Database): OrderStore {
     findOrders: (ids, known) => findOrders(database, ids, known),
     applyTransitions: (transitions, beforeCommit) => applyTransitions(database, transitions, beforeCommit),
     transitionLocks: transitionLocks(database),
-    requestCancellation: (request) => requestCancellation(database, request),
+    requestCancellation: (request, action) => requestCancellation(database, request, action),
     requestCancellations: (request) => requestCancellations(database, request),
     markFailed: (failure) => markFailed(database, failure),
     clearFailed: (orderId) => clearFailed(database, orderId),

@@ -1,4 +1,6 @@
+import type { NewAction, QueueChange } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
+import { insertAction } from "./operator-actions.ts";
 import { queueSettings } from "./schema.ts";
 
 /** How operators want a step's queue, over all workers. */
@@ -25,11 +27,12 @@ export async function listQueueSettings(database: Database): Promise<QueueSettin
   }));
 }
 
-/** Changes a part of a queue's settings, and leaves the rest. @throws {DatabaseError} */
+/** Changes a part of a queue's settings, leaves the rest, and writes down who did. @throws {DatabaseError} */
 export async function changeQueueSettings(
   database: Database,
   step: string,
-  change: Partial<Pick<QueueSettings, "paused" | "concurrency" | "rateLimit">>,
+  change: QueueChange,
+  action: NewAction,
 ): Promise<void> {
   const { paused, concurrency, rateLimit } = change;
   const now = new Date();
@@ -47,6 +50,7 @@ export async function changeQueueSettings(
         .insert(queueSettings)
         .values({ step, ...columns })
         .onDuplicateKeyUpdate({ set: columns }),
+      insertAction(action),
     ]),
   );
 }

@@ -3,7 +3,8 @@ import type { EventType } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
 import type { Reads, Transaction } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
-import { insertAction, type NewAction } from "./operator-actions.ts";
+import type { NewAction } from "../src/engine/ports.ts";
+import { insertAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";
 
 /** Where events are sent to, as whoever sends knows it: its secrets are for nobody else. */

@@ -6,7 +6,6 @@ import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import { Keys, sameSiteOnly } from "./auth.ts";
 import { BOARD } from "./board.ts";
-import { Batches } from "./console/batches.ts";
 import { consoleHeaders, neverStored, showErrors } from "./console/console.ts";
 import { ROOT as CONSOLE } from "./console/layout.ts";
 import { StatusReader } from "./console/status.ts";
@@ -58,7 +57,6 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
     events: new EventLog(database),
     webhooks: new WebhookEndpoints(database, webhookNetworks),
     status: new StatusReader(given),
-    batches: new Batches(given),
     document: openApiDocument(version),
   };
 }

@@ -61,11 +61,10 @@ const actors = new WeakMap<Response, string>();
 
 /**
  * Who sent the request that this answers, as the log of events tells it: the name that an operator has logged in with, or
- * which of the keys it was, without telling the key. Null where none was asked for.
+ * which of the keys it was, without telling the key.
  */
-export function actorOf(response: Response): string | null {
-  const client = clients.get(response);
-  return actors.get(response) ?? (client === undefined ? null : clientName(client));
+export function actorOf(response: Response): string {
+  return actors.get(response) ?? clientName(clientOf(response));
 }
 
 /** Tells keys apart by their digests, and nothing else about them. */

@@ -2,7 +2,13 @@ import { STATUSES } from "@bull-board/api/constants/statuses";
 import type { AppControllerRoute, BullBoardQueues, UIConfig } from "@bull-board/api/typings/app";
 import { QueueKeys } from "bullmq";
 import { json, Router, type ErrorRequestHandler, type Request } from "express";
+import { recordAction } from "../../db/operator-actions.ts";
 import { isRedisUnavailable } from "../../queues/errors.ts";
+import type { Queues } from "../../queues/queues.ts";
+import { isDatabaseUnavailable } from "../platform/storage-error.ts";
+import { actorOf } from "./auth.ts";
+import { operate } from "./board-operations.ts";
+import type { Services } from "./services.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 
@@ -14,6 +20,11 @@ const LAST_PAGE = 1_000_000_000;
 /** What BullMQ keeps under a queue's name beside its jobs. What belongs to a job is joined to its id by a colon. */
 const KEYS = new Set(Object.keys(new QueueKeys().getKeys("")));
 const JOB_STATES: ReadonlySet<unknown> = new Set([...Object.values(STATUSES), "wait"]);
+
+/** What the board works with, where there are queues. */
+export interface BoardServices extends Pick<Services, "database" | "operations" | "failureGroups" | "log"> {
+  readonly queues: Queues;
+}
 
 /** Why the board refuses, in the words that its page has a text for. */
 class Refusal extends Error {
@@ -36,9 +47,10 @@ export function boardApi(options: {
   readonly routes: readonly AppControllerRoute[];
   readonly queues: BullBoardQueues;
   readonly uiConfig: UIConfig;
-  readonly log: Logger;
+  readonly services: BoardServices;
 }): Router {
-  const { routes, queues, uiConfig, log } = options;
+  const { routes, queues, uiConfig, services } = options;
+  const { database, log } = services;
   const router = Router();
   const readJson = json({ reviver: finite });
   for (const route of routes) {
@@ -48,8 +60,19 @@ export function boardApi(options: {
         const headers = Object.fromEntries(
           Object.entries(request.headers).map(([name, value]) => [name, value?.toString()]),
         );
-        const { query, params, body } = request;
-        const answer = await route.handler({ queues, uiConfig, query, params, body, headers });
+        const { query, body } = request;
+        const params = Object.fromEntries(
+          Object.entries(request.params).map(([name, value]) => [name, String(value)]),
+        );
+        const actor = actorOf(response);
+        const done = await operate(`${method} ${String(route.route)}`, { ...services, params, body, actor });
+        const answer = done ?? (await route.handler({ queues, uiConfig, query, params, body, headers }));
+        if (done === undefined && method !== "get" && (answer.status ?? 200) < 400) {
+          const { queueName = "all queues", jobId } = params;
+          const what = route.spec?.summary ?? request.path;
+          const details = { what, ...(jobId !== undefined && { job: jobId }) };
+          await recordAction(database, { actor, action: "board", target: queueName, details });
+        }
         response.status(answer.status ?? 200).json(answer.body);
       });
     }
@@ -108,7 +131,9 @@ function answerErrors(log: Logger): ErrorRequestHandler {
 
 function answerTo(error: unknown): { status: number; key: string; message?: string } {
   if (error instanceof Refusal) return { status: error.status, key: error.key };
-  if (isRedisUnavailable(error)) return { status: 503, key: "ERRORS.REDIS_UNAVAILABLE" };
+  // The page has no words for MySQL.
+  if (isRedisUnavailable(error) || isDatabaseUnavailable(error))
+    return { status: 503, key: "ERRORS.REDIS_UNAVAILABLE" };
   // Bull Board decodes parameters a second time, and reads its own messages, which quote them, back as JSON.
   if (error instanceof URIError || (error instanceof SyntaxError && !("status" in error)))
     return { status: 400, key: "ERRORS.INVALID_QUERY_PARAM" };

@@ -3,9 +3,7 @@ import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import type { AppControllerRoute, AppViewRoute } from "@bull-board/api/typings/app";
 import { ExpressAdapter } from "@bull-board/express";
 import type { RequestHandler } from "express";
-import type { Queues } from "../../queues/queues.ts";
-import type { Logger } from "../platform/log.ts";
-import { boardApi } from "./board-api.ts";
+import { boardApi, type BoardServices } from "./board-api.ts";
 import type { Mount } from "./route.ts";
 
 /** Where Bull Board lives. */
@@ -18,14 +16,14 @@ const POLLING_INTERVAL_MS = 5_000;
 export const board: Mount = {
   mount: BOARD,
   scope: "operator",
-  serve: ({ queues, log }) => queues && boardOf(queues, log),
+  serve: ({ queues, ...services }) => queues && boardOf({ ...services, queues }),
 };
 
-function boardOf(queues: Queues, log: Logger): RequestHandler {
-  const serverAdapter = new CarefulAdapter(log);
+function boardOf(services: BoardServices): RequestHandler {
+  const serverAdapter = new CarefulAdapter(services);
   serverAdapter.setBasePath(BOARD);
   createBullBoard({
-    queues: queues.all.map((queue) => new BullMQAdapter(queue)),
+    queues: services.queues.all.map((queue) => new BullMQAdapter(queue)),
     serverAdapter,
     options: {
       uiConfig: {
@@ -49,18 +47,18 @@ const FOREIGN_STYLESHEET = /<link\b[^>]*\bhref="https?:[^>]*>\s*/g;
  * API answers malformed requests as such.
  */
 class CarefulAdapter extends ExpressAdapter {
-  readonly #log: Logger;
+  readonly #services: BoardServices;
 
-  constructor(log: Logger) {
+  constructor(services: BoardServices) {
     super();
-    this.#log = log;
+    this.#services = services;
     this.app.disable("x-powered-by").disable("etag");
   }
 
   override setApiRoutes(routes: AppControllerRoute[]): this {
     const { bullBoardQueues: queues, uiConfig } = this;
     if (queues === undefined) throw new Error("the board has its queues before its routes");
-    this.app.use(boardApi({ routes, queues, uiConfig, log: this.#log }));
+    this.app.use(boardApi({ routes, queues, uiConfig, services: this.#services }));
     return this;
   }
 

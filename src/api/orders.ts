@@ -121,8 +121,8 @@ export const orderRoutes: readonly Route[] = [
     request: { params: idPath, body: cancelRequest },
     answers: { 202: { description: "The order will be CANCELLED, or is", schema: orderSchema } },
     failures: [404, 409],
-    handler: async ({ params: { id }, body: { reason }, response }, { cancel }) => {
-      const cancellation = await cancel(id, reason, actorOf(response));
+    handler: async ({ params: { id }, body: { reason }, response }, { operations }) => {
+      const cancellation = await operations.cancel(id, reason, actorOf(response));
       if (cancellation === undefined) throw noSuch("order", id);
       if (!cancellation.accepted) throw tooLate(cancellation.order.status);
       response.status(202).location(`/orders/${id}`).json(body(cancellation.order));

@@ -139,7 +139,8 @@ export const resumeRequest = z
   .strictObject({
     stage: stageName.optional().meta({ description: "Only orders that failed in this stage" }),
     reason: z.string().min(1).max(LIMITS.reason).optional().meta({
-      description: "Only orders with exactly this `failed.reason`",
+      description:
+        "Only orders with this `failed.reason`, apart from ids in it: orders that failed alike share one",
     }),
     before: z.iso
       .datetime({ offset: true })

@@ -2,14 +2,15 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import type { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
-import type { CreatedOrder, Dispatcher } from "../engine/ports.ts";
+import type { FailureGroups } from "../engine/failure-groups.ts";
+import type { Operations } from "../engine/operations.ts";
+import type { CreatedOrder } from "../engine/ports.ts";
 import type { Hub } from "../events/live/hub.ts";
 import type { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
 import type { NewOrder, StoredOrder } from "../order/order.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
-import type { Batches } from "./console/batches.ts";
 import type { StatusReader } from "./console/status.ts";
 import type { Health } from "./readiness.ts";
 
@@ -31,14 +32,8 @@ export interface OrderServices {
    * @param created the order, if it was just written down.
    */
   readonly process?: ((orderId: string, created?: StoredOrder) => Promise<Processed>) | undefined;
-  /** Notes that an order is to be cancelled, unless it is too late; undefined when there is no such order. */
-  readonly cancel: (
-    orderId: string,
-    reason: string,
-    actor: string | null,
-  ) => Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined>;
-  /** Gives orders the jobs that they lack. */
-  readonly requeue: Pick<Dispatcher, "revive">;
+  readonly operations: Operations;
+  readonly failureGroups: FailureGroups;
 }
 
 /** All that handlers work with. */
@@ -54,7 +49,6 @@ export interface Services extends OrderServices {
   readonly webhooks: WebhookEndpoints;
   readonly health: Health;
   readonly status: StatusReader;
-  readonly batches: Batches;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
   /** What `/openapi.json` answers. */
   readonly document: object;

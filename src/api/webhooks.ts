@@ -1,4 +1,3 @@
-import type { Response } from "express";
 import type { Database } from "../../db/database.ts";
 import {
   findDelivery,
@@ -74,7 +73,7 @@ export const webhookRoutes: readonly Route[] = [
       const { url, description = null, eventTypes } = body;
       const settings = { url, description, eventTypes: shortTypes(eventTypes ?? null) };
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await told(webhooks.create(settings, actor(response), key));
+      const { endpoint, repeated } = await told(webhooks.create(settings, actorOf(response), key));
       tellRepeated(response, repeated);
       response
         .status(201)
@@ -109,7 +108,7 @@ export const webhookRoutes: readonly Route[] = [
         ...(eventTypes === undefined ? {} : { eventTypes: shortTypes(eventTypes) }),
         enabled,
       };
-      response.json(endpointBody(await told(webhooks.change(id, change, actor(response)))));
+      response.json(endpointBody(await told(webhooks.change(id, change, actorOf(response)))));
     },
   }),
   route({
@@ -121,7 +120,7 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 204: { description: "Deleted" } },
     handler: async ({ params, response }, { webhooks }) => {
-      await told(webhooks.remove(params.id, actor(response)));
+      await told(webhooks.remove(params.id, actorOf(response)));
       response.status(204).end();
     },
   }),
@@ -145,7 +144,7 @@ export const webhookRoutes: readonly Route[] = [
     failures: [409],
     handler: async ({ params, headers, response }, { webhooks }) => {
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await told(webhooks.rotate(params.id, actor(response), key));
+      const { endpoint, repeated } = await told(webhooks.rotate(params.id, actorOf(response), key));
       tellRepeated(response, repeated);
       response.json({ ...endpointBody(endpoint), secret: endpoint.secret });
     },
@@ -160,7 +159,7 @@ export const webhookRoutes: readonly Route[] = [
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     failures: [409],
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await told(webhooks.test(params.id, actor(response)));
+      const delivery = await told(webhooks.test(params.id, actorOf(response)));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
@@ -201,7 +200,7 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: numberPath },
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await told(webhooks.resend(Number(params.id), actor(response)));
+      const delivery = await told(webhooks.resend(Number(params.id), actorOf(response)));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
@@ -258,10 +257,6 @@ async function endpointOf(database: Database, id: string): Promise<WebhookEndpoi
   const endpoint = await findEndpoint(database, id);
   if (endpoint === undefined) throw noSuch("webhook endpoint", id);
   return endpoint;
-}
-
-function actor(response: Response): string {
-  return actorOf(response) ?? "nobody";
 }
 
 function shortTypes(types: readonly string[] | null): readonly EventType[] | null {

@@ -14,6 +14,7 @@ import type { Lease } from "../platform/lease.ts";
 import { opened, type Service } from "../platform/service.ts";
 import type { Base } from "./base.ts";
 import type { ApiConfig, StagesConfig } from "./config.ts";
+import { openOperations, type OpenOperations, type OperationsGiven } from "./operations.ts";
 
 /** What carries orders on, a step at a time. */
 export function openExecutor(
@@ -64,20 +65,21 @@ export function openSweeper(
   });
 }
 
-/** How orders come in, and how they are cancelled. */
+/** How orders come in, and what people do to them. */
 export interface OpenIntake {
-  readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
-  readonly cancel: Cancellation["request"];
+  readonly app: { readonly accept: (order: NewOrder) => Promise<CreatedOrder> } & OpenOperations;
   readonly services: readonly Service[];
 }
 
-/** What takes orders, and requests to cancel them. */
+/** What takes orders, and what people ask to be done to them. */
 export function openIntake(
   config: ApiConfig,
-  { store, commit, tracing, log }: Base,
-  { dispatcher, onEvents }: { readonly dispatcher: Dispatcher; readonly onEvents?: () => void },
+  { database, store, commit, tracing, log }: Base,
+  options: Pick<OperationsGiven, "dispatcher" | "onEvents" | "queues">,
 ): OpenIntake {
+  const { dispatcher, onEvents } = options;
   const cancellation = new Cancellation({ store, dispatcher, lifecycle, log, onEvents });
+  const actions = openOperations({ ...options, database, cancellation, log });
   const withdrawals = new Withdrawals({
     cancel: (orderId, reason) => cancellation.request(orderId, reason),
     afterMs: config.DATABASE_TIMEOUT_MS,
@@ -86,10 +88,10 @@ export function openIntake(
   const withdraw = (orderId: string) => withdrawals.add(orderId);
   const intake = new Intake({ store, dispatcher, lifecycle, commit, log, onEvents, withdraw });
   return {
-    accept: tracing.accept((order) => intake.accept(order)),
-    cancel: (orderId, reason, actor) => cancellation.request(orderId, reason, actor),
+    app: { accept: tracing.accept((order) => intake.accept(order)), ...actions },
     services: [
       opened("cancellation", () => cancellation.idle()),
+      opened("operations", () => actions.operations.idle()),
       opened("withdrawals", () => withdrawals.stop()),
       opened("intake", () => intake.idle()),
     ],

@@ -30,21 +30,19 @@ export function openInline(config: ApiConfig, base: Base): Mode {
     tracing,
     log,
   });
-  const { accept, cancel, services } = openIntake(config, base, { dispatcher: processing });
+  const intake = openIntake(config, base, { dispatcher: processing });
   const events = new EventLog(database);
   return {
     app: {
       live: new Hub({ database, log: events, source: new LogSource(events), logger: log }),
-      requeue: processing,
-      accept,
       process: (orderId, created) => processing.process(orderId, created),
-      cancel,
+      ...intake.app,
     },
     services: [
       opened("what is under way", () => processing.idle()),
       openWebhooks(config, base),
       openSweeper(config, base, { dispatcher: processing, observer }),
-      ...services,
+      ...intake.services,
     ],
     // Those who wait for their orders are answered in time.
     beforeRequests: [opened("processing", () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS))],

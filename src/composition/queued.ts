@@ -21,7 +21,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
   });
   watchQueues(metrics, queues);
   watchRelay(metrics, () => readRelayLag(database, "stream"));
-  const intake = openIntake(config, base, { dispatcher: queues, onEvents });
+  const intake = openIntake(config, base, { dispatcher: queues, onEvents, queues: { queues, redis } });
   const events = new EventLog(database);
   const liveRedis = server.connectWorker();
   // The other connection tells it.
@@ -32,9 +32,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
       live: new Hub({ database, log: events, source, logger: log }),
       redis,
       queues,
-      requeue: queues,
-      accept: intake.accept,
-      cancel: intake.cancel,
+      ...intake.app,
     },
     services: [...services, ...intake.services],
     beforeRequests: [],

@@ -3,7 +3,7 @@ import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { afterwards } from "../platform/storage-error.ts";
-import type { Dispatcher, OrderStore } from "./ports.ts";
+import type { Dispatcher, NewAction, OrderStore } from "./ports.ts";
 
 export interface CancellationOptions {
   readonly store: OrderStore;
@@ -27,16 +27,19 @@ export class Cancellation {
    * Notes that the order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
    *
    * @param actor who asks for it.
+   * @param action what is written down with it, if nobody had asked before.
    * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {StorageError}
    */
   async request(
     orderId: string,
     reason: string,
     actor: string | null = null,
+    action?: NewAction,
   ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
     const { store, lifecycle, onEvents } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
-    const noted = await store.requestCancellation({ orderId, whileIn, reason, at: new Date(), actor });
+    const request = { orderId, whileIn, reason, at: new Date(), actor };
+    const noted = await store.requestCancellation(request, action);
     onEvents?.();
     const [order] = await afterwards(() => store.findOrders([orderId]));
     if (order === undefined) return undefined;

@@ -41,9 +41,10 @@ export interface OrderStore {
   /**
    * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason stand.
    *
+   * @param action written down with it, if it was not noted before.
    * @returns whether the order is to be cancelled now.
    */
-  requestCancellation(request: CancellationRequest): Promise<boolean>;
+  requestCancellation(request: CancellationRequest, action?: NewAction): Promise<boolean>;
   /** The same for many orders of one status. @returns of how many it was noted now. */
   requestCancellations(request: CancellationsRequest): Promise<number>;
   /** Marks an order as resting in a step's failed set, unless it has moved on to another status. */
@@ -58,6 +59,90 @@ export interface OrderStore {
     readonly after?: string | undefined;
     readonly limit: number;
   }): Promise<OrderState[]>;
+}
+
+/** What people do to orders and queues, and the trail of who did it. Every call throws a `StorageError` when it fails. */
+export interface OperationStore {
+  /** Writes down who does what, and when. @returns the action's id. */
+  recordAction(action: NewAction): Promise<number>;
+  /** Writes down how far an action has come. */
+  updateAction(id: number, progress: ActionProgress): Promise<void>;
+  /** The failed orders of a group among the next `limit` that have failed, in order of stage and id. */
+  listFailed(
+    group: FailureGroup,
+    page: { readonly limit: number; readonly after?: FailedPlace | undefined },
+  ): Promise<FailedPage>;
+  /** How many orders have failed in a stage, counted up to a limit. */
+  countFailed(stage: string, limit: number): Promise<{ readonly count: number; readonly more: boolean }>;
+  /**
+   * Clears the marks of those of the orders that have failed, so that they are on their way again. This is not a change of
+   * the order: the sweeper finds at once that its job has ended.
+   *
+   * @param action written down with it, if one of them had failed. @returns how many had.
+   */
+  resumeOrders(ids: readonly string[], actor: string, action?: NewAction): Promise<number>;
+  /** Changes a part of how a step's queue is to be over all workers, and writes down who did. */
+  changeQueue(step: string, change: QueueChange, action: NewAction): Promise<void>;
+}
+
+export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
+
+/** What somebody does. */
+export interface NewAction {
+  readonly actor: string;
+  readonly action: string;
+  /** What it is done to: an order's id, a stage, a queue, a webhook endpoint's id. */
+  readonly target: string;
+  readonly details?: ActionDetails | null;
+  /** Done, unless it says otherwise. */
+  readonly state?: ActionProgress["state"];
+  /** Orders that it is to be done to; null where they are not counted. */
+  readonly total?: number | null;
+}
+
+export interface ActionProgress {
+  readonly state: "running" | "done" | "failed";
+  /** Orders that it was done to until now. */
+  readonly done: number;
+  readonly details?: ActionDetails | null;
+}
+
+/** Failed orders: of a stage, for a reason, before a time; all of them without any of these. */
+export interface FailureGroup {
+  readonly stage?: string | undefined;
+  /** Apart from the ids in it: orders that failed alike are one group. */
+  readonly reason?: string | undefined;
+  readonly before?: Date | undefined;
+}
+
+/** A place in the list of failed orders: after this one. */
+export interface FailedPlace {
+  readonly stage: string;
+  readonly id: string;
+}
+
+export interface FailedPage {
+  readonly orders: readonly FailedOrder[];
+  /** How many failed orders were looked at for them. */
+  readonly looked: number;
+  /** The place to go on after; undefined at the end. */
+  readonly next: FailedPlace | undefined;
+}
+
+/** A failed order, as far as it takes to have it go on. */
+export interface FailedOrder {
+  readonly id: string;
+  readonly status: string;
+  readonly cancelRequested: boolean;
+}
+
+/** What is to be changed of a queue, over all workers. */
+export interface QueueChange {
+  readonly paused?: boolean;
+  /** Jobs at the same moment; null for as many as the workers take. */
+  readonly concurrency?: number | null;
+  /** So many jobs in so many milliseconds; null for what the stage itself says. */
+  readonly rateLimit?: { readonly max: number; readonly durationMs: number } | null;
 }
 
 /** The order that stands for a request to create one. */

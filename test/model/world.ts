@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { isDatabaseUnavailable } from "../../src/platform/storage-error.ts";
-import { markFailed, resumeFailed } from "../../db/failures.ts";
+import { listFailed, markFailed, resumeOrders } from "../../db/failures.ts";
 import { setStock } from "../../db/stock.ts";
 import type { DueJob } from "../../src/engine/ports.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
@@ -296,7 +296,9 @@ export class World {
   /** An operator resumes all that has failed. */
   async resume(): Promise<void> {
     this.#tell("an operator resumes what has failed");
-    await resumeFailed(this.#environment.database, {}, 100);
+    const { orders } = await listFailed(this.#environment.database, {}, { limit: 100 });
+    const ids = orders.map(({ id }) => id);
+    await resumeOrders(this.#environment.database, ids, "operator");
   }
 
   /**

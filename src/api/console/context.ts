@@ -8,14 +8,9 @@ import { layout, type Page } from "./layout.ts";
 export const PAGE = { method: "GET", scope: "operator" } as const;
 export const FORM = { method: "POST", scope: "operator" } as const;
 
-/** Who does what a request asks for. */
-export function operatorOf(response: Response): string {
-  return actorOf(response) ?? "nobody";
-}
-
 /** Answers with a whole page. */
 export function show({ queues }: Pick<Services, "queues">, response: Response, page: Page): void {
-  const given = { operator: operatorOf(response), hasQueues: queues !== undefined };
+  const given = { operator: actorOf(response), hasQueues: queues !== undefined };
   response.type("html").send(String(layout(page, given)));
 }
 

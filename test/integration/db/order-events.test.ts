@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { appendFailedAttempts, listEvents } from "../../../db/order-events.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
-import { markFailed, resumeFailed } from "../../../db/failures.ts";
+import { markFailed, resumeOrders } from "../../../db/failures.ts";
 import { requestCancellation, requestCancellations } from "../../../db/cancellations.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -60,8 +60,7 @@ test("an order that comes to rest as failed, and goes on, tells so once each, an
   await markFailed(environment.database, { ...failure, whileIn: ["PAID"] });
   expect(await eventsOf(id)).toEqual([]);
   await markFailed(environment.database, { ...failure, whileIn: ["CREATED"] });
-  for (let times = 0; times < 2; times++)
-    await resumeFailed(environment.database, { stage: "reserve" }, 100, undefined, "ada");
+  for (let times = 0; times < 2; times++) await resumeOrders(environment.database, [id], "ada");
   const unmoved = { from: "CREATED", to: "CREATED", stage: "reserve" };
   expect(await eventsOf(id)).toMatchObject([
     { ...unmoved, type: "failed", reason: "on fire", actor: null, ...MARK },

@@ -3,6 +3,10 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import type { IRouter } from "express";
 import packageJson from "../../../package.json" with { type: "json" };
 import { EventLog } from "../../../db/event-log.ts";
+import { openOperations } from "../../../src/composition/operations.ts";
+import { Cancellation } from "../../../src/engine/cancellation.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
+import { orderStore } from "../../../db/order-store.ts";
 import { createApp } from "../../../src/api/app.ts";
 import { isRoute } from "../../../src/api/route.ts";
 import { API, PAGES } from "../../../src/api/routes.ts";
@@ -41,11 +45,17 @@ describe("/openapi.json", () => {
     const { database } = api.environment;
     const silent = createLogger({ name: "test", level: "silent" });
     const source = new LogSource(new EventLog(database));
+    const dispatcher = { enqueue: nothingIsSent, revive: nothingIsSent, replace: nothingIsSent };
+    const cancellation = new Cancellation({
+      store: orderStore(database),
+      dispatcher,
+      lifecycle,
+      log: silent,
+    });
     const app = createApp({
       ...api.environment,
-      requeue: { revive: nothingIsSent },
+      ...openOperations({ database, dispatcher, cancellation, log: silent }),
       accept: nothingIsSent,
-      cancel: nothingIsSent,
       apiKeys: [],
       live: new Hub({ database, log: new EventLog(database), source, logger: silent }),
       metrics: new Metrics(),

@@ -1,8 +1,14 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { createOrders } from "../../../db/new-orders.ts";
-import { resumeFailed, type FailureFilter } from "../../../db/failures.ts";
-import { resume } from "../../../src/api/resume.ts";
+import { listFailed, resumeOrders } from "../../../db/failures.ts";
+import { listActions } from "../../../db/operator-actions.ts";
+import { orderStore } from "../../../db/order-store.ts";
+import { openOperations } from "../../../src/composition/operations.ts";
+import { Cancellation } from "../../../src/engine/cancellation.ts";
+import type { DueJob, FailureGroup } from "../../../src/engine/ports.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
+import { createLogger } from "../../../src/platform/log.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
@@ -11,10 +17,29 @@ import { countingDatabase } from "../../support/reads.ts";
 const PAGE = 500;
 
 let environment: TestEnvironment;
+let operations: ReturnType<typeof openOperations>;
+/** What was queued, and when that is answered. */
+let queued: DueJob[] = [];
+let redisAnswers: Promise<void> | undefined;
 beforeAll(async () => {
   environment = await createTestEnvironment();
+  const { database } = environment;
+  const dispatcher = {
+    enqueue: async () => undefined,
+    revive: async (due: readonly DueJob[]) => {
+      queued.push(...due);
+      await redisAnswers;
+      return due.length;
+    },
+    replace: async () => undefined,
+  };
+  const log = createLogger({ name: "test", level: "silent" });
+  const cancellation = new Cancellation({ store: orderStore(database), dispatcher, lifecycle, log });
+  operations = openOperations({ database, dispatcher, cancellation, log });
 });
 afterEach(async () => {
+  queued = [];
+  redisAnswers = undefined;
   await environment.database.query((queries) => queries.execute(sql`DELETE FROM orders`));
 });
 afterAll(() => environment.close());
@@ -32,8 +57,8 @@ async function createFailed(count: number, stage = "pay", reason = "no answer"):
   );
 }
 
-const resumeIn = (withinMs: number) => (filter: FailureFilter) =>
-  resume(environment.database, filter, "ada", withinMs);
+const resumeIn = (withinMs: number) => (group: FailureGroup) =>
+  operations.failureGroups.resume(group, "ada", withinMs);
 
 test("all that failed go on after one request, and each is counted once, however often it was asked", async () => {
   await createFailed(1_300);
@@ -41,6 +66,31 @@ test("all that failed go on after one request, and each is counted once, however
   const answers = await Promise.all([ask({}), ask({}), ask({ stage: "pay" })]);
   expect(answers.reduce((sum, { resumed }) => sum + resumed, 0)).toBe(1_300);
   expect(await ask({})).toEqual({ resumed: 0 });
+});
+
+test("what is resumed is queued at once, and nobody waits for a dispatcher that does not answer", async () => {
+  await createFailed(10);
+  let answer = () => {};
+  redisAnswers = new Promise((resolve) => {
+    answer = resolve;
+  });
+  expect(await resumeIn(0)({})).toEqual({ resumed: 10 });
+  expect(queued.map(({ transition }) => transition.to)).toEqual(Array.from({ length: 10 }, () => "RESERVED"));
+  let isIdle = false;
+  const idle = operations.operations.idle().then(() => (isIdle = true));
+  expect(isIdle).toBe(false);
+  answer();
+  await idle;
+});
+
+test("orders that failed alike are one group, whatever ids their reasons name", async () => {
+  const { database } = environment;
+  const ids = [newOrder(), newOrder()].map(({ id }) => id);
+  for (const id of ids) await createFailed(1, "ship", `order ${id} is not known`);
+  await createFailed(1, "ship", "another reason");
+  expect(await resumeIn(60_000)({ reason: `order ${ids[0]} is not known` })).toEqual({ resumed: 2 });
+  const { items } = await listActions(database, { limit: 1 });
+  expect(items).toMatchObject([{ action: "resume-group", target: "any stage", actor: "ada", done: 2 }]);
 });
 
 test("more than can be resumed in time are told, and go on after further requests", async () => {
@@ -70,10 +120,15 @@ test("a page is read and written without looking at the orders around it", async
   try {
     for (const filter of [{}, { stage: "pay" }, { reason: "another" }]) {
       // In the index, in the table, once more to lock it, and once to change it.
-      expect(await readsOf(() => resumeFailed(database, filter, 500))).toBeLessThan(5 * 500);
+      const resume = async () => {
+        const page = await listFailed(database, filter, { limit: 500 });
+        const ids = page.orders.map(({ id }) => id);
+        await resumeOrders(database, ids, "ada");
+      };
+      expect(await readsOf(resume)).toBeLessThan(5 * 500);
     }
     const after = { stage: "pay", id: orders[0]?.id ?? "" };
-    expect(await readsOf(() => resumeFailed(database, {}, 500, after))).toBeLessThan(10);
+    expect(await readsOf(() => listFailed(database, {}, { limit: 500, after }))).toBeLessThan(10);
   } finally {
     await database.close();
   }

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import type { Database } from "../../../db/database.ts";
+import type { QueueChange } from "../../../src/engine/ports.ts";
 import { changeQueueSettings, listQueueSettings } from "../../../db/queue-settings.ts";
 import { readControls, restoreControls } from "../../../queues/controls.ts";
 import { beat, lastBeat, readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
@@ -33,13 +35,15 @@ afterAll(async () => {
 describe("settings of the queues", () => {
   const restore = async () =>
     restoreControls({ queues, redis: environment.redis }, await listQueueSettings(environment.database));
+  const change = (database: Database, step: string, wanted: QueueChange) =>
+    changeQueueSettings(database, step, wanted, { actor: "ada", action: "pause", target: step });
   const ofPay = () => readControls(queues.of(pay));
 
   test("are kept in MySQL, each by itself, and Redis is made to have them", async () => {
     const { database, redis } = environment;
-    await changeQueueSettings(database, "pay", { concurrency: 3 });
-    await changeQueueSettings(database, "pay", { rateLimit: { max: 7, durationMs: 2_000 } });
-    await changeQueueSettings(database, "pay", { paused: true });
+    await change(database, "pay", { concurrency: 3 });
+    await change(database, "pay", { rateLimit: { max: 7, durationMs: 2_000 } });
+    await change(database, "pay", { paused: true });
     expect(await restore()).toBe(1);
     const wanted = { paused: true, concurrency: 3, rateLimit: { max: 7, durationMs: 2_000 } };
     expect(await ofPay()).toEqual(wanted);
@@ -50,25 +54,25 @@ describe("settings of the queues", () => {
     expect(await restore()).toBe(1);
     expect(await ofPay()).toEqual(wanted);
 
-    await changeQueueSettings(database, "pay", { paused: false, concurrency: null, rateLimit: null });
+    await change(database, "pay", { paused: false, concurrency: null, rateLimit: null });
     expect(await restore()).toBe(1);
     expect(await ofPay()).toEqual({ paused: false, concurrency: null, rateLimit: null });
   });
 
   test("that somebody has changed in Redis alone are left, until they are changed here", async () => {
     const { database } = environment;
-    await changeQueueSettings(database, "pay", { paused: false });
-    await changeQueueSettings(database, "ship", { paused: false });
+    await change(database, "pay", { paused: false });
+    await change(database, "ship", { paused: false });
     await restore();
     await queues.of(pay).pause();
-    await changeQueueSettings(database, "ship", { concurrency: 1 });
+    await change(database, "ship", { concurrency: 1 });
     expect(await restore()).toBe(1);
     expect(await queues.of(pay).isPaused()).toBe(true);
     expect((await readControls(queues.of(ship))).concurrency).toBe(1);
   });
 
   test("of a stage that is no more do no harm", async () => {
-    await changeQueueSettings(environment.database, "gone", { paused: true });
+    await change(environment.database, "gone", { paused: true });
     await restore();
     expect(await restore()).toBe(0);
   });

@@ -55,6 +55,7 @@ const WORDS: Readonly<Record<string, string>> = {
   resume: "resumed",
   concurrency: "set the concurrency",
   "rate-limit": "set the rate limit",
+  board: "in Bull Board",
   "webhook-create": "made the webhook endpoint",
   "webhook-change": "changed the webhook endpoint",
   "webhook-enable": "enabled the webhook endpoint",

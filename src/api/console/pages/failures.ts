@@ -12,7 +12,8 @@ import { numberPath } from "../../schemas.ts";
 import type { Services } from "../../services.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { LIMITS } from "../../../order/limits.ts";
-import { FORM, leadTo, operatorOf, PAGE, show, showPart } from "../context.ts";
+import { actorOf } from "../../auth.ts";
+import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
 import { ago, bounded, counted, moment, number } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -68,9 +69,8 @@ export const failuresPage: readonly Route[] = [
     ...FORM,
     path: `${PATH}/resume`,
     request: { form: groupSchema },
-    handler: async ({ form: group, response }, { batches }) => {
-      const actor = operatorOf(response);
-      const id = await batches.start({ ...group, action: "resume", why: undefined, actor });
+    handler: async ({ form: group, response }, { failureGroups }) => {
+      const id = await failureGroups.start({ action: "resume", group, actor: actorOf(response) });
       leadTo(response, `${PATH}/progress/${id}`);
     },
   }),
@@ -91,8 +91,8 @@ export const failuresPage: readonly Route[] = [
     ...FORM,
     path: `${PATH}/cancel`,
     request: { form: cancelSchema },
-    handler: async ({ form, response }, { batches }) => {
-      const id = await batches.start({ ...form, action: "cancel", actor: operatorOf(response) });
+    handler: async ({ form: { why, ...group }, response }, { failureGroups }) => {
+      const id = await failureGroups.start({ action: "cancel", group, why, actor: actorOf(response) });
       leadTo(response, `${PATH}/progress/${id}`);
     },
   }),

@@ -1,10 +1,8 @@
 import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../../db/order-events.ts";
-import { recordAction, updateAction } from "../../../../db/operator-actions.ts";
 import { findOrders } from "../../../../db/orders.ts";
-import { resumeOrders } from "../../../../db/failures.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
-import { promoteJob, readJob, type JobStatus } from "../../../../queues/job-status.ts";
+import { readJob, type JobStatus } from "../../../../queues/job-status.ts";
 import { Problem } from "../../problem.ts";
 import { noSuch, route, type Route } from "../../route.ts";
 import { idPath } from "../../schemas.ts";
@@ -12,8 +10,8 @@ import type { Services } from "../../services.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import type { Transition } from "../../../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../../../order/order.ts";
-import { FORM, leadTo, operatorOf, PAGE, show, showPart } from "../context.ts";
-import { describeError } from "../../../platform/describe-error.ts";
+import { actorOf } from "../../auth.ts";
+import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
 import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -61,11 +59,9 @@ export const orderPage: readonly Route[] = [
     ...ONE_ORDER,
     path: `${ROOT}/orders/:id/retry`,
     handler: async ({ params, response }, services) => {
-      const { order, transition } = await look(services, params.id);
-      const actor = operatorOf(response);
-      const action = await recordAction(services.database, { actor, action: "retry", target: order.id });
-      if (!(await retry(services, order, transition, actor))) await refused(services, action);
-      leadTo(response, pathOf(order));
+      const isThere = (await services.operations.retry(params.id, actorOf(response))) !== undefined;
+      if (!isThere) throw noSuch("order", params.id);
+      leadTo(response, pathOf(params));
     },
   }),
   route({
@@ -83,57 +79,19 @@ export const orderPage: readonly Route[] = [
     names: "order",
     request: { params: idPath, form: cancelSchema },
     handler: async ({ params, form: { reason }, response }, services) => {
-      const order = await findOrder(services, params.id);
-      const actor = operatorOf(response);
-      const action = await recordAction(services.database, {
-        actor,
-        action: "cancel",
-        target: order.id,
-        details: { reason },
-      });
-      const cancellation = await services.cancel(order.id, reason, actor);
-      if (cancellation?.accepted !== true) {
-        await refused(services, action);
+      const cancellation = await services.operations.cancel(params.id, reason, actorOf(response));
+      if (cancellation === undefined) throw noSuch("order", params.id);
+      if (!cancellation.accepted)
         throw new Problem(409, "too-late-to-cancel", {
           detail: "By now the order can no longer be cancelled.",
         });
-      }
-      leadTo(response, pathOf(order));
+      leadTo(response, pathOf(params));
     },
   }),
 ];
 
 function pathOf({ id }: Pick<StoredOrder, "id">): string {
   return `${ROOT}/orders/${id}`;
-}
-
-/** Writes down that nothing came of what an operator asked for. */
-function refused({ database }: Services, action: number): Promise<void> {
-  return updateAction(database, action, { done: 0, state: "failed" });
-}
-
-/**
- * Has an order that failed go on, with all its attempts, and one that waits for its next attempt make it now.
- *
- * @returns false when it does neither any more.
- */
-async function retry(
-  { database, queues, requeue, log }: Services,
-  order: StoredOrder,
-  transition: Transition | undefined,
-  actor: string,
-): Promise<boolean> {
-  if (transition === undefined) return false;
-  const resumed = await resumeOrders(database, [order.id], actor);
-  try {
-    if (resumed === 0) return queues !== undefined && (await promoteJob(queues, order.id, transition));
-    await requeue.revive([{ orderId: order.id, transition }]);
-  } catch (error) {
-    if (!isRedisUnavailable(error) || resumed === 0) throw error;
-    // The order goes on all the same: the sweeper finds that it has no job.
-    log.warn({ orderId: order.id, error: describeError(error) }, "resumed, but not queued yet");
-  }
-  return true;
 }
 
 function cancelForm(order: StoredOrder): Html {

@@ -1,16 +1,15 @@
-import type { Response } from "express";
 import { z } from "zod";
-import { recordAction, type NewAction } from "../../../../db/operator-actions.ts";
-import { changeQueueSettings, listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
-import { readControls, restoreControls, type QueueControls } from "../../../../queues/controls.ts";
+import { listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
+import { readControls, type QueueControls } from "../../../../queues/controls.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { readHeartbeats, type Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
 import { noSuch, route, type Route } from "../../route.ts";
 import type { Services } from "../../services.ts";
+import type { Operations } from "../../../engine/operations.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { settingsOf, type Step } from "../../../order/stage.ts";
-import { describeError } from "../../../platform/describe-error.ts";
-import { FORM, leadTo, operatorOf, PAGE, show } from "../context.ts";
+import { actorOf } from "../../auth.ts";
+import { FORM, leadTo, PAGE, show } from "../context.ts";
 import { counted, duration, number } from "../format.ts";
 import { html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -46,76 +45,45 @@ const count = z
   .literal("")
   .transform(() => null)
   .or(z.coerce.number({ error: "must be a whole number" }).int().min(1).max(MOST));
+const nothing = z.object({});
 const concurrencySchema = z.object({ concurrency: count });
 const rateLimitSchema = z.object({
   max: count,
   seconds: z.coerce.number({ error: "must be a whole number" }).int().min(1).max(86_400),
 });
 
-const ONE_QUEUE = { ...FORM, names: "queue" } as const;
 const params = z.object({ step: z.enum(lifecycle.steps.map(({ name }) => name)) });
+
+/** A button that changes a queue. @param change does it. */
+function button<Form extends z.ZodType>(
+  name: string,
+  form: Form,
+  change: (operations: Operations, step: string, form: z.output<Form>, actor: string) => Promise<void>,
+): Route {
+  return route({
+    ...FORM,
+    path: `${PATH}/:step/${name}`,
+    names: "queue",
+    request: { params, form },
+    handler: async ({ params: { step }, form: sent, response }, { queues, operations }) => {
+      if (queues === undefined) throw noSuch("queue", step);
+      await change(operations, step, sent, actorOf(response));
+      leadTo(response, `${PATH}#${step}`);
+    },
+  });
+}
 
 export const queuesPage: readonly Route[] = [
   queuesView,
-  route({
-    ...ONE_QUEUE,
-    path: `${PATH}/:step/pause`,
-    request: { params },
-    handler: ({ params: { step }, response }, services) =>
-      change(services, response, { action: "pause", target: step }, { paused: true }),
-  }),
-  route({
-    ...ONE_QUEUE,
-    path: `${PATH}/:step/resume`,
-    request: { params },
-    handler: ({ params: { step }, response }, services) =>
-      change(services, response, { action: "resume", target: step }, { paused: false }),
-  }),
-  route({
-    ...ONE_QUEUE,
-    path: `${PATH}/:step/concurrency`,
-    request: { params, form: concurrencySchema },
-    handler: ({ params: { step }, form: { concurrency }, response }, services) => {
-      const details = { concurrency: concurrency ?? "no limit" };
-      return change(services, response, { action: "concurrency", target: step, details }, { concurrency });
-    },
-  }),
-  route({
-    ...ONE_QUEUE,
-    path: `${PATH}/:step/rate-limit`,
-    request: { params, form: rateLimitSchema },
-    handler: ({ params: { step }, form: { max, seconds }, response }, services) => {
-      const rateLimit = max === null ? null : { max, durationMs: seconds * 1_000 };
-      const details = rateLimit ? { max, seconds } : { max: "no limit" };
-      return change(services, response, { action: "rate-limit", target: step, details }, { rateLimit });
-    },
-  }),
+  button("pause", nothing, (operations, step, _, actor) => operations.pause(step, actor)),
+  button("resume", nothing, (operations, step, _, actor) => operations.unpause(step, actor)),
+  button("concurrency", concurrencySchema, (operations, step, { concurrency }, actor) =>
+    operations.limitConcurrency(step, concurrency, actor),
+  ),
+  button("rate-limit", rateLimitSchema, (operations, step, { max, seconds }, actor) =>
+    operations.limitRate(step, max === null ? null : { max, durationMs: seconds * 1_000 }, actor),
+  ),
 ];
-
-/** Writes down what an operator does to a queue, and does it. */
-async function change(
-  services: Services,
-  response: Response,
-  action: Omit<NewAction, "actor">,
-  settings: Parameters<typeof changeQueueSettings>[2],
-): Promise<void> {
-  if (services.queues === undefined) throw noSuch("queue", action.target);
-  await recordAction(services.database, { ...action, actor: operatorOf(response) });
-  await changeQueueSettings(services.database, action.target, settings);
-  await apply(services);
-  leadTo(response, `${PATH}#${action.target}`);
-}
-
-/** Has Redis go by it at once; where Redis is away, a worker sees to that when it is back. */
-async function apply({ database, queues, redis, log }: Services): Promise<void> {
-  if (queues === undefined || redis === undefined) return;
-  try {
-    await restoreControls({ queues, redis }, await listQueueSettings(database));
-  } catch (error) {
-    if (!isRedisUnavailable(error)) throw error;
-    log.warn({ error: describeError(error) }, "queue settings are saved, but not in Redis yet");
-  }
-}
 
 interface Found {
   /** As operators want them. */

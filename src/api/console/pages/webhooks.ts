@@ -22,7 +22,8 @@ import {
   type WebhookEndpoints,
 } from "../../../events/webhooks/endpoints.ts";
 import { webhookMessage } from "../../../events/webhooks/message.ts";
-import { FORM, leadTo, operatorOf, PAGE, show } from "../context.ts";
+import { actorOf } from "../../auth.ts";
+import { FORM, leadTo, PAGE, show } from "../context.ts";
 import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -82,7 +83,7 @@ function button(
     ...ONE_ENDPOINT,
     path: `${PATH}/:id/${name}`,
     handler: async ({ params: { id }, response }, { webhooks }) => {
-      leadTo(response, PATH + (await told(deed(webhooks, id, operatorOf(response)))));
+      leadTo(response, PATH + (await told(deed(webhooks, id, actorOf(response)))));
     },
   });
 }
@@ -101,7 +102,7 @@ export const webhooksPage: readonly Route[] = [
     path: PATH,
     request: { form: settingsSchema.extend(keySchema.shape) },
     handler: async ({ form: { form, ...settings }, response }, services) => {
-      const operator = operatorOf(response);
+      const operator = actorOf(response);
       const made = services.webhooks.create(settings, operator, keyOf({ form }, operator));
       show(services, response, secretPage((await told(made)).endpoint, "The endpoint is made"));
     },
@@ -120,7 +121,7 @@ export const webhooksPage: readonly Route[] = [
     ...ONE_DELIVERY,
     path: `${PATH}/deliveries/:id/resend`,
     handler: async ({ params, response }, { webhooks }) => {
-      const { id } = await told(webhooks.resend(Number(params.id), operatorOf(response)));
+      const { id } = await told(webhooks.resend(Number(params.id), actorOf(response)));
       leadTo(response, `${PATH}/deliveries/${id}`);
     },
   }),
@@ -142,7 +143,7 @@ export const webhooksPage: readonly Route[] = [
     names: "webhook endpoint",
     request: { params: idPath, form: settingsSchema },
     handler: async ({ params: { id }, form: settings, response }, { webhooks }) => {
-      await told(webhooks.change(id, settings, operatorOf(response)));
+      await told(webhooks.change(id, settings, actorOf(response)));
       leadTo(response, `${PATH}/${id}`);
     },
   }),
@@ -152,7 +153,7 @@ export const webhooksPage: readonly Route[] = [
     names: "webhook endpoint",
     request: { params: idPath, form: keySchema },
     handler: async ({ params: { id }, form, response }, services) => {
-      const operator = operatorOf(response);
+      const operator = actorOf(response);
       const made = services.webhooks.rotate(id, operator, keyOf(form, operator));
       show(services, response, secretPage((await told(made)).endpoint, "The endpoint has another secret"));
     },

@@ -1,0 +1,17 @@
+import type { OperationStore } from "../src/engine/ports.ts";
+import type { Database } from "./database.ts";
+import { countStage, listFailed, resumeOrders } from "./failures.ts";
+import { recordAction, updateAction } from "./operator-actions.ts";
+import { changeQueueSettings } from "./queue-settings.ts";
+
+/** What people do to the orders and queues of this database, as the engine needs it. */
+export function operationStore(database: Database): OperationStore {
+  return {
+    recordAction: (action) => recordAction(database, action),
+    updateAction: (id, progress) => updateAction(database, id, progress),
+    listFailed: (group, page) => listFailed(database, group, page),
+    countFailed: (stage, limit) => countStage(database, stage, limit),
+    resumeOrders: (ids, actor, action) => resumeOrders(database, ids, actor, action),
+    changeQueue: (step, change, action) => changeQueueSettings(database, step, change, action),
+  };
+}

@@ -1,0 +1,46 @@
+import type { Redis } from "ioredis";
+import type { Database } from "../../db/database.ts";
+import { operationStore } from "../../db/operation-store.ts";
+import { orderStore } from "../../db/order-store.ts";
+import { listQueueSettings } from "../../db/queue-settings.ts";
+import { restoreControls } from "../../queues/controls.ts";
+import { promoteJob } from "../../queues/job-status.ts";
+import type { Queues } from "../../queues/queues.ts";
+import type { Cancellation } from "../engine/cancellation.ts";
+import { FailureGroups } from "../engine/failure-groups.ts";
+import { Operations } from "../engine/operations.ts";
+import type { Dispatcher } from "../engine/ports.ts";
+import { lifecycle } from "../order/lifecycle.ts";
+import type { Logger } from "../platform/log.ts";
+
+export interface OperationsGiven {
+  readonly database: Database;
+  readonly dispatcher: Dispatcher;
+  readonly cancellation: Cancellation;
+  readonly log: Logger;
+  readonly onEvents?: (() => void) | undefined;
+  readonly queues?: { readonly queues: Queues; readonly redis: Redis };
+}
+
+export interface OpenOperations {
+  readonly operations: Operations;
+  readonly failureGroups: FailureGroups;
+}
+
+/** What people do to orders and queues, over this database and, where there is one, this Redis. */
+export function openOperations(given: OperationsGiven): OpenOperations {
+  const { database, dispatcher, cancellation, log, onEvents, queues } = given;
+  const store = { ...orderStore(database), ...operationStore(database) };
+  const operations = new Operations({
+    store,
+    dispatcher,
+    cancellation,
+    lifecycle,
+    log,
+    onEvents,
+    wake: queues && ((orderId, transition) => promoteJob(queues.queues, orderId, transition)),
+    applySettings:
+      queues && (async () => void (await restoreControls(queues, await listQueueSettings(database)))),
+  });
+  return { operations, failureGroups: new FailureGroups({ store, operations, cancellation, log }) };
+}

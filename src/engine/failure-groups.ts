@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeError } from "../platform/describe-error.ts";
+import type { Logger } from "../platform/log.ts";
+import { afterwards, isDatabaseUnavailable } from "../platform/storage-error.ts";
+import type { Cancellation } from "./cancellation.ts";
+import type { Operations } from "./operations.ts";
+import type { ActionDetails, FailedOrder, FailedPlace, FailureGroup, OperationStore } from "./ports.ts";
+
+/** Orders of one transaction, which must not hold their locks for long: for a client, and where progress is to be seen. */
+const PAGE = 500;
+const SHOWN_PAGE = 100;
+/** Failed orders that are counted before: where there are more, nobody knows how far it is. */
+const COUNTED = 100_000;
+/** Orders that are cancelled at the same moment. */
+const AT_ONCE = 10;
+/** Milliseconds for which a batch waits for the store at one place, and between two tries. */
+const PATIENCE_MS = 600_000;
+const RETRY_MS = 1_000;
+
+/** What is to be done to a group of failed orders, and for whom. */
+export type Batch = { readonly group: FailureGroup; readonly actor: string } & (
+  | { readonly action: "resume" }
+  /** @param why for those who ask later. */
+  | { readonly action: "cancel"; readonly why: string }
+);
+
+interface GroupOptions {
+  readonly store: OperationStore;
+  readonly operations: Pick<Operations, "resume">;
+  readonly cancellation: Pick<Cancellation, "request">;
+  readonly log: Logger;
+}
+
+/**
+ * Resumes or cancels groups of failed orders: those of a stage, of a reason, or all. The store has the progress, so that
+ * any process can show it. A process that dies in the middle leaves some orders untouched and none half done: begin the
+ * group again for those.
+ */
+export class FailureGroups {
+  readonly #options: GroupOptions;
+
+  constructor(options: GroupOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resumes a group while its client waits, as far as that comes in time: `more` when it was not all. Asking twice finds
+   * none the second time.
+   *
+   * @param withinMs after so many milliseconds it is enough, if there is something to tell.
+   * @throws {StorageError}
+   */
+  async resume(
+    group: FailureGroup,
+    actor: string,
+    withinMs: number,
+  ): Promise<{ readonly resumed: number; readonly more?: true }> {
+    const startedAt = performance.now();
+    const batch: Batch = { action: "resume", group, actor };
+    const id = await this.#record(batch, null);
+    const { done, next } = await this.#run(id, batch, {
+      limit: PAGE,
+      isHurried: true,
+      attempt: (work, soFar) => (soFar === 0 ? work() : afterwards(work)),
+      isEnough: (soFar) => soFar > 0 && performance.now() - startedAt >= withinMs,
+    });
+    return { resumed: done, ...(next && { more: true }) };
+  }
+
+  /**
+   * Begins to resume or cancel a group in the background.
+   *
+   * @returns the id of the operator's action, by which its progress is found. @throws {StorageError}
+   */
+  async start(batch: Batch): Promise<number> {
+    const { store, log } = this.#options;
+    const { stage } = batch.group;
+    const failed = stage === undefined ? undefined : await store.countFailed(stage, COUNTED);
+    const id = await this.#record(batch, failed === undefined || failed.more ? null : failed.count);
+    const pace = { limit: SHOWN_PAGE, before: new Date(), attempt: patiently, isEnough: () => false };
+    this.#run(id, batch, pace).catch((error: unknown) => {
+      log.error({ action: id, error: describeError(error) }, "stopped in the middle of a group of orders");
+    });
+    return id;
+  }
+
+  #record(batch: Batch, total: number | null): Promise<number> {
+    const { action, group, actor } = batch;
+    return this.#options.store.recordAction({
+      actor,
+      action: `${action}-group`,
+      target: group.stage ?? "any stage",
+      details: detailsOf(batch, 0),
+      state: "running",
+      total,
+    });
+  }
+
+  /** Page by page. @returns to how many orders it was done, and the place to go on after if it was not all. */
+  async #run(id: number, batch: Batch, pace: Pace): Promise<{ done: number; next: FailedPlace | undefined }> {
+    const { store } = this.#options;
+    const { limit, attempt, isEnough } = pace;
+    const group = { before: pace.before, ...batch.group };
+    let done = 0;
+    let looked = 0;
+    let next: FailedPlace | undefined;
+    try {
+      do {
+        const after = next;
+        const page = await attempt(() => store.listFailed(group, { limit, after }), done);
+        done += await attempt(() => this.#advance(page.orders, batch, pace), done);
+        looked += page.looked;
+        ({ next } = page);
+        const isOver = next === undefined || isEnough(done);
+        const progress = { done, state: isOver ? ("done" as const) : ("running" as const) };
+        const details = detailsOf(batch, looked);
+        await attempt(() => store.updateAction(id, { ...progress, details }), done);
+      } while (next !== undefined && !isEnough(done));
+      return { done, next };
+    } catch (error) {
+      patiently(() => store.updateAction(id, { done, state: "failed" })).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** @returns to how many of them it was done. */
+  async #advance(orders: readonly FailedOrder[], batch: Batch, { isHurried }: Pace): Promise<number> {
+    const { operations, cancellation } = this.#options;
+    if (batch.action === "resume") {
+      const { resumed, queued } = await operations.resume(orders, batch.actor);
+      if (!isHurried) await queued;
+      return resumed;
+    }
+    const { why, actor } = batch;
+    let cancelled = 0;
+    for (let start = 0; start < orders.length; start += AT_ONCE) {
+      const answers = await Promise.all(
+        orders.slice(start, start + AT_ONCE).map(({ id }) => cancellation.request(id, why, actor)),
+      );
+      cancelled += answers.filter((answer) => answer?.accepted).length;
+    }
+    return cancelled;
+  }
+}
+
+/** How fast to go on, and how long to stay. */
+interface Pace {
+  /** Failed orders of one page. */
+  readonly limit: number;
+  /** Failures since then are left out. */
+  readonly before?: Date;
+  /** Whether somebody waits for it, so that nothing waits for the dispatcher. */
+  readonly isHurried?: boolean;
+  readonly attempt: <T>(work: () => Promise<T>, done: number) => Promise<T>;
+  readonly isEnough: (done: number) => boolean;
+}
+
+/** A store that is away for a moment ends no batch. What is done twice is done once. @throws what stays. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw error;
+      await sleep(RETRY_MS, undefined, { ref: false });
+    }
+  }
+}
+
+/** @param looked how many failed orders have been looked at. */
+function detailsOf(batch: Batch, looked: number): ActionDetails {
+  const { reason = null, before } = batch.group;
+  return {
+    reason,
+    ...(batch.action === "cancel" && { why: batch.why }),
+    ...(before && { before: before.toISOString() }),
+    looked,
+  };
+}

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Locator, Page } from "playwright-core";
+import { listActions } from "../../db/operator-actions.ts";
 import { listEntries } from "../../db/provider-ledger.ts";
 import { setProviderState } from "../../db/provider-states.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
@@ -121,6 +122,14 @@ describe("an order whose payment nobody answers", () => {
 
     const delivered = await line.client.orderIn(order.id, "DELIVERED");
     expect(delivered).not.toHaveProperty("failed");
+    const { body } = await line.client.get(`/orders/${order.id}/events`);
+    expect(body.items).toContainEqual(
+      expect.objectContaining({ type: "resumed", stage: "pay", actor: LOGIN.username }),
+    );
+    const { items } = await listActions(line.environment.database, { limit: 10 });
+    expect(items).toContainEqual(
+      expect.objectContaining({ action: "retry", target: order.id, actor: LOGIN.username, state: "done" }),
+    );
     const entries = await listEntries(line.environment.database, order.id);
     expect(entries.filter((entry) => entry.kind === "charge")).toMatchObject([
       { outcome: "approved", amount: order.total, attempts: 3 },

@@ -1,10 +1,10 @@
 import type { RequestListener } from "node:http";
-import express, { type Express } from "express";
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
 import { EventLog } from "../../db/event-log.ts";
 import { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import { Keys, sameSiteOnly } from "./auth.ts";
+import { isKnown, Keys, sameSiteOnly } from "./auth.ts";
 import { BOARD } from "./board.ts";
 import { consoleHeaders, neverStored, showErrors } from "./console/console.ts";
 import { ROOT as CONSOLE } from "./console/layout.ts";
@@ -42,10 +42,18 @@ export function createApp(options: AppOptions): Express {
   app.use(["/docs", BOARD], pageHeaders);
   app.use(CONSOLE, consoleHeaders, neverStored);
   addRoutes(app, PAGES, { guards, services });
-  app.use(CONSOLE, ...guards.operator, notFound, showErrors(services));
-  app.use(...guards.key, notFound);
+  app.use(CONSOLE, ...guards.operator, notFound, onlyToThose(basic), showErrors(services));
+  app.use(...guards.key, notFound, onlyToThose(bearer));
   app.use(answerErrors(services.log));
   return app;
+}
+
+/** What is wrong with an address, such as one that can't be decoded, shows before a route is found, and so unguarded. */
+function onlyToThose(guard: RequestHandler): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    if (error instanceof Problem || isKnown(response) || request.route !== undefined) next(error);
+    else guard(request, response, () => next(error));
+  };
 }
 
 function servicesOf({ webhookNetworks = new Networks(), version, ...options }: AppOptions): Services {

@@ -67,6 +67,11 @@ export function actorOf(response: Response): string {
   return actors.get(response) ?? clientName(clientOf(response));
 }
 
+/** Whether the request that this answers came with a valid key. */
+export function isKnown(response: Response): boolean {
+  return actors.has(response) || clients.has(response);
+}
+
 /** Tells keys apart by their digests, and nothing else about them. */
 function clientName(client: string): string {
   return `client-${Buffer.from(client, "base64").toString("hex").slice(0, 8)}`;

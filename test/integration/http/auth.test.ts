@@ -116,6 +116,17 @@ describe("the API", () => {
     expect((await api.client.get("/nowhere")).status).toBe(404);
   });
 
+  test("says without a key nothing of an address that cannot be read", async () => {
+    for (const [path, scheme] of [
+      ["/orders/%ff", "Bearer"],
+      ["/console/orders/%ff", "Basic"],
+      ["/queues/api/queues/pay/%ff", "Basic"],
+    ] as const) {
+      expectUnauthorized(await api.client.raw("GET", path), scheme);
+      expect(await statusOf("GET", path, scheme === "Basic" ? BASIC : BEARER)).toBe(400);
+    }
+  });
+
   test.each(["HEAD", "OPTIONS", "TRACE", "PURGE"])("%s is no way around the key", async (method) => {
     for (const path of ["/orders", "/stock/A", "/queues/api/queues", "/docs"]) {
       expect((await api.client.raw(method, path)).status).toBe(401);

@@ -7,9 +7,13 @@ module.exports = [
   "e2e/chaos",
   "e2e/console",
   "e2e/crash-points",
+  "e2e/crashing-stage",
   "e2e/hostile-requests",
   "e2e/poisoned-orders",
   "e2e/prometheus",
+  "e2e/recovery",
+  "e2e/replay",
+  "e2e/wedged-worker",
   "integration/launcher/start",
   "integration/launcher/supervision",
 ];

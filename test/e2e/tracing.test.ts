@@ -443,14 +443,14 @@ describe("tracing", () => {
 
     const second = await startApi({ databaseUrl: environment.databaseUrl, env });
     const spans = await ended(receiver, body.id, { stage: "deliver", outcome: "snoozed" });
-    await waitFor("the order to be taken up", () =>
-      knownOf(receiver, body.id).some(({ name }) => name === "resumed"),
-    );
+    // Each round of a sweeper resumes it, and the end of a process may come between a mark and what follows it.
+    await waitFor("what follows on a mark", () => {
+      const known = knownOf(receiver, body.id);
+      const marks = new Set(known.filter(({ name }) => name === "resumed").map(({ spanId }) => spanId));
+      return known.some(({ parentSpanId }) => marks.has(parentSpanId));
+    });
     expect(await second.stop()).toBe(0);
-    const all = knownOf(receiver, body.id);
-    const mark = all.find(({ name }) => name === "resumed");
-    expect(all.filter(({ parentSpanId }) => parentSpanId === mark?.spanId).length).toBeGreaterThan(0);
-    expect(rootOf(all)).toEqual(rootOf(spans));
+    expect(rootOf(knownOf(receiver, body.id))).toEqual(rootOf(spans));
     await environment.close();
   });
 

@@ -1,6 +1,7 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { spawnGuarded } from "../../tools/launcher/guard.ts";
 import { makeTempFolder, removeAbandonedTempFolders } from "../../tools/launcher/temp-folder.ts";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 
@@ -18,41 +19,41 @@ const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 const LINKED = ["node_modules", ".local/packages", ".local/test-templates"];
 const DEADLINE_MS = 10 * 60_000;
 
+removeAbandonedTempFolders();
 const copy = makeTempFolder();
-const texts = process.argv.slice(2);
-process.on("exit", () => rmSync(copy, { recursive: true, force: true }));
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
-process.exitCode = main() ? 0 : 1;
+try {
+  process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
+} finally {
+  rmSync(copy, { recursive: true });
+}
 
-function main(): boolean {
-  const chosen = MUTATIONS.filter(isChosen);
+async function main(texts: readonly string[]): Promise<boolean> {
+  const chosen = MUTATIONS.filter(
+    ({ breaks, file, tests }) =>
+      texts.length === 0 || texts.some((text) => [breaks, file, ...tests].join("\n").includes(text)),
+  );
   const misplaced = chosen.filter((mutation) => !standsOnce(mutation));
   for (const { file, find } of misplaced) say(`not found exactly once in ${file}: ${find}`);
   if (misplaced.length > 0) return false;
 
-  removeAbandonedTempFolders();
   copyTree();
   const tests = [...new Set(chosen.flatMap((mutation) => mutation.tests))];
   say(`${chosen.length} mutations. First their ${tests.length} test files without any:`);
-  if (runTests(tests) !== "passed") {
-    say("these fail without a mutation");
+  if ((await runTests(tests)) !== "passed") {
+    say("these do not pass without a mutation");
     return false;
   }
-  const outcomes = chosen.map(tryOne);
-  const missed = outcomes.filter((outcome) => outcome === "passed" || outcome === "not loadable").length;
-  say(`${outcomes.length - missed} noticed, ${missed} not`);
+  let missed = 0;
+  for (const mutation of chosen) if (!(await isNoticed(mutation))) missed++;
+  say(`${chosen.length - missed} noticed, ${missed} not`);
   return missed === 0;
-}
-
-function isChosen({ breaks, file, tests }: Mutation): boolean {
-  return texts.length === 0 || texts.some((text) => [breaks, file, ...tests].join("\n").includes(text));
 }
 
 function standsOnce({ file, find }: Mutation): boolean {
   return readFileSync(path.join(REPOSITORY, file), "utf8").split(find).length === 2;
 }
 
-function tryOne(mutation: Mutation): Outcome {
+async function isNoticed(mutation: Mutation): Promise<boolean> {
   const file = path.join(copy, mutation.file);
   const before = readFileSync(file, "utf8");
   const startedAt = Date.now();
@@ -60,37 +61,39 @@ function tryOne(mutation: Mutation): Outcome {
     file,
     before.replace(mutation.find, () => mutation.replace),
   );
-  const outcome = runTests(mutation.tests);
+  const outcome = await runTests(mutation.tests);
   writeFileSync(file, before);
   const seconds = Math.round((Date.now() - startedAt) / 1_000);
   const fate = outcome === "passed" ? "SURVIVED" : outcome === "failed" ? "noticed" : outcome;
   say(`${fate.padEnd(12)} ${String(seconds).padStart(3)} s  ${mutation.file}: ${mutation.breaks}`);
-  return outcome;
+  return outcome === "failed" || outcome === "timed out";
 }
 
 /** A file that can't even be loaded says nothing about its tests. */
-function runTests(tests: readonly string[]): Outcome {
+async function runTests(tests: readonly string[]): Promise<Outcome> {
   const report = path.join(copy, "report.json");
   rmSync(report, { force: true });
   const config = tests.every((name) => name.startsWith("unit/")) ? "jest.unit.config.cjs" : "jest.config.cjs";
   const jest = ["node_modules/jest/bin/jest.js", "--config", `test/${config}`];
   // The long ones too.
-  const options = ["--testPathIgnorePatterns", "/node_modules/", "--bail", "--json", "--outputFile", report];
+  const options = ["--testPathIgnorePatterns", "/node_modules/", "--json", "--outputFile", report];
   const files = ["--runTestsByPath", ...tests.map((name) => `test/${name}.test.ts`)];
-  const run = spawnSync(process.execPath, [...jest, ...options, ...files], {
+  const lines: string[] = [];
+  const run = spawnGuarded(process.execPath, [...jest, ...options, ...files], {
     cwd: copy,
-    encoding: "utf8",
-    timeout: DEADLINE_MS,
-    killSignal: "SIGKILL",
-    maxBuffer: Number.POSITIVE_INFINITY,
+    env: process.env,
+    onLine: (line) => lines.push(line),
   });
-  if (run.status === 0) return "passed";
-  if (run.signal !== null) return "timed out";
+  const timer = setTimeout(() => run.kill("SIGKILL"), DEADLINE_MS);
+  const { code, signal } = await run.exited;
+  clearTimeout(timer);
+  if (code === 0) return "passed";
+  if (signal !== null) return "timed out";
   const { numFailedTests } = existsSync(report)
     ? JSON.parse(readFileSync(report, "utf8"))
     : { numFailedTests: 0 };
   if (numFailedTests > 0) return "failed";
-  say(run.stderr);
+  say(lines.join("\n"));
   return "not loadable";
 }
 

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, write
 import path from "node:path";
 import { spawnGuarded } from "../../tools/launcher/guard.ts";
 import { makeTempFolder, removeAbandonedTempFolders } from "../../tools/launcher/temp-folder.ts";
+import FirstFailure from "./first-failure.cjs";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 
 /**
@@ -17,6 +18,7 @@ type Outcome = "passed" | "failed" | "timed out" | "not loadable";
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 /** Not tracked, and needed to run tests: dependencies, and the servers' unpacked packages and data folders. */
 const LINKED = ["node_modules", ".local/packages", ".local/test-templates"];
+const REPORTER = "<rootDir>/test/mutations/first-failure.cjs";
 const DEADLINE_MS = 10 * 60_000;
 
 removeAbandonedTempFolders();
@@ -71,12 +73,17 @@ async function isNoticed(mutation: Mutation): Promise<boolean> {
 
 /** A file that can't even be loaded says nothing about its tests. */
 async function runTests(tests: readonly string[]): Promise<Outcome> {
-  const report = path.join(copy, "report.json");
-  rmSync(report, { force: true });
   const config = tests.every((name) => name.startsWith("unit/")) ? "jest.unit.config.cjs" : "jest.config.cjs";
   const jest = ["node_modules/jest/bin/jest.js", "--config", `test/${config}`];
   // The long ones too.
-  const options = ["--testPathIgnorePatterns", "/node_modules/", "--json", "--outputFile", report];
+  const options = [
+    "--testPathIgnorePatterns",
+    "/node_modules/",
+    "--reporters",
+    "default",
+    "--reporters",
+    REPORTER,
+  ];
   const files = ["--runTestsByPath", ...tests.map((name) => `test/${name}.test.ts`)];
   const lines: string[] = [];
   const run = spawnGuarded(process.execPath, [...jest, ...options, ...files], {
@@ -89,10 +96,7 @@ async function runTests(tests: readonly string[]): Promise<Outcome> {
   clearTimeout(timer);
   if (code === 0) return "passed";
   if (signal !== null) return "timed out";
-  const { numFailedTests } = existsSync(report)
-    ? JSON.parse(readFileSync(report, "utf8"))
-    : { numFailedTests: 0 };
-  if (numFailedTests > 0) return "failed";
+  if (code === FirstFailure.exitCode) return "failed";
   say(lines.join("\n"));
   return "not loadable";
 }

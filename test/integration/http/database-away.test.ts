@@ -35,7 +35,7 @@ afterAll(async () => {
 });
 
 const LOAD = 300;
-const TIMEOUT_MS = 2_000;
+const TIMEOUT_MS = 5_000;
 /** Who waited first for a connection and then for an answer would take longer. */
 const ANSWERED_WITHIN_MS = 2 * TIMEOUT_MS;
 const ID = "01a20691-7a8e-777a-bbfa-0d625ad32c50";

@@ -351,6 +351,8 @@ const USUAL: Partial<WebhooksOptions> =
   SECONDS > 0
     ? { delaysMs: undefined, firstPauseMs: undefined, lookIntervalMs: 1_000 }
     : { delaysMs: [200, HOUR_MS], firstPauseMs: 50, timeoutMs: 1_000 };
+/** For how long a silent endpoint is waited for where few are silent: what a busy machine takes by itself is less. */
+const PATIENT_MS = 3_000;
 
 describe("an endpoint that refuses some orders' messages", () => {
   /** Refuses these, and counts how many it has at the same moment that it has refused before. */
@@ -421,7 +423,7 @@ describe("an endpoint that refuses some orders' messages", () => {
       const first = Array.from({ length: burst }, () => newOrder());
       for (const { id } of first) refusing.orderIds.add(id);
       if (burst > 0) await createOrders(environment.database, first);
-      send(USUAL);
+      send(burst > 0 || SECONDS > 0 ? USUAL : { ...USUAL, timeoutMs: PATIENT_MS });
       if (burst > 0) await waitFor("the first refusals", () => endpoint.received.length >= 10);
       const late = await lateness(endpoint, { refusing, share });
       tell(what, late);
@@ -429,7 +431,8 @@ describe("an endpoint that refuses some orders' messages", () => {
       if (SECONDS > 0) return;
       // Each silent one holds a place for a second: as many as there are places may come first.
       if (burst > 0 && how === "no answer") expect(of(late, 1)).toBeLessThan(15_000);
-      else expect(of(late, 0.95)).toBeLessThan(1_000);
+      // Who had to wait for a silent one would be later, and who waited for a refused one an hour late.
+      else expect(of(late, 0.95)).toBeLessThan(burst > 0 ? 1_000 : PATIENT_MS);
     },
     600_000,
   );

@@ -119,7 +119,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "the timeline of an order does not show its failed attempts",
-        find: "await noteFailedAttempt?.(",
+        find: "await failures.noteFailedAttempt(",
         replace: "void (",
       },
       {
@@ -197,7 +197,7 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "an order pays with an attempt for an outage that has just ended",
-        find: "if (!answers || pings.lastAwayAt(service) >= call.startedAt)",
+        find: "if (!answers || pings.lastAwayAt(service) >= startedAt)",
         replace: "if (!answers)",
       },
       {
@@ -312,10 +312,16 @@ export const MUTATIONS: readonly Mutation[] = [
         find: "return { ...update, mustAffect: length };",
         replace: "return update;",
       },
+    ],
+  ),
+  ...inFile(
+    "src/order/change.ts",
+    ["integration/workers/executor", "unit/order/change"],
+    [
       {
         breaks: "an order that has moved on still says that it failed",
-        find: ", failed_stage = NULL, failed_reason = NULL, failed_at = NULL",
-        replace: "",
+        find: "return { status: to, failed: null, updatedAt: at }",
+        replace: "return { status: to, updatedAt: at }",
       },
     ],
   ),

@@ -347,7 +347,7 @@ export const MUTATIONS: readonly Mutation[] = [
       {
         breaks: "a deadlock fails a transaction that would succeed the next time",
         find: 'else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;',
-        replace: "else throw failure;",
+        replace: "else if (true) throw failure;",
       },
     ],
   ),

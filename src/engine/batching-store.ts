@@ -14,8 +14,8 @@ import type {
 } from "./ports.ts";
 
 /**
- * The store as the executor uses it. What many jobs want at the same moment is one statement, one transaction, one round
- * trip, as far as `commit` lets them share it; and an order that was here a moment ago is not read as a whole again.
+ * The executor's store. Concurrent jobs share statements, transactions and round trips, as far as `commit` allows, and
+ * recently seen orders are not read in full again.
  */
 export class BatchingStore implements ExecutorStore {
   readonly #store: OrderStore;
@@ -26,9 +26,9 @@ export class BatchingStore implements ExecutorStore {
   constructor(options: {
     readonly store: OrderStore;
     readonly commit?: Commit;
-    /** Called with the step of every transition that is written and not committed yet, where a test may kill the process. */
+    /** Called with each transition's step before the commit, where a test may kill the process. */
     readonly crashHook?: ((point: "during batch", step: string) => void) | undefined;
-    /** Told after every batch of events that is committed. */
+    /** Called after each committed batch of events. */
     readonly onEvents?: (() => void) | undefined;
   }) {
     const { store, commit = grouped, crashHook, onEvents } = options;
@@ -82,9 +82,9 @@ export class BatchingStore implements ExecutorStore {
 }
 
 /**
- * Hands jobs over to a dispatcher, those of the same moment together.
+ * Batches jobs for a dispatcher.
  *
- * @param name what the batches are called by whoever observes them.
+ * @param name the batches' name in metrics and traces.
  */
 export function batchedEnqueue(
   dispatcher: Pick<Dispatcher, "enqueue">,
@@ -93,7 +93,7 @@ export function batchedEnqueue(
   return commit({
     name,
     flush: withoutResults((jobs) => dispatcher.enqueue(jobs)),
-    // A dispatcher refuses all or none.
+    // A dispatcher accepts all jobs or none.
     kindOf: () => "away",
   });
 }

@@ -6,104 +6,103 @@ import { isOutage, StageUnavailableError } from "./outage.ts";
 import type { Pings } from "./pings.ts";
 
 /**
- * Orders of so many customers have failed since the last success, and it is not the orders: the service fails everybody.
- * Customers and not orders, so that one customer's orders never say anything about the service.
+ * When orders of this many customers have failed since the last success, the service is failing everyone. Customers are
+ * counted, not orders, so that one customer's orders say nothing about the service.
  */
 const CUSTOMERS_IN_A_ROW = 5;
-/** A failure says nothing about the service any more when nothing has failed for so long after it. Milliseconds. */
+/** Failures expire once nothing has failed for this long. Milliseconds. */
 const FAILURE_COUNTS_FOR_MS = 900_000;
-/** More than one order of a customer has failed. */
+/** Marks a customer of whom several orders have failed. */
 const SEVERAL = Symbol("several orders");
-/** Customers whose failures are remembered; those who failed longest ago are forgotten first. */
+/** Customers whose failures are remembered; the oldest are dropped first. */
 const CUSTOMERS_REMEMBERED = 10_000;
-/** A call that takes longer may hang. Milliseconds. */
+/** A call that takes longer may be hanging. Milliseconds. */
 const MAY_HANG_AFTER_MS = 1_000;
-/** The longest that an order waits whose service fails everybody. Milliseconds. */
+/** The longest wait while a service fails everyone. Milliseconds. */
 const LONGEST_WAIT_MS = 300_000;
 
-/** What a breaker holds: the taking of jobs of its stage. */
+/** What a breaker controls: whether its stage takes jobs. */
 export interface Gate {
-  /** Takes no more jobs. */
+  /** Stops taking jobs. */
   shut(): void;
-  /** Takes a share of as many as ever. */
+  /** Takes jobs at reduced concurrency. */
   ajar(): void;
-  /** Takes as many as ever. */
+  /** Takes jobs at full concurrency. */
   open(): void;
 }
 
-/** What is the matter with a stage's service. */
+/** The state of a stage's service, if not healthy. */
 export type Trouble =
-  /** It does not answer: the stage is held. */
+  /** The service does not answer: the stage is held. */
   | "away"
-  /** It answers again, and a share of the orders tries it. */
+  /** The service answers again, and is tried with a share of the orders. */
   | "half open"
-  /** It answers pings, and fails order after order. */
+  /** The service answers pings but fails order after order. */
   | "failing";
 
 export interface BreakerOptions {
   readonly stage: Pick<Stage, "name">;
   readonly gate: Gate;
   readonly pings: Pick<Pings, "answers" | "lastAwayAt" | "lastLateAt">;
-  /** Milliseconds between two questions whether the service is back. */
+  /** The time between two pings during an outage. Milliseconds. */
   readonly probeIntervalMs: number;
   readonly log: Logger;
   /** From 0 to below 1. */
   readonly random?: () => number;
 }
 
-/** An attempt that found its service away, as far as the order could tell. */
+/** An attempt that failed because its service seemed unavailable. */
 export interface FailedCall {
   readonly orderId: string;
-  /** Whose order it is; undefined when that is not known. */
+  /** The order's customer; undefined if unknown. */
   readonly customerId: string | undefined;
-  /** What did not answer, or could not do its work; undefined when that is not known. */
+  /** The service that failed; undefined if unknown. */
   readonly service: keyof Ports | undefined;
-  /** When the attempt began, as `performance.now()` has it. */
+  /** When the attempt began (`performance.now()`). */
   readonly startedAt: number;
-  /** Whether the order was suspected already. Then its failure says nothing new about the service. */
+  /** Whether the order was already a suspect. Then its failure says nothing new about the service. */
   readonly isSuspect: boolean;
-  /** How often in a row the order has been put off since its service fails everybody. */
+  /** How many times in a row the order was delayed because its service fails everyone. */
   readonly putOffs: number;
 }
 
-/** What becomes of an order whose service failed it. */
+/** What happens to an order after its service failed. */
 export type Verdict =
-  /** The service is away: the order waits so many milliseconds, and uses up no attempt. */
+  /** The service is away: the order waits, and no attempt is used up. */
   | { readonly cause: "away"; readonly waitMs: number }
-  /** The service fails everybody, or hung for a while: the same, and the order is suspected. */
+  /** The service fails everyone, or hung for a while: the same, and the order becomes a suspect. */
   | { readonly cause: "failing"; readonly waitMs: number }
-  /** The trouble is the order's own: it uses up an attempt. */
+  /** The order itself is to blame: an attempt is used up. */
   | { readonly cause: "order" };
 
 /**
- * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007). It tells the trouble of a service
- * from that of an order, by a ping that is sent after the order's call has failed:
+ * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007). After a failed call it pings
+ * the service to tell a failing service from a failing order:
  *
- * - No answer: the service is away. The stage is held, in this process only, and the service is pinged until it answers.
- *   Then a share of the places opens, for several orders of several customers, and the first that succeeds opens all of
- *   them. No attempt is used up.
- * - An answer, and others were served since: the order's own trouble. It uses up an attempt, so that an order that nobody
- *   can serve comes to rest in the failed set.
- * - An answer, but the service may have hung for a while: it answered late, or served nobody since the call began, although
- *   another customer's call hung beside it. No attempt is used up, but the order is suspected: so this excuses it once.
- * - An answer, and orders of several customers failed with no success in between: the service fails everybody, whatever
- *   it says of itself. No attempt is used up, and each order waits longer each time. The stage stays open: each new order
- *   is a probe, and the first success ends it. As long as nothing succeeds no order comes to rest, since nobody knows
- *   better than that the service is to blame; a stage's deadline still ends them.
+ * - No answer: the service is away. This process holds the stage and pings until the service answers. Then a share of
+ *   the places opens, for orders of several customers; the first success opens all of them. No attempt is used up.
+ * - An answer, and other orders were served since: the order is to blame. An attempt is used up, so that an order that
+ *   cannot be served ends up failed.
+ * - An answer, but the service may have hung: it answered late, or served nobody since the call began while another
+ *   customer's call hung too. No attempt is used up, but the order becomes a suspect, so this excuses it only once.
+ * - An answer, but orders of several customers failed with no success in between: the service fails everyone, whatever
+ *   its pings say. No attempt is used up, and each order waits longer each time. The stage stays open: every new order
+ *   is a probe, and the first success ends this state. Until then no order ends up failed, since nothing shows that it
+ *   is to blame; a stage's deadline still applies.
  */
 export class StageBreaker {
   readonly #options: BreakerOptions;
-  /** Whose orders have failed since the last success, with the time of the last failure. */
+  /** Customers with a failure since the last success, and when it was. */
   readonly #failing = new Map<string, number>();
-  /** Which order of each customer has failed since the customer's last success. */
+  /** The order of each customer that failed since the customer's last success. */
   readonly #ofCustomers = new Map<string, string | typeof SEVERAL>();
-  /** When each call under way began, and whose it is. */
+  /** Calls under way. */
   readonly #calls = new Set<{ readonly customerId: string; readonly startedAt: number }>();
-  /** When the service last did what it was asked, or said why not. */
+  /** When the service last succeeded, or answered with an error of its own. */
   #servedAt = -Infinity;
-  /** What the last failure said to be away. */
+  /** The service named by the last failure. */
   #service: keyof Ports | undefined;
-  /** What the stage is held for, or was held for last. */
+  /** The service for which the stage is, or was last, held. */
   #heldFor: keyof Ports | undefined;
   #gate: "open" | "shut" | "ajar" = "open";
   #probe: NodeJS.Timeout | undefined;
@@ -113,26 +112,28 @@ export class StageBreaker {
     this.#options = options;
   }
 
-  /** What is the matter; undefined when nothing is. */
+  /** The current trouble; undefined if healthy. */
   get trouble(): Trouble | undefined {
     if (this.#gate === "shut") return "away";
     if (this.#failsEverybody()) return "failing";
     return this.#gate === "ajar" ? "half open" : undefined;
   }
 
-  /** What the stage is held for; else what was last found away, or failing. */
+  /** The service the stage is held for, or else the one that failed last. */
   get service(): keyof Ports | undefined {
     const { trouble } = this;
     return trouble === "away" || trouble === "half open" ? this.#heldFor : this.#service;
   }
 
-  /** Whether several orders of this customer have failed here, and none has succeeded since. */
+  /** Whether several orders of this customer have failed in this process since its last success. */
   suspects({ customerId }: Pick<Order, "customerId">): boolean {
     return this.#ofCustomers.get(customerId) === SEVERAL;
   }
 
   /**
-   * Does the stage's work for an order, unless the stage is held. @throws {StageUnavailableError} and what `work` throws.
+   * Runs the stage's work for an order, unless the stage is held.
+   *
+   * @throws {StageUnavailableError} and whatever `work` throws.
    */
   async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
     if (this.#gate === "shut") throw this.#heldError();
@@ -143,7 +144,7 @@ export class StageBreaker {
       this.#succeeded(order);
       return result;
     } catch (error) {
-      // Not what ends an attempt from outside, which is no error. Anything else shows at least that the service is there.
+      // An aborted attempt is not an error. Any other error shows that the service answered.
       if (error instanceof Error && !(error instanceof StageUnavailableError) && !isOutage(error))
         this.#answered();
       throw error;
@@ -152,27 +153,27 @@ export class StageBreaker {
     }
   }
 
-  /** Whose trouble it is that a service failed an order, and what becomes of the order. */
+  /** Decides whether the service or the order is to blame, and what happens to the order. */
   async judge(call: FailedCall): Promise<Verdict> {
     const { pings, probeIntervalMs } = this.#options;
     const { service, startedAt } = call;
-    // Before the service is pinged: when it is back by then, so are the answers to others.
+    // Check before the ping: if the service is back by then, so are the answers to others.
     let mayHaveHung = this.#hangsForOthersThan(call);
     if (service !== undefined) {
       const answers = await pings.answers(service);
       if (!answers) this.#hold(service);
-      // It may have been away when the order called, and be back by now.
+      // It may have been away during the call and be back now.
       if (!answers || pings.lastAwayAt(service) >= startedAt)
         return { cause: "away", waitMs: probeIntervalMs };
       mayHaveHung ||= pings.lastLateAt(service) >= startedAt;
     }
     this.#note(call);
     return this.#failsEverybody() || (mayHaveHung && !call.isSuspect)
-      ? { cause: "failing", waitMs: this.#growing(call.putOffs) }
+      ? { cause: "failing", waitMs: this.#backoffMs(call.putOffs) }
       : { cause: "order" };
   }
 
-  /** Asks no more. */
+  /** Stops pinging. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#probe);
@@ -192,7 +193,7 @@ export class StageBreaker {
     this.#release();
   }
 
-  /** Whether a call failed in vain for long, beside one of another customer, while the service served nobody. */
+  /** Whether the call hung while another customer's call hung too and the service served nobody. */
   #hangsForOthersThan({ customerId, startedAt }: FailedCall): boolean {
     const since = performance.now() - MAY_HANG_AFTER_MS;
     if (startedAt > since || this.#servedAt >= startedAt) return false;
@@ -207,7 +208,7 @@ export class StageBreaker {
 
     const failedBefore = this.#failsEverybody();
     const isKnown = this.#failing.has(customerId);
-    // Known suspects fail again and again while others are served: only what they begin with counts.
+    // Suspects fail repeatedly while others are served, so only their first failure counts.
     if (isSuspect && !isKnown) return;
     this.#service = service ?? this.#service;
     remember(this.#failing, customerId, performance.now(), CUSTOMERS_IN_A_ROW);
@@ -215,7 +216,7 @@ export class StageBreaker {
       const { stage, log } = this.#options;
       log.warn(
         { stage: stage.name, service: this.#service },
-        "the service answers pings, and fails order after order: orders wait, and use up no attempt",
+        "the service answers pings but fails order after order: orders wait and use up no attempts",
       );
     }
   }
@@ -228,15 +229,15 @@ export class StageBreaker {
     return last >= since;
   }
 
-  /** Twice as long each time; a half of it is left to chance. */
-  #growing(putOffs: number): number {
+  /** Exponential backoff with 50% jitter. */
+  #backoffMs(putOffs: number): number {
     const { probeIntervalMs, random = Math.random } = this.#options;
     const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs);
     return Math.max(probeIntervalMs / 2, longest / 2) + (random() * longest) / 2;
   }
 
   #heldError(): StageUnavailableError {
-    const message = `held: ${this.#heldFor ?? "what it needs"} does not answer`;
+    const message = `held: ${this.#heldFor ?? "a service it needs"} does not answer`;
     return new StageUnavailableError(this.#options.stage, { message });
   }
 
@@ -266,7 +267,7 @@ export class StageBreaker {
     }
     this.#gate = "ajar";
     gate.ajar();
-    log.info({ stage: stage.name, service }, "circuit half open: a share of the orders goes on");
+    log.info({ stage: stage.name, service }, "circuit half open: trying a share of the orders");
   }
 
   #release(): void {
@@ -274,11 +275,11 @@ export class StageBreaker {
     const { stage, gate, log } = this.#options;
     this.#gate = "open";
     gate.open();
-    log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage goes on");
+    log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage resumes");
   }
 }
 
-/** Puts an entry last, and forgets the first ones when there are more than so many. */
+/** Appends an entry, and drops the oldest beyond the limit. */
 function remember<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
   map.delete(key);
   map.set(key, value);

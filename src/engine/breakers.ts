@@ -10,9 +10,9 @@ import type { SuspectPlaces } from "./suspects.ts";
 export interface StageBreakersOptions {
   readonly stages: readonly Stage[];
   readonly ports: Ports;
-  /** What the breaker of a stage holds; undefined where this process does not work on the stage. */
+  /** The gate of a stage; undefined if this process does not work on it. */
   readonly gateOf: (stage: Stage) => Gate | undefined;
-  /** The places that suspected orders have in a step; undefined where this process does not work on the step. */
+  /** The suspects' places in a step; undefined if this process does not work on it. */
   readonly suspectsOf: (step: Pick<Stage, "name">) => SuspectPlaces | undefined;
   readonly probeIntervalMs: number;
   readonly log: Logger;
@@ -20,13 +20,13 @@ export interface StageBreakersOptions {
 
 const NOTHING_TO_HOLD: Gate = { shut: () => undefined, ajar: () => undefined, open: () => undefined };
 
-/** The circuit breakers of a worker process, one a stage. */
+/** A worker process's circuit breakers, one per stage. */
 export class StageBreakers {
   readonly #breakers: ReadonlyMap<string, StageBreaker>;
   readonly #suspectsOf: StageBreakersOptions["suspectsOf"];
 
   constructor({ stages, ports, gateOf, suspectsOf, probeIntervalMs, log }: StageBreakersOptions) {
-    // Stages share services: what one has found out, the others need not ask.
+    // Stages share services, so they share pings.
     const pings = new Pings((service, signal) => ports[service].ping(signal));
     this.#suspectsOf = suspectsOf;
     this.#breakers = new Map(
@@ -34,7 +34,7 @@ export class StageBreakers {
         stage.name,
         new StageBreaker({
           stage,
-          // Asked when it is needed: what works on the stage is made after its breaker.
+          // Looked up on use: the stage's worker is created after its breaker.
           gate: {
             shut: () => (gateOf(stage) ?? NOTHING_TO_HOLD).shut(),
             ajar: () => (gateOf(stage) ?? NOTHING_TO_HOLD).ajar(),
@@ -49,10 +49,10 @@ export class StageBreakers {
   }
 
   /**
-   * Does a stage's work for an order, unless the stage is held, or the order's customer is suspected and suspects have no
-   * place left in the step. The place is held until the worker gives it back.
+   * Runs a stage's work for an order, unless the stage is held, or the order's customer is a suspect and the suspects'
+   * places are in use. The worker frees the place later.
    *
-   * @throws {StageUnavailableError} {@link NoPlaceError} and what `work` throws.
+   * @throws {StageUnavailableError} {@link NoPlaceError} and whatever `work` throws.
    */
   async run<T>({ stage, step, order }: StageWork, work: () => Promise<T>): Promise<T> {
     const breaker = this.#of(stage.name);
@@ -65,7 +65,7 @@ export class StageBreakers {
     return this.#of(stage).judge(call);
   }
 
-  /** The stages that are in trouble, each with the service that is to blame, as far as that is known. */
+  /** Stages whose service is in trouble; `service` is null if unknown. */
   get troubles(): readonly {
     readonly stage: string;
     readonly service: string | null;
@@ -76,12 +76,12 @@ export class StageBreakers {
     );
   }
 
-  /** What is the matter with the service of a stage; undefined when nothing is. */
+  /** The state of a stage's service; undefined if healthy. */
   troubleOf(stage: string): Trouble | undefined {
     return this.#of(stage).trouble;
   }
 
-  /** Asks no more. */
+  /** Stops pinging. */
   stop(): void {
     for (const breaker of this.#breakers.values()) breaker.stop();
   }

@@ -10,11 +10,11 @@ export interface CancellationOptions {
   readonly dispatcher: Dispatcher;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
-  /** Told after every request that was committed. */
+  /** Called after each committed request. */
   readonly onEvents?: (() => void) | undefined;
 }
 
-/** Takes requests to cancel orders. What is to be undone is undone by a worker, never while a stage runs for the order. */
+/** Accepts requests to cancel orders. A worker does the undoing, never while a stage runs for the order. */
 export class Cancellation {
   readonly #options: CancellationOptions;
   readonly #underWay = new Set<Promise<void>>();
@@ -24,11 +24,11 @@ export class Cancellation {
   }
 
   /**
-   * Notes that the order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
+   * Requests an order's cancellation and returns the order. Repeating it changes nothing.
    *
    * @param actor who asks for it.
-   * @param action what is written down with it, if nobody had asked before.
-   * @returns `accepted` false when it is too late; undefined when there is no such order. @throws {StorageError}
+   * @param action recorded with the request, if it is the first.
+   * @returns `accepted` false when it is too late; undefined if there is no such order. @throws {StorageError}
    */
   async request(
     orderId: string,
@@ -47,12 +47,12 @@ export class Cancellation {
     return { accepted: noted || order.status === CANCELLED, order };
   }
 
-  /** Resolves when nothing is on its way to Redis. */
+  /** Resolves when no write to Redis is pending. */
   async idle(): Promise<void> {
     await Promise.all(this.#underWay);
   }
 
-  /** Behind the client's back, like the first job of an order; what is lost here the sweeper finds. */
+  /** In the background, like an order's first job. The sweeper finds what is lost here. */
   #queue({ id, status }: StoredOrder): void {
     const { lifecycle, dispatcher, log } = this.#options;
     const due = lifecycle.due(status);
@@ -61,7 +61,7 @@ export class Cancellation {
     const done = dispatcher
       .replace([{ job: { orderId: id, transition: due }, by: { orderId: id, transition: cancelling } }])
       .catch((error: unknown) => {
-        log.warn({ orderId: id, error: describeError(error) }, "to be cancelled, but not queued yet");
+        log.warn({ orderId: id, error: describeError(error) }, "cancellation requested, but not queued yet");
       })
       .finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);

@@ -2,8 +2,8 @@ import { lifecycle } from "../order/lifecycle.ts";
 import { UsageError } from "../platform/startup.ts";
 
 /**
- * Where a worker can be made to die, to show that nothing is lost there. "during batch": the status is written, and the
- * transaction that carries it, with all its other members, not committed.
+ * Points where a test can kill a worker. "during batch": the status is written, but the transaction that it shares with
+ * others is not committed.
  */
 export const CRASH_POINTS = [
   "before run",
@@ -18,8 +18,8 @@ export const CRASH_POINTS = [
 export type CrashPoint = (typeof CRASH_POINTS)[number];
 
 /**
- * Reads `pay: after run`, a step's name and a point, and gives a function that kills the process there: at once, as a
- * loss of power would, with nothing written and nobody told. @throws {UsageError}
+ * Parses a step and a point, such as `pay: after run`, and returns a function that kills the process there with
+ * SIGKILL, as a power failure would. @throws {UsageError}
  */
 export function crashAt(text: string): (point: CrashPoint, step: string) => void {
   const [name, wanted] = text.split(":").map((part) => part.trim());

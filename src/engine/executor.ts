@@ -10,60 +10,61 @@ import { withoutSecrets } from "./redact.ts";
 import { offTheClock } from "../platform/time-limit.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
 
-/** What the executor needs of the store, an order at a time; each call may share its transaction with others. */
+/** What the executor needs from the store, one order at a time. Calls may share a transaction with others. */
 export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
-  /** The order as this process has moved it a moment ago, when nobody wanted it cancelled: as good as a look at it. */
+  /** The order as this process left it a moment ago, if no cancellation was requested. Saves a read. */
   recall?(orderId: string): StoredOrder | undefined;
   applyTransition(transition: OrderTransition): Promise<boolean>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
 }
 
-/** Work that a stage does, or undoes, for an order. */
+/** One stage's work, or its undo, for one order. */
 export interface StageWork {
   readonly stage: Pick<Stage, "name">;
-  /** Whose job the order has: the stage's own, or that of undoing. */
+  /** The step whose job is running: the stage itself, or cancel. */
   readonly step: Pick<Step, "name">;
   readonly order: Pick<StoredOrder, "id" | "customerId">;
 }
 
-/** What stands between a stage and the services that it needs. */
+/** Circuit breakers between stages and the services they call. */
 export interface Breakers {
   /**
-   * Does a stage's work for an order, or refuses to.
-   * @throws {StageUnavailableError} {@link NoPlaceError} and what `work` throws.
+   * Runs a stage's work for an order, or refuses to.
+   *
+   * @throws {StageUnavailableError} {@link NoPlaceError} and whatever `work` throws.
    */
   run<T>(of: StageWork, work: () => Promise<T>): Promise<T>;
 }
 
-/** Lets everything through. */
+/** Lets every call through. */
 const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
 
 /** How one execution ended. */
 export type Execution =
-  /** The stage is done and the order has its status. */
+  /** The stage succeeded and the order has its new status. */
   | { readonly outcome: "done"; readonly status: string }
-  /** Not yet: ask again. */
+  /** The stage asked to run again later. */
   | { readonly outcome: "snoozed"; readonly milliseconds: number }
-  /** Everything that was done is undone. */
+  /** Every completed stage has been undone. */
   | { readonly outcome: "cancelled"; readonly reason: string }
-  /** The order waits for something else, or for nothing: a late or doubled job, or one from before a deploy. */
+  /** Nothing to do: the job was late, a duplicate, or queued before a deploy. */
   | { readonly outcome: "not due"; readonly status: string };
 
-/** The job names an order that does not exist: no retry will find it. */
+/** The job's order does not exist. Retrying cannot help. */
 export class OrderNotFoundError extends Error {
   override name = "OrderNotFoundError";
 }
 
-/** A stage rejected an order that can no longer be cancelled: a person has to look. */
+/** A stage rejected an order past the point of no return. A person has to decide. */
 export class TooLateToRejectError extends Error {
   override name = "TooLateToRejectError";
 }
 
 /**
- * Carries an order one step further. It asks the order what is due, never the job, so it may be called for any order
- * at any time, late, twice, or in two processes at once: what is done is not done again.
+ * Runs one step of an order. The order's status decides what is due, never the job, so a call may be late, repeated, or
+ * concurrent with another process: work that is done is not done twice.
  */
 export class Executor {
   readonly #lifecycle: Lifecycle;
@@ -77,10 +78,10 @@ export class Executor {
     readonly lifecycle: Lifecycle;
     readonly ports: Ports;
     readonly store: ExecutorStore;
-    /** Hands over what an order waits for next. */
+    /** Enqueues the order's next job. */
     readonly enqueue: (job: DueJob) => Promise<void>;
     readonly breakers?: Breakers;
-    /** Called at every point of an execution where a test may kill the process. */
+    /** Called at each point where a test may kill the process. */
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   }) {
     this.#lifecycle = options.lifecycle;
@@ -92,16 +93,16 @@ export class Executor {
   }
 
   /**
-   * Does for the order what is due in this step.
+   * Runs the step if it is due.
    *
-   * @param signal ends the attempt: its time is up, or the process shuts down.
-   * @param mark which attempt this is, for the log of events.
-   * @throws what the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and
-   * {@link TooLateToRejectError} when retrying makes no sense.
+   * @param signal aborts the attempt: it timed out, or the process is shutting down.
+   * @param mark identifies the attempt in the event log.
+   * @throws whatever the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and {@link
+   * TooLateToRejectError} when a retry cannot help.
    */
   async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
     const known = this.#store.recall?.(orderId);
-    // Another process may have done what was due then: a job for a later step says so, and the order is read.
+    // A job for a later step means another process has moved the order since: read it again.
     const order = known && this.#isFor(known, step) ? known : await this.#load(orderId, signal);
     try {
       return await this.#advance(order, step, signal, mark);
@@ -133,7 +134,7 @@ export class Executor {
     return execution;
   }
 
-  /** Whether the order waits for this step. One to be cancelled is undone by whoever comes to it first. */
+  /** Whether this step is due. Whichever step finds a cancellation request carries it out. */
   #isFor(order: StoredOrder, step: Step): boolean {
     if (step.name === CANCEL.name) return order.cancellation !== null;
     return this.#lifecycle.due(order.status)?.step.name === step.name;
@@ -145,7 +146,7 @@ export class Executor {
     return order;
   }
 
-  /** Makes sure that what the order waits for is queued. */
+  /** Enqueues whatever the order waits for. */
   async #moveOn(
     order: Pick<StoredOrder, "id" | "status" | "cancellation">,
     outcome: "done" | "not due" = "not due",
@@ -161,14 +162,14 @@ export class Executor {
     );
   }
 
-  /** Work that may need a service outside: through the stage's breaker, and no longer than the signal lets it. */
+  /** Calls outside services: through the stage's breaker, and only until the signal aborts. */
   async #outside<T>(of: StageWork, signal: AbortSignal, work: (ports: Ports) => Promise<T>): Promise<T> {
     const { ports, lastAsked } = observed(this.#ports);
     try {
       return await this.#breakers.run(of, () => untilAborted(signal, () => work(ports)));
     } catch (error) {
       if (!isOutage(error)) throw error;
-      // When the time of the attempt has run out, it did so on what was asked last.
+      // If the attempt timed out, the port it used last is to blame.
       const service = serviceOf(error) ?? lastAsked();
       throw new StageUnavailableError(of.stage, { cause: error, order: of.order, service });
     }
@@ -179,7 +180,7 @@ export class Executor {
     return { outcome: "snoozed", milliseconds };
   }
 
-  /** A stage's no takes the way of every cancellation. */
+  /** A rejection cancels the order like any other cancellation. */
   async #reject(
     order: StoredOrder,
     step: Step,
@@ -204,7 +205,7 @@ export class Executor {
       : this.#overtaken(order.id, step, signal, mark);
   }
 
-  /** Undoes in reverse, then sets CANCELLED. Begun again after a crash: undoing twice is undoing once. */
+  /** Undoes stages in reverse, then sets CANCELLED. Safe to repeat after a crash: undo is idempotent. */
   async #cancel(
     order: StoredOrder,
     step: Step,
@@ -230,9 +231,10 @@ export class Executor {
   }
 
   /**
-   * What can't be undone now keeps the order from being CANCELLED, and nothing else from being undone: goods need not
-   * wait for a payment provider to be sold to others. @throws the first error; those of services that are away, and of
-   * orders that have to wait for a place, after all others.
+   * Undoes every stage it can, even when one fails: stock need not wait for a payment provider. The order stays
+   * uncancelled until all are undone.
+   *
+   * @throws the first error; unavailable services and full suspect quotas rank last.
    */
   async #undoAll(order: StoredOrder, step: Step, signal: AbortSignal): Promise<StageRecord> {
     const record: Record<string, StageRecord[string]> = {};
@@ -258,7 +260,7 @@ export class Executor {
     );
   }
 
-  /** Past the point of no return only an order goes whose cancellation nobody asked for in the meantime. */
+  /** The point of no return is passed only if nobody has requested a cancellation meanwhile. */
   #commit(
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
@@ -280,7 +282,7 @@ export class Executor {
     return offTheClock(signal, () => this.#store.applyTransition(transition));
   }
 
-  /** The status was moved, or a cancellation asked for, while the stage ran. */
+  /** The order changed status, or was cancelled, while the stage ran. */
   async #overtaken(
     orderId: string,
     step: Step,
@@ -299,7 +301,7 @@ export class Executor {
   }
 }
 
-/** The ports, and which of them was last taken up. */
+/** The ports, recording which was used last. */
 function observed(ports: Ports): { ports: Ports; lastAsked: () => keyof Ports | undefined } {
   let last: keyof Ports | undefined;
   const taken = <Name extends keyof Ports>(name: Name): Ports[Name] => {
@@ -322,7 +324,7 @@ function observed(ports: Ports): { ports: Ports; lastAsked: () => keyof Ports | 
   };
 }
 
-/** Of several errors of one attempt, the one that weighs most is told. */
+/** The heaviest of an attempt's errors is the one reported. */
 function weight(error: unknown): number {
   if (error instanceof NoPlaceError) return 0;
   return error instanceof StageUnavailableError ? 1 : 2;

@@ -6,21 +6,24 @@ import type { Cancellation } from "./cancellation.ts";
 import type { Operations } from "./operations.ts";
 import type { ActionDetails, FailedOrder, FailedPlace, FailureGroup, OperationStore } from "./ports.ts";
 
-/** Orders of one transaction, which must not hold their locks for long: for a client, and where progress is to be seen. */
+/**
+ * Orders per transaction, kept small to release locks soon: for a waiting client, and for a batch with visible
+ * progress.
+ */
 const PAGE = 500;
 const SHOWN_PAGE = 100;
-/** Failed orders that are counted before: where there are more, nobody knows how far it is. */
+/** Failed orders counted in advance; beyond that, the total is unknown. */
 const COUNTED = 100_000;
-/** Orders that are cancelled at the same moment. */
+/** Concurrent cancellations. */
 const AT_ONCE = 10;
-/** Milliseconds for which a batch waits for the store at one place, and between two tries. */
+/** How long a batch waits for the store at one place, and between tries. Milliseconds. */
 const PATIENCE_MS = 600_000;
 const RETRY_MS = 1_000;
 
-/** What is to be done to a group of failed orders, and for whom. */
+/** An operation on a group of failed orders. */
 export type Batch = { readonly group: FailureGroup; readonly actor: string } & (
   | { readonly action: "resume" }
-  /** @param why for those who ask later. */
+  /** @param why recorded as the reason. */
   | { readonly action: "cancel"; readonly why: string }
 );
 
@@ -32,9 +35,8 @@ interface GroupOptions {
 }
 
 /**
- * Resumes or cancels groups of failed orders: those of a stage, of a reason, or all. The store has the progress, so that
- * any process can show it. A process that dies in the middle leaves some orders untouched and none half done: begin the
- * group again for those.
+ * Resumes or cancels groups of failed orders: by stage, by reason, or all. Progress is stored, so any process can show
+ * it. A process that dies midway leaves some orders untouched but none half done: start the group again for those.
  */
 export class FailureGroups {
   readonly #options: GroupOptions;
@@ -44,10 +46,10 @@ export class FailureGroups {
   }
 
   /**
-   * Resumes a group while its client waits, as far as that comes in time: `more` when it was not all. Asking twice finds
-   * none the second time.
+   * Resumes as much of a group as fits into the time given; `more` if orders are left. A second call skips what was
+   * resumed.
    *
-   * @param withinMs after so many milliseconds it is enough, if there is something to tell.
+   * @param withinMs milliseconds after which to return, once at least one order is resumed.
    * @throws {StorageError}
    */
   async resume(
@@ -68,9 +70,9 @@ export class FailureGroups {
   }
 
   /**
-   * Begins to resume or cancel a group in the background.
+   * Starts to resume or cancel a group in the background.
    *
-   * @returns the id of the operator's action, by which its progress is found. @throws {StorageError}
+   * @returns the id of the recorded action, which shows its progress. @throws {StorageError}
    */
   async start(batch: Batch): Promise<number> {
     const { store, log } = this.#options;
@@ -79,7 +81,7 @@ export class FailureGroups {
     const id = await this.#record(batch, failed === undefined || failed.more ? null : failed.count);
     const pace = { limit: SHOWN_PAGE, before: new Date(), attempt: patiently, isEnough: () => false };
     this.#run(id, batch, pace).catch((error: unknown) => {
-      log.error({ action: id, error: describeError(error) }, "stopped in the middle of a group of orders");
+      log.error({ action: id, error: describeError(error) }, "stopped midway through a group of orders");
     });
     return id;
   }
@@ -96,7 +98,7 @@ export class FailureGroups {
     });
   }
 
-  /** Page by page. @returns to how many orders it was done, and the place to go on after if it was not all. */
+  /** Works page by page. @returns orders processed, and the cursor to continue from, if any are left. */
   async #run(id: number, batch: Batch, pace: Pace): Promise<{ done: number; next: FailedPlace | undefined }> {
     const { store } = this.#options;
     const { limit, attempt, isEnough } = pace;
@@ -111,8 +113,8 @@ export class FailureGroups {
         done += await attempt(() => this.#advance(page.orders, batch, pace), done);
         looked += page.looked;
         ({ next } = page);
-        const isOver = next === undefined || isEnough(done);
-        const progress = { done, state: isOver ? ("done" as const) : ("running" as const) };
+        const isLast = next === undefined || isEnough(done);
+        const progress = { done, state: isLast ? ("done" as const) : ("running" as const) };
         const details = detailsOf(batch, looked);
         await attempt(() => store.updateAction(id, { ...progress, details }), done);
       } while (next !== undefined && !isEnough(done));
@@ -123,7 +125,7 @@ export class FailureGroups {
     }
   }
 
-  /** @returns to how many of them it was done. */
+  /** @returns how many orders were resumed or cancelled. */
   async #advance(orders: readonly FailedOrder[], batch: Batch, { isHurried }: Pace): Promise<number> {
     const { operations, cancellation } = this.#options;
     if (batch.action === "resume") {
@@ -143,19 +145,19 @@ export class FailureGroups {
   }
 }
 
-/** How fast to go on, and how long to stay. */
+/** How fast to work, and when to stop. */
 interface Pace {
-  /** Failed orders of one page. */
+  /** Page size. */
   readonly limit: number;
-  /** Failures since then are left out. */
+  /** Skips orders that failed after this. */
   readonly before?: Date;
-  /** Whether somebody waits for it, so that nothing waits for the dispatcher. */
+  /** Whether a client waits: then do not wait for the dispatcher. */
   readonly isHurried?: boolean;
   readonly attempt: <T>(work: () => Promise<T>, done: number) => Promise<T>;
   readonly isEnough: (done: number) => boolean;
 }
 
-/** A store that is away for a moment ends no batch. What is done twice is done once. @throws what stays. */
+/** Retries while the store is unavailable; repeating the work is safe. @throws the last error. */
 async function patiently<T>(work: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
@@ -168,7 +170,7 @@ async function patiently<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @param looked how many failed orders have been looked at. */
+/** @param looked failed orders examined so far. */
 function detailsOf(batch: Batch, looked: number): ActionDetails {
   const { reason = null, before } = batch.group;
   return {

@@ -5,14 +5,14 @@ import { grouped, withoutResults, type Commit, type Committer } from "../platfor
 import { failureKindOf } from "../platform/storage-error.ts";
 import type { FailedAttempt, OrderStore } from "./ports.ts";
 
-/** An attempt at a step that failed. */
+/** A failed attempt at a step. */
 export interface StepFailure extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly step: Step;
   readonly reason: string;
 }
 
-/** Writes down which attempts have failed, and which of them were the last. */
+/** Records failed attempts, and orders that have failed for good. */
 export class FailureLog {
   readonly #store: OrderStore;
   readonly #lifecycle: Lifecycle;
@@ -23,7 +23,7 @@ export class FailureLog {
     readonly store: OrderStore;
     readonly lifecycle: Lifecycle;
     readonly commit?: Commit;
-    /** Told when events were committed. */
+    /** Called after events are committed. */
     readonly onEvents?: (() => void) | undefined;
   }) {
     const { store, lifecycle, commit = grouped, onEvents } = options;
@@ -37,7 +37,7 @@ export class FailureLog {
     });
   }
 
-  /** The order rests in the step's failed set until somebody has it go on. @throws {StorageError} */
+  /** Marks the order as failed until someone resumes or cancels it. @throws {StorageError} */
   async markFailed({ step, ...failure }: StepFailure): Promise<void> {
     await this.#store.markFailed({
       ...failure,
@@ -48,7 +48,7 @@ export class FailureLog {
     this.#onEvents?.();
   }
 
-  /** There will be another attempt. @throws {StorageError} */
+  /** Records a failed attempt that will be retried. @throws {StorageError} */
   async noteFailedAttempt({ step, ...failure }: StepFailure & AttemptMark): Promise<void> {
     await this.#attempts.submit({ ...failure, stage: step.name, at: new Date() });
     this.#onEvents?.();

@@ -3,9 +3,11 @@ import { StorageError } from "../platform/storage-error.ts";
 import { isTimeout, NoPlaceError, StageUnavailableError } from "./outage.ts";
 import { DispatcherUnavailableError } from "./ports.ts";
 
-/** Why an attempt did not end well, and by that what becomes of its job. Plain data: it may come from another process. */
+/**
+ * Why an attempt failed, which decides what happens to its job. Plain data, because it may come from another process.
+ */
 export type Failure =
-  /** Nobody's fault: the job waits, and uses up no attempt. */
+  /** An outage: the job waits, and no attempt is used up. */
   | { readonly kind: "database busy" | "redis away"; readonly message: string }
   | {
       readonly kind: "database away";
@@ -13,26 +15,26 @@ export type Failure =
       /** "MySQL takes no writes" */
       readonly how: string;
     }
-  /** The order is suspected, and suspects have no place left: the job waits, and uses up no attempt. */
+  /** The suspects' places are in use: the job waits, and no attempt is used up. */
   | { readonly kind: "no place"; readonly message: string }
-  /** Whose fault it is, the stage's breaker tells. */
+  /** The stage's breaker decides whether the service or the order is to blame. */
   | {
       readonly kind: "service away";
       readonly message: string;
-      /** Whose work needed the service. */
+      /** The stage whose work needed the service. */
       readonly stage: string;
-      /** Whether the service was asked. */
+      /** Whether the service was called. */
       readonly tried: boolean;
-      /** What did not answer, and for whom; undefined when it is not known. */
+      /** The service and the order's customer; undefined if unknown. */
       readonly service?: keyof Ports | undefined;
       readonly customerId?: string | undefined;
     }
-  /** Retried with backoff, as often as the step may be. */
+  /** Retried with backoff, up to the step's limit of attempts. */
   | { readonly kind: "failed"; readonly message: string }
-  /** No retry will help. */
+  /** Not retried: it would fail again. */
   | { readonly kind: "hopeless"; readonly message: string };
 
-/** Carries a failure whose own error is lost, or of no use. */
+/** Carries a failure whose original error is not available. */
 export class FailedAttemptError extends Error {
   override name = "FailedAttemptError";
   readonly failure: Failure;
@@ -42,7 +44,7 @@ export class FailedAttemptError extends Error {
   }
 }
 
-/** What an error says of an attempt. */
+/** Classifies an attempt's error. */
 export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: number }): Failure {
   if (error instanceof FailedAttemptError) return error.failure;
   const message = messageOf(error, timeoutMs);

@@ -8,8 +8,8 @@ import { batchedEnqueue } from "./batching-store.ts";
 import type { CreatedOrder, Dispatcher, DueJob, OrderStore } from "./ports.ts";
 
 /**
- * Takes orders in. An order is accepted once MySQL has it. Its first job is added in the background after that, since an
- * accepted order must not wait for Redis.
+ * Accepts orders. An order is accepted once MySQL has committed it. Its first job is enqueued in the background, so
+ * that acceptance never waits for Redis.
  */
 export class Intake {
   readonly #orders: Committer<NewOrder, CreatedOrder>;
@@ -24,11 +24,11 @@ export class Intake {
     readonly lifecycle: Lifecycle;
     readonly commit?: Commit;
     readonly log: Logger;
-    /** Told after every batch of events that is committed. */
+    /** Called after each committed batch of events. */
     readonly onEvents?: (() => void) | undefined;
     /**
-     * Told of an order that may have been written down although its client is told that it could not be, and that a
-     * repeated request would not find.
+     * Called with an order that may have been stored although its client was told otherwise, and that a repeated
+     * request would not find.
      */
     readonly withdraw?: ((orderId: string) => void) | undefined;
   }) {
@@ -54,23 +54,24 @@ export class Intake {
   }
 
   /**
-   * Resolves when the order is written down for good, with the order that stands for it: the one given, or the one that
-   * the same client's earlier request under the same idempotency key made. @throws {StorageError}
-   * @throws {OverloadedError}
+   * Stores an order. Resolves with that order, or with the one that an earlier request of the same client created under
+   * the same idempotency key.
+   *
+   * @throws {StorageError} {@link OverloadedError}
    */
   async accept(order: NewOrder): Promise<CreatedOrder> {
     const created = await this.#orders.submit(order).catch((error: unknown) => {
       if (isUnknownOutcome(error) && order.idempotency === null) this.#withdraw?.(order.id);
       throw error;
     });
-    // A repeated one as well: what came before may have been cut off between MySQL and Redis.
+    // Also for a repeated request: the first one may have failed between MySQL and Redis.
     this.#jobs.submit({ orderId: created.id, transition: this.#first }).catch((error: unknown) => {
       this.#log.warn({ orderId: created.id, error: describeError(error) }, "accepted, but not queued yet");
     });
     return created;
   }
 
-  /** Resolves when nothing is on its way to MySQL or Redis. */
+  /** Resolves when no write to MySQL or Redis is pending. */
   async idle(): Promise<void> {
     await this.#orders.idle();
     await this.#jobs.idle();

@@ -6,26 +6,26 @@ import type { Execution } from "./executor.ts";
 import type { Failure } from "./failure.ts";
 import type { SweepObserver, Walked } from "./sweeper.ts";
 
-/** How an attempt ended: with one of the executor's outcomes, or with none. */
+/** How an attempt ended: one of the executor's outcomes, or one of these. */
 export type AttemptOutcome =
   | Execution["outcome"]
-  /** Something broke, and the order is tried again. */
+  /** It failed and will be retried. */
   | "retried"
-  /** Something broke, and nobody tries again: the order rests until a person has it go on, or is cancelled for it. */
+  /** It failed for good: the order waits for a person, or is cancelled. */
   | "failed"
-  /** A server or a service was away: tried again, with no attempt used up. */
+  /** A server or service was away: retried without using up an attempt. */
   | "put off"
-  /** The process shuts down, or has lost the job: others make the attempt. */
+  /** The process is shutting down, or lost the job: another worker takes it. */
   | "handed back";
 
-/** Is told what becomes of the attempts of one step. */
+/** Observes the attempts of one step. */
 export interface AttemptObserver {
-  /** An order's first attempt begins, so many seconds after its job was added. */
+  /** An order's first attempt began. */
   began(waitedSeconds: number): void;
   ended(outcome: AttemptOutcome, seconds: number): void;
-  /** The order has reached a status; what counts is its last one. */
+  /** The order reached a status. Only final ones are counted. */
   reached(orderId: string, status: string): void;
-  /** It will be tried again, since... */
+  /** It will be retried, for this cause. */
   retried(cause: Failure["kind"]): void;
 }
 
@@ -47,11 +47,11 @@ const CAUSES: readonly Failure["kind"][] = [
   "service away",
   "no place",
 ];
-/** From orders whose stages take milliseconds to parcels that are on the road for weeks. Seconds. */
+/** From orders whose stages take milliseconds to parcels in transit for weeks. Seconds. */
 const LIFETIMES = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000];
 const WAITS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600];
 
-/** What a process that carries orders on tells Prometheus. */
+/** Prometheus metrics of a process that works on orders. */
 export class StageMetrics implements SweepObserver {
   readonly #lifecycle: Lifecycle;
   readonly #metrics: Metrics;
@@ -59,7 +59,7 @@ export class StageMetrics implements SweepObserver {
   readonly #waits;
   readonly #retries;
   readonly #lifetimes: ReadonlyMap<string, { observe(seconds: number): void }>;
-  /** What the last walk over the orders of each status saw, while this process is the one that walks. */
+  /** The last walk of each status, while this process leads. */
   readonly #walks = new Map<string, Walked>();
 
   constructor(metrics: Metrics, lifecycle: Lifecycle) {
@@ -67,24 +67,24 @@ export class StageMetrics implements SweepObserver {
     this.#lifecycle = lifecycle;
     this.#durations = metrics.histogram({
       name: "conveyor_stage_duration_seconds",
-      help: "Time of one attempt at a stage, by how it ended.",
+      help: "Duration of one attempt at a stage, by outcome.",
       labelNames: ["stage", "outcome"],
       buckets: BUCKETS,
     });
     this.#waits = metrics.histogram({
       name: "conveyor_stage_wait_seconds",
-      help: "Time from the adding of a job to its first attempt.",
+      help: "Time from enqueuing a job to its first attempt.",
       labelNames: ["stage"],
       buckets: WAITS,
     });
     this.#retries = metrics.counter({
       name: "conveyor_stage_retries_total",
-      help: "Attempts that ended with the outcomes retried and put_off, by what they met.",
+      help: "Attempts that ended as retried or put_off, by cause.",
       labelNames: ["stage", "cause"],
     });
     const lifetimes = metrics.histogram({
       name: "conveyor_order_duration_seconds",
-      help: "Time from an order's creation to its last status.",
+      help: "Time from an order's creation to its final status.",
       labelNames: ["status"],
       buckets: LIFETIMES,
     });
@@ -99,12 +99,12 @@ export class StageMetrics implements SweepObserver {
     this.#watchOrders();
   }
 
-  /** For the attempts of one step. */
+  /** An observer for one step. */
   of({ name: stage }: Pick<Step, "name">): AttemptObserver {
     const durations = new Map(
       OUTCOMES.map((outcome) => [outcome, this.#durations.labels(stage, inLabel(outcome))]),
     );
-    // Alerts go by how much these grow: from nothing to one is growth only if there was a nought.
+    // Start at zero: alerts use the increase, and a first sample of 1 would not count as one.
     this.#durations.zero({ stage, outcome: "done" });
     this.#durations.zero({ stage, outcome: "failed" });
     const retries = new Map(CAUSES.map((cause) => [cause, this.#retries.labels(stage, inLabel(cause))]));
@@ -118,7 +118,7 @@ export class StageMetrics implements SweepObserver {
     };
   }
 
-  /** @param read for each stage that this process works on, how many orders it may have in it, and how many it has. */
+  /** @param read returns limits and current counts for each stage this process works on. */
   watchWorkers(
     read: () => readonly {
       readonly stage: string;
@@ -129,7 +129,7 @@ export class StageMetrics implements SweepObserver {
   ): void {
     this.#metrics.gauge({
       name: "conveyor_worker_concurrency",
-      help: "Orders that this worker may have in a stage at once; 0 while the stage is held, no value for stages that it leaves to others.",
+      help: "Orders that this worker may process in a stage at once; 0 while the stage is held, absent for stages it does not work on.",
       labelNames: ["stage"],
       collect() {
         for (const { stage, concurrency } of read()) this.set({ stage }, concurrency);
@@ -137,7 +137,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_worker_jobs",
-      help: "Orders that this worker has in a stage.",
+      help: "Orders that this worker is processing in a stage.",
       labelNames: ["stage"],
       collect() {
         for (const { stage, held } of read()) this.set({ stage }, held);
@@ -145,7 +145,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_worker_suspects",
-      help: "Orders that this worker has in a stage and that have failed before: a quarter of its places at most.",
+      help: "Orders that this worker is processing in a stage and that have failed before; at most a quarter of its places.",
       labelNames: ["stage"],
       collect() {
         for (const { stage, suspects } of read()) this.set({ stage }, suspects);
@@ -153,12 +153,12 @@ export class StageMetrics implements SweepObserver {
     });
   }
 
-  /** @param troubleOf what is the matter with the service behind a stage, as this process sees it. */
+  /** @param troubleOf the state of a stage's service, as this process sees it. */
   watchBreakers(troubleOf: (stage: string) => Trouble | undefined): void {
     const { stages } = this.#lifecycle;
     this.#metrics.gauge({
       name: "conveyor_stage_breaker_open",
-      help: "1 while this worker holds the stage, since the service behind it is away, or lets only a share of the orders through, since it has just come back.",
+      help: "1 while this worker holds the stage because its service is away, or lets only a share of the orders through because the service has just come back.",
       labelNames: ["stage"],
       collect() {
         for (const { name } of stages) {
@@ -169,7 +169,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_stage_failing",
-      help: "1 while the service behind the stage answers pings, and fails order after order of this worker.",
+      help: "1 while the service behind the stage answers pings but fails order after order of this worker.",
       labelNames: ["stage"],
       collect() {
         for (const { name } of stages) this.set({ stage: name }, troubleOf(name) === "failing" ? 1 : 0);
@@ -190,7 +190,7 @@ export class StageMetrics implements SweepObserver {
     const lifecycle = this.#lifecycle;
     this.#metrics.gauge({
       name: "conveyor_orders",
-      help: "Orders that have not ended, by status, as the sweeper last saw them. Told by the worker that sweeps.",
+      help: "Open orders by status, as the sweeper last saw them. Reported by the worker that sweeps.",
       labelNames: ["status", "state"],
       collect() {
         this.reset();
@@ -203,7 +203,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_oldest_order_age_seconds",
-      help: "For how long the order has been in its stage that has been there longest; 0 without orders. Those that failed are left out.",
+      help: "How long the oldest order has been in its stage; 0 without orders. Failed orders are left out.",
       labelNames: ["stage"],
       collect() {
         this.reset();
@@ -217,7 +217,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_sweep_timestamp_seconds",
-      help: "When the sweeper was last through with the orders of a status.",
+      help: "When the sweeper last finished a walk over a status.",
       labelNames: ["status"],
       collect() {
         this.reset();
@@ -227,12 +227,12 @@ export class StageMetrics implements SweepObserver {
   }
 }
 
-/** @param time milliseconds since 1970; Infinity when there was nothing. */
+/** @param time milliseconds since 1970; Infinity for none. */
 function secondsSince(time: number): number {
   return time === Infinity ? 0 : Math.max(0, Date.now() - time) / 1_000;
 }
 
-/** An order's id is a UUIDv7, which begins with the time at which it was given. Seconds. */
+/** An order's age in seconds: its id is a UUIDv7, which starts with the creation time. */
 function ageOf(orderId: string): number {
   return secondsSince(Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16));
 }

@@ -11,17 +11,17 @@ export interface OperationOptions {
   readonly cancellation: Pick<Cancellation, "request">;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
-  /** Has a job that waits for its time taken at once. @returns whether it waited. Absent without queues. */
+  /** Runs a delayed job now. @returns whether it was delayed. Absent without queues. */
   readonly wake?: ((orderId: string, transition: Transition) => Promise<boolean>) | undefined;
-  /** Has the dispatcher go by the settings of the queues that are stored. Absent without queues. */
+  /** Applies the stored queue settings to the dispatcher. Absent without queues. */
   readonly applySettings?: (() => Promise<void>) | undefined;
-  /** Told after events are written. */
+  /** Called after events are written. */
   readonly onEvents?: (() => void) | undefined;
 }
 
 /**
- * What people, and programs for them, do to orders and queues: the API, the console and Bull Board all call these. Each
- * deed is written down with who did it. Every method throws a `StorageError` when the store can't do it.
+ * Operators' actions on orders and queues, shared by the API, the console and Bull Board. Each is recorded with its
+ * actor. Every method throws a `StorageError` when the store fails.
  */
 export class Operations {
   readonly #options: OperationOptions;
@@ -32,9 +32,9 @@ export class Operations {
   }
 
   /**
-   * Notes that an order is to be cancelled, and gives it as it then stands. Asking again changes nothing.
+   * Requests an order's cancellation and returns the order. Repeating it changes nothing.
    *
-   * @returns `accepted` false when it is too late; undefined when there is no such order.
+   * @returns `accepted` false when it is too late; undefined if there is no such order.
    */
   async cancel(
     orderId: string,
@@ -49,10 +49,10 @@ export class Operations {
   }
 
   /**
-   * Has an order that failed go on, with all its attempts, and one that waits for its next attempt make it now.
+   * Resumes a failed order with a full set of attempts, or runs a delayed one now.
    *
-   * @returns false when it does neither any more; undefined when there is no such order.
-   * @throws {Error} of the dispatcher, when it waits and the dispatcher is away.
+   * @returns false if the order is neither failed nor delayed; undefined if there is no such order.
+   * @throws {Error} from the dispatcher, if the job is delayed and the dispatcher is away.
    */
   async retry(orderId: string, actor: string): Promise<boolean | undefined> {
     const { store, lifecycle, wake } = this.#options;
@@ -72,10 +72,10 @@ export class Operations {
   }
 
   /**
-   * Puts those of the orders that have failed back on their way, with all their attempts, and has them queued at once.
+   * Resumes those orders that have failed, with a full set of attempts, and queues them at once.
    *
-   * @param action what is written down with it; absent for a part of what is written down already.
-   * @returns how many had failed; `queued` resolves when they are queued, or when the sweeper will have to do that.
+   * @param action recorded with it; absent if the caller has recorded one.
+   * @returns how many had failed; `queued` resolves when they are queued or left to the sweeper.
    */
   async resume(
     orders: readonly FailedOrder[],
@@ -90,23 +90,23 @@ export class Operations {
     return { resumed, queued: this.#queue(orders) };
   }
 
-  /** Has no job of a step begin, over all workers. */
+  /** Pauses a step on all workers. */
   pause(step: string, actor: string): Promise<void> {
     return this.#changeQueue(step, { paused: true }, { actor, action: "pause", target: step });
   }
 
-  /** Has jobs of a step begin again. */
+  /** Resumes a paused step. */
   unpause(step: string, actor: string): Promise<void> {
     return this.#changeQueue(step, { paused: false }, { actor, action: "resume", target: step });
   }
 
-  /** @param concurrency jobs of a step at the same moment, over all workers; null for no limit. */
+  /** @param concurrency jobs of a step at once, over all workers; null for no limit. */
   limitConcurrency(step: string, concurrency: number | null, actor: string): Promise<void> {
     const details = { concurrency: concurrency ?? "no limit" };
     return this.#changeQueue(step, { concurrency }, { actor, action: "concurrency", target: step, details });
   }
 
-  /** @param rateLimit so many jobs of a step in so many milliseconds, over all workers; null for the stage's own limit. */
+  /** @param rateLimit jobs of a step per period, over all workers; null for the stage's own limit. */
   limitRate(
     step: string,
     rateLimit: NonNullable<QueueChange["rateLimit"]> | null,
@@ -118,7 +118,7 @@ export class Operations {
     return this.#changeQueue(step, { rateLimit }, { actor, action: "rate-limit", target: step, details });
   }
 
-  /** Resolves when nothing is on its way to the dispatcher. */
+  /** Resolves when no call to the dispatcher is pending. */
   async idle(): Promise<void> {
     await Promise.all(this.#underWay);
   }
@@ -129,12 +129,12 @@ export class Operations {
     try {
       await applySettings?.();
     } catch (error) {
-      // Workers look every few seconds whether it is so.
-      log.warn({ step, error: describeError(error) }, "queue settings are saved, but not in Redis yet");
+      // Workers reconcile the settings every few seconds.
+      log.warn({ step, error: describeError(error) }, "queue settings saved, but not applied to Redis yet");
     }
   }
 
-  /** Nobody waits for the dispatcher who does not want to; what it misses, the sweeper finds. */
+  /** Runs in the background unless awaited. The sweeper finds what the dispatcher misses. */
   #queue(orders: readonly FailedOrder[]): Promise<void> {
     const { dispatcher, lifecycle, log } = this.#options;
     const due = orders.flatMap(({ id, status, cancelRequested }) => {

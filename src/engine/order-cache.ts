@@ -3,33 +3,33 @@ import type { StoredOrder } from "../order/order.ts";
 import type { OrderTransition } from "./ports.ts";
 
 const ORDERS = 5_000;
-/** Larger orders are read each time: what is known must stay small. */
+/** Larger orders are not cached, to keep the cache small. */
 const LINES = 100;
-/** Milliseconds for which an order is taken to be as this process has left it. */
+/** How long an order counts as unchanged after this process moved it. Milliseconds. */
 const FRESH_MS = 200;
 
 interface Known {
   readonly order: StoredOrder;
-  /** When this process moved it, as `performance.now()` has it; -Infinity for one that was only read. */
+  /** When this process moved it (`performance.now()`); -Infinity if it was only read. */
   readonly movedAt: number;
 }
 
 /**
- * Orders that this process has read or moved a moment ago: most come to the next stage in the same process, and need not
- * be read as a whole again. Bounded: the one known longest is forgotten first.
+ * A bounded cache of orders that this process has just read or moved. Most orders reach their next stage in the same
+ * process and need not be read in full again. The oldest entry is evicted first.
  */
 export class OrderCache {
   readonly #orders = new Map<string, Known>();
 
-  /** As the order was when it was last seen; how it stands now is for MySQL to say. */
+  /** The order as last seen. Only MySQL knows its current status. */
   get(id: string): StoredOrder | undefined {
     return this.#orders.get(id)?.order;
   }
 
   /**
-   * The order as this process has just moved it, once: whoever comes again asks MySQL. Somebody else may have touched it
-   * since, as they may between any look at an order and the work on it: what is done then is guarded by the keys under
-   * which it is done, and by the compare-and-set that follows.
+   * The order as this process just left it, once; the next caller asks MySQL. Another process may have changed it
+   * since, as it may between any read and the work that follows: idempotency keys and the compare-and-set protect
+   * against that.
    */
   takeFresh(id: string): StoredOrder | undefined {
     const known = this.#orders.get(id);
@@ -38,17 +38,17 @@ export class OrderCache {
     return known.order;
   }
 
-  /** An order as it was just read. */
+  /** Caches an order that was just read. */
   note(order: StoredOrder): void {
     this.#keep(order, -Infinity);
   }
 
-  /** An order of which something was changed that is not known here. */
+  /** Drops an order that was changed elsewhere. */
   forget(id: string): void {
     this.#orders.delete(id);
   }
 
-  /** A transition that was just made, of an order that nobody wants cancelled. */
+  /** Applies a committed transition to the cached order. Only for orders without a cancellation request. */
   noteTransition(transition: OrderTransition): void {
     const order = this.get(transition.orderId);
     if (order?.status === transition.from) this.#keep(afterTransition(order, transition), performance.now());

@@ -2,24 +2,24 @@ import type { Order } from "../order/order.ts";
 import { ServiceUnavailableError, type Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 
-/** Why a stage's work could not be done. */
+/** Why a stage could not do its work. */
 type Unavailability =
-  /** Nobody was asked. */
+  /** The service was not called. */
   | { readonly message: string }
-  /** The service was asked, for this order. */
+  /** The service was called for this order. */
   | {
       readonly cause: Error;
       readonly order: Pick<Order, "customerId">;
-      /** What did not answer, as far as that is known. */
+      /** The service that failed; undefined if unknown. */
       readonly service: keyof Ports | undefined;
     };
 
-/** A stage's work could not be done since a service that it needs did not do its part. */
+/** A stage could not do its work because a service it needs is unavailable. */
 export class StageUnavailableError extends Error {
   override name = "StageUnavailableError";
-  /** Whose work it was. While undoing, not the step that the job belongs to. */
+  /** The stage whose work it was. During a cancellation, the stage being undone. */
   readonly stage: string;
-  /** Whether the service was asked. */
+  /** Whether the service was called. */
   readonly tried: boolean;
   readonly service: keyof Ports | undefined;
   readonly customerId: string | undefined;
@@ -32,25 +32,25 @@ export class StageUnavailableError extends Error {
   }
 }
 
-/** An order is suspected, and as many suspects as may have a place in the step have one. */
+/** The order is a suspect, and all of the suspects' places in the step are in use. */
 export class NoPlaceError extends Error {
   override name = "NoPlaceError";
   constructor() {
-    super("the places for suspected orders are taken");
+    super("all places for suspected orders are in use");
   }
 }
 
-/** Whether an error is that of a service that is away: it says so, or the time of the attempt has run out on it. */
+/** Whether the error means that a service is unavailable: it says so, or the attempt timed out on it. */
 export function isOutage(error: unknown): error is Error {
   return error instanceof ServiceUnavailableError || isTimeout(error);
 }
 
-/** The service that is away; undefined when nobody knows which. */
+/** The unavailable service; undefined if unknown. */
 export function serviceOf(error: Error): keyof Ports | undefined {
   return error instanceof ServiceUnavailableError ? error.service : undefined;
 }
 
-/** Whether an attempt was ended because its time was up. */
+/** Whether the attempt timed out. */
 export function isTimeout(error: unknown): error is DOMException {
   return error instanceof DOMException && error.name === "TimeoutError";
 }

@@ -2,32 +2,31 @@ import type { Ports } from "../order/ports.ts";
 import { withinTime } from "../platform/time-limit.ts";
 import { untilAborted } from "../platform/until-aborted.ts";
 
-/** A service that takes longer to say that it is there counts as away. */
+/** A service that takes longer to answer a ping counts as away. */
 const PING_TIMEOUT_MS = 3_000;
-/** One that takes longer may have hung until then. Milliseconds. */
+/** A slower answer suggests that the service hung until then. Milliseconds. */
 const PROMPT_MS = 500;
 
-/** What is known of one service. */
+/** The state of one service's pings. */
 interface Line {
   current: Promise<boolean> | undefined;
   next: Promise<boolean> | undefined;
-  /** When a ping last failed or was not answered in time, as `performance.now()` has it. */
+  /** When a ping last failed or timed out (`performance.now()`). */
   lastAwayAt: number;
   /** When a ping was last answered late. */
   lastLateAt: number;
 }
 
 /**
- * Asks services whether they are there. A ping that was sent before a call failed says nothing about that call, so nobody
- * shares a ping that is under way: all who ask meanwhile share the next one. However many calls fail, one process has one
- * ping under way per service.
+ * Pings services. A ping sent before a call failed says nothing about that call, so callers never join the ping under
+ * way: they share the next one. However many calls fail, a process sends one ping at a time per service.
  */
 export class Pings {
   readonly #ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>;
   readonly #timeoutMs: number;
   readonly #lines = new Map<keyof Ports, Line>();
 
-  /** @param ping asks a service whether it is there; rejects when it is not. */
+  /** @param ping resolves if the service answers; rejects otherwise. */
   constructor(
     ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>,
     timeoutMs = PING_TIMEOUT_MS,
@@ -36,7 +35,7 @@ export class Pings {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Whether a service answers a ping that is sent from now on. */
+  /** Whether the service answers a ping sent after this call. */
   answers(service: keyof Ports): Promise<boolean> {
     const line = this.#of(service);
     if (line.current === undefined) return this.#send(service, line);
@@ -48,14 +47,13 @@ export class Pings {
   }
 
   /**
-   * When a ping last failed or was not answered in time, be it one silent ping before an answer, as `performance.now()`
-   * has it; -Infinity if none ever did.
+   * When a ping last failed or timed out, even if a second one was answered (`performance.now()`); -Infinity if never.
    */
   lastAwayAt(service: keyof Ports): number {
     return this.#of(service).lastAwayAt;
   }
 
-  /** When a ping was last answered late, if in time: until then the service may have hung. As `performance.now()` has it. */
+  /** When a ping was last answered late but in time: the service may have hung until then (`performance.now()`). */
   lastLateAt(service: keyof Ports): number {
     return this.#of(service).lastLateAt;
   }
@@ -74,8 +72,8 @@ export class Pings {
   }
 
   async #ask(service: keyof Ports, line: Line): Promise<boolean> {
-    // Silence may also be that of a busy machine, this one or theirs: one silent ping is no absence.
-    // But it excuses the calls that it falls into: a service that hangs for a while can be back at the second ping.
+    // One timeout may only mean a busy machine, here or there, so try again before calling the service away. But it
+    // excuses the calls it overlaps: a service that hangs for a while can be back at the second ping.
     const sentAt = performance.now();
     const answer = await this.#once(service);
     const now = performance.now();

@@ -4,56 +4,56 @@ import type { NewOrder, StageRecord, StoredOrder } from "../order/order.ts";
 import type { Locks } from "../platform/group-commit.ts";
 
 /*
- * What the engine needs of others: a store that has the orders, and a dispatcher that has them carried on. `db` and
- * `queues` implement these contracts; without queues, inline/processing.ts is the dispatcher.
+ * What the engine needs: a store for orders, and a dispatcher that gets them processed. `db` and
+ * `queues` implement them; without queues, inline/processing.ts is the dispatcher.
  */
 
-/** Keeps the orders. Every call throws a `StorageError` when the store can't do it. */
+/** Stores orders. Every method throws a `StorageError` when the store fails. */
 export interface OrderStore {
   /**
-   * Writes orders, with their lines and first events, all or none. Requests of one client under one idempotency key make
-   * one order, the first one's. Harmless to repeat when nobody knows whether it took effect.
+   * Inserts orders with their lines and first events, all or none. Requests with the same client and idempotency key
+   * create one order, the first. Safe to repeat when the outcome is unknown.
    */
   createOrders(orders: readonly NewOrder[]): Promise<CreatedOrder[]>;
-  /** What orders lock that are about to be created. */
+  /** The locks that creating an order takes. */
   readonly newOrderLocks: Locks<NewOrder>;
   /**
-   * The orders of these ids, in the order of the ids; undefined where there is none.
+   * The orders with these ids, in the same sequence; undefined where there is none.
    *
-   * @param known an order as it was read before: then only what may have changed since is read.
+   * @param known returns an order read earlier; then only what may have changed is read.
    */
   findOrders(
     ids: readonly string[],
     known?: (id: string) => StoredOrder | undefined,
   ): Promise<(StoredOrder | undefined)[]>;
   /**
-   * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and clears their marks
-   * as failed. All in one transaction.
+   * Applies transitions in one transaction. Each changes its order only if that still has the `from` status
+   * (compare-and-set), and clears its failed mark.
    *
-   * @param beforeCommit called when all is ready, and nothing committed yet.
+   * @param beforeCommit called when everything is written but not committed.
    */
   applyTransitions(
     transitions: readonly OrderTransition[],
     beforeCommit?: () => void,
   ): Promise<TransitionResult[]>;
-  /** What transitions lock. */
+  /** The locks that a transition takes. */
   readonly transitionLocks: Locks<OrderTransition>;
   /**
-   * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason stand.
+   * Requests an order's cancellation if it has one of these statuses. The first request and its reason stand.
    *
-   * @param action written down with it, if it was not noted before.
-   * @returns whether the order is to be cancelled now.
+   * @param action recorded with the request, if it is the first.
+   * @returns whether a cancellation is now requested.
    */
   requestCancellation(request: CancellationRequest, action?: NewAction): Promise<boolean>;
-  /** The same for many orders of one status. @returns of how many it was noted now. */
+  /** The same for many orders of one status. @returns how many were newly requested. */
   requestCancellations(request: CancellationsRequest): Promise<number>;
-  /** Marks an order as resting in a step's failed set, unless it has moved on to another status. */
+  /** Marks an order as failed in a step, unless its status has changed. */
   markFailed(failure: OrderFailure): Promise<void>;
-  /** Clears an order's mark as failed: its stage runs again, though it is not done yet. */
+  /** Clears an order's failed mark, because its stage runs again. */
   clearFailed(orderId: string): Promise<void>;
-  /** Writes down attempts that failed, after which there will be others. */
+  /** Records failed attempts that will be retried. */
   appendFailedAttempts(attempts: readonly FailedAttempt[]): Promise<void>;
-  /** One page of the orders of a status, in order of id, after the one that is given. */
+  /** One page of a status, sorted by id, after the given id. */
   listStates(page: {
     readonly status: string;
     readonly after?: string | undefined;
@@ -61,61 +61,64 @@ export interface OrderStore {
   }): Promise<OrderState[]>;
 }
 
-/** What people do to orders and queues, and the trail of who did it. Every call throws a `StorageError` when it fails. */
+/**
+ * Operators' actions on orders and queues, and the audit trail. Every method throws a `StorageError` when the store
+ * fails.
+ */
 export interface OperationStore {
-  /** Writes down who does what, and when. @returns the action's id. */
+  /** Records an action. @returns its id. */
   recordAction(action: NewAction): Promise<number>;
-  /** Writes down how far an action has come. */
+  /** Records an action's progress. */
   updateAction(id: number, progress: ActionProgress): Promise<void>;
-  /** The failed orders of a group among the next `limit` that have failed, in order of stage and id. */
+  /** Those of the next `limit` failed orders that belong to the group, sorted by stage and id. */
   listFailed(
     group: FailureGroup,
     page: { readonly limit: number; readonly after?: FailedPlace | undefined },
   ): Promise<FailedPage>;
-  /** How many orders have failed in a stage, counted up to a limit. */
+  /** Failed orders in a stage, counted up to a limit. */
   countFailed(stage: string, limit: number): Promise<{ readonly count: number; readonly more: boolean }>;
   /**
-   * Clears the marks of those of the orders that have failed, so that they are on their way again. This is not a change of
-   * the order: the sweeper finds at once that its job has ended.
+   * Clears the failed marks of these orders. The orders do not change otherwise; the sweeper sees at once that their
+   * jobs have ended.
    *
-   * @param action written down with it, if one of them had failed. @returns how many had.
+   * @param action recorded with it, if at least one order had failed. @returns how many had failed.
    */
   resumeOrders(ids: readonly string[], actor: string, action?: NewAction): Promise<number>;
-  /** Changes a part of how a step's queue is to be over all workers, and writes down who did. */
+  /** Changes part of a queue's settings for all workers, and records the action. */
   changeQueue(step: string, change: QueueChange, action: NewAction): Promise<void>;
 }
 
 export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
 
-/** What somebody does. */
+/** An operator's action. */
 export interface NewAction {
   readonly actor: string;
   readonly action: string;
-  /** What it is done to: an order's id, a stage, a queue, a webhook endpoint's id. */
+  /** The target: an order id, stage, queue or webhook endpoint id. */
   readonly target: string;
   readonly details?: ActionDetails | null;
-  /** Done, unless it says otherwise. */
+  /** Defaults to "done". */
   readonly state?: ActionProgress["state"];
-  /** Orders that it is to be done to; null where they are not counted. */
+  /** Orders to process; null if not counted. */
   readonly total?: number | null;
 }
 
 export interface ActionProgress {
   readonly state: "running" | "done" | "failed";
-  /** Orders that it was done to until now. */
+  /** Orders processed so far. */
   readonly done: number;
   readonly details?: ActionDetails | null;
 }
 
-/** Failed orders: of a stage, for a reason, before a time; all of them without any of these. */
+/** Failed orders, filtered by stage, reason and time. No filter matches all. */
 export interface FailureGroup {
   readonly stage?: string | undefined;
-  /** Apart from the ids in it: orders that failed alike are one group. */
+  /** Compared without the ids in it, so that orders that failed alike form one group. */
   readonly reason?: string | undefined;
   readonly before?: Date | undefined;
 }
 
-/** A place in the list of failed orders: after this one. */
+/** A cursor into the list of failed orders. */
 export interface FailedPlace {
   readonly stage: string;
   readonly id: string;
@@ -123,73 +126,73 @@ export interface FailedPlace {
 
 export interface FailedPage {
   readonly orders: readonly FailedOrder[];
-  /** How many failed orders were looked at for them. */
+  /** How many failed orders were examined. */
   readonly looked: number;
-  /** The place to go on after; undefined at the end. */
+  /** The cursor for the next page; undefined at the end. */
   readonly next: FailedPlace | undefined;
 }
 
-/** A failed order, as far as it takes to have it go on. */
+/** What resuming needs to know of a failed order. */
 export interface FailedOrder {
   readonly id: string;
   readonly status: string;
   readonly cancelRequested: boolean;
 }
 
-/** What is to be changed of a queue, over all workers. */
+/** A change to a queue's settings, for all workers. */
 export interface QueueChange {
   readonly paused?: boolean;
-  /** Jobs at the same moment; null for as many as the workers take. */
+  /** Concurrent jobs; null for no limit beyond the workers' own. */
   readonly concurrency?: number | null;
-  /** So many jobs in so many milliseconds; null for what the stage itself says. */
+  /** `max` jobs per `durationMs`; null for the stage's own limit. */
   readonly rateLimit?: { readonly max: number; readonly durationMs: number } | null;
 }
 
-/** The order that stands for a request to create one. */
+/** The order that a create request resolves to. */
 export interface CreatedOrder {
   readonly id: string;
   readonly createdAt: Date;
-  /** Of the request that made it; null without an idempotency key. */
+  /** Hash of the request that created it; null without an idempotency key. */
   readonly requestHash: string | null;
-  /** Whether an earlier request under the same key had made it. */
+  /** Whether an earlier request with the same key created it. */
   readonly repeated: boolean;
 }
 
-/** A transition of one order, to the next status or to CANCELLED. */
+/** One order's change of status, to the next one or to CANCELLED. */
 export interface OrderTransition extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly from: string;
   readonly to: string;
-  /** The stage that did the work; null for a cancellation. */
+  /** The stage that ran; null for a cancellation. */
   readonly stage: string | null;
   readonly reason: string | null;
   readonly record: StageRecord | null;
-  /** Leaves the order alone when its cancellation was asked for meanwhile. */
+  /** Do nothing if a cancellation was requested meanwhile. */
   readonly unlessCancelled: boolean;
   readonly at: Date;
 }
 
-/** What became of a transition. */
+/** The result of a transition. */
 export interface TransitionResult {
-  /** Whether it was made. */
+  /** Whether the status changed. */
   readonly made: boolean;
-  /** Whether the order is to be cancelled, as far as anybody knew when it was moved. */
+  /** Whether a cancellation was requested by then. */
   readonly toBeCancelled: boolean;
 }
 
-/** Why an order is to be cancelled, and who says so. */
+/** A request to cancel an order. */
 export interface CancellationRequest extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly whileIn: readonly string[];
   readonly reason: string;
   readonly at: Date;
-  /** Who asked for it; absent for what the service found by itself. */
+  /** Who asked; absent if the service itself did. */
   readonly actor?: string | null;
-  /** The stage that said no, in this attempt; absent for a request from outside. */
+  /** The stage that rejected the order; absent for a request from outside. */
   readonly stage?: string;
 }
 
-/** Why orders of one status are to be cancelled. */
+/** A request to cancel many orders of one status. */
 export interface CancellationsRequest {
   readonly orderIds: readonly string[];
   readonly status: string;
@@ -197,7 +200,7 @@ export interface CancellationsRequest {
   readonly at: Date;
 }
 
-/** An order that has come to rest in a step's failed set. */
+/** An order whose attempts are used up. */
 export interface OrderFailure extends Partial<AttemptMark> {
   readonly orderId: string;
   readonly whileIn: readonly string[];
@@ -206,7 +209,7 @@ export interface OrderFailure extends Partial<AttemptMark> {
   readonly at: Date;
 }
 
-/** A failed attempt at a step, after which there will be another one. */
+/** A failed attempt that will be retried. */
 export interface FailedAttempt extends AttemptMark {
   readonly orderId: string;
   readonly stage: string;
@@ -214,45 +217,45 @@ export interface FailedAttempt extends AttemptMark {
   readonly at: Date;
 }
 
-/** An order as whoever looks for what is late or lost needs to see it. */
+/** What the sweeper needs to know of an order. */
 export interface OrderState {
   readonly id: string;
   readonly status: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
-  /** When it came to rest in a failed set, if it rests there now. */
+  /** When it failed, if it is failed now. */
   readonly failedAt: Date | null;
   readonly cancelRequestedAt: Date | null;
 }
 
-/** Has orders carried on. Every call throws a {@link DispatcherUnavailableError} when the dispatcher is away. */
+/** Gets orders processed. Every method throws a {@link DispatcherUnavailableError} when the dispatcher is away. */
 export interface Dispatcher {
-  /** Hands over orders that wait for something. Handing over the same again does nothing. */
+  /** Enqueues due jobs. Enqueuing the same job twice does nothing. */
   enqueue(due: readonly DueJob[]): Promise<void>;
-  /** Like {@link enqueue}, for orders that may have been lost. @returns how many were. */
+  /** Like {@link enqueue}, for jobs that may be lost. @returns how many were. */
   revive(due: readonly DueJob[]): Promise<number>;
-  /** Hands over orders that wait for something else now than before. Whatever runs for them is left alone. */
+  /** Replaces due jobs by others. Running jobs are left alone. */
   replace(replacements: readonly Replacement[]): Promise<void>;
 }
 
-/** The part of a step that suspected orders may take: of its places, and of what its rate limit lets through. */
+/** The share of a step's places, and of its rate limit, that suspected orders may use. */
 export const SUSPECTS_SHARE = 1 / 4;
 
-/** A job to be: the order waits for this transition. */
+/** A job to enqueue: the order waits for this transition. */
 export interface DueJob {
   readonly orderId: string;
   readonly transition: Transition;
-  /** Whether the order has failed in this before: then it takes one of the places, and turns, of suspected orders. */
+  /** Whether the order has failed in this stage before. Then it uses the places reserved for suspects. */
   readonly suspect?: boolean;
 }
 
-/** One job instead of another. */
+/** One job in place of another. */
 export interface Replacement {
   readonly job: DueJob;
   readonly by: DueJob;
 }
 
-/** The dispatcher is away for everybody. It may have done what it was asked all the same. */
+/** The dispatcher is unavailable. It may still have carried out the call. */
 export class DispatcherUnavailableError extends Error {
   override name = "DispatcherUnavailableError";
 
@@ -261,23 +264,26 @@ export class DispatcherUnavailableError extends Error {
   }
 }
 
-/** Tells whether the dispatcher still has its jobs: it is lost with them. */
+/** A marker kept with the jobs, and lost with them. */
 export interface JobMarker {
-  /** The restoration under way: begins one if the jobs were lost. Undefined if they are all there. */
+  /** The restoration under way, starting one if the jobs were lost; undefined if they are all there. */
   restoration(): Promise<Restoration | undefined>;
-  /** Writes down how far it has come, if it is still under way. */
+  /** Saves the restoration's progress, if it is still under way. */
   goOn(restoration: Restoration, reached: Omit<Restoration, "text">): Promise<void>;
-  /** Ends it: all jobs are there. @returns whether it was still under way. */
+  /** Ends the restoration. @returns whether it was still under way. */
   end(restoration: Restoration): Promise<boolean>;
 }
 
-/** How far the jobs of a dispatcher that had lost them have been put back. */
+/** The progress of restoring lost jobs. */
 export interface Restoration {
-  /** Orders before this place. */
+  /** Orders queued so far. */
   readonly orders: number;
-  /** Where to go on: in this status, after this id. Undefined at the beginning. */
+  /** Where to continue: in this status, after this id. Undefined at the start. */
   readonly status: string | undefined;
   readonly after: string | undefined;
-  /** As the marker has it: it names this restoration, so that one begun after another loss is never taken for it. */
+  /**
+   * The marker's value. It identifies this restoration, so that one started after another loss is never mistaken for
+   * it.
+   */
   readonly text: string;
 }

@@ -1,11 +1,11 @@
 import type { Order } from "../order/order.ts";
 
-/** Shorter values are no secrets, and would blot out parts of unrelated words. */
+/** Shorter values are not secrets, and would redact parts of unrelated words. */
 const SHORTEST_SECRET = 4;
 
 /**
- * An error that can be kept in a job, a row and a log: when a stage, a port or a provider has put the order's payment
- * token or part of its address into the text, a copy without them; else the error itself.
+ * Makes an error safe to store and log. Returns a copy with the order's payment token and address redacted, or the
+ * error itself if it contains neither.
  */
 export function withoutSecrets(error: unknown, order: Pick<Order, "paymentToken" | "shipTo">): unknown {
   if (!(error instanceof Error)) return error;
@@ -16,7 +16,7 @@ export function withoutSecrets(error: unknown, order: Pick<Order, "paymentToken"
   if (!secrets.some((secret) => told.includes(secret))) return error;
   const blot = (text: string) =>
     secrets.reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text);
-  // Its class and its fields say what becomes of the job; its cause might tell what was blotted out.
+  // Keep the class and fields, which decide what happens to the job; drop the cause, which may repeat the secret.
   const { cause: _cause, ...fields } = Object.getOwnPropertyDescriptors(error);
   const copy: Error = Object.create(Object.getPrototypeOf(error), fields);
   Object.defineProperty(copy, "message", { value: blot(error.message), configurable: true, writable: true });

@@ -1,39 +1,39 @@
 import { SUSPECTS_SHARE } from "./ports.ts";
 
-/** How long one is taken to hold its place before any has: as a service takes that is well. Milliseconds. */
+/** First estimate of how long a place is held: the time a healthy service takes. Milliseconds. */
 const FIRST_GUESS_MS = 100;
-/** The weight of the latest one in the average. */
+/** Weight of the latest sample in the moving average. */
 const WEIGHT = 0.2;
-/** The longest that one waits for its turn; who would wait longer comes within the second half of it, and asks again. */
+/** The longest wait for a turn. A longer one is cut to between half of this and this. */
 const LONGEST_WAIT_MS = 60_000;
 const SHORTEST_WAIT_MS = 20;
 
-/** So many of a step's places, and one at least. */
+/** The suspects' share of a step's places, at least one. */
 export function shareOf(places: number): number {
   return Math.max(1, Math.floor(places * SUSPECTS_SHARE));
 }
 
 /**
- * The places that suspected orders may have in one step of one worker: a quarter, and one at least. So orders that nobody
- * can serve, each of which may hold its place until its time is up, leave most places to the others, however many they
- * are.
+ * The places that suspected orders may use in one step of one worker: a quarter, and at least one. Orders that cannot
+ * be served may each hold a place until they time out; this leaves most places to the others.
  *
- * One that finds no place is given a turn. Turns lie as far apart as the places become free on average, so that thousands
- * who wait neither come all at once, nor wait for long when their trouble is over. A turn is a guess and no promise: who
- * finds no place then gets another. Behind a rate limit the order's job also waits for its turn in the queue.
+ * An order that finds no place gets a turn. Turns are spaced by how often places become free, so that thousands of
+ * waiting orders neither arrive at once nor wait long after the trouble is over. A turn is an estimate, not a
+ * reservation: an order that still finds no place gets another. Under a rate limit the job also waits for a turn in its
+ * queue.
  */
 export class SuspectPlaces {
-  /** Places here, where a limit over all workers allows fewer than this worker's share; none is possible. */
+  /** This worker's part of a limit over all workers, if that is lower; may be 0. */
   quota = Infinity;
   readonly #concurrency: () => number;
   readonly #random: () => number;
   readonly #now: () => number;
-  /** By order, since when. */
+  /** When each order took its place. */
   readonly #taken = new Map<string, number>();
   #averageMs = FIRST_GUESS_MS;
   #lastTurn = 0;
 
-  /** @param concurrency how many orders may be in the step at this moment, here. */
+  /** @param concurrency how many orders this worker may have in the step right now. */
   constructor(
     concurrency: () => number,
     {
@@ -46,17 +46,17 @@ export class SuspectPlaces {
     this.#now = now;
   }
 
-  /** How many there are. */
+  /** Number of places. */
   get places(): number {
     return Math.min(shareOf(this.#concurrency()), this.quota);
   }
 
-  /** How many are taken. */
+  /** Places in use. */
   get taken(): number {
     return this.#taken.size;
   }
 
-  /** Takes a place for an order, unless it has one. @returns false when there is none. */
+  /** Takes a place for the order, unless it has one. @returns false if all are in use. */
   take(orderId: string): boolean {
     if (this.#taken.has(orderId)) return true;
     if (this.#taken.size >= this.places) return false;
@@ -64,7 +64,7 @@ export class SuspectPlaces {
     return true;
   }
 
-  /** Gives an order's place back, if it has one. */
+  /** Frees the order's place, if it has one. */
   leave(orderId: string): void {
     const since = this.#taken.get(orderId);
     if (since === undefined) return;
@@ -72,7 +72,7 @@ export class SuspectPlaces {
     this.#averageMs += WEIGHT * (this.#now() - since - this.#averageMs);
   }
 
-  /** Gives a turn to an order that found no place. @returns milliseconds until then. */
+  /** Assigns a turn to an order that found no place. @returns milliseconds until then. */
   nextTurn(): number {
     const now = this.#now();
     const turn = Math.max(now, this.#lastTurn) + this.#expectedMs(now) / Math.max(1, this.places);
@@ -81,7 +81,7 @@ export class SuspectPlaces {
     return Math.max(SHORTEST_WAIT_MS, waitMs);
   }
 
-  /** How long a place is held: as long as others were, or as one has been already. */
+  /** Expected time that a place is held: the average, or longer if the oldest already is. */
   #expectedMs(now: number): number {
     const [oldest = now] = this.#taken.values();
     return Math.max(this.#averageMs, now - oldest);

@@ -17,37 +17,37 @@ import type {
   Restoration,
 } from "./ports.ts";
 
-/** Far longer than a page takes that waits for nobody. Milliseconds. */
+/** Much longer than a page takes unless a server hangs. Milliseconds. */
 const STOP_WITHIN_MS = 2_000;
-/** Orders looked at in one go: a few milliseconds' work for MySQL, Redis and this process each. */
+/** Orders per page: a few milliseconds' work for MySQL, Redis and this process. */
 const PAGE = 500;
-/** The part of its time that the leader gives to sweeping, however many orders wait. */
+/** The share of its time that the leader spends sweeping, however many orders wait. */
 const SWEEPING_SHARE = 0.1;
-/** The same while Redis has lost its data: more, since workers have nothing to do before. */
+/** The same during a restoration: higher, because workers are idle until it is done. */
 const RESTORING_SHARE = 0.5;
 
-/** Some orders of a status. */
+/** A number of orders in one status. */
 export interface Seen {
   readonly count: number;
-  /** When the one came there that has been there longest, in milliseconds since 1970; Infinity when there is none. */
+  /** When the oldest of them arrived, in milliseconds since 1970; Infinity if there are none. */
   readonly oldest: number;
 }
 
-/** What a walk over the orders of a status has seen. */
+/** What one walk over a status found. */
 export interface Walked {
   readonly moving: Seen;
-  /** Resting in a failed set. */
+  /** In a failed set. */
   readonly failed: Seen;
-  /** To be cancelled. */
+  /** With a cancellation request. */
   readonly cancelling: Seen;
-  /** When it ended. */
+  /** When the walk ended. */
   readonly at: number;
 }
 
-/** Is told what the sweeper comes by anyway. */
+/** Receives what the sweeper sees. */
 export interface SweepObserver {
   walked(status: string, walked: Walked): void;
-  /** Another worker sweeps: what this one has seen is of the past. */
+  /** Another worker leads now: discard what this one has seen. */
   doesNotLead(): void;
 }
 
@@ -55,46 +55,45 @@ export interface SweeperOptions {
   readonly store: OrderStore;
   readonly dispatcher: Dispatcher;
   /**
-   * Held by the process that sweeps; undefined where every process does. More than one at a time would do no harm, only the
-   * same work twice.
+   * Held by the process that sweeps; undefined where every process does. Two sweepers at once do no harm, only double
+   * work.
    */
   readonly lease: Lease | undefined;
-  /** Undefined where the dispatcher can't lose its jobs. */
+  /** Undefined if the dispatcher cannot lose jobs. */
   readonly marker: JobMarker | undefined;
   readonly lifecycle: Lifecycle;
-  /** By status; by default those of the stages themselves. */
+  /** By status. Defaults to the stages' own. */
   readonly deadlines?: ReadonlyMap<string, Deadline>;
   readonly observer?: SweepObserver | undefined;
   readonly log: Logger;
-  /** Milliseconds from the beginning of one walk over the orders to that of the next, at least. */
+  /** The least time between the starts of two walks. Milliseconds. */
   readonly intervalMs: number;
-  /** Milliseconds for which an order must not have moved to be taken for lost. */
+  /** An order that has not moved for this long counts as lost. Milliseconds. */
   readonly afterMs: number;
 }
 
-/** Where the walk over the orders of one status is. */
+/** A walk's position in one status. */
 interface Walk {
   readonly beganAt: number;
-  /** Undefined when it has come to the end. */
+  /** Undefined at the end. */
   readonly after: string | undefined;
   readonly tally: Tally;
 }
 
 /**
- * Closes every gap between MySQL and Redis, and sees that orders meet their deadlines. One of the workers at a time
- * walks over the orders that have not ended, page by page, a walk for each status:
+ * Closes every gap between MySQL and Redis, and enforces deadlines. One worker at a time leads. It walks the open
+ * orders status by status, a page at a time:
  *
- * - An order that should be on its way and has not moved for a while gets the job that it waits for, if that is missing
- *   or has ended. When MySQL was away, it has as long again from when MySQL is back: an API may have to withdraw it first
- *   (see withdrawals.ts), and nobody could move it before.
- * - One that has not met its deadline is cancelled.
- * - Redis carries a marker. Where it is missing, Redis has lost its data, and all orders on their way are queued again,
- *   those first that are nearest to their end.
+ * - An order that has not moved for `afterMs` gets its due job again, if that is missing or has ended. After a MySQL
+ *   outage the wait starts when MySQL is back: nobody could move the order before, and an API may still withdraw it
+ *   (see withdrawals.ts).
+ * - An order past its deadline is cancelled.
+ * - Redis holds a marker. If it is missing, Redis has lost its data, and every open order is queued again, those
+ *   nearest to their end first.
  *
- * A page is read by its place in the index, so that its cost does not depend on how many orders wait, or in what state
- * they are. And between two pages the leader rests in proportion to the time that the last one took: a backlog makes a
- * walk longer, but never a load, and when the servers are busy the walk slows down. So it needs no index of when orders
- * moved, which would be written at each transition.
+ * A page is read by its place in the index, so its cost does not depend on how many orders wait. Between pages the
+ * leader rests in proportion to how long the page took: a backlog makes the walk longer, never heavier, and busy
+ * servers slow it down. This needs no index on when orders moved, which every transition would have to write.
  */
 export class Sweeper implements Service {
   readonly name = "sweeper";
@@ -102,7 +101,7 @@ export class Sweeper implements Service {
   readonly #deadlines: ReadonlyMap<string, Deadline>;
   readonly #rounds: Repeat;
   readonly #walks = new Map<string, Walk>();
-  /** When a round first found MySQL back, in milliseconds since 1970; Infinity while it is away. */
+  /** When MySQL was first seen back, in milliseconds since 1970; Infinity during an outage. */
   #backSince = -Infinity;
 
   constructor(options: SweeperOptions) {
@@ -115,12 +114,11 @@ export class Sweeper implements Service {
     });
   }
 
-  /** Begins to go round. */
   start(): void {
     this.#rounds.start();
   }
 
-  /** Ends after the page under way, unless that waits for a server, and lets another worker lead. */
+  /** Finishes the page under way, unless a server hangs, and releases the lease. */
   async stop(): Promise<void> {
     await Promise.race([this.#rounds.stop(), sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
     const { lease, log } = this.#options;
@@ -133,9 +131,9 @@ export class Sweeper implements Service {
   }
 
   /**
-   * If this worker leads: the next page of each status, or of a restoration.
+   * If this worker leads, does the next page of each status, or of a restoration.
    *
-   * @returns milliseconds to rest. @throws when MySQL or Redis does not answer: the next round tries again.
+   * @returns milliseconds to rest. @throws when MySQL or Redis is away; the next round tries again.
    */
   async sweep(): Promise<number> {
     try {
@@ -149,7 +147,7 @@ export class Sweeper implements Service {
   async #sweep(): Promise<number> {
     const startedAt = performance.now();
     const { intervalMs, marker, lease, observer } = this.#options;
-    // Before anything is written: Redis may have become somebody else's.
+    // Check before writing anything: this may no longer be our Redis.
     const restoration = await marker?.restoration();
     if (lease && (await lease.hold()) === undefined) {
       observer?.doesNotLead();
@@ -163,7 +161,7 @@ export class Sweeper implements Service {
     return isDone ? Math.max(restMs, this.#untilNextWalk()) : restMs;
   }
 
-  /** @returns whether all walks have come to their end. */
+  /** @returns whether every walk has reached its end. */
   async #sweepPages(): Promise<boolean> {
     const { lifecycle, intervalMs, observer, log } = this.#options;
     for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
@@ -172,8 +170,8 @@ export class Sweeper implements Service {
       if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
       const { after, beganAt, tally } = last?.after === undefined ? newWalk(now) : last;
       const page = await this.#page(status, after, PAGE);
-      const revived = await this.#tend(page.orders, { untouchedSince: this.#untouchedSince(now) });
-      if (revived > 0) log.info({ status, orders: revived }, "orders that had stopped go on");
+      const revived = await this.#repair(page.orders, { untouchedSince: this.#untouchedSince(now) });
+      if (revived > 0) log.info({ status, orders: revived }, "requeued orders that had stopped");
       tally.add(page.orders);
       if (page.next === undefined) observer?.walked(status, tally.total);
       this.#walks.set(status, { beganAt, after: page.next, tally });
@@ -193,15 +191,15 @@ export class Sweeper implements Service {
   }
 
   /**
-   * Queues a page of orders that are on their way. How far it has come stands in Redis, for whoever leads next.
+   * Queues a page of open orders. Redis holds the progress, so that the next leader can continue.
    *
-   * @returns whether it was the last one.
+   * @returns whether it was the last page.
    */
   async #restore(marker: JobMarker, restoration: Restoration): Promise<boolean> {
     const { lifecycle, log } = this.#options;
     const statuses = lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each)).toReversed();
     let { orders, after } = restoration;
-    // One that was begun by a pipeline with other statuses begins again.
+    // Start over if the restoration began under a pipeline with other statuses.
     let index = Math.max(0, statuses.indexOf(restoration.status ?? ""));
     if (statuses[index] !== restoration.status) after = undefined;
     for (let left = PAGE; left > 0;) {
@@ -213,7 +211,7 @@ export class Sweeper implements Service {
         return true;
       }
       const page = await this.#page(status, after, left);
-      orders += await this.#tend(page.orders, { untouchedSince: Infinity });
+      orders += await this.#repair(page.orders, { untouchedSince: Infinity });
       left -= page.orders.length;
       after = page.next;
       if (after === undefined) index++;
@@ -222,18 +220,18 @@ export class Sweeper implements Service {
     return false;
   }
 
-  /** Some orders of a status, and the id after which there may be more. */
+  /** One page of a status, and the id to continue after; undefined at the end. */
   async #page(status: string, after: string | undefined, limit: number) {
     const orders = await this.#options.store.listStates({ status, after, limit });
     return { orders, next: orders.length === limit ? orders.at(-1)?.id : undefined };
   }
 
   /**
-   * Gives a page's orders the jobs that they lack, if they have not moved since then, and cancels those that are too late.
+   * Queues missing jobs for orders untouched since then, and cancels those past their deadline.
    *
    * @returns how many had no job.
    */
-  async #tend(
+  async #repair(
     page: readonly OrderState[],
     { untouchedSince }: { readonly untouchedSince: number },
   ): Promise<number> {
@@ -244,7 +242,7 @@ export class Sweeper implements Service {
       (order) => isOnItsWay(order) && order.updatedAt.getTime() <= untouchedSince && !late.includes(order),
     );
     await dispatcher.replace(
-      [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#undoingInstead(order)),
+      [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#cancelJobFor(order)),
     );
     return dispatcher.revive(
       waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)),
@@ -278,8 +276,8 @@ export class Sweeper implements Service {
     return transition ? [{ orderId: id, transition }] : [];
   }
 
-  /** What undoes an order, whatever job it has now. */
-  #undoingInstead(order: OrderState): Replacement[] {
+  /** Swaps the order's due job for the one that cancels it. */
+  #cancelJobFor(order: OrderState): Replacement[] {
     const transition = this.#options.lifecycle.cancelling(order.status);
     return this.#due(order).flatMap((job) =>
       transition ? [{ job, by: { orderId: order.id, transition } }] : [],
@@ -291,7 +289,7 @@ function newWalk(now: number): Walk {
   return { beganAt: now, after: undefined, tally: new Tally() };
 }
 
-/** Counts what a walk comes by. */
+/** Counts the orders of a walk. */
 class Tally {
   readonly #moving = { count: 0, oldest: Infinity };
   readonly #failed = { count: 0, oldest: Infinity };
@@ -319,12 +317,12 @@ function isCancelled({ cancelRequestedAt }: OrderState): boolean {
   return cancelRequestedAt !== null;
 }
 
-/** One that rests in a failed set waits for a person, unless it is to be cancelled since then. */
+/** A failed order waits for a person, unless it was cancelled after it failed. */
 function isOnItsWay({ failedAt, cancelRequestedAt }: OrderState): boolean {
   return failedAt === null || (cancelRequestedAt !== null && cancelRequestedAt >= failedAt);
 }
 
-/** A status within a sentence. */
+/** A status as words in a sentence. */
 function inWords(status: string): string {
   return status.toLowerCase().replaceAll("_", " ");
 }

@@ -2,42 +2,42 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 
-/** Why an order is cancelled that nobody was promised. */
+/** The reason for cancelling an order whose client was told that it failed. */
 export const WITHDRAWN = "the client was told that the order could not be taken";
 
-/** Less than the last moment of a shutdown, however long a transaction may take. Milliseconds. */
+/** Less than the end of a shutdown leaves, however long a transaction may take. Milliseconds. */
 const STOP_WITHIN_MS = 4_000;
 
 export interface WithdrawalOptions {
-  /** Has an order cancelled; gives undefined where there is none. */
+  /** Cancels an order; undefined if there is none. */
   readonly cancel: (orderId: string, reason: string) => Promise<{ readonly accepted: boolean } | undefined>;
-  /** Milliseconds that a transaction may take: what was under way can't be committed any more after that. */
+  /** The longest that a transaction may take; after that it cannot commit. Milliseconds. */
   readonly afterMs: number;
-  /** Milliseconds that stopping may take. */
+  /** The longest that stopping may take. Milliseconds. */
   readonly stopWithinMs?: number;
   readonly log: Logger;
 }
 
-/** One that is to be taken back. */
+/** An order to withdraw. */
 interface Withdrawal {
   readonly orderId: string;
-  /** When it may be looked for, as `performance.now()` has it. */
+  /** The earliest time to look for it (`performance.now()`). */
   readonly at: number;
   readonly hasFailed: boolean;
 }
 
 /**
- * Takes back orders of which nobody can say whether they were written down: their clients were told 503, and sent no
- * Idempotency-Key by which a repeated request would find them. Such an order was never queued, and the client orders again:
- * so it is cancelled as soon as MySQL answers, long before the sweeper would have it carried on.
+ * Withdraws orders that may or may not have been stored: their clients got a 503, and sent no Idempotency-Key by which
+ * a repeated request would find the order. Such an order was never queued and its client will order again, so it is
+ * cancelled as soon as MySQL answers, long before the sweeper would pick it up.
  *
- * It is known to this process alone: when that dies before MySQL answers, or is alone cut off from MySQL for longer than the
- * sweeper waits, the order is carried on like every other.
+ * Only this process knows of them. If it dies before MySQL answers, or is alone cut off from MySQL for longer than the
+ * sweeper waits, the order is processed like any other.
  */
 export class Withdrawals {
-  /** By order; those first that may be looked for first. */
+  /** By order id, earliest first. */
   readonly #waiting = new Map<string, Withdrawal>();
-  /** Given up. */
+  /** Orders that could not be withdrawn. */
   readonly #lost: string[] = [];
   readonly #options: WithdrawalOptions;
   #running: Promise<void> | undefined;
@@ -47,13 +47,13 @@ export class Withdrawals {
     this.#options = options;
   }
 
-  /** Takes the order back when it can be, if it is there. */
+  /** Withdraws the order later, if it exists. */
   add(orderId: string): void {
     this.#wait(orderId, { hasFailed: false });
     this.#running ??= this.#run();
   }
 
-  /** Tries each once more while there is time, and gives up what can't be taken back. */
+  /** Tries each once more while time allows, and gives up on the rest. */
   async stop(): Promise<void> {
     const { stopWithinMs = STOP_WITHIN_MS, log } = this.#options;
     this.#stopping = true;
@@ -62,7 +62,8 @@ export class Withdrawals {
     await Promise.race([this.#running, timeIsUp]);
     ended.abort();
     const orderIds = [...this.#lost, ...this.#waiting.keys()];
-    if (orderIds.length > 0) log.error({ orderIds }, "may have been taken, and could not be withdrawn");
+    if (orderIds.length > 0)
+      log.error({ orderIds }, "orders may have been stored, and could not be withdrawn");
   }
 
   #wait(orderId: string, { hasFailed }: Pick<Withdrawal, "hasFailed">): void {
@@ -72,7 +73,7 @@ export class Withdrawals {
 
   async #run(): Promise<void> {
     for (let [first] = this.#waiting.values(); first; [first] = this.#waiting.values()) {
-      // Whoever stops has the time limit, and need not wait for this one.
+      // stop() has its own limit, and need not wait for this timer.
       await delay(Math.max(0, first.at - performance.now()), undefined, { ref: false });
       await this.#withdraw(first);
     }
@@ -90,7 +91,10 @@ export class Withdrawals {
       else if (found) log.error({ orderId }, "could not withdraw the order: it is too late to cancel it");
     } catch (error) {
       if (!hasFailed)
-        log.warn({ orderId, error: describeError(error) }, "an order to be withdrawn waits for MySQL");
+        log.warn(
+          { orderId, error: describeError(error) },
+          "could not withdraw the order yet: waiting for MySQL",
+        );
       if (isLast) this.#giveUp(orderId);
       else this.#wait(orderId, { hasFailed: true });
     }

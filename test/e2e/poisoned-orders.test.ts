@@ -13,7 +13,7 @@ const POISONED = 24;
 const HEALTHY = 16;
 const LOGIN = { authorization: `Basic ${Buffer.from(`ada:${TEST_KEY}`).toString("base64")}` };
 const HELD = "circuit open: the stage is held";
-const FAILING = "the service answers pings, and fails order after order: orders wait, and use up no attempt";
+const FAILING = "the service answers pings but fails order after order: orders wait and use up no attempts";
 
 let providers: Providers;
 let line: TestLine;

@@ -5,38 +5,38 @@ import type { ExecutorStore } from "../executor.ts";
 import type { CancellationRequest, DueJob, OrderTransition } from "../ports.ts";
 
 /**
- * The executor's store for one order that is carried through several stages in one go. It is read once and not before
- * each stage: what a stage changed is known. In turn no stage moves it on when its cancellation was asked for meanwhile,
- * so that this is noticed at the end of each stage. And what is due next is not handed over, but noted.
+ * The executor's store while one order runs through several stages in a row. The order is read once, not before each
+ * stage, since each stage's changes are known. In return, no stage advances an order whose cancellation was requested
+ * meanwhile, so a cancellation is noticed after each stage. The next due transition is remembered, not enqueued.
  */
 export class OneOrder implements ExecutorStore {
   readonly #store: ExecutorStore;
   readonly #id: string;
-  /** As the executor was last given it. */
+  /** The order as last given to the executor. */
   #given: StoredOrder | undefined;
-  /** As it stands, if that is known. */
+  /** The order's current state, if known. */
   #known: StoredOrder | undefined;
   #next: Transition | undefined;
 
-  /** @param created the order, if it was just written down. */
+  /** @param created the order, if it was just created. */
   constructor(store: ExecutorStore, id: string, created?: StoredOrder) {
     this.#store = store;
     this.#id = id;
     this.#known = created;
   }
 
-  /** The order as it stands, or as it was just written down. @throws {StorageError} */
+  /** The order's current state. @throws {StorageError} */
   async look(): Promise<StoredOrder | undefined> {
     this.#known ??= await this.#store.load(this.#id);
     return this.#known;
   }
 
-  /** Forgets what it knows: somebody else may have moved the order. */
+  /** Discards the known state: another process may have changed the order. */
   forget(): void {
     this.#known = undefined;
   }
 
-  /** What the executor has handed over since this was last asked. */
+  /** The transition enqueued since the last call. */
   takeNext(): Transition | undefined {
     const next = this.#next;
     this.#next = undefined;
@@ -66,7 +66,7 @@ export class OneOrder implements ExecutorStore {
     return this.#store.clearFailed(orderId);
   }
 
-  /** Notes what is due next. */
+  /** Remembers the next transition. */
   async enqueue({ transition }: DueJob): Promise<void> {
     this.#next = transition;
   }

@@ -17,22 +17,22 @@ import { withinTime } from "../../platform/time-limit.ts";
 import type { Dispatcher, DueJob, Replacement } from "../ports.ts";
 import { OneOrder } from "./one-order.ts";
 
-/** Orders carried on at once with nobody waiting: what was left must not crowd out what is asked for now. */
-const BEHIND_AT_ONCE = 10;
-/** The longest that an order waits whose service does not do its part: it may be the order, and not the service. */
+/** Orders processed in the background at once; few, so that they leave room for requests. */
+const BACKGROUND_CONCURRENCY = 10;
+/** The longest wait for an unavailable service: the order may be to blame after all. */
 const LONGEST_WAIT_MS = 60_000;
-/** The longest that a timer of Node's can wait. */
-const LONGEST_REST_MS = 2 ** 31 - 1;
+/** The longest delay of a Node timer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** How an order came out of being carried on. */
+/** The result of processing an order. */
 export type Processed = Ending & { readonly order: StoredOrder };
 
 type Ending =
-  /** It has ended, or a stage waits for something, and the order goes on by itself. */
+  /** The order has ended, or waits for a stage that will run by itself. */
   | { readonly outcome: "processed" }
-  /** The process shuts down, or MySQL is away. The order stands where it stood, and goes on later. */
+  /** The process is shutting down, or MySQL is away: the order will be continued later. */
   | { readonly outcome: "accepted" }
-  /** A stage failed: the order is cancelled, or will be when everything can be undone. */
+  /** A stage failed: the order is cancelled, or will be once everything is undone. */
   | { readonly outcome: "failed"; readonly reason: string };
 
 const PROCESSED: Ending = { outcome: "processed" };
@@ -41,11 +41,11 @@ const ACCEPTED: Ending = { outcome: "accepted" };
 /** An order that waits for its next attempt. */
 interface Rest {
   readonly timer: NodeJS.Timeout;
-  /** Attempts in a row that failed. */
+  /** Failed attempts in a row. */
   readonly failures: number;
-  /** Times in a row that a service did not do its part. */
+  /** Outages met in a row. */
   readonly putOffs: number;
-  /** Whether it waits to be undone. */
+  /** Whether it is being cancelled. */
   readonly isUndoing: boolean;
 }
 
@@ -58,36 +58,35 @@ export interface InlineProcessingOptions {
   readonly ports: Ports;
   readonly store: ExecutorStore;
   readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
-  /** An operator's settings over those of every step. */
+  /** Settings that override every step's own. */
   readonly overrides?: Partial<StageSettings>;
-  /** Milliseconds after which an order is tried again that found a service away: twice as many each time, up to a minute. */
+  /** The first wait after an outage; doubles each time, up to a minute. Milliseconds. */
   readonly probeIntervalMs: number;
-  /** For the attempts at a step. */
+  /** Observes the attempts of a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
   readonly tracing?: Pick<Tracing, "attempts" | "resume"> | undefined;
   readonly log: Logger;
 }
 
 /**
- * Carries orders on without queues: through all stages in one go while the client waits, as a shop does that has no
- * queue. The stages, the executor and what is written down are the same as with queues; what differs is what becomes of an
- * order whose stage fails. There is one attempt, since somebody waits; then the order is cancelled, and undone.
+ * Processes orders without queues: through all stages in a row, while the client waits. Stages, executor and stored
+ * data are the same as with queues. The difference is a failed stage: it gets one attempt, since somebody waits; then
+ * the order is cancelled and its stages undone.
  *
- * What nobody waits for is tried again later: undoing that failed, and stages after the point of no return. It stands in
- * MySQL, like everything; only when to try again is known here alone, and found out anew by the sweeper when this process
- * has died.
+ * Work that nobody waits for is retried later: undoing that failed, and stages past the point of no return. Its state
+ * is in MySQL; only the time of the next retry is in memory, and if the process dies the sweeper finds the order.
  *
- * An order is carried on by one run at a time in this process; whoever wants the same meanwhile shares it. Runs in several
- * processes do no harm, as executions do none.
+ * Each order has one run at a time in a process, and callers share it. Runs in several processes do no harm, because
+ * executions are idempotent.
  */
 export class InlineProcessing implements Dispatcher {
   readonly #options: InlineProcessingOptions;
   readonly #underWay = new Map<string, Promise<Ending>>();
   readonly #resting = new Map<string, Rest>();
   readonly #attempts = new Set<AbortController>();
-  readonly #behind = pLimit(BEHIND_AT_ONCE);
-  /** Those of them that have failed before: they may take long, and again and again. */
-  readonly #suspects = pLimit(shareOf(BEHIND_AT_ONCE));
+  readonly #background = pLimit(BACKGROUND_CONCURRENCY);
+  /** The same for orders that have failed before: each may take long, repeatedly. */
+  readonly #suspects = pLimit(shareOf(BACKGROUND_CONCURRENCY));
   #stopping = false;
   #leaving = false;
 
@@ -96,13 +95,13 @@ export class InlineProcessing implements Dispatcher {
   }
 
   /**
-   * Carries an order on as far as it goes.
+   * Processes an order as far as possible.
    *
-   * @param created the order, if it was just written down: then it counts as accepted even when MySQL is away before it
-   * has got any further. @throws {StorageError} when MySQL is away, and nobody knows the order.
+   * @param created the order, if it was just created. Then it counts as accepted even if MySQL goes away at once.
+   * @throws {StorageError} if MySQL is away and the order is not known.
    */
   async process(orderId: string, created?: StoredOrder): Promise<Processed> {
-    const ending = await this.#carry(orderId, created);
+    const ending = await this.#runShared(orderId, created);
     try {
       const order = await this.#options.store.load(orderId);
       if (order === undefined) throw new Error(`order ${orderId} was deleted`);
@@ -113,12 +112,13 @@ export class InlineProcessing implements Dispatcher {
     }
   }
 
-  /** Does nothing: whoever writes an order down has it carried on by {@link process}, and waits. */
+  /** Does nothing: whoever creates an order calls {@link process}. */
   async enqueue(): Promise<void> {}
 
   /**
-   * Carries on orders that have stopped. Resolves when all of them have got as far as they
-   * go. @returns how many there were: those that are under way, or wait for their time, are none.
+   * Processes orders that have stopped; resolves when all are as far as possible.
+   *
+   * @returns how many had stopped, not counting those under way or waiting for a retry.
    */
   async revive(due: readonly DueJob[]): Promise<number> {
     const stopped = due.filter(({ orderId }) => !this.#underWay.has(orderId) && !this.#resting.has(orderId));
@@ -126,16 +126,13 @@ export class InlineProcessing implements Dispatcher {
     return stopped.length;
   }
 
-  /**
-   * Undoes orders that are to be cancelled. A run that is under way for an order finds that by itself; one whose undoing
-   * has failed waits for its time.
-   */
+  /** Carries out cancellations. A run under way notices its own; an undo that failed waits for its retry. */
   async replace(replacements: readonly Replacement[]): Promise<void> {
     const orderIds = replacements.map(({ by }) => by.orderId);
     await this.#resume(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
   }
 
-  /** Begins nothing by itself any more. What is under way after so many milliseconds is left where it stands. */
+  /** Starts no more background work, and leaves what is still running after `graceMs` where it is. */
   endWithin(graceMs: number): void {
     this.#stopping = true;
     for (const { timer } of this.#resting.values()) clearTimeout(timer);
@@ -146,12 +143,12 @@ export class InlineProcessing implements Dispatcher {
     }, graceMs).unref();
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no order is being processed. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay.values());
   }
 
-  #carry(orderId: string, created?: StoredOrder): Promise<Ending> {
+  #runShared(orderId: string, created?: StoredOrder): Promise<Ending> {
     const underWay = this.#underWay.get(orderId);
     if (underWay) return underWay;
     const rest = this.#resting.get(orderId);
@@ -160,41 +157,43 @@ export class InlineProcessing implements Dispatcher {
     const order = new OneOrder(this.#options.store, orderId, created);
     const past = rest ?? NEVER_FAILED;
     const run = this.#run(orderId, order, past)
-      .catch((error: unknown) => this.#leaveForLater(orderId, error, past))
+      .catch((error: unknown) => this.#retryAfterOutage(orderId, error, past))
       .finally(() => this.#underWay.delete(orderId));
     this.#underWay.set(orderId, run);
     return run;
   }
 
-  /** A MySQL that is away, or busy with others, is nobody's fault. @throws any other error. */
-  #leaveForLater(orderId: string, error: unknown, { failures, putOffs }: Past): Ending {
+  /** Retries later if MySQL is away or busy, which is not the order's fault. @throws any other error. */
+  #retryAfterOutage(orderId: string, error: unknown, { failures, putOffs }: Past): Ending {
     if (!isDatabaseUnavailable(error)) throw error;
     const { probeIntervalMs, log } = this.#options;
-    log.warn({ orderId, error: error.message }, "could not process the order yet");
+    log.warn({ orderId, error: error.message }, "could not process the order: retrying later");
     this.#rest(orderId, probeIntervalMs, { failures, putOffs, isUndoing: false });
     return ACCEPTED;
   }
 
-  /** Behind the back of whoever asks for it. */
   #resume(orderIds: readonly string[]): Promise<void> {
     const { tracing } = this.#options;
-    return this.#carryBehind(orderIds, (orderId, carry) => tracing?.resume(orderId, carry) ?? carry());
+    return this.#runInBackground(orderIds, (orderId, run) => tracing?.resume(orderId, run) ?? run());
   }
 
-  /** With nobody waiting. Whatever goes wrong is logged: the sweeper comes by again. */
-  async #carryBehind(
+  /** Processes orders in the background. Errors are only logged: the sweeper will find the orders. */
+  async #runInBackground(
     orderIds: readonly string[],
-    within = (_orderId: string, carry: () => Promise<Ending>) => carry(),
+    within = (_orderId: string, run: () => Promise<Ending>) => run(),
   ): Promise<void> {
-    const carry = async (orderId: string): Promise<void> => {
+    const run = async (orderId: string): Promise<void> => {
       if (this.#stopping) return;
       try {
-        await within(orderId, () => this.#carry(orderId));
+        await within(orderId, () => this.#runShared(orderId));
       } catch (error) {
-        this.#options.log.warn({ orderId, error: describeError(error) }, "could not process the order yet");
+        this.#options.log.warn(
+          { orderId, error: describeError(error) },
+          "could not process the order: retrying later",
+        );
       }
     };
-    await Promise.all(orderIds.map((orderId) => this.#behind(() => carry(orderId))));
+    await Promise.all(orderIds.map((orderId) => this.#background(() => run(orderId))));
   }
 
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
@@ -218,14 +217,14 @@ export class InlineProcessing implements Dispatcher {
       } catch (error) {
         if (this.#leaving) continue;
         const failure = failureOf(error, { timeoutMs: this.#settingsOf(transition.step).timeout });
-        // Nothing that the order could be cancelled for; and where it stands can't be asked, or not be written.
+        // An outage of MySQL is no reason to cancel, and the status cannot be read or written now.
         if (isDatabaseFailure(failure)) throw error;
         order.forget();
         next = await this.#next(order);
-        // Somebody else has moved it, or wants it cancelled, and may so have made the attempt fail.
+        // Someone else changed or cancelled the order, which may be why the attempt failed.
         if (!isSame(next, transition)) continue;
         if (!this.#canGiveUp(transition)) {
-          await this.#putOff(orderId, transition.step, failure, past, mark);
+          await this.#retryLater(orderId, transition.step, failure, past, mark);
           return ending;
         }
         const reason = `${transition.step.name} failed: ${failure.message}`;
@@ -276,7 +275,7 @@ export class InlineProcessing implements Dispatcher {
     }
   }
 
-  /** How an attempt counts that threw: what follows from it is decided in {@link #run} and {@link #putOff}. */
+  /** The outcome of a failed attempt, for metrics. {@link #run} and {@link #retryLater} act on it. */
   #outcomeOf(failure: Failure, transition: Transition, { attempt }: AttemptMark): AttemptOutcome {
     const { kind } = failure;
     if (this.#leaving) return "handed back";
@@ -288,21 +287,21 @@ export class InlineProcessing implements Dispatcher {
       : "retried";
   }
 
-  /** Whether an order whose attempt has failed can be cancelled for that. */
+  /** Whether a failure of this transition cancels the order. */
   #canGiveUp({ step, from }: Transition): boolean {
     return step !== CANCEL && this.#options.lifecycle.canCancel(from);
   }
 
-  /** @returns whether the order is to be cancelled now: not if somebody has moved it on. */
+  /** @returns whether the cancellation was requested; false if the order has changed. */
   #giveUp(orderId: string, { step, from }: Transition, reason: string, mark: AttemptMark): Promise<boolean> {
     const { store, log } = this.#options;
-    log.warn({ orderId, stage: step.name, error: reason }, "failed: the order is cancelled");
+    log.warn({ orderId, stage: step.name, error: reason }, "failed: cancelling the order");
     const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: new Date() };
     return store.requestCancellation(request);
   }
 
-  /** Tries again later what can't be given up, or leaves it to a person. */
-  async #putOff(
+  /** Retries later what cannot be cancelled, or marks the order as failed. */
+  async #retryLater(
     orderId: string,
     step: Step,
     failure: Failure,
@@ -322,7 +321,7 @@ export class InlineProcessing implements Dispatcher {
       await failures.markFailed({ orderId, step, reason: failure.message, ...mark });
     } else {
       log.warn(fields, "will be tried again");
-      // For the timeline only: the order goes on without it.
+      // Only for the timeline: processing does not depend on it.
       await failures
         .noteFailedAttempt({ orderId, step, reason: failure.message, ...mark })
         .catch((error: unknown) =>
@@ -335,10 +334,10 @@ export class InlineProcessing implements Dispatcher {
   #rest(orderId: string, milliseconds: number, rest: Omit<Rest, "timer">): void {
     if (this.#stopping) return;
     const isSuspect = rest.failures + rest.putOffs > 0;
-    const carry = () => this.#carryBehind([orderId]);
+    const run = () => this.#runInBackground([orderId]);
     const timer = setTimeout(
-      () => void (isSuspect ? this.#suspects(carry) : carry()),
-      Math.min(milliseconds, LONGEST_REST_MS),
+      () => void (isSuspect ? this.#suspects(run) : run()),
+      Math.min(milliseconds, MAX_TIMER_MS),
     );
     this.#resting.set(orderId, { timer, ...rest });
   }
@@ -348,7 +347,7 @@ export class InlineProcessing implements Dispatcher {
   }
 }
 
-/** @param startedAt as `performance.now()` has it. */
+/** @param startedAt from `performance.now()`. */
 function secondsSince(startedAt: number): number {
   return (performance.now() - startedAt) / 1_000;
 }

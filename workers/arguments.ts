@@ -4,17 +4,17 @@ import { UsageError } from "../src/platform/startup.ts";
 import { crashAt, type CrashPoint } from "../src/engine/crash-points.ts";
 
 export interface WorkerArguments {
-  /** What this process works on. */
+  /** The steps to work on. */
   readonly steps: readonly Step[];
-  /** Orders in each step at the same moment, instead of the step's own setting. */
+  /** Concurrency of each step, overriding its own setting. */
   readonly concurrency: number | undefined;
-  /** For tests of recovery: kills the process at a chosen point. */
+  /** For recovery tests: kills the process at a chosen point. */
   readonly crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 }
 
 const MAX_CONCURRENCY = 10_000;
 
-/** Reads `--stages pay,ship --concurrency 50`; without them, all steps with their own settings. @throws {UsageError} */
+/** Parses `--stages pay,ship --concurrency 50`. Defaults to all steps with their own settings. @throws {UsageError} */
 export function parseWorkerArguments(args: readonly string[], known: readonly Step[]): WorkerArguments {
   const { stages, concurrency, "crash-at": crash } = parse(args);
   return {

@@ -4,13 +4,13 @@ import { loadConfig, PROCESSES } from "../src/composition/config.ts";
 import { settleWithin } from "../src/platform/settle-within.ts";
 import { runMain, StartupError } from "../src/platform/startup.ts";
 
-/** A worker asks for jobs, or renews the locks of those it has, every few seconds; longer silence means that it hangs. */
+/** A healthy worker fetches jobs or renews locks every few seconds; longer silence means that it hangs. */
 const MOST_SILENT_S = 30;
 const CONNECT_TIMEOUT_MS = 2_000;
 
 /**
- * The health check of a worker in a container of its own: `node dist/workers/healthcheck.js`. A worker listens on no
- * port, so Redis is asked instead: whether somebody at this container's address has spoken to it lately.
+ * Health check of a worker in its own container: `node dist/workers/healthcheck.js`. A worker has no port to ask, so
+ * this asks Redis when a client at this container's address was last active.
  */
 runMain(async () => {
   const { REDIS_URL } = loadConfig(PROCESSES.worker, process.env);

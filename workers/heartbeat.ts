@@ -12,7 +12,7 @@ import type { StageBreakers } from "../src/engine/breakers.ts";
 import type { AttemptObserver } from "../src/engine/metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
 
-/** Milliseconds between two heartbeats. A worker counts as gone when four in a row are missing. */
+/** Heartbeat interval in milliseconds. A worker counts as gone after four missed heartbeats. */
 const INTERVAL_MS = 3_000;
 
 export interface WorkerHeartbeatOptions {
@@ -25,9 +25,8 @@ export interface WorkerHeartbeatOptions {
 }
 
 /**
- * Tells operators, by way of Redis, that this worker is alive, what it works on, and what it has done: a few commands
- * every few seconds, however many orders there are. While Redis is away it says nothing, and what was counted meanwhile
- * is forgotten.
+ * Publishes through Redis that this worker is alive, what it works on, and its recent counts: a few commands every few
+ * seconds, however many orders there are. While Redis is away nothing is sent, and counts are dropped.
  */
 export class WorkerHeartbeat implements Service {
   readonly name = "heartbeat";
@@ -49,17 +48,17 @@ export class WorkerHeartbeat implements Service {
     });
   }
 
-  /** By which other workers know this one. */
+  /** Identifies this worker to the others. */
   get id(): string {
     return this.#self.id;
   }
 
-  /** Begins at once. */
+  /** Sends the first heartbeat at once. */
   start(): void {
     this.#beats.start();
   }
 
-  /** Says that this worker is gone, and what it has done until now. */
+  /** Removes the heartbeat, and publishes the last counts. */
   async stop(): Promise<void> {
     const stopped = this.#beats.stop();
     const { redis, counts, log } = this.#options;
@@ -76,7 +75,7 @@ export class WorkerHeartbeat implements Service {
   async #beat(): Promise<void> {
     const { redis, workers, breakers, counts } = this.#options;
     const taken = counts.take();
-    // Commands would wait for the connection, and one heartbeat for the other.
+    // Otherwise commands would queue up until Redis is back.
     if (redis.status !== "ready") return;
     await addCounts(redis, taken);
     await beat(redis, {
@@ -92,7 +91,7 @@ export class WorkerHeartbeat implements Service {
   }
 }
 
-/** The observer of a step's attempts, which also counts those that brought an order on, and those that failed. */
+/** Wraps an observer so that it also counts completed and failed attempts. */
 export function alsoCounting(
   observer: AttemptObserver,
   counts: Pick<MinuteCounts, "done" | "failed">,

@@ -1,10 +1,10 @@
 import type { Logger } from "../src/platform/log.ts";
 import { Repeat } from "../src/platform/repeat.ts";
 
-/** Milliseconds between two questions whether the server is back. */
+/** Probe interval in milliseconds. */
 const PROBE_INTERVAL_MS = 500;
 
-/** What stands still while a server is away. */
+/** What is paused during an outage. */
 export interface Holdable {
   hold(reason: string): Promise<void>;
   release(reason: string): Promise<void>;
@@ -13,14 +13,14 @@ export interface Holdable {
 export interface ServerWatchOptions {
   /** "MySQL" */
   readonly server: string;
-  /** Asks the server to write. @throws while it is away. */
+  /** Attempts a write. @throws while the server is away. */
   readonly probe: () => Promise<unknown>;
   readonly log: Logger;
 }
 
 /**
- * The absence of MySQL or Redis is no order's failure: while it lasts, the workers of this process stand still, and go
- * on when the server takes a write. The first is tried at once, since what was found may have been one connection's.
+ * Pauses this process's workers while MySQL or Redis is away, which is no order's fault, and resumes them when a write
+ * succeeds. The first probe is immediate, since the error may have been one connection's.
  */
 export class ServerWatch {
   readonly #options: ServerWatchOptions;
@@ -38,15 +38,15 @@ export class ServerWatch {
     this.#options = options;
   }
 
-  /** From now on, holds this one too. */
+  /** Adds something to pause. */
   add(holdable: Holdable): void {
     this.#held.push(holdable);
   }
 
   /**
-   * Somebody found the server away. Said again while it is, it changes nothing.
+   * Reports an outage. Repeated reports change nothing.
    *
-   * @param how "Redis takes no writes". @param error what was said.
+   * @param how "Redis takes no writes". @param error the error text.
    */
   reportAway(how: string, error?: string): void {
     if (this.#isAway || this.#stopped) return;
@@ -58,7 +58,7 @@ export class ServerWatch {
     this.#probes.start();
   }
 
-  /** Asks no more. */
+  /** Stops probing. */
   stop(): void {
     this.#stopped = true;
     void this.#probes.stop();
@@ -66,15 +66,15 @@ export class ServerWatch {
 
   async #probe(): Promise<number> {
     if (!this.#isAway) return Infinity;
-    // Not again and again where the probe succeeds and what the jobs do does not.
+    // Avoids a busy loop where probes succeed but the jobs' writes fail.
     const restMs = this.#backAt + PROBE_INTERVAL_MS - performance.now();
     if (restMs > 0) return restMs;
     await this.#options.probe();
-    this.#goOn();
+    this.#resume();
     return Infinity;
   }
 
-  #goOn(): void {
+  #resume(): void {
     this.#isAway = false;
     this.#backAt = performance.now();
     if (this.#stopped) return;

@@ -8,7 +8,7 @@ import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 import { Repeat } from "../src/platform/repeat.ts";
 
-/** Milliseconds between two checks. A check reads a small table and one key of Redis. */
+/** Check interval in milliseconds. A check reads a small table and one Redis key. */
 const INTERVAL_MS = 2_000;
 
 export interface SettingsSyncOptions {
@@ -19,8 +19,8 @@ export interface SettingsSyncOptions {
 }
 
 /**
- * Keeps the settings of the queues in Redis as operators want them: when a worker starts, after Redis has lost its data,
- * and when Redis was away while they were changed. Every worker does this; several at a time do no harm.
+ * Keeps Redis in line with the queue settings stored in MySQL: at start, after Redis lost its data, and after a change
+ * while Redis was away. Every worker does this; several at once do no harm.
  */
 export class SettingsSync implements Service {
   readonly name = "settings sync";
@@ -36,16 +36,16 @@ export class SettingsSync implements Service {
     this.#options = options;
   }
 
-  /** Resolves after the first check, so that no job is taken before it. */
+  /** Resolves after the first check, so that settings apply before any job is taken. */
   async start(): Promise<void> {
     this.#checks.start();
     await this.#checks.firstRun;
   }
 
-  /** Ends after the check under way. */
+  /** Stops after the check under way. */
   async stop(): Promise<void> {
     const stopped = this.#checks.stop();
-    // Otherwise its commands wait for Redis.
+    // Without Redis its commands would wait.
     if (this.#options.redis.status === "ready") await stopped;
   }
 

@@ -30,38 +30,38 @@ import { shareOf, SuspectPlaces } from "../src/engine/suspects.ts";
 import { withinTime } from "../src/platform/time-limit.ts";
 
 /**
- * A worker that dies leaves its jobs locked for so long; whoever checks for stalled jobs next, within the interval,
- * puts them back. The check is shared by all workers of a queue, so these are constants and no settings. A job may
- * stall this often before it is given up: a deploy that kills workers is no reason to fail an order.
+ * A dead worker's jobs stay locked for the lock duration; the next check for stalled jobs puts them back. All workers
+ * of a queue share that check, so these are constants, not settings. A job may stall this often before it fails: a
+ * deploy that kills workers is no reason to fail an order.
  */
 const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
-/** How long a job waits that found MySQL or Redis away. */
+/** Delay of a job that found MySQL or Redis away. */
 const AWAY_DELAY_MS = 1_000;
 /**
- * How long a job waits that found its rows locked by somebody else: first, and at most. It grows with each time that the
- * job was put off, so that many jobs that want one locked row leave the others their places.
+ * Delay of a job whose rows were locked: the first, and the maximum. It grows each time, so that many jobs that want
+ * one locked row leave room for others.
  */
 const FIRST_BUSY_DELAY_MS = 250;
 const LONGEST_BUSY_DELAY_MS = 4_000;
-/** After an error of Redis, such as one that takes no writes, BullMQ waits so long before it asks again. */
+/** BullMQ waits this long after a Redis error before it fetches again. */
 const RUN_RETRY_DELAY_MS = 1_000;
 
-/** The reasons for which an attempt is ended from outside without being a failed attempt. */
+/** Reasons to abort an attempt that do not count as a failure. */
 const SHUTDOWN = "the worker is shutting down";
 const LOCK_LOST = "the job's lock was lost";
 
-/** Those whose absence is nobody's failed attempt. */
+/** Outages that use up no attempt. */
 export interface Outages {
-  /** MySQL does nothing for anybody. @param how "MySQL takes no writes". @param error what was said. */
+  /** MySQL is away. @param how "MySQL takes no writes". @param error the error text. */
   databaseAway(how: string, error: string): void;
-  /** Redis can't be reached, or takes no writes. */
+  /** Redis is unreachable, or takes no writes. */
   redisAway(): void;
-  /** Whose trouble it is that the service of a stage failed an order. */
+  /** Decides whether the service or the order is to blame. */
   judge(stage: string, call: FailedCall): Promise<Verdict>;
-  /** Milliseconds that an order waits whose stage is held. */
+  /** Delay of an order whose stage is held. Milliseconds. */
   readonly probeIntervalMs: number;
 }
 
@@ -70,10 +70,10 @@ export interface StageWorkerOptions {
   readonly settings: StageSettings;
   readonly connection: Redis;
   readonly executor: Pick<Executor, "execute">;
-  /** Makes the attempts for jobs whose worker died over them. */
+  /** Runs jobs whose worker died. */
   readonly isolation: Pick<Isolation, "attempt">;
   readonly outages: Outages;
-  /** When an order that has failed may be taken again. */
+  /** Assigns turns to suspects. */
   readonly turns: Pick<SuspectTurns, "take">;
   readonly observer?: AttemptObserver | undefined;
   /** BullMQ's own. */
@@ -82,7 +82,7 @@ export interface StageWorkerOptions {
   readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
 }
 
-/** How BullMQ takes the jobs of a step. */
+/** BullMQ's settings for a step. */
 export function workerOptions({
   step,
   settings,
@@ -101,9 +101,9 @@ export function workerOptions({
   };
 }
 
-/** Takes the jobs of one step and has the executor do them: what BullMQ must know of how they ended is said here. */
+/** Runs the jobs of one step through the executor, and translates the outcome for BullMQ. */
 export class StageWorker {
-  /** The places of orders that are suspected to be ones that nobody can serve. */
+  /** Places reserved for orders that may be impossible to serve. */
   readonly suspects: SuspectPlaces;
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
@@ -119,7 +119,7 @@ export class StageWorker {
     this.#options = options;
     this.#worker = new Worker<JobData>(
       step.name,
-      // BullMQ gives the signal to processors that declare three parameters.
+      // BullMQ passes the signal only to processors with three parameters.
       (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
       {
         ...workerOptions(options),
@@ -136,7 +136,7 @@ export class StageWorker {
       for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);
     });
     this.#worker.on("failed", (job) => {
-      // Given up by BullMQ without having been run, after too many stalls.
+      // BullMQ failed it without running it, after too many stalls.
       if (job?.deferredFailure) void this.#giveUp(job, job.deferredFailure);
     });
   }
@@ -153,27 +153,27 @@ export class StageWorker {
     return this.#options.settings;
   }
 
-  /** Whether it takes no jobs on purpose. */
+  /** Whether it is paused deliberately. */
   get isPaused(): boolean {
     return this.#worker.isPaused();
   }
 
-  /** Jobs that it may work on at the same moment; none while it takes none. */
+  /** Jobs it may run at once; 0 while paused. */
   get concurrency(): number {
     return this.isPaused ? 0 : this.#worker.concurrency;
   }
 
-  /** Jobs that it works on. */
+  /** Jobs it is running. */
   get held(): number {
     return this.#held;
   }
 
-  /** When a job last began or ended, or when there was none yet, since when it is there: as `performance.now()` has it. */
+  /** When a job last started or ended, initially the creation time (`performance.now()`). */
   get progressAt(): number {
     return this.#progressAt;
   }
 
-  /** How the circuit breaker of the stage holds it. */
+  /** What the stage's circuit breaker controls. */
   get gate(): Gate {
     return {
       shut: () => void this.hold("circuit"),
@@ -188,32 +188,32 @@ export class StageWorker {
     };
   }
 
-  /** Starts to take jobs; resolves when it can. */
+  /** Starts taking jobs; resolves when connected. */
   async start(): Promise<void> {
     await this.#worker.waitUntilReady();
     void this.#worker.run();
   }
 
-  /** Takes no more jobs until it is released for the same reason; those that run go on. */
+  /** Stops taking jobs until released for the same reason. Running jobs continue. */
   async hold(reason: string): Promise<void> {
     this.#holds.add(reason);
     await this.#switch();
   }
 
-  /** Takes jobs again, unless it is held for another reason. */
+  /** Takes jobs again, unless held for another reason. */
   async release(reason: string): Promise<void> {
     this.#holds.delete(reason);
     await this.#switch();
   }
 
-  /** Orders at the same moment from now on; by default as many as its settings say. */
+  /** Sets the concurrency. Defaults to the step's setting. */
   setConcurrency(concurrency = this.#options.settings.concurrency): void {
     this.#worker.concurrency = concurrency;
   }
 
   /**
-   * Takes no more jobs and waits for those that run; after `graceMs` these are handed back to the queue, with all
-   * their attempts left.
+   * Stops taking jobs and waits for the running ones. After `graceMs` it hands these back to the queue, with all
+   * attempts left.
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
@@ -225,7 +225,7 @@ export class StageWorker {
     clearTimeout(handBack);
   }
 
-  /** One switch after the other: BullMQ's own must not overlap. */
+  /** Serialized, because BullMQ's pause and resume must not overlap. */
   #switch(): Promise<void> {
     this.#switching = this.#switching.then(() => this.#switchNow());
     return this.#switching;
@@ -257,7 +257,7 @@ export class StageWorker {
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<void> {
-    // A worker that asked for a job before it was stopped may get the very one that it has just handed back.
+    // A fetch that was under way at shutdown may return a job just handed back.
     if (this.#handsBack) return this.#handBack(job, token);
     try {
       await this.#processNow(job, token, cancelled);
@@ -273,10 +273,10 @@ export class StageWorker {
   ): Promise<void> {
     const { observer } = this.#options;
     const startedAt = performance.now();
-    let isOver = false;
+    let hasEnded = false;
     const ended = (outcome: AttemptOutcome) => {
-      if (!isOver) observer?.ended(outcome, (performance.now() - startedAt) / 1_000);
-      isOver = true;
+      if (!hasEnded) observer?.ended(outcome, (performance.now() - startedAt) / 1_000);
+      hasEnded = true;
     };
     if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
     try {
@@ -287,7 +287,7 @@ export class StageWorker {
       this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
       if (execution.outcome === "snoozed") {
         await this.#clear(job);
-        await this.#putOff(job, token, cancelled, { milliseconds: execution.milliseconds });
+        await this.#delay(job, token, cancelled, { milliseconds: execution.milliseconds });
       }
     } catch (error) {
       if (error instanceof DelayedError) throw error;
@@ -295,13 +295,13 @@ export class StageWorker {
         ended("handed back");
         return this.#handBack(job, token);
       }
-      // Somebody else has the job now; what becomes of it is theirs to say.
+      // Another worker has the job now, and decides what happens to it.
       if (cancelled?.reason === LOCK_LOST) {
         ended("handed back");
         throw new Error(LOCK_LOST, { cause: error });
       }
       const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
-      const waitMs = await this.#waitsFor(failure, job, startedAt);
+      const waitMs = await this.#delayFor(failure, job, startedAt);
       if (waitMs === undefined) {
         const isLast = failure.kind === "hopeless" || isLastAttempt(job);
         ended(isLast ? "failed" : "retried");
@@ -312,7 +312,7 @@ export class StageWorker {
       observer?.retried(failure.kind);
       this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
       const needsTurn = failure.kind === "no place" || isSuspect(job);
-      await this.#putOff(job, token, cancelled, { milliseconds: waitMs, needsTurn });
+      await this.#delay(job, token, cancelled, { milliseconds: waitMs, needsTurn });
     }
   }
 
@@ -321,7 +321,7 @@ export class StageWorker {
     const { orderId } = job.data;
     if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
     if (isSuspect(job) && !this.suspects.take(orderId)) throw new NoPlaceError();
-    // Its worker died over it, perhaps of it.
+    // Its worker died while running it, perhaps because of it.
     if (job.stalledCounter > 0) {
       const { attempt, startedAt } = markOf(job);
       return isolation.attempt(
@@ -334,8 +334,8 @@ export class StageWorker {
     );
   }
 
-  /** Milliseconds after which to try again with no attempt used up; undefined for an attempt that has failed. */
-  async #waitsFor(failure: Failure, job: Job<JobData>, startedAt: number): Promise<number | undefined> {
+  /** The delay in milliseconds if no attempt is used up; undefined if the attempt failed. */
+  async #delayFor(failure: Failure, job: Job<JobData>, startedAt: number): Promise<number | undefined> {
     const { outages } = this.#options;
     switch (failure.kind) {
       case "database away":
@@ -349,14 +349,14 @@ export class StageWorker {
       case "no place":
         return this.suspects.nextTurn();
       case "service away":
-        return failure.tried ? this.#judged(failure, job, startedAt) : outages.probeIntervalMs;
+        return failure.tried ? this.#judge(failure, job, startedAt) : outages.probeIntervalMs;
       case "failed":
       case "hopeless":
         return undefined;
     }
   }
 
-  async #judged(
+  async #judge(
     { stage, service, customerId }: Failure & { kind: "service away" },
     job: Job<JobData>,
     startedAt: number,
@@ -375,13 +375,13 @@ export class StageWorker {
     return verdict.waitMs;
   }
 
-  /** What failed before says nothing any more: the service has just served the order. */
+  /** Earlier failures no longer count: the service has just served the order. */
   async #clear(job: Job<JobData>): Promise<void> {
     const { orderId } = job.data;
     if (isSuspect(job)) await this.#note(job, { orderId, goodAtAttempt: job.attemptsMade });
   }
 
-  /** It makes a difference only to when the job is done: what goes wrong here is logged. */
+  /** Affects only when the job runs, so errors are just logged. */
   async #note(job: Job<JobData>, data: JobData): Promise<void> {
     try {
       await job.updateData(data);
@@ -392,18 +392,18 @@ export class StageWorker {
     }
   }
 
-  /** For another worker to take, with no attempt used up. @throws {WaitingError} */
+  /** Returns the job to the queue without using up an attempt. @throws {WaitingError} */
   async #handBack(job: Job<JobData>, token: string | undefined): Promise<never> {
     await job.moveToWait(token);
     throw new WaitingError();
   }
 
   /**
-   * Hands the job back for a while, and a suspect until its turn at least; as often as it takes, while Redis can't take it.
+   * Delays the job, a suspect at least until its turn. Keeps trying while Redis is away.
    *
    * @throws {DelayedError}
    */
-  async #putOff(
+  async #delay(
     job: Job<JobData>,
     token: string | undefined,
     cancelled: AbortSignal | undefined,
@@ -422,7 +422,7 @@ export class StageWorker {
     }
   }
 
-  /** Logs a failed attempt, and marks the order when it was the last one. @returns the error as BullMQ should have it. */
+  /** Logs a failed attempt, and marks the order as failed after the last one. @returns the error for BullMQ. */
   async #failed(
     job: Job<JobData>,
     { kind, message }: Failure,
@@ -441,14 +441,14 @@ export class StageWorker {
     return reason;
   }
 
-  /** Has the retry, whose order is a suspect by then, wait for its turn: at its backoff it would take what is others'. */
+  /** Delays the retry, by now a suspect, until its turn; at its backoff alone it would take others' places. */
   async #delayRetry(job: Job<JobData>, reason: Error): Promise<void> {
     try {
       const turnMs = await this.#takeTurn();
       if (turnMs === 0) return;
       const backoff = Backoffs.normalize(job.opts.backoff ?? 0);
       const backoffMs = backoff && (await Backoffs.calculate(backoff, job.attemptsMade + 1, reason, job));
-      // Here only, and not in Redis: BullMQ asks the job in hand for its backoff.
+      // Only in memory: BullMQ reads the backoff from this object.
       job.opts.backoff = { type: "fixed", delay: Math.max(backoffMs ?? 0, turnMs) };
     } catch (error) {
       const fields = { ...this.#fields(job, performance.now()), error: describeError(error) };
@@ -456,7 +456,7 @@ export class StageWorker {
     }
   }
 
-  /** @returns milliseconds until the next turn of a suspect. @throws {Error} of Redis. */
+  /** @returns milliseconds until the suspect's turn. @throws {Error} from Redis. */
   async #takeTurn(): Promise<number> {
     const [turnMs = 0] = await this.#options.turns.take();
     return turnMs;
@@ -475,7 +475,7 @@ export class StageWorker {
     }
   }
 
-  /** The timeline of an order is worth no attempt: what goes wrong here is logged. */
+  /** Only for the timeline, so errors are just logged. */
   async #noteFailure(job: Job<JobData>, reason: string): Promise<void> {
     const { failures, step, log } = this.#options;
     const { orderId } = job.data;
@@ -499,7 +499,7 @@ export class StageWorker {
   }
 }
 
-/** Redis and this machine may not agree on the time. */
+/** Clamped, because Redis's clock and this machine's may differ. */
 function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
   return Math.max(0, processedOn - timestamp) / 1_000;
 }

@@ -8,28 +8,27 @@ import { Repeat } from "../src/platform/repeat.ts";
 import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
 
-/** Milliseconds between two looks: three keys of Redis a step, and the heartbeats where a limit is set. */
+/** Interval in milliseconds: each time three Redis keys per step, and the heartbeats if a limit is set. */
 const INTERVAL_MS = 3_000;
 
 export interface SuspectQuotaOptions {
   readonly redis: Redis;
   readonly queues: Pick<Queues, "of" | "turnsOf">;
   readonly workers: readonly Pick<StageWorker, "name" | "step" | "suspects">[];
-  /** This process, as its heartbeats name it. */
+  /** This process's heartbeat id. */
   readonly self: string;
   readonly log: Logger;
 }
 
 /**
- * Where operators let fewer orders into a step than the workers would take, a quarter of each worker's places may be all of
- * what is allowed. Then the workers that are alive divide a quarter of the limit among themselves. The division follows a
- * change of the limit, and a worker that comes or goes, within seconds. So do the turns that suspects wait for behind a rate
- * limit.
+ * Where an operator's limit on a step is below what the workers would take, a quarter of each worker's places could be
+ * all that is allowed. So live workers divide a quarter of the limit among themselves, following changes of the limit
+ * and of the workers within seconds. Suspects' turns follow a changed rate limit in the same way.
  */
 export class SuspectQuota implements Service {
   readonly name = "suspects' quota";
   readonly #options: SuspectQuotaOptions;
-  readonly #looks = new Repeat({
+  readonly #rounds = new Repeat({
     run: () => this.divide(),
     everyMs: INTERVAL_MS,
     onError: (error) =>
@@ -40,20 +39,20 @@ export class SuspectQuota implements Service {
     this.#options = options;
   }
 
-  /** Resolves after the first look. */
+  /** Resolves after the first round. */
   async start(): Promise<void> {
-    this.#looks.start();
-    await this.#looks.firstRun;
+    this.#rounds.start();
+    await this.#rounds.firstRun;
   }
 
-  /** Ends after the look under way. */
+  /** Stops after the round under way. */
   async stop(): Promise<void> {
-    const stopped = this.#looks.stop();
-    // Otherwise its commands wait for Redis.
+    const stopped = this.#rounds.stop();
+    // Without Redis its commands would wait.
     if (this.#options.redis.status === "ready") await stopped;
   }
 
-  /** Looks at the limits, divides them, and spaces out the suspects where a rate limit has changed. @throws {Error} of Redis. */
+  /** Reads and divides the limits, and respaces suspects after a changed rate limit. @throws {Error} from Redis. */
   async divide(): Promise<void> {
     const { redis, queues, workers, self } = this.#options;
     const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
@@ -71,8 +70,10 @@ export class SuspectQuota implements Service {
 }
 
 /**
- * How many suspected orders one of several workers may have, so that all of them have a quarter of the limit together, and
- * one at least: possibly none here. @param limit null where there is none. @param workers those that are alive.
+ * One worker's share of the suspects' places. Together the workers have a quarter of the limit, at least one; one
+ * worker may have none.
+ *
+ * @param limit null for no limit. @param workers ids of the live workers.
  */
 export function quotaOf(limit: number | null, workers: readonly string[], self: string): number {
   if (limit === null) return Infinity;

@@ -5,55 +5,55 @@ import type { StageSettings } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
 import { Repeat } from "../src/platform/repeat.ts";
 
-/** Looks in a row that must find the same: a busy queue whose jobs others take is no proof. */
+/** Consecutive looks that must agree: one look at a busy queue, whose jobs others take, proves nothing. */
 const LOOKS = 6;
 /**
- * Milliseconds within which workers that are well put back what was taken and is held by nobody: some rounds of the check
- * for stalled jobs (stage-worker.ts).
+ * The time in which healthy workers put back abandoned jobs: a few checks for stalled jobs (stage-worker.ts).
+ * Milliseconds.
  */
 const PUT_BACK_MS = 30_000;
-/** What the last log line gets to leave the process. */
+/** How long the last log line may take to be written. */
 const FLUSH_MS = 1_000;
 
-/** A stage's worker, as far as it matters whether it is stuck. */
+/** What the watchdog needs to know of a stage's worker. */
 export interface Watched {
   readonly name: string;
   readonly settings: Pick<StageSettings, "timeout" | "rateLimit">;
-  /** Whether it takes no jobs on purpose. */
+  /** Whether it is paused deliberately. */
   readonly isPaused: boolean;
-  /** Jobs that it works on. */
+  /** Jobs it is running. */
   readonly held: number;
-  /** Changes whenever a job begins or ends. */
+  /** Changes whenever a job starts or ends. */
   readonly progressAt: number;
 }
 
 export interface WatchdogOptions {
-  /** Asks what there is to do, over a new connection each time. @throws {Error} when Redis does not answer. */
+  /** Reads the backlogs over a new connection. @throws {Error} if Redis does not answer. */
   readonly readBacklogs: (workers: readonly Watched[]) => Promise<readonly Backlog[]>;
   readonly workers: readonly Watched[];
   readonly log: Logger;
-  /** Milliseconds without progress, while jobs wait, after which a worker counts as stuck; at least twice a stage's timeout. */
+  /**
+   * A worker counts as stuck after this long without progress while jobs wait; at least twice a stage's timeout.
+   * Milliseconds.
+   */
   readonly afterMs: number;
-  /** Ends the process; for tests. */
+  /** Exits the process; replaced in tests. */
   readonly exit?: () => void;
 }
 
 /**
- * Ends the process when one of its workers is stuck: it has begun no job and ended none for a while, although there is
- * work for it. A connection that leads nowhere any more, as after the failure of a router, is given up by itself after
- * some seconds of silence (queues/connection.ts). This is for whatever else makes a worker wait for ever, and has no name
- * yet: BullMQ's fetching has been parked by outages more than once. There is nothing to be mended from inside, and a
- * supervisor (`npm start`, compose, systemd) starts the process again. It does not end in the orderly way, which would
- * wait for the same; the jobs in hand are taken up again when their locks have run out.
+ * Exits the process if one of its workers is stuck: no job has started or ended for a while, although there is work.
+ * Dead connections are already closed after some seconds of silence (queues/connection.ts). This covers unknown causes:
+ * outages have parked BullMQ's fetching more than once. Nothing can be repaired from inside, so a supervisor (`npm
+ * start`, compose, systemd) restarts the process. It skips the orderly shutdown, which would hang too; other workers
+ * take its jobs once their locks expire.
  *
- * There is work when the worker holds jobs, when the queue has jobs that may be taken, or when jobs lie about that were
- * taken and that nobody holds. It is asked over a new connection each time, and only about workers that got nothing done
- * since the look before. When that connection gets no answer either, Redis is away for everybody, and starting again
- * would not help.
+ * There is work if the worker holds jobs, if the queue has jobs ready, or if jobs were taken that nobody holds. The
+ * watchdog asks only about workers without progress since its last look. If its new connection gets no answer either,
+ * Redis is away and a restart would not help.
  *
- * A process whose event loop is blocked, by an endless loop in a stage, can't see that by itself. Then its locks run out
- * as well, since nothing renews them, and other workers put its jobs back and take them; the process itself has to be ended
- * by somebody else.
+ * A process whose event loop is blocked, such as by an endless loop in a stage, cannot notice. Its locks expire, and
+ * other workers take its jobs; someone else has to kill it.
  */
 export class Watchdog implements Service {
   readonly name = "watchdog";
@@ -69,30 +69,30 @@ export class Watchdog implements Service {
     this.#looks = new Repeat({
       run: () => this.look(),
       everyMs: this.#intervalMs,
-      onError: (error) => options.log.warn({ error: describeError(error) }, "could not watch"),
+      onError: (error) => options.log.warn({ error: describeError(error) }, "watchdog failed"),
     });
     this.#suspects = options.workers.map((worker) => {
-      // What takes its time is not stuck: an attempt may take as long as the stage's timeout, and some more.
+      // Slow is not stuck: an attempt may take the stage's timeout, and a bit more.
       const afterMs = Math.max(options.afterMs, 2 * worker.settings.timeout);
       return new Suspect(worker, {
-        beside: Math.ceil(afterMs / this.#intervalMs),
-        besideAbandoned: Math.ceil(Math.max(afterMs, PUT_BACK_MS) / this.#intervalMs),
+        withWork: Math.ceil(afterMs / this.#intervalMs),
+        withAbandoned: Math.ceil(Math.max(afterMs, PUT_BACK_MS) / this.#intervalMs),
       });
     });
   }
 
-  /** Looks from now on. */
+  /** Starts looking. */
   start(): void {
     this.#looks.start(this.#intervalMs);
   }
 
-  /** Looks no more: a worker that shuts down takes no jobs. */
+  /** Stops looking, since a worker that shuts down takes no jobs. */
   stop(): void {
     this.#stopped = true;
     void this.#looks.stop();
   }
 
-  /** Looks once, and ends the process when it has found a stuck worker often enough. */
+  /** Looks once, and exits if a worker was found stuck often enough. */
   async look(): Promise<void> {
     const { log, exit = exitSoon } = this.#options;
     const idle = this.#suspects.filter((suspect) => suspect.isIdle());
@@ -105,7 +105,7 @@ export class Watchdog implements Service {
     exit();
   }
 
-  /** @returns undefined when Redis does not answer. */
+  /** @returns undefined if Redis does not answer. */
   async #backlogs(suspects: readonly Suspect[]): Promise<readonly Backlog[] | undefined> {
     const { log, readBacklogs } = this.#options;
     if (suspects.length === 0) return [];
@@ -127,59 +127,59 @@ export class Watchdog implements Service {
   }
 }
 
-/** One worker, and in how many looks in a row it did nothing beside work. */
+/** One worker, and for how many looks in a row it made no progress despite work. */
 class Suspect {
   readonly worker: Watched;
-  readonly #needed: { readonly beside: number; readonly besideAbandoned: number };
+  readonly #needed: { readonly withWork: number; readonly withAbandoned: number };
   #progressAt: number | undefined;
   #backlog: Backlog | undefined;
-  #beside = 0;
-  #besideAbandoned = 0;
+  #withWork = 0;
+  #withAbandoned = 0;
 
-  /** @param needed how many looks prove it, beside jobs that wait or don't end, and beside abandoned ones. */
-  constructor(worker: Watched, needed: { readonly beside: number; readonly besideAbandoned: number }) {
+  /** @param needed looks that prove it: with jobs that wait or run, and with abandoned jobs. */
+  constructor(worker: Watched, needed: { readonly withWork: number; readonly withAbandoned: number }) {
     this.worker = worker;
     this.#needed = needed;
   }
 
-  /** How often it was seen like that by now. */
+  /** Looks in a row that found it stuck. */
   get looks(): number {
-    return Math.max(this.#beside, this.#besideAbandoned);
+    return Math.max(this.#withWork, this.#withAbandoned);
   }
 
-  /** What there was to do at the last look. */
+  /** The backlog at the last look. */
   get backlog(): Backlog | undefined {
     return this.#backlog;
   }
 
-  /** Whether no job began or ended since this was last asked, though it should take jobs. If not, counting starts anew. */
+  /** Whether no job started or ended since the last call, though it takes jobs. Otherwise resets the count. */
   isIdle(): boolean {
     const { isPaused, progressAt } = this.worker;
     const idle = !isPaused && progressAt === this.#progressAt;
     this.#progressAt = progressAt;
-    if (!idle) this.#startAnew();
+    if (!idle) this.#reset();
     return idle;
   }
 
-  /** Takes in what there is to do, undefined when that can't be said. @returns whether the worker is stuck. */
+  /** Records the backlog, undefined if unknown. @returns whether the worker is stuck. */
   judge(backlog: Backlog | undefined): boolean {
     this.#backlog = backlog;
-    if (backlog === undefined) this.#startAnew();
-    // It may have got on while Redis was asked.
+    if (backlog === undefined) this.#reset();
+    // It may have made progress meanwhile.
     else if (this.isIdle()) {
-      this.#beside = backlog.ready > 0 || this.worker.held > 0 ? this.#beside + 1 : 0;
-      this.#besideAbandoned = backlog.abandoned > 0 ? this.#besideAbandoned + 1 : 0;
+      this.#withWork = backlog.ready > 0 || this.worker.held > 0 ? this.#withWork + 1 : 0;
+      this.#withAbandoned = backlog.abandoned > 0 ? this.#withAbandoned + 1 : 0;
     }
-    return this.#beside >= this.#needed.beside || this.#besideAbandoned >= this.#needed.besideAbandoned;
+    return this.#withWork >= this.#needed.withWork || this.#withAbandoned >= this.#needed.withAbandoned;
   }
 
-  #startAnew(): void {
-    this.#beside = 0;
-    this.#besideAbandoned = 0;
+  #reset(): void {
+    this.#withWork = 0;
+    this.#withAbandoned = 0;
   }
 }
 
-/** Exits when what was logged is written, or can't be. */
+/** Exits once the log is flushed, or after a timeout. */
 function exitSoon(): void {
   const exit = (): void => process.exit(1);
   process.stdout.write("", exit);

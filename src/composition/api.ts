@@ -13,7 +13,7 @@ import { hasQueues, type ApiConfig } from "./config.ts";
 import { openInline } from "./inline.ts";
 import { openQueued } from "./queued.ts";
 
-/** The parts of the API's process. */
+/** An API process. */
 export interface Api {
   readonly log: Logger;
   readonly services: Services;
@@ -21,7 +21,7 @@ export interface Api {
   readonly metrics: Listening;
 }
 
-/** Opens the API's process; nothing is started. @throws {StartupError} for servers that do not fit this version. */
+/** Builds an API process without starting it. @throws {StartupError} if a server does not fit this version. */
 export async function openApi(config: ApiConfig): Promise<Api> {
   const base = await openBase("api", config);
   const { database, metrics, tracing, log } = base;
@@ -51,7 +51,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     ...mode.services,
     http,
     ...mode.beforeRequests,
-    // A request that listens never ends by itself.
+    // Streaming requests never end by themselves.
     opened("live updates", () => live.close()),
   ];
   return { log, services: new Services(services, log), http, metrics: scraped };

@@ -17,22 +17,22 @@ export interface Base {
   readonly tracing: Tracing;
   readonly metrics: Metrics;
   readonly database: Database;
-  /** The orders of the database, as the engine needs them. */
+  /** The engine's view of the database. */
   readonly store: OrderStore;
-  /** How callers of the same moment share work: as configured, measured and followed. */
+  /** Group commit as configured, with metrics and traces. */
   readonly commit: Commit;
-  /** To be started before, and stopped after, all others. */
+  /** Started before, and stopped after, all others. */
   readonly services: readonly Service[];
 }
 
-/** What it reads. */
+/** The configuration it reads. */
 type BaseConfig = Pick<WorkerConfig, "DATABASE_URL" | "DATABASE_POOL_SIZE" | "GROUP_COMMIT" | "LOG_LEVEL"> &
   Partial<Pick<ApiConfig, "DATABASE_TIMEOUT_MS">>;
 
-/** The names under which processes are traced: a worker's isolated process is a part of it. */
+/** Service names in traces. The isolated process is part of its worker. */
 const TRACED_AS = { api: "conveyor-api", worker: "conveyor-worker", isolated: "conveyor-worker" } as const;
 
-/** Opens what every process has. MySQL is connected when it is first asked. @throws {ConfigError} */
+/** Builds what every process has. MySQL is connected on first use. @throws {ConfigError} */
 export async function openBase(name: keyof typeof TRACED_AS, config: BaseConfig): Promise<Base> {
   const tracing = await startTracing(process.env, { name: TRACED_AS[name], version: packageJson.version });
   const log = createLogger({ name, level: config.LOG_LEVEL, fields: tracing.logFields });

@@ -5,8 +5,9 @@ import type { Lifecycle } from "../order/lifecycle.ts";
 import { StartupError } from "../platform/startup.ts";
 
 /**
- * Refuses a database that does not fit this version: one that was not migrated, or whose orders have a status that no
- * stage of the pipeline knows. @throws {StartupError} @throws {DatabaseError}
+ * Refuses a database with pending migrations, or with orders in a status that the pipeline does not know.
+ *
+ * @throws {StartupError} {DatabaseError}
  */
 export async function checkDatabase(database: Database, lifecycle: Lifecycle): Promise<void> {
   const pending = await countPendingMigrations(database);

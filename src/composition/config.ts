@@ -5,7 +5,7 @@ import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
 import { faultOfRedisUrl } from "../platform/redis-url.ts";
 import { isNetwork } from "../events/webhooks/networks.ts";
 
-/** The key that is meant for a developer's machine, and that production refuses. */
+/** The key for development, which production refuses. */
 export const DEVELOPMENT_KEY = "conveyor-development-key";
 const WELL_KNOWN_KEYS = new Set([
   DEVELOPMENT_KEY,
@@ -15,14 +15,14 @@ const WELL_KNOWN_KEYS = new Set([
 ]);
 const SHORTEST_KEY = 16;
 
-/** Every environment variable that Conveyor reads, with what docs/configuration.md says of it. */
+/** Every environment variable that Conveyor reads. docs/configuration.md is generated from it. */
 export const VARIABLES = {
   DATABASE_URL: address("mysql:").meta({
     description: "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`",
   }),
   REDIS_URL: redisAddress().meta({
     description:
-      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the index of a database, or `rediss:` for TLS. Not needed with `PROCESSING=sync`",
+      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the database index; `rediss:` for TLS. Not needed with `PROCESSING=sync`",
   }),
   REDIS_PREFIX: z
     .string()
@@ -30,7 +30,7 @@ export const VARIABLES = {
     .default("conveyor")
     .meta({
       description:
-        "What every key, channel and stream in Redis begins with. Each installation that shares a Redis needs one of its own: see [One Redis for several](architecture.md#one-redis-for-several)",
+        "Prefix of every key, channel and stream in Redis. Installations that share a Redis each need their own: see [One Redis for several](architecture.md#one-redis-for-several)",
     }),
   API_KEYS: z
     .string()
@@ -44,7 +44,7 @@ export const VARIABLES = {
     }),
   PROCESSING: oneOf("queue", "sync").default("queue").meta({
     description:
-      "`sync`: the API carries each order through its stages while the client waits, without Redis and workers; see [Without a queue](without-a-queue.md)",
+      "`sync`: the API runs an order's stages while the client waits, without Redis and workers; see [Without a queue](without-a-queue.md)",
   }),
   HOST: z
     .string()
@@ -70,7 +70,7 @@ export const VARIABLES = {
       "How long a transaction may take before the API answers 503. At least 1200: a locked row must not look like a MySQL that hangs",
   }),
   GROUP_COMMIT: oneOf("on", "off").default("on").meta({
-    description: "`off` gives each order and step a transaction of its own, for comparison",
+    description: "`off` gives each order and transition its own transaction, for comparison",
   }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
@@ -86,11 +86,10 @@ export const VARIABLES = {
   }),
   STAGE_TIMEOUT_MS: wholeNumber(10, 600_000).optional().meta({
     description:
-      "Timeout of one attempt of every stage, overriding its own setting. The time that it waits for MySQL does not count",
+      "Timeout of one attempt of every stage, overriding its own setting. Time spent waiting for MySQL does not count",
   }),
   PROBE_INTERVAL_MS: wholeNumber(10, 3_600_000).default(5_000).meta({
-    description:
-      "How often a service that is down is pinged while its stage is held, and how long an order that found it down waits",
+    description: "How often a service that is down is pinged, and how long an order that found it down waits",
   }),
   PAYMENT_DEADLINE: duration("1s", "365d").optional().meta({
     description:
@@ -106,11 +105,11 @@ export const VARIABLES = {
       "Minimum number of events that the Redis Stream `conveyor:events` keeps, about 400 bytes each; see [events.md](events.md)",
   }),
   SWEEP_AFTER_MS: wholeNumber(0, 86_400_000).default(30_000).meta({
-    description: "How long an order must have made no progress before its job may be considered lost",
+    description: "How long an order may make no progress before its job counts as lost",
   }),
   WEDGED_AFTER_MS: wholeNumber(1_000, 3_600_000).default(60_000).meta({
     description:
-      "How long a worker may make no progress while jobs wait, before it exits and is restarted. Must be at least twice a stage's timeout; smaller values are raised to that",
+      "How long a worker may make no progress while jobs wait, before it exits and is restarted. At least twice a stage's timeout; smaller values are raised to that",
   }),
   WEBHOOK_ALLOWED_NETWORKS: z
     .string()
@@ -136,11 +135,11 @@ export const VARIABLES = {
     description: "Maximum concurrent requests to one webhook endpoint, each for a different order",
   }),
   WEBHOOK_DISABLE_AFTER: duration("1m", "365d").optional().meta({
-    description: "A webhook endpoint is disabled after all attempts have failed for this long",
+    description: "How long every attempt may fail before a webhook endpoint is disabled",
     unset: "`5d`",
   }),
   WEBHOOK_RETENTION: duration("1m", "3650d").optional().meta({
-    description: "How long finished webhook deliveries are kept, with the responses",
+    description: "How long finished webhook deliveries and their responses are kept",
     unset: "`30d`",
   }),
   PAYMENTS_URL: webAddress().optional().meta({
@@ -162,7 +161,7 @@ export const VARIABLES = {
 
 const variables = z.object(VARIABLES);
 
-/** What every process that connects to the servers reads. */
+/** Read by every process. */
 const SHARED = {
   DATABASE_URL: true,
   REDIS_URL: true,
@@ -178,7 +177,7 @@ const SHARED = {
   STAGE_BACKOFF_MS: true,
 } as const;
 
-/** What sending webhooks takes. */
+/** Read for sending webhooks. */
 const WEBHOOKS = {
   WEBHOOK_ALLOWED_NETWORKS: true,
   WEBHOOK_TIMEOUT_MS: true,
@@ -187,7 +186,7 @@ const WEBHOOKS = {
   WEBHOOK_RETENTION: true,
 } as const;
 
-/** What carrying orders on takes, and telling others of it. */
+/** Read for processing orders. */
 const STAGES = {
   STAGE_TIMEOUT_MS: true,
   PAYMENT_DEADLINE: true,
@@ -225,7 +224,7 @@ export const PROCESSES = {
       {
         path: ["API_KEYS"],
         error: "must be set to keys of your own when NODE_ENV is production",
-        // Said also when other variables are wrong.
+        // Report this even if other variables are invalid.
         when: () => true,
       },
     ),
@@ -234,23 +233,24 @@ export const PROCESSES = {
 };
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
-/** The same where there are queues. */
+/** An API that uses queues. */
 export type QueuedApiConfig = ApiConfig & { readonly REDIS_URL: string };
 export type WorkerConfig = z.output<typeof PROCESSES.worker>;
-/** What carrying orders on reads, in whatever process. */
+/** What processing orders reads, in any process. */
 export type StagesConfig = Omit<
   WorkerConfig,
   "REDIS_URL" | "REDIS_PREFIX" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
 >;
 
-/** Whether this API hands orders to workers: then there is a Redis. */
+/** Whether this API uses queues, and so Redis. */
 export function hasQueues(config: ApiConfig): config is QueuedApiConfig {
   return config.PROCESSING === "queue" && config.REDIS_URL !== undefined;
 }
 
 /**
- * Reads what a process needs from the environment, once: `loadConfig(PROCESSES.api, process.env)`. An empty variable
- * counts as not set. @throws {ConfigError} with every fault at once.
+ * Reads and validates a process's environment: `loadConfig(PROCESSES.api, process.env)`. Empty variables count as
+ * unset.
+ * @throws {ConfigError} listing every fault.
  */
 export function loadConfig<Schema extends z.ZodType>(
   schema: Schema,
@@ -291,7 +291,7 @@ function redisAddress() {
   });
 }
 
-/** What paths can be added to. Credentials in it are refused by fetch, with an error that tells them. */
+/** A base URL for paths. Credentials are refused here, because fetch refuses them with an error that shows them. */
 function webAddress() {
   return address("http:", "https:").refine(
     (value) => {

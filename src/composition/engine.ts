@@ -16,7 +16,7 @@ import type { Base } from "./base.ts";
 import type { ApiConfig, StagesConfig } from "./config.ts";
 import { openOperations, type OpenOperations, type OperationsGiven } from "./operations.ts";
 
-/** What carries orders on, a step at a time. */
+/** Builds the executor. */
 export function openExecutor(
   { store, commit }: Pick<Base, "store" | "commit">,
   options: {
@@ -39,7 +39,7 @@ export function openExecutor(
   });
 }
 
-/** What finds orders that were lost, and sees that they meet their deadlines. */
+/** Builds the sweeper. */
 export function openSweeper(
   config: StagesConfig,
   { store, log }: Base,
@@ -65,13 +65,13 @@ export function openSweeper(
   });
 }
 
-/** How orders come in, and what people do to them. */
+/** Intake and operators' actions. */
 export interface OpenIntake {
   readonly app: { readonly accept: (order: NewOrder) => Promise<CreatedOrder> } & OpenOperations;
   readonly services: readonly Service[];
 }
 
-/** What takes orders, and what people ask to be done to them. */
+/** Builds the intake and the operators' actions. */
 export function openIntake(
   config: ApiConfig,
   { database, store, commit, tracing, log }: Base,

@@ -14,7 +14,7 @@ import type { Mode } from "./mode.ts";
 import { connectPorts } from "./providers.ts";
 import { openWebhooks } from "./webhooks.ts";
 
-/** Without queues: orders are carried on in the API's process, while their clients wait. */
+/** Processing in the API process, while clients wait. */
 export function openInline(config: ApiConfig, base: Base): Mode {
   const { database, store, commit, metrics, tracing, log } = base;
   const observer = new StageMetrics(metrics, lifecycle);
@@ -44,7 +44,7 @@ export function openInline(config: ApiConfig, base: Base): Mode {
       openSweeper(config, base, { dispatcher: processing, observer }),
       ...intake.services,
     ],
-    // Those who wait for their orders are answered in time.
+    // So that waiting clients are answered in time.
     beforeRequests: [opened("processing", () => processing.endWithin(config.SHUTDOWN_TIMEOUT_MS))],
   };
 }

@@ -7,7 +7,7 @@ import { openExecutor } from "./engine.ts";
 import { connectPorts } from "./providers.ts";
 import { openQueues, redisServer } from "./queues.ts";
 
-/** The parts of a worker's isolated process. */
+/** A worker's isolated process. */
 export interface Isolated {
   readonly executor: Pick<Executor, "execute">;
   readonly tracing: Tracing;
@@ -15,8 +15,8 @@ export interface Isolated {
 }
 
 /**
- * Opens a worker's isolated process. It must start whether MySQL and Redis are there or not: a process that ends is
- * taken to have crashed over its order.
+ * Builds a worker's isolated process. It must start even without MySQL and Redis, because an exit counts as a crash
+ * caused by its order.
  */
 export async function openIsolated(config: WorkerConfig): Promise<Isolated> {
   const base = await openBase("isolated", config);

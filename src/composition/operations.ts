@@ -27,7 +27,7 @@ export interface OpenOperations {
   readonly failureGroups: FailureGroups;
 }
 
-/** What people do to orders and queues, over this database and, where there is one, this Redis. */
+/** Builds the operators' actions, over MySQL and, if there is one, Redis. */
 export function openOperations(given: OperationsGiven): OpenOperations {
   const { database, dispatcher, cancellation, log, onEvents, queues } = given;
   const store = { ...orderStore(database), ...operationStore(database) };

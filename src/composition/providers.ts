@@ -12,14 +12,14 @@ import { openLedger } from "../providers/ledger.ts";
 import { simulatedPayments } from "../providers/payments.ts";
 import { Simulation } from "../providers/simulation.ts";
 
-/** The longest that an outside service may take to answer, and the part of an attempt's time when that is short. */
+/** Timeout of a call to an outside service: this long, or this share of a shorter attempt's. */
 const LONGEST_ANSWER_MS = 5_000;
 const PART_OF_ATTEMPT = 0.8;
 
 /**
- * What stands behind the ports of this process, as it is configured. Nothing is connected before the first call.
+ * Builds the adapters behind the ports. Nothing is connected before the first call.
  *
- * @param commit how callers of the same moment share work; as configured, if nobody else has a say.
+ * @param commit group commit; defaults to the configured one.
  */
 export function connectPorts(
   config: StagesConfig,
@@ -42,7 +42,7 @@ export function connectPorts(
   };
 }
 
-/** An attempt that times out can't say why: the gateway must give up first, and blame the service. */
+/** The gateway must give up before the attempt does, so that the error names the service. */
 function answerTimeout(config: StagesConfig): number {
   const timeouts = lifecycle.stages.map((stage) => settingsOf(stage, stageOverrides(config)).timeout);
   return Math.min(LONGEST_ANSWER_MS, Math.floor(Math.min(...timeouts) * PART_OF_ATTEMPT));

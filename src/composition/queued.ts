@@ -10,7 +10,7 @@ import { openIntake } from "./engine.ts";
 import type { Mode } from "./mode.ts";
 import { openQueues, redisServer } from "./queues.ts";
 
-/** With queues: workers carry orders on. @throws {ForeignRedisError} {RedisDatabaseError} */
+/** Processing by workers, through queues. @throws {ForeignRedisError} {RedisDatabaseError} */
 export async function openQueued(config: QueuedApiConfig, base: Base): Promise<Mode> {
   const { database, metrics, log } = base;
   const server = redisServer(config, base);
@@ -24,7 +24,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
   const intake = openIntake(config, base, { dispatcher: queues, onEvents, queues: { queues, redis } });
   const events = new EventLog(database);
   const liveRedis = server.connectWorker();
-  // The other connection tells it.
+  // The main connection logs it.
   liveRedis.on("error", () => undefined);
   const source = new StreamSource({ log: events, redis: liveRedis });
   return {

@@ -10,18 +10,21 @@ import { opened, type Service } from "../platform/service.ts";
 import type { Base } from "./base.ts";
 import { stageOverrides, type WorkerConfig } from "./config.ts";
 
-/** What a process has that works with queues. */
+/** What a process with queues has. */
 export interface OpenQueues {
   readonly redis: Redis;
   readonly queues: Queues;
-  /** Tells those who wait for events that there are new ones. */
+  /** Announces new events. */
   readonly onEvents: () => void;
   readonly services: readonly Service[];
 }
 
 type QueueConfig = Pick<WorkerConfig, "REDIS_URL" | "REDIS_PREFIX" | "STAGE_ATTEMPTS" | "STAGE_BACKOFF_MS">;
 
-/** The Redis of a process. It asks the database whose it is: so the database must have been checked before. */
+/**
+ * The process's Redis, which must belong to this installation. Check the database first: it holds the installation's
+ * id.
+ */
 export function redisServer(config: QueueConfig, { database }: Base): RedisServer {
   return new RedisServer({
     url: config.REDIS_URL,
@@ -44,7 +47,7 @@ export function openQueues(
     tracing: tracing.jobs,
     onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
   });
-  // What can't be announced while Redis is away, or not connected yet, is when it is there.
+  // Announcements missed while Redis is not connected are made up for when it is.
   let isDue = false;
   const notifier = new EventNotifier(() => {
     isDue = redis.status !== "ready";
@@ -64,7 +67,7 @@ export function openQueues(
   };
 }
 
-/** Asks until it is answered, and then no more. */
+/** Caches the first successful answer. */
 function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () =>

@@ -8,7 +8,7 @@ const DAY_MS = 24 * 3_600_000;
 const DISABLE_AFTER_MS = 5 * DAY_MS;
 const KEEP_MS = 30 * DAY_MS;
 
-/** Who sends webhooks, as configured. @param connectListener absent where there is no Redis. */
+/** Builds the webhook sender. @param connectListener absent without Redis. */
 export function openWebhooks(
   config: StagesConfig,
   { database, log }: Base,

@@ -30,17 +30,17 @@ import { connectPorts } from "./providers.ts";
 import { openQueues, redisServer, type OpenQueues } from "./queues.ts";
 import { openWebhooks } from "./webhooks.ts";
 
-/** How long the key stays by which a worker finds out whether Redis takes writes. */
+/** Expiry of the key that probes whether Redis takes writes. */
 const PROBE_SECONDS = 60;
 
-/** The parts of a worker's process. */
+/** A worker process. */
 export interface Worker {
   readonly log: Logger;
   readonly services: Services;
   readonly metrics: Listening;
 }
 
-/** Opens a worker's process; nothing is started. @throws {StartupError} for servers that do not fit this version. */
+/** Builds a worker process without starting it. @throws {StartupError} if a server does not fit this version. */
 export async function openWorker(config: WorkerConfig, given: WorkerArguments): Promise<Worker> {
   const base = await openBase("worker", config);
   const { database, metrics, log } = base;
@@ -54,7 +54,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   const { workers } = stages;
 
   const relayRedis = server.connectProducer();
-  // The other connection tells it.
+  // The main connection logs it.
   relayRedis.on("error", () => undefined);
   const connectListener = () => server.connectWorker();
   const scraped = new Listening("metrics", new MetricsServer(metrics), {
@@ -75,7 +75,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
       observer: stageMetrics,
     }),
     ...stages.services,
-    // A queue that is paused is paused before a job is taken.
+    // Before the stages, so that a paused queue is paused before any job is taken.
     new SettingsSync({ database, redis, queues, log }),
     new SuspectQuota({ redis, queues, workers, self: stages.heartbeat.id, log }),
     {
@@ -93,7 +93,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   return { log, services: new Services(services, log), metrics: scraped };
 }
 
-/** What works on the stages, and what that takes. */
+/** The stage workers and what they need. */
 function openStages(
   config: WorkerConfig,
   { steps, concurrency, crashHook }: WorkerArguments,
@@ -117,8 +117,8 @@ function openStages(
   );
   const isolation = new Isolation({ carriedTrace: () => tracing.carried(), log });
   const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
-  // One that can't be reached needs nothing of this: connections wait by themselves. But BullMQ asks one that answers
-  // that it takes no writes for the next job again and again, without a pause.
+  // Only for a Redis that refuses writes, which BullMQ would ask for jobs in a busy loop. Connections to an unreachable
+  // one wait by themselves.
   const redisWatch = new ServerWatch({
     server: "Redis",
     probe: () => redis.set(keyOf(redis, "probe"), 1, "EX", PROBE_SECONDS),

@@ -4,48 +4,48 @@ import { FailedAttemptError } from "../../src/engine/failure.ts";
 import { untilAborted } from "../../src/platform/until-aborted.ts";
 import type { Answer, Attempt, Request } from "./messages.ts";
 
-/** An idle process is ended after so long: whatever it was needed for has passed. */
+/** An idle process is stopped after this long. */
 const IDLE_MS = 30_000;
 /**
- * A process that gives no sign of life for as long as an attempt may take, and for so long after that, is blocked. How long
- * the attempt takes says nothing: it may wait for MySQL or Redis to come back.
+ * A process that is silent for an attempt's time limit plus this counts as blocked. The attempt itself may take longer:
+ * it may wait for MySQL or Redis.
  */
 const BLOCKED_AFTER_MS = 2_000;
-/** What a process gets to hand over its last traces when it is told to end; then something blocks it. */
+/** How long a process may take to exit on its own, exporting its last traces, before it is killed. */
 const END_MS = 3_000;
 
-/** The process ended during the attempt, or blocked. */
+/** The process exited or blocked during the attempt. */
 export class CrashError extends Error {
   override name = "CrashError";
 }
 
-/** A process of its own for attempts that may crash theirs: started when it is needed, and again after a crash. */
+/** A process for attempts that may crash it: started on demand, and again after a crash. */
 export class IsolatedProcess {
   readonly #fork: () => ChildProcess;
   #child: Child | undefined;
 
-  /** @param fork starts a process that speaks as {@link Request} and {@link Answer} say. */
+  /** @param fork starts a process that speaks {@link Request} and {@link Answer}. */
   constructor(fork: () => ChildProcess) {
     this.#fork = fork;
   }
 
   /**
-   * Makes an attempt there. @throws {FailedAttemptError} for one that failed, {@link CrashError} when it took the
-   * process with it, and the signal's reason when the signal ends it.
+   * Runs an attempt. @throws {FailedAttemptError} if it failed, {@link CrashError} if the process died, and the
+   * signal's reason if aborted.
    */
   async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
     if (this.#child?.hasEnded !== false) this.#child = new Child(this.#fork());
     return this.#child.attempt(attempt, signal);
   }
 
-  /** Ends the process. What it works on fails as crashed. Resolves when it has ended. */
+  /** Stops the process; attempts under way fail as crashed. Resolves when it has exited. */
   async stop(): Promise<void> {
     await this.#child?.end();
   }
 }
 
 interface Pending {
-  /** Ends the process; begins anew with every sign of life. */
+  /** Kills the process; restarted by every message from it. */
   readonly blocked: NodeJS.Timeout;
   readonly resolve: (execution: Execution) => void;
   readonly reject: (error: unknown) => void;
@@ -78,7 +78,7 @@ class Child {
       child.on("exit", (code, signal) => end(signal ?? `exit code ${code}`));
       child.on("error", (error) => end(error.message));
     });
-    // Whoever waits for it hears of it; there may be nobody.
+    // Awaited by attempts, if there are any.
     this.#ready.catch(() => undefined);
   }
 
@@ -114,7 +114,7 @@ class Child {
     }
   }
 
-  /** Has it end by itself, and kills it when it does not. Resolves when it has ended. */
+  /** Asks the process to exit, and kills it if it does not. Resolves when it has exited. */
   async end(): Promise<void> {
     const child = this.#process;
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -139,7 +139,7 @@ class Child {
   }
 
   #send(request: Request): void {
-    // A process that is about to end has no ear; its end settles everything.
+    // A disconnected process is exiting, which settles all attempts.
     if (this.#process.connected) this.#process.send(request, () => undefined);
   }
 

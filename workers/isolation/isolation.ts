@@ -7,23 +7,22 @@ import { CrashError, IsolatedProcess } from "./isolated-process.ts";
 import type { Attempt } from "./messages.ts";
 
 /**
- * Makes attempts for jobs whose worker died over them once, so that no job kills workers again and again. Which of the
- * jobs that a dead worker held was to blame, nobody can tell; most often none was, and somebody stopped it. So they are
- * tried in a process of their own, all together; when that dies too, each alone. The one that is alone with the third
- * crash has no excuse left.
+ * Runs jobs whose worker died while holding them in a separate process, so that no job can kill workers repeatedly.
+ * Which of a dead worker's jobs was to blame is unknown; usually none was, and someone killed the worker. So they first
+ * run together in one process; if that dies too, each runs alone. A job that is alone at the third crash is to blame.
  */
 export class Isolation {
   readonly #together: IsolatedProcess;
   readonly #alone: IsolatedProcess;
   readonly #carriedTrace: (() => string | undefined) | undefined;
   readonly #log: Logger;
-  /** The last of those that wait to be alone. */
+  /** The last attempt in the line of those to run alone. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: {
     /** Starts an isolated process. */
     readonly fork?: () => ChildProcess;
-    /** What the process needs to follow an attempt, asked where it is made. */
+    /** The current trace context, to pass to the process. */
     readonly carriedTrace?: () => string | undefined;
     readonly log: Logger;
   }) {
@@ -35,8 +34,8 @@ export class Isolation {
   }
 
   /**
-   * @throws {FailedAttemptError} for an attempt that failed, hopelessly so if it crashed the process; the signal's
-   * reason when the signal ends it.
+   * @throws {FailedAttemptError} if the attempt failed, not retryable if it crashed the process; the signal's reason if
+   * aborted.
    */
   async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
     const followed = { ...attempt, trace: this.#carriedTrace?.() };
@@ -54,7 +53,7 @@ export class Isolation {
     return turn;
   }
 
-  /** Ends the processes; resolves when they have ended. */
+  /** Stops both processes; resolves when they have exited. */
   async stop(): Promise<void> {
     await Promise.all([this.#together.stop(), this.#alone.stop()]);
   }
@@ -71,7 +70,7 @@ export class Isolation {
   }
 }
 
-/** The program beside this file, whether it runs from the sources or was compiled. */
+/** Runs main.ts, or main.js in a compiled build. */
 function forkMain(): ChildProcess {
   return fork(path.join(import.meta.dirname, `main${path.extname(import.meta.filename)}`));
 }

@@ -6,7 +6,7 @@ import { runMain } from "../../src/platform/startup.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import { ALIVE_INTERVAL_MS, type Answer, type Request } from "./messages.ts";
 
-/** The isolated process: makes the attempts that its worker asks for, and ends with it. */
+/** The isolated process: runs attempts for its worker, and exits with it. */
 runMain(async () => {
   const { executor, tracing, services } = await openIsolated(loadConfig(PROCESSES.worker, process.env));
   const aborts = new Map<number, AbortController>();
@@ -22,9 +22,9 @@ runMain(async () => {
       const execution = await withinTime(timeoutMs, abort.signal, (signal) =>
         tracing.continueFrom(request.trace, () => executor.execute(orderId, step, signal, mark)),
       );
-      say({ type: "execution", id, execution });
+      send({ type: "execution", id, execution });
     } catch (error) {
-      say({ type: "failure", id, failure: failureOf(error, { timeoutMs }) });
+      send({ type: "failure", id, failure: failureOf(error, { timeoutMs }) });
     } finally {
       aborts.delete(id);
     }
@@ -34,17 +34,17 @@ runMain(async () => {
     if (request.type === "attempt") void attempt(request);
     else aborts.get(request.id)?.abort();
   });
-  // What it works on is made again elsewhere; only its last traces are worth a moment.
+  // Attempts under way will be repeated elsewhere; only export the last traces.
   process.on("disconnect", () => void tracing.stop().finally(() => process.exit(0)));
   if (!process.connected) process.exit(0);
-  // The terminal's Ctrl-C reaches this process too; when to end is its worker's to say.
+  // A terminal's Ctrl-C reaches this process too, but the worker decides when it exits.
   process.on("SIGINT", () => undefined);
   process.on("SIGTERM", () => undefined);
   await services.start();
-  say({ type: "ready" });
-  setInterval(() => say({ type: "alive" }), ALIVE_INTERVAL_MS);
+  send({ type: "ready" });
+  setInterval(() => send({ type: "alive" }), ALIVE_INTERVAL_MS);
 });
 
-function say(answer: Answer): void {
+function send(answer: Answer): void {
   process.send?.(answer, () => undefined);
 }

@@ -1,30 +1,30 @@
 import type { Execution } from "../../src/engine/executor.ts";
 import type { Failure } from "../../src/engine/failure.ts";
 
-/** One attempt at a step of an order, as a worker hands it to a process of its own. */
+/** One attempt that a worker asks an isolated process to run. */
 export interface Attempt {
   readonly orderId: string;
   readonly step: string;
-  /** Milliseconds that it may take. */
+  /** Time limit in milliseconds. */
   readonly timeoutMs: number;
-  /** Which attempt it is, for the log of events, and when it began, in milliseconds. */
+  /** For the event log: the attempt's number, and its start in milliseconds since 1970. */
   readonly attempt: number;
   readonly startedAt: number;
-  /** The trace that it is a part of; undefined when nobody follows it. */
+  /** Trace context; undefined if not traced. */
   readonly trace?: string | undefined;
 }
 
-/** Milliseconds between two signs of life of the process. */
+/** Interval of the process's `alive` messages. Milliseconds. */
 export const ALIVE_INTERVAL_MS = 1_000;
 
-/** What a worker says to the process, and what that answers. Ids tell attempts apart. */
+/** Messages to the process, and its answers, matched by id. */
 export type Request =
   | ({ readonly type: "attempt"; readonly id: number } & Attempt)
   | { readonly type: "abort"; readonly id: number };
 
 export type Answer =
   | { readonly type: "ready" }
-  /** Said every second: nothing blocks the process. */
+  /** Sent every second, to show that the event loop is not blocked. */
   | { readonly type: "alive" }
   | { readonly type: "execution"; readonly id: number; readonly execution: Execution }
   | { readonly type: "failure"; readonly id: number; readonly failure: Failure };

@@ -19,25 +19,25 @@ import type { OrderServices, Services } from "./services.ts";
 
 export interface AppOptions
   extends OrderServices, Pick<Services, "database" | "redis" | "queues" | "live" | "metrics" | "log"> {
-  /** Beyond the public Internet, what webhooks may be sent to. */
+  /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];
   readonly version: string;
 }
 
 /**
- * The HTTP side of the API process: the table of routes (`routes.ts`), and 404 for the rest, which only those are told who
- * have a key. It does not listen.
+ * The Express app: the routes (`routes.ts`), and 404 for everything else, shown only to callers with a key. It does not
+ * listen.
  */
 export function createApp(options: AppOptions): Express {
   const app = express();
   app.disable("x-powered-by");
-  // Answers change from one call to the next: hashing each for a cache is wasted.
+  // Answers change between calls, so hashing them for caches is wasted work.
   app.disable("etag");
   const { bearer, basic } = new Keys(options.apiKeys);
   const guards: Guards = { public: [], key: [bearer], operator: [basic, sameSiteOnly] };
   const services = servicesOf(options);
-  // First what is asked most: every route that a request passes by takes time.
+  // The most used come first, since every route a request passes takes time.
   addRoutes(app, API, { guards, services });
   app.use(["/docs", BOARD], pageHeaders);
   app.use(CONSOLE, consoleHeaders, neverStored);
@@ -48,7 +48,7 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-/** What is wrong with an address, such as one that can't be decoded, shows before a route is found, and so unguarded. */
+/** Guards errors found before routing, such as a path that cannot be decoded. */
 function onlyToThose(guard: RequestHandler): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (error instanceof Problem || isKnown(response) || request.route !== undefined) next(error);
@@ -69,10 +69,7 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
   };
 }
 
-/**
- * The app for an HTTP server. Express answers in HTML, without having asked any route, when it cannot parse an address;
- * so what is no address is refused before.
- */
+/** The app as a listener. Express answers unparsable URLs in HTML before any route runs, so they are refused here. */
 export function listenerOf(app: Express): RequestListener {
   return (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
@@ -86,9 +83,9 @@ export function listenerOf(app: Express): RequestListener {
   };
 }
 
-/** The path and query of a request's target. Clients of a proxy send the whole address (RFC 9112, section 3.2.2). */
+/** A target's path and query. Clients of a proxy send the whole URL (RFC 9112, section 3.2.2). */
 function originForm(target: string): string | undefined {
-  // Fragments stay with the client.
+  // Clients never send fragments.
   if (target.includes("#")) return undefined;
   if (target.startsWith("/") || target === "*") return target;
   if (!/^https?:/i.test(target) || !URL.canParse(target)) return undefined;

@@ -4,11 +4,11 @@ import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { Problem } from "./problem.ts";
 
 /**
- * Lets requests with one of the keys pass, and answers 401 to all others. Programs send `Authorization: Bearer KEY`;
- * for pages, browsers ask their user by HTTP Basic: any name, and the key as password.
+ * Authenticates requests by API key, and answers 401 otherwise. Programs send `Authorization: Bearer KEY`; browsers use
+ * HTTP Basic with any name, and the key as password.
  */
 export class Keys {
-  /** Looked up by digest, so that the time a look-up takes says nothing about the keys. */
+  /** Digests, so that the timing of a lookup reveals nothing about the keys. */
   readonly #digests: ReadonlySet<string>;
 
   constructor(keys: readonly string[]) {
@@ -25,7 +25,7 @@ export class Keys {
     } else throw new Problem(401, "unauthorized", challenge("Bearer", "send Authorization: Bearer KEY"));
   };
 
-  /** For pages, and for what pages fetch. */
+  /** For pages and what they fetch. */
   readonly basic: RequestHandler = (request, response, next) => {
     const login = basicLogin(request);
     const key = bearerKey(request);
@@ -50,7 +50,7 @@ export class Keys {
 
 const clients = new WeakMap<Response, string>();
 
-/** Who sent the request that this answers: a digest of the key that it came with. */
+/** The client of this response's request: a digest of its key. */
 export function clientOf(response: Response): string {
   const client = clients.get(response);
   if (client === undefined) throw new Error("only requests with a key have a client");
@@ -59,20 +59,17 @@ export function clientOf(response: Response): string {
 
 const actors = new WeakMap<Response, string>();
 
-/**
- * Who sent the request that this answers, as the log of events tells it: the name that an operator has logged in with, or
- * which of the keys it was, without telling the key.
- */
+/** The actor of this response's request for the event log: the operator's login name, or an alias of the key. */
 export function actorOf(response: Response): string {
   return actors.get(response) ?? clientName(clientOf(response));
 }
 
-/** Whether the request that this answers came with a valid key. */
+/** Whether this response's request had a valid key. */
 export function isKnown(response: Response): boolean {
   return actors.has(response) || clients.has(response);
 }
 
-/** Tells keys apart by their digests, and nothing else about them. */
+/** An alias that distinguishes keys without revealing them. */
 function clientName(client: string): string {
   return `client-${Buffer.from(client, "base64").toString("hex").slice(0, 8)}`;
 }
@@ -85,8 +82,8 @@ function operatorName(name: string): string {
 }
 
 /**
- * Refuses what another site's page has a browser send along with the user's Basic login. Browsers say where a request
- * comes from, by `Sec-Fetch-Site`, or without TLS by `Origin` alone; other clients say nothing.
+ * Refuses cross-site requests (CSRF), to which browsers attach the Basic login. Browsers name the origin in
+ * `Sec-Fetch-Site`, or without TLS only in `Origin`; other clients send neither.
  */
 export const sameSiteOnly: RequestHandler = (request, _response, next) => {
   const safe = request.method === "GET" || request.method === "HEAD";

@@ -12,21 +12,21 @@ import type { Services } from "./services.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 
-/** Jobs that a page of the board may show: it holds all of them in memory, for every state. */
+/** Jobs per page of the board, which holds them all in memory, for every state. */
 const LARGEST_PAGE = 1_000;
-/** Where a page may begin: Redis counts in integers. */
+/** The last page number: Redis takes only integers. */
 const LAST_PAGE = 1_000_000_000;
 
-/** What BullMQ keeps under a queue's name beside its jobs. What belongs to a job is joined to its id by a colon. */
+/** Keys that BullMQ keeps under a queue's name beside jobs. A job's own keys add a colon to its id. */
 const KEYS = new Set(Object.keys(new QueueKeys().getKeys("")));
 const JOB_STATES: ReadonlySet<unknown> = new Set([...Object.values(STATUSES), "wait"]);
 
-/** What the board works with, where there are queues. */
+/** The services of the board; it needs queues. */
 export interface BoardServices extends Pick<Services, "database" | "operations" | "failureGroups" | "log"> {
   readonly queues: Queues;
 }
 
-/** Why the board refuses, in the words that its page has a text for. */
+/** A refused request, with a message key that the board's page knows. */
 class Refusal extends Error {
   override name = "Refusal";
   readonly status: number;
@@ -40,8 +40,8 @@ class Refusal extends Error {
 }
 
 /**
- * The API of Bull Board's page. Bull Board hands on to Redis whatever stands in a request, and answers 500 with the text
- * of what Redis or BullMQ think of it; here such requests are refused.
+ * The API of Bull Board's page. Bull Board passes requests to Redis unchecked, and answers 500 with the text of Redis's
+ * or BullMQ's error; here malformed requests are refused.
  */
 export function boardApi(options: {
   readonly routes: readonly AppControllerRoute[];
@@ -81,13 +81,13 @@ export function boardApi(options: {
   return router;
 }
 
-/** JSON has numbers that are infinite here, and that break Redis scripts halfway. */
+/** JSON numbers may overflow to Infinity, which breaks Redis scripts midway. */
 function finite(_key: string, value: unknown): unknown {
   if (typeof value === "number" && !Number.isFinite(value)) throw new Error("a number is too large");
   return value;
 }
 
-/** @throws {Refusal} for what Bull Board does not look at itself. */
+/** @throws {Refusal} for what Bull Board does not validate. */
 function refuseNonsense({ params, query, body }: Request): void {
   if (params["jobId"] !== undefined && isNoJob(params["jobId"]))
     throw new Refusal(404, "ERRORS.JOB_NOT_FOUND");
@@ -96,7 +96,7 @@ function refuseNonsense({ params, query, body }: Request): void {
   const { page = 1, jobsPerPage = 1 } = query;
   if (!(Number(page) <= LAST_PAGE && Number(jobsPerPage) <= LARGEST_PAGE))
     throw new Refusal(400, "ERRORS.INVALID_QUERY_PARAM");
-  // Such a job would stand in the place of a part of the queue.
+  // Such a job would overwrite part of the queue.
   const jobId = member(member(body, "options"), "jobId");
   if (jobId !== undefined && isNoJob(jobId)) throw new Refusal(400, "ERRORS.INVALID_REQUEST_BODY");
 }
@@ -111,7 +111,7 @@ function member(value: unknown, name: string): unknown {
     : undefined;
 }
 
-/** Errors in the form that the board's page shows to its user. */
+/** Answers errors in the form that the board's page shows. */
 function answerErrors(log: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (response.headersSent) {
@@ -131,15 +131,15 @@ function answerErrors(log: Logger): ErrorRequestHandler {
 
 function answerTo(error: unknown): { status: number; key: string; message?: string } {
   if (error instanceof Refusal) return { status: error.status, key: error.key };
-  // The page has no words for MySQL.
+  // The page has no message for MySQL.
   if (isRedisUnavailable(error) || isDatabaseUnavailable(error))
     return { status: 503, key: "ERRORS.REDIS_UNAVAILABLE" };
-  // Bull Board decodes parameters a second time, and reads its own messages, which quote them, back as JSON.
+  // Bull Board decodes parameters twice, and parses its own error messages, which quote them, as JSON.
   if (error instanceof URIError || (error instanceof SyntaxError && !("status" in error)))
     return { status: 400, key: "ERRORS.INVALID_QUERY_PARAM" };
   if (error instanceof Error && "status" in error && typeof error.status === "number" && error.status < 500)
     return { status: error.status, key: "ERRORS.INVALID_REQUEST_BODY" };
-  // So does BullMQ say what it does not take, and that a job is not in the right state; a fault has a kind of its own.
+  // BullMQ reports bad input and wrong job states as plain errors; bugs have other types.
   if (error instanceof Error && error.name === "Error")
     return { status: 400, key: "ERRORS.INVALID_REQUEST_BODY", message: error.message };
   return { status: 500, key: "ERRORS.INTERNAL_SERVER_ERROR" };

@@ -4,7 +4,7 @@ import type { Queues } from "../../queues/queues.ts";
 import type { FailureGroups } from "../engine/failure-groups.ts";
 import type { Operations } from "../engine/operations.ts";
 
-/** What a click on the board is about, once it is known to be right. */
+/** A validated request from the board. */
 interface Click {
   readonly params: Readonly<Record<string, string>>;
   readonly body: unknown;
@@ -19,7 +19,7 @@ interface Done {
   readonly body: object;
 }
 
-/** Milliseconds for which the board's page waits while all failed jobs of a queue are retried. */
+/** How long retrying all failed jobs of a queue may keep the page waiting. Milliseconds. */
 const RETRY_ALL_WITHIN_MS = 10_000;
 const OK: Done = { status: 200, body: {} };
 const NO_CONTENT: Done = { status: 204, body: {} };
@@ -32,10 +32,11 @@ const rateLimitBody = z.object({
 });
 
 /**
- * Does what the API and the console do too the way that they do it, and writes it down likewise: retries, pauses, limits.
+ * Handles what the API and the console can do too (retries, pauses, limits) through the same operations, with the same
+ * trail.
  *
- * @param name method and address of the board's API.
- * @returns undefined for what only the board can do, or has to refuse.
+ * @param name method and path in the board's API.
+ * @returns undefined for what only the board can do, or must refuse.
  */
 export async function operate(name: string, click: Click): Promise<Done | undefined> {
   const { params, body, actor, queues, operations, failureGroups } = click;
@@ -82,7 +83,7 @@ export async function operate(name: string, click: Click): Promise<Done | undefi
   }
 }
 
-/** Retries the order of a job that is in this state; a job that somebody has added by hand may have none. */
+/** Retries the order of a job in this state. Jobs added by hand may have no order. */
 async function retry({ params, actor, queues, operations }: Click, state: string): Promise<boolean> {
   const { queueName, jobId = "" } = params;
   const orderId = jobId.slice(0, 36);

@@ -6,13 +6,13 @@ import type { RequestHandler } from "express";
 import { boardApi, type BoardServices } from "./board-api.ts";
 import type { Mount } from "./route.ts";
 
-/** Where Bull Board lives. */
+/** Bull Board's path. */
 export const BOARD = "/queues";
 
-/** Milliseconds between two looks of an open page: each asks Redis about every queue. */
+/** Polling interval of an open page; each poll asks Redis about every queue. Milliseconds. */
 const POLLING_INTERVAL_MS = 5_000;
 
-/** Bull Board over the queue of every stage: what waits, what runs, what failed, and one click to retry it. */
+/** Bull Board: each stage's queue, with what waits, runs and failed, and a button to retry it. */
 export const board: Mount = {
   mount: BOARD,
   scope: "operator",
@@ -29,7 +29,7 @@ function boardOf(services: BoardServices): RequestHandler {
       uiConfig: {
         boardTitle: "Conveyor",
         hideDocsLink: true,
-        // Lists the clients of Redis for every queue and page.
+        // Would list all Redis clients for every queue and page.
         showWorkers: false,
         pollingInterval: { forceInterval: POLLING_INTERVAL_MS },
       },
@@ -39,12 +39,12 @@ function boardOf(services: BoardServices): RequestHandler {
   return handler;
 }
 
-/** A stylesheet of another host. */
+/** A stylesheet from another host. */
 const FOREIGN_STYLESHEET = /<link\b[^>]*\bhref="https?:[^>]*>\s*/g;
 
 /**
- * Serves the board's page without the fonts that it fetches from Google: it works offline, and tells nobody. The page's
- * API answers malformed requests as such.
+ * Serves the board's page without its Google fonts, so that it works offline and tells nobody, and with an API that
+ * validates requests.
  */
 class CarefulAdapter extends ExpressAdapter {
   readonly #services: BoardServices;

@@ -1,5 +1,5 @@
 import { static as serveStatic } from "express";
-// Not the package itself: that loads the whole page into this process.
+// Not the package itself, which loads the whole page into memory.
 import getAbsoluteFSPath from "swagger-ui-dist/absolute-path.js";
 import { route, type Mount, type Route } from "./route.ts";
 
@@ -24,7 +24,7 @@ const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinki
 
 const PAGE_ROUTE = { method: "GET", scope: "operator" } as const;
 
-/** `/openapi.json`, and `/docs`, the page that shows it. Everything comes from this process: it works offline. */
+/** `/openapi.json`, and `/docs`, which shows it. All assets are served from here, so it works offline. */
 export const docsRoutes: readonly (Route | Mount)[] = [
   route({
     ...PAGE_ROUTE,

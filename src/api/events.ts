@@ -8,23 +8,23 @@ import { Problem } from "./problem.ts";
 import { noSuch, route, type Route } from "./route.ts";
 import { eventId, eventPage, eventQuery, idPath } from "./schemas.ts";
 
-/** Clients of one process: each costs some tens of kilobytes. */
+/** Streaming clients per process; each costs tens of kilobytes. */
 const MOST_LISTENERS = 10_000;
-/** Seconds after which a client that was refused may try again. */
+/** `Retry-After` for a refused client, in seconds. */
 const RETRY_AFTER_S = 5;
 
 const LIVE =
   "Server-sent events, each with the event's id and a CloudEvent as `data`. After an interruption, `Last-Event-ID` " +
   "resumes the stream without gaps or duplicates, however long ago it was. Without it, the stream starts now.";
 
-/** Browsers send an empty one at first. */
+/** Browsers first send an empty one. */
 const listenerHeaders = z.object({
   "Last-Event-ID": z
     .preprocess((value) => (value === "" ? undefined : value), eventId.optional())
     .meta({ description: "ID of the last event received" }),
 });
 
-/** For programs, and for pages, which can send no key along. */
+/** For programs, and for pages, which cannot send a key in a header. */
 const STREAM = {
   method: "GET",
   scope: "operator",
@@ -32,7 +32,7 @@ const STREAM = {
   answers: { 200: { description: "The events, until the client disconnects", type: "text/event-stream" } },
 } as const;
 
-/** `/events`: the log of what happens to orders, page by page, and as it happens. */
+/** `/events`: the event log, as pages and as streams. */
 export const eventRoutes: readonly Route[] = [
   route({
     method: "GET",
@@ -55,7 +55,7 @@ export const eventRoutes: readonly Route[] = [
     ...STREAM,
     path: "/events/stream",
     summary: "Stream the events of all orders",
-    description: `${LIVE} A stream costs the service next to nothing.`,
+    description: `${LIVE} Streams are cheap for the service.`,
     request: { headers: listenerHeaders },
     handler: async ({ headers, request, response }, { live }) => {
       await listen(live, request, response, { after: headers["Last-Event-ID"], orderId: undefined });
@@ -75,7 +75,7 @@ export const eventRoutes: readonly Route[] = [
   }),
 ];
 
-/** @param what the events of which order (undefined for all), after which one (undefined for those from now on). */
+/** @param what `orderId`: undefined for all orders. `after`: undefined for events from now on. */
 async function listen(
   hub: Hub,
   request: Request,

@@ -3,7 +3,7 @@ import { liveness, readiness } from "./schemas.ts";
 
 const HEALTH = { method: "GET", scope: "public", tag: "Health" } as const;
 
-/** `/health`, open to everybody: whether the process lives, and whether it can do its work. */
+/** `/health`, without a key: whether the process is alive, and whether it is ready. */
 export const healthRoutes: readonly Route[] = [
   route({
     ...HEALTH,

@@ -3,10 +3,10 @@ import { z } from "zod";
 import { clientOf } from "./auth.ts";
 import { idempotencyKey } from "./schemas.ts";
 
-/** The headers of a request that its client may repeat. */
+/** Request headers of an operation with an idempotency key. */
 export const idempotencyHeaders = z.object({ "Idempotency-Key": idempotencyKey.optional() });
 
-/** The header of an answer to such a request. */
+/** Response headers of such an operation. */
 export const REPLAYED = {
   "Idempotent-Replayed": {
     description: "`true` if this is the answer of an earlier request with the same key",
@@ -14,10 +14,10 @@ export const REPLAYED = {
   },
 };
 
-/** Says of an operation that it needs no key. */
+/** Documents an operation that needs no key. */
 export const REPEATABLE = "Safe to repeat, so it takes no `Idempotency-Key`";
 
-/** The request's `Idempotency-Key`, with whose it is; undefined without one. */
+/** The request's idempotency key and client; undefined without a key. */
 export function keyOf(
   { "Idempotency-Key": key }: z.output<typeof idempotencyHeaders>,
   response: Response,
@@ -25,7 +25,7 @@ export function keyOf(
   return key === undefined ? undefined : { client: clientOf(response), key };
 }
 
-/** Has the client know that an earlier request under the same key did what was asked for. */
+/** Tells the client that an earlier request with the same key did the work. */
 export function tellRepeated(response: Response, repeated: boolean): void {
   if (repeated) response.set("Idempotent-Replayed", "true");
 }

@@ -1,4 +1,4 @@
-/** The largest requests and answers of the API. Those of an order are in `src/order/limits.ts`. */
+/** Limits of requests and answers. Those of an order are in `src/order/limits.ts`. */
 export const API_LIMITS = {
   /** Bytes of a request body. */
   bodyBytes: 512 * 1024,

@@ -4,12 +4,12 @@ import { routeOf } from "../platform/route.ts";
 import { route } from "./route.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
-/** Which is many more than there are: nobody who asks for odd addresses can make metrics without end. */
+/** Far more than there are. Keeps odd requests from creating metrics without end. */
 const MOST_ROUTES = 200;
 const OTHER = "other";
 const NO_ROUTE = "none";
 
-/** `/metrics`, for those who have a key. */
+/** `/metrics`, with a key. */
 export const metricsRoute = route({
   method: "GET",
   path: "/metrics",
@@ -20,31 +20,31 @@ export const metricsRoute = route({
   },
 });
 
-/** Measures the requests of the API, and counts the orders that it takes. */
+/** Measures requests, and counts accepted orders. */
 export class HttpMetrics {
-  /** Where they are told. */
+  /** The registry. */
   readonly metrics: Metrics;
   readonly #requests;
   readonly #accepted;
   readonly #routes = new Set<string>();
-  /** The histogram's children, by method, route and status in one text. */
+  /** The histogram's children, keyed by method, status and route. */
   readonly #children = new Map<string, { observe(seconds: number): void }>();
 
   constructor(metrics: Metrics) {
     this.metrics = metrics;
     this.#requests = metrics.histogram({
       name: "conveyor_http_request_duration_seconds",
-      help: "Time from a request's head to the last byte of its answer. Streams are left out.",
+      help: "Time from a request's headers to the last byte of its response. Streams are left out.",
       labelNames: ["method", "route", "status"],
       buckets: BUCKETS,
     });
     this.#accepted = metrics.counter({
       name: "conveyor_orders_accepted_total",
-      help: "Orders written down for good; repeated requests for the same order are not counted.",
+      help: "Orders stored; repeated requests for the same order are not counted.",
     });
   }
 
-  /** The same way of taking orders, whose new ones are counted. */
+  /** Wraps `accept` to count new orders. */
   counted<Order, Created extends { readonly repeated: boolean }>(
     accept: (order: Order) => Promise<Created>,
   ): (order: Order) => Promise<Created> {
@@ -55,7 +55,7 @@ export class HttpMetrics {
     };
   }
 
-  /** The same listener, whose requests are measured. */
+  /** Wraps a listener to measure its requests. */
   measured(listener: RequestListener): RequestListener {
     return (request, response) => {
       const startedAt = performance.now();
@@ -65,17 +65,17 @@ export class HttpMetrics {
   }
 
   #note(request: IncomingMessage, response: ServerResponse, startedAt: number): void {
-    // As long as its listener likes: that says nothing of how fast the service is.
+    // A stream lasts as long as its client likes, which says nothing about speed.
     if (String(response.getHeader("content-type")).startsWith("text/event-stream")) return;
     const { method = "" } = request;
-    // Nobody waited for the answer, so it has no status.
+    // The client left before the answer, so there is no status.
     const status = response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "aborted";
     const template = this.#bounded(routeOf(request) ?? NO_ROUTE);
     const key = `${method} ${status} ${template}`;
     let child = this.#children.get(key);
     if (child === undefined) {
       child = this.#requests.labels(METHODS.has(method) ? method : OTHER, template, status);
-      // Node lets through the methods that it knows, so there is an end to them.
+      // Bounded, because Node accepts only known methods.
       this.#children.set(key, child);
     }
     child.observe((performance.now() - startedAt) / 1_000);

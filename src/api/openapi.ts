@@ -14,7 +14,7 @@ const FAILURES = {
   503: "MySQL is unavailable. Try again after `Retry-After` seconds. For a request that changes something, `detail` says whether nothing was done or the outcome is unknown",
 } as const;
 
-/** How a route may fail: what follows from who may ask and from what is read, and what it names itself. */
+/** A route's failures: those that follow from its scope and request, and its own. */
 function failuresOf({ scope, names, request }: Route, own: RouteDescription["failures"] = []) {
   const { params, query, headers, body } = request;
   const guarded = scope !== "public";
@@ -32,7 +32,7 @@ function failuresOf({ scope, names, request }: Route, own: RouteDescription["fai
   );
 }
 
-/** One operation: what the route says of itself, with what follows from the rest of its line. */
+/** One operation: the route's description, and what follows from its other fields. */
 function operationOf(route: Route, described: RouteDescription) {
   const { summary, description, tag, answers, failures } = described;
   const { scope, request } = route;
@@ -72,14 +72,14 @@ function parametersIn(place: "path" | "query" | "header", schemas: z.ZodObject |
   }));
 }
 
-/** A media type's content in terms of a named schema. */
+/** Content that refers to a named schema. */
 function content(schema: z.ZodType, type = "application/json") {
   const id = schema.meta()?.id;
   if (id === undefined) throw new Error("only schemas with an id can stand in the document");
   return { [type]: { schema: { $ref: `#/components/schemas/${id}` } } };
 }
 
-/** By path, and by method below it. */
+/** Operations by path and method. */
 function paths() {
   const all: Record<string, Record<string, ReturnType<typeof operationOf>>> = {};
   for (const route of API) {
@@ -90,7 +90,7 @@ function paths() {
   return all;
 }
 
-/** What a scope asks for, where it is not an API key. Browsers log in, since they can't send a key along. */
+/** Security of each scope, if not an API key. Browsers log in, since they cannot send a key in a header. */
 const SECURITY = { public: [], key: undefined, operator: [{ key: [] }, { login: [] }] } as const;
 
 const SCHEMES = {
@@ -98,7 +98,7 @@ const SCHEMES = {
   login: { type: "http", scheme: "basic", description: "Any user name, with an API key as the password" },
 };
 
-/** The API's description in OpenAPI 3.1, made from the table of routes and the schemas that validate it. */
+/** The OpenAPI 3.1 document, generated from the routes and their schemas. */
 export function openApiDocument(version: string) {
   return {
     openapi: "3.1.0",
@@ -136,7 +136,7 @@ function jsonSchema(schema: z.ZodType) {
   return embedded(z.toJSONSchema(schema, { io: "input" }));
 }
 
-/** Within a document the dialect and the identity are the document's. */
+/** Inside a document, the dialect and id are the document's. */
 function embedded({ $schema, $id, id, ...schema }: Record<string, unknown>) {
   return schema;
 }

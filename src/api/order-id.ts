@@ -2,11 +2,11 @@ import { randomFillSync } from "node:crypto";
 import { v7 } from "uuid";
 
 const BYTES = 16;
-/** Random bytes for many ids: the system gives them in bulk for what a few of them cost. */
+/** A pool of random bytes, since fetching them in bulk costs little more than fetching a few. */
 const pool = new Uint8Array(256 * BYTES);
 let used = pool.length;
 
-/** A new id for an order: a UUIDv7 (RFC 9562), which sorts by time of creation. */
+/** A new order id: a UUIDv7 (RFC 9562), which sorts by creation time. */
 export function newOrderId(createdAt: Date): string {
   if (used === pool.length) {
     randomFillSync(pool);

@@ -27,7 +27,7 @@ import {
 } from "./schemas.ts";
 import type { Processed } from "./services.ts";
 
-/** Seconds after which a service that made an order fail may be back. */
+/** `Retry-After` for an order that failed, in seconds: the service may be back by then. */
 const ORDER_AGAIN_AFTER_S = 5;
 
 /** Headers of the answer to a new order. */
@@ -36,10 +36,10 @@ const PLACED = { Location: { description: "URL of the order", schema: { type: "s
 const NOT_PROCESSED =
   "MySQL is unavailable. Try again after `Retry-After` seconds. `detail` says whether nothing was done or the outcome is unknown. If it is unknown, repeat the request with the same `Idempotency-Key`; an order without a key is cancelled once MySQL answers, if it exists, unless the API dies first or is alone cut off from MySQL for longer than `SWEEP_AFTER_MS`. With `PROCESSING=sync`, also `not-processed`: a stage failed, and the order is cancelled, or will be once everything can be undone";
 
-/** A path about one order. */
+/** For paths of one order. */
 const ONE_ORDER = { scope: "key", tag: "Orders", names: "order" } as const;
 
-/** `/orders`: taking orders, and telling where they stand. What is asked most stands first. */
+/** `/orders`: create, read and cancel orders. The most used come first. */
 export const orderRoutes: readonly Route[] = [
   route({
     method: "POST",
@@ -70,9 +70,9 @@ export const orderRoutes: readonly Route[] = [
       const order = newOrder(content, idempotencyOf(keyOf(headers, response), content));
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
-      // The same content made the same order: only what was given to it differs.
+      // Same content, same order: only the id and time may come from an earlier request.
       const created = placed({ ...order, id, createdAt });
-      // It is written down, and goes on whatever becomes of this request.
+      // The order is stored, so it is processed even if this request fails.
       const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
       if (processed?.outcome === "failed") throw notProcessed(processed);
       response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
@@ -160,10 +160,10 @@ function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): N
   };
 }
 
-/** The request's `Idempotency-Key`, with whose it is and what for. */
+/** The idempotency key with its client and the hash of the request. */
 function idempotencyOf(key: Omit<Idempotency, "requestHash"> | undefined, content: OrderRequestBody) {
   if (key === undefined) return null;
-  // The schema gives fields in its own order, so the same content has the same text.
+  // The schema fixes the order of fields, so equal content has equal text.
   const requestHash = hash("sha256", JSON.stringify(content), "base64");
   return { ...key, requestHash };
 }
@@ -173,9 +173,9 @@ function keyReused(orderId: string): Problem {
   return new Problem(422, "idempotency-key-reused", { detail });
 }
 
-/** Told once: who repeats the request is told where the order stands. */
+/** Sent once: a repeated request gets the order's current state. */
 function notProcessed({ reason, order: { id, status } }: Processed): Problem {
-  const fate = status === CANCELLED ? "is cancelled" : "will be cancelled as soon as all can be undone";
+  const fate = status === CANCELLED ? "is cancelled" : "will be cancelled once everything is undone";
   return new Problem(503, "not-processed", {
     detail: `order ${id} ${fate}: ${reason}; a new order needs a new Idempotency-Key`,
     orderId: id,
@@ -195,7 +195,7 @@ function tooLate(status: string): Problem {
   return new Problem(409, "too-late-to-cancel", { detail, orderStatus: status });
 }
 
-/** An order as the API tells it: without what only stages need, the payment token and the address. */
+/** An order as the API shows it, without the payment token and address. */
 function body(order: StoredOrder): OrderBody {
   return {
     id: order.id,
@@ -222,7 +222,7 @@ function eventBody(event: OrderEvent): OrderEventBody {
   return { ...event, at: at.toISOString(), startedAt: startedAt?.toISOString() ?? null };
 }
 
-/** Opaque to clients, so that what is behind it may change. */
+/** Opaque to clients, so that it may change. */
 function toCursor(id: string): string {
   return Buffer.from(id).toString("base64url");
 }

@@ -7,7 +7,7 @@ import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { ProblemBody } from "./schemas.ts";
 
-/** Every way in which a request can fail, with its title. The type of a problem is `urn:conveyor:problem:<key>`. */
+/** All failures, with their titles. A problem's type is `urn:conveyor:problem:<key>`. */
 const TITLES = {
   "malformed-request": "The request cannot be read",
   "invalid-input": "The input is not valid",
@@ -16,15 +16,15 @@ const TITLES = {
   unauthorized: "A valid key is needed",
   forbidden: "The request comes from another site",
   "not-found": "There is nothing here",
-  "method-not-allowed": "The method is not allowed here",
-  "idempotency-key-reused": "The key stands for another request",
+  "method-not-allowed": "The method is not allowed",
+  "idempotency-key-reused": "The idempotency key belongs to another request",
   "too-late-to-cancel": "The order can no longer be cancelled",
-  "stock-reserved": "More pieces are reserved than that",
-  "endpoint-disabled": "Nothing is sent to the endpoint",
-  "too-many-endpoints": "There are as many endpoints as there may be",
-  "secret-not-told": "The secret is not told again",
+  "stock-reserved": "More stock is reserved than that",
+  "endpoint-disabled": "The endpoint is disabled",
+  "too-many-endpoints": "The limit of endpoints is reached",
+  "secret-not-told": "The secret cannot be shown again",
   "not-processed": "The order could not be processed",
-  unavailable: "The service cannot answer at the moment",
+  unavailable: "The service is temporarily unavailable",
   internal: "Something went wrong",
 } as const;
 
@@ -38,7 +38,7 @@ interface ProblemOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** A request's failure, as it is told to the client: RFC 9457. */
+/** A failure as the client sees it: RFC 9457. */
 export class Problem extends Error {
   override name = "Problem";
   readonly status: number;
@@ -74,10 +74,10 @@ export class Problem extends Error {
   }
 }
 
-/** Seconds after which a client may try again when a server behind the API is away. */
+/** `Retry-After` during an outage, in seconds. */
 const RETRY_AFTER_S = 1;
 
-/** Answers for a path that exists, called with a method that doesn't. HEAD is allowed wherever GET is. */
+/** Answers an unsupported method on an existing path. HEAD is allowed wherever GET is. */
 export function methodNotAllowed(...allowed: string[]): RequestHandler {
   const allow = allowed.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
   return ({ method }) => {
@@ -86,12 +86,12 @@ export function methodNotAllowed(...allowed: string[]): RequestHandler {
   };
 }
 
-/** Answers for a path that does not exist. */
+/** Answers a path that does not exist. */
 export const notFound: RequestHandler = ({ baseUrl, path }) => {
   throw new Problem(404, "not-found", { detail: `there is no ${baseUrl}${path}` });
 };
 
-/** The one place where errors become answers. What is not known here is logged, and told to nobody. */
+/** Turns errors into answers. Unexpected ones are logged, and not shown to clients. */
 export function answerErrors(log: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (response.headersSent) {
@@ -111,9 +111,9 @@ export function answerErrors(log: Logger): ErrorRequestHandler {
 
 const NOTHING_DONE = "nothing was done: repeat the request";
 const UNKNOWN_OUTCOME =
-  "it is not known whether the request took effect: repeat it, with the Idempotency-Key that it had; without one look first";
+  "it is not known whether the request took effect: repeat it with the same Idempotency-Key; if it had none, check first";
 
-/** What a client that asked for a change has to know: whether anything may have come of it. */
+/** For a write: whether anything may have been done. */
 function outcomeOf(error: unknown, { method }: Pick<Request, "method">): { readonly detail?: string } {
   if (method === "GET" || method === "HEAD") return {};
   return { detail: isUnknownOutcome(error) ? UNKNOWN_OUTCOME : NOTHING_DONE };
@@ -132,7 +132,7 @@ function asProblem(error: unknown, request: Pick<Request, "method">): Problem {
   return ofExpress(error) ?? new Problem(500, "internal");
 }
 
-/** The errors of Express and its body parser carry the status that they deserve. */
+/** Express and its body parser put the status on the error. */
 function ofExpress(error: unknown): Problem | undefined {
   if (!(error instanceof Error) || !("status" in error) || typeof error.status !== "number") return undefined;
   switch (error.status) {
@@ -145,7 +145,7 @@ function ofExpress(error: unknown): Problem | undefined {
     case 415:
       return new Problem(415, "unsupported-media-type");
     default:
-      // The text of a JSON error quotes the body, which may hold a payment token.
+      // Withhold the message: a JSON error quotes the body, which may hold a payment token.
       return error.status >= 400 && error.status < 500 ? new Problem(400, "malformed-request") : undefined;
   }
 }

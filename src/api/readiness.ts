@@ -6,21 +6,21 @@ import { settleWithin } from "../platform/settle-within.ts";
 
 export interface Check {
   readonly ready: boolean;
-  /** What was found: the server's version, or why it is not ready. */
+  /** The server's version, or why it is not ready. */
   readonly detail: string;
 }
 
-/** Milliseconds after which a server that has not answered counts as not ready. */
+/** A server that takes longer counts as not ready. Milliseconds. */
 const CHECK_TIMEOUT_MS = 1_000;
 
-/** Knows whether the servers behind a process are ready. */
+/** Checks whether the process's servers are ready. */
 export class Health {
   readonly #writes: WriteCheck;
   readonly #redis: Redis | undefined;
-  /** Why Redis could not be reached. A command that fails meanwhile only says that there is no connection. */
+  /** The last connection error; commands only report that there is no connection. */
   #redisError: unknown;
 
-  /** @param given without `redis` where there is none. */
+  /** @param given without `redis` if there is none. */
   constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
     const { database, redis } = given;
     this.#writes = new WriteCheck(database);
@@ -29,7 +29,7 @@ export class Health {
     redis?.on("ready", () => (this.#redisError = undefined));
   }
 
-  /** Asks each part whether it is ready, all at once; a part that does not answer in time is not. */
+  /** Checks all servers at once. One that does not answer in time is not ready. */
   async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis?: Check } }> {
     const [mysql, redis] = await Promise.all([
       inTime(this.#checkMysql()),
@@ -38,12 +38,12 @@ export class Health {
     return { ready: mysql.ready && redis?.ready !== false, checks: { mysql, ...(redis && { redis }) } };
   }
 
-  /** A MySQL that takes no writes takes no orders. */
+  /** Without writes there are no orders, so this checks that MySQL takes them. */
   async #checkMysql(): Promise<Check> {
     return { ready: true, detail: `MySQL ${await this.#writes.ask()}` };
   }
 
-  /** A Redis that evicts keys under memory pressure deletes jobs at random: it is not one to work with. */
+  /** A Redis that evicts keys deletes jobs at random, so it is never ready. */
   async #checkRedis(redis: Redis): Promise<Check> {
     if (redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
     const info = await redis.info();
@@ -74,7 +74,7 @@ async function inTime(check: Promise<Check>): Promise<Check> {
   }
 }
 
-/** Where a host has several addresses, the error that none of them answers has a code and no message. */
+/** If a host has several addresses and none answers, the error has a code but no message. */
 function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.message || ("code" in error ? String(error.code) : error.name);

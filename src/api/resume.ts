@@ -3,10 +3,10 @@ import { REPEATABLE } from "./idempotency.ts";
 import { route } from "./route.ts";
 import { resumed, resumeRequest } from "./schemas.ts";
 
-/** The client is not kept waiting longer than this while there is something to tell. */
+/** Answer after this long, once at least one order is resumed. Milliseconds. */
 const ANSWER_WITHIN_MS = 2_000;
 
-/** `/orders/resume`: puts failed orders back to work. */
+/** `/orders/resume`: resumes failed orders. */
 export const resumeRoute = route({
   method: "POST",
   path: "/orders/resume",
@@ -14,7 +14,7 @@ export const resumeRoute = route({
   tag: "Orders",
   summary: "Resume failed orders",
   description:
-    "Resumes all failed orders, or those that match a stage, a reason or a time. They get all their attempts again, " +
+    "Resumes all failed orders, or those that match a stage, a reason or a time. They get a full set of attempts, " +
     `and are queued at once. ${REPEATABLE}: a repeated request also resumes orders that have failed again since the ` +
     "first one, unless `before` excludes them.",
   request: { body: resumeRequest },

@@ -5,82 +5,82 @@ import { problem } from "./schemas.ts";
 import type { Services } from "./services.ts";
 import { parseBody, parseForm, parseParameters, readJson } from "./validate.ts";
 
-/** Who may ask: everybody, programs with an API key, or operators, who log in with one. */
+/** Who may call: anyone, programs with an API key, or operators, who log in with one. */
 export type Scope = "public" | "key" | "operator";
 
-/** In the order in which `Allow` names them. */
+/** In the order used in `Allow`. */
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 type Method = (typeof METHODS)[number];
 
-/** The parts of a request, each in the shape that it must have. What is absent is not read. */
+/** Schemas of a request's parts. Absent parts are not read. */
 interface RequestSchemas {
-  /** What stands in the path. */
+  /** Path parameters. */
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
-  /** By the names that the documentation has for them, such as `Idempotency-Key`. */
+  /** By their documented names, such as `Idempotency-Key`. */
   readonly headers?: z.ZodObject;
   /** A JSON body. */
   readonly body?: z.ZodType;
-  /** What a page's form sends. */
+  /** A page's form. */
   readonly form?: z.ZodType;
 }
 
-/** Of a route that reads neither. */
+/** For routes that read neither. */
 interface NothingRead {
   readonly body?: never;
   readonly form?: never;
 }
 
-/** The valid request, as a handler takes it. */
+/** A handler's input: the validated request. */
 type Input<Schemas> = {
   readonly [Part in keyof Schemas]: Schemas[Part] extends z.ZodType ? z.output<Schemas[Part]> : never;
 } & { readonly request: Request; readonly response: Response };
 
-/** An answer, as `/openapi.json` tells of it. */
+/** An answer, as described in `/openapi.json`. */
 export interface RouteAnswer {
   readonly description: string;
-  /** Named by an id; absent for an answer without a body, and for a stream. */
+  /** Must have an id; absent for an empty answer or a stream. */
   readonly schema?: z.ZodType;
-  /** JSON unless it says otherwise. */
+  /** Defaults to JSON. */
   readonly type?: "text/event-stream" | "application/problem+json";
   readonly headers?: Readonly<Record<string, object>>;
 }
 
-/** What `/openapi.json` says of a route. Pages, and what they load, are not in it. */
+/** A route's description in `/openapi.json`. Pages and their assets are not in it. */
 export interface RouteDescription {
   readonly tag: "Orders" | "Events" | "Webhooks" | "Stock" | "Health";
   readonly summary: string;
   readonly description?: string;
   readonly answers: Readonly<Record<number, RouteAnswer>>;
-  /** How it may fail beyond what follows from its scope and its request. */
+  /** Failures beyond those that follow from its scope and request. */
   readonly failures?: readonly (404 | 409)[];
 }
 
 interface RouteHead {
   readonly method: Method;
-  /** As Express has it: `/orders/:id`. */
+  /** In Express's syntax: `/orders/:id`. */
   readonly path: string;
   readonly scope: Scope;
-  /** What the path's parameter names, such as an order: text that can name none is answered with 404. */
+  /** What the path parameter identifies, such as an order. A value that cannot be an id is answered with 404. */
   readonly names?: string;
 }
 
-/** One line of the table of routes. */
+/** An entry in the table of routes. */
 export interface Route extends RouteHead {
   readonly request: RequestSchemas;
   readonly description: RouteDescription | undefined;
   readonly handle: (request: Request, response: Response, services: Services) => unknown;
 }
 
-/** What serves everything below an address by itself, such as Bull Board. */
+/** Something that serves everything below a path, such as Bull Board. */
 export interface Mount {
   readonly mount: string;
   readonly scope: Scope;
-  /** Undefined where there is nothing to serve. */
+  /** Undefined if there is nothing to serve. */
   readonly serve: (services: Services) => RequestHandler | undefined;
 }
 
-/** A route, whose handler is called with a request that fits the schemas. */
+/** Defines a route. Its handler gets the validated request. */
 export function route<Schemas extends RequestSchemas = NothingRead>(
   given: RouteHead &
     (RouteDescription | { readonly summary?: never }) & {
@@ -125,7 +125,7 @@ function readersOf(schemas: RequestSchemas, names: string | undefined): readonly
   return readers;
 }
 
-/** What the readers find, which is what the schemas say: an overload, since TypeScript can't follow that. */
+/** An overload, since TypeScript cannot see that the readers return what the schemas say. */
 function inputOf<Schemas>(readers: readonly Reader[], request: Request, response: Response): Input<Schemas>;
 function inputOf(readers: readonly Reader[], request: Request, response: Response): object {
   const input: Record<string, unknown> = { request, response };
@@ -137,26 +137,25 @@ function headersOf(request: Request, { shape }: z.ZodObject): Record<string, str
   return Object.fromEntries(Object.keys(shape).map((name) => [name, request.get(name)]));
 }
 
-/** The answer when there is no such order, SKU, ... */
+/** 404 for an order, SKU, ... that does not exist. */
 export function noSuch(what: string, id: string | number): Problem {
   return new Problem(404, "not-found", { detail: `there is no ${what} ${id}` });
 }
 
-/** An answer that tells of a failure. */
+/** The description of a failure. */
 export function problemAnswer(description: string): RouteAnswer {
   return { description, schema: problem, type: "application/problem+json" };
 }
 
-/** Bytes of a form. */
+/** Maximum size of a form in bytes. */
 const LARGEST_FORM = 16 * 1024;
 const readForm = urlencoded({ extended: false, limit: LARGEST_FORM });
 
-/** What lets those pass who may ask, and throws for all others, by scope. */
+/** The middleware that authorizes each scope, and throws for everyone else. */
 export type Guards = Readonly<Record<Scope, readonly RequestHandler[]>>;
 
 /**
- * Has the app answer what stands in the table, and nothing else. Each path is guarded where it is answered, so that no
- * order of lines opens one.
+ * Adds the table's routes to the app. Each path has its own guard, so the order of entries can never leave one open.
  *
  * @throws {Error} for a table that contradicts itself.
  */
@@ -208,7 +207,7 @@ function verb(method: Method) {
   }
 }
 
-/** @throws {Error} for a path with two scopes, or one that an earlier one answers. */
+/** @throws {Error} for a path with two scopes, or one shadowed by an earlier path. */
 function check(paths: ReadonlyMap<string, readonly Route[]>): void {
   const earlier: string[] = [];
   for (const [path, routes] of paths) {

@@ -9,7 +9,7 @@ import type { Mount, Route } from "./route.ts";
 import { stockRoutes } from "./stock.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
-/** For programs: what `/openapi.json` describes. In the order of how often it is asked. */
+/** For programs; described in `/openapi.json`. The most used come first. */
 export const API: readonly Route[] = [
   ...orderRoutes,
   ...eventRoutes,

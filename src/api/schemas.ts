@@ -7,23 +7,23 @@ import { lifecycle } from "../order/lifecycle.ts";
 import { totalOf } from "../order/order.ts";
 
 /**
- * The shapes of the API: the one source of validation, of types and of `/openapi.json`. What goes in is strict (an
- * unknown field is refused by name); what comes out is described as it is sent.
+ * The API's schemas: the single source of validation, types and `/openapi.json`. Requests are strict, so unknown fields
+ * are refused by name; responses are described as they are sent.
  */
 
 const CONTROL_CHARACTERS = /\p{Cc}/u;
 const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
 
 /**
- * Text that people and programs can repeat: well-formed, on one line, with no space around it. Its length is counted
- * in characters, as JSON Schema and MySQL count it, and not in the halves that JavaScript makes of some of them.
+ * Single-line, well-formed text without surrounding spaces. Its length is counted in code points, as JSON Schema and
+ * MySQL do, not in JavaScript's UTF-16 units.
  */
 export function text(length: number) {
   return (
     z
       .string()
       .min(1)
-      // One check and not three: an order is made of many texts.
+      // One check instead of three, because an order has many texts.
       .check(({ value, issues }) => {
         const refuse = (message: string) => issues.push({ code: "custom", input: value, message });
         if (!hasAtMost(value, length)) refuse(`Too big: expected string to have <=${length} characters`);
@@ -40,7 +40,7 @@ function hasAtMost(value: string, characters: number): boolean {
   return value.length <= 2 * characters && Array.from(value).length <= characters;
 }
 
-/** What a query says as text and means as a number; other text stays as it is, to be refused. */
+/** Converts digits in a query to a number; other text is left for the schema to refuse. */
 export function wholeNumber<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(
     (value) => (typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value),
@@ -74,9 +74,9 @@ const orderId = z.string().meta({
   description: "UUIDv7, which sorts by creation time",
   examples: ["01a20691-7a8e-777a-bbfa-0d625ad32c50"],
 });
-/** What stands in a path as `:id`: a UUID, in whatever letters. */
+/** A UUID as `:id` in a path, in any case. */
 export const idPath = z.object({ id: z.uuid().toLowerCase() });
-/** The same for what is numbered. */
+/** A number as `:id` in a path. */
 export const numberPath = z.object({ id: z.string().regex(/^\d{1,15}$/) });
 const status = z.enum(lifecycle.statuses);
 const stageName = z.enum(lifecycle.steps.map((step) => step.name));
@@ -140,7 +140,7 @@ export const resumeRequest = z
     stage: stageName.optional().meta({ description: "Only orders that failed in this stage" }),
     reason: z.string().min(1).max(LIMITS.reason).optional().meta({
       description:
-        "Only orders with this `failed.reason`, apart from ids in it: orders that failed alike share one",
+        "Only orders with this `failed.reason`, ignoring ids in it: orders that failed alike share one",
     }),
     before: z.iso
       .datetime({ offset: true })
@@ -236,7 +236,7 @@ export const orderEvent = z
 
 export const orderEvents = z.object({ items: z.array(orderEvent) }).meta({ id: "OrderEvents" });
 
-/** An event's place in the log, as text: larger numbers than these are none that JavaScript can count to. */
+/** An event's position in the log, as text, up to what JavaScript can count exactly. */
 export const eventId = z.preprocess(
   (value) => (typeof value === "string" && /^\d{1,16}$/.test(value) ? Number(value) : value),
   z
@@ -345,7 +345,7 @@ export const readiness = z
 
 export const liveness = z.object({ live: z.literal(true) }).meta({ id: "Liveness" });
 
-/** RFC 9457, with every fault of the input by path. */
+/** RFC 9457, with every input fault by path. */
 export const problem = z
   .object({
     type: z.string().meta({ examples: ["urn:conveyor:problem:invalid-input"] }),

@@ -3,21 +3,21 @@ import type { Socket } from "node:net";
 import { listen } from "../platform/listen.ts";
 
 /**
- * Milliseconds for which a connection is kept that nobody uses: longer than load balancers keep theirs, commonly 60 s. Who
- * closes first must not be the server, which can't know that the next request is on its way already.
+ * How long idle connections are kept: longer than load balancers keep theirs, commonly 60 s. The server must not close
+ * first, since the next request may already be on its way. Milliseconds.
  */
 const KEEP_ALIVE_MS = 75_000;
-/** The same for a connection that has not been used yet. */
+/** The same for a connection before its first request. */
 const HEADERS_MS = 80_000;
 
 /**
- * An HTTP server that closes as soon as the last request is answered, however many clients keep their connections.
- * (`Server.close()` alone keeps connections open whose answer came after it. http-terminator does the same as this, with a
- * logger and a deadline of its own, where the deadline is the whole process's.)
+ * An HTTP server that closes as soon as the last request is answered, even with keep-alive clients. (`Server.close()`
+ * alone waits for connections whose answer came after it. http-terminator does the same, but with its own logger and
+ * deadline; here the whole process has one deadline.)
  */
 export class HttpServer {
   readonly #server: Server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS });
-  /** The open connections, each with the answers that are under way on it. */
+  /** Open connections, with their unfinished responses. */
   readonly #connections = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
 
@@ -30,12 +30,12 @@ export class HttpServer {
     this.#server.on("request", listener);
   }
 
-  /** @param port 0 for any that is free. @returns the address. @throws {StartupError} */
+  /** @param port 0 for any free port. @returns the address. @throws {StartupError} */
   listen(port: number, host: string): Promise<string> {
     return listen(this.#server, { port, host, variable: "PORT" });
   }
 
-  /** Takes no more connections and requests, and resolves when those under way are answered. */
+  /** Stops accepting, and resolves when the requests under way are answered. */
   close(): Promise<void> {
     this.#closing = true;
     const closed = new Promise<void>((resolve, reject) => {

@@ -14,43 +14,43 @@ import type { Metrics } from "../platform/metrics.ts";
 import type { StatusReader } from "./console/status.ts";
 import type { Health } from "./readiness.ts";
 
-/** How an order came out of being carried on. */
+/** The result of processing an order. */
 export interface Processed {
-  /** Accepted: it goes on later. Failed: it is cancelled for the reason, or will be. */
+  /** Accepted: it will be continued later. Failed: it is cancelled for the reason, or will be. */
   readonly outcome: "processed" | "accepted" | "failed";
   readonly reason?: string;
   readonly order: StoredOrder;
 }
 
-/** What the process does with orders, however it processes them. */
+/** What the API does with orders, with or without queues. */
 export interface OrderServices {
-  /** Writes the order down for good, and sees to it that it is worked on. */
+  /** Stores the order durably, and starts its processing. */
   readonly accept: (order: NewOrder) => Promise<CreatedOrder>;
   /**
-   * Carries the order on while the client waits, as far as it goes; absent where workers do that in the background.
+   * Processes the order as far as possible while the client waits; absent with queues.
    *
-   * @param created the order, if it was just written down.
+   * @param created the order, if it was just created.
    */
   readonly process?: ((orderId: string, created?: StoredOrder) => Promise<Processed>) | undefined;
   readonly operations: Operations;
   readonly failureGroups: FailureGroups;
 }
 
-/** All that handlers work with. */
+/** Everything that handlers use. */
 export interface Services extends OrderServices {
   readonly database: Database;
-  /** Both undefined where orders are processed without queues. */
+  /** Both undefined without queues. */
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;
   readonly lifecycle: Lifecycle;
   readonly events: EventLog;
-  /** Where live updates come from. */
+  /** The source of live updates. */
   readonly live: Hub;
   readonly webhooks: WebhookEndpoints;
   readonly health: Health;
   readonly status: StatusReader;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
-  /** What `/openapi.json` answers. */
+  /** The content of `/openapi.json`. */
   readonly document: object;
   readonly log: Logger;
 }

@@ -4,10 +4,10 @@ import { stock, stockLevel, stockLevels, stockList, stockPath, type StockBody } 
 
 const STOCK = { scope: "key", tag: "Stock" } as const;
 const SETS_TOTAL =
-  "Sets the total, and does not add to it, so it takes no `Idempotency-Key`. A repeated request sets the same total again: " +
-  "if goods have left in the meantime, they count as on hand again. Look at the level before you repeat it.";
+  "Sets the total rather than adding to it, so it takes no `Idempotency-Key`. A repeated request sets the same total again: " +
+  "goods that have left in the meantime would count as on hand again, so check the level first.";
 
-/** `/stock`: what is on hand. */
+/** `/stock`: stock levels. */
 export const stockRoutes: readonly Route[] = [
   route({
     ...STOCK,

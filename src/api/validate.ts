@@ -4,22 +4,22 @@ import type { z } from "zod";
 import { API_LIMITS } from "./limits.ts";
 import { Problem } from "./problem.ts";
 
-/** The media types that count as JSON. */
+/** Media types that count as JSON. */
 const JSON_TYPES = ["application/json", "application/*+json"];
 
-/** Reads JSON bodies of a limited size. What the JSON must look like is for {@link parseBody} to say. */
+/** Reads JSON bodies up to a size limit. {@link parseBody} validates them. */
 export const readJson: RequestHandler = json({
   limit: API_LIMITS.bodyBytes,
   type: JSON_TYPES,
   strict: false,
   verify(_request, _response, body, encoding) {
-    // Decoding would put replacement characters in the place of what is no text.
+    // Decoding would silently insert replacement characters.
     if (encoding === "utf-8" && !isUtf8(body))
       throw new Problem(400, "malformed-request", { detail: "the body is not UTF-8" });
   },
 });
 
-/** The request's JSON body in the shape of the schema. @throws {Problem} 400, 415 or 422, with every fault by path. */
+/** Validates the JSON body. @throws {Problem} 400, 415 or 422, listing every fault by path. */
 export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
   if (request.body === undefined) {
     const detail = "send a JSON body with Content-Type: application/json";
@@ -29,12 +29,12 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Req
   return parse(schema, request.body, 422);
 }
 
-/** What a form has sent, in the shape of the schema. @throws {Problem} 422, with every fault by field. */
+/** Validates a form. @throws {Problem} 422, listing every fault by field. */
 export function parseForm<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
   return parse(schema, request.body ?? {}, 422);
 }
 
-/** What stands in the query, the path or the headers, in the shape of the schema. @throws {Problem} 400, with every fault by path. */
+/** Validates a query, path parameters or headers. @throws {Problem} 400, listing every fault by path. */
 export function parseParameters<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   return parse(schema, input, 400);
 }
@@ -53,7 +53,7 @@ function parse<Schema extends z.ZodType>(
 
 type Fault = { path: string; message: string };
 
-/** One fault a place: an unknown field is a fault of its own, at its own path. */
+/** One fault per path: each unknown field is a fault of its own. */
 function faults(issue: z.core.$ZodIssue): Fault[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({
@@ -64,7 +64,10 @@ function faults(issue: z.core.$ZodIssue): Fault[] {
   return [{ path: pathText(issue.path), message: issue.message }];
 }
 
-/** `lines[0].quantity`; names that are not made of letters, digits, underscores and dashes stand in brackets: `["a.b"]`. */
+/**
+ * A path such as `lines[0].quantity`. Names with other characters than letters, digits, `_` and `-` are quoted:
+ * `["a.b"]`.
+ */
 function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === "number") return `${text}[${key}]`;

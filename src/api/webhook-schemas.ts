@@ -4,7 +4,7 @@ import { API_LIMITS } from "./limits.ts";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { text, timestamp, wholeNumber } from "./schemas.ts";
 
-/** The shapes of webhooks in the API: see schemas.ts for the rest. */
+/** The webhooks' schemas; see schemas.ts for the rest. */
 
 const url = text(COLUMN_LENGTHS.webhookUrl).meta({
   description: "URL that receives the events. Must be public, unless `WEBHOOK_ALLOWED_NETWORKS` allows it",
@@ -16,7 +16,7 @@ const description = text(COLUMN_LENGTHS.webhookDescription)
 const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
 const eventTypes = z
   .array(eventType)
-  .min(1, { error: "must have one type at least; without it there are all" })
+  .min(1, { error: "must have at least one type; omit it for all" })
   .max(EVENT_TYPES.length);
 const deliveryState = z.enum(["pending", "delivered", "failed"]);
 
@@ -138,7 +138,7 @@ export const webhookDeliveryQuery = z.strictObject({
   ),
   cursor: z
     .string()
-    .regex(/^\d{1,15}$/, { error: "must be `nextCursor` of the page before" })
+    .regex(/^\d{1,15}$/, { error: "must be `nextCursor` of the previous page" })
     .optional()
     .meta({ description: "`nextCursor` of the previous page" }),
 });

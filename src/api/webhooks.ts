@@ -30,11 +30,11 @@ import {
 } from "./webhook-schemas.ts";
 
 const WEBHOOKS = { scope: "key", tag: "Webhooks" } as const;
-/** A path about one endpoint, or about one delivery. */
+/** For paths of one endpoint or delivery. */
 const ONE_ENDPOINT = { ...WEBHOOKS, names: "webhook endpoint" } as const;
 const ONE_DELIVERY = { ...WEBHOOKS, names: "delivery" } as const;
 
-/** `/webhook-endpoints` and `/webhook-deliveries`: where events are sent to, and what became of that. */
+/** `/webhook-endpoints` and `/webhook-deliveries`: where events are sent, and the results. */
 export const webhookRoutes: readonly Route[] = [
   route({
     ...WEBHOOKS,
@@ -73,7 +73,7 @@ export const webhookRoutes: readonly Route[] = [
       const { url, description = null, eventTypes } = body;
       const settings = { url, description, eventTypes: shortTypes(eventTypes ?? null) };
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await told(webhooks.create(settings, actorOf(response), key));
+      const { endpoint, repeated } = await withProblems(webhooks.create(settings, actorOf(response), key));
       tellRepeated(response, repeated);
       response
         .status(201)
@@ -108,7 +108,7 @@ export const webhookRoutes: readonly Route[] = [
         ...(eventTypes === undefined ? {} : { eventTypes: shortTypes(eventTypes) }),
         enabled,
       };
-      response.json(endpointBody(await told(webhooks.change(id, change, actorOf(response)))));
+      response.json(endpointBody(await withProblems(webhooks.change(id, change, actorOf(response)))));
     },
   }),
   route({
@@ -120,7 +120,7 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 204: { description: "Deleted" } },
     handler: async ({ params, response }, { webhooks }) => {
-      await told(webhooks.remove(params.id, actorOf(response)));
+      await withProblems(webhooks.remove(params.id, actorOf(response)));
       response.status(204).end();
     },
   }),
@@ -130,7 +130,7 @@ export const webhookRoutes: readonly Route[] = [
     path: "/webhook-endpoints/:id/rotate-secret",
     summary: "Rotate the secret of a webhook endpoint",
     description:
-      "For a day, messages are signed with both secrets, so that none is refused meanwhile. Repeating the request with " +
+      "For a day, messages are signed with both secrets, so that none is refused. Repeating the request with " +
       "the same `Idempotency-Key` returns the first answer for a day and until the secret is replaced again, then 409. " +
       "Without a key, each request replaces the secret.",
     request: { params: idPath, headers: idempotencyHeaders },
@@ -144,7 +144,7 @@ export const webhookRoutes: readonly Route[] = [
     failures: [409],
     handler: async ({ params, headers, response }, { webhooks }) => {
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await told(webhooks.rotate(params.id, actorOf(response), key));
+      const { endpoint, repeated } = await withProblems(webhooks.rotate(params.id, actorOf(response), key));
       tellRepeated(response, repeated);
       response.json({ ...endpointBody(endpoint), secret: endpoint.secret });
     },
@@ -159,7 +159,7 @@ export const webhookRoutes: readonly Route[] = [
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     failures: [409],
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await told(webhooks.test(params.id, actorOf(response)));
+      const delivery = await withProblems(webhooks.test(params.id, actorOf(response)));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
@@ -200,13 +200,13 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: numberPath },
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await told(webhooks.resend(Number(params.id), actorOf(response)));
+      const delivery = await withProblems(webhooks.resend(Number(params.id), actorOf(response)));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
 ];
 
-/** A delivery with what is sent and what was answered. @throws {Problem} 404; {DatabaseError} */
+/** A delivery with its message and responses. @throws {Problem} 404; {DatabaseError} */
 async function deliveryDetails(database: Database, id: number): Promise<WebhookDeliveryDetailsBody> {
   const found = await findDelivery(database, id);
   if (found === undefined) throw noSuch("delivery", id);
@@ -228,10 +228,10 @@ async function deliveryDetails(database: Database, id: number): Promise<WebhookD
   };
 }
 
-/** What can't be done, as it is told to clients. @throws {Problem} */
-async function told<T>(deed: Promise<T>): Promise<T> {
+/** Turns a {@link WebhookError} into a problem. @throws {Problem} */
+async function withProblems<T>(work: Promise<T>): Promise<T> {
   try {
-    return await deed;
+    return await work;
   } catch (error) {
     if (!(error instanceof WebhookError)) throw error;
     const detail = error.message;
@@ -267,7 +267,7 @@ function longType(type: EventType) {
   return `conveyor.order.${type}.v1` as const;
 }
 
-/** Without its secrets. */
+/** An endpoint without its secrets. */
 function endpointBody(endpoint: WebhookEndpoint): WebhookEndpointBody {
   const { id, url, description, eventTypes, state, disabledReason, disabledAt, failingSince } = endpoint;
   return {

@@ -122,7 +122,7 @@ test("the title of each type says in general what happened, the detail what happ
   );
   expect(await answer.json()).toEqual({
     type: "urn:conveyor:problem:stock-reserved",
-    title: "More pieces are reserved than that",
+    title: "More stock is reserved than that",
     status: 409,
     detail: "reserved already: 3 of MUG",
   });

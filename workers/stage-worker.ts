@@ -177,7 +177,7 @@ export class StageWorker {
   get gate(): Gate {
     return {
       shut: () => void this.hold("circuit"),
-      ajar: () => {
+      halfOpen: () => {
         this.setConcurrency(shareOf(this.settings.concurrency));
         void this.release("circuit");
       },
@@ -303,7 +303,7 @@ export class StageWorker {
       const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
       const waitMs = await this.#delayFor(failure, job, startedAt);
       if (waitMs === undefined) {
-        const isLast = failure.kind === "hopeless" || isLastAttempt(job);
+        const isLast = failure.kind === "permanent" || isLastAttempt(job);
         ended(isLast ? "failed" : "retried");
         if (!isLast) observer?.retried(failure.kind);
         throw await this.#failed(job, failure, error, startedAt);
@@ -351,7 +351,7 @@ export class StageWorker {
       case "service away":
         return failure.tried ? this.#judge(failure, job, startedAt) : outages.probeIntervalMs;
       case "failed":
-      case "hopeless":
+      case "permanent":
         return undefined;
     }
   }
@@ -368,7 +368,7 @@ export class StageWorker {
       service,
       startedAt,
       isSuspect: isSuspect(job),
-      putOffs,
+      delays: putOffs,
     });
     if (verdict.cause === "order") return undefined;
     if (verdict.cause === "failing") await this.#note(job, { orderId, suspect: true, putOffs: putOffs + 1 });
@@ -429,13 +429,13 @@ export class StageWorker {
     error: unknown,
     startedAt: number,
   ): Promise<Error> {
-    const last = kind === "hopeless" || isLastAttempt(job);
+    const last = kind === "permanent" || isLastAttempt(job);
     this.#options.log[last ? "error" : "warn"](
       { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",
     );
     await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));
-    if (kind === "hopeless") return new UnrecoverableError(message);
+    if (kind === "permanent") return new UnrecoverableError(message);
     const reason = error instanceof Error && error.message === message ? error : new Error(message);
     if (!last) await this.#delayRetry(job, reason);
     return reason;

@@ -26,7 +26,7 @@ export interface Gate {
   /** Stops taking jobs. */
   shut(): void;
   /** Takes jobs at reduced concurrency. */
-  ajar(): void;
+  halfOpen(): void;
   /** Takes jobs at full concurrency. */
   open(): void;
 }
@@ -63,7 +63,7 @@ export interface FailedCall {
   /** Whether the order was already a suspect. Then its failure says nothing new about the service. */
   readonly isSuspect: boolean;
   /** How many times in a row the order was delayed because its service fails everyone. */
-  readonly putOffs: number;
+  readonly delays: number;
 }
 
 /** What happens to an order after its service failed. */
@@ -104,7 +104,7 @@ export class StageBreaker {
   #service: keyof Ports | undefined;
   /** The service for which the stage is, or was last, held. */
   #heldFor: keyof Ports | undefined;
-  #gate: "open" | "shut" | "ajar" = "open";
+  #circuit: "closed" | "open" | "half open" = "closed";
   #probe: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -114,9 +114,9 @@ export class StageBreaker {
 
   /** The current trouble; undefined if healthy. */
   get trouble(): Trouble | undefined {
-    if (this.#gate === "shut") return "away";
+    if (this.#circuit === "open") return "away";
     if (this.#failsEverybody()) return "failing";
-    return this.#gate === "ajar" ? "half open" : undefined;
+    return this.#circuit === "half open" ? "half open" : undefined;
   }
 
   /** The service the stage is held for, or else the one that failed last. */
@@ -136,7 +136,7 @@ export class StageBreaker {
    * @throws {StageUnavailableError} and whatever `work` throws.
    */
   async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
-    if (this.#gate === "shut") throw this.#heldError();
+    if (this.#circuit === "open") throw this.#heldError();
     const call = { customerId: order.customerId, startedAt: performance.now() };
     this.#calls.add(call);
     try {
@@ -169,7 +169,7 @@ export class StageBreaker {
     }
     this.#note(call);
     return this.#failsEverybody() || (mayHaveHung && !call.isSuspect)
-      ? { cause: "failing", waitMs: this.#backoffMs(call.putOffs) }
+      ? { cause: "failing", waitMs: this.#backoffMs(call.delays) }
       : { cause: "order" };
   }
 
@@ -230,9 +230,9 @@ export class StageBreaker {
   }
 
   /** Exponential backoff with 50% jitter. */
-  #backoffMs(putOffs: number): number {
+  #backoffMs(delays: number): number {
     const { probeIntervalMs, random = Math.random } = this.#options;
-    const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs);
+    const longest = Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** delays);
     return Math.max(probeIntervalMs / 2, longest / 2) + (random() * longest) / 2;
   }
 
@@ -242,11 +242,11 @@ export class StageBreaker {
   }
 
   #hold(service: keyof Ports): void {
-    if (this.#gate === "shut" || this.#stopped) return;
+    if (this.#circuit === "open" || this.#stopped) return;
     const { stage, gate, log } = this.#options;
     this.#service = service;
     this.#heldFor = service;
-    this.#gate = "shut";
+    this.#circuit = "open";
     gate.shut();
     log.warn({ stage: stage.name, service }, "circuit open: the stage is held");
     this.#probeLater();
@@ -265,15 +265,15 @@ export class StageBreaker {
       log.debug({ stage: stage.name, service }, "still away");
       return this.#probeLater();
     }
-    this.#gate = "ajar";
-    gate.ajar();
+    this.#circuit = "half open";
+    gate.halfOpen();
     log.info({ stage: stage.name, service }, "circuit half open: trying a share of the orders");
   }
 
   #release(): void {
-    if (this.#gate !== "ajar") return;
+    if (this.#circuit !== "half open") return;
     const { stage, gate, log } = this.#options;
-    this.#gate = "open";
+    this.#circuit = "closed";
     gate.open();
     log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage resumes");
   }

@@ -18,7 +18,7 @@ export interface StageBreakersOptions {
   readonly log: Logger;
 }
 
-const NOTHING_TO_HOLD: Gate = { shut: () => undefined, ajar: () => undefined, open: () => undefined };
+const NOTHING_TO_HOLD: Gate = { shut: () => undefined, halfOpen: () => undefined, open: () => undefined };
 
 /** A worker process's circuit breakers, one per stage. */
 export class StageBreakers {
@@ -37,7 +37,7 @@ export class StageBreakers {
           // Looked up on use: the stage's worker is created after its breaker.
           gate: {
             shut: () => (gateOf(stage) ?? NOTHING_TO_HOLD).shut(),
-            ajar: () => (gateOf(stage) ?? NOTHING_TO_HOLD).ajar(),
+            halfOpen: () => (gateOf(stage) ?? NOTHING_TO_HOLD).halfOpen(),
             open: () => (gateOf(stage) ?? NOTHING_TO_HOLD).open(),
           },
           pings,

@@ -97,8 +97,8 @@ export class Executor {
    *
    * @param signal aborts the attempt: it timed out, or the process is shutting down.
    * @param mark identifies the attempt in the event log.
-   * @throws whatever the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and {@link
-   * TooLateToRejectError} when a retry cannot help.
+   * @throws whatever the stage, a port or the store throws, for BullMQ to retry; {@link OrderNotFoundError} and
+   * {@link TooLateToRejectError} when a retry cannot help.
    */
   async execute(orderId: string, step: Step, signal: AbortSignal, mark?: AttemptMark): Promise<Execution> {
     const known = this.#store.recall?.(orderId);

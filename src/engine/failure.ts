@@ -32,7 +32,7 @@ export type Failure =
   /** Retried with backoff, up to the step's limit of attempts. */
   | { readonly kind: "failed"; readonly message: string }
   /** Not retried: it would fail again. */
-  | { readonly kind: "hopeless"; readonly message: string };
+  | { readonly kind: "permanent"; readonly message: string };
 
 /** Carries a failure whose original error is not available. */
 export class FailedAttemptError extends Error {
@@ -57,7 +57,7 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
     return { kind: "database away", message, how: error.how };
   if (error instanceof StorageError && error.kind === "contended") return { kind: "database busy", message };
   if (error instanceof DispatcherUnavailableError) return { kind: "redis away", message };
-  if (error instanceof Error && HOPELESS.has(error.name)) return { kind: "hopeless", message };
+  if (error instanceof Error && PERMANENT.has(error.name)) return { kind: "permanent", message };
   return { kind: "failed", message };
 }
 
@@ -66,4 +66,4 @@ function messageOf(error: unknown, timeoutMs: number): string {
   return isTimeout(error) || isTimeout(error.cause) ? `took longer than ${timeoutMs} ms` : error.message;
 }
 
-const HOPELESS = new Set(["OrderNotFoundError", "TooLateToRejectError"]);
+const PERMANENT = new Set(["OrderNotFoundError", "TooLateToRejectError"]);

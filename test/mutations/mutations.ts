@@ -109,7 +109,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a job that no retry can help is retried",
-        find: 'if (kind === "hopeless") return new UnrecoverableError(message);',
+        find: 'if (kind === "permanent") return new UnrecoverableError(message);',
         replace: "",
       },
       {
@@ -212,12 +212,12 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "all orders at once try a service that is just back",
-        find: 'this.#gate = "ajar";\n    gate.ajar();',
-        replace: 'this.#gate = "ajar";\n    gate.open();',
+        find: 'this.#circuit = "half open";\n    gate.halfOpen();',
+        replace: 'this.#circuit = "half open";\n    gate.open();',
       },
       {
         breaks: "a stage stays half open for ever",
-        find: 'this.#gate = "open";\n    gate.open();',
+        find: 'this.#circuit = "closed";\n    gate.open();',
         replace: "",
       },
       {
@@ -232,7 +232,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a held stage does work for orders",
-        find: 'if (this.#gate === "shut") throw this.#heldError();',
+        find: 'if (this.#circuit === "open") throw this.#heldError();',
         replace: "",
       },
       {

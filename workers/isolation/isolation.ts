@@ -65,7 +65,7 @@ export class Isolation {
     } catch (error) {
       if (!(error instanceof CrashError)) throw error;
       const message = `crashed the process of its worker three times: ${error.message}`;
-      throw new FailedAttemptError({ kind: "hopeless", message }, { cause: error });
+      throw new FailedAttemptError({ kind: "permanent", message }, { cause: error });
     }
   }
 }

@@ -44,14 +44,14 @@ interface Rest {
   /** Failed attempts in a row. */
   readonly failures: number;
   /** Outages met in a row. */
-  readonly putOffs: number;
+  readonly outages: number;
   /** Whether it is being cancelled. */
   readonly isUndoing: boolean;
 }
 
-type Past = Pick<Rest, "failures" | "putOffs">;
+type Past = Pick<Rest, "failures" | "outages">;
 
-const NEVER_FAILED: Past = { failures: 0, putOffs: 0 };
+const NEVER_FAILED: Past = { failures: 0, outages: 0 };
 
 export interface InlineProcessingOptions {
   readonly lifecycle: Lifecycle;
@@ -164,11 +164,11 @@ export class InlineProcessing implements Dispatcher {
   }
 
   /** Retries later if MySQL is away or busy, which is not the order's fault. @throws any other error. */
-  #retryAfterOutage(orderId: string, error: unknown, { failures, putOffs }: Past): Ending {
+  #retryAfterOutage(orderId: string, error: unknown, { failures, outages }: Past): Ending {
     if (!isDatabaseUnavailable(error)) throw error;
     const { probeIntervalMs, log } = this.#options;
     log.warn({ orderId, error: error.message }, "could not process the order: retrying later");
-    this.#rest(orderId, probeIntervalMs, { failures, putOffs, isUndoing: false });
+    this.#rest(orderId, probeIntervalMs, { failures, outages, isUndoing: false });
     return ACCEPTED;
   }
 
@@ -282,7 +282,7 @@ export class InlineProcessing implements Dispatcher {
     if (isDatabaseFailure(failure)) return "put off";
     if (this.#canGiveUp(transition)) return "failed";
     if (kind === "service away") return "put off";
-    return kind === "hopeless" || attempt >= this.#settingsOf(transition.step).attempts
+    return kind === "permanent" || attempt >= this.#settingsOf(transition.step).attempts
       ? "failed"
       : "retried";
   }
@@ -305,7 +305,7 @@ export class InlineProcessing implements Dispatcher {
     orderId: string,
     step: Step,
     failure: Failure,
-    { failures: failed, putOffs }: Past,
+    { failures: failed, outages }: Past,
     mark: AttemptMark,
   ): Promise<void> {
     const { probeIntervalMs, failures, log } = this.#options;
@@ -314,9 +314,9 @@ export class InlineProcessing implements Dispatcher {
     const isUndoing = step === CANCEL;
     if (failure.kind === "service away") {
       log.warn(fields, "will be tried again");
-      const waitMs = Math.max(probeIntervalMs, Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** putOffs));
-      this.#rest(orderId, waitMs, { failures: failed, putOffs: putOffs + 1, isUndoing });
-    } else if (failure.kind === "hopeless" || failed + 1 >= attempts) {
+      const waitMs = Math.max(probeIntervalMs, Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** outages));
+      this.#rest(orderId, waitMs, { failures: failed, outages: outages + 1, isUndoing });
+    } else if (failure.kind === "permanent" || failed + 1 >= attempts) {
       log.error(fields, "failed");
       await failures.markFailed({ orderId, step, reason: failure.message, ...mark });
     } else {
@@ -327,13 +327,13 @@ export class InlineProcessing implements Dispatcher {
         .catch((error: unknown) =>
           log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
         );
-      this.#rest(orderId, 2 ** failed * backoff.delay, { failures: failed + 1, putOffs, isUndoing });
+      this.#rest(orderId, 2 ** failed * backoff.delay, { failures: failed + 1, outages, isUndoing });
     }
   }
 
   #rest(orderId: string, milliseconds: number, rest: Omit<Rest, "timer">): void {
     if (this.#stopping) return;
-    const isSuspect = rest.failures + rest.putOffs > 0;
+    const isSuspect = rest.failures + rest.outages > 0;
     const run = () => this.#runInBackground([orderId]);
     const timer = setTimeout(
       () => void (isSuspect ? this.#suspects(run) : run()),

@@ -318,7 +318,7 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     expect(await pathOf(id)).toEqual(["CREATED", "PICKED"]);
   });
 
-  test("of an order that does not exist is hopeless", async () => {
+  test("of an order that does not exist is permanent", async () => {
     const { pick, executor } = line();
     await expect(executor.execute("01a20691-7a8e-777a-bbfa-0d625ad32c50", pick, NEVER)).rejects.toThrow(
       OrderNotFoundError,

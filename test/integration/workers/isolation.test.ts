@@ -71,6 +71,6 @@ test("an attempt that blocks its process crashes it, and has no excuse when it i
   await writeFile(script, `process.on("message", () => { for (;;); }); process.send({ type: "ready" });`);
   const isolation = isolated(() => fork(script, { execArgv: [] }));
   await expect(isolation.attempt(attempt("order-1"), undefined)).rejects.toMatchObject({
-    failure: { kind: "hopeless" },
+    failure: { kind: "permanent" },
   });
 });

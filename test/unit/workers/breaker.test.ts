@@ -29,7 +29,7 @@ beforeEach(() => {
     stage: { name: "pay" },
     gate: {
       shut: () => (gate = "shut"),
-      ajar: () => (gate = "ajar"),
+      halfOpen: () => (gate = "ajar"),
       open: () => (gate = "open"),
     },
     pings: new Pings(async (name) => {
@@ -68,7 +68,7 @@ async function order(customerId: string, given: Partial<FailedCall> & { isUp?: b
   } catch (error) {
     if (error instanceof StageUnavailableError) return "held";
     const orderId = `order-${++orders}`;
-    const failed = { orderId, customerId, service: "payments", isSuspect: false, putOffs: 0 } as const;
+    const failed = { orderId, customerId, service: "payments", isSuspect: false, delays: 0 } as const;
     return (await breaker.judge({ ...failed, startedAt, ...call })).cause;
   }
 }
@@ -141,7 +141,7 @@ describe("a service that does not answer pings", () => {
 test("a stage stays held for the service that is away when another one fails an order late", async () => {
   await goAway();
   service.answering = ["inventory"];
-  const failed = { orderId: "late", customerId: "late", isSuspect: false, putOffs: 0 } as const;
+  const failed = { orderId: "late", customerId: "late", isSuspect: false, delays: 0 } as const;
   const startedAt = performance.now();
   expect((await breaker.judge({ ...failed, service: "inventory", startedAt })).cause).toBe("order");
   expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
@@ -174,14 +174,14 @@ describe("a service that answers pings", () => {
     for (const customer of FIVE.slice(1)) expect(await order(customer, { isUp: false })).toBe("order");
     expect(await order("e2", { isUp: false })).toBe("failing");
     expect([gate, breaker.trouble, breaker.service]).toEqual(["open", "failing", "payments"]);
-    const waits = [0, 1, 2, 30].map((putOffs) =>
+    const waits = [0, 1, 2, 30].map((delays) =>
       breaker.judge({
         orderId: "o",
         customerId: "f",
         service: "payments",
         startedAt: performance.now(),
         isSuspect: true,
-        putOffs,
+        delays,
       }),
     );
     expect(await Promise.all(waits)).toEqual(

@@ -237,7 +237,10 @@ export class StageWorker {
     try {
       await (isHeld ? this.#worker.pause(true) : this.#worker.resume());
     } catch (error) {
-      this.#options.log.error({ stage: this.name, error: describeError(error) }, "could not hold or release");
+      this.#options.log.error(
+        { stage: this.name, error: describeError(error) },
+        "could not pause or resume the worker",
+      );
     }
   }
 

@@ -32,7 +32,7 @@ export class SuspectQuota implements Service {
     run: () => this.divide(),
     everyMs: INTERVAL_MS,
     onError: (error) =>
-      this.#options.log.debug({ error: describeError(error) }, "could not read the limits of the queues"),
+      this.#options.log.debug({ error: describeError(error) }, "could not read the queues' limits"),
   });
 
   constructor(options: SuspectQuotaOptions) {

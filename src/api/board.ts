@@ -57,7 +57,7 @@ class CarefulAdapter extends ExpressAdapter {
 
   override setApiRoutes(routes: AppControllerRoute[]): this {
     const { bullBoardQueues: queues, uiConfig } = this;
-    if (queues === undefined) throw new Error("the board has its queues before its routes");
+    if (queues === undefined) throw new Error("the board's queues must be set before its routes");
     this.app.use(boardApi({ routes, queues, uiConfig, services: this.#services }));
     return this;
   }

@@ -75,7 +75,7 @@ function parametersIn(place: "path" | "query" | "header", schemas: z.ZodObject |
 /** Content that refers to a named schema. */
 function content(schema: z.ZodType, type = "application/json") {
   const id = schema.meta()?.id;
-  if (id === undefined) throw new Error("only schemas with an id can stand in the document");
+  if (id === undefined) throw new Error("only schemas with an id can be referenced");
   return { [type]: { schema: { $ref: `#/components/schemas/${id}` } } };
 }
 

@@ -145,7 +145,7 @@ export const orderRoutes: readonly Route[] = [
 function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
   const createdAt = new Date();
   const total = totalOf(request.lines);
-  if (total === undefined) throw new Error("the schema lets through no total that does not fit");
+  if (total === undefined) throw new Error("the schema must refuse totals that do not fit");
   return {
     id: newOrderId(createdAt),
     customerId: request.customerId,

@@ -212,11 +212,11 @@ function check(paths: ReadonlyMap<string, readonly Route[]>): void {
   const earlier: string[] = [];
   for (const [path, routes] of paths) {
     const scopes = new Set(routes.map(({ scope }) => scope));
-    if (scopes.size > 1) throw new Error(`${path} is for ${[...scopes].join(" and for ")}`);
+    if (scopes.size > 1) throw new Error(`${path} has two scopes: ${[...scopes].join(" and ")}`);
     const methods = new Set(routes.map(({ method }) => method));
     if (methods.size < routes.length) throw new Error(`${path} has two routes for one method`);
     const shadow = earlier.find((other) => covers(other, path));
-    if (shadow !== undefined) throw new Error(`${path} stands after ${shadow}, which answers in its place`);
+    if (shadow !== undefined) throw new Error(`${path} is shadowed by ${shadow}`);
     earlier.push(path);
   }
 }

@@ -316,7 +316,7 @@ export const stockLevels = z
             context.addIssue({
               code: "custom",
               path: [index, "sku"],
-              message: `stands already at items[${earlier}]`,
+              message: `is already at items[${earlier}]`,
             });
         });
       }),

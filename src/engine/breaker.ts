@@ -182,7 +182,7 @@ export class StageBreaker {
   #succeeded({ customerId }: Pick<Order, "customerId">): void {
     const { stage, log } = this.#options;
     if (this.#failsEverybody())
-      log.info({ stage: stage.name, service: this.#service }, "the service serves orders again");
+      log.info({ stage: stage.name, service: this.#service }, "the service is serving orders again");
     this.#failing.clear();
     this.#ofCustomers.delete(customerId);
     this.#answered();

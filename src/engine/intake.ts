@@ -34,7 +34,7 @@ export class Intake {
   }) {
     const { store, dispatcher, lifecycle, commit = grouped, log, onEvents } = options;
     const transition = lifecycle.due(CREATED);
-    if (transition === undefined) throw new Error("a pipeline has a first stage");
+    if (transition === undefined) throw new Error("the pipeline has no first stage");
     this.#first = transition;
     this.#log = log;
     this.#withdraw = options.withdraw;

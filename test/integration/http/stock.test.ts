@@ -179,8 +179,8 @@ describe("POST /stock", () => {
     ]);
     expect(refused.status).toBe(422);
     expect(refused.body.errors).toEqual([
-      { path: "items[2].sku", message: "stands already at items[0]" },
-      { path: "items[3].sku", message: "stands already at items[1]" },
+      { path: "items[2].sku", message: "is already at items[0]" },
+      { path: "items[3].sku", message: "is already at items[1]" },
     ]);
     expect((await api.client.get(`/stock/${a}`)).status).toBe(404);
   });

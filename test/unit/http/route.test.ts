@@ -148,7 +148,7 @@ describe("a table that contradicts itself is refused:", () => {
     [
       "one path for two scopes",
       [answering("GET", "/things"), answering("POST", "/things", "public")],
-      "/things is for key and for public",
+      "/things has two scopes: key and public",
     ],
     [
       "one route twice",
@@ -158,7 +158,7 @@ describe("a table that contradicts itself is refused:", () => {
     [
       "a path behind one that answers in its place",
       [answering("GET", "/things/:id"), answering("POST", "/things/resume")],
-      "/things/resume stands after /things/:id",
+      "/things/resume is shadowed by /things/:id",
     ],
   ])("%s", async (_, table, message) => {
     await expect(serve(table)).rejects.toThrow(message);

@@ -183,17 +183,19 @@ export class LateCommitError extends DatabaseError {
 }
 
 /**
- * Errors that the server gives when it ends a statement or a connection from the outside: when it was COMMIT that was ended,
- * the transaction may have been committed.
+ * Errors, beside an item's and those of contended rows, after which the server has certainly not committed: it refused the
+ * statement before it began. Any other may come from a COMMIT that took effect, as when the binary log can't be written, or
+ * when a proxy answers in the place of a server that it has lost.
  */
-const INTERRUPTED = new Set([
-  1053, // ER_SERVER_SHUTDOWN
-  1180, // ER_ERROR_DURING_COMMIT
-  1317, // ER_QUERY_INTERRUPTED
-  1927, // MariaDB: ER_CONNECTION_KILLED
-  1969, // MariaDB: ER_STATEMENT_TIMEOUT
-  3024, // MySQL: ER_QUERY_TIMEOUT
-  3169, // MySQL: ER_SESSION_WAS_KILLED
+const NOT_COMMITTED = new Set([
+  ...WRITES_NOTHING.keys(),
+  1045, // ER_ACCESS_DENIED_ERROR
+  1049, // ER_BAD_DB_ERROR
+  1054, // ER_BAD_FIELD_ERROR
+  1064, // ER_PARSE_ERROR
+  1142, // ER_TABLEACCESS_DENIED_ERROR
+  1143, // ER_COLUMNACCESS_DENIED_ERROR
+  1146, // ER_NO_SUCH_TABLE
 ]);
 
 /** The connection was closed before the statement was sent. */
@@ -204,8 +206,9 @@ export function afterCommitWasSent(error: unknown): unknown {
   const failure = withoutValues(error);
   if (!(failure instanceof DatabaseError) || failure instanceof LateCommitError) return failure;
   const { code, errno } = failure;
-  const isAnswered = errno === undefined ? code === CONNECTION_CLOSED : !INTERRUPTED.has(errno);
-  return isAnswered ? failure : new DatabaseError(code, errno, { isUnknown: true });
+  const isKnown =
+    errno === undefined ? code === CONNECTION_CLOSED : failure.kind !== "away" || NOT_COMMITTED.has(errno);
+  return isKnown ? failure : new DatabaseError(code, errno, { isUnknown: true });
 }
 
 function messageOf(code: string, errno: number | undefined): string {

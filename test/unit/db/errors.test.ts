@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { DrizzleQueryError } from "drizzle-orm";
-import { DatabaseError, withoutValues } from "../../../db/errors.ts";
+import { afterCommitWasSent, DatabaseError, withoutValues } from "../../../db/errors.ts";
 import type { FailureKind } from "../../../src/platform/group-commit.ts";
 import { isDatabaseAway, isDatabaseUnavailable, failureKindOf } from "../../../src/platform/storage-error.ts";
 
@@ -46,6 +46,25 @@ const ROWS: readonly Row[] = [
   ["ER_A_NUMBER_OF_TOMORROW", 54_321, "away"],
   ["ECONNREFUSED", undefined, "away"],
 ];
+
+test.each([
+  ["ER_ERROR_DURING_COMMIT", 1180, true],
+  ["ER_BINLOG_LOGGING_IMPOSSIBLE", 1598, true],
+  ["ER_ERROR_ON_WRITE", 1026, true],
+  ["CR_SERVER_LOST", 2013, true],
+  ["ERROR_9001", 9001, true],
+  ["ER_A_NUMBER_OF_TOMORROW", 54_321, true],
+  ["ECONNRESET", undefined, true],
+  ["TIMEOUT", undefined, true],
+  ["CONNECTION_CLOSED", undefined, false],
+  ["ER_DUP_ENTRY", 1062, false],
+  ["ER_LOCK_DEADLOCK", 1213, false],
+  ["ER_TRANSACTION_ROLLBACK_DURING_COMMIT", 3101, false],
+  ["ER_OPTION_PREVENTS_STATEMENT", 1290, false],
+  ["ER_NO_SUCH_TABLE", 1146, false],
+])("after COMMIT was sent, %s (%s) leaves the outcome unknown: %s", (code, errno, isUnknown) => {
+  expect(afterCommitWasSent(new DatabaseError(code, errno))).toMatchObject({ code, isUnknown });
+});
 
 describe("an error of the database", () => {
   test.each(ROWS)("%s (%s): %s", (code, errno, kind) => {

@@ -23,10 +23,18 @@ async function applyControls(queues: Queues, { step, ...wanted }: QueueControls)
   if (queue === undefined) return;
   const { concurrency, rateLimit } = wanted;
   await (concurrency === null ? queue.removeGlobalConcurrency() : queue.setGlobalConcurrency(concurrency));
-  await (rateLimit === null
-    ? queue.removeGlobalRateLimit()
-    : queue.setGlobalRateLimit(rateLimit.max, rateLimit.durationMs));
+  await applyRateLimit(queue, rateLimit);
   if (wanted.paused !== (await queue.isPaused())) await (wanted.paused ? queue.pause() : queue.resume());
+}
+
+async function applyRateLimit(queue: Queue, wanted: QueueControls["rateLimit"]): Promise<void> {
+  const current = await queue.getGlobalRateLimit();
+  if (current?.max === wanted?.max && current?.duration === wanted?.durationMs) return;
+  await (wanted === null
+    ? queue.removeGlobalRateLimit()
+    : queue.setGlobalRateLimit(wanted.max, wanted.durationMs));
+  // BullMQ would finish the window of the old limit first, which may be a day long.
+  await queue.removeRateLimitKey();
 }
 
 /**

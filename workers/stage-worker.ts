@@ -48,6 +48,8 @@ const FIRST_BUSY_DELAY_MS = 250;
 const LONGEST_BUSY_DELAY_MS = 4_000;
 /** BullMQ waits this long after a Redis error before it fetches again. */
 const RUN_RETRY_DELAY_MS = 1_000;
+/** A worker at its rate limit looks again after at most this long: operators may have raised the limit. */
+const LONGEST_RATE_LIMIT_WAIT_MS = 2_000;
 
 /** Reasons to abort an attempt that do not count as a failure. */
 const SHUTDOWN = "the worker is shutting down";
@@ -96,6 +98,7 @@ export function workerOptions({
     stalledInterval: STALLED_INTERVAL_MS,
     maxStalledCount: MAX_STALLED_COUNT,
     runRetryDelay: RUN_RETRY_DELAY_MS,
+    maximumRateLimitDelay: LONGEST_RATE_LIMIT_WAIT_MS,
     // Not skipVersionCheck: without the version BullMQ waits for delayed jobs in whole seconds.
     ...(settings.rateLimit ? { limiter: settings.rateLimit } : {}),
   };
@@ -360,7 +363,7 @@ export class StageWorker {
   }
 
   async #judge(
-    { stage, service, customerId }: Failure & { kind: "service away" },
+    { stage, service, customerId, timedOut }: Failure & { kind: "service away" },
     job: Job<JobData>,
     startedAt: number,
   ): Promise<number | undefined> {
@@ -369,6 +372,7 @@ export class StageWorker {
       orderId,
       customerId,
       service,
+      timedOut,
       startedAt,
       isSuspect: isSuspect(job),
       delays: putOffs,

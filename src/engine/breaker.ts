@@ -60,6 +60,8 @@ export interface FailedCall {
   readonly service: keyof Ports | undefined;
   /** When the attempt began (`performance.now()`). */
   readonly startedAt: number;
+  /** Whether the service gave no answer in time. */
+  readonly timedOut: boolean;
   /** Whether the order was already a suspect. Then its failure says nothing new about the service. */
   readonly isSuspect: boolean;
   /** How many times in a row the order was delayed because its service fails everyone. */
@@ -165,7 +167,7 @@ export class StageBreaker {
       // It may have been away during the call and be back now.
       if (!answers || pings.lastAwayAt(service) >= startedAt)
         return { cause: "away", waitMs: probeIntervalMs };
-      mayHaveHung ||= pings.lastLateAt(service) >= startedAt;
+      mayHaveHung ||= call.timedOut && pings.lastLateAt(service) >= startedAt;
     }
     this.#note(call);
     return this.#failsEverybody() || (mayHaveHung && !call.isSuspect)

@@ -28,6 +28,8 @@ export type Failure =
       /** The service and the order's customer; undefined if unknown. */
       readonly service?: keyof Ports | undefined;
       readonly customerId?: string | undefined;
+      /** Whether the service gave no answer in time. */
+      readonly timedOut: boolean;
     }
   /** Retried with backoff, up to the step's limit of attempts. */
   | { readonly kind: "failed"; readonly message: string }
@@ -49,8 +51,8 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
   if (error instanceof FailedAttemptError) return error.failure;
   const message = messageOf(error, timeoutMs);
   if (error instanceof StageUnavailableError) {
-    const { stage, tried, service, customerId } = error;
-    return { kind: "service away", message, stage, tried, service, customerId };
+    const { stage, tried, service, customerId, timedOut } = error;
+    return { kind: "service away", message, stage, tried, service, customerId, timedOut };
   }
   if (error instanceof NoPlaceError) return { kind: "no place", message };
   if (error instanceof StorageError && error.kind === "away")

@@ -23,12 +23,15 @@ export class StageUnavailableError extends Error {
   readonly tried: boolean;
   readonly service: keyof Ports | undefined;
   readonly customerId: string | undefined;
+  /** Whether the service gave no answer in time. */
+  readonly timedOut: boolean;
   constructor(stage: Pick<Stage, "name">, given: Unavailability) {
     super("cause" in given ? given.cause.message : given.message, "cause" in given ? given : undefined);
     this.stage = stage.name;
     this.tried = "cause" in given;
     this.service = "cause" in given ? given.service : undefined;
     this.customerId = "cause" in given ? given.order.customerId : undefined;
+    this.timedOut = "cause" in given && (isTimeout(given.cause) || isTimeout(given.cause.cause));
   }
 }
 

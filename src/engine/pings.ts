@@ -11,7 +11,7 @@ const PROMPT_MS = 500;
 interface Line {
   current: Promise<boolean> | undefined;
   next: Promise<boolean> | undefined;
-  /** When a ping last failed or timed out (`performance.now()`). */
+  /** When the service was last found away (`performance.now()`). */
   lastAwayAt: number;
   /** When a ping was last answered late. */
   lastLateAt: number;
@@ -46,14 +46,15 @@ export class Pings {
     return line.next;
   }
 
-  /**
-   * When a ping last failed or timed out, even if a second one was answered (`performance.now()`); -Infinity if never.
-   */
+  /** When the service was last found away (`performance.now()`); -Infinity if never. */
   lastAwayAt(service: keyof Ports): number {
     return this.#of(service).lastAwayAt;
   }
 
-  /** When a ping was last answered late but in time: the service may have hung until then (`performance.now()`). */
+  /**
+   * When a ping was last answered late, or only the second one was: the service may have hung until then
+   * (`performance.now()`).
+   */
   lastLateAt(service: keyof Ports): number {
     return this.#of(service).lastLateAt;
   }
@@ -77,8 +78,7 @@ export class Pings {
     const sentAt = performance.now();
     const answer = await this.#once(service);
     const now = performance.now();
-    if (answer === "here" && now - sentAt > PROMPT_MS) line.lastLateAt = now;
-    if (answer === "silence") line.lastAwayAt = now;
+    if (answer === "silence" || now - sentAt > PROMPT_MS) line.lastLateAt = now;
     const answers = (answer === "silence" ? await this.#once(service) : answer) === "here";
     if (!answers) line.lastAwayAt = performance.now();
     line.current = undefined;

@@ -59,6 +59,20 @@ describe("settings of the queues", () => {
     expect(await ofPay()).toEqual({ paused: false, concurrency: null, rateLimit: null });
   });
 
+  test("a new rate limit does not wait for the window of the old one", async () => {
+    const { database, redis } = environment;
+    const window = queues.of(pay).toKey("limiter");
+    await change(database, "pay", { rateLimit: { max: 1, durationMs: 86_400_000 } });
+    await restore();
+    await redis.set(window, 1, "PX", 86_400_000);
+    await change(database, "pay", { paused: true });
+    await restore();
+    expect(await redis.exists(window)).toBe(1);
+    await change(database, "pay", { rateLimit: { max: 20, durationMs: 1_000 } });
+    await restore();
+    expect(await redis.exists(window)).toBe(0);
+  });
+
   test("that somebody has changed in Redis alone are left, until they are changed here", async () => {
     const { database } = environment;
     await change(database, "pay", { paused: false });

@@ -68,7 +68,14 @@ async function order(customerId: string, given: Partial<FailedCall> & { isUp?: b
   } catch (error) {
     if (error instanceof StageUnavailableError) return "held";
     const orderId = `order-${++orders}`;
-    const failed = { orderId, customerId, service: "payments", isSuspect: false, delays: 0 } as const;
+    const failed = {
+      orderId,
+      customerId,
+      service: "payments",
+      timedOut: false,
+      isSuspect: false,
+      delays: 0,
+    } as const;
     return (await breaker.judge({ ...failed, startedAt, ...call })).cause;
   }
 }
@@ -141,7 +148,13 @@ describe("a service that does not answer pings", () => {
 test("a stage stays held for the service that is away when another one fails an order late", async () => {
   await goAway();
   service.answering = ["inventory"];
-  const failed = { orderId: "late", customerId: "late", isSuspect: false, delays: 0 } as const;
+  const failed = {
+    orderId: "late",
+    customerId: "late",
+    timedOut: false,
+    isSuspect: false,
+    delays: 0,
+  } as const;
   const startedAt = performance.now();
   expect((await breaker.judge({ ...failed, service: "inventory", startedAt })).cause).toBe("order");
   expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
@@ -180,6 +193,7 @@ describe("a service that answers pings", () => {
         customerId: "f",
         service: "payments",
         startedAt: performance.now(),
+        timedOut: false,
         isSuspect: true,
         delays,
       }),
@@ -235,7 +249,7 @@ describe("a service that answers pings", () => {
 describe("a service that answers pings again after it has hung", () => {
   /** An order that fails after so many seconds with no answer, while others do what they do. */
   const hung = (seconds: number, given: Partial<FailedCall> = {}) =>
-    order("first", { isUp: false, startedAt: performance.now() - seconds * 1_000, ...given });
+    order("first", { isUp: false, startedAt: performance.now() - seconds * 1_000, timedOut: true, ...given });
   /** A call that hangs until the test lets it go, begun so many seconds ago. */
   function open(customerId: string, seconds: number): () => Promise<void> {
     let answer: () => void = () => undefined;
@@ -289,6 +303,11 @@ describe("a service that answers pings again after it has hung", () => {
     service.pingTakesMs = 0;
     expect(await hung(5, { isSuspect: true })).toBe("order");
     expect(await order("later", { isUp: false })).toBe("order");
+  });
+
+  test("does not excuse an order that was answered, however late the ping is", async () => {
+    service.pingTakesMs = 600;
+    expect(await hung(5, { timedOut: false })).toBe("order");
   });
 });
 

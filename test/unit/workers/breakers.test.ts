@@ -28,7 +28,14 @@ const run = (id: string, customerId: string) =>
 
 test("the orders of a customer whose orders have failed share the places of suspects, and nobody else's do", async () => {
   for (const orderId of ["one", "two"]) {
-    const call = { orderId, customerId: "unlucky", service: undefined, isSuspect: false, delays: 0 };
+    const call = {
+      orderId,
+      customerId: "unlucky",
+      service: undefined,
+      timedOut: false,
+      isSuspect: false,
+      delays: 0,
+    };
     expect(await breakers.judge("pay", { ...call, startedAt: performance.now() })).toEqual({
       cause: "order",
     });

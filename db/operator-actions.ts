@@ -48,7 +48,7 @@ export function insertAction(action: NewAction): Statement {
 
 function rowOf(action: NewAction) {
   const at = new Date();
-  return { state: "done" as const, ...action, at, done: 0, updatedAt: at };
+  return { state: "done" as const, done: 0, ...action, at, updatedAt: at };
 }
 
 /** Writes down how far an action has come. @throws {DatabaseError} */

@@ -14,6 +14,8 @@ import type { StageWorker } from "./stage-worker.ts";
 
 /** Heartbeat interval in milliseconds. A worker counts as gone after four missed heartbeats. */
 const INTERVAL_MS = 3_000;
+/** How soon to look again for a Redis that is not connected yet. Milliseconds. */
+const RETRY_MS = 200;
 
 export interface WorkerHeartbeatOptions {
   readonly redis: Redis;
@@ -72,11 +74,11 @@ export class WorkerHeartbeat implements Service {
     }
   }
 
-  async #beat(): Promise<void> {
+  async #beat(): Promise<number | void> {
     const { redis, workers, breakers, counts } = this.#options;
     const taken = counts.take();
     // Otherwise commands would queue up until Redis is back.
-    if (redis.status !== "ready") return;
+    if (redis.status !== "ready") return RETRY_MS;
     await addCounts(redis, taken);
     await beat(redis, {
       ...this.#self,

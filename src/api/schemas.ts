@@ -135,10 +135,17 @@ export const cancelRequest = z
   })
   .meta({ id: "CancelRequest" });
 
+/** Why orders failed, as the service tells it: any text, but for what no UTF-8 can say. */
+export const failureReason = z
+  .string()
+  .min(1)
+  .max(LIMITS.reason)
+  .refine((reason) => reason.isWellFormed(), { error: "must not contain lone surrogates" });
+
 export const resumeRequest = z
   .strictObject({
     stage: stageName.optional().meta({ description: "Only orders that failed in this stage" }),
-    reason: z.string().min(1).max(LIMITS.reason).optional().meta({
+    reason: failureReason.optional().meta({
       description:
         "Only orders with this `failed.reason`, ignoring ids in it: orders that failed alike share one",
     }),

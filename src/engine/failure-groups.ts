@@ -4,7 +4,14 @@ import type { Logger } from "../platform/log.ts";
 import { afterwards, isDatabaseUnavailable } from "../platform/storage-error.ts";
 import type { Cancellation } from "./cancellation.ts";
 import type { Operations } from "./operations.ts";
-import type { ActionDetails, FailedOrder, FailedPlace, FailureGroup, OperationStore } from "./ports.ts";
+import type {
+  ActionDetails,
+  ActionProgress,
+  FailedOrder,
+  FailedPlace,
+  FailureGroup,
+  OperationStore,
+} from "./ports.ts";
 
 /**
  * Orders per transaction, kept small to release locks soon: for a waiting client, and for a batch with visible
@@ -59,8 +66,8 @@ export class FailureGroups {
   ): Promise<{ readonly resumed: number; readonly more?: true }> {
     const startedAt = performance.now();
     const batch: Batch = { action: "resume", group, actor };
-    const id = await this.#record(batch, null);
-    const { done, next } = await this.#run(id, batch, {
+    const action = new RecordedOnceDone((progress) => this.#record(batch, null, progress));
+    const { done, next } = await this.#run(action, batch, {
       limit: PAGE,
       isHurried: true,
       attempt: (work, soFar) => (soFar === 0 ? work() : afterwards(work)),
@@ -80,13 +87,14 @@ export class FailureGroups {
     const failed = stage === undefined ? undefined : await store.countFailed(stage, COUNTED);
     const id = await this.#record(batch, failed === undefined || failed.more ? null : failed.count);
     const pace = { limit: SHOWN_PAGE, before: new Date(), attempt: patiently, isEnough: () => false };
-    this.#run(id, batch, pace).catch((error: unknown) => {
+    const action = { note: (progress: ActionProgress) => store.updateAction(id, progress) };
+    this.#run(action, batch, pace).catch((error: unknown) => {
       log.error({ action: id, error: describeError(error) }, "stopped midway through a group of orders");
     });
     return id;
   }
 
-  #record(batch: Batch, total: number | null): Promise<number> {
+  #record(batch: Batch, total: number | null, progress?: ActionProgress): Promise<number> {
     const { action, group, actor } = batch;
     return this.#options.store.recordAction({
       actor,
@@ -95,11 +103,16 @@ export class FailureGroups {
       details: detailsOf(batch, 0),
       state: "running",
       total,
+      ...progress,
     });
   }
 
   /** Works page by page. @returns orders processed, and the cursor to continue from, if any are left. */
-  async #run(id: number, batch: Batch, pace: Pace): Promise<{ done: number; next: FailedPlace | undefined }> {
+  async #run(
+    action: RecordedAction,
+    batch: Batch,
+    pace: Pace,
+  ): Promise<{ done: number; next: FailedPlace | undefined }> {
     const { store } = this.#options;
     const { limit, attempt, isEnough } = pace;
     const group = { before: pace.before, ...batch.group };
@@ -116,11 +129,11 @@ export class FailureGroups {
         const isLast = next === undefined || isEnough(done);
         const progress = { done, state: isLast ? ("done" as const) : ("running" as const) };
         const details = detailsOf(batch, looked);
-        await attempt(() => store.updateAction(id, { ...progress, details }), done);
+        await attempt(() => action.note({ ...progress, details }), done);
       } while (next !== undefined && !isEnough(done));
       return { done, next };
     } catch (error) {
-      patiently(() => store.updateAction(id, { done, state: "failed" })).catch(() => undefined);
+      patiently(() => action.note({ done, state: "failed" })).catch(() => undefined);
       throw error;
     }
   }
@@ -142,6 +155,27 @@ export class FailureGroups {
       cancelled += answers.filter((answer) => answer?.accepted).length;
     }
     return cancelled;
+  }
+}
+
+/** An operator's action whose progress is stored. */
+interface RecordedAction {
+  note(progress: ActionProgress): Promise<unknown>;
+}
+
+/**
+ * Stores the action when it ends, and only if it did something. Its client hears "nothing was done" otherwise, which must
+ * be true of the operators' log as well.
+ */
+class RecordedOnceDone implements RecordedAction {
+  readonly #record: (progress: ActionProgress) => Promise<unknown>;
+
+  constructor(record: (progress: ActionProgress) => Promise<unknown>) {
+    this.#record = record;
+  }
+
+  async note(progress: ActionProgress): Promise<void> {
+    if (progress.state !== "running" && progress.done > 0) await this.#record(progress);
   }
 }
 

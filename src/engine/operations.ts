@@ -139,7 +139,8 @@ export class Operations {
     const { dispatcher, lifecycle, log } = this.#options;
     const due = orders.flatMap(({ id, status, cancelRequested }) => {
       const transition = lifecycle.next({ status, cancelled: cancelRequested });
-      return transition ? [{ orderId: id, transition }] : [];
+      // Redis may not know any more that it has failed.
+      return transition ? [{ orderId: id, transition, suspect: true }] : [];
     });
     const done = dispatcher
       .revive(due)

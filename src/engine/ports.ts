@@ -97,6 +97,8 @@ export interface NewAction {
   /** The target: an order id, stage, queue or webhook endpoint id. */
   readonly target: string;
   readonly details?: ActionDetails | null;
+  /** Orders processed; 0 by default. */
+  readonly done?: number;
   /** Defaults to "done". */
   readonly state?: ActionProgress["state"];
   /** Orders to process; null if not counted. */

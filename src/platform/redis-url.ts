@@ -9,7 +9,9 @@ const FAMILIES = new Set(["0", "4", "6"]);
 export function faultOfRedisUrl(url: string): string | undefined {
   if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol))
     return "must be an address that begins with redis:// or rediss://";
-  const { pathname, searchParams, hash } = new URL(url);
+  const { pathname, searchParams, hash, username, password } = new URL(url);
+  if ([username, password].some((part) => !isDecodable(part)))
+    return "must have a % in its user name or password written as %25";
   if (!/^\/?$|^\/(0|[1-9]\d{0,5})$/.test(pathname))
     return "must name a database by its index, a whole number such as 0, or none: redis://host:6379/0";
   for (const [name, value] of searchParams) {
@@ -17,4 +19,13 @@ export function faultOfRedisUrl(url: string): string | undefined {
       return "must have nothing after a ? but family=4 or family=6: the database stands in the path, as in redis://host:6379/0";
   }
   return hash === "" ? undefined : "must have no #";
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

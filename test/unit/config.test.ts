@@ -154,6 +154,7 @@ describe("the configuration", () => {
     "must have nothing after a ? but family=4 or family=6: the database stands in the path, as in redis://host:6379/0";
   test.each([
     ["redis://host/-1", INDEX],
+    ["redis://user:50%off@host/0", "must have a % in its user name or password written as %25"],
     ["redis://host/abc", INDEX],
     ["redis://host/1.5", INDEX],
     ["redis://host/01", INDEX],

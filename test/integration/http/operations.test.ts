@@ -86,6 +86,8 @@ describe("a group of failed orders", () => {
       // No worker runs here, and so no sweeper.
       const job = jobId(id, { from: "CREATED", to: "RESERVED" });
       await waitFor("the job", async () => (await queues.of(reserve).getJobState(job)) === "waiting");
+      // Though Redis never had the job that failed.
+      expect((await queues.of(reserve).getJob(job))?.data).toEqual({ orderId: id, suspect: true });
       expect((await api.client.get(`/orders/${id}`)).body).not.toHaveProperty("failed");
       expect(await eventsOf(id)).toContainEqual(expect.objectContaining({ type: "resumed", actor }));
     }

@@ -10,10 +10,10 @@ import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 
 /**
- * Notes that an order is to be cancelled, if it still has one of these statuses; the first request and its reason
- * stand. Nothing is undone here: the executor does that at the next boundary between stages.
+ * Records a cancellation request if the order still has one of these statuses; the first request and its reason
+ * are kept. The executor undoes the finished stages at the next boundary between stages.
  *
- * @param action written down with the first request. @returns whether the order is to be cancelled now. @throws {DatabaseError}
+ * @param action recorded with the first request. @returns whether a cancellation is requested now. @throws {DatabaseError}
  */
 export async function requestCancellation(
   database: Database,
@@ -43,8 +43,8 @@ export async function requestCancellation(
 }
 
 /**
- * Like {@link requestCancellation} for many orders of one status, for the same reason. @returns of how many it was noted
- * now. @throws {DatabaseError}
+ * Like {@link requestCancellation}, for many orders of one status. @returns for how many it was recorded.
+ * @throws {DatabaseError}
  */
 export async function requestCancellations(
   database: Database,

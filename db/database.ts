@@ -12,35 +12,35 @@ import {
 import { Fence, isLate } from "./fence.ts";
 import type { Builder, Queries, Reads, Statement, Transaction, Write } from "./queries.ts";
 
-/** One of a transaction's last writes did not affect as many rows as it must: nothing was committed. */
+/** One of a transaction's last writes affected an unexpected number of rows. Nothing was committed. */
 export class UnexpectedCountError extends Error {
   override name = "UnexpectedCountError";
 
   constructor() {
-    super("a statement affected more or fewer rows than it must: nothing was committed");
+    super("a statement affected an unexpected number of rows: nothing was committed");
   }
 }
 
 export interface DatabaseOptions {
   /** mysql://user:password@host:port/database */
   readonly url: string;
-  /** Connections at most; all processes together must stay below the server's `max_connections`. */
+  /** Maximum number of connections; all processes together must stay below the server's `max_connections`. */
   readonly poolSize?: number;
   /**
-   * Milliseconds that a transaction may take, the wait for its connection included: a MySQL that hangs is one that is
-   * away. One that runs again after a deadlock has them again.
+   * Timeout of a transaction in milliseconds, including the wait for a connection: a MySQL that hangs counts as
+   * away. A retry after a deadlock has its own timeout.
    */
   readonly timeoutMs?: number;
 }
 
 const TRANSACTION_TRIES = 5;
-/** Callers that may wait for a connection before further ones are refused. */
+/** Callers that may wait for a connection; more are refused. */
 const WAITING_LIMIT = 1_000;
 const TIMEOUT_MS = 10_000;
 
 /**
- * Said on every new connection, so that the server's own settings don't matter: UTC, strict about data that doesn't
- * fit, locks that give up in seconds, and READ COMMITTED, which locks rows and not the gaps between them.
+ * Set on every new connection, to override the server's settings: UTC, errors for data that doesn't fit, a
+ * short lock timeout, and READ COMMITTED, which locks rows but not the gaps between them.
  */
 const SESSION = [
   `SET SESSION time_zone = '+00:00',
@@ -50,20 +50,20 @@ const SESSION = [
 ];
 
 /**
- * MySQL, or MariaDB: a pool of connections, and transactions over it. Nothing is opened before the first query.
+ * A connection pool for MySQL or MariaDB, with transactions. Connects on the first query.
  *
- * After a failover, connections stay that lead to the old server, which is read-only now, or silent. So a connection on
- * which MySQL was found away ({@link DatabaseError.endsConnection}) is closed, and where the server is to blame, all that
- * are as old are closed instead of being used again: one error is enough to have only connections to the new server.
+ * After a failover, existing connections still lead to the old server, which is now read-only or silent. So a
+ * connection with such an error ({@link DatabaseError.endsConnection}) is closed, and if the server is at
+ * fault, so are all connections as old as it: after one error, only connections to the new server remain.
  */
 export class Database {
   readonly #pool: Pool;
   readonly #fence: Fence;
   readonly #timeoutMs: number;
-  /** When each connection was opened, counted in doubts: those of an earlier count than the present are not used again. */
+  /** The value of `#doubts` when each connection was opened; connections with an earlier value are not reused. */
   readonly #opened = new WeakMap<object, number>();
   #doubts = 0;
-  /** Connections that have done something before. */
+  /** Connections that have been used. */
   readonly #used = new WeakSet<object>();
 
   constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
@@ -78,7 +78,7 @@ export class Database {
       timezone: "Z",
       // Taking a stack trace for every statement, in case it fails, is expensive.
       trace: false,
-      // For round trips that statements share. Values never become part of a statement's text but escaped.
+      // Lets statements share a round trip. Values are always escaped.
       multipleStatements: true,
     });
     this.#pool.pool.on("connection", (connection) => {
@@ -93,9 +93,10 @@ export class Database {
   }
 
   /**
-   * Reads: runs statements, each on its own, on one connection.
+   * Runs reads on one connection, without a transaction.
    *
-   * @param options `timeoutMs`: instead of what a transaction may take. To exceed it says nothing of other connections.
+   * @param options `timeoutMs` overrides the timeout of transactions; exceeding it does not put other
+   * connections in doubt.
    * @throws {DatabaseError}
    */
   async query<T>(
@@ -118,21 +119,21 @@ export class Database {
   }
 
   /**
-   * Runs `work` in one transaction: committed when it returns, rolled back when it throws. After a deadlock or a lock
-   * timeout the whole of it runs again, at once and up to five times, so `work` must have no effect outside. So it does,
-   * once and on a new connection, when a connection from before turns out to lead to a server that takes no writes.
+   * Runs `work` in a transaction, which is committed when it returns and rolled back when it throws. After a
+   * deadlock or a lock timeout it is retried at once, up to five times, so `work` must have no side effects. It
+   * is also retried once, on a new connection, if a used connection leads to a server that takes no writes.
    *
-   * What is given up here can't be committed later: with COMMIT goes the time until which the server may do it ({@link
-   * Fence}). When the server refuses although this process still waits, its clock may have been set, or this process have
-   * stood still: then all of it runs once more, by what the clock says then.
+   * A transaction that timed out can't be committed later: COMMIT carries a deadline ({@link Fence}). If the
+   * server refuses a commit before this process has timed out, a clock was set or the process froze; then the
+   * transaction is retried once with fresh clocks.
    *
-   * Not nested, and not drizzle's own `transaction()`: that leaks the connection when BEGIN fails, and hides the error
-   * behind that of a failing ROLLBACK.
+   * Must not be nested. Does not use drizzle's `transaction()`, which leaks the connection if BEGIN fails, and
+   * hides the error if ROLLBACK fails too.
    *
-   * @param options `lockWaits`: how often it waits for a lock until `innodb_lock_wait_timeout` (one second) before it gives
-   * up. Once is right for what holds other rows while it waits for one.
-   * @throws {DatabaseError} or what `work` throws. Nothing of it was done then, nor will be, unless the error `isUnknown`:
-   * COMMIT was sent, and the connection lost, or the answer too late.
+   * @param options `lockWaits`: how many lock timeouts (`innodb_lock_wait_timeout`, one second) to allow. Use 1
+   * for transactions that hold other rows while they wait.
+   * @throws {DatabaseError} or what `work` throws. Nothing was or will be committed, unless the error
+   * `isUnknown`: COMMIT was sent, but the connection was lost or the answer came too late.
    */
   async transaction<T>(
     work: (queries: Transaction) => Promise<T>,
@@ -160,7 +161,7 @@ export class Database {
     }
   }
 
-  /** A connection of its own, for what is bound to a session, such as GET_LOCK; its statements may take any time. */
+  /** Runs `work` on a dedicated connection without a timeout, for session state such as GET_LOCK. */
   async withConnection<T>(work: (connection: PoolConnection, queries: Queries) => Promise<T>): Promise<T> {
     const connection = await this.#pool.getConnection().catch((error: unknown) => {
       throw withoutValues(error);
@@ -175,8 +176,8 @@ export class Database {
   }
 
   /**
-   * How many connections are open, and how many callers wait for one; undefined where the pool does not tell: the
-   * driver keeps these lists to itself.
+   * The number of connections and of callers waiting for one; undefined if the driver's internal lists are not
+   * there.
    */
   get use(): { readonly inUse: number; readonly idle: number; readonly waiting: number } | undefined {
     const { pool } = this.#pool;
@@ -187,7 +188,7 @@ export class Database {
     return { inUse: all - idle, idle, waiting };
   }
 
-  /** Closes every connection, after the statements under way. */
+  /** Closes all connections once running statements have finished. */
   async close(): Promise<void> {
     await this.#pool.end();
   }
@@ -197,13 +198,13 @@ export class Database {
     try {
       return await inTime(pending, deadline);
     } catch (error) {
-      // One that comes after all is for others to use.
+      // A connection that arrives late goes back to the pool.
       pending.then(
         (connection) => connection.release(),
         () => undefined,
       );
       const failure = withoutValues(error);
-      // The pool refuses callers over its limit with an error that has no code.
+      // The pool's error for too many callers has no code.
       throw failure instanceof DatabaseError ? failure : new DatabaseError("POOL_EXHAUSTED", undefined);
     }
   }
@@ -216,7 +217,7 @@ export class Database {
     }
   }
 
-  /** Says what an error means for the connections that are open. */
+  /** Stops the reuse of open connections if the error puts them in doubt. */
   #doubt(failure: unknown): void {
     if (failure instanceof DatabaseError && failure.doubtsConnections) this.#doubts++;
   }
@@ -240,13 +241,13 @@ export class Database {
       try {
         let committed: Promise<void> | undefined;
         const commit: Transaction["commit"] = (writes) => {
-          if (committed) throw new Error("the transaction was committed before");
+          if (committed) throw new Error("the transaction was already committed");
           return (committed = sendCommit(connection, [...writes.flatMap(asStatements), fence], deadline));
         };
         result = await work(Object.assign(drizzle({ client: connection }), { commit }));
         await (committed ?? commit([]));
       } catch (error) {
-        // A server that does not answer would not answer this either: the end of the connection rolls back as well.
+        // A server that does not answer would not answer this either; closing the connection rolls back too.
         clean = !isGone(error) && (await succeeds(say(connection, "ROLLBACK")));
         if (isLate(error)) {
           this.#fence.distrustClocks();
@@ -264,16 +265,17 @@ export class Database {
 }
 
 /**
- * Sends the last statements of a transaction together with COMMIT: the one place that does.
+ * Sends the last statements of a transaction together with COMMIT. The only place that commits.
  *
- * @throws {UnexpectedCountError} @throws {DatabaseError} one that `isUnknown` unless nothing was committed for sure.
+ * @throws {UnexpectedCountError} @throws {DatabaseError} which `isUnknown` unless certainly nothing was
+ * committed.
  */
 async function sendCommit(
   connection: PoolConnection,
   last: readonly Statement[],
   deadline: number,
 ): Promise<void> {
-  // Too late before it was sent is not too late at the server.
+  // A timeout before sending has a known outcome.
   if (performance.now() >= deadline) throw new DatabaseError(TIMEOUT, undefined);
   try {
     await say(
@@ -298,9 +300,9 @@ function asStatements(write: Write | Builder): Statement[] {
 const CHECK = "SET @affected = 9223372036854775807 + (ROW_COUNT() <> ?)";
 
 /**
- * Ends a row of statements, and the transaction with it, unless the one before affected so many rows. SQL has no
- * conditions outside of procedures; but a number beyond BIGINT is an error, in MySQL and in MariaDB. (Not in a `DO`, which
- * hides errors.)
+ * Aborts the statements and the transaction unless the previous statement affected this many rows. SQL has no
+ * conditions outside procedures, but a number beyond BIGINT is an error in MySQL and MariaDB. (Not in a `DO`,
+ * which hides errors.)
  */
 function mustHaveAffected(rows: number): Statement {
   return { sql: CHECK, values: [rows] };
@@ -320,7 +322,7 @@ function lengthOf(list: unknown): number | undefined {
   return typeof length === "number" ? length : undefined;
 }
 
-/** A statement of the connection's own. @throws {DatabaseError} also for a connection that was closed meanwhile. */
+/** Runs a statement. @throws {DatabaseError} also if the connection was closed in the meantime. */
 async function say(
   connection: PoolConnection,
   statement: string,
@@ -352,7 +354,7 @@ function succeeds(work: Promise<void>): Promise<boolean> {
 
 type Query = (statement: string | { readonly sql: string }, values?: unknown) => Promise<[unknown, unknown]>;
 
-/** The same connection, whose statements are given up at the deadline; then it is of no use any more. */
+/** The same connection, whose statements time out at the deadline. After a timeout it must not be reused. */
 function prepared(connection: PoolConnection, deadline: number): PoolConnection {
   return withQuery(
     connection,
@@ -362,7 +364,7 @@ function prepared(connection: PoolConnection, deadline: number): PoolConnection 
   );
 }
 
-/** The same connection, on which START TRANSACTION goes along with the first statement, in one round trip. */
+/** The same connection, which sends START TRANSACTION with the first statement, in one round trip. */
 function begun(connection: PoolConnection): PoolConnection {
   let begins = true;
   return withQuery(connection, (query) => async (statement, values) => {
@@ -379,18 +381,18 @@ function withQuery(connection: PoolConnection, change: (query: Query) => Query):
   return Object.defineProperty(connection, "query", { value: change(plain), configurable: true });
 }
 
-/** What the driver answers to several statements, less the answer to the first. */
+/** The driver's results of several statements without the first one's. */
 function withoutFirst([results, fields]: [unknown, unknown]): [unknown, unknown] {
   return [rest(results), rest(fields)];
 }
 
-/** One is given by itself, as to a statement that came alone. */
+/** A single result is unwrapped, as for a single statement. */
 function rest(answers: unknown): unknown {
   if (!Array.isArray(answers)) return answers;
   return answers.length === 2 ? answers[1] : answers.slice(1);
 }
 
-/** @param deadline as `performance.now()` has it. @throws {DatabaseError} when it takes too long. */
+/** @param deadline in the time of `performance.now()`. @throws {DatabaseError} on timeout. */
 function inTime<T>(pending: Promise<T>, deadline: number): Promise<T> {
   return settleWithin(deadline - performance.now(), pending, () => {
     throw new DatabaseError(TIMEOUT, undefined);

@@ -3,16 +3,17 @@ import type { FailureKind } from "../src/platform/group-commit.ts";
 import { StorageError } from "../src/platform/storage-error.ts";
 
 /*
- * What the errors of the database say about whoever asked:
+ * Kinds of database errors:
  *
- * - `item`: the data is at fault, and would be with every server. A closed list.
- * - `contended`: somebody else was at the same rows. The transaction was rolled back; again as a whole it may succeed.
- * - `away`: the server does not do what is asked of it, for a reason that is no item's: it can't be reached, takes no
- *   writes, is full, refuses the account, or has killed the statement. So is every number that is not listed.
+ * - `item`: the data is at fault, on any server. A closed list.
+ * - `contended`: a conflict with another transaction. This one was rolled back; a retry may succeed.
+ * - `away`: the server can't do its work: it is unreachable, read-only or full, refuses the account, or has
+ *   killed the statement. Includes every number that is not listed.
  *
- * The numbers are MySQL 8.0 to 9.x's (share/messages_to_clients.txt; "Server Error Message Reference" in its manual) and
- * MariaDB 10.11 to 12's (sql/share/errmsg-utf8.txt; "MariaDB Error Code Reference"). Up to 1800 they are the same; above,
- * only those are listed that mean nothing else on the other server in a statement of this program.
+ * The numbers are MySQL 8.0 to 9.x's (share/messages_to_clients.txt; "Server Error Message Reference" in its
+ * manual) and MariaDB 10.11 to 12's (sql/share/errmsg-utf8.txt; "MariaDB Error Code Reference"). Up to 1800
+ * they are the same; above, only those are listed that mean nothing else on the other server in a statement of
+ * this program.
  */
 
 const DUPLICATE_KEY = 1062;
@@ -64,7 +65,7 @@ const CONTENDED = new Set([
   3101, // MySQL: ER_TRANSACTION_ROLLBACK_DURING_COMMIT, of Group Replication's certification
 ]);
 
-/** The server answers, and may go on reading, but writes nothing: why. Says nothing about which errors are `away`. */
+/** Why a server that answers, and may serve reads, takes no writes. Does not decide which errors are `away`. */
 const WRITES_NOTHING = new Map([
   [1290, "it is read-only"], // ER_OPTION_PREVENTS_STATEMENT: read_only, super_read_only, innodb_read_only
   [1792, "the transaction is read-only"], // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
@@ -78,7 +79,7 @@ const WRITES_NOTHING = new Map([
   [3100, "the group does not commit"], // MySQL: ER_RUN_HOOK_ERROR, of Group Replication without a majority
 ]);
 
-/** Of one statement or of one connection: others of the same server are as good as before. */
+/** Errors that concern one statement or connection and no others of the same server. */
 const CONCERNS_ONE_CONNECTION = new Set([
   1317, // ER_QUERY_INTERRUPTED: KILL QUERY
   1969, // MariaDB: ER_STATEMENT_TIMEOUT, of max_statement_time
@@ -88,22 +89,22 @@ const CONCERNS_ONE_CONNECTION = new Set([
   4031, // MySQL: ER_CLIENT_INTERACTION_TIMEOUT
 ]);
 
-/** The server has ended, or ends, the connection with the error. */
+/** The server closes the connection with this error. */
 const TOO_LARGE = new Set([1153]);
 
 /**
- * MySQL could not do what was asked. Carries the server's error number and code and nothing else: the texts of the
- * driver and of the query builder quote the statement's values, which may be payment tokens and addresses.
+ * A failed query. Carries only the server's error number and code, since the messages of the driver and the
+ * query builder quote values, which may be payment tokens and addresses.
  */
 export class DatabaseError extends StorageError {
   override name = "DatabaseError";
-  /** MySQL's error number; absent when the server was not reached. */
+  /** MySQL's error number; undefined if the server did not answer. */
   readonly errno: number | undefined;
   /** Such as ER_DUP_ENTRY, or ECONNREFUSED. */
   readonly code: string;
   /**
-   * What was asked for may have taken effect all the same: COMMIT was sent, and its answer never came. False means that
-   * nothing of the transaction took effect, and nothing will.
+   * The transaction may have taken effect: COMMIT was sent but not answered. False means that it did not and
+   * never will.
    */
   readonly isUnknown: boolean;
 
@@ -133,7 +134,7 @@ export class DatabaseError extends StorageError {
     return new DatabaseError(this.code, this.errno, outcome);
   }
 
-  /** Somebody else held a row for as long as anybody waits for one. */
+  /** The lock wait timed out. */
   get isLockWait(): boolean {
     return this.errno === LOCK_WAIT_TIMEOUT;
   }
@@ -147,19 +148,20 @@ export class DatabaseError extends StorageError {
     return this.errno === OUT_OF_RANGE;
   }
 
-  /** The server answers but takes no writes: reads may still succeed. */
+  /** The server answers but takes no writes; reads may still succeed. */
   get isReadOnly(): boolean {
     return this.errno !== undefined && WRITES_NOTHING.has(this.errno);
   }
 
-  /** The connection must not be used again: it is broken, or leads to a server that does not do its work. */
+  /** The connection must not be reused: it is broken, or its server can't do its work. */
   get endsConnection(): boolean {
     return this.kind === "away" || (this.errno !== undefined && TOO_LARGE.has(this.errno));
   }
 
   /**
-   * Connections to the same server are as bad: it refuses what it should do, or says nothing at all. New ones may lead to
-   * another, as after a failover. One that was cut off says nothing about others: they were too, or they are good.
+   * All connections to the same server are suspect, since it refuses its work or does not answer; new ones may
+   * lead to another server, as after a failover. A closed connection does not put others in doubt: they were
+   * closed too, or they work.
    */
   get doubtsConnections(): boolean {
     if (this.errno === undefined) return this.code === TIMEOUT;
@@ -167,12 +169,12 @@ export class DatabaseError extends StorageError {
   }
 }
 
-/** The code of what has taken too long. */
+/** The error code of a timeout. */
 export const TIMEOUT = "TIMEOUT";
 
 /**
- * The server refused to commit, since whoever asked for it has given up by now, or would have before the answer: nothing
- * was done. See `Fence` in fence.ts.
+ * The server refused a commit past its deadline, when the caller has given up. Nothing was done. See `Fence` in
+ * fence.ts.
  */
 export class LateCommitError extends DatabaseError {
   override name = "LateCommitError";
@@ -183,9 +185,9 @@ export class LateCommitError extends DatabaseError {
 }
 
 /**
- * Errors, beside an item's and those of contended rows, after which the server has certainly not committed: it refused the
- * statement before it began. Any other may come from a COMMIT that took effect, as when the binary log can't be written, or
- * when a proxy answers in the place of a server that it has lost.
+ * Errors, besides those of an item or of contended rows, after which nothing was committed: the server refused the statement
+ * before it began. Any other error may come from a COMMIT that took effect, for example if the binary log can't be written,
+ * or if a proxy answers for a server that it has lost.
  */
 const NOT_COMMITTED = new Set([
   ...WRITES_NOTHING.keys(),
@@ -201,7 +203,7 @@ const NOT_COMMITTED = new Set([
 /** The connection was closed before the statement was sent. */
 export const CONNECTION_CLOSED = "CONNECTION_CLOSED";
 
-/** What an error says that came after COMMIT was sent, together with what was before it or alone. */
+/** Interprets an error that came after COMMIT was sent, alone or with other statements. */
 export function afterCommitWasSent(error: unknown): unknown {
   const failure = withoutValues(error);
   if (!(failure instanceof DatabaseError) || failure instanceof LateCommitError) return failure;
@@ -219,13 +221,16 @@ function messageOf(code: string, errno: number | undefined): string {
     : `MySQL takes no writes: ${why} (${errno})`;
 }
 
-/** A driver's or query builder's error as a {@link DatabaseError}; any other error as it is. */
+/**
+ * Converts an error of the driver or the query builder to a {@link DatabaseError}; returns other errors
+ * unchanged.
+ */
 export function withoutValues(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error;
   if (cause instanceof DatabaseError) return cause;
   const { code, errno } = named(cause);
   if (code !== undefined) return new DatabaseError(code, errno);
-  // The driver has no name for the numbers of MariaDB's own, and of servers newer than itself.
+  // The driver has no names for MariaDB's own errors and those of newer servers.
   if (errno !== undefined) return new DatabaseError(`ERROR_${errno}`, errno);
   return error instanceof DrizzleQueryError ? new DatabaseError("UNKNOWN", undefined) : error;
 }
@@ -235,7 +240,7 @@ function named(error: unknown): { readonly code?: string | undefined; readonly e
   const [code, errno] = [Reflect.get(error, "code"), Reflect.get(error, "errno")] as unknown[];
   return {
     code: typeof code === "string" ? code : undefined,
-    // Errors of the connection have a negative number (libuv's) or none; those of the server a positive one.
+    // Connection errors have a negative number (libuv's) or none; server errors have a positive one.
     errno: typeof errno === "number" && errno > 0 ? errno : undefined,
   };
 }

@@ -3,7 +3,7 @@ import type { Database } from "./database.ts";
 import type { Reads } from "./queries.ts";
 import { orderEvents } from "./schema.ts";
 
-/** An event as everybody may hear of it: without what a stage left behind, and without free text. */
+/** The public part of an event: without the stage's record and free text. */
 export const LOGGED_COLUMNS = {
   id: orderEvents.id,
   orderId: orderEvents.orderId,
@@ -22,22 +22,22 @@ export type LoggedEvent = Pick<
 > & { readonly from: string | null; readonly to: string };
 
 /**
- * Milliseconds after which an id that stands nowhere never will. An INSERT that has taken its ids writes the first of them
- * at once, unless it waits for a lock (1 s at most, see `innodb_lock_wait_timeout` in database.ts) or for the disk.
+ * Milliseconds after which a missing id never appears. An INSERT that has its ids writes the first row at once,
+ * unless it waits for a lock (at most 1 s, see `innodb_lock_wait_timeout` in database.ts) or for the disk.
  */
 const GRACE_MS = 5_000;
-/** A server that takes this long to say that an id stands nowhere may have stood still before it looked. */
+/** If the server takes this long to report an id missing, it may have frozen before it looked. */
 const PROMPT_MS = 1_000;
-/** Ids that are remembered with the time of their sight: some at any rate, and further ones in that many steps of the grace. */
+/** Ids kept with the time they were seen: this many, then one for each such fraction of the grace period. */
 const SAMPLES = 10;
-/** Events looked at for one page of those with a certain status. */
+/** Events scanned for one page of events with a given status. */
 const SCANNED = 1_000;
-/** How far before the newest event the end of what is settled is looked for. */
+/** How many ids before the newest one to search for the last settled event. */
 const UNSETTLED = 1_000;
 
 /**
- * Events of one order, oldest first. What one order goes through is written one after the other, but for failed attempts:
- * so they are told only up to where somebody has found everything settled. @throws {DatabaseError}
+ * Events of one order, oldest first. Failed attempts may be written out of order, so this returns only events
+ * up to an id known to be settled. @throws {DatabaseError}
  */
 export async function listEventsAfter(
   database: Database,
@@ -57,41 +57,40 @@ export async function listEventsAfter(
 
 export interface EventPage {
   readonly events: readonly LoggedEvent[];
-  /** The id to go on after. */
+  /** The cursor of the next page. */
   readonly next: number;
-  /** Whether there is more to read at once. */
+  /** Whether another page is available now. */
   readonly more: boolean;
 }
 
 /**
- * The log of events in the order of their ids, for readers that remember the last id they have seen: none of them ever
- * misses an event.
+ * The event log in order of id. A reader that remembers the last id it has seen never misses an event.
  *
- * Asking for `id > last` is not enough, since ids are taken when an event is inserted and seen when its transaction
- * commits: a reader that sees 7 and goes on after it misses a 6 that commits later. So an answer ends before the first id
- * whose fate is open. When ids are missing from those that were read, each of them
+ * Querying `id > last` is not enough: ids are assigned on insert but become visible on commit, so a reader that
+ * sees 7 and continues after it misses a 6 that commits later. So a page ends before the first unsettled id.
+ * Each missing id
  *
- * 1. stands in an open transaction. What is not committed yet is seen by READ UNCOMMITTED, which locks nothing and waits
- *    for nobody (a locking read would do both). Asked after the committed rows were read, it also shows what was committed
- *    in between, so that nothing slips through between the two. Such an id is open;
- * 2. or will never be there: its transaction was rolled back, or the counter was advanced in larger steps;
- * 3. or was taken by an INSERT that has not written it yet. InnoDB hands out the ids of a statement together and inserts
- *    its rows in their order, so this is seen only until the first row stands: then the open transaction covers the
- *    others. The statement waits there for nothing but a gap lock of a session with another isolation level, for a second
- *    at the longest, or for the disk.
+ * 1. belongs to an open transaction. READ UNCOMMITTED shows it, without locking or waiting, as a locking read
+ *   would. It runs after the committed rows were read, so it also shows rows committed in between. Such an id
+ *   is unsettled;
+ * 2. or will never exist: its transaction was rolled back, or the counter advanced in larger steps;
+ * 3. or was assigned to an INSERT that has not written it yet. InnoDB assigns a statement's ids together and
+ *   inserts its rows in order, so this lasts only until the first row is written; then case 1 covers the
+ *   others. The statement waits there only for a gap lock of a session with another isolation level, for at
+ *   most a second, or for the disk.
  *
- * The last two look the same, and only time tells them apart: an id that stands nowhere is taken for lost when an id above
- * it was seen more than {@link GRACE_MS} ago. One such sight settles all ids below, however many are missing: a replay of
- * millions waits once at the most. Ids come from the server's one counter, so all writers must use the same primary:
- * several (Galera, group replication with many primaries) hand out ids that say nothing about time.
+ * Only time tells the last two apart: a missing id counts as lost once a higher id was seen more than {@link
+ * GRACE_MS} ago. That settles all lower ids, however many are missing, so a replay of millions waits at most
+ * once. Ids must come from one counter, so all writers must use the same primary: with several (Galera,
+ * multi-primary group replication), ids are not in order of time.
  */
 export class EventLog {
   readonly #database: Database;
   readonly #graceMs: number;
   readonly #now: () => number;
-  /** The newest id that had been seen at a time, oldest first. */
+  /** The newest id seen at each time, oldest first. */
   #samples: { readonly at: number; readonly id: number }[] = [];
-  /** Every id up to this one was taken so long ago that it stands there, or never will. */
+  /** Every id up to this one is settled: it exists, or never will. */
   #taken = 0;
 
   constructor(
@@ -104,9 +103,9 @@ export class EventLog {
   }
 
   /**
-   * Up to `limit` events after an id. Fewer than that do not mean the end: what follows may not be settled yet.
+   * Up to `limit` events after an id. Fewer than that does not mean the end: later events may be unsettled.
    *
-   * @param settled an id up to which somebody else has found everything settled. @throws {DatabaseError}
+   * @param settled an id up to which another reader found everything settled. @throws {DatabaseError}
    */
   async read({
     after,
@@ -133,7 +132,7 @@ export class EventLog {
     });
   }
 
-  /** A page for a client: after an id, and only the transitions to a status, if one is given. @throws {DatabaseError} */
+  /** A page for a client, optionally only of the transitions to a status. @throws {DatabaseError} */
   async page({
     after,
     status,
@@ -155,14 +154,14 @@ export class EventLog {
     return { events, next: last?.id ?? after, more: isCut || scanned.length === SCANNED };
   }
 
-  /** The id of the last event that is settled; 0 where there is none. @throws {DatabaseError} */
+  /** The id of the last settled event; 0 if there is none. @throws {DatabaseError} */
   async end(): Promise<number> {
     const newest = await this.newest();
     const after = Math.max(0, newest - UNSETTLED);
     return (await this.read({ after, limit: UNSETTLED })).at(-1)?.id ?? after;
   }
 
-  /** The greatest id that is committed, though not all below may be; 0 where there is none. @throws {DatabaseError} */
+  /** The highest committed id; lower ones may be uncommitted. 0 if there is none. @throws {DatabaseError} */
   async newest(): Promise<number> {
     return this.#database.query((queries) => this.#newest(queries));
   }
@@ -174,7 +173,7 @@ export class EventLog {
     return id;
   }
 
-  /** The first id among those read that may still be committed; undefined if there is none. */
+  /** The first unsettled id in the range that was read, if any. */
   async #firstOpen(
     queries: Reads,
     read: {
@@ -190,7 +189,7 @@ export class EventLog {
     await queries.execute(sql`SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED`);
     const standing = await queries
       .select({ id: orderEvents.id })
-      // Another index might not have an entry yet whose row stands already.
+      // Another index may lack an entry whose row exists already.
       .from(orderEvents, { forceIndex: "PRIMARY" })
       .where(and(gt(orderEvents.id, after), lt(orderEvents.id, last)))
       .orderBy(asc(orderEvents.id));
@@ -221,7 +220,7 @@ export class EventLog {
   }
 }
 
-/** The first id between events that is missing, of those above `decided`. */
+/** The first id above `decided` that is missing between the events. */
 function firstMissing(after: number, events: readonly LoggedEvent[], decided: number): number | undefined {
   let expected = after + 1;
   for (const { id } of events) {

@@ -16,7 +16,7 @@ import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 
-/** Marks an order as resting in a step's failed set, unless it has moved on to another status. @throws {DatabaseError} */
+/** Marks an order as failed in a step, unless its status has changed. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
   const { whileIn, ...event } = failure;
   const { orderId, stage, at } = failure;
@@ -32,7 +32,7 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
   });
 }
 
-/** Clears an order's mark as failed: its stage runs again, though it is not done yet. @throws {DatabaseError} */
+/** Clears an order's failure while its stage runs again. @throws {DatabaseError} */
 export async function clearFailed(database: Database, orderId: string): Promise<void> {
   await database.transaction(async (queries) =>
     queries.commit([
@@ -45,8 +45,8 @@ export async function clearFailed(database: Database, orderId: string): Promise<
 }
 
 /**
- * The orders of a group among the next `limit` failed ones, in order of stage and id. However many have failed, it reads
- * the rows of the page and no others. @throws {DatabaseError}
+ * Lists the orders of a group among the next `limit` failed ones, in order of stage and id. Reads only the
+ * page's rows, however many orders have failed. @throws {DatabaseError}
  */
 export async function listFailed(
   database: Database,
@@ -67,7 +67,7 @@ export async function listFailed(
       })
       .from(orders, { forceIndex: "orders_by_failure" })
       .where(stage === undefined ? or(gt(orders.failedStage, after.stage), sameStage) : sameStage)
-      // By the stage too where there is one only, and MariaDB would sort what is in order.
+      // Not by a single stage, or MariaDB would sort rows that are in order.
       .orderBy(...(stage === undefined ? [asc(orders.failedStage)] : []), asc(orders.id))
       .limit(page.limit),
   );
@@ -87,10 +87,10 @@ export async function listFailed(
 }
 
 /**
- * Resumes the orders among these that have failed: clears their mark, so that they are on their way again. `updated_at`
- * stays, so that the sweeper finds at once that their jobs have ended. Whoever clears a mark first, counts it.
+ * Resumes those of these orders that have failed, by clearing their failure. `updated_at` stays, so that the
+ * sweeper finds at once that their jobs have ended. Of concurrent callers, only the first counts an order.
  *
- * @param actor who asks for it. @param action written down with it, if one had failed.
+ * @param actor who requests it. @param action recorded with it, if any had failed.
  * @returns how many had failed. @throws {DatabaseError}
  */
 export async function resumeOrders(
@@ -102,7 +102,7 @@ export async function resumeOrders(
   if (ids.length === 0) return 0;
   const at = new Date();
   return database.transaction(async (queries) => {
-    // Not by the stage, which has an index: MySQL may go through all that failed, and lock them.
+    // Not by the indexed stage: MySQL might scan and lock all failed orders.
     const marked = await queries
       .select({ orderId: orders.id, status: orders.status, stage: orders.failedStage })
       .from(orders, { forceIndex: "PRIMARY" })
@@ -125,7 +125,7 @@ export async function resumeOrders(
   });
 }
 
-/** The stages in whose failed sets orders rest: one look into the index for each. */
+/** The stages with failed orders, by one index lookup for each. */
 export async function failedStages(queries: Reads): Promise<string[]> {
   const stages: string[] = [];
   for (;;) {
@@ -140,13 +140,13 @@ export async function failedStages(queries: Reads): Promise<string[]> {
   }
 }
 
-/** A count that stopped at a limit, when there are more. */
+/** A count up to a limit. */
 export interface BoundedCount {
   readonly count: number;
   readonly more: boolean;
 }
 
-/** How many orders rest in the failed set of each stage. @throws {DatabaseError} */
+/** The number of failed orders of each stage. @throws {DatabaseError} */
 export async function countFailures(database: Database, limit: number): Promise<Map<string, BoundedCount>> {
   return database.query(async (queries) => {
     const counts = new Map<string, BoundedCount>();
@@ -164,12 +164,12 @@ export async function countFailures(database: Database, limit: number): Promise<
 
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
 
-/** A reason without the order's own id in it, or others: so that orders that failed alike are one group. */
+/** A reason without ids, so that orders that failed for the same reason form one group. */
 export function kindOfReason(reason: string): string {
   return reason.replaceAll(UUID, "…").trimEnd();
 }
 
-/** Orders that failed in the same stage for the same kind of reason. */
+/** Orders that failed in the same stage for the same reason, ids aside. */
 export interface FailureGroup {
   readonly stage: string;
   readonly reason: string;
@@ -179,9 +179,9 @@ export interface FailureGroup {
 }
 
 /**
- * The newest failed orders of each stage, at most `limit` of them, by reason: the largest groups first.
+ * Groups the newest failed orders of each stage, up to `limit`, by reason; the largest groups first.
  *
- * @returns `more` names the stages in which more have failed than were looked at. @throws {DatabaseError}
+ * @returns `more`: the stages with more failed orders than `limit`. @throws {DatabaseError}
  */
 export async function groupFailures(
   database: Database,
@@ -213,7 +213,7 @@ function merged(known: FailureGroup | undefined, group: FailureGroup): FailureGr
   };
 }
 
-/** The reasons for which the newest `limit` orders in a stage's failed set rest there: counted where they lie. */
+/** Counts the reasons of a stage's newest `limit` failed orders, in MySQL. */
 async function countReasons(
   queries: Reads,
   stage: string,
@@ -238,7 +238,7 @@ async function countReasons(
   }));
 }
 
-/** Whether more orders than that rest in a stage's failed set. */
+/** Whether a stage has more than `limit` failed orders. */
 async function hasMore(queries: Reads, stage: string, limit: number): Promise<boolean> {
   const [next] = await queries
     .select({ id: orders.id })
@@ -255,8 +255,8 @@ function isOfKind(reason: string | null, kind: string): boolean {
 }
 
 /**
- * How many of the newest orders in a stage's failed set rest there for this kind of reason: of `limit` that are looked at, each of
- * which may be anywhere in the table. @returns `more` when there were others. @throws {DatabaseError}
+ * How many of a stage's newest `limit` failed orders have this reason, ids aside. Each may be anywhere in the
+ * table. @returns `more`: whether the stage has more failed orders. @throws {DatabaseError}
  */
 export async function countGroup(
   database: Database,
@@ -273,7 +273,7 @@ export async function countGroup(
   });
 }
 
-/** How many orders rest in a stage's failed set. Reads the index alone. @throws {DatabaseError} */
+/** The number of a stage's failed orders. Reads only the index. @throws {DatabaseError} */
 export async function countStage(database: Database, stage: string, limit: number): Promise<BoundedCount> {
   return database.query(async (queries) => {
     const failures = queries

@@ -1,53 +1,59 @@
 import type { Statement } from "./queries.ts";
 import { DatabaseError, withoutValues } from "./errors.ts";
 
-/** Milliseconds for which a look at the server's clock counts: so long it may be wrong after it was set back. */
+/**
+ * Milliseconds for which a reading of the server's clock is used. It may be wrong for so long after the clock
+ * was set back.
+ */
 const CLOCK_COUNTS_FOR_MS = 10_000;
-/** Milliseconds, at most, that COMMIT and its answer are given after the last moment at which it may begin. */
+/** Maximum milliseconds reserved for COMMIT and its answer before the deadline. */
 const MARGIN_MS = 100;
-/** ER_UNKNOWN_LOCALE: nothing but {@link CHECK} can lead to it. */
+/** ER_UNKNOWN_LOCALE, which only {@link CHECK} can raise. */
 const UNKNOWN_LOCALE = 1649;
 
-/** SYSDATE rather than NOW: that is when the statement, or all of a packet's statements, began. */
+/** SYSDATE, since NOW is when the statement, or the packet's first one, began. */
 const CLOCK = "UNIX_TIMESTAMP(SYSDATE(6))";
 const ASK = `SELECT ${CLOCK} AS seconds`;
 /**
- * Ends a row of statements, and the transaction with it, when the server's clock is past a time. SQL has no conditions
- * outside of procedures, and no SIGNAL that depends on one; but a locale that does not exist is an error that nothing else
- * gives, in MySQL and in MariaDB, and setting the one that is set costs some microseconds.
+ * Aborts the statements and the transaction if the server's clock is past a time. SQL has no conditions outside
+ * procedures and no conditional SIGNAL. But an unknown locale raises an error that nothing else does, in MySQL
+ * and MariaDB, and setting the current one takes microseconds.
  */
 const CHECK = `SET lc_time_names = IF(${CLOCK} > ?, 'too late to commit', @@lc_time_names)`;
 
 interface ServerClock {
-  /** Milliseconds from this process's clock (`performance.now()`) to the server's, which counts from 1970. Never too many. */
+  /**
+   * The server's clock (since 1970) minus this process's (`performance.now()`), in milliseconds. Never too
+   * high.
+   */
   readonly aheadMs: number;
   /** By this process's clock. */
   readonly askedAt: number;
 }
 
 /**
- * Keeps the server from committing what this process has given up. A server that stands still has whole transactions in its
- * sockets' buffers, and carries them out when it wakes: whoever was told that nothing had come of them has asked again by
- * then. So with COMMIT goes a check against the server's own clock.
+ * Keeps the server from committing what has timed out here. A frozen server has whole transactions in its
+ * socket buffers and runs them when it resumes, when callers may have retried already. So COMMIT is preceded by
+ * a check against the server's clock.
  *
- * This process's clock and the server's are brought together by asking a connection for the time. It was that time at the
- * latest when the answer came: so the check is never too late, and too early by no more than the answer's way. One server
- * may stand behind a connection and another one behind the next.
+ * The clocks are compared by querying the server's time. When the answer arrives, the server's clock has at
+ * least that time, so the check is never too late, and too early by at most the answer's transit time. Each
+ * connection has its own reading, since each may lead to another server.
  */
 export class Fence {
   readonly #marginMs: number;
   readonly #clocks = new WeakMap<object, ServerClock>();
   #trustedSince = -Infinity;
 
-  /** @param timeoutMs how long transactions may take. */
+  /** @param timeoutMs the timeout of transactions. */
   constructor(timeoutMs: number) {
     this.#marginMs = Math.min(MARGIN_MS, timeoutMs / 10);
   }
 
   /**
-   * The statement to put before COMMIT. Costs a round trip for a connection that is new, or was not asked for some seconds.
+   * The statement to run before COMMIT. Costs a round trip if the connection's reading is missing or old.
    *
-   * @param deadline by `performance.now()`: when COMMIT will be given up. @param ask asks the connection something.
+   * @param deadline of COMMIT, in the time of `performance.now()`. @param ask runs a query on the connection.
    */
   async before(
     deadline: number,
@@ -62,7 +68,7 @@ export class Fence {
     return { sql: CHECK, values: [(deadline - this.#marginMs + aheadMs) / 1_000] };
   }
 
-  /** Has every connection asked for the time again. */
+  /** Discards all readings. */
   distrustClocks(): void {
     this.#trustedSince = performance.now();
   }
@@ -76,7 +82,7 @@ export class Fence {
   }
 }
 
-/** Whether the check has ended a transaction. */
+/** Whether the check aborted the transaction. */
 export function isLate(error: unknown): boolean {
   const failure = withoutValues(error);
   return failure instanceof DatabaseError && failure.errno === UNKNOWN_LOCALE;
@@ -85,6 +91,6 @@ export function isLate(error: unknown): boolean {
 function secondsIn(rows: unknown): number {
   const row: unknown = Array.isArray(rows) ? rows[0] : undefined;
   const seconds = typeof row === "object" && row !== null && "seconds" in row ? Number(row.seconds) : NaN;
-  if (Number.isNaN(seconds)) throw new Error("the server has no time");
+  if (Number.isNaN(seconds)) throw new Error("the server returned no time");
   return seconds;
 }

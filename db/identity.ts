@@ -2,7 +2,7 @@ import type { Database } from "./database.ts";
 import { installation } from "./schema.ts";
 
 /**
- * What tells this database from every other: a UUID that its migration made. A copy of the database has the same one.
+ * The identity of this database: a UUID created by its migration. A copy of the database has the same one.
  *
  * @throws {DatabaseError}
  */

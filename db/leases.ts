@@ -5,7 +5,7 @@ import type { Database } from "./database.ts";
 import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import { leases } from "./schema.ts";
 
-/** What one process at a time does: its lease's name, and the milliseconds that its holder may say nothing for. */
+/** The leases, and the milliseconds after which each expires unless it is renewed. */
 const LEASES = {
   sweeper: 8_000,
   webhooks: 8_000,
@@ -13,21 +13,21 @@ const LEASES = {
   stream: 4_000,
 } as const;
 
-/** The part of its time after which a lease is prolonged, and that after which its holder no longer counts on it. */
-const PROLONG_AFTER = 1 / 4;
+/** The share of its duration after which a lease is renewed, and after which its holder no longer relies on it. */
+const RENEW_AFTER = 1 / 4;
 const SURE_FOR = 3 / 4;
 
 const NOW = sql`NOW(3)`;
-/** Tells operators where to look. */
+/** For operators. */
 const HOLDER = `${hostname()} ${process.pid}`.slice(-COLUMN_LENGTHS.leaseHolder);
 
 /**
- * A lease in MySQL, by MySQL's clock. Prolonging it is one round trip, and asking for one that another process holds only
- * reads. While MySQL is away nobody can prolong or take it; its holder stops when its own time is up.
+ * A lease in MySQL, by MySQL's clock. Renewing it takes one round trip; trying to acquire one that another process holds
+ * only reads. While MySQL is away, nobody can renew or acquire it, and its holder stops when its time is up.
  *
- * A row stays when its lease is released, since the next token has to be greater. A token is the time in milliseconds at
- * which the lease was taken, or one more than the last token if MySQL's clock was set back. So tokens also grow when the
- * row is lost, or the database was restored from a backup.
+ * The row is kept after a release, since the next token must be greater. A token is the time in milliseconds at which the
+ * lease was acquired, or one more than the last token if MySQL's clock was set back. So tokens grow even if the row is lost
+ * or the database is restored from a backup.
  */
 export class DatabaseLease implements Lease {
   readonly #database: Database;
@@ -35,7 +35,7 @@ export class DatabaseLease implements Lease {
   readonly #forMs: number;
   #held: { readonly token: number; readonly since: number } | undefined;
 
-  /** Asks for nothing before the first {@link hold}. */
+  /** Sends no query before the first {@link hold}. */
   constructor(database: Database, name: keyof typeof LEASES) {
     this.#database = database;
     this.#name = name;
@@ -48,8 +48,8 @@ export class DatabaseLease implements Lease {
 
   /** @throws {DatabaseError} */
   async hold(): Promise<number | undefined> {
-    if (this.#isYoungerThan(PROLONG_AFTER)) return this.#held?.token;
-    // When it was asked for: the answer may take its time.
+    if (this.#isYoungerThan(RENEW_AFTER)) return this.#held?.token;
+    // When the request was sent, since the response may be slow.
     const since = performance.now();
     const held = this.#held?.token;
     const token = held !== undefined && (await this.#expire(this.#inTime, held)) ? held : await this.#take();
@@ -92,20 +92,20 @@ export class DatabaseLease implements Lease {
     });
   }
 
-  /** By itself: in one transaction with the UPDATE, those who come at the same moment would wait for each other's locks. */
+  /** In its own transaction: together with the UPDATE, concurrent callers would wait for each other's locks. */
   async #insert(): Promise<void> {
     const free = { name: this.#name, holder: HOLDER, token: 0, expiresAt: NOW };
     await this.#database.transaction((queries) => queries.insert(leases).ignore().values(free));
   }
 
-  /** When it runs out if it is taken or prolonged now. */
+  /** When it expires if acquired or renewed now. */
   get #inTime(): SQL {
     return sql`NOW(3) + INTERVAL ${this.#forMs * 1_000} MICROSECOND`;
   }
 
-  /** @returns false when another process has taken it since. */
+  /** @returns false if another process has acquired it since. */
   async #expire(expiresAt: SQL, token: number): Promise<boolean> {
-    // Versions before there were tokens take a lease and leave its token as it is.
+    // Versions from before tokens acquire a lease without changing its token.
     const held = and(eq(leases.name, this.#name), eq(leases.token, token), eq(leases.holder, HOLDER));
     return this.#database.transaction(async (queries) => {
       const [found] = await queries.update(leases).set({ expiresAt }).where(held);

@@ -12,13 +12,13 @@ const migrationsFolder = join(import.meta.dirname, "migrations");
 const migrationsTable = "__drizzle_migrations";
 const applied = mysqlTable(migrationsTable, { createdAt: bigint("created_at", { mode: "number" }) });
 const NO_SUCH_TABLE = 1146;
-/** Seconds that one process waits for another one that is migrating. */
+/** Seconds to wait for another process that is migrating. */
 const LOCK_TIMEOUT_S = 120;
 
 /**
- * Brings the database to the schema of this version. Any number of processes may call it at once: the migrator itself
- * takes no lock, so one is held around it, on the same connection. One file holds one statement that may be repeated,
- * since MySQL cannot roll back DDL; a run that was cut short is simply run again.
+ * Migrates the database to this version's schema. Processes may call it concurrently: the migrator takes no
+ * lock, so one is held around it, on the same connection. Each file has one repeatable statement, since MySQL
+ * can't roll back DDL; after an interrupted run, run it again.
  *
  * @returns how many migrations were applied. @throws {DatabaseError}
  */
@@ -36,7 +36,7 @@ export async function migrateDatabase(options: DatabaseOptions): Promise<number>
   }
 }
 
-/** How many migrations of this version the database still lacks. @throws {DatabaseError} */
+/** The number of this version's migrations that were not applied. @throws {DatabaseError} */
 export async function countPendingMigrations(database: Database): Promise<number> {
   const migrations = readMigrationFiles({ migrationsFolder });
   try {
@@ -51,8 +51,9 @@ export async function countPendingMigrations(database: Database): Promise<number
 }
 
 /**
- * A lock belongs to the server, so its name says which database. GET_LOCK takes 64 characters, as many as a database's name
- * may have: hence a hash, by a function that every server has. MySQL 9 has no MD5() and no SHA1().
+ * Locks are server-wide, so the name identifies the database. GET_LOCK allows 64 characters, as many as a
+ * database's name may have, so this is a hash, by a function that every server has: MySQL 9 has no MD5() and
+ * SHA1().
  */
 const LOCK_NAME = "LEFT(CONCAT('conveyor:', SHA2(DATABASE(), 256)), 64)";
 
@@ -69,7 +70,7 @@ async function countApplied(queries: Queries): Promise<number> {
   try {
     return await queries.$count(applied);
   } catch {
-    // The table comes with the first migration.
+    // The first migration creates the table.
     return 0;
   }
 }

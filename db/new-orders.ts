@@ -11,7 +11,7 @@ import { rowLocks } from "./row-locks.ts";
 import { orderLines, orders } from "./schema.ts";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
 
-/** Rows of one INSERT: keeps a statement far below MySQL's `max_allowed_packet` (16 MiB at the least). */
+/** Maximum rows of one INSERT, which keeps it far below MySQL's `max_allowed_packet` (at least 16 MiB). */
 const ROWS_PER_INSERT = 5_000;
 const CREATE_TRIES = 4;
 
@@ -36,11 +36,11 @@ const selectByIdempotency = selectFrom(orders, REQUEST_KEYS, "WHERE idempotency_
 const selectRequested = selectFrom(orders, REQUEST_KEYS, "WHERE id IN (?)");
 
 /**
- * Writes orders, their lines and their first events in one transaction. Requests of one client under one idempotency
- * key make one order, however many there are and whenever they come: the first one's.
+ * Inserts orders, their lines and their first events in one transaction. However often a client repeats a
+ * request with the same idempotency key, and whenever, it creates one order.
  *
- * Harmless to repeat when nobody knows whether it was committed: an order's id is our own, so a row that has it is the
- * order itself, and not a repetition.
+ * Can safely be repeated after an unknown outcome: order ids are generated here, so a row with the same id is
+ * this very order and not a repeated request.
  *
  * @throws {DatabaseError}
  */
@@ -52,21 +52,21 @@ export async function createOrders(
     try {
       return await database.transaction(
         async (transaction) => {
-          // Nearly always all are new: only when one was refused, they are looked up before.
+          // Nearly always all are new, so existing ones are looked up only after a duplicate.
           const known = tries === 1 ? NONE_KNOWN : await findKnown(transaction, requested);
           return createUnlessKnown(transaction, requested, known);
         },
         { lockWaits: 1 },
       );
     } catch (error) {
-      // Also when another process has written an order under one of the keys since they were looked up.
+      // Also if another process has inserted one of the keys since the lookup.
       const isKnown = error instanceof DatabaseError && error.isDuplicateKey && tries < CREATE_TRIES;
       if (!isKnown) throw error;
     }
   }
 }
 
-/** What orders lock that are about to be created: their idempotency keys. */
+/** The rows that new orders lock: their idempotency keys. */
 export function newOrderLocks(database: Database): Locks<NewOrder> {
   const locks = rowLocks(database, {
     request: { table: orders, column: orders.idempotencyKey, index: "orders_by_idempotency" },
@@ -79,11 +79,11 @@ export function newOrderLocks(database: Database): Locks<NewOrder> {
 
 type KnownOrder = Omit<CreatedOrder, "repeated">;
 
-/** Orders that stand already. */
+/** Orders that exist already. */
 interface Known {
-  /** Of those requested, by their ids: an earlier try has written them. */
+  /** Requested orders that an earlier try has inserted, by id. */
   readonly byId: ReadonlyMap<string, KnownOrder>;
-  /** By the identity of the request that made them. */
+  /** By the identity of the request that created them. */
   readonly byIdentity: ReadonlyMap<string, KnownOrder>;
 }
 
@@ -169,7 +169,7 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
       at: order.createdAt,
     })),
   );
-  // All with COMMIT, unless there are more lines than one packet should have.
+  // All together with COMMIT, unless there are too many lines for one packet.
   const isLong = writes.length > 2;
   if (isLong) for (const write of writes) await execute(transaction, write);
   await transaction.commit(isLong ? events : [...writes, ...events]);

@@ -5,23 +5,23 @@ import type { Statement } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
 import { insertInto } from "./statements.ts";
 
-/** Something that an operator did, or that is being done for one. */
+/** An operator's action, finished or in progress. */
 export interface OperatorAction {
   readonly id: number;
   readonly at: Date;
   readonly actor: string;
   readonly action: string;
-  /** What it was done to: an order's id, a stage, a queue. */
+  /** The target: an order's id, a stage or a queue. */
   readonly target: string;
   readonly details: ActionDetails | null;
   readonly state: "running" | "done" | "failed";
-  /** Orders it was done to until now, and how many there are to be; null where that was not counted. */
+  /** Orders processed so far, and their total; null if not counted. */
   readonly done: number;
   readonly total: number | null;
   readonly updatedAt: Date;
 }
 
-/** Writes down who does what, and when. @returns its id. @throws {DatabaseError} */
+/** Records an action. @returns its id. @throws {DatabaseError} */
 export async function recordAction(database: Database, action: NewAction): Promise<number> {
   const [{ insertId }] = await database.transaction((queries) =>
     queries.insert(operatorActions).values(rowOf(action)),
@@ -41,7 +41,7 @@ const insertRows = insertInto(operatorActions, [
   "updatedAt",
 ]);
 
-/** Inserts it: for the transaction that does what it tells of to end with. */
+/** The INSERT of an action, to commit with the change it describes. */
 export function insertAction(action: NewAction): Statement {
   return insertRows([rowOf(action)]);
 }
@@ -51,7 +51,7 @@ function rowOf(action: NewAction) {
   return { state: "done" as const, done: 0, ...action, at, updatedAt: at };
 }
 
-/** Writes down how far an action has come. @throws {DatabaseError} */
+/** Records an action's progress. @throws {DatabaseError} */
 export async function updateAction(database: Database, id: number, progress: ActionProgress): Promise<void> {
   await database.transaction(async (queries) =>
     queries.commit([
@@ -71,7 +71,7 @@ export async function findAction(database: Database, id: number): Promise<Operat
   return action;
 }
 
-/** The newest actions before this one, the newest first. @throws {DatabaseError} */
+/** The actions before this one, newest first. @throws {DatabaseError} */
 export async function listActions(
   database: Database,
   page: { readonly limit: number; readonly before?: number | undefined },

@@ -11,24 +11,24 @@ import { orderEvents, orders } from "./schema.ts";
 export interface OrderEvent {
   readonly id: number;
   readonly type: EventType;
-  /** Null for the order's creation. Where the status did not change, the same as `to`. */
+  /** Null for the order's creation. The same as `to` if the status did not change. */
   readonly from: string | null;
   readonly to: string;
   readonly stage: string | null;
   readonly reason: string | null;
-  /** The stage's record; for CANCELLED, what undoing gave. */
+  /** The stage's record; for CANCELLED, the results of undoing. */
   readonly record: StageRecord | null;
   readonly at: Date;
-  /** Who asked for it: an operator's name, or a client. Null for what the service did by itself. */
+  /** The operator or client who requested it; null if the service did it by itself. */
   readonly actor: string | null;
-  /** Which attempt at the stage led to it, and when that began; null where no attempt did. */
+  /** The stage's attempt that led to it, and when that started; null if none did. */
   readonly attempt: number | null;
   readonly startedAt: Date | null;
 }
 
 type Optional = "type" | "actor" | "attempt" | "startedAt";
 
-/** Without a type it is a transition. */
+/** A transition, unless it has a type. */
 export type NewOrderEvent = Omit<OrderEvent, "id" | Optional> & {
   readonly orderId: string;
 } & { readonly [Field in Optional]?: OrderEvent[Field] | undefined };
@@ -58,7 +58,7 @@ const selectTraceparents = selectFrom(
   "WHERE order_id IN (?) AND from_status IS NULL",
 );
 
-/** Inserts events: for the transaction that makes the changes they tell of to end with. */
+/** The INSERT of events, to commit with the changes they describe. */
 export function insertEvents(events: readonly NewOrderEvent[]): Statement[] {
   if (events.length === 0) return [];
   const rows = events.map(({ from, to, type = "status", ...event }) => ({
@@ -70,7 +70,7 @@ export function insertEvents(events: readonly NewOrderEvent[]): Statement[] {
   return [insertRows(rows)];
 }
 
-/** Inserts events of orders whose status stays as it is. */
+/** The INSERT of events that leave the order's status unchanged. */
 export function insertUnmoved(
   type: Exclude<EventType, "status">,
   events: readonly (Omit<NewOrderEvent, "type" | "from" | "to" | "record"> & { readonly status: string })[],
@@ -80,7 +80,7 @@ export function insertUnmoved(
   );
 }
 
-/** Writes down attempts that failed, where each order stands now. @throws {DatabaseError} */
+/** Records failed attempts, with each order's current status. @throws {DatabaseError} */
 export async function appendFailedAttempts(
   database: Database,
   failures: readonly FailedAttempt[],
@@ -122,7 +122,7 @@ function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">):
   return { ...event, from: fromStatus, to: toStatus };
 }
 
-/** Where the traces of these orders began, by order, as far as they are followed. @throws {DatabaseError} */
+/** The trace contexts of these orders' creation, by order, where there is one. @throws {DatabaseError} */
 export async function findTraceparents(
   database: Database,
   orderIds: readonly string[],
@@ -135,10 +135,10 @@ export async function findTraceparents(
   );
 }
 
-/** What one stage left behind. */
+/** The record of one stage. */
 export type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
 
-/** What the finished stages of these orders left behind: for {@link recordsByOrder}. */
+/** The records of these orders' finished stages, for {@link recordsByOrder}. */
 export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {
   return selectRecords(orderIds);
 }

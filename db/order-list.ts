@@ -5,8 +5,8 @@ import type { Reads } from "./queries.ts";
 import { orders } from "./schema.ts";
 
 /*
- * Finding orders among a million: what an index answers reads the rows of a page and no others. What no index answers
- * by itself is answered by walking along the one that comes nearest, looking at each row, up to a limit.
+ * Finds orders among millions. If an index covers the filter, only the page's rows are read. Otherwise the
+ * closest index is scanned, up to a limit.
  */
 
 export interface OrderFilter {
@@ -14,9 +14,9 @@ export interface OrderFilter {
   readonly customerId?: string | undefined;
   readonly reference?: string | undefined;
   readonly failed?: boolean | undefined;
-  /** The stage in whose failed set the orders rest. */
+  /** Only orders that failed in this stage. */
   readonly failedStage?: string | undefined;
-  /** Only orders that were created since then, or before then. */
+  /** Only orders created since or before this time. */
   readonly since?: Date | undefined;
   readonly until?: Date | undefined;
 }
@@ -30,19 +30,19 @@ export interface PagePlace {
 
 export type OrderRow = typeof orders.$inferSelect;
 
-/** Newest first. Where few orders match, a page that is not the last one may have fewer than its limit, or none. */
+/** Newest first. If few orders match, a page may have fewer than its limit, or none, without being the last. */
 export interface OrderRows {
   readonly rows: readonly OrderRow[];
-  /** What to ask for as `before` and `after` to go on; null where there is nothing more. */
+  /** The `before` and `after` of the adjacent pages; null if there is none. */
   readonly older: string | null;
   readonly newer: string | null;
 }
 
-/** Rows looked at for one page, at most. */
+/** Maximum rows scanned for one page. */
 const LOOKED_AT_MOST = 5_000;
 const LARGEST_READ = 1_000;
 
-/** One page of the orders that the filter is for. Stable while orders arrive: new ones come before the first page. */
+/** One page of the matching orders. Stable while orders arrive, since new ones come before the first page. */
 export async function findPage(queries: Reads, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
   const walks = await walksFor(queries, filter);
   if (isAnsweredByIndex(filter)) {
@@ -57,7 +57,7 @@ export async function findPage(queries: Reads, filter: OrderFilter, place: PageP
       ),
     );
   }
-  // Many are looked at for each that is found: of those, only what the filter asks for.
+  // Many rows are scanned for each match, so only the filter's columns are read.
   const { rows, ...onwards } = await walkAlong(
     place,
     (size, position) =>
@@ -74,7 +74,7 @@ export async function findPage(queries: Reads, filter: OrderFilter, place: PageP
   return { rows: await rowsOf(queries, rows), ...onwards };
 }
 
-/** The columns that a filter can be about. */
+/** The columns that filters use. */
 const LOOKED_AT = {
   id: orders.id,
   status: orders.status,
@@ -84,7 +84,7 @@ const LOOKED_AT = {
 };
 type LookedAt = Pick<OrderRow, keyof typeof LOOKED_AT>;
 
-/** Whether what {@link walksFor} finds is what the filter is for, and nothing else. */
+/** Whether {@link walksFor} covers the whole filter. */
 function isAnsweredByIndex({ reference, customerId, status, failed, failedStage }: OrderFilter): boolean {
   const asked = [reference, customerId, status, failedStage ?? (failed || undefined)];
   return failed !== false && asked.filter((each) => each !== undefined).length <= 1;
@@ -100,7 +100,7 @@ function matches(filter: OrderFilter, row: LookedAt): boolean {
   );
 }
 
-/** The whole rows of orders that were found, in the same order. */
+/** The full rows of the matches, in the same order. */
 async function rowsOf(queries: Reads, found: readonly { readonly id: string }[]): Promise<OrderRow[]> {
   if (found.length === 0) return [];
   const ids = found.map(({ id }) => id);
@@ -109,7 +109,7 @@ async function rowsOf(queries: Reads, found: readonly { readonly id: string }[])
   return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
-/** Reads on until there is a page of rows that match, or as many have been looked at as may be. */
+/** Reads until the page is full or the scan limit is reached. */
 async function walkAlong<Row extends { readonly id: string }>(
   { limit, before, after }: PagePlace,
   read: (size: number, position: string | undefined) => Promise<Reading<Row>>,
@@ -127,7 +127,7 @@ async function walkAlong<Row extends { readonly id: string }>(
     size = Math.min(size * 2, LARGEST_READ);
   }
   const rows = found.slice(0, limit);
-  // The next page begins after the last row that is shown, or after the last one that was looked at for nothing.
+  // The next page begins after the last row shown, or after the last row scanned.
   const onwards = found.length > limit ? (rows.at(-1)?.id ?? null) : more ? (position ?? null) : null;
   const backwards = (after ?? before) === undefined ? null : (rows[0]?.id ?? position ?? null);
   return after === undefined
@@ -144,7 +144,7 @@ export async function listRows(
   return database.query((queries) => findPage(queries, filter, place));
 }
 
-/** A way along an index, in order of id. */
+/** A scan of an index, in order of id. */
 interface Walk {
   readonly index: string;
   readonly where: SQL | undefined;
@@ -153,7 +153,7 @@ interface Walk {
 interface Direction {
   readonly beyond: (id: string) => SQL;
   readonly order: SQL;
-  /** Which of two ids comes first. */
+  /** Compares two ids. */
   readonly isFirst: (a: string, b: string) => boolean;
 }
 
@@ -168,7 +168,7 @@ const NEWER: Direction = {
   isFirst: (a, b) => a < b,
 };
 
-/** The indexes to walk along. Where the filter has more to say than they, each row is looked at. */
+/** The indexes to scan. If they don't cover the filter, each row is checked. */
 async function walksFor(queries: Reads, filter: OrderFilter): Promise<readonly Walk[]> {
   const { reference, customerId, failed, failedStage, status } = filter;
   if (reference !== undefined)
@@ -187,17 +187,17 @@ function failuresOf(stage: string): Walk {
 
 interface Reading<Row> {
   readonly rows: readonly Row[];
-  /** Up to where rows have been read. */
+  /** How far rows have been read. */
   readonly position: string | undefined;
   readonly more: boolean;
 }
 
 /**
- * The next rows along all walks together, at most `size` of each. Where one walk has come less far than the others, rows
- * beyond that are left for the next time.
+ * Merges the next rows of all walks, at most `size` of each. Rows beyond the walk that is furthest behind are
+ * left for the next call.
  *
- * @param read gives the rows of one walk. Left to themselves, MySQL and MariaDB take another index, or read all of its
- * entries up to the place: so it is forced upon them.
+ * @param read returns the rows of one walk. It must force the index: MySQL and MariaDB would choose another
+ * one, or read all of its entries up to the cursor.
  */
 async function readOn<Row extends { readonly id: string }>(
   walks: readonly Walk[],
@@ -238,7 +238,7 @@ async function readOn<Row extends { readonly id: string }>(
   return { rows, position: nearest ?? rows.at(-1)?.id ?? position, more: nearest !== undefined };
 }
 
-/** What the ids of all orders that were created since then come after: a UUIDv7 begins with its milliseconds. */
+/** A lower bound for the ids of orders created since then: a UUIDv7 begins with its milliseconds. */
 function firstIdOf(time: Date): string {
   const digits = Math.max(0, time.getTime()).toString(16).padStart(12, "0");
   return `${digits.slice(0, 8)}-${digits.slice(8)}`;

@@ -5,14 +5,11 @@ import type { Queries } from "./queries.ts";
 import { orders } from "./schema.ts";
 import { read, selectFrom } from "./statements.ts";
 
-/*
- * Where orders stand, without the rest of them: for those who look for late or lost ones, and for those who are about to
- * change them.
- */
+/* Orders' statuses without their other data, to find late or lost orders and to change them. */
 
 /**
- * One page of the orders of a status, in order of id. However many there are, and whatever is the matter with them, it
- * reads the rows of the page and no others. @throws {DatabaseError}
+ * One page of the orders of a status, in order of id. Reads only the page's rows, however many there are.
+ * @throws {DatabaseError}
  */
 export async function listStates(
   database: Database,
@@ -28,7 +25,7 @@ export async function listStates(
         failedAt: orders.failedAt,
         cancelRequestedAt: orders.cancelRequestedAt,
       })
-      // Left to itself, MariaDB looks up the status and then reads all of its entries up to the id.
+      // Otherwise MariaDB reads all entries of the status up to the id.
       .from(orders, { forceIndex: "orders_by_status" })
       .where(
         and(eq(orders.status, page.status), page.after === undefined ? undefined : gt(orders.id, page.after)),
@@ -46,25 +43,25 @@ export async function listStatuses(database: Database): Promise<string[]> {
   return rows.map((row) => row.status);
 }
 
-/** In order of id, so that two batches with orders in common wait for each other and don't deadlock. */
+/** In order of id, so that overlapping batches don't deadlock. */
 const selectLocked = selectFrom(
   orders,
   ["id", "status", "cancelRequestedAt"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
 );
 
-/** Locks the rows of these orders, as far as there are any, until the transaction ends. */
+/** Locks the rows of these orders, where they exist, until the transaction ends. */
 export async function lockOrders(queries: Queries, ids: readonly string[]) {
   const rows = await read(queries, selectLocked(ids));
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** Orders looked at for the oldest one: those that have failed wait for somebody else. */
+/** Maximum orders scanned for the oldest one, since failed ones are skipped. */
 const LOOKED_AT_FOR_OLDEST = 100;
 
 /**
- * The oldest order of a status that is on its way, as far as the first ones tell; undefined where there is none.
- * @throws {DatabaseError}
+ * The oldest order of a status that has not failed, among the first ones; undefined if there is none. @throws
+ * {DatabaseError}
  */
 export async function findOldest(
   database: Database,

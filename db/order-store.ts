@@ -8,7 +8,7 @@ import { listStates } from "./order-states.ts";
 import { findOrders } from "./orders.ts";
 import { applyTransitions, transitionLocks } from "./transitions.ts";
 
-/** The orders of this database, as the engine needs them. */
+/** Implements the engine's order store with this database. */
 export function orderStore(database: Database): OrderStore {
   return {
     createOrders: (orders) => createOrders(database, orders),

@@ -7,11 +7,9 @@ import { orderLines, orders } from "./schema.ts";
 import { standingOf } from "./standing.ts";
 import { read, readBoth, readThree, selectFrom } from "./statements.ts";
 
-/*
- * Reads orders, many at once, so that callers who want them at the same moment can share a statement.
- */
+/* Reads orders in batches, so that concurrent callers can share a statement. */
 
-/** What changes of an order while it is on its way. */
+/** The columns of an order that change. */
 const HEAD_KEYS = [
   "id",
   "status",
@@ -22,7 +20,7 @@ const HEAD_KEYS = [
   "cancelReason",
   "updatedAt",
 ] as const;
-/** All columns that make a {@link StoredOrder}. */
+/** The columns of a {@link StoredOrder}. */
 const ORDER_KEYS = [
   ...HEAD_KEYS,
   "customerId",
@@ -42,10 +40,10 @@ const selectLines = selectFrom(
   "WHERE order_id IN (?) ORDER BY order_id, position",
 );
 /**
- * The orders of these ids, in the order of the ids; undefined where there is none.
+ * The orders with these ids, in the same order; undefined for unknown ones.
  *
- * @param known an order as it was read before. What never changes is taken from there, and read is only what may have
- * changed since, which is a small part of it. @throws {DatabaseError}
+ * @param known an order as read before. Only what may have changed since is read, a small part of it. @throws
+ * {DatabaseError}
  */
 export async function findOrders(
   database: Database,
@@ -67,8 +65,8 @@ export async function findOrders(
 }
 
 /**
- * Those orders that still have the status in which they are known: what their stages left behind comes with a status, and
- * all else of what is not read here stands from the beginning.
+ * Those orders whose status is the known one. Stage records change only with the status, and nothing else that
+ * is not read here ever changes.
  */
 async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
   if (known.length === 0) return new Map();
@@ -83,9 +81,9 @@ async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise
 }
 
 /**
- * One page of orders, newest first, and the id to go on after (null on the last page). Stable while orders arrive:
- * new ones come before the first page. A page may have fewer orders than its limit where few match.
- * @throws {DatabaseError}
+ * One page of orders, newest first, and the next cursor (null on the last page). Stable while orders arrive,
+ * since new ones come before the first page. If few orders match, a page may have fewer than its limit. @throws
+ * {DatabaseError}
  */
 export async function listOrders(
   database: Database,

@@ -6,18 +6,18 @@ import type { Locks } from "../src/platform/group-commit.ts";
 import { rowLocks } from "./row-locks.ts";
 import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
 
-/** One thing that a simulated provider was asked to do, however often it was asked. */
+/** A request to a simulated provider, however often it was repeated. */
 export interface LedgerEntry {
   readonly idempotencyKey: string;
   readonly kind: LedgerKind;
   readonly orderId: string;
-  /** Minor units; 0 where no money moves. */
+  /** In minor units; 0 if no money moves. */
   readonly amount: number;
   readonly currency: string | null;
   readonly outcome: LedgerOutcome;
   readonly reason: string | null;
   readonly providerId: string;
-  /** How often it was asked for. */
+  /** How often it was requested. */
   readonly attempts: number;
   readonly createdAt: Date;
 }
@@ -27,12 +27,12 @@ export interface LedgerDecision {
   readonly reason: string | null;
 }
 
-/** Something to do for the first time or again, and how the provider decides while nothing is decided. */
+/** A request, new or repeated, and how the provider decides while it is undecided. */
 export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | "attempts"> {
   readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
 }
 
-/** Something to take back, and under which key that is booked. */
+/** A reversal, booked under its own key. */
 export interface LedgerReversal extends Pick<
   LedgerEntry,
   "idempotencyKey" | "kind" | "orderId" | "providerId" | "createdAt"
@@ -61,8 +61,8 @@ const lockRows = selectFrom(
 );
 
 /**
- * Books requests under their idempotency keys: a new key is decided and written down, a known one counts one attempt
- * more and keeps what was decided. @throws {DatabaseError}
+ * Books requests under their idempotency keys: a new one is decided and recorded; a known one counts another attempt and
+ * keeps its decision. @throws {DatabaseError}
  */
 export async function bookRequests(
   database: Database,
@@ -77,7 +77,7 @@ export async function bookRequests(
   try {
     return await database.transaction(
       async (transaction) => {
-        // A new row counts as one and a known one as two: so many if all are new, and decided.
+        // MySQL counts a new row as one and a known one as two: exactly this many if all are new.
         await transaction.commit([{ ...countAttempts(inOrder), mustAffect: asked.length }]);
         return asked;
       },
@@ -95,7 +95,7 @@ export async function bookRequests(
   }
 }
 
-/** What requests lock: the rows of their idempotency keys. */
+/** Requests lock the rows of their idempotency keys. */
 export function ledgerLocks(database: Database): Locks<LedgerRequest> {
   const locks = rowLocks(database, {
     entry: { table: providerLedger, column: providerLedger.idempotencyKey },
@@ -103,7 +103,7 @@ export function ledgerLocks(database: Database): Locks<LedgerRequest> {
   return { ...locks, keysOf: ({ idempotencyKey }) => [locks.key("entry", idempotencyKey)] };
 }
 
-/** Decides what is known and still pending. */
+/** Decides known requests that are still pending. */
 async function decideAgain(queries: Queries, requests: readonly LedgerRequest[]): Promise<LedgerEntry[]> {
   const entries = await lockEntries(
     queries,
@@ -112,7 +112,7 @@ async function decideAgain(queries: Queries, requests: readonly LedgerRequest[])
   return Promise.all(
     requests.map(async ({ idempotencyKey, decide }) => {
       const entry = entries.get(idempotencyKey);
-      if (entry === undefined) throw new Error(`the ledger has lost ${idempotencyKey}`);
+      if (entry === undefined) throw new Error(`the ledger has no entry ${idempotencyKey}`);
       if (entry.outcome !== "pending" || entry.attempts === 1) return entry;
       const decision = decide(entry);
       if (decision.outcome !== "pending") await decideEntry(queries, idempotencyKey, decision);
@@ -122,8 +122,8 @@ async function decideAgain(queries: Queries, requests: readonly LedgerRequest[])
 }
 
 /**
- * Takes back what stands under `reversedKey`: when it was approved, books the reversal under its own key, once, and
- * gives it; otherwise makes sure that it is never approved, and gives undefined. @throws {DatabaseError}
+ * Reverses the request `reversedKey`: if it was approved, books the reversal once, under its own key, and returns it;
+ * otherwise ensures that the request is never approved, and returns undefined. @throws {DatabaseError}
  */
 export async function bookReversal(
   database: Database,
@@ -159,7 +159,7 @@ export async function bookReversal(
   });
 }
 
-/** All that providers were asked for an order. @throws {DatabaseError} */
+/** All provider requests for an order, oldest first. @throws {DatabaseError} */
 export async function listEntries(database: Database, orderId: string): Promise<LedgerEntry[]> {
   return database.query((queries) =>
     queries

@@ -1,14 +1,14 @@
 import type { Database } from "./database.ts";
 import { providerStates } from "./schema.ts";
 
-/** What can be switched: each port of the pipeline has a simulated provider behind it, or the stock in MySQL. */
+/** The providers that can be switched: the simulated ones, and the stock in MySQL. */
 export const PROVIDERS = ["inventory", "payments", "carrier"] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
-/** Up and as fast as it is configured, down, or up and slow: it takes so many milliseconds to answer. */
+/** Up with the configured latency, down, or up with this latency in milliseconds. */
 export type ProviderSwitch = "up" | "down" | { readonly slowMs: number };
 
-/** The longest that a slow provider may take. */
+/** The maximum latency of a slow provider. */
 export const SLOWEST_MS = 60_000;
 
 export interface ProviderState {
@@ -16,7 +16,7 @@ export interface ProviderState {
   readonly since: Date;
 }
 
-/** The providers that were ever switched; the others are up. @throws {DatabaseError} */
+/** The providers that were ever switched; all others are up. @throws {DatabaseError} */
 export async function findProviderStates(database: Database): Promise<Map<string, ProviderState>> {
   const rows = await database.query((queries) => queries.select().from(providerStates));
   return new Map(rows.map(({ provider, state, since }) => [provider, { switched: parsed(state), since }]));

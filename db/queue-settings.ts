@@ -3,18 +3,18 @@ import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { queueSettings } from "./schema.ts";
 
-/** How operators want a step's queue, over all workers. */
+/** Operators' settings of a step's queue, for all workers. */
 export interface QueueSettings {
   readonly step: string;
   readonly paused: boolean;
-  /** Jobs at the same moment; null for as many as the workers take. */
+  /** Global concurrency; null for no limit. */
   readonly concurrency: number | null;
-  /** So many jobs in so many milliseconds; null for what the stage itself says. */
+  /** So many jobs in so many milliseconds; null for the stage's own limit. */
   readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
   readonly updatedAt: Date;
 }
 
-/** The queues whose settings were ever changed; the others are as their stages say. @throws {DatabaseError} */
+/** The queues whose settings were ever changed; all others have the defaults. @throws {DatabaseError} */
 export async function listQueueSettings(database: Database): Promise<QueueSettings[]> {
   const rows = await database.query((queries) => queries.select().from(queueSettings));
   return rows.map(({ step, pausedAt, concurrency, rateMax, rateDurationMs, updatedAt }) => ({
@@ -27,7 +27,7 @@ export async function listQueueSettings(database: Database): Promise<QueueSettin
   }));
 }
 
-/** Changes a part of a queue's settings, leaves the rest, and writes down who did. @throws {DatabaseError} */
+/** Changes some of a queue's settings, and records the action. @throws {DatabaseError} */
 export async function changeQueueSettings(
   database: Database,
   step: string,

@@ -1,6 +1,6 @@
 import { LIMITS } from "../src/order/limits.ts";
 
-/** Cuts a reason to its column by characters, not in the middle of one. */
+/** Truncates a reason to its column's length, without splitting a character. */
 export function shortened(reason: string): string {
   const characters = Array.from(reason);
   return characters.length <= LIMITS.reason ? reason : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;

@@ -2,10 +2,10 @@ import { asc, eq, gt, max, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import { orderEvents, relayPositions } from "./schema.ts";
 
-/** Who passes events on: the relay to the Redis Stream, and what makes deliveries to webhooks of them. */
+/** The readers of the event log: the relay to the Redis Stream, and the one that creates webhook deliveries. */
 export type RelayName = "stream" | "webhooks";
 
-/** Up to which event all have been passed on; undefined if none ever was. @throws {DatabaseError} */
+/** The last relayed event; undefined if none ever was. @throws {DatabaseError} */
 export async function findPosition(database: Database, name: RelayName): Promise<number | undefined> {
   const [row] = await database.query((queries) =>
     queries.select().from(relayPositions).where(eq(relayPositions.name, name)),
@@ -14,8 +14,8 @@ export async function findPosition(database: Database, name: RelayName): Promise
 }
 
 /**
- * Notes how far events have been passed on. Never backwards, so that a process that comes late does no harm, unless the
- * log itself has begun anew. @throws {DatabaseError}
+ * Records the position. It never moves back, so that a late process does no harm, unless the log was reset.
+ * @throws {DatabaseError}
  */
 export async function savePosition(
   database: Database,
@@ -35,17 +35,17 @@ export async function savePosition(
   );
 }
 
-/** What has not been passed on yet. */
+/** A relay's backlog. */
 export interface RelayLag {
-  /** At most; ids that were given up count too. */
+  /** An upper bound, since unused ids count too. */
   readonly events: number;
-  /** Milliseconds since the oldest of them happened; 0 where there is none. */
+  /** The age of the oldest event in milliseconds; 0 if there is none. */
   readonly ageMs: number;
 }
 
 /**
- * How far a relay is behind, as MySQL knows it: any process may ask, whether the relay lives or not. What was passed on in
- * the last second may count as not. @throws {DatabaseError}
+ * A relay's backlog according to MySQL, readable by any process even if the relay is down. May include events
+ * relayed in the last second. @throws {DatabaseError}
  */
 export async function readRelayLag(database: Database, name: RelayName): Promise<RelayLag> {
   return database.query(async (queries) => {

@@ -1,4 +1,4 @@
-import { piecesBySku, type OrderLine } from "../src/order/order.ts";
+import { quantitiesBySku, type OrderLine } from "../src/order/order.ts";
 import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
@@ -15,32 +15,32 @@ const insertStates = insertInto(
   "state = VALUES(state), updated_at = VALUES(updated_at)",
 );
 
-/** An order and the lines that it wants, holds or gives back. */
+/** An order and the lines to reserve, ship or release. */
 export interface Holding {
   readonly orderId: string;
   readonly lines: readonly OrderLine[];
 }
 
-/** What is to become of the goods of an order. */
+/** An operation on an order's stock. */
 export interface StockMove extends Holding {
   readonly operation: keyof typeof OPERATIONS;
 }
 
 /**
- * Moves goods, first come first served, in one transaction: whatever is done to stock of the same moment waits for one
- * lock on a product in demand and for one commit.
+ * Moves stock, first come, first served, in one transaction, so that concurrent moves of a popular product wait
+ * for one lock and one commit.
  *
- * - `reserve` sets aside all lines of an order or none. An order that holds a reservation keeps it. It fails for an order
- *   whose reservation was released: it is being cancelled.
- * - `ship` takes the reserved pieces out of the house. What was shipped stays shipped.
- * - `release` gives back what an order holds: reserved pieces become available, shipped ones return to the house. An order
- *   that holds nothing is noted as released, so that no late reservation is made for it.
+ * - `reserve` reserves all lines of an order or none, and keeps an existing reservation. It throws if the
+ *   reservation was released, since the order is being cancelled.
+ * - `ship` takes the reserved stock out of the warehouse. Repeating it does nothing.
+ * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the
+ *   warehouse. An order without a reservation is marked as released, so that a late one is refused.
  *
- * Stock rows are locked before reservations are read: two transactions for one order want the same SKUs, so the second one
- * waits and then sees what the first one did.
+ * Stock rows are locked before reservations are read: two transactions for one order lock the same SKUs, so the
+ * second waits and then sees the first one's changes.
  *
- * @returns for each move whether it was made; only a reservation may not be. @throws {Error} for a move that makes no
- * sense. @throws {DatabaseError}
+ * @returns whether each move succeeded; only `reserve` may not. @throws {Error} for an invalid move. @throws
+ * {DatabaseError}
  */
 export async function moveStock(database: Database, moves: readonly StockMove[]): Promise<Reservation[]> {
   const work = async (queries: Transaction): Promise<Reservation[]> => {
@@ -54,11 +54,11 @@ export async function moveStock(database: Database, moves: readonly StockMove[])
     await queries.commit([...writeStock(warehouse.newLevels()), ...writeStates(warehouse)]);
     return made;
   };
-  // While it waits for one product it holds others, which must not be for long.
+  // While it waits for one product it holds others, so not for long.
   return database.transaction(work, { lockWaits: 1 });
 }
 
-/** What moves of stock lock: the rows of their products and of their orders' reservations. */
+/** The rows that moves lock: their products and their orders' reservations. */
 export function stockLocks(database: Database): Locks<StockMove> {
   const locks = rowLocks(database, {
     stock: { table: stock, column: stock.sku },
@@ -80,12 +80,12 @@ const OPERATIONS = {
     const state = warehouse.stateOf(orderId);
     if (state === "RELEASED") throw new Error(`the reservation of order ${orderId} was released`);
     if (state !== undefined) return MADE;
-    const pieces = piecesBySku(lines);
-    const soldOut = [...pieces]
+    const quantities = quantitiesBySku(lines);
+    const soldOut = [...quantities]
       .filter(([sku, count]) => warehouse.available(sku) < count)
       .map(([sku]) => sku);
     if (soldOut.length > 0) return { ok: false, soldOut };
-    warehouse.move(orderId, "HELD", pieces, { onHand: 0, reserved: 1 });
+    warehouse.move(orderId, "HELD", quantities, { onHand: 0, reserved: 1 });
     return MADE;
   },
 
@@ -93,7 +93,7 @@ const OPERATIONS = {
     const state = warehouse.stateOf(orderId);
     if (state === "SHIPPED") return MADE;
     if (state !== "HELD") throw new Error(`order ${orderId} holds no reservation to ship`);
-    warehouse.move(orderId, "SHIPPED", piecesBySku(lines), { onHand: -1, reserved: -1 });
+    warehouse.move(orderId, "SHIPPED", quantitiesBySku(lines), { onHand: -1, reserved: -1 });
     return MADE;
   },
 
@@ -106,12 +106,12 @@ const OPERATIONS = {
         : state === "SHIPPED"
           ? { onHand: 1, reserved: 0 }
           : { onHand: 0, reserved: 0 };
-    warehouse.move(orderId, "RELEASED", piecesBySku(lines), back);
+    warehouse.move(orderId, "RELEASED", quantitiesBySku(lines), back);
     return MADE;
   },
 };
 
-/** The locked stock and reservations of some orders, and the changes to write. */
+/** The locked stock and reservations, and the changes to write. */
 class Warehouse {
   readonly states: Map<string, ReservationState>;
   readonly stock: ReadonlyMap<string, StockLevel>;
@@ -137,7 +137,7 @@ class Warehouse {
     return level.onHand + (change?.onHand ?? 0) - level.reserved - (change?.reserved ?? 0);
   }
 
-  /** Of the SKUs whose levels change, in the order in which they are locked. */
+  /** The changed levels, in lock order. */
   newLevels(): StockLevel[] {
     return [...this.stock].flatMap(([sku, { onHand, reserved }]) => {
       const change = this.changes.get(sku);
@@ -146,19 +146,19 @@ class Warehouse {
     });
   }
 
-  /** Puts an order into a state; each of its pieces changes the levels by `perPiece`. */
+  /** Sets an order's state and changes the levels by `perUnit` for each unit. */
   move(
     orderId: string,
     state: ReservationState,
-    pieces: ReadonlyMap<string, number>,
-    perPiece: { readonly onHand: number; readonly reserved: number },
+    quantities: ReadonlyMap<string, number>,
+    perUnit: { readonly onHand: number; readonly reserved: number },
   ): void {
     this.states.set(orderId, state);
     this.moved.add(orderId);
-    for (const [sku, count] of pieces) {
+    for (const [sku, count] of quantities) {
       const change = this.changes.get(sku) ?? { onHand: 0, reserved: 0 };
-      change.onHand += perPiece.onHand * count;
-      change.reserved += perPiece.reserved * count;
+      change.onHand += perUnit.onHand * count;
+      change.reserved += perUnit.reserved * count;
       this.changes.set(sku, change);
     }
   }

@@ -3,30 +3,30 @@ import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
 import type { RowDataPacket } from "mysql2";
 import type { Database } from "./database.ts";
 
-/** A unique key by which rows are locked, and the index that has it. */
+/** A unique key by which rows are locked, and its index. */
 export interface LockedBy {
   readonly table: MySqlTable;
   readonly column: MySqlColumn;
-  /** By default that of the primary key. */
+  /** Defaults to the primary key. */
   readonly index?: string;
 }
 
-/** Which rows other transactions hold, and a way to wait for one. Keys are `<name> <value of the column>`. */
+/** Finds rows that other transactions have locked, and waits for them. Keys are `<name> <value of the column>`. */
 export interface RowLocks<Name extends string> {
   readonly key: (name: Name, value: string | number) => string;
   /**
-   * Those of these rows that another transaction has locked or inserted, and not committed yet, at this moment. Rows that
-   * are not there are held by nobody. Waits for no lock. @throws {DatabaseError}
+   * Those of these rows that another open transaction has locked or inserted. Does not wait for locks. @throws
+   * {DatabaseError}
    */
   readonly held: (keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /**
-   * Waits its turn for a row, and lets go of it at once. @throws {DatabaseError} of the kind `contended` when it was held
-   * for `innodb_lock_wait_timeout` (one second).
+   * Locks a row and releases it at once. @throws {DatabaseError} of kind `contended` if it stays locked for
+   * `innodb_lock_wait_timeout` (one second).
    */
   readonly wait: (key: string) => Promise<void>;
 }
 
-/** @param by the unique keys, each under a name without spaces. */
+/** @param by the unique keys, by names without spaces. */
 export function rowLocks<Name extends string>(
   database: Database,
   by: Readonly<Record<Name, LockedBy>>,

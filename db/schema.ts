@@ -17,11 +17,11 @@ import type { EventType } from "../src/order/event.ts";
 import type { Address, StageRecord } from "../src/order/order.ts";
 
 /**
- * The tables, as queries see them. The migrations create them (a test holds both to each other). Times are UTC with
- * milliseconds and set by the application; money is an integer in minor units; text compares byte by byte.
+ * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
+ * application; money is an integer in minor units; text compares byte by byte.
  */
 
-/** UUIDs are ASCII: a quarter of the index that utf8mb4 would reserve. */
+/** UUIDs are ASCII, which takes a quarter of the index space of utf8mb4. */
 const uuid = customType<{ data: string }>({ dataType: () => "char(36)" });
 const instant = (name: string) => datetime(name, { fsp: 3, mode: "date" });
 /** SHA-256 in base64. */
@@ -32,7 +32,7 @@ export const orders = mysqlTable(
   "orders",
   {
     id: uuid("id").primaryKey(),
-    /** Text, not an enum: a stage put in later brings a status without a migration. */
+    /** Text, not an enum, so that a new stage needs no migration. */
     status: varchar("status", { length: 32 }).notNull(),
     customerId: varchar("customer_id", { length: LIMITS.identifier }).notNull(),
     reference: varchar("reference", { length: LIMITS.identifier }),
@@ -40,14 +40,14 @@ export const orders = mysqlTable(
     total: money("total").notNull(),
     paymentToken: varchar("payment_token", { length: LIMITS.paymentToken }),
     shipTo: json("ship_to").$type<Address>(),
-    /** Set together: the order rests in this stage's failed set. */
+    /** Set together, for an order in this stage's failed set. */
     failedStage: varchar("failed_stage", { length: 32 }),
     failedReason: varchar("failed_reason", { length: LIMITS.reason }),
     failedAt: instant("failed_at"),
-    /** Set together, once: the executor undoes the finished stages and sets CANCELLED. */
+    /** Set together, once, by a cancellation request. */
     cancelRequestedAt: instant("cancel_requested_at"),
     cancelReason: varchar("cancel_reason", { length: LIMITS.reason }),
-    /** Set together, when the client gave an idempotency key. */
+    /** Set together, if the client sent an idempotency key. */
     idempotencyClient: char("idempotency_client", { length: DIGEST_LENGTH }),
     idempotencyKey: varchar("idempotency_key", { length: COLUMN_LENGTHS.idempotencyKey }),
     requestHash: char("request_hash", { length: DIGEST_LENGTH }),
@@ -76,8 +76,8 @@ export const orderLines = mysqlTable(
 );
 
 /**
- * Append-only: one row a transition, and what else happened to an order on its way. The durable log that everything else
- * is fed from.
+ * Append-only: one row for each transition and other event of an order. The durable log that feeds everything
+ * else.
  */
 export const orderEvents = mysqlTable(
   "order_events",
@@ -89,13 +89,13 @@ export const orderEvents = mysqlTable(
     toStatus: varchar("to_status", { length: 32 }).notNull(),
     stage: varchar("stage", { length: 32 }),
     reason: varchar("reason", { length: LIMITS.reason }),
-    /** What the stage left behind. A cancellation has no stage, and its record is what undoing gave. */
+    /** The stage's record; for a cancellation, which has no stage, the results of undoing. */
     record: json("record").$type<StageRecord>(),
     at: instant("at").notNull(),
     type: varchar("type", { length: 32 }).$type<EventType>().notNull().default("status"),
-    /** Who asked for it, an operator or a client; null for what the service did by itself. */
+    /** The operator or client who requested it; null if the service did it by itself. */
     actor: varchar("actor", { length: COLUMN_LENGTHS.actor }),
-    /** Set together: which attempt at the stage led to this, and when it began. */
+    /** Set together: the stage's attempt that led to this event, and when it started. */
     attempt: int("attempt"),
     startedAt: instant("started_at"),
   },
@@ -104,15 +104,15 @@ export const orderEvents = mysqlTable(
 
 export const stock = mysqlTable("stock", {
   sku: varchar("sku", { length: LIMITS.identifier }).primaryKey(),
-  /** Pieces in the house, reserved ones included. */
+  /** Units in the warehouse, including reserved ones. */
   onHand: int("on_hand").notNull(),
-  /** Pieces set aside; a CHECK keeps 0 <= reserved <= on_hand. */
+  /** Reserved units; a CHECK enforces 0 <= reserved <= on_hand. */
   reserved: int("reserved").notNull(),
 });
 
 export type ReservationState = "HELD" | "SHIPPED" | "RELEASED";
 
-/** One row an order. What it holds are the order's lines, which never change. */
+/** One row per order. It covers the order's lines, which never change. */
 export const reservations = mysqlTable("reservations", {
   orderId: uuid("order_id").primaryKey(),
   state: varchar("state", { length: 16 }).$type<ReservationState>().notNull(),
@@ -120,10 +120,10 @@ export const reservations = mysqlTable("reservations", {
 });
 
 export type LedgerKind = "charge" | "refund" | "label" | "label-void";
-/** Pending: asked for, and not answered yet. Void: must not be approved any more. */
+/** Pending: requested, but not decided. Void: must never be approved. */
 export type LedgerOutcome = "pending" | "approved" | "declined" | "void";
 
-/** The books of the simulated payment provider and carrier: one row an idempotency key. */
+/** The ledger of the simulated payment provider and carrier: one row per idempotency key. */
 export const providerLedger = mysqlTable(
   "provider_ledger",
   {
@@ -136,32 +136,32 @@ export const providerLedger = mysqlTable(
     outcome: varchar("outcome", { length: 16 }).$type<LedgerOutcome>().notNull(),
     /** Why it was declined. */
     reason: varchar("reason", { length: LIMITS.reason }),
-    /** The provider's own name for it: a charge id, a tracking number. */
+    /** The provider's reference: a charge id or a tracking number. */
     providerId: varchar("provider_id", { length: 64 }).notNull(),
-    /** How often it was asked for. */
+    /** The number of requests. */
     attempts: int("attempts").notNull(),
     createdAt: instant("created_at").notNull(),
   },
   (table) => [index("provider_ledger_by_order").on(table.orderId)],
 );
 
-/** Whether a simulated provider answers, as `npm run providers` sets it for every worker. */
+/** The state of a simulated provider, set by `npm run providers` for all workers. */
 export const providerStates = mysqlTable("provider_states", {
   provider: varchar("provider", { length: 32 }).primaryKey(),
-  /** With the milliseconds that one takes to answer, when it is up and slow. */
+  /** Includes the latency in milliseconds of one that is slow. */
   state: varchar("state", { length: 16 }).$type<"up" | "down" | `slow ${number}`>().notNull(),
   since: instant("since").notNull(),
 });
 
-/** How far the log of events has been passed on, and to whom. */
+/** How far each relay has read the event log. */
 export const relayPositions = mysqlTable("relay_positions", {
   name: varchar("name", { length: 32 }).primaryKey(),
-  /** Every event up to this one has been passed on. */
+  /** Every event up to this one has been relayed. */
   eventId: money("event_id").notNull(),
   updatedAt: instant("updated_at").notNull(),
 });
 
-/** What operators did, and how far those things have come that take a while. */
+/** Operators' actions, and the progress of long ones. */
 export const operatorActions = mysqlTable(
   "operator_actions",
   {
@@ -169,11 +169,11 @@ export const operatorActions = mysqlTable(
     at: instant("at").notNull(),
     actor: varchar("actor", { length: COLUMN_LENGTHS.actor }).notNull(),
     action: varchar("action", { length: 32 }).notNull(),
-    /** What it was done to: an order's id, a stage, a queue, a webhook endpoint's id. */
+    /** The target: an order's id, a stage, a queue or a webhook endpoint's id. */
     target: varchar("target", { length: 64 }).notNull(),
     details: json("details").$type<Readonly<Record<string, string | number | boolean | null>>>(),
     state: varchar("state", { length: 16 }).$type<"running" | "done" | "failed">().notNull(),
-    /** Orders it was done to until now, and how many there are to be; null where that was not counted. */
+    /** Orders processed so far, and their total; null if not counted. */
     done: int("done").notNull(),
     total: int("total"),
     updatedAt: instant("updated_at").notNull(),
@@ -181,14 +181,14 @@ export const operatorActions = mysqlTable(
   (table) => [index("operator_actions_by_target").on(table.target, table.id)],
 );
 
-/** How operators want the queues: Redis has a copy, which BullMQ's workers go by. */
+/** Operators' settings of the queues. BullMQ's workers use a copy in Redis. */
 export const queueSettings = mysqlTable("queue_settings", {
   step: varchar("step", { length: 32 }).primaryKey(),
-  /** Since when it is paused; null for one that is not. */
+  /** When it was paused; null if it is not. */
   pausedAt: instant("paused_at"),
-  /** Jobs at the same moment over all workers; null for as many as they take. */
+  /** Global concurrency; null for no limit. */
   concurrency: int("concurrency"),
-  /** Set together: so many jobs in so many milliseconds over all workers. */
+  /** Set together: a rate limit of so many jobs in so many milliseconds, over all workers. */
   rateMax: int("rate_max"),
   rateDurationMs: int("rate_duration_ms"),
   updatedAt: instant("updated_at").notNull(),
@@ -196,25 +196,25 @@ export const queueSettings = mysqlTable("queue_settings", {
 
 export type WebhookState = "enabled" | "disabled" | "deleted";
 
-/** Where events are sent to. */
+/** Webhook endpoints. */
 export const webhookEndpoints = mysqlTable("webhook_endpoints", {
   id: uuid("id").primaryKey(),
   url: varchar("url", { length: COLUMN_LENGTHS.webhookUrl }).notNull(),
   description: varchar("description", { length: COLUMN_LENGTHS.webhookDescription }),
-  /** The types of events that it wants; null for all. */
+  /** The event types it subscribes to; null for all. */
   eventTypes: json("event_types").$type<readonly EventType[]>(),
-  /** `whsec_` and base64. Told once, when it is made. */
+  /** `whsec_` and base64. Returned once, when it is created. */
   secret: varchar("secret", { length: 128 }).notNull(),
-  /** Set together: the one before is valid beside it until then. */
+  /** Set together: the previous secret, valid until then. */
   previousSecret: varchar("previous_secret", { length: 128 }),
   previousSecretUntil: instant("previous_secret_until"),
   state: varchar("state", { length: 16 }).$type<WebhookState>().notNull(),
-  /** Set together, for one that is not enabled. */
+  /** Set together, while it is disabled. */
   disabledReason: varchar("disabled_reason", { length: LIMITS.reason }),
   disabledAt: instant("disabled_at"),
-  /** Only events after this one are for it: it was made, or enabled, when this was the newest. */
+  /** It receives only events after this one, the newest when it was created or enabled. */
   afterEventId: money("after_event_id").notNull(),
-  /** Since when every attempt has failed; null after one that did not. */
+  /** Since when every attempt has failed; null after a success. */
   failingSince: instant("failing_since"),
   createdAt: instant("created_at").notNull(),
   updatedAt: instant("updated_at").notNull(),
@@ -222,22 +222,22 @@ export const webhookEndpoints = mysqlTable("webhook_endpoints", {
 
 export type DeliveryState = "pending" | "delivered" | "failed";
 
-/** One row for each event and endpoint that wants it. */
+/** One row for each event and subscribed endpoint. */
 export const webhookDeliveries = mysqlTable(
   "webhook_deliveries",
   {
     id: money("id").autoincrement().primaryKey(),
     endpointId: uuid("endpoint_id").notNull(),
-    /** Null for a test message, which is about no event. */
+    /** Null for a test message. */
     eventId: money("event_id"),
-    /** The order that the event is about; a test message has an id of its own here. */
+    /** The event's order; for a test message, an id of its own. */
     orderId: uuid("order_id").notNull(),
     state: varchar("state", { length: 16 }).$type<DeliveryState>().notNull(),
-    /** Attempts since it was made, or was last asked to be sent again. */
+    /** Attempts since it was created or last resent. */
     attempts: int("attempts").notNull(),
-    /** When the next attempt is due; for one that is settled, when that was. */
+    /** When the next attempt is due; once settled, when it was settled. */
     dueAt: instant("due_at").notNull(),
-    /** Of the last attempt: what was answered, or why nothing was. */
+    /** The last attempt's response status, or its error. */
     lastStatus: int("last_status"),
     lastError: varchar("last_error", { length: LIMITS.reason }),
     createdAt: instant("created_at").notNull(),
@@ -250,7 +250,7 @@ export const webhookDeliveries = mysqlTable(
   ],
 );
 
-/** What was sent, and what came back: a row an attempt, kept for some days. */
+/** Requests and responses: one row per attempt, kept for some days. */
 export const webhookAttempts = mysqlTable(
   "webhook_attempts",
   {
@@ -259,10 +259,10 @@ export const webhookAttempts = mysqlTable(
     at: instant("at").notNull(),
     url: varchar("url", { length: COLUMN_LENGTHS.webhookUrl }).notNull(),
     durationMs: int("duration_ms").notNull(),
-    /** Null when there was no answer: then `error` says why. */
+    /** Null if there was no response; then `error` says why. */
     status: int("status"),
     error: varchar("error", { length: LIMITS.reason }),
-    /** The beginning of the answer's body. */
+    /** The beginning of the response body. */
     response: varchar("response", { length: COLUMN_LENGTHS.webhookResponse }),
   },
   (table) => [
@@ -271,22 +271,22 @@ export const webhookAttempts = mysqlTable(
   ],
 );
 
-/** Who does what only one process may do: until it expires, by the clock of MySQL. Rows stay: the next token is greater. */
+/** Leases for work that only one process may do. They expire by MySQL's clock. Rows stay, so that tokens grow. */
 export const leases = mysqlTable("leases", {
   name: varchar("name", { length: 32 }).primaryKey(),
-  /** Its host and process id, for operators. */
+  /** The holder's host and process id, for operators. */
   holder: varchar("holder", { length: COLUMN_LENGTHS.leaseHolder }).notNull(),
   expiresAt: instant("expires_at").notNull(),
   /** Grows with every holder. */
   token: money("token").notNull().default(0),
 });
 
-/** One row: what tells this database from every other. */
+/** One row, which identifies this database. */
 export const installation = mysqlTable("installation", {
   /** Always 1. */
   single: int("single").primaryKey(),
-  /** Made once, by the migration. */
+  /** Created once, by the migration. */
   id: uuid("id").notNull(),
-  /** When a process last checked that the database takes writes. */
+  /** When a process last checked that the database accepts writes. */
   writtenAt: instant("written_at").notNull(),
 });

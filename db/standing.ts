@@ -6,7 +6,7 @@ type OrderColumns = Pick<
   "status" | "failedStage" | "failedReason" | "failedAt" | "cancelRequestedAt" | "cancelReason" | "updatedAt"
 >;
 
-/** Where an order stands, as its row says. */
+/** An order's state, read from its row. */
 export function standingOf(row: OrderColumns): Standing {
   const { failedStage, failedReason, failedAt, cancelRequestedAt, cancelReason } = row;
   return {
@@ -21,7 +21,7 @@ export function standingOf(row: OrderColumns): Standing {
   };
 }
 
-/** What a change writes in an order's row. */
+/** The columns that a change writes to an order's row. */
 export function columnsOf({
   status,
   failed,

@@ -4,9 +4,9 @@ import type { ResultSetHeader, RowDataPacket } from "mysql2";
 import type { Queries, Reads, Statement } from "./queries.ts";
 
 /*
- * The statements on every order's way, for many orders at once. A query builder composes each value of each row anew,
- * which took a third of a worker's time; here the text is made once, from the same tables, and the driver fills in the
- * values. Statements that do not need each other's answers share a round trip.
+ * The statements on the hot path, for many orders at once. A query builder would build every value of every row
+ * each time, which took a third of a worker's time; here the text is built once, from the same tables, and the
+ * driver fills in the values. Independent statements share a round trip.
  */
 
 type Key<Table extends MySqlTable> = keyof Table["$inferSelect"] & string;
@@ -16,9 +16,10 @@ type Inserted<Table extends MySqlTable, K extends string> = Pick<
 >;
 
 /**
- * Makes `INSERT`s of these columns, for one row at least.
+ * Builds `INSERT`s of these columns, for at least one row.
  *
- * @param onDuplicate SQL for rows whose key is there already, such as `state = VALUES(state)`; without it they are refused.
+ * @param onDuplicate SQL for rows with an existing key, such as `state = VALUES(state)`; without it they are
+ * errors.
  */
 export function insertInto<Table extends MySqlTable, K extends Key<Table>>(
   table: Table,
@@ -30,7 +31,7 @@ export function insertInto<Table extends MySqlTable, K extends Key<Table>>(
   const update = onDuplicate === undefined ? "" : ` ON DUPLICATE KEY UPDATE ${onDuplicate}`;
   const sql = `INSERT INTO ${quoted(getTableName(table))} (${names}) VALUES ?${update}`;
   return (rows) => {
-    if (rows.length === 0) throw new Error("an INSERT has one row at least");
+    if (rows.length === 0) throw new Error("an INSERT needs at least one row");
     const values = rows.map((row: Readonly<Record<string, unknown>>) =>
       columns.map(({ key, column }) => toDriver(column, row[key])),
     );
@@ -51,16 +52,16 @@ export function assignmentsOf<Table extends MySqlTable>(
   };
 }
 
-/** A statement whose answer is rows. */
+/** A statement that returns rows. */
 export interface Selection<Row> extends Statement {
-  /** Gives rows as the driver has them the shape that the table says. */
+  /** Converts the driver's rows to the table's types. */
   readonly shape: (rows: Row[]) => Row[];
 }
 
 /**
- * Makes `SELECT`s of these columns. What is made takes the values of the placeholders; an array stands for a list.
+ * Builds `SELECT`s of these columns. The result takes the placeholders' values; an array becomes a list.
  *
- * @param rest of the statement, from `WHERE` on: the columns as MySQL calls them.
+ * @param rest of the statement, from `WHERE` on, with MySQL's column names.
  */
 export function selectFrom<Table extends MySqlTable, K extends Key<Table>>(
   table: Table,
@@ -78,7 +79,7 @@ export function selectFrom<Table extends MySqlTable, K extends Key<Table>>(
   return (...values) => ({ sql, values, shape });
 }
 
-/** @returns affected rows, as MySQL counts them: a row that was updated instead of inserted counts as two. */
+/** @returns the affected rows as MySQL counts them: 2 for a row updated instead of inserted. */
 export async function execute(queries: Queries, { sql, values }: Statement): Promise<number> {
   const [result] = await queries.$client.query<ResultSetHeader>(sql, [...values]);
   return result.affectedRows;
@@ -90,7 +91,7 @@ export async function read<Row>(queries: Reads, { sql, values, shape }: Selectio
   return shape(rows);
 }
 
-/** Reads two things in one round trip. @returns the rows of each. */
+/** Runs two selections in one round trip. @returns the rows of each. */
 export async function readBoth<First, Second>(
   queries: Reads,
   first: Selection<First>,
@@ -102,7 +103,7 @@ export async function readBoth<First, Second>(
   return [first.shape(firstRows), second.shape(secondRows)];
 }
 
-/** The same with three. */
+/** Runs three selections in one round trip. @returns the rows of each. */
 export async function readThree<First, Second, Third>(
   queries: Reads,
   first: Selection<First>,
@@ -134,7 +135,7 @@ function toDriver(column: MySqlColumn, value: unknown): unknown {
   return value === null || value === undefined ? null : column.mapToDriverValue(value);
 }
 
-/** MariaDB's JSON is text, which some versions of its protocol say to be JSON and others not. */
+/** MariaDB's JSON is text, which only some versions of its protocol mark as JSON. */
 function parseDocuments(rows: readonly Record<string, unknown>[], key: string): void {
   for (const row of rows) {
     const value = row[key];

@@ -6,9 +6,9 @@ import { stock } from "./schema.ts";
 
 export interface StockLevel {
   readonly sku: string;
-  /** Pieces in the house, reserved ones included. */
+  /** Units in the warehouse, including reserved ones. */
   readonly onHand: number;
-  /** Pieces set aside for orders that have not left the house. */
+  /** Units reserved for orders that have not been shipped. */
   readonly reserved: number;
 }
 
@@ -19,7 +19,7 @@ const writeRows = insertInto(
   "on_hand = VALUES(on_hand), reserved = VALUES(reserved)",
 );
 
-/** The levels of these SKUs, in the order given; undefined where a SKU is unknown. @throws {DatabaseError} */
+/** The levels of these SKUs, in the same order; undefined for unknown ones. @throws {DatabaseError} */
 export async function findStock(
   database: Database,
   skus: readonly string[],
@@ -34,7 +34,7 @@ export async function findStock(
   return skus.map((sku) => levels.get(sku));
 }
 
-/** More pieces of these SKUs are reserved than there would be: nothing was changed. */
+/** More units of these SKUs are reserved than the new level. Nothing was changed. */
 export class StockReservedError extends Error {
   override name = "StockReservedError";
   readonly levels: readonly StockLevel[];
@@ -45,9 +45,9 @@ export class StockReservedError extends Error {
 }
 
 /**
- * Sets what is on hand of each SKU, known or new, all or none.
+ * Sets the stock on hand of each SKU, known or new; all or none.
  *
- * @throws {StockReservedError} when orders have more pieces reserved than that. @throws {DatabaseError}
+ * @throws {StockReservedError} if more is reserved. @throws {DatabaseError}
  */
 export async function setStock(
   database: Database,
@@ -66,11 +66,14 @@ export async function setStock(
       .onDuplicateKeyUpdate({ set: { onHand: sql`VALUES(${sql.identifier("on_hand")})` } });
     return after;
   };
-  // While it waits for one product it holds others, which orders want.
+  // While it waits for one product it holds others that orders need.
   return database.transaction(work, { lockWaits: 1 });
 }
 
-/** Locks stock rows in order of SKU: every transaction that touches stock does so first, and so none deadlocks. */
+/**
+ * Locks stock rows in order of SKU. Every transaction that touches stock does this first, which prevents
+ * deadlocks.
+ */
 export function lockStock(skus: Iterable<string>): Selection<StockLevel> {
   return lockRows([...skus]);
 }

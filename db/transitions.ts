@@ -11,16 +11,14 @@ import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 import { assignmentsOf } from "./statements.ts";
 
-/*
- * Moves orders from one status to the next, many at once, so that callers can share a transaction.
- */
+/* Moves orders to their next status in batches, so that concurrent callers can share a transaction. */
 
 /**
- * Moves orders on, each only if it still has the status that it is moved from (compare-and-set), and appends their
- * events in the same transaction. A moved order is no longer marked as failed.
+ * Applies transitions, each only if the order still has the expected status (compare-and-set), and appends
+ * their events in the same transaction. Clears the order's failure.
  *
- * @param beforeCommit called when all is ready, and nothing committed yet.
- * @returns for each transition what became of it. @throws {DatabaseError}
+ * @param beforeCommit called right before the commit.
+ * @returns the result of each transition. @throws {DatabaseError}
  */
 export async function applyTransitions(
   database: Database,
@@ -38,13 +36,13 @@ export async function applyTransitions(
       { lockWaits: 1 },
     );
   } catch (error) {
-    // Nearly always all of them apply: only when one does not, each order is read first.
+    // Nearly always all apply, so orders are read first only after one did not.
     if (!(error instanceof UnexpectedCountError)) throw error;
     return applyLocked(database, transitions, beforeCommit);
   }
 }
 
-/** Does the same, but reads each order first. */
+/** The same, but reads each order first. */
 async function applyLocked(
   database: Database,
   transitions: readonly OrderTransition[],
@@ -59,7 +57,7 @@ async function applyLocked(
       const order = current.get(transition.orderId);
       const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
       const made = order?.status === transition.from && !(transition.unlessCancelled && toBeCancelled);
-      // Two transitions of one order in one call: the second one finds a new status.
+      // A second transition of the same order finds the new status.
       if (made) order.status = transition.to;
       return { made, toBeCancelled };
     });
@@ -72,13 +70,13 @@ async function applyLocked(
   return database.transaction(work, { lockWaits: 1 });
 }
 
-/** What transitions lock: the rows of their orders. */
+/** The rows that transitions lock: their orders. */
 export function transitionLocks(database: Database): Locks<OrderTransition> {
   const locks = rowLocks(database, { order: { table: orders, column: orders.id } });
   return { ...locks, keysOf: ({ orderId }) => [locks.key("order", orderId)] };
 }
 
-/** By what one statement can do; none is empty. */
+/** Groups that one statement can apply; none is empty. */
 function groupsOf(transitions: readonly OrderTransition[]): SameTransitions[] {
   const groups = new Map<string, [OrderTransition, ...OrderTransition[]]>();
   for (const transition of transitions) {
@@ -97,8 +95,8 @@ function mustMove({ length }: SameTransitions, update: Statement): Write {
 type SameTransitions = readonly [OrderTransition, ...OrderTransition[]];
 
 /**
- * Affects the orders that have the status which they are moved from, and of which nobody wants anything else: orders to
- * be cancelled are only ever moved to CANCELLED without a look at them.
+ * Matches orders that still have the expected status and no cancellation request. Orders with a request can
+ * only move to CANCELLED without being read first.
  */
 function updateUncancelled(group: SameTransitions): Statement {
   const { sql, values } = updateGroup(group);

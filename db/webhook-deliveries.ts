@@ -31,39 +31,39 @@ export type { DeliveryState } from "./schema.ts";
 export type WebhookDelivery = typeof webhookDeliveries.$inferSelect;
 export type WebhookAttempt = typeof webhookAttempts.$inferSelect;
 
-/** Milliseconds after which an endpoint that was deleted, and all that was sent to it, is forgotten. */
-const FORGOTTEN_AFTER_MS = 60_000;
+/** Milliseconds after which a deleted endpoint's row is removed. */
+const REMOVED_AFTER_MS = 60_000;
 /** Deliveries brought forward by one statement. */
-const BROUGHT_AT_ONCE = 1_000;
+const FORWARD_BATCH = 1_000;
 
-/** Who wants which events. */
+/** An endpoint's subscription to events. */
 export interface Subscription {
   readonly id: string;
-  /** Null for all. */
+  /** Null for all types. */
   readonly eventTypes: readonly EventType[] | null;
   /** Only events after this one. */
   readonly afterEventId: number;
 }
 
-/** A delivery whose turn it is, or that stands behind one. */
+/** A delivery that is due, or waits behind one that is. */
 export type DueDelivery = Pick<
   WebhookDelivery,
   "id" | "eventId" | "orderId" | "attempts" | "dueAt" | "lastStatus" | "lastError" | "createdAt"
 >;
 
-/** A place in the line of what is due. */
+/** A cursor in the list of due deliveries. */
 export type DuePlace = Pick<DueDelivery, "dueAt" | "id">;
 
-/** Whether it was sent before, and so has failed, or is sent again by hand. */
+/** Whether it was sent before: it has failed, or is being resent. */
 export function wasTried({ attempts, lastStatus, lastError }: DueDelivery): boolean {
   return attempts > 0 || lastStatus !== null || lastError !== null;
 }
 
 /**
- * Makes a delivery of each event for each endpoint that wants it, and notes that the log has been read up to the last of
- * them: both, or none. Twice is harmless.
+ * Creates a delivery of each event for each subscribed endpoint, and saves the position in the log, in one transaction.
+ * Idempotent.
  *
- * @returns the orders that they are about, by the id of the endpoint. @throws {DatabaseError}
+ * @returns the orders with new deliveries, by endpoint id. @throws {DatabaseError}
  */
 export async function makeDeliveries(
   database: Database,
@@ -113,11 +113,11 @@ export async function makeDeliveries(
 const insertDeliveries = insertInto(
   webhookDeliveries,
   ["endpointId", "eventId", "orderId", "state", "attempts", "dueAt", "createdAt"],
-  // One that is there already stays as it is.
+  // Keeps existing rows as they are.
   "id = id",
 );
 
-/** A message that is about no event, to try an endpoint; noted with it. @returns its id. @throws {DatabaseError} */
+/** Creates a test message, about no event, and records the action. @returns the delivery's id. @throws {DatabaseError} */
 export async function makeTestDelivery(
   database: Database,
   delivery: { readonly endpointId: string; readonly id: string },
@@ -141,8 +141,8 @@ export async function makeTestDelivery(
 }
 
 /**
- * When the next delivery of each of these endpoints is due; those that have none are left out. One look into the index for
- * each, however many wait: grouped, all that wait would be read. @throws {DatabaseError}
+ * When the next delivery of each of these endpoints is due; endpoints without one are left out. One index lookup for each:
+ * GROUP BY would read all waiting deliveries. @throws {DatabaseError}
  */
 export async function findNextDue(
   database: Database,
@@ -167,17 +167,16 @@ function nextDueOf(
 }
 
 /**
- * The deliveries of an endpoint that wait, order by order: of orders of which one is due, the longest due first, or those
- * that came last. Within an
- * order, oldest event first: each may be sent when the one before is settled, and none when the first one is not due yet.
- * Those behind such a one are put off until it is, so that they are not looked at again and again.
+ * An endpoint's waiting deliveries, one lane for each order with a due delivery: longest due or newest first. Within a lane,
+ * oldest event first: each may be sent when the previous one is settled, and none before the first one is due. Deliveries
+ * behind one that is not due are postponed until it is, so that they are not read repeatedly.
  *
- * A look costs what the rows cost that it reads from the index. To find what was never tried behind a thousand that were,
- * it reads on from where the last look ended: nothing becomes due before that.
+ * The cost is that of the index rows read. To find untried deliveries behind thousands of tried ones, pass the place where
+ * the last read ended: nothing becomes due before it.
  *
- * @param limit deliveries that are looked at. @param except orders that are being worked on.
- * @param untriedAfter only what was never tried, after this place. @returns the lanes, whether there is nothing else that is
- * due, and the place of the last that was looked at. @throws {DatabaseError}
+ * @param limit deliveries to read. @param except orders to leave out. @param untriedAfter only untried deliveries, after
+ * this place. @returns the lanes; `isAll`: whether nothing else is due; `last`: the place of the last delivery read.
+ * @throws {DatabaseError}
  */
 export async function findDueLanes(
   database: Database,
@@ -208,7 +207,7 @@ export async function findDueLanes(
       and(
         isNull(lastStatus),
         isNull(lastError),
-        // The first half is what the index is read by.
+        // The index is read by this condition.
         gte(dueAt, untriedAfter.dueAt),
         or(gt(dueAt, untriedAfter.dueAt), gt(deliveryId, untriedAfter.id)),
       );
@@ -233,12 +232,12 @@ export async function findDueLanes(
     return { lanes: [...lanes.values()], isAll: due.length < limit, last: due.at(-1) };
   });
   const held = found.lanes.filter(([first]) => first !== undefined && first.dueAt > now);
-  await putOffBehind(database, held);
+  await postponeBehind(database, held);
   return { ...found, lanes: found.lanes.filter(([first]) => first !== undefined && first.dueAt <= now) };
 }
 
-/** Until the first of their lane is due. */
-async function putOffBehind(database: Database, lanes: readonly DueDelivery[][]): Promise<void> {
+/** Postpones the others in each lane until the first is due. */
+async function postponeBehind(database: Database, lanes: readonly DueDelivery[][]): Promise<void> {
   if (!lanes.some(({ length }) => length > 1)) return;
   const { id, state } = webhookDeliveries;
   await database.transaction(async (queries) =>
@@ -263,18 +262,18 @@ const waitingOf = selectFrom(
   "WHERE endpoint_id = ? AND order_id IN (?) AND state = 'pending' ORDER BY event_id, id",
 );
 
-/** How an attempt ended, and what is to become of its delivery. */
+/** The result of an attempt, and its delivery's new state. */
 export interface AttemptResult {
   readonly deliveryId: number;
   readonly attempt: Omit<WebhookAttempt, "id" | "deliveryId">;
   readonly state: DeliveryState;
-  /** Of attempts, which this one makes one more. */
+  /** The number of attempts, including this one. */
   readonly attempts: number;
-  /** When the next one is due; or when this one settled it. */
+  /** When the next attempt is due, or when this one settled the delivery. */
   readonly dueAt: Date;
 }
 
-/** Writes down how attempts ended, of many deliveries at once. @throws {DatabaseError} */
+/** Saves the results of attempts at many deliveries. @throws {DatabaseError} */
 export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
   const settled = groupBy(results, groupOf);
   const updates = [...settled.values()].flatMap((group): Statement[] => {
@@ -310,7 +309,7 @@ const insertAttempts = insertInto(webhookAttempts, [
   "response",
 ]);
 
-/** Those that succeed together become one statement: when exactly each was settled does not matter. */
+/** Successes share one statement, since their exact times do not matter. */
 function groupOf({ deliveryId, state, attempts, attempt }: AttemptResult): string {
   return state === "delivered" ? `${attempts} ${attempt.status}` : `only ${deliveryId}`;
 }
@@ -327,8 +326,8 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
 }
 
 /**
- * Has all that waits for an endpoint sent now, whenever it would have been due. @param failedSince only what has failed
- * since then: what failed while the endpoint took others' waits out its own backoff. @throws {DatabaseError}
+ * Makes all of an endpoint's waiting deliveries due now. @param failedSince only those with a failure since then; those that
+ * failed while the endpoint accepted others keep their backoff. @throws {DatabaseError}
  */
 export async function bringAllForward(
   database: Database,
@@ -336,11 +335,11 @@ export async function bringAllForward(
   failedSince?: Date,
 ): Promise<void> {
   const now = new Date();
-  const options = { now, failedSince, limit: BROUGHT_AT_ONCE };
-  while ((await bringForward(database, endpointId, options)) === BROUGHT_AT_ONCE);
+  const options = { now, failedSince, limit: FORWARD_BATCH };
+  while ((await bringForward(database, endpointId, options)) === FORWARD_BATCH);
 }
 
-/** Of those that wait behind such a one nothing is asked: they are sent when that is delivered. */
+/** Deliveries behind such a one need not match: they are sent once it is delivered. */
 function hasFailedSince(since: Date): SQL {
   return sql`EXISTS (SELECT 1 FROM ${webhookAttempts}
     WHERE ${webhookAttempts.deliveryId} = ${webhookDeliveries.id} AND ${gte(webhookAttempts.at, since)})`;
@@ -356,7 +355,7 @@ async function bringForward(
   }: { readonly now: Date; readonly failedSince: Date | undefined; readonly limit: number },
 ): Promise<number> {
   const { state, dueAt } = webhookDeliveries;
-  // Tried again after a deadlock with attempts that are written down meanwhile.
+  // Retried after a deadlock with attempts that are being saved.
   const [{ affectedRows }] = await database.transaction((queries) =>
     queries
       .update(webhookDeliveries)
@@ -375,7 +374,7 @@ async function bringForward(
 }
 
 /**
- * Has a delivery sent again, with all its attempts; noted with it. @returns undefined if there is none.
+ * Resends a delivery, with all its attempts, and records the action. @returns undefined if there is no such delivery.
  * @throws {DatabaseError}
  */
 export async function resendDelivery(
@@ -441,13 +440,13 @@ const LISTED = {
   eventTo: orderEvents.toStatus,
 };
 
-/** With what the event is; null for a test message. */
+/** A delivery with its event's type and status; null for a test message. */
 export type ListedDelivery = WebhookDelivery & {
   readonly eventType: EventType | null;
   readonly eventTo: string | null;
 };
 
-/** One delivery and its attempts, the newest first, up to so many. @throws {DatabaseError} */
+/** A delivery and its newest attempts, newest first. @throws {DatabaseError} */
 export async function findDelivery(
   database: Database,
   id: number,
@@ -466,7 +465,7 @@ export async function findDelivery(
   });
 }
 
-/** Of an endpoint that is there. */
+/** Finds a delivery unless its endpoint is deleted. */
 async function findVisible(queries: Reads, id: number): Promise<ListedDelivery | undefined> {
   const [row] = await queries
     .select(LISTED)
@@ -477,7 +476,7 @@ async function findVisible(queries: Reads, id: number): Promise<ListedDelivery |
   return row;
 }
 
-/** What is in the log under these ids. @throws {DatabaseError} */
+/** Reads events from the log by id. @throws {DatabaseError} */
 export async function findEvents(
   database: Database,
   ids: readonly number[],
@@ -492,7 +491,7 @@ export async function findEvents(
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** How many deliveries wait, or were given up, up to a limit. @throws {DatabaseError} */
+/** Counts an endpoint's deliveries in a state, up to a limit. @throws {DatabaseError} */
 export async function countDeliveries(
   database: Database,
   endpointId: string,
@@ -510,9 +509,9 @@ export async function countDeliveries(
 }
 
 /**
- * Removes some of what is older than it need be, and of endpoints that were deleted.
+ * Removes some of the old attempts and deliveries, and those of deleted endpoints.
  *
- * @returns how many rows were removed: when that is not 0, there may be more. @throws {DatabaseError}
+ * @returns the number of removed rows; if it is not 0, there may be more. @throws {DatabaseError}
  */
 export async function pruneWebhooks(
   database: Database,
@@ -542,8 +541,8 @@ export async function pruneWebhooks(
         .limit(limit),
     );
     removed += ofEndpoint;
-    // Not at once: deliveries for it may be in the making.
-    const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > FORGOTTEN_AFTER_MS;
+    // Not at once: deliveries for it may be being created.
+    const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > REMOVED_AFTER_MS;
     if (state === "deleted" && ofEndpoint === 0 && isLongGone)
       await removeSome(database, (queries) =>
         queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id)),

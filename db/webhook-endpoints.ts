@@ -7,54 +7,54 @@ import type { NewAction } from "../src/engine/ports.ts";
 import { insertAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";
 
-/** Where events are sent to, as whoever sends knows it: its secrets are for nobody else. */
+/** A webhook endpoint with its secrets, which are for the sender only. */
 export type WebhookEndpoint = typeof webhookEndpoints.$inferSelect;
 
-/** What can be said of an endpoint when it is made, and changed later. */
+/** An endpoint's settings. */
 export interface EndpointSettings {
   readonly url: string;
   readonly description: string | null;
-  /** Null for all. */
+  /** Null for all types. */
   readonly eventTypes: readonly EventType[] | null;
 }
 
-/** Who changes an endpoint, and how: written down with the change. */
+/** The action to record with a change to an endpoint. */
 export type Note = Omit<NewAction, "target">;
 
-/** What tells a repeated request from another one under the same key. */
+/** Distinguishes a repeated request from another one with the same key. */
 export interface RepeatableRequest {
-  /** Of the client, its key and what it asked for: the same for the same request. */
+  /** A digest of the client, its key and the request's contents. */
   readonly digest: string;
 }
 
 /**
- * What became of a request whose answer is a secret:
+ * The outcome of a request that returns a secret:
  *
- * - `done`: now, or by an earlier request under the same key (`repeated`), whose answer can be given again.
- * - `another request`: the key stands for one that asked for something else.
- * - `not told again`: it was done by an earlier request, and its secret has been replaced since, or was made too long ago.
+ * - `done`: now, or by an earlier request with the same key (`repeated`), whose answer can be returned again.
+ * - `another request`: the key was used for a different request.
+ * - `not told again`: an earlier request did it, but its secret has been replaced since, or is too old to be returned.
  */
 export type SecretMade =
   | { readonly outcome: "done"; readonly endpoint: WebhookEndpoint; readonly repeated: boolean }
   | { readonly outcome: "another request" | "not told again" };
 
-/** Milliseconds for which a secret is told again to a client that repeats its request. */
+/** Milliseconds for which a repeated request gets its secret again. */
 const TOLD_AGAIN_FOR_MS = 24 * 3_600_000;
 const CREATED = "webhook-create";
 const ROTATED = "webhook-rotate";
 
 /**
- * Makes an endpoint, and notes who did. A request that can be repeated gives an id that follows from its client and key: so
- * it makes one endpoint, however often it comes.
+ * Creates an endpoint, and records the action. For a repeatable request, derive the id from its client and key, so that it
+ * creates only one endpoint however often it is sent.
  *
- * @returns undefined where there are as many as there may be. @throws {DatabaseError}
+ * @returns undefined if there are already `atMost` endpoints. @throws {DatabaseError}
  */
 export async function createEndpoint(
   database: Database,
   endpoint: EndpointSettings & {
     readonly id: string;
     readonly secret: string;
-    /** Only events after this one are for it. */
+    /** It gets only events after this one. */
     readonly afterEventId: number;
   },
   { atMost, actor, request }: { atMost: number; actor: string; request?: RepeatableRequest | undefined },
@@ -78,13 +78,13 @@ export async function createEndpoint(
   try {
     return await create();
   } catch (error) {
-    // The same request, at the same moment.
+    // The same request was sent concurrently.
     if (request !== undefined && error instanceof DatabaseError && error.isDuplicateKey) return create();
     throw error;
   }
 }
 
-/** What an earlier request under the same key has made; undefined if there was none. */
+/** The outcome of an earlier request with the same key; undefined if there was none. */
 async function findCreation(
   queries: Transaction,
   id: string,
@@ -97,7 +97,7 @@ async function findCreation(
     .for("update");
   if (row === undefined) return undefined;
   const actions = await findActions(queries, id, [CREATED, ROTATED]);
-  // The newest: an endpoint that was forgotten may have had the same id.
+  // The newest: an endpoint removed earlier may have had the same id.
   const creation = actions.findIndex(({ action }) => action === CREATED);
   if (actions[creation]?.request !== request.digest) return { outcome: "another request" };
   const isOld = row.createdAt.getTime() < Date.now() - TOLD_AGAIN_FOR_MS;
@@ -107,7 +107,7 @@ async function findCreation(
 }
 
 function done(endpoint: WebhookEndpoint | undefined, repeated: boolean): SecretMade {
-  if (endpoint === undefined) throw new Error("an endpoint is gone within the transaction that made it");
+  if (endpoint === undefined) throw new Error("a webhook endpoint disappeared within its own transaction");
   return { outcome: "done", endpoint, repeated };
 }
 
@@ -115,7 +115,7 @@ function markOf(request: RepeatableRequest | undefined): { readonly request?: st
   return request === undefined ? {} : { request: request.digest };
 }
 
-/** The newest of these actions on an endpoint come first; each with the request that led to it, if that was repeatable. */
+/** These actions on an endpoint, newest first, each with its request's digest if that was repeatable. */
 async function findActions(
   queries: Transaction,
   id: string,
@@ -127,14 +127,14 @@ async function findActions(
     .from(operatorActions)
     .where(and(eq(target, id), inArray(action, [...actions])))
     .orderBy(desc(operatorActions.id))
-    .limit(ACTIONS_LOOKED_AT);
+    .limit(ACTIONS_READ);
   return rows.map((row) => ({ action: row.action, request: parsed(row.details)?.["request"] }));
 }
 
-/** Far more than anybody rotates within the time for which it counts. */
-const ACTIONS_LOOKED_AT = 100;
+/** Far more rotations than anyone makes in a day. */
+const ACTIONS_READ = 100;
 
-/** All of them, in the order in which they were made. @throws {DatabaseError} */
+/** All endpoints, oldest first. @throws {DatabaseError} */
 export async function listEndpoints(database: Database): Promise<WebhookEndpoint[]> {
   const rows = await database.query((queries) =>
     queries
@@ -152,9 +152,9 @@ export async function findEndpoint(database: Database, id: string): Promise<Webh
 }
 
 /**
- * Changes what is given, and leaves the rest. At another address nothing has failed yet.
+ * Changes the given settings. A new URL also clears `failingSince`.
  *
- * @returns undefined if there is none. @throws {DatabaseError}
+ * @returns undefined if there is no such endpoint. @throws {DatabaseError}
  */
 export async function changeEndpoint(
   database: Database,
@@ -166,9 +166,9 @@ export async function changeEndpoint(
 }
 
 /**
- * Enables an endpoint: what waits for it is sent, and events after this one. One that is enabled stays as it is.
+ * Enables an endpoint: it gets its waiting deliveries, and events after this one. Does nothing if it is enabled.
  *
- * @returns undefined if there is none. @throws {DatabaseError}
+ * @returns undefined if there is no such endpoint. @throws {DatabaseError}
  */
 export async function enableEndpoint(
   database: Database,
@@ -187,10 +187,9 @@ export async function enableEndpoint(
 }
 
 /**
- * Disables an endpoint: nothing is sent to it, and what happens meanwhile is not for it. One that is disabled stays as it
- * is, with its reason.
+ * Disables an endpoint: nothing is sent to it, and it never gets events of that time. Does nothing if it is disabled.
  *
- * @returns undefined if there is none. @throws {DatabaseError}
+ * @returns undefined if there is no such endpoint. @throws {DatabaseError}
  */
 export async function disableEndpoint(
   database: Database,
@@ -202,7 +201,7 @@ export async function disableEndpoint(
   return update(database, id, disabled, note, eq(webhookEndpoints.state, "enabled"));
 }
 
-/** Takes it out of sight at once; what was sent to it is removed by and by. @throws {DatabaseError} */
+/** Hides an endpoint at once; its deliveries are removed gradually. @throws {DatabaseError} */
 export async function deleteEndpoint(database: Database, id: string, note: Note): Promise<void> {
   const deleted = {
     state: "deleted",
@@ -216,8 +215,8 @@ export async function deleteEndpoint(database: Database, id: string, note: Note)
 }
 
 /**
- * Gives it another secret, and notes who did; the one before is valid until then. A request that can be repeated does it
- * once. @returns undefined if there is none. @throws {DatabaseError}
+ * Rotates an endpoint's secret, and records the action; the previous one stays valid until `previousUntil`. A repeated
+ * request rotates once. @returns undefined if there is no such endpoint. @throws {DatabaseError}
  */
 export async function rotateSecret(
   database: Database,
@@ -254,8 +253,8 @@ export async function rotateSecret(
   });
 }
 
-/** Since when every attempt has failed, or null after one that did not. @throws {DatabaseError} */
-export async function noteFailingSince(database: Database, id: string, since: Date | null): Promise<void> {
+/** Records since when every attempt has failed; null after a success. @throws {DatabaseError} */
+export async function saveFailingSince(database: Database, id: string, since: Date | null): Promise<void> {
   const condition = since === null ? undefined : isNull(webhookEndpoints.failingSince);
   await database.transaction(async (queries) =>
     queries.commit([
@@ -269,7 +268,7 @@ export async function noteFailingSince(database: Database, id: string, since: Da
 
 const notDeleted = ne(webhookEndpoints.state, "deleted");
 
-/** @param note who does what, if somebody does: written down if there is something to change. */
+/** @param note recorded if a row changed. */
 async function update(
   database: Database,
   id: string,
@@ -300,7 +299,7 @@ function parsed(details: typeof operatorActions.$inferSelect.details) {
   return typeof details === "string" ? JSON.parse(details) : details;
 }
 
-/** MariaDB's JSON is text, which the driver may give as such. */
+/** MariaDB's JSON is text, and the driver may not parse it. */
 function shaped(row: WebhookEndpoint): WebhookEndpoint {
   const { eventTypes } = row;
   return typeof eventTypes === "string" ? { ...row, eventTypes: JSON.parse(eventTypes) } : row;

@@ -3,28 +3,29 @@ import type { Database } from "./database.ts";
 import { DatabaseError, withoutValues } from "./errors.ts";
 import { failureKindOf } from "../src/platform/storage-error.ts";
 
-/** Milliseconds for which an answer stands. */
+/** Milliseconds for which a result is reused. */
 const FRESH_MS = 1_000;
-/** Milliseconds within which the server must answer: more than anybody waits for a lock. */
+/** Timeout in milliseconds; longer than any lock wait. */
 const TIMEOUT_MS = 2_000;
 
 /**
- * Finds out whether the database takes writes, by writing: a server that answers `SELECT 1` may be read-only, full, or
- * outside of its cluster. One whose row somebody else has locked takes writes.
+ * Checks that the database takes writes, by writing: a server that answers `SELECT 1` may be read-only, full,
+ * or out of its cluster. If the row is locked, the server takes writes.
  *
- * @returns the server's version. @throws {DatabaseError} when it takes none, or has not answered within two seconds.
+ * @returns the server's version. @throws {DatabaseError} if it takes none, or does not answer within two
+ * seconds.
  */
 export async function checkWrites(database: Database): Promise<string> {
   try {
     return await write(database);
   } catch (error) {
-    // It was a connection from before a failover, perhaps; there is none of them left now.
+    // The connection may be from before a failover; none of those are left now.
     if (error instanceof DatabaseError && error.isReadOnly) return write(database);
     throw error;
   }
 }
 
-/** Shares {@link checkWrites} among those who ask at about the same moment: a write a second, however many ask. */
+/** Shares {@link checkWrites} among callers, for at most one write a second. */
 export class WriteCheck {
   readonly #database: Database;
   #last: { readonly answer: Promise<string>; readonly at: number } | undefined;
@@ -33,7 +34,7 @@ export class WriteCheck {
     this.#database = database;
   }
 
-  /** What a check has given that is less than a second old. @throws {DatabaseError} as {@link checkWrites} does. */
+  /** The result of a check less than a second old. @throws {DatabaseError} as {@link checkWrites} does. */
   ask(): Promise<string> {
     const now = performance.now();
     if (this.#last === undefined || now - this.#last.at >= FRESH_MS) {
@@ -47,14 +48,14 @@ async function write(database: Database): Promise<string> {
   return database.query(
     async (queries) => {
       const free = rowsOf(await queries.execute(sql`SELECT single FROM installation FOR UPDATE SKIP LOCKED`));
-      // A server that takes no writes refuses one that finds no row as well, and that one waits for nobody.
+      // A read-only server also refuses an UPDATE that matches no row, which never waits for a lock.
       const single = free.length > 0 ? 1 : 0;
       try {
         await queries.execute(
           sql`UPDATE installation SET written_at = UTC_TIMESTAMP(3) WHERE single = ${single}`,
         );
       } catch (error) {
-        // Somebody has locked it since.
+        // It has been locked since.
         if (failureKindOf(withoutValues(error)) !== "contended") throw error;
       }
       const [row] = rowsOf(await queries.execute(sql`SELECT VERSION() AS version`));

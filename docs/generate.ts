@@ -5,8 +5,8 @@ import { lifecycle } from "../src/order/lifecycle.ts";
 import { fill, sections } from "./sections.ts";
 
 /**
- * `npm run docs` writes the parts of the documentation that are made from the code; `npm run docs:check` only looks
- * whether they are up to date, and fails when they are not.
+ * `npm run docs` writes the parts of the documentation that are generated from the code; `npm run docs:check` fails if
+ * they are out of date.
  */
 
 const ROOT = join(import.meta.dirname, "..");

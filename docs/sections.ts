@@ -60,7 +60,7 @@ export function fill(markdown: string, parts: ReadonlyMap<string, string>): stri
 /** Every variable: what it is for, who reads it, and what stands when it is not set. */
 function configuration(): string {
   return table(
-    ["Variable", "Default", "Read by", "What it is"],
+    ["Variable", "Default", "Read by", "Meaning"],
     Object.entries(VARIABLES).map(([name, schema]) => [
       code(name),
       defaultOf(schema),
@@ -116,10 +116,10 @@ export function lifeAsMermaid(lifecycle: Lifecycle): string {
   ].join("\n");
 }
 
-/** What the chaos run may break. */
+/** The faults that chaos runs inject. */
 function faults(): string {
   return table(
-    ["Fault", "Lasts", "What it is"],
+    ["Fault", "Lasts", "Effect"],
     FAULT_NAMES.map((name) => {
       const { lasts, meaning } = KINDS[name];
       const [least, most] = lasts;
@@ -132,17 +132,7 @@ function faults(): string {
 /** The settings of every stage. */
 function stages(lifecycle: Lifecycle): string {
   return table(
-    [
-      "Stage",
-      "From",
-      "To",
-      "Is undone",
-      "Attempts",
-      "Waits before a retry",
-      "Time for one attempt",
-      "Must be done within",
-      "Orders at once",
-    ],
+    ["Stage", "From", "To", "Undoable", "Attempts", "Retry delay", "Timeout", "Deadline", "Concurrency"],
     lifecycle.stages.map((stage) => {
       const { attempts, backoff, timeout, deadline, concurrency } = settingsOf(stage);
       return [
@@ -151,9 +141,9 @@ function stages(lifecycle: Lifecycle): string {
         stage.to,
         isUndone(stage.name, lifecycle) ? "yes" : "no",
         String(attempts),
-        `up to ${backoff.delay} ms, then twice that, and so on`,
+        `up to ${backoff.delay} ms, doubling`,
         `${timeout} ms`,
-        deadline === undefined ? "any time" : durationInWords(deadline),
+        deadline === undefined ? "none" : durationInWords(deadline),
         String(concurrency),
       ];
     }),
@@ -209,7 +199,7 @@ function metrics(lifecycle: Lifecycle): string {
     }
   }
   return table(
-    ["Metric", "Kind", "Labels", "Told by", "What it is"],
+    ["Metric", "Kind", "Labels", "Reported by", "Meaning"],
     [...rows].map(([name, [kind, labels, help]]) => [
       code(name),
       kind,

@@ -4,31 +4,31 @@ import type { StageSettings } from "../src/order/stage.ts";
 import { queuePrefix } from "./keys.ts";
 import type { RedisServer } from "./server.ts";
 
-/** A delayed job is taken up when a worker next looks; the clocks of several machines differ a little, too. */
+/** A delayed job is taken when a worker next looks; machines' clocks differ a little, too. */
 const OVERDUE_MS = 5_000;
-/** Active jobs looked at, the oldest first: those that nobody works on are among them. */
+/** Active jobs to check, oldest first, for stalled ones. */
 const PAGE = 100;
-/** Milliseconds for connecting, and for every answer: a busy machine may take its time. */
+/** Timeout of connecting and of every command in milliseconds, long enough for a busy machine. */
 const TIMEOUT_MS = 3_000;
 
-/** A queue to look at, with the rate limit that its workers keep. */
+/** A queue to check, with its workers' rate limit. */
 export interface LookedAt {
   readonly name: string;
   readonly settings: Pick<StageSettings, "rateLimit">;
 }
 
-/** What a queue has for its workers to do. */
+/** A queue's backlog. */
 export interface Backlog {
-  /** Jobs that may be taken now. None while the queue is paused, at its rate limit, or at its global concurrency. */
+  /** Jobs that can be taken now: none while the queue is paused or at its rate limit or global concurrency. */
   readonly ready: number;
-  /** Jobs that were taken and that nobody holds any more. Workers that are well put them back within seconds. */
+  /** Active jobs without a lock. Healthy workers put them back within seconds. */
   readonly abandoned: number;
 }
 
 /**
- * Looks at queues over a connection of its own: what older connections do with a question says nothing about Redis.
+ * Checks queues over a new connection, since a failure of an old one says nothing about Redis.
  *
- * @throws {Error} when Redis does not answer within seconds.
+ * @throws {Error} if Redis does not answer within seconds.
  */
 export async function readBacklogs(
   server: Pick<RedisServer, "connect">,
@@ -39,7 +39,7 @@ export async function readBacklogs(
     maxRetriesPerRequest: 0,
     commandTimeout: TIMEOUT_MS,
     connectTimeout: TIMEOUT_MS,
-    // ioredis waits so long for the end of a connection that came to nothing, and the process with it.
+    // ioredis waits this long to close a failed connection, and keeps the process alive.
     disconnectTimeout: 100,
     retryStrategy: () => null,
   });
@@ -82,7 +82,7 @@ async function countReady(queue: Queue): Promise<number> {
   return waiting + overdue;
 }
 
-/** @param workersMax the workers' own rate limit; one that is set on the queue goes before it. */
+/** @param workersMax the workers' rate limit; the queue's own takes precedence. */
 async function isAtItsLimits(queue: Queue, workersMax: number | undefined): Promise<boolean> {
   if (await queue.isMaxed()) return true;
   const max = (await queue.getGlobalRateLimit())?.max ?? workersMax;
@@ -96,7 +96,7 @@ async function countAbandoned(queue: Queue, connection: Redis): Promise<number> 
     if (!locked) unlocked.push(before[index]);
   }
   if (unlocked.length === 0) return 0;
-  // A job that has just ended has no lock either: it is not among the active ones any more.
+  // A job that has just ended has no lock either, but is no longer active.
   const after = new Set<unknown>(await queue.getRanges(["active"], 0, PAGE - 1, true));
   return unlocked.filter((id) => after.has(id)).length;
 }

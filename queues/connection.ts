@@ -1,21 +1,21 @@
 import { Redis, type RedisOptions } from "ioredis";
 import { isOfSelect, isReadOnlyReply } from "./errors.ts";
 
-/** Milliseconds after which a producer takes Redis for gone. */
+/** Milliseconds after which a producer gives up on Redis. */
 const PRODUCER_TIMEOUT_MS = 1_000;
 /**
- * Milliseconds without an answer after which a connection is given up for a new one: packets that are dropped on the way
- * end no connection, and the system would wait for a quarter of an hour. Not shorter than the 10 seconds for which BullMQ
- * has Redis hold back its answer until there is a job.
+ * Milliseconds without an answer after which a connection is replaced. Dropped packets close no connection, and
+ * the system would wait for a quarter of an hour. Must exceed the 10 seconds for which BullMQ's commands block
+ * until there is a job.
  */
 const PRODUCER_SILENCE_MS = 3_000;
 const WORKER_SILENCE_MS = 15_000;
-/** Milliseconds between two new connections for the reason that the one before led to a replica. */
+/** Minimum milliseconds between reconnects because of a replica. */
 const RECONNECT_INTERVAL_MS = 1_000;
 
 /**
- * For processes that must never wait for Redis: a command fails at once while Redis is away, and after a second when
- * it doesn't answer. A failed command may have taken effect all the same.
+ * For processes that must never wait for Redis: a command fails at once while Redis is away, and after a second
+ * without an answer. A failed command may still have taken effect.
  */
 export function connectProducer(url: string, options: Pick<RedisOptions, "Connector"> = {}): Redis {
   return neverElsewhere(
@@ -31,7 +31,7 @@ export function connectProducer(url: string, options: Pick<RedisOptions, "Connec
   );
 }
 
-/** For workers, which have nothing better to do than to wait until Redis is back. BullMQ asks for these settings. */
+/** For workers, which wait until Redis is back. BullMQ requires these settings. */
 export function connectWorker(url: string, options: Pick<RedisOptions, "Connector"> = {}): Redis {
   return neverElsewhere(
     new Redis(url, {
@@ -43,7 +43,7 @@ export function connectWorker(url: string, options: Pick<RedisOptions, "Connecto
   );
 }
 
-/** ioredis goes on with database 0 when the one that it was told to use can't be selected: rather connect again. */
+/** If the configured database can't be selected, ioredis would use database 0; reconnect instead. */
 function neverElsewhere(redis: Redis): Redis {
   return redis.on("error", (error) => {
     if (isOfSelect(error)) redis.disconnect(true);
@@ -51,9 +51,9 @@ function neverElsewhere(redis: Redis): Redis {
 }
 
 /**
- * After a failover the address leads to the new primary, but only who connects again gets there: connections to the old
- * one stay, and it takes no writes any more. The command fails even so; asking the new connection is its caller's
- * business. Now and then only, since a Redis may also be read-only for good.
+ * After a failover, the address leads to the new primary, but existing connections still lead to the old one,
+ * which takes no writes: reconnect. The command still fails; its caller decides whether to retry. Limited in
+ * rate, since a Redis may also be read-only for good.
  */
 function leaveReplica(): NonNullable<RedisOptions["reconnectOnError"]> {
   let last = -Infinity;

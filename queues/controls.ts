@@ -3,23 +3,23 @@ import type { Redis } from "ioredis";
 import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
-/** How a queue is to be over all workers, whatever Redis says of it. */
+/** The desired settings of a queue, for all workers. */
 export interface QueueControls {
   readonly step: string;
   readonly paused: boolean;
-  /** Jobs at the same moment; null for as many as the workers take. */
+  /** Global concurrency; null for no limit. */
   readonly concurrency: number | null;
-  /** So many jobs in so many milliseconds; null for what the stage itself says. */
+  /** So many jobs in so many milliseconds; null for the stage's own limit. */
   readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
 }
 
-/** Of when the settings are that Redis has, by step: lost with them. */
+/** When the settings in Redis were changed, by step. Lost together with them. */
 const APPLIED = "queue-settings";
 
-/** Has all workers go by these settings from now on: those of Redis, which they ask with every job. */
+/** Applies settings to all workers, through Redis, which they check with every job. */
 async function applyControls(queues: Queues, { step, ...wanted }: QueueControls): Promise<void> {
   const queue = queues.all.find(({ name }) => name === step);
-  // Of a stage that is no more.
+  // Of a removed stage.
   if (queue === undefined) return;
   const { concurrency, rateLimit } = wanted;
   await (concurrency === null ? queue.removeGlobalConcurrency() : queue.setGlobalConcurrency(concurrency));
@@ -38,8 +38,8 @@ async function applyRateLimit(queue: Queue, wanted: QueueControls["rateLimit"]):
 }
 
 /**
- * Has Redis as the settings say, for queues of which it has others: after a change that it was not there for, or after a
- * loss of its data. What somebody has changed in Redis alone is left. @returns how many had to be. @throws {Error} of Redis.
+ * Applies settings that Redis lacks, because it was away during the change or has lost its data. Keeps what was
+ * changed only in Redis. @returns how many queues were updated. @throws {Error} of Redis.
  */
 export async function restoreControls(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
@@ -54,7 +54,7 @@ export async function restoreControls(
   return stale.length;
 }
 
-/** What a queue's settings are in Redis now. @throws {Error} of Redis. */
+/** A queue's current settings in Redis. @throws {Error} of Redis. */
 export async function readControls(queue: Queue): Promise<Omit<QueueControls, "step">> {
   const [paused, concurrency, rateLimit] = await Promise.all([
     queue.isPaused(),

@@ -1,9 +1,9 @@
 import { DispatcherUnavailableError } from "../src/engine/ports.ts";
 
 /**
- * What Redis answers, in the first word, while it cannot do the work of anybody: it takes no writes (a replica, too few
- * replicas, out of memory, a disk that fails), it is loading its data or busy, its cluster is incomplete, it has lost
- * its scripts with its data, or it lets nobody in.
+ * First words of Redis' errors while it can serve nobody: it takes no writes (a replica, too few replicas, out
+ * of memory, a failing disk), is loading its data or busy, has an incomplete cluster, has lost its scripts with
+ * its data, or refuses logins.
  */
 const UNAVAILABLE_REPLIES = new Set([
   "BUSY",
@@ -22,11 +22,14 @@ const UNAVAILABLE_REPLIES = new Set([
   "WRONGPASS",
 ]);
 const FIRST_WORD = /^([A-Z]+)\b/;
-/** Redis before 7 wraps what a script met: `ERR Error running script (call to f_…): @user_script:9: -OOM command …`. */
+/**
+ * Redis before 7 wraps a script's error: `ERR Error running script (call to f_…): @user_script:9: -OOM command
+ * …`.
+ */
 const WITHIN_SCRIPT = /^ERR .*@user_script: ?\d+: (?:@user_script: ?\d+: )?-?([A-Z]+)\b/;
 const TOO_MANY_CLIENTS = /^ERR max number of clients reached/;
 
-/** What ioredis and BullMQ say of a connection that is not there, or of a command that nobody answered. */
+/** The errors of ioredis and BullMQ for a missing connection or an unanswered command. */
 const CONNECTION_MESSAGES = new Set([
   "Cluster is disconnected.",
   "Cluster is disconnecting.",
@@ -39,7 +42,7 @@ const CONNECTION_MESSAGES = new Set([
   "None of startup nodes is available",
   "Stream isn't writeable and enableOfflineQueue options is false",
 ]);
-/** It has been sent from node to node of a cluster that is about to change. */
+/** Too many redirects in a cluster that is changing. */
 const TOO_MANY_REDIRECTIONS = /^Too many Cluster redirections\b/;
 const CONNECTION_ERRORS = new Set([
   "ClusterAllFailedError",
@@ -48,12 +51,12 @@ const CONNECTION_ERRORS = new Set([
 ]);
 
 /**
- * Whether a command failed because Redis, or the way there, is away for everybody: trying again later makes sense, and
- * it is nobody's failed attempt. The command may have taken effect all the same.
+ * Whether a command failed because Redis is away, or the network to it: a retry makes sense, and no job is at
+ * fault. The command may still have taken effect.
  *
- * Told by name and text, as far as these are ioredis' own, since an error may have been copied without its class. A
- * bare system error such as ECONNREFUSED does not count: ioredis keeps these to its `error` event, so that one here
- * comes from a connection to somebody else.
+ * Recognized by name and message, since a copied error may have lost its class. A plain system error such as
+ * ECONNREFUSED does not count: ioredis emits these only as `error` events, so it comes from a connection to
+ * another service.
  */
 export function isRedisUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -65,12 +68,12 @@ export function isRedisUnavailable(error: unknown): boolean {
   );
 }
 
-/** Whether Redis answered that it is a replica, which takes no writes. */
+/** Whether Redis is a replica, which takes no writes. */
 export function isReadOnlyReply(error: Error): boolean {
   return error.name === "ReplyError" && firstWord(error.message) === "READONLY";
 }
 
-/** Whether it is what Redis answered to SELECT. */
+/** Whether it is the answer to SELECT. */
 export function isOfSelect(error: unknown): error is Error {
   if (!(error instanceof Error) || !("command" in error)) return false;
   const { command } = error;
@@ -84,7 +87,7 @@ function firstWord(message: string): string {
 function isUnavailableReply(error: Error): boolean {
   const word = firstWord(error.message);
   if (UNAVAILABLE_REPLIES.has(word) || TOO_MANY_CLIENTS.test(error.message)) return true;
-  // A transaction is given up because of what its commands met.
+  // A transaction was aborted because of its commands' errors.
   const previous = word === "EXECABORT" && "previousErrors" in error ? error.previousErrors : undefined;
   return Array.isArray(previous) && previous.some((each) => isRedisUnavailable(each));
 }

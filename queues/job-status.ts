@@ -3,21 +3,21 @@ import type { Transition } from "../src/order/lifecycle.ts";
 import { jobId, SCORES_PER_MS } from "./job.ts";
 import type { Queues } from "./queues.ts";
 
-/** An order's job as its queue has it. */
+/** An order's job in its queue. */
 export interface JobStatus {
   readonly id: string;
   readonly step: string;
   readonly state: "missing" | "waiting" | "active" | "delayed" | "failed" | "finished";
-  /** Attempts that have failed, of so many. */
+  /** Failed attempts, of how many. */
   readonly attemptsMade: number;
   readonly attempts: number;
-  /** Since when a worker works on it. */
+  /** When a worker started it. */
   readonly activeSince: Date | undefined;
-  /** When it will be taken, if it waits for its time. */
+  /** When it is due, if it is delayed. */
   readonly dueAt: Date | undefined;
 }
 
-/** The job that makes an order's transition. @throws {Error} of Redis. */
+/** The job of an order's transition. @throws {Error} of Redis. */
 export async function readJob(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
   orderId: string,
@@ -42,9 +42,7 @@ export async function readJob(
   };
 }
 
-/**
- * Has a job that waits for its time taken at once. @returns whether it waited. @throws {Error} of Redis.
- */
+/** Runs a delayed job now. @returns whether it was delayed. @throws {Error} of Redis. */
 export async function promoteJob(queues: Queues, orderId: string, transition: Transition): Promise<boolean> {
   const queue = queues.of(transition.step);
   const id = jobId(orderId, transition);

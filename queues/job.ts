@@ -3,35 +3,38 @@ import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 
 /**
- * All that a job carries. What the order is and where it stands is read from MySQL when the job runs. What is said beside
- * the order's id makes a difference only to when the job is done: workers from before a deploy do without it.
+ * A job's payload. The order itself is read from MySQL when the job runs. All fields but the order's id affect only when
+ * the job is run, so workers of an earlier version can ignore them.
  */
 export interface JobData {
   readonly orderId: string;
-  /** The order may be one that nobody can serve: it has failed before, or whoever tried it was failed like all others. */
+  /** The order itself may be at fault: it has failed before, even if only along with all others. */
   readonly suspect?: true;
-  /** How often in a row it was put off since its service failed everybody. */
+  /** How often in a row it was postponed because its service failed all orders. */
   readonly putOffs?: number;
-  /** `attemptsMade` when the service last served the order: what failed before says nothing any more. */
+  /** `attemptsMade` when the service last served the order; earlier failures no longer count. */
   readonly goodAtAttempt?: number;
 }
 
-/** Completed jobs are kept for people to look at: so many seconds, and so many a queue. */
+/** Retention of completed jobs, for inspection: seconds, and number per queue. */
 const KEEP_COMPLETED = { age: 3_600, count: 1_000 };
 const STACK_TRACES_KEPT = 5;
 
-/** The score of a delayed job is its time in this unit of a millisecond, so that those of one moment keep their order. */
+/**
+ * BullMQ multiplies a delayed job's time by this for its score, so that jobs of the same millisecond keep their
+ * order.
+ */
 export const SCORES_PER_MS = 0x1000;
 
 /**
- * The id names the transition, so adding the same work twice is harmless, and a stage that is put in later makes new
- * ids, which no finished job of old blocks. BullMQ reserves `:` and refuses whole numbers.
+ * The id names the transition, so adding the same work twice is harmless, and a stage added later gets new ids,
+ * which no old finished job blocks. BullMQ reserves `:` and refuses whole numbers.
  */
 export function jobId(orderId: string, { from, to }: Pick<Transition, "from" | "to">): string {
   return `${orderId}-${from}-${to}`;
 }
 
-/** How a stage's jobs are retried and kept. A failed job is kept until somebody retries or removes it. */
+/** Retry and retention options of a stage's jobs. A failed job is kept until it is retried or removed. */
 export function jobOptions({ attempts, backoff }: StageSettings): JobsOptions {
   return {
     attempts,
@@ -42,8 +45,8 @@ export function jobOptions({ attempts, backoff }: StageSettings): JobsOptions {
 }
 
 /**
- * Whether an order is suspected to be one that nobody can serve: an attempt at it has failed, or it has come back from
- * the failed set, by whatever way. Asking again later, as a stage does that snoozes, makes no suspect.
+ * Whether an order is a suspect, that is, may itself be at fault: an attempt has failed, or it was resumed or retried after
+ * failing. Snoozing does not make it one.
  */
 export function isSuspect({
   data,
@@ -51,6 +54,6 @@ export function isSuspect({
   stacktrace,
 }: Pick<Job<JobData>, "data" | "attemptsMade" | "stacktrace">): boolean {
   if (data.goodAtAttempt !== undefined) return attemptsMade !== data.goodAtAttempt;
-  // Retried with its attempts reset, a job keeps the traces of those that failed.
+  // A job retried with its attempts reset keeps the stack traces of failed ones.
   return data.suspect === true || attemptsMade > 0 || (stacktrace ?? []).length > 0;
 }

@@ -2,28 +2,28 @@ import type { Redis } from "ioredis";
 import type { Step } from "../src/order/stage.ts";
 
 /*
- * Where the keys of a Conveyor lie. All of them, and its channels, stand under one prefix, so that several can share a
- * Redis. A connection is opened for one prefix, and knows it: whoever has the connection can name the keys.
+ * Redis keys and channels, all under one prefix, so that several installations can share a Redis. The prefix is
+ * stored with the connection.
  */
 
-/** The prefix that is taken where none is set. Its queues have no prefix, as those of the versions before there was one. */
+/** The default prefix. Its queues have none, as in versions that had no prefixes. */
 export const DEFAULT_PREFIX = "conveyor";
 
 const prefixes = new WeakMap<object, string>();
 
-/** Has everybody who uses this connection name keys under this prefix. */
+/** Sets the connection's key prefix. */
 export function usePrefix(redis: Redis, prefix: string): void {
   prefixes.set(redis, prefix);
 }
 
-/** The key, or channel, of this name. */
+/** The key or channel with this name. */
 export function keyOf(redis: Redis, name: string): string {
   return `${prefixOf(redis)}:${name}`;
 }
 
 /**
- * What BullMQ puts before the keys of a step's queue. Each of them carries the queue's own hash tag, so that Redis Cluster
- * can hold each queue on one node.
+ * BullMQ's prefix for a step's queue. It contains a hash tag, so that Redis Cluster keeps each queue on one
+ * node.
  */
 export function queuePrefix(redis: Redis, { name }: Pick<Step, "name">): string {
   const prefix = prefixOf(redis);

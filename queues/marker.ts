@@ -5,10 +5,10 @@ import { keyOf } from "./keys.ts";
 
 const RESTORING = "restoring";
 
-/** How that begins, for whoever has no more than the text. */
+/** The message's beginning, to recognize the error by its text. */
 export const FOREIGN_REDIS = "Redis belongs to another installation";
 
-/** Redis holds the jobs of another database's orders. */
+/** Redis has the jobs of another database's orders. */
 export class ForeignRedisError extends Error {
   override name = "ForeignRedisError";
 
@@ -21,11 +21,12 @@ export class ForeignRedisError extends Error {
 }
 
 /**
- * What Redis says of itself: whose jobs it has, and whether it has all of them. It stands in Redis, and so is lost with all
- * else: that is how a loss is noticed, also one in the middle of a restoration.
+ * A key in Redis that says which installation its jobs belong to and whether they are complete. It is lost with
+ * all other data, which reveals a loss, even during a restoration.
  *
- * It is written by whoever finds it missing, in one step, so that of two databases at an empty Redis one gets it and the
- * other is refused. One that an earlier version has written names no database: whoever finds it first takes it over.
+ * Whichever process finds it missing writes it, atomically: of two databases at an empty Redis, one gets it and
+ * the other is refused. A marker of an earlier version names no database; the first process to find it claims
+ * it.
  */
 export class Marker implements JobMarker {
   readonly #redis: Redis;
@@ -39,16 +40,16 @@ export class Marker implements JobMarker {
     this.#installation = installation;
   }
 
-  /** Whose it is; undefined where there is none, or one that names nobody. @throws {Error} of Redis. */
+  /** The owner; undefined if there is no marker, or it names none. @throws {Error} of Redis. */
   async owner(): Promise<string | undefined> {
     const text = await this.#redis.get(this.#key);
     return text === null ? undefined : ownerOf(text);
   }
 
   /**
-   * Makes sure that Redis is this database's, which one that is empty becomes.
+   * Checks that Redis belongs to this database, and claims an empty one.
    *
-   * @returns what the marker says. @throws {ForeignRedisError} {Error} of Redis, or of the database.
+   * @returns the marker. @throws {ForeignRedisError} {Error} of Redis, or of the database.
    */
   async claim(): Promise<string> {
     const installation = await this.#installation();
@@ -63,7 +64,7 @@ export class Marker implements JobMarker {
   }
 
   /**
-   * The restoration under way: begins one if Redis has lost its data. Undefined if it has all its jobs.
+   * The current restoration; starts one if Redis has lost its data. Undefined if Redis has all its jobs.
    *
    * @throws {ForeignRedisError} {Error} of Redis, or of the database.
    */
@@ -71,13 +72,16 @@ export class Marker implements JobMarker {
     return parsed(await this.claim());
   }
 
-  /** Writes down how far it has come, if it is still under way. @throws {Error} of Redis. */
+  /** Records the restoration's progress, unless it has ended. @throws {Error} of Redis. */
   async goOn({ text }: Restoration, reached: Omit<Restoration, "text">): Promise<void> {
     const run = text.split(" ")[1] ?? "";
     await this.#replace(text, written({ run, ...reached, installation: ownerOf(text) ?? "" }));
   }
 
-  /** Ends it: Redis has all its jobs. @returns whether it was still under way. @throws {Error} of Redis. */
+  /**
+   * Ends the restoration: Redis has all its jobs. @returns whether it was still running. @throws {Error} of
+   * Redis.
+   */
   async end({ text }: Restoration): Promise<boolean> {
     return this.#replace(text, withOwner(new Date().toISOString(), ownerOf(text) ?? ""));
   }
@@ -92,7 +96,7 @@ const COMPARE_AND_SET = `
   redis.call("SET", KEYS[1], ARGV[2])
   return 1`;
 
-/** The owner stands last, where earlier versions do not look. */
+/** The owner comes last, where earlier versions ignore it. */
 function written(progress: {
   readonly run: string;
   readonly orders: number;
@@ -104,7 +108,7 @@ function written(progress: {
   return [RESTORING, run, orders, status, after, installation].join(" ");
 }
 
-/** Where the owner stands: after the fields of a restoration, or after the time when it ended. */
+/** The owner's position: after the restoration's fields, or after the time when it ended. */
 function ownerAt(text: string): number {
   return text.startsWith(`${RESTORING} `) ? 5 : 1;
 }

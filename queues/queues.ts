@@ -13,10 +13,10 @@ import { jobId, jobOptions, type JobData } from "./job.ts";
 import { queuePrefix } from "./keys.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
 
-/** Entries of a queue's event stream that Redis keeps; only pages that watch the queue read it. */
+/** Length of a queue's event stream, which only pages that watch the queue read. */
 const EVENTS_KEPT = 1_000;
 
-/** The queues of a pipeline, one a step: the only place where queues are opened. They add jobs and process none. */
+/** A pipeline's queues, one per step. The only place that opens queues. Adds jobs and processes none. */
 export class Queues implements Dispatcher {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Redis;
@@ -26,7 +26,7 @@ export class Queues implements Dispatcher {
   constructor(options: {
     readonly connection: Redis;
     readonly steps: readonly Step[];
-    /** An operator's settings over those of every step. */
+    /** The operator's settings, which override every step's own. */
     readonly overrides?: Partial<StageSettings>;
     readonly tracing?: JobTracing | undefined;
     readonly onError: (error: Error) => void;
@@ -40,7 +40,7 @@ export class Queues implements Dispatcher {
           connection: options.connection,
           prefix: queuePrefix(options.connection, step),
           streams: { events: { maxLen: EVENTS_KEPT } },
-          // Readiness is the health check's business; a queue opened while Redis is away must work later.
+          // A queue opened while Redis is away must work later; the health check reports readiness.
           skipWaitingForReady: true,
           skipVersionCheck: true,
           ...(options.tracing ? { telemetry: options.tracing.telemetry } : {}),
@@ -51,7 +51,7 @@ export class Queues implements Dispatcher {
     );
   }
 
-  /** All queues, in the order of the pipeline. */
+  /** All queues, in pipeline order. */
   get all(): readonly Queue<JobData>[] {
     return [...this.#queues.values()];
   }
@@ -69,8 +69,8 @@ export class Queues implements Dispatcher {
   }
 
   /**
-   * Puts orders into the queues of what they wait for. Adding what is there already does nothing. When it
-   * throws, some may have been added. @throws {DispatcherUnavailableError} {Error} of Redis.
+   * Queues each order for its next step. Adding a job twice does nothing. If it throws, some jobs may have been
+   * added. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
   enqueue(due: readonly DueJob[]): Promise<void> {
     return dispatching(() => this.#enqueue(due));
@@ -100,12 +100,12 @@ export class Queues implements Dispatcher {
   }
 
   /**
-   * Like {@link enqueue}, for orders that may have been lost: adds the jobs that are missing. A finished one under the
-   * same id, which will never run again and would keep the new one out, is removed first. Where that one had failed,
-   * somebody has the order go on, and the new job's order is suspected: so orders that are resumed come back as a share
-   * of the stream, and not in front of it. Behind a rate limit each waits for its turn.
+   * Like {@link enqueue}, for orders whose jobs may be lost: adds the missing jobs. A finished job with the same id will
+   * never run again and would block the new one, so it is removed first. If it had failed, the order was resumed, and the
+   * new job is a suspect: resumed orders get a share of the places and do not delay the others. With a rate limit, each
+   * waits for its turn.
    *
-   * @returns how many had to be added. @throws {DispatcherUnavailableError} {Error} of Redis.
+   * @returns the number of jobs added. @throws {DispatcherUnavailableError} {Error} of Redis.
    */
   revive(due: readonly DueJob[]): Promise<number> {
     return dispatching(() => this.#revive(due));
@@ -117,16 +117,16 @@ export class Queues implements Dispatcher {
     const lost = due
       .map((job, index) => (states[index] === "failed" ? { ...job, suspect: true } : job))
       .filter((_, index) => states[index] !== "unfinished");
-    // A job that somebody has retried in the meantime is active, and refuses: then it is not lost.
+    // A job retried in the meantime is active and can't be removed; then it is not lost.
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
     await this.#enqueue(lost);
     return lost.length;
   }
 
   /**
-   * Puts jobs in the place of others that rest, or wait for their time; one that waits in line is left there, since to
-   * take it out Redis would have to go through the whole line. Nothing is added beside a job that runs: whoever runs it
-   * will find that the order waits for something else. @throws {DispatcherUnavailableError} {Error} of Redis.
+   * Replaces finished and delayed jobs. A waiting job is kept, since removing it would scan the whole queue.
+   * Adds nothing beside an active job: its worker will find that the order's next step has changed. @throws
+   * {DispatcherUnavailableError} {Error} of Redis.
    */
   replace(replacements: readonly Replacement[]): Promise<void> {
     return dispatching(() => this.#replace(replacements));
@@ -153,13 +153,13 @@ export class Queues implements Dispatcher {
     );
     return found.map((each) => {
       const [added, finished, returned] = Array.isArray(each) ? each : [];
-      // A completed job has a value, be it none.
+      // A completed job has a return value, even if empty.
       if (typeof finished === "string") return typeof returned === "string" ? "completed" : "failed";
       return typeof added === "string" ? "unfinished" : "missing";
     });
   }
 
-  /** Asks Redis one question about each of the jobs, all in one round trip. */
+  /** Runs one command for each job, in one round trip. */
   async #ask(
     due: readonly DueJob[],
     ask: (pipeline: ChainableCommander, queue: Queue<JobData>, id: string) => unknown,
@@ -177,13 +177,13 @@ export class Queues implements Dispatcher {
     await this.of(transition.step).remove(jobId(orderId, transition));
   }
 
-  /** Closes the queues, not the connection. */
+  /** Closes the queues but not the connection. */
   async close(): Promise<void> {
     await Promise.all(this.all.map((queue) => queue.close()));
   }
 }
 
-/** Says so when Redis is away, in words that the engine knows. */
+/** Converts errors of an unavailable Redis to the engine's. */
 async function dispatching<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -7,16 +7,16 @@ import { isOfSelect } from "./errors.ts";
 import { usePrefix } from "./keys.ts";
 import { ForeignRedisError, Marker } from "./marker.ts";
 
-/** Milliseconds for connecting, and for every answer, when it is checked whose Redis it is. */
+/** Timeout of connecting and of every command, in milliseconds, when checking Redis' owner. */
 const CHECK_TIMEOUT_MS = 2_000;
-/** Milliseconds that the other side has to end a connection. */
+/** Milliseconds for the other side to close a connection. */
 const DISCONNECT_TIMEOUT_MS = 2_000;
 const DEFAULT_PORT = 6379;
-/** Milliseconds between two looks whether the marker is still this database's. */
+/** Milliseconds between checks of the marker. */
 const WATCH_INTERVAL_MS = 2_000;
 /**
- * Milliseconds for which a process that was refused leaves an empty Redis alone: whose it was has that time to find that the
- * data is lost, and to write its marker again.
+ * Milliseconds for which a refused process does not claim an empty Redis, so that the owner can notice the loss
+ * and write its marker again.
  */
 const WAIT_FOR_OWNER_MS = 10_000;
 
@@ -32,24 +32,24 @@ export type ConnectionOptions = Pick<
 
 type NetStream = Awaited<ReturnType<AbstractConnector["connect"]>>;
 
-/** Redis has no database of the index that REDIS_URL names, or does not let it be used. */
+/** The database index in REDIS_URL does not exist or can't be used. */
 export class RedisDatabaseError extends Error {
   override name = "RedisDatabaseError";
 }
 
 export interface RedisServerOptions {
   readonly url: string;
-  /** What all keys stand under. */
+  /** The prefix of all keys. */
   readonly prefix: string;
-  /** The identity of the database whose orders the jobs are. */
+  /** The identity of the database that the jobs belong to. */
   readonly installation: () => Promise<string>;
 }
 
 /**
- * The Redis of a process, and all its connections. None of them becomes ready before it is known that this Redis is of the
- * same installation as the MySQL database, and has the database that the address names; when Redis turns out to be somebody
- * else's, all are cut off. So to everybody who uses them such a Redis is one that cannot be reached: jobs wait, the health
- * check says why, and everything goes on when it is mended.
+ * A process's connections to Redis. None becomes ready before Redis is known to belong to the same installation
+ * as the MySQL database and to have the configured database index; if Redis turns out to be another
+ * installation's, all are closed. To its users such a Redis is unreachable: jobs wait, the health check says
+ * why, and processing continues once it is fixed.
  */
 export class RedisServer {
   readonly #options: RedisServerOptions;
@@ -72,22 +72,22 @@ export class RedisServer {
     return this.#opened(connectWorker(this.#options.url, this.#guarded));
   }
 
-  /** With options of one's own. */
+  /** With custom options. */
   connect(options: ConnectionOptions): Redis {
     return this.#opened(new Redis(this.#options.url, { ...options, ...this.#guarded }));
   }
 
   /**
-   * Whether this Redis may be used. One that is empty becomes this installation's.
+   * Checks whether this Redis may be used, and claims an empty one.
    *
-   * @throws {ForeignRedisError} {RedisDatabaseError}, or what Redis or the database met.
+   * @throws {ForeignRedisError} {RedisDatabaseError}, or errors of Redis or the database.
    */
   check(): Promise<void> {
     return (this.#checking ??= this.#check().finally(() => (this.#checking = undefined)));
   }
 
   /**
-   * The same when a process starts: one that is away, now, is no reason not to.
+   * The same at startup, where a Redis that is away is no error.
    *
    * @throws {ForeignRedisError} {RedisDatabaseError}
    */
@@ -97,7 +97,10 @@ export class RedisServer {
     });
   }
 
-  /** Looks at the marker over this connection from time to time: all may have been lost, and another have come first. */
+  /**
+   * Checks the marker periodically over this connection: the data may have been lost, and Redis claimed by
+   * another installation.
+   */
   watch(redis: Redis): void {
     const marker = new Marker(redis, this.#options.installation);
     this.#looks = new Repeat({
@@ -112,7 +115,7 @@ export class RedisServer {
     this.#looks.start(WATCH_INTERVAL_MS);
   }
 
-  /** Looks no more. */
+  /** Stops checking. */
   stop(): void {
     void this.#looks?.stop();
   }
@@ -136,13 +139,13 @@ export class RedisServer {
 
   async #check(): Promise<void> {
     const { url, prefix, installation } = this.#options;
-    // One of its own, so that no connection is used before.
+    // A connection of its own, so that no other is used before the check.
     const redis = new Redis(url, {
       lazyConnect: true,
       maxRetriesPerRequest: 0,
       commandTimeout: CHECK_TIMEOUT_MS,
       connectTimeout: CHECK_TIMEOUT_MS,
-      // ioredis waits so long for the end of a connection that came to nothing, and the process with it.
+      // ioredis waits this long to close a failed connection, and keeps the process alive.
       disconnectTimeout: 100,
       retryStrategy: () => null,
     });
@@ -151,7 +154,7 @@ export class RedisServer {
     redis.on("error", (error) => (failure ??= isOfSelect(error) ? noDatabase(url, error) : error));
     try {
       await redis.connect();
-      // Connected all the same, to database 0.
+      // It is connected anyway, to database 0.
       if (failure !== undefined) throw failure;
       const marker = new Marker(redis, installation);
       const wasRefused = performance.now() - this.#refusedAt < WAIT_FOR_OWNER_MS;
@@ -173,12 +176,12 @@ export class RedisServer {
 }
 
 interface Connections {
-  /** @throws {Error} when there are to be none. */
+  /** @throws {Error} if no connection may be used. */
   readonly check: () => Promise<void>;
   readonly connected: Set<NetStream>;
 }
 
-/** Connects when it is known that the server may be used. */
+/** Connects once the server is known to be usable. */
 class CheckedConnector extends AbstractConnector {
   readonly #url: URL;
   readonly #server: Connections;
@@ -199,7 +202,7 @@ class CheckedConnector extends AbstractConnector {
     if (!this.connecting) throw new Error("Connection is closed.");
     delete this.firstError;
     if (refusal) {
-      // ioredis tries again later, as after every connection that came to nothing.
+      // ioredis retries, as after every failed connection.
       this.firstError = refusal;
       return (this.stream = new Socket().destroy());
     }

@@ -6,38 +6,38 @@ import { isSuspect, SCORES_PER_MS, type JobData } from "./job.ts";
 
 /** The longest wait after a change of the limit, unless the new limit requires a longer one. Milliseconds. */
 const LONGEST_WAIT_MS = 60_000;
-/** Within this time after it took a turn, a job is in the queue. Milliseconds. */
+/** Milliseconds after taking a turn by which a job is in the queue. */
 const ON_ITS_WAY_MS = 5_000;
-/** Jobs that are asked for at once. */
+/** Jobs per request. */
 const PAGE = 500;
 
-/** A job that comes due in so many milliseconds. */
+/** A job due in so many milliseconds. */
 interface Delayed {
   readonly job: Job<JobData>;
   readonly dueMs: number;
 }
 
 /**
- * When suspected orders may be taken from a queue with a rate limit.
+ * Spaces out suspected orders in a queue with a rate limit.
  *
- * BullMQ counts a job against the limit when a worker takes it, even one that is handed back at once. So suspects are spaced
- * out before they are taken: each is delayed until a turn of its own, and turns lie so far apart that all suspects together
- * take a quarter of the limit. Whoever adds a suspect, hands one back or has one retried takes a turn for it. One line of
- * turns in Redis serves all processes; if Redis loses it, a new one begins.
+ * BullMQ counts a job against the limit when a worker takes it, even if it is handed back at once. So suspects are spaced
+ * out beforehand: each is delayed until its own turn, and turns are so far apart that all suspects together take a quarter
+ * of the limit. Adding, handing back or retrying a suspect takes a turn. All processes share one line of turns, in Redis; if
+ * Redis loses it, a new one begins.
  *
- * Each turn goes by the limit of that moment: the queue's, which operators set, or else the stage's own.
+ * Each turn uses the limit at that time: the queue's, if operators have set one, or else the stage's.
  */
 export class SuspectTurns {
   readonly #queue: Queue<JobData>;
   readonly #redis: Redis;
   readonly #rateLimit: StageSettings["rateLimit"];
   /**
-   * A hash: when the line ends (`end`, milliseconds since 1970), the turns taken lately (`given`) and since when they are
-   * counted (`since`), and the gap by which delayed jobs were last spaced out (`gap`).
+   * A hash: the end of the line (`end`, in milliseconds since 1970), the turns taken recently (`given`) and since when they
+   * are counted (`since`), and the gap by which delayed jobs were last spaced out (`gap`).
    */
   readonly #key: string;
 
-  /** @param rateLimit that of the stage itself. */
+  /** @param rateLimit the stage's own. */
   constructor(queue: Queue<JobData>, redis: Redis, rateLimit: StageSettings["rateLimit"]) {
     this.#queue = queue;
     this.#redis = redis;
@@ -46,7 +46,7 @@ export class SuspectTurns {
   }
 
   /**
-   * Takes the next turns in the line. @returns milliseconds from now on until each; zeros where there is no limit.
+   * Takes the next turns in the line. @returns milliseconds from now until each; zeros if there is no limit.
    *
    * @throws {Error} of Redis.
    */
@@ -56,8 +56,8 @@ export class SuspectTurns {
   }
 
   /**
-   * Spaces out the delayed suspects anew if the limit has changed since that was last done. Afterwards none waits longer
-   * than a minute, unless the new limit requires it.
+   * Spaces out the delayed suspects again if the limit has changed since the last time. None then waits longer than a
+   * minute, unless the new limit requires it.
    *
    * @throws {Error} of Redis.
    */
@@ -66,7 +66,7 @@ export class SuspectTurns {
     if (gap === before) return;
     const suspects = await this.#delayedSuspects();
     for (let from = 0; from < suspects.length; from += PAGE) {
-      // One that has been taken, or removed, in the meantime refuses.
+      // Fails for jobs that were taken or removed in the meantime.
       await Promise.allSettled(
         suspects.slice(from, from + PAGE).map(async ({ job, dueMs }, index) => {
           const delay = Math.max((from + index) * gap, Math.min(dueMs, longestWait()));
@@ -78,7 +78,7 @@ export class SuspectTurns {
     else await this.#redis.hset(this.#key, { gap, end: Date.now() + suspects.length * gap });
   }
 
-  /** The next one first. */
+  /** Soonest first. */
   async #delayedSuspects(): Promise<Delayed[]> {
     const entries = await this.#redis.zrange(this.#queue.toKey("delayed"), "0", "-1", "WITHSCORES");
     const now = Date.now();
@@ -95,7 +95,7 @@ export class SuspectTurns {
     return delayed;
   }
 
-  /** @returns the two numbers that the script answers. */
+  /** @returns the script's two numbers. */
   async #run(script: string, ...args: readonly number[]): Promise<readonly [number, number]> {
     const { max = "", duration = "" } = this.#rateLimit ?? {};
     const keys = ["meta", "delayed", "active"].map((name) => this.#queue.toKey(name));
@@ -114,14 +114,14 @@ export class SuspectTurns {
   }
 }
 
-/** At random between half of the longest wait and all of it, so that not all of them come due at once. */
+/** Random, between half of the longest wait and all of it, so that jobs do not become due all at once. */
 function longestWait(): number {
   return LONGEST_WAIT_MS * (0.5 + Math.random() / 2);
 }
 
 /**
- * Milliseconds between two turns, 0 where there is no limit. As in BullMQ's scripts, the queue's number of jobs goes
- * before the stage's, but the stage's duration before the queue's.
+ * Milliseconds between two turns; 0 if there is no limit. As in BullMQ's scripts, the queue's number of jobs overrides the
+ * stage's, but the stage's duration overrides the queue's.
  */
 const GAP = `
   local limit = redis.call("HMGET", KEYS[2], "max", "duration")
@@ -129,13 +129,13 @@ const GAP = `
   local duration = tonumber(ARGV[3]) or tonumber(limit[2] or "")
   local gap = max and max > 0 and duration and duration / (max * ARGV[1]) or 0`;
 
-/** The gap, and that by which the jobs were spaced out last. */
+/** The gap, and the gap by which jobs were last spaced out. */
 const GAPS = `${GAP}
   return { string.format("%.17g", gap), redis.call("HGET", KEYS[1], "gap") or "0" }`;
 
 /**
- * Milliseconds until the first turn, and the gap. The wait is at most one turn for each job, since jobs that were removed
- * leave unused turns behind. Jobs that took a turn just now may not be in the queue yet, and are counted too.
+ * Milliseconds until the first turn, and the gap. The wait is at most one turn per job, since removed jobs leave unused
+ * turns behind. Jobs that have just taken a turn may not be in the queue yet, and are counted too.
  */
 const TAKE = `${GAP}
   if gap == 0 then return { "0", "0" } end

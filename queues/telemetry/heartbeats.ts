@@ -2,43 +2,43 @@ import type { Redis } from "ioredis";
 import { keyOf } from "../keys.ts";
 
 /*
- * Which workers are alive, as they say themselves every few seconds. A worker's own key expires when it says no more;
- * the set of all names saves looking for keys among those of a million jobs.
+ * The workers that are alive, by heartbeats every few seconds. A worker's key expires when its heartbeats stop; a set of
+ * all names avoids scanning for keys among those of a million jobs.
  */
 
 const NAMES = "workers";
-/** A worker that has said nothing for so long is not alive. */
+/** A worker without a heartbeat for this long is not alive. */
 export const ALIVE_SECONDS = 15;
-/** Names of workers that are gone are forgotten after a while. */
+/** The names of dead workers are removed after a while. */
 const FORGOTTEN_AFTER_MS = 3_600_000;
 
-/** What a worker says of itself. */
+/** A worker's heartbeat. */
 export interface Heartbeat {
   readonly id: string;
   readonly host: string;
   readonly pid: number;
   /** ISO 8601. */
   readonly startedAt: string;
-  /** The steps that it works on. */
+  /** The steps that it processes. */
   readonly steps: readonly {
     readonly name: string;
-    /** Jobs that it works on. */
+    /** Active jobs. */
     readonly held: number;
-    /** Jobs that it takes at the same moment. */
+    /** Maximum active jobs. */
     readonly concurrency: number;
-    /** Whether it takes none, because something is away. */
+    /** Whether it takes no jobs, because something is away. */
     readonly standsStill: boolean;
   }[];
-  /** The stages whose circuit breaker is not closed in this worker, with the service that is to blame. */
+  /** The stages whose circuit breaker is not closed in this worker, with the service at fault. */
   readonly open: readonly {
     readonly stage: string;
     readonly service: string | null;
-    /** Workers of an earlier version do not say. */
+    /** Missing from workers of earlier versions. */
     readonly trouble?: "away" | "half open" | "failing";
   }[];
 }
 
-/** Says that a worker is alive. @throws {Error} of Redis. */
+/** Reports that a worker is alive. @throws {Error} of Redis. */
 export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
   const now = Date.now();
   const answers = await redis
@@ -50,12 +50,12 @@ export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
   for (const [error] of answers ?? []) if (error) throw error;
 }
 
-/** Says that a worker has ended. @throws {Error} of Redis. */
+/** Reports that a worker has stopped. @throws {Error} of Redis. */
 export async function lastBeat(redis: Redis, id: string): Promise<void> {
   await redis.pipeline().del(workerKey(redis, id)).zrem(keyOf(redis, NAMES), id).exec();
 }
 
-/** The workers that are alive, in order of their start. @throws {Error} of Redis. */
+/** The workers that are alive, oldest first. @throws {Error} of Redis. */
 export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
   const ids = await redis.zrange(keyOf(redis, NAMES), "0", "-1");
   if (ids.length === 0) return [];

@@ -2,22 +2,22 @@ import type { Redis } from "ioredis";
 import { keyOf } from "../keys.ts";
 
 /*
- * How many orders each step has done in each minute, and how long that took: kept in Redis by minute, added to by every
- * worker. For people to look at, so that a loss does no harm: after one it begins anew.
+ * Counts and durations of each step's jobs per minute, in Redis, from all workers. Only for display, so losing them is
+ * harmless.
  */
 
-/** Seconds that a minute is kept after its last change. */
+/** Seconds for which a minute is kept after its last change. */
 const KEPT_SECONDS = 2 * 3_600;
-/** Buckets of durations a doubling: what is read off them is at most a fifth too large. */
+/** Duration buckets per doubling: readings are at most a fifth too large. */
 const BUCKETS_PER_DOUBLING = 4;
 
-/** What happened to a step's jobs in one minute, or in several. */
+/** Counts of a step's jobs over one or more minutes. */
 export interface StepCounts {
   /** Jobs done. */
   done: number;
   /** Attempts that failed. */
   failed: number;
-  /** How many of those done took up to {@link bucketLimit} milliseconds, and more than the limit of the bucket before. */
+  /** Jobs done by duration; {@link bucketLimit} gives a bucket's upper limit. */
   readonly buckets: Map<number, number>;
 }
 
@@ -25,7 +25,7 @@ export function noCounts(): StepCounts {
   return { done: 0, failed: 0, buckets: new Map() };
 }
 
-/** The minute of a time: whole minutes since 1970. */
+/** A time as whole minutes since 1970. */
 export function minuteOf(time: number): number {
   return Math.floor(time / 60_000);
 }
@@ -39,7 +39,7 @@ function bucketOf(milliseconds: number): number {
   return Math.max(0, Math.ceil(Math.log2(Math.max(milliseconds, 1)) * BUCKETS_PER_DOUBLING));
 }
 
-/** Milliseconds within which so large a part of the jobs was done; undefined when there were none. */
+/** A quantile of the durations, in milliseconds; undefined without jobs. */
 export function quantile({ buckets }: StepCounts, part: number): number | undefined {
   const total = [...buckets.values()].reduce((sum, count) => sum + count, 0);
   let left = total * part;
@@ -50,7 +50,7 @@ export function quantile({ buckets }: StepCounts, part: number): number | undefi
   return undefined;
 }
 
-/** The counts of several minutes, or of several workers, in one. */
+/** Adds up the counts of several minutes or workers. */
 export function sumOf(counts: Iterable<StepCounts>): StepCounts {
   const sum = noCounts();
   for (const { done, failed, buckets } of counts) {
@@ -61,11 +61,11 @@ export function sumOf(counts: Iterable<StepCounts>): StepCounts {
   return sum;
 }
 
-/** Counts in memory what a process does, until somebody takes it. */
+/** Counts in memory what a process does, until the counts are taken. */
 export class MinuteCounts {
   #counts = new Map<string, StepCounts>();
 
-  /** Notes that a job of the step was done, in so many milliseconds. */
+  /** Counts a job done, with its duration in milliseconds. */
   done(step: string, milliseconds: number): void {
     const counts = this.#now(step);
     const bucket = bucketOf(milliseconds);
@@ -73,12 +73,12 @@ export class MinuteCounts {
     counts.buckets.set(bucket, (counts.buckets.get(bucket) ?? 0) + 1);
   }
 
-  /** Notes that an attempt of the step failed. */
+  /** Counts a failed attempt. */
   failed(step: string): void {
     this.#now(step).failed++;
   }
 
-  /** What was noted since it was last taken, by key. */
+  /** Returns the counts since the last call, by key. */
   take(): ReadonlyMap<string, StepCounts> {
     const taken = this.#counts;
     this.#counts = new Map();
@@ -93,7 +93,7 @@ export class MinuteCounts {
   }
 }
 
-/** Adds what a process has counted to what all have. @throws {Error} of Redis. */
+/** Adds a process's counts to those in Redis. @throws {Error} of Redis. */
 export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCounts>): Promise<void> {
   if (taken.size === 0) return;
   const pipeline = redis.pipeline();
@@ -107,7 +107,7 @@ export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCou
   for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
 }
 
-/** The counts of each step for each of `minutes` minutes up to `last`, the oldest first. @throws {Error} of Redis. */
+/** The counts of each step for each of `minutes` minutes up to `last`, oldest first. @throws {Error} of Redis. */
 export async function readCounts(
   redis: Redis,
   steps: readonly string[],

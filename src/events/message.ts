@@ -1,17 +1,17 @@
 import type { LoggedEvent } from "../../db/event-log.ts";
 import type { EventType } from "../order/event.ts";
 
-/** Who tells it; together with the id it names an event in the world. */
+/** The CloudEvents source; with the id, it identifies an event globally. */
 const SOURCE = "/conveyor/orders";
 
 /**
- * An event as other services hear of it, with the attributes of CloudEvents 1.0: the same in the Redis Stream, in live
- * updates and in replays. No personal data and no free text: who needs more asks for the order. Fields are only ever
- * added; what would break a reader gets a new version in its type. docs/events.md and docs/event.schema.json describe it.
+ * An event as a CloudEvent 1.0, the same in the Redis Stream, live updates, webhooks and replays. It contains
+ * no personal data and no free text. Fields are only added; a breaking change gets a new version in the type.
+ * See docs/events.md and docs/event.schema.json.
  */
 export interface EventMessage {
   readonly specversion: "1.0";
-  /** The event's place in the log. Of two messages with the same id, one is a repetition. */
+  /** The event's position in the log. Messages with the same id are duplicates. */
   readonly id: string;
   readonly source: typeof SOURCE;
   readonly type: `conveyor.order.${EventType}.v1`;
@@ -20,12 +20,12 @@ export interface EventMessage {
   readonly time: string;
   readonly datacontenttype: "application/json";
   readonly data: {
-    /** Null for the order's creation; the same as `to` where the order stays where it stands. */
+    /** Null for the order's creation; equal to `to` if the status did not change. */
     readonly from: string | null;
     readonly to: string;
-    /** Null for what no stage did. */
+    /** Null if no stage was involved. */
     readonly stage: string | null;
-    /** Which attempt at the stage led to it, and when that began; null where none did. */
+    /** The attempt that led to the event, and its start; null if there was none. */
     readonly attempt: number | null;
     readonly startedAt: string | null;
   };

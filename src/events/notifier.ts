@@ -22,7 +22,7 @@ export class EventNotifier {
     else this.#again = true;
   }
 
-  /** Sends nothing more. */
+  /** Stops sending. */
   stop(): void {
     clearTimeout(this.#timer);
   }

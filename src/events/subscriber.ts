@@ -1,19 +1,19 @@
 import type { Redis } from "ioredis";
 import { notificationChannelOf } from "./stream.ts";
 
-/** Is told over Redis that there are new events, when an `EventNotifier` says so. Notifications may get lost. */
+/** Receives an `EventNotifier`'s notifications of new events over Redis. Notifications may get lost. */
 export class EventSubscriber {
   readonly #connect: (() => Redis) | undefined;
   readonly #onNotification: () => void;
   #listener: Redis | undefined;
 
-  /** @param connect opens a connection that waits for Redis; without it no notification arrives. */
+  /** @param connect opens a connection that waits for Redis; without it, no notifications arrive. */
   constructor(connect: (() => Redis) | undefined, onNotification: () => void) {
     this.#connect = connect;
     this.#onNotification = onNotification;
   }
 
-  /** Receives notifications from now on. */
+  /** Starts receiving notifications. */
   subscribe(): void {
     if (this.#listener) return;
     const listener = this.#connect?.();
@@ -23,7 +23,7 @@ export class EventSubscriber {
     this.#listener = listener;
   }
 
-  /** Receives no more notifications until the next {@link subscribe}. */
+  /** Stops receiving notifications until the next {@link subscribe}. */
   unsubscribe(): void {
     this.#listener?.disconnect();
     this.#listener = undefined;

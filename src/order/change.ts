@@ -2,14 +2,13 @@ import { CREATED } from "./lifecycle.ts";
 import type { NewOrder, StageRecord, StoredOrder } from "./order.ts";
 
 /*
- * What an order is after each change that can befall it. Whoever makes a change says it by these functions, be it in
- * MySQL, in memory, or in an answer.
+ * What each change makes of an order: the one definition for MySQL, for the cache and for the API's responses.
  */
 
-/** What changes of an order while it is on its way. */
+/** The part of an order that changes. */
 export type Standing = Pick<StoredOrder, "status" | "failed" | "cancellation" | "updatedAt">;
 
-/** An order that was just written down. */
+/** A newly created order. */
 export function placed(order: NewOrder): StoredOrder {
   return {
     ...order,
@@ -21,33 +20,33 @@ export function placed(order: NewOrder): StoredOrder {
   };
 }
 
-/** It has moved to another status: whatever failed before is done now. */
+/** The order moves to another status, which clears its failure. */
 export function movedTo({ to, at }: { readonly to: string; readonly at: Date }) {
   return { status: to, failed: null, updatedAt: at } satisfies Partial<Standing>;
 }
 
-/** It rests in a step's failed set. */
+/** The order goes to a step's failed set. */
 export function failedIn(failure: { readonly stage: string; readonly reason: string; readonly at: Date }) {
   const { stage, reason, at } = failure;
   return { failed: { stage, reason, at }, updatedAt: at } satisfies Partial<Standing>;
 }
 
-/** It has left the failed set, but not got any further. */
+/** The order leaves the failed set with its status unchanged. */
 export function recovered(at: Date) {
   return { failed: null, updatedAt: at } satisfies Partial<Standing>;
 }
 
-/** Somebody has it go on. That is no change of the order: whoever looks for what has not moved finds it at once. */
+/** The order is resumed. `updatedAt` stays, so that the sweeper finds it at once. */
 export function resumed() {
   return { failed: null } satisfies Partial<Standing>;
 }
 
-/** It is to be cancelled. */
+/** A cancellation is requested. */
 export function cancellationRequested({ reason, at }: { readonly reason: string; readonly at: Date }) {
   return { cancellation: { reason, requestedAt: at }, updatedAt: at } satisfies Partial<Standing>;
 }
 
-/** An order after a transition, with what its stage left behind. */
+/** The order after a transition, with its stage's record. */
 export function afterTransition(
   order: StoredOrder,
   transition: {

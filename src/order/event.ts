@@ -1,25 +1,25 @@
 /**
- * What the log of events tells of an order. Closed: whatever is added here is a further kind of message to everybody who
- * listens. All but `status` leave the order where it stands.
+ * The types of events in an order's log. Adding one adds a message type for every consumer. Only `status`
+ * changes the order's status.
  */
 export const EVENT_TYPES = [
-  /** It has moved to another status, or was created. */
+  /** The order was created or reached another status. */
   "status",
-  /** A stage was tried in vain, and will be tried again. */
+  /** An attempt at a stage failed; it will be retried. */
   "attempt-failed",
-  /** A stage was given up after its last attempt: the order rests until somebody has it go on. */
+  /** A stage's last attempt failed; the order waits to be resumed. */
   "failed",
-  /** Somebody has it go on. */
+  /** A failed order was resumed. */
   "resumed",
-  /** It is to be cancelled, for a reason: a customer's request, a stage's no, a deadline that was missed. */
+  /** Cancellation was requested: by the customer, by a stage that rejected the order, or by a missed deadline. */
   "cancel-requested",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];
 
-/** Which attempt at a step led to an event, and when that began. */
+/** The attempt at a step that led to an event. */
 export interface AttemptMark {
-  /** Counted from 1. */
+  /** Counts from 1. */
   readonly attempt: number;
   readonly startedAt: Date;
 }

@@ -1,9 +1,9 @@
 import { PIPELINE } from "./pipeline.ts";
 import type { Stage, Step } from "./stage.ts";
 
-/** The status of an order that no stage has finished. */
+/** The status before any stage has finished. */
 export const CREATED = "CREATED";
-/** The status of an order that was given up, with everything undone. */
+/** The status of a cancelled order whose stages have all been undone. */
 export const CANCELLED = "CANCELLED";
 
 export type OrderStatus = typeof CREATED | (typeof PIPELINE)[number]["to"] | typeof CANCELLED;
@@ -12,55 +12,55 @@ const STAGE_NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const STATUS = /^[A-Z][A-Z0-9_]{0,31}$/;
 
 /**
- * The undoing of what is done, for an order to be cancelled. Not a stage: it may begin wherever an order stands. It has a
- * queue of its own, so that a stage that is held, or whose job waits for its next attempt, does not hold it up.
+ * The step that undoes the finished stages of an order being cancelled. It is not a stage, since it can start
+ * from any status. It has its own queue, so that a held stage or a delayed retry does not block it.
  */
 export const CANCEL: Step = { name: "cancel" };
 
-/** A step that takes an order from one status to another. */
+/** A step and the statuses it leads from and to. */
 export interface Transition {
   readonly step: Step;
   readonly from: string;
   readonly to: string;
 }
 
-/** The transition that a stage makes. */
+/** The transition made by a stage. */
 export interface StageTransition extends Transition {
   readonly step: Stage;
 }
 
-/** By when an order must have done a stage. */
+/** The time by which an order must have finished a stage. */
 export interface Deadline {
   readonly stage: Stage;
   /** Since the order's creation. */
   readonly milliseconds: number;
 }
 
-/** The table of stages is contradictory: the process must not start. */
+/** The pipeline is invalid; the process must not start. */
 export class InvalidPipelineError extends Error {
   override name = "InvalidPipelineError";
 }
 
-/** An order carries a status that no stage leads to: it was written by a pipeline that had more stages. */
+/** An order has a status that no stage leads to; a pipeline with more stages wrote it. */
 export class UnknownStatusError extends Error {
   override name = "UnknownStatusError";
   constructor(status: string, known: readonly string[]) {
-    super(`no stage of the pipeline knows the status ${status}; known are ${known.join(", ")}`);
+    super(`no stage of the pipeline leads to the status ${status}; known statuses: ${known.join(", ")}`);
   }
 }
 
-/** What follows from a table of stages: which status leads where, what is due, what can be cancelled. */
+/** Derives from the pipeline which stage is due in each status, and which orders can be cancelled. */
 export class Lifecycle {
   readonly stages: readonly Stage[];
-  /** All that has a queue: the stages in order, and the undoing. */
+  /** Everything with a queue: the stages in order, then `cancel`. */
   readonly steps: readonly Step[];
-  /** CREATED, the stages' statuses in order, CANCELLED. */
+  /** CREATED, the stages' statuses in order, and CANCELLED. */
   readonly statuses: readonly string[];
   readonly #due: ReadonlyMap<string, StageTransition>;
 
-  /** @throws {InvalidPipelineError} when names or statuses are malformed, reserved or used twice; it lists them all. */
+  /** @throws {InvalidPipelineError} that lists all names and statuses that are malformed, reserved or duplicate */
   constructor(stages: readonly Stage[]) {
-    refuseContradictions(stages);
+    validate(stages);
     this.stages = stages;
     this.steps = [...stages, CANCEL];
     this.statuses = [CREATED, ...stages.map((stage) => stage.to), CANCELLED];
@@ -72,51 +72,53 @@ export class Lifecycle {
     );
   }
 
-  /** What an order of this status waits for; undefined when it has ended. @throws {UnknownStatusError} */
+  /** The transition that is due in this status; undefined if the order has ended. @throws {UnknownStatusError} */
   due(status: string): StageTransition | undefined {
     this.#check(status);
     return this.#due.get(status);
   }
 
   /**
-   * The transition to CANCELLED of an order that is to be cancelled; undefined for one that can't be, or has ended.
+   * The transition to CANCELLED; undefined if an order in this status can't be cancelled or has ended.
    * @throws {UnknownStatusError}
    */
   cancelling(status: string): Transition | undefined {
     return this.canCancel(status) ? { step: CANCEL, from: status, to: CANCELLED } : undefined;
   }
 
-  /** What becomes of an order next; undefined when it has ended. @throws {UnknownStatusError} */
+  /** An order's next transition; undefined if it has ended. @throws {UnknownStatusError} */
   next(order: { readonly status: string; readonly cancelled: boolean }): Transition | undefined {
     return (order.cancelled ? this.cancelling(order.status) : undefined) ?? this.due(order.status);
   }
 
-  /** The status in which an order waits for this stage. @throws {Error} for a stage of another pipeline. */
+  /** The status of orders that wait for this stage. @throws {Error} for a stage of another pipeline */
   statusBefore(stage: Pick<Stage, "name">): string {
     for (const transition of this.#due.values())
       if (transition.step.name === stage.name) return transition.from;
     throw new Error(`the pipeline has no stage ${stage.name}`);
   }
 
-  /** The statuses in which an order may be found in this step. @throws {Error} for a stage of another pipeline. */
+  /** The statuses of orders that may be in this step. @throws {Error} for a stage of another pipeline */
   statusesIn(step: Pick<Step, "name">): readonly string[] {
     if (step.name !== CANCEL.name) return [this.statusBefore(step)];
     return this.statuses.filter((status) => this.canCancel(status));
   }
 
-  /** Whether the order has reached DELIVERED (the last stage) or CANCELLED. @throws {UnknownStatusError} */
+  /** Whether the status is final: DELIVERED (the last stage) or CANCELLED. @throws {UnknownStatusError} */
   hasEnded(status: string): boolean {
     return this.due(status) === undefined;
   }
 
-  /** Whether an order of this status can still be cancelled. @throws {UnknownStatusError} */
+  /** Whether an order in this status can be cancelled. @throws {UnknownStatusError} */
   canCancel(status: string): boolean {
     return !this.hasEnded(status) && !this.#finished(status).some((stage) => stage.pointOfNoReturn);
   }
 
   /**
-   * The stages to undo for an order of this status, in the order of undoing. The stage that is due comes first: it may
-   * have been started, even if nobody lived to write down how it ended. @throws {UnknownStatusError}
+   * The stages to undo for an order in this status, in that order. The due stage comes first: it may have
+   * started without the result being recorded.
+   *
+   * @throws {UnknownStatusError}
    */
   toUndo(status: string): readonly Stage[] {
     const due = this.due(status);
@@ -126,10 +128,10 @@ export class Lifecycle {
   }
 
   /**
-   * Which deadline an order of each status has to meet: that of the stage it waits for, or of one after that, if that
-   * ends sooner. A status without a deadline is not among them.
+   * The deadline for each status: that of the due stage or of a later one, whichever is sooner. Statuses
+   * without a deadline are left out.
    *
-   * @param overrides milliseconds by name of stage, instead of what the stages themselves say.
+   * @param overrides milliseconds by stage name, instead of the stages' own settings
    */
   deadlines(overrides: Readonly<Record<string, number | undefined>> = {}): ReadonlyMap<string, Deadline> {
     const deadlines = new Map<string, Deadline>();
@@ -144,7 +146,7 @@ export class Lifecycle {
     return deadlines;
   }
 
-  /** The statuses, out of those given, that no stage knows. */
+  /** The given statuses that are not in the pipeline. */
   unknown(statuses: readonly string[]): string[] {
     return statuses.filter((status) => !this.statuses.includes(status));
   }
@@ -158,27 +160,26 @@ export class Lifecycle {
   }
 }
 
-/** The lifecycle of this service's orders. */
+/** The lifecycle of Conveyor's orders. */
 export const lifecycle = new Lifecycle(PIPELINE);
 
-function refuseContradictions(stages: readonly Stage[]): void {
+function validate(stages: readonly Stage[]): void {
   const faults: string[] = [];
-  if (stages.length === 0) faults.push("there is no stage");
+  if (stages.length === 0) faults.push("there are no stages");
   const names = new Set<string>([CANCEL.name]);
   const statuses = new Set<string>([CREATED, CANCELLED]);
   for (const { name, to } of stages) {
     if (!STAGE_NAME.test(name)) faults.push(`the stage name "${name}" does not match ${STAGE_NAME}`);
     if (!STATUS.test(to)) faults.push(`the status "${to}" of stage ${name} does not match ${STATUS}`);
-    if (names.has(name)) faults.push(`the stage name ${name} is taken`);
-    if (statuses.has(to)) faults.push(`the status ${to} of stage ${name} is taken`);
+    if (names.has(name)) faults.push(`the stage name ${name} is already used`);
+    if (statuses.has(to)) faults.push(`the status ${to} of stage ${name} is already used`);
     names.add(name);
     statuses.add(to);
   }
   const last = stages.findIndex((stage) => stage.pointOfNoReturn);
   for (const { name, settings } of last < 0 ? [] : stages.slice(last + 1)) {
     if (settings?.deadline !== undefined)
-      faults.push(`the deadline of stage ${name} means nothing: by then an order can no longer be cancelled`);
+      faults.push(`the deadline of stage ${name} has no effect: orders can no longer be cancelled by then`);
   }
-  if (faults.length > 0)
-    throw new InvalidPipelineError(`the pipeline is contradictory: ${faults.join("; ")}`);
+  if (faults.length > 0) throw new InvalidPipelineError(`the pipeline is invalid: ${faults.join("; ")}`);
 }

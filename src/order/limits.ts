@@ -1,15 +1,15 @@
 /**
- * The largest order Conveyor takes. Chosen so that every legal order fits one transaction and one request body; the
- * request schemas and the columns of the database follow from here.
+ * The limits of an order, chosen so that every valid order fits one transaction and one request body. The
+ * request schemas and the database's columns derive from them.
  */
 export const LIMITS = {
-  /** Lines of one order. */
+  /** Lines per order. */
   lines: 2_000,
-  /** Pieces on one line. */
+  /** Quantity on one line. */
   quantity: 1_000_000,
-  /** Price of one piece, in minor units. */
+  /** Price of one unit, in minor units. */
   unitPrice: 10_000_000_000,
-  /** Pieces of one SKU in stock. */
+  /** Quantity of one SKU in stock. */
   onHand: 1_000_000_000,
   /** Characters of an id, a reference or a SKU. */
   identifier: 64,
@@ -17,6 +17,6 @@ export const LIMITS = {
   paymentToken: 255,
   /** Characters of one line of an address. */
   addressLine: 200,
-  /** Characters kept of a reason (why an order failed or was cancelled). */
+  /** Characters stored of the reason for a failure or cancellation. */
   reason: 500,
 } as const;

@@ -1,13 +1,13 @@
-/** One position of an order. The same SKU may stand on several lines, at different prices. */
+/** A line of an order. Several lines may have the same SKU, at different prices. */
 export interface OrderLine {
   readonly sku: string;
-  /** Pieces, at least 1. */
+  /** At least 1. */
   readonly quantity: number;
-  /** Price of one piece in the currency's minor unit (cents, pence; yen as such). */
+  /** Price of one unit in the currency's minor unit (cents, pence, yen). */
   readonly unitPrice: number;
 }
 
-/** Where the parcel goes. Personal data: it never enters a log line, a job or an error. */
+/** The shipping address. Personal data: never put it in a log line, a job or an error. */
 export interface Address {
   readonly name: string;
   readonly line1: string;
@@ -19,16 +19,16 @@ export interface Address {
   readonly country: string;
 }
 
-/** What a stage leaves behind for later stages, for its own `undo` and for people: small and without personal data. */
+/** A stage's result, for later stages, its own `undo` and people. Small, and without personal data. */
 export type StageRecord = Readonly<Record<string, string | number | boolean | null>>;
 
-/** What a client asks for; everything else about an order is Conveyor's. */
+/** The part of an order that the client provides. */
 export interface OrderRequest {
   readonly customerId: string;
-  /** ISO 4217 code, for every price and the total. */
+  /** ISO 4217 code of all prices and the total. */
   readonly currency: string;
   readonly lines: readonly OrderLine[];
-  /** The client's own name for the order, such as an invoice number; need not be unique. */
+  /** The client's reference, such as an invoice number; need not be unique. */
   readonly reference: string | null;
   /** The payment provider's token for the customer's card. A secret, like {@link Address}. */
   readonly paymentToken: string | null;
@@ -36,56 +36,56 @@ export interface OrderRequest {
 }
 
 /**
- * An order as a stage sees it. It has no status on purpose: which stage is due is the executor's business, and a
- * stage that cannot read the status cannot come to depend on its neighbours.
+ * An order as a stage sees it. It deliberately has no status: the executor decides which stage is due, and a
+ * stage that can't read the status can't depend on its neighbors.
  */
 export interface Order extends OrderRequest {
-  /** UUIDv7: sorts by time of creation. */
+  /** UUIDv7, which sorts by creation time. */
   readonly id: string;
-  /** In the currency's minor unit: the sum of quantity x unitPrice. */
+  /** The sum of quantity x unitPrice, in the currency's minor unit. */
   readonly total: number;
-  /** The records of the stages that have finished, by stage name. */
+  /** The records of finished stages, by stage name. */
   readonly records: Readonly<Record<string, StageRecord>>;
   readonly createdAt: Date;
 }
 
-/** What makes a request's repetition recognisable: the same client, under the same key, with the same content. */
+/** Identifies a repeated request: same client, same key, same content. */
 export interface Idempotency {
-  /** Tells clients apart: a digest of their API key. */
+  /** A digest of the client's API key. */
   readonly client: string;
   readonly key: string;
   /** A hash of the request's content. */
   readonly requestHash: string;
 }
 
-/** An order that is about to be written down. */
+/** An order to be stored. */
 export interface NewOrder extends Omit<Order, "records"> {
-  /** Null when the client gave no key: then each request is an order of its own. */
+  /** Null if the client sent no key, so that each request makes an order. */
   readonly idempotency: Idempotency | null;
-  /** Where the trace that follows it began, as W3C Trace Context has it; absent when nobody follows it. */
+  /** W3C trace context of the request; absent if it is not traced. */
   readonly traceparent?: string | undefined;
 }
 
-/** An order with everything that is written down about it. */
+/** An order as stored. */
 export interface StoredOrder extends Order {
   readonly status: string;
-  /** Set while the order rests in a stage's failed set. */
+  /** Set while the order has failed, until it is resumed. */
   readonly failed: { readonly stage: string; readonly reason: string; readonly at: Date } | null;
-  /** Set once the order is to be cancelled, by its customer or by a stage; it may not be CANCELLED yet. */
+  /** Set once cancellation was requested; the order may not be CANCELLED yet. */
   readonly cancellation: { readonly reason: string; readonly requestedAt: Date } | null;
   readonly updatedAt: Date;
 }
 
-/** The order's total in minor units, or undefined when it is too large to be kept exactly (2^53 and above). */
+/** The total in minor units; undefined if it is too large for an exact number (2^53 or more). */
 export function totalOf(lines: readonly Pick<OrderLine, "quantity" | "unitPrice">[]): number | undefined {
   let total = 0n;
   for (const line of lines) total += BigInt(line.quantity) * BigInt(line.unitPrice);
   return total <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(total) : undefined;
 }
 
-/** Pieces per SKU over all lines, in order of SKU: the unit in which stock is counted and locked. */
-export function piecesBySku(lines: readonly OrderLine[]): ReadonlyMap<string, number> {
-  const pieces = new Map<string, number>();
-  for (const line of lines) pieces.set(line.sku, (pieces.get(line.sku) ?? 0) + line.quantity);
-  return new Map([...pieces].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+/** Quantities by SKU over all lines, sorted by SKU, which is the order in which stock is locked. */
+export function quantitiesBySku(lines: readonly OrderLine[]): ReadonlyMap<string, number> {
+  const quantities = new Map<string, number>();
+  for (const line of lines) quantities.set(line.sku, (quantities.get(line.sku) ?? 0) + line.quantity);
+  return new Map([...quantities].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -4,8 +4,9 @@ import { reserve } from "./stages/reserve.ts";
 import { ship } from "./stages/ship.ts";
 
 /**
- * The business: the stages of an order, in order. Statuses, transitions, queues, workers, the board and the diagrams
- * derive from this table. A new stage is one new file and one more entry; orders in flight take it.
+ * The pipeline: the stages of an order, in sequence. Statuses, transitions, queues, workers, the board and the
+ * diagrams derive from this table. To add a stage, add a file and an entry here; orders in flight go through it
+ * too.
  */
 export const PIPELINE = [
   reserve, //

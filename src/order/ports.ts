@@ -1,10 +1,11 @@
 import type { OrderLine } from "./order.ts";
 
 /**
- * The outside world as stages see it. Every call that has an effect carries an idempotency key: called again with the
- * same key it has no second effect and gives the first answer. A port whose service does not answer, or cannot do its
- * work at the moment, throws {@link ServiceUnavailableError}, and the call is made again later; whether the lost call
- * took effect is unknown. A port that is served by MySQL waits for it `offTheClock`: MySQL has a time limit of its own.
+ * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
+ * has no further effect and returns the first answer. If a service does not answer or can't do its work now,
+ * the port throws {@link ServiceUnavailableError} and the call is repeated later; whether the lost call took
+ * effect is unknown. A port backed by MySQL waits for it `offTheClock`, since MySQL
+ * has its own time limit.
  */
 export interface Ports {
   readonly inventory: Inventory;
@@ -12,7 +13,7 @@ export interface Ports {
   readonly carrier: Carrier;
 }
 
-/** An outside service did not answer in time, or said that it cannot at the moment: no fault of the order's. */
+/** An outside service did not answer in time or reported that it is unavailable. The order is not to blame. */
 export class ServiceUnavailableError extends Error {
   override name = "ServiceUnavailableError";
   readonly service: keyof Ports;
@@ -22,21 +23,21 @@ export class ServiceUnavailableError extends Error {
   }
 }
 
-/** What every outside service can be asked. */
+/** Common to all outside services. */
 export interface Service {
-  /** Whether the service is there at all: has no effect, and resolves when it is. @throws {ServiceUnavailableError} */
+  /** Health check without side effects; resolves if the service is up. @throws {ServiceUnavailableError} */
   ping(signal: AbortSignal): Promise<void>;
 }
 
-/** The warehouse. Its operations are keyed by order: an order has one reservation. */
+/** The warehouse. Operations are keyed by order, since an order has one reservation. */
 export interface Inventory extends Service {
-  /** Sets aside the pieces of all lines, or of none. */
+  /** Reserves stock for all lines, or for none. */
   reserve(request: StockRequest): Promise<Reservation>;
-  /** The reserved pieces have left the house. */
+  /** Takes the reserved stock out of the warehouse. */
   ship(request: StockRequest): Promise<void>;
   /**
-   * Puts back whatever the order holds. With nothing reserved it does nothing now, and a reservation for this order
-   * that arrives later, from a worker that was thought dead, is refused.
+   * Releases the order's reservation, if it has one. A reservation for this order that arrives later, from a
+   * worker presumed dead, is refused.
    */
   release(request: StockRequest): Promise<void>;
 }
@@ -49,7 +50,7 @@ export interface StockRequest {
 
 export type Reservation =
   | { readonly ok: true }
-  | { readonly ok: false; /** The SKUs that fall short. */ readonly soldOut: readonly string[] };
+  | { readonly ok: false; /** SKUs without enough stock. */ readonly soldOut: readonly string[] };
 
 /** The payment provider. Amounts are in minor units. */
 export interface Payments extends Service {
@@ -58,13 +59,13 @@ export interface Payments extends Service {
     orderId: string;
     amount: number;
     currency: string;
-    /** Absent when the customer pays by account. */
+    /** Null if the customer pays by account. */
     token: string | null;
     signal: AbortSignal;
   }): Promise<Charge>;
   /**
-   * Pays back what was charged under `chargeKey`. With no such charge it pays nothing, gives undefined, and makes sure
-   * that no charge under that key succeeds later.
+   * Refunds the charge made under `chargeKey`. Without such a charge it returns undefined, and makes sure that
+   * no charge under that key succeeds later.
    */
   refund(request: {
     key: string;
@@ -83,7 +84,7 @@ export interface Carrier extends Service {
   createLabel(request: { key: string; orderId: string; signal: AbortSignal }): Promise<Label>;
   /** Cancels the label made under `labelKey`, or makes sure that none is made under it later. */
   voidLabel(request: { key: string; labelKey: string; orderId: string; signal: AbortSignal }): Promise<void>;
-  /** Where the parcel is. */
+  /** Returns the parcel's state. */
   track(request: { trackingNumber: string; signal: AbortSignal }): Promise<Tracking>;
 }
 
@@ -95,5 +96,5 @@ export type Tracking =
   | { readonly delivered: true; readonly at: Date }
   | {
       readonly delivered: false;
-      /** Milliseconds after which asking again makes sense. */ readonly askAgainIn: number;
+      /** Milliseconds to wait before asking again. */ readonly askAgainIn: number;
     };

@@ -2,63 +2,65 @@ import type { Order, StageRecord } from "./order.ts";
 import type { Ports } from "./ports.ts";
 
 /**
- * One step of an order's way, in one file. A stage does its work and says how it ended; it never writes a status, and
- * it does not know which stage comes before or after it.
+ * A stage of the pipeline, one per file. A stage does its work and returns an outcome. It never writes a status
+ * and does not know which stage comes before or after it.
  */
 export interface Stage<Name extends string = string, To extends string = string> {
-  /** Names the stage's queue, and its part of every idempotency key. Lower case, digits and dashes. */
+  /** Name of the stage and its queue; part of its idempotency keys. Lower case, digits and dashes. */
   readonly name: Name;
-  /** The status that an order has when this stage is done. Upper case, digits and underscores. */
+  /** The order's status once this stage is done. Upper case, digits and underscores. */
   readonly to: To;
   /**
-   * Does the work. May run more than once for one order, also at the same time in two processes: every effect must go
-   * through a port, under `context.key`.
+   * Does the work. It may run more than once for an order, even concurrently in two processes, so every effect
+   * must go through a port, under `context.runKey`.
    *
-   * It ends in one of four ways: it returns a record (done), `reject(...)` (the business says no: the order is
-   * cancelled and never retried), `snooze(...)` (not yet: asked again later, and no attempt is used up), or it throws
-   * (something broke: retried with backoff).
+   * It returns a record (done), `reject(...)` (the order is cancelled, without retries) or `snooze(...)` (run
+   * again later, without using up an attempt), or it throws (retried with backoff).
    */
   run(order: Order, context: StageContext): Promise<Outcome>;
   /**
-   * Takes the work back when the order is cancelled. It is also called for a stage that was started and not finished,
-   * and may be called again after a crash: with nothing to take back it must do nothing.
+   * Undoes the work when the order is cancelled. It is also called for a stage that started but did not finish,
+   * and may be called again after a crash, so it must do nothing if there is nothing to undo.
    */
   undo?(order: Order, context: StageContext): Promise<StageRecord | undefined>;
-  /** Once this stage is done, the order can no longer be cancelled. */
+  /** Whether the order can no longer be cancelled once this stage is done. */
   readonly pointOfNoReturn?: true;
-  /** Where the stage differs from {@link DEFAULT_SETTINGS}. */
+  /** Overrides of {@link DEFAULT_SETTINGS}. */
   readonly settings?: Partial<StageSettings>;
 }
 
-/** What has a queue and workers of its own: a stage, or the undoing of those that are done. */
+/** Something with its own queue: a stage, or `cancel`. */
 export type Step = Pick<Stage, "name" | "settings">;
 
 export interface StageContext {
   readonly ports: Ports;
-  /** `<orderId>:<stage>`, the idempotency key for what `run` does outside. */
+  /** `<orderId>:<stage>`, the idempotency key for the effects of `run`. */
   readonly runKey: string;
-  /** `<orderId>:<stage>:undo`, the same for `undo`. */
+  /** `<orderId>:<stage>:undo`, the idempotency key for the effects of `undo`. */
   readonly undoKey: string;
-  /** Aborted when the stage's time is up or the process shuts down. */
+  /** Aborted when the attempt times out or the process shuts down. */
   readonly signal: AbortSignal;
 }
 
 export interface StageSettings {
-  /** Orders that one worker process has in this stage at the same moment. */
+  /** Orders that one worker process runs in this stage at once. */
   readonly concurrency: number;
-  /** How often the stage is tried before the order needs a person. */
+  /** Attempts before the order is marked as failed. */
   readonly attempts: number;
-  /** The n-th retry waits up to 2^(n-1) x `delay` milliseconds; `jitter` (0 to 1) is the part of it left to chance. */
+  /**
+   * The n-th retry waits up to 2^(n-1) x `delay` milliseconds; `jitter` (0 to 1) is the share of it that is
+   * random.
+   */
   readonly backoff: { readonly delay: number; readonly jitter: number };
-  /** Milliseconds that one attempt may take, not counting the time that it waits for MySQL. */
+  /** Timeout of one attempt in milliseconds, not counting the time spent waiting for MySQL. */
   readonly timeout: number;
-  /** At most `max` orders per `duration` milliseconds over all workers. */
+  /** At most `max` orders per `duration` milliseconds, over all workers. */
   readonly rateLimit?: { readonly max: number; readonly duration: number };
-  /** Milliseconds after an order's creation by which it must have done the stage: otherwise it is cancelled. */
+  /** Milliseconds after the order's creation by which the stage must be done; otherwise the order is cancelled. */
   readonly deadline?: number;
 }
 
-/** Ten attempts take about four minutes: a service that answers and often fails gets over it by then, more often than not. */
+/** Ten attempts take about four minutes, which outlasts most spells of intermittent failures. */
 export const DEFAULT_SETTINGS: StageSettings = {
   concurrency: 50,
   attempts: 10,
@@ -66,21 +68,21 @@ export const DEFAULT_SETTINGS: StageSettings = {
   timeout: 10_000,
 };
 
-/** The step's settings over the defaults, with an operator's overrides over both. */
+/** Merges the defaults, the step's own settings, and an operator's overrides. */
 export function settingsOf(step: Step, overrides: Partial<StageSettings> = {}): StageSettings {
   return { ...DEFAULT_SETTINGS, ...step.settings, ...overrides };
 }
 
-/** The business says no. */
+/** The outcome of {@link reject}. */
 export class Rejection {
-  /** One line for the customer service: no personal data. */
+  /** One line for customer service, without personal data. */
   readonly reason: string;
   constructor(reason: string) {
     this.reason = reason;
   }
 }
 
-/** Not yet. */
+/** The outcome of {@link snooze}. */
 export class Snooze {
   readonly milliseconds: number;
   constructor(milliseconds: number) {
@@ -90,17 +92,17 @@ export class Snooze {
 
 export type Outcome = StageRecord | Rejection | Snooze;
 
-/** Ends a stage with a no: the order is cancelled, and what was done before is undone. */
+/** Rejects the order: it is cancelled, and finished stages are undone. */
 export function reject(reason: string): Rejection {
   return new Rejection(reason);
 }
 
-/** Ends a stage for now: it runs again after so many milliseconds, with all its attempts left. */
+/** Runs the stage again after this many milliseconds, with all its attempts left. */
 export function snooze(milliseconds: number): Snooze {
   return new Snooze(milliseconds);
 }
 
-/** Declares a stage, keeping its name and status as literal types, from which the order's statuses derive. */
+/** Declares a stage, keeping its name and status as literal types. */
 export function defineStage<const Name extends string, const To extends string>(
   stage: Stage<Name, To>,
 ): Stage<Name, To> {

@@ -1,7 +1,7 @@
-/** The environment does not make sense; the message has one line for every fault. */
+/** The environment is invalid; the message has one line per fault. */
 export class ConfigError extends Error {
   override name = "ConfigError";
   constructor(faults: readonly string[]) {
-    super(`the configuration is not right:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    super(`the configuration is invalid:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
   }
 }

@@ -1,97 +1,103 @@
-/** Too many callers wait already: the work behind is slower than what comes in. */
+/** Too many callers are waiting: work arrives faster than it is done. */
 export class OverloadedError extends Error {
   override name = "OverloadedError";
 }
 
 /**
- * What the error of a flush says about its items:
+ * What a flush's error says about its items:
  *
- * - `item`: one of them is at fault. Each is tried alone, so that the others don't suffer.
- * - `contended`: somebody else holds a lock that one of them wants. Whoever wants it waits beside the line.
- * - `away`: none of them is at fault. The flush is tried again, once; then everyone who waits gets the error, since a
- *   server that is gone will not be back for the next batch.
+ * - `item`: one of them is at fault. Each is retried alone, so that the others don't suffer.
+ * - `contended`: another transaction holds a lock that one of them needs. Those that need it step aside.
+ * - `away`: the server is unavailable. The flush is retried once; then everyone who waits gets the error, since
+ *   the server won't be back for the next batch.
  */
 export type FailureKind = "item" | "contended" | "away";
 
-/** What items lock in a database, so that one that is locked by somebody else holds up only those who want it. */
+/** What items lock in a database, so that a lock held elsewhere delays only the items that need it. */
 export interface Locks<Item> {
-  /** Names what an item locks: `stock MUG-BLUE`. */
+  /** The keys that an item locks: `stock MUG-BLUE`. */
   readonly keysOf: (item: Item) => readonly string[];
-  /** Those of these keys that somebody holds at this moment. Must wait for none of them. */
+  /** Which of these keys are held now. Must not wait for any. */
   readonly held: (keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /**
-   * Waits its turn for one key, holding nothing else, and lets go of it at once. Must take its time, such as a second,
-   * before it gives up. @throws an error that is `contended` when it gives up.
+   * Waits in turn for one key, holding nothing else, and releases it at once. Must wait for a while, such as a
+   * second, before it gives up.
+   *
+   * @throws a `contended` error when it gives up
    */
   readonly wait: (key: string) => Promise<void>;
 }
 
 export interface GroupCommitOptions<Item, Result> {
-  /** What it does, in a word or two, for whoever observes it. */
+  /** A short name for metrics and traces. */
   readonly name?: string;
   /**
-   * Does the work of many callers in one go, all or nothing, and gives one result for each item, in their order. Called
-   * again for some or all of the items when it throws: what it did must have been rolled back, or be harmless to repeat.
+   * Does the work of many callers at once, all or nothing, and returns one result per item, in order. It is
+   * called again for some or all items after it throws, so what it did must have been rolled back or be
+   * idempotent.
    */
   readonly flush: (items: readonly Item[]) => Promise<readonly Result[]>;
-  /** Items of one flush at most. */
+  /** Maximum items per flush. */
   readonly maxBatch?: number;
-  /** Items that may wait before further ones are refused. */
+  /** Maximum waiting items; further ones are refused. */
   readonly maxWaiting?: number;
-  /** What an error of the flush, or of `locks`, says. Default: that it is an item's. */
+  /** Classifies errors of `flush` and `locks`. Default: `item`. */
   readonly kindOf?: (error: unknown) => FailureKind;
   /**
-   * Whether what failed with this error may have taken effect all the same. Callers whose item was in such a flush get this
-   * error when nothing comes of the further tries. Default: never.
+   * Whether a flush that failed with this error may have taken effect. Its callers get this error if the
+   * retries fail too. Default: never.
    */
   readonly isUnknown?: (error: unknown) => boolean;
   /**
-   * What an error that `isUnknown` is for those who only waited behind such a flush: nothing was done for them. Default: the
-   * same.
+   * Converts an `isUnknown` error for callers who only waited behind such a flush and for whom nothing was
+   * done. Default: unchanged.
    */
   readonly asNeverSent?: (error: unknown) => unknown;
-  /** What the items lock. Without it, the items of a contended flush are tried one by one, beside the line. */
+  /**
+   * What the items lock. Without it, the items of a contended flush are retried one by one, aside from the
+   * queue.
+   */
   readonly locks?: Locks<Item> | undefined;
-  /** Milliseconds for which an item waits for a lock that somebody else holds, after the first flush that met it. */
+  /** Milliseconds that an item waits for a lock held elsewhere, after the first flush that met it. */
   readonly patienceMs?: number;
-  /** Told of every flush, whether it succeeded or not. */
+  /** Called after every flush, successful or not. */
   readonly observe?: ((batch: Batch) => void) | undefined;
 }
 
-/** One flush. */
+/** A flush. */
 export interface Batch {
   /** Callers that shared it. */
   readonly size: number;
   readonly seconds: number;
 }
 
-/** What does the work of callers, alone or together. */
+/** Does the work of callers, individually or in batches. */
 export interface Committer<Item, Result> {
-  /** Gives the item's result once it is done for good. @throws {OverloadedError} or what the flush throws. */
+  /** Resolves with the item's result once it is durable. @throws {OverloadedError}, or what the flush throws */
   submit(item: Item): Promise<Result>;
-  /** Resolves when nothing is waiting or under way. */
+  /** Resolves when nothing is waiting or in flight. */
   idle(): Promise<void>;
 }
 
-/** Makes a committer: who has one passed in leaves open whether callers share a flush. */
+/** Makes a committer. Code that takes one as a parameter leaves open whether callers share a flush. */
 export type Commit = <Item, Result>(options: GroupCommitOptions<Item, Result>) => Committer<Item, Result>;
 
-/** Callers of the same moment share a flush. */
+/** Concurrent callers share a flush. */
 export const grouped: Commit = (options) => new GroupCommit(options);
 
 /** Flushes every item by itself. */
 export const unbatched: Commit = (options) => new Unbatched(options);
 
-/** By what `GROUP_COMMIT` says. */
+/** By the value of `GROUP_COMMIT`. */
 export const COMMITS = { on: grouped, off: unbatched } as const;
 
 const MAX_WAITING = 10_000;
 const PATIENCE_MS = 2_000;
-/** Milliseconds for which a key that is held is watched though nobody has wanted it. Longer than jobs are put off. */
+/** Milliseconds for which a held key is watched after it was last wanted. Longer than jobs are delayed. */
 const REMEMBER_MS = 15_000;
 /**
- * Milliseconds within which an error must come for the flush to be tried again: that of a connection which was cut comes
- * at once. A server that took longer hangs, and callers have waited long enough.
+ * An `away` error within this many milliseconds is retried: a broken connection fails at once. After that, the
+ * server hangs and callers have waited long enough.
  */
 const PROMPT_MS = 1_000;
 
@@ -99,51 +105,51 @@ interface Member<Item, Result> {
   readonly item: Item;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: unknown) => void;
-  /** Of an earlier try, when that may have taken effect. */
+  /** The error of an earlier try that may have taken effect. */
   unknown?: unknown;
 }
 
-/** A member of a contended flush that can't be told what it waits for: it is tried alone. */
+/** A member of a contended flush whose lock is not known; it is retried alone. */
 interface Contender<Item, Result> {
   readonly member: Member<Item, Result>;
   readonly since: number;
-  /** What was said of it last. */
+  /** The latest error. */
   readonly error: unknown;
 }
 
-/** A key that somebody else holds. Times are those of `performance.now()`. */
+/** A key held by another transaction. Times are from `performance.now()`. */
 interface HeldKey {
-  /** Since when it is known to be held. */
+  /** When it was first seen to be held. */
   readonly since: number;
-  /** The last time that somebody wanted it. */
+  /** When it was last wanted. */
   wantedAt: number;
-  /** What was said of it last. */
+  /** The latest error. */
   error: unknown;
 }
 
 /**
- * Group commit: callers that want the same thing at the same moment share one transaction, as databases do with their
- * log (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984).
+ * Group commit: concurrent callers share one transaction, as databases do for their log (DeWitt et al.,
+ * "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984).
  *
- * - What arrives while a flush is under way is collected and flushed next, so batches grow with the load and a lone
- *   caller waits for nobody: there is no timer.
- * - First in, first out: one flush at a time, and items in the order of their arrival.
- * - Each caller gets its own result or its own error. When a flush of several fails, its members are tried one by one,
+ * - Items that arrive during a flush are collected and flushed next, so batches grow with the load. There is no
+ *   timer: a lone caller does not wait.
+ * - First in, first out: one flush at a time, items in order of arrival.
+ * - Each caller gets its own result or error. If a flush of several items fails, they are retried one by one,
  *   so that a bad one fails alone.
- * - A lock that somebody else holds blocks only those who want it. Once a flush has given up on one, the members that want
- *   it step aside, and so do later ones; the line goes on. They come back to its front when the lock is free, in the order
- *   of their arrival, so that items with the same keys are never overtaken by each other. Those that have waited for
- *   `patienceMs` get the error; and whoever wants a key that has been held for longer gets it at once, until the key is
- *   free. However many wait, one connection waits for all of them.
- * - Members that can't be told what they wait for are tried one by one, beside the line, and get the error after
- *   `patienceMs` as well, whether it was their turn or not.
- * - A flush that fails because the server is gone is tried again, once: it may have been only the connection. When that
- *   fails too, all who wait get the error at once: nobody waits in vain.
- * - Bounded: at most `maxBatch` items a flush, and at most `maxWaiting` waiting. Who comes when these wait is refused at
- *   once, so a slow database costs neither memory nor the patience of later callers.
+ * - A lock held elsewhere blocks only the items that need it. Once a flush has given up on a lock, the items
+ *   that need it step aside, as do later ones, and the queue continues. When the lock is free, they return to
+ *   the front of the queue in order of arrival, so items with the same keys never overtake each other. Items
+ *   that have waited for `patienceMs` fail, and while a key has been held for longer than that, new items for
+ *   it fail at once. However many items wait, only one connection waits for the locks.
+ * - Items whose lock is not known are retried one by one, aside from the queue, and also fail after
+ *   `patienceMs`, whether or not it was their turn.
+ * - A flush that fails because the server is away is retried once, since it may only have been the connection.
+ *   If that fails too, everyone who waits gets the error at once.
+ * - Bounded: at most `maxBatch` items per flush and `maxWaiting` waiting. Beyond that, items are refused at
+ *   once, so a slow database costs neither memory nor the time of later callers.
  *
- * An error does not mean that nothing was done: when the connection is lost at COMMIT, nobody knows. What is submitted
- * must be harmless to submit again.
+ * An error does not mean that nothing was done: if the connection is lost at COMMIT, the outcome is unknown.
+ * Submitting an item again must be harmless.
  */
 export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   readonly #options: Flushing<Item, Result>;
@@ -152,17 +158,17 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   readonly #patienceMs: number;
   readonly #locks: Locks<Item> | undefined;
   readonly #waiting: Member<Item, Result>[] = [];
-  /** Of a flush that failed: to be tried one by one, before those who wait. */
+  /** Members of a failed flush, to be retried one by one before the waiting ones. */
   readonly #apart: Member<Item, Result>[] = [];
-  /** Beside the line: they want a key that is held. */
+  /** Stepped aside: they need a key that is held. */
   #aside: Member<Item, Result>[] = [];
-  /** Beside the line: to be tried one by one. */
+  /** Stepped aside: to be retried one by one. */
   #contenders: Contender<Item, Result>[] = [];
-  /** The one of them whose try is under way. */
+  /** The contender that is being retried. */
   #tried: Contender<Item, Result> | undefined;
   readonly #held = new Map<string, HeldKey>();
   #running: Promise<void> | undefined;
-  /** A step of whoever attends to those beside the line. */
+  /** The current round of work on those that stepped aside. */
   #attending: Promise<void> | undefined;
 
   constructor(options: GroupCommitOptions<Item, Result>) {
@@ -176,7 +182,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   submit(item: Item): Promise<Result> {
     const waiting = this.#waiting.length + this.#aside.length + this.#contenders.length;
     if (waiting >= this.#maxWaiting) {
-      return Promise.reject(new OverloadedError(`${waiting} are waiting already`));
+      return Promise.reject(new OverloadedError(`${waiting} items are already waiting`));
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
@@ -193,7 +199,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   }
 
   async #run(): Promise<void> {
-    // Lets in what else arrives in this turn of the event loop.
+    // Include whatever else arrives in this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
       const members = this.#withoutBlocked(this.#waiting.splice(0, this.#maxBatch));
@@ -223,7 +229,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     for (let next = this.#apart.shift(); next; next = this.#apart.shift()) await this.#settle([next]);
   }
 
-  /** Lets those step aside who want what somebody else holds, and flushes the others. */
+  /** Sets aside the members that need a held key, and flushes the others. */
   async #settleContended(members: readonly Member<Item, Result>[], error: unknown): Promise<void> {
     try {
       await this.#findHeld(members, error);
@@ -233,7 +239,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     }
     const others = this.#withoutBlocked(members);
     if (others.length < members.length) return others.length > 0 ? this.#settle(others) : undefined;
-    // Something else than a key, such as a gap between rows; or it is free by now.
+    // The lock is not on a key, but on a gap between rows for example, or it is free again.
     const since = performance.now();
     this.#contenders.push(...others.map((member) => ({ member, since, error })));
     this.#attend();
@@ -250,7 +256,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     }
   }
 
-  /** Those of these who want nothing that is held. The others step aside, or are refused when it is held for long. */
+  /** The members that need no held key. The others step aside, or fail if the key has been held too long. */
   #withoutBlocked(members: readonly Member<Item, Result>[]): readonly Member<Item, Result>[] {
     if (this.#held.size === 0) return members;
     const others: Member<Item, Result>[] = [];
@@ -268,7 +274,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     return this.#locks?.keysOf(item).flatMap((key) => this.#held.get(key) ?? []) ?? [];
   }
 
-  /** Refuses those beside the line whose key has been held for longer than anybody waits for it. */
+  /** Fails set-aside members whose key has been held for longer than `patienceMs`. */
   #refuseLate(): void {
     const before = performance.now() - this.#patienceMs;
     this.#aside = this.#aside.filter((member) => {
@@ -278,7 +284,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     });
   }
 
-  /** Puts those beside the line to its front who want nothing any more that is held. */
+  /** Returns set-aside members that no longer need a held key to the front of the queue. */
   #rejoin(): void {
     const stay: Member<Item, Result>[] = [];
     const free: Member<Item, Result>[] = [];
@@ -289,15 +295,15 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     this.#running ??= this.#run();
   }
 
-  /** Makes sure that somebody attends to those beside the line. */
+  /** Makes sure that the set-aside members are worked on. */
   #attend(): void {
     this.#attending ??= this.#attendOnce();
   }
 
-  /** One after the other, so that they take one connection, however many there are. */
+  /** Works on them one after another, so that they use only one connection. */
   async #attendOnce(): Promise<void> {
     try {
-      // Most of them need but one try: a batch may lock more rows than each of its items.
+      // Most need only one try: a batch may lock more rows than its items do individually.
       for (let left = this.#contenders.length; left > 0; left--) {
         await this.#tryContender();
         this.#refuseLateContenders();
@@ -308,8 +314,8 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
       this.#held.clear();
       this.#rejectAll([], error);
     }
-    const goesOn = this.#contenders.length + this.#aside.length + this.#held.size > 0;
-    this.#attending = goesOn ? this.#attendOnce() : undefined;
+    const hasMore = this.#contenders.length + this.#aside.length + this.#held.size > 0;
+    this.#attending = hasMore ? this.#attendOnce() : undefined;
   }
 
   async #tryContender(): Promise<void> {
@@ -325,7 +331,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     }
   }
 
-  /** @throws what concerns all who wait. */
+  /** @throws an error that concerns everyone who waits */
   async #settleContender(contender: Contender<Item, Result>, error: unknown): Promise<void> {
     const { member } = contender;
     const kind = this.#options.kindOf(error);
@@ -343,7 +349,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     if (this.#withoutBlocked([member]).length > 0) this.#contenders.push({ ...contender, error });
   }
 
-  /** Refuses those that have waited for as long as anybody does, whether they were tried meanwhile or not. */
+  /** Fails contenders that have waited for `patienceMs`, whether or not they were retried. */
   #refuseLateContenders(): void {
     const before = performance.now() - this.#patienceMs;
     const late = this.#contenders.filter(({ since }) => since <= before);
@@ -352,7 +358,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     for (const { member, error } of late) fail(member, error);
   }
 
-  /** Looks which keys are free by now, and waits for one of the others, each in its turn. */
+  /** Finds keys that are free again, and waits for one of the others, in turn. */
   async #watchHeld(): Promise<void> {
     const locks = this.#locks;
     const wanted = performance.now() - REMEMBER_MS;
@@ -366,12 +372,12 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     if (next === undefined) return;
     const [key, held] = next;
     try {
-      // Others may be at a key that is much in demand whenever one looks; who waits in turn gets it, unless it is held.
+      // A popular key may look held at every check; waiting in turn gets it unless it really is.
       await this.#twice(() => locks.wait(key));
       this.#held.delete(key);
     } catch (error) {
       if (this.#options.kindOf(error) !== "contended") throw error;
-      // To the end of the row.
+      // Move it to the end.
       this.#held.delete(key);
       this.#held.set(key, Object.assign(held, { error }));
     }
@@ -383,7 +389,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     return twiceIfAway(work, this.#options.kindOf);
   }
 
-  /** These, and all who wait: those that were not part of what failed. */
+  /** Fails these members and everyone who waits; the latter were not part of the failed flush. */
   #rejectAll(members: readonly Member<Item, Result>[], error: unknown): void {
     rejectEach(members, error);
     const { isUnknown, asNeverSent } = this.#options;
@@ -407,14 +413,14 @@ function fail<Item, Result>(member: Member<Item, Result>, error: unknown): void 
 }
 
 /**
- * The same without sharing: every item is flushed by itself, at once, and beside the others. What bounds how many at the
- * same moment is what the flush needs, such as connections; those who wait for that are at most `maxWaiting`, too.
+ * The same interface without batching: every item is flushed by itself, concurrently. Concurrency is bounded by
+ * what the flush needs, such as connections, and by `maxWaiting`.
  */
 export class Unbatched<Item, Result> implements Committer<Item, Result> {
   readonly #options: Flushing<Item, Result>;
   readonly #maxWaiting: number;
   readonly #patienceMs: number;
-  readonly #underWay = new Set<Promise<Result>>();
+  readonly #inFlight = new Set<Promise<Result>>();
 
   constructor(options: GroupCommitOptions<Item, Result>) {
     this.#options = flushingOf(options);
@@ -423,20 +429,20 @@ export class Unbatched<Item, Result> implements Committer<Item, Result> {
   }
 
   submit(item: Item): Promise<Result> {
-    if (this.#underWay.size >= this.#maxWaiting) {
-      return Promise.reject(new OverloadedError(`${this.#underWay.size} are under way already`));
+    if (this.#inFlight.size >= this.#maxWaiting) {
+      return Promise.reject(new OverloadedError(`${this.#inFlight.size} items are already in flight`));
     }
     const result = new Promise<Result>((resolve, reject) => {
       const member: Member<Item, Result> = { item, resolve, reject };
       this.#settle(member).catch((error: unknown) => fail(member, error));
     });
-    const done = result.finally(() => this.#underWay.delete(done));
-    this.#underWay.add(done);
+    const done = result.finally(() => this.#inFlight.delete(done));
+    this.#inFlight.add(done);
     return done;
   }
 
   async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    while (this.#inFlight.size > 0) await Promise.allSettled(this.#inFlight);
   }
 
   async #settle(member: Member<Item, Result>): Promise<void> {
@@ -452,7 +458,7 @@ export class Unbatched<Item, Result> implements Committer<Item, Result> {
   }
 }
 
-/** What a flush takes. */
+/** The options that a flush needs, with defaults. */
 type Flushing<Item, Result> = Required<
   Pick<GroupCommitOptions<Item, Result>, "flush" | "kindOf" | "isUnknown" | "asNeverSent" | "observe">
 >;
@@ -467,7 +473,7 @@ function flushingOf<Item, Result>({
   return { flush, kindOf, isUnknown, asNeverSent, observe };
 }
 
-/** Gives each member its result. @throws what the flush throws; then nobody has one. */
+/** Flushes the members and resolves each with its result. @throws what the flush throws */
 async function flushFor<Item, Result>(
   { flush, kindOf, isUnknown, observe }: Flushing<Item, Result>,
   members: readonly Member<Item, Result>[],
@@ -490,7 +496,7 @@ async function flushFor<Item, Result>(
   results.forEach((result, index) => members[index]?.resolve(result));
 }
 
-/** Does it again, once, when the server was found away at once: that may have been the connection alone. */
+/** Retries once after a prompt `away` error, which may only have been the connection. */
 async function twiceIfAway<T>(work: () => Promise<T>, kindOf: (error: unknown) => FailureKind): Promise<T> {
   const startedAt = performance.now();
   try {
@@ -501,7 +507,7 @@ async function twiceIfAway<T>(work: () => Promise<T>, kindOf: (error: unknown) =
   return work();
 }
 
-/** A flush for work that gives nothing back. */
+/** Adapts work without results to a flush. */
 export function withoutResults<Item>(
   work: (items: readonly Item[]) => Promise<void>,
 ): (items: readonly Item[]) => Promise<readonly void[]> {

@@ -1,20 +1,20 @@
-/** Says which one of several processes does what only one may do. */
+/** Elects one of several processes for work that only one may do. */
 export interface Lease {
   /**
-   * Takes the lease if nobody holds it, and prolongs it when it is time to. Call it before each piece of work.
+   * Acquires the lease if it is free, and renews it when due. Call it before each piece of work.
    *
-   * @returns the fencing token, undefined while another process holds the lease. It is greater than those of all holders
-   * before, so that whatever the work writes to can refuse a holder that comes late: one that was frozen, for example, and
-   * does not know yet that another one has taken over. @throws when the store does not answer.
+   * @returns the fencing token; undefined while another process holds the lease. It is greater than those of all previous
+   * holders, so that whatever the work writes to can refuse a late one, such as a process that was frozen and does not know
+   * that another one has taken over. @throws {Error} if the store does not answer.
    */
   hold(): Promise<number | undefined>;
 
   /**
-   * The fencing token while this process can be sure, by its own clock, that it holds the lease. That ends before the store
-   * gives the lease to somebody else, so that what was begun in the last moment can end in time.
+   * The fencing token while this process certainly holds the lease, by its own clock. That is until shortly before the
+   * lease expires in the store, so that work started at the last moment can finish in time.
    */
   readonly token: number | undefined;
 
-  /** Lets another process take the lease at once. @throws when the store does not answer: then it expires. */
+  /** Lets another process acquire the lease at once. @throws {Error} if the store does not answer; then it expires. */
   release(): Promise<void>;
 }

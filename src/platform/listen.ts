@@ -2,10 +2,10 @@ import type { Server } from "node:http";
 import { StartupError } from "./startup.ts";
 
 /**
- * Has a server listen.
+ * Makes a server listen.
  *
- * @param where `variable`: what the port is set by, for errors. With port 0, one that is free is taken.
- * @returns its address, such as `http://127.0.0.1:3000`. @throws {StartupError}
+ * @param where `variable`: the variable that sets the port, for error messages. Port 0 means any free port.
+ * @returns its URL, such as `http://127.0.0.1:3000`. @throws {StartupError}
  */
 export function listen(
   server: Server,
@@ -13,10 +13,10 @@ export function listen(
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => {
-      const noAddress = `${host} is no address of this machine: set HOST to one`;
+      const noAddress = `${host} is not an address of this machine: set HOST to one`;
       const why: Record<string, string> = {
-        EADDRINUSE: `port ${port} of ${host} is taken: set ${variable} to another one`,
-        EACCES: `port ${port} needs more rights than this process has: set ${variable} to 1024 or above`,
+        EADDRINUSE: `port ${port} of ${host} is in use: set ${variable} to another one`,
+        EACCES: `this process may not use port ${port}: set ${variable} to 1024 or above`,
         EADDRNOTAVAIL: noAddress,
         ENOTFOUND: noAddress,
         EAI_AGAIN: noAddress,

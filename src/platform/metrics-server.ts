@@ -2,12 +2,12 @@ import { createServer, type Server, type ServerResponse } from "node:http";
 import { listen } from "./listen.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** Longer than any scraper needs to send a request. Milliseconds. */
+/** Milliseconds; more than a scraper needs to send a request. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /**
- * `/metrics` on a port of its own, for workers, which have no other, and wherever whoever scrapes is to have no key
- * that orders can be placed with. It asks for none: the port is for a network of one's own.
+ * Serves `/metrics` on a separate port: for workers, which have no other, and for scrapers that should not have an API
+ * key. It requires no authentication, so the port must be on a private network.
  */
 export class MetricsServer {
   readonly #server: Server;
@@ -15,7 +15,7 @@ export class MetricsServer {
   constructor(metrics: Pick<Metrics, "text" | "contentType">) {
     this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
       if (request.url?.split("?", 1)[0] !== "/metrics")
-        return answer(response, 404, "there is nothing but /metrics\n");
+        return answer(response, 404, "not found: only /metrics is served here\n");
       if (request.method !== "GET" && request.method !== "HEAD") {
         response.setHeader("Allow", "GET, HEAD");
         return answer(response, 405, "GET and HEAD are allowed\n");
@@ -27,12 +27,12 @@ export class MetricsServer {
     });
   }
 
-  /** @param port 0 for any that is free. @returns the address of the metrics. @throws {StartupError} */
+  /** @param port 0 for any free port. @returns the URL of the metrics. @throws {StartupError} */
   async listen(port: number, host: string): Promise<string> {
     return `${await listen(this.#server, { port, host, variable: "METRICS_PORT" })}/metrics`;
   }
 
-  /** A scrape that is under way is cut off: the next one finds the process gone as well. */
+  /** Aborts a running scrape; the process is about to exit anyway. */
   close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => resolve());

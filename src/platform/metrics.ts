@@ -11,7 +11,7 @@ import {
 import packageJson from "../../package.json" with { type: "json" };
 import type { Commit } from "./group-commit.ts";
 
-/** Connections to MySQL, of one process. */
+/** A process's MySQL connections. */
 export interface PoolUse {
   readonly inUse: number;
   readonly idle: number;
@@ -19,7 +19,7 @@ export interface PoolUse {
   readonly waiting: number;
 }
 
-/** What a metric is, apart from its values. */
+/** A metric without its values. */
 export interface MetricDefinition {
   readonly name: string;
   readonly kind: "counter" | "gauge" | "histogram";
@@ -28,15 +28,15 @@ export interface MetricDefinition {
 }
 
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500];
-/** Of what takes milliseconds when all is well, and may take until a time-out. Seconds. */
+/** Buckets in seconds for work that normally takes milliseconds but may run into a timeout. */
 export const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /**
- * What one process tells Prometheus. Here is what every process has; what only some have is added by whoever knows it:
- * HTTP (`http/metrics.ts`), queues (`metrics-queues.ts`), stages (`src/engine/metrics.ts`).
+ * The Prometheus metrics of a process. These are common to all processes; others are added where they belong:
+ * HTTP and queues in `src/api`, stages in `src/engine/metrics.ts`.
  *
- * Whatever labels can be known in advance are bound in advance, so that on an order's way nothing is looked up. What is
- * a state, and no event, is read when it is asked for.
+ * Labels known in advance are bound in advance, to avoid lookups per order. State, as opposed to events, is
+ * read at scrape time.
  */
 export class Metrics {
   readonly #registry = new Registry();
@@ -48,53 +48,53 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
     this.gauge({
       name: "conveyor_build_info",
-      help: "Always 1: the version is in the label.",
+      help: "Always 1; the label holds the version.",
       labelNames: ["version"],
     })
       .labels(packageJson.version)
       .set(1);
     this.#batchSizes = this.histogram({
       name: "conveyor_group_commit_batch_size",
-      help: "Callers that shared one flush of a group commit.",
+      help: "Callers that shared a flush of a group commit.",
       labelNames: ["work"],
       buckets: BATCH_SIZES,
     });
     this.#flushes = this.histogram({
       name: "conveyor_group_commit_flush_seconds",
-      help: "Time of one flush of a group commit, failed ones included.",
+      help: "Duration of a group commit's flush, including failed ones.",
       labelNames: ["work"],
       buckets: BUCKETS,
     });
   }
 
-  /** The media type of {@link text}. */
+  /** Media type of {@link text}. */
   get contentType(): string {
     return this.#registry.contentType;
   }
 
-  /** Everything, as Prometheus reads it. */
+  /** All metrics in Prometheus' text format. */
   text(): Promise<string> {
     return this.#registry.metrics();
   }
 
-  /** All but what prom-client tells of any process, in the order in which they were made. */
+  /** All metrics except prom-client's defaults, in order of creation. */
   get all(): readonly MetricDefinition[] {
     return this.#definitions;
   }
 
-  /** A new counter of this process. Its name is its own. */
+  /** Registers a counter. */
   counter<Label extends string>(options: Omit<CounterConfiguration<Label>, "registers">): Counter<Label> {
     this.#note("counter", options);
     return new Counter({ ...options, registers: [this.#registry] });
   }
 
-  /** A new gauge of this process; with `collect`, one that is set when it is asked for. */
+  /** Registers a gauge; with `collect`, its value is set at scrape time. */
   gauge<Label extends string>(options: Omit<GaugeConfiguration<Label>, "registers">): Gauge<Label> {
     this.#note("gauge", options);
     return new Gauge({ ...options, registers: [this.#registry] });
   }
 
-  /** A new histogram of this process. */
+  /** Registers a histogram. */
   histogram<Label extends string>(
     options: Omit<HistogramConfiguration<Label>, "registers">,
   ): Histogram<Label> {
@@ -109,7 +109,7 @@ export class Metrics {
     this.#definitions.push({ name, kind, help, labels: labelNames });
   }
 
-  /** The same commit, whose batches are measured, by the name of what they do. */
+  /** Wraps a commit to measure its batches, labeled by name. */
   measured(commit: Commit): Commit {
     return (options) => {
       const work = options.name ?? "other";
@@ -125,11 +125,11 @@ export class Metrics {
     };
   }
 
-  /** @param read gives undefined where it can't be told. */
+  /** @param read returns undefined if unknown. */
   watchPool(limit: number, read: () => PoolUse | undefined): void {
     this.gauge({
       name: "conveyor_database_connections",
-      help: "Connections to MySQL that this process has open.",
+      help: "Open MySQL connections of this process.",
       labelNames: ["state"],
       collect() {
         this.reset();
@@ -141,7 +141,7 @@ export class Metrics {
     });
     this.gauge({
       name: "conveyor_database_connections_waiting",
-      help: "Callers in this process that wait for a connection to MySQL.",
+      help: "Callers in this process waiting for a MySQL connection.",
       collect() {
         const use = read();
         if (use === undefined) this.remove();
@@ -150,7 +150,7 @@ export class Metrics {
     });
     this.gauge({
       name: "conveyor_database_connections_limit",
-      help: "Connections to MySQL that this process may have open (DATABASE_POOL_SIZE).",
+      help: "Maximum MySQL connections of this process (DATABASE_POOL_SIZE).",
     }).set(limit);
   }
 }

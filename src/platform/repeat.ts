@@ -1,18 +1,18 @@
-/** The longest that a timer of Node's can wait, in milliseconds. */
+/** Maximum delay of a Node.js timer in milliseconds. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export interface RepeatOptions {
-  /** The work. @returns milliseconds to rest, instead of `everyMs`; 0 to go on at once. */
+  /** The work. @returns milliseconds to rest instead of `everyMs`; 0 to run again at once. */
   readonly run: () => Promise<number | void>;
-  /** Milliseconds from the end of a run to the beginning of the next; Infinity for work that is only done when woken. */
+  /** Milliseconds from the end of a run to the start of the next; Infinity to run only when woken. */
   readonly everyMs: number;
-  /** Is told why a run failed. The next one comes after `everyMs`. Must not fail itself. */
+  /** Called when a run fails; must not throw. The next run comes after `everyMs`. */
   readonly onError: (error: unknown) => Promise<void> | void;
 }
 
-/** Does something again and again, never twice at once, until it is stopped. */
+/** Runs something repeatedly, never twice at once, until it is stopped. */
 export class Repeat {
-  /** Resolves when the first run has ended, or there will be none since it is stopped. */
+  /** Resolves when the first run has ended, or will never start because this was stopped. */
   readonly firstRun: Promise<void>;
   readonly #options: RepeatOptions;
   #hasRun: () => void = () => undefined;
@@ -27,24 +27,24 @@ export class Repeat {
     this.firstRun = new Promise((resolve) => (this.#hasRun = resolve));
   }
 
-  /** Whether no run is under way, and none is about to begin. */
+  /** Whether no run is active or about to start. */
   get isResting(): boolean {
     return !this.#isRunning && !this.#isWoken;
   }
 
-  /** Begins, after so many milliseconds. Starting a second time, or after {@link stop}, changes nothing. */
+  /** Starts, after so many milliseconds. Starting a second time, or after {@link stop}, does nothing. */
   start(afterMs = 0): void {
     this.#ended ??= this.#repeat(afterMs);
   }
 
-  /** Runs now; if a run is under way, once more right after it. */
+  /** Runs now; if a run is active, once more right after it. */
   wake(): void {
     if (this.#isStopped) return;
     this.#isWoken = true;
     this.#endRest?.();
   }
 
-  /** Resolves when the run that is under way has ended. There is none after it. */
+  /** Allows no further runs. Resolves when the active one has ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#isWoken = false;
@@ -75,7 +75,7 @@ export class Repeat {
     }
   }
 
-  /** Never without a pause: others are to have their turn, however often this is woken. */
+  /** Always yields to the event loop, however often this is woken. */
   async #rest(milliseconds: number): Promise<void> {
     await new Promise<void>((resolve) => {
       if (this.#isWoken || milliseconds <= 0) return void setImmediate(resolve);

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 
-/** The template of the route that Express found for a request, such as `/orders/:id`; undefined if it came to none. */
+/** The template of the route that Express matched, such as `/orders/:id`; undefined if none. */
 export function routeOf(request: IncomingMessage): string | undefined {
   const route: unknown = "route" in request ? request.route : undefined;
   if (typeof route !== "object" || route === null || !("path" in route)) return undefined;

@@ -1,22 +1,22 @@
 import { describeError } from "./describe-error.ts";
 import type { Logger } from "./log.ts";
 
-/** A part of a process that runs in the background, or that holds something open. */
+/** A part of a process that runs in the background or holds a resource. */
 export interface Service {
   /** For logs: "sweeper". */
   readonly name: string;
-  /** Resolves when it is at work. */
+  /** Resolves once it is running. */
   start(): Promise<void> | void;
-  /** Resolves when nothing of it is under way any more. Called once, and after {@link start} was. */
+  /** Resolves once it has stopped. Called once, after {@link start}. */
   stop(): Promise<void> | void;
 }
 
-/** What was open before it could be started, and only has to be closed. */
+/** A resource that is open already and only needs to be closed. */
 export function opened(name: string, close: () => Promise<void> | void): Service {
   return { name, start: () => undefined, stop: close };
 }
 
-/** A server that listens for as long as the process runs. */
+/** A server that listens until the process stops. */
 export class Listening implements Service {
   readonly name: string;
   readonly #server: Server;
@@ -24,7 +24,7 @@ export class Listening implements Service {
   readonly #host: string;
   #address: string | undefined;
 
-  /** @param where without a port it does not listen; with port 0, on one that is free. */
+  /** Does not listen without a port; port 0 picks a free one. */
   constructor(
     name: string,
     server: Server,
@@ -36,7 +36,7 @@ export class Listening implements Service {
     this.#host = host;
   }
 
-  /** Where it listens. */
+  /** The URL; undefined until it listens. */
   get address(): string | undefined {
     return this.#address;
   }
@@ -51,12 +51,12 @@ export class Listening implements Service {
 }
 
 interface Server {
-  /** @returns its address. */
+  /** @returns the URL */
   listen(port: number, host: string): Promise<string>;
   close(): Promise<void>;
 }
 
-/** The services of a process: started in order, each when the one before is at work, and stopped in reverse. */
+/** The services of a process, started one after the other and stopped in reverse. */
 export class Services {
   readonly #all: readonly Service[];
   readonly #log: Logger;
@@ -68,7 +68,7 @@ export class Services {
     this.#log = log;
   }
 
-  /** Starts all, unless they are stopped meanwhile. @throws what a service throws. */
+  /** Starts all, unless stopped in the meantime. @throws what a service throws */
   async start(): Promise<void> {
     for (const service of this.#all) {
       if (this.#stopping) return;
@@ -77,7 +77,7 @@ export class Services {
     }
   }
 
-  /** Stops those that were started. One that fails is logged, and does not keep the others. */
+  /** Stops those that were started. A failure is logged and does not stop the others. */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const service of this.#all.slice(0, this.#started).toReversed()) {

@@ -1,8 +1,8 @@
 /**
- * Waits for something only so long. What comes later is not heard of any more, be it an error; whoever can should have it
- * end as well, by a signal ({@link withinTime} in time-limit.ts).
+ * Waits for a promise with a timeout. Its later result or error is ignored. Where possible, also abort the work with a
+ * signal ({@link withinTime} in time-limit.ts).
  *
- * @param milliseconds none or fewer count as 0. @param late gives the result when the time is up, or throws.
+ * @param milliseconds negative counts as 0. @param late gives the result on timeout, or throws.
  */
 export async function settleWithin<T>(milliseconds: number, pending: Promise<T>, late: () => T): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

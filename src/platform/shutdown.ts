@@ -1,15 +1,14 @@
 import type { Logger } from "./log.ts";
 import type { Services } from "./service.ts";
 
-/** Time for closing connections after the services' own deadline has passed. */
+/** Milliseconds to close connections after the services' deadline. */
 const LAST_MOMENT_MS = 5_000;
 
 /**
- * On SIGTERM or SIGINT stops the services and exits with 0. When the deadline (and a last moment for what should be
- * instant) has passed, or on a second signal, the process exits with 1 as it is: nothing is lost by that, it only takes
- * longer to go on elsewhere.
+ * On SIGTERM or SIGINT, stops the services and exits with 0. After the deadline (plus a few seconds), or on a second
+ * signal, the process exits with 1; nothing is lost, it only takes longer to continue elsewhere.
  *
- * @param timeoutMs what stopping them may take.
+ * @param timeoutMs milliseconds for all services together
  */
 export function shutDownOnSignal(options: {
   readonly log: Logger;

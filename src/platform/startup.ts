@@ -1,18 +1,18 @@
 import { describeError } from "./describe-error.ts";
 
-/** The process must not start, for a reason that the operator can do something about. */
+/** The process can't start, for a reason that the operator can fix. */
 export class StartupError extends Error {
   override name = "StartupError";
 }
 
-/** The command line does not make sense. */
+/** The command line is invalid. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
 /**
- * Runs a process's main function; when it fails, says why and exits with 1. Errors that are meant for the operator are
- * told without a stack.
+ * Runs a process's main function. If it fails, prints the error and exits with 1. Errors meant for the operator
+ * are printed without a stack trace.
  */
 export function runMain(main: () => Promise<void>): void {
   main().catch((error: unknown) => {

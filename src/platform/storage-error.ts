@@ -1,48 +1,49 @@
 import type { FailureKind } from "./group-commit.ts";
 
 /**
- * The database could not do what was asked of it. What exactly it met is the business of `db`, whose errors extend this;
- * here is what everybody has to know who works with a database.
+ * A database operation failed. The errors in `db` extend this with details; this class has what every user of a
+ * database needs to know.
  */
 export abstract class StorageError extends Error {
-  /** Whose fault it is, and by that what becomes of the work. */
+  /** The kind of failure, which decides what happens to the work. */
   abstract readonly kind: FailureKind;
-  /** In a few words, how the database is away: "MySQL takes no writes". */
+  /** A short description of how the database is away: "MySQL takes no writes". */
   abstract readonly how: string;
-  /** What was asked for may have taken effect all the same. False means that nothing of it did, and nothing will. */
+  /** Whether the operation may have taken effect. If false, it did not and never will. */
   abstract readonly isUnknown: boolean;
-  /** The same error, if the outcome is unknown, or known. */
+  /** The same error with this outcome. */
   abstract withOutcome(outcome: { readonly isUnknown: boolean }): StorageError;
 }
 
-/** What an error says of a batch that failed. One that is none of the database's may be one item's. */
+/** Classifies the error of a batch; errors from outside the database count as an item's. */
 export function failureKindOf(error: unknown): FailureKind {
   return error instanceof StorageError ? error.kind : "item";
 }
 
-/** Whether the database is away for everybody, so that nobody's work may fail for it. */
+/** Whether the database is away for everybody, so that no order is to blame. */
 export function isDatabaseAway(error: unknown): error is StorageError {
   return error instanceof StorageError && error.kind === "away";
 }
 
-/** Whether the work, tried again later as it is, may succeed: the database is away, or somebody else was at its rows. */
+/** Whether the same work may succeed later: the database is away, or its rows were locked. */
 export function isDatabaseUnavailable(error: unknown): error is StorageError {
   return error instanceof StorageError && error.kind !== "item";
 }
 
-/** Whether what was asked for may have taken effect although it failed. */
+/** Whether the failed operation may have taken effect. */
 export function isUnknownOutcome(error: unknown): boolean {
   return error instanceof StorageError && error.isUnknown;
 }
 
-/** What an error with an unknown outcome is for those whose work was no part of what failed. */
+/** Converts an error with an unknown outcome for work that was not part of what failed. */
 export function asNeverSent(error: unknown): unknown {
   return error instanceof StorageError && error.isUnknown ? error.withOutcome({ isUnknown: false }) : error;
 }
 
 /**
- * Does what follows a step of the same request that took effect: when that fails, it can't be said that nothing was done.
- * @throws {StorageError} one that `isUnknown`, or what the work throws.
+ * Runs work that follows an earlier step of the same request that took effect, so a failure can't mean that
+ * nothing was done.
+ * @throws {StorageError} marked `isUnknown`, or what the work throws
  */
 export async function afterwards<T>(work: () => Promise<T>): Promise<T> {
   try {

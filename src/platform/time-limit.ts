@@ -1,41 +1,42 @@
-/** The limits of the work that is under way, by the signal that the work was given. */
+/** The limits of running work, by the signal passed to it. */
 const limits = new WeakMap<AbortSignal, TimeLimit>();
 
 /**
- * Does work that is to end when its time is up, or when it is called off: its signal says so then.
+ * Runs work with a signal that aborts after a timeout or when the caller's signal does.
  *
- * `AbortSignal.any()` with `AbortSignal.timeout()` would do the same for several times the cost, since they keep their
- * timer and lists of weak references for the whole time after the work has ended.
+ * `AbortSignal.any()` with `AbortSignal.timeout()` would cost several times as much, since they keep their
+ * timer and lists of weak references after the work has ended.
  *
- * @param milliseconds after which the signal's reason is a `TimeoutError`; what is done {@link offTheClock} does not count.
- * @param calledOff whose reason is passed on, at once.
+ * @param milliseconds the timeout, after which the signal's reason is a `TimeoutError`; time spent {@link offTheClock}
+ * does not count
+ * @param signal the caller's signal, whose reason is passed on
  */
 export async function withinTime<T>(
   milliseconds: number,
-  calledOff: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
+  signal: AbortSignal | undefined,
+  work: (limited: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
   const limit = new TimeLimit(milliseconds, () =>
     controller.abort(new DOMException("its time is up", "TimeoutError")),
   );
   limits.set(controller.signal, limit);
-  const callOff = () => controller.abort(calledOff?.reason);
-  if (calledOff?.aborted) callOff();
-  else calledOff?.addEventListener("abort", callOff, { once: true });
+  const abort = () => controller.abort(signal?.reason);
+  if (signal?.aborted) abort();
+  else signal?.addEventListener("abort", abort, { once: true });
   try {
     return await work(controller.signal);
   } finally {
     limit.stop();
-    calledOff?.removeEventListener("abort", callOff);
+    signal?.removeEventListener("abort", abort);
   }
 }
 
 /**
- * Waits for something that has a time limit of its own, such as MySQL: meanwhile the limit of the work that it is part of
- * stands still. So whatever is too slow ends by its own limit, and says what it was.
+ * Waits for something that has its own time limit, such as MySQL, with the limit of the work around it paused. So
+ * whatever is too slow fails by its own limit, and the error names it.
  *
- * @param signal what {@link withinTime} gave the work; with any other signal, or none, this only waits.
+ * @param signal the one that {@link withinTime} passed to the work; with any other signal, or none, this only waits
  */
 export async function offTheClock<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const limit = signal && limits.get(signal);
@@ -51,11 +52,11 @@ export async function offTheClock<T>(signal: AbortSignal | undefined, work: () =
 /** A timer that can be paused. Every order pauses it several times, so pausing leaves the timer as it is. */
 class TimeLimit {
   readonly #isUp: () => void;
-  /** As `performance.now()` has it. */
+  /** In the time of `performance.now()`. */
   #deadline: number;
-  /** Undefined when it has fired too early, during a pause. */
+  /** Undefined if it has fired too early, during a pause. */
   #timer: NodeJS.Timeout | undefined;
-  /** How many have paused it at this moment. */
+  /** The number of current pauses. */
   #pauses = 0;
   #pausedAt = 0;
   #hasStopped = false;

@@ -1,4 +1,4 @@
-/** Stops waiting for work when the signal says so; work that ignores the signal ends unheard. @throws its reason. */
+/** Waits for work until the signal aborts; the result of work that ignores the signal is dropped. @throws its reason. */
 export async function untilAborted<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   signal.throwIfAborted();
   let stopWaiting: (() => void) | undefined;

@@ -7,8 +7,8 @@ import { openLedger, type Ledger } from "./ledger.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
- * A carrier for development and tests: it hands a parcel over so many milliseconds after its label was made. The books
- * are those of the payment provider; the tracking number tells when the parcel was handed in.
+ * Simulates a carrier for development and tests: a parcel is delivered `transitMs` after its label was made. It
+ * shares the payment provider's ledger. The tracking number encodes when the label was made.
  */
 export function simulatedCarrier(
   database: Database,
@@ -35,7 +35,7 @@ export function simulatedCarrier(
         decide: () => ({ outcome: "approved", reason: null }),
       };
       const entry = await offTheClock(signal, () => ledger.submit(request));
-      if (entry.outcome !== "approved") throw new Error("the label was called off");
+      if (entry.outcome !== "approved") throw new Error("the label was voided");
       return { trackingNumber: entry.providerId };
     },
 

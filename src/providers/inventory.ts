@@ -7,8 +7,8 @@ import type { Inventory, Reservation, StockRequest } from "../order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
- * The stock in MySQL. Orders of one moment share a transaction: a hot product costs one lock, not one an order. It can be
- * slowed down and switched off like the simulated providers, to see what an inventory service would do to us.
+ * The inventory, with stock in MySQL. Concurrent orders share a transaction, so a popular product is locked
+ * once per batch and not once per order. Like the simulated providers it can be slowed down and switched off.
  */
 export function mysqlInventory(
   database: Database,

@@ -3,7 +3,7 @@ import { failureKindOf } from "../platform/storage-error.ts";
 import { bookRequests, ledgerLocks, type LedgerEntry, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 
-/** The books of the simulated providers: what they are asked for at the same moment is written in one transaction. */
+/** The simulated providers' ledger. Concurrent requests share a transaction. */
 export type Ledger = Pick<Committer<LedgerRequest, LedgerEntry>, "submit">;
 
 export function openLedger(database: Database, commit: Commit = grouped): Ledger {

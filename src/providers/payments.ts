@@ -15,13 +15,13 @@ const APPROVED: LedgerDecision = { outcome: "approved", reason: null };
 const NO_ANSWER: LedgerDecision = { outcome: "pending", reason: null };
 
 /**
- * A payment provider for development and tests. It keeps its books in MySQL by idempotency key, as a real one does, so
- * that every charge and refund can be counted. The token decides:
+ * Simulates a payment provider for development and tests. It keeps a ledger in MySQL by idempotency key, as a
+ * real one does, so every charge and refund can be counted. The token decides:
  *
- * - `tok_approved`, any token not named here, and none: approved.
- * - `tok_declined`: declined, always.
+ * - `tok_approved`, any token not listed here, or none: approved.
+ * - `tok_declined`: always declined.
  * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
- * - `tok_down`: no answer, until `npm run providers -- payments up` is said after the first attempt.
+ * - `tok_down`: no answer until `npm run providers -- payments up` is run after the first attempt.
  */
 export function simulatedPayments(
   database: Database,
@@ -54,7 +54,7 @@ export function simulatedPayments(
         case "pending":
           throw new ServiceUnavailableError("payments", "the payment provider did not answer");
         case "void":
-          throw new Error("the charge was called off");
+          throw new Error("the charge was refunded");
       }
     },
 

@@ -4,24 +4,26 @@ import { findProviderStates, type Provider, type ProviderState } from "../../db/
 import { ServiceUnavailableError } from "../order/ports.ts";
 import { offTheClock } from "../platform/time-limit.ts";
 
-/** How long a worker may not have noticed that a provider was switched. */
+/** How long a worker caches the providers' states. */
 const STATES_FRESH_MS = 250;
 
-/** What the simulated providers have in common: they take their time, and they can be slowed down and switched off. */
+/** Latency and outages of the simulated providers, which can be slowed down and switched off. */
 export class Simulation {
   readonly #database: Database;
   readonly #latencyMs: number;
   #states: Promise<Map<string, ProviderState>> | undefined;
 
-  /** @param latencyMs that payment provider and carrier take; the stock takes what MySQL takes. */
+  /** @param latencyMs latency of payment provider and carrier; the inventory's is that of MySQL. */
   constructor(database: Database, latencyMs: number) {
     this.#database = database;
     this.#latencyMs = latencyMs;
   }
 
   /**
-   * The provider begins to answer. @returns since when it is up, if it was ever switched.
-   * @throws {ServiceUnavailableError} while it is down.
+   * Waits for the provider's latency.
+   *
+   * @returns since when the provider has been up, if it was ever switched
+   * @throws {ServiceUnavailableError} while it is down
    */
   async reach(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
     const latencyMs = await this.#latencyOf(provider, signal);
@@ -29,7 +31,7 @@ export class Simulation {
     return this.upSince(provider, signal);
   }
 
-  /** The same without taking time. @throws {ServiceUnavailableError} while the provider is down. */
+  /** Like {@link reach}, without the latency. @throws {ServiceUnavailableError} while the provider is down */
   async upSince(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
     const state = (await this.#fresh(signal)).get(provider);
     if (state?.switched === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);

@@ -91,7 +91,7 @@ test("the stream of events loses none and keeps their order, whoever feeds it di
     "worker-frozen",
     ...Array.from({ length: 5 }, () => "worker-killed"),
   ]);
-  expect(JSON.stringify(checks)).toContain("every event of the log came through the stream");
+  expect(JSON.stringify(checks)).toContain("every event of the log was read from the stream");
 });
 
 test("Ctrl-C ends it with all that it has started", async () => {

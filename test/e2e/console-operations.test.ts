@@ -68,7 +68,7 @@ test("a group of 200 failed orders is resumed, with its progress seen, and every
   const group = page.getByRole("row").filter({ hasText: "200" });
   await group.getByRole("link", { name: "Resume…" }).click();
   await page.getByRole("heading", { name: "Resume 200 orders?" }).waitFor();
-  await page.getByRole("button", { name: "Resume them" }).click();
+  await page.getByRole("button", { name: "Resume orders" }).click();
   await page.getByRole("progressbar").waitFor();
   await takePicture(page, "a group that is resumed");
   await page.locator("#count").getByText("Done: 200 orders.").waitFor();
@@ -97,8 +97,8 @@ test("a group of failed orders is cancelled for a reason", async () => {
   );
   const { page } = await visitor.open("/failures");
   await page.getByRole("row").filter({ hasText: "20" }).getByRole("link", { name: "Cancel…" }).click();
-  await page.getByLabel("Why").fill("the provider has lost them");
-  await page.getByRole("button", { name: "Cancel them" }).click();
+  await page.getByLabel("Reason").fill("the provider has lost them");
+  await page.getByRole("button", { name: "Cancel orders" }).click();
   await page.locator("#count").getByText("Done: 20 orders.").waitFor();
   const cancelled = await waitFor("all are cancelled", async () => {
     const orders = await line.client.orders({ customerId, status: "CANCELLED" });
@@ -141,21 +141,21 @@ describe("the concurrency of a stage", () => {
     // Of 500 orders, 40 a second are paid at first.
     providers.setFault("payments", { kind: "slow", ms: 500 });
     const began = await setConcurrency("20");
-    providers.takeMostAtOnce("payments");
+    providers.takeMaxInFlight("payments");
     const customerId = "cust-load";
     await place(500, { customerId });
     const attempts = (since: number) => line.workers.map((worker) => attemptsOf(worker, since).length);
     await waitFor("both workers have paid some", () => attempts(began).every((own) => own > 40));
-    const before = { most: providers.takeMostAtOnce("payments"), attempts: attempts(began) };
+    const before = { most: providers.takeMaxInFlight("payments"), attempts: attempts(began) };
 
     const changed = await setConcurrency("2");
     // What was under way is left to its end.
-    await waitFor("the provider has no more than two calls", () => providers.atOnce("payments") <= 2);
+    await waitFor("the provider has no more than two calls", () => providers.inFlight("payments") <= 2);
     const settled = Date.now();
-    providers.takeMostAtOnce("payments");
+    providers.takeMaxInFlight("payments");
     // Who has one of the two takes the next one too: so it may be one worker that has both.
     await waitFor("more are paid, slowly", () => sum(attempts(settled)) > 20);
-    const after = { most: providers.takeMostAtOnce("payments"), attempts: attempts(settled) };
+    const after = { most: providers.takeMaxInFlight("payments"), attempts: attempts(settled) };
     takeNote(
       `the provider had ${before.most} calls at once of 20 (${before.attempts.join(" + ")} attempts), and, ` +
         `${settled - changed} ms after the change, ${after.most} of 2 (${after.attempts.join(" + ")} attempts)`,
@@ -201,7 +201,7 @@ test("a rate limit of a stage is kept over all workers", async () => {
   const { page } = await visitor.open("/queues");
   const form = page.getByRole("form", { name: "Rate limit of pay" });
   await form.getByRole("spinbutton", { name: "Rate limit (jobs)" }).fill("5");
-  await form.getByRole("spinbutton", { name: "in seconds" }).fill("1");
+  await form.getByRole("spinbutton", { name: "per (seconds)" }).fill("1");
   await form.getByRole("button").click();
   await waitFor("Redis has it", async () => (await queues.of(pay).getGlobalRateLimit())?.max === 5);
   const began = Date.now();

@@ -78,7 +78,7 @@ describe("a service without orders", () => {
 
   test("says so, and that all is well", async () => {
     const { page } = await visitor.open("");
-    await page.getByText("All is well: 2 workers carry orders on, and no order has failed.").waitFor();
+    await page.getByText("All is well: 2 workers running, no failed orders.").waitFor();
     await visitor.go(page, "/orders");
     await page.getByText("There are no orders yet.").waitFor();
     await visitor.go(page, "/failures");
@@ -155,8 +155,8 @@ describe("a service with all sorts of orders", () => {
     await page.getByRole("button", { name: "Set the concurrency of reserve" }).click();
     await page.getByRole("spinbutton", { name: "Concurrency" }).first().waitFor();
     await visitor.go(page, "/failures/cancel?stage=ship&reason=none+of+them");
-    await page.getByLabel("Why").fill(HOSTILE);
-    await page.getByRole("button", { name: "Cancel them" }).click();
+    await page.getByLabel("Reason").fill(HOSTILE);
+    await page.getByRole("button", { name: "Cancel orders" }).click();
     await page.locator("#count").getByText("Done").waitFor();
     batch = new URL(page.url()).pathname.replace("/console", "");
     await page.context().close();
@@ -273,11 +273,11 @@ describe("an order", () => {
     await waitFor("it has failed", async () => (await line.client.get(`/orders/${id}`)).body.failed);
     const { page } = await visitor.open(`/orders/${id}`, { javaScriptEnabled });
     await page.getByRole("link", { name: "Cancel" }).click();
-    await page.getByLabel("Why").fill("ordered <b>twice</b>");
-    await page.getByRole("button", { name: "Cancel the order" }).click();
+    await page.getByLabel("Reason").fill("ordered <b>twice</b>");
+    await page.getByRole("button", { name: "Cancel order" }).click();
     await line.client.orderIn(id, "CANCELLED");
     await visitor.go(page, `/orders/${id}`);
-    await page.locator("#state").getByText("since ordered <b>twice</b>").waitFor();
+    await page.locator("#state").getByText("reason: ordered <b>twice</b>").waitFor();
     await page.locator(".timeline").getByText("by ada").waitFor();
   });
 
@@ -299,7 +299,7 @@ describe("an order", () => {
   test("is reached by the keyboard alone, from the top of the page", async () => {
     const { page } = await visitor.open("/orders");
     await page.keyboard.press("Tab");
-    expect(await page.evaluate("document.activeElement.textContent")).toBe("Skip to the content");
+    expect(await page.evaluate("document.activeElement.textContent")).toBe("Skip to content");
     await page.keyboard.press("Enter");
     const focused = () => page.evaluate("document.activeElement.className");
     for (let presses = 0; presses < 20 && (await focused()) !== "id"; presses++) {

@@ -54,14 +54,14 @@ describe("the demo", () => {
     running.process.kill("SIGINT");
     const { code, stderr } = await running.ended;
     expect(code).toBe(130);
-    expect(stderr).toMatch(/^stopped: \d+ orders? accepted; they go on unwatched\n$/);
+    expect(stderr).toMatch(/^stopped: \d+ orders? accepted; Conveyor goes on with them\n$/);
   });
 
   test("ends in one line where there is no service, or the key is wrong", async () => {
     const nowhere = { CONVEYOR_URL: "http://127.0.0.1:1", CONVEYOR_API_KEY: TEST_KEY };
     const away = await startCommand("tools/cli/demo.ts", [], nowhere).ended;
     expect(away).toMatchObject({ code: 1, stdout: "" });
-    expect(away.stderr).toMatch(/^nothing answers at [^\n]*\n$/);
+    expect(away.stderr).toMatch(/^no answer from [^\n]*\n$/);
     const strange = { CONVEYOR_URL: line.api.url, CONVEYOR_API_KEY: "another-key" };
     const refused = await startCommand("tools/cli/demo.ts", [], strange).ended;
     expect(refused).toMatchObject({ code: 1, stdout: "" });

@@ -67,7 +67,7 @@ const untilAllRest = async (orders: readonly { id: string }[]) => {
 };
 /** The most orders at once in a stage that the provider was asked for before. */
 const mostSuspects = () =>
-  Math.max(providers.takeMostRepeatedAtOnce("payments"), providers.takeMostRepeatedAtOnce("carrier"));
+  Math.max(providers.takeMaxRepeatedInFlight("payments"), providers.takeMaxRepeatedInFlight("carrier"));
 
 test.each([
   ["get no answer, one customer each", "tok_pay_hangs", (index: number) => `poisoned-${index}`],
@@ -151,7 +151,7 @@ test("a service that fails everybody and answers pings costs attempts only until
   await waitFor("the page to say so", async () => {
     const page = await fetch(`${line.api.url}/console`, { headers: LOGIN });
     return (await page.text()).includes(
-      "payments answers its health check, but fails order after order in pay",
+      "payments answers its health check but fails order after order in pay",
     );
   });
   await waitFor("each to be tried often", () =>
@@ -189,8 +189,8 @@ test("a service that hangs until the first calls have given up costs no order an
   const worker = await addPatientWorker();
   providers.setFault("payments", { kind: "hangs" });
   const orders = await placeHealthy();
-  await waitFor("calls that hang", () => providers.atOnce("payments") === CONCURRENCY);
-  await waitFor("them to give up", () => providers.atOnce("payments") === 0);
+  await waitFor("calls that hang", () => providers.inFlight("payments") === CONCURRENCY);
+  await waitFor("them to give up", () => providers.inFlight("payments") === 0);
   providers.setFault("payments", { kind: "none" });
   for (const { id } of orders) await line.client.orderIn(id, "DELIVERED");
   expect(logged(worker, "will be retried")).toEqual([]);

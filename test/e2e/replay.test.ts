@@ -188,7 +188,7 @@ describe("the replay, with a worker", () => {
     expect(stderr).toMatch(
       /^SKU "C-1": .* on hand, 0 reserved, expected 0 on hand, 0 reserved; did somebody/m,
     );
-    expect(stdout).toMatch(/^Does not reconcile: 1 SKU with another stock\.$/m);
+    expect(stdout).toMatch(/^Does not reconcile: 1 SKU with unexpected stock\.$/m);
     expect(code).toBe(1);
   });
 
@@ -201,7 +201,7 @@ describe("the replay, with a worker", () => {
       [/ lacks the columns .*InvoiceNo, StockCode/, line.api.url, [path.join(folder, "other.csv")]],
       [/^Unknown option '--fast'/, line.api.url, [file, "--fast"]],
       [/ can't be written /, line.api.url, [file, "--json", path.join(folder, "none", "report.json")]],
-      [/nothing answers at /, "http://127.0.0.1:1", [file]],
+      [/no answer from /, "http://127.0.0.1:1", [file]],
     ];
     writeFileSync(path.join(folder, "other.csv"), "a,b\n1,2\n");
     const results = await Promise.all(cases.map(([, url, args]) => replay(url, ...args).ended));
@@ -258,7 +258,7 @@ describe("the replay, without a worker", () => {
       "1",
     );
     expect(code).toBe(1);
-    expect(stderr).toContain("no order moved for 1 seconds: going on without the rest");
+    expect(stderr).toContain("no progress for 1 seconds: going on without the rest");
     expect(stdout).toMatch(/^Does not reconcile: 2 orders unfinished\.$/m);
     expect(json).toMatchObject({
       orders: { accepted: 2, delivered: 0, unfinished: { CREATED: 2 } },

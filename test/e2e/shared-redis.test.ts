@@ -103,7 +103,7 @@ test("an installation whose Redis becomes another's takes orders, says so, and g
   const page = await fetch(`${line.api.url}/console`, {
     headers: { Authorization: `Basic ${btoa(`:${TEST_KEY}`)}` },
   });
-  expect(await page.text()).toContain("Redis belongs to another installation: orders are taken, and wait.");
+  expect(await page.text()).toContain("Redis belongs to another installation: orders are accepted but wait.");
   expect((await line.client.get<{ status: string }>(`/orders/${order.id}`)).body.status).toBe("CREATED");
   await redis.set("conveyor:marker", ours);
   await line.client.orderIn(order.id, "DELIVERED");

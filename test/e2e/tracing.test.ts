@@ -554,7 +554,7 @@ describe("tracing", () => {
     });
     await waitFor("the API to end", () => !api.process.running);
     const told = `${api.lines.join("\n")}\n`;
-    expect(told).toContain("the configuration is not right:");
+    expect(told).toContain("the configuration is invalid:");
     for (const message of messages) expect(told).toContain(message);
     // For operators: without a stack.
     expect(told).not.toContain("    at ");

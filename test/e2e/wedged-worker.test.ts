@@ -8,7 +8,7 @@ import { queuePrefix } from "../../queues/keys.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { startApi, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
-import { startRedisProxy } from "../support/redis-proxy.ts";
+import { startTcpProxy } from "../../tools/shared/tcp-proxy.ts";
 import { startTestMysql, startTestRedis } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -77,7 +77,7 @@ async function addWorker(servers: Servers & { env?: object; args?: string[] } = 
 }
 
 async function startProxy() {
-  const proxy = await startRedisProxy(environment.redisUrl);
+  const proxy = await startTcpProxy(environment.redisUrl);
   started.push(() => proxy.close());
   return proxy;
 }

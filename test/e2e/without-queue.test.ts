@@ -175,7 +175,7 @@ describe("there is no Redis, and", () => {
     const none = start("src/main.ts", { databaseUrl, env: { PORT: "0" } });
     expect((await none.process.exited).code).toBe(1);
     expect(none.lines).toEqual([
-      "the configuration is not right:",
+      "the configuration is invalid:",
       "  REDIS_URL must be set, unless PROCESSING is sync",
     ]);
   });

@@ -107,9 +107,9 @@ describe("a worker process does not start", () => {
     const env = { DATABASE_URL: "postgres://x", REDIS_URL: "", STAGE_TIMEOUT_MS: "soon" };
     const said = await refusal(start("workers/main.ts", { ...line.environment, env }));
     expect(said.split("\n")).toEqual([
-      "the configuration is not right:",
+      "the configuration is invalid:",
       "  DATABASE_URL must be an address that begins with mysql://",
-      "  REDIS_URL must be an address that begins with redis:// or rediss://",
+      "  REDIS_URL must start with redis:// or rediss://",
       "  STAGE_TIMEOUT_MS must be a whole number from 10 to 600000",
     ]);
   });

@@ -261,7 +261,7 @@ describe("who serves metrics where", () => {
     const worker = start("workers/main.ts", { ...environment, env: { METRICS_PORT: portOf(taken) } });
     await waitFor("the worker to end", () => !worker.process.running);
     expect(worker.lines.join("\n")).toContain(
-      `port ${portOf(taken)} of 127.0.0.1 is taken: set METRICS_PORT to another one`,
+      `port ${portOf(taken)} of 127.0.0.1 is in use: set METRICS_PORT to another one`,
     );
     taken.close();
   });

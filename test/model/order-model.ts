@@ -1,5 +1,5 @@
 import type { CreatedOrder } from "../../src/engine/ports.ts";
-import { piecesBySku, type NewOrder } from "../../src/order/order.ts";
+import { quantitiesBySku, type NewOrder } from "../../src/order/order.ts";
 import type { Books, EventRow, LedgerRow, OrderRow } from "./books.ts";
 
 /** What the service promises was not kept. */
@@ -211,7 +211,7 @@ export class OrderModel {
   }
 
   #wanted(orderId: string, sku: string): number {
-    return piecesBySku(this.#requests.get(orderId)?.lines ?? []).get(sku) ?? 0;
+    return quantitiesBySku(this.#requests.get(orderId)?.lines ?? []).get(sku) ?? 0;
   }
 
   #checkStock(books: Books, accounts: ReadonlyMap<string, Account>): void {

@@ -34,7 +34,7 @@ const FORESEEN = [
   /^Redis is away$/,
   /^the attempt took too long$/,
   /^the payment provider did not answer$/,
-  /^the (charge|label) was called off$/,
+  /^the (charge was refunded|label was voided)$/,
   /^the reservation of order \S+ was released$/,
   /^order \S+ holds no reservation to ship$/,
 ];

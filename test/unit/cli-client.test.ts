@@ -149,7 +149,7 @@ describe("greeting", () => {
     ["does not accept the API key", answer(401, {})],
     ["is not Conveyor", answer(200, "<html>")],
     ["is not Conveyor", answer(404, {})],
-    ["nothing answers", hangUp],
+    ["no answer from", hangUp],
   ])("says what is in the way: %s", async (message, handler) => {
     const { client: one } = await clientOf([handler]);
     await expect(one.greet()).rejects.toThrow(message);
@@ -158,9 +158,7 @@ describe("greeting", () => {
   it("says so when nothing listens", async () => {
     const { client: one } = await clientOf([hangUp]);
     await new Promise((resolve) => servers[0]?.close(resolve));
-    await expect(one.greet()).rejects.toThrow(
-      /nothing answers at .* \(ECONNREFUSED\): is the service running/,
-    );
+    await expect(one.greet()).rejects.toThrow(/no answer from .* \(ECONNREFUSED\): is the service running/);
   });
 });
 
@@ -192,6 +190,6 @@ describe("reading", () => {
 
   it("does not take another service's answer for Conveyor's", async () => {
     const { client: one } = await clientOf([answer(200, { hello: "world" })]);
-    await expect(one.stock("A")).rejects.toThrow("is not Conveyor's");
+    await expect(one.stock("A")).rejects.toThrow("is it another version of Conveyor?");
   });
 });

@@ -127,9 +127,9 @@ describe("Watch", () => {
   });
 
   it("rests when all orders ended or failed", () => {
-    expect(watching(state("001", "DELIVERED"), state("002", "CANCELLED")).isAtRest).toBe(true);
-    expect(watching(state("001", "DELIVERED"), state("002", "RESERVED", FAILED)).isAtRest).toBe(true);
-    expect(watching(state("001", "DELIVERED"), state("002", "RESERVED")).isAtRest).toBe(false);
+    expect(watching(state("001", "DELIVERED"), state("002", "CANCELLED")).isSettled).toBe(true);
+    expect(watching(state("001", "DELIVERED"), state("002", "RESERVED", FAILED)).isSettled).toBe(true);
+    expect(watching(state("001", "DELIVERED"), state("002", "RESERVED")).isSettled).toBe(false);
   });
 
   it("knows the oldest id", () => {
@@ -212,7 +212,7 @@ describe("readDemoOptions", () => {
     ["--orders must be a whole number from 1 to 10000", ["--orders", "0"]],
     ["--rate must be a number from 0.1 to 1000", ["--rate", "fast"]],
     ["--seed must be", ["--seed=-1"]],
-    ['"60" is no option', ["60"]],
+    ['"60" is not an option', ["60"]],
     ["Unknown option '--count'", ["--count", "60"]],
   ])("says in one line what is wrong: %s", (message, args) => {
     expect(() => readDemoOptions(args)).toThrow(message);

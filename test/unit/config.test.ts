@@ -51,7 +51,7 @@ describe("the configuration", () => {
       "DATABASE_URL must be an address that begins with mysql://",
       "LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent",
       "PORT must be a whole number from 0 to 65535",
-      "REDIS_URL must be an address that begins with redis:// or rediss://",
+      "REDIS_URL must start with redis:// or rediss://",
     ]);
   });
 
@@ -149,9 +149,9 @@ describe("the configuration", () => {
     expect(loadConfig(PROCESSES.worker, { ...SERVERS, REDIS_URL })).toMatchObject({ REDIS_URL });
   });
 
-  const INDEX = "must name a database by its index, a whole number such as 0, or none: redis://host:6379/0";
+  const INDEX = "must have a database index, a whole number, as its path, or none: redis://host:6379/0";
   const QUERY =
-    "must have nothing after a ? but family=4 or family=6: the database stands in the path, as in redis://host:6379/0";
+    "must have no query except family=4 or family=6; the database goes in the path, as in redis://host:6379/0";
   test.each([
     ["redis://host/-1", INDEX],
     ["redis://user:50%off@host/0", "must have a % in its user name or password written as %25"],
@@ -164,7 +164,7 @@ describe("the configuration", () => {
     ["redis://host?db=3", QUERY],
     ["redis://host/0?keyPrefix=x", QUERY],
     ["redis://host/0?family=x", QUERY],
-    ["redis://host/0#1", "must have no #"],
+    ["redis://host/0#1", "must not contain #"],
   ])("refuses the address %p for a Redis'", (REDIS_URL, fault) => {
     for (const kind of ["api", "worker"] as const)
       expect(faultsOf(kind, { ...SERVERS, REDIS_URL })).toEqual([`REDIS_URL ${fault}`]);
@@ -185,7 +185,7 @@ describe("the configuration", () => {
     expect(hasQueues(loadConfig(PROCESSES.api, { ...SERVERS, PROCESSING: "sync" }))).toBe(false);
     expect(hasQueues(loadConfig(PROCESSES.api, SERVERS))).toBe(true);
     expect(faultsOf("worker", { ...DATABASE, PROCESSING: "sync" })).toEqual([
-      "REDIS_URL must be an address that begins with redis:// or rediss://",
+      "REDIS_URL must start with redis:// or rediss://",
     ]);
   });
 
@@ -199,7 +199,7 @@ describe("the configuration", () => {
     [
       "a Redis that is none",
       { ...DATABASE, PROCESSING: "sync", REDIS_URL: "localhost" },
-      ["REDIS_URL must be an address that begins with redis:// or rediss://"],
+      ["REDIS_URL must start with redis:// or rediss://"],
     ],
     [
       "another way of processing",

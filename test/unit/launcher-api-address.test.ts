@@ -27,7 +27,7 @@ describe("PORT set", () => {
   test("and taken: an error that names it", async () => {
     const port = await occupy(0);
     await expect(chooseApiAddress({ PORT: String(port) })).rejects.toThrow(
-      `PORT is ${port}, and that port is taken`,
+      `PORT is ${port}, which is in use`,
     );
   });
 

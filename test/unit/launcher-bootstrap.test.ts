@@ -162,7 +162,7 @@ describe("what it refuses", () => {
     write("package.json", JSON.stringify({ type: "module", engines: { node: ">=99.1" } }));
     const { code, stderr } = await bootstrap(["script.js"]).ended;
     expect(stderr).toMatch(
-      /^Conveyor needs Node 99\.1 or newer, and this is \d+\.\d+\.\d+: https:\/\/nodejs\.org\n$/,
+      /^Conveyor needs Node 99\.1 or newer; this is \d+\.\d+\.\d+: https:\/\/nodejs\.org\n$/,
     );
     expect(code).toBe(1);
     expect(npmCalls()).toEqual([]);

@@ -8,12 +8,12 @@ import { LogFile } from "../../tools/launcher/log-file.ts";
 import { keepServersRunning } from "../../tools/launcher/servers/keep-running.ts";
 import { PortTaken } from "../../tools/launcher/servers/server.ts";
 import type { Servers } from "../../tools/launcher/servers/start-servers.ts";
-import { RecentEnds } from "../../tools/launcher/supervise.ts";
+import { RecentExits } from "../../tools/launcher/supervise.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 describe("what has ended is started again", () => {
   test("after a wait that grows, and not a fifth time within a minute", () => {
-    const ends = new RecentEnds();
+    const ends = new RecentExits();
     const times = [0, 1_000, 2_000, 3_000, 60_000, 60_500, 61_000];
     // From 60 s on the first end counts no more, and from 61 s on the second.
     expect(times.map((time) => ends.add(time))).toEqual([
@@ -62,8 +62,8 @@ describe("servers", () => {
     const children = { stopping: false };
     const processes = [fakeProcess(), fakeProcess()];
     let starts = 0;
-    const startAgain = async () => processes[++starts]!.child;
-    const common = { url: "", process: processes[0]!.child, log, startAgain };
+    const restart = async () => processes[++starts]!.child;
+    const common = { url: "", process: processes[0]!.child, log, restart };
     const servers: Servers = {
       mysql: { ...common, version: "MySQL 8.4.0" },
       redis: { ...common, version: "Redis 7.0.0" },
@@ -73,7 +73,7 @@ describe("servers", () => {
     await waitFor("the second process", () => servers.redis.process === processes[1]!.child);
     expect(servers.mysql.process).toBe(processes[1]!.child);
     expect(output).toBe(
-      "! MySQL 8.4.0 and Redis 7.0.0 ended unexpectedly (exit code 3); starting it again in 0.5 s\n",
+      "! MySQL 8.4.0 and Redis 7.0.0 exited unexpectedly (exit code 3); restarting in 0.5 s\n",
     );
     children.stopping = true;
     processes[1]!.end();
@@ -85,7 +85,7 @@ describe("servers", () => {
     const children = { stopping: false };
     const first = fakeProcess();
     const last = fakeProcess();
-    const outcomes = [new PortTaken(), new Failure("Redis ended while starting"), last.child];
+    const outcomes = [new PortTaken(), new Failure("Redis exited while starting"), last.child];
     const servers: Servers = {
       mysql: { url: "", version: "MySQL 8.4.0" },
       redis: {
@@ -93,7 +93,7 @@ describe("servers", () => {
         version: "Redis 7.0.0",
         process: first.child,
         log,
-        async startAgain() {
+        async restart() {
           const outcome = outcomes.shift();
           if (outcome === undefined || outcome instanceof Error) throw outcome;
           return outcome;
@@ -104,9 +104,9 @@ describe("servers", () => {
     first.end();
     await waitFor("the last process", () => servers.redis.process === last.child);
     expect(output.split("\n")).toEqual([
-      "! Redis 7.0.0 ended unexpectedly (exit code 3); starting it again in 0.5 s",
-      "! Redis 7.0.0 could not start (its port is taken); starting it again in 1 s",
-      "! Redis 7.0.0 could not start (Redis ended while starting); starting it again in 2 s",
+      "! Redis 7.0.0 exited unexpectedly (exit code 3); restarting in 0.5 s",
+      "! Redis 7.0.0 could not start (its port is in use); restarting in 1 s",
+      "! Redis 7.0.0 could not start (Redis exited while starting); restarting in 2 s",
       "",
     ]);
     children.stopping = true;

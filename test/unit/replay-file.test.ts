@@ -45,7 +45,7 @@ describe("reading a file", () => {
     expect(contents.invoices.map(({ number, total }) => [number, total])).toEqual([["1", 765n]]);
     expect(renderBadRows(contents)).toEqual([
       'line 3: Quantity "two" is not a whole number such as 6',
-      'line 7: CustomerID "13047" differs from "17850", whose invoice "1" is',
+      'line 7: CustomerID "13047" differs from "17850" on earlier rows of invoice "1"',
     ]);
   });
 
@@ -64,7 +64,7 @@ describe("reading a file", () => {
     ["is empty: expected InvoiceNo,StockCode", ""],
     ["lacks the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate", "PK\u0003\u0004\u0000"],
     [
-      "lacks the column CustomerID in its first line",
+      "lacks the column CustomerID",
       "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Country\n",
     ],
     ["lacks the columns", '"never closed\n'],

@@ -81,7 +81,7 @@ describe("InvoiceBook", () => {
     book.add(sale({ sku: "A" }));
     expect(book.add(sale({ line: 9, sku: "B", customer: "13047" }))).toEqual({
       line: 9,
-      fault: 'CustomerID "13047" differs from "17850", whose invoice "1" is',
+      fault: 'CustomerID "13047" differs from "17850" on earlier rows of invoice "1"',
     });
     expect(book.close().map(({ order }) => order.lines.map(({ sku }) => sku))).toEqual([["A"]]);
   });

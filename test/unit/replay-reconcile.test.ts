@@ -139,7 +139,7 @@ describe("reconcileStock", () => {
 });
 
 describe("endToEndRate", () => {
-  it("counts this run's orders at rest over the time from the first to the last", () => {
+  it("counts this run's orders settled over the time from the first to the last", () => {
     const { ledger, states } = example();
     expect(endToEndRate(ledger, states)).toBe(4 / 4);
     expect(endToEndRate(new Ledger(), states)).toBeUndefined();
@@ -218,11 +218,11 @@ describe("the report", () => {
   it("complains of everything that does not add up", () => {
     expect(complaintsOf(reportOf(example()))).toEqual([
       "1 order refused",
-      "1 order accepted and not found",
+      "1 order accepted but not found",
       "1 order waiting for a retry",
       "1 order unfinished",
-      "1 order with another total than in the file",
-      "1 SKU with another stock",
+      "1 order whose total differs from the file's",
+      "1 SKU with unexpected stock",
     ]);
   });
 
@@ -246,7 +246,7 @@ describe("the report", () => {
     expect(renderFaults(reportOf(example()))).toEqual([
       'invoice "refused": refused with 422: lines: too many',
       'invoice "dear": £1.00 in the file, £1.01 in the service',
-      'SKU "A": 6 on hand, 2 reserved, expected 5 on hand, 2 reserved; did somebody else move it meanwhile?',
+      'SKU "A": 6 on hand, 2 reserved, expected 5 on hand, 2 reserved; did something else change it meanwhile?',
     ]);
   });
 

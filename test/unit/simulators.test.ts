@@ -61,13 +61,13 @@ describe("the simulated payment provider", () => {
   });
 
   test("tells the most calls that it has had before it at the same moment", async () => {
-    const { charge, takeMostAtOnce, atOnce } = await start({ latencyMs: 200 });
+    const { charge, takeMaxInFlight, inFlight } = await start({ latencyMs: 200 });
     await Promise.all(["a", "b", "c"].map((key) => charge(key)));
-    await waitFor("all are answered", () => atOnce("payments") === 0);
+    await waitFor("all are answered", () => inFlight("payments") === 0);
     await charge("d");
-    expect([takeMostAtOnce("payments"), takeMostAtOnce("carrier")]).toEqual([3, 0]);
+    expect([takeMaxInFlight("payments"), takeMaxInFlight("carrier")]).toEqual([3, 0]);
     await charge("e");
-    expect(takeMostAtOnce("payments")).toBe(1);
+    expect(takeMaxInFlight("payments")).toBe(1);
   });
 
   test("refuses a key that was used for something else", async () => {
@@ -260,10 +260,10 @@ describe("a fault", () => {
   });
 
   test("hangs: nothing is done or answered until it ends, health neither", async () => {
-    const { setFault, charge, get, paymentsUrl, books, atOnce } = await start();
+    const { setFault, charge, get, paymentsUrl, books, inFlight } = await start();
     setFault("payments", { kind: "hangs" });
     const answers = [charge("k"), get(`${paymentsUrl}/health`)];
-    await waitFor("the charge to arrive", () => atOnce("payments") === 1);
+    await waitFor("the charge to arrive", () => inFlight("payments") === 1);
     expect(books.charges).toEqual([]);
     setFault("payments", { kind: "none" });
     expect(await Promise.all(answers)).toMatchObject([
@@ -385,7 +385,7 @@ describe("an order that can't be served", () => {
   });
 
   test("gets no answer, and books nothing", async () => {
-    const { charge, books, takeMostRepeatedAtOnce } = await start();
+    const { charge, books, takeMaxRepeatedInFlight } = await start();
     for (let time = 0; time < 2; time++) {
       const caller = new AbortController();
       const given = charge("k", { token: "tok_pay_hangs" }, caller.signal).catch(() => "gave up");
@@ -394,7 +394,7 @@ describe("an order that can't be served", () => {
       expect(await given).toBe("gave up");
     }
     expect(books.charges).toEqual([]);
-    expect([takeMostRepeatedAtOnce("payments"), takeMostRepeatedAtOnce("carrier")]).toEqual([1, 0]);
+    expect([takeMaxRepeatedInFlight("payments"), takeMaxRepeatedInFlight("carrier")]).toEqual([1, 0]);
   });
 
   test("stumbles at four calls of five", async () => {

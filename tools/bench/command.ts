@@ -11,10 +11,10 @@ import { renderReport } from "./table.ts";
 const WRONG_OPTIONS = 2;
 
 /**
- * `npm run bench`: measures, and tells.
+ * `npm run bench`: runs the benchmarks and prints a report.
  *
  * @returns the exit code.
- * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ * @throws {Failure} for errors that the user can fix; the signal's reason when interrupted.
  */
 export async function bench(
   args: readonly string[],
@@ -33,7 +33,7 @@ export async function bench(
     terminal.say(BENCH_HELP);
     return 0;
   }
-  // A report that can't be written is better known before the run.
+  // Check that the report can be written before the run.
   if (options.json !== undefined) await write(options.json, "", "a");
   const report =
     options.from === undefined ? await measure(options, terminal, signal) : await read(options.from);
@@ -48,7 +48,7 @@ async function read(path: string): Promise<BenchReport> {
     return benchReport.parse(JSON.parse(await readFile(path, "utf8")));
   } catch (error) {
     throw new Failure(
-      `${path} holds no results of a run (${errorCode(error) ?? messageOf(error).split("\n")[0]})`,
+      `${path} is not a report of a run (${errorCode(error) ?? messageOf(error).split("\n")[0]})`,
     );
   }
 }

@@ -9,7 +9,7 @@ import { NAMES } from "./variants.ts";
 
 /** A plot of a report. */
 export interface Figure {
-  /** Its file is named after it. */
+  /** Also the name of its file. */
   readonly name: string;
   readonly title: string;
   readonly svg: string;
@@ -24,7 +24,7 @@ const COLORS: Readonly<Record<string, Color>> = {
   [NAMES.syncGrouped]: "grouped",
 };
 
-/** All that can be drawn of a report. */
+/** The plots of a report. */
 export function figures(report: BenchReport): Figure[] {
   return [
     ...accept(report),
@@ -38,7 +38,7 @@ export function figures(report: BenchReport): Figure[] {
 
 function accept({ accept: found }: BenchReport): Figure[] {
   if (!found) return [];
-  const title = "Orders accepted a second";
+  const title = "Orders accepted per second";
   const connections = [...new Set(found.rows.map((row) => row.connections))];
   const groups = connections.map((count) => ({
     label: `${count} ${count === 1 ? "connection" : "connections"}`,
@@ -50,7 +50,7 @@ function accept({ accept: found }: BenchReport): Figure[] {
     {
       name: "accept",
       title,
-      svg: barChart({ title, description: toldOf(groups), unit: "requests/s", groups }),
+      svg: barChart({ title, description: describe(groups), unit: "requests/s", groups }),
     },
   ];
 }
@@ -59,12 +59,12 @@ function drain({ drain: found }: BenchReport): Figure[] {
   if (!found) return [];
   const rates = {
     name: "drain",
-    title: "Orders worked off a second",
+    title: "Orders processed per second",
     groups: [{ bars: found.rows.map(({ name, ordersPerSecond }) => rateBar(name, ordersPerSecond)) }],
   };
   const costs = {
     name: "drain-cpu",
-    title: "CPU for one order",
+    title: "CPU per order",
     groups: [
       {
         bars: found.rows.flatMap(({ name, cpu }): Bar[] => {
@@ -86,16 +86,16 @@ function drain({ drain: found }: BenchReport): Figure[] {
     ] as const,
   };
   return [
-    { ...rates, svg: barChart({ ...rates, description: toldOf(rates.groups), unit: "orders/s" }) },
+    { ...rates, svg: barChart({ ...rates, description: describe(rates.groups), unit: "orders/s" }) },
     ...(costs.groups.some(({ bars }) => bars.length > 0)
-      ? [{ ...costs, svg: barChart({ ...costs, description: toldOf(costs.groups), unit: "ms" }) }]
+      ? [{ ...costs, svg: barChart({ ...costs, description: describe(costs.groups), unit: "ms" }) }]
       : []),
   ];
 }
 
 function alone({ alone: found }: BenchReport): Figure[] {
   if (!found) return [];
-  const title = "One order alone, until it is delivered";
+  const title = "Time to deliver a single order";
   const groups = [
     {
       bars: found.rows.map(({ name, p50 }): Bar => ({
@@ -107,7 +107,7 @@ function alone({ alone: found }: BenchReport): Figure[] {
     },
   ];
   return [
-    { name: "alone", title, svg: barChart({ title, description: toldOf(groups), unit: "ms", groups }) },
+    { name: "alone", title, svg: barChart({ title, description: describe(groups), unit: "ms", groups }) },
   ];
 }
 
@@ -163,7 +163,7 @@ function outage({ outage: found }: BenchReport): Figure[] {
 
 function growth({ growth: found }: BenchReport): Figure[] {
   if (!found) return [];
-  const title = "Orders a second, by orders in the table";
+  const title = "Orders per second, by orders in the table";
   const counts = found.rows.map(({ orders }) => orders);
   const most = Math.max(
     ...found.rows.flatMap((row) => [row.acceptPerSecond.median, row.drainPerSecond.median]),
@@ -196,7 +196,7 @@ function growth({ growth: found }: BenchReport): Figure[] {
                 hasDots: true,
               },
               {
-                label: "worked off",
+                label: "processed",
                 color: "conveyor",
                 points: found.rows.map((row) => [row.orders, row.drainPerSecond.median]),
                 hasDots: true,
@@ -211,7 +211,7 @@ function growth({ growth: found }: BenchReport): Figure[] {
 
 function scaling({ scaling: found }: BenchReport): Figure[] {
   if (!found) return [];
-  const title = "Orders a second, by workers";
+  const title = "Orders per second, by workers";
   const workers = found.rows.map((row) => row.workers);
   const most = Math.max(...found.rows.map((row) => Math.max(row.ideal, row.ordersPerSecond.median)));
   const description = found.rows
@@ -268,11 +268,11 @@ function colorOf(name: string): Color {
   return COLORS[name] ?? "bare";
 }
 
-function toldOf(groups: readonly { readonly label?: string; readonly bars: readonly Bar[] }[]): string {
+function describe(groups: readonly { readonly label?: string; readonly bars: readonly Bar[] }[]): string {
   return groups
     .map(({ label, bars }) => {
-      const told = bars.map((each) => `${each.label} ${each.value}`).join(", ");
-      return `${label === undefined ? "" : `${label}: `}${told}.`;
+      const values = bars.map((each) => `${each.label} ${each.value}`).join(", ");
+      return `${label === undefined ? "" : `${label}: `}${values}.`;
     })
     .join(" ");
 }

@@ -1,10 +1,10 @@
 import { number, text, type Sql } from "../chaos/sql.ts";
 
-/** Tables that have rows for every order, with what must be another in each copy. */
+/** Tables with rows for every order, and the columns that must differ in each copy. */
 const TABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   orders: {
     id: "NEW_ID",
-    // As random as those of clients: what is looked up by it lies anywhere in its index.
+    // Random like clients' keys, so that lookups hit all parts of the index.
     idempotency_key: "LEFT(SHA2(NEW_ID, 256), 32)",
     reference: "CONCAT(reference, '-', COPY)",
   },
@@ -16,13 +16,16 @@ const TABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     idempotency_key: "CONCAT(NEW_ID, ':', SUBSTRING_INDEX(idempotency_key, ':', -1))",
   },
 };
-/** Units of 65.5 seconds, which an id's first eight digits count, between two copies: longer than the making of one. */
+/**
+ * Distance between two copies in units of 65.5 s, which an id's first eight digits count: longer than it took
+ * to make the originals.
+ */
 const APART = 16;
 const WITHIN_MS = 1_800_000;
 
 /**
- * Copies all orders of one database into another, as often as is said, as orders of earlier times: with their lines,
- * events, reservations and charges. Ids stay UUIDs in order of time.
+ * Copies all orders of one database into another, `copies` times, as older orders, with their lines, events,
+ * reservations and charges. Ids remain UUIDs that sort by time.
  */
 export async function copyOrders(
   sql: Sql,
@@ -31,7 +34,7 @@ export async function copyOrders(
   for (const [table, differing] of Object.entries(TABLES)) {
     const columns = await columnsOf(sql, from, table);
     const indexes = await indexesOf(sql, to, table);
-    // Sorted afterwards in one go: entry by entry, in random order, takes many times as long.
+    // Rebuilding the indexes at the end is many times as fast as updating them in random order.
     for (const { name } of indexes) await sql.rows(`ALTER TABLE ${to}.${table} DROP INDEX ${name}`);
     for (let copy = copies; copy > 0; copy--) {
       const values = columns.map((column) => expressionOf(differing[column] ?? column, table, copy));
@@ -58,7 +61,7 @@ function expressionOf(expression: string, table: string, copy: number): string {
     .replaceAll("COPY", String(copy));
 }
 
-/** All but what the database numbers by itself. */
+/** All columns except AUTO_INCREMENT ones. */
 async function columnsOf(sql: Sql, database: string, table: string): Promise<string[]> {
   const rows = await sql.rows(
     `SELECT column_name AS name FROM information_schema.columns

@@ -6,18 +6,18 @@ import { percentile } from "../shared/percentile.ts";
 import { runAsProcess, type Terminal } from "../shared/terminal.ts";
 import { StreamClient } from "./live/stream-client.ts";
 import { API_KEY, Shop } from "./shop.ts";
-import { Stand } from "./stand.ts";
+import { TestBed } from "./test-bed.ts";
 import { makeOrders } from "./workload.ts";
 
 const OPENED_AT_ONCE = 50;
-/** Orders that are sent one after the other, each with so many milliseconds to itself. */
+/** Orders sent one after another, at this interval. */
 const ORDERS = 40;
 const ORDER_EVERY_MS = 500;
 const SETTLE_MS = 5_000;
 const QUIET_MS = 10_000;
 const MIB = 2 ** 20;
 
-/** An event's way to all who listen, in milliseconds since 1970. */
+/** When an event reached the listeners, in milliseconds since 1970. */
 interface Arrival {
   readonly first: number;
   last: number;
@@ -25,8 +25,8 @@ interface Arrival {
 }
 
 /**
- * `node --import tsx tools/bench/listeners.ts [--listeners N]`: many listeners on one API process. What they cost it in memory,
- * what they cost MySQL, and how late the last of them is.
+ * `node --import tsx tools/bench/listeners.ts [--listeners N]`: measures many listeners on one API process: the
+ * memory and MySQL statements they cost, and how late the last one gets an event.
  */
 async function listeners(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const { values } = readArguments("tools/bench/listeners", {
@@ -34,10 +34,10 @@ async function listeners(args: readonly string[], terminal: Terminal, signal: Ab
     options: { listeners: { type: "string", default: "2000" } },
   });
   const count = numberOption("listeners", values.listeners, { least: 1, most: 9_000 });
-  const stand = await Stand.open(signal);
+  const testBed = await TestBed.open(signal);
   let isDone = false;
   try {
-    const shop = await Shop.open(stand, { name: "listeners" });
+    const shop = await Shop.open(testBed, { name: "listeners" });
     try {
       await Promise.all([shop.startApi(), shop.startWorkers()]);
       await listen(shop, count, terminal, signal);
@@ -46,7 +46,7 @@ async function listeners(args: readonly string[], terminal: Terminal, signal: Ab
       await shop.close();
     }
   } finally {
-    await stand.close(!isDone);
+    await testBed.close(!isDone);
   }
   return 0;
 }
@@ -73,7 +73,7 @@ async function listen(shop: Shop, count: number, terminal: Terminal, signal: Abo
     }
   };
 
-  // Everything is loaded and compiled before memory is looked at.
+  // Warm up before measuring memory.
   await open(10);
   await sendOrders(shop, 5, signal);
   await delay(SETTLE_MS, undefined, { signal });
@@ -100,21 +100,21 @@ async function listen(shop: Shop, count: number, terminal: Terminal, signal: Abo
     })
     .toSorted((one, other) => one - other);
   terminal.say(`listeners                        ${count}, opened in ${(openedMs / 1_000).toFixed(1)} s`);
-  terminal.say(`still open at the end            ${clients.filter(({ isOpen }) => isOpen).length}`);
-  terminal.say(`memory of the API before         ${mib(before)}`);
-  terminal.say(`with all of them, idle           ${mib(idle)}, ${kib((idle - before) / count)} each`);
-  terminal.say(`with all of them, after events   ${mib(busy)}, ${kib((busy - before) / count)} each`);
+  terminal.say(`still connected at the end       ${clients.filter(({ isOpen }) => isOpen).length}`);
+  terminal.say(`API memory before                ${mib(before)}`);
+  terminal.say(`  with all listeners, idle       ${mib(idle)}, ${kib((idle - before) / count)} each`);
+  terminal.say(`  with all listeners, busy       ${mib(busy)}, ${kib((busy - before) / count)} each`);
   terminal.say(
-    `MySQL's statements in ${QUIET_MS / 1_000} s       ${quiet} with 10 listeners, ${listening} with all`,
+    `MySQL statements in ${QUIET_MS / 1_000} s         ${quiet} with 10 listeners, ${listening} with all`,
   );
   terminal.say(
-    `events                           ${arrivals.size} , ${complete.length} of them at every listener once`,
+    `events                           ${arrivals.size}, of which ${complete.length} reached every listener exactly once`,
   );
   terminal.say(
-    `last listener after the first    p50 ${ms(percentile(spread, 0.5))}, p99 ${ms(percentile(spread, 0.99))}, worst ${ms(spread.at(-1) ?? NaN)}`,
+    `from first to last listener      p50 ${ms(percentile(spread, 0.5))}, p99 ${ms(percentile(spread, 0.99))}, worst ${ms(spread.at(-1) ?? NaN)}`,
   );
   terminal.say(
-    `last listener after it happened  p50 ${ms(percentile(late, 0.5))}, p99 ${ms(percentile(late, 0.99))}, worst ${ms(late.at(-1) ?? NaN)}`,
+    `from event to last listener      p50 ${ms(percentile(late, 0.5))}, p99 ${ms(percentile(late, 0.99))}, worst ${ms(late.at(-1) ?? NaN)}`,
   );
   for (const client of clients) client.close();
 }
@@ -128,13 +128,13 @@ async function sendOrders(shop: Shop, orders: number, signal: AbortSignal): Prom
       body: JSON.stringify(order),
       signal,
     });
-    if (answer.status !== 202) throw new Error(`an order was answered with ${answer.status}`);
+    if (answer.status !== 202) throw new Error(`an order got a ${answer.status}`);
     await answer.arrayBuffer();
     await delay(ORDER_EVERY_MS, undefined, { signal });
   }
 }
 
-/** Statements that MySQL is asked while nothing happens, those of the workers among them. */
+/** Statements that MySQL gets while nothing happens, including the workers'. */
 async function mysqlQuestions(shop: Shop, signal: AbortSignal): Promise<number> {
   const count = async () => {
     const [row] = await shop.sql.rows("SHOW GLOBAL STATUS LIKE 'Questions'");

@@ -1,5 +1,5 @@
 import { runAsProcess } from "../shared/terminal.ts";
 import { bench } from "./command.ts";
 
-/** `npm run bench`: the process around the command. */
+/** `npm run bench` */
 void runAsProcess(bench);

@@ -5,26 +5,26 @@ import type { Size } from "./sizes.ts";
 
 export const BENCH_HELP = `npm run bench -- [options]
 
-Measures Conveyor beside what it is made of and what it replaces, in one run and on servers of its own: bare Express, bare
-BullMQ, one transaction an order, and the synchronous design. Takes about half an hour, alone on its machine.
+Compares Conveyor with what it is built on and what it replaces, on its own servers: bare Express, bare BullMQ, one
+transaction per order, and the synchronous design. Takes about half an hour on an otherwise idle machine.
 
-  --quick          less of everything, in under two minutes
-  --only LIST      only these comparisons, separated by commas:
+  --quick          measure less, in under two minutes
+  --only LIST      run only these comparisons, separated by commas:
                      accept   POST /orders at 1, 50 and 200 connections
-                     drain    a backlog through all stages
+                     drain    process a backlog through all stages
                      alone    one order at a time
-                     outage   steady load while the inventory is slow, down, and back
-                     growth   with more and more orders in the table, and a large backlog
+                     outage   a steady load while the inventory is slow, down, and back
+                     growth   with growing numbers of past orders, and a large backlog
                      scaling  1, 2 and 4 workers with slow providers
-  --json FILE      write the results as JSON too
+  --json FILE      also write the results as JSON
   --write-docs     write docs/benchmarks.md and its plots from the results
-  --from FILE      measure nothing: take the results from such a JSON file
-  --cpu-prof DIR   have the service's processes leave CPU profiles there
-  --smoke          as little as can be: its numbers mean nothing, but everything is run and checked
+  --from FILE      measure nothing; use the results in this JSON file
+  --cpu-prof DIR   write CPU profiles of the service's processes here
+  --smoke          run and check everything as briefly as possible; the numbers mean nothing
   --help           show this
 
-Ends with 0, with 1 when something went wrong, with 2 for wrong options, and with 130 when it is interrupted. A ratio that
-misses its goal is told, and is no error.`;
+Exits with 0 on success (even if a ratio misses its goal), with 1 on an error, with 2 for invalid options, and with 130
+if interrupted.`;
 
 export interface BenchOptions {
   readonly size: Size;
@@ -35,7 +35,7 @@ export interface BenchOptions {
   readonly profiles: string | undefined;
 }
 
-/** What the command line asks for; undefined: for help. @throws {Failure} */
+/** Parses the command line; undefined if it asks for help. @throws {Failure} */
 export function readBenchOptions(args: readonly string[]): BenchOptions | undefined {
   const { values, positionals } = readArguments("bench", {
     args: [...args],
@@ -53,15 +53,15 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | undefi
   });
   if (values.help) return undefined;
   if (positionals.length > 0)
-    throw new Failure(`${JSON.stringify(positionals[0])} is no option; see npm run bench -- --help`);
-  if (values.quick && values.smoke) throw new Failure("--quick and --smoke exclude each other");
+    throw new Failure(`${JSON.stringify(positionals[0])} is not an option; see npm run bench -- --help`);
+  if (values.quick && values.smoke) throw new Failure("--quick and --smoke are mutually exclusive");
   for (const name of ["json", "from", "cpu-prof"] as const)
     if (values[name] === "")
       throw new Failure(`--${name} must name a ${name === "cpu-prof" ? "folder" : "file"}`);
   const measuring =
     values.quick || values.smoke || values.only !== undefined || values["cpu-prof"] !== undefined;
   if (values.from !== undefined && measuring)
-    throw new Failure("--from measures nothing: only --write-docs and --json go with it");
+    throw new Failure("--from measures nothing; combine it only with --write-docs and --json");
   return {
     size: values.smoke ? "smoke" : values.quick ? "quick" : "full",
     only: values.only === undefined ? COMPARISONS : comparisonsOf(values.only),
@@ -76,6 +76,8 @@ function comparisonsOf(list: string): Comparison[] {
   const names = list.split(",").map((name) => name.trim());
   const unknown = names.find((name) => !COMPARISONS.some((each) => each === name));
   if (unknown !== undefined)
-    throw new Failure(`--only takes ${COMPARISONS.join(", ")}, not ${JSON.stringify(unknown)}`);
+    throw new Failure(
+      `--only must be one or more of ${COMPARISONS.join(", ")}, not ${JSON.stringify(unknown)}`,
+    );
   return COMPARISONS.filter((each) => names.includes(each));
 }

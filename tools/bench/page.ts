@@ -11,7 +11,10 @@ const DOCS = path.join(PROJECT_FOLDER, "docs");
 const PAGE = "benchmarks.md";
 const PLOTS = "benchmarks";
 
-/** Writes docs/benchmarks.md and its plots, in the place of what stood there. @returns the files, from the project's folder. */
+/**
+ * Writes docs/benchmarks.md and its plots, replacing earlier ones. @returns the files, relative to the
+ * project's folder
+ */
 export async function writePage(report: BenchReport): Promise<string[]> {
   const plots = figures(report);
   const folder = path.join(DOCS, PLOTS);
@@ -19,18 +22,18 @@ export async function writePage(report: BenchReport): Promise<string[]> {
   for (const name of readdirSync(folder)) if (name.endsWith(".svg")) rmSync(path.join(folder, name));
   for (const { name, svg } of plots) writeFileSync(path.join(folder, `${name}.svg`), svg);
   const file = path.join(DOCS, PAGE);
-  // A tool for developers: only who writes the page needs it.
+  // A development dependency, loaded only when needed.
   const { format, resolveConfig } = await import("prettier");
   const options = { ...(await resolveConfig(file)), filepath: file };
   writeFileSync(file, await format(pageOf(report, plots), options));
   return [`docs/${PAGE}`, ...plots.map(({ name }) => `docs/${PLOTS}/${name}.svg`)];
 }
 
-/** The page in Markdown. */
+/** Renders the page as Markdown. */
 export function pageOf(report: BenchReport, plots: readonly Figure[]): string {
   return [
     "# Benchmarks",
-    "What `npm run bench -- --write-docs` found; it wrote this page. Run it to see what your machine does.",
+    "`npm run bench -- --write-docs` wrote this page. Run it to measure your own machine.",
     ...introduction(report),
     ...goals(report),
     ...accept(report),
@@ -39,7 +42,7 @@ export function pageOf(report: BenchReport, plots: readonly Figure[]): string {
     ...outage(report),
     ...growth(report),
     ...scaling(report),
-    ...(report.skipped.length === 0 ? [] : ["## Left out", ...report.skipped.map((line) => `- ${line}`)]),
+    ...(report.skipped.length === 0 ? [] : ["## Skipped", ...report.skipped.map((line) => `- ${line}`)]),
   ]
     .map((part) => part.replace(/^!\[(.*)\]$/, (_all, name: string) => image(name, plots)))
     .filter((part) => part !== "")
@@ -51,23 +54,21 @@ function introduction({ size, startedAt, machine, lasted }: BenchReport): string
   return [
     ...(size === "full"
       ? []
-      : [
-          `**A ${size} run: too short for its numbers to be relied on.** \`npm run bench\` makes a full one.`,
-        ]),
-    `Measured on ${startedAt.slice(0, 10)} within ${Math.max(1, Math.round(lasted / 60))} minutes, on ${cores} cores (${cpu}) and ${Math.round(memoryBytes / 2 ** 30)} GiB of memory, ${system}, with ${mysql}, ${redis}, Node ${node}, Express ${express} and BullMQ ${bullmq}. Servers, service and the source of the load share that machine.`,
+      : [`**A ${size} run: too short for reliable numbers.** \`npm run bench\` does a full run.`]),
+    `Measured on ${startedAt.slice(0, 10)} in ${Math.max(1, Math.round(lasted / 60))} minutes, on ${cores} cores (${cpu}) and ${Math.round(memoryBytes / 2 ** 30)} GiB of memory, ${system}, with ${mysql}, ${redis}, Node ${node}, Express ${express} and BullMQ ${bullmq}. Servers, service and load generator share the machine.`,
     [
-      "- MySQL is at full durability: every commit waits for the disk (`innodb_flush_log_at_trx_commit=1`). Redis appends to its file (`appendonly yes`).",
-      "- Everything is switched on: validation, keys, idempotency keys, events, logs to a file (`LOG_LEVEL=info`).",
-      "- What is compared is measured side by side in one run, in turns, with a warm-up that does not count. A figure is the median of the repeats, with the least and the most; a ratio is that of figures that were measured next to each other.",
-      "- Orders have 1 to 8 lines out of 1,000 SKUs, an address and a card. One hot SKU stands on 5 % of the lines, and four more share another 5 %.",
-      "- After each measurement the orders are counted in MySQL: what was accepted must be there, and what was worked off must be delivered.",
+      "- MySQL is fully durable: every commit waits for the disk (`innodb_flush_log_at_trx_commit=1`). Redis appends to its file (`appendonly yes`).",
+      "- Everything is enabled: validation, API keys, idempotency keys, events, logs to a file (`LOG_LEVEL=info`).",
+      "- The systems take turns in one run, after a warm-up. Each figure is the median of the repeats, with minimum and maximum; each ratio is the median over pairs measured next to each other.",
+      "- Orders have 1 to 8 lines out of 1,000 SKUs, an address and a card. One hot SKU makes up 5 % of the lines, and four more share another 5 %.",
+      "- After each measurement the orders are counted in MySQL: accepted orders must exist, and processed ones must be delivered.",
     ].join("\n"),
   ];
 }
 
 function goals({ ratios, ratioSpreads }: BenchReport): string[] {
   return [
-    "## In short",
+    "## Summary",
     tableOf(
       ["Ratio", "Measured", "Goal", "Aim", ""],
       GOALS.map((goal) => {
@@ -92,19 +93,10 @@ function accept({ accept: found }: BenchReport): string[] {
   if (!found) return [];
   return [
     "## Accepting orders",
-    "`POST /orders` by clients that send the next order as soon as the last one is answered, while no worker runs. Bare Express reads the same JSON and answers 202, with no order made of it. The synchronous shop does all the work of an order before it answers.",
+    "`POST /orders` from clients that send their next order as soon as the last one is answered, while no worker runs. Bare Express parses the same JSON and answers 202 without placing an order. The synchronous shop processes the order before it answers.",
     "![accept]",
     tableOf(
-      [
-        "",
-        "Connections",
-        "Requests/s",
-        "Least to most",
-        "p50",
-        "p99",
-        "CPU of the server",
-        "CPU of the clients",
-      ],
+      ["", "Connections", "Requests/s", "Range", "p50", "p99", "Server CPU", "Client CPU"],
       found.rows.map((row) => [
         row.name,
         String(row.connections),
@@ -116,19 +108,19 @@ function accept({ accept: found }: BenchReport): string[] {
         percent(row.clientCpu.median),
       ]),
     ),
-    "CPU is in parts of one core: where the server is near 100 % and the clients are not, the server is what is measured.",
+    "CPU is a share of one core. Where the server is near 100 % and the clients are not, the server is the limit.",
   ];
 }
 
 function drain({ drain: found }: BenchReport): string[] {
   if (!found) return [];
   return [
-    "## Working off a backlog",
-    "One worker process takes a backlog through all four stages, with providers that answer at once. Bare BullMQ has four queues whose jobs do nothing but to add the next one, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
+    "## Draining a backlog",
+    "One worker process takes a backlog through all four stages, with providers that answer at once. Bare BullMQ has four queues whose jobs only add the next job, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
     "![drain]",
     "![drain-cpu]",
     tableOf(
-      ["", "Orders", "Orders/s", "Least to most", "CPU of Node", "of MySQL", "of Redis"],
+      ["", "Orders", "Orders/s", "Range", "Node CPU per order", "MySQL", "Redis"],
       found.rows.map(({ name, orders, ordersPerSecond, cpu }) => [
         name,
         grouped(orders),
@@ -145,11 +137,11 @@ function drain({ drain: found }: BenchReport): string[] {
 function alone({ alone: found }: BenchReport): string[] {
   if (!found) return [];
   return [
-    "## One order alone",
-    "From sending the request until the last job is done, or until the answer where nothing is queued, with nobody else there. The ways take turns, order by order.",
+    "## A single order",
+    "The time from sending the request until the last job is done, or until the answer if nothing is queued, on an idle system. The systems take turns, order by order.",
     "![alone]",
     tableOf(
-      ["", "p50", "Least to most", "p99"],
+      ["", "p50", "Range", "p99"],
       found.rows.map(({ name, p50, p99 }) => [
         name,
         milliseconds(p50.median),
@@ -165,11 +157,11 @@ function outage({ outage: found }: BenchReport): string[] {
   const { perSecond, inventoryMs, probeMs, phases, sides, backlog, backlogGoneAfter } = found;
   const down = phases.find(({ phase }) => phase === "down");
   return [
-    "## When the inventory is away",
-    `${perSecond} orders a second, whether or not those before them were answered. The inventory is healthy, then takes ${inventoryMs} ms for every question, then is down${down ? ` for ${down.to - down.from} seconds` : ""}, then back. Both shops have the same load at the same time.`,
+    "## While the inventory is down",
+    `${perSecond} orders per second, whether or not earlier ones were answered. The inventory is healthy, then takes ${inventoryMs} ms per call, then is down${down ? ` for ${down.to - down.from} seconds` : ""}, then back. Both shops get the same load at the same time.`,
     "![outage]",
     tableOf(
-      ["", ...phases.map(({ phase }) => `p99 ${phase}`), "Failed while down", "Taken", "Delivered"],
+      ["", ...phases.map(({ phase }) => `p99 ${phase}`), "Failed while down", "Accepted", "Delivered"],
       sides.map((side) =>
         [side.name].concat(
           side.phases.map(({ p99 }) => milliseconds(p99)),
@@ -179,7 +171,7 @@ function outage({ outage: found }: BenchReport): string[] {
         ),
       ),
     ),
-    `When the inventory was back, ${backlog.map((count) => grouped(count)).join(", ")} orders waited; they were all delivered ${backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ")} later, while new ones kept coming. A worker asks every ${probeMs / 1_000} seconds whether the inventory is back.`,
+    `When the inventory was back, ${backlog.map((count) => grouped(count)).join(", ")} orders were waiting; all were delivered ${backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ")} later, while new ones kept arriving. Workers probe the inventory every ${probeMs / 1_000} seconds.`,
   ];
 }
 
@@ -187,11 +179,11 @@ function growth({ growth: found }: BenchReport): string[] {
   if (!found) return [];
   const { rows, backlog } = found;
   return [
-    "## With the years",
-    "The same with more and more delivered orders in the tables, each with its lines, events, reservation and charges.",
+    "## Growth",
+    "The same with growing numbers of delivered orders in the tables, each with its lines, events, reservation and charges.",
     "![growth]",
     tableOf(
-      ["Orders in the table", "In: requests/s", "Least to most", "Out: orders/s", "Least to most"],
+      ["Orders in the table", "Accepted/s", "Range", "Processed/s", "Range"],
       rows.map(({ orders, acceptPerSecond, drainPerSecond }) => [
         grouped(orders),
         rounded(acceptPerSecond.median),
@@ -200,7 +192,7 @@ function growth({ growth: found }: BenchReport): string[] {
         range(drainPerSecond),
       ]),
     ),
-    `With a backlog of ${grouped(backlog.orders)} orders, ${rounded(backlog.acceptPerSecond)} requests/s are accepted and ${rounded(backlog.drainPerSecond)} orders/s worked off. A waiting order takes ${grouped(Math.round(backlog.redisBytesPerOrder))} bytes in Redis.`,
+    `With a backlog of ${grouped(backlog.orders)} orders, ${rounded(backlog.acceptPerSecond)} requests/s are accepted and ${rounded(backlog.drainPerSecond)} orders/s processed. A waiting order takes ${grouped(Math.round(backlog.redisBytesPerOrder))} bytes in Redis.`,
   ];
 }
 
@@ -208,11 +200,11 @@ function scaling({ scaling: found }: BenchReport): string[] {
   if (!found) return [];
   const { providerMs, concurrency, rows } = found;
   return [
-    "## More workers",
-    `Providers take ${providerMs} ms, and a worker has ${concurrency} orders in each stage at a time: so waiting is the limit, and not this machine's CPU. The ideal is what the providers' time lets through.`,
+    "## Scaling",
+    `Providers take ${providerMs} ms, and each worker processes ${concurrency} orders per stage at a time, so that the providers are the limit and not this machine's CPU. The ideal is the throughput that the providers allow.`,
     "![scaling]",
     tableOf(
-      ["Workers", "Orders/s", "Least to most", "Ideal", "Reached"],
+      ["Workers", "Orders/s", "Range", "Ideal", "Reached"],
       rows.map(({ workers, ordersPerSecond, ideal }) => [
         String(workers),
         rounded(ordersPerSecond.median),

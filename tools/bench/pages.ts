@@ -3,16 +3,16 @@ import { table } from "../shared/table.ts";
 import { runAsProcess, type Terminal } from "../shared/terminal.ts";
 import { Failure } from "../shared/failure.ts";
 import { copyOrders } from "./history.ts";
-import { Closers } from "./scene.ts";
+import { Closers } from "./context.ts";
 import { API_KEY, Shop } from "./shop.ts";
-import { Stand } from "./stand.ts";
+import { TestBed } from "./test-bed.ts";
 import { ratioOf, spreadOf, type Spread } from "./statistics.ts";
 
 /*
  * node --import tsx tools/bench/pages.ts [ORDERS [COPIES]]
  *
- * How long each page of the console takes, and each kind of listing, with a million orders against ten thousand. Both
- * shops are there at the same time and are asked in turn, so that what else the machine does hits both.
+ * Compares the response time of every console page and listing with a million orders and with ten thousand.
+ * Both shops run at the same time and are queried in turn, so that other load affects both.
  */
 
 const ORDERS = 10_000;
@@ -21,14 +21,14 @@ const WARM_UP = 5;
 const TIMES = 40;
 const WITHIN_MS = 1_800_000;
 
-/** How the orders of a shop that has been open for long stand: most have ended, and some have failed. */
+/** The statuses in a shop that has been open for long: most orders have ended, some have failed. */
 const STATUSES = `CASE
   WHEN CRC32(id) % 1000 < 900 THEN 'DELIVERED' WHEN CRC32(id) % 1000 < 950 THEN 'CANCELLED'
   WHEN CRC32(id) % 1000 < 975 THEN 'SHIPPED' WHEN CRC32(id) % 1000 < 990 THEN 'RESERVED'
   WHEN CRC32(id) % 1000 < 995 THEN 'PAID' ELSE 'CREATED' END`;
 
-/** What is asked; names stand for values that the shop has. */
-const QUESTIONS: readonly (readonly [name: string, address: string])[] = [
+/** The requests. Names in capitals are replaced by values from the shop. */
+const REQUESTS: readonly (readonly [name: string, address: string])[] = [
   ["overview", "/console"],
   ["overview, the last hour", "/console/history"],
   ["orders", "/console/orders"],
@@ -46,7 +46,7 @@ const QUESTIONS: readonly (readonly [name: string, address: string])[] = [
   ["orders of a status that did not fail", "/console/orders?status=RESERVED&failed=no&before=MIDDLE"],
   ["orders of the last day", "/console/orders?age=%3C24h"],
   ["search by reference", "/console/orders?q=REFERENCE"],
-  ["search in vain", "/console/orders?q=nobody"],
+  ["search without a match", "/console/orders?q=nobody"],
   ["one order", "/console/orders/MIDDLE"],
   ["failures", "/console/failures"],
   ["failures, a group to resume", "/console/failures/resume?stage=pay&reason=card+refused"],
@@ -67,18 +67,18 @@ const QUESTIONS: readonly (readonly [name: string, address: string])[] = [
 async function pages(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const [orders = ORDERS, copies = COPIES] = args.map(Number);
   const closers = new Closers();
-  const stand = closers.add(await Stand.open(signal), async (opened) => void (await opened.close(false)));
+  const testBed = closers.add(await TestBed.open(signal), async (opened) => void (await opened.close(false)));
   try {
-    const small = closers.add(await Shop.open(stand, { name: "small" }), (shop) => shop.close());
-    const large = closers.add(await Shop.open(stand, { name: "large" }), (shop) => shop.close());
+    const small = closers.add(await Shop.open(testBed, { name: "small" }), (shop) => shop.close());
+    const large = closers.add(await Shop.open(testBed, { name: "large" }), (shop) => shop.close());
     await fill(small, orders);
-    terminal.note(`${orders} orders are made: copying them ${copies} times`);
+    terminal.note(`${orders} orders placed; copying them ${copies} times`);
     await copyOrders(large.sql, { from: small.databaseName, to: large.databaseName, copies });
     await Promise.all([small.startApi(), large.startApi()]);
-    terminal.note("asking");
+    terminal.note("measuring");
     const rows: string[][] = [];
     const [fewer, more] = [await valuesOf(small), await valuesOf(large)];
-    for (const [name, address] of QUESTIONS) {
+    for (const [name, address] of REQUESTS) {
       signal.throwIfAborted();
       const times = await timesOf([
         () => ask(small, filled(address, fewer)),
@@ -96,9 +96,9 @@ async function pages(args: readonly string[], terminal: Terminal, signal: AbortS
   }
 }
 
-/** Orders with their events, and no jobs: what waits is not what is measured. */
+/** Makes orders with events but without jobs. */
 async function fill(shop: Shop, orders: number): Promise<void> {
-  await shop.takeIn(orders);
+  await shop.placeOrders(orders);
   const say = (statement: string) => shop.sql.rows(statement, [], WITHIN_MS);
   await say(`UPDATE orders SET status = ${STATUSES}`);
   for (const [from, to, stage] of [
@@ -117,7 +117,7 @@ async function fill(shop: Shop, orders: number): Promise<void> {
      WHERE status = 'PAID' AND CRC32(id) % 2 = 0`);
 }
 
-/** What stands in the place of names. */
+/** The values that replace the names. */
 async function valuesOf({ sql }: Shop): Promise<Readonly<Record<string, string>>> {
   const [count] = await sql.rows("SELECT FLOOR(COUNT(*) / 2) AS half FROM orders", [], WITHIN_MS);
   const [order] = await sql.rows(
@@ -138,7 +138,7 @@ function filled(address: string, values: Readonly<Record<string, string>>): stri
   return Object.entries(values).reduce((filling, [name, value]) => filling.replace(name, value), address);
 }
 
-/** Milliseconds of each, asked in turn. */
+/** Milliseconds per request, in turns. */
 async function timesOf(
   asked: readonly [() => Promise<void>, () => Promise<void>],
 ): Promise<readonly [Spread, Spread]> {
@@ -153,14 +153,14 @@ async function timesOf(
   return [spreadOf(times[0]), spreadOf(times[1])];
 }
 
-/** @throws {Failure} for an answer that is none. */
+/** @throws {Failure} for a status of 400 or more */
 async function ask(shop: Shop, address: string): Promise<void> {
   const answer = await fetch(`http://127.0.0.1:${shop.port}${address}`, {
     headers: { authorization: `Bearer ${API_KEY}` },
     redirect: "manual",
   });
   await answer.arrayBuffer();
-  if (answer.status >= 400) throw new Failure(`${address} was answered with ${answer.status}`);
+  if (answer.status >= 400) throw new Failure(`${address} answered ${answer.status}`);
 }
 
 function shown({ median }: Spread): string {

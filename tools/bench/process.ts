@@ -9,26 +9,26 @@ import { untilReady } from "../launcher/ready.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 const STOP_DEADLINE_MS = 20_000;
-/** Node's arguments for TypeScript as it is, under the same conditions as the service. */
-export const AS_IT_IS = [...SERVICE_FLAGS, "--import", "tsx"];
+/** Node's arguments to run TypeScript sources with the service's flags. */
+export const TSX_FLAGS = [...SERVICE_FLAGS, "--import", "tsx"];
 
 export interface ProcessOptions {
-  /** "api", "worker-2": its log is named after it. */
+  /** "api", "worker-2"; also the name of its log. */
   readonly name: string;
-  /** For Node: flags, script and the script's own arguments. */
+  /** Node's arguments: flags, script and the script's arguments. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly logFolder: string;
-  /** What it logs when it is up. */
+  /** What the process logs when it is up. */
   readonly readyMessage: string;
-  /** What must end after it. */
+  /** The processes that must outlive it. */
   readonly needs: readonly GuardedProcess[];
 }
 
 /** A process under test, with its log in a file. */
 export class BenchProcess {
   readonly name: string;
-  /** What it logged when it was up. */
+  /** The log entry it was ready with. */
   readonly ready: Readonly<Record<string, unknown>>;
   readonly #child: GuardedProcess;
   readonly #log: string;
@@ -40,7 +40,7 @@ export class BenchProcess {
     this.ready = ready;
   }
 
-  /** Starts one and waits until it is up. @throws {Failure} with the end of its log. */
+  /** Starts a process and waits until it is ready. @throws {Failure} with the end of its log */
   static async start(options: ProcessOptions): Promise<BenchProcess> {
     const { name, logFolder, readyMessage } = options;
     let ready: Record<string, unknown> | undefined;
@@ -64,7 +64,7 @@ export class BenchProcess {
       child.kill("SIGKILL");
       throw error;
     } finally {
-      // It writes on; nobody reads along while something is measured.
+      // The process keeps writing to the log; don't read it while measuring.
       log.close();
     }
   }
@@ -73,28 +73,26 @@ export class BenchProcess {
     return this.#child.pid;
   }
 
-  /** @throws {Failure} when it has ended: what was measured since means nothing. */
+  /** @throws {Failure} if the process has exited, which invalidates the measurement */
   assertRunning(): void {
-    if (!this.#child.running) throw new Failure(`${this.name} ended while it was measured: ${this.#log}`);
+    if (!this.#child.running) throw new Failure(`${this.name} exited while being measured: ${this.#log}`);
   }
 
-  /** Ends it as a deploy does. */
+  /** Stops the process, as a deploy does. */
   async stop(): Promise<void> {
     await this.#child.stop(STOP_DEADLINE_MS);
   }
 }
 
-/** Clock ticks of the kernel a second: 100 on every Linux. */
+/** Length of a kernel clock tick: Linux has 100 per second. */
 const TICK_MS = 10;
 
-/**
- * Milliseconds of CPU that processes have used, all threads, in user and system mode. Undefined where there is no /proc.
- */
+/** Milliseconds of CPU used by all threads of the processes, in user and system mode. Undefined without /proc. */
 export function cpuMsOf(pids: readonly number[]): number | undefined {
   let ticks = 0;
   for (const pid of pids) {
     try {
-      // After the name in brackets, which may hold anything: state is field 3, utime 14 and stime 15.
+      // Skip the name in parentheses, which may contain anything: state is field 3, utime 14, stime 15.
       const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
         .replace(/^.*\) /s, "")
         .split(" ");

@@ -2,18 +2,18 @@ import type { BenchReport, RatioName, Results } from "./report.ts";
 import { ratioOf, type Spread } from "./statistics.ts";
 import { NAMES } from "./variants.ts";
 
-/** What a ratio is to be, at least (or at most) and as the aim. */
+/** A ratio's goal: the required value (`least`) and the aim. */
 export interface Goal {
   readonly name: RatioName;
   readonly what: string;
   readonly least: number;
   readonly aim: number;
-  /** For ratios of times, less is better. */
+  /** Set if lower is better. */
   readonly isLess?: true;
 }
 
-/** The connections at which accepting is judged. */
-const JUDGED_AT = 200;
+/** The number of connections at which accepting is judged. */
+const JUDGED_CONNECTIONS = 200;
 
 export const GOALS: readonly Goal[] = [
   { name: "acceptToBareExpress", what: "accept at 200 connections / bare Express", least: 0.55, aim: 0.7 },
@@ -35,13 +35,13 @@ export const GOALS: readonly Goal[] = [
     aim: 1.1,
     isLess: true,
   },
-  { name: "growthDrain", what: "drain at the most orders / at the fewest", least: 0.8, aim: 0.95 },
-  { name: "scaling", what: "most workers on slow providers / as many times one", least: 0.9, aim: 0.97 },
+  { name: "growthDrain", what: "drain with the most past orders / with the fewest", least: 0.8, aim: 0.95 },
+  { name: "scaling", what: "slow providers: most workers / as many times one", least: 0.9, aim: 0.97 },
 ];
 
 export type Verdict = "aim reached" | "reached" | "missed" | "not measured";
 
-/** What became of a goal. */
+/** Whether a goal was reached. */
 export function verdictOf({ least, aim, isLess }: Goal, value: number | null): Verdict {
   if (value === null) return "not measured";
   const reaches = (bound: number) => (isLess ? value <= bound : value >= bound);
@@ -49,7 +49,7 @@ export function verdictOf({ least, aim, isLess }: Goal, value: number | null): V
   return reaches(least) ? "reached" : "missed";
 }
 
-/** The ratios of what was measured, repeat by repeat. */
+/** Computes the ratios, repeat by repeat. */
 export function ratiosOf(results: Results): Pick<BenchReport, "ratios" | "ratioSpreads"> {
   const spreads: Partial<Record<RatioName, Spread>> = {};
   const note = (name: RatioName, over: Spread | undefined, under: Spread | undefined) => {
@@ -57,7 +57,8 @@ export function ratiosOf(results: Results): Pick<BenchReport, "ratios" | "ratioS
   };
   const accepted = (name: string) => {
     const rows = results.accept?.rows.filter((row) => row.name === name) ?? [];
-    return (rows.find(({ connections }) => connections === JUDGED_AT) ?? rows.at(-1))?.requestsPerSecond;
+    return (rows.find(({ connections }) => connections === JUDGED_CONNECTIONS) ?? rows.at(-1))
+      ?.requestsPerSecond;
   };
   const drained = (name: string) => results.drain?.rows.find((row) => row.name === name)?.ordersPerSecond;
   const alone = (name: string) => results.alone?.rows.find((row) => row.name === name)?.p50;

@@ -1,8 +1,6 @@
 import { z } from "zod";
 
-/*
- * What a run found out, as `--json` writes it and as the page is made from it. Times are milliseconds, rates a second.
- */
+/* The report of a run, as `--json` writes it. Times are in milliseconds, rates per second. */
 
 const spread = z.object({
   median: z.number(),
@@ -11,7 +9,7 @@ const spread = z.object({
   values: z.array(z.number()).readonly(),
 });
 
-/** Every comparison, in the order in which they are made. */
+/** All comparisons, in the order they run. */
 export const COMPARISONS = ["accept", "drain", "alone", "outage", "growth", "scaling"] as const;
 export type Comparison = (typeof COMPARISONS)[number];
 
@@ -21,9 +19,9 @@ const acceptRow = z.object({
   requestsPerSecond: spread,
   p50: spread,
   p99: spread,
-  /** Answers that were neither 201 nor 202. */
+  /** Responses other than 201 and 202. */
   refused: z.number(),
-  /** Parts of one core that the server and the source of the load used: who held up whom. */
+  /** Shares of one core used by server and load generator, to show which was the limit. */
   serverCpu: spread.nullable(),
   clientCpu: spread,
 });
@@ -32,13 +30,13 @@ const drainRow = z.object({
   name: z.string(),
   orders: z.number(),
   ordersPerSecond: spread,
-  /** Milliseconds of CPU an order; null where it can't be told. */
+  /** Milliseconds of CPU per order; null if unknown. */
   cpu: z.object({ node: spread, mysql: spread, redis: spread }).nullable(),
 });
 
 const aloneRow = z.object({
   name: z.string(),
-  /** One after the other, in each repeat. */
+  /** Orders per repeat, one after another. */
   orders: z.number(),
   p50: spread,
   p99: spread,
@@ -47,7 +45,7 @@ const aloneRow = z.object({
 const outageSecond = z.object({
   second: z.number(),
   sent: z.number(),
-  /** Requests that were not answered with 201 or 202. */
+  /** Requests that did not get a 201 or 202. */
   failed: z.number(),
   p50: z.number().nullable(),
   p99: z.number().nullable(),
@@ -62,7 +60,7 @@ const outageSide = z.object({
   name: z.string(),
   seconds: z.array(outageSecond),
   phases: z.array(outagePhase),
-  /** Orders that were answered with 201 or 202, and of these, how many were delivered in the end. */
+  /** Orders that got a 201 or 202, and how many of them were delivered. */
   accepted: z.number(),
   delivered: z.number(),
 });
@@ -76,13 +74,13 @@ const growthRow = z.object({
 const scalingRow = z.object({
   workers: z.number(),
   ordersPerSecond: spread,
-  /** What the providers' time and the concurrency let through. */
+  /** The throughput that the providers' latency and the concurrency allow. */
   ideal: z.number(),
 });
 
 const ratio = z.number().nullable();
 
-/** The ratios that the project promises something about; null for what was not measured. */
+/** The ratios with goals; null if not measured. */
 const ratios = z.object({
   acceptToBareExpress: ratio,
   acceptToOneTransaction: ratio,
@@ -99,7 +97,7 @@ export type RatioName = keyof z.infer<typeof ratios>;
 export const benchReport = z.object({
   version: z.literal(1),
   startedAt: z.iso.datetime(),
-  /** Seconds that the whole run took. */
+  /** Duration of the run in seconds. */
   lasted: z.number(),
   size: z.enum(["full", "quick", "smoke"]),
   machine: z.object({
@@ -120,14 +118,14 @@ export const benchReport = z.object({
     .object({
       perSecond: z.number(),
       inventoryMs: z.number(),
-      /** How often the worker asked whether the inventory was back. */
+      /** How often the worker probed the inventory. */
       probeMs: z.number(),
-      /** When each part of the story begins and ends, in seconds. */
+      /** Start and end of each phase in seconds. */
       phases: z.array(z.object({ phase: z.string(), from: z.number(), to: z.number() })),
       sides: z.array(outageSide),
-      /** Seconds from the inventory's return until nothing was left of the backlog. */
+      /** Seconds from the inventory's return until the backlog was drained. */
       backlogGoneAfter: z.array(z.number()),
-      /** Orders that waited when the inventory returned. */
+      /** Orders waiting when the inventory returned. */
       backlog: z.array(z.number()),
       p99WhileDownToHealthy: spread,
     })
@@ -137,7 +135,7 @@ export const benchReport = z.object({
       rows: z.array(growthRow),
       backlog: z.object({
         orders: z.number(),
-        /** While so many wait. */
+        /** While this many orders wait. */
         acceptPerSecond: z.number(),
         drainPerSecond: z.number(),
         redisBytesPerOrder: z.number(),
@@ -148,9 +146,9 @@ export const benchReport = z.object({
     .object({ providerMs: z.number(), concurrency: z.number(), rows: z.array(scalingRow) })
     .optional(),
   ratios,
-  /** The least and the most of each ratio over the repeats. */
+  /** The spread of each ratio over the repeats. */
   ratioSpreads: z.partialRecord(ratios.keyof(), spread),
-  /** What was left out, and why. */
+  /** What was skipped, and why. */
   skipped: z.array(z.string()),
 });
 

@@ -11,21 +11,21 @@ import { scaling } from "./comparisons/scaling.ts";
 import type { BenchOptions } from "./options.ts";
 import { ratiosOf } from "./ratios.ts";
 import type { BenchReport, Comparison, Results } from "./report.ts";
-import type { Scene } from "./scene.ts";
+import type { Context } from "./context.ts";
 import { SIZES } from "./sizes.ts";
-import { Stand } from "./stand.ts";
+import { TestBed } from "./test-bed.ts";
 import { leftOut, ONE_TRANSACTION, SYNC } from "./variants.ts";
 
-const RUNS: Record<Comparison, (scene: Scene) => Promise<Results>> = {
-  accept: async (scene) => ({ accept: await accept(scene) }),
-  drain: async (scene) => ({ drain: await drain(scene) }),
-  alone: async (scene) => ({ alone: await alone(scene) }),
-  outage: async (scene) => ({ outage: await outage(scene) }),
-  growth: async (scene) => ({ growth: await growth(scene) }),
-  scaling: async (scene) => ({ scaling: await scaling(scene) }),
+const RUNS: Record<Comparison, (context: Context) => Promise<Results>> = {
+  accept: async (context) => ({ accept: await accept(context) }),
+  drain: async (context) => ({ drain: await drain(context) }),
+  alone: async (context) => ({ alone: await alone(context) }),
+  outage: async (context) => ({ outage: await outage(context) }),
+  growth: async (context) => ({ growth: await growth(context) }),
+  scaling: async (context) => ({ scaling: await scaling(context) }),
 };
 
-/** Makes the comparisons, one after the other, on one set of servers. @throws when it is aborted. @throws {Failure} */
+/** Runs the comparisons, one after another, on one set of servers. @throws when aborted. @throws {Failure} */
 export async function measure(
   options: BenchOptions,
   terminal: Terminal,
@@ -35,16 +35,16 @@ export async function measure(
   const seconds = () => (Date.now() - startedAt.getTime()) / 1_000;
   const note = (line: string) => terminal.note(`${seconds().toFixed(1).padStart(6)} s  ${line}`);
   const skipped = leftOut([ONE_TRANSACTION, SYNC]);
-  for (const line of skipped) terminal.note(`left out: ${line}`);
+  for (const line of skipped) terminal.note(`skipped: ${line}`);
   terminal.note("starting MySQL and Redis");
-  const stand = await Stand.open(signal, options.profiles);
+  const testBed = await TestBed.open(signal, options.profiles);
   let isDone = false;
   try {
-    const scene = { stand, sizes: SIZES[options.size], signal, note };
+    const context = { testBed, sizes: SIZES[options.size], signal, note };
     const results: Results = {};
     for (const name of options.only) {
       signal.throwIfAborted();
-      Object.assign(results, await RUNS[name](scene));
+      Object.assign(results, await RUNS[name](context));
     }
     isDone = true;
     return {
@@ -52,18 +52,18 @@ export async function measure(
       startedAt: startedAt.toISOString(),
       lasted: seconds(),
       size: options.size,
-      machine: machineOf(stand),
+      machine: machineOf(testBed),
       ...results,
       ...ratiosOf(results),
       skipped,
     };
   } finally {
-    const logs = await stand.close(!isDone && !signal.aborted);
+    const logs = await testBed.close(!isDone && !signal.aborted);
     if (!isDone && !signal.aborted) terminal.note(`the processes' logs: ${logs}`);
   }
 }
 
-function machineOf({ mysql, redis }: Stand): BenchReport["machine"] {
+function machineOf({ mysql, redis }: TestBed): BenchReport["machine"] {
   const cpus = os.cpus();
   return {
     cpu: cpus[0]?.model ?? "unknown",

@@ -8,15 +8,15 @@ import { Failure } from "../shared/failure.ts";
 import { totalOf, type NewOrder } from "../../src/order/order.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import type { BenchProcess } from "./process.ts";
-import { QueueLine } from "./queue-line.ts";
-import type { Room, Stand } from "./stand.ts";
+import { PipelineQueues } from "./pipeline-queues.ts";
+import type { Sandbox, TestBed } from "./test-bed.ts";
 import { GOODS, makeOrders } from "./workload.ts";
 
-/** The key that the APIs take. */
+/** The API key. */
 export const API_KEY = "bench-key-0123456789";
-/** Orders written in one transaction. */
+/** Orders per transaction. */
 const PAGE = 1_000;
-/** Nothing but the service takes time, and whatever it logs it logs. */
+/** Only the service itself takes time; logging is as in production. */
 const ENVIRONMENT = {
   API_KEYS: API_KEY,
   PORT: "0",
@@ -26,18 +26,18 @@ const ENVIRONMENT = {
 };
 
 export interface ShopOptions {
-  /** Its processes' logs are named after it. */
+  /** Prefix of its processes' names and logs. */
   readonly name: string;
-  /** Variables of the service beside those of every shop. */
+  /** Further environment variables. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** One configuration of the service with a database and queues of its own. */
+/** One configuration of the service, with its own database and queues. */
 export class Shop {
   readonly name: string;
-  readonly line: QueueLine;
-  readonly #stand: Stand;
-  readonly #room: Room;
+  readonly queues: PipelineQueues;
+  readonly #testBed: TestBed;
+  readonly #sandbox: Sandbox;
   readonly #env: Readonly<Record<string, string>>;
   readonly #database: Database;
   readonly #sql: Sql;
@@ -45,30 +45,30 @@ export class Shop {
   #api: BenchProcess | undefined;
   #seed = 0;
 
-  private constructor(stand: Stand, room: Room, { name, env }: ShopOptions) {
+  private constructor(testBed: TestBed, sandbox: Sandbox, { name, env }: ShopOptions) {
     this.name = name;
-    this.#stand = stand;
-    this.#room = room;
+    this.#testBed = testBed;
+    this.#sandbox = sandbox;
     this.#env = {
       ...ENVIRONMENT,
       ...env,
-      DATABASE_URL: room.databaseUrl,
-      REDIS_URL: room.redisUrl,
+      DATABASE_URL: sandbox.databaseUrl,
+      REDIS_URL: sandbox.redisUrl,
     };
-    this.line = new QueueLine(room.redisUrl);
-    this.#database = new Database({ url: room.databaseUrl, poolSize: 2, timeoutMs: 60_000 });
-    this.#sql = new Sql(room.databaseUrl);
+    this.queues = new PipelineQueues(sandbox.redisUrl);
+    this.#database = new Database({ url: sandbox.databaseUrl, poolSize: 2, timeoutMs: 60_000 });
+    this.#sql = new Sql(sandbox.databaseUrl);
   }
 
-  /** An empty one with full shelves, whose processes do not run yet. */
-  static async open(stand: Stand, options: ShopOptions): Promise<Shop> {
-    const shop = new Shop(stand, await stand.makeRoom(), options);
+  /** Makes a fully stocked shop without orders, whose processes are not started yet. */
+  static async open(testBed: TestBed, options: ShopOptions): Promise<Shop> {
+    const shop = new Shop(testBed, await testBed.makeSandbox(), options);
     await setStock(shop.#database, GOODS);
     return shop;
   }
 
   get databaseName(): string {
-    return new URL(this.#room.databaseUrl).pathname.slice(1);
+    return new URL(this.#sandbox.databaseUrl).pathname.slice(1);
   }
 
   get sql(): Sql {
@@ -83,24 +83,24 @@ export class Shop {
     return this.#workers;
   }
 
-  /** @throws {Error} before it was started. */
+  /** @throws {Error} if it was not started */
   get api(): BenchProcess {
     if (this.#api === undefined) throw new Error(`${this.name} has no API`);
     return this.#api;
   }
 
-  /** Where the API listens. */
+  /** The API's port. */
   get port(): number {
     return Number(new URL(String(this.api.ready["url"])).port);
   }
 
-  /** Who to send orders to, other ones each time. */
+  /** A target for a load, with new orders each time. */
   target(): { readonly port: number; readonly apiKey: string; readonly seed: number } {
     return { port: this.port, apiKey: API_KEY, seed: ++this.#seed };
   }
 
   async startApi(): Promise<void> {
-    this.#api = await this.#stand.startService("src/main", {
+    this.#api = await this.#testBed.startService("src/main", {
       name: `${this.name}-api`,
       env: this.#env,
       readyMessage: "listening",
@@ -110,7 +110,7 @@ export class Shop {
   async startWorkers(count = 1, args: readonly string[] = []): Promise<void> {
     const started = await Promise.all(
       Array.from({ length: count }, () =>
-        this.#stand.startService("workers/main", {
+        this.#testBed.startService("workers/main", {
           name: `${this.name}-worker`,
           env: this.#env,
           args,
@@ -125,24 +125,24 @@ export class Shop {
     await Promise.all(this.#workers.splice(0).map((worker) => worker.stop()));
   }
 
-  /** Writes orders as the API does, and puts them into the first queue. @returns their ids. */
-  async takeIn(count: number): Promise<string[]> {
+  /** Stores orders as the API does and adds them to the first queue. @returns their ids */
+  async placeOrders(count: number): Promise<string[]> {
     const orders = makeOrders(count, 1_000 + ++this.#seed).map((each) => asNew(each));
     for (let start = 0; start < count; start += PAGE) {
       const page = orders.slice(start, start + PAGE);
       await createOrders(this.#database, page);
-      await this.line.add(page.map(({ id }) => id));
+      await this.queues.add(page.map(({ id }) => id));
     }
     return orders.map(({ id }) => id);
   }
 
-  /** Orders in MySQL. */
+  /** The number of orders in MySQL. */
   async countOrders(): Promise<number> {
     const [row] = await this.#sql.rows("SELECT COUNT(*) AS orders FROM orders", [], 300_000);
     return number(row?.["orders"]);
   }
 
-  /** Orders that are not DELIVERED: what was measured must have been done. */
+  /** The number of orders that are not DELIVERED. */
   async countOpen(): Promise<number> {
     const [row] = await this.#sql.rows(
       "SELECT COUNT(*) AS orders FROM orders WHERE status <> 'DELIVERED'",
@@ -152,24 +152,26 @@ export class Shop {
     return number(row?.["orders"]);
   }
 
-  /** @throws {Failure} when an order is not DELIVERED, or there are not so many. */
+  /** @throws {Failure} unless there are exactly this many orders and all are DELIVERED */
   async assertDelivered(orders: number): Promise<void> {
     const [all, open] = [await this.countOrders(), await this.countOpen()];
     if (all !== orders || open > 0)
-      throw new Failure(`${this.name}: of ${orders} orders ${all} are there, and ${open} are not delivered`);
+      throw new Failure(
+        `${this.name}: expected ${orders} delivered orders, found ${all} of which ${open} are not delivered`,
+      );
   }
 
-  /** Ends its processes and removes its data. */
+  /** Stops the processes and removes the data. */
   async close(): Promise<void> {
     await Promise.all([this.#api?.stop(), this.stopWorkers()]);
-    await this.line.close();
+    await this.queues.close();
     this.#sql.close();
     await this.#database.close();
-    await this.#room.close();
+    await this.#sandbox.close();
   }
 }
 
-/** What the API makes of a request. */
+/** Turns a request into an order, as the API does. */
 function asNew(request: OrderRequestBody): NewOrder {
   const createdAt = new Date();
   const key = randomUUID();

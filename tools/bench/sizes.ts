@@ -1,4 +1,4 @@
-/** How much is measured. */
+/** How much to measure. */
 export interface Sizes {
   readonly repeats: number;
   readonly accept: {
@@ -7,7 +7,7 @@ export interface Sizes {
     readonly connections: readonly number[];
   };
   readonly drain: {
-    /** Orders for those that are fast, and for those that make a transaction of each. */
+    /** Orders for group commit, and for the slower modes with one transaction each. */
     readonly orders: number;
     readonly slowOrders: number;
     readonly warmUpOrders: number;
@@ -20,7 +20,7 @@ export interface Sizes {
     readonly slowMs: number;
     readonly downMs: number;
     readonly backMs: number;
-    /** How often the worker asks whether the inventory is back. */
+    /** How often the worker probes the inventory. */
     readonly probeMs: number;
   };
   readonly growth: {
@@ -31,7 +31,7 @@ export interface Sizes {
   };
   readonly scaling: {
     readonly workers: readonly number[];
-    /** Of each worker. */
+    /** Per worker. */
     readonly warmUpOrders: number;
     readonly concurrency: number;
     readonly ms: number;
@@ -43,7 +43,7 @@ export type Size = "full" | "quick" | "smoke";
 export const SIZES: Readonly<Record<Size, Sizes>> = {
   full: {
     repeats: 3,
-    // Long enough for what is compiled late: until then a request costs half as much again, in every process.
+    // Long enough for the JIT to finish: until then a request takes 50 % more CPU, in every process.
     accept: { warmUpMs: 8_000, ms: 4_000, connections: [1, 50, 200] },
     drain: { orders: 10_000, slowOrders: 2_000, warmUpOrders: 5_000 },
     alone: { orders: 200, warmUpOrders: 300 },
@@ -62,7 +62,7 @@ export const SIZES: Readonly<Record<Size, Sizes>> = {
       drainOrders: 6_000,
       backlog: 100_000,
     },
-    // Few enough at once that the workers wait for their providers, and not for the two cores that they share.
+    // A low concurrency, so that workers wait for their providers and not for the two cores they share.
     scaling: { workers: [1, 2, 4], warmUpOrders: 200, concurrency: 2, ms: 8_000 },
   },
   quick: {

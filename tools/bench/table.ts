@@ -3,7 +3,7 @@ import { GOALS, verdictOf } from "./ratios.ts";
 import type { BenchReport } from "./report.ts";
 import type { Spread } from "./statistics.ts";
 
-/** The report as lines of text; what became of the goals comes last. */
+/** Renders the report; the goals come last. */
 export function renderReport(report: BenchReport): string[] {
   return [
     titleOf(report),
@@ -13,7 +13,7 @@ export function renderReport(report: BenchReport): string[] {
     ...section("Outage: steady load while the inventory is slow, down, and back", outageLines(report)),
     ...section("Growth: by orders in the table", growthLines(report)),
     ...section("Scaling: workers with slow providers", scalingLines(report)),
-    ...section("Left out", report.skipped),
+    ...section("Skipped", report.skipped),
     ...section("Goals", goalLines(report)),
   ];
 }
@@ -26,17 +26,7 @@ function titleOf({ size, machine, lasted }: BenchReport): string {
 function acceptLines({ accept }: BenchReport): string[] {
   if (!accept) return [];
   return table(
-    [
-      "",
-      "connections",
-      "requests/s",
-      "least-most",
-      "p50 ms",
-      "p99 ms",
-      "refused",
-      "server CPU",
-      "client CPU",
-    ],
+    ["", "connections", "requests/s", "range", "p50 ms", "p99 ms", "refused", "server CPU", "client CPU"],
     accept.rows.map((row) => [
       row.name,
       String(row.connections),
@@ -54,7 +44,7 @@ function acceptLines({ accept }: BenchReport): string[] {
 function drainLines({ drain }: BenchReport): string[] {
   if (!drain) return [];
   return table(
-    ["", "orders", "orders/s", "least-most", "Node ms", "MySQL ms", "Redis ms"],
+    ["", "orders", "orders/s", "range", "Node ms", "MySQL ms", "Redis ms"],
     drain.rows.map(({ name, orders, ordersPerSecond, cpu }) => [
       name,
       String(orders),
@@ -68,7 +58,7 @@ function drainLines({ drain }: BenchReport): string[] {
 function aloneLines({ alone }: BenchReport): string[] {
   if (!alone) return [];
   return table(
-    ["", "orders", "p50 ms", "least-most", "p99 ms"],
+    ["", "orders", "p50 ms", "range", "p99 ms"],
     alone.rows.map(({ name, orders, p50, p99 }) => [
       name,
       String(orders),
@@ -90,13 +80,13 @@ function outageLines({ outage }: BenchReport): string[] {
       `${(failedShare * 100).toFixed(1)} %`,
     ]),
   );
-  const gone = outage.backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ");
+  const drained = outage.backlogGoneAfter.map((seconds) => `${seconds.toFixed(1)} s`).join(", ");
   return [
     ...table(["", "inventory", "p50 ms", "p99 ms", "failed"], rows),
     ...outage.sides.map(
       ({ name, accepted, delivered }) => `${name}: ${accepted} accepted, ${delivered} delivered`,
     ),
-    `a backlog of ${outage.backlog.join(", ")} orders, gone after ${gone}`,
+    `a backlog of ${outage.backlog.join(", ")} orders, drained after ${drained}`,
   ];
 }
 
@@ -105,7 +95,7 @@ function growthLines({ growth }: BenchReport): string[] {
   const { rows, backlog } = growth;
   return [
     ...table(
-      ["orders", "in/s", "least-most", "out/s", "least-most"],
+      ["orders", "in/s", "range", "out/s", "range"],
       rows.map(({ orders, acceptPerSecond, drainPerSecond }) => [
         String(orders),
         rounded(acceptPerSecond.median),
@@ -115,14 +105,14 @@ function growthLines({ growth }: BenchReport): string[] {
       ]),
     ),
     `with ${backlog.orders} waiting: ${rounded(backlog.acceptPerSecond)}/s in, ${rounded(backlog.drainPerSecond)}/s out, ` +
-      `${backlog.redisBytesPerOrder.toFixed(0)} bytes of Redis an order`,
+      `${backlog.redisBytesPerOrder.toFixed(0)} bytes of Redis per order`,
   ];
 }
 
 function scalingLines({ scaling }: BenchReport): string[] {
   if (!scaling) return [];
   return table(
-    ["workers", "orders/s", "least-most", "ideal"],
+    ["workers", "orders/s", "range", "ideal"],
     scaling.rows.map(({ workers, ordersPerSecond, ideal }) => [
       String(workers),
       rounded(ordersPerSecond.median),
@@ -134,7 +124,7 @@ function scalingLines({ scaling }: BenchReport): string[] {
 
 function goalLines({ ratios, ratioSpreads }: BenchReport): string[] {
   return table(
-    ["", "ratio", "least-most", "goal", "aim", ""],
+    ["", "ratio", "range", "goal", "aim", ""],
     GOALS.map((goal) => {
       const value = ratios[goal.name];
       const spread = ratioSpreads[goal.name];

@@ -3,24 +3,27 @@ import { LIMITS } from "../../src/order/limits.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 
 const SKUS = 1_000;
-/** One SKU stands on a twentieth of all lines, */
+/** One SKU makes up a twentieth of all lines, */
 const HOT_SHARE = 0.05;
 /** and a few more share another twentieth. */
 const WARM = 4;
 const WARM_SHARE = 0.05;
-const MOST_LINES = 8;
-const MOST_PIECES = 3;
+const MAX_LINES = 8;
+const MAX_QUANTITY = 3;
 const CUSTOMERS = 1_000;
 
 const STREETS = ["Gartenstrasse", "Rue de la Paix", "Keizersgracht", "Calle Mayor", "High Street"] as const;
 
-/** What is in stock before anything is measured: enough of everything. */
+/** The initial stock: plenty of everything. */
 export const GOODS: readonly { readonly sku: string; readonly onHand: number }[] = Array.from(
   { length: SKUS },
   (_, index) => ({ sku: skuOf(index), onHand: LIMITS.onHand }),
 );
 
-/** Orders like those of a shop, the same for the same seed: 1 to 8 lines, an address, a card, a few products in demand. */
+/**
+ * Generates realistic orders; the same seed gives the same orders. 1 to 8 lines, an address, a card, a few
+ * popular products.
+ */
 export function makeOrders(count: number, seed: number): OrderRequestBody[] {
   const random = randomNumbers(seed);
   return Array.from({ length: count }, (_, index) => ({
@@ -39,14 +42,14 @@ export function makeOrders(count: number, seed: number): OrderRequestBody[] {
   }));
 }
 
-/** A SKU stands on one line of an order at most. */
+/** Each SKU appears on at most one line of an order. */
 function linesOf(random: Random): OrderRequestBody["lines"] {
   const skus = new Set<string>();
-  const count = 1 + random.below(MOST_LINES);
+  const count = 1 + random.below(MAX_LINES);
   while (skus.size < count) skus.add(anySku(random));
   return [...skus].map((sku) => ({
     sku,
-    quantity: 1 + random.below(MOST_PIECES),
+    quantity: 1 + random.below(MAX_QUANTITY),
     unitPrice: 100 + random.below(9_900),
   }));
 }

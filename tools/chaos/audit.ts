@@ -4,19 +4,19 @@ import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
 import type { InjectedFault } from "./faults.ts";
 
-/** One promise, held against the evidence. */
+/** A promise, checked against the evidence. */
 export interface Check {
   readonly promise: string;
-  /** What was looked at, in how many: `5,000 orders`. */
-  readonly looked: number;
+  /** How many items were checked, and of what: `5,000 orders`. */
+  readonly checked: number;
   readonly of: string;
-  /** What breaks the promise, each in one line that names the order, SKU or queue. */
+  /** The breaches, one line each, naming the order, SKU or queue. */
   readonly breaches: readonly string[];
 }
 
 const PAID = "PAID";
 
-/** The service took back an order that it could not promise anybody. */
+/** Whether the service withdrew the order because the client could not be told that it was accepted. */
 export function isWithdrawn({ status, cancelReason }: OrderRow): boolean {
   return status === CANCELLED && cancelReason === WITHDRAWN;
 }
@@ -24,21 +24,21 @@ export function isWithdrawn({ status, cancelReason }: OrderRow): boolean {
 const DELIVERED = "DELIVERED";
 
 /**
- * Holds the books of all sides against each other: what customers were answered, what MySQL and Redis hold, and what the
- * payment provider and the carrier have booked. Nothing of the service's own code is asked, but the table of stages.
+ * Compares the books of all parties: the answers that customers got, the contents of MySQL and Redis, and the
+ * records of the payment provider and the carrier. Uses none of the service's code except the table of stages.
  */
 export function audit(evidence: Evidence): Check[] {
   const books = new Books(evidence);
   return [
     everyOrderEnded(books),
     nothingFailed(books),
-    noOrderFromNowhere(books),
+    everyOrderRequested(books),
     ordersAsOrdered(books),
-    oneOrderAKey(books),
+    oneOrderPerKey(books),
     sameAnswers(books),
     expectedAnswers(books),
     cancellationsKept(books),
-    cancelledForACause(books),
+    cancelledWithCause(books),
     charges(books),
     refunds(books),
     labels(books),
@@ -50,7 +50,7 @@ export function audit(evidence: Evidence): Check[] {
   ];
 }
 
-/** How many promises were broken. */
+/** The number of broken promises. */
 export function countBreaches(checks: readonly Check[]): number {
   return checks.filter(({ breaches }) => breaches.length > 0).length;
 }
@@ -72,7 +72,7 @@ class Books {
   }
 }
 
-/** The faults by which a provider does not answer anybody. */
+/** The faults during which a provider answers nobody, with the provider. */
 const AWAY = new Map<string, string>(
   ["payments", "carrier"].flatMap((service) =>
     ["down", "refused"].map((how) => [`${service}-${how}`, service] as const),
@@ -80,8 +80,8 @@ const AWAY = new Map<string, string>(
 );
 
 /**
- * A provider that is away costs no order an attempt. What can be told: of the attempts that began and ended while it was,
- * none failed of it and was used up.
+ * Checks that a provider's outage uses up no attempts: no attempt that began and ended during the outage may
+ * have failed because of it.
  */
 export function noAttemptLost(
   { failedAttempts }: Pick<Evidence, "failedAttempts">,
@@ -93,17 +93,19 @@ export function noAttemptLost(
     return failedAttempts
       .filter((each) => each.startedAt >= startedAt && each.at <= endedAt)
       .filter(({ reason }) => reason.startsWith(`${service} `))
-      .map(({ orderId, stage, reason }) => `${orderId} lost an attempt at ${stage} to ${name}: ${reason}`);
+      .map(
+        ({ orderId, stage, reason }) => `${orderId} lost an attempt at ${stage} during ${name}: ${reason}`,
+      );
   });
   const outages = faults.filter(({ name }) => AWAY.has(name)).length;
-  return check("a provider that is away costs no order an attempt", outages, "outages", breaches);
+  return check("a provider's outage costs no order an attempt", outages, "outages", breaches);
 }
 
 function everyOrderEnded({ evidence, orders }: Books): Check {
   const { accepted } = evidence.customers;
   const breaches = [...accepted.values()].flatMap(({ id, order }) => {
     const found = orders.get(id);
-    if (!found) return [`${id} (${order.key}) was accepted and is nowhere`];
+    if (!found) return [`${id} (${order.key}) was accepted but is missing`];
     return hasEnded(found)
       ? []
       : [`${id} is ${found.status}${found.failed ? `, failed in ${found.failed}` : ""}`];
@@ -113,20 +115,20 @@ function everyOrderEnded({ evidence, orders }: Books): Check {
 
 function nothingFailed({ evidence }: Books): Check {
   const breaches = evidence.orders.flatMap(({ id, failed }) => (failed === null ? [] : [`${id}: ${failed}`]));
-  return check("no order waits for a person", evidence.orders.length, "orders", breaches);
+  return check("no order is marked as failed", evidence.orders.length, "orders", breaches);
 }
 
-function noOrderFromNowhere({ evidence }: Books): Check {
+function everyOrderRequested({ evidence }: Books): Check {
   const { sent } = evidence.customers;
   const breaches = evidence.orders.flatMap(({ id, idempotencyKey }) =>
     idempotencyKey !== null && sent.has(idempotencyKey)
       ? []
-      : [`${id} has the key ${idempotencyKey}, which nobody sent`],
+      : [`${id} has the key ${idempotencyKey}, which no customer sent`],
   );
-  return check("every order was asked for", evidence.orders.length, "orders", breaches);
+  return check("every order was requested by a customer", evidence.orders.length, "orders", breaches);
 }
 
-/** Lines and total of each order are those that its customer sent, and of nobody else. */
+/** Each order's lines and total are those that its customer sent. */
 function ordersAsOrdered({ evidence }: Books): Check {
   const written = groupedBy(evidence.lines, ({ orderId }) => orderId);
   const breaches = evidence.orders.flatMap(({ id, idempotencyKey, total }) => {
@@ -137,7 +139,7 @@ function ordersAsOrdered({ evidence }: Books): Check {
     const found = listed(written.get(id) ?? []);
     return total === due && found === wanted
       ? []
-      : [`${id}: ${found} for ${total}, and ${wanted} for ${due} was ordered`];
+      : [`${id}: ${found} for ${total}, but ${wanted} for ${due} was ordered`];
   });
   return check("every order is what its customer ordered", evidence.lines.length, "lines", breaches);
 }
@@ -149,13 +151,13 @@ function listed(lines: readonly { readonly sku: string; readonly quantity: numbe
     .join(", ");
 }
 
-function oneOrderAKey({ evidence }: Books): Check {
+function oneOrderPerKey({ evidence }: Books): Check {
   const standing = evidence.orders.filter((order) => !isWithdrawn(order));
   const byKey = groupedBy(standing, ({ idempotencyKey }) => idempotencyKey ?? "");
   const breaches = [...byKey].flatMap(([key, those]) =>
     those.length === 1 ? [] : [`${key}: ${those.map(({ id }) => id).join(", ")}`],
   );
-  return check("one order a key, however often it was sent", byKey.size, "keys", breaches);
+  return check("one order per key, however often it was sent", byKey.size, "keys", breaches);
 }
 
 function sameAnswers({ evidence }: Books): Check {
@@ -170,28 +172,23 @@ function sameAnswers({ evidence }: Books): Check {
 
 function expectedAnswers({ evidence }: Books): Check {
   const { surprises, sent } = evidence.customers;
-  return check("no customer got an answer that makes no sense", sent.size, "customers", surprises);
+  return check("no customer got an unexpected answer", sent.size, "customers", surprises);
 }
 
 function cancellationsKept({ evidence, orders }: Books): Check {
   const { cancelled } = evidence.customers;
   const breaches = [...cancelled.keys()].flatMap((id) => {
     const status = orders.get(id)?.status;
-    return status === CANCELLED ? [] : [`${id} was to be cancelled, and is ${status ?? "nowhere"}`];
+    return status === CANCELLED ? [] : [`${id} should be cancelled but is ${status ?? "missing"}`];
   });
-  return check(
-    "every cancellation that was taken was carried out",
-    cancelled.size,
-    "cancellations",
-    breaches,
-  );
+  return check("every accepted cancellation was carried out", cancelled.size, "cancellations", breaches);
 }
 
-/** The customer asked for it, the card was declined, or more was asked for than there was. */
-function cancelledForACause({ evidence }: Books): Check {
+/** The customer cancelled, the card was declined, or the product was sold out. */
+function cancelledWithCause({ evidence }: Books): Check {
   const declined = new Set(evidence.books.declines.map(({ orderId }) => orderId));
-  const asked = new Map<string, number>();
-  for (const { sku, quantity } of evidence.lines) asked.set(sku, (asked.get(sku) ?? 0) + quantity);
+  const ordered = new Map<string, number>();
+  for (const { sku, quantity } of evidence.lines) ordered.set(sku, (ordered.get(sku) ?? 0) + quantity);
   const hasCause = ({ id, idempotencyKey, cancelReason }: OrderRow): boolean => {
     const reason = cancelReason ?? "";
     if (reason === CUSTOMERS_REASON)
@@ -200,34 +197,35 @@ function cancelledForACause({ evidence }: Books): Check {
     if (reason.startsWith("payment declined: ")) return declined.has(id);
     const soldOut = /^sold out: (.+?)(?: and \d+ more)?$/.exec(reason)?.[1]?.split(", ") ?? [];
     return (
-      soldOut.length > 0 && soldOut.every((sku) => (asked.get(sku) ?? 0) > (evidence.loaded.get(sku) ?? 0))
+      soldOut.length > 0 && soldOut.every((sku) => (ordered.get(sku) ?? 0) > (evidence.loaded.get(sku) ?? 0))
     );
   };
   const cancelled = evidence.orders.filter(({ status }) => status === CANCELLED);
   const breaches = cancelled.flatMap((order) =>
-    hasCause(order) ? [] : [`${order.id} is CANCELLED because of ${order.cancelReason ?? "nothing"}`],
+    hasCause(order) ? [] : [`${order.id} is CANCELLED with the reason ${order.cancelReason ?? "none"}`],
   );
   return check("no order was cancelled without a cause", cancelled.length, "cancelled orders", breaches);
 }
 
-/** One capture of the right amount for each order that was paid; none, or one that is paid back, for one that was not. */
+/** Each paid order has one charge of the right amount; an unpaid one has none, or a refunded one. */
 function charges(books: Books): Check {
   const { orders, evidence } = books;
   const byOrder = groupedBy(evidence.books.charges, ({ orderId }) => orderId);
   const declined = new Set(evidence.books.declines.map(({ orderId }) => orderId));
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
-    if (!orders.has(orderId)) breaches.push(`${orderId} was charged ${those.length} times, and is no order`);
+    if (!orders.has(orderId))
+      breaches.push(`${orderId} was charged ${those.length} times but is not an order`);
   for (const order of orders.values()) {
     const those = byOrder.get(order.id) ?? [];
     const isPaid = books.hasReached(order, PAID);
     const due = isPaid && order.total > 0 ? 1 : 0;
     if (those.length > 1) breaches.push(`${order.id} was charged ${those.length} times`);
-    else if (those.length < due) breaches.push(`${order.id} reached PAID and was not charged`);
+    else if (those.length < due) breaches.push(`${order.id} reached PAID but was not charged`);
     else if (those.length > due && order.status !== CANCELLED)
-      breaches.push(`${order.id} was charged, and is ${order.status} without having been PAID`);
+      breaches.push(`${order.id} was charged but is ${order.status} and was never PAID`);
     if (isPaid && declined.has(order.id))
-      breaches.push(`${order.id} reached PAID, and its card was declined`);
+      breaches.push(`${order.id} reached PAID although its card was declined`);
     for (const { amount, currency } of those)
       if (amount !== order.total || currency !== order.currency)
         breaches.push(`${order.id}: charged ${amount} ${currency}, not ${order.total} ${order.currency}`);
@@ -240,13 +238,14 @@ function charges(books: Books): Check {
   );
 }
 
-/** One refund of the whole amount for each cancelled order that was charged, and no other. */
+/** Each charged order that was cancelled has one full refund; no other order has any. */
 function refunds({ orders, evidence }: Books): Check {
   const byOrder = groupedBy(evidence.books.refunds, ({ orderId }) => orderId);
   const charged = new Map(evidence.books.charges.map((charge) => [charge.orderId, charge]));
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
-    if (!orders.has(orderId)) breaches.push(`${orderId} was refunded ${those.length} times, and is no order`);
+    if (!orders.has(orderId))
+      breaches.push(`${orderId} was refunded ${those.length} times but is not an order`);
   for (const order of orders.values()) {
     const those = byOrder.get(order.id) ?? [];
     const charge = charged.get(order.id);
@@ -276,11 +275,11 @@ function labels({ orders, evidence }: Books): Check {
   );
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
-    if (!orders.has(orderId)) breaches.push(`${orderId} has ${those.length} labels, and is no order`);
+    if (!orders.has(orderId)) breaches.push(`${orderId} has ${those.length} labels but is not an order`);
   for (const order of orders.values()) {
     const count = byOrder.get(order.id)?.length ?? 0;
     const due = order.status === DELIVERED ? 1 : 0;
-    // One that is still on its way may have its label already.
+    // An order in progress may already have its label.
     const isFine = hasEnded(order) ? count === due : count <= 1;
     if (!isFine) breaches.push(`${order.id} is ${order.status} with ${count} labels`);
   }
@@ -292,12 +291,12 @@ function labels({ orders, evidence }: Books): Check {
   );
 }
 
-/** Orders that have not ended, which is a breach of its own, may hold pieces or have taken them out. */
+/** Orders that have not ended, itself a breach, may hold a reservation or have shipped. */
 function stockAtTheEnd({ orders, evidence }: Books): Check {
   const delivered = new Map<string, number>();
   const held = new Map<string, number>();
-  const add = (to: Map<string, number>, sku: string, pieces: number) =>
-    to.set(sku, (to.get(sku) ?? 0) + pieces);
+  const add = (to: Map<string, number>, sku: string, quantity: number) =>
+    to.set(sku, (to.get(sku) ?? 0) + quantity);
   for (const { orderId, sku, quantity } of evidence.lines) {
     const order = orders.get(orderId);
     const state = evidence.reservations.get(orderId);
@@ -316,7 +315,7 @@ function stockAtTheEnd({ orders, evidence }: Books): Check {
       : [`${sku}: ${onHand} on hand and ${sold} delivered of ${loaded}, ${reserved} reserved`];
   });
   return check(
-    "stock on hand and delivered is what was loaded, and nothing is reserved",
+    "stock on hand plus delivered equals stock loaded, and nothing is reserved",
     skus.size,
     "SKUs",
     breaches,
@@ -326,16 +325,16 @@ function stockAtTheEnd({ orders, evidence }: Books): Check {
 function reservations({ orders, evidence }: Books): Check {
   const breaches: string[] = [];
   for (const [orderId, state] of evidence.reservations)
-    if (!orders.has(orderId)) breaches.push(`${orderId} has a reservation (${state}), and is no order`);
+    if (!orders.has(orderId)) breaches.push(`${orderId} has a reservation (${state}) but is not an order`);
   for (const order of orders.values()) {
     const { id, status } = order;
     const state = evidence.reservations.get(id);
     if (!hasEnded(order)) continue;
     if ((state === "SHIPPED") !== (status === DELIVERED) || state === "HELD")
-      breaches.push(`${id} is ${status}, its reservation ${state ?? "missing"}`);
+      breaches.push(`${id} is ${status} but its reservation is ${state ?? "missing"}`);
   }
   return check(
-    "what left the stock is what was delivered, order by order",
+    "the stock shipped is the stock delivered, order by order",
     evidence.reservations.size,
     "reservations",
     breaches,
@@ -344,12 +343,12 @@ function reservations({ orders, evidence }: Books): Check {
 
 function stockAllThrough({ evidence }: Books): Check {
   const { breaches, stockSamples, sums } = evidence.samples;
-  // Without a look nothing was seen, good or bad.
-  const none = stockSamples === 0 || sums === 0 ? ["nobody looked at the stock"] : [];
+  // Without samples the check proves nothing.
+  const none = stockSamples === 0 || sums === 0 ? ["the stock was never sampled"] : [];
   return check(
     "stock was never negative, never reserved twice, and always added up",
     stockSamples,
-    `looks, ${sums} sums`,
+    `samples, ${sums} sums`,
     [...none, ...breaches],
   );
 }
@@ -357,27 +356,27 @@ function stockAllThrough({ evidence }: Books): Check {
 function legalPaths({ orders, evidence, events }: Books): Check {
   const breaches: string[] = [];
   for (const orderId of events.keys())
-    if (!orders.has(orderId)) breaches.push(`${orderId} has events, and is no order`);
+    if (!orders.has(orderId)) breaches.push(`${orderId} has events but is not an order`);
   for (const order of orders.values()) {
     const fault = faultOfPath(events.get(order.id) ?? [], order.status);
     if (fault !== undefined) breaches.push(`${order.id}: ${fault}`);
   }
   return check(
-    "each order's events are a legal path without gaps, in order",
+    "each order's events form a legal path, in order and without gaps",
     evidence.events.length,
     "events",
     breaches,
   );
 }
 
-/** What is wrong with the events of an order; undefined when they lead to its status in legal steps. */
+/** The fault in an order's events; undefined if they lead to its status by legal transitions. */
 function faultOfPath(events: readonly EventRow[], status: string): string | undefined {
   const path = `${events.map(({ to }) => to).join(" -> ")}, status ${status}`;
   if (events.length === 0) return "no events";
   let before: EventRow | undefined;
   for (const event of events) {
     if (event.from !== (before?.to ?? null)) return `a gap at ${event.from} -> ${event.to} (${path})`;
-    if (!isLegal(event)) return `no legal step: ${event.from} -> ${event.to} (${path})`;
+    if (!isLegal(event)) return `an illegal transition: ${event.from} -> ${event.to} (${path})`;
     if (before && event.at < before.at) return `${event.to} is older than ${before.to} (${path})`;
     before = event;
   }
@@ -390,18 +389,18 @@ function isLegal({ from, to }: EventRow): boolean {
   return to === CANCELLED ? lifecycle.canCancel(from) : lifecycle.due(from)?.to === to;
 }
 
-/** Also of an order whose status no stage knows: that one has not. */
+/** False for an order with an unknown status. */
 function hasEnded({ status }: OrderRow): boolean {
   return lifecycle.statuses.includes(status) && lifecycle.hasEnded(status);
 }
 
 function noJobLeft({ evidence }: Books): Check {
   const breaches = [...evidence.jobs].flatMap(([what, count]) => (count === 0 ? [] : [`${what}: ${count}`]));
-  return check("no job is left over", evidence.jobs.size, "sets of jobs", breaches);
+  return check("no job is left", evidence.jobs.size, "sets of jobs", breaches);
 }
 
-function check(promise: string, looked: number, of: string, breaches: readonly string[]): Check {
-  return { promise, looked, of, breaches };
+function check(promise: string, checked: number, of: string, breaches: readonly string[]): Check {
+  return { promise, checked, of, breaches };
 }
 
 function groupedBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {

@@ -19,10 +19,10 @@ import { steady } from "./scenarios/steady.ts";
 const WRONG_OPTIONS = 2;
 
 /**
- * `npm run chaos`: breaks the service as the seed says, audits it, and reports.
+ * `npm run chaos`: injects the faults that the seed determines, audits the service and prints a report.
  *
  * @returns the exit code.
- * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ * @throws {Failure} for errors that the user can fix; the signal's reason when interrupted.
  */
 export async function chaos(
   args: readonly string[],
@@ -45,7 +45,7 @@ export async function chaos(
     for (const line of renderPlan(planFaults(options))) terminal.say(line);
     return 0;
   }
-  // A report that can't be written is better known before the run.
+  // Check that the report can be written before the run.
   if (options.json !== undefined) await write(options.json, "", "a");
   const report = await run(scriptOf(options), options, terminal, signal);
   for (const line of renderReport(report)) terminal.say(line);

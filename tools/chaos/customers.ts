@@ -3,30 +3,30 @@ import type { Random } from "../shared/random.ts";
 import { Transport, type Answer } from "../shared/transport.ts";
 import { messageOf } from "../shared/text.ts";
 import type { AcceptedOrder, Ledger } from "./ledger.ts";
-import { API_KEY } from "./line.ts";
+import { API_KEY } from "./deployment.ts";
 import type { ChaosOrder } from "./orders.ts";
 import { between } from "./random.ts";
 
-/** Customers give up waiting for an answer, and try again. */
+/** Customers retry after waiting this long for an answer. */
 const PATIENCE_MS = 5_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
-/** Requests to one API at once; more wait their turn. */
+/** Requests in flight to one API; others wait. */
 const CONNECTIONS = 200;
-/** Why customers cancel. */
+/** The reason that customers give for cancelling. */
 export const CUSTOMERS_REASON = "the customer changed their mind";
 
-/** What is worth another try: an API or its database that is away. */
-const PASSING = new Set([500, 502, 503, 504]);
+/** Transient statuses: the API or its database is away. */
+const TRANSIENT = new Set([500, 502, 503, 504]);
 
-/** Customers of the service: each repeats its request, to whatever API, until there is an answer. */
+/** The service's customers. Each repeats its request, to any API, until there is an answer. */
 export class Customers {
   readonly #transports: readonly Transport[];
   readonly #ledger: Ledger;
   readonly #random: Random;
   readonly #signal: AbortSignal;
-  readonly #underWay = new Set<Promise<void>>();
-  #goesHome = false;
+  readonly #pending = new Set<Promise<void>>();
+  #isClosed = false;
 
   constructor(options: {
     readonly apiUrls: readonly URL[];
@@ -40,14 +40,14 @@ export class Customers {
     this.#signal = options.signal;
   }
 
-  /** Orders, and later perhaps cancels, in the background. */
-  come(order: ChaosOrder): void {
+  /** Places an order, and later perhaps cancels it, in the background. */
+  place(order: ChaosOrder): void {
     this.#begin(this.#place(order));
     if (order.isTwice) this.#begin(this.#place(order));
   }
 
-  /** One customer, who orders one thing after the other: the next one so many milliseconds after the last was accepted. */
-  async comeInTurn(orders: readonly ChaosOrder[], pauseMs: number): Promise<void> {
+  /** One customer who places orders one after another, pausing up to `pauseMs` after each. */
+  async placeInTurn(orders: readonly ChaosOrder[], pauseMs: number): Promise<void> {
     for (const order of orders) {
       const visit = this.#place(order);
       this.#begin(visit);
@@ -56,25 +56,28 @@ export class Customers {
     }
   }
 
-  /** Sends again what was accepted long ago, once; without a key that would be another order. */
+  /**
+   * Repeats the request of an accepted order once. Skips orders without a key, since that would place another
+   * one.
+   */
   repeat(accepted: AcceptedOrder): void {
     if (accepted.order.isKeyless) return;
     this.#begin(this.#place(accepted.order));
   }
 
-  /** How many have something under way. */
+  /** The number of requests in progress. */
   get waiting(): number {
-    return this.#underWay.size;
+    return this.#pending.size;
   }
 
-  /** Resolves when nobody has anything under way. */
+  /** Resolves when no request is in progress. */
   async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
 
-  /** Nobody tries again from now on. */
+  /** Stops all retries. */
   close(): void {
-    this.#goesHome = true;
+    this.#isClosed = true;
     for (const transport of this.#transports) transport.close();
   }
 
@@ -83,17 +86,17 @@ export class Customers {
       .catch((error: unknown) => {
         if (!this.#isOver) this.#ledger.surprises.push(messageOf(error));
       })
-      .finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
+      .finally(() => this.#pending.delete(tracked));
+    this.#pending.add(tracked);
   }
 
   get #isOver(): boolean {
-    return this.#goesHome || this.#signal.aborted;
+    return this.#isClosed || this.#signal.aborted;
   }
 
   async #place(order: ChaosOrder): Promise<void> {
     this.#ledger.sent.set(order.key, order);
-    const answer = await this.#insist(
+    const answer = await this.#retry(
       "/orders",
       JSON.stringify(order.request),
       order.isKeyless ? {} : { "idempotency-key": order.key },
@@ -112,7 +115,7 @@ export class Customers {
 
   async #cancel({ id }: AcceptedOrder, afterMs: number): Promise<void> {
     await delay(afterMs, undefined, { signal: this.#signal });
-    const answer = await this.#insist(
+    const answer = await this.#retry(
       `/orders/${id}/cancel`,
       JSON.stringify({ reason: CUSTOMERS_REASON }),
       {},
@@ -124,13 +127,13 @@ export class Customers {
       this.#ledger.surprises.push(`POST /orders/${id}/cancel: ${answer.status} ${answer.text.slice(0, 200)}`);
   }
 
-  /** Sends until there is an answer that says something; undefined when the run is over first. */
-  async #insist(path: string, body: string, headers: Record<string, string>): Promise<Answer | undefined> {
+  /** Sends until there is a useful answer; undefined if the run ends first. */
+  async #retry(path: string, body: string, headers: Record<string, string>): Promise<Answer | undefined> {
     let pause = FIRST_PAUSE_MS;
     for (let isRepeat = false; !this.#isOver; isRepeat = true) {
       const answer = await this.#try(path, body, headers, isRepeat);
-      if (answer && !PASSING.has(answer.status)) return answer;
-      // Apart from each other, so that not all come back at the same moment.
+      if (answer && !TRANSIENT.has(answer.status)) return answer;
+      // With jitter, so that customers don't all retry at once.
       await delay(between(this.#random, [pause / 2, pause]), undefined, { signal: this.#signal });
       pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
     }
@@ -153,7 +156,7 @@ export class Customers {
         AbortSignal.timeout(PATIENCE_MS),
       );
     } catch {
-      // Nobody answered, or not in time: it may have been heard all the same.
+      // No answer, or too late; the request may still have arrived.
     }
     if (path === "/orders")
       this.#ledger.attempts.push({ at, tookMs: performance.now() - began, status: answer?.status, isRepeat });

@@ -11,9 +11,9 @@ export interface OrderRow {
   /** Minor units. */
   readonly total: number;
   readonly currency: string;
-  /** Of one that was sent without a key its reference, which is the same text. */
+  /** For an order sent without a key, its reference, which is the same text. */
   readonly idempotencyKey: string | null;
-  /** The stage and reason of the mark; null when it is not marked as failed. */
+  /** The stage and reason of the failure; null if the order has not failed. */
   readonly failed: string | null;
   readonly cancelReason: string | null;
 }
@@ -27,12 +27,12 @@ export interface EventRow {
   readonly at: number;
 }
 
-/** An attempt at a stage that failed, and was used up by that. */
+/** A failed attempt at a stage that counted against the order. */
 export interface FailedAttemptRow {
   readonly orderId: string;
   readonly stage: string;
   readonly reason: string;
-  /** Milliseconds since 1970: when it began, and when it was noted. */
+  /** When the attempt began and when it was recorded, milliseconds since 1970. */
   readonly startedAt: number;
   readonly at: number;
 }
@@ -49,7 +49,7 @@ export interface StockRow {
   readonly reserved: number;
 }
 
-/** All that the books of all sides say, at the end of a run. */
+/** The books of all parties at the end of a run. */
 export interface Evidence {
   readonly orders: readonly OrderRow[];
   readonly lines: readonly LineRow[];
@@ -60,9 +60,9 @@ export interface Evidence {
   /** State by order id. */
   readonly reservations: ReadonlyMap<string, string>;
   readonly books: Pick<ProviderBooks, "charges" | "refunds" | "labels" | "declines">;
-  /** Jobs that are left, by queue and state: `reserve waiting`. */
+  /** Remaining jobs, by queue and state: `reserve waiting`. */
   readonly jobs: ReadonlyMap<string, number>;
-  /** Pieces loaded at the beginning, by SKU. */
+  /** Stock loaded at the start, by SKU. */
   readonly loaded: ReadonlyMap<string, number>;
   readonly customers: Pick<
     Ledger,
@@ -71,12 +71,14 @@ export interface Evidence {
   readonly samples: Pick<Watch, "stockSamples" | "sums" | "breaches">;
 }
 
-/** The rows of one statement: large enough for few round trips, small enough to hold. */
+/** Rows per statement: few round trips, but little memory. */
 const PAGE = 20_000;
 
 /**
- * Reads MySQL and Redis from the outside, with plain SQL and plain commands. What MySQL says is of one and the same
- * moment: a line that has not come to rest goes on meanwhile. @throws {Error} of the drivers.
+ * Reads MySQL and Redis from the outside, with plain SQL and plain commands. Reads MySQL in one snapshot, since
+ * an order that has not settled may still change.
+ *
+ * @throws {Error} of the drivers
  */
 export async function gatherEvidence(
   sql: Sql,
@@ -132,7 +134,7 @@ async function readTables(sql: Sql): Promise<Tables> {
   };
 }
 
-/** All events, in order of id. @throws {Error} of the driver. */
+/** All transitions, in order of id. @throws {Error} of the driver */
 async function readEvents(sql: Sql): Promise<EventRow[]> {
   const events: EventRow[] = [];
   for (;;) {
@@ -152,11 +154,11 @@ async function readEvents(sql: Sql): Promise<EventRow[]> {
   }
 }
 
-/** States of jobs for which something is still to come; what is completed may stay. */
+/** The states of unfinished jobs; completed jobs may stay. */
 const STATES = ["wait", "paused", "active", "delayed", "prioritized", "waiting-children", "failed"];
 const LISTS = new Set(["wait", "paused", "active"]);
 
-/** Jobs that are not completed, by queue and state, as BullMQ keeps them. @throws {Error} of the driver. */
+/** Counts unfinished jobs by queue and BullMQ state. @throws {Error} of the driver */
 export async function countJobs(redis: Redis): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
   for (const queue of await findQueues(redis)) {
@@ -168,7 +170,7 @@ export async function countJobs(redis: Redis): Promise<Map<string, number>> {
   return counts;
 }
 
-/** The queues that should be there, and those that are. */
+/** The expected queues and those that exist. */
 async function findQueues(redis: Redis): Promise<string[]> {
   const names = new Set(lifecycle.steps.map(({ name }) => name));
   for (const key of await redis.keys("{*}:*:meta")) {

@@ -3,50 +3,50 @@ import { Database } from "../../db/database.ts";
 import { setProviderState } from "../../db/provider-states.ts";
 import type { Fault } from "../simulators/providers.ts";
 import { messageOf } from "../shared/text.ts";
-import { LATER_THAN_AN_ATTEMPT_MS, type Disturbance, type FaultName } from "./kinds.ts";
-import { ACCOUNT, type Line } from "./line.ts";
+import { LATER_THAN_AN_ATTEMPT_MS, type ProviderFault, type FaultName } from "./kinds.ts";
+import { ACCOUNT, type Deployment } from "./deployment.ts";
 import type { PlannedFault } from "./schedule.ts";
 import { Sql } from "./sql.ts";
 import type { Supervised } from "./supervised.ts";
 
-/** A fault as it was. */
+/** A fault that was injected. */
 export interface InjectedFault extends PlannedFault {
   /** Milliseconds since 1970. */
   readonly startedAt: number;
-  /** When what was broken worked again by itself: a killed process was up again. */
+  /** When the target worked again, for example when a killed process had restarted. */
   readonly endedAt: number;
-  /** Why it could not be injected, or not be ended as planned. */
+  /** Why it could not be injected or ended as planned. */
   readonly trouble: string | undefined;
 }
 
 const SLOW_MS = 3_000;
-/** The part of the calls that fail, or lose their reply. */
+/** The share of the calls that fail or lose their reply. */
 const HIT_RATE = 0.7;
-/** The part of the connections to MySQL that are killed together, and milliseconds until the next are. */
+/** The share of MySQL's connections that are killed at once, and the milliseconds between two rounds. */
 const KILLED_SHARE = 1 / 3;
 const KILL_EVERY_MS = 500;
-/** The part of the orders that can't be served. */
+/** The share of the orders that a provider can't serve. */
 const POISONED_SHARE = 1 / 3;
 const RETRY_MS = 300;
 const RETRY_FOR_MS = 30_000;
 
-/** Breaks the line as planned, and mends it again. */
+/** Injects the planned faults and repairs them. */
 export class Saboteur {
   readonly injected: InjectedFault[] = [];
-  readonly #line: Line;
+  readonly #deployment: Deployment;
   readonly #signal: AbortSignal;
   readonly #onFault: (fault: InjectedFault) => void;
   readonly #database: Database;
 
-  constructor(line: Line, signal: AbortSignal, onFault: (fault: InjectedFault) => void) {
-    this.#line = line;
+  constructor(deployment: Deployment, signal: AbortSignal, onFault: (fault: InjectedFault) => void) {
+    this.#deployment = deployment;
     this.#signal = signal;
     this.#onFault = onFault;
-    this.#database = new Database({ url: line.databaseUrl, poolSize: 1, timeoutMs: 2_000 });
+    this.#database = new Database({ url: deployment.databaseUrl, poolSize: 1, timeoutMs: 2_000 });
   }
 
-  /** Carries out the whole plan; resolves when everything is mended. @throws when it is aborted. */
-  async carryOut(plan: readonly PlannedFault[]): Promise<void> {
+  /** Injects all planned faults; resolves when everything is repaired. @throws when aborted */
+  async injectAll(plan: readonly PlannedFault[]): Promise<void> {
     const began = Date.now();
     await Promise.all(
       plan.map(async (fault) => {
@@ -56,12 +56,12 @@ export class Saboteur {
     );
   }
 
-  /** Breaks something for as long as the fault lasts, and mends it. @throws when it is aborted. */
+  /** Injects a fault, waits as long as it lasts, and repairs it. @throws when aborted */
   async inject(fault: PlannedFault): Promise<void> {
     const startedAt = Date.now();
     let trouble: string | undefined;
     try {
-      await this.#breakAndMend(fault);
+      await this.#injectAndRepair(fault);
     } catch (error) {
       this.#signal.throwIfAborted();
       trouble = messageOf(error);
@@ -75,10 +75,10 @@ export class Saboteur {
     await this.#database.close();
   }
 
-  async #breakAndMend(fault: PlannedFault): Promise<void> {
-    const { mysql, redis, outsideRedis } = this.#line;
+  async #injectAndRepair(fault: PlannedFault): Promise<void> {
+    const { mysql, redis, observerRedis } = this.#deployment;
     const { lasts } = fault;
-    if (isDisturbance(fault.name)) return this.#disturb(fault.name, lasts);
+    if (isProviderFault(fault.name)) return this.#injectProviderFault(fault.name, lasts);
     switch (fault.name) {
       case "worker-killed":
       case "workers-killed":
@@ -94,7 +94,7 @@ export class Saboteur {
       case "redis-frozen":
         return this.#freeze([{ signal: (signal) => redis.kill(signal) }], lasts);
       case "redis-flushed":
-        await outsideRedis.flushall();
+        await observerRedis.flushall();
         return;
       case "redis-full":
         return this.#configureRedis("maxmemory", ["1", "0"], lasts);
@@ -120,7 +120,7 @@ export class Saboteur {
   }
 
   #processes({ targets }: PlannedFault): Supervised[] {
-    return targets.flatMap((target) => this.#line.process(target) ?? []);
+    return targets.flatMap((target) => this.#deployment.process(target) ?? []);
   }
 
   async #kill(processes: readonly Supervised[], lasts: number): Promise<void> {
@@ -140,14 +140,14 @@ export class Saboteur {
   }
 
   async #configureRedis(setting: string, [broken, whole]: [string, string], lasts: number): Promise<void> {
-    const { outsideRedis } = this.#line;
-    await outsideRedis.config("SET", setting, broken);
+    const { observerRedis } = this.#deployment;
+    await observerRedis.config("SET", setting, broken);
     await this.#wait(lasts);
-    await outsideRedis.config("SET", setting, whole);
+    await observerRedis.config("SET", setting, whole);
   }
 
   async #configureMysql(setting: string, [broken, whole]: [string, string], lasts: number): Promise<void> {
-    const sql = new Sql(this.#line.mysql.url);
+    const sql = new Sql(this.#deployment.mysql.url);
     try {
       await sql.rows(`SET GLOBAL ${setting} = ${broken}`);
       await this.#wait(lasts);
@@ -158,30 +158,30 @@ export class Saboteur {
   }
 
   async #lockStock(lasts: number): Promise<void> {
-    const sql = new Sql(this.#line.databaseUrl);
+    const sql = new Sql(this.#deployment.databaseUrl);
     try {
       const [row] = await sql.rows("SELECT sku FROM stock ORDER BY reserved DESC, sku LIMIT 1");
       await sql.rows("START TRANSACTION");
       await sql.rows("SELECT sku FROM stock WHERE sku = ? FOR UPDATE", [row?.["sku"]]);
       await this.#wait(lasts);
     } finally {
-      // Ends the transaction as well.
+      // Also ends the transaction.
       sql.close();
     }
   }
 
   async #killConnections(lasts: number): Promise<void> {
-    const sql = new Sql(this.#line.databaseUrl);
+    const sql = new Sql(this.#deployment.databaseUrl);
     const until = Date.now() + lasts;
     try {
       while (Date.now() < until) {
         const rows = await sql.rows(
-          // The service's own, and not those of whoever looks at it from outside.
+          // Only the service's connections, not the observers'.
           "SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY RAND()",
           [ACCOUNT],
         );
         for (const { id } of rows.slice(0, Math.ceil(rows.length * KILLED_SHARE))) {
-          // It may have ended by itself.
+          // It may have closed in the meantime.
           await sql.rows("KILL ?", [id]).catch(() => undefined);
         }
         await this.#wait(KILL_EVERY_MS);
@@ -191,7 +191,7 @@ export class Saboteur {
     }
   }
 
-  /** MySQL may be busy with something else that we did to it: asked until it is done. */
+  /** Retries, since another fault may keep MySQL from answering. */
   async #switchInventory(state: "up" | "down"): Promise<void> {
     const deadline = Date.now() + RETRY_FOR_MS;
     for (;;) {
@@ -204,9 +204,9 @@ export class Saboteur {
     }
   }
 
-  async #disturb(name: Disturbance, lasts: number): Promise<void> {
+  async #injectProviderFault(name: ProviderFault, lasts: number): Promise<void> {
     const provider = name.startsWith("payments") ? "payments" : "carrier";
-    const { providers } = this.#line;
+    const { providers } = this.#deployment;
     providers.setFault(provider, faultOf(name));
     try {
       await this.#wait(lasts);
@@ -220,11 +220,11 @@ export class Saboteur {
   }
 }
 
-function isDisturbance(name: FaultName): name is Disturbance {
+function isProviderFault(name: FaultName): name is ProviderFault {
   return name.startsWith("payments-") || name.startsWith("carrier-");
 }
 
-function faultOf(name: Disturbance): Fault {
+function faultOf(name: ProviderFault): Fault {
   switch (name) {
     case "payments-down":
     case "carrier-down":

@@ -1,42 +1,42 @@
-/** Where a fault breaks something. */
+/** The part of the system that a fault affects. */
 export type Family = "worker" | "api" | "redis" | "mysql" | "service";
 
-/** One way to break something. */
+/** A kind of fault. */
 export interface FaultKind {
   readonly family: Family;
   readonly hits:
     "one worker" | "all workers" | "one API" | "redis" | "mysql" | "payments" | "carrier" | "inventory";
-  /** Least and most seconds that it lasts. */
+  /** Shortest and longest duration in seconds. */
   readonly lasts: readonly [number, number];
-  /** What it is, for a reader who does not know the code. */
+  /** Description for readers who don't know the code. */
   readonly meaning: string;
 }
 
-/** A worker's lock on its jobs lasts 15 s: one that stands still for longer comes back to jobs that others have. */
+/** A worker's job locks last 15 s. If it is frozen for longer, other workers have its jobs when it resumes. */
 const LONGER_THAN_A_LOCK = [17, 20] as const;
-/** An attempt of a stage ends after 10 s: an answer that comes later finds nobody. */
+/** An attempt at a stage times out after 10 s, so nobody waits for an answer after that. */
 export const LATER_THAN_AN_ATTEMPT_MS = 11_000;
 
-/** Every fault that the schedule can draw. Killed processes are started again by their supervisor, at once. */
+/** All faults that the schedule can draw. The supervisor restarts killed processes at once. */
 export const KINDS = {
   "worker-killed": { family: "worker", hits: "one worker", lasts: [0, 0], meaning: "SIGKILL to one worker" },
   "workers-killed": {
     family: "worker",
     hits: "all workers",
     lasts: [0, 3],
-    meaning: "SIGKILL to all workers, and none for a while",
+    meaning: "SIGKILL to all workers, restarted after a delay",
   },
   "worker-frozen": {
     family: "worker",
     hits: "one worker",
     lasts: LONGER_THAN_A_LOCK,
-    meaning: "SIGSTOP to one worker until its locks have run out, then SIGCONT",
+    meaning: "SIGSTOP to one worker until its locks expire, then SIGCONT",
   },
   "api-killed": {
     family: "api",
     hits: "one API",
     lasts: [0, 2],
-    meaning: "SIGKILL to one API, and none in its place for a while",
+    meaning: "SIGKILL to one API, restarted after a delay",
   },
   "api-frozen": {
     family: "api",
@@ -48,7 +48,7 @@ export const KINDS = {
     family: "redis",
     hits: "redis",
     lasts: [0, 6],
-    meaning: "SIGKILL, started again later with its data",
+    meaning: "SIGKILL, restarted with its data after a delay",
   },
   "redis-frozen": { family: "redis", hits: "redis", lasts: [3, 10], meaning: "SIGSTOP, then SIGCONT" },
   "redis-flushed": { family: "redis", hits: "redis", lasts: [0, 0], meaning: "FLUSHALL" },
@@ -62,26 +62,26 @@ export const KINDS = {
     family: "redis",
     hits: "redis",
     lasts: [2, 8],
-    meaning: "takes no writes for lack of replicas",
+    meaning: "refuses writes for lack of replicas",
   },
   "mysql-killed": {
     family: "mysql",
     hits: "mysql",
     lasts: [0, 5],
-    meaning: "SIGKILL, started again later with its data",
+    meaning: "SIGKILL, restarted with its data after a delay",
   },
   "mysql-frozen": { family: "mysql", hits: "mysql", lasts: [2, 8], meaning: "SIGSTOP, then SIGCONT" },
   "mysql-read-only": {
     family: "mysql",
     hits: "mysql",
     lasts: [2, 8],
-    meaning: "reads, and takes no writes, as the old primary after a failover",
+    meaning: "refuses writes, like the old primary after a failover",
   },
   "stock-locked": {
     family: "mysql",
     hits: "mysql",
     lasts: [3, 10],
-    meaning: "another transaction keeps the row of the product most in demand locked",
+    meaning: "another transaction locks the row of the most popular product",
   },
   "connections-killed": {
     family: "mysql",
@@ -94,48 +94,53 @@ export const KINDS = {
     family: "service",
     hits: "payments",
     lasts: [3, 10],
-    meaning: "takes no connections",
+    meaning: "refuses connections",
   },
-  "payments-slow": { family: "service", hits: "payments", lasts: [5, 12], meaning: "answers after seconds" },
+  "payments-slow": {
+    family: "service",
+    hits: "payments",
+    lasts: [5, 12],
+    meaning: "answers after 3 seconds",
+  },
   "payments-erring": {
     family: "service",
     hits: "payments",
     lasts: [5, 12],
-    meaning: "fails often, at random",
+    meaning: "often fails, at random",
   },
   "payments-late": {
     family: "service",
     hits: "payments",
     lasts: [5, 12],
-    meaning: "charges, and answers when nobody waits any more",
+    meaning: "charges, but answers after the caller has given up",
   },
   "payments-mute": {
     family: "service",
     hits: "payments",
     lasts: [5, 12],
-    meaning: "charges, and often loses the reply",
+    meaning: "charges, but often loses the reply",
   },
   "payments-poisoned": {
     family: "service",
     hits: "payments",
     lasts: [8, 15],
-    meaning: "gives a third of the orders no answer, and serves all others",
+    meaning: "never answers for a third of the orders, and serves all others",
   },
   "carrier-down": { family: "service", hits: "carrier", lasts: [8, 25], meaning: "answers 503" },
-  "carrier-refused": { family: "service", hits: "carrier", lasts: [3, 10], meaning: "takes no connections" },
-  "carrier-slow": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "answers after seconds" },
-  "carrier-erring": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "fails often, at random" },
+  "carrier-refused": { family: "service", hits: "carrier", lasts: [3, 10], meaning: "refuses connections" },
+  "carrier-slow": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "answers after 3 seconds" },
+  "carrier-erring": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "often fails, at random" },
   "carrier-late": {
     family: "service",
     hits: "carrier",
     lasts: [5, 12],
-    meaning: "books, and answers when nobody waits any more",
+    meaning: "books, but answers after the caller has given up",
   },
   "carrier-mute": {
     family: "service",
     hits: "carrier",
     lasts: [5, 12],
-    meaning: "books, and often loses the reply",
+    meaning: "books, but often loses the reply",
   },
   "carrier-poisoned": {
     family: "service",
@@ -147,17 +152,17 @@ export const KINDS = {
     family: "service",
     hits: "inventory",
     lasts: [5, 20],
-    meaning: "the stock answers nobody",
+    meaning: "the inventory does not answer",
   },
 } as const satisfies Record<string, FaultKind>;
 
 export type FaultName = keyof typeof KINDS;
 
-/** What a provider does wrong, and not we to it. */
-export type Disturbance = Extract<FaultName, `payments-${string}` | `carrier-${string}`>;
+/** Faults that the provider itself simulates. */
+export type ProviderFault = Extract<FaultName, `payments-${string}` | `carrier-${string}`>;
 
-/** All names, in the order of the table. */
+/** All names, in table order. */
 export const FAULT_NAMES = Object.keys(KINDS).filter((name): name is FaultName => name in KINDS);
 
-/** All families, in the order of their first fault. */
+/** All families, in table order. */
 export const FAMILIES: readonly Family[] = [...new Set(FAULT_NAMES.map((name) => KINDS[name].family))];

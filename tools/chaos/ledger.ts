@@ -1,6 +1,6 @@
 import type { ChaosOrder } from "./orders.ts";
 
-/** An order that was answered with 202. */
+/** An order that got a 202. */
 export interface AcceptedOrder {
   readonly order: ChaosOrder;
   readonly id: string;
@@ -12,44 +12,44 @@ export interface AcceptedOrder {
   endedAt: number | undefined;
 }
 
-/** One try of a request. */
+/** One attempt at a request. */
 export interface Attempt {
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly tookMs: number;
-  /** Undefined when no answer came. */
+  /** Undefined if there was no answer. */
   readonly status: number | undefined;
-  /** Whether the same request had been tried before. */
+  /** Whether the request had been sent before. */
   readonly isRepeat: boolean;
 }
 
-/** What the customers know: the other side of the books that are audited. */
+/** The customers' records, to be compared with the service's. */
 export class Ledger {
-  /** By idempotency key; everything that may have reached an API. */
+  /** Every request that may have reached an API, by idempotency key. */
   readonly sent = new Map<string, ChaosOrder>();
-  /** By order id. */
+  /** Accepted orders, by id. */
   readonly accepted = new Map<string, AcceptedOrder>();
   readonly attempts: Attempt[] = [];
-  /** Ids of orders whose cancellation was answered with 202, and when that first was. */
+  /** Ids of orders whose cancellation got a 202, with the time of the first one. */
   readonly cancelled = new Map<string, number>();
-  /** Cancellations that came too late: 409. */
+  /** Cancellations that got a 409 because they came too late. */
   tooLate = 0;
-  /** 202s that were not the first of their order. */
+  /** 202s after the first one of an order. */
   repeated202s = 0;
-  /** 202s under one key that were not the same as the first: there must be none. */
+  /** 202s that differ from the first one under their key: there must be none. */
   readonly contradictions: string[] = [];
-  /** Answers that nobody expects: there must be none. */
+  /** Unexpected answers: there must be none. */
   readonly surprises: string[] = [];
   readonly #byKey = new Map<string, AcceptedOrder>();
-  /** Keys of which one answer did not say that it is a repeated one. */
+  /** Keys with an answer that was not marked as a replay. */
   readonly #made = new Set<string>();
 
   /**
-   * Notes a 202.
+   * Records a 202.
    *
-   * @param isReplay whether it says that the order was there already; not all of one key can say otherwise, in whatever
-   * order they come.
-   * @returns the order when it is the first one of its key.
+   * @param isReplay whether the answer is marked as a replay; exactly one answer per key may not be, in any
+   * order of arrival.
+   * @returns the order, if this is the first 202 for its key
    */
   accept(order: ChaosOrder, body: string, isReplay: boolean): AcceptedOrder | undefined {
     if (!isReplay && this.#made.has(order.key))
@@ -67,19 +67,19 @@ export class Ledger {
       return undefined;
     }
     const taken = this.accepted.get(id);
-    if (taken) this.contradictions.push(`${id}: stands for ${taken.order.key} and for ${order.key}`);
+    if (taken) this.contradictions.push(`${id}: was returned for ${taken.order.key} and for ${order.key}`);
     const accepted = { order, id, body, acceptedAt: Date.now(), endedAt: undefined };
     this.#byKey.set(order.key, accepted);
     this.accepted.set(id, accepted);
     return accepted;
   }
 
-  /** The order that this key stands for, if it was accepted. */
+  /** The accepted order with this key, if any. */
   ofKey(key: string): AcceptedOrder | undefined {
     return this.#byKey.get(key);
   }
 
-  /** Accepted orders that nobody has seen the end of yet. */
+  /** Accepted orders that have not been seen to end. */
   get open(): AcceptedOrder[] {
     return [...this.accepted.values()].filter(({ endedAt }) => endedAt === undefined);
   }

@@ -1,5 +1,5 @@
 import { runAsProcess } from "../shared/terminal.ts";
 import { chaos } from "./command.ts";
 
-/** `npm run chaos`: the process around the command. */
+/** `npm run chaos` */
 void runAsProcess(chaos);

@@ -1,7 +1,7 @@
 import { Failure } from "../shared/failure.ts";
 import { numberOption, readArguments } from "../shared/options.ts";
 
-/** What can be done to the service. */
+/** The scenarios. */
 export const SCENARIOS = [
   "steady",
   "flush",
@@ -14,13 +14,13 @@ export const SCENARIOS = [
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
-/** What goes wrong for orders that nobody can serve, as tools/simulators/poison.ts has it. */
+/** How poisoned orders fail: see tools/simulators/poison.ts. */
 const POISONS = ["hangs", "fails", "stumbles"] as const;
 const CALLS = ["pay", "ship", "track", "refund"] as const;
 export type PoisonedCall = (typeof CALLS)[number];
 const CUSTOMERS = ["each", "one"] as const;
 
-/** What each scenario is, unless the command line says otherwise. */
+/** Each scenario's defaults. */
 const DEFAULTS: Record<
   Scenario,
   { readonly orders: string; readonly minutes: string; readonly workers?: string; readonly patience?: string }
@@ -32,44 +32,43 @@ const DEFAULTS: Record<
   "flash-sale": { orders: "10000", minutes: "1" },
   relay: { orders: "10000", minutes: "2" },
   failover: { orders: "3000", minutes: "1" },
-  // One order a second.
+  // One order per second.
   poisoned: { orders: "300", minutes: "5", workers: "1", patience: "900" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
 
-Starts the whole service with servers and providers of its own, breaks it under load as the seed says, waits until
-all orders have ended, and audits the books from the outside.
+Starts the whole service with its own servers and providers, breaks it under load, waits until all orders have ended,
+and audits the books from the outside. The seed determines the faults and the orders.
 
   --scenario NAME  steady        faults of every kind under a steady load (default)
-                   flush         all workers killed and Redis flushed, with all orders in flight
-                   frozen-redis  the same load with Redis healthy and then frozen, half the time each
-                   frozen-mysql  MySQL frozen for 4 s three times, under 60 customers without keys who repeat
-                                 every request that is answered with 503
-                   flash-sale    everybody wants one product, while workers are killed at random
-                   relay         whoever feeds the stream of events is killed five times and frozen once, and
-                                 Redis flushed once, while another service reads the stream
-                   failover      MySQL's primary becomes read-only and keeps its connections; new ones lead to
-                                 the replica, which is the primary from then on (MariaDB)
-                   poisoned      no provider can serve a share of the orders; later they are resumed
-  --orders N       orders to place (default 5000; 1000, 3000, 1200, 10000, 10000, 3000 and 300 in the others)
-  --minutes N      time in which they are placed (default 3; 0.1, 1, 0.75, 1, 2, 1 and 5)
-  --seed N         another schedule and other orders; the same seed gives the same (default 1)
+                   flush         kills all workers and flushes Redis, with all orders in flight
+                   frozen-redis  compares a load with healthy and with frozen Redis, half the time each
+                   frozen-mysql  freezes MySQL for 4 s three times, while 60 customers without keys repeat
+                                 every request that gets a 503
+                   flash-sale    everybody wants the same product, while workers are killed at random
+                   relay         kills the relay's worker five times, freezes it once, and flushes Redis once,
+                                 while another service reads the event stream
+                   failover      makes MySQL's primary read-only with its connections open; new ones lead to
+                                 the replica, which becomes the primary (MariaDB)
+                   poisoned      lets a share of the orders fail at the provider, and resumes them later
+  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300)
+  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5)
+  --seed N         the same seed gives the same faults and orders (default 1)
   --workers N      worker processes (default 4; 1 in poisoned)
   --apis N         API processes (default 2)
-  --units N        pieces in stock of the product in flash-sale (default 500)
-  --share N        poisoned: the part of the orders that can't be served (default 0.3)
-  --poison KIND    poisoned: they get no answer (hangs, default), 5xx (fails), or often 5xx (stumbles)
-  --customers WHO  poisoned: each has a customer of its own (each, default), or all have the same (one)
-  --call CALL      poisoned: to pay (default), ship, track or refund them
-  --patience N     seconds that the orders have to end after the load (default 180; 900 in poisoned)
-  --plan           print the faults to come, and end
-  --json FILE      write the report as JSON too
+  --units N        flash-sale: units in stock (default 500)
+  --share N        poisoned: the share of the orders that fail (default 0.3)
+  --poison KIND    poisoned: no answer (hangs, default), always 5xx (fails), or often 5xx (stumbles)
+  --customers WHO  poisoned: one customer per order (each, default), or one for all (one)
+  --call CALL      poisoned: the call that fails: pay (default), ship, track or refund
+  --patience N     seconds to wait for the orders to end after the load (default 180; 900 in poisoned)
+  --plan           print the planned faults and exit
+  --json FILE      also write the report as JSON
   --help           show this
 
-What the environment sets for the service is passed on to it: SWEEP_AFTER_MS=5000 npm run chaos.
-Ends with 0 when every promise held, with 1 when one was broken, with 2 for wrong options, and with 130 when it is
-interrupted.`;
+Passes the service's environment variables on to it: SWEEP_AFTER_MS=5000 npm run chaos.
+Exits with 0 if every promise held, with 1 if one was broken, with 2 for invalid options, and with 130 if interrupted.`;
 
 export interface ChaosOptions {
   readonly scenario: Scenario;
@@ -80,18 +79,18 @@ export interface ChaosOptions {
   readonly workers: number;
   readonly apis: number;
   readonly units: number;
-  /** The part of the orders, and what goes wrong for them, that nobody can serve. */
+  /** The share of the orders that are poisoned. */
   readonly share: number;
   readonly poison: (typeof POISONS)[number];
   readonly customers: (typeof CUSTOMERS)[number];
   readonly call: PoisonedCall;
-  /** Milliseconds that the orders have to end after the load. */
+  /** Milliseconds to wait for the orders to end after the load. */
   readonly patienceMs: number;
   readonly isPlanOnly: boolean;
   readonly json: string | undefined;
 }
 
-/** What the command line asks for; undefined: for help. @throws {Failure} */
+/** Parses the command line; undefined if it asks for help. @throws {Failure} */
 export function readChaosOptions(args: readonly string[]): ChaosOptions | undefined {
   const { values, positionals } = readArguments("chaos", {
     args: [...args],
@@ -116,14 +115,14 @@ export function readChaosOptions(args: readonly string[]): ChaosOptions | undefi
   });
   if (values.help) return undefined;
   if (positionals.length > 0)
-    throw new Failure(`${JSON.stringify(positionals[0])} is no option; see npm run chaos -- --help`);
+    throw new Failure(`${JSON.stringify(positionals[0])} is not an option; see npm run chaos -- --help`);
   const scenario = SCENARIOS.find((known) => known === values.scenario);
   if (scenario === undefined)
     throw new Failure(
       `--scenario must be one of ${SCENARIOS.join(", ")}, not ${JSON.stringify(values.scenario)}`,
     );
   if (values.plan && scenario !== "steady")
-    throw new Failure("--plan is for the scenario steady: others have none");
+    throw new Failure("--plan is only for the scenario steady; the others have no plan");
   if (values.json === "") throw new Failure("--json must name a file");
   const { orders, minutes, workers, patience } = {
     workers: "4",
@@ -158,7 +157,7 @@ function oneOf<Name extends string>(option: string, value: string, known: readon
 
 type Defaulted = Partial<Record<"orders" | "minutes" | "workers" | "patience", string | undefined>>;
 
-/** What the command line says of what differs between scenarios. */
+/** The options given on the command line among those whose defaults differ by scenario. */
 function definedOf({ orders, minutes, workers, patience }: Defaulted) {
   return {
     ...(orders === undefined ? {} : { orders }),

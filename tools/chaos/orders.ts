@@ -2,33 +2,33 @@ import type { Random } from "../shared/random.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import { between, chance, stream } from "./random.ts";
 
-/** What a customer orders, and how the customer behaves. */
+/** An order, and how its customer behaves. */
 export interface ChaosOrder {
-  /** Its reference, and its Idempotency-Key if it is sent with one. */
+  /** The order's reference, and its Idempotency-Key if it has one. */
   readonly key: string;
   readonly request: OrderRequestBody;
-  /** The customer changes their mind so many milliseconds after the order was accepted. */
+  /** Milliseconds after acceptance at which the customer cancels. */
   readonly cancelAfter: number | undefined;
-  /** The customer clicks twice: the request is sent to two APIs at once. */
+  /** The customer clicks twice: the request is sent twice at once. */
   readonly isTwice: boolean;
-  /** The customer sends no Idempotency-Key, and repeats the request all the same. */
+  /** The customer sends no Idempotency-Key, yet repeats the request. */
   readonly isKeyless?: boolean;
 }
 
-/** Pieces on hand of a SKU at the beginning. */
+/** A SKU and its initial quantity on hand. */
 export interface Goods {
   readonly sku: string;
   readonly onHand: number;
 }
 
 const SKUS = 200;
-/** So many SKUs stand on a third of all lines. */
+/** This many SKUs make up a third of all lines. */
 const HOT = 5;
 const HOT_SHARE = 1 / 3;
-/** So many SKUs sell out. */
+/** This many SKUs sell out. */
 const SCARCE = 10;
-const MOST_LINES = 8;
-const MOST_PIECES = 3;
+const MAX_LINES = 8;
+const MAX_QUANTITY = 3;
 
 const DECLINED_SHARE = 0.04;
 const STUMBLING_SHARE = 0.04;
@@ -37,18 +37,18 @@ const CANCELLED_SHARE = 0.06;
 const TWICE_SHARE = 0.03;
 const LATEST_CANCELLATION_MS = 4_000;
 
-/** The stock for so many orders: plenty of most, and of some about half of what will be asked for. */
+/** The stock for this many orders: plenty of most SKUs, and of some about half of the demand. */
 export function makeGoods(orders: number): Goods[] {
-  const plenty = orders * MOST_LINES * MOST_PIECES;
-  const lines = (orders * (1 + MOST_LINES)) / 2;
-  const asked = ((lines * (1 - HOT_SHARE)) / (SKUS - HOT)) * ((1 + MOST_PIECES) / 2);
+  const plenty = orders * MAX_LINES * MAX_QUANTITY;
+  const lines = (orders * (1 + MAX_LINES)) / 2;
+  const demand = ((lines * (1 - HOT_SHARE)) / (SKUS - HOT)) * ((1 + MAX_QUANTITY) / 2);
   return Array.from({ length: SKUS }, (_, index) => ({
     sku: `SKU-${String(index + 1).padStart(3, "0")}`,
-    onHand: index >= SKUS - SCARCE ? Math.ceil(asked / 2) : plenty,
+    onHand: index >= SKUS - SCARCE ? Math.ceil(demand / 2) : plenty,
   }));
 }
 
-/** Made-up orders, the same for the same seed. */
+/** Generates orders; the same seed gives the same orders. */
 export function makeOrders({
   count,
   seed,
@@ -78,7 +78,7 @@ export function makeOrders({
   });
 }
 
-/** Orders for one piece of one product each, by customers who want nothing but that. */
+/** Generates orders for one unit of the same product, each by its own customer. */
 export function makeRush({
   count,
   seed,
@@ -116,14 +116,14 @@ function tokenOf(random: Random): string {
 
 function linesOf(random: Random, skus: readonly string[], isFree: boolean): OrderRequestBody["lines"] {
   const chosen = new Set<string>();
-  const count = between(random, [1, MOST_LINES]);
+  const count = between(random, [1, MAX_LINES]);
   while (chosen.size < count) {
     const from = chance(random, HOT_SHARE) ? skus.slice(0, HOT) : skus.slice(HOT);
     chosen.add(anyOf(random, from));
   }
   return [...chosen].map((sku) => ({
     sku,
-    quantity: between(random, [1, MOST_PIECES]),
+    quantity: between(random, [1, MAX_QUANTITY]),
     unitPrice: isFree ? 0 : between(random, [100, 9_900]),
   }));
 }

@@ -1,27 +1,27 @@
 import type { EventRow } from "./evidence.ts";
 import type { InjectedFault } from "./faults.ts";
 
-/** A span of time, milliseconds since 1970. */
+/** A time span, in milliseconds since 1970. */
 export type Span = Pick<InjectedFault, "startedAt" | "endedAt">;
 
-/** How long the orders that a fault met took to go on after it. */
+/** How long the orders in flight took to make progress after a fault. */
 export interface Recovery {
-  /** Orders that were accepted and had not ended when the fault ended. */
+  /** Orders that had not ended when the fault ended. */
   readonly inFlight: number;
-  /** Milliseconds after the fault's end until the last of them took its next step; undefined when one never did. */
+  /** Milliseconds from the end of the fault until the last of them moved on; undefined if one never did. */
   readonly tookMs: number | undefined;
-  /** The longest that one of them stood still after the fault while nothing else was broken either. */
+  /** The same, without the time in which other faults were active. */
   readonly unbrokenMs: number | undefined;
-  /** The order that took longest. */
+  /** The order that took the longest. */
   readonly slowest: string | undefined;
 }
 
 /**
- * Told from the orders' own events: for each order that was in flight when the fault ended, the time from then to its
- * next step, whichever that is. The longest of them is the recovery. In it is what other faults did meanwhile; without
- * the time in which anything else was broken, it tells what the line needs by itself.
+ * Computes the recovery from the orders' events: the longest time from the end of the fault to the next
+ * transition of an order that was in flight. This includes the effect of other faults; leaving out the time in
+ * which any other fault was active gives what the system itself needs.
  *
- * @param faults all of the run.
+ * @param faults all faults of the run.
  */
 export function recoveryOf(
   { endedAt }: Pick<Span, "endedAt">,
@@ -47,7 +47,7 @@ export function recoveryOf(
   return { inFlight, tookMs, unbrokenMs, slowest };
 }
 
-/** For each order that was on its way at this moment, when it took its next step. */
+/** For each order in flight at this moment, the time of its next transition. */
 function nextSteps(moment: number, events: readonly EventRow[]): Map<string, number | undefined> {
   const steps = new Map<string, number | undefined>();
   for (const { orderId, to, at } of events) {
@@ -61,7 +61,7 @@ function nextSteps(moment: number, events: readonly EventRow[]): Map<string, num
   return steps;
 }
 
-/** The spans without their overlaps, in order of time. */
+/** Merges overlapping spans, in order of time. */
 function merged(spans: readonly Span[]): Span[] {
   const whole: Span[] = [];
   for (const { startedAt, endedAt } of spans.toSorted((a, b) => a.startedAt - b.startedAt)) {

@@ -2,32 +2,32 @@ import { randomBytes } from "node:crypto";
 import { Failure } from "../shared/failure.ts";
 import { startPrivateMysql, type PrivateServer } from "../launcher/servers/private-server.ts";
 import { number, Sql, text } from "./sql.ts";
-import { startTcpSwitch } from "./tcp-switch.ts";
+import { startTcpProxy } from "../shared/tcp-proxy.ts";
 
-const OUTSIDER = "outsider";
-/** How long the replica may take to have all that the primary has. */
+const OBSERVER = "observer";
+/** Seconds for the replica to catch up with the primary. */
 const CATCH_UP_S = 30;
 
-/** Two MariaDB servers, the second a replica of the first, behind one address. */
+/** A MariaDB primary and its replica, behind one address. */
 export interface ReplicatedMysql {
   readonly primary: PrivateServer;
   readonly replica: PrivateServer;
-  /** The address that leads to the primary, with an account that may do everything on both. Names no database. */
+  /** Leads to the current primary, with an account that has all rights on both servers. Names no database. */
   readonly url: string;
-  /** Makes the replica the primary, as an operator or an orchestrator does. The service's connections to the old one stay. */
+  /** Promotes the replica, as an orchestrator would. The service's connections to the old primary stay open. */
   failOver(): Promise<Failover>;
   close(): Promise<void>;
 }
 
-/** When what happened in a failover, milliseconds since 1970. */
+/** The times of a failover, milliseconds since 1970. */
 export interface Failover {
-  /** From here on the old primary has taken no writes. */
+  /** When the old primary stopped accepting writes. */
   readonly readOnlyAt: number;
-  /** From here on the new one has, and new connections have led to it. */
+  /** When the new primary started accepting writes and new connections. */
   readonly turnedAt: number;
 }
 
-/** Starts both, and waits until the one follows the other. @throws {Failure} for a server that is no MariaDB. */
+/** Starts both and waits until the replica has caught up. @throws {Failure} if the server is not MariaDB */
 export async function startReplicatedMysql(): Promise<ReplicatedMysql> {
   const opened: (() => Promise<unknown> | void)[] = [];
   const close = async (): Promise<void> => {
@@ -40,7 +40,7 @@ export async function startReplicatedMysql(): Promise<ReplicatedMysql> {
       await server.stop();
     });
     if (!server.version.includes("MariaDB"))
-      throw new Failure(`the failover is played with MariaDB's replication, and this is ${server.version}`);
+      throw new Failure(`the failover needs MariaDB's replication, but this is ${server.version}`);
     const sql = new Sql(server.url);
     opened.push(() => sql.close());
     return [server, sql];
@@ -51,16 +51,16 @@ export async function startReplicatedMysql(): Promise<ReplicatedMysql> {
     await follow(next, primary, await binlogPosition(old));
     const password = randomBytes(12).toString("hex");
     for (const host of ["localhost", "127.0.0.1"]) {
-      await old.rows(`CREATE USER '${OUTSIDER}'@'${host}' IDENTIFIED BY '${password}'`);
-      await old.rows(`GRANT ALL PRIVILEGES ON *.* TO '${OUTSIDER}'@'${host}' WITH GRANT OPTION`);
+      await old.rows(`CREATE USER '${OBSERVER}'@'${host}' IDENTIFIED BY '${password}'`);
+      await old.rows(`GRANT ALL PRIVILEGES ON *.* TO '${OBSERVER}'@'${host}' WITH GRANT OPTION`);
     }
     await caughtUp(next, await binlogPosition(old));
-    const address = await startTcpSwitch(primary.port);
+    const address = await startTcpProxy(primary.url);
     opened.push(() => address.close());
     return {
       primary,
       replica,
-      url: `mysql://${OUTSIDER}:${password}@127.0.0.1:${address.port}`,
+      url: `mysql://${OBSERVER}:${password}@127.0.0.1:${address.port}`,
       async failOver() {
         const readOnlyAt = Date.now();
         await old.rows("SET GLOBAL read_only = 1");
@@ -69,8 +69,8 @@ export async function startReplicatedMysql(): Promise<ReplicatedMysql> {
         await next.rows("SET GLOBAL read_only = 0");
         address.turnTo(replica.port);
         const turnedAt = Date.now();
-        // Those who look on from outside would look at the old one for ever.
-        await disconnect(old, OUTSIDER);
+        // Otherwise observers would keep their connections to the old primary.
+        await disconnect(old, OBSERVER);
         return { readOnlyAt, turnedAt };
       },
       close,
@@ -100,11 +100,11 @@ async function binlogPosition(sql: Sql): Promise<string> {
 async function caughtUp(replica: Sql, position: string): Promise<void> {
   const [row] = await replica.rows("SELECT MASTER_GTID_WAIT(?, ?) AS late", [position, CATCH_UP_S]);
   if (number(row?.["late"]) !== 0)
-    throw new Failure(`the replica has not come to ${position} in ${CATCH_UP_S} s`);
+    throw new Failure(`the replica did not reach ${position} within ${CATCH_UP_S} s`);
 }
 
 async function disconnect(sql: Sql, user: string): Promise<void> {
   const rows = await sql.rows("SELECT id FROM information_schema.processlist WHERE user = ?", [user]);
-  // One that has gone meanwhile can't be killed.
+  // The connection may have closed in the meantime.
   for (const row of rows) await sql.rows(`KILL ${number(row["id"])}`).catch(() => undefined);
 }

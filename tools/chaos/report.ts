@@ -9,7 +9,7 @@ import type { PlannedFault } from "./schedule.ts";
 
 const EXAMPLES = 5;
 
-/** The report as lines of text; the verdict is the last. */
+/** Renders the report; the verdict is the last line. */
 export function renderReport(report: RunReport): string[] {
   const { checks, findings, ownEnds, logFolder } = report;
   const broken = countBreaches(checks);
@@ -19,7 +19,7 @@ export function renderReport(report: RunReport): string[] {
     ...section("Measured", aligned(findings)),
     ...section("Counts", aligned(countsOf(report))),
     ...section(
-      "Processes that ended though nobody killed them",
+      "Processes that exited without being killed",
       ownEnds.map((end) => printable(end)),
     ),
     ...section("Audit", checks.flatMap(checkLines)),
@@ -29,10 +29,10 @@ export function renderReport(report: RunReport): string[] {
   ];
 }
 
-/** The faults to come as lines of text. */
+/** Renders the planned faults. */
 export function renderPlan(plan: readonly PlannedFault[]): string[] {
   return table(
-    ["#", "at", "fault", "hits", "for", "what it is"],
+    ["#", "at", "fault", "hits", "for", "meaning"],
     plan.map(({ number, at, name, targets, lasts }) => [
       String(number),
       seconds(at),
@@ -44,7 +44,7 @@ export function renderPlan(plan: readonly PlannedFault[]): string[] {
   );
 }
 
-/** The report for programs: times in milliseconds, and every breach. */
+/** The report as JSON: times in milliseconds, and all breaches. */
 export function jsonOf(report: RunReport): string {
   const { options, versions, faults, findings, checks, beganAt, settledAfterMs, ownEnds } = report;
   const document = {
@@ -94,7 +94,7 @@ function faultLines({ faults, beganAt }: RunReport): string[] {
     secondsOrNever(recovery.unbrokenMs),
     trouble === undefined ? "" : printable(trouble),
   ]);
-  return table(["#", "at", "fault", "hit", "lasted", "in flight", "well after", "unbroken", ""], rows);
+  return table(["#", "at", "fault", "hit", "lasted", "in flight", "recovered", "net", ""], rows);
 }
 
 function countsOf(report: RunReport): [string, string][] {
@@ -112,23 +112,23 @@ function countsOf(report: RunReport): [string, string][] {
     ["  delivered", grouped(evidence.orders.filter(({ status }) => status === "DELIVERED").length)],
     ["  cancelled", grouped(evidence.orders.filter(({ status }) => status === "CANCELLED").length)],
     ...reasonsOf(report),
-    ["requests to order", grouped(ledger.attempts.length)],
-    ["  repeated by customers", grouped(ledger.attempts.filter(({ isRepeat }) => isRepeat).length)],
+    ["requests to place an order", grouped(ledger.attempts.length)],
+    ["  repeated", grouped(ledger.attempts.filter(({ isRepeat }) => isRepeat).length)],
     ["  answered with 503", grouped(refused.length)],
-    ["    the slowest of them", seconds(Math.max(0, ...refused.map(({ tookMs }) => tookMs)))],
+    ["    slowest", seconds(Math.max(0, ...refused.map(({ tookMs }) => tookMs)))],
     ["  without an answer", grouped(ledger.attempts.length - answered.length)],
-    ["  repeated 202s, the same each time", grouped(ledger.repeated202s - ledger.contradictions.length)],
+    ["  repeated 202s identical to the first", grouped(ledger.repeated202s - ledger.contradictions.length)],
     [
-      "  p50 and p99 of the answers",
+      "  answer time, p50 and p99",
       `${percentile(times, 0.5).toFixed(1)} and ${percentile(times, 0.99).toFixed(1)} ms`,
     ],
-    ["cancellations taken", grouped(ledger.cancelled.size)],
+    ["cancellations accepted", grouped(ledger.cancelled.size)],
     ["cancellations too late", grouped(ledger.tooLate)],
     ["faults", grouped(faults.length)],
-    ["longest recovery from a fault", longestRecovery(faults, ({ tookMs }) => tookMs)],
-    ["  with nothing else broken", longestRecovery(faults, ({ unbrokenMs }) => unbrokenMs)],
-    ["longest time from 202 to the end", `${seconds(slowest.took)} (${slowest.id})`],
-    ["until every order ended, after the load", secondsOrNever(settledAfterMs)],
+    ["longest recovery", longestRecovery(faults, ({ tookMs }) => tookMs)],
+    ["  without time under other faults", longestRecovery(faults, ({ unbrokenMs }) => unbrokenMs)],
+    ["longest time from 202 to end", `${seconds(slowest.took)} (${slowest.id})`],
+    ["time after the load until every order ended", secondsOrNever(settledAfterMs)],
   ];
 }
 
@@ -153,11 +153,11 @@ function reasonsOf({ evidence }: RunReport): [string, string][] {
     .map(([reason, count]) => [`    ${printable(reason)}`, grouped(count)]);
 }
 
-function checkLines({ promise, looked, of, breaches }: Check): string[] {
-  if (breaches.length === 0) return [`ok      ${promise} (${grouped(looked)} ${of})`];
+function checkLines({ promise, checked, of, breaches }: Check): string[] {
+  if (breaches.length === 0) return [`ok      ${promise} (${grouped(checked)} ${of})`];
   const more = breaches.length - EXAMPLES;
   return [
-    `BREACH  ${promise}: ${grouped(breaches.length)} (of ${grouped(looked)} ${of})`,
+    `BREACH  ${promise}: ${grouped(breaches.length)} (of ${grouped(checked)} ${of})`,
     ...breaches.slice(0, EXAMPLES).map((breach) => `          ${printable(breach)}`),
     ...(more > 0 ? [`          and ${grouped(more)} more`] : []),
   ];

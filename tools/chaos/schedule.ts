@@ -2,16 +2,16 @@ import type { Random } from "../shared/random.ts";
 import { FAMILIES, FAULT_NAMES, KINDS, type FaultName } from "./kinds.ts";
 import { between, shuffled, stream } from "./random.ts";
 
-/** A fault that is to come. */
+/** A planned fault. */
 export interface PlannedFault {
   /** From 1, in order of time. */
   readonly number: number;
   readonly name: FaultName;
-  /** What it breaks: "worker-2", "redis". No two faults break the same thing at the same time. */
+  /** What it breaks: "worker-2", "redis". No two faults share a target at the same time. */
   readonly targets: readonly string[];
-  /** Milliseconds from the beginning of the load. */
+  /** Milliseconds from the start of the load. */
   readonly at: number;
-  /** Milliseconds; 0 for what is over at once. */
+  /** Duration in milliseconds; 0 if instantaneous. */
   readonly lasts: number;
 }
 
@@ -23,15 +23,15 @@ export interface ScheduleOptions {
   readonly apis: number;
 }
 
-/** One fault in so many milliseconds. */
+/** Milliseconds between faults, on average. */
 const EVERY_MS = 5_500;
 const FEWEST = FAMILIES.length;
-/** The last part of the load is left in peace. */
+/** The last share of the load has no faults. */
 const QUIET_SHARE = 0.15;
-/** What was broken is up again before it is broken once more. */
+/** A target has this long to recover before it is broken again. */
 const SETTLE_MS = 5_000;
 
-/** The faults of a run: they follow from the options alone, and the first ones are of every family. */
+/** Plans the faults of a run, determined by the options alone. The first ones cover every family. */
 export function planFaults(options: ScheduleOptions): PlannedFault[] {
   const random = stream(options.seed, "faults");
   const lengthMs = options.lengthMs * (1 - QUIET_SHARE);
@@ -47,7 +47,7 @@ export function planFaults(options: ScheduleOptions): PlannedFault[] {
   return planned;
 }
 
-/** The fault with its targets and length; undefined when there is no time for it, or what it breaks is broken already. */
+/** The fault with targets and duration; undefined if there is no time left or its target is already broken. */
 function fit(
   name: FaultName,
   at: number,
@@ -88,7 +88,7 @@ function targetsOf(
     case "one API":
       return one(numbered("api", apis));
     case "inventory":
-      // The stock is in MySQL, and so is the switch.
+      // Stock, and the switch that turns it off, are in MySQL.
       return ["inventory", "mysql"];
     case "redis":
     case "mysql":
@@ -103,7 +103,7 @@ export function numbered(what: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${what}-${index + 1}`);
 }
 
-/** Deals every fault once before any comes again, and one of each family first. */
+/** Deals every fault once before repeating any, and one of each family first. */
 class Deck {
   readonly #random: Random;
   #cards: FaultName[];
@@ -111,14 +111,14 @@ class Deck {
   constructor(random: Random) {
     this.#random = random;
     const all = shuffled(random, FAULT_NAMES);
-    // The long ones first, so that there is time for all of them in a short run. None that keeps another from it.
+    // Long ones first, so that a short run has time for all. No "inventory", which would block "mysql".
     const first = FAMILIES.flatMap(
       (family) => all.find((name) => KINDS[name].family === family && KINDS[name].hits !== "inventory") ?? [],
     ).toSorted((a, b) => KINDS[b].lasts[0] - KINDS[a].lasts[0]);
     this.#cards = [...first, ...all.filter((name) => !first.includes(name))];
   }
 
-  /** The first card of which something can be made, out of a fresh deck if need be. */
+  /** The first card that `make` accepts, from a refilled deck if necessary. */
   draw<T>(make: (name: FaultName) => T | undefined): T | undefined {
     return this.#drawFrom(this.#cards, make) ?? this.#drawFrom(this.#refilled(), make);
   }

@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
 
-/** A row of what was asked, by column. */
+/** A result row, by column. */
 export type Row = Readonly<Record<string, unknown>>;
 
 const CONNECT_WITHIN_MS = 3_000;
 
 /**
- * Plain SQL over one connection of its own, which none of the service's code has a part in. A server that is gone or
- * stands still costs no more than its time; the next question connects again.
+ * Plain SQL over a connection of its own, independent of the service's code. If the server is down or frozen, a
+ * query fails after its timeout and the next one reconnects.
  */
 export class Sql {
   readonly #url: string;
@@ -19,7 +19,7 @@ export class Sql {
     this.#url = url;
   }
 
-  /** @throws {Error} of the driver, also when there is no answer within `withinMs`. */
+  /** @throws {Error} of the driver, also if there is no answer within `withinMs` */
   async rows(statement: string, values: readonly unknown[] = [], withinMs = 30_000): Promise<Row[]> {
     const connecting = (this.#connection ??= this.#connect());
     try {
@@ -36,7 +36,7 @@ export class Sql {
     }
   }
 
-  /** Several questions about one and the same moment; nobody else may ask meanwhile. @throws {Error} of the driver. */
+  /** Runs several queries in one snapshot; no other query may run meanwhile. @throws {Error} of the driver */
   async snapshot<T>(read: () => Promise<T>): Promise<T> {
     await this.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT");
     try {
@@ -46,7 +46,7 @@ export class Sql {
     }
   }
 
-  /** Gives up the connection. */
+  /** Closes the connection. */
   close(): void {
     this.#connection?.then(
       (connection) => connection.destroy(),
@@ -62,7 +62,7 @@ export class Sql {
       timezone: "Z",
       charset: "utf8mb4",
     });
-    // What ends it is told by the next question.
+    // The next query reports the error.
     connection.on("error", () => {});
     await connection.query("SET SESSION time_zone = '+00:00'");
     await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
@@ -70,7 +70,7 @@ export class Sql {
   }
 }
 
-/** Makes an empty database. @returns its address. @throws {Error} of the driver. */
+/** Creates an empty database. @returns its URL @throws {Error} of the driver */
 export async function createDatabase(serverUrl: string, name: string): Promise<string> {
   const sql = new Sql(serverUrl);
   try {
@@ -82,8 +82,11 @@ export async function createDatabase(serverUrl: string, name: string): Promise<s
 }
 
 /**
- * Makes an account that may do everything in this database and nothing else, as a service should have: one that may do
- * more writes to a read-only server too. @returns its address of the database. @throws {Error} of the driver.
+ * Creates an account with all rights on this database only, as a service should have: an account with SUPER
+ * could write to a read-only server.
+ *
+ * @returns the database's URL for this account
+ * @throws {Error} of the driver
  */
 export async function createAccount(databaseUrl: string, name: string): Promise<string> {
   const sql = new Sql(databaseUrl);
@@ -100,7 +103,7 @@ export async function createAccount(databaseUrl: string, name: string): Promise<
   return Object.assign(new URL(databaseUrl), { username: name, password }).href;
 }
 
-/** @throws {Error} when it is no text. */
+/** @throws {Error} if the value is not a string */
 export function text(value: unknown): string {
   if (typeof value !== "string") throw new Error(`not a text: ${JSON.stringify(value)}`);
   return value;
@@ -110,14 +113,14 @@ export function textOrNull(value: unknown): string | null {
   return value === null ? null : text(value);
 }
 
-/** Sums come as text. @throws {Error} when it is no number. */
+/** Accepts strings, since MySQL returns sums as text. @throws {Error} if the value is not a number */
 export function number(value: unknown): number {
   const parsed = typeof value === "number" ? value : Number(text(value));
   if (!Number.isFinite(parsed)) throw new Error(`not a number: ${JSON.stringify(value)}`);
   return parsed;
 }
 
-/** Milliseconds since 1970. @throws {Error} when it is no date. */
+/** Milliseconds since 1970. @throws {Error} if the value is not a date */
 export function instant(value: unknown): number {
   if (!(value instanceof Date)) throw new Error(`not a date: ${JSON.stringify(value)}`);
   return value.getTime();

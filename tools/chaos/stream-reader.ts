@@ -7,25 +7,25 @@ const BATCH = 500;
 const BLOCK_MS = 1_000;
 const RETRY_MS = 100;
 
-/** An entry of the stream, as it came. */
+/** A stream entry. */
 export interface ReadEntry {
   readonly id: number;
   readonly orderId: string;
 }
 
 /**
- * Reads the stream of events as another service would, with a consumer group, and keeps all that comes. When Redis has
- * lost its data it begins the stream again, and has what comes twice.
+ * Reads the event stream with a consumer group, as another service would, and keeps every entry. If Redis loses
+ * its data, it starts over and reads some events twice.
  */
 export class StreamReader {
   readonly entries: ReadEntry[] = [];
-  /** How often the group had to be made. */
+  /** How often the group was created. */
   groups = 0;
   readonly #redis: Redis;
   #isClosed = false;
   readonly #reading: Promise<void>;
 
-  /** @param redis waits while Redis is away; the reader's own. */
+  /** @param redis the reader's own connection, whose commands wait while Redis is away. */
   constructor(redis: Redis) {
     this.#redis = redis;
     this.#reading = this.#read();

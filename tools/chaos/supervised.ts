@@ -3,7 +3,7 @@ import { Failure } from "../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../launcher/guard.ts";
 import { LogFile } from "../launcher/log-file.ts";
 
-/** Waits before it is started again: the first, and the longest; one that ran for a while begins anew. */
+/** First and longest delay before a restart; reset once the process has run for a while. */
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 4_000;
 const RAN_WELL_MS = 10_000;
@@ -11,20 +11,20 @@ const STOP_DEADLINE_MS = 20_000;
 const POLL_MS = 50;
 
 export interface SupervisedOptions {
-  /** "worker-2": its log is named after it. */
+  /** "worker-2"; also the name of its log. */
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
   readonly logFile: string;
-  /** What it logs when it is up. */
+  /** What the process logs when it is up. */
   readonly readyMessage: string;
-  /** What must end after it. */
+  /** The processes that must outlive it. */
   readonly needs: () => readonly GuardedProcess[];
 }
 
-/** A process that is started again whenever it ends, as a container's restart policy or `npm start` does. */
+/** A process that is restarted whenever it exits, as by a container's restart policy or `npm start`. */
 export class Supervised {
   readonly name: string;
   readonly #options: SupervisedOptions;
@@ -34,8 +34,8 @@ export class Supervised {
   #isHeld = false;
   #isStopped = false;
   #pause = FIRST_PAUSE_MS;
-  #meant: GuardedProcess | undefined;
-  /** How often it ended though nobody had killed it: it gave itself up, or crashed. */
+  #killed: GuardedProcess | undefined;
+  /** When and how it exited without being killed. */
   readonly ownEnds: string[] = [];
 
   constructor(options: SupervisedOptions) {
@@ -46,35 +46,35 @@ export class Supervised {
     });
   }
 
-  /** Of the process that runs now, or ran last. */
+  /** The pid of the current or last process. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
 
-  /** Starts it, and from now on again when it ends. */
+  /** Starts the process, and restarts it whenever it exits. */
   start(): void {
     void this.#keepRunning();
   }
 
-  /** Sends a signal; nothing happens when it does not run. */
+  /** Sends a signal; does nothing if the process is not running. */
   signal(signal: NodeJS.Signals): void {
-    if (signal === "SIGKILL") this.#meant = this.#child;
+    if (signal === "SIGKILL") this.#killed = this.#child;
     this.#child?.kill(signal);
   }
 
-  /** Kills it, and keeps it from being started again until {@link release}. Resolves when it is gone. */
+  /** Kills the process and prevents restarts until {@link release}. Resolves when it has exited. */
   async hold(): Promise<void> {
     this.#isHeld = true;
     this.signal("SIGKILL");
     await this.#child?.exited;
   }
 
-  /** Lets it be started again. */
+  /** Allows restarts again. */
   release(): void {
     this.#isHeld = false;
   }
 
-  /** Waits until the process that runs now, or the next one, has said that it is ready. @throws {Failure} in the end. */
+  /** Waits until the current or next process is ready. @throws {Failure} after `withinMs` */
   async ready(withinMs = 60_000): Promise<void> {
     const deadline = Date.now() + withinMs;
     while (!this.#isReady || this.#child?.running !== true) {
@@ -86,10 +86,10 @@ export class Supervised {
     }
   }
 
-  /** Ends it for good, as a deploy does; one that does not listen is killed. */
+  /** Stops the process for good, as a deploy does; kills it if it does not react. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    // One that was frozen could not hear the rest.
+    // A frozen process would not get SIGTERM.
     this.signal("SIGCONT");
     await this.#child?.stop(STOP_DEADLINE_MS);
     this.#log.close();
@@ -105,7 +105,7 @@ export class Supervised {
       const child = this.#spawn();
       const { code, signal } = await child.exited;
       if (this.#isStopped) return;
-      if (this.#meant === child) this.#pause = FIRST_PAUSE_MS;
+      if (this.#killed === child) this.#pause = FIRST_PAUSE_MS;
       else this.ownEnds.push(`${new Date().toISOString()} ${signal ?? `exit code ${code}`}`);
       if (Date.now() - startedAt > RAN_WELL_MS) this.#pause = FIRST_PAUSE_MS;
       await delay(this.#pause);
@@ -115,7 +115,7 @@ export class Supervised {
 
   #spawn(): GuardedProcess {
     const { command, args, env, cwd, needs } = this.#options;
-    // What the one before has written is not to be taken for the word of this one.
+    // Don't take the previous process's message for this one's.
     this.#log.poll();
     this.#isReady = false;
     this.#log.note(JSON.stringify({ msg: "started by the supervisor", at: new Date().toISOString() }));

@@ -2,26 +2,26 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Ledger } from "./ledger.ts";
 import { number, text, type Sql } from "./sql.ts";
 
-const LOOK_EVERY_MS = 400;
-/** Adding up all that was shipped takes longer, the more there is. */
+const SAMPLE_EVERY_MS = 400;
+/** Summing up takes longer the more was shipped. */
 const ADD_UP_EVERY_MS = 5_000;
-/** Ids asked for in one statement. */
+/** Ids per statement. */
 const PAGE = 500;
 const WITHIN_MS = 5_000;
 
 const ENDED = new Set(["DELIVERED", "CANCELLED"]);
 
-/** Looks at the orders and the stock from the outside, all through the run. */
+/** Samples the orders and the stock from the outside, throughout the run. */
 export class Watch {
   readonly #sql: Sql;
   readonly #ledger: Ledger;
-  /** Pieces loaded at the beginning, by SKU. */
+  /** Stock loaded at the start, by SKU. */
   readonly #loaded: ReadonlyMap<string, number>;
-  /** Looks at every SKU's level. */
+  /** Samples of every SKU's level. */
   stockSamples = 0;
-  /** Looks that added up all that is on hand, held and shipped. */
+  /** Samples that summed up everything on hand, held and shipped. */
   sums = 0;
-  /** What was found wrong with the stock at some moment. */
+  /** Faults found in the stock. */
   readonly breaches: string[] = [];
   #addedUpAt = 0;
 
@@ -31,26 +31,26 @@ export class Watch {
     this.#loaded = loaded;
   }
 
-  /** Looks again and again until it is aborted. */
-  async keepLooking(signal: AbortSignal): Promise<void> {
+  /** Samples repeatedly until aborted. */
+  async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      // A database that is away is not the watcher's to judge.
-      await this.look().catch(() => {});
-      await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
+      // MySQL may be away.
+      await this.sample().catch(() => {});
+      await delay(SAMPLE_EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
 
-  /** One look at all. @throws {Error} of the driver while MySQL is away. */
-  async look(): Promise<void> {
-    await this.#lookAtStock();
+  /** Takes one sample. @throws {Error} of the driver while MySQL is away */
+  async sample(): Promise<void> {
+    await this.#sampleStock();
     if (Date.now() - this.#addedUpAt > ADD_UP_EVERY_MS) {
       await this.#addUp();
       this.#addedUpAt = Date.now();
     }
-    await this.#lookAtOrders();
+    await this.#sampleOrders();
   }
 
-  async #lookAtOrders(): Promise<void> {
+  async #sampleOrders(): Promise<void> {
     const { open } = this.#ledger;
     for (let start = 0; start < open.length; start += PAGE) {
       const ids = open.slice(start, start + PAGE).map(({ id }) => id);
@@ -63,7 +63,7 @@ export class Watch {
     }
   }
 
-  async #lookAtStock(): Promise<void> {
+  async #sampleStock(): Promise<void> {
     const rows = await this.#sql.rows("SELECT sku, on_hand, reserved FROM stock", [], WITHIN_MS);
     this.stockSamples += 1;
     for (const row of rows) {
@@ -74,12 +74,12 @@ export class Watch {
     }
   }
 
-  /** Every piece that was loaded is on hand or shipped, and what is reserved is what orders hold. */
+  /** Checks that on hand plus shipped equals loaded, and that reserved equals held. */
   async #addUp(): Promise<void> {
     const { stock, moved } = await this.#sql.snapshot(async () => ({
       stock: await this.#sql.rows("SELECT sku, on_hand, reserved FROM stock", [], WITHIN_MS),
       moved: await this.#sql.rows(
-        `SELECT order_lines.sku AS sku, reservations.state AS state, SUM(order_lines.quantity) AS pieces
+        `SELECT order_lines.sku AS sku, reservations.state AS state, SUM(order_lines.quantity) AS quantities
            FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
           WHERE reservations.state IN ('HELD', 'SHIPPED')
           GROUP BY order_lines.sku, reservations.state`,
@@ -88,15 +88,15 @@ export class Watch {
       ),
     }));
     this.sums += 1;
-    const pieces = new Map(
-      moved.map((row) => [`${text(row["state"])} ${text(row["sku"])}`, number(row["pieces"])]),
+    const quantities = new Map(
+      moved.map((row) => [`${text(row["state"])} ${text(row["sku"])}`, number(row["quantities"])]),
     );
     for (const row of stock) {
       const sku = text(row["sku"]);
       const onHand = number(row["on_hand"]);
       const reserved = number(row["reserved"]);
-      const shipped = pieces.get(`SHIPPED ${sku}`) ?? 0;
-      const held = pieces.get(`HELD ${sku}`) ?? 0;
+      const shipped = quantities.get(`SHIPPED ${sku}`) ?? 0;
+      const held = quantities.get(`HELD ${sku}`) ?? 0;
       const loaded = this.#loaded.get(sku) ?? 0;
       if (onHand + shipped === loaded && reserved === held) continue;
       this.#breach(

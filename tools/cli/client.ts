@@ -18,31 +18,31 @@ import type { Target } from "./target.ts";
 import { messageOf, printable } from "../shared/text.ts";
 import { Transport, type Answer, type Exchange } from "../shared/transport.ts";
 
-/** Milliseconds before the first repetition of a request; doubles each time. */
+/** Milliseconds before the first retry of a request; doubles each time. */
 const FIRST_PAUSE = 100;
 const LONGEST_PAUSE = 5_000;
-/** Busy, restarting, or without its database: the same request may succeed in a moment. */
-const PASSING = new Set([429, 500, 502, 503, 504]);
+/** Transient statuses: the service is busy, restarting, or without its database. */
+const TRANSIENT = new Set([429, 500, 502, 503, 504]);
 
 const orderState = order.omit({ lines: true });
 const orderStatePage = z.object({ items: z.array(orderState), nextCursor: z.string().nullable() });
 
-/** An order as the commands follow it: without its lines. */
+/** An order without its lines. */
 export type OrderState = z.output<typeof orderState>;
 
-/** Whether nothing more happens to an order by itself: it ended, or it failed and waits for a person. */
-export function isAtRest(state: OrderState): boolean {
+/** Whether an order has ended, or has failed and waits for a person. */
+export function isSettled(state: OrderState): boolean {
   return state.failed !== undefined || lifecycle.hasEnded(state.status);
 }
 
 /** The answer to a new order. */
 export interface Placed {
   readonly order: OrderState;
-  /** Whether the order was there already when this call began: an earlier one with the same key had made it. */
+  /** Whether an earlier call with the same key made the order. */
   readonly wasThere: boolean;
 }
 
-/** The API understood the request and says no; sent again it would say no again. */
+/** The API refused the request. A retry would be refused as well. */
 export class RefusedError extends Failure {
   override name = "RefusedError";
   readonly status: number;
@@ -55,10 +55,10 @@ export class RefusedError extends Failure {
   }
 }
 
-/** A request got no useful answer for as long as the client has patience. */
+/** A request got no useful answer within the client's patience. */
 export class UnreachableError extends Failure {
   override name = "UnreachableError";
-  /** Whether other requests were answered meanwhile: then it lies with this one. */
+  /** Whether other requests were answered meanwhile, so that this one is to blame. */
   readonly othersWereAnswered: boolean;
 
   constructor(message: string, othersWereAnswered: boolean) {
@@ -68,24 +68,24 @@ export class UnreachableError extends Failure {
 }
 
 export interface ClientOptions {
-  /** Requests under way at once. */
+  /** Requests in flight at once. */
   readonly connections: number;
-  /** Milliseconds for which a request is sent again and again before it is given up. */
+  /** Milliseconds for which a request is retried. */
   readonly patience: number;
-  /** Ends every request when aborted. */
+  /** Aborts every request. */
   readonly signal: AbortSignal;
 }
 
 /**
- * The API as the commands use it. Every request may be sent twice without harm (orders carry an Idempotency-Key), so a
- * request that got lost, or met a service that is busy or half down, is sent again until patience ends.
+ * The commands' API client. Every request is safe to repeat (orders carry an Idempotency-Key), so a request
+ * that fails or meets a busy service is retried until patience runs out.
  */
 export class ConveyorClient {
   readonly target: Target;
   readonly #transport: Transport;
   readonly #options: ClientOptions;
   #lastUsefulAnswer = 0;
-  /** The service's time when it was greeted: what it made before is not this client's. */
+  /** The service's time at `greet`: orders made before it are not this client's. */
   #greetedAt = 0;
 
   constructor(target: Target, options: ClientOptions) {
@@ -95,8 +95,8 @@ export class ConveyorClient {
   }
 
   /**
-   * Makes sure, without patience, that a service is there and takes the key.
-   * @throws {Failure} with what to do.
+   * Checks, without retrying, that the service answers and accepts the key.
+   * @throws {Failure} that says what to do.
    */
   async greet(): Promise<void> {
     const { url } = this.target;
@@ -105,18 +105,21 @@ export class ConveyorClient {
       answer = await this.#send({ method: "GET", path: "/orders?limit=1" });
     } catch (error) {
       this.#options.signal.throwIfAborted();
-      throw new Failure(`nothing answers at ${url.href} (${reasonOf(error)}): is the service running?`);
+      throw new Failure(`no answer from ${url.href} (${reasonOf(error)}): is the service running?`);
     }
     this.#greetedAt = Date.parse(answer.headers.date ?? "") || 0;
     if (answer.status === 401 || answer.status === 403)
       throw new Failure(`${url.href} does not accept the API key: check CONVEYOR_API_KEY`);
-    if (!PASSING.has(answer.status) && !orderStatePage.safeParse(jsonOf(answer)).success)
-      throw new Failure(`what answers at ${url.href} is not Conveyor (status ${answer.status})`);
+    if (!TRANSIENT.has(answer.status) && !orderStatePage.safeParse(jsonOf(answer)).success)
+      throw new Failure(`the server at ${url.href} is not Conveyor (status ${answer.status})`);
   }
 
-  /** Places an order, once however often it must be sent. @throws {RefusedError} @throws {UnreachableError} */
+  /**
+   * Places an order exactly once, however often the request is retried. @throws {RefusedError} @throws
+   * {UnreachableError}
+   */
   async placeOrder(body: OrderRequestBody, idempotencyKey: string): Promise<Placed> {
-    const { answer, attempt } = await this.#insist({
+    const { answer, attempt } = await this.#retry({
       method: "POST",
       path: "/orders",
       headers: { "idempotency-key": idempotencyKey },
@@ -124,22 +127,22 @@ export class ConveyorClient {
     });
     const placed = this.#read(orderState, answer);
     const isReplay = answer.headers["idempotent-replayed"] === "true";
-    // A repetition may meet the order that this very call made before its answer got lost.
+    // A retry may find the order that this call made before its answer was lost.
     const isOlder = attempt === 1 || Date.parse(placed.createdAt) < this.#greetedAt;
     return { order: placed, wasThere: isReplay && isOlder };
   }
 
-  /** One order as it stands; undefined when there is none of this id. */
+  /** Reads an order; undefined if there is none with this id. */
   async order(id: string): Promise<OrderState | undefined> {
     return this.#find(orderState, `/orders/${encodeURIComponent(id)}`);
   }
 
-  /** What happened to an order, oldest first. */
+  /** An order's events, oldest first. */
   async events(id: string): Promise<OrderEventBody[]> {
     return (await this.#get(orderEvents, `/orders/${encodeURIComponent(id)}/events`)).items;
   }
 
-  /** Walks the orders page by page, newest first, down to the one called `oldest`. */
+  /** Reads the orders page by page, newest first, down to the id `oldest`. */
   async *orders(oldest: string, status?: string): AsyncGenerator<OrderState[]> {
     const query = new URLSearchParams({ limit: String(API_LIMITS.pageSize), ...(status ? { status } : {}) });
     for (;;) {
@@ -151,25 +154,28 @@ export class ConveyorClient {
     }
   }
 
-  /** What lies in stock of a SKU; undefined for one that the service never heard of. */
+  /** A SKU's stock; undefined if the SKU is unknown. */
   async stock(sku: string): Promise<StockBody | undefined> {
     return this.#find(stock, `/stock/${pathSegment(sku)}`);
   }
 
-  /** Sets the pieces on hand of up to {@link API_LIMITS.stockItems} SKUs. @throws {RefusedError} 409 below what is reserved */
+  /**
+   * Sets the quantity on hand of up to {@link API_LIMITS.stockItems} SKUs. @throws {RefusedError} 409 if it is
+   * below the reserved quantity
+   */
   async setStock(items: readonly { sku: string; onHand: number }[]): Promise<StockBody[]> {
     const body = JSON.stringify({ items });
-    const { answer } = await this.#insist({ method: "POST", path: "/stock", headers: {}, body });
+    const { answer } = await this.#retry({ method: "POST", path: "/stock", headers: {}, body });
     return this.#read(stockList, answer).items;
   }
 
-  /** Gives up the connections. */
+  /** Closes the connections. */
   close(): void {
     this.#transport.close();
   }
 
   async #get<T>(schema: z.ZodType<T>, path: string): Promise<T> {
-    const { answer } = await this.#insist({ method: "GET", path, headers: {} });
+    const { answer } = await this.#retry({ method: "GET", path, headers: {} });
     return this.#read(schema, answer);
   }
 
@@ -187,13 +193,13 @@ export class ConveyorClient {
     return this.#transport.send({ ...exchange, headers }, this.#options.signal);
   }
 
-  /** Sends until there is an answer that says something, or patience ends. */
-  async #insist(exchange: Exchange): Promise<{ answer: Answer; attempt: number }> {
+  /** Sends until there is a useful answer, or patience runs out. */
+  async #retry(exchange: Exchange): Promise<{ answer: Answer; attempt: number }> {
     const { patience, signal } = this.#options;
     const began = Date.now();
     for (let attempt = 1; ; attempt += 1) {
-      const { answer, trouble } = await this.#attempt(exchange);
-      if (answer && !PASSING.has(answer.status)) {
+      const { answer, reason } = await this.#attempt(exchange);
+      if (answer && !TRANSIENT.has(answer.status)) {
         this.#lastUsefulAnswer = Date.now();
         if (answer.status >= 400) throw new RefusedError(answer.status, problemOf(answer));
         return { answer, attempt };
@@ -201,20 +207,20 @@ export class ConveyorClient {
       const pause = Math.max(pauseAfter(attempt), retryAfter(answer));
       if (Date.now() + pause - began > patience)
         throw new UnreachableError(
-          `${this.target.url.href} gave no useful answer for ${patience / 1000} seconds (${trouble})`,
+          `${this.target.url.href} gave no useful answer for ${patience / 1000} seconds (${reason})`,
           this.#lastUsefulAnswer > began,
         );
       await delay(pause, undefined, { signal });
     }
   }
 
-  async #attempt(exchange: Exchange): Promise<{ answer?: Answer; trouble: string }> {
+  async #attempt(exchange: Exchange): Promise<{ answer?: Answer; reason: string }> {
     try {
       const answer = await this.#send(exchange);
-      return { answer, trouble: `status ${answer.status}` };
+      return { answer, reason: `status ${answer.status}` };
     } catch (error) {
       this.#options.signal.throwIfAborted();
-      return { trouble: reasonOf(error) };
+      return { reason: reasonOf(error) };
     }
   }
 
@@ -222,17 +228,17 @@ export class ConveyorClient {
     const result = schema.safeParse(jsonOf(answer));
     if (result.success) return result.data;
     throw new Failure(
-      `the answer of ${this.target.url.href} is not Conveyor's (status ${answer.status}): is it another version?`,
+      `unexpected answer from ${this.target.url.href} (status ${answer.status}): is it another version of Conveyor?`,
     );
   }
 }
 
-/** Milliseconds; apart from each other, so that many senders don't come back at the same moment. */
+/** Milliseconds, with jitter, so that many clients don't retry at the same moment. */
 function pauseAfter(attempt: number): number {
   return Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
 }
 
-/** What the service asks for in Retry-After, in milliseconds; only seconds are understood, not dates. */
+/** The Retry-After header in milliseconds; supports seconds, not dates. */
 function retryAfter(answer: Answer | undefined): number {
   return Number(answer?.headers["retry-after"] ?? 0) * 1000 || 0;
 }
@@ -254,7 +260,7 @@ function problemOf(answer: Answer): Partial<ProblemBody> {
   return problem.safeParse(jsonOf(answer)).data ?? {};
 }
 
-/** `ECONNREFUSED` says more than the empty message of an AggregateError, which a name with two addresses gives. */
+/** Prefers the code, such as `ECONNREFUSED`: the AggregateError of a host with two addresses has no message. */
 function reasonOf(error: unknown): string {
   return errorCode(error) ?? messageOf(error);
 }

@@ -1,6 +1,6 @@
 /**
- * Does `work` for every item, for up to `limit` of them at once, begun in order. Resolves when all are done; rejects with
- * the first error, and begins no further item then.
+ * Runs `work` for every item, in order, up to `limit` at once. Rejects with the first error, and starts no
+ * further item after it.
  */
 export async function concurrently<T>(
   items: Iterable<T>,

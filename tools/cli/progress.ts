@@ -2,20 +2,20 @@ import { SingleBar } from "cli-progress";
 import type { Terminal } from "../shared/terminal.ts";
 import { grouped } from "../shared/text.ts";
 
-/** Milliseconds between two lines where nobody looks on. */
+/** Milliseconds between two lines without a terminal. */
 const LINE_EVERY = 5_000;
 
-/** How far one piece of work has come. */
+/** Shows the progress of one task at a time. */
 export interface Progress {
-  /** Begins a piece of work; the one before is over. */
+  /** Starts a task and ends the previous one. */
   start(what: string, total: number): void;
-  /** So much of the total is done. */
+  /** Sets how much of the total is done. */
   to(done: number): void;
-  /** The work is over, done or not. */
+  /** Ends the task, finished or not. */
   stop(): void;
 }
 
-/** A bar on a terminal, and a line now and then in a log. */
+/** A bar on a terminal; elsewhere a line every few seconds. */
 export function showProgress(terminal: Terminal): Progress {
   return terminal.isLive ? new Bar(terminal) : new Lines(terminal);
 }
@@ -38,7 +38,7 @@ class Bar implements Progress {
       barsize: 30,
       formatValue: (value, _options, type) =>
         type === "value" || type === "total" ? grouped(value) : String(value),
-      // Ctrl-C is the command's.
+      // The command handles Ctrl-C.
       gracefulExit: false,
       hideCursor: null,
     });
@@ -77,7 +77,7 @@ class Lines implements Progress {
   }
 
   stop(): void {
-    // What broke off says why itself.
+    // An interrupted task reports its own error.
     if (this.#work && this.#work.done >= this.#work.total) this.#say();
     this.#work = undefined;
   }

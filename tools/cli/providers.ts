@@ -12,7 +12,7 @@ import { runMain, UsageError } from "../../src/platform/startup.ts";
 
 const USAGE = `usage: npm run providers [-- ${PROVIDERS.join("|")} up|down|slow MILLISECONDS]`;
 
-/** `npm run providers -- payments down`: switches a simulated provider, for every worker at once. */
+/** `npm run providers -- payments down`: switches a simulated provider for all workers. */
 runMain(async () => {
   const [name, ...state] = process.argv.slice(2);
   const provider = PROVIDERS.find((known) => known === name);

@@ -3,7 +3,7 @@ import { replay } from "./replay/command.ts";
 import { findTarget } from "./target.ts";
 import { runAsProcess } from "../shared/terminal.ts";
 
-/** `npm run replay -- FILE.csv`: the process around the command. */
+/** `npm run replay -- FILE.csv` */
 void runAsProcess((args, terminal, signal) =>
   replay(args, terminal, signal, () => findTarget(process.env, readRunning)),
 );

@@ -4,23 +4,23 @@ import { API_LIMITS } from "../../src/api/limits.ts";
 import type { ConveyorClient } from "./client.ts";
 import { concurrently } from "./concurrently.ts";
 
-/** Pieces by SKU. */
-export type Pieces = ReadonlyMap<string, number>;
+/** Quantities by SKU. */
+export type Quantities = ReadonlyMap<string, number>;
 
-/** What lies in stock of a SKU. */
+/** A SKU's stock. */
 export type Level = Pick<StockBody, "onHand" | "reserved">;
 
 const NOTHING: Level = { onHand: 0, reserved: 0 };
 
-/** The pieces that orders ask for. */
-export function piecesOf(orders: Iterable<Pick<OrderRequestBody, "lines">>): Map<string, number> {
-  const pieces = new Map<string, number>();
+/** The quantities that the orders contain. */
+export function quantitiesOf(orders: Iterable<Pick<OrderRequestBody, "lines">>): Map<string, number> {
+  const quantities = new Map<string, number>();
   for (const { lines } of orders)
-    for (const { sku, quantity } of lines) pieces.set(sku, (pieces.get(sku) ?? 0) + quantity);
-  return pieces;
+    for (const { sku, quantity } of lines) quantities.set(sku, (quantities.get(sku) ?? 0) + quantity);
+  return quantities;
 }
 
-/** What lies in stock of these SKUs; one that the service never heard of has nothing. */
+/** Reads the stock of these SKUs; an unknown SKU has none. */
 export async function readLevels(
   client: ConveyorClient,
   skus: Iterable<string>,
@@ -36,41 +36,41 @@ export async function readLevels(
 }
 
 /**
- * What must be added so that the available pieces suffice: nothing where they do already, so that a second run finds what
- * the first one left. Never more than a shelf holds.
+ * The quantities to add so that enough is available. Nothing where enough is, so a second run reuses what the
+ * first one left. Never exceeds the maximum on hand.
  */
-export function lacking(needed: Pieces, levels: ReadonlyMap<string, Level>): Map<string, number> {
+export function lacking(needed: Quantities, levels: ReadonlyMap<string, Level>): Map<string, number> {
   const lacks = new Map<string, number>();
-  for (const [sku, pieces] of needed) {
+  for (const [sku, quantities] of needed) {
     const { onHand, reserved } = levels.get(sku) ?? NOTHING;
-    const lack = Math.min(pieces - (onHand - reserved), LIMITS.onHand - onHand);
+    const lack = Math.min(quantities - (onHand - reserved), LIMITS.onHand - onHand);
     if (lack > 0) lacks.set(sku, lack);
   }
   return lacks;
 }
 
-/** The pieces to take out again: what was loaded for orders that were not made, as far as nobody reserved it. */
+/** The quantities to remove: loaded for orders that were not placed, and not reserved. */
 export function unneeded(
-  loaded: Pieces,
-  notMade: Pieces,
+  loaded: Quantities,
+  notMade: Quantities,
   levels: ReadonlyMap<string, Level>,
 ): Map<string, number> {
-  const pieces = new Map<string, number>();
+  const quantities = new Map<string, number>();
   for (const [sku, count] of loaded) {
     const { onHand, reserved } = levels.get(sku) ?? NOTHING;
     const back = Math.min(count, notMade.get(sku) ?? 0, onHand - reserved);
-    if (back > 0) pieces.set(sku, back);
+    if (back > 0) quantities.set(sku, back);
   }
-  return pieces;
+  return quantities;
 }
 
-/** Adds pieces (or takes them out, where negative) to what lies there now. */
+/** Adds to the stock, or removes where negative. */
 export async function addToStock(
   client: ConveyorClient,
   levels: ReadonlyMap<string, Level>,
-  pieces: Pieces,
+  quantities: Quantities,
 ): Promise<void> {
-  const items = Array.from(pieces, ([sku, count]) => ({
+  const items = Array.from(quantities, ([sku, count]) => ({
     sku,
     onHand: (levels.get(sku) ?? NOTHING).onHand + count,
   }));

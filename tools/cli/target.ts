@@ -1,6 +1,6 @@
 import { Failure } from "../shared/failure.ts";
 
-/** Where the API is, and the key it takes. */
+/** The API's address and key. */
 export interface Target {
   readonly url: URL;
   readonly apiKey: string;
@@ -12,9 +12,10 @@ interface Running {
 }
 
 /**
- * The service to talk to: the one that CONVEYOR_URL and CONVEYOR_API_KEY name, or else the one that runs in this folder.
- * @param running reads what `npm start` left about itself.
- * @throws {Failure} when there is neither, or the variables are no use.
+ * Finds the service to use: the one in CONVEYOR_URL and CONVEYOR_API_KEY, otherwise the one that runs in this
+ * folder.
+ * @param running reads the state file of `npm start`.
+ * @throws {Failure} if there is neither, or a variable is invalid.
  */
 export function findTarget(
   environment: Readonly<Record<string, string | undefined>>,
@@ -22,11 +23,14 @@ export function findTarget(
 ): Target {
   const url = environment["CONVEYOR_URL"] || undefined;
   const apiKey = environment["CONVEYOR_API_KEY"] || undefined;
-  if (url && !apiKey) throw new Failure("CONVEYOR_URL is set but CONVEYOR_API_KEY is not: set both, or none");
+  if (url && !apiKey)
+    throw new Failure("CONVEYOR_URL is set but CONVEYOR_API_KEY is not: set both or neither");
   if (url && apiKey) return { url: parse(url), apiKey: checked(apiKey) };
   const here = running();
   if (!here)
-    throw new Failure("no Conveyor runs here: run `npm start`, or set CONVEYOR_URL and CONVEYOR_API_KEY");
+    throw new Failure(
+      "Conveyor is not running in this folder: run `npm start`, or set CONVEYOR_URL and CONVEYOR_API_KEY",
+    );
   return { url: parse(here.conveyorUrl), apiKey: apiKey ?? here.apiKey };
 }
 
@@ -41,6 +45,6 @@ function parse(text: string): URL {
 
 function checked(apiKey: string): string {
   if (!/^[\x21-\x7E]+$/.test(apiKey))
-    throw new Failure("CONVEYOR_API_KEY must be of visible ASCII characters, without spaces");
+    throw new Failure("CONVEYOR_API_KEY must consist of visible ASCII characters, without spaces");
   return apiKey;
 }

@@ -15,19 +15,19 @@ const GRACE_SECONDS = 15;
 export interface AppOptions {
   children: Children;
   env: NodeJS.ProcessEnv;
-  /** Asked, when given, once it has logged that it is up. */
+  /** Checked, when given, once the process has logged `readyMessage`. */
   isReady?: () => Promise<boolean>;
-  /** "api", "worker": its log is named after it. */
+  /** "api" or "worker"; also the name of its log. */
   name: string;
-  /** What it logs when it is up. Asking its port would not do: somebody else might answer there. */
+  /** What the process logs when it is up. Probing its port is not enough: another process might answer there. */
   readyMessage: string;
-  /** The servers that it uses, as far as they are ours, and as they run when it is started. */
+  /** The processes of the servers that it uses and that we started, read each time it starts. */
   servers: () => readonly GuardedProcess[];
   /** JavaScript file to run. */
   script: string;
 }
 
-/** One of our own processes: started, watched, and started again when it ends without being asked to. */
+/** The API or a worker: started, watched, and restarted when it exits unexpectedly. */
 export class AppProcess {
   #child: GuardedProcess | undefined;
   #log: LogFile;
@@ -44,7 +44,7 @@ export class AppProcess {
     });
   }
 
-  /** @throws Failure with the end of the log when it does not become ready */
+  /** @throws Failure with the end of the log if it does not become ready */
   async start(): Promise<void> {
     const { name, isReady = () => Promise.resolve(true) } = this.#options;
     const child = this.#spawn();
@@ -56,15 +56,15 @@ export class AppProcess {
   }
 
   /**
-   * Starts it again whenever it ends, after a wait that grows. Returns when it is stopped on purpose.
+   * Restarts the process whenever it exits, after a growing delay. Returns once it is stopped on purpose.
    *
-   * @throws Failure with the end of the log when it ends again and again
+   * @throws Failure with the end of the log if it keeps exiting
    */
   async keepRunning(): Promise<void> {
     if (!this.#child) return;
     const { children, name } = this.#options;
-    const startAgain = (): GuardedProcess => this.#spawn();
-    await supervise({ name, process: this.#child, log: this.#log, startAgain }, children);
+    const restart = (): GuardedProcess => this.#spawn();
+    await supervise({ name, process: this.#child, log: this.#log, restart }, children);
   }
 
   #spawn(): GuardedProcess {

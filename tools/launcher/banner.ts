@@ -4,7 +4,7 @@ import { bold, dim } from "./terminal.ts";
 import { LOCAL } from "./local-folder.ts";
 import type { Run } from "./state.ts";
 
-/** What somebody who has just started Conveyor wants to know, and one command to try. */
+/** What `npm start` prints once Conveyor runs: addresses, keys, and one command to try. */
 export function bannerLines(run: Run, environment: NodeJS.ProcessEnv): string[] {
   const { apiKey, conveyorUrl, databaseUrl, redisUrl, versions } = run;
   const authorization = `-H 'Authorization: Bearer ${apiKey}'`;
@@ -41,7 +41,7 @@ function row(name: string, value: string, note = ""): string {
 
 function whereDataIsKept(environment: NodeJS.ProcessEnv): [string, string] {
   const theirs = (["mysql", "redis"] as const).filter((server) => environmentUrl(server, environment));
-  if (theirs.length === 2) return ["in your servers", "never wiped from here"];
+  if (theirs.length === 2) return ["in your servers", "npm run reset leaves it alone"];
   const note = "kept; npm run reset wipes it";
   return [LOCAL.data, theirs.length === 0 ? note : `${note}, except what your server holds`];
 }

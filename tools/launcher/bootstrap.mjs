@@ -1,11 +1,11 @@
 /**
  * node tools/launcher/bootstrap.mjs SCRIPT [ARGUMENT...]
  *
- * Runs a script of this project on a fresh clone: checks Node's version, installs the dependencies when they are
- * missing or stale, and then runs the script in this very process, so that its signals, exit code and terminal are
- * the script's own. TypeScript goes through tsx.
+ * Runs a script of this project, even on a fresh clone. Checks Node's version, installs the dependencies if
+ * they are missing or stale, and runs the script in this process, so signals, exit code and terminal are the
+ * script's own. TypeScript goes through tsx.
  *
- * Old versions of Node have to get far enough to be told that they are too old, hence the plain syntax.
+ * The syntax is plain so that an old Node gets far enough to report that it is too old.
  */
 import fs from "fs";
 import path from "path";
@@ -22,7 +22,7 @@ function main(script, args) {
     return fail(
       "Conveyor needs Node " +
         needed +
-        " or newer, and this is " +
+        " or newer; this is " +
         process.versions.node +
         ": https://nodejs.org",
     );

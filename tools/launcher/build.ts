@@ -7,7 +7,7 @@ import { CommandFailed, run } from "./run.ts";
 
 const CONFIG = "tsconfig.build.json";
 const COMPILER = "node_modules/typescript/bin/tsc";
-/** What is never part of the build. */
+/** Folders that are never part of the build. */
 const OTHER_FOLDERS = new Set([
   "coverage",
   "dist",
@@ -21,11 +21,11 @@ const OTHER_FOLDERS = new Set([
 ]);
 
 /**
- * Compiles the sources, unless that was done before: Node starts compiled code in less than half the time that it
- * needs through tsx, and the rest of a start is short. Types are not checked here.
+ * Compiles the sources unless they have not changed since the last build. Compiled code starts more than twice
+ * as fast as code run through tsx, which is most of the time a start takes. Types are not checked.
  *
- * @returns the folder of the compiled code, laid out like the project
- * @throws Failure with the compiler's complaint
+ * @returns the folder with the compiled code, laid out like the project
+ * @throws Failure with the compiler's errors
  */
 export async function build(): Promise<string> {
   const files = listFiles("");
@@ -52,7 +52,9 @@ export async function build(): Promise<string> {
   return folder;
 }
 
-/** All files that may matter, relative to the project's folder; of those at its top only the settings do. */
+/**
+ * Every file that can affect the build, relative to the project's folder; at the top level only JSON files can.
+ */
 function listFiles(folder: string): string[] {
   return readdirSync(path.join(PROJECT_FOLDER, folder), { withFileTypes: true }).flatMap((entry) => {
     const name = path.join(folder, entry.name);
@@ -72,14 +74,14 @@ function digestOf(files: string[]): string {
   return digest.digest("hex").slice(0, 16);
 }
 
-/** What lies beside the sources and is read at run time, such as the migrations' SQL, is found beside their output. */
+/** Links files that the sources read at run time, such as the migrations' SQL, into the output. */
 function linkAssets(files: string[], draft: string, folder: string): void {
   for (const file of files) {
     const link = path.join(draft, file);
     const isBuilt = existsSync(path.join(draft, file.split(path.sep)[0] ?? ""));
     if (file.endsWith(".ts") || !file.includes(path.sep) || !isBuilt || existsSync(link)) continue;
     mkdirSync(path.dirname(link), { recursive: true });
-    // Relative: the project's folder may be moved.
+    // Relative, so that the project's folder can be moved.
     symlinkSync(path.relative(path.dirname(path.join(folder, file)), path.join(PROJECT_FOLDER, file)), link);
   }
 }

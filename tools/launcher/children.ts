@@ -3,20 +3,20 @@ import type { GuardedProcess } from "./guard.ts";
 import { identify, isAlive, type ProcessIdentity } from "./lock.js";
 import type { StateFile } from "./state.ts";
 
-/** What the API and the worker get to drain, beyond the time that they give themselves. */
+/** Time for the API and the worker to drain, on top of their own shutdown timeout. */
 const APP_MARGIN_MS = 5000;
 const APP_SHUTDOWN_MS = 10_000;
-const HOPELESS_MS = 2000;
+const BROKEN_DEADLINE_MS = 2000;
 /** Containers may take a minute. */
 const SERVER_DEADLINE_MS = 75_000;
 /** Longer than any guard's grace period. */
 const LEFTOVER_MS = 90_000;
 const POLL_MS = 50;
 
-/** Applications use the servers, so they end first. */
+/** Applications use the servers, so they stop first. */
 export type ChildKind = "app" | "server";
 
-/** The processes of one run: written down as they come, ended in the right order. */
+/** The processes of one run: recorded as they start, stopped in the right order. */
 export class Children {
   #children = new Map<string, { kind: ChildKind; process: GuardedProcess }>();
   #state: StateFile;
@@ -26,16 +26,16 @@ export class Children {
     this.#state = state;
   }
 
-  /** Whether processes that end now are meant to. */
+  /** Whether we are shutting down, so that processes are expected to exit. */
   get stopping(): boolean {
     return this.#stopping;
   }
 
   /**
-   * Waits until the processes of an earlier run are gone: when a starter is killed, its guards end them a moment
-   * later. Two servers must never share a data folder.
+   * Waits until the processes of an earlier run have exited: when `npm start` is killed, the guards end them a
+   * moment later. Two servers must never share a data folder.
    *
-   * @param onWait called when there is something to wait for
+   * @param onWait called if there is anything to wait for
    */
   async endLeftovers(onWait: () => void): Promise<void> {
     const deadline = Date.now() + LEFTOVER_MS;
@@ -49,7 +49,7 @@ export class Children {
     this.#state.update((remembered) => (remembered.children = []));
   }
 
-  /** Takes over a process that was just started, in place of an earlier one with the same name. */
+  /** Registers a process that was just started, replacing an earlier one with the same name. */
   add(name: string, kind: ChildKind, child: GuardedProcess): void {
     this.#children.set(name, { kind, process: child });
     const identity = identify(child.pid);
@@ -60,24 +60,27 @@ export class Children {
     if (this.#stopping) child.kill("SIGKILL");
   }
 
-  /** Whether anything was started. */
+  /** Whether any process was started. */
   get any(): boolean {
     return this.#children.size > 0;
   }
 
   /**
-   * Lets the applications finish what they do, then ends the servers.
+   * Lets the applications finish their work, then stops the servers.
    *
-   * @param hopeless set when something broke that they need: they get a moment only
+   * @param isBroken set when something they need has failed: they get two seconds only
    */
-  async stop(hopeless: boolean): Promise<void> {
+  async stop(isBroken: boolean): Promise<void> {
     this.#stopping = true;
     const ownDeadline = Number(process.env["SHUTDOWN_TIMEOUT_MS"]) || APP_SHUTDOWN_MS;
-    await this.#stopAll("app", hopeless ? HOPELESS_MS : ownDeadline + APP_MARGIN_MS);
+    await this.#stopAll("app", isBroken ? BROKEN_DEADLINE_MS : ownDeadline + APP_MARGIN_MS);
     await this.#stopAll("server", SERVER_DEADLINE_MS);
   }
 
-  /** Ends all at once; `stop` then settles. What was accepted is safe: the servers recover from their logs. */
+  /**
+   * Kills everything at once; `stop` then settles. Accepted orders are safe: the servers recover from their
+   * logs.
+   */
   kill(): void {
     this.#stopping = true;
     for (const child of this.#children.values()) child.process.kill("SIGKILL");
@@ -93,6 +96,6 @@ function killGroup({ pid }: ProcessIdentity): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // Gone in the meantime.
+    // It has exited in the meantime.
   }
 }

@@ -1,10 +1,10 @@
-/** A product and how many of it lie in the warehouse. */
+/** A product and its quantity in the warehouse. */
 export interface StockItem {
   sku: string;
   onHand: number;
 }
 
-/** Enough to try things with; one product is sold out, to see an order cancelled. */
+/** Stock to try Conveyor with. One product is sold out, so that an order for it is cancelled. */
 export const DEMO_STOCK: readonly StockItem[] = [
   { sku: "MUG-BLUE", onHand: 500 },
   { sku: "MUG-GREEN", onHand: 500 },
@@ -20,7 +20,7 @@ export const DEMO_STOCK: readonly StockItem[] = [
   { sku: "LAMP-RETIRED", onHand: 0 },
 ];
 
-/** An order that goes all the way. */
+/** An order that gets delivered. */
 export const DEMO_ORDER = {
   customerId: "cust-1",
   currency: "EUR",
@@ -31,10 +31,10 @@ export const DEMO_ORDER = {
 const TIMEOUT_MS = 10_000;
 
 /**
- * Loads the demo stock through the API, unless it was loaded before: what was sold since stays sold.
+ * Loads the demo stock through the API unless it was loaded before, so that sold items stay sold.
  *
- * @returns whether it was loaded now
- * @throws Error when the API does not answer as it should
+ * @returns whether the stock was loaded
+ * @throws Error when the API refuses or does not answer
  */
 export async function loadDemoStock(conveyorUrl: string, apiKey: string): Promise<boolean> {
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };

@@ -1,4 +1,4 @@
-/** Installs the dependencies when they are missing or stale. Plain JavaScript: it runs before there are any. */
+/** Installs the dependencies when they are missing or stale. Plain JavaScript, since it runs before they exist. */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,15 +6,15 @@ import path from "node:path";
 import { withLock } from "./lock.js";
 
 const STAMP = "node_modules/.conveyor-stamp";
-/** Seconds that npm gets to clean up when the process that started it is killed. */
+/** Seconds for npm to clean up when the process that started it is killed. */
 const NPM_GRACE = "5";
 
 /**
- * Makes node_modules what package-lock.json says. Without the network, and in a few milliseconds, when it is that
- * already. Of two processes at once, one waits for the other.
+ * Makes node_modules match package-lock.json. When it already does, this takes a few milliseconds and no
+ * network. Concurrent calls wait for each other, across processes.
  *
  * @param {string} root the project's folder
- * @throws Error, of one line, when npm fails
+ * @throws Error with a one-line message when npm fails
  */
 export async function ensureDependencies(root) {
   if (areFresh(root)) return;
@@ -28,9 +28,9 @@ export async function ensureDependencies(root) {
 }
 
 /**
- * The stamp holds a hash of package-lock.json and of npm's own record of what it installed, so that a change of
- * either is noticed. An installation that npm did not finish has no such record; one that somebody else made gets its
- * stamp when the record holds every package of the lock file in the right version.
+ * The stamp holds a hash of package-lock.json and of npm's own record of what it installed, so it detects a
+ * change to either. An unfinished installation has no such record. An installation without a stamp gets one if
+ * npm's record lists every package of the lock file in the right version.
  */
 export function areFresh(root) {
   const wanted = read(root, "package-lock.json");
@@ -42,7 +42,7 @@ export function areFresh(root) {
   try {
     writeFileSync(path.join(root, STAMP), stamp);
   } catch {
-    // Installed by another user, as in a container image: compare again next time.
+    // Another user installed them, as in a container image: compare again next time.
   }
   return true;
 }
@@ -58,7 +58,7 @@ function holdsAll(wanted, installed) {
     if (location === "") return true;
     const found = installed[location];
     if (found !== undefined) return found.version === version;
-    // Packages for other systems are left out, and optional ones that could not be built.
+    // npm skips packages for other systems, and optional ones that fail to build.
     const isForHere = os?.includes(process.platform) && cpu?.includes(process.arch) && libc === undefined;
     return optional === true && !isForHere;
   });
@@ -67,33 +67,33 @@ function holdsAll(wanted, installed) {
 async function install(root) {
   say("Installing the dependencies (npm ci), once");
   rmSync(path.join(root, STAMP), { force: true });
-  // Without --prefix, npm inside another project's npm script would take that project for its own. Development
-  // dependencies are needed to test, and tsx to start, whatever NODE_ENV and npm's settings leave out.
+  // Without --prefix, npm run from another project's script would install that project. --include=dev overrides
+  // NODE_ENV and npm's settings: tests need the development dependencies.
   const code = await runGuarded(root, [...npm(), "ci", "--prefix", root, "--include=dev"]);
   if (code !== 0)
     throw new Error(
       `npm ci failed (${code === 126 || code === 127 ? "npm was not found" : `exit code ${code}`})`,
     );
-  // When an optional package for this system could not be had, that is what there is: do not try at every start.
+  // If an optional package for this system can't be installed, accept that rather than retry at every start.
   const installed = read(root, "node_modules/.package-lock.json");
   if (installed === undefined) throw new Error("npm ci left no node_modules/.package-lock.json");
   writeFileSync(path.join(root, STAMP), stampOf(read(root, "package-lock.json"), installed));
 }
 
-/** The npm that runs us, when it is npm. */
+/** The npm that runs us, if npm does. */
 function npm() {
   const running = process.env.npm_execpath ?? "";
   return path.basename(running) === "npm-cli.js" ? [process.execPath, running] : ["npm"];
 }
 
-/** Under the guard: a second start must not find an npm at work that outlived its starter. */
+/** Runs a command under the guard, so that npm never outlives us and runs beside a second start. */
 function runGuarded(root, command) {
   const guard = path.join(import.meta.dirname, "guard.sh");
   return new Promise((resolve, reject) => {
     const child = spawn("/bin/sh", [guard, NPM_GRACE, ...command], {
       cwd: root,
       detached: true,
-      // Standard output belongs to the script.
+      // Standard output is the script's.
       stdio: ["ignore", 2, 2, "pipe"],
     });
     child.once("error", reject);

@@ -14,39 +14,39 @@ export interface ExitStatus {
 export interface GuardedOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** Time between TERM and KILL once this process is gone. */
+  /** Seconds between SIGTERM and SIGKILL once this process has exited. */
   graceSeconds?: number;
   /**
-   * Processes that this one works with, and that are therefore not to be ended before it. One that is started again later
-   * is not among them: when this process is killed, the two are told to end at the same time.
+   * Processes that this one uses, which are therefore kept alive until it has exited. One that is restarted
+   * later is not covered: if this process is killed, both get SIGTERM at the same time.
    */
   needs?: readonly GuardedProcess[];
-  /** Called with each line of stdout and stderr. Not together with `output`. */
+  /** Called with each line of stdout and stderr. Excludes `output`. */
   onLine?: (line: string) => void;
-  /** A file descriptor that takes stdout and stderr. Without it and `onLine`, both are dropped. */
+  /** A file descriptor for stdout and stderr. Without this and `onLine`, both are discarded. */
   output?: number;
 }
 
-/** Our ends of the pipes: a guard acts when nobody holds its pipe any more. */
+/** Our ends of the pipes: a guard acts once nobody holds its pipe. */
 const lifelines = new WeakMap<GuardedProcess, Stream>();
 
-/** A child process that can't outlive this one, not even if this one is killed with SIGKILL. */
+/** A child process that can't outlive this one, even if this one gets SIGKILL. */
 export interface GuardedProcess {
   readonly pid: number;
-  /** Settles when the process is gone; never rejects. */
+  /** Resolves when the process has exited; never rejects. */
   readonly exited: Promise<ExitStatus>;
   readonly running: boolean;
-  /** Sends a signal; SIGKILL goes to all that the process has started as well. Harmless when it is gone. */
+  /** Sends a signal; SIGKILL goes to the whole process group. Does nothing once the process has exited. */
   kill(signal: NodeJS.Signals): void;
-  /** SIGTERM, and SIGKILL when it still runs after `deadlineMs`. Settles when it is gone. */
+  /** Sends SIGTERM, then SIGKILL if the process still runs after `deadlineMs`. Resolves when it has exited. */
   stop(deadlineMs: number): Promise<ExitStatus>;
 }
 
 /**
- * Starts a command under the guard (guard.sh), in a session of its own: a Ctrl-C in the terminal reaches this process
- * only, which then decides in which order things end.
+ * Starts a command under the guard (guard.sh), in its own session: Ctrl-C reaches only this process, which then
+ * stops its children in order.
  *
- * @throws Error when the shell itself can't be started; an unknown command exits with code 127.
+ * @throws Error if the shell can't be started; an unknown command exits with code 127.
  */
 export function spawnGuarded(command: string, args: string[], options: GuardedOptions = {}): GuardedProcess {
   const output = options.onLine ? "pipe" : (options.output ?? "ignore");
@@ -73,15 +73,15 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
     eachLine(child.stdout, options.onLine);
     eachLine(child.stderr, options.onLine);
   }
-  // With pipes, wait for their last bytes ("close"); the guard closes its copies when it ends.
+  // With pipes, wait for the last bytes ("close"); the guard closes its copies when it exits.
   const exited = new Promise<ExitStatus>((resolve) => {
     child.once(options.onLine ? "close" : "exit", (code, signal) => resolve({ code, signal }));
   });
   child.once("exit", () => {
     running = false;
-    // The guard takes this for the end of its owner, and clears away what is left of the group,
+    // To the guard this looks like the owner's exit, so it kills what is left of the group,
     lifeline?.destroy();
-    // unless another child holds the lifeline too. While the guard is there, no other group has this id.
+    // unless another child also holds the lifeline. While the guard runs, no other group can get this id.
     killGroup(pid);
   });
 
@@ -91,7 +91,7 @@ export function spawnGuarded(command: string, args: string[], options: GuardedOp
     try {
       process.kill(pid, signal);
     } catch {
-      // Gone between the check and the signal.
+      // It exited between the check and the signal.
     }
   }
 
@@ -118,11 +118,11 @@ function killGroup(leader: number): void {
   try {
     process.kill(-leader, "SIGKILL");
   } catch {
-    // Gone already.
+    // It has already exited.
   }
 }
 
-/** To be held by another child too. Those of processes that are gone are closed. */
+/** The lifelines for another child to hold as well. Those of exited processes are closed, and left out. */
 function lifelinesOf(processes: readonly GuardedProcess[]): Stream[] {
   return processes
     .filter((child) => child.running)

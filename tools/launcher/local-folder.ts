@@ -5,12 +5,12 @@ export const PROJECT_FOLDER = path.resolve(import.meta.dirname, "../..");
 
 const LOCAL_FOLDER = path.join(PROJECT_FOLDER, ".local");
 
-/** Everything that `npm start` leaves on the machine lies in `.local`; removing that folder undoes it. */
+/** `npm start` writes only to `.local`; removing that folder removes every trace. */
 export const LOCAL = {
   build: path.join(LOCAL_FOLDER, "build"),
-  /** MySQL's and Redis's data: what `npm run reset` wipes. */
+  /** MySQL's and Redis's data, which `npm run reset` wipes. */
   data: path.join(LOCAL_FOLDER, "data"),
-  /** Held by the one starter that runs in this folder. */
+  /** Held by the `npm start` that runs in this folder. */
   lock: path.join(LOCAL_FOLDER, "lock"),
   logs: path.join(LOCAL_FOLDER, "logs"),
   packages: path.join(LOCAL_FOLDER, "packages"),

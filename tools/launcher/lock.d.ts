@@ -1,20 +1,20 @@
-/** A process, told apart from a later one that got the same pid. */
+/** Identifies a process, even if its pid is reused later. */
 export interface ProcessIdentity {
   pid: number;
-  /** Opaque: only equality means something. */
+  /** Opaque; compare for equality only. */
   startedAt: string;
 }
 
-/** Who a process is; undefined when it is gone (a zombie counts as gone). */
+/** A process's identity; undefined if it has exited (a zombie counts as exited). */
 export function identify(pid: number): ProcessIdentity | undefined;
 
-/** Whether this very process, not merely one with its pid, still runs. */
+/** Whether this exact process still runs, and not another with the same pid. */
 export function isAlive(identity: ProcessIdentity): boolean;
 
-/** Takes the lock, or names its living owner. A lock whose owner died is taken over. */
+/** Takes the lock, or returns its live owner. Takes over a lock whose owner has died. */
 export function tryLock(path: string): { release(): void } | { owner: ProcessIdentity };
 
-/** Runs `work` under the lock, waiting for it as long as its owner lives. `onWait` hears of the wait, once. */
+/** Runs `work` under the lock, waiting as long as its owner lives. Calls `onWait` once if it has to wait. */
 export function withLock<T>(
   path: string,
   work: () => Promise<T>,

@@ -1,30 +1,30 @@
 /**
- * Lock files that outlive no crash: each names its owner by pid and start time, so that a lock whose owner died
- * is taken over, and a pid that was handed to another process meanwhile is not mistaken for the owner.
+ * Lock files that survive no crash. Each names its owner by pid and start time, so a lock whose owner died is
+ * taken over, and a reused pid is not mistaken for the owner.
  *
- * Plain JavaScript, with its types in lock.d.ts: the bootstrap needs it before tsx is installed.
+ * Plain JavaScript, typed in lock.d.ts: the bootstrap needs it before tsx is installed.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** An unreadable lock younger than this is one that its owner is still writing. */
+/** The owner of an unreadable lock younger than this may still be writing it. */
 const WRITING_MS = 2000;
 const POLL_MS = 50;
 
-/** Who a process is; undefined when it is gone (a zombie counts as gone). */
+/** A process's identity; undefined if it has exited (a zombie counts as exited). */
 export function identify(pid) {
   const startedAt = process.platform === "linux" ? startTimeFromProc(pid) : startTimeFromPs(pid);
   return startedAt === undefined ? undefined : { pid, startedAt };
 }
 
-/** Whether this very process, not merely one with its pid, still runs. */
+/** Whether this exact process still runs, and not another with the same pid. */
 export function isAlive(identity) {
   return identify(identity.pid)?.startedAt === identity.startedAt;
 }
 
-/** Takes the lock, or names its living owner. Never waits longer than another process needs to write a line. */
+/** Takes the lock, or returns its live owner. Waits no longer than another process needs to write a line. */
 export function tryLock(path) {
   mkdirSync(dirname(path), { recursive: true });
   for (;;) {
@@ -37,7 +37,7 @@ export function tryLock(path) {
   }
 }
 
-/** Runs `work` under the lock, waiting for it as long as its owner lives. `onWait` hears of the wait, once. */
+/** Runs `work` under the lock, waiting as long as its owner lives. Calls `onWait` once if it has to wait. */
 export async function withLock(path, work, onWait = () => {}) {
   let lock = tryLock(path);
   if ("owner" in lock) onWait(lock.owner);
@@ -53,8 +53,8 @@ export async function withLock(path, work, onWait = () => {}) {
 }
 
 /**
- * Only the holder of `<lock>.takeover` may remove a dead owner's lock, after looking again: otherwise the slower of
- * two processes that saw the same dead owner would remove the faster one's fresh lock.
+ * Only the holder of `<lock>.takeover` may remove a dead owner's lock, after checking again. Otherwise, of two
+ * processes that saw the same dead owner, the slower would remove the faster one's new lock.
  */
 function removeIfDead(path) {
   const takeover = `${path}.takeover`;
@@ -101,7 +101,7 @@ function isOld(path) {
   return age > WRITING_MS;
 }
 
-/** Synchronous on purpose: the lock is taken before anything else runs. */
+/** Synchronous on purpose: nothing else may run before the lock is taken. */
 function pause() {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
 }
@@ -117,7 +117,7 @@ function startTimeFromProc(pid) {
   }
 }
 
-/** Start times count from the boot, so they repeat after a restart of the machine; this tells boots apart. */
+/** Start times count from boot and so repeat after a reboot; the boot id tells them apart. */
 function bootId() {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();

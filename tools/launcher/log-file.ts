@@ -17,12 +17,12 @@ const TAIL_BYTES = 64 * 1024;
 const POLL_MS = 100;
 
 /**
- * A bounded log file that a child process writes by itself, so that neither a busy nor a dead starter holds it up.
- * The log of the run before is kept beside it as `<name>.1`, and so is what no longer fits.
+ * A bounded log file that a child process writes to directly, so a busy or dead parent never blocks it.
+ * `<name>.1` keeps the previous run's log, or the older half of this one once it grows too big.
  */
 export class LogFile {
   readonly path: string;
-  /** For the child's stdout and stderr. Opened for appending: truncating it is safe while the child writes. */
+  /** For the child's stdout and stderr. Opened for appending, so it can be truncated while the child writes. */
   readonly fd: number;
   #decoder = new StringDecoder("utf8");
   #offset = 0;
@@ -30,13 +30,13 @@ export class LogFile {
   #rest = "";
   #timer: NodeJS.Timeout;
 
-  /** Starts a new log; `onLine` hears each line, at most a tenth of a second late. */
+  /** Starts a new log. `onLine` gets each line within a tenth of a second. */
   constructor(file: string, onLine: (line: string) => void = () => {}) {
     mkdirSync(path.dirname(file), { recursive: true });
     try {
       renameSync(file, `${file}.1`);
     } catch {
-      // The first run has nothing to keep.
+      // The first run has no earlier log.
     }
     this.path = file;
     this.fd = openSync(file, "a+", 0o600);
@@ -44,7 +44,7 @@ export class LogFile {
     this.#timer = setInterval(() => this.poll(), POLL_MS).unref();
   }
 
-  /** Reads what was written since, and starts over when the file has grown too big. */
+  /** Reads new lines, and truncates the file once it has grown too big. */
   poll(): void {
     const chunk = Buffer.alloc(TAIL_BYTES);
     for (;;) {
@@ -62,7 +62,7 @@ export class LogFile {
     }
   }
 
-  /** The last lines, empty ones left out. */
+  /** The last lines that are not empty. */
   tail(count: number): string[] {
     const { size } = fstatSync(this.fd);
     const chunk = Buffer.alloc(Math.min(size, TAIL_BYTES));
@@ -74,12 +74,12 @@ export class LogFile {
       .slice(-count);
   }
 
-  /** Adds a line of our own. */
+  /** Appends a line. */
   note(line: string): void {
     appendFileSync(this.fd, `${line}\n`);
   }
 
-  /** To be called when the child is gone. Lines written last are still heard. */
+  /** Call this once the child has exited. Its last lines still reach `onLine`. */
   close(): void {
     clearInterval(this.#timer);
     this.poll();

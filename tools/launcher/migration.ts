@@ -4,17 +4,17 @@ import path from "node:path";
 import { PROJECT_FOLDER } from "./local-folder.ts";
 import { run } from "./run.ts";
 
-/** Lies inside MySQL's data folder, so that it goes when that goes. */
+/** In MySQL's data folder, so that it is wiped along with the data. */
 const MARKER = "migrated-to";
 
 /**
- * Brings the database to the schema of this version. A private database that has it already is not even asked, since
- * that would take a good part of a start; the API and the worker check it again in any case.
+ * Migrates the database to this version's schema. A private database known to be up to date is not queried,
+ * which would slow down the start; the API and the worker check the schema anyway.
  *
  * @param code folder of the compiled sources
- * @param dataFolder MySQL's data folder, when it is ours alone
- * @returns what to tell; undefined when there was nothing to do
- * @throws CommandFailed with what the migration printed
+ * @param dataFolder MySQL's data folder, if only we use it
+ * @returns the migration's last line of output; undefined if there was nothing to do
+ * @throws CommandFailed with the migration's output
  */
 export async function migrate(
   databaseUrl: string,
@@ -23,7 +23,7 @@ export async function migrate(
 ): Promise<string | undefined> {
   const marker = dataFolder && path.join(dataFolder, MARKER);
   const version = migrationsDigest();
-  if (marker && readIfThere(marker) === version) return undefined;
+  if (marker && readIfPresent(marker) === version) return undefined;
   const script = path.join(code, "tools/cli/migrate.js");
   const lines = await run(process.execPath, [script], { env: { DATABASE_URL: databaseUrl } });
   if (marker) writeFileSync(marker, version);
@@ -39,7 +39,7 @@ function migrationsDigest(): string {
   return digest.digest("hex");
 }
 
-function readIfThere(file: string): string | undefined {
+function readIfPresent(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");
   } catch {

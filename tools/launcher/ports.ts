@@ -3,13 +3,13 @@ import net from "node:net";
 const LOOPBACK = "127.0.0.1";
 const CONNECT_TIMEOUT_MS = 1_000;
 
-/** Whether nobody listens on the port, on this host name and on the loopback address. */
+/** Whether the port is free, both on this host name and on the loopback address. */
 export async function isFree(port: number, host = LOOPBACK): Promise<boolean> {
-  // macOS lets one bind 127.0.0.1:port beside a listener on *:port, so ask for a listener first.
+  // macOS allows binding 127.0.0.1:port beside a listener on *:port, so try to connect first.
   return !(await answers(port)) && (await canListen(port, host));
 }
 
-/** `preferred` when it is free, else any free port of the loopback address. */
+/** `preferred` if it is free, otherwise any free port on the loopback address. */
 export async function freePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && (await isFree(preferred))) return preferred;
   return listenOnce(0, LOOPBACK);
@@ -24,7 +24,7 @@ function answers(port: number): Promise<boolean> {
     };
     socket.once("connect", () => settle(true));
     socket.once("error", () => settle(false));
-    // Something drops what is sent there: that is no free port.
+    // Something drops the packets, so the port is not free.
     socket.once("timeout", () => settle(true));
   });
 }

@@ -7,19 +7,19 @@ const POLL_MS = 30;
 const LINES = 12;
 
 export interface ReadyOptions {
-  /** As the user knows it: "MySQL", "the API". */
+  /** For messages: "MySQL", "the API". */
   name: string;
   process: GuardedProcess;
   log: LogFile;
-  /** Time to become ready, milliseconds. */
+  /** Milliseconds to become ready. */
   timeoutMs: number;
 }
 
 /**
- * Asks `probe` again and again until it answers with something else than undefined. A throw means "not yet",
- * unless it is a Failure.
+ * Polls `probe` until it returns something other than undefined. An error means "not yet", unless it is a
+ * Failure.
  *
- * @throws Failure with the end of the log when the process ends first, or time is up; or the probe's own
+ * @throws Failure with the end of the log if the process exits or time runs out; or the probe's own Failure
  */
 export async function untilReady<T>(
   { name, process: child, log, timeoutMs }: ReadyOptions,
@@ -28,8 +28,8 @@ export async function untilReady<T>(
   const deadline = Date.now() + timeoutMs;
   while (Date.now() < deadline) {
     const answer = await Promise.race([probe().catch(notYet), child.exited.then(() => undefined)]);
-    // A stranger on the same port may have answered in place of a process that is gone.
-    if (!child.running) throw await endedEarly(name, child, log);
+    // The process may have exited, and another one answered on its port.
+    if (!child.running) throw await exitedEarly(name, child, log);
     if (answer !== undefined) return answer;
     await Promise.race([delay(POLL_MS), child.exited]);
   }
@@ -43,10 +43,10 @@ function notYet(error: unknown): undefined {
   if (error instanceof Failure) throw error;
 }
 
-async function endedEarly(name: string, child: GuardedProcess, log: LogFile): Promise<Failure> {
+async function exitedEarly(name: string, child: GuardedProcess, log: LogFile): Promise<Failure> {
   const { code, signal } = await child.exited;
   return new Failure(
-    `${name} ended while starting (${signal ?? `exit code ${code}`}): ${log.path}`,
+    `${name} exited while starting (${signal ?? `exit code ${code}`}): ${log.path}`,
     log.tail(LINES),
   );
 }

@@ -9,7 +9,7 @@ import { removeComposeData } from "./servers/compose.ts";
 import { StateFile } from "./state.ts";
 import { say, sayFailure } from "./terminal.ts";
 
-/** `npm run reset`: wipes the orders, the stock and the jobs of this folder; programs, ports and keys stay. */
+/** `npm run reset`: wipes this folder's orders, stock and jobs. Programs, ports and keys stay. */
 async function reset(args: string[]): Promise<void> {
   const [option, ...rest] = args;
   if ((option !== undefined && option !== "--yes") || rest.length > 0) {
@@ -18,7 +18,7 @@ async function reset(args: string[]): Promise<void> {
   const lock = tryLock(LOCAL.lock);
   if ("owner" in lock) {
     throw new Failure(
-      `Conveyor runs in this folder (process ${lock.owner.pid}): stop it first, with Ctrl-C there`,
+      `Conveyor is running in this folder (process ${lock.owner.pid}): stop it first, with Ctrl-C there`,
     );
   }
   try {
@@ -26,11 +26,11 @@ async function reset(args: string[]): Promise<void> {
     const project = state.state.composeProject;
     if (!existsSync(LOCAL.data) && project === undefined) return say("There is no data to wipe");
     if (option !== "--yes" && !(await confirm())) return say("Nothing was wiped");
-    await new Children(state).endLeftovers(() => say("Waiting for the processes of an earlier run to end"));
+    await new Children(state).endLeftovers(() => say("Waiting for the processes of an earlier run to exit"));
     if (project !== undefined) await removeComposeData(project);
     state.update((remembered) => delete remembered.composeProject);
     rmSync(LOCAL.data, { recursive: true, force: true });
-    say("Wiped; npm start begins anew");
+    say("Wiped; npm start begins with an empty shop");
   } finally {
     lock.release();
   }
@@ -38,7 +38,7 @@ async function reset(args: string[]): Promise<void> {
 
 async function confirm(): Promise<boolean> {
   if (!process.stdin.isTTY)
-    throw new Failure("Not a terminal to ask on: npm run reset -- --yes wipes without asking");
+    throw new Failure("No terminal to ask on: npm run reset -- --yes wipes without asking");
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   try {
     const answer = await terminal.question(`Wipe all orders and stock in ${LOCAL.data}? [y/N] `);

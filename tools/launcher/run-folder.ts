@@ -4,13 +4,13 @@ import { build } from "./build.ts";
 import { identify, isAlive, withLock } from "./lock.js";
 import { LOCAL } from "./local-folder.ts";
 
-/** Runs whose logs are kept. */
+/** How many earlier runs keep their logs. */
 const RUNS_KEPT = 5;
 const OWNER_FILE = "owner.json";
 
 /**
- * `.local/<kind>/<time>-<pid>`, for the code of a run of the whole service, and its logs. Of earlier runs of the kind,
- * the logs of a few stay.
+ * Makes `.local/<kind>/<time>-<pid>` for the code and logs of one run of the whole service. Keeps the logs of
+ * the last few runs of this kind.
  */
 export function makeRunFolder(kind: "chaos" | "bench" | "test"): string {
   const runs = path.join(path.dirname(LOCAL.logs), kind);
@@ -27,8 +27,11 @@ export function makeRunFolder(kind: "chaos" | "bench" | "test"): string {
 }
 
 /**
- * Compiles the sources, and copies them into the run's folder: processes are started all through the run, and a later
- * build removes this one. @returns where the code is. @throws {Failure}
+ * Compiles the sources and copies the result into the run's folder: the run keeps starting processes, and a
+ * later build would remove this one.
+ *
+ * @returns the code's folder
+ * @throws {Failure}
  */
 export async function compileInto(runFolder: string): Promise<string> {
   const code = path.join(runFolder, "code");
@@ -38,7 +41,7 @@ export async function compileInto(runFolder: string): Promise<string> {
   return code;
 }
 
-/** Removes a run's folder, or all but the logs in it. */
+/** Removes a run's folder, or everything in it but the logs. */
 export function removeRunFolder(runFolder: string, keepLogs: boolean): void {
   rmSync(keepLogs ? path.join(runFolder, "code") : runFolder, { recursive: true, force: true });
 }

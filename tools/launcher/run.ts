@@ -2,11 +2,11 @@ import { spawnGuarded } from "./guard.ts";
 
 export interface RunOptions {
   env?: NodeJS.ProcessEnv;
-  /** Hears each line of output as it comes. */
+  /** Called with each line of output as it arrives. */
   onLine?: (line: string) => void;
 }
 
-/** A command that ended with something else than success; `lines` is what it printed. */
+/** A command failed; `lines` is its output. */
 export class CommandFailed extends Error {
   override name = "CommandFailed";
   readonly lines: string[];
@@ -18,9 +18,9 @@ export class CommandFailed extends Error {
 }
 
 /**
- * Runs a command to its end and returns the lines it printed on stdout and stderr.
+ * Runs a command and returns the lines it printed to stdout and stderr.
  *
- * @throws CommandFailed when it ends with anything but exit code 0.
+ * @throws CommandFailed if it exits with anything but code 0
  */
 export async function run(command: string, args: string[], options: RunOptions = {}): Promise<string[]> {
   const lines: string[] = [];

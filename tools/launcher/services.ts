@@ -5,7 +5,7 @@ import { readRunning, readState, type Running } from "./state.ts";
 
 const USAGE = "usage: npm run --silent services -- env | status";
 
-/** `npm run services`: tells other programs, or people, what runs in this folder. */
+/** `npm run services`: tells programs (env) or people (status) what runs in this folder. */
 function services([command, ...rest]: string[]): string[] {
   if (rest.length > 0) throw new Failure(USAGE);
   if (command === "env") return environmentLines(requireRunning());
@@ -16,7 +16,7 @@ function services([command, ...rest]: string[]): string[] {
 function requireRunning(): Running {
   const running = readRunning();
   if (running) return running;
-  throw new Failure(`Nothing runs in ${PROJECT_FOLDER}: start it with npm start`);
+  throw new Failure(`Conveyor is not running in ${PROJECT_FOLDER}: start it with npm start`);
 }
 
 function environmentLines({ apiKey, conveyorUrl, databaseUrl, redisUrl }: Running): string[] {
@@ -38,7 +38,7 @@ function statusLines(): string[] {
     row("API", run.conveyorUrl),
     row("MySQL", `${run.versions.mysql} on ${new URL(run.databaseUrl).host}`),
     row("Redis", `${run.versions.redis} on ${new URL(run.redisUrl).host}`),
-    ...children.map((child) => row(child.name, `process ${child.pid}${isAlive(child) ? "" : ", ended"}`)),
+    ...children.map((child) => row(child.name, `process ${child.pid}${isAlive(child) ? "" : ", exited"}`)),
     row("Data", LOCAL.data),
     row("Logs", LOCAL.logs),
   ];

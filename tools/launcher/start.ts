@@ -21,17 +21,17 @@ import { say, sayFailure, startStep } from "./terminal.ts";
 
 const HELP = `npm start
 
-Brings up MySQL, Redis, the API and a worker, with all their data in this folder, until Ctrl-C.
+Runs MySQL, Redis, the API and a worker until Ctrl-C, with all their data in this folder.
 
-It takes no arguments, and goes by the environment, as docs/configuration.md says. Above all:
+Takes no arguments. Environment variables configure it (see docs/configuration.md), above all:
 
-  PORT, HOST                where the API listens, by default at port 3000 of 127.0.0.1 or the next one that is free
-  DATABASE_URL, REDIS_URL   servers of your own in the place of those in this folder
-  API_KEYS                  keys of your own, separated by commas`;
+  PORT, HOST                where the API listens; by default 127.0.0.1, port 3000 or the next free one
+  DATABASE_URL, REDIS_URL   your own servers instead of those in this folder
+  API_KEYS                  your own keys, separated by commas`;
 const INTERRUPTED = 130;
 const LINES = 15;
 
-/** `npm start`: everything that Conveyor needs, in one folder, until Ctrl-C. Ends the process. */
+/** `npm start`: runs everything Conveyor needs until Ctrl-C, then exits the process. */
 async function start(args: string[]): Promise<never> {
   if (args.includes("--help") || args.includes("-h")) {
     say(HELP);
@@ -58,7 +58,7 @@ async function start(args: string[]): Promise<never> {
     report(error);
   }
   if (children.any) {
-    const step = startStep("Stopping; Ctrl-C again ends it at once");
+    const step = startStep("Stopping; press Ctrl-C again to kill everything now");
     await children.stop(code !== 0);
     step.done("Stopped");
   }
@@ -67,14 +67,14 @@ async function start(args: string[]): Promise<never> {
   return process.exit(code);
 }
 
-/** Brings everything up and keeps it running. Never returns. @throws Failure when that can't be done */
+/** Starts everything and keeps it running. Never returns. @throws Failure when something can't be started */
 async function conveyor(state: StateFile, children: Children): Promise<void> {
-  // Before anything else is started: when PORT can't be had, nothing else matters.
+  // First, since nothing else matters if PORT is in use.
   const address = await chooseAddress(state);
   removeAbandonedTempFolders();
-  await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to end"));
+  await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to exit"));
   const [servers, code] = await Promise.all([
-    bringUpServers(state, children).finally(() => startStep("Compiling the sources")),
+    startServersStep(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
   await Promise.all([
@@ -83,8 +83,8 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
   ]);
 }
 
-/** What the API and the worker run on. */
-interface Ground {
+/** What the API and the worker need to start. */
+interface Platform {
   servers: Servers;
   /** Folder of the compiled sources. */
   code: string;
@@ -92,11 +92,11 @@ interface Ground {
   children: Children;
 }
 
-async function runOn(ground: Ground, wanted: ApiAddress): Promise<void> {
-  const { servers, code, state } = ground;
-  await bringUpSchema(servers.mysql, code);
+async function runOn(platform: Platform, wanted: ApiAddress): Promise<void> {
+  const { servers, code, state } = platform;
+  await migrateStep(servers.mysql, code);
   const step = startStep("Starting the API and a worker");
-  const [{ api, address }, worker] = await Promise.all([startApi(ground, wanted), startWorker(ground)]);
+  const [{ api, address }, worker] = await Promise.all([startApi(platform, wanted), startWorker(platform)]);
   step.done("API and worker ready");
   await loadStock(address.url, apiKey(state));
   announce(servers, address, state);
@@ -123,7 +123,7 @@ async function chooseAddress(state: StateFile): Promise<ApiAddress> {
   return address;
 }
 
-async function bringUpServers(state: StateFile, children: Children): Promise<Servers> {
+async function startServersStep(state: StateFile, children: Children): Promise<Servers> {
   const step = startStep("MySQL and Redis");
   const servers = await startServers({
     environment: process.env,
@@ -135,54 +135,54 @@ async function bringUpServers(state: StateFile, children: Children): Promise<Ser
   return servers;
 }
 
-async function bringUpSchema({ dataFolder, url }: Server, code: string): Promise<void> {
+async function migrateStep({ dataFolder, url }: Server, code: string): Promise<void> {
   const step = startStep("Migrating the database");
   const outcome = await migrate(url, code, dataFolder);
   step.done(outcome && `Database: ${outcome}`);
 }
 
 async function startApi(
-  ground: Ground,
+  platform: Platform,
   address: ApiAddress,
 ): Promise<{ api: AppProcess; address: ApiAddress }> {
-  const common = appOptions(ground);
+  const common = appOptions(platform);
   const api = new AppProcess({
     ...common,
     env: {
       ...common.env,
-      API_KEYS: process.env["API_KEYS"] || apiKey(ground.state),
+      API_KEYS: process.env["API_KEYS"] || apiKey(platform.state),
       HOST: address.host,
       PORT: String(address.port),
-      // The worker's, which has no other port: the API has its metrics at its own.
+      // For the worker only: the API serves metrics on its own port.
       METRICS_PORT: undefined,
     },
     isReady: async () => (await fetch(`${address.url}/health/ready`)).ok,
     name: "api",
     readyMessage: "listening",
-    script: path.join(ground.code, "src/main.js"),
+    script: path.join(platform.code, "src/main.js"),
   });
   try {
     await api.start();
     return { api, address };
   } catch (error) {
     if (process.env["PORT"] || (await isFree(address.port, address.host))) throw error;
-    // Another clone, started at the same moment, was faster.
-    return startApi(ground, await chooseAddress(ground.state));
+    // Another clone, started at the same moment, took the port first.
+    return startApi(platform, await chooseAddress(platform.state));
   }
 }
 
-async function startWorker(ground: Ground): Promise<AppProcess> {
+async function startWorker(platform: Platform): Promise<AppProcess> {
   const worker = new AppProcess({
-    ...appOptions(ground),
+    ...appOptions(platform),
     name: "worker",
     readyMessage: "worker ready",
-    script: path.join(ground.code, "workers/main.js"),
+    script: path.join(platform.code, "workers/main.js"),
   });
   await worker.start();
   return worker;
 }
 
-function appOptions({ servers, children }: Ground): Pick<AppOptions, "children" | "env" | "servers"> {
+function appOptions({ servers, children }: Platform): Pick<AppOptions, "children" | "env" | "servers"> {
   return {
     children,
     env: { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url },
@@ -191,7 +191,7 @@ function appOptions({ servers, children }: Ground): Pick<AppOptions, "children" 
 }
 
 async function loadStock(conveyorUrl: string, key: string): Promise<void> {
-  const step = startStep("Loading a demo stock");
+  const step = startStep("Loading the demo stock");
   const isNew = await loadDemoStock(conveyorUrl, key).catch((error: Error) => {
     throw new Failure(`The demo stock could not be loaded: ${error.message}`);
   });
@@ -212,7 +212,7 @@ function announce(servers: Servers, address: ApiAddress, state: StateFile): void
   for (const line of bannerLines(now, process.env)) say(line);
 }
 
-/** The first key of the environment, or the one of this folder. */
+/** The first key in API_KEYS, or this folder's own. */
 function apiKey(state: StateFile): string {
   return process.env["API_KEYS"]?.split(",")[0]?.trim() || state.state.apiKey;
 }
@@ -220,8 +220,7 @@ function apiKey(state: StateFile): string {
 function report(error: unknown): void {
   if (error instanceof Failure) sayFailure(error.message, error.details);
   else if (error instanceof CommandFailed) sayFailure(error.message, error.lines.slice(-LINES));
-  else
-    sayFailure("This should not happen", error instanceof Error ? error.stack?.split("\n") : [String(error)]);
+  else sayFailure("Unexpected error", error instanceof Error ? error.stack?.split("\n") : [String(error)]);
 }
 
 await start(process.argv.slice(2)).catch((error: unknown) => {

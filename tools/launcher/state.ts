@@ -13,7 +13,7 @@ export interface Running {
   apiKey: string;
 }
 
-/** What is known of the run in this folder. Not removed when the starter is killed: see isAlive. */
+/** The run in this folder. Stays behind if `npm start` is killed: check `isAlive(owner)`. */
 export interface Run extends Running {
   owner: ProcessIdentity;
   /** ISO 8601. */
@@ -21,12 +21,12 @@ export interface Run extends Running {
   versions: { mysql: string; redis: string };
 }
 
-/** A process that the starter has started, by name: "api", "worker", "mysql", "redis", "compose". */
+/** A process that `npm start` has started: "api", "worker", "mysql", "redis" or "compose". */
 export interface ChildRecord extends ProcessIdentity {
   name: string;
 }
 
-/** What is remembered from one run to the next. */
+/** What one run leaves for the next. */
 export interface State {
   apiKey: string;
   mysqlPassword: string;
@@ -34,16 +34,16 @@ export interface State {
   apiPort?: number;
   mysqlPort?: number;
   redisPort?: number;
-  /** Set once the servers ran in containers: the compose project that holds their data. */
+  /** The compose project that holds the servers' data; set once they have run in containers. */
   composeProject?: string;
   children: ChildRecord[];
   run?: Run;
 }
 
 /**
- * What runs in this folder; undefined when nothing does, or it is still starting.
+ * What runs in this folder; undefined if nothing does or it is still starting.
  *
- * @throws Failure when the state file can't be read
+ * @throws Failure if the state file can't be read
  */
 export function readRunning(file: string = LOCAL.state): Running | undefined {
   const run = readState(file)?.run;
@@ -52,10 +52,10 @@ export function readRunning(file: string = LOCAL.state): Running | undefined {
   return { databaseUrl, redisUrl, conveyorUrl, apiKey };
 }
 
-/** The state as it was last written; undefined before the first start. @throws Failure when it can't be read */
+/** The last written state; undefined before the first start. @throws Failure if it can't be read */
 export function readState(file: string = LOCAL.state): State | undefined {
   try {
-    // Only this module writes it, and never a half of it.
+    // Only this module writes the file, atomically.
     return JSON.parse(readFileSync(file, "utf8")) as State; // oxlint-disable-line no-unsafe-type-assertion
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
@@ -63,7 +63,7 @@ export function readState(file: string = LOCAL.state): State | undefined {
   }
 }
 
-/** The remembered state, or a new one with random keys. For the owner of the folder's lock. */
+/** The saved state, or a new one with random keys. Only the owner of the folder's lock may use it. */
 export class StateFile {
   readonly state: State;
   #file: string;
@@ -78,7 +78,7 @@ export class StateFile {
     };
   }
 
-  /** Changes the state and writes it in one step: readers see the old one or the new one. */
+  /** Changes the state and saves it atomically: readers see either the old or the new one. */
   update(change: (state: State) => void): void {
     change(this.state);
     mkdirSync(path.dirname(this.#file), { recursive: true });

@@ -1,18 +1,21 @@
 /**
- * npm passes on the SIGINT that the terminal has already sent to everybody, so one Ctrl-C arrives twice: signals this
- * close together are one request.
+ * npm forwards the SIGINT that the terminal has already sent to the whole group, so one Ctrl-C arrives twice.
+ * Signals this close together count as one request.
  */
 const SAME_REQUEST_MS = 250;
 const PARENT_CHECK_MS = 500;
 
 export interface StopRequests {
-  /** Asked to stop: Ctrl-C, SIGTERM, the terminal closed, or the npm that runs us gone. Called once. */
+  /**
+   * The first request to stop: Ctrl-C, SIGTERM, the terminal closed, or the npm that runs us exited. Called
+   * once.
+   */
   onStop: () => void;
-  /** Asked again, by Ctrl-C or SIGTERM. */
+  /** A further Ctrl-C or SIGTERM. */
   onStopNow: () => void;
 }
 
-/** Turns signals into requests to stop. From now on no signal but SIGKILL ends this process by itself. */
+/** Turns signals into requests to stop. After this call only SIGKILL ends the process directly. */
 export function listenForStop({ onStop, onStopNow }: StopRequests): void {
   let firstAt: number | undefined;
   const stop = (): void => {
@@ -27,11 +30,11 @@ export function listenForStop({ onStop, onStopNow }: StopRequests): void {
   process.on("SIGINT", stopOrStopNow);
   process.on("SIGTERM", stopOrStopNow);
   process.on("SIGHUP", stop);
-  // Started by hand, we may well outlive the shell. Started by npm, our parent is npm, and its end was meant for us.
-  if (process.env["npm_lifecycle_event"] !== undefined) onParentGone(stop);
+  // Run by hand, we may outlive the shell. Run by npm, npm is our parent, and whoever ended it meant us.
+  if (process.env["npm_lifecycle_event"] !== undefined) onParentExit(stop);
 }
 
-function onParentGone(stop: () => void): void {
+function onParentExit(stop: () => void): void {
   const parent = process.ppid;
   setInterval(() => {
     if (process.ppid !== parent) stop();

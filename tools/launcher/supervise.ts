@@ -6,66 +6,66 @@ import type { LogFile } from "./log-file.ts";
 import { PortTaken } from "./servers/server.ts";
 import { say, yellow } from "./terminal.ts";
 
-/** So many ends within a minute, and it is given up. */
-const MOST_ENDS = 5;
+/** Give up after this many exits within a minute. */
+const MAX_EXITS = 5;
 const WITHIN_MS = 60_000;
 const FIRST_WAIT_MS = 500;
 const LINES = 15;
 
-/** A process that is to run until it is stopped on purpose. */
+/** A process to keep running until it is stopped on purpose. */
 export interface Supervised {
-  /** As the user knows it: "worker", "Redis 7.0.15". */
+  /** For messages: "worker", "Redis 7.0.15". */
   name: string;
-  /** What runs now. */
+  /** The process that runs now. */
   process: GuardedProcess;
   log: LogFile;
-  /** Starts it again. A Failure, or a port that is taken, counts as one more end. */
-  startAgain: () => GuardedProcess | Promise<GuardedProcess>;
+  /** Starts it again. A Failure or a port in use counts as another exit. */
+  restart: () => GuardedProcess | Promise<GuardedProcess>;
 }
 
 /**
- * Starts a process again whenever it ends, after a wait that grows. Returns when everything is stopped on purpose.
+ * Restarts a process whenever it exits, after a growing delay. Returns once everything is stopped on purpose.
  *
- * @throws Failure with the end of the log when it ends again and again
+ * @throws Failure with the end of the log if the process keeps exiting
  */
 export async function supervise(
-  { name, process: first, log, startAgain }: Supervised,
+  { name, process: first, log, restart }: Supervised,
   children: Pick<Children, "stopping">,
 ): Promise<void> {
-  const ends = new RecentEnds();
-  for (let start: Supervised["startAgain"] = () => first; ; start = startAgain) {
-    const { what, why } = await runToEnd(start);
+  const exits = new RecentExits();
+  for (let start: Supervised["restart"] = () => first; ; start = restart) {
+    const { what, why } = await runUntilExit(start);
     if (children.stopping) return;
-    const waitMs = ends.add(Date.now());
+    const waitMs = exits.add(Date.now());
     if (waitMs === undefined) {
       throw new Failure(
-        `${name} ended ${MOST_ENDS} times in a minute (at last: ${why}): ${log.path}`,
+        `${name} exited ${MAX_EXITS} times in a minute (last: ${why}): ${log.path}`,
         log.tail(LINES),
       );
     }
-    say(yellow(`! ${name} ${what} (${why}); starting it again in ${waitMs / 1000} s`));
+    say(yellow(`! ${name} ${what} (${why}); restarting in ${waitMs / 1000} s`));
     await delay(waitMs);
     if (children.stopping) return;
   }
 }
 
-/** The ends of one process, as far as they count. */
-export class RecentEnds {
+/** A process's exits within the last minute. */
+export class RecentExits {
   #times: number[] = [];
 
-  /** @returns milliseconds to wait before it is started again; undefined when it has ended too often */
+  /** @returns milliseconds to wait before the restart; undefined if the process has exited too often */
   add(now: number): number | undefined {
     this.#times = [...this.#times.filter((time) => time > now - WITHIN_MS), now];
-    return this.#times.length < MOST_ENDS ? FIRST_WAIT_MS * 2 ** (this.#times.length - 1) : undefined;
+    return this.#times.length < MAX_EXITS ? FIRST_WAIT_MS * 2 ** (this.#times.length - 1) : undefined;
   }
 }
 
-async function runToEnd(start: Supervised["startAgain"]): Promise<{ what: string; why: string }> {
+async function runUntilExit(start: Supervised["restart"]): Promise<{ what: string; why: string }> {
   try {
     const child = await start();
-    return { what: "ended unexpectedly", why: describeExit(await child.exited) };
+    return { what: "exited unexpectedly", why: describeExit(await child.exited) };
   } catch (error) {
-    if (error instanceof PortTaken) return { what: "could not start", why: "its port is taken" };
+    if (error instanceof PortTaken) return { what: "could not start", why: "its port is in use" };
     if (error instanceof Failure) return { what: "could not start", why: error.message };
     throw error;
   }

@@ -5,12 +5,12 @@ import { identify, isAlive } from "./lock.js";
 
 const PREFIX = "conveyor-";
 const OWNER_FILE = "owner.json";
-/** Paths of unix sockets are limited to about 100 bytes, and MariaDB's installer breaks on spaces. */
+/** Unix socket paths are limited to about 100 bytes, and MariaDB's installer breaks on spaces. */
 const LONGEST_BASE = 60;
 
 /**
- * A new folder for this process, with a short path without spaces, readable by this user only. To be removed by the
- * caller; what a killed process leaves is removed by the next `removeAbandonedTempFolders`.
+ * Makes a folder for this process, readable by this user only, whose path is short and has no spaces. The
+ * caller removes it; `removeAbandonedTempFolders` removes those of killed processes.
  */
 export function makeTempFolder(): string {
   const folder = mkdtempSync(path.join(base(), PREFIX));
@@ -18,7 +18,7 @@ export function makeTempFolder(): string {
   return folder;
 }
 
-/** Removes the folders whose processes are gone. */
+/** Removes the folders of processes that have exited. */
 export function removeAbandonedTempFolders(): void {
   for (const name of readdirSync(base())) {
     const folder = path.join(base(), name);
@@ -35,7 +35,7 @@ function isAbandoned(folder: string): boolean {
   try {
     return !isAlive(JSON.parse(readFileSync(path.join(folder, OWNER_FILE), "utf8")));
   } catch {
-    // Somebody else's, or just being made.
+    // Another program's, or still being made.
     return false;
   }
 }

@@ -1,36 +1,36 @@
 const SPINNER = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const FRAME_MS = 100;
-/** Where nothing can be redrawn, progress is a line now and then. */
+/** Without a terminal, print progress as plain lines, at most this often. */
 const PLAIN_LINE_MS = 1000;
 
 const out = process.stdout;
 const CLEAR_LINE = "\r\u001B[K";
 
-/** A piece of work that is under way; one at a time. */
+/** Work in progress; one step at a time. */
 export interface Step {
-  /** What is being done right now; nothing in particular, when empty. */
+  /** Shows what is being done right now; an empty text clears it. */
   progress(text: string): void;
-  /** Ends the step with the line that stays; without one, as if it had never been. */
+  /** Ends the step and prints a line that stays; without one, the step leaves no trace. */
   done(text?: string): void;
 }
 
-/** The step that is under way. */
+/** The step in progress. */
 let current: symbol | undefined;
-/** How to draw it once more, on a terminal. */
+/** Redraws the step, on a terminal. */
 let redraw: (() => void) | undefined;
 let stopTimer = (): void => {};
 
-// A closed pipe or terminal is no reason to leave a server half stopped.
+// A closed pipe or terminal must not interrupt a shutdown.
 out.on("error", () => {});
 
-/** Prints a line, above a step that is under way. */
+/** Prints a line above the step in progress. */
 export function say(line = ""): void {
   if (redraw) out.write(CLEAR_LINE);
   out.write(`${line}\n`);
   redraw?.();
 }
 
-/** Prints one line and more lines that belong to it, indented. */
+/** Prints a line, with its details indented below. */
 export function sayFailure(message: string, details: readonly string[] = []): void {
   endStep();
   say(`${red("✗")} ${message}`);
@@ -38,8 +38,8 @@ export function sayFailure(message: string, details: readonly string[] = []): vo
 }
 
 /**
- * Shows work under way, in place of an earlier step: as one line that changes on a terminal, as plain lines elsewhere,
- * and there only when it takes a while.
+ * Shows work in progress, replacing the previous step. On a terminal it is one line that changes; elsewhere
+ * plain lines, printed only if the work takes a while.
  */
 export function startStep(name: string): Step {
   const startedAt = Date.now();
@@ -87,7 +87,10 @@ function endStep(): void {
   redraw = undefined;
 }
 
-/** Cuts a line to the width of the terminal: a wrapped one could not be redrawn. Escape sequences count as wide. */
+/**
+ * Cuts a line to the terminal's width, since a wrapped line can't be redrawn. Counts escape sequences as
+ * visible.
+ */
 function truncate(line: string, columns: number): string {
   return columns > 0 && line.length > columns ? `${line.slice(0, columns - 1)}\u001B[0m` : line;
 }

@@ -1,4 +1,4 @@
-/** Something went wrong that the user can act on: one line, and the end of a log where one helps. */
+/** An error that the user can act on: one line, with the end of a log if that helps. */
 export class Failure extends Error {
   override name = "Failure";
   readonly details: string[];
@@ -9,7 +9,7 @@ export class Failure extends Error {
   }
 }
 
-/** The `code` of a system or driver error, such as "ENOENT"; undefined when it has none. */
+/** The `code` of a system or driver error, such as "ENOENT"; undefined if it has none. */
 export function errorCode(error: unknown): string | undefined {
   return typeof error === "object" && error !== null && "code" in error ? String(error.code) : undefined;
 }

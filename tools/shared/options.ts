@@ -2,7 +2,7 @@ import { parseArgs, type ParseArgsConfig } from "node:util";
 import { errorCode, Failure } from "./failure.ts";
 import { messageOf } from "./text.ts";
 
-/** parseArgs, with a mistake told in one line. @throws {Failure} */
+/** Like parseArgs, but reports a mistake in one line. @throws {Failure} */
 export function readArguments<T extends ParseArgsConfig>(
   command: string,
   config: T,
@@ -15,7 +15,7 @@ export function readArguments<T extends ParseArgsConfig>(
   }
 }
 
-/** The number that an option gives, within bounds. @throws {Failure} that names the option. */
+/** Parses a numeric option and checks its bounds. @throws {Failure} that names the option */
 export function numberOption(
   name: string,
   text: string,

@@ -1,12 +1,12 @@
-/** Numbers that look random, and are the same for the same seed. */
+/** Pseudorandom numbers, reproducible from the seed. */
 export interface Random {
   /** A whole number from 0 up to, but not including, `bound`; at most 2^32. */
   below(bound: number): number;
-  /** One of them. */
+  /** One of the items. */
   pick<T>(items: readonly [T, ...T[]]): T;
 }
 
-/** Mulberry32: small, and random enough to look at. */
+/** Mulberry32: small, and random enough for test data. */
 export function randomNumbers(seed: number): Random {
   let state = seed >>> 0;
   const next = () => {

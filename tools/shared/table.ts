@@ -1,4 +1,4 @@
-/** Lines with columns as wide as what they hold; numbers and times to the right. */
+/** Formats a text table: columns as wide as their content, numbers and times right-aligned. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));

@@ -3,16 +3,16 @@ import type { WriteStream } from "node:tty";
 import { errorCode, Failure } from "./failure.ts";
 import { messageOf, printable } from "./text.ts";
 
-/** Exit code of a command that Ctrl-C ended, as shells have it: 128 + SIGINT. */
+/** Exit code after Ctrl-C, by the shells' convention: 128 + SIGINT. */
 export const INTERRUPTED = 130;
 
 const HIDE_CURSOR = "\u001B[?25l";
 const SHOW_CURSOR = "\u001B[?25h";
 
-/** A standard stream; only a terminal has a size and colours. */
+/** A standard stream. Only a terminal has a size and colors. */
 type Output = NodeJS.WritableStream & Partial<Pick<WriteStream, "isTTY" | "columns" | "rows" | "hasColors">>;
 
-/** Where a command writes: results to stdout, what goes on meanwhile and what went wrong to stderr. */
+/** Where a command writes: results to stdout, progress and errors to stderr. */
 export class Terminal {
   readonly #stdout: Output;
   readonly #stderr: Output;
@@ -23,12 +23,12 @@ export class Terminal {
     this.#stderr = stderr;
   }
 
-  /** Whether somebody looks on, so that lines can be drawn over. */
+  /** Whether both streams are terminals, so that lines can be redrawn. */
   get isLive(): boolean {
     return this.#stdout.isTTY === true && this.#stderr.isTTY === true;
   }
 
-  /** Whether colours are wanted; NO_COLOR and the like are heeded. */
+  /** Whether to use colors; respects NO_COLOR and the like. */
   get hasColors(): boolean {
     return this.isLive && this.#stdout.hasColors?.() === true;
   }
@@ -46,46 +46,49 @@ export class Terminal {
     return this.#stderr;
   }
 
-  /** A line of the result. */
+  /** Prints a line of the result. */
   say(line: string): void {
     this.#stdout.write(`${line}\n`);
   }
 
-  /** A line about the run. */
+  /** Prints a line about the run. */
   note(line: string): void {
     this.#stderr.write(`${line}\n`);
   }
 
-  /** Draws these lines over those of the last call; the cursor is hidden until {@link release}. */
+  /** Draws these lines over the previous ones; hides the cursor until {@link release}. */
   redraw(lines: readonly string[]): void {
     const up = this.#drawn > 0 ? `\u001B[${this.#drawn}A` : HIDE_CURSOR;
     this.#stdout.write(`${up}\r\u001B[J${lines.join("\n")}\n`);
     this.#drawn = lines.length;
   }
 
-  /** Leaves what was drawn standing, and gives the cursor back. */
+  /** Keeps what was drawn and shows the cursor again. */
   release(): void {
     if (this.#drawn > 0) this.#stdout.write(SHOW_CURSOR);
     this.#drawn = 0;
   }
 }
 
-/** What a command does: its arguments in, its exit code out. Ctrl-C aborts the signal; it is the command's to end. */
+/**
+ * A command: takes its arguments, returns its exit code. Ctrl-C aborts the signal; the command must then
+ * finish.
+ */
 export type Command = (args: readonly string[], terminal: Terminal, signal: AbortSignal) => Promise<number>;
 
-/** Runs a command as this process: a failure is one line and exit code 1, and no stack trace meets the user. */
+/** Runs a command as this process. A failure prints one line, without a stack trace, and exits with code 1. */
 export async function runAsProcess(command: Command): Promise<void> {
   const terminal = new Terminal();
   const stop = new AbortController();
-  // Every request under way listens to it.
+  // Every request in flight listens to it.
   setMaxListeners(0, stop.signal);
   const interrupt = () => {
-    // Whoever asks twice does not want to wait for a summary.
+    // A second Ctrl-C means: do not wait for a summary.
     if (stop.signal.aborted) end(terminal, INTERRUPTED);
     stop.abort();
   };
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
-  // The reader of a pipe, such as `head`, may leave before the end.
+  // The reader of a pipe, such as `head`, may exit early.
   process.stdout.on("error", (error) => end(terminal, errorCode(error) === "EPIPE" ? 0 : 1));
   process.stderr.on("error", () => {});
   try {
@@ -107,5 +110,5 @@ function end(terminal: Terminal, code: number): never {
 
 function lineOf(error: unknown): string {
   if (error instanceof Failure) return error.message;
-  return `this should not have happened: ${printable(messageOf(error))}`;
+  return `unexpected error: ${printable(messageOf(error))}`;
 }

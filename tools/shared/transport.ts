@@ -1,7 +1,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 
-/** Milliseconds after which a request without an answer counts as lost. */
+/** Milliseconds after which a request without an answer fails. */
 const ANSWER_WITHIN = 30_000;
 
 export interface Exchange {
@@ -19,15 +19,15 @@ export interface Answer {
 }
 
 /**
- * HTTP over connections that are kept. `node:http` rather than `fetch`: it takes a quarter of the time, which counts when
- * the sender shares a machine with the service, and it leaves paths alone (a SKU may be named `../..`).
+ * HTTP over keep-alive connections. Uses `node:http`, which takes a quarter of `fetch`'s CPU time (the sender
+ * may share a machine with the service) and leaves paths alone (a SKU may be named `../..`).
  */
 export class Transport {
   readonly #base: URL;
   readonly #agent: HttpAgent;
   readonly #request: typeof httpRequest;
 
-  /** @param connections how many requests may be under way at once; more wait their turn. */
+  /** @param connections how many requests may be in flight at once; others wait. */
   constructor(base: URL, connections: number) {
     const options = { keepAlive: true, maxSockets: connections };
     this.#base = base;
@@ -36,7 +36,10 @@ export class Transport {
     this.#request = isSecure ? httpsRequest : httpRequest;
   }
 
-  /** Rejects with the system's error when no whole answer came, and with an AbortError when `signal` is aborted. */
+  /**
+   * Rejects with the system's error if no complete response arrives, and with an AbortError when `signal`
+   * aborts.
+   */
   async send({ method, path, headers, body }: Exchange, signal?: AbortSignal): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const request = this.#request(
@@ -67,13 +70,13 @@ export class Transport {
         request.destroy(new Error(`no answer within ${ANSWER_WITHIN / 1000} seconds`)),
       );
       request.on("error", reject);
-      // A connection can end without an error, after 101 Switching Protocols for one.
-      request.on("close", () => reject(new Error("the connection was closed without a whole answer")));
+      // A connection can end without an error, for example after 101 Switching Protocols.
+      request.on("close", () => reject(new Error("the connection closed before the response was complete")));
       request.end(body);
     });
   }
 
-  /** Gives up the connections. */
+  /** Closes the connections. */
   close(): void {
     this.#agent.destroy();
   }

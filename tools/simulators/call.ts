@@ -3,6 +3,6 @@ export interface Call {
   readonly method: string;
   readonly path: string;
   readonly key: string | undefined;
-  /** Parsed JSON; undefined when there is none, or when it is none. */
+  /** The parsed JSON body; undefined if there is none or it is not JSON. */
   readonly body: unknown;
 }

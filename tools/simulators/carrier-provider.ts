@@ -13,14 +13,17 @@ export interface BookedLabel {
 const labelRequest = z.object({ orderId: z.string().min(1) });
 const voidRequest = z.object({ orderId: z.string().min(1), labelKey: z.string().min(1) });
 
-/** Labels and parcels, with books in memory by idempotency key. A parcel is handed over a while after its label was made. */
+/**
+ * Simulates a carrier's labels and parcels, with books in memory by idempotency key. A parcel is delivered a
+ * fixed time after its label was made.
+ */
 export class CarrierProvider {
   readonly labels: BookedLabel[] = [];
   readonly #transitMs: number;
   readonly #byKey = new Map<string, BookedLabel>();
   readonly #byNumber = new Map<string, BookedLabel>();
-  /** The keys of labels that were voided, or called off before they came. */
-  readonly #calledOff = new Set<string>();
+  /** Keys of labels that were voided, even before they were requested. */
+  readonly #voided = new Set<string>();
 
   constructor(transitMs: number) {
     this.#transitMs = transitMs;
@@ -40,7 +43,7 @@ export class CarrierProvider {
     return request.success ? this.#void(request.data) : problem(400, request.error.message);
   }
 
-  /** Whose parcel it is; undefined when there is none. */
+  /** The order a parcel belongs to; undefined if there is no such parcel. */
   orderOf(trackingNumber: string): string | undefined {
     return this.#byNumber.get(trackingNumber)?.orderId;
   }
@@ -48,7 +51,7 @@ export class CarrierProvider {
   #create(key: string, { orderId }: z.output<typeof labelRequest>): Answer {
     const known = this.#byKey.get(key);
     if (known && known.orderId !== orderId) return problem(422, "the key was used for another label");
-    if (this.#calledOff.has(key)) return problem(409, "the label was called off");
+    if (this.#voided.has(key)) return problem(409, "the label was voided");
     if (known) return { status: 200, body: { trackingNumber: known.trackingNumber } };
     const trackingNumber = `CV${String(this.labels.length + 1).padStart(9, "0")}`;
     const label: BookedLabel = { key, orderId, trackingNumber, voided: false, at: new Date() };
@@ -61,7 +64,7 @@ export class CarrierProvider {
   #void({ orderId, labelKey }: z.output<typeof voidRequest>): Answer {
     const label = this.#byKey.get(labelKey);
     if (label && label.orderId !== orderId) return problem(422, "the label belongs to another order");
-    this.#calledOff.add(labelKey);
+    this.#voided.add(labelKey);
     if (label) label.voided = true;
     return { status: 204 };
   }

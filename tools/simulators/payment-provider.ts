@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Call } from "./call.ts";
 import type { Answer } from "./provider-server.ts";
 
-/** A charge that was approved: the money has moved. */
+/** An approved charge: the money has moved. */
 export interface BookedCharge {
   key: string;
   orderId: string;
@@ -37,10 +37,10 @@ type ChargeRequest = z.output<typeof chargeRequest>;
 const refundRequest = z.object({ orderId: z.string().min(1), chargeKey: z.string().min(1) });
 type RefundRequest = z.output<typeof refundRequest>;
 
-/** What is known under the key of a charge. */
+/** What the books hold for a charge's key. */
 interface ChargeEntry {
   readonly request: ChargeRequest;
-  /** How often the decision was put off. */
+  /** How often it answered "no answer from the bank". */
   stumbles: number;
   booked?: BookedCharge;
   declined?: true;
@@ -55,13 +55,13 @@ const DECLINED: Answer = { status: 402, body: { reason: "the card was declined" 
 const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank" } };
 
 /**
- * Charges and refunds, with books in memory by idempotency key. The token decides:
+ * Simulates charges and refunds, with books in memory by idempotency key. The token decides:
  *
- * - `tok_declined`: declined, always.
+ * - `tok_declined`: always declined.
  * - `tok_stumbles_N`: 503 to the first N attempts (1 to 99), then approved.
- * - `tok_down`: 503, always.
- * - Those that poison.ts knows: something goes wrong before the call comes here.
- * - Any other, and none: approved.
+ * - `tok_down`: always 503.
+ * - Tokens in poison.ts: the call fails before it gets here.
+ * - Any other token, or none: approved.
  */
 export class PaymentProvider {
   readonly charges: BookedCharge[] = [];
@@ -69,8 +69,8 @@ export class PaymentProvider {
   readonly refunds: BookedRefund[] = [];
   readonly #charges = new Map<string, ChargeEntry>();
   readonly #refunds = new Map<string, RefundEntry>();
-  /** The keys of charges that were paid back, or called off before they came. */
-  readonly #calledOff = new Set<string>();
+  /** Keys of charges that were refunded, even before they were made. */
+  readonly #refunded = new Set<string>();
 
   handle({ method, path, key, body }: Call): Answer {
     const route = `${method} ${path}`;
@@ -92,7 +92,7 @@ export class PaymentProvider {
     if (first.orderId !== orderId || first.amount !== amount || first.currency !== currency)
       return problem(422, "the key was used for another charge");
     if (entry.declined) return DECLINED;
-    if (this.#calledOff.has(key)) return problem(409, "the charge was called off");
+    if (this.#refunded.has(key)) return problem(409, "the charge was refunded");
     if (entry.booked) return { status: 200, body: { chargeId: entry.booked.chargeId } };
 
     if (token === "tok_declined") {
@@ -122,10 +122,10 @@ export class PaymentProvider {
     const charge = this.#charges.get(chargeKey);
     if (charge && charge.request.orderId !== orderId)
       return problem(422, "the charge belongs to another order");
-    if (charge?.booked && this.#calledOff.has(chargeKey))
-      return problem(409, "the charge was paid back under another key");
+    if (charge?.booked && this.#refunded.has(chargeKey))
+      return problem(409, "the charge was refunded under another key");
 
-    this.#calledOff.add(chargeKey);
+    this.#refunded.add(chargeKey);
     let refundId: string | null = null;
     if (charge?.booked) {
       refundId = `re_${this.refunds.length + 1}`;

@@ -1,15 +1,15 @@
 import type { Call } from "./call.ts";
 
-/** How a call that nobody can serve is treated; `/health` stays up. */
+/** How a poisoned call fails; `/health` stays up. */
 export type Treatment =
-  /** It gets no answer, and nothing is done. */
+  /** Gets no answer, and nothing is done. */
   | "hangs"
-  /** 500, and nothing is done. */
+  /** Gets a 500, and nothing is done. */
   | "fails"
-  /** The same for four calls of five, at random. */
+  /** Like "fails", but for four calls out of five, at random. */
   | "stumbles";
 
-/** What is asked for when the trouble begins. */
+/** The requests that can be poisoned. */
 const CALLS = {
   pay: "POST /charges",
   refund: "POST /refunds",
@@ -20,38 +20,38 @@ const CALLS = {
 
 const TOKEN = /^tok_(pay|refund|ship|void|track)_(hangs|fails|stumbles)$/;
 
-/** The part of the calls that fail of an order that stumbles. */
+/** The share of a stumbling order's calls that fail. */
 export const STUMBLE_RATE = 0.8;
 
 /**
- * Orders that nobody can serve, while everybody else's are served as ever. The payment token says which call it is that
- * goes wrong, and how: `tok_pay_hangs`, `tok_ship_fails`, `tok_refund_stumbles`. The carrier is told no tokens; it goes by
- * those that the payment provider was told of the same order.
+ * Makes single orders fail while all others succeed. The payment token says which call fails and how:
+ * `tok_pay_hangs`, `tok_ship_fails`, `tok_refund_stumbles`. The carrier receives no tokens, so it uses the one
+ * that the payment provider saw for the same order.
  */
 export class Poison {
   readonly #tokens = new Map<string, string>();
   readonly #orderOf: (trackingNumber: string) => string | undefined;
   #isHealed = false;
 
-  /** @param orderOf whose parcel it is. */
+  /** @param orderOf the order a parcel belongs to. */
   constructor(orderOf: (trackingNumber: string) => string | undefined) {
     this.#orderOf = orderOf;
   }
 
-  /** From now on all are served. */
+  /** Ends the poisoning: every call succeeds from now on. */
   heal(): void {
     this.#isHealed = true;
   }
 
-  /** What is done to a call. */
+  /** How a call is to fail; undefined if it is not. */
   of({ method, path, body }: Call): Treatment | undefined {
     const route = `${method} ${path}`;
     const orderId = path.startsWith("/parcels/")
       ? this.#orderOf(path.slice("/parcels/".length))
       : text(body, "orderId");
     if (orderId === undefined) return undefined;
-    const told = text(body, "token");
-    if (told !== undefined && TOKEN.test(told)) this.#tokens.set(orderId, told);
+    const token = text(body, "token");
+    if (token !== undefined && TOKEN.test(token)) this.#tokens.set(orderId, token);
     if (this.#isHealed) return undefined;
     const [, call, treatment] = TOKEN.exec(this.#tokens.get(orderId) ?? "") ?? [];
     if (!isCall(call) || !isTreatment(treatment)) return undefined;
@@ -60,7 +60,7 @@ export class Poison {
   }
 }
 
-/** The order that a call is about; undefined when it names none. */
+/** The order a call is about; undefined if it names none. */
 export function orderOfCall({ body }: Call): string | undefined {
   return text(body, "orderId");
 }

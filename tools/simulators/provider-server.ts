@@ -11,23 +11,23 @@ export interface Answer {
   readonly body?: object;
 }
 
-/** No caller of ours has more to say. */
+/** Larger than any body Conveyor sends. */
 const LARGEST_BODY = 64 * 1024;
-/** Longer than callers keep theirs: who closes an idle connection must not race with a request on it. */
+/** Longer than the callers' own timeout, so that closing an idle connection never races with a request. */
 const KEEP_ALIVE_MS = 60_000;
 
 interface ProviderServerOptions {
-  /** Decides and books a call, at once: it does not wait for anything, so that no two calls mix. */
+  /** Decides and books a call. Synchronous, so that calls can't interleave. */
   readonly handle: (call: Call) => Answer;
-  /** Told of every call that has arrived under an idempotency key. @returns how often it was asked for by now. */
+  /** Counts a call under its idempotency key. @returns the calls under this key so far. */
   readonly countAttempt: (key: string) => number;
-  /** What is done to a call of an order that nobody can serve. */
+  /** How a poisoned order's call is to fail. */
   readonly poisonOf: (call: Call) => Treatment | undefined;
   readonly random: () => number;
   readonly latencyMs: number;
 }
 
-/** Serves one provider on a free port of this machine, as well or as badly as the fault says. */
+/** Serves one provider on a free loopback port, misbehaving as the fault says. */
 export class ProviderServer {
   readonly #options: ProviderServerOptions;
   readonly #server: Server;
@@ -35,11 +35,11 @@ export class ProviderServer {
   /** Calls that wait for the fault to end. */
   readonly #standing = new Set<() => void>();
   #fault: Fault = { kind: "none" };
-  #atOnce = 0;
-  #mostAtOnce = 0;
-  #repeatedAtOnce = 0;
-  #mostRepeatedAtOnce = 0;
-  /** Questions that were not answered. */
+  #inFlight = 0;
+  #maxInFlight = 0;
+  #repeatedInFlight = 0;
+  #maxRepeatedInFlight = 0;
+  /** URLs of queries that were not answered. */
   readonly #asked = new Set<string>();
 
   constructor(options: ProviderServerOptions) {
@@ -51,7 +51,7 @@ export class ProviderServer {
     });
   }
 
-  /** @returns the address, without a slash at its end. */
+  /** @returns the URL, without a trailing slash. */
   listen(): Promise<string> {
     return listen(this.#server, { port: 0, host: "127.0.0.1", variable: "the port" });
   }
@@ -63,26 +63,26 @@ export class ProviderServer {
     if (fault.kind === "refuse") this.#server.closeAllConnections();
   }
 
-  /** Calls under a key that have arrived and are not answered yet. */
-  get atOnce(): number {
-    return this.#atOnce;
+  /** Calls with a key that have arrived and are not answered yet. */
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
-  /** The most of them since this was last asked. */
-  takeMostAtOnce(): number {
-    const most = this.#mostAtOnce;
-    this.#mostAtOnce = this.#atOnce;
+  /** The maximum of `inFlight` since the last call. */
+  takeMaxInFlight(): number {
+    const most = this.#maxInFlight;
+    this.#maxInFlight = this.#inFlight;
     return most;
   }
 
-  /** The most calls at once, since this was last asked, that were made again under their key. */
-  takeMostRepeatedAtOnce(): number {
-    const most = this.#mostRepeatedAtOnce;
-    this.#mostRepeatedAtOnce = this.#repeatedAtOnce;
+  /** The same, counting only calls that repeat a key. */
+  takeMaxRepeatedInFlight(): number {
+    const most = this.#maxRepeatedInFlight;
+    this.#maxRepeatedInFlight = this.#repeatedInFlight;
     return most;
   }
 
-  /** Cuts off who is connected; what was still to be done late is never done. */
+  /** Closes all connections, and drops calls that were still being delayed. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -103,14 +103,14 @@ export class ProviderServer {
     const isHit = (rate: number) => !isHealth && this.#options.random() < rate;
     const call = { method, path: url, key, body: parse(body) };
     const handle = () => (isHealth ? { status: 200, body: { status: "up" } } : this.#options.handle(call));
-    // Also while another fault is set: an order that can't be served is not served by any.
+    // Even while another fault is set: a poisoned order must never succeed.
     const treatment = this.#treatmentOf(call);
-    // Questions have no key, and are asked again also when all is well.
+    // Queries have no key, and are repeated even when all is well.
     if (key === undefined && treatment !== undefined) this.#count(this.#asked.has(url), response);
     if (key === undefined && treatment !== undefined) this.#asked.add(url);
 
     if (this.#options.latencyMs > 0) await this.#wait(this.#options.latencyMs);
-    // Not answered before the caller gives up.
+    // Never answered, so the caller gives up.
     if (treatment === "hangs") return;
     if (treatment === "fails" || (treatment === "stumbles" && isHit(STUMBLE_RATE)))
       return respond(response, FAILED);
@@ -143,11 +143,11 @@ export class ProviderServer {
   }
 
   #count(isRepeated: boolean, response: ServerResponse): void {
-    this.#mostAtOnce = Math.max(this.#mostAtOnce, ++this.#atOnce);
-    if (isRepeated) this.#mostRepeatedAtOnce = Math.max(this.#mostRepeatedAtOnce, ++this.#repeatedAtOnce);
+    this.#maxInFlight = Math.max(this.#maxInFlight, ++this.#inFlight);
+    if (isRepeated) this.#maxRepeatedInFlight = Math.max(this.#maxRepeatedInFlight, ++this.#repeatedInFlight);
     response.once("close", () => {
-      this.#atOnce--;
-      if (isRepeated) this.#repeatedAtOnce--;
+      this.#inFlight--;
+      if (isRepeated) this.#repeatedInFlight--;
     });
   }
 
@@ -171,12 +171,12 @@ export class ProviderServer {
 
 const FAILED: Answer = { status: 500, body: { error: "failed" } };
 
-/** A number from 0 to below 1 that follows from an order's id. */
+/** Maps an order's id to a number from 0 to below 1. */
 function shareOf(orderId: string): number {
   return createHash("sha256").update(orderId).digest().readUInt32BE(0) / 2 ** 32;
 }
 
-/** The body's text; undefined when it does not arrive, or is too much. */
+/** The body as text; undefined if it is incomplete or too large. */
 function read(request: IncomingMessage): Promise<string | undefined> {
   return new Promise((resolve) => {
     let text = "";
@@ -200,7 +200,7 @@ function parse(text: string): unknown {
 }
 
 function respond(response: ServerResponse, { status, body }: Answer): void {
-  // The caller may have gone while the provider took its time.
+  // The caller may have given up.
   if (response.destroyed) return;
   const text = body === undefined ? "" : JSON.stringify(body);
   response.writeHead(status, {

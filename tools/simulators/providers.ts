@@ -12,15 +12,15 @@ import { ProviderServer } from "./provider-server.ts";
 
 export type { Fault } from "./fault.ts";
 
-/** What an auditor reads. It grows as the providers work, each list in the order of its events. */
+/** The providers' records, for an auditor. Each list grows in the order of its events. */
 export interface ProviderBooks {
-  /** Approved captures only. */
+  /** Approved charges only. */
   charges: BookedCharge[];
   declines: BookedDecline[];
   refunds: BookedRefund[];
-  /** A voided label stays in the list. */
+  /** Includes voided labels. */
   labels: BookedLabel[];
-  /** How often each idempotency key was asked for, with whatever success. */
+  /** The number of calls under each idempotency key, successful or not. */
   attempts: ReadonlyMap<string, number>;
 }
 
@@ -28,27 +28,27 @@ export interface Providers {
   paymentsUrl: string;
   carrierUrl: string;
   books: ProviderBooks;
-  /** Takes the place of the fault before it, for calls from now on. */
+  /** Replaces the current fault, for calls from now on. */
   setFault: (provider: "payments" | "carrier", fault: Fault) => void;
-  /** Calls with an effect that a provider has before it at this moment. */
-  atOnce: (provider: "payments" | "carrier") => number;
-  /** The most of them since this was last asked. */
-  takeMostAtOnce: (provider: "payments" | "carrier") => number;
-  /** The same of calls that were made again under their key. */
-  takeMostRepeatedAtOnce: (provider: "payments" | "carrier") => number;
-  /** From now on the orders are served that nobody could serve, as {@link Poison} has them. */
+  /** Calls with an effect that are in flight now. */
+  inFlight: (provider: "payments" | "carrier") => number;
+  /** The maximum of `inFlight` since the last call. */
+  takeMaxInFlight: (provider: "payments" | "carrier") => number;
+  /** The same, counting only calls that repeat a key. */
+  takeMaxRepeatedInFlight: (provider: "payments" | "carrier") => number;
+  /** Ends the poisoning: see {@link Poison}. */
   heal: () => void;
   /** The books can still be read afterwards. */
   close: () => Promise<void>;
 }
 
 /**
- * Starts a payment provider and a carrier that speak the protocol of docs/providers.md, each on a free port of this
- * machine, with books in the memory of this process: whatever happens to the service, they know what they were asked.
+ * Starts a payment provider and a carrier that speak the protocol in docs/providers.md, each on a free loopback
+ * port. Their books are in this process's memory, so they survive whatever happens to Conveyor.
  *
- * @param options.transitMs milliseconds that a parcel is on the road (2,000).
- * @param options.random decides which calls a fault with a rate hits; gives numbers from 0 to below 1.
- * @param options.latencyMs milliseconds that every answer takes anyway (0).
+ * @param options.transitMs milliseconds until a parcel is delivered (2,000).
+ * @param options.random decides which calls a fault with a rate hits; returns numbers from 0 to below 1.
+ * @param options.latencyMs milliseconds added to every answer (0).
  */
 export async function startProviders(
   options: { transitMs?: number; random?: () => number; latencyMs?: number } = {},
@@ -77,9 +77,9 @@ export async function startProviders(
     setFault(provider, fault) {
       servers[provider].fault = fault;
     },
-    atOnce: (provider) => servers[provider].atOnce,
-    takeMostAtOnce: (provider) => servers[provider].takeMostAtOnce(),
-    takeMostRepeatedAtOnce: (provider) => servers[provider].takeMostRepeatedAtOnce(),
+    inFlight: (provider) => servers[provider].inFlight,
+    takeMaxInFlight: (provider) => servers[provider].takeMaxInFlight(),
+    takeMaxRepeatedInFlight: (provider) => servers[provider].takeMaxRepeatedInFlight(),
     heal: () => poison.heal(),
     async close() {
       await Promise.all([servers.payments.close(), servers.carrier.close()]);

@@ -7,7 +7,10 @@ import { ROOT } from "./layout.ts";
 const require = createRequire(import.meta.url);
 const OWN = path.join(import.meta.dirname, "assets");
 
-/** What the pages load, by name. Libraries come out of their packages as they are: the service needs no other address. */
+/**
+ * The pages' assets, by name. Libraries are served from their packages, so that pages load nothing from
+ * elsewhere.
+ */
 const FILES: Readonly<Record<string, string>> = {
   "console.css": path.join(OWN, "console.css"),
   "console.js": path.join(OWN, "console.js"),
@@ -17,13 +20,13 @@ const FILES: Readonly<Record<string, string>> = {
   "uplot.css": inPackage("uplot", "dist/uPlot.min.css"),
 };
 
-/** Looked at again by the browser each time, by date: a new version of the service is seen at once. */
+/** Serves the assets. Browsers revalidate them each time, so a new version takes effect at once. */
 export const assetRoutes: readonly Route[] = Object.entries(FILES).map(([name, file]) =>
   route({
     ...PAGE,
     path: `${ROOT}/assets/${name}`,
     handler: ({ response }) => {
-      // Below its own folder: this project may lie in one whose name begins with a dot, which is never served from.
+      // Relative to its own folder: Express never serves from below a dot folder, which this project may be in.
       response.sendFile(path.basename(file), { root: path.dirname(file), maxAge: 0 });
     },
   }),

@@ -19,7 +19,7 @@ import { overviewPage } from "./pages/overview.ts";
 import { queuesPage } from "./pages/queues.ts";
 import { webhooksPage } from "./pages/webhooks.ts";
 
-/** The operators' pages. Each is one file: a further one is a line here, and one in the navigation of `layout.ts`. */
+/** The operators' pages, one file each. To add one, add a line here and one in the navigation of `layout.ts`. */
 export const consoleRoutes: readonly Route[] = [
   ...overviewPage,
   ...orderListPage,
@@ -32,14 +32,14 @@ export const consoleRoutes: readonly Route[] = [
 ];
 
 /**
- * What the browser may do with these pages: load what comes from this process, and nothing else; no inline script or
- * style, no frame, no form to elsewhere.
+ * Lets the browser load assets from this process only: no inline scripts or styles, no frames, no forms to
+ * other hosts.
  */
 export const consoleHeaders = helmet({
-  // Without TLS, browsers ignore these two; the second one with an error in the console.
+  // Browsers ignore these two without TLS, the second one with an error in the console.
   strictTransportSecurity: false,
   crossOriginOpenerPolicy: false,
-  // Forms of this site say where they come from, which `no-referrer` would keep to itself.
+  // Form posts must send a Referer, which `no-referrer` would suppress.
   referrerPolicy: { policy: "same-origin" },
   contentSecurityPolicy: {
     useDefaults: false,
@@ -56,13 +56,13 @@ export const consoleHeaders = helmet({
   },
 });
 
-/** What is shown is of the moment, and some of it is about customers. */
+/** Prevents caching: the pages show live state and customer data. */
 export const neverStored: RequestHandler = (request, response, next) => {
   if (!request.path.startsWith("/assets/")) response.set("Cache-Control", "no-store");
   next();
 };
 
-/** Errors as pages, but for those who may not see any. What is not known here is logged, and told to nobody. */
+/** Renders errors as pages, except for requests without access. Unexpected errors are logged, and not shown. */
 export function showErrors(services: Services): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (response.headersSent || isRefusal(error)) {
@@ -93,7 +93,7 @@ function tell(
   if (error instanceof Problem)
     return {
       status: error.status,
-      title: error.status === 404 ? "There is nothing here" : "That is not possible",
+      title: error.status === 404 ? "Not found" : "That is not possible",
       detail: [
         error.message,
         ...(error.options.errors ?? []).map((fault) => `${fault.path}: ${fault.message}`),
@@ -104,17 +104,17 @@ function tell(
       status: 503,
       title: error.kind === "contended" ? "MySQL is busy" : error.how,
       detail: error.isUnknown
-        ? "Something may have been changed all the same: look before you try again."
-        : "What you asked for was not done. Try again in a moment.",
+        ? "The change may have been made: check before you try again."
+        : "Nothing was changed. Try again in a moment.",
     };
   if (isRedisUnavailable(error))
     return {
       status: 503,
       title: "Redis does not answer",
-      detail: "What is kept in MySQL is not lost. Try again in a moment.",
+      detail: "Nothing in MySQL is lost. Try again in a moment.",
     };
   if (error instanceof Error && "status" in error && typeof error.status === "number" && error.status < 500)
-    return { status: error.status, title: "That is not possible", detail: "The request cannot be read." };
+    return { status: error.status, title: "That is not possible", detail: "The request can't be read." };
   log.error({ request, error: describeError(error) }, "request failed");
-  return { status: 500, title: "Something went wrong", detail: "The service's log says what." };
+  return { status: 500, title: "Something went wrong", detail: "See the service's log." };
 }

@@ -1,10 +1,10 @@
 import { html, type Html } from "./html.ts";
 
-/* How the console writes numbers, times and durations. */
+/* Formats numbers, times and durations. */
 
 const NUMBERS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
-/** Nothing is known: a dash that is read out as such. */
+/** A dash that screen readers announce as "not known". */
 export const UNKNOWN: Html = html`<span class="muted" aria-label="not known">–</span>`;
 
 export function number(value: number): string {
@@ -28,7 +28,7 @@ const UNITS = [
   { name: "s", milliseconds: 1_000 },
 ] as const;
 
-/** Milliseconds as people say them, in the two largest units: "340 ms", "4.2 s", "3 min 20 s", "2 d 4 h". */
+/** Formats milliseconds in the two largest units: "340 ms", "4.2 s", "3 min 20 s", "2 d 4 h". */
 export function duration(milliseconds: number): string {
   const whole = Math.max(0, Math.round(milliseconds));
   if (whole < 1_000) return `${whole} ms`;
@@ -42,14 +42,14 @@ export function duration(milliseconds: number): string {
   return rest === 0 ? first : `${first} ${rest} ${small.name}`;
 }
 
-/** A moment in UTC, to the second; the milliseconds are in its title. */
+/** Formats a time in UTC, to the second; the title has the milliseconds. */
 export function moment(at: Date): Html {
   const text = at.toISOString();
   const shown = `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
   return html`<time datetime="${text}" title="${text}">${shown}</time>`;
 }
 
-/** How long ago it was, in seconds within the first minute, and in minutes after that. */
+/** How long ago: in seconds within the first minute, then in minutes. */
 export function ago(at: Date, now = Date.now()): Html {
   const text = at.toISOString();
   const since = now - at.getTime();
@@ -57,12 +57,12 @@ export function ago(at: Date, now = Date.now()): Html {
   return html`<time datetime="${text}" title="${text}">${duration(shown)} ago</time>`;
 }
 
-/** Without the part that changes with every look. */
+/** Rounds down to whole seconds, so that a live page does not change with every refresh. */
 export function roughly(milliseconds: number): number {
   return milliseconds < 1_000 ? Math.max(0, milliseconds) : Math.floor(milliseconds / 1_000) * 1_000;
 }
 
-/** An amount in minor units, in its currency. */
+/** Formats an amount given in minor units. */
 export function money(amount: number, currency: string): string {
   const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
   const digits = format.resolvedOptions().maximumFractionDigits ?? 2;

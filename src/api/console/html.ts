@@ -1,7 +1,7 @@
 /**
- * HTML that is escaped by construction: what stands in a template is HTML, what is put into it is text, unless it is the
- * result of another template. Thirty lines instead of a library, since those that are small enough (lit-html, uhtml)
- * are made for browsers, and JSX would need a runtime and a compiler's setting in every tool.
+ * HTML that is escaped by construction: the template is HTML, interpolated values are text unless they come
+ * from another template. Thirty lines instead of a library, because the small ones (lit-html, uhtml) target
+ * browsers, and JSX would need a runtime and compiler settings in every tool.
  */
 export class Html {
   readonly #text: string;
@@ -10,12 +10,12 @@ export class Html {
     this.#text = text;
   }
 
-  /** The only way to make one: the parts are the source's own. */
+  /** The only constructor: the literal parts always come from source code. */
   static of(strings: TemplateStringsArray, values: readonly Content[]): Html {
     let text = strings[0] ?? "";
     for (const [index, value] of values.entries()) {
-      // What ends with `=` would be an attribute without quotes, which a space in the value ends.
-      if (text.endsWith("=")) throw new Error("an attribute's value stands in quotes");
+      // An unquoted attribute would end at the first space in its value.
+      if (text.endsWith("=")) throw new Error("quote the attribute's value");
       text += textOf(value) + (strings[index + 1] ?? "");
     }
     return new Html(text);
@@ -26,10 +26,10 @@ export class Html {
   }
 }
 
-/** What can be put into a template. `undefined`, `null` and `false` are nothing. */
+/** Values for a template. `undefined`, `null` and `false` render as nothing. */
 export type Content = Html | string | number | undefined | null | false | readonly Content[];
 
-/** HTML with content put in: html`<b title="${title}">${text}</b>`. */
+/** Renders a template: html`<b title="${title}">${text}</b>`. */
 export function html(strings: TemplateStringsArray, ...values: Content[]): Html {
   return Html.of(strings, values);
 }
@@ -51,7 +51,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
-/** A path of this service with a query; what is undefined or empty is left out. */
+/** A path with a query string; skips undefined and empty parameters. */
 export function href(
   path: string,
   query: Readonly<Record<string, string | number | undefined>> = {},

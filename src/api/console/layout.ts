@@ -1,6 +1,6 @@
 import { html, type Content, type Html } from "./html.ts";
 
-/** The pages that the navigation leads to, in its order: `href` is below {@link ROOT}. */
+/** The navigation's pages, in order; `href` is relative to {@link ROOT}. */
 const SECTIONS = [
   { name: "Overview", href: "", needsQueues: false },
   { name: "Orders", href: "/orders", needsQueues: false },
@@ -12,24 +12,24 @@ const SECTIONS = [
 
 type Section = (typeof SECTIONS)[number]["name"];
 
-/** What stands beside the console. */
-const BESIDE = [
+/** Links to pages outside the console. */
+const EXTERNAL = [
   { name: "Jobs", href: "/queues", needsQueues: true },
   { name: "API", href: "/docs", needsQueues: false },
 ] as const;
 
-/** Where the console lives. */
+/** The console's root path. */
 export const ROOT = "/console";
 
-/** Seconds after which a live page is loaded anew by a browser without JavaScript. */
+/** Seconds between reloads of a live page in browsers without JavaScript. */
 const REFRESH_SECONDS = 10;
 
 export interface Page {
   readonly title: string;
-  /** Where it belongs in the navigation; undefined for what is nowhere. */
+  /** The section to highlight in the navigation; undefined if there is none. */
   readonly section: Section | undefined;
   readonly body: Content;
-  /** Whether it changes while it is looked at. */
+  /** Whether the page updates itself. */
   readonly live?: boolean;
 }
 
@@ -39,7 +39,7 @@ export function sectionOf(path: string): Section | undefined {
     ?.name;
 }
 
-/** A whole page: head, navigation, and what the page is about. */
+/** Renders a whole page: head, navigation and body. */
 export function layout(page: Page, given: { readonly operator: string; readonly hasQueues: boolean }): Html {
   const { title, section, body, live = false } = page;
   return html`<!doctype html>
@@ -62,7 +62,7 @@ export function layout(page: Page, given: { readonly operator: string; readonly 
         <script src="${ROOT}/assets/console.js" defer></script>
       </head>
       <body>
-        <a class="skip" href="#main">Skip to the content</a>
+        <a class="skip" href="#main">Skip to content</a>
         <header>
           <nav aria-label="Console">
             <a class="brand" href="${ROOT}">Conveyor</a>
@@ -77,7 +77,7 @@ export function layout(page: Page, given: { readonly operator: string; readonly 
                     }
                   </li>`,
               )}
-              ${BESIDE.filter(({ needsQueues }) => given.hasQueues || !needsQueues).map(
+              ${EXTERNAL.filter(({ needsQueues }) => given.hasQueues || !needsQueues).map(
                 ({ name, href }, index) =>
                   html`<li class="${index === 0 && "apart"}"><a href="${href}">${name}</a></li>`,
               )}
@@ -89,7 +89,7 @@ export function layout(page: Page, given: { readonly operator: string; readonly 
           ${body}
         </main>
         <footer>
-          <p>Times are UTC. You are <b>${given.operator}</b>: what you change here is written down.</p>
+          <p>Times are UTC. Signed in as <b>${given.operator}</b>; your actions are recorded.</p>
         </footer>
       </body>
     </html> `;

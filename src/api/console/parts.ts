@@ -1,30 +1,30 @@
 import { CANCELLED } from "../../order/lifecycle.ts";
 import { html, href, type Content, type Html } from "./html.ts";
 
-/* What several pages are made of. */
+/* Components shared by the pages. */
 
 export interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => Content;
-  /** Numbers stand at the right. */
+  /** Right-aligned. */
   readonly numeric?: true;
-  /** Has a line of a narrow page's card to itself. */
+  /** Takes a full line of the card on narrow pages. */
   readonly wide?: true;
-  /** Has only few words, and those are ours. */
+  /** Holds only a few words, so it may break between them. */
   readonly short?: true;
-  /** Names the row: read out with each of its cells. */
+  /** Row header: screen readers announce it with each cell. */
   readonly heading?: true;
 }
 
 /**
- * A table, which on a narrow page shows a card for each row. The roles are those that its elements have by themselves,
- * and that browsers take from them when they are laid out as cards.
+ * A table that turns each row into a card on narrow pages. The explicit roles restore those that browsers drop
+ * when the elements are laid out as cards.
  */
 export function table<Row>(options: {
   readonly caption: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  /** For a live page: what names the row's element. */
+  /** The row's element id, for live pages. */
   readonly id?: (row: Row) => string;
 }): Html {
   const { caption, columns, rows, id } = options;
@@ -60,7 +60,7 @@ function cell<Row>({ title, cell: content, numeric, wide, short, heading }: Colu
     : html`<td role="cell" class="${name}">${inner}</td>`;
 }
 
-/** An order's status, with a word beside it when it needs a person. */
+/** An order's status, with a badge if it has failed or is being cancelled. */
 export function statusBadge(order: {
   readonly status: string;
   readonly failedStage?: string | null;
@@ -73,17 +73,17 @@ export function statusBadge(order: {
     }${beingCancelled ? html` <span class="badge warn">being cancelled</span>` : ""}`;
 }
 
-/** A link to an order, named by its whole id. */
+/** A link to an order, showing its full id. */
 export function orderLink(id: string): Html {
   return html`<a class="id" href="${href(`/console/orders/${id}`)}">${id}</a>`;
 }
 
-/** Where nothing is to be shown, says why. */
+/** The message of an empty list. */
 export function empty(text: Content): Html {
   return html`<p class="empty">${text}</p>`;
 }
 
-/** A choice in a form. */
+/** A select field. */
 export function select(options: {
   readonly name: string;
   readonly label: string;
@@ -103,7 +103,7 @@ export function select(options: {
   >`;
 }
 
-/** Links to the pages before and after. */
+/** Links to the previous and next page. */
 export function pager(previous: string | undefined, next: string | undefined): Html | undefined {
   if (previous === undefined && next === undefined) return undefined;
   return html`<nav class="pager" aria-label="Pages">

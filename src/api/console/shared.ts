@@ -1,6 +1,6 @@
 /**
- * Work whose result many callers share: who asks while it is under way, or within so many milliseconds after it began,
- * is given the same. A failure is nobody's but those who wait for it.
+ * Shares the result of `work` among callers: calls within `freshMs` after it started get the same promise.
+ * Failures are not cached.
  */
 export function shared<T>(freshMs: number, work: () => Promise<T>): () => Promise<T> {
   let latest: { readonly result: Promise<T>; readonly beganAt: number } | undefined;

@@ -16,10 +16,10 @@ import type { Check, Health } from "../readiness.ts";
 import { CANCEL, type Lifecycle } from "../../order/lifecycle.ts";
 import { shared } from "./shared.ts";
 
-/** How a step's queue and orders are doing. What is undefined could not be asked, or does not apply. */
+/** The state of a step's queue and orders. Undefined values are unavailable or don't apply. */
 export interface StepStatus {
   readonly name: string;
-  /** Of the queue: undefined where there is none, or Redis is away. */
+  /** Undefined if there is no queue or Redis is away. */
   readonly queue:
     | {
         readonly waiting: number;
@@ -28,33 +28,33 @@ export interface StepStatus {
         readonly paused: boolean;
       }
     | undefined;
-  /** Orders that rest in its failed set; undefined while MySQL is away. */
+  /** Failed orders; undefined while MySQL is away. */
   readonly failed: BoundedCount | undefined;
-  /** Since when the oldest order that is on its way has waited for this step. */
+  /** The order that has waited longest for this step. */
   readonly oldest: { readonly id: string; readonly since: Date } | undefined;
-  /** Of the last minutes; undefined while Redis is away. */
+  /** Throughput over the last minutes; undefined while Redis is away. */
   readonly pace: { readonly perMinute: number; readonly p95Ms: number | undefined } | undefined;
 }
 
 export interface Status {
   readonly at: Date;
   readonly mysql: Check;
-  /** Undefined where there are no queues. */
+  /** Undefined if there are no queues. */
   readonly redis?: Check;
   readonly steps: readonly StepStatus[];
-  /** Undefined where there are no queues, or Redis is away. */
+  /** Undefined if there are no queues or Redis is away. */
   readonly workers?: readonly Heartbeat[];
 }
 
-/** The last hour by minute, without the one that is not over, as plots have it. */
+/** The last hour by minute, without the current one, for the plots. */
 export interface History {
-  /** The beginning of each minute, in seconds since 1970. */
+  /** The start of each minute, in seconds since 1970. */
   readonly minutes: readonly number[];
   readonly steps: readonly {
     readonly name: string;
-    /** Jobs done in each minute. */
+    /** Jobs per minute. */
     readonly done: readonly number[];
-    /** Milliseconds; null where nothing was done. */
+    /** Milliseconds; null if there were no jobs. */
     readonly p95: readonly (number | null)[];
   }[];
 }
@@ -67,15 +67,15 @@ export interface StatusOptions {
   readonly lifecycle: Lifecycle;
 }
 
-/** Failed orders that are counted, at most. */
+/** Count at most this many failed orders. */
 const COUNTED = 1_000;
 const HISTORY_MINUTES = 60;
-/** Minutes over which the pace of a step is taken: the current one, and those before. */
+/** Minutes over which throughput is averaged, including the current one. */
 const PACE_MINUTES = 5;
-/** However many pages are open, the servers are asked so often at most. */
+/** Query the servers at most this often, however many pages are open. */
 const FRESH_MS = 1_000;
 
-/** Looks at everything that the overview shows. What does not answer is left out. */
+/** Reads everything that the overview shows. Leaves out what does not answer. */
 export class StatusReader {
   readonly #options: StatusOptions;
   readonly status = shared(FRESH_MS, () => this.#status());
@@ -131,7 +131,7 @@ export class StatusReader {
   async #oldest(): Promise<Map<string, { id: string; since: Date }>> {
     const { database, lifecycle } = this.#options;
     const found = new Map<string, { id: string; since: Date }>();
-    // Orders to be undone stand in any status: they are not looked for.
+    // Orders being cancelled can be in any status, so they are skipped.
     for (const { name } of lifecycle.steps.filter((step) => step.name !== CANCEL.name)) {
       const order = await findOldest(database, lifecycle.statusBefore({ name }));
       if (order) found.set(name, { id: order.id, since: order.updatedAt });
@@ -141,7 +141,7 @@ export class StatusReader {
 
   async #history(): Promise<History> {
     const { redis, lifecycle } = this.#options;
-    // The current one would look like a collapse until it is over.
+    // The current minute would look like a drop until it is over.
     const last = minuteOf(Date.now()) - 1;
     const names = lifecycle.steps.map(({ name }) => name);
     const read = redis && (await ifPossible(readCounts(redis, names, { last, minutes: HISTORY_MINUTES })));
@@ -170,7 +170,7 @@ async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;
   } catch {
-    // What is away is told by its health check.
+    // The health check reports it.
     return undefined;
   }
 }

@@ -2,24 +2,24 @@ import type { OrderEvent } from "../../../db/order-events.ts";
 import { CANCEL } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 
-/** One thing that happened to an order, or that it waits for, with the time that it took. */
+/** An event of an order, or what it waits for, with its duration. */
 export interface Entry {
   readonly kind: "created" | "done" | "attempt" | "failed" | "resumed" | "cancelling" | "cancelled" | "now";
   readonly title: string;
   readonly reason: string | null;
   readonly actor: string | null;
   readonly attempt: number | null;
-  /** What the stage left behind. */
+  /** The stage's record. */
   readonly record: OrderEvent["record"];
   readonly at: Date;
-  /** When the time that the entry tells of began: the wait, and after that the work. Milliseconds since 1970. */
+  /** Start of the entry, which is first waiting and then working. Milliseconds since 1970. */
   readonly from: number;
-  /** When work began; the same as the end where there was none. */
+  /** When work started; equals `to` if there was none. */
   readonly workFrom: number;
   readonly to: number;
 }
 
-/** What happened to an order, in order, and what it waits for now. */
+/** An order's events in order, and what it waits for now. */
 export function timelineOf(
   order: Pick<StoredOrder, "status" | "failed">,
   events: readonly OrderEvent[],
@@ -29,7 +29,7 @@ export function timelineOf(
   const entries: Entry[] = [];
   let since = events[0]?.at.getTime() ?? now;
   for (const event of events) {
-    // Machines may disagree on the time: what came later in the log came later.
+    // Clocks may differ between machines; the log's order counts.
     const to = Math.max(event.at.getTime(), since);
     const workFrom = Math.min(Math.max(event.startedAt?.getTime() ?? to, since), to);
     entries.push({
@@ -63,12 +63,12 @@ function described({ type, from, to, stage }: OrderEvent): Pick<Entry, "kind" | 
       if (stage === null) return { kind: "cancelled", title: `${CANCEL.name}: ${from} → ${to}` };
       return { kind: "done", title: `${stage}: ${from} → ${to}` };
     case "attempt-failed":
-      return { kind: "attempt", title: `${step}: an attempt failed` };
+      return { kind: "attempt", title: `${step}: attempt failed` };
     case "failed":
-      return { kind: "failed", title: `${step}: failed, and rested` };
+      return { kind: "failed", title: `${step}: failed, out of attempts` };
     case "resumed":
-      return { kind: "resumed", title: `${step}: put back to work` };
+      return { kind: "resumed", title: `${step}: resumed` };
     case "cancel-requested":
-      return { kind: "cancelling", title: "Cancellation asked for" };
+      return { kind: "cancelling", title: "Cancellation requested" };
   }
 }

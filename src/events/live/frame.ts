@@ -1,7 +1,7 @@
 import type { LoggedEvent } from "../../../db/event-log.ts";
 import { toMessage } from "../message.ts";
 
-/** An event as it is sent to those who listen: made once, however many they are. */
+/** An event encoded for streaming; made once and shared by all listeners. */
 export interface Frame {
   readonly id: number;
   readonly orderId: string;

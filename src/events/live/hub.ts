@@ -8,16 +8,16 @@ import { frameOfLogged, type Frame } from "./frame.ts";
 import type { Listener } from "./listener.ts";
 import type { LiveSource } from "./sources.ts";
 
-/** The newest frames that are kept, for clients that come back soon: less than a megabyte. */
+/** How many of the newest frames to keep for clients that reconnect soon: less than a megabyte. */
 const KEPT = 1_000;
-/** Events that a client which catches up is sent at once. */
+/** Events per page when a client catches up from the log. */
 const PAGE = 500;
-/** The same of frames that are kept: with what follows at that moment, far below what may wait for a client to read it. */
+/** Events per page when a client catches up from kept frames: well below a listener's buffer. */
 const KEPT_PAGE = 250;
-/** Clients that read the log at the same moment: others need MySQL too. */
+/** Clients that may read the log at once, to spare MySQL. */
 const CATCHING_UP = 4;
 const HEARTBEAT_MS = 15_000;
-/** Milliseconds before the source is asked again after an error. */
+/** Milliseconds before the source is read again after an error. */
 const RETRY_MS = 500;
 
 export interface HubOptions {
@@ -29,9 +29,9 @@ export interface HubOptions {
 }
 
 /**
- * Passes new events on to all who listen. However many they are, the source is read once; it is not while nobody
- * listens. A client that comes back for what it has missed gets it from the frames that are kept, or from the log, page
- * by page, until what follows is kept: so nothing is missing at the seam, and nothing is there twice.
+ * Passes new events on to all listeners. It reads the source once for all of them, and only while somebody
+ * listens. A client that reconnects gets what it missed from the kept frames or, page by page, from the log
+ * until it has caught up with the kept frames, without gaps or duplicates.
  */
 export class Hub {
   readonly #options: HubOptions;
@@ -58,12 +58,12 @@ export class Hub {
     return this.#closing.signal.aborted;
   }
 
-  /** Clients that listen. */
+  /** Number of connected clients. */
   get size(): number {
     return this.#size;
   }
 
-  /** The event after which somebody begins who begins now. @throws {DatabaseError} */
+  /** The latest event, after which a new listener starts. @throws {DatabaseError} */
   async begin(): Promise<number> {
     if (!this.#running) {
       this.#starting ??= this.#start().finally(() => (this.#starting = undefined));
@@ -72,7 +72,7 @@ export class Hub {
     return this.#end;
   }
 
-  /** Has a client listen, from what it has missed on. Resolves when it has caught up. After {@link begin}. */
+  /** Adds a listener, and resolves when it has caught up. Call {@link begin} first. */
   async join(listener: Listener): Promise<void> {
     this.#catchingUp.add(listener);
     this.#size++;
@@ -83,7 +83,7 @@ export class Hub {
     } catch (error) {
       this.#options.logger.warn(
         { error: describeError(error) },
-        "a listener could not catch up: it comes back",
+        "a listener could not catch up: disconnecting it",
       );
       listener.end();
     }
@@ -92,12 +92,12 @@ export class Hub {
       listener.end();
       return;
     }
-    // From here to the end nothing else happens in between.
+    // From here on everything is synchronous.
     listener.send(this.#kept);
     this.#add(listener);
   }
 
-  /** Ends all, and takes no more. */
+  /** Disconnects all listeners, and accepts no more. */
   close(): void {
     this.#closing.abort();
     clearInterval(this.#heartbeat);
@@ -111,7 +111,7 @@ export class Hub {
     this.#kept = [];
   }
 
-  /** Reads the source for as long as somebody listens. */
+  /** Reads the source as long as somebody listens. */
   #run(): void {
     if (this.#running || this.isClosed) return;
     this.#running = true;
@@ -119,7 +119,7 @@ export class Hub {
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
     const run = async () => {
       while (this.size > 0 && !this.isClosed) await this.#readNext();
-      // At once, or somebody who joins now would count on it.
+      // Synchronously, so that a listener that joins now starts a new loop.
       this.#running = false;
       clearInterval(this.#heartbeat);
     };
@@ -134,7 +134,7 @@ export class Hub {
       this.#isAway = false;
     } catch (error) {
       if (signal.aborted) return;
-      if (!this.#isAway) logger.warn({ error: describeError(error) }, "no live updates for now");
+      if (!this.#isAway) logger.warn({ error: describeError(error) }, "live updates are paused");
       this.#isAway = true;
       await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
     }
@@ -157,12 +157,12 @@ export class Hub {
       for (const listener of this.#byOrder.get(orderId) ?? []) listener.send(frames);
   }
 
-  /** Whether a client has missed more than can be sent at once. */
+  /** Whether a client is too far behind to catch up in one go. */
   #isBehind(listener: Listener): boolean {
     return listener.after < this.#keptAfter || listener.missing(this.#kept).length > KEPT_PAGE;
   }
 
-  /** Sends the next page of what a client has missed, and waits until it is read. */
+  /** Sends the next page of missed events, and waits until the client has read it. */
   async #catchUp(listener: Listener): Promise<void> {
     if (listener.after < this.#keptAfter) await this.#catchUpFromLog(listener);
     else listener.send(listener.missing(this.#kept).slice(0, KEPT_PAGE));
@@ -179,7 +179,7 @@ export class Hub {
         : listEventsAfter(database, orderId, { after, upTo: end, limit: PAGE }),
     );
     listener.send(events.filter(({ id }) => id <= end).map(frameOfLogged));
-    // What is above the end comes by way of the source.
+    // Later events come from the source.
     if (events.length < PAGE || (events.at(-1)?.id ?? 0) >= end)
       listener.after = Math.max(listener.after, end);
   }
@@ -210,7 +210,7 @@ export class Hub {
     for (const listeners of this.#byOrder.values()) yield* listeners;
   }
 
-  /** So that nobody takes a quiet connection for a dead one. It brings where to go on, for those that know all before. */
+  /** Sends a heartbeat, with the current position for clients that are up to date. */
   #beat(): void {
     const alive = Buffer.from(":\n\n");
     const upToHere = Buffer.from(`id: ${this.#end}\n:\n\n`);

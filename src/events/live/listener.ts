@@ -2,28 +2,28 @@ import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { Frame } from "./frame.ts";
 
-/** Bytes that may wait for a client to read them. One that is further behind is cut off, and comes back for the rest. */
+/** Maximum bytes buffered per client. A slower client is disconnected and gets the rest when it reconnects. */
 const BUFFERED_BYTES = 256 * 1024;
-/** Milliseconds that a client which catches up has for reading what it was sent. */
+/** Milliseconds for a client that catches up to read a page. */
 const DRAIN_MS = 30_000;
-/** Milliseconds that a client has to read what is left when the service ends. */
+/** Milliseconds for clients to read the rest at shutdown. */
 const LAST_MOMENT_MS = 500;
-/** Milliseconds after which a client that was cut off comes back. */
+/** Milliseconds after which a disconnected client should reconnect. */
 const RETRY_MS = 2_000;
 
 export const EVENT_STREAM = "text/event-stream; charset=utf-8";
 const HEADERS = new Map([
   ["Content-Type", EVENT_STREAM],
   ["Cache-Control", "no-store"],
-  // nginx would collect what is to be sent at once.
+  // Keeps nginx from buffering.
   ["X-Accel-Buffering", "no"],
 ]);
 
-/** One client that listens: to one order, or to all. */
+/** A client that listens to one order or to all. */
 export class Listener {
-  /** Undefined for one that listens to all. */
+  /** Undefined if it listens to all orders. */
   readonly orderId: string | undefined;
-  /** The last event that it has been sent, or does not want. */
+  /** The last event that it has been sent or skipped. */
   after: number;
   readonly #response: ServerResponse;
   #isOpen = true;
@@ -33,7 +33,7 @@ export class Listener {
     this.orderId = orderId;
     this.after = after;
     response.setHeaders(HEADERS);
-    // The id is where to go on for a client that is cut off before it has had an event.
+    // The id lets a client resume even if it is disconnected before its first event.
     response.write(`retry: ${RETRY_MS}\nid: ${after}\n\n`);
     response.once("close", () => (this.#isOpen = false));
   }
@@ -42,57 +42,57 @@ export class Listener {
     return this.#isOpen;
   }
 
-  /** Calls back once, when the client is gone. */
-  onClose(gone: () => void): void {
-    if (this.#response.closed) gone();
-    else this.#response.once("close", gone);
+  /** Calls back once, when the client has disconnected. */
+  onClose(callback: () => void): void {
+    if (this.#response.closed) callback();
+    else this.#response.once("close", callback);
   }
 
-  /** Those of some frames that it has not had and that are for it. */
+  /** The frames that this client wants and has not been sent. */
   missing(frames: readonly Frame[]): Frame[] {
     return frames.filter(
       ({ id, orderId }) => id > this.after && (this.orderId === undefined || orderId === this.orderId),
     );
   }
 
-  /** Sends those of some frames, oldest first, that it has not had and that are for it. */
+  /** Sends the frames, oldest first, that this client wants and has not been sent. */
   send(frames: readonly Frame[]): void {
     const wanted = this.missing(frames);
     const last = wanted.at(-1);
     if (last) this.write(Buffer.concat(wanted.map(({ bytes }) => bytes)), last.id);
   }
 
-  /** @param upTo the last event in it. */
+  /** @param upTo the last event in `bytes`. */
   write(bytes: Buffer, upTo: number): void {
     if (!this.#isOpen) return;
     this.after = upTo;
     this.#response.write(bytes);
-    if (this.#response.writableLength > BUFFERED_BYTES) this.#cutOff();
+    if (this.#response.writableLength > BUFFERED_BYTES) this.#disconnect();
   }
 
-  /** Waits until the client has read what it was sent, and cuts it off when it takes too long. */
+  /** Waits until the client has read what it was sent; disconnects it if that takes too long. */
   async drained(): Promise<void> {
     if (!this.#isOpen || !this.#response.writableNeedDrain) return;
-    const timer = setTimeout(() => this.#cutOff(), DRAIN_MS);
+    const timer = setTimeout(() => this.#disconnect(), DRAIN_MS);
     const waiting = new AbortController();
     const { signal } = waiting;
     const drained = ["drain", "close"].map((event) => once(this.#response, event, { signal }));
-    // One of them comes; the other one is not waited for any more.
+    // Whichever comes first; the other is cancelled.
     await Promise.race(drained).catch(() => undefined);
     waiting.abort();
     await Promise.allSettled(drained);
     clearTimeout(timer);
   }
 
-  /** Ends it; the client comes back. */
+  /** Ends the stream; the client will reconnect. */
   end(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#response.end();
-    setTimeout(() => this.#cutOff(), LAST_MOMENT_MS).unref();
+    setTimeout(() => this.#disconnect(), LAST_MOMENT_MS).unref();
   }
 
-  #cutOff(): void {
+  #disconnect(): void {
     this.#isOpen = false;
     this.#response.destroy();
   }

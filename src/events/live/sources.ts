@@ -4,25 +4,25 @@ import type { EventLog } from "../../../db/event-log.ts";
 import { entryId, eventIdOf, streamOf } from "../stream.ts";
 import { frameOf, frameOfLogged, type Frame } from "./frame.ts";
 
-/** Events of one go. */
+/** Events per read. */
 const BATCH = 500;
-/** Milliseconds for which Redis holds back its answer while there is nothing new. */
+/** Milliseconds that XREAD blocks while there is nothing new. */
 const BLOCK_MS = 5_000;
-/** Milliseconds that Redis has to say where the stream ends. */
+/** Milliseconds for Redis to return the end of the stream. */
 const ANSWER_MS = 1_000;
-/** Milliseconds between two looks into the log where there is no stream. */
+/** Milliseconds between two reads of the log if there is no stream. */
 const POLL_INTERVAL_MS = 500;
 
-/** Where a process hears of new events: once for all who listen to it. */
+/** A source of new events, read once per process for all its listeners. */
 export interface LiveSource {
-  /** The last event there is. @throws {DatabaseError} */
+  /** The latest event. @throws {DatabaseError} */
   end(): Promise<number>;
-  /** What came after an event, in order and without a gap; waits for it, and gives nothing after a while. @throws {Error} */
+  /** Waits for events after this one, in order and without gaps; returns none after a while. @throws {Error} */
   next(after: number, signal: AbortSignal): Promise<readonly Frame[]>;
   close(): void;
 }
 
-/** The log itself, for a service without Redis. */
+/** Polls the log, for a service without Redis. */
 export class LogSource implements LiveSource {
   readonly #log: EventLog;
 
@@ -41,19 +41,19 @@ export class LogSource implements LiveSource {
   }
 
   close(): void {
-    // The log is its owner's to close.
+    // The log belongs to its owner.
   }
 }
 
 /**
- * The Redis Stream: one command that waits, whoever listens. MySQL is asked where the stream no longer has what was not
- * read in time, and where to begin while Redis is away.
+ * Reads the Redis Stream with one blocking command. Falls back to MySQL for events that were trimmed before
+ * they were read, and for the start position while Redis is away.
  */
 export class StreamSource implements LiveSource {
   readonly #log: EventLog;
   readonly #redis: Redis;
 
-  /** @param redis waits while Redis is away; nobody else's, since it is held up by what it waits for. */
+  /** @param redis a dedicated connection, since it blocks; its commands wait while Redis is away. */
   constructor({ log, redis }: { readonly log: EventLog; readonly redis: Redis }) {
     this.#log = log;
     this.#redis = redis;
@@ -100,19 +100,19 @@ export class StreamSource implements LiveSource {
     });
   }
 
-  /** What the stream has trimmed, from the log. What was passed on is settled, all of it. */
+  /** Reads trimmed events from the log; events that were in the stream are certainly committed. */
   async #missed(after: number, upTo: number, signal: AbortSignal): Promise<readonly Frame[]> {
     const events = await this.#log.read({ after, limit: BATCH, settled: upTo });
-    // Another process sees it already; this one will at once.
+    // Another process already sees them; this one will soon.
     if (events.length === 0) await sleep(POLL_INTERVAL_MS, undefined, { signal });
     return events.map(frameOfLogged);
   }
 }
 
-/** @throws {Error} for what no relay has written; the next one removes it. */
+/** @throws {Error} for an entry that was not written by a relay. */
 function subjectOf(message: string): string {
   const event: unknown = JSON.parse(message);
   if (typeof event === "object" && event !== null && "subject" in event && typeof event.subject === "string")
     return event.subject;
-  throw new Error("an entry of the stream is no event");
+  throw new Error("an entry of the stream is not an event");
 }

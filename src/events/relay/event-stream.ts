@@ -7,34 +7,34 @@ export interface StreamedMessage {
   readonly message: string;
 }
 
-/** Somebody else feeds the stream, or it is not as it was left: Redis has lost some of it, or all. */
+/** Another worker feeds the stream, or Redis has lost some or all of it. */
 export class StreamChangedError extends Error {
   override name = "StreamChangedError";
 }
 
 /**
- * The stream as the worker sees it that feeds it. Whatever it does is one script, which does nothing unless the stream ends
- * where the worker thinks, and the worker's fencing token is the greatest that the stream has seen: a worker that was
- * frozen, and wakes up after another one has taken over, adds nothing. Neither does a command that Redis gets a second time.
+ * The Redis Stream, for the worker that feeds it. Each operation is one script, which does nothing unless the stream ends
+ * where the worker expects it to, and the worker's fencing token is the greatest that the stream has seen. So a worker that
+ * was frozen while another one took over can add nothing, and a command that Redis receives twice takes effect once.
  *
- * A Redis that has lost its data has forgotten the token, and takes that of whoever comes first. That does no harm: the
- * stream begins anew then, and a worker that comes late finds that it does not end where it left it.
+ * If Redis loses its data, it loses the token too, and accepts any. That is harmless: the new stream does not end where a
+ * late worker expects it to.
  */
 export class EventStream {
   readonly #redis: Redis;
   readonly #length: number;
 
-  /** @param length entries that are kept at the least. */
+  /** @param length minimum number of entries to keep. */
   constructor({ redis, length }: { readonly redis: Redis; readonly length: number }) {
     this.#redis = redis;
     this.#length = length;
   }
 
   /**
-   * Has the stream refuse smaller tokens from now on.
+   * Makes the stream refuse smaller tokens.
    *
-   * @returns the event that it ends with, even if that was trimmed; 0 where there is no stream.
-   * @throws {StreamChangedError} when it has seen a greater token; {Error} of Redis.
+   * @returns the stream's last event, even if it was trimmed; 0 if there is no stream.
+   * @throws {StreamChangedError} if the stream has seen a greater token; {Error} of Redis.
    */
   async claim(token: number): Promise<number> {
     const answer = await this.#run(CLAIM, token);
@@ -43,11 +43,11 @@ export class EventStream {
   }
 
   /**
-   * Appends messages in one go, and trims. Each entry also has the id of the event before it, by which a reader that was
-   * away for too long learns that it has missed some.
+   * Appends messages, and trims the stream. Each entry also has the id of the previous event, so that a reader that was
+   * away for too long can tell that it missed some.
    *
-   * @param end the event that the stream ends with. @param previous the event before the first one.
-   * @throws {StreamChangedError} when nothing was appended; {Error} of Redis.
+   * @param end the stream's last event. @param previous the event before the first message.
+   * @throws {StreamChangedError} if nothing was appended; {Error} of Redis.
    */
   async append(
     messages: readonly StreamedMessage[],
@@ -55,10 +55,10 @@ export class EventStream {
   ): Promise<void> {
     const entries = messages.flatMap(({ id, message }) => [id, message]);
     const answer = await this.#run(APPEND, token, entryId(end), this.#length, previous, ...entries);
-    if (answer !== "OK") throw new StreamChangedError(`the stream is not as it was left: ${answer}`);
+    if (answer !== "OK") throw new StreamChangedError(`the stream has changed: ${answer}`);
   }
 
-  /** Removes the stream. @throws {StreamChangedError} when it has seen a greater token; {Error} of Redis. */
+  /** Removes the stream. @throws {StreamChangedError} if it has seen a greater token; {Error} of Redis. */
   async remove(token: number): Promise<void> {
     const answer = await this.#run(REMOVE, token);
     if (answer !== "OK") throw new StreamChangedError(answer);
@@ -72,13 +72,13 @@ export class EventStream {
 
 const SUPERSEDED = "another worker feeds it";
 
-/** Refuses a token that is smaller than one that was seen. */
+/** Refuses a token smaller than one already seen. */
 const FENCE = `
   local seen = tonumber(redis.call("GET", KEYS[1]) or 0)
   if tonumber(ARGV[1]) < seen then return "${SUPERSEDED}" end
   if tonumber(ARGV[1]) > seen then redis.call("SET", KEYS[1], ARGV[1]) end`;
 
-/** The last id that was ever generated, not that of the last entry, which may have been removed. */
+/** The last id generated, since the last entry may have been removed. */
 const END = `
   local last = "0-0"
   local info = redis.pcall("XINFO", "STREAM", KEYS[2])

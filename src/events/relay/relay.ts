@@ -13,47 +13,46 @@ import { describeError } from "../../platform/describe-error.ts";
 import { Repeat } from "../../platform/repeat.ts";
 import { EventStream, StreamChangedError } from "./event-stream.ts";
 
-/** Events of one go: some milliseconds' work for MySQL, Redis and this process each. */
+/** Events per batch: a few milliseconds each for MySQL, Redis and this process. */
 const BATCH = 500;
-/** Milliseconds between two looks when nobody says that there is something: for new events, and for the lease. */
-const LOOK_INTERVAL_MS = 1_000;
-/** Milliseconds after which it is checked that the stream still is as it was left, when no batch has done that. */
+/** Milliseconds between two polls, for new events and for the lease, in the absence of notifications. */
+const POLL_INTERVAL_MS = 1_000;
+/** Milliseconds without a batch after which the stream is checked for changes. */
 const CHECK_INTERVAL_MS = 900;
-/** Milliseconds between two notes in MySQL of how far it has come. */
-const NOTE_INTERVAL_MS = 1_000;
+/** Milliseconds between two saves of the position in MySQL. */
+const SAVE_INTERVAL_MS = 1_000;
 
 export interface RelayOptions {
   readonly database: Database;
-  /** Fails fast; of the relay's own, so that nobody waits behind its batches. */
+  /** Fails fast. A dedicated connection, so that nothing queues behind the relay's batches. */
   readonly redis: Redis;
-  /** Opens a connection to listen on, while this worker feeds the stream. */
+  /** Opens a connection to listen for notifications, while this worker feeds the stream. */
   readonly connectListener: () => Redis;
-  /** Entries that the stream keeps at the least. */
+  /** Minimum number of entries that the stream keeps. */
   readonly length: number;
   readonly log: Logger;
   readonly events?: EventLog;
 }
 
-/** How far the stream is. */
+/** The state of the stream. */
 interface Place {
-  /** The fencing token under which it was found. */
+  /** The fencing token under which it was read. */
   readonly token: number;
-  /** The event that the stream ends with; 0 for one that is empty. */
+  /** The stream's last event; 0 if it is empty. */
   readonly end: number;
-  /** Up to here all is in it that should be. */
+  /** All events up to here are in the stream. */
   readonly position: number;
 }
 
 /**
  * Copies the log of events to the Redis Stream, one worker at a time: at least once, and in the order of the log.
  *
- * The stream is a window on the newest part of the log. Its entries have the ids of their events, so where it ends, says
- * where to go on. Where Redis has lost it, MySQL knows how far it had come, and the window before that is filled again: what
- * readers have not had yet may stand there. So events come again, with the same ids, but as many as the window has and no
- * more.
+ * The stream holds the newest part of the log. Its entries have the ids of their events, so its last entry says where to
+ * continue. If Redis loses the stream, the relay adds the events before the position saved in MySQL again, since readers may
+ * not have read them all. So events may be repeated, with the same ids, but at most as many as the stream holds.
  *
- * It asks MySQL when somebody who has written events says so, and once a second anyway, in batches by primary key: an idle
- * service pays a handful of commands a second, and an order nothing.
+ * It reads MySQL when notified of new events, and once a second anyway, in batches by primary key: an idle service costs a
+ * few commands per second, and an order costs nothing.
  */
 export class Relay implements Service {
   readonly name = "relay";
@@ -64,12 +63,12 @@ export class Relay implements Service {
   readonly #subscriber: EventSubscriber;
   readonly #rounds = new Repeat({
     run: () => this.#round(),
-    everyMs: LOOK_INTERVAL_MS,
-    onError: (error) => this.#giveUp(error),
+    everyMs: POLL_INTERVAL_MS,
+    onError: (error) => this.#handle(error),
   });
   #place: Place | undefined;
   #checkedAt = -Infinity;
-  #noted = { position: -1, at: -Infinity };
+  #saved = { position: -1, at: -Infinity };
 
   constructor(options: RelayOptions) {
     const { database, redis, length } = options;
@@ -85,18 +84,18 @@ export class Relay implements Service {
     return this.#place !== undefined;
   }
 
-  /** How far the stream is behind the log, whoever feeds it. Two reads by primary key. @throws {DatabaseError} */
+  /** How far the stream is behind the log, whichever worker feeds it. Two reads by primary key. @throws {DatabaseError} */
   lag(): Promise<RelayLag> {
     return readRelayLag(this.#options.database, "stream");
   }
 
-  /** Begins to look for events. */
+  /** Starts relaying events. */
   start(): void {
     this.#options.redis.on("ready", () => this.#rounds.wake());
     this.#rounds.start();
   }
 
-  /** Ends after the batch under way, and lets another worker go on. */
+  /** Stops after the current batch, and lets another worker take over. */
   async stop(): Promise<void> {
     await this.#rounds.stop();
     this.#subscriber.unsubscribe();
@@ -108,7 +107,7 @@ export class Relay implements Service {
     });
   }
 
-  /** One batch, if this worker has the lease. @returns 0 when there may be more. @throws of MySQL or Redis. */
+  /** One batch, if this worker holds the lease. @returns 0 if there may be more. @throws {Error} of MySQL or Redis. */
   async #round(): Promise<number | undefined> {
     if (this.#options.redis.status !== "ready") return undefined;
     const token = await this.#lease.hold();
@@ -127,7 +126,7 @@ export class Relay implements Service {
       this.#place = { token, end: last, position: last };
       this.#checkedAt = performance.now();
     }
-    await this.#note();
+    await this.#save();
     return events.length === BATCH ? 0 : undefined;
   }
 
@@ -136,11 +135,11 @@ export class Relay implements Service {
     this.#place = place;
     this.#checkedAt = performance.now();
     this.#subscriber.subscribe();
-    this.#options.log.info({ ...place }, "feeding the stream of events");
+    this.#options.log.info({ ...place }, "feeding the event stream");
     return place;
   }
 
-  /** Now and then, whether Redis still has the stream. @throws {StreamChangedError} {Error} of Redis. */
+  /** Checks from time to time that Redis still has the stream. @throws {StreamChangedError} {Error} of Redis. */
   async #check({ token, end }: Place): Promise<void> {
     const now = performance.now();
     if (now - this.#checkedAt < CHECK_INTERVAL_MS) return;
@@ -149,13 +148,13 @@ export class Relay implements Service {
     this.#checkedAt = now;
   }
 
-  /** Where to go on. */
+  /** Finds out where to continue. */
   async #find(token: number): Promise<Place> {
     const { database, length, log } = this.#options;
     const [end, newest] = [await this.#stream.claim(token), await this.#events.newest()];
     if (end > 0 && end <= newest) return { token, end, position: end };
     if (end > newest) {
-      log.warn({ end, newest }, "the stream is of another log of events: it begins anew");
+      log.warn({ end, newest }, "the stream belongs to another event log: removing it");
       await this.#stream.remove(token);
     }
     const known = await findPosition(database, "stream");
@@ -164,32 +163,33 @@ export class Relay implements Service {
     return { token, end: 0, position: Math.max(0, reached - length) };
   }
 
-  /** Now and then: there is a look every second, after which it is noted where it has stopped. */
-  async #note(): Promise<void> {
+  /** Saves the position, at most once a second. The poll every second saves the last one. */
+  async #save(): Promise<void> {
     const position = this.#place?.position;
     const now = performance.now();
-    if (position === undefined || position === this.#noted.position) return;
-    if (now - this.#noted.at < NOTE_INTERVAL_MS) return;
+    if (position === undefined || position === this.#saved.position) return;
+    if (now - this.#saved.at < SAVE_INTERVAL_MS) return;
     try {
       await savePosition(this.#options.database, "stream", position);
-      this.#noted = { position, at: now };
+      this.#saved = { position, at: now };
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
-      // Where the stream stands it says itself; this is only for one that has lost its data. Reading may go on.
+      // Only needed if Redis loses its data. Reads may still work.
       this.#options.log.debug({ error: describeError(error) }, "could not record the position of the stream");
-      this.#noted = { ...this.#noted, at: now };
+      this.#saved = { ...this.#saved, at: now };
     }
   }
 
-  async #giveUp(failure: unknown): Promise<void> {
+  async #handle(failure: unknown): Promise<void> {
     const { log } = this.#options;
     this.#place = undefined;
     const error = describeError(failure);
-    if (failure instanceof StreamChangedError) log.warn({ error }, "looking where to go on");
+    if (failure instanceof StreamChangedError)
+      log.warn({ error }, "the stream has changed: finding out where to continue");
     else if (isRedisUnavailable(failure)) log.debug({ error }, "could not relay events");
     else {
-      log.warn({ error }, "could not relay events: trying again");
-      // Another worker may get on better, with MySQL for example.
+      log.warn({ error }, "could not relay events: retrying");
+      // Another worker may be able to reach MySQL.
       await this.#lease.release().catch(() => undefined);
     }
   }

@@ -20,23 +20,23 @@ import { signedHeaders } from "./signature.ts";
 import { retryDelay } from "./retries.ts";
 import type { Answer, Sender } from "./sender.ts";
 
-/** Deliveries that are looked at in one go. */
+/** Deliveries per read. */
 const READ = 200;
-/** The same from each end of the line, where a few are to be sent. */
+/** The same from each end of the queue, to find a few messages to probe with. */
 const READ_FOR_PROBE = 20;
-/** Results that may wait to be written down while further messages are sent. */
+/** Results that may wait to be saved while more messages are sent. */
 const UNSAVED = 100;
-/** Messages by which an endpoint that fails is asked, at the least: of several orders, since one may be to blame itself. */
+/** Minimum number of messages to probe a failing endpoint with: of several orders, since one may itself be at fault. */
 const PROBES = 3;
-/** Of what was never tried, a look sees all that is due since the last one, and so much of what came before again. */
+/** A read of untried deliveries starts this many milliseconds before the end of the last one. */
 const OVERLAP_MS = 5_000;
-/** Milliseconds after which it sees all again: the clocks of other processes may be wrong. */
-const LOOK_AGAIN_MS = 60_000;
-/** Milliseconds for which nothing is sent when it can't be written down what came of it. */
+/** Milliseconds after which it reads all again, since other processes' clocks may be wrong. */
+const REREAD_MS = 60_000;
+/** Milliseconds without sending after a result could not be saved. */
 const UNSAVED_PAUSE_MS = 5_000;
 const NOTHING_TO_SEND: Answer = {
   status: null,
-  error: "the event is not in the log any more",
+  error: "the event is no longer in the log",
   response: null,
   durationMs: 0,
 };
@@ -44,58 +44,58 @@ const NOTHING_TO_SEND: Answer = {
 export interface EndpointQueueOptions {
   readonly database: Database;
   readonly sender: Sender;
-  /** Writes down how attempts ended. */
+  /** Saves the results of attempts. */
   readonly attempts: Committer<AttemptResult, void>;
-  /** Whether this process still is the one that sends. */
+  /** Whether this process still holds the lease. */
   readonly maySend: () => boolean;
-  /** Messages that one endpoint is sent at the same moment. */
+  /** Concurrent messages to one endpoint. */
   readonly concurrency: number;
-  /** Milliseconds of nothing but failures after which an endpoint is disabled. */
+  /** Milliseconds without a success after which a failing endpoint is disabled. */
   readonly disableAfterMs: number;
   readonly delaysMs?: readonly number[] | undefined;
   readonly firstPauseMs?: number | undefined;
-  /** Gives up requests under way. */
+  /** Aborts active requests. */
   readonly signal: AbortSignal;
   readonly log: Logger;
 }
 
 /**
- * Sends one endpoint what is for it, and knows of no other, so that none waits for another. Several orders at the same
- * moment, but of each the next event only when it is written down that the one before was delivered or given up.
+ * Sends the deliveries of one endpoint, independently of all others. It sends for several orders at once, but the next
+ * event of an order only after it is saved that the previous one was delivered or has failed for good.
  *
- * What was tried before is suspected of failing by itself. It waits out a backoff of its own, comes as a share of what is
- * sent (a quarter of the places), and is no evidence against an endpoint that takes what others send.
+ * A delivery that was tried before is a suspect: the message itself may be at fault. Each has its own backoff, all together
+ * get at most a quarter of the places, and they are no evidence against an endpoint that accepts other messages.
  *
- * An endpoint that fails for one order after the other is left in peace for growing pauses, and then asked by a few
- * messages: the oldest and the newest of those least tried, so that no order at the head of the line can hold up the
- * others. So its outage uses up the attempts of few. When it takes one of them, all that waits is sent.
+ * An endpoint that fails for order after order is left alone for growing pauses, then probed with a few messages: the oldest
+ * and the newest of those tried least, so that no order at the head of the queue can block the others. So an outage costs
+ * only a few orders their attempts. When the endpoint accepts one message, all waiting ones are sent.
  */
 export class EndpointQueue {
   readonly #options: EndpointQueueOptions;
   readonly #lanes: Lanes;
   readonly #health: EndpointHealth;
-  /** Does what there is to do, whenever there may be something. */
+  /** Sends what is due, when woken. */
   readonly #pump = new Repeat({
-    run: () => this.#goOn(),
+    run: () => this.#sendDue(),
     everyMs: Infinity,
     onError: (error) => {
-      const told = { endpoint: this.#endpoint.id, error: describeError(error) };
-      this.#options.log.warn(told, "could not read webhook deliveries");
+      const fields = { endpoint: this.#endpoint.id, error: describeError(error) };
+      this.#options.log.warn(fields, "could not read webhook deliveries");
       this.#mayFind = true;
     },
   });
   #endpoint: WebhookEndpoint;
   #disabledAt = -Infinity;
-  /** Whether there may be more of these than were read. */
+  /** Whether there may be more suspects than were read. */
   #hasMoreSuspects = false;
-  /** Up to where a look has seen what was never tried, and when it began at the beginning. */
+  /** How far untried deliveries were read, and when that last started from the beginning. */
   #seen: { readonly place: DuePlace; readonly from: number } | undefined;
-  /** Attempts until they are written down, and requests that wait for their answer. */
+  /** Attempts until they are saved, and those among them that wait for a response. */
   readonly #running = new Set<Promise<void>>();
   #sending = 0;
-  /** Whether a look at what is due may find something. */
+  /** Whether reading due deliveries may find any. */
   #mayFind = true;
-  /** Whether something may have come since the newest was last looked for. */
+  /** Whether there may be new deliveries since the newest were last read. */
   #mayFindNew = true;
 
   constructor(endpoint: WebhookEndpoint, options: EndpointQueueOptions) {
@@ -106,18 +106,18 @@ export class EndpointQueue {
     this.#pump.start(Infinity);
   }
 
-  /** Goes by these settings from now on. @param readAt when they were asked for, as `performance.now()` has it. */
+  /** Applies these settings. @param readAt when they were read, in the time of `performance.now()`. */
   update(endpoint: WebhookEndpoint, readAt: number): void {
     if (readAt < this.#disabledAt) return;
     const isMoved = endpoint.url !== this.#endpoint.url;
     if (isMoved || this.#endpoint.state !== "enabled") {
-      this.#health.beginAnew(endpoint);
+      this.#health.reset(endpoint);
       this.#seen = undefined;
     }
     this.#endpoint = endpoint;
   }
 
-  /** There may be something to send; among it new deliveries of these orders. */
+  /** Notifies it that there may be something to send, including new deliveries of these orders. */
   wake(orderIds: Iterable<string> = []): void {
     this.#lanes.passOver(orderIds);
     this.#mayFind = true;
@@ -125,18 +125,18 @@ export class EndpointQueue {
     this.#pump.wake();
   }
 
-  /** Sends nothing more; requests under way go on. */
+  /** Stops sending; active requests continue. */
   stop(): void {
     this.#endpoint = { ...this.#endpoint, state: "disabled" };
     this.#forget();
   }
 
-  /** Whether no request is under way. */
+  /** Whether no request is active. */
   get isIdle(): boolean {
     return this.#pump.isResting && this.#running.size === 0;
   }
 
-  /** Ends for good. Resolves when no request is under way. */
+  /** Stops for good. Resolves when no request is active. */
   async end(): Promise<void> {
     this.stop();
     await this.#pump.stop();
@@ -147,7 +147,7 @@ export class EndpointQueue {
     return this.#endpoint.state === "enabled" && this.#options.maySend() && !this.#health.isPaused;
   }
 
-  /** How many messages may be sent beside those under way. */
+  /** How many more messages may be sent now. */
   get #room(): number {
     const { concurrency } = this.#options;
     if (this.#health.isFailing)
@@ -155,14 +155,14 @@ export class EndpointQueue {
     return Math.min(concurrency - this.#sending, concurrency + UNSAVED - this.#running.size);
   }
 
-  async #goOn(): Promise<void> {
+  async #sendDue(): Promise<void> {
     if (this.#maySend && this.#health.isFailing) await this.#probe();
     else {
-      while (this.#maySendAll && this.#mayFind && this.#room > this.#lanes.ready) await this.#look();
+      while (this.#maySendAll && this.#mayFind && this.#room > this.#lanes.ready) await this.#read();
       while (this.#maySendAll && this.#room > 0) {
         const lane = this.#next();
         if (lane) this.#start(lane);
-        else if (this.#lanes.ready > 0 && this.#mayFindNew) await this.#lookForNew();
+        else if (this.#lanes.ready > 0 && this.#mayFindNew) await this.#readNew();
         else break;
       }
     }
@@ -173,7 +173,7 @@ export class EndpointQueue {
     return this.#maySend && !this.#health.isFailing;
   }
 
-  /** What was read and not begun is in MySQL, and found there again. */
+  /** Drops what was read but not sent; MySQL still has it. */
   #forget(): void {
     this.#lanes.clear();
     this.#hasMoreSuspects = false;
@@ -188,7 +188,7 @@ export class EndpointQueue {
     return lane;
   }
 
-  async #look(): Promise<void> {
+  async #read(): Promise<void> {
     const { id } = this.#endpoint;
     const { database } = this.#options;
     const now = new Date();
@@ -201,8 +201,8 @@ export class EndpointQueue {
       this.#lanes.add(await this.#lanesOf(lanes));
       return;
     }
-    // There are more of these than can be sent soon: what was never tried is looked for behind them.
-    if (this.#seen === undefined || performance.now() - this.#seen.from > LOOK_AGAIN_MS)
+    // There are more suspects than can be sent soon: look for untried deliveries behind them.
+    if (this.#seen === undefined || performance.now() - this.#seen.from > REREAD_MS)
       this.#seen = { place: { dueAt: new Date(0), id: 0 }, from: performance.now() };
     const { place, from } = this.#seen;
     const { lanes, isAll, last } = await findDueLanes(database, id, {
@@ -217,25 +217,25 @@ export class EndpointQueue {
     this.#lanes.add((await this.#lanesOf(lanes)).filter(({ isSuspected }) => !isSuspected));
   }
 
-  /** Looks for what has just come, when all places for what has waited are taken. */
-  async #lookForNew(): Promise<void> {
+  /** Reads the newest deliveries when all places for old ones are taken. */
+  async #readNew(): Promise<void> {
     const { id } = this.#endpoint;
     const { database } = this.#options;
     this.#mayFindNew = false;
-    const look = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds, newestFirst: true };
-    const { lanes } = await findDueLanes(database, id, look);
+    const query = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds, newestFirst: true };
+    const { lanes } = await findDueLanes(database, id, query);
     this.#lanes.add((await this.#lanesOf(lanes)).filter((lane) => !lane.isSuspected && !isOld(lane)));
   }
 
-  /** Asks an endpoint that fails by a few messages, of several orders from both ends of the line. */
+  /** Probes a failing endpoint with messages of a few orders from both ends of the queue. */
   async #probe(): Promise<void> {
     if (!this.#mayFind || this.#room <= 0) return;
     this.#forget();
     const { database } = this.#options;
-    const look = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds };
+    const query = { limit: READ_FOR_PROBE, except: this.#lanes.orderIds };
     const [oldest, newest] = [
-      await findDueLanes(database, this.#endpoint.id, look),
-      await findDueLanes(database, this.#endpoint.id, { ...look, newestFirst: true }),
+      await findDueLanes(database, this.#endpoint.id, query),
+      await findDueLanes(database, this.#endpoint.id, { ...query, newestFirst: true }),
     ];
     this.#mayFind = !oldest.isAll;
     const probes = leastTried(oldest.lanes, newest.lanes).slice(0, Math.max(0, this.#room));
@@ -266,7 +266,7 @@ export class EndpointQueue {
     this.#running.add(work);
   }
 
-  /** Sends the first message of a lane, which then waits for its next turn if there is more. */
+  /** Sends the first message of a lane. If there are more, the lane waits for its next turn. */
   async #advance(lane: Lane): Promise<void> {
     const isSettled = await this.#attempt(lane).catch((error: unknown) => {
       const { log } = this.#options;
@@ -284,7 +284,7 @@ export class EndpointQueue {
     } else if (this.#lanes.release(lane)) this.#mayFind = true;
   }
 
-  /** @returns whether the next one may be sent. @throws {DatabaseError} */
+  /** @returns whether the lane's next message may be sent. @throws {DatabaseError} */
   async #attempt(lane: Lane): Promise<boolean> {
     const { deliveries, events, isSuspected } = lane;
     const { attempts, signal } = this.#options;
@@ -298,14 +298,14 @@ export class EndpointQueue {
       delivery.eventId === null ? undefined : events.get(delivery.eventId),
     );
     const answer = message ? await this.#send(message, at) : NOTHING_TO_SEND;
-    // Given up since this process ends: whether it arrived is not known, and another one sends it again.
+    // Aborted because this process stops: it may have arrived, and another process sends it again.
     if (answer.status === null && signal.aborted) return false;
     const isDelivered = answer.status !== null && answer.status >= 200 && answer.status < 300;
     lane.isSuspected = !isDelivered;
     const made = delivery.attempts + 1;
-    // Of an address that it no longer has, a failure says nothing.
+    // A failure at a URL that has since changed says nothing.
     const isMoved = url !== this.#endpoint.url;
-    // Nor does that of one message while the endpoint took others: silence may be all that this one gets.
+    // Nor does a failure while the endpoint accepted other messages: it may never answer this one.
     const tookOthers = this.#health.hasTakenSince(startedAt);
     const scheduled = isDelivered || !message ? undefined : this.#delay(made, answer);
     const delay = isMoved && scheduled !== undefined ? 0 : scheduled;
@@ -317,7 +317,7 @@ export class EndpointQueue {
       attempts: made,
       dueAt: new Date(Date.now() + (delay ?? 0)),
     });
-    // What it says about the endpoint counts at once; and while it is written down, others may be sent.
+    // The health is updated at once; other messages may be sent while the result is saved.
     const noted =
       message &&
       !isMoved &&
@@ -357,7 +357,7 @@ export class EndpointQueue {
   }
 
   async #disable(reason: string): Promise<void> {
-    // Others that were under way may say the same.
+    // Another active request may have disabled it already.
     if (this.#endpoint.state !== "enabled") return;
     const { database, log } = this.#options;
     const { id } = this.#endpoint;
@@ -374,6 +374,6 @@ export class EndpointQueue {
       target: id,
       details: { reason },
     });
-    log.warn({ endpoint: id, reason }, "the webhook endpoint was disabled");
+    log.warn({ endpoint: id, reason }, "webhook endpoint disabled");
   }
 }

@@ -27,25 +27,25 @@ import { faultOfAddress } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { newSecret } from "./signature.ts";
 
-/** Webhook endpoints of one installation. */
+/** Maximum number of webhook endpoints. */
 const MAX_ENDPOINTS = 1_000;
-/** Milliseconds for which the secret before stays valid. */
+/** Milliseconds for which the previous secret stays valid. */
 const ROTATION_MS = 24 * 3_600_000;
 
-/** A request that its client may repeat: the same client's same key stands for the same request. */
+/** A request that its client may repeat, identified by client and key. */
 export interface KeyedRequest {
   readonly client: string;
   readonly key: string;
 }
 
-/** An endpoint with a secret to tell. */
+/** An endpoint with a secret to show. */
 export interface Told {
   readonly endpoint: WebhookEndpoint;
-  /** Whether an earlier request under the same key had made it. */
+  /** Whether an earlier request with the same key made it. */
   readonly repeated: boolean;
 }
 
-/** What was asked for can't be done; the message says why. */
+/** The request can't be carried out; the message says why. */
 export class WebhookError extends Error {
   override name = "WebhookError";
   readonly kind:
@@ -64,8 +64,8 @@ export class WebhookError extends Error {
 }
 
 /**
- * What clients and operators do with webhook endpoints; each deed is noted with who did it. Every method throws a
- * {@link WebhookError} for what can't be done, and a {@link DatabaseError}.
+ * Manages webhook endpoints for clients and operators, and records each action with its actor. Every method
+ * throws a {@link WebhookError} for a request that can't be carried out, and {@link DatabaseError}.
  */
 export class WebhookEndpoints {
   readonly #database: Database;
@@ -79,8 +79,10 @@ export class WebhookEndpoints {
   }
 
   /**
-   * Makes an endpoint for the events from now on. @param request the one that asks for it, if it may be repeated.
-   * @returns the endpoint, whose secret is told this once, and whether an earlier request had made it.
+   * Creates an endpoint for events from now on.
+   *
+   * @param request identifies the request, if it may be repeated
+   * @returns the endpoint with its secret, and whether an earlier request made it
    */
   async create(settings: EndpointSettings, actor: string, request?: KeyedRequest): Promise<Told> {
     this.#check(settings.url);
@@ -92,12 +94,12 @@ export class WebhookEndpoints {
     );
     if (made === undefined)
       throw new WebhookError("too many", `there are ${MAX_ENDPOINTS} endpoints already`);
-    return told(made, `endpoint ${id} was made`);
+    return told(made, `endpoint ${id} was created`);
   }
 
   /**
-   * Changes what is given, and leaves the rest. At another address, or when it is enabled, what waits for a later attempt is
-   * sent at once.
+   * Changes the given settings. If the URL changes or the endpoint is enabled, waiting deliveries are sent at
+   * once.
    */
   async change(
     id: string,
@@ -115,7 +117,7 @@ export class WebhookEndpoints {
       endpoint = await changeEndpoint(this.#database, id, isMoved ? settings : others, note);
     }
     return afterwards(async () => {
-      // Also at an address that it has: a request that is repeated may have come so far before.
+      // Even if the URL is unchanged: an earlier attempt of this request may have changed it.
       if (url !== undefined || (enabled === true && before.state !== "enabled"))
         await bringAllForward(this.#database, id);
       if (enabled === true && before.state !== "enabled") {
@@ -131,8 +133,10 @@ export class WebhookEndpoints {
   }
 
   /**
-   * Gives it another secret; the one before is valid for another day. @param request the one that asks for it, if it may be
-   * repeated. @returns the endpoint, whose secret is told this once, and whether an earlier request had replaced it.
+   * Rotates the secret; the previous one stays valid for a day.
+   *
+   * @param request identifies the request, if it may be repeated
+   * @returns the endpoint with its secret, and whether an earlier request rotated it
    */
   async rotate(id: string, actor: string, request?: KeyedRequest): Promise<Told> {
     const previousUntil = new Date(Date.now() + ROTATION_MS);
@@ -142,7 +146,7 @@ export class WebhookEndpoints {
       actor,
       request: request && repeatable(request, null),
     });
-    return told(there(made), "the secret was replaced");
+    return told(there(made), "the secret was rotated");
   }
 
   async remove(id: string, actor: string): Promise<void> {
@@ -150,11 +154,10 @@ export class WebhookEndpoints {
     await deleteEndpoint(this.#database, id, { actor, action: "webhook-delete" });
   }
 
-  /** Sends it a message that is about nothing. @returns the delivery to look at. */
+  /** Sends a test message. @returns the delivery */
   async test(id: string, actor: string): Promise<ListedDelivery> {
     const endpoint = there(await findEndpoint(this.#database, id));
-    if (endpoint.state !== "enabled")
-      throw new WebhookError("disabled", "the endpoint is disabled: nothing is sent to it");
+    if (endpoint.state !== "enabled") throw new WebhookError("disabled", "the endpoint is disabled");
     const note = { actor, action: "webhook-test", target: id };
     const delivery = await makeTestDelivery(this.#database, { endpointId: id, id: randomUUID() }, note);
     const found = await afterwards(() => findDelivery(this.#database, delivery));
@@ -162,7 +165,7 @@ export class WebhookEndpoints {
     return found.delivery;
   }
 
-  /** Has a delivery sent again, with all its attempts; while its endpoint is disabled it waits for that. */
+  /** Resends a delivery, with all its attempts; waits while its endpoint is disabled. */
   async resend(deliveryId: number, actor: string): Promise<ListedDelivery> {
     const note = { actor, action: "webhook-resend", details: { delivery: deliveryId } };
     const delivery = await resendDelivery(this.#database, deliveryId, note);
@@ -176,12 +179,12 @@ export class WebhookEndpoints {
   }
 }
 
-/** The same for the same request of the same client, and for no other one. */
+/** A digest that identifies the same request of the same client. */
 function repeatable({ client, key }: KeyedRequest, asked: unknown): RepeatableRequest {
   return { digest: hash("sha256", JSON.stringify([client, key, asked]), "base64") };
 }
 
-/** An id of one's own making (UUIDv8, RFC 9562): the same for the same client and key. */
+/** A UUIDv8 (RFC 9562) derived from client and key. */
 function idOf({ client, key }: KeyedRequest): string {
   const bytes = Buffer.from(hash("sha256", JSON.stringify(["webhook-endpoint", client, key]), "hex"), "hex");
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
@@ -189,7 +192,7 @@ function idOf({ client, key }: KeyedRequest): string {
   return stringify(bytes);
 }
 
-/** @throws {WebhookError} when an earlier request under the same key stands in the way. */
+/** @throws {WebhookError} if an earlier request with the same key prevents it */
 function told(made: SecretMade, what: string): Told {
   switch (made.outcome) {
     case "done":
@@ -199,7 +202,7 @@ function told(made: SecretMade, what: string): Told {
     case "not told again":
       throw new WebhookError(
         "not told again",
-        `${what} by an earlier request under this key, whose answer is not given again: replace the secret, under a new key, to be told one`,
+        `${what} by an earlier request with this key, whose response is no longer available: rotate the secret, with a new key, to get one`,
       );
   }
 }

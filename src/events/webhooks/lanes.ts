@@ -1,67 +1,67 @@
 import type { LoggedEvent } from "../../../db/event-log.ts";
 import { wasTried, type DueDelivery } from "../../../db/webhook-deliveries.ts";
 
-/** Milliseconds after which a message that waits is no new one any more. */
+/** Milliseconds after which a waiting message is no longer new. */
 const NEW_MS = 5_000;
-/** Every fourth turn is the oldest message's. */
+/** Every fourth turn goes to the oldest message. */
 const OLDEST_EVERY = 4;
 
-/** What waits for its turn: the deliveries of one order, oldest event first, with their events. */
+/** The waiting deliveries of one order, oldest event first, with their events. */
 export interface Lane {
   readonly orderId: string;
   readonly deliveries: DueDelivery[];
   readonly events: ReadonlyMap<number, LoggedEvent>;
-  /** Its first message was tried before, or the one before that was given up: it may fail whatever the endpoint does. */
+  /** Whether its first message was tried before, or the previous one failed: the message itself may be at fault. */
   isSuspected: boolean;
 }
 
-/** The orders of one endpoint that wait for their turn or have a message under way, each in a lane of its own. */
+/** The orders of one endpoint that wait for their turn or have an active request, one lane each. */
 export class Lanes {
   readonly #concurrency: number;
-  /** What was never tried, the longest due first. */
+  /** Untried deliveries, longest due first. */
   #ready: Lane[] = [];
   #suspects: Lane[] = [];
-  /** Of messages under way, until they are written down. */
+  /** Active messages, until their results are saved. */
   #suspectsRunning = 0;
   #oldRunning = 0;
-  /** Turns since the oldest was last taken. */
+  /** Turns since the oldest message was last taken. */
   #turns = 0;
-  /** Orders that are ready or under way. */
+  /** Orders that have a lane. */
   readonly #busy = new Set<string>();
-  /** Those of them for which more has come, that no look finds while they are busy. */
+  /** Those of them with new deliveries, which reads leave out while the order has a lane. */
   readonly #passedOver = new Set<string>();
 
-  /** @param concurrency messages at the same moment. */
+  /** @param concurrency concurrent messages. */
   constructor(concurrency: number) {
     this.#concurrency = concurrency;
   }
 
-  /** Those that wait and were never tried. */
+  /** The number of waiting lanes that were never tried. */
   get ready(): number {
     return this.#ready.length;
   }
 
-  /** Those that wait and have failed before. */
+  /** The number of waiting lanes that have failed before. */
   get suspects(): number {
     return this.#suspects.length;
   }
 
-  /** All orders of which there is a lane. */
+  /** All orders that have a lane. */
   get orderIds(): string[] {
     return [...this.#busy];
   }
 
-  /** A quarter of the places: what the suspected may have, and what new messages find free of those that have waited. */
+  /** A quarter of the places: the limit for suspects, and what is kept free for new messages. */
   get share(): number {
     return Math.max(1, Math.floor(this.#concurrency / 4));
   }
 
-  /** Notes that more has come for these orders, if they have a lane. */
+  /** Records that these orders have new deliveries, if they have a lane. */
   passOver(orderIds: Iterable<string>): void {
     for (const id of orderIds) if (this.#busy.has(id)) this.#passedOver.add(id);
   }
 
-  /** Puts lanes where they belong in the line. */
+  /** Adds waiting lanes, in order. */
   add(lanes: readonly Lane[]): void {
     for (const lane of lanes) {
       this.#busy.add(lane.orderId);
@@ -70,14 +70,14 @@ export class Lanes {
     this.#ready.sort((a, b) => dueOf(a) - dueOf(b));
   }
 
-  /** Which order's message is to be sent next. @param isTroubled whether the endpoint seemed to be down lately. */
+  /** The lane to send from next. @param isTroubled whether the endpoint seemed to be down recently. */
   next(isTroubled: boolean): Lane | undefined {
     const concurrency = this.#concurrency;
     const hasMany = concurrency >= 4;
-    // What failed before and what has waited may hang, and what has just come is to find a place even so.
+    // Suspects and old messages may hang; keep places free for new ones.
     const isOnlyForNew = hasMany && this.#suspectsRunning + this.#oldRunning >= concurrency - this.share;
     const mayTakeSuspect = this.#suspectsRunning < this.share && !isOnlyForNew;
-    // With few places, only what nobody else waits for: a quarter of them is none.
+    // With few places, a quarter is none: send suspects only if nothing else waits.
     if (mayTakeSuspect && (hasMany || this.#ready.length === 0) && this.#suspects.length > 0) {
       return this.#suspects.shift();
     }
@@ -85,12 +85,12 @@ export class Lanes {
       const index = this.#ready.findIndex((lane) => !isOld(lane));
       return index < 0 ? undefined : this.#ready.splice(index, 1)[0];
     }
-    // What hung for an endpoint that seemed to be down is at the front: most turns are for what came after it.
+    // After an outage, messages that may hang are at the front: give most turns to newer ones.
     this.#turns = isTroubled ? (this.#turns + 1) % OLDEST_EVERY : 0;
     return this.#turns === 0 ? this.#ready.shift() : this.#ready.pop();
   }
 
-  /** A message of this lane is under way. @returns what to call when that is over. */
+  /** Records that a message of this lane is being sent. @returns what to call afterwards. */
   begin(lane: Lane): () => void {
     this.#busy.add(lane.orderId);
     const [wasSuspected, wasOld] = [lane.isSuspected, !lane.isSuspected && isOld(lane)];
@@ -102,19 +102,19 @@ export class Lanes {
     };
   }
 
-  /** Has a lane wait for its next turn. */
+  /** Makes a lane wait for its next turn. */
   putBack(lane: Lane): void {
     if (lane.isSuspected) this.#suspects.unshift(lane);
     else this.#ready.unshift(lane);
   }
 
-  /** The order has no lane any more. @returns whether more has come for it. */
+  /** Removes an order's lane. @returns whether it has new deliveries. */
   release({ orderId }: Lane): boolean {
     this.#busy.delete(orderId);
     return this.#passedOver.delete(orderId);
   }
 
-  /** Releases all that wait. */
+  /** Releases all waiting lanes. */
   clear(): void {
     for (const lane of [...this.#ready, ...this.#suspects]) this.release(lane);
     this.#ready = [];
@@ -126,14 +126,14 @@ function dueOf({ deliveries: [first] }: Lane): number {
   return first?.dueAt.getTime() ?? 0;
 }
 
-/** Whether it has waited for some time. */
+/** Whether its first message is no longer new. */
 export function isOld(lane: Lane): boolean {
   return Date.now() - dueOf(lane) > NEW_MS;
 }
 
 /**
- * Lanes from both ends of a line: the newest, the oldest, and then any; those before whose first message was tried less
- * often.
+ * Merges lanes from both ends of the queue, those whose first message was tried least first. Of those tried equally often:
+ * the newest, the oldest, then the others in random order.
  */
 export function leastTried(
   oldest: readonly DueDelivery[][],

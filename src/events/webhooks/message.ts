@@ -2,14 +2,14 @@ import type { LoggedEvent } from "../../../db/event-log.ts";
 import type { WebhookDelivery } from "../../../db/webhook-deliveries.ts";
 import { toMessage } from "../message.ts";
 
-/** What is sent to an endpoint: the same bytes with every attempt. */
+/** The message to an endpoint; identical in every attempt. */
 export interface WebhookMessage {
-  /** The event's id; of two messages with the same one, one is a repetition. */
+  /** The event's id; messages with the same id are duplicates. */
   readonly id: string;
   readonly body: string;
 }
 
-/** The message of a delivery; undefined for one whose event is not in the log any more. */
+/** The message of a delivery; undefined if its event is no longer in the log. */
 export function webhookMessage(
   delivery: Pick<WebhookDelivery, "id" | "eventId" | "createdAt">,
   event: LoggedEvent | undefined,
@@ -18,7 +18,7 @@ export function webhookMessage(
   return event && { id: String(event.id), body: JSON.stringify(toMessage(event)) };
 }
 
-/** A message to try an endpoint with: a CloudEvent of a type of its own, about nothing. */
+/** A test message: a CloudEvent with its own type and no data. */
 function testMessage({
   id: deliveryId,
   createdAt,

@@ -1,8 +1,8 @@
 import { BlockList, isIP } from "node:net";
 
 /**
- * What is not the public Internet, of IPv4: the special-purpose registry of IANA (RFC 6890), multicast, and the address
- * under which one cloud has its metadata although it is public.
+ * IPv4 addresses that are not the public Internet: IANA's special-purpose registry (RFC 6890), multicast, and
+ * one cloud's metadata address, which is formally public.
  */
 const NOT_PUBLIC_IPV4 = [
   "0.0.0.0/8",
@@ -22,35 +22,35 @@ const NOT_PUBLIC_IPV4 = [
   "240.0.0.0/4",
   "168.63.129.16/32",
 ];
-/** All that is given out of IPv6: loopback, link-local, unique local, multicast and embedded IPv4 lie outside. */
+/** The allocated IPv6 range, which excludes loopback, link-local, unique local, multicast and embedded IPv4. */
 const PUBLIC_IPV6 = ["2000::/3"];
-/** Within that: protocols' own (Teredo among them), documentation, and 6to4, which leads to any IPv4 address. */
+/** Exceptions within it: protocol assignments (such as Teredo), documentation, and 6to4, which embeds IPv4. */
 const NOT_PUBLIC_IPV6 = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
 const notPublic = blockList([...NOT_PUBLIC_IPV4, ...NOT_PUBLIC_IPV6]);
 const publicIpv6 = blockList(PUBLIC_IPV6);
 
-/** Networks beyond the public Internet that may be reached: `10.0.0.0/8`, `fd00::/8`. */
+/** Decides which addresses may be reached: the public Internet and the allowed networks, such as `10.0.0.0/8`. */
 export class Networks {
   readonly #allowed: BlockList;
 
-  /** @throws {Error} for what is no network: see {@link isNetwork}. */
+  /** @throws {Error} if an entry is not a network: see {@link isNetwork}. */
   constructor(allowed: readonly string[] = []) {
     this.#allowed = blockList(allowed);
   }
 
-  /** Whether a connection to this address may be made. What is no address, may not. */
+  /** Whether connections to this address are allowed; false if it is not an address. */
   allows(address: string): boolean {
     const family = isIP(address);
     if (family === 0) return false;
     const type = family === 4 ? "ipv4" : "ipv6";
-    // An IPv4 address in an IPv6 one is looked up as what it is.
+    // BlockList checks an embedded IPv4 address as IPv4.
     if (this.#allowed.check(address, type)) return true;
     return !notPublic.check(address, type) && (family === 4 || publicIpv6.check(address, type));
   }
 }
 
-/** Whether this is an address and the length of its prefix. */
+/** Whether the text is a network in CIDR notation. */
 export function isNetwork(text: string): boolean {
   const [, address = "", prefix = ""] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
   const family = isIP(address);
@@ -60,7 +60,7 @@ export function isNetwork(text: string): boolean {
 function blockList(networks: readonly string[]): BlockList {
   const list = new BlockList();
   for (const network of networks) {
-    if (!isNetwork(network)) throw new Error(`${network} is no network`);
+    if (!isNetwork(network)) throw new Error(`${network} is not a network`);
     const [address = "", prefix] = network.split("/");
     list.addSubnet(address, Number(prefix), isIP(address) === 4 ? "ipv4" : "ipv6");
   }

@@ -4,10 +4,10 @@ import { callbackify } from "node:util";
 import { isLocalName } from "./address.ts";
 import type { Networks } from "./networks.ts";
 
-/** The addresses of a name. @throws {Error} with DNS' code, such as ENOTFOUND. */
+/** Resolves a name to addresses. @throws {Error} with a DNS code, such as ENOTFOUND */
 export type Resolve = (name: string) => Promise<readonly string[]>;
 
-/** The name of an endpoint leads to no address that may be reached. */
+/** The host has no address that may be reached. */
 export class AddressRefusedError extends Error {
   override name = "AddressRefusedError";
   constructor() {
@@ -15,13 +15,13 @@ export class AddressRefusedError extends Error {
   }
 }
 
-/** Milliseconds for one question to a name server, and how often it is asked. */
+/** Timeout of a DNS query in milliseconds, and the number of tries. */
 const QUESTION_MS = 2_000;
 const QUESTIONS = 2;
 
 /**
- * Asks DNS, and not the operating system: that would ask in one of the four threads that a process has for files and such,
- * so that four endpoints whose name servers hang would hold up all others.
+ * Queries DNS directly. The operating system's resolver would occupy one of the process's four I/O threads per
+ * lookup, so four endpoints with hanging name servers would block all others.
  */
 export function askDns(): Resolve {
   const resolver = new dns.Resolver({ timeout: QUESTION_MS, tries: QUESTIONS });
@@ -36,9 +36,9 @@ export function askDns(): Resolve {
 }
 
 /**
- * For `net.connect`: looks a name up, and gives only addresses that may be reached. The connection is made to what was
- * checked, so it does not matter what the name server says the next time. Asked for names only: who connects to an address
- * checks that before.
+ * A lookup function for `net.connect` that returns only allowed addresses. The connection goes to the address
+ * that was checked, which defeats DNS rebinding. It is only called for names; check literal addresses before
+ * connecting.
  */
 export function guardedLookup(networks: Networks, resolve: Resolve): LookupFunction {
   const find = callbackify(async (name: string) => {

@@ -2,7 +2,7 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
-/** Milliseconds before each further attempt: eight attempts in a bit more than a day. */
+/** Milliseconds before each further attempt: eight attempts in a little over a day. */
 export const RETRY_DELAYS_MS: readonly number[] = [
   5 * SECOND,
   5 * MINUTE,
@@ -13,15 +13,16 @@ export const RETRY_DELAYS_MS: readonly number[] = [
   10 * HOUR,
 ];
 
-/** What an endpoint may ask for at the most. */
+/** Maximum that an endpoint may ask for. */
 const LONGEST_RETRY_AFTER_MS = 24 * HOUR;
-/** So that what failed together does not come again together. */
+/** Spreads retries of messages that failed together. */
 const JITTER = 0.1;
 
 /**
- * Milliseconds until the next attempt; undefined when there is to be none.
+ * Milliseconds until the next attempt; undefined if there is none.
  *
- * @param attempts that were made. @param retryAfterMs what the endpoint asks for: no sooner than that.
+ * @param attempts the number of attempts so far
+ * @param retryAfterMs the minimum that the endpoint asks for
  */
 export function retryDelay(
   attempts: number,
@@ -39,7 +40,7 @@ export function retryDelay(
   return delay === undefined ? undefined : Math.max(delay * (1 + JITTER * random()), retryAfterMs);
 }
 
-/** The header `Retry-After` in milliseconds: seconds, or a date (RFC 9110, section 10.2.3). */
+/** Parses a `Retry-After` header, seconds or a date (RFC 9110, section 10.2.3), to milliseconds. */
 export function parseRetryAfter(header: string | undefined, now = Date.now()): number | undefined {
   if (header === undefined) return undefined;
   const text = header.trim();

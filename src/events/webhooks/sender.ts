@@ -15,27 +15,27 @@ import { withinTime } from "../../platform/time-limit.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
 import { parseRetryAfter } from "./retries.ts";
 
-/** Bytes of an answer's body that are read: no character has more than four. */
+/** Maximum bytes of a response body to read; a character has at most four. */
 const ANSWER_BYTES = 4 * COLUMN_LENGTHS.webhookResponse;
-/** Milliseconds after which a connection that nobody uses is closed: sooner than servers commonly do. */
+/** Milliseconds after which an idle connection is closed: sooner than most servers do. */
 const IDLE_MS = 4_000;
 const SWITCHING_PROTOCOLS = 101;
 
-/** How one request ended. */
+/** The outcome of one request. */
 export interface Answer {
-  /** Null when there was none; then `error` says why. */
+  /** Null if there was no response; then `error` says why. */
   readonly status: number | null;
   readonly error: string | null;
   /** The beginning of the body. */
   readonly response: string | null;
   readonly durationMs: number;
-  /** What the endpoint asks for by `Retry-After`. */
+  /** The response's `Retry-After`. */
   readonly retryAfterMs?: number | undefined;
 }
 
 /**
- * Posts to addresses that others have chosen: connects to public addresses and to those that are allowed, whatever names
- * lead to, follows no redirect, waits for a limited time, and reads a limited answer.
+ * Posts to untrusted URLs: connects only to public and allowed addresses, whatever a name resolves to, follows no
+ * redirects, and limits the time and the size of the response.
  */
 export class Sender {
   readonly #networks: Networks;
@@ -59,7 +59,7 @@ export class Sender {
     this.#https = new HttpsAgent(options);
   }
 
-  /** Never throws: whatever happens is the answer. @param signal gives up when it aborts. */
+  /** Never throws: failures are part of the answer. @param signal aborts the request. */
   async post(
     address: string,
     message: { readonly headers: Readonly<Record<string, string>>; readonly body: string },
@@ -74,7 +74,7 @@ export class Sender {
     }
   }
 
-  /** Closes connections that nobody uses. */
+  /** Closes all connections. */
   close(): void {
     this.#http.destroy();
     this.#https.destroy();
@@ -109,7 +109,7 @@ export class Sender {
   }
 
   #errorText(error: unknown): string {
-    // What is thrown when several addresses were tried has no text of its own.
+    // The error after several addresses were tried has no message.
     const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
     const isLate = first instanceof DOMException && first.name === "TimeoutError";
     if (isLate) return `no answer within ${this.#timeoutMs} ms`;
@@ -119,10 +119,10 @@ export class Sender {
 }
 
 /**
- * The final answer to a request, whose body is not read yet. Settles whatever the other side does: a connection can end
- * without an `error` event, and a 101 comes as `upgrade`, after which its connection is none of HTTP's any more.
+ * Waits for the final response; its body is not read yet. Settles in any case: a connection can end without an `error`
+ * event, and a 101 arrives as `upgrade`, after which the connection no longer speaks HTTP.
  *
- * @throws {Error} when the connection fails or closes first, or the signal's reason.
+ * @throws {Error} if the connection fails or closes first, or the signal's reason.
  */
 function answerTo(request: ClientRequest, signal: AbortSignal): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -133,14 +133,14 @@ function answerTo(request: ClientRequest, signal: AbortSignal): Promise<Incoming
     });
     const fail = (error: unknown) => reject(signal.aborted ? signal.reason : error);
     request.on("error", fail);
-    request.on("close", () => fail(new Error("the connection was closed without an answer")));
+    request.on("close", () => fail(new Error("the connection was closed without a response")));
     signal.addEventListener("abort", fail);
   });
 }
 
 /**
- * As much of the body as is kept. What comes after that, or too late, is of no interest; after 101 Switching Protocols what
- * comes is no body.
+ * Reads as much of the body as is stored; the rest, and what arrives too late, is ignored. A 101 Switching Protocols has no
+ * body.
  */
 async function beginningOf(answer: IncomingMessage, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
@@ -153,7 +153,7 @@ async function beginningOf(answer: IncomingMessage, signal: AbortSignal): Promis
         if (length >= ANSWER_BYTES) break;
       }
   } catch {
-    // The status is known, and that is what counts.
+    // The status is known, which is enough.
   }
   const text = Buffer.concat(chunks).subarray(0, ANSWER_BYTES).toString("utf8");
   return text.slice(0, COLUMN_LENGTHS.webhookResponse).toWellFormed();

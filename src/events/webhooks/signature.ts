@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 
-/** As the specification of Standard Webhooks recommends: between 24 and 64. */
+/** Standard Webhooks recommends 24 to 64. */
 const SECRET_BYTES = 32;
 
 /** A new secret for an endpoint: `whsec_` and base64. */
@@ -9,14 +9,14 @@ export function newSecret(): string {
   return `whsec_${randomBytes(SECRET_BYTES).toString("base64")}`;
 }
 
-/** What an endpoint is signed with. */
+/** An endpoint's signing secrets. */
 export interface Secrets {
   readonly secret: string;
   readonly previousSecret: string | null;
   readonly previousSecretUntil: Date | null;
 }
 
-/** The headers of Standard Webhooks, signed with every secret that is valid at that time. */
+/** The Standard Webhooks headers, signed with every secret valid at that time. */
 export function signedHeaders(
   secrets: Secrets,
   { id, at, body }: { readonly id: string; readonly at: Date; readonly body: string },

@@ -25,44 +25,44 @@ import { EndpointQueue, type EndpointQueueOptions } from "./endpoint-queue.ts";
 import type { Resolve } from "./resolve.ts";
 import { Sender } from "./sender.ts";
 
-/** Milliseconds between two looks when nobody says that there is something. */
-const LOOK_INTERVAL_MS = 1_000;
-/** Events of one go. */
+/** Milliseconds between two polls in the absence of notifications. */
+const POLL_INTERVAL_MS = 1_000;
+/** Events per batch. */
 const BATCH = 500;
 const PRUNE_INTERVAL_MS = 60_000;
 const PRUNED = 1_000;
-/** Milliseconds that requests under way have when the process ends. */
+/** Milliseconds that active requests have to finish when the process stops. */
 const GRACE_MS = 5_000;
 
 export interface WebhooksOptions {
   readonly database: Database;
   readonly networks: Networks;
-  /** Opens a connection to listen on for new events; without one, they are looked for once a second. */
+  /** Opens a connection to listen for notifications; without it, new events are polled for once a second. */
   readonly connectListener?: (() => Redis) | undefined;
-  /** Milliseconds that an endpoint may take to answer. */
+  /** Milliseconds that an endpoint may take to respond. */
   readonly timeoutMs: number;
-  /** Messages that one endpoint is sent at the same moment. */
+  /** Concurrent messages to one endpoint. */
   readonly concurrency: number;
-  /** Milliseconds of nothing but failures after which an endpoint is disabled. */
+  /** Milliseconds without a success after which a failing endpoint is disabled. */
   readonly disableAfterMs: number;
-  /** Milliseconds for which deliveries that are settled are kept, and their attempts. */
+  /** Milliseconds for which settled deliveries and their attempts are kept. */
   readonly keepMs: number;
   readonly log: Logger;
   readonly events?: EventLog;
   readonly resolve?: Resolve;
   readonly delaysMs?: EndpointQueueOptions["delaysMs"];
   readonly firstPauseMs?: EndpointQueueOptions["firstPauseMs"];
-  /** Milliseconds between two looks when nobody says that there is something, and for what is due again. */
+  /** Milliseconds between two polls, for new events and for retries that are due. */
   readonly lookIntervalMs?: number;
 }
 
 /**
- * Sends events to the endpoints that want them, in one process at a time. MySQL has all that it goes by: who sends (a
- * lease), how far the log has been read, and each delivery with its attempts. So what dies in the middle is found there
- * by the next one, and Redis does no more than say that there are new events.
+ * Sends events to subscribed endpoints, in one process at a time. All state is in MySQL: a lease for who sends, the
+ * position in the event log, and each delivery with its attempts. If the process dies, another one continues from there.
+ * Redis only carries notifications of new events.
  *
- * Two halves: events are read from the log and become deliveries, in batches, for the endpoints that want them; and each
- * endpoint has an {@link EndpointQueue} that sends them. Where there is no endpoint, nothing is read and nothing written.
+ * It reads events from the log in batches and creates a delivery for each subscribed endpoint; and each endpoint has an
+ * {@link EndpointQueue} that sends them. Without endpoints, it reads and writes no events.
  */
 export class Webhooks implements Service {
   readonly name = "webhooks";
@@ -75,7 +75,7 @@ export class Webhooks implements Service {
   readonly #subscriber: EventSubscriber;
   readonly #lease: DatabaseLease;
   readonly #rounds: Repeat;
-  /** The lease's, under which the position was read. */
+  /** The lease's token under which the position was read. */
   #token: number | undefined;
   #position: number | undefined;
   #prunedAt = performance.now();
@@ -87,12 +87,12 @@ export class Webhooks implements Service {
     this.#options = options;
     this.#rounds = new Repeat({
       run: () => this.#round(),
-      everyMs: options.lookIntervalMs ?? LOOK_INTERVAL_MS,
+      everyMs: options.lookIntervalMs ?? POLL_INTERVAL_MS,
       onError: (error) => this.#pause(error),
     });
     this.#subscriber = new EventSubscriber(connectListener, () => this.#rounds.wake());
     this.#lease = new DatabaseLease(database, "webhooks");
-    // Each request under way listens to it.
+    // Every active request listens to it.
     setMaxListeners(0, this.#abort.signal);
     this.#events = options.events ?? new EventLog(database);
     this.#sender = new Sender({ networks, timeoutMs, ...(resolve && { resolve }) });
@@ -104,17 +104,17 @@ export class Webhooks implements Service {
     });
   }
 
-  /** Whether this process is the one that sends, as far as it can be sure. */
+  /** Whether this process certainly holds the lease. */
   get leads(): boolean {
     return !this.#stopped && this.#lease.token !== undefined;
   }
 
-  /** Begins to look for events. */
+  /** Starts sending. */
   start(): void {
     this.#rounds.start();
   }
 
-  /** Ends after the requests under way, or gives them up, and lets another process go on. */
+  /** Stops after the active requests, aborts those that take too long, and lets another process take over. */
   async stop({ graceMs = GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
     this.#stopped = true;
     await this.#rounds.stop();
@@ -128,7 +128,7 @@ export class Webhooks implements Service {
     await this.#release();
   }
 
-  /** @returns 0 when there may be more events to read. @throws {DatabaseError} */
+  /** @returns 0 if there may be more events to read. @throws {DatabaseError} */
   async #round(): Promise<number | undefined> {
     const { database } = this.#options;
     const readAt = performance.now();
@@ -158,11 +158,11 @@ export class Webhooks implements Service {
     return hasMore ? 0 : undefined;
   }
 
-  /** Makes deliveries of the next events. @throws {DatabaseError} */
+  /** Creates the deliveries of the next events. @throws {DatabaseError} */
   async #read(enabled: readonly WebhookEndpoint[]): Promise<{
-    /** Those that are enabled now. */
+    /** The endpoints that are enabled now. */
     readonly endpoints: readonly WebhookEndpoint[];
-    /** What the deliveries are about, by the id of their endpoint. */
+    /** The orders with new deliveries, by endpoint id. */
     readonly orderIds: ReadonlyMap<string, ReadonlySet<string>>;
     /** Whether there may be more events. */
     readonly hasMore: boolean;
@@ -171,12 +171,12 @@ export class Webhooks implements Service {
     if (enabled.length === 0) return nothing;
     const { database } = this.#options;
     this.#position ??= (await findPosition(database, "webhooks")) ?? 0;
-    // What happened before there was an endpoint is for none.
+    // Events from before there was an endpoint are for none.
     const position = Math.max(this.#position, Math.min(...enabled.map(({ afterEventId }) => afterEventId)));
     const events = await this.#events.read({ after: position, limit: BATCH });
     const last = events.at(-1)?.id;
     if (last === undefined) return nothing;
-    // Asked again after the events were read: for an endpoint that was made meanwhile they may be, and don't come again.
+    // Read again: the events may also be for an endpoint created since, and they are not read twice.
     const endpoints = await this.#enabled();
     if (!this.leads) return nothing;
     const orderIds = await makeDeliveries(database, { events, endpoints, position: last });
@@ -189,7 +189,7 @@ export class Webhooks implements Service {
     return endpoints.filter(({ state }) => state === "enabled");
   }
 
-  /** @returns whether this process is the one that sends. @throws {DatabaseError} */
+  /** Acquires or renews the lease. @returns whether this process holds it. @throws {DatabaseError} */
   async #hold(): Promise<boolean> {
     const token = await this.#lease.hold();
     if (token === this.#token) return token !== undefined;
@@ -205,8 +205,8 @@ export class Webhooks implements Service {
   }
 
   /**
-   * Ends the queues of endpoints that are not among these. Each stays until its requests have ended: should its endpoint be
-   * enabled again before, it goes on, so that an order's events are not sent by two.
+   * Stops the queues of all other endpoints. Each is kept until its requests have ended: if its endpoint is enabled again
+   * before, the same queue continues, so that no two queues send an order's events.
    */
   #retire(enabled: readonly WebhookEndpoint[]): void {
     const ids = new Set(enabled.map(({ id }) => id));
@@ -240,9 +240,9 @@ export class Webhooks implements Service {
   async #prune(): Promise<void> {
     const { database, keepMs } = this.#options;
     const removed = await pruneWebhooks(database, { before: new Date(Date.now() - keepMs), limit: PRUNED });
-    // Soon again while there is something to remove, but not at the cost of sending.
+    // Again soon while there is something to remove, but without delaying sends.
     this.#prunedAt =
-      removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + LOOK_INTERVAL_MS;
+      removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + POLL_INTERVAL_MS;
   }
 
   async #release(): Promise<void> {
@@ -255,7 +255,7 @@ export class Webhooks implements Service {
   }
 
   #pause(error: unknown): void {
-    // Once for each outage.
+    // Once per outage.
     if (!this.#isBroken) this.#options.log.warn({ error: describeError(error) }, "webhooks are paused");
     this.#isBroken = true;
   }

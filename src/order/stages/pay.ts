@@ -1,10 +1,10 @@
 import { defineStage, reject } from "../stage.ts";
 
-/** Charges the customer. An order that costs nothing has nothing to charge: providers refuse an amount of 0. */
+/** Charges the customer, unless the total is 0, which providers refuse to charge. */
 export const pay = defineStage({
   name: "pay",
   to: "PAID",
-  // Goods are not kept from other customers for ever.
+  // Don't hold stock for an unpaid order forever.
   settings: { deadline: 24 * 60 * 60 * 1_000 },
 
   async run(order, { ports, runKey, signal }) {

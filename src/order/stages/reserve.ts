@@ -1,6 +1,6 @@
 import { defineStage, reject } from "../stage.ts";
 
-/** Sets the goods aside, all lines or none. */
+/** Reserves stock for all lines or none. */
 export const reserve = defineStage({
   name: "reserve",
   to: "RESERVED",
@@ -16,7 +16,7 @@ export const reserve = defineStage({
   },
 });
 
-/** An order has up to thousands of lines; a reason is read by people. */
+/** Lists the first few SKUs: an order may have thousands. */
 function listed(skus: readonly string[]): string {
   const shown = skus.slice(0, 5).join(", ");
   return skus.length > 5 ? `${shown} and ${skus.length - 5} more` : shown;

@@ -1,6 +1,6 @@
 import { defineStage } from "../stage.ts";
 
-/** Books the parcel, then takes the goods out of stock: from here on the order can no longer be cancelled. */
+/** Books the parcel and takes the goods out of stock. After this the order can no longer be cancelled. */
 export const ship = defineStage({
   name: "ship",
   to: "SHIPPED",
@@ -13,7 +13,7 @@ export const ship = defineStage({
   },
 
   async undo(order, { ports, runKey, undoKey, signal }) {
-    // What left the stock is put back by the release of the reservation.
+    // Undoing `reserve` puts shipped stock back.
     await ports.carrier.voidLabel({ key: undoKey, labelKey: runKey, orderId: order.id, signal });
     return {};
   },

@@ -1,7 +1,7 @@
 import { noteError, tracer } from "./tracer.ts";
 import type { Attempts } from "./contract.ts";
 
-/** Each attempt at a step is a span. */
+/** Makes each attempt at a step a span. */
 export function followAttempts<Execution extends { readonly outcome: string }>(
   attempts: Attempts<Execution>,
 ): Attempts<Execution> {

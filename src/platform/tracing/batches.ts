@@ -3,24 +3,24 @@ import { context, ROOT_CONTEXT, trace, type Context, type Link, type Span } from
 import type { Commit, Committer, GroupCommitOptions } from "../group-commit.ts";
 import { noteError, tracer } from "./tracer.ts";
 
-/** Links that a flush has; the SDK keeps 128 of them, and warns of each further one. */
+/** Maximum links of a flush; the SDK keeps 128 and warns about further ones. */
 const MOST_LINKS = 100;
 
 interface Member<Item> {
   readonly item: Item;
-  /** Where the caller stands: within its own wait for the batch. */
+  /** The caller's context, within the span of its wait. */
   readonly context: Context;
 }
 
-/** During a flush: in which context each of its items was submitted. */
+/** During a flush, its items with the contexts in which they were submitted. */
 const flushing = new AsyncLocalStorage<readonly Member<unknown>[]>();
 
 /**
- * The same commit, whose batches can be told apart: each caller has a span, from its arrival until it has its result; and
- * each flush has one, for all of them. A span has one parent, so the flush is a part of the trace of its first caller that
- * is recorded, and linked with the spans of the others, and these with it.
+ * Wraps a commit with tracing: each caller gets a span from submission to result, and each flush gets one. A
+ * span has only one parent, so the flush belongs to the trace of its first recorded caller and is linked to the
+ * others' spans, and they to it.
  *
- * A group commit flushes in the context of whoever came first: here that is made right.
+ * It also corrects the context: a group commit flushes in the context of whichever caller came first.
  */
 export function followBatches(commit: Commit): Commit {
   return <Item, Result>(options: GroupCommitOptions<Item, Result>): Committer<Item, Result> => {
@@ -33,7 +33,7 @@ export function followBatches(commit: Commit): Commit {
     return {
       submit(item) {
         const span = trace.getActiveSpan();
-        // Nobody follows this one; its context is handed on all the same, with what was decided of its trace.
+        // Not recorded, but its context, with the sampling decision, is passed on.
         if (!span?.isRecording()) return committer.submit({ item, context: context.active() });
         return tracer.startActiveSpan(name, (own) =>
           settled(own, () => committer.submit({ item, context: context.active() })),
@@ -44,7 +44,7 @@ export function followBatches(commit: Commit): Commit {
   };
 }
 
-/** What is being flushed now, each item with the context in which it was submitted; none outside of a flush. */
+/** The items being flushed, with their contexts; empty outside a flush. */
 export function submitted(): readonly Member<unknown>[] {
   return flushing.getStore() ?? [];
 }

@@ -3,20 +3,20 @@ import type { Telemetry } from "bullmq";
 import type { Commit } from "../group-commit.ts";
 import type { Logger } from "../log.ts";
 
-/** Follows jobs from who adds them to who does them. */
+/** Traces jobs from where they are added to where they run. */
 export interface JobTracing {
-  /** BullMQ's own. */
+  /** For BullMQ. */
   readonly telemetry: Telemetry;
-  /** What the job of each order is to carry of the trace of its own order, when many are added in one go. Never throws. */
+  /** The trace context that each order's job must carry when many are added at once. Never throws. */
   tracesOf(orderIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
-/** An order that tells where its trace began. */
+/** An order with its trace context. */
 export interface Traced {
   readonly traceparent?: string | undefined;
 }
 
-/** What makes attempts at the steps of orders, as far as tracing sees it. */
+/** The executor, as far as tracing is concerned. */
 export interface Attempts<Execution extends { readonly outcome: string }> {
   execute(
     orderId: string,
@@ -26,49 +26,48 @@ export interface Attempts<Execution extends { readonly outcome: string }> {
   ): Promise<Execution>;
 }
 
-/** Reads where the traces of these orders began, by order, as was written down with them. @throws when MySQL is away */
+/** Reads these orders' stored trace contexts, by order id. @throws when MySQL is away */
 export type ReadTraceparents = (orderIds: readonly string[]) => Promise<ReadonlyMap<string, string>>;
 
 /**
- * Follows an order through everything that happens for it, as one trace: from the request that placed it through its
- * batches, jobs, attempts and calls of others. Each part of the service is handed over to be followed, and comes back
- * doing the same; where nothing is traced it is the very same.
+ * Traces an order as one trace: from the request that placed it through batches, jobs, attempts and outside
+ * calls. Each method wraps a part of the service; if tracing is off, it returns it unchanged.
  */
 export interface Tracing {
-  /** What follows jobs from who adds them to who does them; undefined where nothing is traced. */
+  /** Tracing of jobs; undefined if tracing is off. */
   readonly jobs: JobTracing | undefined;
-  /** What every log line is to tell of the trace that it belongs to; undefined where nothing is traced. */
+  /** Trace fields for log lines; undefined if tracing is off. */
   readonly logFields: (() => object) | undefined;
-  /** Follows every request but those for health and metrics. */
+  /** Traces every request except those for health and metrics. */
   listener(listener: RequestListener): RequestListener;
-  /** Follows each caller into the batch that it shares with others. */
+  /** Traces each caller into its batch. */
   commit(commit: Commit): Commit;
-  /** Follows each attempt. */
+  /** Traces each attempt. */
   attempts<Execution extends { readonly outcome: string }>(
     attempts: Attempts<Execution>,
   ): Attempts<Execution>;
-  /** The same way of taking orders, which writes down with each where its trace began. */
+  /** Wraps the creation of orders to store each one's trace context. */
   accept<Order extends Traced, Created>(
     accept: (order: Order) => Promise<Created>,
   ): (order: Order) => Promise<Created>;
-  /** Says where that is read, for orders that nobody has followed until then. */
+  /** Sets how to read stored trace contexts, for orders not traced so far. */
   readTraceparents(read: ReadTraceparents): void;
-  /** Carries an order on that nobody followed until here: as a part of its own trace, and linked with this one. */
+  /** Continues an order in its own trace, linked to the current one. */
   resume<Result>(orderId: string, work: () => Promise<Result>): Promise<Result>;
-  /** What another process needs to go on in the trace of here and now; undefined where nobody follows it. */
+  /** The current trace context, for another process to continue; undefined if the trace is not recorded. */
   carried(): string | undefined;
-  /** Does work as a part of the trace that another process {@link carried} over. */
+  /** Runs work in a trace context that another process {@link carried} over. */
   continueFrom<Result>(carried: string | undefined, work: () => Promise<Result>): Promise<Result>;
-  /** Has the log tell when traces can't be handed over. */
+  /** Logs when traces can't be exported. */
   logTo(log: Logger): void;
-  /** Hands over what is left, within seconds. */
+  /** Exports what is left, within seconds. */
   stop(): Promise<void>;
 }
 
-/** What the SDK does not read from the environment by itself. */
+/** Settings that the SDK does not read from the environment itself. */
 export interface TracingSettings {
-  /** How traces are handed over: both over HTTP. */
+  /** Export protocol, over HTTP. */
   readonly protocol: "http/protobuf" | "http/json";
-  /** Whether what clients say in `baggage` goes along with their orders, into jobs and to services outside. */
+  /** Whether clients' `baggage` is passed on to jobs and outside services. */
   readonly baggage: boolean;
 }

@@ -13,8 +13,8 @@ import type { JobTracing } from "./contract.ts";
 import type { TraceOrigins } from "./origins.ts";
 
 /**
- * Jobs and their attempts, by BullMQ's own telemetry. Each job is a part of the trace of its order, although many are
- * added in one go, and also if it is added by somebody who comes from elsewhere.
+ * Traces jobs and their attempts with BullMQ's telemetry. Each job belongs to its order's trace, even if many
+ * are added at once or something else adds it.
  */
 export function jobTracing(origins: Pick<TraceOrigins, "resume">): JobTracing {
   const { tracer, contextManager } = new BullMQOtel({ tracerName: "bullmq" });
@@ -22,7 +22,7 @@ export function jobTracing(origins: Pick<TraceOrigins, "resume">): JobTracing {
     telemetry: {
       contextManager: Object.assign(contextManager, { root: () => ROOT_CONTEXT }),
       tracer: {
-        // BullMQ looks for stalled jobs and so on, now and then: none of that is of anybody's trace.
+        // BullMQ's periodic work, such as checking for stalled jobs, belongs to no trace.
         startSpan: (name, options, where?: Context) =>
           options?.kind === SpanKind.CONSUMER || trace.getSpan(where ?? context.active())
             ? tracer.startSpan(name, options, where)
@@ -43,14 +43,14 @@ export function jobTracing(origins: Pick<TraceOrigins, "resume">): JobTracing {
   };
 }
 
-/** A context in the words in which jobs and messages carry it. */
+/** Serializes a context for jobs and messages. */
 export function carried(where: Context): string {
   const carrier: Record<string, string> = {};
   propagation.inject(where, carrier);
   return JSON.stringify(carrier);
 }
 
-/** First jobs are submitted as ids, the others with their transitions. */
+/** New orders are submitted as ids, others with their transition. */
 function orderIdOf(item: unknown): unknown {
   return typeof item === "object" && item !== null && "orderId" in item ? item.orderId : item;
 }

@@ -19,21 +19,21 @@ import { TraceOrigins } from "./origins.ts";
 import { followRequests } from "./requests.ts";
 import { followStatements } from "./statements.ts";
 
-/** The last traces are handed over within so many milliseconds, or not at all: a process that ends must end. */
+/** Milliseconds to export the last traces at shutdown. */
 const LAST_EXPORT_MS = 2_000;
 const NOTHING = () => undefined;
 
 /**
- * Tracing with OpenTelemetry. What is followed says so itself, and what others wrote is followed by the channels on which
- * it tells what it does: jobs by BullMQ's own telemetry, calls of services outside by the official instrumentation of
- * Node's fetch, statements by what the driver tells. Nothing is patched: the other official instrumentations patch, which
- * for ES modules as these needs a hook in Node's loader before the first import; that of the driver would tell statements
- * with the customers' values in them, and those for Redis every command of BullMQ's.
+ * Tracing with OpenTelemetry. Our own code creates its spans; libraries are traced through the hooks they
+ * provide: jobs by BullMQ's telemetry, outside calls by the official instrumentation of fetch, statements by
+ * the driver's diagnostics channel. Nothing is patched: the other official instrumentations patch modules,
+ * which for ES modules needs a loader hook before the first import. The driver's would also record statements
+ * with customers' values, and Redis' every command of BullMQ.
  */
 export class OpenTelemetryTracing implements Tracing {
   readonly #provider: NodeTracerProvider;
   readonly #origins = new TraceOrigins();
-  /** Calls that belong to no trace begin none. */
+  /** Calls outside a trace start none. */
   readonly #fetches = new UndiciInstrumentation({ requireParentforSpans: true });
   readonly jobs: JobTracing;
 
@@ -43,9 +43,9 @@ export class OpenTelemetryTracing implements Tracing {
   }
 
   /**
-   * Endpoint, sampler, limits and resource are as the environment says. Once a process.
+   * Starts tracing, with endpoint, sampler, limits and resource from the environment. Call it once per process.
    *
-   * @throws {ConfigError} for what the SDK does not understand there: by itself it would go on without.
+   * @throws {ConfigError} for settings that the SDK would only ignore
    */
   static start(
     service: { readonly name: string; readonly version: string },
@@ -53,9 +53,9 @@ export class OpenTelemetryTracing implements Tracing {
   ): OpenTelemetryTracing {
     const faults: string[] = [];
     const fault = (message: string) => {
-      // Not a fault: it may be left out.
+      // Not a fault: it is optional.
       if (message.startsWith("OTEL_TRACES_SAMPLER_ARG is blank")) return;
-      // What it would do instead is not done.
+      // Leave out the SDK's fallback: startup fails instead.
       faults.push(message.replace(/^Configuration: |, (using|defaulting|falling back) .*$/g, ""));
     };
     diag.setLogger(
@@ -63,7 +63,7 @@ export class OpenTelemetryTracing implements Tracing {
         error: fault,
         warn: fault,
         info: NOTHING,
-        // Of the resource's attributes it says so in a whisper.
+        // The SDK logs faults in the resource's attributes at a low level only.
         debug: (message) =>
           message.startsWith("EnvDetector failed") && fault(`OTEL_RESOURCE_ATTRIBUTES: ${message}`),
         verbose: NOTHING,

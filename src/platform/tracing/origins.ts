@@ -12,8 +12,8 @@ const getter = {
 };
 
 /**
- * Where the traces of orders began, for whoever resumes an order without having followed it until then: after Redis has
- * lost its jobs, to undo it, or when it rested. It stands with the order's first event.
+ * The stored trace contexts of orders, for code that continues an order without its context: after Redis has
+ * lost its jobs, to undo it, or after it failed. They are stored with the order's first event.
  */
 export class TraceOrigins {
   #read: ReadTraceparents = async () => new Map();
@@ -23,7 +23,7 @@ export class TraceOrigins {
     this.#read = read;
   }
 
-  /** What is to be written down of an order that is placed here and now; undefined if nobody follows it. */
+  /** The trace context to store for an order that is placed now; undefined if it is not traced. */
   static here(): string | undefined {
     if (!trace.getActiveSpan()?.isRecording()) return undefined;
     const carrier = new Map<string, string>();
@@ -32,11 +32,11 @@ export class TraceOrigins {
   }
 
   /**
-   * Where each of these orders goes on from in its own trace, those left out that have none: at a mark that says so, and
-   * is linked with what goes on here, such as the request of whoever wants it. Never throws.
+   * For each of these orders that has a trace, a context from which to continue it: a span `resumed` in that
+   * trace, linked to the current one, such as the request that caused it. Never throws.
    */
   async resume(orderIds: readonly string[]): Promise<ReadonlyMap<string, Context>> {
-    // Nothing is known when MySQL is away: then the order is followed in a trace of its own.
+    // If MySQL is away, the order starts a new trace.
     const known = await this.#read(orderIds).catch(() => new Map<string, string>());
     const asking = trace.getActiveSpan();
     return new Map(

@@ -3,10 +3,10 @@ import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from
 import { routeOf } from "../route.ts";
 import { tracer } from "./tracer.ts";
 
-/** Asked again and again by machines, of no order. */
+/** Polled by machines, and not about orders. */
 const NOT_FOLLOWED = /^\/(health|metrics)\b/;
 
-/** The same listener, whose requests are spans: parts of the client's trace, if it sent one along. */
+/** Wraps a listener to make each request a span, in the client's trace if it sent one. */
 export function followRequests(listener: RequestListener): RequestListener {
   return (request, response) => {
     const [path = ""] = (request.url ?? "").split("?", 1);
@@ -21,7 +21,7 @@ export function followRequests(listener: RequestListener): RequestListener {
       propagation.extract(context.active(), request.headers),
     );
     const within = trace.setSpan(context.active(), span);
-    // What comes of them is told in the context of their connection, which is not that of one request.
+    // Otherwise their events would run in the context of the connection, which serves many requests.
     context.bind(within, request);
     context.bind(within, response);
     response.once("close", () => end(span, request, response));

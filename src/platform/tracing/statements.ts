@@ -2,18 +2,18 @@ import { tracingChannel } from "node:diagnostics_channel";
 import { context, SpanKind, trace, type Span } from "@opentelemetry/api";
 import { noteError, tracer } from "./tracer.ts";
 
-/** What a statement does, and to which table: both stand before any value. */
+/** A statement's operation and table, which come before any value. */
 const STATEMENT = /^\s*([a-z]+)/i;
 const TABLE = /^\s*(?:insert\s+into|update|delete\s+from|select\b[^'"]*?\bfrom)\s+`?(\w+)/i;
-/** As the database has them go along. */
+/** What `Database` sends along with a transaction's first and last statements. */
 const START = "START TRANSACTION;\n";
 const COMMIT = ";\nCOMMIT";
-/** Characters that are looked at. */
+/** Characters to examine. */
 const BEGINNING = 4_000;
 
 /**
- * Statements to MySQL, as the driver itself tells of them, as far as they belong to a trace. Never their text, in which
- * the driver has put the values by then: payment tokens and addresses among them.
+ * Traces MySQL statements that belong to a trace, through the driver's diagnostics channel. Never records their
+ * text, since it contains values such as payment tokens and addresses.
  */
 export function followStatements(): void {
   const spans = new WeakMap<object, Span>();
@@ -50,8 +50,8 @@ export function followStatements(): void {
 }
 
 /**
- * What a statement does, and to which table. Several that go along in one are told by the first of them that does
- * something, and by whether they commit it. Exported for its test.
+ * Summarizes a statement by operation and table. Several statements in one are summarized by the first one that
+ * does work and by whether they commit. Exported for its test.
  */
 export function summaryOf(
   statement: string,

@@ -1,9 +1,9 @@
 import { SpanStatusCode, trace, type Span } from "@opentelemetry/api";
 
-/** What this service's own spans are made by. */
+/** The tracer of this service's own spans. */
 export const tracer = trace.getTracer("conveyor");
 
-/** Marks a span as failed. Told is the kind of error alone: a message may quote what a customer sent. */
+/** Marks a span as failed, with the error's kind only, since its message may quote customer data. */
 export function noteError(span: Span, error: unknown): void {
   const kind = error instanceof Error ? error.name : typeof error;
   span.setAttribute("error.type", kind);

@@ -19,11 +19,11 @@ const NOTHING_TRACED: Tracing = {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Tracing as OpenTelemetry's own variables say: it is off unless they name an endpoint. Then nothing of OpenTelemetry's
- * SDK is loaded.
+ * Tracing, configured by OpenTelemetry's standard variables. Unless they name an endpoint, it is off and the
+ * SDK is not loaded.
  *
- * @param name of the service, unless the variables name it. @throws {ConfigError} for what is not supported, or not
- * understood.
+ * @param name the service's default name
+ * @throws {ConfigError} for unsupported or invalid settings
  */
 export async function startTracing(
   environment: Environment,
@@ -35,7 +35,10 @@ export async function startTracing(
   return OpenTelemetryTracing.start(service, settings);
 }
 
-/** Undefined where tracing is off. @throws {ConfigError} with every fault. Exported for its test. */
+/**
+ * Parses the settings; undefined if tracing is off. Exported for its test. @throws {ConfigError} with every
+ * fault
+ */
 export function settingsIn(environment: Environment): TracingSettings | undefined {
   const valueOf = (name: string) => environment[name]?.trim() || undefined;
   if (valueOf("OTEL_SDK_DISABLED")?.toLowerCase() === "true") return undefined;
@@ -51,9 +54,9 @@ export function settingsIn(environment: Environment): TracingSettings | undefine
   if (exporter !== undefined && exporter !== "otlp")
     faults.push(`OTEL_TRACES_EXPORTER must be otlp or none, not ${exporter}`);
   for (const { name, value } of endpoints) {
-    // Without its beginning, as gRPC has it, an address has a host for its scheme.
+    // Without a scheme, as for gRPC, the host would be parsed as the scheme.
     if (!/^https?:\/\//i.test(value) || !URL.canParse(value))
-      faults.push(`${name} must be an address that begins with http:// or https://`);
+      faults.push(`${name} must start with http:// or https://`);
   }
   const name = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"].find(valueOf);
   const protocol = (name && valueOf(name)) ?? "http/protobuf";

@@ -2,11 +2,11 @@ import { z } from "zod";
 import type { Carrier } from "../../order/ports.ts";
 import { ServiceClient, type ServiceAddress } from "./service-client.ts";
 
-/** A carrier may say when to ask again; it cannot have an order asked for all the time, or forgotten. */
+/** Bounds for the carrier's `askAgainInMs`. */
 const SOONEST_MS = 100;
 const LATEST_MS = 24 * 60 * 60 * 1000;
 
-/** It becomes part of a path: dots alone would lead elsewhere. */
+/** The tracking number becomes a path segment, so it must not consist of dots. */
 const label = z.object({
   trackingNumber: z
     .string()
@@ -18,7 +18,7 @@ const tracking = z.discriminatedUnion("delivered", [
   z.object({ delivered: z.literal(false), askAgainInMs: z.number().nonnegative() }),
 ]);
 
-/** A carrier, or an adapter in front of one, that is asked as docs/providers.md says. */
+/** Client for a carrier, or an adapter in front of one, that implements docs/providers.md. */
 export function httpCarrier(address: ServiceAddress): Carrier {
   const client = new ServiceClient("carrier", address);
   return {
@@ -26,7 +26,7 @@ export function httpCarrier(address: ServiceAddress): Carrier {
 
     async createLabel({ key, orderId, signal }) {
       const answer = await client.call({ method: "POST", path: "/labels", key, body: { orderId }, signal });
-      if (answer.status !== 200) throw answer.unforeseen();
+      if (answer.status !== 200) throw answer.unexpected();
       return { trackingNumber: answer.read(label).trackingNumber };
     },
 
@@ -38,13 +38,13 @@ export function httpCarrier(address: ServiceAddress): Carrier {
         body: { orderId, labelKey },
         signal,
       });
-      if (answer.status !== 204) throw answer.unforeseen();
+      if (answer.status !== 204) throw answer.unexpected();
     },
 
     async track({ trackingNumber, signal }) {
       const path = `/parcels/${encodeURIComponent(trackingNumber)}`;
       const answer = await client.call({ method: "GET", path, signal });
-      if (answer.status !== 200) throw answer.unforeseen();
+      if (answer.status !== 200) throw answer.unexpected();
       const found = answer.read(tracking);
       return found.delivered
         ? { delivered: true, at: new Date(found.at) }

@@ -2,14 +2,14 @@ import { z } from "zod";
 import type { Payments } from "../../order/ports.ts";
 import { ServiceClient, type ServiceAddress } from "./service-client.ts";
 
-/** Characters of a provider's id that can be kept. */
+/** Maximum length of a provider's id. */
 const LONGEST_ID = 200;
 
 const charged = z.object({ chargeId: z.string().min(1).max(LONGEST_ID) });
 const declined = z.object({ reason: z.string().min(1) });
 const refunded = z.object({ refundId: z.string().min(1).max(LONGEST_ID).nullable() });
 
-/** A payment provider, or an adapter in front of one, that is asked as docs/providers.md says. */
+/** Client for a payment provider, or an adapter in front of one, that implements docs/providers.md. */
 export function httpPayments(address: ServiceAddress): Payments {
   const client = new ServiceClient("payments", address);
   return {
@@ -30,7 +30,7 @@ export function httpPayments(address: ServiceAddress): Payments {
         case 402:
           return { approved: false, reason: answer.shorten(answer.read(declined).reason) };
         default:
-          throw answer.unforeseen();
+          throw answer.unexpected();
       }
     },
 
@@ -42,7 +42,7 @@ export function httpPayments(address: ServiceAddress): Payments {
         body: { orderId, chargeKey },
         signal,
       });
-      if (answer.status !== 200) throw answer.unforeseen();
+      if (answer.status !== 200) throw answer.unexpected();
       const { refundId } = answer.read(refunded);
       return refundId === null ? undefined : { refundId };
     },

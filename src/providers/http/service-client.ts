@@ -2,33 +2,33 @@ import type { z } from "zod";
 import { ServiceUnavailableError, type Ports } from "../../order/ports.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 
-/** An outside service, as docs/providers.md describes it. */
+/** The address of an outside service that implements docs/providers.md. */
 export interface ServiceAddress {
-  /** The address that the routes are added to, http or https. */
+  /** Base URL, http or https. */
   readonly url: string;
-  /** Milliseconds that an answer may take; shorter than a stage's attempt, so that it is the service that is blamed. */
+  /** Timeout in milliseconds; shorter than that of a stage's attempt, so that the service gets the blame. */
   readonly timeoutMs?: number;
 }
 
 export interface ServiceCall {
   readonly method: "GET" | "POST";
-  /** Begins with a slash. */
+  /** Starts with a slash. */
   readonly path: string;
   readonly key?: string;
   /** Sent as JSON. */
   readonly body?: object;
   readonly signal: AbortSignal;
-  /** What no error may tell, should the answer repeat it. */
+  /** Redacted from errors, in case the response repeats it. */
   readonly secret?: string | null;
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
-/** Bytes. What is asked for has a few hundred. */
+/** Maximum size of a response in bytes; a few hundred are expected. */
 const LARGEST_ANSWER = 64 * 1024;
-/** Characters of an answer that an error repeats. */
+/** Characters of a response to quote in an error. */
 const EXCERPT = 200;
 
-/** Asks one outside service over HTTP, and tells a service that is away from one that answers something unforeseen. */
+/** HTTP client for one outside service. Distinguishes an unavailable service from an unexpected response. */
 export class ServiceClient {
   readonly #service: keyof Ports;
   readonly #base: string;
@@ -40,19 +40,19 @@ export class ServiceClient {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Whether the service is there at all. @throws {ServiceUnavailableError} unless it says so; the signal's reason. */
+  /** Calls `/health`. @throws {ServiceUnavailableError} unless it answers 2xx; the signal's reason */
   async ping(signal: AbortSignal): Promise<void> {
     const { status } = await this.#exchange({ method: "GET", path: "/health", signal });
     if (status < 200 || status > 299) throw this.#unavailable(`answered ${status} to /health`);
   }
 
   /**
-   * The answer, whatever its status, except for those which say that the service cannot do its work at the moment.
-   * A 500 is one of them: it says nothing of the call's effect, so the call has to be made again, under the same key.
-   * Whether the service fails for everybody or for this call alone is what {@link ping} is for.
+   * Returns the response, unless its status means that the service can't do its work now. That includes 500: it
+   * says nothing about the call's effect, so the call must be repeated with the same key. {@link ping} tells
+   * whether the service fails for everybody or only for this call.
    *
-   * @throws {ServiceUnavailableError} with 429 and 5xx, and when no answer comes in time, or none at all; the signal's
-   * reason when that was aborted.
+   * @throws {ServiceUnavailableError} on 429, 5xx, a timeout or a connection error; the signal's reason if it
+   * was aborted
    */
   async call(call: ServiceCall): Promise<ServiceAnswer> {
     const { status, text } = await this.#exchange(call);
@@ -76,7 +76,7 @@ export class ServiceClient {
         signal.throwIfAborted();
         if (deadline.aborted)
           throw this.#unavailable(`did not answer within ${this.#timeoutMs} ms`, { cause: error });
-        // Nothing else can fail here: no connection, or one that broke, or something that is no HTTP.
+        // No connection, a broken one, or a response that is not HTTP.
         throw this.#unavailable(`could not be reached: ${reasonOf(error)}`, { cause: error });
       }
     });
@@ -89,11 +89,11 @@ export class ServiceClient {
 
 interface Exchange {
   readonly status: number;
-  /** Undefined when it is too much. */
+  /** Undefined if it is too large. */
   readonly text: string | undefined;
 }
 
-/** What a service answered: to be read with the schema that belongs to its status. */
+/** A service's response, to be parsed with the schema for its status. */
 export class ServiceAnswer {
   readonly status: number;
   readonly #service: keyof Ports;
@@ -112,24 +112,22 @@ export class ServiceAnswer {
     this.#secret = secret;
   }
 
-  /** @throws {Error} when the answer is not what the schema says. */
+  /** Parses the body. @throws {Error} if it does not match the schema */
   read<Schema extends z.ZodType>(schema: Schema): z.output<Schema> {
     const parsed = schema.safeParse(this.#json());
-    if (!parsed.success) throw this.unforeseen();
+    if (!parsed.success) throw this.unexpected();
     return parsed.data;
   }
 
-  /** An error that names the status and how the answer begins, on one line and without the secret. */
-  unforeseen(): Error {
+  /** An error with the status and the start of the response, on one line and without the secret. */
+  unexpected(): Error {
     const excerpt = this.#text === undefined ? `more than ${LARGEST_ANSWER} bytes` : this.shorten(this.#text);
-    return new Error(
-      `${this.#service} answered ${this.status}, which was not foreseen: ${excerpt || "nothing"}`,
-    );
+    return new Error(`${this.#service} answered ${this.status} unexpectedly: ${excerpt || "no body"}`);
   }
 
-  /** A service's own words for an error or a record: on one line, not too many, and without the secret. */
+  /** Makes a service's text safe for an error or a record: one line, limited length, without the secret. */
   shorten(text: string): string {
-    const safe = this.#secret ? blot(text, this.#secret) : text;
+    const safe = this.#secret ? redact(text, this.#secret) : text;
     const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();
     const characters = Array.from(line);
     return characters.length <= EXCERPT ? line : `${characters.slice(0, EXCERPT - 1).join("")}…`;
@@ -144,8 +142,8 @@ export class ServiceAnswer {
   }
 }
 
-/** The text without the secret, as it is and as it stands in JSON. */
-function blot(text: string, secret: string): string {
+/** Redacts the secret, both plain and JSON-escaped. */
+function redact(text: string, secret: string): string {
   return [JSON.stringify(secret).slice(1, -1), secret].reduce(
     (rest, spelling) => rest.replaceAll(spelling, "[redacted]"),
     text,
@@ -156,7 +154,7 @@ async function read(response: Response): Promise<string | undefined> {
   if (response.body === null) return "";
   const chunks: Uint8Array[] = [];
   let size = 0;
-  // To leave the loop is to close the connection.
+  // Leaving the loop closes the connection.
   for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength;
     if (size > LARGEST_ANSWER) return undefined;
@@ -165,7 +163,7 @@ async function read(response: Response): Promise<string | undefined> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** What fetch says is always "fetch failed" or "terminated"; what happened is in its cause. */
+/** fetch's own message is always "fetch failed" or "terminated"; the cause has the details. */
 function reasonOf(error: unknown): string {
   const cause = typeof error === "object" && error !== null && "cause" in error ? error.cause : undefined;
   for (const each of [cause, error]) {

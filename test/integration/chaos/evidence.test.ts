@@ -58,7 +58,7 @@ async function place(...path: string[]): Promise<string> {
 const books = { charges: [], refunds: [], labels: [], declines: [] };
 
 async function gather(watch = new Watch(sql, ledger, LOADED)) {
-  await watch.look();
+  await watch.sample();
   return gatherEvidence(sql, environment.redis, { books, loaded: LOADED, customers: ledger, samples: watch });
 }
 
@@ -150,7 +150,7 @@ describe("the watch", () => {
     ]);
     await shipStock(environment.database, [{ orderId: shipped, lines: LINES }]);
     const watch = new Watch(sql, ledger, LOADED);
-    await watch.look();
+    await watch.sample();
     expect(watch).toMatchObject({ stockSamples: 1, sums: 1, breaches: [] });
   });
 
@@ -159,7 +159,7 @@ describe("the watch", () => {
     await reserveStock(environment.database, [{ orderId: id, lines: LINES }]);
     await sql.rows("UPDATE stock SET on_hand = 8, reserved = 3");
     const watch = new Watch(sql, ledger, LOADED);
-    await watch.look();
+    await watch.sample();
     expect(watch.breaches).toEqual([
       expect.stringContaining("MUG: 8 on hand and 0 shipped of 10, 3 reserved and 2 held"),
     ]);
@@ -169,7 +169,7 @@ describe("the watch", () => {
     await sql.rows("ALTER TABLE stock DROP CONSTRAINT stock_covers_reserved");
     await sql.rows("UPDATE stock SET on_hand = -1");
     const watch = new Watch(sql, ledger, LOADED);
-    await watch.look();
+    await watch.sample();
     expect(watch.breaches[0]).toContain("MUG: -1 on hand, 0 reserved");
   });
 
@@ -178,7 +178,7 @@ describe("the watch", () => {
     const open = await place();
     const watch = new Watch(sql, ledger, LOADED);
     const stop = new AbortController();
-    const looking = watch.keepLooking(stop.signal);
+    const looking = watch.run(stop.signal);
     await waitFor("the first look", () => ledger.accepted.get(ended)?.endedAt);
     expect(ledger.open.map(({ id }) => id)).toEqual([open]);
     sql.close();

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import { startTcpSwitch, type TcpSwitch } from "../../../tools/chaos/tcp-switch.ts";
+import { startTcpProxy, type TcpProxy } from "../../../tools/shared/tcp-proxy.ts";
 import { Database } from "../../../db/database.ts";
 import type { Reads } from "../../../db/queries.ts";
 import { checkWrites, WriteCheck } from "../../../db/write-check.ts";
@@ -117,7 +117,7 @@ describe("a server that takes no writes", () => {
 
 describe("after a failover that leaves the old primary in its place", () => {
   let next: OwnMysql;
-  let address: TcpSwitch;
+  let address: TcpProxy;
   beforeAll(async () => {
     next = await startOwnMysql();
     await next.admin("CREATE TABLE numbers (id int PRIMARY KEY, value int)");
@@ -125,7 +125,7 @@ describe("after a failover that leaves the old primary in its place", () => {
     const { password } = new URL(mysql.databaseUrl);
     for (const host of ["localhost", "127.0.0.1"])
       await next.admin(`ALTER USER '${ACCOUNT}'@'${host}' IDENTIFIED BY '${password}'`);
-    address = await startTcpSwitch(mysql.server.port);
+    address = await startTcpProxy(mysql.server.url);
   });
   afterAll(async () => {
     await address.close();

@@ -112,7 +112,7 @@ describe("a transaction", () => {
       await queries.commit([raise([1])]);
       await queries.commit([raise([2])]);
     });
-    await expect(failed).rejects.toThrow("the transaction was committed before");
+    await expect(failed).rejects.toThrow("the transaction was already committed");
     expect([await read(1), await read(2)]).toEqual([1, 0]);
   });
 

@@ -12,7 +12,7 @@ import { Relay } from "../../../src/events/relay/relay.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { EventStreamClient } from "../../support/event-stream.ts";
 import { newOrder } from "../../support/orders.ts";
-import { startRedisProxy } from "../../support/redis-proxy.ts";
+import { startTcpProxy } from "../../../tools/shared/tcp-proxy.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { serverOf } from "../../support/routes.ts";
 
@@ -249,7 +249,7 @@ test("listening costs MySQL nothing, however many listen, and one read of the st
 });
 
 test("with Redis away streams stay open, and go on afterwards without a gap", async () => {
-  const proxy = await startRedisProxy(environment.redisUrl);
+  const proxy = await startTcpProxy(environment.redisUrl);
   closing.push(() => proxy.close());
   const relay = startRelay();
   await relayed(relay);
@@ -274,7 +274,7 @@ test("with Redis away streams stay open, and go on afterwards without a gap", as
 test("what the stream has trimmed before it was read comes from the log", async () => {
   const relay = startRelay(100);
   await relayed(relay);
-  const proxy = await startRedisProxy(environment.redisUrl);
+  const proxy = await startTcpProxy(environment.redisUrl);
   closing.push(() => proxy.close());
   const live = await serve({ redisUrl: proxy.url });
   const client = await live.listen();

@@ -51,14 +51,14 @@ describe("does not start, with one line that says why,", () => {
     const address = other.address();
     const port = typeof address === "object" ? String(address?.port) : "";
     expect(await refusal({ PORT: port })).toEqual([
-      `port ${port} of 127.0.0.1 is taken: set PORT to another one`,
+      `port ${port} of 127.0.0.1 is in use: set PORT to another one`,
     ]);
     other.close();
   });
 
   test("on an address that is another machine's, and names HOST", async () => {
     expect(await refusal({ HOST: "192.0.2.1" })).toEqual([
-      "192.0.2.1 is no address of this machine: set HOST to one",
+      "192.0.2.1 is not an address of this machine: set HOST to one",
     ]);
   });
 
@@ -114,7 +114,7 @@ describe("in production", () => {
     ["with such a key among others", `${TEST_KEY},0123456789abcdef`],
   ])("does not start %s", async (_, keys) => {
     const lines = await refusal({ NODE_ENV: "production", API_KEYS: keys });
-    expect(lines).toEqual(["the configuration is not right:", message]);
+    expect(lines).toEqual(["the configuration is invalid:", message]);
   });
 
   test("starts with a key of its own", async () => {
@@ -146,7 +146,7 @@ test("tells all that is wrong with the configuration at once", async () => {
     },
     "",
   );
-  expect(lines[0]).toBe("the configuration is not right:");
+  expect(lines[0]).toBe("the configuration is invalid:");
   const named = lines.slice(1).map((line) => line.trim().split(" ", 1)[0]);
   expect(new Set(named)).toEqual(
     new Set([

@@ -80,7 +80,7 @@ describe("an endpoint", () => {
     ["http://169.254.169.254/latest", "private"],
     ["http://10.0.0.1", "private"],
     ["http://[::1]", "private"],
-    ["https://user:password@shop.example", "user and password"],
+    ["https://user:password@shop.example", "user or password"],
     ["ftp://shop.example", "https://"],
     ["shop", "https://"],
   ])("may not be at %s: %s", async (url, message) => {

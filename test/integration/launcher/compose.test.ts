@@ -105,7 +105,7 @@ test("volumes with other passwords: said at once, with the command that removes 
 test("compose that fails: the end of what it said", async () => {
   docker('echo "no space left on device" >&2; exit 17');
   await expect(start()).rejects.toMatchObject({
-    message: expect.stringContaining("docker compose ended while starting (exit code 17)"),
+    message: expect.stringContaining("docker compose exited while starting (exit code 17)"),
     details: ["no space left on device"],
   });
 });

@@ -128,7 +128,7 @@ describe("while Conveyor runs", () => {
   test("a reset is refused", async () => {
     const { code, output } = await clone.runToEnd("reset", ["--yes"]);
     expect(code).toBe(1);
-    expect(output).toMatch(/^. Conveyor runs in this folder \(process \d+\): stop it first.*\n$/);
+    expect(output).toMatch(/^. Conveyor is running in this folder \(process \d+\): stop it first.*\n$/);
     expect(existsSync(clone.path(".local/data/mysql/conveyor"))).toBe(true);
   });
 
@@ -165,7 +165,7 @@ describe("how it ends", () => {
     expect(readFileSync(clone.path(".local/logs/worker.log"), "utf8")).toContain('"msg":"stopped"');
     expect(await clone.runToEnd("services", ["env"])).toMatchObject({
       code: 1,
-      output: expect.stringMatching(/^Nothing runs in .*: start it with npm start\n$/),
+      output: expect.stringMatching(/^Conveyor is not running in .*: start it with npm start\n$/),
     });
 
     const second = await clone.start();
@@ -243,7 +243,7 @@ describe("how it ends", () => {
     }, 20);
     expect(await run.ended).toBe(1);
     clearInterval(timer);
-    expect(run.output()).toContain("api ended 5 times in a minute");
+    expect(run.output()).toContain("api exited 5 times in a minute");
     await clone.untilNothingRuns();
   });
 });
@@ -274,7 +274,7 @@ describe("what it refuses", () => {
     const { code, output } = await clone.runToEnd("start", [], { PORT: String(port) });
     server.close();
     expect(code).toBe(1);
-    expect(output).toMatch(new RegExp(`^✗ PORT is ${port}, and that port is taken.*\n$`));
+    expect(output).toMatch(new RegExp(`^✗ PORT is ${port}, which is in use.*\n$`));
     expect(existsSync(clone.path(".local/data"))).toBe(false);
   });
 
@@ -293,7 +293,7 @@ describe("what it refuses", () => {
   test("settings that the API refuses, with its own words", async () => {
     const { code, output } = await clone.runToEnd("start", [], { PORT: "0", LOG_LEVEL: "loud" });
     expect(code).toBe(1);
-    expect(output).toMatch(/ended while starting \(exit code 1\)/);
+    expect(output).toMatch(/exited while starting \(exit code 1\)/);
     expect(output).toContain("LOG_LEVEL must be one of");
     await clone.untilNothingRuns();
   });
@@ -353,7 +353,7 @@ describe("on a machine without servers and without Debian's packages", () => {
     writeFileSync(`${bin}/docker`, docker, { mode: 0o755 });
     const { code, output } = await clone.runToEnd("start", [], { PATH: bin, PORT: "0" });
     expect(code).toBe(1);
-    expect(output).toContain("docker compose ended while starting (exit code 18)");
+    expect(output).toContain("docker compose exited while starting (exit code 18)");
     expect(output).toContain(`pulling ${clone.state().mysqlPassword}`);
     expect(clone.state().composeProject).toMatch(/^conveyor-[0-9a-f]{8}$/);
   });

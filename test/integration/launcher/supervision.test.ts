@@ -42,7 +42,7 @@ async function othersStay(name: Name, work: () => Promise<void>): Promise<void> 
   const before = others.map(pidOf);
   await work();
   expect(others.map(pidOf)).toEqual(before);
-  expect(run.output()).toMatch(/ ended unexpectedly \(SIGKILL\); starting it again in 0\.5 s\n/);
+  expect(run.output()).toMatch(/ exited unexpectedly \(SIGKILL\); restarting in 0\.5 s\n/);
 }
 
 /** Takes a port, and has nothing to say to anybody. */
@@ -65,7 +65,7 @@ test("Redis is killed: orders are taken meanwhile, and delivered when it is back
     await client.orderIn(id, "DELIVERED");
     expect(pidOf("redis")).not.toBe(dead);
     expect(clone.state().run?.redisUrl).toBe(url);
-    expect(run.output()).toMatch(/^! (Redis|Valkey) [\d.]+ ended unexpectedly/m);
+    expect(run.output()).toMatch(/^! (Redis|Valkey) [\d.]+ exited unexpectedly/m);
   });
 });
 
@@ -80,7 +80,7 @@ test("MySQL is killed: orders are refused meanwhile, and taken and delivered whe
     await client.orderIn(id, "DELIVERED");
     // The same server as that of the tests: MySQL where TEST_MYSQL asks for it.
     const version = await probeMysql(process.env["TEST_MYSQL_URL"]!);
-    expect(run.output()).toContain(`! ${version} ended unexpectedly`);
+    expect(run.output()).toContain(`! ${version} exited unexpectedly`);
   });
 });
 
@@ -101,11 +101,9 @@ test("a server whose port was taken meanwhile is given up after some tries, with
   const stranger = await waitFor("the port", () => listenOn(port).catch(() => undefined));
   expect(await run.ended).toBe(1);
   stranger.close();
+  expect(run.output()).toMatch(/^! \S+ [\d.]+ could not start \(its port is in use\); restarting in 4 s$/m);
   expect(run.output()).toMatch(
-    /^! \S+ [\d.]+ could not start \(its port is taken\); starting it again in 4 s$/m,
-  );
-  expect(run.output()).toMatch(
-    /^✗ \S+ [\d.]+ ended 5 times in a minute \(at last: its port is taken\): .*redis\.log\n {4}\S/m,
+    /^✗ \S+ [\d.]+ exited 5 times in a minute \(last: its port is in use\): .*redis\.log\n {4}\S/m,
   );
   await clone.untilNothingRuns();
 });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { connectProducer, connectWorker } from "../../../queues/connection.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
-import { startRedisProxy, type RedisProxy } from "../../support/redis-proxy.ts";
+import { startTcpProxy, type TcpProxy } from "../../../tools/shared/tcp-proxy.ts";
 import { startTestRedis, type TestServer } from "../../support/servers.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -18,8 +18,8 @@ async function startRedis(): Promise<TestServer> {
   return server;
 }
 
-async function startProxy(redisUrl: string): Promise<RedisProxy> {
-  const proxy = await startRedisProxy(redisUrl);
+async function startProxy(redisUrl: string): Promise<TcpProxy> {
+  const proxy = await startTcpProxy(redisUrl);
   opened.push(() => proxy.close());
   return proxy;
 }

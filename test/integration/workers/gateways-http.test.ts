@@ -123,10 +123,7 @@ describe("payments", () => {
   test("refund nothing where nothing was charged; a charge that comes later is a fault", async () => {
     const { payments, books } = await startGateways();
     expect(await payments.refund({ ...REFUND, signal: patience() })).toBeUndefined();
-    await expectFault(
-      payments.charge({ ...CHARGE, signal: patience() }),
-      /^payments answered 409.*called off/,
-    );
+    await expectFault(payments.charge({ ...CHARGE, signal: patience() }), /^payments answered 409.*refunded/);
     expect(books.charges).toEqual([]);
   });
 
@@ -361,13 +358,13 @@ describe("a server that", () => {
   ])("answers 200 with %s is at fault", async (_what, answer) => {
     const { url } = await startAnswering((_request, response) => response.end(answer));
     for (const [service, call] of everyCall(url))
-      await expectFault(call(), new RegExp(`^${service} answered 200, which was not foreseen`));
+      await expectFault(call(), new RegExp(`^${service} answered 200 unexpectedly`));
   });
 
   test("declines without a reason is at fault", async () => {
     const { url } = await startAnswering((_request, response) => json(response, 402, {}));
     const charge = httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
-    await expectFault(charge, /^payments answered 402, which was not foreseen: \{\}$/);
+    await expectFault(charge, /^payments answered 402 unexpectedly: \{\}$/);
   });
 
   test("answers another success is at fault: what was done is unknown", async () => {

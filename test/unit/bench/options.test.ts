@@ -52,13 +52,16 @@ describe("the command", () => {
   }
 
   test.each([
-    ['--only takes accept, drain, alone, outage, growth, scaling, not "speed"', ["--only", "accept,speed"]],
-    ["--only takes accept", ["--only", ""]],
+    [
+      '--only must be one or more of accept, drain, alone, outage, growth, scaling, not "speed"',
+      ["--only", "accept,speed"],
+    ],
+    ["--only must be one or more of accept", ["--only", ""]],
     ["--json must name a file", ["--json", ""]],
     ["--cpu-prof must name a folder", ["--cpu-prof", ""]],
-    ["--quick and --smoke exclude each other", ["--quick", "--smoke"]],
+    ["--quick and --smoke are mutually exclusive", ["--quick", "--smoke"]],
     ["--from measures nothing", ["--from", "a.json", "--quick"]],
-    ['"accept" is no option; see npm run bench -- --help', ["accept"]],
+    ['"accept" is not an option; see npm run bench -- --help', ["accept"]],
     ["Unknown option '--fast'", ["--fast"]],
   ])("ends with 2 and one line for wrong options: %s", async (message, args) => {
     const { code, stdout, stderr } = await run(...args);
@@ -73,8 +76,8 @@ describe("the command", () => {
 
   test.each([
     ["/nowhere/at/all.json", "can't be written (ENOENT)", ["--json", "/nowhere/at/all.json"]],
-    ["a file that is not there", "holds no results of a run (ENOENT)", ["--from", "/nowhere/at/all.json"]],
-    ["a file of something else", "holds no results of a run", ["--from", "package.json"]],
+    ["a file that is not there", "is not a report of a run (ENOENT)", ["--from", "/nowhere/at/all.json"]],
+    ["a file of something else", "is not a report of a run", ["--from", "package.json"]],
   ])("refuses %s, before anything is measured", async (_what, message, args) => {
     await expect(run(...args)).rejects.toThrow(message);
   });

@@ -197,9 +197,9 @@ describe("a report", () => {
     const part = reportOf({ alone: RESULTS.alone });
     const page = pageOf({ ...part, size: "quick", skipped: ["synchronous: not there"] }, figures(part));
     expect([...page.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
-      "In short",
-      "One order alone",
-      "Left out",
+      "Summary",
+      "A single order",
+      "Skipped",
     ]);
     expect(page).toContain("A quick run");
     expect(page).toContain("- synchronous: not there");

@@ -11,7 +11,7 @@ describe("a spread", () => {
   });
 
   test.each([[[]], [[1, Number.NaN]], [[Infinity]]])("of %j is none: nothing was measured", (values) => {
-    expect(() => spreadOf(values)).toThrow("nothing was measured");
+    expect(() => spreadOf(values)).toThrow("no measurement");
   });
 });
 
@@ -23,7 +23,7 @@ describe("a ratio", () => {
   });
 
   test("needs pairs", () => {
-    expect(() => ratioOf(spreadOf([1, 2]), spreadOf([1]))).toThrow("make no pairs");
-    expect(() => ratioOf(spreadOf([1]), spreadOf([0]))).toThrow("nothing was measured");
+    expect(() => ratioOf(spreadOf([1, 2]), spreadOf([1]))).toThrow("form pairs");
+    expect(() => ratioOf(spreadOf([1]), spreadOf([0]))).toThrow("no measurement");
   });
 });

@@ -80,9 +80,9 @@ describe("the command", () => {
       "--scenario must be one of steady, flush, frozen-redis, frozen-mysql, flash-sale, relay, failover",
       ["--scenario", "war"],
     ],
-    ["--plan is for the scenario steady", ["--plan", "--scenario", "flush"]],
+    ["--plan is only for the scenario steady", ["--plan", "--scenario", "flush"]],
     ["--json must name a file", ["--json", ""]],
-    ['"7" is no option; see npm run chaos -- --help', ["7"]],
+    ['"7" is not an option; see npm run chaos -- --help', ["7"]],
     ["Unknown option '--sed'", ["--sed", "7"]],
   ])("ends with 2 and one line for wrong options: %s", async (message, args) => {
     const { code, stdout, stderr } = await run(...args);

@@ -90,6 +90,6 @@ describe("the schedule of faults", () => {
   test("is shown fault by fault", () => {
     const lines = renderPlan(plan());
     expect(lines).toHaveLength(plan().length + 1);
-    expect(lines[0]).toMatch(/^ *# +at +fault +hits +for +what it is$/);
+    expect(lines[0]).toMatch(/^ *# +at +fault +hits +for +meaning$/);
   });
 });

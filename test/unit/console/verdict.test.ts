@@ -30,7 +30,7 @@ function status(given: Partial<Status> = {}): Status {
 
 describe("a stranger is told", () => {
   test.each<[string, Status, string, RegExp]>([
-    ["that all is well", status(), "good", /^All is well: 1 worker carries orders on/],
+    ["that all is well", status(), "good", /^All is well: 1 worker running/],
     [
       "the same where there are no workers to be",
       { at: new Date(), mysql: { ready: true, detail: "8" }, steps: [step()] },
@@ -44,18 +44,18 @@ describe("a stranger is told", () => {
       /^MySQL is not ready/,
     ],
     ["that Redis is away", status({ redis: { ready: false, detail: "gone" } }), "bad", /^Redis is not ready/],
-    ["that no worker is alive", status({ workers: [] }), "bad", /^No worker is alive/],
+    ["that no worker is alive", status({ workers: [] }), "bad", /^No worker is running/],
     [
       "that nobody works on a stage",
       status({ workers: [{ ...WORKER, steps: [] }] }),
       "bad",
-      /^No worker works on pay/,
+      /^No worker processes pay/,
     ],
     [
       "that a service is away",
       status({ workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments" }] }] }),
       "attention",
-      /^pay is held, since payments does not answer/,
+      /^pay is on hold because payments does not answer/,
     ],
     [
       "that a service fails everybody though it answers, and not that it does not answer",
@@ -63,7 +63,7 @@ describe("a stranger is told", () => {
         workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments", trouble: "failing" }] }],
       }),
       "attention",
-      /^payments answers its health check, but fails order after order in pay/,
+      /^payments answers its health check but fails order after order in pay/,
     ],
     [
       "that a service is tried that has come back",
@@ -71,7 +71,7 @@ describe("a stranger is told", () => {
         workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments", trouble: "half open" }] }],
       }),
       "attention",
-      /^payments answers again: pay tries a share of its orders/,
+      /^payments answers again: pay tries some orders before it takes all/,
     ],
     [
       "that a stage is paused",
@@ -83,13 +83,13 @@ describe("a stranger is told", () => {
       "that one order has failed",
       status({ steps: [step({ failed: { count: 1, more: false } })] }),
       "attention",
-      /^1 order failed in pay, and waits for you/,
+      /^1 order failed in pay\.$/,
     ],
     [
       "that more orders have failed than were counted",
       status({ steps: [step({ failed: { count: 1_000, more: true } })] }),
       "attention",
-      /^1,000\+ orders failed in pay, and wait for you/,
+      /^1,000\+ orders failed in pay\.$/,
     ],
     [
       "that a stage does nothing though orders wait",

@@ -42,7 +42,7 @@ describe("an error becomes an answer", () => {
   test.each<[string, unknown, number, string]>([
     ["a problem", new Problem(404, "not-found"), 404, "not-found"],
     ["stock below what is reserved", new StockReservedError([]), 409, "stock-reserved"],
-    ["too many callers", new OverloadedError("10000 are waiting already"), 503, "unavailable"],
+    ["too many callers", new OverloadedError("10000 items are already waiting"), 503, "unavailable"],
     ["MySQL out of reach", new DatabaseError("ECONNREFUSED", undefined), 503, "unavailable"],
     ["MySQL with too many connections", new DatabaseError("ER_CON_COUNT_ERROR", 1040), 503, "unavailable"],
     ["MySQL going down", new DatabaseError("ER_SERVER_SHUTDOWN", 1053), 503, "unavailable"],

@@ -108,12 +108,12 @@ describe("a lifecycle", () => {
 
 describe("a pipeline that contradicts itself", () => {
   test.each([
-    ["has no stage", [], "there is no stage"],
-    ["takes the name of the undoing", [stage("cancel", "X")], "the stage name cancel is taken"],
-    ["uses a name twice", [knead, stage("knead", "X")], "the stage name knead is taken"],
-    ["uses a status twice", [knead, stage("x", "KNEADED")], "the status KNEADED of stage x is taken"],
-    ["leads back to CREATED", [stage("x", "CREATED")], "the status CREATED of stage x is taken"],
-    ["leads to CANCELLED", [stage("x", "CANCELLED")], "the status CANCELLED of stage x is taken"],
+    ["has no stage", [], "there are no stages"],
+    ["takes the name of the undoing", [stage("cancel", "X")], "the stage name cancel is already used"],
+    ["uses a name twice", [knead, stage("knead", "X")], "the stage name knead is already used"],
+    ["uses a status twice", [knead, stage("x", "KNEADED")], "the status KNEADED of stage x is already used"],
+    ["leads back to CREATED", [stage("x", "CREATED")], "the status CREATED of stage x is already used"],
+    ["leads to CANCELLED", [stage("x", "CANCELLED")], "the status CANCELLED of stage x is already used"],
     ["has a name that no queue can have", [stage("a:b", "X")], 'the stage name "a:b"'],
     ["has a status in lower case", [stage("x", "done")], 'the status "done"'],
     [
@@ -122,7 +122,7 @@ describe("a pipeline that contradicts itself", () => {
         { ...knead, pointOfNoReturn: true as const },
         { ...stage("x", "X"), settings: { deadline: 1 } },
       ],
-      "the deadline of stage x means nothing: by then an order can no longer be cancelled",
+      "the deadline of stage x has no effect: orders can no longer be cancelled by then",
     ],
   ])("is refused when it %s", (_, stages, message) => {
     expect(() => new Lifecycle(stages)).toThrow(InvalidPipelineError);
@@ -131,7 +131,7 @@ describe("a pipeline that contradicts itself", () => {
 
   test("is refused with all its faults at once", () => {
     expect(() => new Lifecycle([stage("A", "a"), stage("A", "a")])).toThrow(
-      /stage name "A".*status "a".*the stage name A is taken.*status a of stage A is taken/,
+      /stage name "A".*status "a".*the stage name A is already used.*status a of stage A is already used/,
     );
   });
 });

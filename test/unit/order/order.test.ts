@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import * as fc from "fast-check";
-import { piecesBySku, totalOf } from "../../../src/order/order.ts";
+import { quantitiesBySku, totalOf } from "../../../src/order/order.ts";
 import { DEFAULT_SETTINGS, settingsOf } from "../../../src/order/stage.ts";
 
 const line = (sku: string, quantity: number, unitPrice: number) => ({ sku, quantity, unitPrice });
@@ -21,7 +21,7 @@ describe("the total of an order", () => {
 
 describe("the pieces of an order", () => {
   test("are counted by SKU over all lines, in order of SKU", () => {
-    const pieces = piecesBySku([line("b", 1, 1), line("a", 2, 1), line("b", 3, 2)]);
+    const pieces = quantitiesBySku([line("b", 1, 1), line("a", 2, 1), line("b", 3, 2)]);
     expect([...pieces]).toEqual([
       ["a", 2],
       ["b", 4],
@@ -32,7 +32,7 @@ describe("the pieces of an order", () => {
     const lines = fc.array(fc.record({ sku: fc.string(), quantity: fc.nat(9), unitPrice: fc.nat() }));
     fc.assert(
       fc.property(lines, (given) => {
-        expect([...piecesBySku(given)]).toEqual([...piecesBySku(given.toReversed())]);
+        expect([...quantitiesBySku(given)]).toEqual([...quantitiesBySku(given.toReversed())]);
       }),
     );
   });

@@ -49,10 +49,10 @@ test("every fault is told at once", () => {
     OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
     OTEL_PROPAGATORS: "b3",
   };
-  const address = "must be an address that begins with http:// or https://";
+  const address = "must start with http:// or https://";
   expect(() => settingsIn(environment)).toThrow(
     [
-      "the configuration is not right:",
+      "the configuration is invalid:",
       "OTEL_TRACES_EXPORTER must be otlp or none, not jaeger",
       `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ${address}`,
       `OTEL_EXPORTER_OTLP_ENDPOINT ${address}`,

@@ -7,8 +7,8 @@ import { settingsOf } from "../../../src/order/stage.ts";
 import { workerOptions } from "../../../workers/stage-worker.ts";
 
 /**
- * What BullMQ alone can do: one queue a stage, as the service has them, whose jobs do nothing but to add the next
- * stage's job. Queues, jobs and workers have the service's own settings; there is no database and no log.
+ * Baseline for bare BullMQ: one queue per stage, whose jobs only add the next stage's job. Queues, jobs and
+ * workers use the service's settings; there is no database and no log.
  */
 const url = process.env["REDIS_URL"] ?? "";
 const connection = connectWorker(url);

@@ -2,8 +2,8 @@ import { createServer } from "node:http";
 import express from "express";
 
 /**
- * What Express alone can do: it reads the JSON of an order, and answers 202 with a little JSON. With the same settings
- * as the service, and with nothing that makes an order of it.
+ * Baseline for bare Express: parses an order's JSON and answers 202 with a little JSON, with the service's
+ * settings but without placing an order.
  */
 const app = express();
 app.disable("x-powered-by");

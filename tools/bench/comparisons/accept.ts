@@ -3,20 +3,20 @@ import { Failure } from "../../shared/failure.ts";
 import type { LoadResult, Target } from "../load/messages.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
 import type { AcceptRow, BenchReport } from "../report.ts";
-import { Closers, rotated, type Scene } from "../scene.ts";
+import { Closers, rotated, type Context } from "../context.ts";
 import { API_KEY, Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 import { known, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED, type Mode } from "../variants.ts";
 
-/** After a load, for what is still on its way to the disk. */
+/** After a load, to let pending writes reach the disk. */
 const SETTLE_MS = 200;
 
-/** Somebody who answers `POST /orders`. */
+/** A server that answers `POST /orders`. */
 interface Server {
   readonly name: string;
   readonly process: BenchProcess;
   readonly target: () => Target;
-  /** Holds the answers against what was written down, and makes room for the next ones. @throws {Failure} */
+  /** Compares the answers with the orders in MySQL, and clears the queue. @throws {Failure} */
   readonly check: (accepted: number, signal: AbortSignal) => Promise<void>;
 }
 
@@ -24,17 +24,17 @@ interface Measured {
   readonly server: Server;
   readonly connections: number;
   readonly result: LoadResult;
-  /** Parts of one core. */
+  /** Share of one core. */
   readonly serverCpu: number | undefined;
 }
 
-/** How fast orders are taken in, while nobody works on them: except for those who do all the work at once. */
+/** How fast orders are accepted while no worker runs. The synchronous servers also process them. */
 export async function accept({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["accept"]>> {
+}: Context): Promise<NonNullable<BenchReport["accept"]>> {
   const { warmUpMs, ms, connections } = sizes.accept;
   const closers = new Closers();
   try {
@@ -43,7 +43,7 @@ export async function accept({
       startExpress(),
       ...modes.map(async (mode, index) => {
         const shop = closers.add(
-          await Shop.open(stand, { name: `accept-${index}`, env: mode.env }),
+          await Shop.open(testBed, { name: `accept-${index}`, env: mode.env }),
           (opened) => opened.close(),
         );
         await shop.startApi();
@@ -81,7 +81,7 @@ export async function accept({
   }
 
   async function startExpress(): Promise<Server> {
-    const express = await stand.startBaseline("baselines/express.ts", {
+    const express = await testBed.startBaseline("baselines/express.ts", {
       name: "express",
       readyMessage: "listening",
     });
@@ -97,7 +97,7 @@ export async function accept({
 
   async function measure(server: Server, count: number, lasts: number): Promise<Measured> {
     const before = cpuMsOf([server.process.pid]);
-    const result = await stand.load.run({
+    const result = await testBed.load.run({
       kind: "closed",
       ...server.target(),
       connections: count,
@@ -127,11 +127,11 @@ function serverOf({ name, env }: Mode, shop: Shop): Server {
       const written = (await shop.countOrders()) - before;
       before += written;
       if (written !== accepted)
-        throw new Failure(`${name} accepted ${accepted} orders, and wrote ${written} of them down`);
+        throw new Failure(`${name} accepted ${accepted} orders but stored ${written}`);
       if (env["PROCESSING"] === "sync") return;
-      await shop.line.untilWaiting(accepted, signal);
-      // Nobody works on them.
-      await shop.line.discard();
+      await shop.queues.untilWaiting(accepted, signal);
+      // No worker will process them.
+      await shop.queues.discard();
     },
   };
 }
@@ -155,7 +155,7 @@ function rateOf({ inTime, lasted }: LoadResult): number {
   return (acceptedOf(inTime) / lasted) * 1_000;
 }
 
-/** 201 for an order that is done already. */
+/** Counts 202s, and 201s for orders that are already finished. */
 export function acceptedOf(answers: LoadResult["all"]): number {
   return (answers[201] ?? 0) + (answers[202] ?? 0);
 }

@@ -2,32 +2,32 @@ import { randomUUID } from "node:crypto";
 import { percentile } from "../../shared/percentile.ts";
 import { Transport } from "../../shared/transport.ts";
 import { Failure } from "../../shared/failure.ts";
-import { QueueLine } from "../queue-line.ts";
+import { PipelineQueues } from "../pipeline-queues.ts";
 import type { BenchReport } from "../report.ts";
-import { Closers, type Scene } from "../scene.ts";
+import { Closers, type Context } from "../context.ts";
 import { API_KEY, Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 import { known, NAMES, ONE_TRANSACTION, SYNC, type Mode } from "../variants.ts";
 import { makeOrders } from "../workload.ts";
 
-/** Longer than anything takes that works. */
+/** Longer than any order takes if everything works. */
 const PATIENCE_MS = 30_000;
 
-interface Way {
+interface Contender {
   readonly name: string;
-  /** Sends one order all the way. @returns the milliseconds that it took. */
+  /** Processes one order to its end. @returns the milliseconds it took */
   readonly go: () => Promise<number>;
-  /** After so many orders. @throws {Failure} when one was not delivered. */
+  /** Checks that this many orders were delivered. @throws {Failure} */
   readonly check: (orders: number) => Promise<void>;
 }
 
-/** How long one order takes, with nobody else there: they take turns, order by order. */
+/** How long one order takes on an idle system. The contenders take turns, order by order. */
 export async function alone({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["alone"]>> {
+}: Context): Promise<NonNullable<BenchReport["alone"]>> {
   const { orders, warmUpOrders } = sizes.alone;
   const closers = new Closers();
   try {
@@ -37,8 +37,8 @@ export async function alone({
       ...known([ONE_TRANSACTION]).map((mode) => openShop(mode, true)),
       ...known([SYNC]).map((mode) => openShop(mode, false)),
     ]);
-    const run = async (count: number): Promise<Map<Way, number[]>> => {
-      const times = new Map<Way, number[]>(ways.map((way) => [way, []]));
+    const run = async (count: number): Promise<Map<Contender, number[]>> => {
+      const times = new Map<Contender, number[]>(ways.map((way) => [way, []]));
       for (let index = 0; index < count; index++) {
         for (const way of ways) {
           signal.throwIfAborted();
@@ -48,7 +48,7 @@ export async function alone({
       return times;
     };
     await run(warmUpOrders);
-    const repeats: Map<Way, number[]>[] = [];
+    const repeats: Map<Contender, number[]>[] = [];
     for (let repeat = 0; repeat < sizes.repeats; repeat++) {
       const times = await run(orders);
       repeats.push(times);
@@ -68,13 +68,13 @@ export async function alone({
     await closers.close();
   }
 
-  async function openChain(): Promise<Way> {
-    const room = closers.add(await stand.makeRoom(), (opened) => opened.close());
-    const line = closers.add(new QueueLine(room.redisUrl), (opened) => opened.close());
-    await line.listen();
-    const worker = await stand.startBaseline("baselines/bullmq.ts", {
+  async function openChain(): Promise<Contender> {
+    const sandbox = closers.add(await testBed.makeSandbox(), (opened) => opened.close());
+    const queues = closers.add(new PipelineQueues(sandbox.redisUrl), (opened) => opened.close());
+    await queues.listen();
+    const worker = await testBed.startBaseline("baselines/bullmq.ts", {
       name: "chain",
-      env: { REDIS_URL: room.redisUrl },
+      env: { REDIS_URL: sandbox.redisUrl },
       readyMessage: "worker ready",
     });
     closers.add(worker, (started) => started.stop());
@@ -83,20 +83,20 @@ export async function alone({
       go: async () => {
         const id = randomUUID();
         const began = performance.now();
-        await line.add([id]);
-        await line.finished(id, PATIENCE_MS);
+        await queues.add([id]);
+        await queues.finished(id, PATIENCE_MS);
         return performance.now() - began;
       },
       check: async () => {},
     };
   }
 
-  /** Done is an order when its last job is; without a queue, when it is answered. */
-  async function openShop({ name, env }: Mode, isQueued: boolean): Promise<Way> {
-    const shop = closers.add(await Shop.open(stand, { name: "alone", env }), (opened) => opened.close());
+  /** An order is done when its last job is, or, without a queue, when it is answered. */
+  async function openShop({ name, env }: Mode, isQueued: boolean): Promise<Contender> {
+    const shop = closers.add(await Shop.open(testBed, { name: "alone", env }), (opened) => opened.close());
     await shop.startApi();
     if (isQueued) {
-      await shop.line.listen();
+      await shop.queues.listen();
       await shop.startWorkers();
     }
     const transport = new Transport(new URL(`http://127.0.0.1:${shop.port}`), 1);
@@ -115,7 +115,7 @@ export async function alone({
         });
         if (answer.status !== (isQueued ? 202 : 201))
           throw new Failure(`${name} answered ${answer.status}: ${answer.text}`);
-        if (isQueued) await shop.line.finished(String(JSON.parse(answer.text).id), PATIENCE_MS);
+        if (isQueued) await shop.queues.finished(String(JSON.parse(answer.text).id), PATIENCE_MS);
         return performance.now() - began;
       },
       check: (count) => shop.assertDelivered(count),

@@ -1,75 +1,75 @@
 import { randomUUID } from "node:crypto";
 import { Failure } from "../../shared/failure.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
-import { QueueLine } from "../queue-line.ts";
+import { PipelineQueues } from "../pipeline-queues.ts";
 import type { BenchReport, DrainRow } from "../report.ts";
-import { Closers, rotated, type Scene } from "../scene.ts";
+import { Closers, rotated, type Context } from "../context.ts";
 import { Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 import { known, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED, type Mode } from "../variants.ts";
 import { acceptedOf } from "./accept.ts";
 
-/** Clients of a shop without a queue who order at the same time: as many as a worker has orders in hand in each stage. */
+/** Concurrent clients of a synchronous shop: as many as a worker processes orders per stage. */
 const SYNC_CONNECTIONS = 50;
 
-/** Somebody who carries orders through all stages. */
-interface Carrier {
+/** A system that processes orders through all stages. */
+interface Contender {
   readonly name: string;
   readonly process: BenchProcess;
   readonly isSlow: boolean;
-  /** Makes a backlog of so many orders, which waits. @returns what works on it, and resolves when nothing is left. */
+  /** Makes a backlog of this many orders and holds it. @returns a function that drains it */
   readonly prepare: (orders: number) => Promise<() => Promise<void>>;
-  /** After so many orders altogether. @throws {Failure} when one was not delivered. */
+  /** Checks that this many orders were delivered in total. @throws {Failure} */
   readonly check: (orders: number) => Promise<void>;
 }
 
 interface Measured {
-  readonly carrier: Carrier;
+  readonly contender: Contender;
   readonly orders: number;
   readonly ms: number;
   readonly cpu: { readonly node: number; readonly mysql: number; readonly redis: number } | undefined;
 }
 
-/** How fast a backlog is worked off, and what that costs. */
+/** How fast a backlog drains, and the CPU that takes. */
 export async function drain({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["drain"]>> {
+}: Context): Promise<NonNullable<BenchReport["drain"]>> {
   const closers = new Closers();
   try {
-    const carriers = await Promise.all([
+    const contenders = await Promise.all([
       startBullmq(),
       startQueued({ name: NAMES.conveyor, env: {} }, false),
       ...known([ONE_TRANSACTION]).map((mode) => startQueued(mode, true)),
       ...known([SYNC, SYNC_GROUPED]).map((mode) => startSync(mode)),
     ]);
-    const totals = new Map<Carrier, number>();
-    const run = async (carrier: Carrier, orders: number): Promise<Measured> => {
+    const totals = new Map<Contender, number>();
+    const run = async (contender: Contender, orders: number): Promise<Measured> => {
       signal.throwIfAborted();
-      const measured = await measure(carrier, orders);
-      const total = (totals.get(carrier) ?? 0) + orders;
-      totals.set(carrier, total);
-      await carrier.check(total);
+      const measured = await measure(contender, orders);
+      const total = (totals.get(contender) ?? 0) + orders;
+      totals.set(contender, total);
+      await contender.check(total);
       return measured;
     };
     const { orders, slowOrders, warmUpOrders } = sizes.drain;
-    for (const carrier of carriers)
-      await run(carrier, Math.min(warmUpOrders, carrier.isSlow ? slowOrders : orders));
+    for (const contender of contenders)
+      await run(contender, Math.min(warmUpOrders, contender.isSlow ? slowOrders : orders));
     const measured: Measured[] = [];
     for (let repeat = 0; repeat < sizes.repeats; repeat++) {
-      for (const carrier of rotated(carriers, repeat)) {
-        const taken = await run(carrier, carrier.isSlow ? slowOrders : orders);
+      for (const contender of rotated(contenders, repeat)) {
+        const taken = await run(contender, contender.isSlow ? slowOrders : orders);
         measured.push(taken);
-        note(`drain ${repeat + 1}: ${carrier.name}: ${Math.round(rateOf(taken))}/s`);
+        note(`drain ${repeat + 1}: ${contender.name}: ${Math.round(rateOf(taken))}/s`);
       }
     }
     return {
-      rows: carriers.map((carrier) =>
+      rows: contenders.map((contender) =>
         rowOf(
-          carrier.name,
-          measured.filter((taken) => taken.carrier === carrier),
+          contender.name,
+          measured.filter((taken) => taken.contender === contender),
         ),
       ),
     };
@@ -77,12 +77,12 @@ export async function drain({
     await closers.close();
   }
 
-  async function startBullmq(): Promise<Carrier> {
-    const room = closers.add(await stand.makeRoom(), (opened) => opened.close());
-    const line = closers.add(new QueueLine(room.redisUrl), (opened) => opened.close());
-    const worker = await stand.startBaseline("baselines/bullmq.ts", {
+  async function startBullmq(): Promise<Contender> {
+    const sandbox = closers.add(await testBed.makeSandbox(), (opened) => opened.close());
+    const queues = closers.add(new PipelineQueues(sandbox.redisUrl), (opened) => opened.close());
+    const worker = await testBed.startBaseline("baselines/bullmq.ts", {
       name: "bullmq",
-      env: { REDIS_URL: room.redisUrl },
+      env: { REDIS_URL: sandbox.redisUrl },
       readyMessage: "worker ready",
     });
     closers.add(worker, (started) => started.stop());
@@ -91,14 +91,14 @@ export async function drain({
       process: worker,
       isSlow: false,
       prepare: (orders) =>
-        heldBack(line, worker, () => line.add(Array.from({ length: orders }, () => randomUUID()))),
+        heldBack(queues, worker, () => queues.add(Array.from({ length: orders }, () => randomUUID()))),
       check: async () => {},
     };
   }
 
-  async function startQueued({ name, env }: Mode, isSlow: boolean): Promise<Carrier> {
+  async function startQueued({ name, env }: Mode, isSlow: boolean): Promise<Contender> {
     const shop = closers.add(
-      await Shop.open(stand, { name: `drain-${isSlow ? "single" : "grouped"}`, env }),
+      await Shop.open(testBed, { name: `drain-${isSlow ? "single" : "grouped"}`, env }),
       (opened) => opened.close(),
     );
     await shop.startWorkers();
@@ -108,21 +108,23 @@ export async function drain({
       name,
       process: worker,
       isSlow,
-      prepare: (orders) => heldBack(shop.line, worker, () => shop.takeIn(orders)),
+      prepare: (orders) => heldBack(shop.queues, worker, () => shop.placeOrders(orders)),
       check: (orders) => shop.assertDelivered(orders),
     };
   }
 
-  /** The backlog is the clients, who come as soon as the one before them is served. */
-  async function startSync({ name, env }: Mode): Promise<Carrier> {
-    const shop = closers.add(await Shop.open(stand, { name: "drain-sync", env }), (opened) => opened.close());
+  /** Here the backlog is the clients: each sends its next order once the last one is answered. */
+  async function startSync({ name, env }: Mode): Promise<Contender> {
+    const shop = closers.add(await Shop.open(testBed, { name: "drain-sync", env }), (opened) =>
+      opened.close(),
+    );
     await shop.startApi();
     return {
       name,
       process: shop.api,
       isSlow: true,
       prepare: async (orders) => async () => {
-        const { all } = await stand.load.run({
+        const { all } = await testBed.load.run({
           kind: "closed",
           ...shop.target(),
           connections: SYNC_CONNECTIONS,
@@ -136,28 +138,28 @@ export async function drain({
   }
 
   async function heldBack(
-    line: QueueLine,
+    queues: PipelineQueues,
     worker: BenchProcess,
     fill: () => Promise<unknown>,
   ): Promise<() => Promise<void>> {
-    await line.hold();
+    await queues.hold();
     await fill();
     return async () => {
-      await line.release();
-      await line.untilEmpty([worker], signal);
+      await queues.release();
+      await queues.untilEmpty([worker], signal);
     };
   }
 
-  async function measure(carrier: Carrier, orders: number): Promise<Measured> {
-    const work = await carrier.prepare(orders);
-    const pids = [carrier.process.pid, stand.mysql.pid, stand.redis.pid];
+  async function measure(contender: Contender, orders: number): Promise<Measured> {
+    const work = await contender.prepare(orders);
+    const pids = [contender.process.pid, testBed.mysql.pid, testBed.redis.pid];
     const before = pids.map((pid) => cpuMsOf([pid]));
     const began = performance.now();
     await work();
     const ms = performance.now() - began;
     const [node, mysql, redis] = pids.map((pid, index) => (cpuMsOf([pid]) ?? NaN) - (before[index] ?? NaN));
     const cpu = { node: node ?? NaN, mysql: mysql ?? NaN, redis: redis ?? NaN };
-    return { carrier, orders, ms, cpu: Number.isNaN(cpu.node + cpu.mysql + cpu.redis) ? undefined : cpu };
+    return { contender, orders, ms, cpu: Number.isNaN(cpu.node + cpu.mysql + cpu.redis) ? undefined : cpu };
   }
 }
 

@@ -1,12 +1,12 @@
 import { Failure } from "../../shared/failure.ts";
 import { copyOrders } from "../history.ts";
 import type { BenchReport } from "../report.ts";
-import { Closers, rotated, type Scene } from "../scene.ts";
+import { Closers, rotated, type Context } from "../context.ts";
 import { Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 import { acceptedOf } from "./accept.ts";
 
-/** A shop that has had so many orders before. */
+/** A shop with this many past orders. */
 interface Grown {
   readonly orders: number;
   readonly shop: Shop;
@@ -14,13 +14,13 @@ interface Grown {
   readonly drainPerSecond: number[];
 }
 
-/** Whether a shop slows down with the orders that it has had, or with those that wait. */
+/** Whether a shop slows down as past or waiting orders accumulate. */
 export async function growth({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["growth"]>> {
+}: Context): Promise<NonNullable<BenchReport["growth"]>> {
   const { orders: counts, acceptMs, drainOrders, backlog } = sizes.growth;
   const closers = new Closers();
   try {
@@ -50,13 +50,13 @@ export async function growth({
     await closers.close();
   }
 
-  /** The first one's orders are real; those of the others are copies of these. */
+  /** The first shop's orders are real; the other shops get copies of them. */
   async function openAll(): Promise<Grown[]> {
     const [fewest = 0] = counts;
     const grown: Grown[] = [];
     for (const orders of counts) {
       signal.throwIfAborted();
-      const shop = closers.add(await Shop.open(stand, { name: `growth-${orders}` }), (opened) =>
+      const shop = closers.add(await Shop.open(testBed, { name: `growth-${orders}` }), (opened) =>
         opened.close(),
       );
       const [first] = grown;
@@ -67,8 +67,8 @@ export async function growth({
       }
       await Promise.all([shop.startApi(), shop.startWorkers()]);
       if (!first) {
-        await shop.takeIn(orders);
-        await shop.line.untilEmpty(shop.workers, signal);
+        await shop.placeOrders(orders);
+        await shop.queues.untilEmpty(shop.workers, signal);
       }
       await shop.assertDelivered(orders);
       note(`growth: ${orders} orders made in ${((performance.now() - began) / 1_000).toFixed(0)} s`);
@@ -77,33 +77,33 @@ export async function growth({
     return grown;
   }
 
-  /** Orders a second, in and then out. */
+  /** Orders per second, first accepted, then drained. */
   async function acceptAndDrain(shop: Shop): Promise<{ accepted: number; drained: number }> {
     signal.throwIfAborted();
-    await shop.line.hold();
+    await shop.queues.hold();
     const accepted = await takeOrders(shop);
-    const waiting = await shop.line.countWaiting();
+    const waiting = await shop.queues.countWaiting();
     const missing = drainOrders - waiting;
-    if (missing > 0) await shop.takeIn(missing);
+    if (missing > 0) await shop.placeOrders(missing);
     return { accepted, drained: await drainAll(shop, Math.max(waiting, drainOrders)) };
   }
 
   async function takeOrders(shop: Shop): Promise<number> {
-    const before = await shop.line.countWaiting();
-    const result = await stand.load.run({
+    const before = await shop.queues.countWaiting();
+    const result = await testBed.load.run({
       kind: "closed",
       ...shop.target(),
       connections: Math.max(...sizes.accept.connections),
       until: { ms: acceptMs },
     });
-    await shop.line.untilWaiting(before + acceptedOf(result.all), signal);
+    await shop.queues.untilWaiting(before + acceptedOf(result.all), signal);
     return (acceptedOf(result.inTime) / result.lasted) * 1_000;
   }
 
   async function drainAll(shop: Shop, orders: number): Promise<number> {
     const began = performance.now();
-    await shop.line.release();
-    await shop.line.untilEmpty(shop.workers, signal);
+    await shop.queues.release();
+    await shop.queues.untilEmpty(shop.workers, signal);
     const ms = performance.now() - began;
     const open = await shop.countOpen();
     if (open > 0) throw new Failure(`${shop.name}: ${open} orders were not delivered`);
@@ -112,12 +112,12 @@ export async function growth({
 
   async function withBacklog(shop: Shop) {
     signal.throwIfAborted();
-    await shop.line.hold();
-    const before = await shop.line.memory();
-    await shop.takeIn(backlog);
-    const bytes = (await shop.line.memory()) - before;
+    await shop.queues.hold();
+    const before = await shop.queues.memory();
+    await shop.placeOrders(backlog);
+    const bytes = (await shop.queues.memory()) - before;
     const acceptPerSecond = await takeOrders(shop);
-    const waiting = await shop.line.countWaiting();
+    const waiting = await shop.queues.countWaiting();
     const drainPerSecond = await drainAll(shop, waiting);
     note(`growth: a backlog of ${waiting} orders: ${Math.round(drainPerSecond)}/s out`);
     return { orders: backlog, acceptPerSecond, drainPerSecond, redisBytesPerOrder: bytes / backlog };

@@ -5,17 +5,17 @@ import { setProviderState, type ProviderSwitch } from "../../../db/provider-stat
 import { Failure } from "../../shared/failure.ts";
 import type { LoadResult, Sample } from "../load/messages.ts";
 import type { BenchReport, OutageSecond, OutageSide } from "../report.ts";
-import { Closers, type Scene } from "../scene.ts";
+import { Closers, type Context } from "../context.ts";
 import { Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 import { known, NAMES, SYNC } from "../variants.ts";
 import { acceptedOf } from "./accept.ts";
 
-/** What an inventory service takes that is not well. */
+/** The latency of a struggling inventory service. */
 const SLOW_MS = 200;
-const LOOK_EVERY_MS = 100;
+const POLL_EVERY_MS = 100;
 const WARM_UP_MS = 2_000;
-/** Seconds that orders may take until they are all done, after the end of the load. */
+/** Milliseconds for all orders to finish after the load. */
 const PATIENCE_MS = 120_000;
 
 interface Phase {
@@ -27,20 +27,23 @@ interface Phase {
 interface Side {
   readonly name: string;
   readonly shop: Shop;
-  /** Whether every order that was taken has to be delivered in the end. */
+  /** Whether every accepted order must be delivered in the end. */
   readonly isQueued: boolean;
   readonly results: LoadResult[];
-  /** Orders that were delivered before anything was measured. */
+  /** Orders delivered during the warm-up. */
   before: number;
 }
 
-/** What a client notices of an inventory that is slow, then down, then back: with a queue, and beside it without. */
+/**
+ * What clients notice of an inventory that is slow, then down, then back: with a queue and without, side by
+ * side.
+ */
 export async function outage({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["outage"]>> {
+}: Context): Promise<NonNullable<BenchReport["outage"]>> {
   const { repeats, perSecond, healthyMs, slowMs, downMs, backMs, probeMs } = sizes.outage;
   const phases: readonly Phase[] = [
     { phase: "healthy", inventory: "up", ms: healthyMs },
@@ -59,23 +62,23 @@ export async function outage({
     await Promise.all(sides.map(({ shop }) => load(shop, Math.min(WARM_UP_MS, lengthMs))));
     await settle(queued);
     for (const side of sides) side.before = await countDelivered(side.shop);
-    const gone: number[] = [];
+    const drained: number[] = [];
     const backlogs: number[] = [];
     for (let repeat = 0; repeat < repeats; repeat++) {
       const loads = sides.map(({ shop }) => load(shop, lengthMs));
       const [recovery] = await Promise.all([
-        play(sides, queued),
+        runPhases(sides, queued),
         ...sides.map(async ({ results }, index) => {
           const result = await loads[index];
           if (result) results.push(result);
         }),
       ]);
       await settle(queued);
-      const seconds = await recovery.gone;
-      gone.push(seconds);
+      const seconds = await recovery.drained;
+      drained.push(seconds);
       backlogs.push(recovery.backlog);
       note(
-        `outage ${repeat + 1}: a backlog of ${recovery.backlog} orders, gone ${seconds.toFixed(1)} s after the inventory was back`,
+        `outage ${repeat + 1}: a backlog of ${recovery.backlog} orders, drained ${seconds.toFixed(1)} s after the inventory was back`,
       );
     }
     const [conveyor] = sides;
@@ -85,8 +88,8 @@ export async function outage({
       inventoryMs: SLOW_MS,
       probeMs,
       phases: spans(phases).map(({ phase, from, to }) => ({ phase, from: from / 1_000, to: to / 1_000 })),
-      sides: await Promise.all(sides.map((side) => toldOf(side, phases))),
-      backlogGoneAfter: gone,
+      sides: await Promise.all(sides.map((side) => summaryOf(side, phases))),
+      backlogGoneAfter: drained,
       backlog: backlogs,
       p99WhileDownToHealthy: spreadOf(
         conveyor.results.map(
@@ -104,7 +107,7 @@ export async function outage({
     isQueued: boolean,
   ): Promise<Side> {
     const shop = closers.add(
-      await Shop.open(stand, { name: isQueued ? "outage" : "outage-sync", env }),
+      await Shop.open(testBed, { name: isQueued ? "outage" : "outage-sync", env }),
       (opened) => opened.close(),
     );
     await shop.startApi();
@@ -113,16 +116,16 @@ export async function outage({
   }
 
   function load(shop: Shop, ms: number): Promise<LoadResult> {
-    return stand.load.run({ kind: "steady", ...shop.target(), perSecond, ms });
+    return testBed.load.run({ kind: "steady", ...shop.target(), perSecond, ms });
   }
 
-  /** @returns the orders that waited when the inventory was back, and in how many seconds they were gone. */
-  async function play(
+  /** @returns the backlog when the inventory was back, and the seconds until it was drained */
+  async function runPhases(
     sides: readonly Side[],
     queued: readonly Side[],
-  ): Promise<{ readonly backlog: number; readonly gone: Promise<number> }> {
+  ): Promise<{ readonly backlog: number; readonly drained: Promise<number> }> {
     let backlog = 0;
-    let gone: Promise<number> = Promise.resolve(0);
+    let drained: Promise<number> = Promise.resolve(0);
     let wasDown = false;
     for (const { phase, inventory, ms } of phases) {
       note(`outage: inventory ${phase}`);
@@ -132,29 +135,29 @@ export async function outage({
       if (isBack && first) backlog = await countOpen(first.shop);
       for (const { shop } of sides) await setProviderState(shop.database, "inventory", inventory);
       if (isBack && first) {
-        gone = untilGone(first.shop, new Date());
-        // Whoever waits for it comes later.
-        gone.catch(() => {});
+        drained = untilDrained(first.shop, new Date());
+        // It is awaited later.
+        drained.catch(() => {});
       }
       wasDown = inventory === "down";
       await delay(Math.max(0, ms - (performance.now() - began)), undefined, { signal });
     }
-    return { backlog, gone };
+    return { backlog, drained };
   }
 
-  /** Seconds until every order that was there then is delivered. */
-  async function untilGone(shop: Shop, then: Date): Promise<number> {
+  /** Seconds until every order placed by then is delivered. */
+  async function untilDrained(shop: Shop, then: Date): Promise<number> {
     const deadline = then.getTime() + PATIENCE_MS;
     while ((await countOpen(shop, then)) > 0) {
       if (Date.now() > deadline)
-        throw new Failure(`the backlog is still there: ${await countOpen(shop, then)} orders`);
-      await delay(LOOK_EVERY_MS, undefined, { signal });
+        throw new Failure(`the backlog has not drained: ${await countOpen(shop, then)} orders`);
+      await delay(POLL_EVERY_MS, undefined, { signal });
     }
     return (Date.now() - then.getTime()) / 1_000;
   }
 
   async function settle(queued: readonly Side[]): Promise<void> {
-    for (const { shop } of queued) await untilGone(shop, new Date());
+    for (const { shop } of queued) await untilDrained(shop, new Date());
   }
 }
 
@@ -163,7 +166,7 @@ async function countDelivered(shop: Shop): Promise<number> {
   return number(row?.["delivered"]);
 }
 
-/** By the index: few orders are open, however many there are. */
+/** Uses the index on status, since few orders are open. */
 async function countOpen(shop: Shop, until = new Date()): Promise<number> {
   const [row] = await shop.sql.rows(
     `SELECT COUNT(*) AS open FROM orders
@@ -178,7 +181,7 @@ function spans(phases: readonly Phase[]): { phase: string; from: number; to: num
   return phases.map(({ phase, ms }) => ({ phase, from: at, to: (at += ms) }));
 }
 
-async function toldOf(
+async function summaryOf(
   { name, shop, isQueued, results, before }: Side,
   phases: readonly Phase[],
 ): Promise<OutageSide> {
@@ -186,7 +189,7 @@ async function toldOf(
   const accepted = results.reduce((sum, { all }) => sum + acceptedOf(all), 0);
   const delivered = (await countDelivered(shop)) - before;
   if (isQueued && delivered !== accepted)
-    throw new Failure(`${name}: ${accepted} orders were accepted, and ${delivered} delivered`);
+    throw new Failure(`${name}: ${accepted} orders were accepted but ${delivered} delivered`);
   return {
     name,
     seconds: secondsOf(samples, phases.reduce((sum, { ms }) => sum + ms, 0) / 1_000),

@@ -1,31 +1,31 @@
 import { Failure } from "../../shared/failure.ts";
 import { instant, number } from "../../chaos/sql.ts";
 import type { BenchReport } from "../report.ts";
-import { Closers, rotated, type Scene } from "../scene.ts";
+import { Closers, rotated, type Context } from "../context.ts";
 import { Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
 
-/** Milliseconds that payment provider and carrier take: with few orders at once, nobody is short of CPU. */
+/** Latency of payment provider and carrier: with few concurrent orders, CPU is not the limit. */
 const PROVIDER_MS = 100;
-/** Of the orders, those in the middle are timed: at the beginning and the end not all workers have work. */
+/** Only orders in the middle are timed, since at the start and the end some workers are idle. */
 const MIDDLE = [0.1, 0.9] as const;
 
-/** Whether more workers get more done, while the providers are what takes time. */
+/** Whether throughput grows with the workers while the providers are the bottleneck. */
 export async function scaling({
-  stand,
+  testBed,
   sizes,
   signal,
   note,
-}: Scene): Promise<NonNullable<BenchReport["scaling"]>> {
+}: Context): Promise<NonNullable<BenchReport["scaling"]>> {
   const { workers: counts, concurrency, ms } = sizes.scaling;
-  /** What a stage lets through that asks a provider once. */
+  /** The throughput of a stage that calls a provider once per order. */
   const idealOf = (workers: number) => (workers * concurrency * 1_000) / PROVIDER_MS;
   const closers = new Closers();
   try {
     const shops = await Promise.all(
       counts.map(async (workers) => {
         const shop = closers.add(
-          await Shop.open(stand, {
+          await Shop.open(testBed, {
             name: `scaling-${workers}`,
             env: { PROVIDER_LATENCY_MS: String(PROVIDER_MS) },
           }),
@@ -38,13 +38,13 @@ export async function scaling({
     const run = async (shop: Shop, orders: number): Promise<number> => {
       signal.throwIfAborted();
       const last = await lastEvent(shop);
-      await shop.line.hold();
-      await shop.takeIn(orders);
-      await shop.line.release();
-      await shop.line.untilEmpty(shop.workers, signal);
+      await shop.queues.hold();
+      await shop.placeOrders(orders);
+      await shop.queues.release();
+      await shop.queues.untilEmpty(shop.workers, signal);
       return rateSince(shop, last, orders);
     };
-    // Code that runs for the first times costs several times as much, and here all workers share the cores.
+    // Cold code takes several times the CPU, and here all workers share the cores.
     for (const { workers, shop } of shops) await run(shop, workers * sizes.scaling.warmUpOrders);
     for (let repeat = 0; repeat < sizes.repeats; repeat++) {
       for (const { workers, shop, rates } of rotated(shops, repeat)) {
@@ -72,14 +72,14 @@ async function lastEvent(shop: Shop): Promise<number> {
   return number(row?.["last"]);
 }
 
-/** Orders a second that were delivered after an event, without the first and the last of them. */
+/** Orders delivered per second after an event, without the first and last of them. */
 async function rateSince(shop: Shop, event: number, orders: number): Promise<number> {
   const rows = await shop.sql.rows(
     "SELECT at FROM order_events WHERE id > ? AND to_status = 'DELIVERED' AND type = 'status' ORDER BY at",
     [event],
   );
   if (rows.length !== orders)
-    throw new Failure(`${shop.name}: of ${orders} orders ${rows.length} were delivered`);
+    throw new Failure(`${shop.name}: ${rows.length} of ${orders} orders were delivered`);
   const [from, to] = MIDDLE.map((part) => Math.floor(part * (rows.length - 1)));
   if (from === undefined || to === undefined) throw new Error("a middle has two ends");
   const took = instant(rows[to]?.["at"]) - instant(rows[from]?.["at"]);

@@ -4,8 +4,8 @@ const LOOPBACK = "127.0.0.1";
 const EVENT = /^data: \{"specversion":"1\.0","id":"(\d+)"/gm;
 
 /**
- * One listener to a stream of server-sent events. It knows only where the ids of events stand: on a machine that is shared
- * with the server, what thousands of clients cost is missing there.
+ * A listener to a stream of server-sent events. It only finds the events' ids: clients share the machine with
+ * the server, so thousands of them must be cheap.
  */
 export class StreamClient {
   readonly #socket: Socket;
@@ -17,7 +17,7 @@ export class StreamClient {
     socket.on("data", (chunk) => {
       const text = rest + chunk.toString();
       const end = text.lastIndexOf("\n") + 1;
-      // A line that is not complete waits for the rest.
+      // Keep an incomplete line for later.
       rest = text.slice(end);
       for (const [, id] of text.slice(0, end).matchAll(EVENT)) onEvent(Number(id));
     });
@@ -25,7 +25,7 @@ export class StreamClient {
     socket.once("close", () => (this.isOpen = false));
   }
 
-  /** Resolves when the stream has begun. @throws {Error} when it does not. */
+  /** Resolves when the stream has begun. @throws {Error} if it does not */
   static open(
     port: number,
     path: string,

@@ -2,15 +2,15 @@ import { connect, type Socket } from "node:net";
 
 const LOOPBACK = "127.0.0.1";
 const END_OF_HEAD = "\r\n\r\n";
-/** "HTTP/1.1 202": where the digits are. */
+/** Position of the status in "HTTP/1.1 202". */
 const STATUS_AT = 9;
 /** Longer than any server under test may take. */
 const PATIENCE_MS = 30_000;
 
 /**
- * One connection to an HTTP server on this machine, with one request at a time. It knows no more of HTTP than the
- * answers of the servers under test need: a status and a Content-Length. On a machine that is shared with the server,
- * what the client costs is missing there, and `node:http` costs as much as the server does.
+ * A connection to an HTTP server on this machine, for one request at a time. It supports only the responses of
+ * the servers under test: a status and a Content-Length. The client shares the machine with the server, so it
+ * must be cheap, and `node:http` takes as much CPU as the server.
  */
 export class Connection {
   readonly #port: number;
@@ -22,7 +22,7 @@ export class Connection {
     this.#port = port;
   }
 
-  /** Resolves when it is connected. @throws {Error} of the system. */
+  /** Resolves when connected. @throws {Error} of the system */
   open(): Promise<void> {
     return new Promise((resolve, reject) => {
       const socket = connect({ port: this.#port, host: LOOPBACK, noDelay: true });
@@ -41,7 +41,7 @@ export class Connection {
     });
   }
 
-  /** Sends a request and calls back with the status of the answer, or with 0 when none comes. Opens itself if need be. */
+  /** Sends a request and calls back with the response's status, or 0 if there is none. Connects if necessary. */
   exchange(request: string, answered: (status: number) => void): void {
     this.#answered = answered;
     if (this.#socket) this.#socket.write(request, "latin1");
@@ -52,7 +52,7 @@ export class Connection {
       );
   }
 
-  /** Gives it up, without a word. */
+  /** Closes the connection without a callback. */
   close(): void {
     const socket = this.#socket;
     this.#socket = undefined;

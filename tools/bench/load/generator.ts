@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
-import { AS_IT_IS } from "../process.ts";
+import { TSX_FLAGS } from "../process.ts";
 import type { Load, LoadAnswer, LoadCommand, LoadResult } from "./messages.ts";
 
 interface Waiting {
@@ -10,8 +10,8 @@ interface Waiting {
 }
 
 /**
- * A process of its own that sends orders: what the benchmark does meanwhile must not hold up its clock. It ends with
- * this one.
+ * A separate process that sends orders, so that the benchmark's own work never delays it. It exits with this
+ * process.
  */
 export class LoadGenerator {
   readonly #child: ChildProcess;
@@ -21,26 +21,26 @@ export class LoadGenerator {
   private constructor(child: ChildProcess, signal: AbortSignal) {
     this.#child = child;
     child.on("message", (answer: LoadAnswer) => this.#settle(answer));
-    child.on("exit", (code) => this.#giveUp(new Error(`the source of the load ended with ${code}`)));
+    child.on("exit", (code) => this.#giveUp(new Error(`the load generator exited with ${code}`)));
     signal.addEventListener("abort", () => this.#giveUp(signal.reason));
   }
 
-  /** Starts the process; resolves when it can be told what to do. @param signal ends the wait for every load. */
+  /** Starts the process; resolves when it is ready. @param signal aborts every load */
   static async start(signal: AbortSignal): Promise<LoadGenerator> {
     const child = fork(path.join(import.meta.dirname, "main.ts"), {
-      execArgv: AS_IT_IS,
+      execArgv: TSX_FLAGS,
       env: { PATH: process.env["PATH"] },
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     const ended = once(child, "exit").then(([code]) => {
-      throw new Error(`the source of the load ended with ${code}`);
+      throw new Error(`the load generator exited with ${code}`);
     });
     await Promise.race([once(child, "message"), ended]);
     ended.catch(() => {});
     return new LoadGenerator(child, signal);
   }
 
-  /** Several loads may run at the same time. @throws what ended the wait. */
+  /** Runs a load; several may run at once. @throws if the process exits or the signal aborts */
   run(load: Load): Promise<LoadResult> {
     return new Promise((resolve, reject) => {
       const id = ++this.#commands;
@@ -50,7 +50,7 @@ export class LoadGenerator {
     });
   }
 
-  /** Ends the process. */
+  /** Kills the process. */
   stop(): void {
     this.#child.kill("SIGKILL");
   }

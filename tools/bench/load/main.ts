@@ -2,12 +2,12 @@ import { messageOf } from "../../shared/text.ts";
 import type { LoadAnswer, LoadCommand } from "./messages.ts";
 import { run } from "./run.ts";
 
-/** The process that the load comes from: commands in, results out, until whoever started it is gone. */
+/** The load generator's process: receives commands and sends results until its parent exits. */
 process.on("message", (command: LoadCommand) => {
   void answer(command);
 });
 process.on("disconnect", () => process.exit());
-// A Ctrl-C in the terminal is for whoever started this one to heed.
+// The parent handles Ctrl-C.
 process.on("SIGINT", () => {});
 
 async function answer({ id, load }: LoadCommand): Promise<void> {

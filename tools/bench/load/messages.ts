@@ -1,20 +1,20 @@
-/** Who is asked, and with which orders. */
+/** Where to send orders, and which ones. */
 export interface Target {
   readonly port: number;
   readonly apiKey: string;
-  /** Decides which orders are sent. */
+  /** Seed of the orders. */
   readonly seed: number;
 }
 
-/** Each connection sends its next order as soon as the last one is answered. */
+/** Closed-loop load: each connection sends its next order as soon as the last one is answered. */
 export interface ClosedLoad extends Target {
   readonly kind: "closed";
   readonly connections: number;
-  /** When it ends: after so many milliseconds, or after so many orders. */
+  /** Ends after this many milliseconds or orders. */
   readonly until: { readonly ms: number } | { readonly orders: number };
 }
 
-/** Orders come at their own pace, whether or not those before them were answered. */
+/** Open-loop load: orders are sent at a fixed rate, whether or not earlier ones were answered. */
 export interface SteadyLoad extends Target {
   readonly kind: "steady";
   readonly perSecond: number;
@@ -23,7 +23,7 @@ export interface SteadyLoad extends Target {
 
 export type Load = ClosedLoad | SteadyLoad;
 
-/** What the command for a load is sent as, and answered by. */
+/** The messages between the benchmark and the load generator. */
 export interface LoadCommand {
   readonly id: number;
   readonly load: Load;
@@ -36,26 +36,26 @@ export interface LoadAnswer {
 
 /** One request of a steady load. */
 export interface Sample {
-  /** Milliseconds from the beginning of the load to the moment when the request was due. */
+  /** When the request was due, in milliseconds from the start of the load. */
   readonly at: number;
-  /** From then to the whole answer: a client that could not even send must not look fast. */
+  /** From when it was due until the complete response: a request that was sent late must not look fast. */
   readonly tookMs: number;
-  /** 0 when no whole answer came. */
+  /** 0 if there was no complete response. */
   readonly status: number;
 }
 
 export interface LoadResult {
   /** Milliseconds. */
   readonly lasted: number;
-  /** Answers by status within that time; 0 stands for none. Of a closed load that ends by the clock, those in time. */
+  /** Responses by status, 0 meaning none; those of a timed closed load only until its end. */
   readonly inTime: Readonly<Record<number, number>>;
-  /** All answers by status, also those that came later. */
+  /** All responses by status, including later ones. */
   readonly all: Readonly<Record<number, number>>;
-  /** Milliseconds from request to answer, of all: leaving out what came too late would make the slow look fast. */
+  /** Milliseconds from request to response, over all responses: leaving out late ones would hide slowness. */
   readonly p50: number;
   readonly p99: number;
-  /** Milliseconds of CPU that the source of the load has used. */
+  /** Milliseconds of CPU used by the load generator. */
   readonly cpuMs: number;
-  /** Every request of a steady load, in the order in which they were due. */
+  /** Every request of a steady load, in the order they were due. */
   readonly samples: readonly Sample[];
 }

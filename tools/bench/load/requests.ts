@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import { makeOrders } from "../workload.ts";
 import type { Target } from "./messages.ts";
 
-/** Different orders; after so many they come again, under other keys. */
+/** Number of distinct orders; after that they repeat, with new keys. */
 const DIFFERENT = 2_000;
 
-/** Requests to order, made beforehand as far as possible; each has an idempotency key of its own. */
+/** Precomputed requests to place orders, each with its own idempotency key. */
 export class Requests {
   readonly #heads: readonly string[];
   readonly #bodies: readonly string[];

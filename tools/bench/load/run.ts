@@ -6,7 +6,7 @@ import { Requests } from "./requests.ts";
 
 const TICK_MS = 2;
 
-/** Puts the load on its target, and tells how that answered. */
+/** Applies a load to its target and returns the result. */
 export function run(load: Load): Promise<LoadResult> {
   return load.kind === "closed" ? runClosed(load) : runSteady(load);
 }
@@ -49,7 +49,7 @@ async function runSteady(load: SteadyLoad): Promise<LoadResult> {
   const all = new Set<Connection>();
   const answers = new Answers();
   const samples: Sample[] = [];
-  const underWay = new Set<Promise<void>>();
+  const inFlight = new Set<Promise<void>>();
   const cpu = process.cpuUsage();
   const began = performance.now();
   const count = Math.round((load.ms / 1_000) * load.perSecond);
@@ -69,12 +69,12 @@ async function runSteady(load: SteadyLoad): Promise<LoadResult> {
   for (let index = 0; index < count;) {
     const now = performance.now() - began;
     for (; index < count && index * gap <= now; index++) {
-      const sent = send(index * gap).then(() => void underWay.delete(sent));
-      underWay.add(sent);
+      const sent = send(index * gap).then(() => void inFlight.delete(sent));
+      inFlight.add(sent);
     }
     await delay(TICK_MS);
   }
-  await Promise.all(underWay);
+  await Promise.all(inFlight);
   const lasted = performance.now() - began;
   for (const connection of all) connection.close();
   return {

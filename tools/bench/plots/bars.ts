@@ -9,7 +9,7 @@ const GAP = 6;
 const GROUP_GAP = 14;
 const TOP = 44;
 
-/** A part of a bar; parts stand one behind the other. */
+/** A segment of a stacked bar. */
 export interface Part {
   readonly color: Color;
   readonly value: number;
@@ -18,9 +18,9 @@ export interface Part {
 export interface Bar {
   readonly label: string;
   readonly parts: readonly Part[];
-  /** What stands behind it. */
+  /** The label at the bar's end. */
   readonly value: string;
-  /** The least and the most that was measured. */
+  /** Minimum and maximum. */
   readonly spread?: readonly [least: number, most: number];
 }
 
@@ -29,11 +29,11 @@ export interface BarChart {
   readonly description: string;
   readonly unit: string;
   readonly groups: readonly { readonly label?: string; readonly bars: readonly Bar[] }[];
-  /** What the colours of the parts stand for. */
+  /** The meaning of the segments' colors. */
   readonly legend?: readonly { readonly color: Color; readonly label: string }[];
 }
 
-/** Bars to the right, one below the other, all on one scale. */
+/** A horizontal bar chart. */
 export function barChart({ title, description, unit, groups, legend = [] }: BarChart): string {
   const bars = groups.flatMap((group) => group.bars);
   const longest = Math.max(...bars.map(({ parts, spread }) => Math.max(sumOf(parts), spread?.[1] ?? 0)));

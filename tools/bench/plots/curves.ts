@@ -17,10 +17,10 @@ export interface Curve {
 }
 
 export interface Panel {
-  /** What its y axis counts. */
+  /** Unit of the y axis. */
   readonly unit: string;
   readonly height: number;
-  /** Given the places of the bottom and the top. */
+  /** The y scale, given the coordinates of bottom and top. */
   readonly scale: (span: readonly [from: number, to: number]) => Scale;
   readonly curves: readonly Curve[];
 }
@@ -28,15 +28,15 @@ export interface Panel {
 export interface CurveChart {
   readonly title: string;
   readonly description: string;
-  /** What the x axis counts. */
+  /** Unit of the x axis. */
   readonly unit: string;
   readonly scale: (span: readonly [from: number, to: number]) => Scale;
-  /** Spans of x with a name; every second one is shaded. */
+  /** Named spans of the x axis; every second one is shaded. */
   readonly spans?: readonly { readonly label: string; readonly from: number; readonly to: number }[];
   readonly panels: readonly Panel[];
 }
 
-/** Panels with curves, one below the other, over one x axis. Curves are named at their ends. */
+/** A line chart: panels stacked over a common x axis, with curves labeled at their ends. */
 export function curveChart({ title, description, unit, scale, spans = [], panels }: CurveChart): string {
   const right = WIDTH - RIGHT;
   const x = scale([LEFT, right]);
@@ -101,7 +101,7 @@ function panelOf(
   ];
 }
 
-/** At the end of each curve, moved apart where they would stand on each other. */
+/** Labels at the ends of the curves, moved apart where they would overlap. */
 function namesOf(curves: readonly Curve[], y: Scale, right: number): string[] {
   const named = curves
     .map((each) => ({ each, place: y.place(each.points.at(-1)?.[1] ?? 0) }))

@@ -1,13 +1,13 @@
-/** From a value to its place. */
+/** Maps a value to its coordinate. */
 export interface Scale {
   readonly place: (value: number) => number;
-  /** Round values to mark. */
+  /** Round values to label. */
   readonly ticks: readonly number[];
 }
 
 type Span = readonly [from: number, to: number];
 
-/** Equal steps, from 0 to a round value that is not below `most`. */
+/** A linear scale from 0 to a round value not below `most`. */
 export function linear(most: number, [from, to]: Span): Scale {
   const step = roundStep(most > 0 ? most : 1);
   const end = Math.max(step, Math.ceil(most / step - 1e-9) * step);
@@ -18,7 +18,7 @@ export function linear(most: number, [from, to]: Span): Scale {
   };
 }
 
-/** Equal factors, from and to powers of ten. Values below the first are put there. */
+/** A logarithmic scale between powers of ten. Values below the first are clamped to it. */
 export function logarithmic([least, most]: Span, [from, to]: Span): Scale {
   const first = Math.floor(Math.log10(least) + 1e-9);
   const last = Math.max(first + 1, Math.ceil(Math.log10(most) - 1e-9));

@@ -1,9 +1,6 @@
-/*
- * Small SVG files that are readable in light and dark, without a library and without scripts: what shows them on a
- * page allows neither.
- */
+/* Small SVG files that work in light and dark mode, without scripts, since GitHub shows them as images. */
 
-/** Colours by what they stand for: in light and in dark. */
+/** Colors by meaning: light mode, dark mode. */
 const COLORS = {
   conveyor: ["#0969da", "#58a6ff"],
   bare: ["#6e7781", "#9aa4af"],
@@ -19,15 +16,15 @@ const FONT = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, san
 
 export interface Picture {
   readonly title: string;
-  /** The same in words, for who does not see it. */
+  /** A text alternative for screen readers. */
   readonly description: string;
   readonly width: number;
   readonly height: number;
-  /** Elements. */
+  /** SVG elements. */
   readonly body: readonly string[];
 }
 
-/** The file. With a ground of its own: the page may be dark where the reader's system is light. */
+/** Renders the file, with its own background, since the page may be dark while the reader's system is light. */
 export function picture({ title, description, width, height, body }: Picture): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-labelledby="title description">
 <title id="title">${escaped(title)}</title>
@@ -65,7 +62,7 @@ export function bar({ x, y, width, height }: Box, color: Color): string {
   return `<rect class="${color}" x="${at(x)}" y="${at(y)}" width="${at(Math.max(0, width))}" height="${at(height)}" rx="2"/>`;
 }
 
-/** A part of the background, such as a span of time. */
+/** A shaded part of the background. */
 export function band({ x, y, width, height }: Box): string {
   return `<rect class="band" x="${at(x)}" y="${at(y)}" width="${at(width)}" height="${at(height)}"/>`;
 }
@@ -79,7 +76,7 @@ export function line({ from, to }: Line, kind: "grid" | "axis" | "whisker"): str
   return `<line class="${kind}" x1="${at(from[0])}" y1="${at(from[1])}" x2="${at(to[0])}" y2="${at(to[1])}"/>`;
 }
 
-/** A curve through points; `isIdeal` for one that was not measured. */
+/** A curve through points; `isIdeal` dashes it. */
 export function curve(
   points: readonly (readonly [x: number, y: number])[],
   color: Color,
@@ -120,7 +117,7 @@ function style(): string {
   ].join("\n");
 }
 
-/** A coordinate, no finer than anybody sees. */
+/** A coordinate, rounded to a tenth of a pixel. */
 function at(value: number): string {
   return String(Math.round(value * 10) / 10);
 }

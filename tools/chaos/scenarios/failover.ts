@@ -10,13 +10,13 @@ import type { Failover } from "../replicated-mysql.ts";
 import type { Finding, Script } from "../run.ts";
 import { text, type Sql } from "../sql.ts";
 
-/** So long after the failover the first tries are counted by themselves. */
+/** First attempts within this time after the failover are counted separately. */
 const AFTERMATH_MS = 10_000;
-const TOLD = 10;
+const SHOWN = 10;
 
 /**
- * MySQL fails over under load: the old primary becomes read-only and keeps its connections, the replica becomes the
- * primary, and new connections lead to it.
+ * MySQL fails over under load: the old primary becomes read-only but keeps its connections, the replica becomes
+ * the primary, and new connections lead to it.
  */
 export function failover(options: ChaosOptions): Script {
   const goods = makeGoods(options.orders);
@@ -25,33 +25,33 @@ export function failover(options: ChaosOptions): Script {
   return {
     goods,
     hasStandby: true,
-    async play({ line, ledger, customers, note, signal }) {
-      const { standby } = line;
-      if (standby === undefined) throw new Error("the line has no standby");
+    async play({ deployment, ledger, customers, note, signal }) {
+      const { standby } = deployment;
+      if (standby === undefined) throw new Error("the deployment has no standby");
       const failOver = async () => {
         await delay(options.lengthMs / 2, undefined, { signal });
         const done = await standby.failOver();
-        note(`failed over; nobody took writes for ${done.turnedAt - done.readOnlyAt} ms`);
+        note(`failed over; no writes for ${done.turnedAt - done.readOnlyAt} ms`);
         return done;
       };
       const [done] = await Promise.all([failOver(), steadyLoad(customers, orders, options.lengthMs, signal)]);
       return async () => {
-        failedAttempts = await readFailedAttempts(line.sql);
+        failedAttempts = await readFailedAttempts(deployment.sql);
         return findings(ledger.attempts, done, failedAttempts.length);
       };
     },
     checks: () => [
       {
         promise: "the failover cost no order an attempt",
-        looked: options.orders,
+        checked: options.orders,
         of: "orders",
-        breaches: failedAttempts.slice(0, TOLD),
+        breaches: failedAttempts.slice(0, SHOWN),
       } satisfies Check,
     ],
   };
 }
 
-/** Attempts that failed, but for those that the provider was told to let fail. */
+/** Failed attempts, except those that the payment token asked for. */
 async function readFailedAttempts(sql: Sql): Promise<string[]> {
   const rows = await sql.rows(
     `SELECT order_id, stage, reason FROM order_events
@@ -75,23 +75,23 @@ function findings(
     .filter((at) => at >= turnedAt)
     .toSorted((a, b) => a - b)[0];
   return [
-    ["nobody took writes for", `${turnedAt - readOnlyAt} ms`],
-    ["first tries: answered with 202", share(first)],
-    ["first tries before the failover", share(before)],
-    ["first tries under way while nobody took writes", share(meanwhile)],
-    [`first tries in the ${AFTERMATH_MS / 1_000} s after it`, share(after)],
+    ["no writes for", `${turnedAt - readOnlyAt} ms`],
+    ["first attempts that got a 202", share(first)],
+    ["  before the failover", share(before)],
+    ["  in flight during the failover", share(meanwhile)],
+    [`  in the ${AFTERMATH_MS / 1_000} s after it`, share(after)],
     [
       "first order on the new primary",
       firstOnNew === undefined
         ? "none"
-        : `${((firstOnNew - turnedAt) / 1_000).toFixed(3)} s after it took writes`,
+        : `${((firstOnNew - turnedAt) / 1_000).toFixed(3)} s after it accepted writes`,
     ],
     ["attempts used up", counted(failed, "attempt")],
   ];
 }
 
 function share(attempts: readonly Attempt[]): string {
-  if (attempts.length === 0) return "none was made";
+  if (attempts.length === 0) return "none";
   const accepted = attempts.filter(({ status }) => status === 202).length;
   const times = attempts.map(({ tookMs }) => tookMs).toSorted((a, b) => a - b);
   const part = ((accepted / attempts.length) * 100).toFixed(2);

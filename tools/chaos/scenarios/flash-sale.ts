@@ -9,10 +9,10 @@ import { numbered, type PlannedFault } from "../schedule.ts";
 import { grouped } from "../../shared/text.ts";
 
 const SKU = "FLASH-SALE";
-/** From one kill to the next. */
+/** Milliseconds from one kill to the next. */
 const KILL_EVERY_MS = [1_500, 4_000] as const;
 
-/** Everybody wants one product, of which there are few, while workers are killed at random. */
+/** Everybody wants the same scarce product, while workers are killed at random. */
 export function flashSale(options: ChaosOptions): Script {
   const orders = makeRush({ count: options.orders, seed: options.seed, sku: SKU });
   return {
@@ -20,15 +20,15 @@ export function flashSale(options: ChaosOptions): Script {
     async play({ customers, saboteur, signal }) {
       await Promise.all([
         steadyLoad(customers, orders, options.lengthMs, signal),
-        saboteur.carryOut(planKills(options)),
+        saboteur.injectAll(planKills(options)),
       ]);
       return (evidence) => [
-        ["pieces there were", grouped(options.units)],
+        ["units in stock", grouped(options.units)],
         ["sold", grouped(sold(evidence))],
         ["workers killed", grouped(saboteur.injected.length)],
       ];
     },
-    checks: (evidence) => [everyPieceSold(evidence, options)],
+    checks: (evidence) => [everyUnitSold(evidence, options)],
   };
 }
 
@@ -37,7 +37,7 @@ function planKills({ seed, lengthMs, workers }: ChaosOptions): PlannedFault[] {
   const names = numbered("worker", workers);
   const kills: PlannedFault[] = [];
   for (let at = between(random, KILL_EVERY_MS); at < lengthMs; at += between(random, KILL_EVERY_MS)) {
-    // Not the one that has hardly started again.
+    // Not the one that has just restarted.
     const others = names.filter((name) => workers === 1 || !kills.at(-1)?.targets.includes(name));
     const targets = shuffled(random, others).slice(0, 1);
     kills.push({ number: kills.length + 1, name: "worker-killed", targets, at, lasts: 0 });
@@ -45,15 +45,15 @@ function planKills({ seed, lengthMs, workers }: ChaosOptions): PlannedFault[] {
   return kills;
 }
 
-/** Not one too few, either: who comes while there is something gets it. */
-function everyPieceSold(evidence: Evidence, { orders, units }: ChaosOptions): Check {
+/** Checks that not too few were sold either: an order placed while there is stock must get it. */
+function everyUnitSold(evidence: Evidence, { orders, units }: ChaosOptions): Check {
   const due = Math.min(orders, units);
   const found = sold(evidence);
   return {
-    promise: "every piece is sold, and none twice",
-    looked: found,
+    promise: "every unit is sold exactly once",
+    checked: found,
     of: "orders delivered",
-    breaches: found === due ? [] : [`${found} were sold, not ${due}`],
+    breaches: found === due ? [] : [`${found} were sold instead of ${due}`],
   };
 }
 

@@ -8,21 +8,21 @@ import { number, text } from "../sql.ts";
 import { grouped } from "../../shared/text.ts";
 
 const SKU = "FLUSHED";
-/** Long enough on the road that no order ends before the blow. */
+/** Delivery takes long enough that no order ends before the flush. */
 const TRANSIT_MARGIN_MS = 10_000;
 
-/** All workers killed and Redis flushed, with all orders in flight. */
+/** Kills all workers and flushes Redis, with all orders in flight. */
 export function flush(options: ChaosOptions): Script {
   const orders = makeRush({ count: options.orders, seed: options.seed, sku: SKU });
   const transitMs = options.lengthMs + TRANSIT_MARGIN_MS;
   return {
     goods: [{ sku: SKU, onHand: options.orders }],
     transitMs,
-    async play({ line, ledger, customers, saboteur, signal, note }) {
+    async play({ deployment, ledger, customers, saboteur, signal, note }) {
       await steadyLoad(customers, orders, options.lengthMs, signal);
       await customers.idle();
-      await Promise.all(line.workers.map((worker) => worker.hold()));
-      const rows = await line.sql.rows("SELECT status, COUNT(*) AS orders FROM orders GROUP BY status");
+      await Promise.all(deployment.workers.map((worker) => worker.hold()));
+      const rows = await deployment.sql.rows("SELECT status, COUNT(*) AS orders FROM orders GROUP BY status");
       const standing = rows
         .map((row) => `${grouped(number(row["orders"]))} ${text(row["status"])}`)
         .join(", ");
@@ -30,7 +30,7 @@ export function flush(options: ChaosOptions): Script {
       const now = { number: 1, at: 0, lasts: 0 };
       await saboteur.inject({ ...now, name: "redis-flushed", targets: ["redis"] });
       const restartedAt = Date.now();
-      // Held already: this lets them start again.
+      // They are already held; this lets them restart.
       await saboteur.inject({
         ...now,
         number: 2,
@@ -40,21 +40,21 @@ export function flush(options: ChaosOptions): Script {
       const inFlight = rows.filter((row) => !["DELIVERED", "CANCELLED"].includes(text(row["status"])));
       return ({ events, books }: Evidence) => [
         ["accepted", grouped(ledger.accepted.size)],
-        ["in flight at the blow", grouped(inFlight.reduce((sum, row) => sum + number(row["orders"]), 0))],
-        ["where they stood", standing],
-        ["charges in the end", grouped(books.charges.length)],
+        ["in flight at the flush", grouped(inFlight.reduce((sum, row) => sum + number(row["orders"]), 0))],
+        ["orders by status", standing],
+        ["charges at the end", grouped(books.charges.length)],
         [
           "from the workers' restart until every order moved on",
           seconds(firstMoves(events, restartedAt) - restartedAt),
         ],
         ["from the workers' restart until every order ended", seconds(last(events) - restartedAt)],
-        ["time a parcel is on the road", seconds(transitMs)],
+        ["delivery time", seconds(transitMs)],
       ];
     },
   };
 }
 
-/** When the last order took its first step after this time. */
+/** When the last order made its first transition after this time. */
 function firstMoves(events: readonly EventRow[], since: number): number {
   const first = new Map<string, number>();
   for (const { orderId, at } of events) if (at > since && !first.has(orderId)) first.set(orderId, at);

@@ -2,22 +2,22 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isWithdrawn } from "../audit.ts";
 import type { Evidence } from "../evidence.ts";
 import type { ChaosOptions } from "../options.ts";
-import type { Line } from "../line.ts";
+import type { Deployment } from "../deployment.ts";
 import { makeRush } from "../orders.ts";
 import type { Script } from "../run.ts";
 import { number } from "../sql.ts";
 import { grouped } from "../../shared/text.ts";
 
 const SKU = "FROZEN";
-/** Customers who order one thing after the other, each without an Idempotency-Key. */
+/** Customers who place orders one after another, without Idempotency-Keys. */
 const CUSTOMERS = 60;
 const FREEZE_MS = 4_000;
 const FREEZES = 3;
-/** Longer than an order rests before the sweeper looks for its job. */
+/** Longer than it takes the sweeper to look for a missing job. */
 const ENDED_WITHIN_MS = 90_000;
 const LOOK_EVERY_MS = 500;
 
-/** MySQL stands still for seconds, again and again, under customers without keys who repeat whatever is answered with 503. */
+/** Freezes MySQL several times, while customers without keys repeat every request that gets a 503. */
 export function frozenMysql(options: ChaosOptions): Script {
   const orders = makeRush({ count: options.orders, seed: options.seed, sku: SKU, isKeyless: true });
   const shares = Array.from({ length: CUSTOMERS }, (_, customer) =>
@@ -25,7 +25,7 @@ export function frozenMysql(options: ChaosOptions): Script {
   );
   return {
     goods: [{ sku: SKU, onHand: 10 * options.orders }],
-    async play({ line, ledger, customers, saboteur, signal }) {
+    async play({ deployment, ledger, customers, saboteur, signal }) {
       const freezes = Array.from({ length: FREEZES }, (_, index) => ({
         number: index + 1,
         name: "mysql-frozen" as const,
@@ -35,16 +35,16 @@ export function frozenMysql(options: ChaosOptions): Script {
       }));
       const pauseMs = options.lengthMs / Math.max(1, options.orders / CUSTOMERS);
       await Promise.all([
-        saboteur.carryOut(freezes),
-        ...shares.map((share) => customers.comeInTurn(share, pauseMs)),
+        saboteur.injectAll(freezes),
+        ...shares.map((share) => customers.placeInTurn(share, pauseMs)),
       ]);
       signal.throwIfAborted();
-      // Also orders that no customer knows of: the sweeper finds what was not queued.
-      await untilAllEnded(line, signal);
+      // Includes orders that no customer knows of: the sweeper finds those that were not queued.
+      await untilAllEnded(deployment, signal);
       const repeats = ledger.attempts.filter(({ isRepeat }) => isRepeat).length;
       return (evidence: Evidence) => [
         ["customers without keys", grouped(CUSTOMERS)],
-        ["orders that they wanted", grouped(orders.length)],
+        ["orders they placed", grouped(orders.length)],
         ["requests repeated after a 503", grouped(repeats)],
         ["orders in MySQL", grouped(evidence.orders.length)],
         ["  of them DELIVERED", grouped(countDelivered(evidence))],
@@ -57,7 +57,7 @@ export function frozenMysql(options: ChaosOptions): Script {
   };
 }
 
-async function untilAllEnded({ sql }: Line, signal: AbortSignal): Promise<void> {
+async function untilAllEnded({ sql }: Deployment, signal: AbortSignal): Promise<void> {
   const deadline = Date.now() + ENDED_WITHIN_MS;
   while (Date.now() < deadline) {
     const [row] = await sql.rows(
@@ -72,7 +72,7 @@ function countDelivered({ orders }: Evidence): number {
   return orders.filter(({ status }) => status === "DELIVERED").length;
 }
 
-/** What customers wanted once, and have paid for more than once after all refunds. */
+/** Orders that were paid for more than once after all refunds. */
 function countChargedTwice({ orders, books }: Evidence): number {
   const keyOf = new Map(orders.map(({ id, idempotencyKey }) => [id, idempotencyKey]));
   const refunded = new Set(books.refunds.map(({ orderId }) => orderId));

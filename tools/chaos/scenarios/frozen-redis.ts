@@ -6,7 +6,7 @@ import type { Finding, Script } from "../run.ts";
 import { percentile } from "../../shared/percentile.ts";
 import { grouped } from "../../shared/text.ts";
 
-/** The same load twice, with Redis healthy and with Redis frozen. */
+/** Applies the same load with Redis healthy and then frozen. */
 export function frozenRedis(options: ChaosOptions): Script {
   const goods = makeGoods(options.orders);
   const orders = makeOrders({ count: options.orders, seed: options.seed, goods });
@@ -57,8 +57,8 @@ function measure(attempts: readonly Attempt[]): Measured {
 function findings(what: string, { requests, accepted, p50, p99 }: Measured): Finding[] {
   const share = ((accepted / requests) * 100).toFixed(2);
   return [
-    [`${what}: first tries`, grouped(requests)],
-    [`${what}: answered with 202`, `${share} %`],
+    [`${what}: first attempts`, grouped(requests)],
+    [`${what}: got a 202`, `${share} %`],
     [`${what}: p50`, `${p50.toFixed(1)} ms`],
     [`${what}: p99`, `${p99.toFixed(1)} ms`],
   ];

@@ -5,7 +5,7 @@ import { Transport } from "../../shared/transport.ts";
 import { DEFAULT_SETTINGS } from "../../../src/order/stage.ts";
 import type { Check } from "../audit.ts";
 import type { EventRow, Evidence } from "../evidence.ts";
-import { API_KEY } from "../line.ts";
+import { API_KEY } from "../deployment.ts";
 import { steadyLoad } from "../load.ts";
 import type { ChaosOptions, PoisonedCall } from "../options.ts";
 import { makeRush, type ChaosOrder } from "../orders.ts";
@@ -14,15 +14,15 @@ import type { Finding, Scene, Script } from "../run.ts";
 import { number } from "../sql.ts";
 
 const SKU = "POISONED";
-/** The first part of the load has no poisoned orders: what the others are held against. */
+/** The first part of the load has no poisoned orders and serves as the baseline. */
 const CALM_SHARE = 1 / 3;
 const LOOK_EVERY_MS = 200;
-/** Median and 95th percentile of the others may be so many times what they are without poisoned orders. */
-const MOST_TIMES = 2;
-/** Suspected orders may have this part of a stage's places. */
-const MOST_PLACES = 1 / 4;
+/** Median and 95th percentile of the other orders may be at most this many times the baseline. */
+const MAX_SLOWDOWN = 2;
+/** Suspected orders may take at most this share of a stage's places. */
+const SUSPECT_SHARE = 1 / 4;
 
-/** Between which statuses an order moves by a call of a provider; cancelling begins with the customer's wish. */
+/** The transition that a provider's call makes; cancelling starts with the customer's request. */
 const MOVES: Record<PoisonedCall, { readonly from: string; readonly to: string }> = {
   pay: { from: "RESERVED", to: "PAID" },
   ship: { from: "PAID", to: "SHIPPED" },
@@ -30,14 +30,14 @@ const MOVES: Record<PoisonedCall, { readonly from: string; readonly to: string }
   refund: { from: "cancel", to: "CANCELLED" },
 };
 
-/** An order is undone in whatever step comes to it first: pay, ship or cancel, each with places of its own. */
-const STEPS: Record<PoisonedCall, number> = { pay: 1, ship: 1, track: 1, refund: 3 };
+/** The queues that may make the call. An order is undone by whichever picks it up first: pay, ship or cancel. */
+const QUEUES: Record<PoisonedCall, number> = { pay: 1, ship: 1, track: 1, refund: 3 };
 
 type Phase = "calm" | "poisoned" | "resumed";
 
 /**
- * Some orders that nobody can serve, beside others, at an even rate. First there are none of them; then a share of the
- * orders is poisoned; when those have come to rest they are all resumed, beside further orders. At last they are served.
+ * Places poisoned orders among others, at a steady rate. At first no orders are poisoned, then a share of them.
+ * Once those have failed, they are all resumed while further orders arrive. Finally the poisoning ends.
  */
 export function poisoned(options: ChaosOptions): Script {
   const phaseOf = new Map<string, Phase | undefined>();
@@ -48,41 +48,41 @@ export function poisoned(options: ChaosOptions): Script {
   return {
     goods: [{ sku: SKU, onHand: 10 * options.orders }],
     async play(scene) {
-      const { customers, signal, note, line } = scene;
+      const { customers, signal, note, deployment } = scene;
       const watching = new AbortController();
       const watch = watchSuspects(scene, most, AbortSignal.any([signal, watching.signal]));
       await steadyLoad(customers, calm, calmMs, signal);
       note(`from now on ${(options.share * 100).toFixed(0)} % of the orders are poisoned`);
       await steadyLoad(customers, mixed, options.lengthMs - calmMs, signal);
       await customers.idle();
-      note("the poisoned orders come to rest");
-      await untilRest(scene, options.patienceMs);
+      note("waiting for the poisoned orders to fail");
+      await untilSettled(scene, options.patienceMs);
       const resumed = await resume(scene);
-      note(`resumed ${resumed} orders that had failed, beside further orders`);
+      note(`resumed ${resumed} failed orders while further orders arrive`);
       await steadyLoad(customers, late, calmMs, signal);
       await customers.idle();
       watching.abort();
       await watch;
-      line.providers.heal();
-      note("from now on all orders are served");
-      await untilNoneRests(scene, options.patienceMs);
+      deployment.providers.heal();
+      note("the poisoning has ended");
+      await untilAllEnded(scene, options.patienceMs);
       return (evidence) => [
         ["the poisoned call", `${options.call} ${options.poison}, ${options.customers}`],
         ["poisoned orders", `${mixed.filter(({ key }) => !phaseOf.get(key)).length} of ${mixed.length}`],
         ["resumed orders", grouped(resumed)],
         ...times(evidence, options, phaseOf),
-        ["the most suspected orders at the provider at once", grouped(most.suspects)],
+        ["most suspected orders at the provider at once", grouped(most.suspects)],
       ];
     },
     checks: (evidence) => [
       othersAsFast(evidence, options, phaseOf),
       {
-        promise: "suspected orders have a quarter of a stage's places at most",
-        looked: most.suspects,
+        promise: "suspected orders take at most a quarter of a stage's places",
+        checked: most.suspects,
         of: "orders at once",
         breaches:
           most.suspects <=
-          STEPS[options.call] * options.workers * Math.floor(DEFAULT_SETTINGS.concurrency * MOST_PLACES)
+          QUEUES[options.call] * options.workers * Math.floor(DEFAULT_SETTINGS.concurrency * SUSPECT_SHARE)
             ? []
             : [`${most.suspects} at once`],
       },
@@ -90,13 +90,13 @@ export function poisoned(options: ChaosOptions): Script {
   };
 }
 
-/** All orders, and the phase that each of those belongs to that can be served. */
+/** Makes all orders, and records the phase of each that is not poisoned. */
 function makeAll(options: ChaosOptions, phaseOf: Map<string, Phase | undefined>) {
   const { seed, share, call, poison } = options;
   const calmCount = Math.ceil(options.orders * CALM_SHARE);
   const made = makeRush({ count: options.orders + calmCount, seed, sku: SKU });
   const random = stream(seed, "poison");
-  // As many as asked for, at chance places.
+  // Exactly as many as asked for, at random positions.
   const chances = made.map(() => random.below(2 ** 32));
   const rank = new Map(
     chances
@@ -129,23 +129,23 @@ function makeAll(options: ChaosOptions, phaseOf: Map<string, Phase | undefined>)
   };
 }
 
-/** Looks how many calls a provider has before it that were made before. */
+/** Samples how many repeated calls are in flight at a provider. */
 async function watchSuspects(
-  { line }: Scene,
+  { deployment }: Scene,
   most: { suspects: number },
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
     for (const provider of ["payments", "carrier"] as const)
-      most.suspects = Math.max(most.suspects, line.providers.takeMostRepeatedAtOnce(provider));
+      most.suspects = Math.max(most.suspects, deployment.providers.takeMaxRepeatedInFlight(provider));
     await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 
-async function untilRest({ line, signal }: Scene, patienceMs: number): Promise<void> {
+async function untilSettled({ deployment, signal }: Scene, patienceMs: number): Promise<void> {
   const deadline = Date.now() + patienceMs;
   while (Date.now() < deadline) {
-    const [row] = await line.sql.rows(
+    const [row] = await deployment.sql.rows(
       "SELECT COUNT(*) AS moving FROM orders WHERE failed_stage IS NULL AND status NOT IN ('DELIVERED', 'CANCELLED')",
     );
     if (number(row?.["moving"]) === 0) return;
@@ -153,11 +153,11 @@ async function untilRest({ line, signal }: Scene, patienceMs: number): Promise<v
   }
 }
 
-async function untilNoneRests(scene: Scene, patienceMs: number): Promise<void> {
+async function untilAllEnded(scene: Scene, patienceMs: number): Promise<void> {
   const deadline = Date.now() + patienceMs;
   while (Date.now() < deadline) {
     await resume(scene);
-    const [row] = await scene.line.sql.rows(
+    const [row] = await scene.deployment.sql.rows(
       "SELECT COUNT(*) AS live FROM orders WHERE status NOT IN ('DELIVERED', 'CANCELLED')",
     );
     if (number(row?.["live"]) === 0) return;
@@ -165,8 +165,8 @@ async function untilNoneRests(scene: Scene, patienceMs: number): Promise<void> {
   }
 }
 
-/** Has all failed orders go on. @returns how many there were. */
-async function resume({ line: { apiUrls } }: Scene): Promise<number> {
+/** Resumes all failed orders. @returns how many there were */
+async function resume({ deployment: { apiUrls } }: Scene): Promise<number> {
   const [url] = apiUrls;
   if (url === undefined) return 0;
   const transport = new Transport(url, 1);
@@ -181,7 +181,7 @@ async function resume({ line: { apiUrls } }: Scene): Promise<number> {
   return answer.resumed ?? 0;
 }
 
-/** Milliseconds that the orders of a phase took for the move, those of the poisoned left out. */
+/** Milliseconds that the orders of a phase took for the transition, without poisoned ones. */
 function tookIn(
   { events, customers }: Evidence,
   { call }: ChaosOptions,
@@ -234,14 +234,16 @@ function othersAsFast(
     const took = tookIn(evidence, options, phaseOf, phase);
     return ([0.5, 0.95] as const).flatMap((part) => {
       const [with_, without] = [percentile(took, part), percentile(calm, part)];
-      return with_ <= MOST_TIMES * without
+      return with_ <= MAX_SLOWDOWN * without
         ? []
-        : [`${NAMES[phase]}: ${with_.toFixed(0)} ms, and ${without.toFixed(0)} ms without, at ${part}`];
+        : [
+            `${NAMES[phase]}: ${with_.toFixed(0)} ms at ${part}, but ${without.toFixed(0)} ms without poisoned orders`,
+          ];
     });
   });
   return {
-    promise: `the others take ${MOST_TIMES} times as long at most, by median and p95`,
-    looked: phaseOf.size,
+    promise: `other orders take at most ${MAX_SLOWDOWN} times as long, by median and p95`,
+    checked: phaseOf.size,
     of: "orders",
     breaches: slower,
   };

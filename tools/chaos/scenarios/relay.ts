@@ -8,18 +8,18 @@ import type { Finding, Scene, Script } from "../run.ts";
 import { number, text, type Sql } from "../sql.ts";
 import { StreamReader, type ReadEntry } from "../stream-reader.ts";
 
-/** The worker that feeds the stream: its host and process id, and the number that tells it from those before. */
+/** The relay's lease: its worker's host and process id, and the fencing token. */
 const HOLDER = "SELECT holder, token FROM leases WHERE name = 'stream' AND expires_at > NOW(3)";
 const PLAN = ["kill", "kill", "flush", "kill", "freeze", "kill", "kill"] as const;
-/** Longer than the lease: somebody else feeds the stream when it wakes up. */
+/** Longer than the lease, so that another worker has taken over when it resumes. */
 const FREEZE_MS = 8_000;
 const POLL_MS = 20;
-/** How long the reader may take to have the last event, with everything at rest. */
+/** Milliseconds for the reader to catch up, with everything settled. */
 const CATCH_UP_MS = 30_000;
 const PAGE = 20_000;
-const TOLD = 10;
+const SHOWN = 10;
 
-/** The worker that feeds the stream of events is killed again and again, frozen once, and Redis flushed once. */
+/** Kills the relay's worker several times, freezes it once, and flushes Redis once. */
 export function relay(options: ChaosOptions): Script {
   const goods = makeGoods(options.orders);
   const orders = makeOrders({ count: options.orders, seed: options.seed, goods });
@@ -28,15 +28,15 @@ export function relay(options: ChaosOptions): Script {
   return {
     goods,
     async play(scene) {
-      const { line, customers, signal } = scene;
-      reader = new StreamReader(line.outsideRedis.duplicate());
+      const { deployment, customers, signal } = scene;
+      reader = new StreamReader(deployment.observerRedis.duplicate());
       const takeovers: number[] = [];
       await Promise.all([
         steadyLoad(customers, orders, options.lengthMs, signal),
         breakRelay(scene, options.lengthMs, takeovers),
       ]);
       return async () => {
-        log = await readLog(line.sql);
+        log = await readLog(deployment.sql);
         await caughtUp(reader, log);
         await reader?.close();
         return findings(reader, log, takeovers);
@@ -50,27 +50,27 @@ export function relay(options: ChaosOptions): Script {
   };
 }
 
-/** Blows at equal distances. */
+/** Injects the faults at regular intervals. */
 async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): Promise<void> {
   const { saboteur, signal } = scene;
   const beganAt = Date.now();
-  for (const [index, blow] of PLAN.entries()) {
+  for (const [index, step] of PLAN.entries()) {
     const due = beganAt + ((index + 1) * lengthMs) / (PLAN.length + 1);
     await delay(Math.max(0, due - Date.now()), undefined, { signal });
     const fault = { number: index + 1, at: due - beganAt, lasts: 0 };
-    if (blow === "flush") {
+    if (step === "flush") {
       await saboteur.inject({ ...fault, name: "redis-flushed", targets: ["redis"] });
       continue;
     }
     const { token, name } = await holder(scene);
     const brokenAt = Date.now();
     const injected = saboteur.inject(
-      blow === "freeze"
+      step === "freeze"
         ? { ...fault, name: "worker-frozen", targets: [name], lasts: FREEZE_MS }
         : { ...fault, name: "worker-killed", targets: [name] },
     );
     await until(signal, async () => {
-      const [next] = await scene.line.sql.rows(HOLDER);
+      const [next] = await scene.deployment.sql.rows(HOLDER);
       return next !== undefined && number(next["token"]) !== token;
     });
     takeovers.push(Date.now() - brokenAt);
@@ -78,17 +78,17 @@ async function breakRelay(scene: Scene, lengthMs: number, takeovers: number[]): 
   }
 }
 
-/** The worker that feeds the stream, once there is one. */
-async function holder({ line, signal }: Scene): Promise<{ token: number; name: string }> {
+/** Waits for a worker to hold the relay's lease, and returns it. */
+async function holder({ deployment, signal }: Scene): Promise<{ token: number; name: string }> {
   let found: { token: number; name: string } | undefined;
   await until(signal, async () => {
-    const [row] = await line.sql.rows(HOLDER);
+    const [row] = await deployment.sql.rows(HOLDER);
     const worker =
-      row && line.workers.find(({ pid }) => pid === Number(text(row["holder"]).split(" ").at(-1)));
+      row && deployment.workers.find(({ pid }) => pid === Number(text(row["holder"]).split(" ").at(-1)));
     if (row && worker) found = { token: number(row["token"]), name: worker.name };
     return found !== undefined;
   });
-  if (found === undefined) throw new Error("nobody feeds the stream");
+  if (found === undefined) throw new Error("no worker holds the lease");
   return found;
 }
 
@@ -124,8 +124,8 @@ function findings(
   return [
     ["events in the log", grouped(log.length)],
     ["events read from the stream", grouped(entries.length)],
-    ["of which came twice", grouped(entries.length - distinct)],
-    ["times that the reader had to make its group", grouped(reader?.groups ?? 0)],
+    ["of which duplicates", grouped(entries.length - distinct)],
+    ["times the reader created its group", grouped(reader?.groups ?? 0)],
     ["takeovers", takeovers.map((ms) => `${(ms / 1_000).toFixed(1)} s`).join(", ")],
   ];
 }
@@ -134,14 +134,14 @@ function noneMissing(entries: readonly ReadEntry[], log: readonly ReadEntry[]): 
   const read = new Set(entries.map(({ id }) => id));
   const missing = log.filter(({ id }) => !read.has(id));
   return {
-    promise: "every event of the log came through the stream",
-    looked: log.length,
+    promise: "every event of the log was read from the stream",
+    checked: log.length,
     of: "events",
-    breaches: missing.slice(0, TOLD).map(({ id, orderId }) => `${orderId}: event ${id} never came`),
+    breaches: missing.slice(0, SHOWN).map(({ id, orderId }) => `${orderId}: event ${id} was never read`),
   };
 }
 
-/** Repetitions aside: of each event its first coming counts. */
+/** Ignores duplicates: only the first read of an event counts. */
 function orderKept(entries: readonly ReadEntry[]): Check {
   const seen = new Set<number>();
   const last = new Map<string, number>();
@@ -150,19 +150,19 @@ function orderKept(entries: readonly ReadEntry[]): Check {
     if (seen.has(id)) continue;
     seen.add(id);
     const before = last.get(orderId) ?? 0;
-    if (id < before) breaches.push(`${orderId}: event ${id} came after ${before}`);
+    if (id < before) breaches.push(`${orderId}: event ${id} was read after ${before}`);
     last.set(orderId, id);
   }
-  return { promise: "each order's events came in their order", looked: last.size, of: "orders", breaches };
+  return { promise: "each order's events were read in order", checked: last.size, of: "orders", breaches };
 }
 
 function noneInvented(entries: readonly ReadEntry[], log: readonly ReadEntry[]): Check {
   const known = new Map(log.map(({ id, orderId }) => [id, orderId]));
   const strange = entries.filter(({ id, orderId }) => known.get(id) !== orderId);
   return {
-    promise: "nothing came that is not in the log",
-    looked: entries.length,
+    promise: "nothing was read that is not in the log",
+    checked: entries.length,
     of: "entries",
-    breaches: strange.slice(0, TOLD).map(({ id, orderId }) => `${orderId}: event ${id} is not in the log`),
+    breaches: strange.slice(0, SHOWN).map(({ id, orderId }) => `${orderId}: event ${id} is not in the log`),
   };
 }

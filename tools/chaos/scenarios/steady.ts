@@ -12,7 +12,7 @@ export function steady(options: ChaosOptions): Script {
   return {
     goods,
     async play({ customers, saboteur, signal }) {
-      await Promise.all([steadyLoad(customers, orders, options.lengthMs, signal), saboteur.carryOut(plan)]);
+      await Promise.all([steadyLoad(customers, orders, options.lengthMs, signal), saboteur.injectAll(plan)]);
       return () => [];
     },
   };

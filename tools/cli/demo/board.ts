@@ -1,10 +1,10 @@
 import { CANCELLED, lifecycle } from "../../../src/order/lifecycle.ts";
-import { isAtRest } from "../client.ts";
+import { isSettled } from "../client.ts";
 import { printable } from "../../shared/text.ts";
 import type { DemoOrder } from "./orders.ts";
 import { FAILED, type Watch, type WatchedOrder } from "./watch.ts";
 
-/** A piece of a line, and the colour it has where there are colours. */
+/** A piece of a line, with its color. */
 interface Cell {
   readonly text: string;
   readonly color?: Color;
@@ -14,9 +14,9 @@ type Color = keyof typeof COLORS;
 
 const COLORS = { dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 
-/** The statuses on the way to the customer's door. */
-const WAY = lifecycle.statuses.filter((status) => status !== CANCELLED);
-/** Characters between two of them. */
+/** The statuses of an order that is not cancelled. */
+const PATH = lifecycle.statuses.filter((status) => status !== CANCELLED);
+/** Characters between two statuses. */
 const STEP = 3;
 const STATUS_WIDTH = Math.max(...lifecycle.statuses.map((status) => status.length), FAILED.length);
 
@@ -27,9 +27,9 @@ export interface BoardSize {
 }
 
 /**
- * The demo as lines to draw: a heading, a row an order with the latest at the bottom, and counts. Earlier orders make
- * room when the terminal is too low.
- * @param frame counts up from one drawing to the next: it moves what is under way.
+ * Renders the demo as lines: a heading, one row per order with the latest at the bottom, and counts. If the
+ * terminal is too small, the earliest orders are left out.
+ * @param frame the frame's number, which drives the animation.
  */
 export function drawBoard(
   watch: Watch,
@@ -48,19 +48,19 @@ export function drawBoard(
 }
 
 function orderRow({ demo, state, reached }: WatchedOrder, frame: number): Cell[] {
-  const { text, color } = saying(state);
+  const { text, color } = statusCell(state);
   return [
     { text: `${printable(demo.request.reference)}  ` },
-    { text: wayOf(reached, isAtRest(state) ? undefined : frame), ...(color && { color }) },
+    { text: pathOf(reached, isSettled(state) ? undefined : frame), ...(color && { color }) },
     { text: `  ${text.padEnd(STATUS_WIDTH)}`, ...(color && { color }) },
     { text: `  ${printable(detailOf({ demo, state, reached }))}`, color: "dim" },
   ];
 }
 
-function saying(state: WatchedOrder["state"]): Cell {
+function statusCell(state: WatchedOrder["state"]): Cell {
   if (state.failed) return { text: FAILED, color: "yellow" };
   if (state.status === CANCELLED) return { text: CANCELLED, color: "red" };
-  return { text: state.status, color: isAtRest(state) ? "green" : "cyan" };
+  return { text: state.status, color: isSettled(state) ? "green" : "cyan" };
 }
 
 function detailOf({ demo, state }: WatchedOrder): string {
@@ -75,12 +75,12 @@ export function goodsOf({ request }: DemoOrder): string {
   return first ? `${first.quantity} x ${first.sku}${others}` : "nothing";
 }
 
-/** `●━━━●━▸─○───○`: what is behind the order, where it is, and what is before it. */
-function wayOf(reached: string, frame: number | undefined): string {
-  const at = WAY.indexOf(reached);
-  return WAY.map((_, index) => {
+/** `●━━━●━▸─○───○`: the order's way so far, its position, and what is left. */
+function pathOf(reached: string, frame: number | undefined): string {
+  const at = PATH.indexOf(reached);
+  return PATH.map((_, index) => {
     const stop = index <= at ? "●" : "○";
-    if (index === WAY.length - 1) return stop;
+    if (index === PATH.length - 1) return stop;
     if (index < at) return stop + "━".repeat(STEP);
     if (index > at || frame === undefined) return stop + "─".repeat(STEP);
     const mark = frame % STEP;
@@ -97,7 +97,7 @@ function countsRow(watch: Watch, total: number): Cell[] {
   return [{ text: [`${watch.size} of ${total} accepted`, ...known].join(" · ") }];
 }
 
-/** As many characters as fit: a line that wraps can't be drawn over. */
+/** Cuts a line to fit: a wrapped line can't be redrawn. */
 function cut(cells: readonly Cell[], columns: number): Cell[] {
   let room = columns;
   return cells.map((cell) => {

@@ -16,16 +16,17 @@ import { soldOutLine, stockUp } from "./stock.ts";
 import { FAILED, Watch } from "./watch.ts";
 
 const CONNECTIONS = 50;
-/** Milliseconds without an answer, or without any order moving, after which the demo ends. */
+/** Milliseconds without an answer, or without any progress, after which the demo gives up. */
 const PATIENCE = 120_000;
-/** Milliseconds between two looks at the orders; more when looking takes long. */
-const LOOK_EVERY = 200;
+/** Milliseconds between two polls of the orders; longer if polling is slow. */
+const POLL_EVERY = 200;
 
 /**
- * `npm run demo`: stocks up, sends made-up orders, shows how they move, and sums up when all are at rest.
+ * `npm run demo`: loads stock, sends generated orders, shows their progress, and prints a summary when all have
+ * settled.
  *
  * @returns the exit code.
- * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ * @throws {Failure} for errors that the user can fix; the signal's reason when interrupted.
  */
 export async function demo(
   args: readonly string[],
@@ -48,18 +49,18 @@ export async function demo(
     const title = `Conveyor demo: ${counted(orders.length, "order")} to ${target.url.href}`;
     show = openShow({ terminal, client, watch, title, total: orders.length });
     const began = performance.now();
-    const areAtRest = await play({ client, orders, watch, show, rate: options.rate, signal });
+    const areSettled = await sendAndWatch({ client, orders, watch, show, rate: options.rate, signal });
     show.end();
     terminal.say(summary(watch, (performance.now() - began) / 1_000));
-    if (!areAtRest)
+    if (!areSettled)
       throw new Failure(
-        `no order moved for ${PATIENCE / 1_000} seconds: does a worker run? npm start has one`,
+        `no progress for ${PATIENCE / 1_000} seconds: is a worker running? npm start runs one`,
       );
     return 0;
   } catch (error) {
     show?.end();
     if (signal.aborted)
-      terminal.note(`stopped: ${counted(watch.size, "order")} accepted; they go on unwatched`);
+      terminal.note(`stopped: ${counted(watch.size, "order")} accepted; Conveyor goes on with them`);
     throw error;
   } finally {
     client.close();
@@ -75,32 +76,32 @@ async function prepare(client: ConveyorClient, { orders: count, seed }: DemoOpti
   return orders;
 }
 
-interface Play {
+interface Run {
   readonly client: ConveyorClient;
   readonly orders: readonly DemoOrder[];
   readonly watch: Watch;
   readonly show: Show;
-  /** Orders a second. */
+  /** Orders per second. */
   readonly rate: number;
   readonly signal: AbortSignal;
 }
 
-/** Sends and watches at once. @returns whether all orders came to rest; false when they stopped moving before. */
-async function play(scene: Play): Promise<boolean> {
+/** Sends and watches at once. @returns whether all orders settled; false if they stopped making progress. */
+async function sendAndWatch(run: Run): Promise<boolean> {
   const stop = new AbortController();
-  const signal = AbortSignal.any([scene.signal, stop.signal]);
+  const signal = AbortSignal.any([run.signal, stop.signal]);
   setMaxListeners(0, signal);
   let isSending = true;
   try {
-    const sending = send({ ...scene, signal }).finally(() => (isSending = false));
-    const [, areAtRest] = await Promise.all([sending, look({ ...scene, signal }, () => isSending)]);
-    return areAtRest;
+    const sending = send({ ...run, signal }).finally(() => (isSending = false));
+    const [, areSettled] = await Promise.all([sending, poll({ ...run, signal }, () => isSending)]);
+    return areSettled;
   } finally {
     stop.abort();
   }
 }
 
-async function send({ client, orders, watch, show, rate, signal }: Play): Promise<void> {
+async function send({ client, orders, watch, show, rate, signal }: Run): Promise<void> {
   const began = performance.now();
   await concurrently(orders.entries(), CONNECTIONS, async ([index, order]) => {
     await delay(Math.max(0, began + (index * 1_000) / rate - performance.now()), undefined, { signal });
@@ -115,21 +116,21 @@ async function send({ client, orders, watch, show, rate, signal }: Play): Promis
   });
 }
 
-async function look({ client, watch, show, signal }: Play, isSending: () => boolean): Promise<boolean> {
+async function poll({ client, watch, show, signal }: Run, isSending: () => boolean): Promise<boolean> {
   let movedAt = performance.now();
   for (;;) {
     const began = performance.now();
-    const mayBeAll = !isSending();
+    const allSent = !isSending();
     const moved = [];
     if (watch.oldest !== undefined)
       for await (const page of client.orders(watch.oldest))
         for (const state of page) moved.push(...watch.see(state));
     await show.moved(moved);
-    if (mayBeAll && watch.isAtRest) return true;
+    if (allSent && watch.isSettled) return true;
     const now = performance.now();
-    if (moved.length > 0 || !mayBeAll) movedAt = now;
+    if (moved.length > 0 || !allSent) movedAt = now;
     if (now - movedAt > PATIENCE) return false;
-    await delay(Math.max(LOOK_EVERY, (now - began) * 2), undefined, { signal });
+    await delay(Math.max(POLL_EVERY, (now - began) * 2), undefined, { signal });
   }
 }
 

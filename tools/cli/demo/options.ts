@@ -3,24 +3,24 @@ import { numberOption, readArguments } from "../../shared/options.ts";
 
 export const DEMO_HELP = `npm run demo -- [options]
 
-Sends a stream of made-up orders, most of them fine, some sold out, some declined, some whose payment provider stumbles,
-and shows how they move.
+Sends a stream of generated orders and shows their progress. Most succeed; some are sold out, some are declined, and for
+some the payment provider fails a few times first.
 
-  --orders N   orders to send (default 60)
-  --rate N     orders a second (default 5)
-  --seed N     makes up other orders; the same seed makes the same ones (default 1)
+  --orders N   number of orders (default 60)
+  --rate N     orders per second (default 5)
+  --seed N     seed for the generator; the same seed makes the same orders (default 1)
   --help       show this
 
-Talks to CONVEYOR_URL with CONVEYOR_API_KEY, or else to the Conveyor that \`npm start\` runs in this folder.`;
+Uses CONVEYOR_URL and CONVEYOR_API_KEY if set, otherwise the Conveyor that \`npm start\` runs in this folder.`;
 
 export interface DemoOptions {
   readonly orders: number;
-  /** Orders a second. */
+  /** Orders per second. */
   readonly rate: number;
   readonly seed: number;
 }
 
-/** What the command line asks for; undefined: for help. @throws {Failure} */
+/** Parses the command line; undefined if it asks for help. @throws {Failure} */
 export function readDemoOptions(args: readonly string[]): DemoOptions | undefined {
   const { values, positionals } = readArguments("demo", {
     args: [...args],
@@ -34,7 +34,7 @@ export function readDemoOptions(args: readonly string[]): DemoOptions | undefine
   });
   if (values.help) return undefined;
   if (positionals.length > 0)
-    throw new Failure(`${JSON.stringify(positionals[0])} is no option; see npm run demo -- --help`);
+    throw new Failure(`${JSON.stringify(positionals[0])} is not an option; see npm run demo -- --help`);
   return {
     orders: numberOption("orders", values.orders, { least: 1, most: 10_000 }),
     rate: numberOption("rate", values.rate, { least: 0.1, most: 1_000, isWhole: false }),

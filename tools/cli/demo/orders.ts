@@ -2,15 +2,15 @@ import type { StockItem } from "../../launcher/demo-stock.ts";
 import type { OrderRequestBody } from "../../../src/api/schemas.ts";
 import { randomNumbers, type Random } from "../../shared/random.ts";
 
-/** What is meant to become of made-up orders, and how many are like that. */
+/** The kinds of generated orders, and the share of each. */
 const KINDS = [
-  /** Goes all the way. */
+  /** Gets delivered. */
   { kind: "fine", share: 0.8, paymentTokens: ["tok_approved"] },
-  /** Asks for more than there is. */
+  /** Orders more than is in stock. */
   { kind: "sold out", share: 0.08, paymentTokens: ["tok_approved"] },
   /** Its card is declined. */
   { kind: "declined", share: 0.06, paymentTokens: ["tok_declined"] },
-  /** Its payment provider fails a few times first. */
+  /** The payment provider fails a few times first. */
   {
     kind: "stumbling",
     share: 0.06,
@@ -31,13 +31,13 @@ export interface DemoPlan {
   readonly seed: number;
   /** What can be ordered. */
   readonly goods: readonly StockItem[];
-  /** A line that asks for more than there is. */
+  /** A line that orders more than is in stock. */
   readonly soldOut: { readonly sku: string; readonly quantity: number };
-  /** Begins the orders' references, which are their idempotency keys as well. */
+  /** Prefix of the orders' references, which are also their idempotency keys. */
   readonly run: string;
 }
 
-/** Makes up orders: of every kind its share, but at least one where there are orders enough, in random order. */
+/** Generates orders in random order: of each kind its share, and at least one if there are enough orders. */
 export function makeOrders({ count, seed, goods, soldOut, run }: DemoPlan): DemoOrder[] {
   const random = randomNumbers(seed);
   const digits = Math.max(3, String(count).length);
@@ -69,7 +69,7 @@ function repeated<T>(item: T, times: number): T[] {
   return Array.from({ length: Math.max(0, times) }, () => item);
 }
 
-/** A SKU costs the same each time: between 2.50 and 52.40, by its letters. */
+/** A fixed price for each SKU, between 2.50 and 52.40, derived from its letters. */
 function priceOf(sku: string): number {
   let sum = 0;
   for (const letter of sku) sum = (sum * 31 + (letter.codePointAt(0) ?? 0)) % 500;

@@ -6,17 +6,17 @@ import type { Watch, WatchedOrder } from "./watch.ts";
 
 const FRAME_EVERY = 120;
 
-/** What the onlooker gets to see. */
+/** Shows the demo's progress. */
 export interface Show {
   /** An order was accepted. */
   accepted(order: WatchedOrder): void;
   /** These orders moved. */
   moved(orders: readonly WatchedOrder[]): Promise<void>;
-  /** Nothing more is shown; what was shown stays. */
+  /** Stops; what was shown stays. */
   end(): void;
 }
 
-/** A board that is drawn again and again on a terminal, and a line for every transition elsewhere. */
+/** An animated board on a terminal; elsewhere a line for every transition. */
 export function openShow(options: ShowOptions): Show {
   return options.terminal.isLive ? new BoardShow(options) : new LineShow(options);
 }
@@ -63,8 +63,8 @@ class BoardShow implements Show {
 
 class LineShow implements Show {
   readonly #options: ShowOptions;
-  /** The last event told of each order. */
-  readonly #told = new Map<string, number>();
+  /** The last event printed for each order. */
+  readonly #printed = new Map<string, number>();
 
   constructor(options: ShowOptions) {
     this.#options = options;
@@ -72,8 +72,8 @@ class LineShow implements Show {
   }
 
   accepted({ demo, state }: WatchedOrder): void {
-    const meant = demo.kind === "fine" ? "" : `  (${demo.kind})`;
-    this.#say(state.createdAt, demo.request.reference, `-> ${state.status}  ${goodsOf(demo)}${meant}`);
+    const kind = demo.kind === "fine" ? "" : `  (${demo.kind})`;
+    this.#say(state.createdAt, demo.request.reference, `-> ${state.status}  ${goodsOf(demo)}${kind}`);
   }
 
   async moved(orders: readonly WatchedOrder[]): Promise<void> {
@@ -83,28 +83,28 @@ class LineShow implements Show {
   }
 
   end(): void {
-    // Lines stand as they are.
+    // Printed lines stay.
   }
 
-  /** The state tells only where an order is; the events tell every step, however fast it went. */
+  /** Reads the order's events: unlike its state, they show every transition, however fast. */
   async #linesOf({ demo, state }: WatchedOrder): Promise<{ at: string; reference: string; text: string }[]> {
-    const told = this.#told.get(state.id) ?? 0;
+    const printed = this.#printed.get(state.id) ?? 0;
     const events = await this.#options.client.events(state.id);
-    this.#told.set(state.id, events.at(-1)?.id ?? told);
+    this.#printed.set(state.id, events.at(-1)?.id ?? printed);
     const { reference } = demo.request;
     const steps = events
-      .filter(({ id, type, from }) => id > told && type === "status" && from !== null)
+      .filter(({ id, type, from }) => id > printed && type === "status" && from !== null)
       .map(({ from, to, reason, at }) => ({
         at,
         reference,
         text: `${from} -> ${to}${reason === null ? "" : `  ${reason}`}`,
       }));
     if (!state.failed) return steps;
-    const text = `${state.status}  needs a retry of ${state.failed.stage}: ${state.failed.reason}`;
+    const text = `${state.status}  failed in ${state.failed.stage}: ${state.failed.reason}`;
     return [...steps, { at: state.failed.at, reference, text }];
   }
 
-  /** @param at ISO 8601; the day is left out. */
+  /** @param at ISO 8601; prints only the time. */
   #say(at: string, reference: string, text: string): void {
     this.#options.terminal.say(`${at.slice(11, 23)}  ${printable(`${reference}  ${text}`)}`);
   }

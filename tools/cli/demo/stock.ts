@@ -1,14 +1,14 @@
 import type { StockItem } from "../../launcher/demo-stock.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import type { ConveyorClient } from "../client.ts";
-import { addToStock, lacking, piecesOf, readLevels } from "../stock.ts";
+import { addToStock, lacking, quantitiesOf, readLevels } from "../stock.ts";
 import type { DemoOrder } from "./orders.ts";
 
 const CONCURRENCY = 10;
 
 /**
- * A line that can't be fulfilled: one piece more than there is of the product that is sold out. Somebody may have loaded
- * it since; and unless it exists, it is made known, with nothing on hand.
+ * A line that can't be fulfilled: one unit more of the sold-out product than is available, since somebody may
+ * have restocked it. Creates the product, with nothing on hand, if it is unknown.
  */
 export async function soldOutLine(
   client: ConveyorClient,
@@ -20,9 +20,9 @@ export async function soldOutLine(
   return { sku, quantity: Math.min(LIMITS.quantity, (level?.available ?? 0) + 1) };
 }
 
-/** Adds what the orders need and the stock lacks; nothing is taken away. */
+/** Adds the stock that the orders need and that is missing; removes none. */
 export async function stockUp(client: ConveyorClient, orders: readonly DemoOrder[]): Promise<void> {
-  const needed = piecesOf(orders.filter(({ kind }) => kind !== "sold out").map(({ request }) => request));
+  const needed = quantitiesOf(orders.filter(({ kind }) => kind !== "sold out").map(({ request }) => request));
   const levels = await readLevels(client, needed.keys(), CONCURRENCY);
   await addToStock(client, levels, lacking(needed, levels));
 }

@@ -1,16 +1,16 @@
 import { CANCELLED, CREATED } from "../../../src/order/lifecycle.ts";
-import { isAtRest, type OrderState } from "../client.ts";
+import { isSettled, type OrderState } from "../client.ts";
 import type { DemoOrder } from "./orders.ts";
 
-/** One order of the demo, as it was last seen. */
+/** An order of the demo, as last seen. */
 export interface WatchedOrder {
   readonly demo: DemoOrder;
   readonly state: OrderState;
-  /** The last status it was seen in before it was cancelled, if it was. */
+  /** The last status seen other than CANCELLED. */
   readonly reached: string;
 }
 
-/** The orders of the demo that were accepted, in the order of acceptance. */
+/** The demo's accepted orders, in the order of acceptance. */
 export class Watch {
   readonly #orders = new Map<string, WatchedOrder>();
 
@@ -22,21 +22,24 @@ export class Watch {
     return this.#orders.size;
   }
 
-  /** The id from which on orders can be the demo's; undefined before the first. */
+  /** The lowest id of the demo's orders; undefined before the first. */
   get oldest(): string | undefined {
     let oldest: string | undefined;
     for (const id of this.#orders.keys()) if (oldest === undefined || id < oldest) oldest = id;
     return oldest;
   }
 
-  /** Takes in an order that was accepted. */
+  /** Adds an accepted order. */
   add(demo: DemoOrder, state: OrderState): WatchedOrder {
     const order = { demo, state, reached: CREATED };
     this.#orders.set(state.id, order);
     return order;
   }
 
-  /** Takes note of how an order stands. Gives it when that is news, and nothing when not or when it is another's order. */
+  /**
+   * Records an order's state. Returns the order if the state changed; nothing if it did not or the order is not
+   * ours.
+   */
   see(state: OrderState): WatchedOrder[] {
     const known = this.#orders.get(state.id);
     if (!known) return [];
@@ -47,7 +50,7 @@ export class Watch {
     return isNews ? [now] : [];
   }
 
-  /** Orders by what there is to say of them: their status, or that they failed. */
+  /** Counts the orders by status; failed ones under {@link FAILED}. */
   counts(): ReadonlyMap<string, number> {
     const counts = new Map<string, number>();
     for (const { state } of this.#orders.values()) {
@@ -57,11 +60,11 @@ export class Watch {
     return counts;
   }
 
-  /** Whether nothing more happens to any of them by itself. */
-  get isAtRest(): boolean {
-    return this.orders.every(({ state }) => isAtRest(state));
+  /** Whether all orders have settled. */
+  get isSettled(): boolean {
+    return this.orders.every(({ state }) => isSettled(state));
   }
 }
 
-/** Stands for the status of an order that waits for a retry. */
+/** Shown instead of the status of an order that failed. */
 export const FAILED = "needs a retry";

@@ -12,11 +12,11 @@ import { complaintsOf, jsonOf, type ReplayReport } from "./report.ts";
 import { ReplayRun, type RunOptions } from "./run.ts";
 
 /**
- * `npm run replay`: reads the file, replays it, reports.
+ * `npm run replay`: reads the file, replays it and prints a report.
  *
- * @param findTarget where the service is; asked when there is a file to send.
+ * @param findTarget finds the service; called once there is a file to send.
  * @returns the exit code.
- * @throws {Failure} for what the user can mend, and the signal's reason when it was interrupted.
+ * @throws {Failure} for errors that the user can fix; the signal's reason when interrupted.
  */
 export async function replay(
   args: readonly string[],
@@ -30,7 +30,7 @@ export async function replay(
     return 0;
   }
   const { file: path, json } = options;
-  // A report that can't be written is better known before the orders are sent.
+  // Check that the report can be written before sending orders.
   if (json !== undefined) await write(json, "", "a");
   const progress = showProgress(terminal);
   try {
@@ -72,15 +72,15 @@ async function run(
   }
 }
 
-/** What an interrupted run leaves. */
-function soFar({ invoices }: FileContents, { ledger, resting }: ReplayRun): string {
+/** Summary of an interrupted run. */
+function soFar({ invoices }: FileContents, { ledger, settled }: ReplayRun): string {
   if (ledger.answered === 0)
-    return "stopped before an order was answered; the same command sends them, none twice";
+    return "stopped before any order was accepted; run the same command again to send them";
   const placed = ledger.accepted.size + ledger.alreadyThere.size;
   return (
     `stopped: ${grouped(placed)} of ${counted(invoices.length, "order")} accepted, ` +
-    `${grouped(ledger.refused.length)} refused, at least ${grouped(resting)} at rest; accepted ones go on, ` +
-    "and the same command sends the others, none twice"
+    `${grouped(ledger.refused.length)} refused, at least ${grouped(settled)} settled. Conveyor goes on with them; ` +
+    "run the same command again to send the rest, none twice"
   );
 }
 

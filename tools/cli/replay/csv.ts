@@ -1,18 +1,18 @@
 import { isUtf8 } from "node:buffer";
 import { CsvError, parse } from "csv-parse/sync";
 
-/** A record of the file, or why there is none, with the number (from 1) of the line on which it begins. */
+/** A record of the file, or its fault, with the number (from 1) of its first line. */
 export type CsvRecord =
   | { readonly line: number; readonly fields: readonly string[] }
   | { readonly line: number; readonly fault: string };
 
-/** Bytes of a line after which it is no line of a table any more; keeps a file without line ends out of memory. */
+/** Longest line in bytes: keeps a file without line breaks out of memory. */
 const LONGEST_LINE = 64 * 1024;
-/** Lines over which a quoted field may run. */
+/** Most lines that a quoted field may span. */
 const MOST_LINES = 20;
 
-const BROKEN_QUOTE = 'a quote is not closed; a field with a quote in it is written "like ""this"""';
-const TOO_LONG = `the line is longer than ${LONGEST_LINE / 1024} KiB; a row is some hundred characters long`;
+const BROKEN_QUOTE = 'a quote is not closed; write a field that contains quotes as "like ""this"""';
+const TOO_LONG = `the line is longer than ${LONGEST_LINE / 1024} KiB; rows usually have about a hundred characters`;
 
 interface Line {
   readonly number: number;
@@ -21,9 +21,9 @@ interface Line {
 }
 
 /**
- * Reads comma-separated records out of the bytes of a file, so that one broken record costs no other: a quote that is
- * never closed would otherwise swallow the file from there on. Takes LF and CRLF, a byte order mark, and lines in UTF-8
- * and Latin-1 side by side. Blank lines are no records. The first record tells how many fields a whole one has.
+ * Parses comma-separated records so that a broken one affects no other: an unclosed quote would otherwise
+ * swallow the rest of the file. Accepts LF and CRLF, a byte order mark, and lines in UTF-8 and Latin-1 in the
+ * same file. Skips blank lines. The first record sets the number of fields.
  */
 export async function* readCsv(chunks: AsyncIterable<Buffer>): AsyncGenerator<CsvRecord> {
   const reader = new RecordReader();
@@ -58,7 +58,7 @@ function decode(bytes: Buffer): string {
   return text.slice(from, text.endsWith("\r") ? -1 : undefined);
 }
 
-/** Lines in, records out. A line stays pending only while a quote in it may be closed by the next one. */
+/** Turns lines into records. A line stays pending only while a later line may close its quote. */
 class RecordReader {
   #pending: Line[] = [];
   #columns: number | undefined;
@@ -78,7 +78,7 @@ class RecordReader {
     }
   }
 
-  /** The record with which the pending lines begin, and how many of them it takes; undefined: wait for more. */
+  /** The next record and how many pending lines it uses; undefined if more lines are needed. */
   #next(atEnd: boolean): { lines: number; record?: CsvRecord } | undefined {
     const [first, ...following] = this.#pending;
     if (!first) return undefined;
@@ -92,7 +92,7 @@ class RecordReader {
     }
     let text = first.text;
     for (const [index, next] of following.entries()) {
-      // A line that is a whole row was not meant as the rest of a description.
+      // A line that is a complete row is not the rest of a quoted field.
       if (next.tooLong || index + 2 > MOST_LINES || this.#isWhole(next.text)) return broken;
       text += `\n${next.text}`;
       if (isBalanced(text)) {
@@ -116,9 +116,9 @@ function isBalanced(text: string): boolean {
   return quotes % 2 === 0;
 }
 
-/** The fields of one record; undefined when its quotes are not where quotes may be. */
+/** The fields of one record; undefined if a quote is misplaced. */
 function split(text: string): readonly string[] | undefined {
-  // Most rows hold no quote, and then there is nothing to parse: it saves twenty seconds on half a million rows.
+  // Most rows have no quotes and need no parser: this saves twenty seconds on half a million rows.
   if (!text.includes('"')) return text.split(",");
   try {
     return parse(text, { relax_column_count: true })[0];

@@ -5,23 +5,23 @@ import { readCsv } from "./csv.ts";
 import { InvoiceBook, type Invoice } from "./invoices.ts";
 import { COLUMNS, missingColumns, RowReader, type BadRow, type SkipReason } from "./rows.ts";
 
-/** What a file of the "Online Retail" format holds. */
+/** The contents of a file in the "Online Retail" format. */
 export interface FileContents {
-  /** Rows below the header, blank lines not counted. */
+  /** Rows below the header, without blank lines. */
   readonly rows: number;
-  /** Different invoice numbers, those of which nothing can be sold included. */
+  /** Distinct invoice numbers, including those without a sale. */
   readonly invoiceNumbers: number;
   readonly skipped: ReadonlyMap<SkipReason, number>;
   readonly bad: readonly BadRow[];
-  /** Rows that are sold. */
+  /** Rows that are sales. */
   readonly sales: number;
   readonly invoices: readonly Invoice[];
 }
 
 /**
- * Reads a whole file; bad rows don't stop it.
- * @param onBytes is told how many of the file's bytes are read.
- * @throws {Failure} when the file can't be read, or its first line is not the format's.
+ * Reads the whole file; bad rows don't stop it.
+ * @param onBytes called with the number of bytes read so far.
+ * @throws {Failure} if the file can't be read or its header lacks a column.
  */
 export async function readFile(
   path: string,
@@ -62,7 +62,7 @@ export async function readFile(
   return { rows: count, invoiceNumbers: numbers.size, skipped, bad, sales, invoices: book.close() };
 }
 
-/** The bytes of a file. @throws {Failure} when there is no such file. */
+/** A file's size in bytes. @throws {Failure} if there is no such file. */
 export async function sizeOf(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
@@ -75,11 +75,11 @@ function checkedHeader(path: string, header: readonly string[]): readonly string
   const missing = missingColumns(header);
   if (missing.length === 0) return header;
   throw new Failure(
-    `${path} lacks the column${missing.length > 1 ? "s" : ""} ${missing.join(", ")} in its first line: expected ${COLUMNS.join(",")}`,
+    `the first line of ${path} lacks the column${missing.length > 1 ? "s" : ""} ${missing.join(", ")}: expected ${COLUMNS.join(",")}`,
   );
 }
 
-/** What keeps the file from being read as a line for the user; what is no fault of the file as it is. */
+/** Turns a file system error into a Failure; returns other errors unchanged. */
 function unreadable(path: string, error: unknown): unknown {
   const code = errorCode(error);
   switch (code) {
@@ -92,7 +92,7 @@ function unreadable(path: string, error: unknown): unknown {
       return new Failure(`${path} is a directory, not a file`);
     case "EACCES":
     case "EPERM":
-      return new Failure(`${path} may not be read: check its permissions`);
+      return new Failure(`no permission to read ${path}`);
     default:
       return new Failure(`${path} can't be read (${code})`);
   }

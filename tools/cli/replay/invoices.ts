@@ -3,33 +3,33 @@ import { LIMITS } from "../../../src/order/limits.ts";
 import { shown } from "../../shared/text.ts";
 import type { BadRow, Sale } from "./rows.ts";
 
-/** The customer of rows that name none. */
+/** The customer of rows without one. */
 export const GUEST = "guest";
 const CURRENCY = "GBP";
 const PAYMENT_TOKEN = "tok_approved";
 
-/** One invoice as the order it becomes. */
+/** An invoice and its order. */
 export interface Invoice {
   readonly number: string;
   readonly order: OrderRequestBody;
-  /** Pence, in full: also beyond what the API takes. */
+  /** Pence. A bigint, since it may exceed what the API accepts. */
   readonly total: bigint;
 }
 
-/** The rows of a file gathered by invoice: the rows of one need not stand together. */
+/** Groups rows by invoice; an invoice's rows need not be adjacent. */
 export class InvoiceBook {
   readonly #invoices = new Map<string, { customer: string; sales: Goods[] }>();
 
-  /** Takes a row into its invoice. Gives the fault when the row contradicts the invoice's earlier rows. */
+  /** Adds a row to its invoice. Returns a fault if the row contradicts earlier rows. */
   add({ line, invoice, customer, sku, quantity, unitPrice }: Sale): BadRow | undefined {
     let entry = this.#invoices.get(invoice);
     if (!entry) this.#invoices.set(invoice, (entry = { customer, sales: [] }));
-    // A row without a customer contradicts nobody.
+    // A row without a customer contradicts nothing.
     entry.customer ||= customer;
     if (customer !== "" && customer !== entry.customer)
       return {
         line,
-        fault: `CustomerID ${shown(customer)} differs from ${shown(entry.customer)}, whose invoice ${shown(invoice)} is`,
+        fault: `CustomerID ${shown(customer)} differs from ${shown(entry.customer)} on earlier rows of invoice ${shown(invoice)}`,
       };
     entry.sales.push({ sku, quantity, unitPrice });
     return undefined;
@@ -54,8 +54,8 @@ export class InvoiceBook {
 type Goods = Pick<Sale, "sku" | "quantity" | "unitPrice">;
 
 /**
- * Rows of the same SKU at the same price become one line. At different prices they stay apart, as the API allows, since
- * one price for both would put the total off by pence; so do rows that together exceed what one line takes.
+ * Merges rows of the same SKU and price into one line. Rows at different prices stay separate, since a common
+ * price would change the total by pence; so do rows that together exceed a line's maximum quantity.
  */
 function merged(sales: readonly Goods[]): Goods[] {
   const lines: { -readonly [Key in keyof Goods]: Goods[Key] }[] = [];

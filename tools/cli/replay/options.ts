@@ -3,17 +3,17 @@ import { numberOption, readArguments } from "../../shared/options.ts";
 
 export const REPLAY_HELP = `npm run replay -- FILE.csv [options]
 
-Sends a file in the format of the "Online Retail" data set through Conveyor's HTTP API: loads the stock it takes, makes
-one order of each invoice, waits until all of them are at rest, and checks totals and stock.
+Replays a file in the format of the "Online Retail" data set over Conveyor's HTTP API: loads the stock it needs, places
+one order per invoice, waits until all have settled, and checks totals and stock.
 
-  --concurrency N   requests under way at once (default 50)
-  --timeout N       seconds without any progress after which to give up (default 120)
-  --json FILE       write the report as JSON too
+  --concurrency N   requests in flight at once (default 50)
+  --timeout N       give up after this many seconds without progress (default 120)
+  --json FILE       also write the report as JSON
   --help            show this
 
-Talks to CONVEYOR_URL with CONVEYOR_API_KEY, or else to the Conveyor that \`npm start\` runs in this folder.
-Run again with the same file, it makes no order twice. Ends with 0 when every order ended and everything reconciles,
-with 1 when not, and with 130 when it is interrupted.`;
+Uses CONVEYOR_URL and CONVEYOR_API_KEY if set, otherwise the Conveyor that \`npm start\` runs in this folder.
+Running it again with the same file places no order twice. Exits with 0 if every order ended and everything reconciles,
+with 1 if not, and with 130 if interrupted.`;
 
 export interface ReplayOptions {
   readonly file: string;
@@ -23,7 +23,7 @@ export interface ReplayOptions {
   readonly json: string | undefined;
 }
 
-/** What the command line asks for; undefined: for help. @throws {Failure} */
+/** Parses the command line; undefined if it asks for help. @throws {Failure} */
 export function readReplayOptions(args: readonly string[]): ReplayOptions | undefined {
   const { values, positionals } = readArguments("replay", {
     args: [...args],

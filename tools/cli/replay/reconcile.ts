@@ -1,23 +1,23 @@
 import { CANCELLED } from "../../../src/order/lifecycle.ts";
-import { isAtRest, type OrderState } from "../client.ts";
+import { isSettled, type OrderState } from "../client.ts";
 import type { Invoice } from "./invoices.ts";
 import type { Ledger, PlacedInvoice } from "./send.ts";
-import { piecesOf, type Level, type Pieces } from "../stock.ts";
+import { quantitiesOf, type Level, type Quantities } from "../stock.ts";
 
-/** How the orders of a file ended; every order that the service took is in exactly one of these. */
+/** How the file's orders ended; each accepted order counts exactly once. */
 export interface Endings {
   readonly delivered: number;
-  /** By the kind of reason, which is what stands before its first colon. */
+  /** By reason, up to its first colon. */
   readonly cancelled: ReadonlyMap<string, number>;
-  /** By the stage in which they wait for a person. */
+  /** By the stage that failed. */
   readonly failed: ReadonlyMap<string, number>;
-  /** Still moving when the patience ended, by status. */
+  /** Still in progress when patience ran out, by status. */
   readonly unfinished: ReadonlyMap<string, number>;
-  /** Accepted, and not to be found any more. */
+  /** Accepted, but no longer found. */
   readonly lost: number;
 }
 
-/** Counts how the orders of the ledger stand. */
+/** Counts the ledger's orders by how they ended. */
 export function endingsOf(ledger: Ledger, states: ReadonlyMap<string, OrderState>): Endings {
   const cancelled = new Map<string, number>();
   const failed = new Map<string, number>();
@@ -28,7 +28,7 @@ export function endingsOf(ledger: Ledger, states: ReadonlyMap<string, OrderState
     const state = states.get(id);
     if (!state) lost += 1;
     else if (state.failed) countOne(failed, state.failed.stage);
-    else if (!isAtRest(state)) countOne(unfinished, state.status);
+    else if (!isSettled(state)) countOne(unfinished, state.status);
     else if (state.status === CANCELLED)
       countOne(cancelled, state.cancellation?.reason.split(":")[0] ?? "no reason given");
     else delivered += 1;
@@ -36,13 +36,13 @@ export function endingsOf(ledger: Ledger, states: ReadonlyMap<string, OrderState
   return { delivered, cancelled, failed, unfinished, lost };
 }
 
-/** The file's money against the service's, in pence. */
+/** The file's amounts against the service's, in pence. */
 export interface MoneyReconciliation {
-  /** All that is sold in the file. */
+  /** All sales in the file. */
   readonly file: bigint;
-  /** Of that, in invoices that the service refused or that were not sent. */
+  /** The part in invoices that were refused or not sent. */
   readonly notTaken: bigint;
-  /** The orders' totals, as the service has them. */
+  /** The sum of the orders' totals in the service. */
   readonly service: bigint;
   readonly differences: readonly {
     readonly invoice: string;
@@ -51,7 +51,7 @@ export interface MoneyReconciliation {
   }[];
 }
 
-/** Compares every order's total, and their sums. */
+/** Compares each order's total, and the sums. */
 export function reconcileMoney(
   invoices: readonly Invoice[],
   ledger: Ledger,
@@ -71,7 +71,7 @@ export function reconcileMoney(
   return { file, notTaken: file - taken, service, differences };
 }
 
-/** A SKU whose stock is not what it should be. */
+/** A SKU with unexpected stock. */
 export interface StockDifference {
   readonly sku: string;
   readonly expected: Level;
@@ -80,38 +80,38 @@ export interface StockDifference {
 
 export interface StockReconciliation {
   readonly checked: number;
-  /** SKUs of orders that have not ended: nobody can say yet how many there should be. */
+  /** SKUs not checked because an order for them has not ended. */
   readonly open: number;
   readonly differences: readonly StockDifference[];
 }
 
 /**
- * Compares every SKU: on hand there should be what was before and was loaded, less what this run's orders took out of
- * the house; reserved should be what was before. Orders that an earlier run made had ended before the first look.
+ * Compares every SKU. On hand should be the initial quantity plus what was loaded minus what this run's orders
+ * shipped; reserved should be unchanged. Orders of earlier runs had settled before the initial count.
  */
 export function reconcileStock(
   stock: {
     readonly before: ReadonlyMap<string, Level>;
-    readonly loaded: Pieces;
+    readonly loaded: Quantities;
     readonly after: ReadonlyMap<string, Level>;
   },
   ledger: Ledger,
   states: ReadonlyMap<string, OrderState>,
 ): StockReconciliation {
-  const left: Invoice["order"][] = [];
+  const shippedOrders: Invoice["order"][] = [];
   const unsettled: Invoice["order"][] = [];
   for (const [id, { invoice }] of ledger.accepted) {
     const state = states.get(id);
-    if (!state || state.failed || !isAtRest(state)) unsettled.push(invoice.order);
-    else if (state.status !== CANCELLED) left.push(invoice.order);
+    if (!state || state.failed || !isSettled(state)) unsettled.push(invoice.order);
+    else if (state.status !== CANCELLED) shippedOrders.push(invoice.order);
   }
-  const gone = piecesOf(left);
-  const open = piecesOf(unsettled);
+  const shipped = quantitiesOf(shippedOrders);
+  const open = quantitiesOf(unsettled);
   const differences: StockDifference[] = [];
   for (const [sku, before] of stock.before) {
     const found = stock.after.get(sku);
     if (open.has(sku) || !found) continue;
-    const onHand = before.onHand + (stock.loaded.get(sku) ?? 0) - (gone.get(sku) ?? 0);
+    const onHand = before.onHand + (stock.loaded.get(sku) ?? 0) - (shipped.get(sku) ?? 0);
     if (found.onHand !== onHand || found.reserved !== before.reserved)
       differences.push({
         sku,
@@ -122,14 +122,17 @@ export function reconcileStock(
   return { checked: stock.before.size - open.size, open: open.size, differences };
 }
 
-/** Orders a second, by the service's clock: from the first order made to the last one at rest; undefined of none. */
+/**
+ * Orders per second by the service's clock, from the first order's creation until the last one settled;
+ * undefined if there are none.
+ */
 export function endToEndRate(ledger: Ledger, states: ReadonlyMap<string, OrderState>): number | undefined {
   let first = Number.POSITIVE_INFINITY;
   let last = 0;
   let ended = 0;
   for (const id of ledger.accepted.keys()) {
     const state = states.get(id);
-    if (!state || !isAtRest(state)) continue;
+    if (!state || !isSettled(state)) continue;
     ended += 1;
     first = Math.min(first, Date.parse(state.createdAt));
     last = Math.max(last, Date.parse(state.updatedAt));

@@ -4,10 +4,10 @@ import { pounds } from "./money.ts";
 import { acceptRate, complaintsOf, linesOf, sumOf, type ReplayReport } from "./report.ts";
 import { SKIP_REASONS } from "./rows.ts";
 
-/** Faults, refusals and differences that are listed one by one; the JSON has them all. */
+/** How many faults, refusals and differences to list; the JSON report has all. */
 const LISTED = 20;
 
-/** The report as lines of text: labels to the left, numbers to the right, and the verdict last. */
+/** Renders the report: labels on the left, numbers on the right, and the verdict last. */
 export function renderReport(report: ReplayReport): string[] {
   const complaints = complaintsOf(report);
   return [
@@ -50,14 +50,14 @@ function orderEntries({ ledger, endings, endToEnd }: ReplayReport): Entry[] {
     ...counts("    ", endings.unfinished),
     ["  not found", grouped(endings.lost)],
     ["accepted per second", rate(acceptRate(ledger))],
-    ["from order to rest per second", rate(endToEnd)],
+    ["settled per second", rate(endToEnd)],
   ];
 }
 
 function moneyEntries({ money }: ReplayReport): Entry[] {
   return [
     ["in the file", pounds(money.file)],
-    ["  not taken by the service", pounds(money.notTaken)],
+    ["  not accepted by the service", pounds(money.notTaken)],
     ["in the service", pounds(money.service)],
     ["difference", pounds(money.file - money.notTaken - money.service)],
     ["orders with another total", grouped(money.differences.length)],
@@ -69,11 +69,11 @@ function stockEntries({ stock, takenBack }: ReplayReport): Entry[] {
     ["SKUs checked", grouped(stock.checked)],
     ["  different", grouped(stock.differences.length)],
     ["  not checked, orders not ended", grouped(stock.open)],
-    ["pieces loaded in vain and taken back", grouped(sumOf(takenBack))],
+    ["unneeded stock removed again", grouped(sumOf(takenBack))],
   ];
 }
 
-/** Refusals and differences as lines of text, a few of each, and how many more there are. */
+/** Renders the first refusals and differences, and how many more there are. */
 export function renderFaults({ ledger, money, stock }: ReplayReport): string[] {
   return [
     ...few(
@@ -91,19 +91,19 @@ export function renderFaults({ ledger, money, stock }: ReplayReport): string[] {
       stock.differences,
       "difference",
       ({ sku, expected, found }) =>
-        `SKU ${shown(sku)}: ${level(found)}, expected ${level(expected)}; did somebody else move it meanwhile?`,
+        `SKU ${shown(sku)}: ${level(found)}, expected ${level(expected)}; did something else change it meanwhile?`,
     ),
   ];
 }
 
-/** `line 7: what is wrong, and what would be right`, for the first bad rows. */
+/** Renders the first bad rows: `line 7: what is wrong, and what would be right`. */
 export function renderBadRows(file: Pick<FileContents, "bad">): string[] {
   return few(file.bad, "bad row", ({ line, fault }) => `line ${line}: ${fault}`);
 }
 
 type Entry = readonly [label: string, value: string];
 
-/** Sections under their titles, all in the same two columns. */
+/** Lays out all sections in the same two columns. */
 function aligned(sections: readonly (readonly [title: string, entries: readonly Entry[]])[]): string[] {
   const all = sections.flatMap(([, entries]) => entries);
   const labels = Math.max(...all.map(([label]) => label.length));

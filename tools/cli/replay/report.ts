@@ -3,43 +3,43 @@ import type { FileContents } from "./file.ts";
 import type { Endings, MoneyReconciliation, StockReconciliation } from "./reconcile.ts";
 import { SKIP_REASONS } from "./rows.ts";
 import type { Ledger } from "./send.ts";
-import type { Pieces } from "../stock.ts";
+import type { Quantities } from "../stock.ts";
 
-/** Everything that a replay found out. */
+/** The results of a replay. */
 export interface ReplayReport {
   readonly path: string;
   readonly service: string;
   readonly file: FileContents;
   readonly ledger: Ledger;
   readonly endings: Endings;
-  /** Orders a second by the service's clock. */
+  /** Orders per second by the service's clock. */
   readonly endToEnd: number | undefined;
   readonly money: MoneyReconciliation;
   readonly stock: StockReconciliation;
-  /** Pieces taken out of stock again, loaded for orders that were not made. */
-  readonly takenBack: Pieces;
+  /** Stock removed again because it was loaded for orders that were not placed. */
+  readonly takenBack: Quantities;
 }
 
-/** What does not add up, or is not done: nothing when every order of the file ended and everything reconciles. */
+/** What failed to reconcile or is unfinished; empty if every order ended and everything reconciles. */
 export function complaintsOf({ file, ledger, endings, money, stock }: ReplayReport): string[] {
   const unsent = file.invoices.length - ledger.answered;
   const complaints: [number, string][] = [
     [ledger.refused.length, "refused"],
     [unsent, "not sent"],
-    [endings.lost, "accepted and not found"],
+    [endings.lost, "accepted but not found"],
     [sumOf(endings.failed), "waiting for a retry"],
     [sumOf(endings.unfinished), "unfinished"],
-    [money.differences.length, "with another total than in the file"],
+    [money.differences.length, "whose total differs from the file's"],
   ];
   return [
     ...complaints.flatMap(([count, what]) => (count > 0 ? [`${counted(count, "order")} ${what}`] : [])),
     ...(stock.differences.length > 0
-      ? [`${counted(stock.differences.length, "SKU")} with another stock`]
+      ? [`${counted(stock.differences.length, "SKU")} with unexpected stock`]
       : []),
   ];
 }
 
-/** The report for programs: amounts in pence, and lists in full. */
+/** The report as JSON: amounts in pence, lists in full. */
 export function jsonOf(report: ReplayReport): string {
   const { file, ledger, endings, money, stock, takenBack } = report;
   const complaints = complaintsOf(report);
@@ -79,14 +79,14 @@ export function linesOf({ invoices }: FileContents): number {
   return invoices.reduce((sum, { order }) => sum + order.lines.length, 0);
 }
 
-/** Orders a second that were accepted while sending; undefined of none. */
+/** Orders accepted per second while sending; undefined if there are none. */
 export function acceptRate(ledger: Ledger): number | undefined {
   return ledger.took > 0 && ledger.accepted.size > 0
     ? ledger.accepted.size / (ledger.took / 1000)
     : undefined;
 }
 
-/** All counts together. */
+/** The sum of all counts. */
 export function sumOf(numbers: ReadonlyMap<string, number>): number {
   return [...numbers.values()].reduce((sum, count) => sum + count, 0);
 }

@@ -5,7 +5,7 @@ import { shown } from "../../shared/text.ts";
 import type { CsvRecord } from "./csv.ts";
 import { type Pence, penceOf, pounds } from "./money.ts";
 
-/** The columns of the "Online Retail" data set, by the names in its first line. */
+/** The columns of the "Online Retail" data set, as named in its header. */
 export const COLUMNS = [
   "InvoiceNo",
   "StockCode",
@@ -19,23 +19,23 @@ export const COLUMNS = [
 
 type Column = (typeof COLUMNS)[number];
 
-/** Why a row that can be read is no sale. */
+/** Why a valid row is not a sale. */
 export const SKIP_REASONS = [
-  /** The invoice number begins with C: goods came back. */
+  /** The invoice number starts with C: a return. */
   "cancellation",
-  /** The invoice number begins with A, or the quantity or the price is negative: the books were put right. */
+  /** The invoice number starts with A, or the quantity or price is negative: a correction of the books. */
   "adjustment",
-  /** Postage, bank charges, discounts: nothing that lies on a shelf. */
+  /** Postage, bank charges, discounts: not a product. */
   "fee",
-  /** Given away, or the price was never entered. */
+  /** Given away, or without a price. */
   "no price",
-  /** Such as 0.001: no card can be charged that. */
+  /** Such as 0.001, which no card can be charged. */
   "fraction of a penny",
 ] as const;
 
 export type SkipReason = (typeof SKIP_REASONS)[number];
 
-/** One row of the file, told apart by what becomes of it. */
+/** A row of the file. */
 export type Row =
   | ({ readonly kind: "sale" } & Sale)
   | { readonly kind: "skipped"; readonly line: number; readonly invoice: string; readonly reason: SkipReason }
@@ -59,7 +59,7 @@ export interface BadRow {
   readonly fault: string;
 }
 
-/** Stock codes of the data set that are fees or bookings, in capital letters. */
+/** The data set's stock codes for fees and bookings, in capitals. */
 const FEES = new Set([
   "ADJUST",
   "ADJUST2",
@@ -76,14 +76,14 @@ const FEES = new Set([
   "S",
 ]);
 
-/** `2010-12-01 08:26`, with seconds or a T as well, and `12/1/2010 8:26` as in the public file. */
+/** `2010-12-01 08:26`, optionally with seconds or a T, and `12/1/2010 8:26` as in the public file. */
 const DATES = [
   /^(?<year>\d{4})-(?<month>\d\d?)-(?<day>\d\d?)[ T](?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
   /^(?<month>\d\d?)\/(?<day>\d\d?)\/(?<year>\d{4}) (?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
   /^(?<day>\d\d?)\/(?<month>\d\d?)\/(?<year>\d{4}) (?<hour>\d\d?):(?<minute>\d\d)(?::(?<second>\d\d))?$/,
 ];
 
-const DEAREST = pounds(BigInt(LIMITS.unitPrice));
+const HIGHEST_PRICE = pounds(BigInt(LIMITS.unitPrice));
 
 /** The columns that the header lacks. */
 export function missingColumns(header: readonly string[]): Column[] {
@@ -91,11 +91,11 @@ export function missingColumns(header: readonly string[]): Column[] {
   return COLUMNS.filter((column) => !names.has(column));
 }
 
-/** Reads the rows under one header, whose columns may stand in any order and among others. */
+/** Parses the rows below a header, whose columns may be in any order, with others between them. */
 export class RowReader {
   readonly #width: number;
   readonly #at: ReadonlyMap<string, number>;
-  /** Ids repeat from row to row: each is checked, and kept, once. */
+  /** Ids repeat from row to row, so each is checked only once. */
   readonly #skus = new Ids(skuParam);
   readonly #customers = new Ids(orderRequest.shape.customerId);
   readonly #invoices = new Ids(orderRequest.shape.reference.unwrap().and(idempotencyKey));
@@ -107,14 +107,14 @@ export class RowReader {
     this.#at = new Map(COLUMNS.map((column) => [column, names.indexOf(column)]));
   }
 
-  /** What the row says. A row that can't be read is bad, even if it would have been skipped. */
+  /** Parses a row. An invalid row is bad, even if it would have been skipped. */
   read(record: CsvRecord): Row {
     const { line } = record;
     const bad = (fault: string): Row => ({ kind: "bad", line, fault });
     if ("fault" in record) return bad(record.fault);
     if (record.fields.length !== this.#width)
       return bad(
-        `${record.fields.length} fields instead of ${this.#width}; a field with a comma in it is written "like, this"`,
+        `${record.fields.length} fields instead of ${this.#width}; write a field that contains a comma as "like, this"`,
       );
     const field = (column: Column): string => record.fields[this.#at.get(column) ?? -1]?.trim() ?? "";
 
@@ -136,9 +136,9 @@ export class RowReader {
     const reason = whySkipped(invoice.id, sku.id, quantity, price);
     if (reason) return { kind: "skipped", line, invoice: invoice.id, reason };
     if (quantity > LIMITS.quantity)
-      return bad(`Quantity ${quantity} is more than an order line takes, ${LIMITS.quantity}`);
+      return bad(`Quantity ${quantity} is above the maximum of an order line, ${LIMITS.quantity}`);
     if (!price.ok || price.pence > LIMITS.unitPrice)
-      return bad(`UnitPrice ${shown(field("UnitPrice"))} is more than a piece may cost, ${DEAREST}`);
+      return bad(`UnitPrice ${shown(field("UnitPrice"))} is above the highest unit price, ${HIGHEST_PRICE}`);
     return {
       kind: "sale",
       line,
@@ -160,7 +160,7 @@ function whySkipped(invoice: string, sku: string, quantity: number, price: Pence
   return undefined;
 }
 
-/** The ids of one column, as the API takes them. */
+/** Validates the ids of one column by the API's rules. */
 class Ids {
   readonly #schema: z.ZodType<string>;
   readonly #known = new Map<string, { readonly id: string }>();
@@ -194,7 +194,7 @@ function isDate(text: string): boolean {
     const date = new Date(
       `${day}T${twoDigits(parts["hour"])}:${twoDigits(parts["minute"])}:${twoDigits(parts["second"])}Z`,
     );
-    // Date takes 30 February for 2 March.
+    // Date accepts 30 February as 2 March.
     return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
   });
 }

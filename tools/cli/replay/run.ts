@@ -4,26 +4,34 @@ import { counted } from "../../shared/text.ts";
 import type { FileContents } from "./file.ts";
 import { endingsOf, endToEndRate, reconcileMoney, reconcileStock } from "./reconcile.ts";
 import type { ReplayReport } from "./report.ts";
-import { oldestOf, readStates, untilAtRest } from "./rest.ts";
+import { oldestOf, readStates, untilSettled } from "./settle.ts";
 import { Ledger, sendInvoices } from "./send.ts";
-import { addToStock, lacking, piecesOf, readLevels, unneeded, type Level, type Pieces } from "../stock.ts";
+import {
+  addToStock,
+  lacking,
+  quantitiesOf,
+  readLevels,
+  unneeded,
+  type Level,
+  type Quantities,
+} from "../stock.ts";
 
 export interface RunOptions {
-  /** Requests under way at once. */
+  /** Requests in flight at once. */
   readonly concurrency: number;
-  /** Milliseconds without any movement after which the orders are left alone. */
+  /** Milliseconds without progress after which waiting ends. */
   readonly patience: number;
   readonly signal: AbortSignal;
   readonly progress: Progress;
-  /** Told what is worth a line. */
+  /** Prints a line about the run. */
   readonly note: (line: string) => void;
 }
 
-/** One replay of a file; after an error it still knows how far it came. */
+/** One replay of a file. After an error it still knows how far it got. */
 export class ReplayRun {
   readonly ledger = new Ledger();
-  /** Orders at rest, as of the last look. */
-  resting = 0;
+  /** Orders that had settled at the last poll. */
+  settled = 0;
   readonly #client: ConveyorClient;
   readonly #file: FileContents;
   readonly #options: RunOptions;
@@ -34,7 +42,10 @@ export class ReplayRun {
     this.#options = options;
   }
 
-  /** Loads, sends, waits, and compares. @throws {Failure} when the service is gone, and the signal's reason */
+  /**
+   * Loads stock, sends the orders, waits, and compares. @throws {Failure} if the service is away; the signal's
+   * reason
+   */
   async toReport(): Promise<Omit<ReplayReport, "path">> {
     const { ledger } = this;
     await this.#client.greet();
@@ -44,7 +55,7 @@ export class ReplayRun {
     await this.#wait();
     const states = await this.#readStates();
     const after = await this.#readLevels("counting stock", [...before.keys()]);
-    const takenBack = await this.#takeBack(loaded, after);
+    const takenBack = await this.#removeUnneeded(loaded, after);
     return {
       service: this.#client.target.url.href,
       file: this.#file,
@@ -57,20 +68,20 @@ export class ReplayRun {
     };
   }
 
-  /** Lets the orders of an earlier, interrupted run end: while they take stock away it can't be counted. */
+  /** Waits for the orders of an earlier, interrupted run: stock can't be counted while they change it. */
   async #settle(): Promise<void> {
     const numbers = new Set(this.#file.invoices.map(({ number }) => number));
     const isOurs = ({ reference }: OrderState) => reference !== null && numbers.has(reference);
-    let hasSaid = false;
-    await this.#untilAtRest("", isOurs, (moving) => {
-      if (moving > 0 && !hasSaid)
-        this.#options.note(`waiting for ${counted(moving, "order")} of an earlier run to end`);
-      hasSaid = true;
+    let hasNoted = false;
+    await this.#untilSettled("", isOurs, (moving) => {
+      if (moving > 0 && !hasNoted)
+        this.#options.note(`waiting for ${counted(moving, "order")} of an earlier run to settle`);
+      hasNoted = true;
     });
   }
 
-  async #loadStock(): Promise<{ before: Map<string, Level>; loaded: Pieces }> {
-    const needed = piecesOf(this.#file.invoices.map(({ order }) => order));
+  async #loadStock(): Promise<{ before: Map<string, Level>; loaded: Quantities }> {
+    const needed = quantitiesOf(this.#file.invoices.map(({ order }) => order));
     const before = await this.#readLevels("reading stock", [...needed.keys()]);
     const loaded = lacking(needed, before);
     await addToStock(this.#client, before, loaded);
@@ -92,23 +103,23 @@ export class ReplayRun {
     const oldest = oldestOf([...accepted.keys(), ...alreadyThere.keys()]);
     const isOurs = ({ id }: OrderState) => accepted.has(id) || alreadyThere.has(id);
     const { progress } = this.#options;
-    progress.start("orders at rest", total);
-    await this.#untilAtRest(oldest, isOurs, (moving) => {
-      this.resting = total - moving;
-      progress.to(this.resting);
+    progress.start("orders settled", total);
+    await this.#untilSettled(oldest, isOurs, (moving) => {
+      this.settled = total - moving;
+      progress.to(this.settled);
     });
     progress.stop();
   }
 
-  async #untilAtRest(
+  async #untilSettled(
     oldest: string,
     isWanted: (state: OrderState) => boolean,
     onMoving: (count: number) => void,
   ): Promise<void> {
     const { patience, signal, note, progress } = this.#options;
-    if (await untilAtRest(this.#client, { oldest, isWanted, patience, signal, onMoving })) return;
+    if (await untilSettled(this.#client, { oldest, isWanted, patience, signal, onMoving })) return;
     progress.stop();
-    note(`no order moved for ${patience / 1_000} seconds: going on without the rest`);
+    note(`no progress for ${patience / 1_000} seconds: reporting without the remaining orders`);
   }
 
   async #readStates(): Promise<Map<string, OrderState>> {
@@ -131,11 +142,11 @@ export class ReplayRun {
     return levels;
   }
 
-  /** Takes out again what was loaded for orders that are not made now: without it, each further run would leave more. */
-  async #takeBack(loaded: Pieces, levels: ReadonlyMap<string, Level>): Promise<Pieces> {
+  /** Removes stock loaded for orders that were not placed. Otherwise every run would add more. */
+  async #removeUnneeded(loaded: Quantities, levels: ReadonlyMap<string, Level>): Promise<Quantities> {
     const made = new Set(Array.from(this.ledger.accepted.values(), ({ invoice }) => invoice));
     const notMade = this.#file.invoices.filter((invoice) => !made.has(invoice)).map(({ order }) => order);
-    const back = unneeded(loaded, piecesOf(notMade), levels);
+    const back = unneeded(loaded, quantitiesOf(notMade), levels);
     await addToStock(this.#client, levels, new Map(Array.from(back, ([sku, count]) => [sku, -count])));
     return back;
   }

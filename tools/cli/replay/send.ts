@@ -2,18 +2,18 @@ import { RefusedError, UnreachableError, type ConveyorClient } from "../client.t
 import { concurrently } from "../concurrently.ts";
 import type { Invoice } from "./invoices.ts";
 
-/** An invoice and the order it became. */
+/** An invoice that was placed as an order. */
 export interface PlacedInvoice {
   readonly invoice: Invoice;
-  /** Pence, as the service answered. */
+  /** Pence, from the service's answer. */
   readonly total: number;
 }
 
-/** What became of the invoices so far; sending writes it as it goes, so that an interruption loses no count. */
+/** The result for each invoice. Updated while sending, so that it survives an interruption. */
 export class Ledger {
-  /** By order id: made by this run. */
+  /** Orders made by this run, by order id. */
   readonly accepted = new Map<string, PlacedInvoice>();
-  /** By order id: made by an earlier run, under the same Idempotency-Key. */
+  /** Orders made by an earlier run under the same Idempotency-Key, by order id. */
   readonly alreadyThere = new Map<string, PlacedInvoice>();
   readonly refused: { readonly invoice: Invoice; readonly why: string }[] = [];
   /** Milliseconds that sending took. */
@@ -25,8 +25,8 @@ export class Ledger {
 }
 
 /**
- * Sends every invoice as an order, with its number as Idempotency-Key. Refused ones don't stop the rest.
- * @throws {Failure} when the service is gone, or takes the key no longer.
+ * Places every invoice as an order, with its number as the Idempotency-Key. Refused ones don't stop the rest.
+ * @throws {Failure} if the service is away or no longer accepts the API key.
  */
 export async function sendInvoices(
   client: ConveyorClient,
@@ -58,7 +58,7 @@ async function send(client: ConveyorClient, invoice: Invoice, ledger: Ledger): P
   }
 }
 
-/** Whether the next order may fare better: not when the key is no longer taken, or nothing answers at all. */
+/** Whether the error concerns only this order, and not the API key or the whole service. */
 function isAboutThisOrder(error: unknown): error is RefusedError | UnreachableError {
   if (error instanceof RefusedError) return error.status !== 401 && error.status !== 403;
   return error instanceof UnreachableError && error.othersWereAnswered;

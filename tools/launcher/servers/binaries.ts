@@ -6,28 +6,31 @@ import type { UnpackedPackages } from "./debian-packages.ts";
 export type ServerName = "mysql" | "redis";
 export type Flavor = "MariaDB" | "MySQL" | "Redis" | "Valkey";
 
-/** A server program that can be started. */
+/** A server program that can be run. */
 export interface ServerBinary {
   server: ServerName;
   path: string;
   flavor: Flavor;
   version: string;
-  /** What the program needs in its environment. */
+  /** Environment variables that the program needs. */
   environment: NodeJS.ProcessEnv;
-  /** Where MySQL's or MariaDB's own files lie; undefined when the program knows it. */
+  /** Where MySQL's or MariaDB's own files are; undefined if the program knows. */
   baseFolder?: string;
-  /** mariadb-install-db, when `flavor` is MariaDB. */
+  /** Path of mariadb-install-db; set for MariaDB only. */
   installer?: string;
 }
 
-/** Where to look, and with which environment to start what is found. */
+/** Folders to search, and the environment for programs found there. */
 export interface SearchPlace {
   folders: string[];
   environment: NodeJS.ProcessEnv;
   baseFolder?: string;
 }
 
-/** First choice first. Debian's redis-tools holds the server under the name of the checker, which is the same file. */
+/**
+ * In order of preference. Debian's redis-tools contains the server under the name of redis-check-rdb, which is
+ * the same file.
+ */
 const PROGRAMS: Record<ServerName, string[]> = {
   mysql: ["mariadbd", "mysqld"],
   redis: ["redis-server", "valkey-server"],
@@ -40,10 +43,10 @@ const OLDEST: Record<Flavor, [number, number]> = {
   Valkey: [7, 2],
 };
 
-/** The programs' messages are parsed, and Redis refuses to start under a locale that is not installed. */
+/** We parse the programs' messages, and Redis refuses to start under a locale that is not installed. */
 const PLAIN_LOCALE = { LC_ALL: "C" };
 
-/** PATH, and the folders where package managers put servers without adding them to PATH. */
+/** PATH, and folders where package managers put servers without adding them to PATH. */
 export function usualPlaces(searchPath = process.env["PATH"] ?? ""): SearchPlace {
   const homebrew = ["/opt/homebrew", "/usr/local", "/home/linuxbrew/.linuxbrew"];
   const subfolders = ["bin", "opt/mariadb/bin", "opt/mysql/bin", "opt/redis/bin", "opt/valkey/bin"];
@@ -61,7 +64,7 @@ export function usualPlaces(searchPath = process.env["PATH"] ?? ""): SearchPlace
   };
 }
 
-/** The place that unpacked Debian packages make. */
+/** Where the programs of unpacked Debian packages are. */
 export function unpackedPlace({ root, programs, environment }: UnpackedPackages): SearchPlace {
   return {
     folders: programs,
@@ -71,9 +74,9 @@ export function unpackedPlace({ root, programs, environment }: UnpackedPackages)
 }
 
 /**
- * The first program in the place that runs and is new enough; undefined when there is none.
+ * The first program there that runs and is new enough; undefined if there is none.
  *
- * @param flavor the only one that will do; without it, any
+ * @param flavor the only flavor to accept; by default any
  */
 export async function findBinary(
   server: ServerName,
@@ -109,7 +112,7 @@ async function examine(
   return installer ? { ...binary, installer } : undefined;
 }
 
-/** Reads what `--version` prints; undefined when it is none of the servers we know. */
+/** Parses the output of `--version`; undefined if it is not a server we know. */
 export function parseVersion(lines: string[]): { flavor: Flavor; version: string } | undefined {
   const text = lines.join("\n");
   const version = /\bv=(\d+\.\d+\.\d+)/.exec(text)?.[1] ?? /\bVer (\d+\.\d+\.\d+)/.exec(text)?.[1];
@@ -137,12 +140,12 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** Ubuntu's AppArmor profile of mysqld forbids it any data folder but the system's own. */
+/** Ubuntu's AppArmor profile lets mysqld use only the system's data folder. */
 function isConfined(file: string): boolean {
   const profile = `/etc/apparmor.d/${file.slice(1).replaceAll("/", ".")}`;
   const switchFile = "/sys/module/apparmor/parameters/enabled";
   if (!existsSync(profile) || !existsSync(switchFile)) return false;
-  // MariaDB's packages ship a profile of comments only.
+  // MariaDB's packages ship a profile that has only comments.
   const isEmpty = readFileSync(profile, "utf8")
     .split("\n")
     .every((line) => line.trim() === "" || line.startsWith("#"));

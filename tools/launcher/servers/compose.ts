@@ -10,11 +10,11 @@ import type { ServerName } from "./binaries.ts";
 import { probeMysql, probeRedis } from "./probe.ts";
 import type { Server } from "./server.ts";
 
-/** The first start downloads images. */
+/** Long, since the first start downloads images. */
 const READY_TIMEOUT_MS = 15 * 60_000;
-/** Longer than the `stop_grace_period` of MySQL. */
+/** Longer than MySQL's `stop_grace_period`. */
 const GRACE_SECONDS = 75;
-/** What MySQL and Redis say to a wrong password. */
+/** How MySQL and Redis answer a wrong password. */
 const REFUSED = /^(Access denied|WRONGPASS|ERR AUTH)/;
 
 export interface ComposeOptions {
@@ -22,11 +22,11 @@ export interface ComposeOptions {
   passwords: Record<ServerName, string>;
   ports: Record<ServerName, number>;
   servers: ServerName[];
-  /** Called as soon as compose runs, long before the servers are ready. */
+  /** Called once compose runs, long before the servers are ready. */
   onStart?: (child: GuardedProcess) => void;
 }
 
-/** Whether a container engine answers, and has compose. */
+/** Whether a container engine with compose is available. */
 export async function hasComposeEngine(): Promise<boolean> {
   try {
     await run("docker", ["compose", "version"]);
@@ -37,14 +37,14 @@ export async function hasComposeEngine(): Promise<boolean> {
   }
 }
 
-/** Each clone has containers and volumes of its own. */
+/** The compose project: each clone has its own containers and volumes. */
 export function composeProject(folder: string = PROJECT_FOLDER): string {
   return `conveyor-${createHash("sha256").update(folder).digest("hex").slice(0, 8)}`;
 }
 
 /**
- * Runs servers of docker-compose.yml in containers, and waits until they answer to our passwords. Compose stays in
- * the foreground, as a process like any other server: when it is told to end, it stops the containers.
+ * Runs servers from docker-compose.yml in containers and waits until they accept our passwords. Compose stays
+ * in the foreground like any other server process, and stops the containers when it gets SIGTERM.
  *
  * @throws Failure with the end of its log
  */
@@ -80,18 +80,18 @@ export async function startWithCompose(
   return Object.fromEntries(ready);
 }
 
-/** Passwords are fixed when a volume is made, and ours are forgotten with .local. */
+/** A volume keeps the passwords it was made with, while removing .local loses ours. */
 function explainRefusal(error: unknown): never {
   if (!(error instanceof Error) || !REFUSED.test(error.message)) throw error;
   const project = composeProject();
   throw new Failure(
-    `The volumes of an earlier clone have other passwords: docker compose -p ${project} down --volumes removes them`,
+    `The volumes of an earlier clone have other passwords; remove them with: docker compose -p ${project} down --volumes`,
   );
 }
 
-/** Removes the containers and the volumes with their data. @throws CommandFailed when the engine does not answer */
+/** Removes the containers, and the volumes with their data. @throws CommandFailed if the engine does not answer */
 export async function removeComposeData(project: string): Promise<void> {
-  // Compose reads the file before it looks what there is to stop, and the file asks for passwords.
+  // Compose parses the whole file even to stop, and the file requires passwords.
   const env = { MYSQL_PASSWORD: "unused", REDIS_PASSWORD: "unused" };
   await run("docker", [...composeArguments(project), "down", "--volumes"], { env });
 }

@@ -14,30 +14,30 @@ import path from "node:path";
 import { withLock } from "../lock.js";
 import { run } from "../run.ts";
 
-/** Debian packages laid out in a folder of ours, nothing of them installed. */
+/** Debian packages unpacked into a folder, not installed. */
 export interface UnpackedPackages {
-  /** The folder that stands for `/`. */
+  /** The folder that takes the place of `/`. */
   root: string;
-  /** Where their programs are. */
+  /** The folders with their programs. */
   programs: string[];
-  /** Lets the programs find the libraries that came with them. */
+  /** Lets the programs find the libraries in the packages. */
   environment: { LD_LIBRARY_PATH?: string };
 }
 
 export interface UnpackOptions {
-  /** Hears, in a few words, what is being done. */
+  /** Called with a few words about what is being done. */
   progress?: (text: string) => void;
-  /** A Debian release other than the system's: `sid`. Its packages come with their own libc. */
+  /** A Debian release other than the system's, such as `sid`. Its packages bring their own libc. */
   release?: string;
 }
 
-/** Debian's keys, of all its releases, from its package `debian-archive-keyring`. */
+/** The keys of all Debian releases, from the package `debian-archive-keyring`. */
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/** The folder, below the root, of the scripts that start programs of another release. */
+/** The folder below the root with the scripts that start another release's programs. */
 const STARTERS = "programs";
 const PROGRAM_FOLDERS = ["usr/sbin", "usr/bin"];
 
-/** Whether this system has what it takes: apt and dpkg, root or not. */
+/** Whether this system has apt and dpkg; root is not needed. */
 export function canUnpackDebianPackages(): boolean {
   const folders = (process.env["PATH"] ?? "").split(path.delimiter);
   return ["apt-get", "dpkg-deb"].every((name) =>
@@ -46,14 +46,15 @@ export function canUnpackDebianPackages(): boolean {
 }
 
 /**
- * Makes the programs of Debian or Ubuntu packages available without installing anything and without being root: apt
- * works out and fetches all that this system lacks for them, and checks the signatures; the files are laid out in
- * `folder`. What is there already is used as it is, without the network. Two processes may ask at once.
+ * Makes the programs of Debian or Ubuntu packages available without installing them and without root: apt
+ * resolves and downloads the packages that this system lacks and checks their signatures, and we unpack them
+ * into `folder`. Packages unpacked before are reused without the network. Safe to call from several processes
+ * at once.
  *
- * Scripts that packages run when they are installed are not run: no users, services, caches or alternatives.
+ * The packages' install scripts are not run, so there are no users, services, caches or alternatives.
  *
- * @param folder where unpacked packages are kept, each list of names in a folder of its own
- * @throws Error (CommandFailed) when a package is unknown or can't be fetched; NoSuchRelease
+ * @param folder where unpacked packages are kept, one subfolder for each list of names
+ * @throws CommandFailed if a package is unknown or can't be downloaded; NoSuchRelease
  */
 export async function unpackDebianPackages(
   packageNames: readonly string[],
@@ -76,18 +77,18 @@ export async function unpackDebianPackages(
   return { root, programs, environment: { LD_LIBRARY_PATH: libraries.join(path.delimiter) } };
 }
 
-/** This machine has no mirror of Debian that the release could come from. */
+/** No Debian mirror is known that could provide the release. */
 export class NoSuchRelease extends Error {
   override name = "NoSuchRelease";
 }
 
-/** Fetches and unpacks beside `root`, then moves into place in one step: what stands at `root` is whole. */
+/** Downloads and unpacks beside `root`, then renames into place, so that `root` is always complete. */
 async function fetchInto(
   root: string,
   packageNames: readonly string[],
   { progress, release }: { progress: (text: string) => void; release: string | undefined },
 ): Promise<void> {
-  removeHalfDone(root);
+  removePartial(root);
   const work = mkdtempSync(`${root}.partial-`);
   try {
     const aptGet = prepareApt(work, release === undefined ? [] : await onlyRelease(work, release));
@@ -114,8 +115,8 @@ async function fetchInto(
   }
 }
 
-/** Leftovers of processes that were killed half-way; we hold the lock, so nobody works on them. */
-function removeHalfDone(root: string): void {
+/** Removes what killed processes left behind; we hold the lock, so nobody else is using it. */
+function removePartial(root: string): void {
   const folder = path.dirname(root);
   for (const name of readdirSync(folder)) {
     if (name.startsWith(`${path.basename(root)}.partial-`)) {
@@ -126,7 +127,7 @@ function removeHalfDone(root: string): void {
 
 type AptGet = (args: string[], onLine?: (line: string) => void) => Promise<string[]>;
 
-/** An apt-get that keeps all it writes in `work`, and reads the system's sources, keys and proxy settings. */
+/** An apt-get that writes only to `work` and reads the system's sources, keys and proxy settings. */
 function prepareApt(work: string, settings: readonly string[] = []): AptGet {
   for (const name of ["lists/partial", "archives/partial"])
     mkdirSync(path.join(work, name), { recursive: true });
@@ -134,14 +135,14 @@ function prepareApt(work: string, settings: readonly string[] = []): AptGet {
   writeFileSync(
     config,
     [
-      // The system's hooks would touch the system's own caches.
+      // The system's hooks would change the system's caches.
       "#clear APT::Update::Post-Invoke;",
       "#clear APT::Update::Post-Invoke-Success;",
       `Dir::State::Lists "${work}/lists";`,
       `Dir::Cache "${work}";`,
-      // The system's lock needs root, and nothing of the system is written.
+      // The system's lock needs root, and we write nothing there.
       'Debug::NoLocking "true";',
-      // Root would otherwise download as user _apt, who can't write here.
+      // Otherwise root downloads as user _apt, who can't write here.
       'APT::Sandbox::User "root";',
       'Acquire::Languages "none";',
       'Acquire::Retries "2";',
@@ -160,8 +161,8 @@ function prepareApt(work: string, settings: readonly string[] = []): AptGet {
 }
 
 /**
- * What makes apt know one release only, from the mirror that this machine takes its own from, and no package that is
- * installed: so it fetches the libc too.
+ * Settings that limit apt to one release, from the mirror this machine already uses, with no package counted as
+ * installed, so that it downloads the libc too.
  *
  * @throws NoSuchRelease
  */
@@ -192,15 +193,15 @@ async function onlyRelease(work: string, release: string): Promise<string[]> {
 }
 
 /**
- * A libc works with the loader of its own version only. Each program gets a script of its name that starts it through
- * the loader that came with it. Paths are relative: the folder may be moved, and linked to.
+ * A libc works only with the loader of its own version, so each program gets a script of the same name that
+ * starts it through the unpacked loader. Paths are relative, so that the folder can be moved and linked to.
  */
 function writeStarters(root: string): void {
   const inRoot = (file: string): string => `"$root/${path.relative(root, file)}"`;
   const loader = ["usr/lib64", "usr/lib"]
     .flatMap((name) => entries(path.join(root, name)).map((file) => path.join(root, name, file)))
     .find((file) => /\/ld-linux[^/]*\.so\.\d+$/.test(file));
-  if (loader === undefined) throw new Error("the packages brought no loader");
+  if (loader === undefined) throw new Error("the packages contain no loader");
   const libraries = libraryFolders(root).map(inRoot).join(path.delimiter);
   mkdirSync(path.join(root, STARTERS));
   for (const folder of PROGRAM_FOLDERS.map((name) => path.join(root, name))) {
@@ -215,7 +216,7 @@ function writeStarters(root: string): void {
   }
 }
 
-/** Packages differ by release and architecture, and a folder may move from machine to machine. */
+/** Includes release and architecture, since a folder may move from machine to machine. */
 function cacheKey(packageNames: readonly string[], release = osRelease("VERSION_ID")): string {
   const list = packageNames.toSorted();
   const digest = createHash("sha256").update(list.join(" ")).digest("hex").slice(0, 8);
@@ -228,7 +229,7 @@ function osRelease(name: string): string {
 }
 
 /**
- * The folders under `root` that hold shared libraries. Some lie a level deeper than usual: libpulsecommon does, and
+ * The folders under `root` with shared libraries. Some are a level deeper than usual: libpulsecommon, and
  * libblas, which an installed system reaches through a link made by update-alternatives.
  */
 function libraryFolders(root: string): string[] {

@@ -10,16 +10,16 @@ const VARIABLES = {
 } as const;
 const PROBES = { mysql: probeMysql, redis: probeRedis };
 
-/** The URL that the environment gives for a server; an empty variable counts as not set. */
+/** The URL of a server from the environment; an empty variable counts as unset. */
 export function environmentUrl(server: ServerName, environment: NodeJS.ProcessEnv): string | undefined {
   return environment[VARIABLES[server].name] || undefined;
 }
 
 /**
- * Makes sure that the server the environment names can be used. Nothing else is tried when it can't: data that lands
- * in another place than the one asked for is worse than no start.
+ * Checks that a server named in the environment works. If it does not, nothing else is tried: storing data in
+ * the wrong place is worse than not starting.
  *
- * @throws Failure that names the variable, and never the password
+ * @throws Failure that names the variable but never the password
  */
 export async function checkExternal(server: ServerName, url: string): Promise<Server> {
   const { name, protocols, example } = VARIABLES[server];
@@ -36,7 +36,7 @@ export async function checkExternal(server: ServerName, url: string): Promise<Se
   }
 }
 
-/** Node reports a name with several addresses as an error without a message. */
+/** Node's error for a host name with several addresses has no message. */
 function reasonOf(error: unknown): string {
   const [line] = (error instanceof Error ? error.message : String(error)).split("\n");
   return line || errorCode(error) || "no answer";

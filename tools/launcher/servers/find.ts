@@ -12,32 +12,32 @@ import {
 import { canUnpackDebianPackages, NoSuchRelease, unpackDebianPackages } from "./debian-packages.ts";
 import { installHint } from "./install-hint.ts";
 
-/** For both servers, even when only one is missing: that way there is one download, whatever is missing when. */
+/** Packages for both servers, even if only one is missing, so that there is only ever one download. */
 const DEBIAN_PACKAGES = ["mariadb-server-core", "mariadb-client-core", "redis-tools"];
-/** Debian's stable releases hold no MySQL, but its clone. This release does: 9.7, the LTS line after 8.4. */
+/** Debian's stable releases have MariaDB instead of MySQL. Sid has MySQL 9.7, the LTS line after 8.4. */
 const MYSQL_PACKAGES = { names: ["mysql-server-core"], release: "sid" };
 
 export interface FindOptions {
   /** Where unpacked packages are kept. */
   packagesFolder: string;
-  /** Hears, in a few words, what is being done, when it takes long. */
+  /** Called with a few words about what is being done, if it takes long. */
   progress?: (text: string) => void;
-  /** Whether only this will do for MySQL; without it, the first that is found. */
+  /** The only flavor to accept for MySQL; by default the first one found. */
   mysql?: MysqlFlavor | undefined;
 }
 
-/** The two that are one server to Conveyor. */
+/** Conveyor runs on either. */
 export type MysqlFlavor = "MariaDB" | "MySQL";
 
-/** Which servers can be started here, and why the others can't. */
+/** The servers that can be started here, and why the others can't. */
 export interface Findings {
   binaries: Partial<Record<ServerName, ServerBinary>>;
   missing: ServerName[];
-  /** Set when packages might have helped and could not be had. */
+  /** Set if packages might have helped but could not be downloaded. */
   reason?: string;
 }
 
-/** Looks for server programs on this machine, then in Debian's packages. */
+/** Searches for server programs on this machine, then in Debian's packages. */
 export async function findBinaries(servers: ServerName[], options: FindOptions): Promise<Findings> {
   const findings: Findings = { binaries: {}, missing: servers };
   await search(findings, usualPlaces(), options);
@@ -67,7 +67,7 @@ export async function findBinaries(servers: ServerName[], options: FindOptions):
 }
 
 /**
- * Both servers' programs, where nothing else will do.
+ * Both servers' programs, for callers that can't use a container or a remote server.
  *
  * @throws Failure that says how to get the missing ones
  */
@@ -78,7 +78,7 @@ export async function requireBinaries(options: FindOptions): Promise<Record<Serv
   return { mysql, redis };
 }
 
-/** Looks for what is missing still. */
+/** Searches for what is still missing. */
 async function search(
   findings: Findings,
   place: SearchPlace,
@@ -101,7 +101,7 @@ function linkRedisServer(root: string): void {
   try {
     symlinkSync("redis-check-rdb", link);
   } catch (error) {
-    // Another process was faster.
+    // Another process made the link first.
     if (errorCode(error) !== "EEXIST") throw error;
   }
 }

@@ -4,7 +4,7 @@ import type { ServerName } from "./binaries.ts";
 const NAMES: Record<ServerName, string> = { mysql: "MySQL", redis: "Redis" };
 const VARIABLES: Record<ServerName, string> = { mysql: "DATABASE_URL", redis: "REDIS_URL" };
 
-/** Each system's package manager, known by its program, and what its packages are called. */
+/** Package managers, recognized by their program, and their package names. */
 const MANAGERS: { program: string; command: string; packages: Record<ServerName, string> }[] = [
   {
     program: "/usr/bin/apt-get",
@@ -30,7 +30,7 @@ const MANAGERS: { program: string; command: string; packages: Record<ServerName,
 ];
 const HOMEBREW = { command: "brew install", packages: { mysql: "mariadb", redis: "redis" } };
 
-/** One line that tells how to get the missing servers on this system. */
+/** One line that says how to install the missing servers on this system. */
 export function installHint(missing: ServerName[], reason?: string, platform = process.platform): string {
   const names = missing.map((server) => NAMES[server]).join(" and ");
   const variables = missing.map((server) => VARIABLES[server]).join(" and ");

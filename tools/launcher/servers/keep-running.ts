@@ -4,17 +4,17 @@ import { supervise } from "../supervise.ts";
 import type { Servers, StartedServer } from "./start-servers.ts";
 
 /**
- * Starts the servers that are ours again whenever they end. What uses them goes on running meanwhile, as it would beside
- * any other server that is away. Returns when they are stopped on purpose, at once when none is ours.
+ * Restarts our own servers whenever they exit. The API and the worker keep running meanwhile, as they do
+ * through any outage. Returns once the servers are stopped on purpose; immediately if none is ours.
  *
- * @throws Failure with the end of its log when one ends again and again
+ * @throws Failure with the end of the log if a server keeps exiting
  */
 export async function keepServersRunning(
   servers: Servers,
   children: Pick<Children, "stopping">,
 ): Promise<void> {
   const all = Object.values(servers);
-  // Two that run in containers share a process.
+  // Servers that run in containers share a process.
   const processes = new Set(all.flatMap((server) => server.process ?? []));
   await Promise.all(
     [...processes].map((child) =>
@@ -32,17 +32,17 @@ async function keepRunning(
   servers: readonly StartedServer[],
   children: Pick<Children, "stopping">,
 ): Promise<void> {
-  const [{ log, startAgain } = {}] = servers;
-  if (!log || !startAgain) return;
+  const [{ log, restart } = {}] = servers;
+  if (!log || !restart) return;
   await supervise(
     {
       name: servers.map((server) => server.version).join(" and "),
       process,
       log,
-      async startAgain() {
-        const again = await startAgain();
-        for (const server of servers) server.process = again;
-        return again;
+      async restart() {
+        const restarted = await restart();
+        for (const server of servers) server.process = restarted;
+        return restarted;
       },
     },
     children,

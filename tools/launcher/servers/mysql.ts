@@ -20,14 +20,14 @@ import type { Flavor, ServerBinary } from "./binaries.ts";
 import { probeMysql } from "./probe.ts";
 import { PortTaken, type Server } from "./server.ts";
 
-/** Recovery after a crash included. */
+/** Includes recovery after a crash. */
 const READY_TIMEOUT_MS = 120_000;
 const GRACE_SECONDS = 20;
-/** Beside MySQL's own files: which server wrote them. MariaDB and MySQL can't read each other's. */
+/** A file in the data folder that says which server made it: MariaDB and MySQL can't read each other's. */
 const FLAVOR_FILE = "made-by";
 const USER = "conveyor";
 
-/** Small and quick to start, as durable as the real thing: innodb_flush_log_at_trx_commit stays 1. */
+/** Small and quick to start, yet fully durable: innodb_flush_log_at_trx_commit stays 1. */
 const COMMON_SETTINGS = [
   "--bind-address=127.0.0.1",
   "--skip-name-resolve",
@@ -51,23 +51,23 @@ const SETTINGS: Record<"MariaDB" | "MySQL", string[]> = {
 };
 
 export interface MysqlOptions {
-  /** Settings over the usual ones. */
+  /** Further command line arguments, which override the usual ones. */
   args?: string[];
   binary: ServerBinary;
-  /** Initialised when it is missing. */
+  /** Initialised if missing. */
   dataFolder: string;
-  /** Made when it is missing, and all that the user may touch. Without it, the user may do everything. */
+  /** Created if missing; the user has no rights beyond it. Without it, the user has all rights. */
   database?: string;
   log: LogFile;
   password: string;
   port: number;
-  /** Called as soon as the process runs, before it is ready. */
+  /** Called once the process runs, before it is ready. */
   onStart?: (child: GuardedProcess) => void;
 }
 
 /**
- * Starts a MySQL or MariaDB of our own on the loopback address, initialising its data folder the first time, and waits
- * until it answers to our password.
+ * Starts a MySQL or MariaDB on the loopback address, initialising its data folder the first time, and waits
+ * until it accepts our password.
  *
  * @throws PortTaken, or Failure with the end of its log
  */
@@ -111,7 +111,7 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
   }
 }
 
-/** Makes a data folder elsewhere and moves it into place: there is never a half-made one. */
+/** Makes the data folder elsewhere and moves it into place, so that it is always complete. */
 async function initialise(binary: ServerBinary, dataFolder: string): Promise<void> {
   const folder = makeTempFolder();
   const fresh = path.join(folder, "data");
@@ -123,9 +123,9 @@ async function initialise(binary: ServerBinary, dataFolder: string): Promise<voi
     moveFolder(fresh, dataFolder);
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    // The installer's own errors stand above a page of advice.
+    // Pick the installer's errors out of its page of advice.
     const errors = error.lines.filter((line) => line.includes("ERROR"));
-    throw new Failure(`${binary.flavor} could not make its data folder: ${error.message}`, errors);
+    throw new Failure(`${binary.flavor} could not create its data folder: ${error.message}`, errors);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -145,7 +145,7 @@ async function initialiseMysql(binary: ServerBinary, dataFolder: string, folder:
 async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
   const base: string[] = [];
   if (binary.baseFolder) {
-    // The installer is a shell script that breaks on spaces in a path.
+    // The installer is a shell script that breaks on paths with spaces.
     const link = path.join(folder, "base");
     symlinkSync(binary.baseFolder, link);
     base.push(`--basedir=${link}`);
@@ -160,7 +160,7 @@ async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folde
       temporaryFiles(folder),
       "--auth-root-authentication-method=socket",
       "--skip-test-db",
-      // Host names that do not resolve are no reason to stop.
+      // Continue if the host name does not resolve.
       "--force",
       "--innodb-log-file-size=32M",
     ],
@@ -172,19 +172,19 @@ function location(binary: ServerBinary): string[] {
   return [...(binary.baseFolder ? [`--basedir=${binary.baseFolder}`] : []), ...userOption()];
 }
 
-/** Never shared: a server that starts removes the temporary tables that it finds, those of others in use too. */
+/** Never shared: at start a server removes all temporary tables it finds, even another server's. */
 function temporaryFiles(folder: string): string {
   return `--tmpdir=${folder}`;
 }
 
-/** The servers refuse to run as root unless told so. */
+/** The servers refuse to run as root unless told to. */
 function userOption(): string[] {
   return process.getuid?.() === 0 ? [`--user=${os.userInfo().username}`] : [];
 }
 
 /**
- * Run at every start, so it repeats without harm. One statement a line. Both hosts: which of them a connection to
- * 127.0.0.1 counts as depends on name resolution, and a broader '%' would lose to anonymous accounts.
+ * Idempotent SQL, run at every start; one statement per line. It covers both hosts, because name resolution
+ * decides which of them a connection to 127.0.0.1 matches, and a broader '%' would lose to anonymous accounts.
  */
 function accountSql(flavor: Flavor, password: string, database: string | undefined): string {
   const scope = database ? `\`${database}\`.*` : "*.*";
@@ -193,7 +193,7 @@ function accountSql(flavor: Flavor, password: string, database: string | undefin
     ...(database
       ? [`CREATE DATABASE IF NOT EXISTS \`${database}\` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;`]
       : []),
-    // Initialised without a password for root; MariaDB's root takes the unix socket only.
+    // MySQL's root starts without a password; MariaDB's root can only use the unix socket.
     ...(flavor === "MySQL" ? [`ALTER USER 'root'@'localhost' IDENTIFIED BY '${password}';`] : []),
     ...accounts.flatMap((account) => [
       `CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY '${password}';`,
@@ -209,12 +209,12 @@ function checkFlavor(binary: ServerBinary, dataFolder: string): void {
   const maker = existsSync(file) ? readFileSync(file, "utf8").trim() : binary.flavor;
   if (maker !== binary.flavor) {
     throw new Failure(
-      `${dataFolder} was made by ${maker}, and ${binary.flavor} was found to run it: install ${maker}, or wipe the data with: npm run reset`,
+      `${dataFolder} was made by ${maker}, but only ${binary.flavor} was found: install ${maker}, or wipe the data with: npm run reset`,
     );
   }
 }
 
-/** Renames, or copies when the temp folder is on another file system; in place in one step either way. */
+/** Renames, or copies if the temp folder is on another file system; atomic either way. */
 function moveFolder(from: string, to: string): void {
   mkdirSync(path.dirname(to), { recursive: true });
   try {

@@ -18,7 +18,7 @@ import { PortTaken, type Server } from "./server.ts";
 const STOP_DEADLINE_MS = 10_000;
 const PORT_ATTEMPTS = 5;
 
-/** A server for one run only, which may be broken at will. It ends with this process, however that ends. */
+/** A server for one run, to break at will. It never outlives this process. */
 export interface PrivateServer {
   /** With user and password; MySQL's names no database. */
   readonly url: string;
@@ -26,13 +26,13 @@ export interface PrivateServer {
   readonly pid: number;
   /** "Redis 7.0.15" */
   readonly version: string;
-  /** The process that runs now; another one after a restart. */
+  /** The current process; a new one after a restart. */
   readonly process: GuardedProcess;
-  /** Ends it and removes its data. */
+  /** Stops the server and removes its data. */
   stop(): Promise<void>;
-  /** Sends a signal; SIGKILL to simulate a crash, SIGSTOP and SIGCONT for one that hangs. */
+  /** Sends a signal: SIGKILL simulates a crash, SIGSTOP and SIGCONT a hang. */
   kill(signal: NodeJS.Signals): void;
-  /** Kills it if it still runs, waits until it is gone, and starts it again on the same port with the data it left. */
+  /** Kills the server if it still runs, and starts it again on the same port with the same data. */
   restart(): Promise<void>;
 }
 
@@ -45,7 +45,10 @@ export async function startPrivateRedis({ args = [] }: { args?: string[] } = {})
   );
 }
 
-/** An empty private MySQL; its user may do everything. `args` go to its command line: `["--server-id=1", "--log-bin"]`. */
+/**
+ * An empty private MySQL whose user has all rights. `args` go to its command line: `["--server-id=1",
+ * "--log-bin"]`.
+ */
 export async function startPrivateMysql({ args = [] }: { args?: string[] } = {}): Promise<PrivateServer> {
   const { mysql: binary } = await findServers();
   const template = await mysqlTemplate(binary);
@@ -102,27 +105,27 @@ async function startOnFreePort(
   }
 }
 
-/** Both at once, for they come out of one download. */
+/** Finds both at once, since they come from one download. */
 function findServers(): Promise<Record<"mysql" | "redis", ServerBinary>> {
   return requireBinaries(searchOptions());
 }
 
-/** How private servers are looked for. @throws Failure for a TEST_MYSQL that is neither of the two. */
+/** How to search for private servers. @throws Failure if TEST_MYSQL is neither mysql nor mariadb */
 export function searchOptions(): FindOptions {
   const progress = (text: string) => text && process.stderr.write(`private servers: ${text}\n`);
   return { packagesFolder: LOCAL.packages, progress, mysql: wantedMysql(process.env["TEST_MYSQL"]) };
 }
 
-/** Which of the two TEST_MYSQL asks for; undefined when it leaves the choice. */
+/** The flavor that TEST_MYSQL asks for; undefined if it is not set. */
 function wantedMysql(name = ""): MysqlFlavor | undefined {
   const flavors: Record<string, MysqlFlavor> = { mariadb: "MariaDB", mysql: "MySQL" };
   if (name === "") return undefined;
   const flavor = flavors[name];
-  if (flavor === undefined) throw new Failure(`TEST_MYSQL is mysql or mariadb, not ${name}`);
+  if (flavor === undefined) throw new Failure(`TEST_MYSQL must be mysql or mariadb, not ${name}`);
   return flavor;
 }
 
-/** A data folder of this very server version, initialised once: copying it takes a tenth of the time. */
+/** A data folder for this server version, initialised once: copying it is ten times as fast. */
 async function mysqlTemplate(binary: ServerBinary): Promise<string> {
   const template = path.join(LOCAL.templates, `${binary.flavor}-${binary.version}`);
   if (existsSync(template)) return template;

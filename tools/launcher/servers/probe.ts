@@ -1,14 +1,14 @@
 import type { RowDataPacket } from "mysql2";
 
-// The drivers are imported when they are needed: loading them takes longer than the servers take to start, and so
-// goes on beside it.
+// The drivers are imported on first use: loading them takes longer than starting the servers, so the two
+// overlap.
 const CONNECT_TIMEOUT_MS = 2000;
 
 /**
- * Asks a MySQL or MariaDB for its name and version: "MariaDB 10.11.6".
+ * Connects to a MySQL or MariaDB and returns its name and version: "MariaDB 10.11.6".
  *
- * @param url mysql://user:password@host:port/database; the database has to exist when one is given
- * @throws the driver's error when it can't be reached or refuses the login
+ * @param url mysql://user:password@host:port/database; if a database is given, it must exist
+ * @throws the driver's error if the server can't be reached or refuses the login
  */
 export async function probeMysql(url: string): Promise<string> {
   const { createConnection } = await import("mysql2/promise");
@@ -24,27 +24,27 @@ export async function probeMysql(url: string): Promise<string> {
 }
 
 /**
- * Asks a Redis or Valkey for its name and version: "Redis 7.0.15".
+ * Connects to a Redis or Valkey and returns its name and version: "Redis 7.0.15".
  *
  * @param url redis://:password@host:port/database
- * @throws the driver's error when it can't be reached, refuses the login, or is still loading its data
+ * @throws the driver's error if the server can't be reached, refuses the login, or is still loading its data
  */
 export async function probeRedis(url: string): Promise<string> {
   const { Redis } = await import("ioredis");
   const redis = new Redis(url, {
     connectTimeout: CONNECT_TIMEOUT_MS,
-    // ioredis keeps a timer this long, and with it the process, after a refused connection.
+    // After a refused connection, ioredis keeps a timer, and so the process, alive for this long.
     disconnectTimeout: 100,
     lazyConnect: true,
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
   });
   let failure: unknown;
-  // Tells more than the "connection is closed" that commands end with.
+  // More specific than the "connection is closed" that commands fail with.
   redis.on("error", (error) => (failure = error));
   try {
     await redis.connect();
-    // It may be connected all the same, to database 0 instead of the one that the address names.
+    // Despite the error it may be connected, but to database 0 instead of the one in the URL.
     if (failure !== undefined) throw failure;
     const info = await redis.info("server");
     await redis.ping();

@@ -8,31 +8,31 @@ import type { ServerBinary } from "./binaries.ts";
 import { probeRedis } from "./probe.ts";
 import { PortTaken, type Server } from "./server.ts";
 
-/** Loading a large append-only file takes its time. */
+/** Long enough to load a large append-only file. */
 const READY_TIMEOUT_MS = 60_000;
 
 export interface RedisOptions {
   /** Further command line arguments: `["--maxmemory", "10mb"]`. */
   args?: string[];
   binary: ServerBinary;
-  /** Made when it is missing. Redis does not lock it: the caller sees to it that only one server uses it. */
+  /** Created if missing. Redis does not lock it: the caller makes sure that only one server uses it. */
   dataFolder: string;
   log: LogFile;
   password: string;
   port: number;
-  /** Called as soon as the process runs, before it is ready. */
+  /** Called once the process runs, before it is ready. */
   onStart?: (child: GuardedProcess) => void;
 }
 
 /**
- * Starts a Redis of our own on the loopback address, and waits until it answers to our password.
+ * Starts a Redis on the loopback address and waits until it accepts our password.
  *
  * @throws PortTaken, or Failure with the end of its log
  */
 export async function startRedis(options: RedisOptions): Promise<Required<Server>> {
   const { binary, dataFolder, log, password, port } = options;
   mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
-  // In a file, and not among the arguments, where every user of the machine could read the password.
+  // A file, since every user of the machine can read a password in the arguments.
   const folder = makeTempFolder();
   const configFile = path.join(folder, "redis.conf");
   writeFileSync(configFile, config(dataFolder, port, password), { mode: 0o600 });
@@ -63,7 +63,7 @@ function config(dataFolder: string, port: number, password: string): string {
     `requirepass ${password}`,
     `dir "${dataFolder.replaceAll(/["\\]/g, String.raw`\$&`)}"`,
     "daemonize no",
-    // What BullMQ asks for: jobs survive a restart, and none is evicted to make room.
+    // BullMQ needs both: jobs survive a restart, and none is evicted.
     "appendonly yes",
     "maxmemory-policy noeviction",
     'save ""',

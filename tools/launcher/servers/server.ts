@@ -1,21 +1,21 @@
 import type { GuardedProcess } from "../guard.ts";
 import type { LogFile } from "../log-file.ts";
 
-/** A server that was started, or found, and answers. */
+/** A server, started or found, that accepts connections. */
 export interface Server {
-  /** With user and password. */
+  /** Includes user and password. */
   url: string;
-  /** "MariaDB 10.11.6": what answers, as it names itself. */
+  /** Name and version: "MariaDB 10.11.6". */
   version: string;
-  /** Set when the data lies in this folder, where no other server uses it. */
+  /** Set if the data is in a folder that only this server uses. */
   dataFolder?: string;
-  /** Undefined for a server that is not ours to stop; the same for two that run in containers. */
+  /** Undefined for a server we did not start; servers that run in containers share one. */
   process?: GuardedProcess;
-  /** What `process` writes. */
+  /** The log of `process`. */
   log?: LogFile;
 }
 
-/** The server could not listen: another process was faster. A further try with another port helps. */
+/** Another process took the port first; try again with another. */
 export class PortTaken extends Error {
   override name = "PortTaken";
 }

@@ -19,32 +19,32 @@ const DATABASE = "conveyor";
 
 export interface StartedServer extends Server {
   /**
-   * Starts it again when it has ended, with its data and on the same port, which others know by now. Undefined for a
-   * server that is not ours; the same for two that run in containers.
+   * Starts the server again after it has exited, with its data and on the same port, which clients already use.
+   * Undefined for a server we did not start; servers that run in containers share one.
    *
    * @throws PortTaken, or Failure with the end of its log
    */
-  startAgain?: () => Promise<GuardedProcess>;
+  restart?: () => Promise<GuardedProcess>;
 }
 
 export type Servers = Record<ServerName, StartedServer>;
 
 export interface ServersOptions {
   environment: NodeJS.ProcessEnv;
-  /** Hears, in a few words, what is being done. */
+  /** Called with a few words about what is being done. */
   progress: (text: string) => void;
   state: StateFile;
-  /** Called with each process as soon as it is started, with the log it writes. */
+  /** Called with each process once it runs, and its log. */
   onStart: (name: string, child: GuardedProcess, log: LogFile) => void;
 }
 
 /**
- * Brings up MySQL and Redis by the first means that is at hand, for each of them: the server that the environment
- * names; a private one from a program on this machine; one from unpacked Debian packages; one in a container.
+ * Provides MySQL and Redis, each from the first source that works: the server named in the environment, a
+ * program on this machine, unpacked Debian packages, or a container.
  *
- * Whatever else listens on the usual ports is left alone: it is somebody else's data.
+ * Never uses a server that already listens on the usual ports: its data is not ours.
  *
- * @throws Failure when a server can't be had, or does not come up
+ * @throws Failure if a server can't be found or does not start
  */
 export async function startServers(options: ServersOptions): Promise<Servers> {
   const { environment, progress } = options;
@@ -73,7 +73,7 @@ export async function startServers(options: ServersOptions): Promise<Servers> {
   return { ...Object.fromEntries(external), ...contained, ...(mysql && { mysql }), ...(redis && { redis }) };
 }
 
-/** On the port of the last run when it is free; on another when a stranger was faster. */
+/** Starts a server on the port of the last run, or on another if that port is in use. */
 async function startPrivate(
   server: ServerName,
   binary: ServerBinary,
@@ -96,7 +96,7 @@ async function startPrivate(
       ? startMysql({ ...common, database: DATABASE, password: mysqlPassword })
       : startRedis({ ...common, password: redisPassword });
   try {
-    return { ...(await start()), startAgain: async () => (await start()).process };
+    return { ...(await start()), restart: async () => (await start()).process };
   } catch (error) {
     if (!(error instanceof PortTaken) || attempt === PORT_ATTEMPTS) throw error;
     return startPrivate(server, binary, options, attempt + 1);
@@ -119,13 +119,13 @@ async function startContained(
       servers,
       onStart: (child) => onStart("compose", child, log),
     });
-  const startAgain = async (): Promise<GuardedProcess> => {
+  const restart = async (): Promise<GuardedProcess> => {
     const [child] = Object.values(await start()).flatMap((server) => server.process ?? []);
     if (child === undefined) throw new Error("compose was asked for no server");
     return child;
   };
   return Object.fromEntries(
-    Object.entries(await start()).map(([name, server]) => [name, { ...server, startAgain }]),
+    Object.entries(await start()).map(([name, server]) => [name, { ...server, restart }]),
   );
 }
 

@@ -1,14 +1,14 @@
 /*
- * What pages do beyond their HTML: follow a stream of events, draw plots, and say so when they no longer follow what
- * happens. All else works without it.
+ * Live updates from the event stream, plots, and a warning when the page is stale. Everything else works
+ * without this script.
  */
 "use strict";
 
 (() => {
-  /** Milliseconds between two looks at the last hour. */
+  /** Milliseconds between two updates of the plots. */
   const PLOT_INTERVAL_MS = 5_000;
   const SERIES = 6;
-  /** How the values of each plot are written, and the steps between its lines: such as people count in. */
+  /** The tick labels of each plot, and the round increments between its grid lines. */
   const AXES = {
     done: {
       incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6],
@@ -22,19 +22,19 @@
     },
   };
 
-  sayWhenStale();
+  warnWhenStale();
   followStream();
   const found = document.getElementById("plots");
   if (found && window.uPlot) void drawPlots(found);
 
-  /** A live page that can't reach the service shows an old state: it must not look like the newest. */
-  function sayWhenStale() {
+  /** Warns when a live page can't reach the service and so shows an old state. */
+  function warnWhenStale() {
     const note = document.getElementById("stale");
     let fresh = new Date();
     const isLive = () => document.querySelector("[hx-trigger*=every]") !== null;
     const stale = () => {
       if (!note || !isLive()) return;
-      const text = `The service does not answer: this is how it was at ${fresh.toISOString().slice(11, 19)}.`;
+      const text = `The service does not answer. This page shows its state at ${fresh.toISOString().slice(11, 19)}.`;
       if (note.textContent !== text) note.textContent = text;
       note.hidden = false;
     };
@@ -47,8 +47,8 @@
   }
 
   /**
-   * A page about what moves looks again as soon as the service says that it has. Not while nobody looks: a browser has
-   * few connections to one service, for all of its pages together.
+   * Refreshes the page at each event of the stream. Disconnects while the page is hidden, since a browser
+   * allows few connections per host, shared by all its tabs.
    */
   function followStream() {
     let stream;
@@ -63,7 +63,7 @@
         stream = undefined;
       } else if (!stream) {
         stream = new EventSource(follower.dataset.stream);
-        // It may have moved before there was a stream.
+        // There may have been events before the stream opened.
         stream.addEventListener("open", moved);
         stream.addEventListener("message", moved);
       }
@@ -119,12 +119,12 @@
 
   function draw(history) {
     const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    const color = (name) => style.getPropertyValue(`--${name}`).trim();
     return [...document.querySelectorAll("[data-plot]")].map((element) => {
       const name = element.dataset.plot;
       const axis = {
-        stroke: colour("muted"),
-        grid: { stroke: colour("line"), width: 1 },
+        stroke: color("muted"),
+        grid: { stroke: color("line"), width: 1 },
         ticks: { show: false },
         font: "12px system-ui, sans-serif",
       };
@@ -143,7 +143,7 @@
           {},
           ...history.steps.map((step, index) => ({
             label: step.name,
-            stroke: colour(`series-${(index % SERIES) + 1}`),
+            stroke: color(`series-${(index % SERIES) + 1}`),
             width: 1.5,
             points: { show: name === "p95", size: 3 },
           })),
@@ -161,7 +161,7 @@
     return { width: element.clientWidth, height: element.clientHeight };
   }
 
-  /** Jobs in whole numbers; milliseconds as people say them. */
+  /** Formats job counts and durations compactly. */
   function shortCount(value) {
     return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
   }

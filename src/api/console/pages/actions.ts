@@ -13,7 +13,7 @@ const PAGE_SIZE = 50;
 
 const querySchema = z.object({ before: z.coerce.number().int().positive().optional() });
 
-/** What operators did, and when. */
+/** The log of operators' actions. */
 export const actionsPage: readonly Route[] = [
   route({
     ...PAGE,
@@ -24,18 +24,18 @@ export const actionsPage: readonly Route[] = [
       show(services, response, {
         title: "Actions",
         section: "Actions",
-        body: html`<h1>What operators did</h1>
+        body: html`<h1>Actions</h1>
           ${
             items.length === 0
-              ? empty("Nothing yet.")
+              ? empty("No actions yet.")
               : table({
-                  caption: "Actions of operators, the newest first",
+                  caption: "Actions, newest first",
                   rows: items,
                   columns: [
                     { title: "When", wide: true, cell: ({ at }) => moment(at) },
                     { title: "Who", heading: true, cell: ({ actor }) => actor },
                     { title: "What", wide: true, short: true, cell: what },
-                    { title: "To", wide: true, cell: target },
+                    { title: "Target", wide: true, cell: target },
                     { title: "Details", wide: true, cell: details },
                   ],
                 })
@@ -56,14 +56,14 @@ const WORDS: Readonly<Record<string, string>> = {
   concurrency: "set the concurrency",
   "rate-limit": "set the rate limit",
   board: "in Bull Board",
-  "webhook-create": "made the webhook endpoint",
+  "webhook-create": "created the webhook endpoint",
   "webhook-change": "changed the webhook endpoint",
   "webhook-enable": "enabled the webhook endpoint",
   "webhook-disable": "disabled the webhook endpoint",
-  "webhook-rotate": "replaced the secret of the webhook endpoint",
+  "webhook-rotate": "rotated the secret of the webhook endpoint",
   "webhook-delete": "deleted the webhook endpoint",
   "webhook-test": "sent a test message to the webhook endpoint",
-  "webhook-resend": "sent again to the webhook endpoint",
+  "webhook-resend": "resent a delivery to the webhook endpoint",
 };
 
 function what({ action }: OperatorAction): string {
@@ -79,11 +79,11 @@ function target({ target: name, action, id }: OperatorAction): Content {
 }
 
 function details({ details: fields, action, done, state }: OperatorAction): Content {
-  const said = Object.entries(fields ?? {})
+  const fieldTexts = Object.entries(fields ?? {})
     .filter(([name]) => name !== "looked" && name !== "request")
     .map(([name, value]) => `${name}: ${value ?? "any"}`);
   const isGroup = action.endsWith("-group");
   const progress = isGroup ? [`${counted(done, "order")}${state === "done" ? "" : ` (${state})`}`] : [];
-  const refused = !isGroup && state === "failed" ? ["it was too late for that"] : [];
-  return [...said, ...progress, ...refused].join("; ");
+  const refused = !isGroup && state === "failed" ? ["too late"] : [];
+  return [...fieldTexts, ...progress, ...refused].join("; ");
 }

@@ -21,14 +21,14 @@ import { empty, table } from "../parts.ts";
 
 const PATH = `${ROOT}/failures`;
 
-/** Failed orders of each stage that are looked at, the newest ones. */
-const LOOKED_AT = 1_000;
-/** Failed orders that are counted in a stage, whatever the reason. */
+/** Failed orders examined per stage, newest first. */
+const EXAMINED = 1_000;
+/** Count at most this many failed orders of a stage. */
 const COUNTED = 100_000;
-/** Groups shown: where every order fails for a reason of its own, there are many. */
+/** Groups shown at most: if every order fails for its own reason, there are many. */
 const GROUPS_SHOWN = 100;
-/** A batch that says nothing for so long was left in the middle by a process that died. Milliseconds. */
-const SILENT_MS = 30_000;
+/** A batch without an update for this many milliseconds was abandoned: its process died. */
+const ABANDONED_AFTER_MS = 30_000;
 
 const stage = z.enum(lifecycle.steps.map((step) => step.name));
 const reason = z
@@ -42,13 +42,13 @@ const ONE_BATCH = { ...PAGE, names: "batch", request: { params: numberPath } } a
 
 type Group = z.output<typeof groupSchema>;
 
-/** What failed, by stage and reason: each group is resumed or cancelled as a whole. */
+/** Failed orders grouped by stage and reason; each group can be resumed or cancelled as a whole. */
 export const failuresPage: readonly Route[] = [
   route({
     ...PAGE,
     path: PATH,
     handler: async ({ response }, services) => {
-      const { groups, more } = await groupFailures(services.database, LOOKED_AT);
+      const { groups, more } = await groupFailures(services.database, EXAMINED);
       show(services, response, { title: "Failures", section: "Failures", body: body(groups, more) });
     },
   }),
@@ -127,8 +127,7 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
       groups.length === 0
         ? empty("No order has failed.")
         : html`<p>
-              Orders whose stage was tried as often as it may be, and that wait for somebody: by stage and
-              reason.
+              These orders have used all attempts of a stage and wait for you to resume or cancel them.
             </p>
             ${
               stages.length > 0 &&
@@ -179,17 +178,17 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
             ${[...more].map(
               (name) =>
                 html`<p class="muted">
-                  More than ${number(LOOKED_AT)} orders failed in ${name}: the newest are shown.
+                  More than ${number(EXAMINED)} orders failed in ${name}; only the newest are shown.
                 </p>`,
             )}`
     }`;
 }
 
-/** As far as that is counted. */
+/** The number of orders in a group, up to a limit. */
 function countOf({ database }: Services, { stage: name, reason: text }: Group): Promise<BoundedCount> {
   return text === undefined
     ? countStage(database, name, COUNTED)
-    : countGroup(database, { stage: name, reason: text }, LOOKED_AT);
+    : countGroup(database, { stage: name, reason: text }, EXAMINED);
 }
 
 function groupHref(action: "resume" | "cancel", group: Group): string {
@@ -224,12 +223,12 @@ function hidden({ stage: name, reason: text }: Group): Html {
 function confirmResume(group: Group, count: BoundedCount): Html {
   return html`<h1>Resume ${ordersOf(count)}?</h1>
     ${about(group)}
-    <p>Each goes on with the stage that it failed in, with all its attempts.</p>
+    <p>Each order retries the stage that it failed in, with all its attempts.</p>
     <form method="post" action="${PATH}/resume" class="stack">
       ${hidden(group)}
       <div class="actions">
-        <button class="primary">Resume them</button>
-        <a class="button" href="${PATH}">Leave them</a>
+        <button class="primary">Resume orders</button>
+        <a class="button" href="${PATH}">Back</a>
       </div>
     </form>`;
 }
@@ -238,23 +237,23 @@ function confirmCancel(group: Group, count: BoundedCount): Html {
   return html`<h1>Cancel ${ordersOf(count)}?</h1>
     ${about(group)}
     <p>
-      What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
-      Orders for which it is too late stay as they are.
+      Stock is released and charges are refunded. This can't be undone. Orders that can no longer be cancelled
+      stay as they are.
     </p>
     <form method="post" action="${PATH}/cancel" class="stack">
       ${hidden(group)}
       <label class="field"
-        ><span>Why, for the customer service</span
+        ><span>Reason, for customer service</span
         ><input name="why" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
       /></label>
       <div class="actions">
-        <button class="danger">Cancel them</button>
-        <a class="button" href="${PATH}">Leave them</a>
+        <button class="danger">Cancel orders</button>
+        <a class="button" href="${PATH}">Back</a>
       </div>
     </form>`;
 }
 
-/** @throws {Problem} 404 when there is no such batch. */
+/** @throws {Problem} 404 if there is no such batch */
 async function find({ database }: Services, id: string): Promise<OperatorAction> {
   const action = await findAction(database, Number(id));
   if (action === undefined) throw noSuch("batch", id);
@@ -268,12 +267,12 @@ function titleOf({ action, target }: OperatorAction): string {
 function progress(action: OperatorAction): Html {
   const { id, state, done, total, details, target, actor, at, updatedAt } = action;
   const looked = Number(details?.["looked"] ?? 0);
-  const isSilent = state === "running" && Date.now() - updatedAt.getTime() > SILENT_MS;
-  const goesOn = state === "running" && !isSilent;
-  // Others may have failed since they were counted.
+  const isAbandoned = state === "running" && Date.now() - updatedAt.getTime() > ABANDONED_AFTER_MS;
+  const isRunning = state === "running" && !isAbandoned;
+  // More orders may have failed since the count.
   const all = Math.max(total ?? 0, looked, 1);
   return html`<p class="muted">
-      Begun by ${actor}, ${moment(at)}. Reason of the failures: ${String(details?.["reason"] ?? "any")}.
+      Started by ${actor}, ${moment(at)}. Failure reason: ${String(details?.["reason"] ?? "any")}.
     </p>
     <p>
       ${
@@ -288,15 +287,15 @@ function progress(action: OperatorAction): Html {
       }
     </p>
     <p role="status" id="count">
-      <b>${state === "done" ? "Done" : "Until now"}: ${counted(done, "order")}.</b> ${number(looked)}
-      ${total !== null && `of ${number(Math.max(total, looked))}`} that failed in ${target} were looked at.
+      <b>${state === "done" ? "Done" : "So far"}: ${counted(done, "order")}.</b> Checked ${number(looked)}
+      ${total !== null && `of ${number(Math.max(total, looked))}`} that failed in ${target}.
       ${
-        (state === "failed" || isSilent) &&
-        html`<span class="bad">It was left in the middle: those that are left can be begun again.</span>`
+        (state === "failed" || isAbandoned) &&
+        html`<span class="bad">It stopped early. Start it again for the remaining orders.</span>`
       }
     </p>
     ${
-      goesOn &&
+      isRunning &&
       html`<div
         id="follow"
         hx-get="${PATH}/progress/${id}/live"

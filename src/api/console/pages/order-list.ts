@@ -30,7 +30,7 @@ const AGES = [
 const term = z.string().trim().max(LIMITS.identifier);
 const place = z.string().max(36);
 
-/** What stands in the address. Forms send what was not filled in as empty. */
+/** The query parameters. Forms send empty fields as empty strings. */
 const querySchema = z
   .object({
     q: term,
@@ -46,7 +46,7 @@ const querySchema = z
 
 type Query = z.output<typeof querySchema>;
 
-/** Orders, the newest first: searched, and filtered. */
+/** The list of orders, newest first, with search and filters. */
 export const orderListPage: readonly Route[] = [
   route({
     ...PAGE,
@@ -72,13 +72,13 @@ export const orderListPage: readonly Route[] = [
   }),
 ];
 
-/** Where an id, a reference or a customer leads to; undefined for a text that is none. */
+/** The page for an id, a reference or a customer; undefined if the text matches none. */
 async function search(database: Database, text: string): Promise<string | undefined> {
   if (isUuid(text)) return `${PATH}/${text.toLowerCase()}`;
-  const isThere = async (filter: OrderFilter) =>
+  const exists = async (filter: OrderFilter) =>
     (await listRows(database, filter, { limit: 1 })).rows.length > 0;
-  if (await isThere({ reference: text })) return href(PATH, { reference: text });
-  if (await isThere({ customerId: text })) return href(PATH, { customer: text });
+  if (await exists({ reference: text })) return href(PATH, { reference: text });
+  if (await exists({ customerId: text })) return href(PATH, { customer: text });
   return undefined;
 }
 
@@ -117,7 +117,7 @@ function body(query: Query, { rows, older, newer }: OrderRows): Html {
       />
       <button>Search</button>
     </form>
-    ${query.q ? html`<p class="empty">No order has the id or the reference “${query.q}”, and no customer is called so.</p>` : filters(query)}
+    ${query.q ? html`<p class="empty">No order or customer matches “${query.q}”.</p>` : filters(query)}
     ${
       !query.q &&
       (rows.length > 0
@@ -125,9 +125,9 @@ function body(query: Query, { rows, older, newer }: OrderRows): Html {
         : empty(
             older === null
               ? filtered
-                ? "No order is like that."
+                ? "No orders match."
                 : "There are no orders yet."
-              : "None of the orders looked at is like that: go on to older ones.",
+              : "No matches so far: continue with older orders.",
           ))
     }
     ${pager(newer === null ? undefined : href(PATH, { ...filter, after: newer }), older === null ? undefined : href(PATH, { ...filter, before: older }))}`;
@@ -147,7 +147,7 @@ function filters(query: Query): Html {
       label: "Failed",
       value: query.failed,
       choices: [
-        ["", "or not"],
+        ["", "any"],
         ["yes", "in any stage"],
         ...steps.map(({ name }) => [`in ${name}`, `in ${name}`] as const),
         ["no", "not failed"],
@@ -168,7 +168,7 @@ function filters(query: Query): Html {
 
 function orderTable(rows: readonly OrderRow[]): Html {
   return table({
-    caption: "Orders, the newest first",
+    caption: "Orders, newest first",
     rows,
     columns: [
       { title: "Order", heading: true, cell: ({ id }) => orderLink(id) },
@@ -191,7 +191,7 @@ function orderTable(rows: readonly OrderRow[]): Html {
       },
       { title: "Total", numeric: true, cell: ({ total, currency }) => money(total, currency) },
       { title: "Created", numeric: true, cell: ({ createdAt }) => ago(createdAt) },
-      { title: "Moved", numeric: true, cell: ({ updatedAt }) => ago(updatedAt) },
+      { title: "Updated", numeric: true, cell: ({ updatedAt }) => ago(updatedAt) },
     ],
   });
 }

@@ -20,13 +20,13 @@ import { timelineOf, type Entry } from "../timeline.ts";
 
 const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
 
-/** Where Bull Board shows a queue. */
+/** Bull Board's path of a queue. */
 const BOARD = "/queues/queue";
 
 const cancelSchema = z.object({ reason: z.string().trim().min(1).max(LIMITS.reason) });
 const ONE_ORDER = { names: "order", request: { params: idPath } } as const;
 
-/** One order: what happened to it, and when; what comes next; and what can be done about it. */
+/** One order: its timeline, what comes next, and the available actions. */
 export const orderPage: readonly Route[] = [
   route({
     ...PAGE,
@@ -83,7 +83,7 @@ export const orderPage: readonly Route[] = [
       if (cancellation === undefined) throw noSuch("order", params.id);
       if (!cancellation.accepted)
         throw new Problem(409, "too-late-to-cancel", {
-          detail: "By now the order can no longer be cancelled.",
+          detail: "The order can no longer be cancelled.",
         });
       leadTo(response, pathOf(params));
     },
@@ -97,17 +97,15 @@ function pathOf({ id }: Pick<StoredOrder, "id">): string {
 function cancelForm(order: StoredOrder): Html {
   return html`<h1>Cancel order ${order.reference ?? order.id}?</h1>
     ${facts(order)}
-    <p>
-      What is done is undone: stock is put back, and what was charged is refunded. This can't be taken back.
-    </p>
+    <p>Stock is released and charges are refunded. This can't be undone.</p>
     <form method="post" action="${pathOf(order)}/cancel" class="stack">
       <label class="field"
-        ><span>Why, for the customer service</span
+        ><span>Reason, for customer service</span
         ><input name="reason" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
       /></label>
       <div class="actions">
-        <button class="danger">Cancel the order</button>
-        <a class="button" href="${pathOf(order)}">Leave it</a>
+        <button class="danger">Cancel order</button>
+        <a class="button" href="${pathOf(order)}">Back</a>
       </div>
     </form>`;
 }
@@ -115,13 +113,13 @@ function cancelForm(order: StoredOrder): Html {
 interface Found {
   readonly order: StoredOrder;
   readonly events: readonly OrderEvent[];
-  /** What becomes of it next; undefined when it has ended. */
+  /** The next transition; undefined if the order has ended. */
   readonly transition: Transition | undefined;
-  /** Undefined where there are no queues, or Redis is away. */
+  /** Undefined if there are no queues or Redis is away. */
   readonly job: JobStatus | undefined;
 }
 
-/** @throws {Problem} 404 when there is no such order. */
+/** @throws {Problem} 404 if there is no such order */
 async function look({ database, redis, queues, lifecycle }: Services, id: string): Promise<Found> {
   const order = await findOrder({ database }, id);
   const events = await listEvents(database, order.id);
@@ -136,7 +134,7 @@ async function look({ database, redis, queues, lifecycle }: Services, id: string
   return { order, events, transition, job };
 }
 
-/** @throws {Problem} 404 when there is no such order. */
+/** @throws {Problem} 404 if there is no such order */
 async function findOrder({ database }: Pick<Services, "database">, id: string): Promise<StoredOrder> {
   const [order] = await findOrders(database, [id]);
   if (order === undefined) throw noSuch("order", id);
@@ -164,7 +162,7 @@ function facts(order: StoredOrder): Html {
   </dl>`;
 }
 
-/** All that changes while the order moves. */
+/** The parts of the page that update themselves. */
 function live(services: Services, found: Found): Html {
   const { lifecycle } = services;
   const { order, events, transition, job } = found;
@@ -193,8 +191,7 @@ function live(services: Services, found: Found): Html {
 }
 
 /**
- * Has the page follow the order, as long as this stands in it: at each of its events, and now and then, since what a
- * queue does with its job is no event.
+ * Makes the page refresh at each of the order's events, and every 2 s, since changes to its job are not events.
  */
 function followed({ id }: Pick<StoredOrder, "id">): Html {
   return html`<div
@@ -208,14 +205,14 @@ function followed({ id }: Pick<StoredOrder, "id">): Html {
 }
 
 function pending({ step }: Transition): string {
-  return `${step.name}: to be done`;
+  return `${step.name}: pending`;
 }
 
 function endedText(order: StoredOrder, events: readonly OrderEvent[]): Content {
   const last = events.at(-1);
   const took = last ? duration(last.at.getTime() - order.createdAt.getTime()) : undefined;
-  const why = order.cancellation && html`, since ${order.cancellation.reason}`;
-  return html`This is its end${why}${took !== undefined && html`, ${took} after it was created`}.`;
+  const why = order.cancellation && html`, reason: ${order.cancellation.reason}`;
+  return html`Ended${took !== undefined && html` ${took} after it was created`}${why}.`;
 }
 
 /** What happens next, and when. */
@@ -223,15 +220,14 @@ function nextText({ order, transition, job }: Found): Content {
   if (transition === undefined) return "";
   const step = html`<b>${transition.step.name}</b>`;
   if (order.failed && !(order.cancellation && order.cancellation.requestedAt >= order.failed.at))
-    return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Nothing happens until somebody
-    has it go on, or cancels it.`;
+    return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Retry or cancel it.`;
   if (job === undefined) return html`Next: ${step}.`;
   const attempt = job.attemptsMade > 0 ? `, attempt ${job.attemptsMade + 1} of ${job.attempts}` : "";
   switch (job.state) {
     case "active":
       return html`Now: ${step}${attempt}.`;
     case "waiting":
-      return html`Next: ${step}${attempt}. Its job waits in line for a worker.`;
+      return html`Next: ${step}${attempt}. Its job is waiting for a worker.`;
     case "delayed": {
       const inMs = (job.dueAt?.getTime() ?? 0) - Date.now();
       const when = inMs > 1_000 ? html`in ${duration(roughly(inMs))}` : "at any moment";
@@ -240,8 +236,7 @@ function nextText({ order, transition, job }: Found): Content {
     case "missing":
     case "finished":
     case "failed":
-      return html`Next: ${step}. Its job is not in the queue: a worker puts it there when it looks for such
-      orders, within a minute.`;
+      return html`Next: ${step}. Its job is missing; a worker will queue it again within a minute.`;
   }
 }
 
@@ -263,16 +258,14 @@ function actions({ lifecycle }: Services, { order, job }: Found): Html | undefin
     ${canCancel && html`<a class="button" id="cancel" href="${path}/cancel">Cancel…</a>`}
     ${
       showJob &&
-      html`<a id="job" href="${BOARD}/${job.step}/${encodeURIComponent(job.id)}"
-        >Open its job in Bull Board</a
-      >`
+      html`<a id="job" href="${BOARD}/${job.step}/${encodeURIComponent(job.id)}">Open job in Bull Board</a>`
     }
   </div>`;
 }
 
-/** Units across a bar. */
+/** Width of a bar in SVG units. */
 const SCALE = 1_000;
-/** What took hardly any time is seen all the same. */
+/** Minimum width, so that short times stay visible. */
 const THINNEST = 4;
 
 function timeline(entries: readonly Entry[]): Html {
@@ -284,13 +277,13 @@ function timeline(entries: readonly Entry[]): Html {
       )}
     </ol>
     <p class="muted scale">
-      The bars show the ${duration(end - begin)} from the first to the last:
-      <span class="key wait">waiting</span>, <span class="key work">at work</span>,
-      <span class="key bad">in vain</span>.
+      The bars cover ${duration(end - begin)}:
+      <span class="key wait">waiting</span>, <span class="key work">working</span>,
+      <span class="key bad">failed</span>.
     </p>`;
 }
 
-/** Whether two entries were for the same reason: long ones are read once. */
+/** Whether two entries have the same reason, to show long ones only once. */
 function isSame({ reason }: Entry, before: Entry | undefined): boolean {
   return reason !== null && reason === before?.reason;
 }
@@ -320,17 +313,17 @@ function line(
     <div class="when muted">${kind === "now" ? "now" : moment(at)}</div>
     <div class="bar">${bar(entry, span)}</div>
     <div class="took muted">${times}</div>
-    ${reason !== null && html`<p class="reason">${isRepeated ? "For the same reason." : reason}</p>`}
+    ${reason !== null && html`<p class="reason">${isRepeated ? "Same reason." : reason}</p>`}
     ${record && recordText(record)}
   </li>`;
 }
 
-/** What still goes on changes with every look: whole seconds are enough. */
+/** Rounds the duration of the current entry to whole seconds. */
 function roughlyNow(kind: Entry["kind"], milliseconds: number): number {
   return kind === "now" ? roughly(milliseconds) : milliseconds;
 }
 
-/** To scale, without a style of its own. Said in words beside it. */
+/** Draws a bar to scale, without inline styles. The text beside it says the same. */
 function bar({ kind, from, workFrom, to }: Entry, { begin, end }: Span): Html {
   const place = (time: number) => Math.round(((time - begin) / (end - begin)) * SCALE);
   const part = (name: string, first: number, last: number) => {
@@ -338,11 +331,11 @@ function bar({ kind, from, workFrom, to }: Entry, { begin, end }: Span): Html {
     const width = Math.max(THINNEST, place(last) - x);
     return html`<rect class="${name}" x="${x}" width="${width}" height="10" />`;
   };
-  const inVain = kind === "attempt" || kind === "failed";
+  const hasFailed = kind === "attempt" || kind === "failed";
   return html`<svg viewBox="0 0 ${SCALE} 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
     <rect class="ground" width="${SCALE}" height="10" />
     ${workFrom > from && part("wait", from, workFrom)}${
-      (to > workFrom || workFrom === from) && part(inVain ? "bad" : "work", workFrom, to)
+      (to > workFrom || workFrom === from) && part(hasFailed ? "bad" : "work", workFrom, to)
     }
   </svg>`;
 }
@@ -361,7 +354,7 @@ function recordText(record: StageRecord): Html | undefined {
   </dl>`;
 }
 
-/** Money as people read it. */
+/** Formats the amount of money in a record. */
 function readable(record: StageRecord): StageRecord {
   const { amount, currency, ...others } = record;
   return typeof amount === "number" && typeof currency === "string" && CURRENCIES.has(currency)
@@ -369,7 +362,7 @@ function readable(record: StageRecord): StageRecord {
     : record;
 }
 
-/** The payment's, the shipment's, and those of all other stages: what later ones, and refunds, go by. */
+/** The stages' records, such as the payment and the shipment. */
 function records(order: StoredOrder, events: readonly OrderEvent[]): Html | undefined {
   const kept = Object.entries(order.records).filter(([, record]) => Object.keys(record).length > 0);
   if (kept.length === 0) return undefined;
@@ -390,26 +383,26 @@ function records(order: StoredOrder, events: readonly OrderEvent[]): Html | unde
   </section>`;
 }
 
-/** Lines shown: an order may have thousands. */
+/** Lines shown at most: an order may have thousands. */
 const LINES_SHOWN = 100;
 
 function lines({ lines: all, currency }: StoredOrder): Html {
   return html`<section aria-labelledby="lines">
     <h2 id="lines">Lines <span class="muted">${number(all.length)}</span></h2>
     ${table({
-      caption: "What was ordered",
+      caption: "Order lines",
       rows: all.slice(0, LINES_SHOWN),
       columns: [
         { title: "SKU", heading: true, cell: ({ sku }) => sku },
-        { title: "Pieces", numeric: true, cell: ({ quantity }) => number(quantity) },
-        { title: "Price", numeric: true, cell: ({ unitPrice }) => money(unitPrice, currency) },
+        { title: "Quantity", numeric: true, cell: ({ quantity }) => number(quantity) },
+        { title: "Unit price", numeric: true, cell: ({ unitPrice }) => money(unitPrice, currency) },
         {
-          title: "Sum",
+          title: "Total",
           numeric: true,
           cell: ({ quantity, unitPrice }) => money(quantity * unitPrice, currency),
         },
       ],
     })}
-    ${all.length > LINES_SHOWN && html`<p class="muted">And ${counted(all.length - LINES_SHOWN, "further line")}.</p>`}
+    ${all.length > LINES_SHOWN && html`<p class="muted">And ${counted(all.length - LINES_SHOWN, "more line", "more lines")}.</p>`}
   </section>`;
 }

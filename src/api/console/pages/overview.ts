@@ -9,7 +9,7 @@ import { table } from "../parts.ts";
 import type { Status, StepStatus } from "../status.ts";
 import { verdictOf, type Finding, type Level } from "../verdict.ts";
 
-/** How the service is: whether all is well, each step, the workers, the servers. */
+/** The state of the service: a verdict, the stages, the workers, the servers. */
 export const overviewPage: readonly Route[] = [
   route({
     ...PAGE,
@@ -38,21 +38,21 @@ export const overviewPage: readonly Route[] = [
   }),
 ];
 
-/** All that changes by itself. */
+/** The parts of the page that update themselves. */
 function live(status: Status): Html {
   const { steps, workers } = status;
   return html`${verdict(status)}
     <section aria-labelledby="steps">
       <h2 id="steps">Stages</h2>
       ${table({
-        caption: "How many orders each stage has, and how fast it is",
+        caption: "Orders and throughput by stage",
         rows: steps,
         id: ({ name }) => `step-${name}`,
         columns: [
           { title: "Stage", heading: true, cell: ({ name }) => name },
           ...(status.redis ? queueColumns : []),
           { title: "Failed", numeric: true, cell: failed },
-          { title: "Oldest waits", numeric: true, cell: oldest },
+          { title: "Oldest", numeric: true, cell: oldest },
           ...(status.redis ? paceColumns : []),
         ],
       })}
@@ -83,7 +83,7 @@ function verdict(status: Status): Html {
   </div>`;
 }
 
-/** Leads to where something can be done about it. */
+/** Renders a finding, linked to the page where an operator can act on it. */
 function finding({ text, to }: Pick<Finding, "text" | "to">): Content {
   return to === undefined ? text : html`<a href="${ROOT}${to}">${text}</a>`;
 }
@@ -96,13 +96,13 @@ const queueColumns = [
 
 const paceColumns = [
   {
-    title: "Done a minute",
+    title: "Jobs/min",
     numeric: true,
     cell: ({ pace }: StepStatus) =>
       known(pace && (pace.perMinute < 10 ? pace.perMinute : Math.round(pace.perMinute))),
   },
   {
-    title: "95 % within",
+    title: "p95",
     numeric: true,
     cell: ({ pace }: StepStatus) => (pace?.p95Ms === undefined ? UNKNOWN : duration(pace.p95Ms)),
   },
@@ -129,7 +129,7 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
     <h2 id="workers">Workers${workers && html` <span class="muted">${workers.length}</span>`}</h2>
     ${
       workers === undefined
-        ? html`<p class="muted">Not known while Redis does not answer.</p>`
+        ? html`<p class="muted">Unknown while Redis does not answer.</p>`
         : html`<ul class="plain">
             ${workers.map(worker)}
           </ul>`
@@ -137,7 +137,7 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
   </section>`;
 }
 
-/** What a worker says of a stage whose service is in trouble, in two words. */
+/** Labels for a breaker's state. */
 const TROUBLES = {
   away: "breaker open",
   "half open": "breaker half open",
@@ -147,8 +147,9 @@ const TROUBLES = {
 function worker({ id, host, pid, startedAt, steps, open }: Heartbeat): Html {
   const held = steps.reduce((sum, step) => sum + step.held, 0);
   return html`<li id="worker-${id}">
-    <b>${host}</b> <span class="muted">process ${String(pid)}, began ${ago(new Date(startedAt))}</span><br />
-    ${number(held)} under way in ${steps.map(({ name }) => name).join(", ")}
+    <b>${host}</b> <span class="muted">process ${String(pid)}, started ${ago(new Date(startedAt))}</span
+    ><br />
+    ${number(held)} active in ${steps.map(({ name }) => name).join(", ")}
     ${open.map(
       ({ stage, service, trouble = "away" }) =>
         html`<span class="badge warn"
@@ -167,7 +168,7 @@ function server(name: string, { ready, detail }: Check): Html {
   </li>`;
 }
 
-/** Drawn by the page's script; the table above has the newest values for those who have none. */
+/** Placeholders for the plots that the page's script draws; without it, the table has the latest values. */
 function plots(): Html {
   const plot = (name: string, title: string) =>
     html`<figure>
@@ -176,14 +177,12 @@ function plots(): Html {
         class="plot"
         data-plot="${name}"
         role="img"
-        aria-label="${title}: a plot; the table of stages has the newest values"
+        aria-label="${title}: a plot; the table of stages has the latest values"
       ></div>
     </figure>`;
   return html`<section aria-labelledby="hour" class="plots" id="plots" data-history="${ROOT}/history" hidden>
-    <h2 id="hour">The last hour <span class="muted">UTC</span></h2>
+    <h2 id="hour">Last hour <span class="muted">UTC</span></h2>
     <p class="legend" id="legend"></p>
-    <div class="columns">
-      ${plot("done", "Jobs done in each minute")}${plot("p95", "Time within which 95 % of them were done")}
-    </div>
+    <div class="columns">${plot("done", "Jobs per minute")}${plot("p95", "Job duration, p95")}</div>
   </section>`;
 }

@@ -17,7 +17,7 @@ import { ROOT } from "../layout.ts";
 const PATH = `${ROOT}/queues`;
 const MOST = 100_000;
 
-/** How each stage is worked on over all workers: paused or not, how many at once, how many in a time. */
+/** Each queue's settings over all workers: paused, concurrency, rate limit. */
 const queuesView = route({
   ...PAGE,
   path: PATH,
@@ -29,10 +29,10 @@ const queuesView = route({
       body: html`<h1>Queues</h1>
         ${
           found === undefined
-            ? html`<p>Orders are carried on by the API itself: there are no queues.</p>`
+            ? html`<p>The API processes orders itself; there are no queues.</p>`
             : html`<p>
-                  What is set here counts for all workers together, from the next job on, and outlives a loss
-                  of Redis.
+                  These settings apply to all workers together, from the next job on, and survive a loss of
+                  Redis.
                 </p>
                 ${services.lifecycle.steps.map((step) => queue(step, found))}`
         }`,
@@ -40,7 +40,7 @@ const queuesView = route({
   },
 });
 
-/** A field that may be left empty: no limit then. */
+/** An optional limit; empty means no limit. */
 const count = z
   .literal("")
   .transform(() => null)
@@ -54,7 +54,7 @@ const rateLimitSchema = z.object({
 
 const params = z.object({ step: z.enum(lifecycle.steps.map(({ name }) => name)) });
 
-/** A button that changes a queue. @param change does it. */
+/** A button that changes a queue. */
 function button<Form extends z.ZodType>(
   name: string,
   form: Form,
@@ -86,9 +86,9 @@ export const queuesPage: readonly Route[] = [
 ];
 
 interface Found {
-  /** As operators want them. */
+  /** The settings in MySQL. */
   readonly wanted: ReadonlyMap<string, QueueSettings>;
-  /** As Redis has them; undefined while it is away. */
+  /** The settings in Redis; undefined while it is away. */
   readonly actual: ReadonlyMap<string, Omit<QueueControls, "step">> | undefined;
   readonly workers: readonly Heartbeat[] | undefined;
 }
@@ -110,7 +110,7 @@ async function look({ database, queues, redis }: Services): Promise<Found | unde
 
 function queue(step: Step, { wanted, actual, workers }: Found): Html {
   const { name } = step;
-  // What counts is what workers go by; while Redis is away, what it will be.
+  // Show the settings in effect, or, while Redis is away, those that will be.
   const now = actual?.get(name) ?? wanted.get(name) ?? { paused: false, concurrency: null, rateLimit: null };
   const limit = settingsOf(step).rateLimit;
   const own = workers?.flatMap(({ steps }) => steps.filter((each) => each.name === name));
@@ -120,7 +120,7 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
       ${name}
       ${now.paused ? html`<span class="badge warn">paused</span>` : html`<span class="badge good">running</span>`}
     </h2>
-    <p class="muted">${takes(own)}</p>
+    <p class="muted">${workersText(own)}</p>
     <div class="actions">
       <form method="post" action="${path}/${now.paused ? "resume" : "pause"}">
         <button class="${now.paused && "primary"}" aria-label="${now.paused ? "Resume" : "Pause"} ${name}">
@@ -152,7 +152,7 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
             placeholder="${limit ? String(limit.max) : "no limit"}"
         /></label>
         <label class="field"
-          ><span>in seconds</span
+          ><span>per (seconds)</span
           ><input
             name="seconds"
             type="number"
@@ -166,17 +166,18 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
     ${
       limit &&
       now.rateLimit === null &&
-      html`<p class="muted">The stage's own limit: ${number(limit.max)} in ${duration(limit.duration)}.</p>`
+      html`<p class="muted">
+        The stage's default limit: ${number(limit.max)} per ${duration(limit.duration)}.
+      </p>`
     }
   </section>`;
 }
 
-function takes(own: Heartbeat["steps"] | undefined): Content {
-  if (own === undefined) return "Redis does not answer: what is set now counts as soon as it is back.";
+function workersText(own: Heartbeat["steps"] | undefined): Content {
+  if (own === undefined) return "Redis does not answer. Changes apply once it is back.";
   const concurrency = own.reduce((sum, each) => sum + each.concurrency, 0);
   const held = own.reduce((sum, each) => sum + each.held, 0);
   const still = own.filter((each) => each.standsStill).length;
-  return html`${counted(own.length, "worker")}, with room for ${counted(concurrency, "job")} at the same
-  moment; ${number(held)} under
-  way${still > 0 && `; ${counted(still, "worker")} ${still === 1 ? "stands" : "stand"} still`}.`;
+  return html`${counted(own.length, "worker")} with a total concurrency of ${number(concurrency)};
+  ${counted(held, "job")} active${still > 0 && `; ${counted(still, "worker")} stalled`}.`;
 }

@@ -41,7 +41,7 @@ const querySchema = z.object({
     .optional(),
 });
 
-/** One checked box comes as a text, several as a list. */
+/** Browsers send one checked box as a string, several as a list. */
 const typesSchema = z
   .preprocess(
     (value) => (typeof value === "string" ? [value] : value),
@@ -49,7 +49,7 @@ const typesSchema = z
   )
   .transform((types) => (types === undefined || types.length === EVENT_TYPES.length ? null : types));
 const settingsSchema = z.object({
-  url: z.string().trim().min(1, "must be an address").max(COLUMN_LENGTHS.webhookUrl),
+  url: z.string().trim().min(1, "is required").max(COLUMN_LENGTHS.webhookUrl),
   description: z
     .string()
     .trim()
@@ -60,12 +60,12 @@ const settingsSchema = z.object({
 
 const keySchema = z.object({ form: z.uuid().optional() });
 
-/** A form that is sent twice, by a second click or by loading its answer again, is one request. */
+/** Makes a double click or a reload count as one request. */
 function keyOf({ form }: z.output<typeof keySchema>, operator: string): KeyedRequest | undefined {
   return form === undefined ? undefined : { client: `console ${operator}`, key: form };
 }
 
-/** Tells a form from the same one on another page. */
+/** A hidden field that identifies this rendering of the form. */
 function formField(): Html {
   return html`<input type="hidden" name="form" value="${randomUUID()}" />`;
 }
@@ -73,22 +73,22 @@ function formField(): Html {
 const ONE_ENDPOINT = { names: "webhook endpoint", request: { params: idPath } } as const;
 const ONE_DELIVERY = { names: "delivery", request: { params: numberPath } } as const;
 
-/** A button that does one thing to an endpoint. @param deed what it does; its answer is the address it leads to. */
+/** A button that acts on an endpoint. @param act does so, and gives the path to redirect to, below `PATH` */
 function button(
   name: string,
-  deed: (webhooks: WebhookEndpoints, id: string, operator: string) => Promise<string>,
+  act: (webhooks: WebhookEndpoints, id: string, operator: string) => Promise<string>,
 ): Route {
   return route({
     ...FORM,
     ...ONE_ENDPOINT,
     path: `${PATH}/:id/${name}`,
     handler: async ({ params: { id }, response }, { webhooks }) => {
-      leadTo(response, PATH + (await told(deed(webhooks, id, actorOf(response)))));
+      leadTo(response, PATH + (await orProblem(act(webhooks, id, actorOf(response)))));
     },
   });
 }
 
-/** Where events are sent to, how that goes, and each delivery with what was answered. */
+/** Webhook endpoints, their state, and each delivery with its responses. */
 export const webhooksPage: readonly Route[] = [
   route({
     ...PAGE,
@@ -104,7 +104,7 @@ export const webhooksPage: readonly Route[] = [
     handler: async ({ form: { form, ...settings }, response }, services) => {
       const operator = actorOf(response);
       const made = services.webhooks.create(settings, operator, keyOf({ form }, operator));
-      show(services, response, secretPage((await told(made)).endpoint, "The endpoint is made"));
+      show(services, response, secretPage((await orProblem(made)).endpoint, "Endpoint added"));
     },
   }),
   route({
@@ -121,7 +121,7 @@ export const webhooksPage: readonly Route[] = [
     ...ONE_DELIVERY,
     path: `${PATH}/deliveries/:id/resend`,
     handler: async ({ params, response }, { webhooks }) => {
-      const { id } = await told(webhooks.resend(Number(params.id), actorOf(response)));
+      const { id } = await orProblem(webhooks.resend(Number(params.id), actorOf(response)));
       leadTo(response, `${PATH}/deliveries/${id}`);
     },
   }),
@@ -143,7 +143,7 @@ export const webhooksPage: readonly Route[] = [
     names: "webhook endpoint",
     request: { params: idPath, form: settingsSchema },
     handler: async ({ params: { id }, form: settings, response }, { webhooks }) => {
-      await told(webhooks.change(id, settings, actorOf(response)));
+      await orProblem(webhooks.change(id, settings, actorOf(response)));
       leadTo(response, `${PATH}/${id}`);
     },
   }),
@@ -155,7 +155,7 @@ export const webhooksPage: readonly Route[] = [
     handler: async ({ params: { id }, form, response }, services) => {
       const operator = actorOf(response);
       const made = services.webhooks.rotate(id, operator, keyOf(form, operator));
-      show(services, response, secretPage((await told(made)).endpoint, "The endpoint has another secret"));
+      show(services, response, secretPage((await orProblem(made)).endpoint, "Secret rotated"));
     },
   }),
   button("enable", async (webhooks, id, operator) => {
@@ -184,18 +184,18 @@ function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
   return html`<h1>Delete ${description ?? "the endpoint"}?</h1>
     <dl class="facts">
       <div>
-        <dt>Address</dt>
+        <dt>URL</dt>
         <dd>${url}</dd>
       </div>
     </dl>
     <p>
-      Nothing more is sent to it, and what was sent is forgotten. This can't be taken back: to stop for a
-      while, disable it.
+      It gets no more events, and its deliveries are deleted. This can't be undone. To pause it, disable it
+      instead.
     </p>
     <form method="post" action="${PATH}/${id}/delete" class="stack">
       <div class="actions">
-        <button class="danger">Delete it for good</button>
-        <a class="button" href="${PATH}/${id}">Leave it</a>
+        <button class="danger">Delete endpoint</button>
+        <a class="button" href="${PATH}/${id}">Back</a>
       </div>
     </form>`;
 }
@@ -212,9 +212,9 @@ async function overview({ database }: Services): Promise<Html> {
   return html`<h1>Webhooks</h1>
     ${
       rows.length === 0
-        ? empty("Events are sent to nobody yet.")
+        ? empty("There are no endpoints yet.")
         : table({
-            caption: "Where events are sent to",
+            caption: "Webhook endpoints",
             rows,
             columns: [
               {
@@ -232,13 +232,13 @@ async function overview({ database }: Services): Promise<Html> {
                 cell: ({ endpoint: { eventTypes } }) => eventTypes?.join(", ") ?? "all",
               },
               { title: "Waiting", numeric: true, cell: ({ waiting }) => bounded(waiting) },
-              { title: "Given up", numeric: true, cell: ({ failed }) => bounded(failed) },
+              { title: "Failed", numeric: true, cell: ({ failed }) => bounded(failed) },
             ],
           })
     }
     <section class="paper" aria-labelledby="new">
-      <h2 id="new">Send events to another address</h2>
-      ${settingsForm(PATH, "Add the endpoint")}
+      <h2 id="new">Add an endpoint</h2>
+      ${settingsForm(PATH, "Add endpoint")}
     </section>`;
 }
 
@@ -246,7 +246,7 @@ function settingsForm(action: string, label: string, given?: WebhookEndpoint): H
   return html`<form method="post" action="${action}" class="stack">
     ${formField()}
     <label class="field"
-      ><span>Address</span
+      ><span>URL</span
       ><input name="url" type="url" required maxlength="${COLUMN_LENGTHS.webhookUrl}" value="${given?.url}"
     /></label>
     <label class="field"
@@ -281,14 +281,14 @@ function secretPage(endpoint: WebhookEndpoint, title: string) {
     title,
     section: "Webhooks" as const,
     body: html`<h1>${title}</h1>
-      <p>What is sent to ${endpoint.url} is signed with this secret. It is shown this once: keep it now.</p>
+      <p>Messages to ${endpoint.url} are signed with this secret. It is shown only once: save it now.</p>
       <p class="paper"><code class="id">${endpoint.secret}</code></p>
       ${
         endpoint.previousSecret !== null &&
         endpoint.previousSecretUntil !== null &&
-        html`<p>The one before is valid beside it until ${moment(endpoint.previousSecretUntil)}.</p>`
+        html`<p>The previous secret stays valid until ${moment(endpoint.previousSecretUntil)}.</p>`
       }
-      <p><a href="${PATH}/${endpoint.id}">On to the endpoint</a></p>`,
+      <p><a href="${PATH}/${endpoint.id}">Go to the endpoint</a></p>`,
   };
 }
 
@@ -307,12 +307,12 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
     ${
       endpoint.disabledAt !== null &&
       html`<div class="verdict attention">
-        <p>Nothing is sent to it since ${moment(endpoint.disabledAt)}: ${endpoint.disabledReason}.</p>
+        <p>Disabled since ${moment(endpoint.disabledAt)}: ${endpoint.disabledReason}.</p>
       </div>`
     }
     <dl class="facts">
       <div>
-        <dt>Address</dt>
+        <dt>URL</dt>
         <dd>${endpoint.url}</dd>
       </div>
       <div>
@@ -324,19 +324,19 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
         <dd>${endpoint.eventTypes?.join(", ") ?? "all"}</dd>
       </div>
       <div>
-        <dt>Made</dt>
+        <dt>Created</dt>
         <dd>${moment(endpoint.createdAt)}</dd>
       </div>
     </dl>
     <div class="actions">
       ${buttonForm(`${path}/${isEnabled ? "disable" : "enable"}`, isEnabled ? "Disable" : "Enable", !isEnabled && "primary")}
-      ${isEnabled && buttonForm(`${path}/test`, "Send a test message")}
-      ${buttonForm(`${path}/rotate-secret`, "Replace the secret")}
+      ${isEnabled && buttonForm(`${path}/test`, "Send test message")}
+      ${buttonForm(`${path}/rotate-secret`, "Rotate secret")}
     </div>
     <details>
-      <summary>Change or delete it</summary>
+      <summary>Edit or delete</summary>
       <div class="paper">
-        ${settingsForm(path, "Change it", endpoint)}
+        ${settingsForm(path, "Save", endpoint)}
         <p><a class="button" href="${path}/delete">Delete…</a></p>
       </div>
     </details>
@@ -352,9 +352,9 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
     </form>
     ${
       items.length === 0
-        ? empty("There are none.")
+        ? empty("No deliveries.")
         : table({
-            caption: "Deliveries, the newest first",
+            caption: "Deliveries, newest first",
             rows: items,
             columns: [
               {
@@ -362,7 +362,7 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
                 heading: true,
                 cell: ({ id }) => html`<a href="${PATH}/deliveries/${id}">${String(id)}</a>`,
               },
-              { title: "Since", wide: true, cell: ({ createdAt }) => moment(createdAt) },
+              { title: "Created", wide: true, cell: ({ createdAt }) => moment(createdAt) },
               { title: "Event", short: true, cell: eventOf },
               {
                 title: "Order",
@@ -371,7 +371,7 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
               },
               { title: "State", short: true, cell: deliveryState },
               { title: "Attempts", numeric: true, cell: ({ attempts }) => number(attempts) },
-              { title: "Answer", cell: lastAnswer },
+              { title: "Response", cell: lastAnswer },
             ],
           })
     }
@@ -407,20 +407,20 @@ async function deliveryPage({ database }: Services, id: number): Promise<Html> {
         </div>`
       }
       <div>
-        <dt>${delivery.state === "pending" ? "Next attempt, not before" : "Settled"}</dt>
+        <dt>${delivery.state === "pending" ? "Next attempt" : "Settled"}</dt>
         <dd>${moment(delivery.dueAt)}</dd>
       </div>
     </dl>
-    <div class="actions">${buttonForm(`${PATH}/deliveries/${id}/resend`, "Send it again", "primary")}</div>
+    <div class="actions">${buttonForm(`${PATH}/deliveries/${id}/resend`, "Resend", "primary")}</div>
     <h2>Request</h2>
     <pre class="paper id">
 ${
         message
           ? `content-type: application/json\nwebhook-id: ${message.id}\n\n${JSON.stringify(JSON.parse(message.body), null, 2)}`
-          : "The event is not in the log any more."
+          : "The event is no longer in the log."
       }</pre>
     <h2>${counted(attempts.length, "attempt")}</h2>
-    ${attempts.length === 0 ? empty("Nothing was sent yet.") : attempts.map(attemptPart)}`;
+    ${attempts.length === 0 ? empty("No attempts yet.") : attempts.map(attemptPart)}`;
 }
 
 function attemptPart({ at, url, status, error, response, durationMs }: WebhookAttempt): Html {
@@ -429,14 +429,14 @@ function attemptPart({ at, url, status, error, response, durationMs }: WebhookAt
     <p>
       ${moment(at)}
       <span class="badge ${isGood ? "good" : "bad"}">${status === null ? "no answer" : String(status)}</span>
-      after ${duration(durationMs)}, by ${url}
+      after ${duration(durationMs)}, ${url}
     </p>
     ${error !== null && html`<p class="bad">${error}</p>`}
     ${response !== null && response !== "" && html`<pre class="id">${response}</pre>`}
   </section>`;
 }
 
-const WORDS = { pending: "waiting", delivered: "delivered", failed: "given up" } as const;
+const WORDS = { pending: "waiting", delivered: "delivered", failed: "failed" } as const;
 const SIGNS = { pending: "warn", delivered: "good", failed: "bad" } as const;
 
 function deliveryState({ state }: Pick<ListedDelivery, "state">): Html {
@@ -456,7 +456,7 @@ function lastAnswer({ lastStatus, lastError }: ListedDelivery): Content {
 function stateOf({ state, failingSince }: WebhookEndpoint): Html {
   if (state !== "enabled") return html`<span class="badge warn">disabled</span>`;
   if (failingSince === null) return html`<span class="badge good">enabled</span>`;
-  return html`<span class="badge bad">fails</span> no attempt has succeeded since ${ago(failingSince)}`;
+  return html`<span class="badge bad">failing</span> since ${ago(failingSince)}`;
 }
 
 function buttonForm(action: string, text: string, name: string | false = false): Html {
@@ -472,17 +472,17 @@ async function endpointOf({ database }: Services, id: string): Promise<WebhookEn
   return endpoint;
 }
 
-/** What can't be done, as a page says it. @throws {Problem} */
-async function told<T>(deed: Promise<T>): Promise<T> {
+/** Turns a WebhookError into a page. @throws {Problem} */
+async function orProblem<T>(action: Promise<T>): Promise<T> {
   try {
-    return await deed;
+    return await action;
   } catch (error) {
     if (!(error instanceof WebhookError)) throw error;
     const isMissing = error.kind === "no such endpoint" || error.kind === "no such delivery";
     throw isMissing
       ? new Problem(404, "not-found", { detail: error.message })
       : new Problem(422, "invalid-input", {
-          detail: error.kind === "bad address" ? `The address ${error.message}.` : error.message,
+          detail: error.kind === "bad address" ? `The URL ${error.message}.` : error.message,
         });
   }
 }

@@ -7,17 +7,17 @@ import { Queues } from "../../queues/queues.ts";
 import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import type { BenchProcess } from "./process.ts";
 
-const LOOK_EVERY_MS = 20;
+const POLL_EVERY_MS = 20;
 const PATIENCE_MS = 30_000;
-/** Jobs added in one go. */
+/** Jobs added at once. */
 const PAGE = 1_000;
 
-/** The queues of a pipeline as an outsider sees them, whoever works on them: the service, or BullMQ alone. */
-export class QueueLine {
+/** The pipeline's queues, used from outside, whether the service or bare BullMQ processes them. */
+export class PipelineQueues {
   readonly #redis: Redis;
   readonly #queues: Queues;
   readonly #events: QueueEvents;
-  /** Orders whose last job is done, and those who wait for others. */
+  /** Orders whose last job is done, and the callbacks of those that are awaited. */
   readonly #finished = new Set<string>();
   readonly #waiting = new Map<string, () => void>();
 
@@ -41,7 +41,7 @@ export class QueueLine {
     });
   }
 
-  /** Puts orders into the first queue. */
+  /** Adds orders to the first queue. */
   async add(orderIds: readonly string[]): Promise<void> {
     const transition = lifecycle.due(CREATED);
     if (transition === undefined) throw new Error("a pipeline has a first stage");
@@ -51,49 +51,50 @@ export class QueueLine {
       );
   }
 
-  /** Has workers take no orders in: those that came further go on. */
+  /** Pauses the first queue; orders in later queues continue. */
   async hold(): Promise<void> {
     await this.#first.pause();
   }
 
-  /** Lets workers take orders in. */
+  /** Resumes the first queue. */
   async release(): Promise<void> {
     await this.#first.resume();
   }
 
-  /** Throws away what waits in the first queue. */
+  /** Drops the waiting jobs of the first queue. */
   async discard(): Promise<void> {
     await this.#first.drain();
   }
 
-  /** Jobs that wait in the first queue. */
+  /** The number of jobs waiting in the first queue. */
   async countWaiting(): Promise<number> {
     return this.#first.getWaitingCount();
   }
 
-  /** Waits until so many jobs wait in the first queue: an API adds them after it has answered. */
+  /** Waits until this many jobs wait in the first queue: the API adds them after it has answered. */
   async untilWaiting(count: number, signal: AbortSignal): Promise<void> {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       const waiting = await this.countWaiting();
       if (waiting >= count) return;
-      if (Date.now() > deadline) throw new Failure(`${waiting} jobs wait, and not ${count}`);
-      await delay(LOOK_EVERY_MS, undefined, { signal });
+      if (Date.now() > deadline) throw new Failure(`${waiting} jobs are waiting instead of ${count}`);
+      await delay(POLL_EVERY_MS, undefined, { signal });
     }
   }
 
   /**
-   * Waits until no job waits or runs. One that was put off by a failure comes later than that: whoever counts the orders
-   * will find out. @throws when it is aborted, or the worker ends.
+   * Waits until no job is waiting, active or delayed.
+   *
+   * @throws when aborted, or if a worker exits
    */
   async untilEmpty(workers: readonly BenchProcess[], signal: AbortSignal): Promise<void> {
     while ((await this.countJobs()) > 0) {
       for (const worker of workers) worker.assertRunning();
-      await delay(LOOK_EVERY_MS, undefined, { signal });
+      await delay(POLL_EVERY_MS, undefined, { signal });
     }
   }
 
-  /** All jobs of all queues that are not done. */
+  /** Counts the unfinished jobs of all queues. */
   async countJobs(): Promise<number> {
     const pipeline = this.#redis.pipeline();
     for (const queue of this.#queues.all) {
@@ -107,19 +108,19 @@ export class QueueLine {
     }, 0);
   }
 
-  /** Listens to the last queue, for {@link finished}. */
+  /** Starts listening to the last queue, for {@link finished}. */
   async listen(): Promise<void> {
     await this.#events.waitUntilReady();
     void this.#events.run();
   }
 
-  /** Resolves when the last job of an order is done, or was done since {@link listen}. @throws {Failure} */
+  /** Resolves when an order's last job is done, or was done since {@link listen}. @throws {Failure} */
   async finished(orderId: string, withinMs: number): Promise<void> {
     if (this.#finished.has(orderId)) return;
     await new Promise<void>((resolve, reject) => {
       const late = setTimeout(() => {
         this.#waiting.delete(orderId);
-        reject(new Failure(`order ${orderId} was not done within ${withinMs / 1_000} s`));
+        reject(new Failure(`order ${orderId} was not finished within ${withinMs / 1_000} s`));
       }, withinMs);
       this.#waiting.set(orderId, () => {
         clearTimeout(late);
@@ -148,5 +149,5 @@ export class QueueLine {
   }
 }
 
-/** UUIDs: a job's id begins with that of its order. */
+/** Length of an order's UUID, which a job's id begins with. */
 const ID_LENGTH = 36;

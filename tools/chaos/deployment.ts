@@ -18,54 +18,54 @@ import { numbered } from "./schedule.ts";
 import { createAccount, createDatabase, Sql } from "./sql.ts";
 import { Supervised } from "./supervised.ts";
 
-/** The key that the APIs take. */
+/** The API key. */
 export const API_KEY = "chaos-key-0123456789";
 const DATABASE = "conveyor";
-/** The account that the service has. */
+/** The service's MySQL account. */
 export const ACCOUNT = "service";
 const TRANSIT_MS = 2_000;
-/** As long as real ones take at their best: so that there is nearly always a call under way when something dies. */
+/** What a fast real provider takes, so that there is nearly always a call in flight when something dies. */
 const PROVIDER_LATENCY_MS = 100;
-/** Set for every process of the line; other variables of the environment are passed on. */
+/** Variables that we set ourselves; all others are passed on from the environment. */
 const OWN_VARIABLES = new Set(["DATABASE_URL", "REDIS_URL", "API_KEYS", "HOST", "PORT", "NODE_ENV"]);
 
-/** The whole service as it would run: processes of its own, with servers and providers that can be broken. */
-export interface Line {
+/** The whole system as in production: processes, servers and providers, all of which can be broken. */
+export interface Deployment {
   readonly mysql: PrivateServer;
   readonly redis: PrivateServer;
   readonly providers: Providers;
-  /** For those outside of the service: the account may do everything. */
+  /** For observers: an account with all rights. */
   readonly databaseUrl: string;
-  /** Where MySQL has a replica to fail over to. */
+  /** Set if MySQL has a replica to fail over to. */
   readonly standby: ReplicatedMysql | undefined;
   readonly apis: readonly Supervised[];
   readonly apiUrls: readonly URL[];
   readonly workers: readonly Supervised[];
-  /** An outsider's view of the database. */
+  /** An observer's connection to MySQL. */
   readonly sql: Sql;
-  /** An outsider's connection to Redis. */
-  readonly outsideRedis: Redis;
-  /** Where the processes' logs are. */
+  /** An observer's connection to Redis. */
+  readonly observerRedis: Redis;
+  /** The folder with the processes' logs. */
   readonly logFolder: string;
-  /** The API or worker of this name. */
+  /** The API or worker with this name. */
   process(name: string): Supervised | undefined;
-  /** Ends everything, whatever state it is in. `keepLogs`: leaves the processes' logs. */
+  /** Stops everything, whatever its state. `keepLogs` keeps the processes' logs. */
   close(keepLogs: boolean): Promise<void>;
 }
 
-export interface LineOptions {
+export interface DeploymentOptions {
   readonly apis: number;
   readonly workers: number;
-  /** Milliseconds that a parcel is on the road. */
+  /** Milliseconds until a parcel is delivered. */
   readonly transitMs?: number;
-  /** MySQL has a replica, to fail over to. */
+  /** Whether MySQL has a replica to fail over to. */
   readonly hasStandby?: boolean;
-  /** Decides which calls a fault of a provider hits. */
+  /** Decides which calls a provider fault hits. */
   readonly random: () => number;
 }
 
-/** Starts everything, with an empty database. @throws {Failure} when something can't be had or does not come up. */
-export async function startLine(options: LineOptions): Promise<Line> {
+/** Starts everything with an empty database. @throws {Failure} if something is missing or does not start */
+export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
   removeAbandonedTempFolders();
   const folder = makeRunFolder("chaos");
   const opened: (() => Promise<void> | void)[] = [];
@@ -95,7 +95,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
 
     const ports = await freePorts(options.apis);
     const shared = {
-      ...passedOn(),
+      ...serviceVariables(),
       DATABASE_URL: serviceUrl,
       REDIS_URL: redis.url,
       PAYMENTS_URL: providers.paymentsUrl,
@@ -130,8 +130,8 @@ export async function startLine(options: LineOptions): Promise<Line> {
 
     const sql = new Sql(databaseUrl);
     opened.push(() => sql.close());
-    const outsideRedis = connectOutside(redis.url);
-    opened.push(() => outsideRedis.disconnect());
+    const observerRedis = connectObserver(redis.url);
+    opened.push(() => observerRedis.disconnect());
     return {
       mysql,
       redis,
@@ -142,7 +142,7 @@ export async function startLine(options: LineOptions): Promise<Line> {
       apiUrls: ports.map((port) => new URL(`http://127.0.0.1:${port}`)),
       workers,
       sql,
-      outsideRedis,
+      observerRedis,
       logFolder: folder,
       process: (name) => processes.find((each) => each.name === name),
       close: closeAll,
@@ -159,19 +159,19 @@ async function freePorts(count: number): Promise<number[]> {
   return [...ports];
 }
 
-/** What the environment sets for the service: `SWEEP_AFTER_MS=5000 npm run chaos`. */
-function passedOn(): NodeJS.ProcessEnv {
+/** The service's variables from our environment: `SWEEP_AFTER_MS=5000 npm run chaos`. */
+function serviceVariables(): NodeJS.ProcessEnv {
   const names = Object.keys(VARIABLES).filter((name) => !OWN_VARIABLES.has(name));
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
-function connectOutside(url: string): Redis {
+function connectObserver(url: string): Redis {
   const redis = new Redis(url, {
     maxRetriesPerRequest: null,
     retryStrategy: () => 200,
     disconnectTimeout: 100,
   });
-  // It will be away; commands wait until it is back.
+  // Redis will be away at times; commands wait until it is back.
   redis.on("error", () => {});
   return redis;
 }

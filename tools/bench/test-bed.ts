@@ -12,16 +12,16 @@ import {
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { LoadGenerator } from "./load/generator.ts";
-import { AS_IT_IS, BenchProcess } from "./process.ts";
+import { TSX_FLAGS, BenchProcess } from "./process.ts";
 
-/** Logical databases that Redis has unless it is told otherwise. */
+/** Redis's default number of logical databases. */
 const REDIS_DATABASES = 16;
 
-/** A database and a part of Redis for one of those that are compared. */
-export interface Room {
+/** A MySQL database and a Redis database for one of the compared systems. */
+export interface Sandbox {
   readonly databaseUrl: string;
   readonly redisUrl: string;
-  /** Removes all that is in it. Nobody may use it any more. */
+  /** Removes its data; it must no longer be in use. */
   close(): Promise<void>;
 }
 
@@ -32,8 +32,8 @@ export interface StartOptions {
   readonly readyMessage: string;
 }
 
-/** MySQL, Redis, compiled code and a source of load, for everything that is compared in one run. */
-export class Stand {
+/** MySQL, Redis, compiled code and a load generator, shared by all comparisons of a run. */
+export class TestBed {
   readonly mysql: PrivateServer;
   readonly redis: PrivateServer;
   readonly load: LoadGenerator;
@@ -42,7 +42,7 @@ export class Stand {
   readonly #profiles: string | undefined;
   readonly #processes = new Set<BenchProcess>();
   readonly #names = new Map<string, number>();
-  #rooms = 0;
+  #sandboxes = 0;
   readonly #taken = new Set<number>();
 
   private constructor(parts: {
@@ -62,10 +62,11 @@ export class Stand {
   }
 
   /**
-   * @param signal ends every load. @param profiles where the service's processes leave a CPU profile when they end.
+   * @param signal aborts every load
+   * @param profiles folder for the service's CPU profiles
    * @throws {Failure}
    */
-  static async open(signal: AbortSignal, profiles?: string): Promise<Stand> {
+  static async open(signal: AbortSignal, profiles?: string): Promise<TestBed> {
     removeAbandonedTempFolders();
     const folder = makeRunFolder("bench");
     const [mysql, redis, code, load] = await Promise.allSettled([
@@ -82,19 +83,19 @@ export class Stand {
     ) {
       if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
       const parts = { mysql: mysql.value, redis: redis.value, load: load.value, code: code.value };
-      return new Stand({ ...parts, folder, profiles });
+      return new TestBed({ ...parts, folder, profiles });
     }
     if (load.status === "fulfilled") load.value.stop();
     for (const server of [mysql, redis]) if (server.status === "fulfilled") await server.value.stop();
     removeRunFolder(folder, true);
     for (const part of [mysql, redis, code, load]) if (part.status === "rejected") throw part.reason;
-    throw new Error("one of them was rejected");
+    throw new Error("unreachable");
   }
 
-  /** A database with the newest schema, and an empty part of Redis. */
-  async makeRoom(): Promise<Room> {
+  /** Makes a migrated MySQL database and an empty Redis database. */
+  async makeSandbox(): Promise<Sandbox> {
     const number = this.#freeRedisDatabase();
-    const name = `bench_${++this.#rooms}`;
+    const name = `bench_${++this.#sandboxes}`;
     const databaseUrl = await createDatabase(this.mysql.url, name);
     await migrateDatabase({ url: databaseUrl });
     const redisUrl = `${this.redis.url}/${number}`;
@@ -110,7 +111,7 @@ export class Stand {
     };
   }
 
-  /** Starts one of the service's own processes, as compiled. @throws {Failure} */
+  /** Starts an API or a worker from the compiled code. @throws {Failure} */
   startService(script: "src/main" | "workers/main", options: StartOptions): Promise<BenchProcess> {
     const name = this.#nameFor(options.name);
     const profiling =
@@ -123,13 +124,13 @@ export class Stand {
     });
   }
 
-  /** Starts a process of this folder. @throws {Failure} */
+  /** Starts a script from this folder. @throws {Failure} */
   startBaseline(script: string, options: StartOptions): Promise<BenchProcess> {
     const name = this.#nameFor(options.name);
-    return this.#start([...AS_IT_IS, path.join(import.meta.dirname, script)], { ...options, name });
+    return this.#start([...TSX_FLAGS, path.join(import.meta.dirname, script)], { ...options, name });
   }
 
-  /** Ends everything. `keepLogs`: leaves what the processes wrote. @returns where that is. */
+  /** Stops everything. `keepLogs` keeps the logs. @returns the logs' folder */
   async close(keepLogs: boolean): Promise<string> {
     await Promise.all([...this.#processes].map((each) => each.stop()));
     this.load.stop();
@@ -151,7 +152,7 @@ export class Stand {
     return started;
   }
 
-  /** A name that no log has yet. */
+  /** A unique name for a process and its log. */
   #nameFor(name: string): string {
     const count = (this.#names.get(name) ?? 0) + 1;
     this.#names.set(name, count);
@@ -164,7 +165,7 @@ export class Stand {
       this.#taken.add(number);
       return number;
     }
-    throw new Error(`more than ${REDIS_DATABASES} rooms at once`);
+    throw new Error(`more than ${REDIS_DATABASES} sandboxes at once`);
   }
 }
 

@@ -1,25 +1,25 @@
 import type { Sizes } from "./sizes.ts";
-import type { Stand } from "./stand.ts";
+import type { TestBed } from "./test-bed.ts";
 
-/** What a comparison works with. */
-export interface Scene {
-  readonly stand: Stand;
+/** What a comparison needs. */
+export interface Context {
+  readonly testBed: TestBed;
   readonly sizes: Sizes;
   readonly signal: AbortSignal;
-  /** Says what goes on. */
+  /** Prints progress. */
   readonly note: (line: string) => void;
 }
 
 /**
- * Another order for every repeat, so that nobody always comes after the same one: what MySQL still writes in the
- * background hits each of them in turn.
+ * Rotates the order in every repeat, so that no system always runs after the same one: MySQL's background
+ * writes affect each in turn.
  */
 export function rotated<T>(items: readonly T[], by: number): T[] {
   const start = items.length === 0 ? 0 : by % items.length;
   return [...items.slice(start), ...items.slice(0, start)];
 }
 
-/** Everything that was opened, to be closed again, the last one first. */
+/** Closes what was opened, in reverse order. */
 export class Closers {
   readonly #closers: (() => Promise<void>)[] = [];
 

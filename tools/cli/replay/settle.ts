@@ -1,22 +1,23 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
-import { isAtRest, type ConveyorClient, type OrderState } from "../client.ts";
+import { isSettled, type ConveyorClient, type OrderState } from "../client.ts";
 import { concurrently } from "../concurrently.ts";
 
-const LEAST_PAUSE = 500;
-/** Asking may take up to one part in so many of the time: the service has the orders themselves to work on. */
+/** Milliseconds. */
+const MIN_PAUSE = 500;
+/** Polling may take up to 1/SHARE of the time, to leave the service to its orders. */
 const SHARE = 5;
 
 const LIVE_STATUSES = lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
 
 /**
- * Waits until all of the wanted orders are at rest, by looking again and again for those that are not.
+ * Polls until all of the wanted orders have settled.
  *
- * @param oldest the lowest order id that is wanted; the walk goes no further down.
- * @param patience milliseconds without any movement after which waiting makes no sense.
- * @returns whether they are all at rest; false when patience ended.
+ * @param oldest the lowest wanted order id, where reading stops.
+ * @param patience milliseconds without progress after which to give up.
+ * @returns whether all have settled; false if patience ran out.
  */
-export async function untilAtRest(
+export async function untilSettled(
   client: ConveyorClient,
   {
     oldest,
@@ -32,7 +33,7 @@ export async function untilAtRest(
     onMoving: (count: number) => void;
   },
 ): Promise<boolean> {
-  let before: Look | undefined;
+  let before: Poll | undefined;
   let movedAt = performance.now();
   for (;;) {
     const began = performance.now();
@@ -40,43 +41,43 @@ export async function untilAtRest(
     const count = moving.reduce((sum, { orders }) => sum + orders, 0);
     onMoving(count);
     if (count === 0) return true;
-    const look = {
+    const poll = {
       count,
       ended: performance.now(),
       took: performance.now() - began,
       seen: JSON.stringify(moving),
     };
-    if (look.seen !== before?.seen) movedAt = look.ended;
-    if (look.ended - movedAt > patience) return false;
-    await delay(pauseAfter(look, before), undefined, { signal });
-    before = look;
+    if (poll.seen !== before?.seen) movedAt = poll.ended;
+    if (poll.ended - movedAt > patience) return false;
+    await delay(pauseAfter(poll, before), undefined, { signal });
+    before = poll;
   }
 }
 
-interface Look {
-  /** Orders on their way. */
+interface Poll {
+  /** Orders in progress. */
   readonly count: number;
-  /** All that was seen, to compare. */
+  /** Everything seen, for comparison. */
   readonly seen: string;
-  /** When the look was over, and how long it took, in milliseconds. */
+  /** When the poll ended and how long it took, in milliseconds. */
   readonly ended: number;
   readonly took: number;
 }
 
-/** Long enough to leave the service to its orders, and not much beyond their end as it can be foreseen. */
-function pauseAfter(look: Look, before: Look | undefined): number {
-  const fair = look.took * (SHARE - 1);
-  if (!before) return Math.max(LEAST_PAUSE, look.took);
-  const toRest = before.count - look.count;
-  const foreseen = toRest > 0 ? ((look.ended - before.ended) / toRest) * look.count : fair * 2;
-  return Math.max(LEAST_PAUSE, Math.min(fair, foreseen / 2));
+/** Milliseconds to wait: long enough not to burden the service, but not far past the orders' estimated end. */
+function pauseAfter(poll: Poll, before: Poll | undefined): number {
+  const fair = poll.took * (SHARE - 1);
+  if (!before) return Math.max(MIN_PAUSE, poll.took);
+  const settled = before.count - poll.count;
+  const estimated = settled > 0 ? ((poll.ended - before.ended) / settled) * poll.count : fair * 2;
+  return Math.max(MIN_PAUSE, Math.min(fair, estimated / 2));
 }
 
 /**
- * How many of the wanted orders are in each status and not at rest, and the last time one of them moved.
+ * Counts the wanted orders in each status that have not settled, with the time the latest of them changed.
  *
- * The statuses are walked in the order of the lifecycle. An order only moves forward, so that one which leaves a status
- * before the walk comes to it is found in a later one: an order that was seen nowhere has ended.
+ * Reads the statuses in lifecycle order. Orders only move forward, so an order that leaves a status before it
+ * is read shows up in a later one; an order seen nowhere has ended.
  */
 export async function countMoving(
   client: Pick<ConveyorClient, "orders">,
@@ -89,7 +90,7 @@ export async function countMoving(
     let latest = "";
     for await (const page of client.orders(oldest, status))
       for (const state of page)
-        if (isWanted(state) && !isAtRest(state)) {
+        if (isWanted(state) && !isSettled(state)) {
           orders += 1;
           if (state.updatedAt > latest) latest = state.updatedAt;
         }
@@ -99,9 +100,9 @@ export async function countMoving(
 }
 
 /**
- * How these orders stand now; one that the service does not know is missing from the answer.
- * @param recent ids of orders that were made lately: they are read from the list, newest first.
- * @param old ids of orders of any age: they are read one by one.
+ * Reads the orders' current states. Orders that the service does not know are missing from the result.
+ * @param recent ids of recent orders, read from the list, newest first.
+ * @param old ids of orders of any age, read one by one.
  */
 export async function readStates(
   client: ConveyorClient,
@@ -125,7 +126,7 @@ export async function readStates(
   return states;
 }
 
-/** The lowest of some order ids, which sort by time; "" of none. */
+/** The lowest order id, that is, the oldest; "" if there are none. */
 export function oldestOf(ids: Iterable<string>): string {
   let oldest: string | undefined;
   for (const id of ids) if (oldest === undefined || id < oldest) oldest = id;

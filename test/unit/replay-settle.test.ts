@@ -2,7 +2,7 @@ import { describe, expect, it } from "@jest/globals";
 import * as fc from "fast-check";
 import type { OrderState } from "../../tools/cli/client.ts";
 import { randomNumbers } from "../../tools/shared/random.ts";
-import { countMoving, oldestOf } from "../../tools/cli/replay/rest.ts";
+import { countMoving, oldestOf } from "../../tools/cli/replay/settle.ts";
 import { CANCELLED, lifecycle } from "../../src/order/lifecycle.ts";
 
 /** Orders that move while they are listed, two a page. */

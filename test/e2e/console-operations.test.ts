@@ -145,7 +145,8 @@ describe("the concurrency of a stage", () => {
     const customerId = "cust-load";
     await place(500, { customerId });
     const attempts = (since: number) => line.workers.map((worker) => attemptsOf(worker, since).length);
-    await waitFor("both workers have paid some", () => attempts(began).every((own) => own > 40));
+    // How the two share the twenty places is up to them: the one that has a place takes the next order with it.
+    await waitFor("the workers have paid some", () => sum(attempts(began)) > 80);
     const before = { most: providers.takeMaxInFlight("payments"), attempts: attempts(began) };
 
     const changed = await setConcurrency("2");

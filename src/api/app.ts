@@ -13,7 +13,7 @@ import { openApiDocument } from "./openapi.ts";
 import { pageHeaders } from "./pages.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
 import { Health } from "./readiness.ts";
-import { addRoutes, type Guards } from "./route.ts";
+import { RouteTables, type Guards } from "./route.ts";
 import { API, PAGES } from "./routes.ts";
 import type { OrderServices, Services } from "./services.ts";
 
@@ -37,11 +37,12 @@ export function createApp(options: AppOptions): Express {
   const { bearer, basic } = new Keys(options.apiKeys);
   const guards: Guards = { public: [], key: [bearer], operator: [basic, sameSiteOnly] };
   const services = servicesOf(options);
+  const tables = new RouteTables(app, { guards, services });
   // The most used come first, since every route a request passes takes time.
-  addRoutes(app, API, { guards, services });
+  tables.add(API);
   app.use(["/docs", BOARD], pageHeaders);
   app.use(CONSOLE, consoleHeaders, neverStored);
-  addRoutes(app, PAGES, { guards, services });
+  tables.add(PAGES);
   app.use(CONSOLE, ...guards.operator, notFound, onlyToThose(basic), showErrors(services));
   app.use(...guards.key, notFound, onlyToThose(bearer));
   app.use(answerErrors(services.log));

@@ -154,25 +154,38 @@ const readForm = urlencoded({ extended: false, limit: LARGEST_FORM });
 /** The middleware that authorizes each scope, and throws for everyone else. */
 export type Guards = Readonly<Record<Scope, readonly RequestHandler[]>>;
 
-/**
- * Adds the table's routes to the app. Each path has its own guard, so the order of entries can never leave one open.
- *
- * @throws {Error} for a table that contradicts itself.
- */
-export function addRoutes(
-  app: Express,
-  table: readonly (Route | Mount)[],
-  { guards, services }: { readonly guards: Guards; readonly services: Services },
-): void {
-  const paths = new Map<string, Route[]>();
-  for (const each of table.filter(isRoute)) paths.set(each.path, [...(paths.get(each.path) ?? []), each]);
-  check(paths);
-  for (const [path, routes] of paths) {
-    const answering = app.route(path);
-    for (const guard of routes.slice(0, 1).flatMap(({ scope }) => guards[scope])) answering.all(guard);
+/** Adds tables of routes to an app. Each path has its own guard, so the order of entries can never leave one open. */
+export class RouteTables {
+  readonly #app: Express;
+  readonly #guards: Guards;
+  readonly #services: Services;
+  /** Every path of every table, mounts included. */
+  readonly #answered: Answered[] = [];
+
+  constructor(app: Express, { guards, services }: { readonly guards: Guards; readonly services: Services }) {
+    this.#app = app;
+    this.#guards = guards;
+    this.#services = services;
+  }
+
+  /** @throws {Error} for a table that contradicts itself or an earlier one. */
+  add(table: readonly (Route | Mount)[]): void {
+    const paths = new Map<string, Route[]>();
+    for (const each of table.filter(isRoute)) paths.set(each.path, [...(paths.get(each.path) ?? []), each]);
+    for (const [path, routes] of paths) {
+      check(path, routes);
+      this.#answer({ path });
+      this.#route(path, routes);
+    }
+    for (const entry of table) if (!isRoute(entry)) this.#mount(entry);
+  }
+
+  #route(path: string, routes: readonly Route[]): void {
+    const answering = this.#app.route(path);
+    for (const guard of routes.slice(0, 1).flatMap(({ scope }) => this.#guards[scope])) answering.all(guard);
     for (const { method, request, handle } of routes) {
       const answer: RequestHandler = async (incoming, response) => {
-        await handle(incoming, response, services);
+        await handle(incoming, response, this.#services);
       };
       const readers = [...(request.body ? [readJson] : []), ...(request.form ? [readForm] : [])];
       answering[verb(method)](...readers, answer);
@@ -181,11 +194,24 @@ export function addRoutes(
       methodNotAllowed(...METHODS.filter((each) => routes.some(({ method }) => method === each))),
     );
   }
-  for (const entry of table) {
-    if (isRoute(entry)) continue;
-    const handler = entry.serve(services);
-    if (handler) app.use(entry.mount, ...guards[entry.scope], handler, notFound);
+
+  #mount({ mount, scope, serve }: Mount): void {
+    this.#answer({ path: mount, withAllBelow: true });
+    const handler = serve(this.#services);
+    if (handler) this.#app.use(mount, ...this.#guards[scope], handler, notFound);
   }
+
+  #answer(later: Answered): void {
+    const shadow = this.#answered.find((earlier) => covers(earlier, later.path));
+    if (shadow) throw new Error(`${later.path} is shadowed by ${shadow.path}`);
+    this.#answered.push(later);
+  }
+}
+
+interface Answered {
+  /** As Express has it. */
+  readonly path: string;
+  readonly withAllBelow?: boolean;
 }
 
 export function isRoute(entry: Route | Mount): entry is Route {
@@ -207,25 +233,25 @@ function verb(method: Method) {
   }
 }
 
-/** @throws {Error} for a path with two scopes, or one shadowed by an earlier path. */
-function check(paths: ReadonlyMap<string, readonly Route[]>): void {
-  const earlier: string[] = [];
-  for (const [path, routes] of paths) {
-    const scopes = new Set(routes.map(({ scope }) => scope));
-    if (scopes.size > 1) throw new Error(`${path} has two scopes: ${[...scopes].join(" and ")}`);
-    const methods = new Set(routes.map(({ method }) => method));
-    if (methods.size < routes.length) throw new Error(`${path} has two routes for one method`);
-    const shadow = earlier.find((other) => covers(other, path));
-    if (shadow !== undefined) throw new Error(`${path} is shadowed by ${shadow}`);
-    earlier.push(path);
-  }
+/** @throws {Error} for a path with two scopes, or with two routes for one method. */
+function check(path: string, routes: readonly Route[]): void {
+  const scopes = new Set(routes.map(({ scope }) => scope));
+  if (scopes.size > 1) throw new Error(`${path} has two scopes: ${[...scopes].join(" and ")}`);
+  const methods = new Set(routes.map(({ method }) => method));
+  if (methods.size < routes.length) throw new Error(`${path} has two routes for one method`);
 }
 
-function covers(earlier: string, later: string): boolean {
-  const names = later.split("/");
-  const patterns = earlier.split("/");
+/** Whether a request for the later path would be answered by the earlier one. */
+function covers({ path, withAllBelow = false }: Answered, later: string): boolean {
+  const patterns = segmentsOf(path);
+  const names = segmentsOf(later);
   return (
-    patterns.length === names.length &&
+    (withAllBelow ? patterns.length <= names.length : patterns.length === names.length) &&
     patterns.every((pattern, index) => pattern.startsWith(":") || pattern === names[index])
   );
+}
+
+/** To Express, paths that differ only in letter case or by a slash at the end are the same. */
+function segmentsOf(path: string): string[] {
+  return path.toLowerCase().replace(/\/$/, "").split("/");
 }

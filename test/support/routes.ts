@@ -1,6 +1,6 @@
 import express from "express";
 import { answerErrors } from "../../src/api/problem.ts";
-import { addRoutes, type Guards, type Mount, type Route } from "../../src/api/route.ts";
+import { RouteTables, type Guards, type Mount, type Route } from "../../src/api/route.ts";
 import type { Services } from "../../src/api/services.ts";
 import { HttpServer } from "../../src/api/server.ts";
 import { createLogger } from "../../src/platform/log.ts";
@@ -11,7 +11,7 @@ const silent = createLogger({ name: "test", level: "silent" });
 /** A server of these routes alone, open to everybody. @param services those that the routes' handlers work with. */
 export function serverOf(table: readonly (Route | Mount)[], services: Partial<Services>): HttpServer {
   const app = express();
-  addRoutes(app, table, { guards: OPEN, services: complete({ log: silent, ...services }) });
+  new RouteTables(app, { guards: OPEN, services: complete({ log: silent, ...services }) }).add(table);
   app.use(answerErrors(silent));
   return new HttpServer(app);
 }

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import express, { type RequestHandler } from "express";
 import { z } from "zod";
 import { answerErrors, Problem } from "../../../src/api/problem.ts";
-import { addRoutes, route, type Mount, type Route } from "../../../src/api/route.ts";
+import { route, RouteTables, type Mount, type Route } from "../../../src/api/route.ts";
 import { HttpServer } from "../../../src/api/server.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { noServices } from "../../support/routes.ts";
@@ -27,9 +27,10 @@ function guard(scope: string): RequestHandler {
 
 const GUARDS = { public: [], key: [guard("key")], operator: [guard("operator")] };
 
-async function serve(table: readonly (Route | Mount)[]): Promise<string> {
+async function serve(...tables: readonly (Route | Mount)[][]): Promise<string> {
   const app = express();
-  addRoutes(app, table, { guards: GUARDS, services: noServices });
+  const answered = new RouteTables(app, { guards: GUARDS, services: noServices });
+  for (const table of tables) answered.add(table);
   app.use(answerErrors(createLogger({ name: "test", level: "silent" })));
   const server = new HttpServer(app);
   servers.push(server);
@@ -160,7 +161,32 @@ describe("a table that contradicts itself is refused:", () => {
       [answering("GET", "/things/:id"), answering("POST", "/things/resume")],
       "/things/resume is shadowed by /things/:id",
     ],
+    [
+      "a path in other letters",
+      [answering("GET", "/things"), answering("GET", "/Things", "public")],
+      "/Things is shadowed by /things",
+    ],
+    [
+      "a path with a slash at its end",
+      [answering("GET", "/things"), answering("POST", "/things/", "public")],
+      "/things/ is shadowed by /things",
+    ],
   ])("%s", async (_, table, message) => {
     await expect(serve(table)).rejects.toThrow(message);
+  });
+});
+
+describe("a table that contradicts an earlier one is refused:", () => {
+  const board: Mount = { mount: "/board", scope: "operator", serve: () => undefined };
+
+  test.each([
+    ["a path of another scope", answering("GET", "/things"), answering("POST", "/things", "public")],
+    ["a path of the same scope", answering("GET", "/things"), answering("POST", "/things")],
+    ["a path that is shadowed", answering("GET", "/things/:id"), answering("GET", "/things/new", "operator")],
+    ["a path in other letters", answering("GET", "/things"), answering("GET", "/THINGS/")],
+    ["a path below what is mounted", board, answering("GET", "/Board/there", "public")],
+    ["a mount where a path is", answering("GET", "/board"), board],
+  ])("%s", async (_, earlier, later) => {
+    await expect(serve([earlier], [later])).rejects.toThrow("is shadowed by");
   });
 });

@@ -1,11 +1,5 @@
 import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
-import type {
-  FailedPage,
-  FailedPlace,
-  FailureGroup as FailureFilter,
-  NewAction,
-  OrderFailure,
-} from "../src/engine/ports.ts";
+import type { FailedPage, FailedPlace, FailureFilter, NewAction, OrderFailure } from "../src/engine/ports.ts";
 import { failedIn, recovered, resumed } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";

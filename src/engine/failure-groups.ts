@@ -9,7 +9,7 @@ import type {
   ActionProgress,
   FailedOrder,
   FailedPlace,
-  FailureGroup,
+  FailureFilter,
   OperationStore,
 } from "./ports.ts";
 
@@ -28,7 +28,7 @@ const PATIENCE_MS = 600_000;
 const RETRY_MS = 1_000;
 
 /** An operation on a group of failed orders. */
-export type Batch = { readonly group: FailureGroup; readonly actor: string } & (
+export type Batch = { readonly group: FailureFilter; readonly actor: string } & (
   | { readonly action: "resume" }
   /** @param why recorded as the reason. */
   | { readonly action: "cancel"; readonly why: string }
@@ -60,7 +60,7 @@ export class FailureGroups {
    * @throws {StorageError}
    */
   async resume(
-    group: FailureGroup,
+    group: FailureFilter,
     actor: string,
     withinMs: number,
   ): Promise<{ readonly resumed: number; readonly more?: true }> {

@@ -72,7 +72,7 @@ export interface OperationStore {
   updateAction(id: number, progress: ActionProgress): Promise<void>;
   /** Those of the next `limit` failed orders that belong to the group, sorted by stage and id. */
   listFailed(
-    group: FailureGroup,
+    group: FailureFilter,
     page: { readonly limit: number; readonly after?: FailedPlace | undefined },
   ): Promise<FailedPage>;
   /** Failed orders in a stage, counted up to a limit. */
@@ -113,7 +113,7 @@ export interface ActionProgress {
 }
 
 /** Failed orders, filtered by stage, reason and time. No filter matches all. */
-export interface FailureGroup {
+export interface FailureFilter {
   readonly stage?: string | undefined;
   /** Compared without the ids in it, so that orders that failed alike form one group. */
   readonly reason?: string | undefined;

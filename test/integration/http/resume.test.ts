@@ -6,7 +6,7 @@ import { listActions } from "../../../db/operator-actions.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { openOperations } from "../../../src/composition/operations.ts";
 import { Cancellation } from "../../../src/engine/cancellation.ts";
-import type { DueJob, FailureGroup } from "../../../src/engine/ports.ts";
+import type { DueJob, FailureFilter } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -57,7 +57,7 @@ async function createFailed(count: number, stage = "pay", reason = "no answer"):
   );
 }
 
-const resumeIn = (withinMs: number) => (group: FailureGroup) =>
+const resumeIn = (withinMs: number) => (group: FailureFilter) =>
   operations.failureGroups.resume(group, "ada", withinMs);
 
 test("all that failed go on after one request, and each is counted once, however often it was asked", async () => {

@@ -3,10 +3,9 @@ import { readHeartbeats } from "../queues/telemetry/heartbeats.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
-import { describeError } from "../src/platform/describe-error.ts";
-import { Repeat } from "../src/platform/repeat.ts";
-import type { StageWorker } from "./stage-worker.ts";
 import { shareOf } from "../src/engine/suspects.ts";
+import { RedisCheck } from "./redis-check.ts";
+import type { StageWorker } from "./stage-worker.ts";
 
 /** Interval in milliseconds: each time three Redis keys per step, and the heartbeats if a limit is set. */
 const INTERVAL_MS = 3_000;
@@ -17,7 +16,6 @@ export interface SuspectQuotaOptions {
   readonly workers: readonly Pick<StageWorker, "name" | "step" | "suspects">[];
   /** This process's heartbeat id. */
   readonly self: string;
-  readonly log: Logger;
 }
 
 /**
@@ -25,48 +23,30 @@ export interface SuspectQuotaOptions {
  * all that is allowed. So live workers divide a quarter of the limit among themselves, following changes of the limit
  * and of the workers within seconds. Suspects' turns follow a changed rate limit in the same way.
  */
-export class SuspectQuota implements Service {
-  readonly name = "suspects' quota";
-  readonly #options: SuspectQuotaOptions;
-  readonly #rounds = new Repeat({
-    run: () => this.divide(),
+export function suspectQuota(options: SuspectQuotaOptions & { readonly log: Logger }): Service {
+  return new RedisCheck({
+    name: "suspects' quota",
+    redis: options.redis,
     everyMs: INTERVAL_MS,
-    onError: (error) =>
-      this.#options.log.debug({ error: describeError(error) }, "could not read the queues' limits"),
+    failure: "could not read the queues' limits",
+    log: options.log,
+    run: () => divideQuota(options),
   });
+}
 
-  constructor(options: SuspectQuotaOptions) {
-    this.#options = options;
+/** Reads and divides the limits, and respaces suspects after a changed rate limit. @throws {Error} from Redis. */
+export async function divideQuota({ redis, queues, workers, self }: SuspectQuotaOptions): Promise<void> {
+  const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
+  const heartbeats = limits.some((limit) => limit !== null) ? await readHeartbeats(redis) : [];
+  for (const [index, { name, suspects }] of workers.entries()) {
+    const others = heartbeats.filter(({ steps }) => steps.some((step) => step.name === name));
+    suspects.quota = quotaOf(
+      limits[index] ?? null,
+      others.map(({ id }) => id),
+      self,
+    );
   }
-
-  /** Resolves after the first round. */
-  async start(): Promise<void> {
-    this.#rounds.start();
-    await this.#rounds.firstRun;
-  }
-
-  /** Stops after the round under way. */
-  async stop(): Promise<void> {
-    const stopped = this.#rounds.stop();
-    // Without Redis its commands would wait.
-    if (this.#options.redis.status === "ready") await stopped;
-  }
-
-  /** Reads and divides the limits, and respaces suspects after a changed rate limit. @throws {Error} from Redis. */
-  async divide(): Promise<void> {
-    const { redis, queues, workers, self } = this.#options;
-    const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
-    const heartbeats = limits.some((limit) => limit !== null) ? await readHeartbeats(redis) : [];
-    for (const [index, { name, suspects }] of workers.entries()) {
-      const others = heartbeats.filter(({ steps }) => steps.some((step) => step.name === name));
-      suspects.quota = quotaOf(
-        limits[index] ?? null,
-        others.map(({ id }) => id),
-        self,
-      );
-    }
-    await Promise.all(workers.map(({ step }) => queues.turnsOf(step).follow()));
-  }
+  await Promise.all(workers.map(({ step }) => queues.turnsOf(step).follow()));
 }
 
 /**

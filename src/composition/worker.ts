@@ -9,9 +9,9 @@ import type { WorkerArguments } from "../../workers/arguments.ts";
 import { alsoCounting, WorkerHeartbeat } from "../../workers/heartbeat.ts";
 import { Isolation } from "../../workers/isolation/isolation.ts";
 import { ServerWatch } from "../../workers/server-watch.ts";
-import { SettingsSync } from "../../workers/settings-sync.ts";
+import { settingsSync } from "../../workers/settings-sync.ts";
 import { StageWorker } from "../../workers/stage-worker.ts";
-import { SuspectQuota } from "../../workers/suspect-quota.ts";
+import { suspectQuota } from "../../workers/suspect-quota.ts";
 import { Watchdog } from "../../workers/watchdog.ts";
 import { StageBreakers } from "../engine/breakers.ts";
 import { FailureLog } from "../engine/failure-log.ts";
@@ -76,8 +76,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     }),
     ...stages.services,
     // Before the stages, so that a paused queue is paused before any job is taken.
-    new SettingsSync({ database, redis, queues, log }),
-    new SuspectQuota({ redis, queues, workers, self: stages.heartbeat.id, log }),
+    settingsSync({ database, redis, queues, log }),
+    suspectQuota({ redis, queues, workers, self: stages.heartbeat.id, log }),
     {
       name: "stages",
       start: () => forAll(workers, (worker) => worker.start()),

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { durationInWords } from "../platform/duration.ts";
 import type { Lease } from "../platform/lease.ts";
 import type { Logger } from "../platform/log.ts";
@@ -6,6 +5,7 @@ import { Repeat } from "../platform/repeat.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Service } from "../platform/service.ts";
+import { settleWithin } from "../platform/settle-within.ts";
 import { isDatabaseAway } from "../platform/storage-error.ts";
 import type {
   Dispatcher,
@@ -120,7 +120,7 @@ export class Sweeper implements Service {
 
   /** Finishes the page under way, unless a server hangs, and releases the lease. */
   async stop(): Promise<void> {
-    await Promise.race([this.#rounds.stop(), sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
+    await settleWithin(STOP_WITHIN_MS, this.#rounds.stop(), () => undefined);
     const { lease, log } = this.#options;
     await lease?.release().catch((error: unknown) => {
       log.warn(

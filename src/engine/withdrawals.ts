@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { settleWithin } from "../platform/settle-within.ts";
 
 /** The reason for cancelling an order whose client was told that it failed. */
 export const WITHDRAWN = "the client was told that the order could not be taken";
@@ -57,10 +58,7 @@ export class Withdrawals {
   async stop(): Promise<void> {
     const { stopWithinMs = STOP_WITHIN_MS, log } = this.#options;
     this.#stopping = true;
-    const ended = new AbortController();
-    const timeIsUp = delay(stopWithinMs, undefined, ended).catch(() => undefined);
-    await Promise.race([this.#running, timeIsUp]);
-    ended.abort();
+    if (this.#running) await settleWithin(stopWithinMs, this.#running, () => undefined);
     const orderIds = [...this.#lost, ...this.#waiting.keys()];
     if (orderIds.length > 0)
       log.error({ orderIds }, "orders may have been stored, and could not be withdrawn");

@@ -9,8 +9,7 @@ import { Queues } from "../../../queues/queues.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { pay } from "../../../src/order/stages/pay.ts";
 import { ship } from "../../../src/order/stages/ship.ts";
-import { createLogger } from "../../../src/platform/log.ts";
-import { SuspectQuota } from "../../../workers/suspect-quota.ts";
+import { divideQuota } from "../../../workers/suspect-quota.ts";
 import { SuspectPlaces } from "../../../src/engine/suspects.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 
@@ -129,17 +128,15 @@ test("a worker is alive until it says goodbye, or says nothing for a while", asy
 });
 
 describe("a rate limit", () => {
-  const log = createLogger({ name: "test", level: "silent" });
   const suspects = new SuspectPlaces(() => 50);
   const limited = (max: number, ms: number) => queues.of(pay).setGlobalRateLimit(max, ms);
   const look = () =>
-    new SuspectQuota({
+    divideQuota({
       redis: environment.redis,
       queues,
       workers: [{ name: "pay", step: pay, suspects }],
       self: "a",
-      log,
-    }).divide();
+    });
   const transition = lifecycle.due("RESERVED") ?? { from: "RESERVED", to: "PAID", step: pay };
   const addSuspects = (count: number, prefix = "order") =>
     queues.enqueue(
@@ -226,14 +223,13 @@ test("a limit over all workers is divided among those that are alive, for orders
   const alive = { host: "h", pid: 1, startedAt: "2026-11-23T09:00:00.000Z", steps: [step], open: [] };
   const workers = ["a", "b"].map((self) => {
     const suspects = new SuspectPlaces(() => 50);
-    const log = createLogger({ name: "test", level: "silent" });
     return {
       suspects,
-      quota: new SuspectQuota({ redis, queues, workers: [{ name: "pay", step: pay, suspects }], self, log }),
+      divide: () => divideQuota({ redis, queues, workers: [{ name: "pay", step: pay, suspects }], self }),
     };
   });
   const places = async () => {
-    for (const { quota } of workers) await quota.divide();
+    for (const { divide } of workers) await divide();
     return workers.map(({ suspects }) => suspects.places);
   };
   for (const id of ["a", "b"]) await beat(redis, { ...alive, id });

@@ -341,7 +341,7 @@ describe("a server that", () => {
       json(response, status, { error: "so it is" }),
     );
     for (const [service, call] of everyCall(url))
-      await expectFault(call(), new RegExp(`^${service} answered ${status}, .*so it is`));
+      await expectFault(call(), new RegExp(`^${service} answered ${status} unexpectedly: .*so it is`));
   });
 
   test.each([

@@ -186,7 +186,7 @@ describe("the replay, with a worker", () => {
     await line.client.put("/stock/C-1", { onHand: onHand + 7 });
     const { code, stdout, stderr } = await running.ended;
     expect(stderr).toMatch(
-      /^SKU "C-1": .* on hand, 0 reserved, expected 0 on hand, 0 reserved; did somebody/m,
+      /^SKU "C-1": .* on hand, 0 reserved, expected 0 on hand, 0 reserved; did something else/m,
     );
     expect(stdout).toMatch(/^Does not reconcile: 1 SKU with unexpected stock\.$/m);
     expect(code).toBe(1);
@@ -258,7 +258,7 @@ describe("the replay, without a worker", () => {
       "1",
     );
     expect(code).toBe(1);
-    expect(stderr).toContain("no progress for 1 seconds: going on without the rest");
+    expect(stderr).toContain("no progress for 1 seconds: reporting without the remaining orders");
     expect(stdout).toMatch(/^Does not reconcile: 2 orders unfinished\.$/m);
     expect(json).toMatchObject({
       orders: { accepted: 2, delivered: 0, unfinished: { CREATED: 2 } },

@@ -76,6 +76,7 @@ async function ended(
   return waitFor(`the whole trace of ${orderId}`, () => {
     const all = knownOf(receiver, orderId);
     const known = new Set(all.map(({ spanId }) => spanId));
+    const roots = all.filter(({ parentSpanId }) => !known.has(parentSpanId));
     const isWhole =
       all.some(
         ({ attributes }) =>
@@ -83,7 +84,9 @@ async function ended(
           (last.stage === undefined || attributes["conveyor.stage"] === last.stage),
       ) &&
       (last.jobs ?? []).every((job) => all.some(({ name }) => name === job)) &&
-      all.filter(({ parentSpanId }) => !known.has(parentSpanId)).length === 1;
+      roots.length === 1 &&
+      // It all began with a request, which is told by another process than the jobs.
+      !roots[0]?.name.startsWith("process ");
     return isWhole && traceOf(receiver.spans, orderId);
   });
 }

@@ -57,6 +57,8 @@ const exported = z.object({
   ),
 });
 
+const KEEP_ALIVE_MS = 120_000;
+
 /** Starts one on a free port. */
 export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
@@ -69,7 +71,10 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
       if (type === "application/json") spans.push(...parse(body));
       return response.writeHead(200, { "Content-Type": type }).end(type === "application/json" ? "{}" : "");
     });
-  }).listen(0, "127.0.0.1");
+  });
+  // Exporters send every few seconds: a connection that is just being closed would cost them a batch.
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
   if (typeof address !== "object" || address === null) throw new Error("the receiver does not listen");

@@ -188,7 +188,11 @@ describe("an order whose COMMIT got no answer", () => {
     const answer = await client.post("/orders", PLAIN_ORDER, key);
     proxy.losesCommits = false;
     expect(answer).toMatchObject({ status: 503, body: { detail: UNKNOWN } });
-    expect(await environment.database.query((queries) => queries.$count(sql`orders`))).toBe(before + 1);
+    // The server may still be at it: nobody has heard how its COMMIT ended.
+    await waitFor(
+      "the order to be written",
+      async () => (await environment.database.query((queries) => queries.$count(sql`orders`))) === before + 1,
+    );
     const [newest] = (await client.get("/orders?limit=1")).body.items;
     return client.orderIn(newest?.id ?? "", "CREATED");
   }

@@ -6,7 +6,7 @@ module.exports = {
   rootDir: "..",
   testEnvironment: "node",
   // Most of them wait: for locks to run out, for processes to start. Each has a Redis database of its own, of 16.
-  maxWorkers: Math.min(8, Math.max(4, os.availableParallelism())),
+  maxWorkers: Math.min(8, Math.max(3, os.availableParallelism())),
   testMatch: ["<rootDir>/test/**/*.test.ts"],
   testPathIgnorePatterns: [
     "/node_modules/",

@@ -3,20 +3,12 @@ import type { Socket } from "node:net";
 import { listen } from "../platform/listen.ts";
 
 /**
- * How long idle connections are kept: longer than load balancers keep theirs, commonly 60 s. The server must not close
- * first, since the next request may already be on its way. Milliseconds.
- */
-const KEEP_ALIVE_MS = 75_000;
-/** The same for a connection before its first request. */
-const HEADERS_MS = 80_000;
-
-/**
  * An HTTP server that closes as soon as the last request is answered, even with keep-alive clients. (`Server.close()`
  * alone waits for connections whose answer came after it. http-terminator does the same, but with its own logger and
  * deadline; here the whole process has one deadline.)
  */
 export class HttpServer {
-  readonly #server: Server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS });
+  readonly #server: Server = createServer();
   /** Open connections, with their unfinished responses. */
   readonly #connections = new Map<Socket, Set<ServerResponse>>();
   #closing = false;

@@ -105,13 +105,3 @@ test("answers both of two questions that came one upon the other", async () => {
   expect(await received).toMatch(/one[^]*two/);
   await closed;
 });
-
-test("keeps a connection that nobody uses for longer than load balancers do", async () => {
-  const { server, connect: open } = await serve((_request, response) => response.end("done"));
-  const socket = await open();
-  socket.write(ASK);
-  const [answer] = await once(socket, "data");
-  const seconds = /^keep-alive: timeout=(\d+)\r$/im.exec(String(answer))?.[1];
-  expect(Number(seconds)).toBeGreaterThan(60);
-  await server.close();
-});

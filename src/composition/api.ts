@@ -5,9 +5,8 @@ import { HttpServer } from "../api/server.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
-import { MetricsServer } from "../platform/metrics-server.ts";
 import { Listening, opened, Services } from "../platform/service.ts";
-import { openBase } from "./base.ts";
+import { metricsPort, openBase } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { hasQueues, type ApiConfig } from "./config.ts";
 import { openInline } from "./inline.ts";
@@ -41,10 +40,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   });
   const server = new HttpServer(tracing.listener(httpMetrics.measured(listenerOf(app))));
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
-  const scraped = new Listening("metrics", new MetricsServer(metrics), {
-    port: config.METRICS_PORT,
-    host: config.HOST,
-  });
+  const scraped = metricsPort(config, metrics);
   const services = [
     ...base.services,
     scraped,

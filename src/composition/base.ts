@@ -5,8 +5,9 @@ import packageJson from "../../package.json" with { type: "json" };
 import type { OrderStore } from "../engine/ports.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { createLogger, type Logger } from "../platform/log.ts";
+import { MetricsServer } from "../platform/metrics-server.ts";
 import { Metrics } from "../platform/metrics.ts";
-import { opened, type Service } from "../platform/service.ts";
+import { Listening, opened, type Service } from "../platform/service.ts";
 import type { Tracing } from "../platform/tracing/contract.ts";
 import { startTracing } from "../platform/tracing/tracing.ts";
 import type { ApiConfig, WorkerConfig } from "./config.ts";
@@ -54,4 +55,12 @@ export async function openBase(name: keyof typeof TRACED_AS, config: BaseConfig)
     commit: metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT])),
     services: [opened("tracing", () => tracing.stop()), opened("database", () => database.close())],
   };
+}
+
+/** The process's own port for Prometheus, if it has one. */
+export function metricsPort(
+  { METRICS_PORT, HOST }: Pick<WorkerConfig, "METRICS_PORT" | "HOST">,
+  metrics: Metrics,
+): Listening {
+  return new Listening("metrics", new MetricsServer(metrics), { port: METRICS_PORT, host: HOST });
 }

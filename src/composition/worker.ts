@@ -20,9 +20,8 @@ import { Relay } from "../events/relay/relay.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import { settingsOf } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
-import { MetricsServer } from "../platform/metrics-server.ts";
-import { Listening, opened, Services, type Service } from "../platform/service.ts";
-import { openBase, type Base } from "./base.ts";
+import { opened, Services, type Listening, type Service } from "../platform/service.ts";
+import { metricsPort, openBase, type Base } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { stageOverrides, type WorkerConfig } from "./config.ts";
 import { openExecutor, openSweeper } from "./engine.ts";
@@ -57,10 +56,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   // The main connection logs it.
   relayRedis.on("error", () => undefined);
   const connectListener = () => server.connectWorker();
-  const scraped = new Listening("metrics", new MetricsServer(metrics), {
-    port: config.METRICS_PORT,
-    host: config.HOST,
-  });
+  const scraped = metricsPort(config, metrics);
   const services = [
     ...base.services,
     scraped,

@@ -66,7 +66,12 @@ export class FailureGroups {
   ): Promise<{ readonly resumed: number; readonly more?: true }> {
     const startedAt = performance.now();
     const batch: Batch = { action: "resume", group, actor };
-    const action = new RecordedOnceDone((progress) => this.#record(batch, null, progress));
+    // Recorded when it ends, and only if it did something: otherwise its client may hear "nothing was done".
+    const action: RecordedAction = {
+      note: async (progress) => {
+        if (progress.state !== "running" && progress.done > 0) await this.#record(batch, null, progress);
+      },
+    };
     const { done, next } = await this.#run(action, batch, {
       limit: PAGE,
       isHurried: true,
@@ -87,7 +92,7 @@ export class FailureGroups {
     const failed = stage === undefined ? undefined : await store.countFailed(stage, COUNTED);
     const id = await this.#record(batch, failed === undefined || failed.more ? null : failed.count);
     const pace = { limit: SHOWN_PAGE, before: new Date(), attempt: patiently, isEnough: () => false };
-    const action = { note: (progress: ActionProgress) => store.updateAction(id, progress) };
+    const action: RecordedAction = { note: (progress) => store.updateAction(id, progress) };
     this.#run(action, batch, pace).catch((error: unknown) => {
       log.error({ action: id, error: describeError(error) }, "stopped midway through a group of orders");
     });
@@ -161,22 +166,6 @@ export class FailureGroups {
 /** An operator's action whose progress is stored. */
 interface RecordedAction {
   note(progress: ActionProgress): Promise<unknown>;
-}
-
-/**
- * Stores the action when it ends, and only if it did something. Its client hears "nothing was done" otherwise, which must
- * be true of the operators' log as well.
- */
-class RecordedOnceDone implements RecordedAction {
-  readonly #record: (progress: ActionProgress) => Promise<unknown>;
-
-  constructor(record: (progress: ActionProgress) => Promise<unknown>) {
-    this.#record = record;
-  }
-
-  async note(progress: ActionProgress): Promise<void> {
-    if (progress.state !== "running" && progress.done > 0) await this.#record(progress);
-  }
 }
 
 /** How fast to work, and when to stop. */

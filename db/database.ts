@@ -1,6 +1,6 @@
 import { drizzle } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
-import { settleWithin } from "../src/platform/settle-within.ts";
+import { settleWithin } from "../src/platform/time-limit.ts";
 import {
   afterCommitWasSent,
   CONNECTION_CLOSED,

@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { connectProducer } from "../queues/connection.ts";
 import { loadConfig, PROCESSES } from "../src/composition/config.ts";
-import { settleWithin } from "../src/platform/settle-within.ts";
+import { settleWithin } from "../src/platform/time-limit.ts";
 import { runMain, StartupError } from "../src/platform/startup.ts";
 
 /** A healthy worker fetches jobs or renews locks every few seconds; longer silence means that it hangs. */

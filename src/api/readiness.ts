@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { DatabaseError, TIMEOUT } from "../../db/errors.ts";
 import { WriteCheck } from "../../db/write-check.ts";
-import { settleWithin } from "../platform/settle-within.ts";
+import { settleWithin } from "../platform/time-limit.ts";
 
 export interface Check {
   readonly ready: boolean;

@@ -7,8 +7,7 @@ import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, DueJob, OrderTransition } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
-import { offTheClock } from "../platform/time-limit.ts";
-import { untilAborted } from "../platform/until-aborted.ts";
+import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 
 /** What the executor needs from the store, one order at a time. Calls may share a transaction with others. */
 export interface ExecutorStore {

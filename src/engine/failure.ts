@@ -1,6 +1,7 @@
 import type { Ports } from "../order/ports.ts";
 import { StorageError } from "../platform/storage-error.ts";
-import { isTimeout, NoPlaceError, StageUnavailableError } from "./outage.ts";
+import { isTimeout } from "../platform/time-limit.ts";
+import { NoPlaceError, StageUnavailableError } from "./outage.ts";
 import { DispatcherUnavailableError } from "./ports.ts";
 
 /**

@@ -1,6 +1,7 @@
 import type { Order } from "../order/order.ts";
 import { ServiceUnavailableError, type Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
+import { isTimeout } from "../platform/time-limit.ts";
 
 /** Why a stage could not do its work. */
 type Unavailability =
@@ -51,9 +52,4 @@ export function isOutage(error: unknown): error is Error {
 /** The unavailable service; undefined if unknown. */
 export function serviceOf(error: Error): keyof Ports | undefined {
   return error instanceof ServiceUnavailableError ? error.service : undefined;
-}
-
-/** Whether the attempt timed out. */
-export function isTimeout(error: unknown): error is DOMException {
-  return error instanceof DOMException && error.name === "TimeoutError";
 }

@@ -1,6 +1,5 @@
 import type { Ports } from "../order/ports.ts";
-import { withinTime } from "../platform/time-limit.ts";
-import { untilAborted } from "../platform/until-aborted.ts";
+import { untilAborted, withinTime } from "../platform/time-limit.ts";
 
 /** A service that takes longer to answer a ping counts as away. */
 const PING_TIMEOUT_MS = 3_000;

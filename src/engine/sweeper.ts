@@ -5,7 +5,7 @@ import { Repeat } from "../platform/repeat.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Service } from "../platform/service.ts";
-import { settleWithin } from "../platform/settle-within.ts";
+import { settleWithin } from "../platform/time-limit.ts";
 import { isDatabaseAway } from "../platform/storage-error.ts";
 import type {
   Dispatcher,

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
-import { settleWithin } from "../platform/settle-within.ts";
+import { settleWithin } from "../platform/time-limit.ts";
 
 /** The reason for cancelling an order whose client was told that it failed. */
 export const WITHDRAWN = "the client was told that the order could not be taken";

@@ -1,3 +1,8 @@
+/*
+ * Time limits. `withinTime` gives work a signal that aborts after a timeout, `untilAborted` stops waiting for work that
+ * ignores its signal, and `settleWithin` stops waiting for a promise that takes none.
+ */
+
 /** The limits of running work, by the signal passed to it. */
 const limits = new WeakMap<AbortSignal, TimeLimit>();
 
@@ -47,6 +52,47 @@ export async function offTheClock<T>(signal: AbortSignal | undefined, work: () =
   } finally {
     limit.resume();
   }
+}
+
+/**
+ * Stops waiting for work when its signal aborts. The result of work that ignores the signal is dropped.
+ *
+ * @throws the signal's reason
+ */
+export async function untilAborted<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  let stopWaiting: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    stopWaiting = () => reject(signal.reason);
+    signal.addEventListener("abort", stopWaiting, { once: true });
+  });
+  try {
+    return await Promise.race([work(), aborted]);
+  } finally {
+    if (stopWaiting) signal.removeEventListener("abort", stopWaiting);
+  }
+}
+
+/**
+ * Waits for a promise with a timeout. Its later result or error is ignored.
+ *
+ * @param milliseconds negative counts as 0. @param late gives the result on timeout, or throws.
+ */
+export async function settleWithin<T>(milliseconds: number, pending: Promise<T>, late: () => T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeIsUp = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, milliseconds));
+  });
+  try {
+    return await Promise.race([pending, timeIsUp.then(late)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Whether the error is that of {@link withinTime}'s timeout. */
+export function isTimeout(error: unknown): error is DOMException {
+  return error instanceof DOMException && error.name === "TimeoutError";
 }
 
 /** A timer that can be paused. Every order pauses it several times, so pausing leaves the timer as it is. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { offTheClock, withinTime } from "../../src/platform/time-limit.ts";
+import { offTheClock, settleWithin, untilAborted, withinTime } from "../../src/platform/time-limit.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
@@ -89,5 +89,60 @@ describe("the time limit of work", () => {
     await work.end();
     await goOn();
     expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
+const never = new Promise<string>(() => undefined);
+
+describe("waiting until a signal aborts", () => {
+  test("passes on the result or error of the work", async () => {
+    const { signal } = new AbortController();
+    expect(await untilAborted(signal, async () => "done")).toBe("done");
+    await expect(untilAborted(signal, () => Promise.reject(new Error("no")))).rejects.toThrow("no");
+  });
+
+  test("throws the signal's reason, and does not start work after it", async () => {
+    const controller = new AbortController();
+    const waiting = untilAborted(controller.signal, () => never);
+    controller.abort(new Error("stop"));
+    await expect(waiting).rejects.toThrow("stop");
+    const work = jest.fn(() => never);
+    await expect(untilAborted(controller.signal, work)).rejects.toThrow("stop");
+    expect(work).not.toHaveBeenCalled();
+  });
+});
+
+describe("waiting for a promise with a timeout", () => {
+  const late = () => "late";
+
+  /** Settles with the timeout when its time is up. */
+  const timedOut = async (milliseconds: number, pending: Promise<string>, onTimeout: () => string) => {
+    const waiting = settleWithin(milliseconds, pending, onTimeout);
+    jest.advanceTimersByTime(Math.max(0, milliseconds));
+    return waiting;
+  };
+
+  test("passes on a result or error that comes in time", async () => {
+    expect(await settleWithin(60_000, Promise.resolve("in time"), late)).toBe("in time");
+    await expect(settleWithin(60_000, Promise.reject(new Error("no")), late)).rejects.toThrow("no");
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test("gives another result after the timeout, or throws", async () => {
+    expect(await timedOut(5, never, late)).toBe("late");
+    expect(await timedOut(-5, never, late)).toBe("late");
+    const refuse = () => {
+      throw new Error("too late");
+    };
+    await expect(timedOut(5, never, refuse)).rejects.toThrow("too late");
+  });
+
+  test("ignores an error that comes after the timeout", async () => {
+    jest.useRealTimers();
+    let fail: (error: Error) => void = () => undefined;
+    const failing = new Promise<string>((_resolve, reject) => (fail = reject));
+    expect(await settleWithin(5, failing, late)).toBe("late");
+    fail(new Error("unheard"));
+    await new Promise(setImmediate);
   });
 });

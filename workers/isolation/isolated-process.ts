@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Execution } from "../../src/engine/executor.ts";
 import { FailedAttemptError } from "../../src/engine/failure.ts";
-import { untilAborted } from "../../src/platform/until-aborted.ts";
+import { untilAborted } from "../../src/platform/time-limit.ts";
 import type { Answer, Attempt, Request } from "./messages.ts";
 
 /** An idle process is stopped after this long. */

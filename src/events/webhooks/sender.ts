@@ -11,7 +11,7 @@ import { hostOf } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
-import { withinTime } from "../../platform/time-limit.ts";
+import { isTimeout, withinTime } from "../../platform/time-limit.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
 import { parseRetryAfter } from "./retries.ts";
 
@@ -111,8 +111,7 @@ export class Sender {
   #errorText(error: unknown): string {
     // The error after several addresses were tried has no message.
     const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-    const isLate = first instanceof DOMException && first.name === "TimeoutError";
-    if (isLate) return `no answer within ${this.#timeoutMs} ms`;
+    if (isTimeout(first)) return `no answer within ${this.#timeoutMs} ms`;
     const text = first instanceof Error ? first.message : String(first);
     return text.slice(0, LIMITS.reason);
   }

@@ -10,7 +10,7 @@ import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace
 import { ConfigError } from "../config-error.ts";
 import type { Commit } from "../group-commit.ts";
 import type { Logger } from "../log.ts";
-import { settleWithin } from "../settle-within.ts";
+import { settleWithin } from "../time-limit.ts";
 import { followAttempts } from "./attempts.ts";
 import { followBatches } from "./batches.ts";
 import type { Attempts, JobTracing, ReadTraceparents, Traced, Tracing, TracingSettings } from "./contract.ts";

@@ -1,5 +1,12 @@
-import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or, sql } from "drizzle-orm";
-import type { FailedPage, FailedPlace, FailureFilter, NewAction, OrderFailure } from "../src/engine/ports.ts";
+import { and, asc, count, desc, eq, gt, inArray, isNotNull, max, min, or } from "drizzle-orm";
+import type {
+  BoundedCount,
+  FailedPage,
+  FailedPlace,
+  FailureFilter,
+  NewAction,
+  OrderFailure,
+} from "../src/engine/ports.ts";
 import { failedIn, recovered, resumed } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
@@ -134,24 +141,11 @@ export async function failedStages(queries: Reads): Promise<string[]> {
   }
 }
 
-/** A count up to a limit. */
-export interface BoundedCount {
-  readonly count: number;
-  readonly more: boolean;
-}
-
 /** The number of failed orders of each stage. @throws {DatabaseError} */
 export async function countFailures(database: Database, limit: number): Promise<Map<string, BoundedCount>> {
   return database.query(async (queries) => {
     const counts = new Map<string, BoundedCount>();
-    for (const stage of await failedStages(queries)) {
-      const rows = await queries
-        .select({ id: orders.id })
-        .from(orders, { forceIndex: "orders_by_failure" })
-        .where(eq(orders.failedStage, stage))
-        .limit(limit + 1);
-      counts.set(stage, { count: Math.min(rows.length, limit), more: rows.length > limit });
-    }
+    for (const stage of await failedStages(queries)) counts.set(stage, await countIn(queries, stage, limit));
     return counts;
   });
 }
@@ -185,7 +179,7 @@ export async function groupFailures(
     const groups = new Map<string, FailureGroup>();
     const more = new Set<string>();
     for (const stage of await failedStages(queries)) {
-      if (await hasMore(queries, stage, limit)) more.add(stage);
+      if ((await countIn(queries, stage, limit)).more) more.add(stage);
       for (const { reason, count: failed, firstAt, lastAt } of await countReasons(queries, stage, limit)) {
         const kind = kindOfReason(reason);
         const key = `${stage} ${kind}`;
@@ -232,18 +226,6 @@ async function countReasons(
   }));
 }
 
-/** Whether a stage has more than `limit` failed orders. */
-async function hasMore(queries: Reads, stage: string, limit: number): Promise<boolean> {
-  const [next] = await queries
-    .select({ id: orders.id })
-    .from(orders, { forceIndex: "orders_by_failure" })
-    .where(eq(orders.failedStage, stage))
-    .orderBy(desc(orders.id))
-    .limit(1)
-    .offset(limit);
-  return next !== undefined;
-}
-
 function isOfKind(reason: string | null, kind: string): boolean {
   return kindOfReason(reason ?? "") === kindOfReason(kind);
 }
@@ -260,24 +242,25 @@ export async function countGroup(
   return database.query(async (queries) => {
     const reasons = await countReasons(queries, stage, limit);
     const alike = reasons.filter((each) => isOfKind(each.reason, reason));
-    return {
-      count: alike.reduce((sum, each) => sum + each.count, 0),
-      more: await hasMore(queries, stage, limit),
-    };
+    const { more } = await countIn(queries, stage, limit);
+    return { count: alike.reduce((sum, each) => sum + each.count, 0), more };
   });
 }
 
-/** The number of a stage's failed orders. Reads only the index. @throws {DatabaseError} */
+/** The number of a stage's failed orders. @throws {DatabaseError} */
 export async function countStage(database: Database, stage: string, limit: number): Promise<BoundedCount> {
-  return database.query(async (queries) => {
-    const failures = queries
-      .select({ id: orders.id })
-      .from(orders, { forceIndex: "orders_by_failure" })
-      .where(eq(orders.failedStage, stage))
-      .limit(limit + 1)
-      .as("failures");
-    const [counted] = await queries.select({ all: sql<string>`COUNT(*)` }).from(failures);
-    const all = Number(counted?.all ?? 0);
-    return { count: Math.min(all, limit), more: all > limit };
-  });
+  return database.query((queries) => countIn(queries, stage, limit));
+}
+
+/** Reads only the index. */
+async function countIn(queries: Reads, stage: string, limit: number): Promise<BoundedCount> {
+  const failures = queries
+    .select({ id: orders.id })
+    .from(orders, { forceIndex: "orders_by_failure" })
+    .where(eq(orders.failedStage, stage))
+    .limit(limit + 1)
+    .as("failures");
+  const [counted] = await queries.select({ all: count() }).from(failures);
+  const all = counted?.all ?? 0;
+  return { count: Math.min(all, limit), more: all > limit };
 }

@@ -1,25 +1,12 @@
 import { desc, eq, lt, sql } from "drizzle-orm";
-import type { ActionDetails, ActionProgress, NewAction } from "../src/engine/ports.ts";
+import type { ActionProgress, NewAction } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import type { Statement } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
 import { insertInto } from "./statements.ts";
 
 /** An operator's action, finished or in progress. */
-export interface OperatorAction {
-  readonly id: number;
-  readonly at: Date;
-  readonly actor: string;
-  readonly action: string;
-  /** The target: an order's id, a stage or a queue. */
-  readonly target: string;
-  readonly details: ActionDetails | null;
-  readonly state: "running" | "done" | "failed";
-  /** Orders processed so far, and their total; null if not counted. */
-  readonly done: number;
-  readonly total: number | null;
-  readonly updatedAt: Date;
-}
+export type OperatorAction = Readonly<typeof operatorActions.$inferSelect>;
 
 /** Records an action. @returns its id. @throws {DatabaseError} */
 export async function recordAction(database: Database, action: NewAction): Promise<number> {

@@ -1,4 +1,4 @@
-import { asc, eq, inArray } from "drizzle-orm";
+import { asc, eq, getTableColumns, inArray } from "drizzle-orm";
 import type { FailedAttempt } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
 import type { StageRecord } from "../src/order/order.ts";
@@ -8,22 +8,12 @@ import type { Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orderEvents, orders } from "./schema.ts";
 
-export interface OrderEvent {
-  readonly id: number;
-  readonly type: EventType;
-  /** Null for the order's creation. The same as `to` if the status did not change. */
+type EventRow = Readonly<typeof orderEvents.$inferSelect>;
+
+/** An event of an order. `from` is null for its creation, and equals `to` if the status did not change. */
+export interface OrderEvent extends Omit<EventRow, "orderId" | "fromStatus" | "toStatus"> {
   readonly from: string | null;
   readonly to: string;
-  readonly stage: string | null;
-  readonly reason: string | null;
-  /** The stage's record; for CANCELLED, the results of undoing. */
-  readonly record: StageRecord | null;
-  readonly at: Date;
-  /** The operator or client who requested it; null if the service did it by itself. */
-  readonly actor: string | null;
-  /** The stage's attempt that led to it, and when that started; null if none did. */
-  readonly attempt: number | null;
-  readonly startedAt: Date | null;
 }
 
 type Optional = "type" | "actor" | "attempt" | "startedAt";
@@ -102,10 +92,14 @@ export async function appendFailedAttempts(
 
 /** All events of an order, oldest first. @throws {DatabaseError} */
 export async function listEvents(database: Database, orderId: string): Promise<OrderEvent[]> {
-  const rows = await database.query((queries) =>
-    queries.select().from(orderEvents).where(eq(orderEvents.orderId, orderId)).orderBy(asc(orderEvents.id)),
+  const { orderId: order, fromStatus: from, toStatus: to, ...others } = getTableColumns(orderEvents);
+  return database.query((queries) =>
+    queries
+      .select({ ...others, from, to })
+      .from(orderEvents)
+      .where(eq(order, orderId))
+      .orderBy(asc(orderEvents.id)),
   );
-  return rows.map(({ orderId: _, ...row }) => asEvent(row));
 }
 
 /** @throws {DatabaseError} */
@@ -114,12 +108,6 @@ export async function orderExists(database: Database, orderId: string): Promise<
     queries.select({ id: orders.id }).from(orders).where(eq(orders.id, orderId)),
   );
   return row !== undefined;
-}
-
-type EventRow = typeof orderEvents.$inferSelect;
-
-function asEvent({ fromStatus, toStatus, ...event }: Omit<EventRow, "orderId">): OrderEvent {
-  return { ...event, from: fromStatus, to: toStatus };
 }
 
 /** The trace contexts of these orders' creation, by order, where there is one. @throws {DatabaseError} */
@@ -136,7 +124,7 @@ export async function findTraceparents(
 }
 
 /** The record of one stage. */
-export type RecordRow = Pick<typeof orderEvents.$inferSelect, "orderId" | "stage" | "record">;
+export type RecordRow = Pick<EventRow, "orderId" | "stage" | "record">;
 
 /** The records of these orders' finished stages, for {@link recordsByOrder}. */
 export function recordsOf(orderIds: readonly string[]): Selection<RecordRow> {

@@ -45,36 +45,15 @@ const LARGEST_READ = 1_000;
 /** One page of the matching orders. Stable while orders arrive, since new ones come before the first page. */
 export async function findPage(queries: Reads, filter: OrderFilter, place: PagePlace): Promise<OrderRows> {
   const walks = await walksFor(queries, filter);
-  if (isAnsweredByIndex(filter)) {
-    return walkAlong(place, (size, position) =>
-      readOn(walks, { filter, place, position, size }, (walk) =>
-        queries
-          .select()
-          .from(orders, { forceIndex: walk.index })
-          .where(walk.where)
-          .orderBy(walk.order)
-          .limit(size),
-      ),
-    );
-  }
-  // Many rows are scanned for each match, so only the filter's columns are read.
   const { rows, ...onwards } = await walkAlong(
     place,
-    (size, position) =>
-      readOn(walks, { filter, place, position, size }, (walk) =>
-        queries
-          .select(LOOKED_AT)
-          .from(orders, { forceIndex: walk.index })
-          .where(walk.where)
-          .orderBy(walk.order)
-          .limit(size),
-      ),
+    (size, position) => readOn(queries, walks, { filter, place, position, size }),
     (row) => matches(filter, row),
   );
   return { rows: await rowsOf(queries, rows), ...onwards };
 }
 
-/** The columns that filters use. */
+/** The columns that filters use. Many rows may be scanned for each match, so only these are read. */
 const LOOKED_AT = {
   id: orders.id,
   status: orders.status,
@@ -83,12 +62,6 @@ const LOOKED_AT = {
   failedStage: orders.failedStage,
 };
 type LookedAt = Pick<OrderRow, keyof typeof LOOKED_AT>;
-
-/** Whether {@link walksFor} covers the whole filter. */
-function isAnsweredByIndex({ reference, customerId, status, failed, failedStage }: OrderFilter): boolean {
-  const asked = [reference, customerId, status, failedStage ?? (failed || undefined)];
-  return failed !== false && asked.filter((each) => each !== undefined).length <= 1;
-}
 
 function matches(filter: OrderFilter, row: LookedAt): boolean {
   return (
@@ -110,12 +83,12 @@ async function rowsOf(queries: Reads, found: readonly { readonly id: string }[])
 }
 
 /** Reads until the page is full or the scan limit is reached. */
-async function walkAlong<Row extends { readonly id: string }>(
+async function walkAlong(
   { limit, before, after }: PagePlace,
-  read: (size: number, position: string | undefined) => Promise<Reading<Row>>,
-  isWanted: (row: Row) => boolean = () => true,
-): Promise<{ readonly rows: readonly Row[]; readonly older: string | null; readonly newer: string | null }> {
-  const found: Row[] = [];
+  read: (size: number, position: string | undefined) => Promise<Reading>,
+  isWanted: (row: LookedAt) => boolean,
+): Promise<Omit<OrderRows, "rows"> & { readonly rows: readonly LookedAt[] }> {
+  const found: LookedAt[] = [];
   let position = after ?? before;
   let more = true;
   let looked = 0;
@@ -185,8 +158,8 @@ function failuresOf(stage: string): Walk {
   return { index: "orders_by_failure", where: eq(orders.failedStage, stage) };
 }
 
-interface Reading<Row> {
-  readonly rows: readonly Row[];
+interface Reading {
+  readonly rows: readonly LookedAt[];
   /** How far rows have been read. */
   readonly position: string | undefined;
   readonly more: boolean;
@@ -195,11 +168,9 @@ interface Reading<Row> {
 /**
  * Merges the next rows of all walks, at most `size` of each. Rows beyond the walk that is furthest behind are
  * left for the next call.
- *
- * @param read returns the rows of one walk. It must force the index: MySQL and MariaDB would choose another
- * one, or read all of its entries up to the cursor.
  */
-async function readOn<Row extends { readonly id: string }>(
+async function readOn(
+  queries: Reads,
   walks: readonly Walk[],
   from: {
     readonly filter: OrderFilter;
@@ -207,23 +178,26 @@ async function readOn<Row extends { readonly id: string }>(
     readonly position: string | undefined;
     readonly size: number;
   },
-  read: (walk: Walk & { readonly order: SQL }) => Promise<Row[]>,
-): Promise<Reading<Row>> {
+): Promise<Reading> {
   const { filter, place, position, size } = from;
   const { beyond, order, isFirst } = place.after === undefined ? OLDER : NEWER;
-  const reads: Row[][] = [];
+  const reads: LookedAt[][] = [];
   for (const { index, where } of walks) {
     reads.push(
-      await read({
-        index,
-        order,
-        where: and(
-          where,
-          position === undefined ? undefined : beyond(position),
-          filter.since && gte(orders.id, firstIdOf(filter.since)),
-          filter.until && lt(orders.id, firstIdOf(filter.until)),
-        ),
-      }),
+      await queries
+        .select(LOOKED_AT)
+        // Forced: MySQL and MariaDB would choose another one, or read all of its entries up to the cursor.
+        .from(orders, { forceIndex: index })
+        .where(
+          and(
+            where,
+            position === undefined ? undefined : beyond(position),
+            filter.since && gte(orders.id, firstIdOf(filter.since)),
+            filter.until && lt(orders.id, firstIdOf(filter.until)),
+          ),
+        )
+        .orderBy(order)
+        .limit(size),
     );
   }
   const ends = reads.flatMap((rows) => (rows.length === size ? (rows.at(-1)?.id ?? []) : []));

@@ -1,4 +1,5 @@
 import type { OrderLine, StoredOrder } from "../src/order/order.ts";
+import { groupBy } from "../src/platform/group-by.ts";
 import type { Database } from "./database.ts";
 import { recordsByOrder, recordsOf, type RecordRow } from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
@@ -106,10 +107,10 @@ async function completed(queries: Reads, rows: readonly OrderRow[]): Promise<Sto
 
 function assembled(
   rows: readonly OrderRow[],
-  lineRows: readonly LineRow[],
+  lineRows: readonly (OrderLine & { readonly orderId: string })[],
   recordRows: readonly RecordRow[],
 ): StoredOrder[] {
-  const lines = linesByOrder(lineRows);
+  const lines = groupBy(lineRows, ({ orderId }) => orderId);
   const records = recordsByOrder(recordRows);
   return rows.map((row) => ({
     id: row.id,
@@ -117,23 +118,11 @@ function assembled(
     reference: row.reference,
     currency: row.currency,
     total: row.total,
-    lines: lines.get(row.id) ?? [],
+    lines: (lines.get(row.id) ?? []).map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice })),
     paymentToken: row.paymentToken,
     shipTo: row.shipTo,
     records: records.get(row.id) ?? {},
     createdAt: row.createdAt,
     ...standingOf(row),
   }));
-}
-
-type LineRow = OrderLine & { readonly orderId: string };
-
-function linesByOrder(rows: readonly LineRow[]): Map<string, OrderLine[]> {
-  const lines = new Map<string, OrderLine[]>();
-  for (const { orderId, sku, quantity, unitPrice } of rows) {
-    const known = lines.get(orderId);
-    if (known) known.push({ sku, quantity, unitPrice });
-    else lines.set(orderId, [{ sku, quantity, unitPrice }]);
-  }
-  return lines;
 }

@@ -4,32 +4,16 @@ import { UnexpectedCountError, type Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
 import type { Locks } from "../src/platform/group-commit.ts";
 import { rowLocks } from "./row-locks.ts";
-import { providerLedger, type LedgerKind, type LedgerOutcome } from "./schema.ts";
+import { providerLedger, type LedgerKind } from "./schema.ts";
 
 /** A request to a simulated provider, however often it was repeated. */
-export interface LedgerEntry {
-  readonly idempotencyKey: string;
-  readonly kind: LedgerKind;
-  readonly orderId: string;
-  /** In minor units; 0 if no money moves. */
-  readonly amount: number;
-  readonly currency: string | null;
-  readonly outcome: LedgerOutcome;
-  readonly reason: string | null;
-  readonly providerId: string;
-  /** How often it was requested. */
-  readonly attempts: number;
-  readonly createdAt: Date;
-}
+export type LedgerEntry = Readonly<typeof providerLedger.$inferSelect>;
 
-export interface LedgerDecision {
-  readonly outcome: LedgerOutcome;
-  readonly reason: string | null;
-}
+export type LedgerDecision = Pick<LedgerEntry, "outcome" | "reason">;
 
 /** A request, new or repeated, and how the provider decides while it is undecided. */
 export interface LedgerRequest extends Omit<LedgerEntry, "outcome" | "reason" | "attempts"> {
-  readonly decide: (asked: { readonly attempts: number; readonly createdAt: Date }) => LedgerDecision;
+  readonly decide: (asked: Pick<LedgerEntry, "attempts" | "createdAt">) => LedgerDecision;
 }
 
 /** A reversal, booked under its own key. */

@@ -1,21 +1,10 @@
-import type { NewAction, QueueChange } from "../src/engine/ports.ts";
+import type { NewAction, QueueSettings, StoredSettings } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { queueSettings } from "./schema.ts";
 
-/** Operators' settings of a step's queue, for all workers. */
-export interface QueueSettings {
-  readonly step: string;
-  readonly paused: boolean;
-  /** Global concurrency; null for no limit. */
-  readonly concurrency: number | null;
-  /** So many jobs in so many milliseconds; null for the stage's own limit. */
-  readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
-  readonly updatedAt: Date;
-}
-
 /** The queues whose settings were ever changed; all others have the defaults. @throws {DatabaseError} */
-export async function listQueueSettings(database: Database): Promise<QueueSettings[]> {
+export async function listQueueSettings(database: Database): Promise<StoredSettings[]> {
   const rows = await database.query((queries) => queries.select().from(queueSettings));
   return rows.map(({ step, pausedAt, concurrency, rateMax, rateDurationMs, updatedAt }) => ({
     step,
@@ -31,7 +20,7 @@ export async function listQueueSettings(database: Database): Promise<QueueSettin
 export async function changeQueueSettings(
   database: Database,
   step: string,
-  change: QueueChange,
+  change: Partial<QueueSettings>,
   action: NewAction,
 ): Promise<void> {
   const { paused, concurrency, rateLimit } = change;

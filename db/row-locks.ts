@@ -1,6 +1,7 @@
 import { getTableName } from "drizzle-orm";
 import type { MySqlColumn, MySqlTable } from "drizzle-orm/mysql-core";
 import type { RowDataPacket } from "mysql2";
+import { groupBy } from "../src/platform/group-by.ts";
 import type { Database } from "./database.ts";
 
 /** A unique key by which rows are locked, and its index. */
@@ -76,14 +77,7 @@ function statementsFor({ table, column, index = "PRIMARY" }: LockedBy) {
   };
 }
 
-function byName(keys: readonly string[]): Map<string, string[]> {
-  const names = new Map<string, string[]>();
-  for (const key of keys) {
-    const space = key.indexOf(" ");
-    const name = key.slice(0, space);
-    const values = names.get(name);
-    if (values) values.push(key.slice(space + 1));
-    else names.set(name, [key.slice(space + 1)]);
-  }
-  return names;
+function byName(keys: readonly string[]): [name: string, values: string[]][] {
+  const groups = groupBy(keys, (key) => key.slice(0, key.indexOf(" ")));
+  return [...groups].map(([name, all]) => [name, all.map((key) => key.slice(name.length + 1))]);
 }

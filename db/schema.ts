@@ -11,6 +11,7 @@ import {
   uniqueIndex,
   varchar,
 } from "drizzle-orm/mysql-core";
+import type { ActionDetails, ActionProgress } from "../src/engine/ports.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import type { EventType } from "../src/order/event.ts";
@@ -171,8 +172,8 @@ export const operatorActions = mysqlTable(
     action: varchar("action", { length: 32 }).notNull(),
     /** The target: an order's id, a stage, a queue or a webhook endpoint's id. */
     target: varchar("target", { length: 64 }).notNull(),
-    details: json("details").$type<Readonly<Record<string, string | number | boolean | null>>>(),
-    state: varchar("state", { length: 16 }).$type<"running" | "done" | "failed">().notNull(),
+    details: json("details").$type<ActionDetails>(),
+    state: varchar("state", { length: 16 }).$type<ActionProgress["state"]>().notNull(),
     /** Orders processed so far, and their total; null if not counted. */
     done: int("done").notNull(),
     total: int("total"),

@@ -4,13 +4,7 @@ import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
 import { stock } from "./schema.ts";
 
-export interface StockLevel {
-  readonly sku: string;
-  /** Units in the warehouse, including reserved ones. */
-  readonly onHand: number;
-  /** Units reserved for orders that have not been shipped. */
-  readonly reserved: number;
-}
+export type StockLevel = Readonly<typeof stock.$inferSelect>;
 
 const lockRows = selectFrom(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
 const writeRows = insertInto(

@@ -1,6 +1,7 @@
 import type { OrderTransition, TransitionResult } from "../src/engine/ports.ts";
 import { movedTo } from "../src/order/change.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
+import { groupBy } from "../src/platform/group-by.ts";
 import type { Locks } from "../src/platform/group-commit.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
@@ -78,14 +79,7 @@ export function transitionLocks(database: Database): Locks<OrderTransition> {
 
 /** Groups that one statement can apply; none is empty. */
 function groupsOf(transitions: readonly OrderTransition[]): SameTransitions[] {
-  const groups = new Map<string, [OrderTransition, ...OrderTransition[]]>();
-  for (const transition of transitions) {
-    const kind = `${transition.from} ${transition.to}`;
-    const group = groups.get(kind);
-    if (group) group.push(transition);
-    else groups.set(kind, [transition]);
-  }
-  return [...groups.values()];
+  return [...groupBy(transitions, ({ from, to }) => `${from} ${to}`).values()];
 }
 
 function mustMove({ length }: SameTransitions, update: Statement): Write {

@@ -19,9 +19,10 @@ import type { EventType } from "../src/order/event.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { Database } from "./database.ts";
 import type { Reads, Statement, Transaction } from "./queries.ts";
-import type { NewAction } from "../src/engine/ports.ts";
+import type { BoundedCount, NewAction } from "../src/engine/ports.ts";
 import { insertAction } from "./operator-actions.ts";
 import { LOGGED_COLUMNS, type LoggedEvent } from "./event-log.ts";
+import { groupBy } from "../src/platform/group-by.ts";
 import type { Locks } from "../src/platform/group-commit.ts";
 import { rowLocks } from "./row-locks.ts";
 import { orderEvents, webhookAttempts, webhookDeliveries, webhookEndpoints } from "./schema.ts";
@@ -101,13 +102,8 @@ export async function makeDeliveries(
       },
     ]);
   });
-  const orderIds = new Map<string, Set<string>>();
-  for (const { endpointId, orderId } of rows) {
-    const known = orderIds.get(endpointId);
-    if (known) known.add(orderId);
-    else orderIds.set(endpointId, new Set([orderId]));
-  }
-  return orderIds;
+  const groups = groupBy(rows, ({ endpointId }) => endpointId);
+  return new Map([...groups].map(([id, group]) => [id, new Set(group.map(({ orderId }) => orderId))]));
 }
 
 const insertDeliveries = insertInto(
@@ -275,19 +271,14 @@ export interface AttemptResult {
 
 /** Saves the results of attempts at many deliveries. @throws {DatabaseError} */
 export async function saveAttempts(database: Database, results: readonly AttemptResult[]): Promise<void> {
-  const settled = groupBy(results, groupOf);
-  const updates = [...settled.values()].flatMap((group): Statement[] => {
-    const [first] = group;
-    if (first === undefined) return [];
-    const { state, attempts, dueAt, attempt } = first;
+  const updates = [...groupBy(results, groupOf).values()].map((group): Statement => {
+    const { state, attempts, dueAt, attempt } = group[0];
     const ids = group.map(({ deliveryId }) => deliveryId);
-    return [
-      {
-        sql: `UPDATE webhook_deliveries SET state = ?, attempts = ?, due_at = ?, last_status = ?, last_error = ?
-          WHERE id IN (?) AND state = 'pending'`,
-        values: [state, attempts, dueAt, attempt.status, attempt.error, ids],
-      },
-    ];
+    return {
+      sql: `UPDATE webhook_deliveries SET state = ?, attempts = ?, due_at = ?, last_status = ?, last_error = ?
+        WHERE id IN (?) AND state = 'pending'`,
+      values: [state, attempts, dueAt, attempt.status, attempt.error, ids],
+    };
   });
   const attempts = insertAttempts(results.map(({ deliveryId, attempt }) => ({ deliveryId, ...attempt })));
   await database.transaction((queries) => queries.commit([...updates, attempts]), { lockWaits: 1 });
@@ -312,17 +303,6 @@ const insertAttempts = insertInto(webhookAttempts, [
 /** Successes share one statement, since their exact times do not matter. */
 function groupOf({ deliveryId, state, attempts, attempt }: AttemptResult): string {
   return state === "delivered" ? `${attempts} ${attempt.status}` : `only ${deliveryId}`;
-}
-
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }
 
 /**
@@ -497,7 +477,7 @@ export async function countDeliveries(
   endpointId: string,
   state: DeliveryState,
   atMost = 1_000,
-): Promise<{ readonly count: number; readonly more: boolean }> {
+): Promise<BoundedCount> {
   const rows = await database.query((queries) =>
     queries
       .select({ id: webhookDeliveries.id })

@@ -3,8 +3,6 @@ import type { Database } from "./database.ts";
 import { DatabaseError, withoutValues } from "./errors.ts";
 import { failureKindOf } from "../src/platform/storage-error.ts";
 
-/** Milliseconds for which a result is reused. */
-const FRESH_MS = 1_000;
 /** Timeout in milliseconds; longer than any lock wait. */
 const TIMEOUT_MS = 2_000;
 
@@ -22,25 +20,6 @@ export async function checkWrites(database: Database): Promise<string> {
     // The connection may be from before a failover; none of those are left now.
     if (error instanceof DatabaseError && error.isReadOnly) return write(database);
     throw error;
-  }
-}
-
-/** Shares {@link checkWrites} among callers, for at most one write a second. */
-export class WriteCheck {
-  readonly #database: Database;
-  #last: { readonly answer: Promise<string>; readonly at: number } | undefined;
-
-  constructor(database: Database) {
-    this.#database = database;
-  }
-
-  /** The result of a check less than a second old. @throws {DatabaseError} as {@link checkWrites} does. */
-  ask(): Promise<string> {
-    const now = performance.now();
-    if (this.#last === undefined || now - this.#last.at >= FRESH_MS) {
-      this.#last = { answer: checkWrites(this.#database), at: now };
-    }
-    return this.#last.answer;
   }
 }
 

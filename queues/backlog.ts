@@ -1,6 +1,7 @@
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { StageSettings } from "../src/order/stage.ts";
+import { repliesTo } from "./connection.ts";
 import { queuePrefix } from "./keys.ts";
 import type { RedisServer } from "./server.ts";
 
@@ -8,8 +9,6 @@ import type { RedisServer } from "./server.ts";
 const OVERDUE_MS = 5_000;
 /** Active jobs to check, oldest first, for stalled ones. */
 const PAGE = 100;
-/** Timeout of connecting and of every command in milliseconds, long enough for a busy machine. */
-const TIMEOUT_MS = 3_000;
 
 /** A queue to check, with its workers' rate limit. */
 export interface LookedAt {
@@ -31,18 +30,10 @@ export interface Backlog {
  * @throws {Error} if Redis does not answer within seconds.
  */
 export async function readBacklogs(
-  server: Pick<RedisServer, "connect">,
+  server: Pick<RedisServer, "connectOnce">,
   queues: readonly LookedAt[],
 ): Promise<Backlog[]> {
-  const connection = server.connect({
-    lazyConnect: true,
-    maxRetriesPerRequest: 0,
-    commandTimeout: TIMEOUT_MS,
-    connectTimeout: TIMEOUT_MS,
-    // ioredis waits this long to close a failed connection, and keeps the process alive.
-    disconnectTimeout: 100,
-    retryStrategy: () => null,
-  });
+  const connection = server.connectOnce();
   connection.on("error", () => {});
   try {
     await connection.connect();
@@ -104,9 +95,5 @@ async function countAbandoned(queue: Queue, connection: Redis): Promise<number> 
 async function areLocked(queue: Queue, connection: Redis, ids: readonly string[]): Promise<boolean[]> {
   const pipeline = connection.pipeline();
   for (const id of ids) pipeline.exists(queue.toKey(`${id}:lock`));
-  const answers = (await pipeline.exec()) ?? [];
-  return answers.map(([error, exists]) => {
-    if (error) throw error;
-    return exists === 1;
-  });
+  return (await repliesTo(pipeline)).map((exists) => exists === 1);
 }

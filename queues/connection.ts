@@ -1,4 +1,4 @@
-import { Redis, type RedisOptions } from "ioredis";
+import { Redis, type ChainableCommander, type RedisOptions } from "ioredis";
 import { isOfSelect, isReadOnlyReply } from "./errors.ts";
 
 /** Milliseconds after which a producer gives up on Redis. */
@@ -10,6 +10,8 @@ const PRODUCER_TIMEOUT_MS = 1_000;
  */
 const PRODUCER_SILENCE_MS = 3_000;
 const WORKER_SILENCE_MS = 15_000;
+/** Timeout of connecting and of every command for a single look, in milliseconds; long enough for a busy machine. */
+const LOOK_TIMEOUT_MS = 3_000;
 /** Minimum milliseconds between reconnects because of a replica. */
 const RECONNECT_INTERVAL_MS = 1_000;
 
@@ -41,6 +43,28 @@ export function connectWorker(url: string, options: Pick<RedisOptions, "Connecto
       ...options,
     }),
   );
+}
+
+/** For a single look, which fails rather than waits. Connects when told to. */
+export function connectOnce(url: string, options: Pick<RedisOptions, "Connector"> = {}): Redis {
+  return new Redis(url, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 0,
+    commandTimeout: LOOK_TIMEOUT_MS,
+    connectTimeout: LOOK_TIMEOUT_MS,
+    // ioredis waits this long to close a failed connection, and keeps the process alive.
+    disconnectTimeout: 100,
+    retryStrategy: () => null,
+    ...options,
+  });
+}
+
+/** Sends a pipeline. @returns the replies. @throws {Error} the first one. */
+export async function repliesTo(pipeline: ChainableCommander): Promise<unknown[]> {
+  return ((await pipeline.exec()) ?? []).map(([error, reply]) => {
+    if (error) throw error;
+    return reply;
+  });
 }
 
 /** If the configured database can't be selected, ioredis would use database 0; reconnect instead. */

@@ -1,23 +1,14 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
+import type { QueueSettings, StoredSettings } from "../src/engine/ports.ts";
 import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
-
-/** The desired settings of a queue, for all workers. */
-export interface QueueControls {
-  readonly step: string;
-  readonly paused: boolean;
-  /** Global concurrency; null for no limit. */
-  readonly concurrency: number | null;
-  /** So many jobs in so many milliseconds; null for the stage's own limit. */
-  readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
-}
 
 /** When the settings in Redis were changed, by step. Lost together with them. */
 const APPLIED = "queue-settings";
 
 /** Applies settings to all workers, through Redis, which they check with every job. */
-async function applyControls(queues: Queues, { step, ...wanted }: QueueControls): Promise<void> {
+async function applyControls(queues: Queues, { step, ...wanted }: StoredSettings): Promise<void> {
   const queue = queues.all.find(({ name }) => name === step);
   // Of a removed stage.
   if (queue === undefined) return;
@@ -27,7 +18,7 @@ async function applyControls(queues: Queues, { step, ...wanted }: QueueControls)
   if (wanted.paused !== (await queue.isPaused())) await (wanted.paused ? queue.pause() : queue.resume());
 }
 
-async function applyRateLimit(queue: Queue, wanted: QueueControls["rateLimit"]): Promise<void> {
+async function applyRateLimit(queue: Queue, wanted: QueueSettings["rateLimit"]): Promise<void> {
   const current = await queue.getGlobalRateLimit();
   if (current?.max === wanted?.max && current?.duration === wanted?.durationMs) return;
   await (wanted === null
@@ -43,7 +34,7 @@ async function applyRateLimit(queue: Queue, wanted: QueueControls["rateLimit"]):
  */
 export async function restoreControls(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
-  settings: readonly (QueueControls & { readonly updatedAt: Date })[],
+  settings: readonly StoredSettings[],
 ): Promise<number> {
   const applied = await redis.hgetall(keyOf(redis, APPLIED));
   const stale = settings.filter(({ step, updatedAt }) => applied[step] !== updatedAt.toISOString());
@@ -55,7 +46,7 @@ export async function restoreControls(
 }
 
 /** A queue's current settings in Redis. @throws {Error} of Redis. */
-export async function readControls(queue: Queue): Promise<Omit<QueueControls, "step">> {
+export async function readControls(queue: Queue): Promise<QueueSettings> {
   const [paused, concurrency, rateLimit] = await Promise.all([
     queue.isPaused(),
     queue.getGlobalConcurrency(),

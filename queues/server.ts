@@ -1,14 +1,12 @@
 import { createConnection, Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { AbstractConnector, Redis, type RedisOptions } from "ioredis";
+import { AbstractConnector, type Redis, type RedisOptions } from "ioredis";
 import { Repeat } from "../src/platform/repeat.ts";
-import { connectProducer, connectWorker } from "./connection.ts";
+import { connectOnce, connectProducer, connectWorker } from "./connection.ts";
 import { isOfSelect } from "./errors.ts";
 import { usePrefix } from "./keys.ts";
 import { ForeignRedisError, Marker } from "./marker.ts";
 
-/** Timeout of connecting and of every command, in milliseconds, when checking Redis' owner. */
-const CHECK_TIMEOUT_MS = 2_000;
 /** Milliseconds for the other side to close a connection. */
 const DISCONNECT_TIMEOUT_MS = 2_000;
 const DEFAULT_PORT = 6379;
@@ -19,16 +17,6 @@ const WATCH_INTERVAL_MS = 2_000;
  * and write its marker again.
  */
 const WAIT_FOR_OWNER_MS = 10_000;
-
-export type ConnectionOptions = Pick<
-  RedisOptions,
-  | "lazyConnect"
-  | "maxRetriesPerRequest"
-  | "commandTimeout"
-  | "connectTimeout"
-  | "disconnectTimeout"
-  | "retryStrategy"
->;
 
 type NetStream = Awaited<ReturnType<AbstractConnector["connect"]>>;
 
@@ -72,9 +60,9 @@ export class RedisServer {
     return this.#opened(connectWorker(this.#options.url, this.#guarded));
   }
 
-  /** With custom options. */
-  connect(options: ConnectionOptions): Redis {
-    return this.#opened(new Redis(this.#options.url, { ...options, ...this.#guarded }));
+  /** For a single look, which fails rather than waits. Connects when told to. */
+  connectOnce(): Redis {
+    return this.#opened(connectOnce(this.#options.url, this.#guarded));
   }
 
   /**
@@ -138,18 +126,9 @@ export class RedisServer {
   }
 
   async #check(): Promise<void> {
-    const { url, prefix, installation } = this.#options;
+    const { url, installation } = this.#options;
     // A connection of its own, so that no other is used before the check.
-    const redis = new Redis(url, {
-      lazyConnect: true,
-      maxRetriesPerRequest: 0,
-      commandTimeout: CHECK_TIMEOUT_MS,
-      connectTimeout: CHECK_TIMEOUT_MS,
-      // ioredis waits this long to close a failed connection, and keeps the process alive.
-      disconnectTimeout: 100,
-      retryStrategy: () => null,
-    });
-    usePrefix(redis, prefix);
+    const redis = this.#opened(connectOnce(url));
     let failure: unknown;
     redis.on("error", (error) => (failure ??= isOfSelect(error) ? noDatabase(url, error) : error));
     try {

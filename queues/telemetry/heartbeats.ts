@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { repliesTo } from "../connection.ts";
 import { keyOf } from "../keys.ts";
 
 /*
@@ -41,13 +42,13 @@ export interface Heartbeat {
 /** Reports that a worker is alive. @throws {Error} of Redis. */
 export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
   const now = Date.now();
-  const answers = await redis
-    .pipeline()
-    .set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS)
-    .zadd(keyOf(redis, NAMES), now, heartbeat.id)
-    .zremrangebyscore(keyOf(redis, NAMES), "-inf", now - FORGOTTEN_AFTER_MS)
-    .exec();
-  for (const [error] of answers ?? []) if (error) throw error;
+  await repliesTo(
+    redis
+      .pipeline()
+      .set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS)
+      .zadd(keyOf(redis, NAMES), now, heartbeat.id)
+      .zremrangebyscore(keyOf(redis, NAMES), "-inf", now - FORGOTTEN_AFTER_MS),
+  );
 }
 
 /** Reports that a worker has stopped. @throws {Error} of Redis. */
@@ -61,10 +62,9 @@ export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
   if (ids.length === 0) return [];
   const pipeline = redis.pipeline();
   for (const id of ids) pipeline.get(workerKey(redis, id));
-  const alive = ((await pipeline.exec()) ?? []).flatMap(([error, text]): Heartbeat[] => {
-    if (error) throw error;
-    return typeof text === "string" ? [JSON.parse(text)] : [];
-  });
+  const alive = (await repliesTo(pipeline)).flatMap((text): Heartbeat[] =>
+    typeof text === "string" ? [JSON.parse(text)] : [],
+  );
   return alive.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1));
 }
 

@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { repliesTo } from "../connection.ts";
 import { keyOf } from "../keys.ts";
 
 /*
@@ -104,7 +105,7 @@ export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCou
     for (const [bucket, count] of buckets) pipeline.hincrby(key, String(bucket), count);
     pipeline.expire(key, KEPT_SECONDS);
   }
-  for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
+  await repliesTo(pipeline);
 }
 
 /** The counts of each step for each of `minutes` minutes up to `last`, oldest first. @throws {Error} of Redis. */
@@ -117,10 +118,7 @@ export async function readCounts(
   for (const step of steps)
     for (let minute = last - minutes + 1; minute <= last; minute++)
       pipeline.hgetall(keyOf(redis, minuteKey(step, minute)));
-  const answers = ((await pipeline.exec()) ?? []).map(([error, fields]) => {
-    if (error) throw error;
-    return parsed(fields);
-  });
+  const answers = (await repliesTo(pipeline)).map(parsed);
   return new Map(steps.map((step, index) => [step, answers.slice(index * minutes, (index + 1) * minutes)]));
 }
 

@@ -1,14 +1,14 @@
 import { hash } from "node:crypto";
 import { validate as isUuid } from "uuid";
-import type { Database } from "../../db/database.ts";
 import { afterwards } from "../platform/storage-error.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
-import { findOrders, listOrders } from "../../db/orders.ts";
+import { listOrders } from "../../db/orders.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
+import { orderOf } from "./lookup.ts";
 import { newOrderId } from "./order-id.ts";
 import { Problem } from "./problem.ts";
 import { resumeRoute } from "./resume.ts";
@@ -107,7 +107,7 @@ export const orderRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 200: { description: "The order", schema: orderSchema } },
     handler: async ({ params, response }, { database }) => {
-      response.json(body(await find(database, params.id)));
+      response.json(body(await orderOf(database, params.id)));
     },
   }),
   route({
@@ -136,7 +136,7 @@ export const orderRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 200: { description: "The events", schema: orderEvents } },
     handler: async ({ params, response }, { database }) => {
-      const { id } = await find(database, params.id);
+      const { id } = await orderOf(database, params.id);
       response.json({ items: (await listEvents(database, id)).map(eventBody) });
     },
   }),
@@ -182,12 +182,6 @@ function notProcessed({ reason, order: { id, status } }: Processed): Problem {
     orderStatus: status,
     headers: { "Retry-After": String(ORDER_AGAIN_AFTER_S), Location: `/orders/${id}` },
   });
-}
-
-async function find(database: Database, id: string): Promise<StoredOrder> {
-  const [order] = await findOrders(database, [id]);
-  if (order === undefined) throw noSuch("order", id);
-  return order;
 }
 
 function tooLate(status: string): Problem {

@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { ErrorRequestHandler, Request, RequestHandler } from "express";
 import { isDatabaseUnavailable, isUnknownOutcome } from "../platform/storage-error.ts";
 import { StockReservedError } from "../../db/stock.ts";
+import { WebhookError } from "../events/webhooks/endpoints.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
@@ -119,10 +120,35 @@ function outcomeOf(error: unknown, { method }: Pick<Request, "method">): { reado
   return { detail: isUnknownOutcome(error) ? UNKNOWN_OUTCOME : NOTHING_DONE };
 }
 
-function asProblem(error: unknown, request: Pick<Request, "method">): Problem {
+/** The failure that an error means to its client; undefined for an outage, a request of Express's, or a bug. */
+export function problemOf(error: unknown): Problem | undefined {
   if (error instanceof Problem) return error;
   if (error instanceof StockReservedError)
     return new Problem(409, "stock-reserved", { detail: error.message });
+  return error instanceof WebhookError ? ofWebhooks(error) : undefined;
+}
+
+function ofWebhooks({ kind, message: detail }: WebhookError): Problem {
+  switch (kind) {
+    case "bad address":
+      return new Problem(422, "invalid-input", { errors: [{ path: "url", message: detail }] });
+    case "too many":
+      return new Problem(409, "too-many-endpoints", { detail });
+    case "disabled":
+      return new Problem(409, "endpoint-disabled", { detail });
+    case "another request":
+      return new Problem(422, "idempotency-key-reused", { detail });
+    case "not told again":
+      return new Problem(409, "secret-not-told", { detail });
+    case "no such endpoint":
+    case "no such delivery":
+      return new Problem(404, "not-found", { detail });
+  }
+}
+
+function asProblem(error: unknown, request: Pick<Request, "method">): Problem {
+  const problem = problemOf(error);
+  if (problem) return problem;
   if (error instanceof OverloadedError || isDatabaseUnavailable(error)) {
     return new Problem(503, "unavailable", {
       ...outcomeOf(error, request),

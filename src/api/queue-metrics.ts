@@ -1,5 +1,6 @@
 import type { Queues } from "../../queues/queues.ts";
 import type { Metrics } from "../platform/metrics.ts";
+import { shared } from "../platform/shared.ts";
 
 const STATES = ["waiting", "active", "delayed", "failed"] as const;
 
@@ -21,14 +22,8 @@ export function watchQueues(metrics: Metrics, queues: Pick<Queues, "all">): void
     collect: () => count(),
   });
 
-  let counting: Promise<void> | undefined;
   /** Both gauges and concurrent scrapes share one read. */
-  function count(): Promise<void> {
-    counting ??= countNow().finally(() => (counting = undefined));
-    return counting;
-  }
-
-  async function countNow(): Promise<void> {
+  const count = shared(0, async () => {
     try {
       const counts = await Promise.all(
         queues.all.map(async (queue) => ({
@@ -44,5 +39,5 @@ export function watchQueues(metrics: Metrics, queues: Pick<Queues, "all">): void
       jobs.reset();
       up.set(0);
     }
-  }
+  });
 }

@@ -1,7 +1,8 @@
 import type { Redis } from "ioredis";
 import type { Database } from "../../db/database.ts";
 import { DatabaseError, TIMEOUT } from "../../db/errors.ts";
-import { WriteCheck } from "../../db/write-check.ts";
+import { checkWrites } from "../../db/write-check.ts";
+import { shared } from "../platform/shared.ts";
 import { settleWithin } from "../platform/time-limit.ts";
 
 export interface Check {
@@ -13,9 +14,13 @@ export interface Check {
 /** A server that takes longer counts as not ready. Milliseconds. */
 const CHECK_TIMEOUT_MS = 1_000;
 
+/** A check that MySQL takes writes is reused for this long. Milliseconds. */
+const FRESH_MS = 1_000;
+
 /** Checks whether the process's servers are ready. */
 export class Health {
-  readonly #writes: WriteCheck;
+  /** At most one write a second, however many ask. */
+  readonly #writes: () => Promise<string>;
   readonly #redis: Redis | undefined;
   /** The last connection error; commands only report that there is no connection. */
   #redisError: unknown;
@@ -23,7 +28,7 @@ export class Health {
   /** @param given without `redis` if there is none. */
   constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
     const { database, redis } = given;
-    this.#writes = new WriteCheck(database);
+    this.#writes = shared(FRESH_MS, () => checkWrites(database));
     this.#redis = redis;
     redis?.on("error", (error) => (this.#redisError = error));
     redis?.on("ready", () => (this.#redisError = undefined));
@@ -40,7 +45,7 @@ export class Health {
 
   /** Without writes there are no orders, so this checks that MySQL takes them. */
   async #checkMysql(): Promise<Check> {
-    return { ready: true, detail: `MySQL ${await this.#writes.ask()}` };
+    return { ready: true, detail: `MySQL ${await this.#writes()}` };
   }
 
   /** A Redis that evicts keys deletes jobs at random, so it is never ready. */

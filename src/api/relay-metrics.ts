@@ -1,5 +1,6 @@
 import type { RelayLag } from "../../db/relay-positions.ts";
 import type { Metrics } from "../platform/metrics.ts";
+import { shared } from "../platform/shared.ts";
 
 /**
  * How far the event relay lags. Every API process reports the same values, even when no worker relays.
@@ -18,14 +19,8 @@ export function watchRelay(metrics: Metrics, read: () => Promise<RelayLag>): voi
     collect: () => update(),
   });
 
-  let reading: Promise<void> | undefined;
   /** Both gauges and concurrent scrapes share one read. */
-  function update(): Promise<void> {
-    reading ??= readNow().finally(() => (reading = undefined));
-    return reading;
-  }
-
-  async function readNow(): Promise<void> {
+  const update = shared(0, async () => {
     try {
       const lag = await read();
       seconds.set(lag.ageMs / 1_000);
@@ -35,5 +30,5 @@ export function watchRelay(metrics: Metrics, read: () => Promise<RelayLag>): voi
       seconds.remove();
       events.remove();
     }
-  }
+  });
 }

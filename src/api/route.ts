@@ -1,5 +1,6 @@
 import { urlencoded, type Express, type Request, type RequestHandler, type Response } from "express";
 import type { z } from "zod";
+import { groupBy } from "../platform/group-by.ts";
 import { methodNotAllowed, notFound, Problem } from "./problem.ts";
 import { problem } from "./schemas.ts";
 import type { Services } from "./services.ts";
@@ -170,9 +171,7 @@ export class RouteTables {
 
   /** @throws {Error} for a table that contradicts itself or an earlier one. */
   add(table: readonly (Route | Mount)[]): void {
-    const paths = new Map<string, Route[]>();
-    for (const each of table.filter(isRoute)) paths.set(each.path, [...(paths.get(each.path) ?? []), each]);
-    for (const [path, routes] of paths) {
+    for (const [path, routes] of groupBy(table.filter(isRoute), (each) => each.path)) {
       check(path, routes);
       this.#answer({ path });
       this.#route(path, routes);
@@ -180,9 +179,9 @@ export class RouteTables {
     for (const entry of table) if (!isRoute(entry)) this.#mount(entry);
   }
 
-  #route(path: string, routes: readonly Route[]): void {
+  #route(path: string, routes: readonly [Route, ...Route[]]): void {
     const answering = this.#app.route(path);
-    for (const guard of routes.slice(0, 1).flatMap(({ scope }) => this.#guards[scope])) answering.all(guard);
+    for (const guard of this.#guards[routes[0].scope]) answering.all(guard);
     for (const { method, request, handle } of routes) {
       const answer: RequestHandler = async (incoming, response) => {
         await handle(incoming, response, this.#services);

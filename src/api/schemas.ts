@@ -2,6 +2,7 @@ import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
 import { API_LIMITS } from "./limits.ts";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
+import { messageType } from "../events/message.ts";
 import { EVENT_TYPES } from "../order/event.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import { totalOf } from "../order/order.ts";
@@ -40,15 +41,35 @@ function hasAtMost(value: string, characters: number): boolean {
   return value.length <= 2 * characters && Array.from(value).length <= characters;
 }
 
-/** Converts digits in a query to a number; other text is left for the schema to refuse. */
-export function wholeNumber<Schema extends z.ZodType>(schema: Schema) {
+/** Converts digits, as in a query, to a number; other text is left for the schema to refuse. */
+function fromDigits<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(
-    (value) => (typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value),
+    (value) => (typeof value === "string" && /^\d{1,16}$/.test(value) ? Number(value) : value),
     schema,
   );
 }
 
-const sku = text(LIMITS.identifier).meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
+function wholeNumber(min: number, max: number) {
+  return z
+    .int({ error: `must be a whole number from ${min} to ${max}` })
+    .min(min)
+    .max(max);
+}
+
+/** Items on a page: at most, and unless the query says. */
+export function pageLimit(most: number, usual: number) {
+  return fromDigits(wholeNumber(1, most).default(usual));
+}
+
+export const nextCursor = z
+  .string()
+  .nullable()
+  .meta({ description: "Pass as `cursor` for the next page; null on the last" });
+
+export const sku = text(LIMITS.identifier).meta({
+  description: "Stock keeping unit",
+  examples: ["MUG-BLUE"],
+});
 const quantity = z
   .int()
   .min(1)
@@ -190,10 +211,7 @@ export const order = z
 export const orderPage = z
   .object({
     items: z.array(order),
-    nextCursor: z
-      .string()
-      .nullable()
-      .meta({ description: "Pass as `cursor` for the next page; null on the last" }),
+    nextCursor,
   })
   .meta({ id: "OrderPage" });
 
@@ -205,13 +223,7 @@ export const orderQuery = z.strictObject({
     .enum(["true", "false"])
     .optional()
     .meta({ description: "Only orders that have failed and wait to be resumed, or only the others" }),
-  limit: wholeNumber(
-    z
-      .int({ error: `must be a whole number from 1 to ${API_LIMITS.pageSize}` })
-      .min(1)
-      .max(API_LIMITS.pageSize)
-      .default(50),
-  ),
+  limit: pageLimit(API_LIMITS.pageSize, 50),
   cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the previous page" }),
 });
 
@@ -244,13 +256,7 @@ export const orderEvent = z
 export const orderEvents = z.object({ items: z.array(orderEvent) }).meta({ id: "OrderEvents" });
 
 /** An event's position in the log, as text, up to what JavaScript can count exactly. */
-export const eventId = z.preprocess(
-  (value) => (typeof value === "string" && /^\d{1,16}$/.test(value) ? Number(value) : value),
-  z
-    .int({ error: `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}` })
-    .min(0)
-    .max(Number.MAX_SAFE_INTEGER),
-);
+export const eventId = fromDigits(wholeNumber(0, Number.MAX_SAFE_INTEGER));
 
 export const eventQuery = z.strictObject({
   after: z
@@ -260,21 +266,17 @@ export const eventQuery = z.strictObject({
       description: "Only events after this one: `next` of the previous page, or 0 for all",
     }),
   status: status.optional().meta({ description: "Only transitions to this status" }),
-  limit: wholeNumber(
-    z
-      .int({ error: `must be a whole number from 1 to ${API_LIMITS.eventPageSize}` })
-      .min(1)
-      .max(API_LIMITS.eventPageSize)
-      .default(100),
-  ),
+  limit: pageLimit(API_LIMITS.eventPageSize, 100),
 });
 
-export const eventMessage = z
+export const eventType = z.enum(EVENT_TYPES.map(messageType));
+
+const eventMessage = z
   .object({
     specversion: z.literal("1.0"),
     id: z.string().meta({ description: "Position in the log", examples: ["4711"] }),
     source: z.string().meta({ examples: ["/conveyor/orders"] }),
-    type: z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const)),
+    type: eventType,
     subject: orderId,
     time: timestamp,
     datacontenttype: z.literal("application/json"),
@@ -341,8 +343,7 @@ export const stock = z
 
 export const stockList = z.object({ items: z.array(stock) }).meta({ id: "StockList" });
 
-export const skuParam = sku;
-export const stockPath = z.strictObject({ sku: skuParam });
+export const stockPath = z.strictObject({ sku });
 
 const check = z.object({ ready: z.boolean(), detail: z.string() });
 
@@ -370,7 +371,6 @@ export const problem = z
 export type OrderRequestBody = z.output<typeof orderRequest>;
 export type OrderBody = z.output<typeof order>;
 export type OrderPageBody = z.output<typeof orderPage>;
-export type OrderQuery = z.output<typeof orderQuery>;
 export type OrderEventBody = z.output<typeof orderEvent>;
 export type StockBody = z.output<typeof stock>;
 export type ProblemBody = z.output<typeof problem>;

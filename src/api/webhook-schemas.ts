@@ -2,7 +2,7 @@ import { z } from "zod";
 import { EVENT_TYPES } from "../order/event.ts";
 import { API_LIMITS } from "./limits.ts";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
-import { text, timestamp, wholeNumber } from "./schemas.ts";
+import { eventType, nextCursor, pageLimit, text, timestamp } from "./schemas.ts";
 
 /** The webhooks' schemas; see schemas.ts for the rest. */
 
@@ -13,7 +13,6 @@ const url = text(COLUMN_LENGTHS.webhookUrl).meta({
 const description = text(COLUMN_LENGTHS.webhookDescription)
   .nullable()
   .meta({ description: "Your own name for it" });
-const eventType = z.enum(EVENT_TYPES.map((type) => `conveyor.order.${type}.v1` as const));
 const eventTypes = z
   .array(eventType)
   .min(1, { error: "must have at least one type; omit it for all" })
@@ -101,10 +100,7 @@ export const webhookDelivery = z.object(deliveryShape).meta({ id: "WebhookDelive
 export const webhookDeliveryPage = z
   .object({
     items: z.array(webhookDelivery),
-    nextCursor: z
-      .string()
-      .nullable()
-      .meta({ description: "Pass as `cursor` for the next page; null on the last" }),
+    nextCursor,
   })
   .meta({ id: "WebhookDeliveryPage" });
 
@@ -129,13 +125,7 @@ export const webhookDeliveryDetails = z
 
 export const webhookDeliveryQuery = z.strictObject({
   state: deliveryState.optional(),
-  limit: wholeNumber(
-    z
-      .int({ error: `must be a whole number from 1 to ${API_LIMITS.pageSize}` })
-      .min(1)
-      .max(API_LIMITS.pageSize)
-      .default(50),
-  ),
+  limit: pageLimit(API_LIMITS.pageSize, 50),
   cursor: z
     .string()
     .regex(/^\d{1,15}$/, { error: "must be `nextCursor` of the previous page" })

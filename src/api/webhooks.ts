@@ -1,18 +1,12 @@
 import type { Database } from "../../db/database.ts";
-import {
-  findDelivery,
-  findEvents,
-  listDeliveries,
-  type ListedDelivery,
-} from "../../db/webhook-deliveries.ts";
-import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../db/webhook-endpoints.ts";
+import { listDeliveries, type ListedDelivery } from "../../db/webhook-deliveries.ts";
+import { listEndpoints, type WebhookEndpoint } from "../../db/webhook-endpoints.ts";
 import { EVENT_TYPES, type EventType } from "../order/event.ts";
-import { webhookMessage } from "../events/webhooks/message.ts";
-import { WebhookError } from "../events/webhooks/endpoints.ts";
+import { messageType } from "../events/message.ts";
 import { actorOf } from "./auth.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
-import { Problem } from "./problem.ts";
-import { noSuch, route, type Route } from "./route.ts";
+import { deliveryOf, endpointOf } from "./lookup.ts";
+import { route, type Route } from "./route.ts";
 import { idPath, numberPath } from "./schemas.ts";
 import {
   webhookDelivery,
@@ -73,7 +67,7 @@ export const webhookRoutes: readonly Route[] = [
       const { url, description = null, eventTypes } = body;
       const settings = { url, description, eventTypes: shortTypes(eventTypes ?? null) };
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await withProblems(webhooks.create(settings, actorOf(response), key));
+      const { endpoint, repeated } = await webhooks.create(settings, actorOf(response), key);
       tellRepeated(response, repeated);
       response
         .status(201)
@@ -108,7 +102,7 @@ export const webhookRoutes: readonly Route[] = [
         ...(eventTypes === undefined ? {} : { eventTypes: shortTypes(eventTypes) }),
         enabled,
       };
-      response.json(endpointBody(await withProblems(webhooks.change(id, change, actorOf(response)))));
+      response.json(endpointBody(await webhooks.change(id, change, actorOf(response))));
     },
   }),
   route({
@@ -120,7 +114,7 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 204: { description: "Deleted" } },
     handler: async ({ params, response }, { webhooks }) => {
-      await withProblems(webhooks.remove(params.id, actorOf(response)));
+      await webhooks.remove(params.id, actorOf(response));
       response.status(204).end();
     },
   }),
@@ -144,7 +138,7 @@ export const webhookRoutes: readonly Route[] = [
     failures: [409],
     handler: async ({ params, headers, response }, { webhooks }) => {
       const key = keyOf(headers, response);
-      const { endpoint, repeated } = await withProblems(webhooks.rotate(params.id, actorOf(response), key));
+      const { endpoint, repeated } = await webhooks.rotate(params.id, actorOf(response), key);
       tellRepeated(response, repeated);
       response.json({ ...endpointBody(endpoint), secret: endpoint.secret });
     },
@@ -159,7 +153,7 @@ export const webhookRoutes: readonly Route[] = [
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     failures: [409],
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await withProblems(webhooks.test(params.id, actorOf(response)));
+      const delivery = await webhooks.test(params.id, actorOf(response));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
@@ -200,7 +194,7 @@ export const webhookRoutes: readonly Route[] = [
     request: { params: numberPath },
     answers: { 202: { description: "The delivery", schema: webhookDelivery } },
     handler: async ({ params, response }, { webhooks }) => {
-      const delivery = await withProblems(webhooks.resend(Number(params.id), actorOf(response)));
+      const delivery = await webhooks.resend(Number(params.id), actorOf(response));
       response.status(202).json(deliveryBody(delivery));
     },
   }),
@@ -208,12 +202,7 @@ export const webhookRoutes: readonly Route[] = [
 
 /** A delivery with its message and responses. @throws {Problem} 404; {DatabaseError} */
 async function deliveryDetails(database: Database, id: number): Promise<WebhookDeliveryDetailsBody> {
-  const found = await findDelivery(database, id);
-  if (found === undefined) throw noSuch("delivery", id);
-  const { delivery, attempts } = found;
-  const { eventId } = delivery;
-  const events = await findEvents(database, eventId === null ? [] : [eventId]);
-  const message = webhookMessage(delivery, eventId === null ? undefined : events.get(eventId));
+  const { delivery, attempts, message } = await deliveryOf(database, id);
   return {
     ...deliveryBody(delivery),
     body: message?.body ?? null,
@@ -228,43 +217,8 @@ async function deliveryDetails(database: Database, id: number): Promise<WebhookD
   };
 }
 
-/** Turns a {@link WebhookError} into a problem. @throws {Problem} */
-async function withProblems<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof WebhookError)) throw error;
-    const detail = error.message;
-    switch (error.kind) {
-      case "bad address":
-        throw new Problem(422, "invalid-input", { errors: [{ path: "url", message: detail }] });
-      case "too many":
-        throw new Problem(409, "too-many-endpoints", { detail });
-      case "disabled":
-        throw new Problem(409, "endpoint-disabled", { detail });
-      case "another request":
-        throw new Problem(422, "idempotency-key-reused", { detail });
-      case "not told again":
-        throw new Problem(409, "secret-not-told", { detail });
-      case "no such endpoint":
-      case "no such delivery":
-        throw new Problem(404, "not-found", { detail });
-    }
-  }
-}
-
-async function endpointOf(database: Database, id: string): Promise<WebhookEndpoint> {
-  const endpoint = await findEndpoint(database, id);
-  if (endpoint === undefined) throw noSuch("webhook endpoint", id);
-  return endpoint;
-}
-
 function shortTypes(types: readonly string[] | null): readonly EventType[] | null {
-  return types && EVENT_TYPES.filter((type) => types.includes(longType(type)));
-}
-
-function longType(type: EventType) {
-  return `conveyor.order.${type}.v1` as const;
+  return types && EVENT_TYPES.filter((type) => types.includes(messageType(type)));
 }
 
 /** An endpoint without its secrets. */
@@ -274,7 +228,7 @@ function endpointBody(endpoint: WebhookEndpoint): WebhookEndpointBody {
     id,
     url,
     description,
-    eventTypes: eventTypes && eventTypes.map(longType),
+    eventTypes: eventTypes && eventTypes.map(messageType),
     enabled: state === "enabled",
     ...(disabledReason === null || disabledAt === null
       ? {}
@@ -292,7 +246,7 @@ function deliveryBody(delivery: ListedDelivery): WebhookDeliveryBody {
     endpointId: endpoint,
     messageId: eventId === null ? `test-${id}` : String(eventId),
     orderId: eventId === null ? null : orderId,
-    type: eventId === null ? "conveyor.webhook.test.v1" : eventType && longType(eventType),
+    type: eventId === null ? "conveyor.webhook.test.v1" : eventType && messageType(eventType),
     state,
     attempts,
     nextAttemptAt: state === "pending" ? dueAt.toISOString() : null,

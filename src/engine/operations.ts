@@ -3,7 +3,14 @@ import type { StoredOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Cancellation } from "./cancellation.ts";
-import type { Dispatcher, FailedOrder, NewAction, OperationStore, OrderStore, QueueChange } from "./ports.ts";
+import type {
+  Dispatcher,
+  FailedOrder,
+  NewAction,
+  OperationStore,
+  OrderStore,
+  QueueSettings,
+} from "./ports.ts";
 
 export interface OperationOptions {
   readonly store: Pick<OrderStore, "findOrders"> & OperationStore;
@@ -107,11 +114,7 @@ export class Operations {
   }
 
   /** @param rateLimit jobs of a step per period, over all workers; null for the stage's own limit. */
-  limitRate(
-    step: string,
-    rateLimit: NonNullable<QueueChange["rateLimit"]> | null,
-    actor: string,
-  ): Promise<void> {
+  limitRate(step: string, rateLimit: QueueSettings["rateLimit"], actor: string): Promise<void> {
     const details = rateLimit
       ? { max: rateLimit.max, seconds: rateLimit.durationMs / 1_000 }
       : { max: "no limit" };
@@ -123,7 +126,7 @@ export class Operations {
     await Promise.all(this.#underWay);
   }
 
-  async #changeQueue(step: string, change: QueueChange, action: NewAction): Promise<void> {
+  async #changeQueue(step: string, change: Partial<QueueSettings>, action: NewAction): Promise<void> {
     const { store, applySettings, log } = this.#options;
     await store.changeQueue(step, change, action);
     try {

@@ -76,7 +76,7 @@ export interface OperationStore {
     page: { readonly limit: number; readonly after?: FailedPlace | undefined },
   ): Promise<FailedPage>;
   /** Failed orders in a stage, counted up to a limit. */
-  countFailed(stage: string, limit: number): Promise<{ readonly count: number; readonly more: boolean }>;
+  countFailed(stage: string, limit: number): Promise<BoundedCount>;
   /**
    * Clears the failed marks of these orders. The orders do not change otherwise; the sweeper sees at once that their
    * jobs have ended.
@@ -85,7 +85,7 @@ export interface OperationStore {
    */
   resumeOrders(ids: readonly string[], actor: string, action?: NewAction): Promise<number>;
   /** Changes part of a queue's settings for all workers, and records the action. */
-  changeQueue(step: string, change: QueueChange, action: NewAction): Promise<void>;
+  changeQueue(step: string, change: Partial<QueueSettings>, action: NewAction): Promise<void>;
 }
 
 export type ActionDetails = Readonly<Record<string, string | number | boolean | null>>;
@@ -141,13 +141,25 @@ export interface FailedOrder {
   readonly cancelRequested: boolean;
 }
 
-/** A change to a queue's settings, for all workers. */
-export interface QueueChange {
-  readonly paused?: boolean;
+/** A queue's settings, for all workers. */
+export interface QueueSettings {
+  readonly paused: boolean;
   /** Concurrent jobs; null for no limit beyond the workers' own. */
-  readonly concurrency?: number | null;
+  readonly concurrency: number | null;
   /** `max` jobs per `durationMs`; null for the stage's own limit. */
-  readonly rateLimit?: { readonly max: number; readonly durationMs: number } | null;
+  readonly rateLimit: { readonly max: number; readonly durationMs: number } | null;
+}
+
+/** The queue settings of a step as stored. */
+export interface StoredSettings extends QueueSettings {
+  readonly step: string;
+  readonly updatedAt: Date;
+}
+
+/** A count up to a limit. */
+export interface BoundedCount {
+  readonly count: number;
+  readonly more: boolean;
 }
 
 /** The order that a create request resolves to. */

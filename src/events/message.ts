@@ -14,7 +14,7 @@ export interface EventMessage {
   /** The event's position in the log. Messages with the same id are duplicates. */
   readonly id: string;
   readonly source: typeof SOURCE;
-  readonly type: `conveyor.order.${EventType}.v1`;
+  readonly type: ReturnType<typeof messageType>;
   /** The order's id. */
   readonly subject: string;
   readonly time: string;
@@ -31,13 +31,18 @@ export interface EventMessage {
   };
 }
 
+/** An event's type, as messages and filters have it. */
+export function messageType(type: EventType) {
+  return `conveyor.order.${type}.v1` as const;
+}
+
 export function toMessage(event: LoggedEvent): EventMessage {
   const { id, orderId, type, from, to, stage, attempt, startedAt, at } = event;
   return {
     specversion: "1.0",
     id: String(id),
     source: SOURCE,
-    type: `conveyor.order.${type}.v1`,
+    type: messageType(type),
     subject: orderId,
     time: at.toISOString(),
     datacontenttype: "application/json",

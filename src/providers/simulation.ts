@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../../db/database.ts";
 import { findProviderStates, type Provider, type ProviderState } from "../../db/provider-states.ts";
 import { ServiceUnavailableError } from "../order/ports.ts";
+import { shared } from "../platform/shared.ts";
 import { offTheClock } from "../platform/time-limit.ts";
 
 /** How long a worker caches the providers' states. */
@@ -9,13 +10,12 @@ const STATES_FRESH_MS = 250;
 
 /** Latency and outages of the simulated providers, which can be slowed down and switched off. */
 export class Simulation {
-  readonly #database: Database;
   readonly #latencyMs: number;
-  #states: Promise<Map<string, ProviderState>> | undefined;
+  readonly #states: () => Promise<Map<string, ProviderState>>;
 
   /** @param latencyMs latency of payment provider and carrier; the inventory's is that of MySQL. */
   constructor(database: Database, latencyMs: number) {
-    this.#database = database;
+    this.#states = shared(STATES_FRESH_MS, () => findProviderStates(database));
     this.#latencyMs = latencyMs;
   }
 
@@ -33,24 +33,14 @@ export class Simulation {
 
   /** Like {@link reach}, without the latency. @throws {ServiceUnavailableError} while the provider is down */
   async upSince(provider: Provider, signal?: AbortSignal): Promise<Date | undefined> {
-    const state = (await this.#fresh(signal)).get(provider);
+    const state = (await offTheClock(signal, this.#states)).get(provider);
     if (state?.switched === "down") throw new ServiceUnavailableError(provider, `${provider} is down`);
     return state?.since;
   }
 
   async #latencyOf(provider: Provider, signal: AbortSignal | undefined): Promise<number> {
-    const switched = (await this.#fresh(signal)).get(provider)?.switched;
+    const switched = (await offTheClock(signal, this.#states)).get(provider)?.switched;
     if (typeof switched === "object") return switched.slowMs;
     return provider === "inventory" ? 0 : this.#latencyMs;
-  }
-
-  #fresh(signal: AbortSignal | undefined): Promise<Map<string, ProviderState>> {
-    if (this.#states === undefined) {
-      this.#states = findProviderStates(this.#database);
-      const forget = () => (this.#states = undefined);
-      this.#states.then(() => setTimeout(forget, STATES_FRESH_MS).unref(), forget);
-    }
-    const states = this.#states;
-    return offTheClock(signal, () => states);
   }
 }

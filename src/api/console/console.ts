@@ -2,7 +2,7 @@ import type { ErrorRequestHandler, RequestHandler } from "express";
 import helmet from "helmet";
 import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import { isRedisUnavailable } from "../../../queues/errors.ts";
-import { Problem } from "../problem.ts";
+import { Problem, problemOf } from "../problem.ts";
 import type { Route } from "../route.ts";
 import type { Services } from "../services.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -90,13 +90,14 @@ function tell(
   log: Logger,
   request: string,
 ): { status: number; title: string; detail: string } {
-  if (error instanceof Problem)
+  const problem = problemOf(error);
+  if (problem)
     return {
-      status: error.status,
-      title: error.status === 404 ? "Not found" : "That is not possible",
+      status: problem.status,
+      title: problem.status === 404 ? "Not found" : "That is not possible",
       detail: [
-        error.message,
-        ...(error.options.errors ?? []).map((fault) => `${fault.path}: ${fault.message}`),
+        problem.message,
+        ...(problem.options.errors ?? []).map((fault) => `${fault.path}: ${fault.message}`),
       ].join("; "),
     };
   if (isDatabaseUnavailable(error))

@@ -1,3 +1,4 @@
+import type { BoundedCount } from "../../engine/ports.ts";
 import { html, type Html } from "./html.ts";
 
 /* Formats numbers, times and durations. */
@@ -12,7 +13,7 @@ export function number(value: number): string {
 }
 
 /** A count that stopped at a limit: "1,000+". */
-export function bounded({ count, more }: { readonly count: number; readonly more: boolean }): string {
+export function bounded({ count, more }: BoundedCount): string {
   return `${number(count)}${more ? "+" : ""}`;
 }
 

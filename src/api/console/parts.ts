@@ -1,4 +1,5 @@
 import { CANCELLED } from "../../order/lifecycle.ts";
+import { LIMITS } from "../../order/limits.ts";
 import { html, href, type Content, type Html } from "./html.ts";
 
 /* Components shared by the pages. */
@@ -76,6 +77,46 @@ export function statusBadge(order: {
 /** A link to an order, showing its full id. */
 export function orderLink(id: string): Html {
   return html`<a class="id" href="${href(`/console/orders/${id}`)}">${id}</a>`;
+}
+
+/** Names with their values; those without a value are left out. */
+export function facts(entries: Readonly<Record<string, Content>>, name: "facts" | "record" = "facts"): Html {
+  return html`<dl class="${name}">
+    ${Object.entries(entries).map(
+      ([title, value]) =>
+        value !== false &&
+        html`<div>
+          <dt>${title}</dt>
+          <dd>${value}</dd>
+        </div>`,
+    )}
+  </dl>`;
+}
+
+/** The form on a page that asks before something is done. */
+export function confirmation(options: {
+  readonly action: string;
+  readonly button: string;
+  readonly kind: "primary" | "danger";
+  readonly back: string;
+  readonly fields?: Content;
+}): Html {
+  const { action, button, kind, back, fields } = options;
+  return html`<form method="post" action="${action}" class="stack">
+    ${fields}
+    <div class="actions">
+      <button class="${kind}">${button}</button>
+      <a class="button" href="${back}">Back</a>
+    </div>
+  </form>`;
+}
+
+/** The field for the reason of a cancellation. */
+export function reasonField(name: string): Html {
+  return html`<label class="field"
+    ><span>Reason, for customer service</span
+    ><input name="${name}" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
+  /></label>`;
 }
 
 /** The message of an empty list. */

@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
-import { countFailures, type BoundedCount } from "../../../db/failures.ts";
+import { countFailures } from "../../../db/failures.ts";
 import { findOldest } from "../../../db/order-states.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import {
@@ -13,8 +13,9 @@ import {
 } from "../../../queues/telemetry/minute-counts.ts";
 import type { Queues } from "../../../queues/queues.ts";
 import type { Check, Health } from "../readiness.ts";
+import type { BoundedCount } from "../../engine/ports.ts";
 import { CANCEL, type Lifecycle } from "../../order/lifecycle.ts";
-import { shared } from "./shared.ts";
+import { shared } from "../../platform/shared.ts";
 
 /** The state of a step's queue and orders. Undefined values are unavailable or don't apply. */
 export interface StepStatus {

@@ -293,10 +293,7 @@ export class EndpointQueue {
     const { url } = this.#endpoint;
     const at = new Date();
     const startedAt = performance.now();
-    const message = webhookMessage(
-      delivery,
-      delivery.eventId === null ? undefined : events.get(delivery.eventId),
-    );
+    const message = webhookMessage(delivery, events);
     const answer = message ? await this.#send(message, at) : NOTHING_TO_SEND;
     // Aborted because this process stops: it may have arrived, and another process sends it again.
     if (answer.status === null && signal.aborted) return false;

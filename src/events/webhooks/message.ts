@@ -12,9 +12,10 @@ export interface WebhookMessage {
 /** The message of a delivery; undefined if its event is no longer in the log. */
 export function webhookMessage(
   delivery: Pick<WebhookDelivery, "id" | "eventId" | "createdAt">,
-  event: LoggedEvent | undefined,
+  events: ReadonlyMap<number, LoggedEvent>,
 ): WebhookMessage | undefined {
   if (delivery.eventId === null) return testMessage(delivery);
+  const event = events.get(delivery.eventId);
   return event && { id: String(event.id), body: JSON.stringify(toMessage(event)) };
 }
 

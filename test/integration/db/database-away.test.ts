@@ -2,10 +2,11 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
+import { Health } from "../../../src/api/readiness.ts";
 import { startTcpProxy, type TcpProxy } from "../../../tools/shared/tcp-proxy.ts";
 import { Database } from "../../../db/database.ts";
 import type { Reads } from "../../../db/queries.ts";
-import { checkWrites, WriteCheck } from "../../../db/write-check.ts";
+import { checkWrites } from "../../../db/write-check.ts";
 import { ACCOUNT, startOwnMysql, type OwnMysql } from "../../support/own-mysql.ts";
 import { holdLocks } from "../../support/locks.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -325,13 +326,14 @@ describe("the check whether the database takes writes", () => {
 
   test("writes, once for all who ask at about the same moment", async () => {
     const before = await writtenAt();
-    const check = new WriteCheck(open());
-    const [first, ...others] = await Promise.all(Array.from({ length: 50 }, () => check.ask()));
-    expect(first).toMatch(/^\d+\./);
+    const health = new Health({ database: open() });
+    const answers = await Promise.all(Array.from({ length: 50 }, () => health.check()));
+    const [first, ...others] = answers.map(({ checks }) => checks.mysql.detail);
+    expect(first).toMatch(/^MySQL \d+\./);
     expect(new Set(others)).toEqual(new Set([first]));
     const after = await writtenAt();
     expect(after).not.toBe(before);
-    await check.ask();
+    await health.check();
     expect(await writtenAt()).toBe(after);
   });
 

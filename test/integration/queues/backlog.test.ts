@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
-import type { ConnectionOptions } from "../../../queues/server.ts";
+import { connectOnce } from "../../../queues/connection.ts";
 import { readBacklogs } from "../../../queues/backlog.ts";
 import { queuePrefix } from "../../../queues/keys.ts";
 import { startTestRedis, type TestServer } from "../../support/servers.ts";
@@ -12,7 +12,7 @@ const NOTHING = { ready: 0, abandoned: 0 };
 
 let server: TestServer;
 let redis: Redis;
-const toServer = { connect: (options: ConnectionOptions) => new Redis(server.url, options) };
+const toServer = { connectOnce: () => connectOnce(server.url) };
 let queue: Queue;
 beforeAll(async () => {
   server = await startTestRedis();

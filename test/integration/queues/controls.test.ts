@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Database } from "../../../db/database.ts";
-import type { QueueChange } from "../../../src/engine/ports.ts";
+import type { QueueSettings } from "../../../src/engine/ports.ts";
 import { changeQueueSettings, listQueueSettings } from "../../../db/queue-settings.ts";
 import { readControls, restoreControls } from "../../../queues/controls.ts";
 import { beat, lastBeat, readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
@@ -34,7 +34,7 @@ afterAll(async () => {
 describe("settings of the queues", () => {
   const restore = async () =>
     restoreControls({ queues, redis: environment.redis }, await listQueueSettings(environment.database));
-  const change = (database: Database, step: string, wanted: QueueChange) =>
+  const change = (database: Database, step: string, wanted: Partial<QueueSettings>) =>
     changeQueueSettings(database, step, wanted, { actor: "ada", action: "pause", target: step });
   const ofPay = () => readControls(queues.of(pay));
 

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { idempotencyKey, orderRequest, skuParam } from "../../../src/api/schemas.ts";
+import { idempotencyKey, orderRequest, sku as skuSchema } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { shown } from "../../shared/text.ts";
 import type { CsvRecord } from "./csv.ts";
@@ -96,7 +96,7 @@ export class RowReader {
   readonly #width: number;
   readonly #at: ReadonlyMap<string, number>;
   /** Ids repeat from row to row, so each is checked only once. */
-  readonly #skus = new Ids(skuParam);
+  readonly #skus = new Ids(skuSchema);
   readonly #customers = new Ids(orderRequest.shape.customerId);
   readonly #invoices = new Ids(orderRequest.shape.reference.unwrap().and(idempotencyKey));
 

@@ -1,15 +1,10 @@
 import { z } from "zod";
 import { findAction, type OperatorAction } from "../../../../db/operator-actions.ts";
-import {
-  countGroup,
-  countStage,
-  groupFailures,
-  type BoundedCount,
-  type FailureGroup,
-} from "../../../../db/failures.ts";
+import { countGroup, countStage, groupFailures, type FailureGroup } from "../../../../db/failures.ts";
 import { noSuch, route, type Route } from "../../route.ts";
 import { numberPath } from "../../schemas.ts";
 import type { Services } from "../../services.ts";
+import type { BoundedCount } from "../../../engine/ports.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import { actorOf } from "../../auth.ts";
@@ -17,7 +12,7 @@ import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
 import { ago, bounded, counted, moment, number } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
-import { empty, table } from "../parts.ts";
+import { confirmation, empty, facts, reasonField, table } from "../parts.ts";
 
 const PATH = `${ROOT}/failures`;
 
@@ -196,16 +191,7 @@ function groupHref(action: "resume" | "cancel", group: Group): string {
 }
 
 function about({ stage: name, reason: text }: Group): Html {
-  return html`<dl class="facts">
-    <div>
-      <dt>Failed in</dt>
-      <dd>${name}</dd>
-    </div>
-    <div>
-      <dt>Reason</dt>
-      <dd>${text ?? "any"}</dd>
-    </div>
-  </dl>`;
+  return facts({ "Failed in": name, Reason: text ?? "any" });
 }
 
 function ordersOf(count: BoundedCount): string {
@@ -224,13 +210,13 @@ function confirmResume(group: Group, count: BoundedCount): Html {
   return html`<h1>Resume ${ordersOf(count)}?</h1>
     ${about(group)}
     <p>Each order retries the stage that it failed in, with all its attempts.</p>
-    <form method="post" action="${PATH}/resume" class="stack">
-      ${hidden(group)}
-      <div class="actions">
-        <button class="primary">Resume orders</button>
-        <a class="button" href="${PATH}">Back</a>
-      </div>
-    </form>`;
+    ${confirmation({
+      action: `${PATH}/resume`,
+      fields: hidden(group),
+      button: "Resume orders",
+      kind: "primary",
+      back: PATH,
+    })}`;
 }
 
 function confirmCancel(group: Group, count: BoundedCount): Html {
@@ -240,17 +226,13 @@ function confirmCancel(group: Group, count: BoundedCount): Html {
       Stock is released and charges are refunded. This can't be undone. Orders that can no longer be cancelled
       stay as they are.
     </p>
-    <form method="post" action="${PATH}/cancel" class="stack">
-      ${hidden(group)}
-      <label class="field"
-        ><span>Reason, for customer service</span
-        ><input name="why" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
-      /></label>
-      <div class="actions">
-        <button class="danger">Cancel orders</button>
-        <a class="button" href="${PATH}">Back</a>
-      </div>
-    </form>`;
+    ${confirmation({
+      action: `${PATH}/cancel`,
+      fields: [hidden(group), reasonField("why")],
+      button: "Cancel orders",
+      kind: "danger",
+      back: PATH,
+    })}`;
 }
 
 /** @throws {Problem} 404 if there is no such batch */

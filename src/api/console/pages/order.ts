@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { listEvents, type OrderEvent } from "../../../../db/order-events.ts";
-import { findOrders } from "../../../../db/orders.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { readJob, type JobStatus } from "../../../../queues/job-status.ts";
+import { orderOf } from "../../lookup.ts";
 import { Problem } from "../../problem.ts";
 import { noSuch, route, type Route } from "../../route.ts";
 import { idPath } from "../../schemas.ts";
@@ -15,7 +15,7 @@ import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
 import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
-import { statusBadge, table } from "../parts.ts";
+import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
 
 const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
@@ -40,7 +40,7 @@ export const orderPage: readonly Route[] = [
         section: "Orders",
         live: !services.lifecycle.hasEnded(order.status),
         body: html`<h1>${order.reference === null ? "Order" : `Order ${order.reference}`}</h1>
-          ${facts(order)}
+          ${about(order)}
           <div id="live">${live(services, found)}</div>
           ${lines(order)}`,
       });
@@ -69,7 +69,7 @@ export const orderPage: readonly Route[] = [
     ...ONE_ORDER,
     path: `${ROOT}/orders/:id/cancel`,
     handler: async ({ params, response }, services) => {
-      const order = await findOrder(services, params.id);
+      const order = await orderOf(services.database, params.id);
       show(services, response, { title: "Cancel an order", section: "Orders", body: cancelForm(order) });
     },
   }),
@@ -96,18 +96,15 @@ function pathOf({ id }: Pick<StoredOrder, "id">): string {
 
 function cancelForm(order: StoredOrder): Html {
   return html`<h1>Cancel order ${order.reference ?? order.id}?</h1>
-    ${facts(order)}
+    ${about(order)}
     <p>Stock is released and charges are refunded. This can't be undone.</p>
-    <form method="post" action="${pathOf(order)}/cancel" class="stack">
-      <label class="field"
-        ><span>Reason, for customer service</span
-        ><input name="reason" required maxlength="${LIMITS.reason}" autofocus autocomplete="off"
-      /></label>
-      <div class="actions">
-        <button class="danger">Cancel order</button>
-        <a class="button" href="${pathOf(order)}">Back</a>
-      </div>
-    </form>`;
+    ${confirmation({
+      action: `${pathOf(order)}/cancel`,
+      fields: reasonField("reason"),
+      button: "Cancel order",
+      kind: "danger",
+      back: pathOf(order),
+    })}`;
 }
 
 interface Found {
@@ -121,7 +118,7 @@ interface Found {
 
 /** @throws {Problem} 404 if there is no such order */
 async function look({ database, redis, queues, lifecycle }: Services, id: string): Promise<Found> {
-  const order = await findOrder({ database }, id);
+  const order = await orderOf(database, id);
   const events = await listEvents(database, order.id);
   const transition = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
   const job =
@@ -134,32 +131,13 @@ async function look({ database, redis, queues, lifecycle }: Services, id: string
   return { order, events, transition, job };
 }
 
-/** @throws {Problem} 404 if there is no such order */
-async function findOrder({ database }: Pick<Services, "database">, id: string): Promise<StoredOrder> {
-  const [order] = await findOrders(database, [id]);
-  if (order === undefined) throw noSuch("order", id);
-  return order;
-}
-
-function facts(order: StoredOrder): Html {
-  return html`<dl class="facts">
-    <div>
-      <dt>Id</dt>
-      <dd class="id">${order.id}</dd>
-    </div>
-    <div>
-      <dt>Customer</dt>
-      <dd><a href="${href(`${ROOT}/orders`, { customer: order.customerId })}">${order.customerId}</a></dd>
-    </div>
-    <div>
-      <dt>Total</dt>
-      <dd>${money(order.total, order.currency)}</dd>
-    </div>
-    <div>
-      <dt>Created</dt>
-      <dd>${moment(order.createdAt)}</dd>
-    </div>
-  </dl>`;
+function about({ id, customerId, total, currency, createdAt }: StoredOrder): Html {
+  return facts({
+    Id: html`<span class="id">${id}</span>`,
+    Customer: html`<a href="${href(`${ROOT}/orders`, { customer: customerId })}">${customerId}</a>`,
+    Total: money(total, currency),
+    Created: moment(createdAt),
+  });
 }
 
 /** The parts of the page that update themselves. */
@@ -343,15 +321,8 @@ function bar({ kind, from, workFrom, to }: Entry, { begin, end }: Span): Html {
 function recordText(record: StageRecord): Html | undefined {
   const fields = Object.entries(readable(record));
   if (fields.length === 0) return undefined;
-  return html`<dl class="record">
-    ${fields.map(
-      ([name, value]) =>
-        html`<div>
-          <dt>${name}</dt>
-          <dd>${value === null ? UNKNOWN : String(value)}</dd>
-        </div>`,
-    )}
-  </dl>`;
+  const shown = fields.map(([name, value]) => [name, value === null ? UNKNOWN : String(value)]);
+  return facts(Object.fromEntries(shown), "record");
 }
 
 /** Formats the amount of money in a record. */

@@ -1,11 +1,12 @@
 import { z } from "zod";
-import { listQueueSettings, type QueueSettings } from "../../../../db/queue-settings.ts";
-import { readControls, type QueueControls } from "../../../../queues/controls.ts";
+import { listQueueSettings } from "../../../../db/queue-settings.ts";
+import { readControls } from "../../../../queues/controls.ts";
 import { isRedisUnavailable } from "../../../../queues/errors.ts";
 import { readHeartbeats, type Heartbeat } from "../../../../queues/telemetry/heartbeats.ts";
 import { noSuch, route, type Route } from "../../route.ts";
 import type { Services } from "../../services.ts";
 import type { Operations } from "../../../engine/operations.ts";
+import type { QueueSettings } from "../../../engine/ports.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { settingsOf, type Step } from "../../../order/stage.ts";
 import { actorOf } from "../../auth.ts";
@@ -89,7 +90,7 @@ interface Found {
   /** The settings in MySQL. */
   readonly wanted: ReadonlyMap<string, QueueSettings>;
   /** The settings in Redis; undefined while it is away. */
-  readonly actual: ReadonlyMap<string, Omit<QueueControls, "step">> | undefined;
+  readonly actual: ReadonlyMap<string, QueueSettings> | undefined;
   readonly workers: readonly Heartbeat[] | undefined;
 }
 

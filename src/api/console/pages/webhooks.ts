@@ -2,32 +2,25 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import {
   countDeliveries,
-  findDelivery,
-  findEvents,
   listDeliveries,
   type DeliveryState,
   type ListedDelivery,
   type WebhookAttempt,
 } from "../../../../db/webhook-deliveries.ts";
-import { findEndpoint, listEndpoints, type WebhookEndpoint } from "../../../../db/webhook-endpoints.ts";
-import { Problem } from "../../problem.ts";
-import { noSuch, route, type Route } from "../../route.ts";
+import { listEndpoints, type WebhookEndpoint } from "../../../../db/webhook-endpoints.ts";
+import { deliveryOf, endpointOf } from "../../lookup.ts";
+import { route, type Route } from "../../route.ts";
 import { idPath, numberPath } from "../../schemas.ts";
 import type { Services } from "../../services.ts";
 import { EVENT_TYPES } from "../../../order/event.ts";
 import { COLUMN_LENGTHS } from "../../../../db/column-lengths.ts";
-import {
-  WebhookError,
-  type KeyedRequest,
-  type WebhookEndpoints,
-} from "../../../events/webhooks/endpoints.ts";
-import { webhookMessage } from "../../../events/webhooks/message.ts";
+import type { KeyedRequest, WebhookEndpoints } from "../../../events/webhooks/endpoints.ts";
 import { actorOf } from "../../auth.ts";
 import { FORM, leadTo, PAGE, show } from "../context.ts";
 import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
-import { empty, orderLink, pager, select, table } from "../parts.ts";
+import { confirmation, empty, facts, orderLink, pager, select, table } from "../parts.ts";
 
 const PATH = `${ROOT}/webhooks`;
 const PAGE_SIZE = 50;
@@ -83,7 +76,7 @@ function button(
     ...ONE_ENDPOINT,
     path: `${PATH}/:id/${name}`,
     handler: async ({ params: { id }, response }, { webhooks }) => {
-      leadTo(response, PATH + (await orProblem(act(webhooks, id, actorOf(response)))));
+      leadTo(response, PATH + (await act(webhooks, id, actorOf(response))));
     },
   });
 }
@@ -104,7 +97,7 @@ export const webhooksPage: readonly Route[] = [
     handler: async ({ form: { form, ...settings }, response }, services) => {
       const operator = actorOf(response);
       const made = services.webhooks.create(settings, operator, keyOf({ form }, operator));
-      show(services, response, secretPage((await orProblem(made)).endpoint, "Endpoint added"));
+      show(services, response, secretPage((await made).endpoint, "Endpoint added"));
     },
   }),
   route({
@@ -121,7 +114,7 @@ export const webhooksPage: readonly Route[] = [
     ...ONE_DELIVERY,
     path: `${PATH}/deliveries/:id/resend`,
     handler: async ({ params, response }, { webhooks }) => {
-      const { id } = await orProblem(webhooks.resend(Number(params.id), actorOf(response)));
+      const { id } = await webhooks.resend(Number(params.id), actorOf(response));
       leadTo(response, `${PATH}/deliveries/${id}`);
     },
   }),
@@ -131,7 +124,7 @@ export const webhooksPage: readonly Route[] = [
     names: "webhook endpoint",
     request: { params: idPath, query: querySchema },
     handler: async ({ params, query: { before, state }, response }, services) => {
-      const endpoint = await endpointOf(services, params.id);
+      const endpoint = await endpointOf(services.database, params.id);
       const page = await listDeliveries(services.database, endpoint.id, { limit: PAGE_SIZE, before, state });
       const body = endpointPage(endpoint, { ...page, before, state });
       show(services, response, { title: "Webhook endpoint", section: "Webhooks", body });
@@ -143,7 +136,7 @@ export const webhooksPage: readonly Route[] = [
     names: "webhook endpoint",
     request: { params: idPath, form: settingsSchema },
     handler: async ({ params: { id }, form: settings, response }, { webhooks }) => {
-      await orProblem(webhooks.change(id, settings, actorOf(response)));
+      await webhooks.change(id, settings, actorOf(response));
       leadTo(response, `${PATH}/${id}`);
     },
   }),
@@ -155,7 +148,7 @@ export const webhooksPage: readonly Route[] = [
     handler: async ({ params: { id }, form, response }, services) => {
       const operator = actorOf(response);
       const made = services.webhooks.rotate(id, operator, keyOf(form, operator));
-      show(services, response, secretPage((await orProblem(made)).endpoint, "Secret rotated"));
+      show(services, response, secretPage((await made).endpoint, "Secret rotated"));
     },
   }),
   button("enable", async (webhooks, id, operator) => {
@@ -170,7 +163,7 @@ export const webhooksPage: readonly Route[] = [
     ...ONE_ENDPOINT,
     path: `${PATH}/:id/delete`,
     handler: async ({ params, response }, services) => {
-      const body = confirmDelete(await endpointOf(services, params.id));
+      const body = confirmDelete(await endpointOf(services.database, params.id));
       show(services, response, { title: "Delete a webhook endpoint", section: "Webhooks", body });
     },
   }),
@@ -182,22 +175,17 @@ export const webhooksPage: readonly Route[] = [
 
 function confirmDelete({ id, url, description }: WebhookEndpoint): Html {
   return html`<h1>Delete ${description ?? "the endpoint"}?</h1>
-    <dl class="facts">
-      <div>
-        <dt>URL</dt>
-        <dd>${url}</dd>
-      </div>
-    </dl>
+    ${facts({ URL: url })}
     <p>
       It gets no more events, and its deliveries are deleted. This can't be undone. To pause it, disable it
       instead.
     </p>
-    <form method="post" action="${PATH}/${id}/delete" class="stack">
-      <div class="actions">
-        <button class="danger">Delete endpoint</button>
-        <a class="button" href="${PATH}/${id}">Back</a>
-      </div>
-    </form>`;
+    ${confirmation({
+      action: `${PATH}/${id}/delete`,
+      button: "Delete endpoint",
+      kind: "danger",
+      back: `${PATH}/${id}`,
+    })}`;
 }
 
 async function overview({ database }: Services): Promise<Html> {
@@ -299,7 +287,7 @@ interface DeliveriesShown {
   readonly state: DeliveryState | undefined;
 }
 
-function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }: DeliveriesShown): Html {
+function endpointPage(endpoint: WebhookEndpoint, shown: DeliveriesShown): Html {
   const path = `${PATH}/${endpoint.id}`;
   const isEnabled = endpoint.state === "enabled";
   return html`<p><a href="${PATH}">All endpoints</a></p>
@@ -310,24 +298,12 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
         <p>Disabled since ${moment(endpoint.disabledAt)}: ${endpoint.disabledReason}.</p>
       </div>`
     }
-    <dl class="facts">
-      <div>
-        <dt>URL</dt>
-        <dd>${endpoint.url}</dd>
-      </div>
-      <div>
-        <dt>State</dt>
-        <dd>${stateOf(endpoint)}</dd>
-      </div>
-      <div>
-        <dt>Events</dt>
-        <dd>${endpoint.eventTypes?.join(", ") ?? "all"}</dd>
-      </div>
-      <div>
-        <dt>Created</dt>
-        <dd>${moment(endpoint.createdAt)}</dd>
-      </div>
-    </dl>
+    ${facts({
+      URL: endpoint.url,
+      State: stateOf(endpoint),
+      Events: endpoint.eventTypes?.join(", ") ?? "all",
+      Created: moment(endpoint.createdAt),
+    })}
     <div class="actions">
       ${buttonForm(`${path}/${isEnabled ? "disable" : "enable"}`, isEnabled ? "Disable" : "Enable", !isEnabled && "primary")}
       ${isEnabled && buttonForm(`${path}/test`, "Send test message")}
@@ -341,7 +317,11 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
       </div>
     </details>
     <h2>Deliveries</h2>
-    <form method="get" action="${path}" class="filters">
+    ${deliveries(path, shown)}`;
+}
+
+function deliveries(path: string, { items, older, before, state }: DeliveriesShown): Html {
+  return html`<form method="get" action="${path}" class="filters">
       ${select({
         name: "state",
         label: "State",
@@ -382,35 +362,15 @@ function endpointPage(endpoint: WebhookEndpoint, { items, older, before, state }
 }
 
 async function deliveryPage({ database }: Services, id: number): Promise<Html> {
-  const found = await findDelivery(database, id);
-  if (found === undefined) throw noSuch("delivery", id);
-  const { delivery, attempts } = found;
-  const { eventId } = delivery;
-  const events = await findEvents(database, eventId === null ? [] : [eventId]);
-  const message = webhookMessage(delivery, eventId === null ? undefined : events.get(eventId));
+  const { delivery, attempts, message } = await deliveryOf(database, id);
   return html`<p><a href="${PATH}/${delivery.endpointId}">All deliveries to this endpoint</a></p>
     <h1>Delivery ${String(id)}</h1>
-    <dl class="facts">
-      <div>
-        <dt>State</dt>
-        <dd>${deliveryState(delivery)}</dd>
-      </div>
-      <div>
-        <dt>Event</dt>
-        <dd>${eventOf(delivery)}</dd>
-      </div>
-      ${
-        eventId !== null &&
-        html`<div>
-          <dt>Order</dt>
-          <dd>${orderLink(delivery.orderId)}</dd>
-        </div>`
-      }
-      <div>
-        <dt>${delivery.state === "pending" ? "Next attempt" : "Settled"}</dt>
-        <dd>${moment(delivery.dueAt)}</dd>
-      </div>
-    </dl>
+    ${facts({
+      State: deliveryState(delivery),
+      Event: eventOf(delivery),
+      Order: delivery.eventId !== null && orderLink(delivery.orderId),
+      [delivery.state === "pending" ? "Next attempt" : "Settled"]: moment(delivery.dueAt),
+    })}
     <div class="actions">${buttonForm(`${PATH}/deliveries/${id}/resend`, "Resend", "primary")}</div>
     <h2>Request</h2>
     <pre class="paper id">
@@ -464,25 +424,4 @@ function buttonForm(action: string, text: string, name: string | false = false):
     ${formField()}
     <button class="${name}">${text}</button>
   </form>`;
-}
-
-async function endpointOf({ database }: Services, id: string): Promise<WebhookEndpoint> {
-  const endpoint = await findEndpoint(database, id);
-  if (endpoint === undefined) throw noSuch("webhook endpoint", id);
-  return endpoint;
-}
-
-/** Turns a WebhookError into a page. @throws {Problem} */
-async function orProblem<T>(action: Promise<T>): Promise<T> {
-  try {
-    return await action;
-  } catch (error) {
-    if (!(error instanceof WebhookError)) throw error;
-    const isMissing = error.kind === "no such endpoint" || error.kind === "no such delivery";
-    throw isMissing
-      ? new Problem(404, "not-found", { detail: error.message })
-      : new Problem(422, "invalid-input", {
-          detail: error.kind === "bad address" ? `The URL ${error.message}.` : error.message,
-        });
-  }
 }

@@ -9,6 +9,7 @@ import { Queues } from "../../../queues/queues.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { reserve } from "../../../src/order/stages/reserve.ts";
 import { useApi } from "../../support/api.ts";
+import { startCommand } from "../../support/command.ts";
 import { createOrder } from "../../support/orders.ts";
 import { TEST_KEY } from "../../support/processes.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -55,6 +56,16 @@ const viaBoard = (path: string, body?: object) => async () => {
   expect(answer.status).toBe(200);
 };
 
+const viaCommand =
+  (...args: string[]) =>
+  async () => {
+    expect(await command(...args, "--as", OPERATOR)).toMatchObject({ code: 0, stderr: "" });
+  };
+const command = (...args: string[]) => {
+  const { databaseUrl, redisUrl } = api.environment;
+  return startCommand("tools/cli/orders.ts", args, { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl }).ended;
+};
+
 async function newest(action: string): Promise<OperatorAction | undefined> {
   const { items } = await listActions(api.environment.database, { limit: 20 });
   return items.find((each) => each.action === action);
@@ -79,7 +90,12 @@ describe("a group of failed orders", () => {
     ["a client", viaApi("/orders/resume", { stage: "reserve", reason }), CLIENT],
     ["an operator in the console", viaConsole("/failures/resume", { stage: "reserve", reason }), OPERATOR],
     ["an operator in Bull Board", viaBoard("/reserve/retry/failed"), OPERATOR],
-  ])("is resumed, queued at once and written down when %s asks for it", async (_, ask, actor) => {
+    [
+      "an operator on the command line",
+      viaCommand("resume", "--stage", "reserve", "--reason", reason),
+      OPERATOR,
+    ],
+  ])("is resumed, queued at once and recorded when %s asks for it", async (_, ask, actor) => {
     const ids = await failedOrders();
     await ask();
     for (const id of ids) {
@@ -107,7 +123,12 @@ describe("an order", () => {
       (id: string) => viaConsole(`/orders/${id}/cancel`, { reason: "ordered twice" }),
       OPERATOR,
     ],
-  ])("is cancelled and written down when %s asks for it, once", async (_, ask, actor) => {
+    [
+      "an operator on the command line",
+      (id: string) => viaCommand("cancel", id, "--reason", "ordered twice"),
+      OPERATOR,
+    ],
+  ])("is cancelled and recorded once when %s asks for it", async (_, ask, actor) => {
     const id = await createOrder(api.environment.database);
     for (let times = 0; times < 2; times++) await ask(id)();
     expect((await eventsOf(id)).slice(1)).toMatchObject([
@@ -121,11 +142,32 @@ describe("an order", () => {
   });
 });
 
+describe("the command line", () => {
+  test("retries a failed order, and says what became of it", async () => {
+    const [id = ""] = await failedOrders();
+    expect(await command("retry", id)).toMatchObject({ code: 0, stdout: `order ${id} goes on\n` });
+    expect((await api.client.get(`/orders/${id}`)).body).not.toHaveProperty("failed");
+  });
+
+  test("refuses what can't be done in one line, with exit code 1", async () => {
+    const unknown = "01a20691-7a8e-777a-bbfa-0d625ad32c50";
+    const refused = (line: string) => ({ code: 1, stdout: "", stderr: `${line}\n` });
+    expect(
+      await Promise.all([command("retry", unknown), command("resend", "123456"), command("pause", "pack")]),
+    ).toEqual([
+      refused(`there is no order ${unknown}`),
+      refused("there is no such delivery 123456"),
+      refused('no stage is named "pack": there are reserve, pay, ship, deliver, cancel'),
+    ]);
+  });
+});
+
 describe("a queue", () => {
   const rateLimit = { max: 50, durationMs: 2_000 };
   test.each([
     [
       "the console",
+      "pay",
       [
         viaConsole("/queues/pay/pause"),
         viaConsole("/queues/pay/concurrency", { concurrency: "7" }),
@@ -135,6 +177,7 @@ describe("a queue", () => {
     ],
     [
       "Bull Board",
+      "ship",
       [
         viaBoard("/ship/pause"),
         viaBoard("/ship/concurrency", { concurrency: 7 }),
@@ -142,8 +185,16 @@ describe("a queue", () => {
         viaBoard("/ship/resume"),
       ],
     ],
-  ])("is paused and limited in MySQL and Redis from %s, and that is written down", async (where, clicks) => {
-    const step = where === "Bull Board" ? "ship" : "pay";
+    [
+      "the command line",
+      "deliver",
+      [
+        viaCommand("pause", "deliver"),
+        viaCommand("limit", "deliver", "--concurrency", "7", "--rate", "50/2"),
+        viaCommand("unpause", "deliver"),
+      ],
+    ],
+  ])("is paused and limited in MySQL and Redis from %s, and that is recorded", async (_, step, clicks) => {
     const [pause, ...others] = clicks;
     await pause?.();
     expect(await wanted(step)).toMatchObject({ paused: true });
@@ -165,7 +216,7 @@ describe("a queue", () => {
     return (await listQueueSettings(api.environment.database)).find((each) => each.step === step);
   }
 
-  test("is emptied in Bull Board alone, and that is written down too", async () => {
+  test("is emptied only in Bull Board, which is recorded too", async () => {
     await viaBoard("/deliver/empty")();
     expect(await newest("board")).toMatchObject({
       actor: OPERATOR,
@@ -179,7 +230,8 @@ describe("a delivery", () => {
   test.each([
     ["a client", (id: string) => viaApi(`/webhook-deliveries/${id}/resend`, {}), CLIENT],
     ["an operator in the console", (id: string) => viaConsole(`/webhooks/deliveries/${id}/resend`), OPERATOR],
-  ])("is sent again and written down when %s asks for it", async (_, ask, actor) => {
+    ["an operator on the command line", (id: string) => viaCommand("resend", id), OPERATOR],
+  ])("is sent again and recorded when %s asks for it", async (_, ask, actor) => {
     const url = "http://127.0.0.1:9/hooks";
     const { body: endpoint } = await api.client.post<{ id: string }>("/webhook-endpoints", { url });
     const sent = await api.client.post<{ id: number }>(`/webhook-endpoints/${endpoint.id}/test`, {});

@@ -9,12 +9,7 @@ import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 
-/**
- * Records a cancellation request if the order still has one of these statuses; the first request and its reason
- * are kept. The executor undoes the finished stages at the next boundary between stages.
- *
- * @param action recorded with the first request. @returns whether a cancellation is requested now. @throws {DatabaseError}
- */
+/** Implements `OrderStore.requestCancellation`. @throws {DatabaseError} */
 export async function requestCancellation(
   database: Database,
   request: CancellationRequest,
@@ -42,10 +37,7 @@ export async function requestCancellation(
   });
 }
 
-/**
- * Like {@link requestCancellation}, for many orders of one status. @returns for how many it was recorded.
- * @throws {DatabaseError}
- */
+/** Implements `OrderStore.requestCancellations`. @throws {DatabaseError} */
 export async function requestCancellations(
   database: Database,
   request: CancellationsRequest,

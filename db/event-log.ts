@@ -1,4 +1,4 @@
-import { and, asc, eq, gt, lt, lte, max, sql } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, lt, lte, max, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import type { Reads } from "./queries.ts";
 import { orderEvents } from "./schema.ts";
@@ -53,6 +53,21 @@ export async function listEventsAfter(
       .orderBy(asc(id))
       .limit(limit),
   );
+}
+
+/** These events, by id. @throws {DatabaseError} */
+export async function findEvents(
+  database: Database,
+  ids: readonly number[],
+): Promise<Map<number, LoggedEvent>> {
+  if (ids.length === 0) return new Map();
+  const rows = await database.query((queries) =>
+    queries
+      .select(LOGGED_COLUMNS)
+      .from(orderEvents)
+      .where(inArray(orderEvents.id, [...ids])),
+  );
+  return new Map(rows.map((row) => [row.id, row]));
 }
 
 export interface EventPage {

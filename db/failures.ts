@@ -17,7 +17,7 @@ import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 
-/** Marks an order as failed in a step, unless its status has changed. @throws {DatabaseError} */
+/** Implements `OrderStore.markFailed`. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
   const { whileIn, ...event } = failure;
   const { orderId, stage, at } = failure;
@@ -45,10 +45,7 @@ export async function clearFailed(database: Database, orderId: string): Promise<
   );
 }
 
-/**
- * Lists the orders of a group among the next `limit` failed ones, in order of stage and id. Reads only the
- * page's rows, however many orders have failed. @throws {DatabaseError}
- */
+/** Implements `OperationStore.listFailed`. Reads only the page's rows. @throws {DatabaseError} */
 export async function listFailed(
   database: Database,
   { stage, reason, before }: FailureFilter,
@@ -88,11 +85,8 @@ export async function listFailed(
 }
 
 /**
- * Resumes those of these orders that have failed, by clearing their failure. `updated_at` stays, so that the
- * sweeper finds at once that their jobs have ended. Of concurrent callers, only the first counts an order.
- *
- * @param actor who requests it. @param action recorded with it, if any had failed.
- * @returns how many had failed. @throws {DatabaseError}
+ * Implements `OperationStore.resumeOrders`. `updated_at` stays, so that the sweeper finds at once that their
+ * jobs have ended. Of concurrent callers, only the first counts an order. @throws {DatabaseError}
  */
 export async function resumeOrders(
   database: Database,

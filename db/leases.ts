@@ -57,11 +57,10 @@ export class DatabaseLease implements Lease {
     return token;
   }
 
-  /** @throws {DatabaseError} */
   async release(): Promise<void> {
     const { token } = this;
     this.#held = undefined;
-    if (token !== undefined) await this.#expire(NOW, token);
+    if (token !== undefined) await this.#expire(NOW, token).catch(() => undefined);
   }
 
   #isYoungerThan(part: number): boolean {

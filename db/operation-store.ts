@@ -4,7 +4,7 @@ import { countStage, listFailed, resumeOrders } from "./failures.ts";
 import { recordAction, updateAction } from "./operator-actions.ts";
 import { changeQueueSettings } from "./queue-settings.ts";
 
-/** What people do to the orders and queues of this database, as the engine needs it. */
+/** Implements the engine's store of operators' actions with this database. */
 export function operationStore(database: Database): OperationStore {
   return {
     recordAction: (action) => recordAction(database, action),

@@ -7,10 +7,7 @@ import { read, selectFrom } from "./statements.ts";
 
 /* Orders' statuses without their other data, to find late or lost orders and to change them. */
 
-/**
- * One page of the orders of a status, in order of id. Reads only the page's rows, however many there are.
- * @throws {DatabaseError}
- */
+/** Implements `OrderStore.listStates`. Reads only the page's rows. @throws {DatabaseError} */
 export async function listStates(
   database: Database,
   page: { readonly status: string; readonly after?: string | undefined; readonly limit: number },

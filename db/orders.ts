@@ -40,12 +40,8 @@ const selectLines = selectFrom(
   ["orderId", "sku", "quantity", "unitPrice"],
   "WHERE order_id IN (?) ORDER BY order_id, position",
 );
-/**
- * The orders with these ids, in the same order; undefined for unknown ones.
- *
- * @param known an order as read before. Only what may have changed since is read, a small part of it. @throws
- * {DatabaseError}
- */
+
+/** Implements `OrderStore.findOrders`. @throws {DatabaseError} */
 export async function findOrders(
   database: Database,
   ids: readonly string[],

@@ -14,13 +14,7 @@ import { assignmentsOf } from "./statements.ts";
 
 /* Moves orders to their next status in batches, so that concurrent callers can share a transaction. */
 
-/**
- * Applies transitions, each only if the order still has the expected status (compare-and-set), and appends
- * their events in the same transaction. Clears the order's failure.
- *
- * @param beforeCommit called right before the commit.
- * @returns the result of each transition. @throws {DatabaseError}
- */
+/** Implements `OrderStore.applyTransitions`, with the events in the same transaction. @throws {DatabaseError} */
 export async function applyTransitions(
   database: Database,
   transitions: readonly OrderTransition[],

@@ -1,6 +1,7 @@
 import type { Database } from "../../db/database.ts";
 import { findOrders } from "../../db/orders.ts";
-import { findDelivery, findEvents } from "../../db/webhook-deliveries.ts";
+import { findDelivery } from "../../db/webhook-deliveries.ts";
+import { findEvents } from "../../db/event-log.ts";
 import { findEndpoint, type WebhookEndpoint } from "../../db/webhook-endpoints.ts";
 import { webhookMessage } from "../events/webhooks/message.ts";
 import type { StoredOrder } from "../order/order.ts";

@@ -3,6 +3,7 @@ import { validate as isUuid } from "uuid";
 import { afterwards } from "../platform/storage-error.ts";
 import { listEvents, type OrderEvent } from "../../db/order-events.ts";
 import { listOrders } from "../../db/orders.ts";
+import type { Processed } from "../engine/inline/processing.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
 import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
@@ -25,7 +26,6 @@ import {
   type OrderEventBody,
   type OrderRequestBody,
 } from "./schemas.ts";
-import type { Processed } from "./services.ts";
 
 /** `Retry-After` for an order that failed, in seconds: the service may be back by then. */
 const ORDER_AGAIN_AFTER_S = 5;
@@ -174,7 +174,10 @@ function keyReused(orderId: string): Problem {
 }
 
 /** Sent once: a repeated request gets the order's current state. */
-function notProcessed({ reason, order: { id, status } }: Processed): Problem {
+function notProcessed({
+  reason,
+  order: { id, status },
+}: Processed & { readonly outcome: "failed" }): Problem {
   const fate = status === CANCELLED ? "is cancelled" : "will be cancelled once everything is undone";
   return new Problem(503, "not-processed", {
     detail: `order ${id} ${fate}: ${reason}; a new order needs a new Idempotency-Key`,

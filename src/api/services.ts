@@ -4,6 +4,7 @@ import type { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
 import type { FailureGroups } from "../engine/failure-groups.ts";
 import type { Operations } from "../engine/operations.ts";
+import type { Processed } from "../engine/inline/processing.ts";
 import type { CreatedOrder } from "../engine/ports.ts";
 import type { Hub } from "../events/live/hub.ts";
 import type { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
@@ -13,14 +14,6 @@ import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { StatusReader } from "./console/status.ts";
 import type { Health } from "./readiness.ts";
-
-/** The result of processing an order. */
-export interface Processed {
-  /** Accepted: it will be continued later. Failed: it is cancelled for the reason, or will be. */
-  readonly outcome: "processed" | "accepted" | "failed";
-  readonly reason?: string;
-  readonly order: StoredOrder;
-}
 
 /** What the API does with orders, with or without queues. */
 export interface OrderServices {

@@ -2,6 +2,7 @@ import type { Order } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
+import { remember } from "../platform/remember.ts";
 import { isOutage, StageUnavailableError } from "./outage.ts";
 import type { Pings } from "./pings.ts";
 
@@ -278,15 +279,5 @@ export class StageBreaker {
     this.#circuit = "closed";
     gate.open();
     log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage resumes");
-  }
-}
-
-/** Appends an entry, and drops the oldest beyond the limit. */
-function remember<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
-  map.delete(key);
-  map.set(key, value);
-  for (const oldest of map.keys()) {
-    if (map.size <= most) return;
-    map.delete(oldest);
   }
 }

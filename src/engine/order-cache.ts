@@ -1,5 +1,6 @@
 import { afterTransition } from "../order/change.ts";
 import type { StoredOrder } from "../order/order.ts";
+import { remember } from "../platform/remember.ts";
 import type { OrderTransition } from "./ports.ts";
 
 const ORDERS = 5_000;
@@ -56,12 +57,6 @@ export class OrderCache {
 
   #keep(order: StoredOrder, movedAt: number): void {
     if (order.lines.length > LINES) return;
-    this.#orders.delete(order.id);
-    this.#orders.set(order.id, { order, movedAt });
-    if (this.#orders.size <= ORDERS) return;
-    for (const oldest of this.#orders.keys()) {
-      this.#orders.delete(oldest);
-      break;
-    }
+    remember(this.#orders, order.id, { order, movedAt }, ORDERS);
   }
 }

@@ -78,8 +78,7 @@ export interface OperationStore {
   /** Failed orders in a stage, counted up to a limit. */
   countFailed(stage: string, limit: number): Promise<BoundedCount>;
   /**
-   * Clears the failed marks of these orders. The orders do not change otherwise; the sweeper sees at once that their
-   * jobs have ended.
+   * Clears the failed marks of these orders; they do not change otherwise.
    *
    * @param action recorded with it, if at least one order had failed. @returns how many had failed.
    */

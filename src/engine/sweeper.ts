@@ -121,13 +121,7 @@ export class Sweeper implements Service {
   /** Finishes the page under way, unless a server hangs, and releases the lease. */
   async stop(): Promise<void> {
     await settleWithin(STOP_WITHIN_MS, this.#rounds.stop(), () => undefined);
-    const { lease, log } = this.#options;
-    await lease?.release().catch((error: unknown) => {
-      log.warn(
-        { error: describeError(error) },
-        "could not release the lease: another worker sweeps once it expires",
-      );
-    });
+    await this.#options.lease?.release();
   }
 
   /**

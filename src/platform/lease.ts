@@ -15,6 +15,6 @@ export interface Lease {
    */
   readonly token: number | undefined;
 
-  /** Lets another process acquire the lease at once. @throws {Error} if the store does not answer; then it expires. */
+  /** Lets another process acquire the lease at once; if the store does not answer, when the lease expires. */
   release(): Promise<void>;
 }

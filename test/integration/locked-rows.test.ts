@@ -6,7 +6,7 @@ import { bookRequests, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { rowLocks } from "../../db/row-locks.ts";
 import { orders, stock, webhookDeliveries } from "../../db/schema.ts";
 import { findStock, setStock } from "../../db/stock.ts";
-import { attemptLocks, saveAttempts, type AttemptResult } from "../../db/webhook-deliveries.ts";
+import { attemptLocks, saveAttempts, type AttemptResult } from "../../db/webhook-sending.ts";
 import { grouped, withoutResults, type Commit } from "../../src/platform/group-commit.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";

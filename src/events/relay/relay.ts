@@ -99,12 +99,7 @@ export class Relay implements Service {
   async stop(): Promise<void> {
     await this.#rounds.stop();
     this.#subscriber.unsubscribe();
-    await this.#lease.release().catch((error: unknown) => {
-      this.#options.log.warn(
-        { error: describeError(error) },
-        "could not release the lease: another worker relays once it expires",
-      );
-    });
+    await this.#lease.release();
   }
 
   /** One batch, if this worker holds the lease. @returns 0 if there may be more. @throws {Error} of MySQL or Redis. */
@@ -190,7 +185,7 @@ export class Relay implements Service {
     else {
       log.warn({ error }, "could not relay events: retrying");
       // Another worker may be able to reach MySQL.
-      await this.#lease.release().catch(() => undefined);
+      await this.#lease.release();
     }
   }
 }

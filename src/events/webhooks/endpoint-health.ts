@@ -1,5 +1,5 @@
 import type { Database } from "../../../db/database.ts";
-import { bringAllForward } from "../../../db/webhook-deliveries.ts";
+import { bringAllForward } from "../../../db/webhook-sending.ts";
 import { saveFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Answer } from "./sender.ts";

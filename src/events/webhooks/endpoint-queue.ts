@@ -1,19 +1,17 @@
-import type { Database } from "../../../db/database.ts";
 import { recordAction } from "../../../db/operator-actions.ts";
 import {
   findDueLanes,
-  findEvents,
   wasTried,
   type AttemptResult,
   type DueDelivery,
   type DuePlace,
-} from "../../../db/webhook-deliveries.ts";
+} from "../../../db/webhook-sending.ts";
+import { findEvents } from "../../../db/event-log.ts";
 import { disableEndpoint, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Committer } from "../../platform/group-commit.ts";
-import type { Logger } from "../../platform/log.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { Repeat } from "../../platform/repeat.ts";
-import { EndpointHealth, isAboutEndpoint } from "./endpoint-health.ts";
+import { EndpointHealth, isAboutEndpoint, type EndpointHealthOptions } from "./endpoint-health.ts";
 import { isOld, Lanes, leastTried, type Lane } from "./lanes.ts";
 import { webhookMessage, type WebhookMessage } from "./message.ts";
 import { signedHeaders } from "./signature.ts";
@@ -41,8 +39,7 @@ const NOTHING_TO_SEND: Answer = {
   durationMs: 0,
 };
 
-export interface EndpointQueueOptions {
-  readonly database: Database;
+export interface EndpointQueueOptions extends Omit<EndpointHealthOptions, "onForward"> {
   readonly sender: Sender;
   /** Saves the results of attempts. */
   readonly attempts: Committer<AttemptResult, void>;
@@ -50,13 +47,9 @@ export interface EndpointQueueOptions {
   readonly maySend: () => boolean;
   /** Concurrent messages to one endpoint. */
   readonly concurrency: number;
-  /** Milliseconds without a success after which a failing endpoint is disabled. */
-  readonly disableAfterMs: number;
   readonly delaysMs?: readonly number[] | undefined;
-  readonly firstPauseMs?: number | undefined;
   /** Aborts active requests. */
   readonly signal: AbortSignal;
-  readonly log: Logger;
 }
 
 /**

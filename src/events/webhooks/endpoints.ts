@@ -4,12 +4,12 @@ import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { afterwards } from "../../platform/storage-error.ts";
 import {
-  bringAllForward,
   findDelivery,
   makeTestDelivery,
   resendDelivery,
   type ListedDelivery,
 } from "../../../db/webhook-deliveries.ts";
+import { bringAllForward } from "../../../db/webhook-sending.ts";
 import {
   changeEndpoint,
   createEndpoint,

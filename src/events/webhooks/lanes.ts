@@ -1,5 +1,5 @@
 import type { LoggedEvent } from "../../../db/event-log.ts";
-import { wasTried, type DueDelivery } from "../../../db/webhook-deliveries.ts";
+import { wasTried, type DueDelivery } from "../../../db/webhook-sending.ts";
 
 /** Milliseconds after which a waiting message is no longer new. */
 const NEW_MS = 5_000;

@@ -1,22 +1,20 @@
 import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
-import type { Database } from "../../../db/database.ts";
 import { failureKindOf } from "../../platform/storage-error.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { DatabaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
+import { pruneWebhooks } from "../../../db/webhook-deliveries.ts";
 import {
   attemptLocks,
   findNextDue,
   makeDeliveries,
-  pruneWebhooks,
   saveAttempts,
   type AttemptResult,
-} from "../../../db/webhook-deliveries.ts";
+} from "../../../db/webhook-sending.ts";
 import { listEndpoints, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import { EventSubscriber } from "../subscriber.ts";
 import { GroupCommit, withoutResults, type Committer } from "../../platform/group-commit.ts";
-import type { Logger } from "../../platform/log.ts";
 import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { Repeat } from "../../platform/repeat.ts";
@@ -34,24 +32,19 @@ const PRUNED = 1_000;
 /** Milliseconds that active requests have to finish when the process stops. */
 const GRACE_MS = 5_000;
 
-export interface WebhooksOptions {
-  readonly database: Database;
+export interface WebhooksOptions extends Omit<
+  EndpointQueueOptions,
+  "sender" | "attempts" | "maySend" | "signal"
+> {
   readonly networks: Networks;
   /** Opens a connection to listen for notifications; without it, new events are polled for once a second. */
   readonly connectListener?: (() => Redis) | undefined;
   /** Milliseconds that an endpoint may take to respond. */
   readonly timeoutMs: number;
-  /** Concurrent messages to one endpoint. */
-  readonly concurrency: number;
-  /** Milliseconds without a success after which a failing endpoint is disabled. */
-  readonly disableAfterMs: number;
   /** Milliseconds for which settled deliveries and their attempts are kept. */
   readonly keepMs: number;
-  readonly log: Logger;
   readonly events?: EventLog;
   readonly resolve?: Resolve;
-  readonly delaysMs?: EndpointQueueOptions["delaysMs"];
-  readonly firstPauseMs?: EndpointQueueOptions["firstPauseMs"];
   /** Milliseconds between two polls, for new events and for retries that are due. */
   readonly lookIntervalMs?: number;
 }
@@ -125,7 +118,7 @@ export class Webhooks implements Service {
     clearTimeout(timer);
     await this.#attempts.idle();
     this.#sender.close();
-    await this.#release();
+    await this.#lease.release();
   }
 
   /** @returns 0 if there may be more events to read. @throws {DatabaseError} */
@@ -220,18 +213,12 @@ export class Webhooks implements Service {
   #queueOf(endpoint: WebhookEndpoint): EndpointQueue {
     const found = this.#queues.get(endpoint.id);
     if (found) return found;
-    const { database, concurrency, disableAfterMs, delaysMs, firstPauseMs, log } = this.#options;
     const queue = new EndpointQueue(endpoint, {
-      database,
+      ...this.#options,
       sender: this.#sender,
       attempts: this.#attempts,
       maySend: () => this.leads,
-      concurrency,
-      disableAfterMs,
-      delaysMs,
-      firstPauseMs,
       signal: this.#abort.signal,
-      log,
     });
     this.#queues.set(endpoint.id, queue);
     return queue;
@@ -243,15 +230,6 @@ export class Webhooks implements Service {
     // Again soon while there is something to remove, but without delaying sends.
     this.#prunedAt =
       removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + POLL_INTERVAL_MS;
-  }
-
-  async #release(): Promise<void> {
-    await this.#lease.release().catch((error: unknown) => {
-      this.#options.log.warn(
-        { error: describeError(error) },
-        "could not release the lease: another process sends webhooks once it expires",
-      );
-    });
   }
 
   #pause(error: unknown): void {

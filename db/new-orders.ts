@@ -2,7 +2,7 @@ import type { CreatedOrder } from "../src/engine/ports.ts";
 import type { NewOrder } from "../src/order/order.ts";
 import { placed } from "../src/order/change.ts";
 import { CREATED } from "../src/order/lifecycle.ts";
-import type { Locks } from "../src/platform/group-commit.ts";
+import type { Locks } from "../src/platform/contention.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
 import { insertEvents } from "./order-events.ts";

@@ -2,7 +2,7 @@ import { asc, eq, sql } from "drizzle-orm";
 import { execute, insertInto, read, selectFrom } from "./statements.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
-import type { Locks } from "../src/platform/group-commit.ts";
+import type { Locks } from "../src/platform/contention.ts";
 import { rowLocks } from "./row-locks.ts";
 import { providerLedger, type LedgerKind } from "./schema.ts";
 

@@ -3,7 +3,7 @@ import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
-import type { Locks } from "../src/platform/group-commit.ts";
+import type { Locks } from "../src/platform/contention.ts";
 import { rowLocks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";

@@ -2,7 +2,7 @@ import type { OrderTransition, TransitionResult } from "../src/engine/ports.ts";
 import { movedTo } from "../src/order/change.ts";
 import { CANCELLED } from "../src/order/lifecycle.ts";
 import { groupBy } from "../src/platform/group-by.ts";
-import type { Locks } from "../src/platform/group-commit.ts";
+import type { Locks } from "../src/platform/contention.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";

@@ -14,7 +14,7 @@ import {
   type SQL,
 } from "drizzle-orm";
 import { groupBy } from "../src/platform/group-by.ts";
-import type { Locks } from "../src/platform/group-commit.ts";
+import type { Locks } from "../src/platform/contention.ts";
 import type { Database } from "./database.ts";
 import type { LoggedEvent } from "./event-log.ts";
 import type { Statement } from "./queries.ts";

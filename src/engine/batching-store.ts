@@ -1,4 +1,5 @@
-import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import { withoutResults } from "../platform/flush.ts";
+import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
 import { CANCEL } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";

@@ -1,7 +1,8 @@
 import type { AttemptMark } from "../order/event.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
 import type { Step } from "../order/stage.ts";
-import { grouped, withoutResults, type Commit, type Committer } from "../platform/group-commit.ts";
+import { withoutResults } from "../platform/flush.ts";
+import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
 import type { FailedAttempt, OrderStore } from "./ports.ts";
 

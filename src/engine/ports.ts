@@ -1,7 +1,7 @@
 import type { AttemptMark } from "../order/event.ts";
 import type { Transition } from "../order/lifecycle.ts";
 import type { NewOrder, StageRecord, StoredOrder } from "../order/order.ts";
-import type { Locks } from "../platform/group-commit.ts";
+import type { Locks } from "../platform/contention.ts";
 
 /*
  * What the engine needs: a store for orders, and a dispatcher that gets them processed. `db` and

@@ -1,4 +1,4 @@
-import type { FailureKind } from "./group-commit.ts";
+import type { FailureKind } from "./flush.ts";
 
 /**
  * A database operation failed. The errors in `db` extend this with details; this class has what every user of a

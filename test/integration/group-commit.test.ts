@@ -7,13 +7,8 @@ import { failureKindOf } from "../../src/platform/storage-error.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { findOrders } from "../../db/orders.ts";
-import {
-  COMMITS,
-  grouped,
-  OverloadedError,
-  withoutResults,
-  type Commit,
-} from "../../src/platform/group-commit.ts";
+import { withoutResults } from "../../src/platform/flush.ts";
+import { COMMITS, grouped, OverloadedError, type Commit } from "../../src/platform/group-commit.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { newOrder } from "../support/orders.ts";
 import { waitFor } from "../support/wait-for.ts";

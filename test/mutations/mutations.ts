@@ -247,11 +247,6 @@ export const MUTATIONS: readonly Mutation[] = [
     ["unit/group-commit"],
     [
       {
-        breaks: "who does not know whether the work was done is told that it was not",
-        find: "if (isUnknown(error)) for (const member of members) member.unknown = error;",
-        replace: "",
-      },
-      {
         breaks: "those who only waited are told that their work may have been done",
         find: "const known = isUnknown(error) ? asNeverSent(error) : error;",
         replace: "const known = error;",
@@ -272,24 +267,41 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "if (false) {",
       },
       {
+        breaks: "items with the same key overtake each other after a lock",
+        find: "this.#waiting.unshift(...members);",
+        replace: "this.#waiting.push(...members.toReversed());",
+      },
+    ],
+  ),
+  ...inFile(
+    "src/platform/flush.ts",
+    ["unit/group-commit"],
+    [
+      {
+        breaks: "who does not know whether the work was done is told that it was not",
+        find: "if (isUnknown(error)) for (const member of members) member.unknown = error;",
+        replace: "",
+      },
+      {
         breaks: "one connection that is cut costs everybody in the flush an error",
         find: 'if (kindOf(error) !== "away" || performance.now() - startedAt > PROMPT_MS) throw error;',
         replace: "throw error;",
       },
       {
-        breaks: "items with the same key overtake each other after a lock",
-        find: "this.#waiting.unshift(...free);",
-        replace: "this.#waiting.push(...free.toReversed());",
+        breaks: "a flush with too few results is taken for done",
+        find: "if (results.length !== members.length) {",
+        replace: "if (false) {",
       },
+    ],
+  ),
+  ...inFile(
+    "src/platform/contention.ts",
+    ["unit/group-commit"],
+    [
       {
         breaks: "who wants a row that is locked for long waits for ever",
         find: "if (late) fail(member, late.error);",
         replace: "",
-      },
-      {
-        breaks: "a flush with too few results is taken for done",
-        find: "if (results.length !== members.length) {",
-        replace: "if (false) {",
       },
     ],
   ),

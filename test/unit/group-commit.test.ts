@@ -1,12 +1,11 @@
 import { describe, expect, jest, test } from "@jest/globals";
+import { withoutResults, type FailureKind } from "../../src/platform/flush.ts";
 import {
   COMMITS,
   unbatched,
   GroupCommit,
   Unbatched,
   OverloadedError,
-  withoutResults,
-  type FailureKind,
   type GroupCommitOptions,
 } from "../../src/platform/group-commit.ts";
 

@@ -14,7 +14,8 @@ import {
 } from "../../../db/webhook-sending.ts";
 import { listEndpoints, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import { EventSubscriber } from "../subscriber.ts";
-import { GroupCommit, withoutResults, type Committer } from "../../platform/group-commit.ts";
+import { withoutResults } from "../../platform/flush.ts";
+import { GroupCommit, type Committer } from "../../platform/group-commit.ts";
 import type { Service } from "../../platform/service.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import { Repeat } from "../../platform/repeat.ts";

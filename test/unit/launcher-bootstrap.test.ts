@@ -186,8 +186,13 @@ test("the script has the process to itself: its pid, its signals, its exit code"
      writeFileSync(${JSON.stringify(path.join(project, "ready"))}, String(process.pid));`,
   );
   const { pid, ended } = bootstrap(["script.js"]);
-  await waitFor("the script to run", () => existsSync(path.join(project, "ready")));
-  expect(readFileSync(path.join(project, "ready"), "utf8")).toBe(String(pid));
+  const ready = path.join(project, "ready");
+  // The file is there before its content is.
+  const told = await waitFor(
+    "the script to run",
+    () => existsSync(ready) && (readFileSync(ready, "utf8") || undefined),
+  );
+  expect(told).toBe(String(pid));
   process.kill(pid, "SIGTERM");
   expect((await ended).code).toBe(42);
 });

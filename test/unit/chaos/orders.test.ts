@@ -20,20 +20,23 @@ function asked(orders: readonly ChaosOrder[]): Map<string, number> {
 
 describe("made-up orders", () => {
   test("are the same for the same seed, and others for another", () => {
-    expect(makeOrders({ count: COUNT, seed: 7, goods: GOODS })).toEqual(ORDERS);
-    expect(makeOrders({ count: COUNT, seed: 8, goods: GOODS })).not.toEqual(ORDERS);
+    const made = (seed: number) => JSON.stringify(makeOrders({ count: COUNT, seed, goods: GOODS }));
+    expect(made(7) === JSON.stringify(ORDERS)).toBe(true);
+    expect(made(8) === JSON.stringify(ORDERS)).toBe(false);
   });
 
   test("are such as the API takes, each under a key of its own", () => {
-    for (const { request } of ORDERS) expect(orderRequest.safeParse(request).error).toBeUndefined();
+    expect(ORDERS.filter(({ request }) => !orderRequest.safeParse(request).success)).toEqual([]);
     expect(new Set(ORDERS.map(({ key }) => key)).size).toBe(COUNT);
   });
 
   test("have one to eight lines of different SKUs", () => {
     const counts = new Set(ORDERS.map(({ request }) => request.lines.length));
     expect([...counts].toSorted((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-    for (const { request } of ORDERS)
-      expect(new Set(request.lines.map(({ sku }) => sku)).size).toBe(request.lines.length);
+    const repeats = ORDERS.filter(
+      ({ request: { lines } }) => new Set(lines.map(({ sku }) => sku)).size < lines.length,
+    );
+    expect(repeats).toEqual([]);
   });
 
   test.each<[string, number, number, (order: ChaosOrder) => boolean]>([

@@ -44,32 +44,32 @@ describe("the schedule of faults", () => {
   });
 
   test("leaves the last part of the load in peace", () => {
-    for (const seed of SEEDS)
-      for (const { at, lasts } of plan({ seed }))
-        expect(at + lasts).toBeLessThanOrEqual(0.85 * 3 * MINUTE_MS);
+    const faults = SEEDS.flatMap((seed) => plan({ seed }));
+    expect(faults.filter(({ at, lasts }) => at + lasts > 0.85 * 3 * MINUTE_MS)).toEqual([]);
   });
 
   test("gives every fault a length that it may have, and something to hit", () => {
-    for (const { name, lasts, targets } of SEEDS.flatMap((seed) => plan({ seed }))) {
+    const wrong = SEEDS.flatMap((seed) => plan({ seed })).filter(({ name, lasts, targets }) => {
       const [least, most] = KINDS[name].lasts;
-      expect(lasts).toBeGreaterThanOrEqual(least * 1_000);
-      expect(lasts).toBeLessThanOrEqual(most * 1_000);
-      expect(targets).not.toHaveLength(0);
-    }
+      return lasts < least * 1_000 || lasts > most * 1_000 || targets.length === 0;
+    });
+    expect(wrong).toEqual([]);
   });
 
   test("never breaks what is broken already, but different things at the same time", () => {
     let overlaps = 0;
+    const twice: string[] = [];
     for (const seed of SEEDS) {
       const faults = plan({ seed });
       for (const [index, one] of faults.entries()) {
         for (const other of faults.slice(index + 1)) {
           if (other.at > one.at + one.lasts) continue;
           overlaps += 1;
-          expect(one.targets.filter((target) => other.targets.includes(target))).toEqual([]);
+          twice.push(...one.targets.filter((target) => other.targets.includes(target)));
         }
       }
     }
+    expect(twice).toEqual([]);
     expect(overlaps).toBeGreaterThan(SEEDS.length);
   });
 

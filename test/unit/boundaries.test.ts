@@ -152,7 +152,7 @@ test.each(ALLOWED)("%s may import %s", (...[file]) => {
   expect(broken(file, "not-in-allowed")).toBe(0);
 });
 
-test("all code of the product is in files that are looked at: .ts", async () => {
+test("all of the product's code is in files that are checked: .ts", async () => {
   const folders = ["src", "db", "queues", "workers"];
   const files = await Promise.all(
     folders.map((each) => readdir(path.join(REPOSITORY, each), { recursive: true })),

@@ -132,7 +132,7 @@ describe("group commit", () => {
     await expect(Promise.all([1, 2, 3].map((item) => group.submit(item)))).resolves.toEqual([2, 4, 6]);
   });
 
-  test("takes what arrives in one turn together, and what arrives during a flush next, first in first out", async () => {
+  test("flushes what arrives in one turn together, then what arrived during the flush, first in first out", async () => {
     const { batches, flush, finish } = controlled();
     const group = new GroupCommit({ flush });
     const first = [group.submit(1), group.submit(2)];
@@ -148,7 +148,7 @@ describe("group commit", () => {
     await expect(all).resolves.toEqual([10, 20, 30, 40, 50]);
   });
 
-  test("never flushes more than its bound at once", async () => {
+  test("never flushes more than its limit at once", async () => {
     const { batches, flush, finish } = controlled();
     const group = new GroupCommit({ flush, maxBatch: 2 });
     await finish(Promise.all([1, 2, 3, 4, 5].map((item) => group.submit(item))));
@@ -183,7 +183,7 @@ describe("group commit", () => {
     await expect(group.submit(2)).resolves.toBe(2);
   });
 
-  test("refuses more than it may let wait, and takes callers again later", async () => {
+  test("refuses callers beyond its limit, and accepts them again later", async () => {
     const { flush, finish } = controlled();
     const group = new GroupCommit({ flush, maxBatch: 1, maxWaiting: 2 });
     const accepted = [group.submit(1), group.submit(2)];
@@ -208,7 +208,7 @@ describe("group commit", () => {
 });
 
 describe("a server that is gone", () => {
-  test("for one connection only costs nobody anything", async () => {
+  test("for one connection only costs no caller an error", async () => {
     const batches: number[][] = [];
     const group = new GroupCommit<number, number>({
       flush: async (items) => {
@@ -237,7 +237,7 @@ describe("a server that is gone", () => {
     expect(flushes).toBe(2);
   });
 
-  test("is told to all who wait, at once: those beside the line too", async () => {
+  test("fails all who wait at once, those who stepped aside too", async () => {
     const table = new LockTable();
     const options = table.options({ maxBatch: 2 });
     let isAway = false;
@@ -259,7 +259,7 @@ describe("a server that is gone", () => {
     await group.idle();
   });
 
-  test("in the middle of what may have been done is told as that to those it concerns, whatever comes after", async () => {
+  test("after the work may have been done leaves its callers with an unknown outcome, whatever follows", async () => {
     let flushes = 0;
     const group = new GroupCommit<number, number>({
       flush: async () => {
@@ -274,7 +274,7 @@ describe("a server that is gone", () => {
     expect(flushes).toBe(2);
   });
 
-  test("in the middle of what may have been done is told as gone to those who only waited", async () => {
+  test("after the work may have been done tells those who only waited that nothing was done", async () => {
     const now = jest.spyOn(performance, "now");
     const group = new GroupCommit<number, number>({
       flush: async () => {
@@ -294,7 +294,7 @@ describe("a server that is gone", () => {
     }
   });
 
-  test("is not tried again when it took its time to say so", async () => {
+  test("is not tried again when it was slow to fail", async () => {
     let flushes = 0;
     const now = jest.spyOn(performance, "now");
     const group = new GroupCommit<number, number>({
@@ -313,7 +313,7 @@ describe("a server that is gone", () => {
     }
   });
 
-  test("in the middle of members that are tried alone is told to the rest at once", async () => {
+  test("while members are retried alone fails the rest at once", async () => {
     const batches: number[][] = [];
     const group = new GroupCommit<number, number>({
       flush: async (items) => {
@@ -333,7 +333,7 @@ describe("a server that is gone", () => {
 });
 
 describe("a server that is gone when it is asked who holds a lock", () => {
-  test("is told to all who wait, at once, and they are not tried", async () => {
+  test("fails all who wait at once, without trying them", async () => {
     const table = new LockTable();
     const options = table.options({ maxBatch: 1 });
     const group = new GroupCommit({
@@ -348,7 +348,7 @@ describe("a server that is gone when it is asked who holds a lock", () => {
     expect(table.batches).toEqual([["a"]]);
   });
 
-  test("or is waited for, is told to those who wait for one, at once", async () => {
+  test("or while a lock is waited for, fails those who wait for it at once", async () => {
     const table = new LockTable();
     const options = table.options();
     let waits = 0;
@@ -381,7 +381,7 @@ describe("a lock that somebody else holds", () => {
     await Promise.all(all);
   });
 
-  test("is forgotten when nobody has wanted it for a while, though it is held", async () => {
+  test("is forgotten when nobody has wanted it for a while, even if it is held", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options());
     table.hold("a");
@@ -409,7 +409,7 @@ describe("a lock that somebody else holds", () => {
     }
   });
 
-  test("holds up those who want it, and nobody else", async () => {
+  test("blocks those who want it, and nobody else", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options());
     table.hold("a");
@@ -432,7 +432,7 @@ describe("a lock that somebody else holds", () => {
     await group.idle();
   });
 
-  test("is waited for by one, however many want it, and by none of them with anything else in hand", async () => {
+  test("is waited for by one connection, which holds nothing else, however many want it", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options());
     table.hold("a");
@@ -462,7 +462,7 @@ describe("a lock that somebody else holds", () => {
     expect(table.flushed).toEqual(["b,2", "b,4", "a,1", "a,3", "a,5", "a,6"]);
   });
 
-  test("is an error for whoever wants it when it is held for long, at once for those who come later, and not afterwards", async () => {
+  test("fails those who want it when it is held for long, later ones at once, and nobody once it is free", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options({ patienceMs: 10 }));
     table.hold("a");
@@ -479,7 +479,7 @@ describe("a lock that somebody else holds", () => {
     await expect(group.submit("a")).resolves.toBe("A");
   });
 
-  test("that others have whenever one looks, each for a moment, is waited for in turn", async () => {
+  test("that is held at every check, but only for a moment each, is waited for in turn", async () => {
     const table = new LockTable();
     const options = table.options();
     let looks = 0;
@@ -501,7 +501,7 @@ describe("a lock that somebody else holds", () => {
     await expect(Promise.all(all)).resolves.toEqual(["HOT", "COLD"]);
   });
 
-  test("of an unknown kind has each tried alone, beside the line", async () => {
+  test("of an unknown kind has each tried alone, aside from the queue", async () => {
     const table = new LockTable();
     const { locks, ...options } = table.options({ patienceMs: 200 });
     const group = new GroupCommit(options);
@@ -517,7 +517,7 @@ describe("a lock that somebody else holds", () => {
     expect(table.flushed.toSorted()).toEqual(["b", "c", "d"]);
   });
 
-  test("of an unknown kind is an error for all who have waited for long, whether it was their turn or not", async () => {
+  test("of an unknown kind fails all who have waited for long, whether or not it was their turn", async () => {
     const table = new LockTable();
     const { locks, ...options } = table.options({ patienceMs: 2_000 });
     const group = new GroupCommit(options);
@@ -537,7 +537,7 @@ describe("a lock that somebody else holds", () => {
     }
   });
 
-  test("of an unknown kind leaves the one that is tried to its own try when the line finds the server gone", async () => {
+  test("of an unknown kind leaves the one under way to its own try when the queue finds the server gone", async () => {
     const table = new LockTable();
     const { locks, ...options } = table.options();
     let isAway = false;
@@ -560,7 +560,7 @@ describe("a lock that somebody else holds", () => {
     await group.idle();
   });
 
-  test("counts those beside the line among those who wait", async () => {
+  test("counts those who stepped aside among those who wait", async () => {
     const table = new LockTable();
     const group = new GroupCommit<string, string>({ ...table.options(), maxWaiting: 2 });
     table.hold("a");
@@ -572,7 +572,7 @@ describe("a lock that somebody else holds", () => {
     await Promise.all(all);
   });
 
-  test("leaves nothing idle as long as somebody waits for it", async () => {
+  test("is not idle while somebody waits for it", async () => {
     const table = new LockTable();
     const group = new GroupCommit(table.options());
     table.hold("a");
@@ -624,7 +624,7 @@ describe("without sharing", () => {
     await expect(patient).resolves.toBe("A");
   });
 
-  test("more than may be under way are refused, and taken again later", async () => {
+  test("more than the limit are refused, and accepted again later", async () => {
     const { flush, finish } = controlled();
     const single = new Unbatched({ flush, maxWaiting: 2 });
     const accepted = [single.submit(1), single.submit(2)];
@@ -637,7 +637,7 @@ describe("without sharing", () => {
 });
 
 describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
-  test("a flush that gave too few results is not taken for done", async () => {
+  test("a flush with too few results is an error", async () => {
     const committer = commit({ flush: async () => [] as number[] });
     await expect(committer.submit(1)).rejects.toThrow("1 items gave 0 results");
   });
@@ -651,7 +651,7 @@ describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
     await expect(committer.submit(1)).rejects.toThrow("not even begun");
   });
 
-  test("every flush is observed, one that fails and one that nobody shares too", async () => {
+  test("every flush is observed, including failed and unshared ones", async () => {
     const sizes: number[] = [];
     const committer = commit<number, number>({
       flush: async (items) => {
@@ -668,7 +668,7 @@ describe.each(Object.entries(COMMITS))("with group commit %s", (_, commit) => {
     expect(sizes).toEqual(commit === COMMITS.on ? [2, 1, 1] : [1, 1]);
   });
 
-  test("nothing is idle before everything is done, what failed too", async () => {
+  test("it is idle once everything is done, including what failed", async () => {
     const { batches, flush, finish } = controlled();
     const committer = commit({
       flush: withoutResults(async (items: readonly number[]) => {

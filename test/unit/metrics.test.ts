@@ -8,7 +8,7 @@ async function told(metrics: Metrics): Promise<Scrape> {
   return new Scrape(await metrics.text());
 }
 
-test("what nobody knows is not told, least of all as a nought", async () => {
+test("what is unknown is not reported, least of all as zero", async () => {
   const metrics = new Metrics();
   let reads = 0;
   let away = false;
@@ -40,7 +40,7 @@ test("what nobody knows is not told, least of all as a nought", async () => {
   expect((await told(metrics)).value("conveyor_relay_lag_events")).toBe(7);
 });
 
-test("work without a name is told under another one, and so is that of everybody without", async () => {
+test("work without a name is reported under a common one", async () => {
   const metrics = new Metrics();
   const commit = metrics.measured(COMMITS.on);
   const flush = async (items: readonly number[]) => items;

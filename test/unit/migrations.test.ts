@@ -7,7 +7,7 @@ import { expect, test } from "@jest/globals";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 
-test("drizzle-kit, which remembers the schema of the last migration, finds nothing to migrate", async () => {
+test("drizzle-kit finds no change of the schema since the last migration", async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), "conveyor-migrations-"));
   try {
     const copy = path.join(folder, "migrations");

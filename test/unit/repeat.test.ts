@@ -24,7 +24,7 @@ function runs(options: Partial<RepeatOptions> = {}) {
 }
 
 describe("repeated work", () => {
-  test("is done again after its rest, or that which the run asks for", async () => {
+  test("runs again after its rest, or the one that the run asks for", async () => {
     const { repeat, ends, begun } = runs({ everyMs: 5 });
     repeat.start();
     for (const count of [1, 2, 3]) {
@@ -38,7 +38,7 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
-  test("tells when the first run has ended, and when there will be none", async () => {
+  test("says when the first run has ended, or will never start", async () => {
     const { repeat, ends } = runs();
     repeat.start();
     let hasRun = false;
@@ -53,7 +53,7 @@ describe("repeated work", () => {
     await other.firstRun;
   });
 
-  test("waits before the first run if it is to", async () => {
+  test("waits before the first run if told to", async () => {
     const { repeat, ends, begun } = runs();
     repeat.start(60_000);
     expect(ends).toHaveLength(0);
@@ -63,7 +63,7 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
-  test("is done once more, and never twice at once, however often it is woken during a run", async () => {
+  test("runs once more, and never twice at once, however often it is woken during a run", async () => {
     const { repeat, ends, begun, most } = runs({ everyMs: Infinity });
     repeat.start();
     await begun(1);
@@ -78,7 +78,7 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
-  test("goes on after an error, once it has rested", async () => {
+  test("runs again after an error, once it has rested", async () => {
     const run = jest.fn<() => Promise<void>>().mockRejectedValueOnce(new Error("no")).mockResolvedValue();
     const { repeat, ends, errors, begun } = runs({ everyMs: 5, run });
     repeat.start();
@@ -90,7 +90,7 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
-  test("lets others have their turn when it is woken by its own run", async () => {
+  test("yields to the event loop when its own run wakes it", async () => {
     const repeat: Repeat = new Repeat({
       run: async () => repeat.wake(),
       everyMs: 60_000,
@@ -101,7 +101,7 @@ describe("repeated work", () => {
     await repeat.stop();
   });
 
-  test("ends with the run under way, and is not begun again", async () => {
+  test("stops after the run under way, and does not start again", async () => {
     const { repeat, ends, begun } = runs({ everyMs: 0 });
     repeat.start();
     await begun(1);
@@ -118,7 +118,7 @@ describe("repeated work", () => {
     expect(ends).toHaveLength(1);
   });
 
-  test("that was not begun stops at once", async () => {
+  test("that was never started stops at once", async () => {
     const { repeat, ends } = runs();
     await repeat.stop();
     repeat.start();

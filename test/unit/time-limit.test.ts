@@ -32,7 +32,7 @@ function limited(milliseconds: number, calledOff?: AbortSignal) {
 }
 
 describe("the time limit of work", () => {
-  test("ends it by its signal, and not before", async () => {
+  test("aborts its signal when the time is up, and not before", async () => {
     const work = limited(1_000);
     jest.advanceTimersByTime(999);
     expect(work.isOver()).toBe(false);
@@ -41,7 +41,7 @@ describe("the time limit of work", () => {
     await work.end();
   });
 
-  test("stands still while the work waits for what has a limit of its own, however long that is", async () => {
+  test("pauses while the work waits for something with its own limit", async () => {
     const work = limited(1_000);
     jest.advanceTimersByTime(900);
     const goOn = work.pause();
@@ -55,7 +55,7 @@ describe("the time limit of work", () => {
     await work.end();
   });
 
-  test("leaves out every wait of that kind, and once those at the same moment", async () => {
+  test("leaves out all such waits, and overlapping ones only once", async () => {
     const work = limited(1_000);
     for (let wait = 0; wait < 5; wait++) {
       const [one, other] = [work.pause(), work.pause()];
@@ -72,7 +72,7 @@ describe("the time limit of work", () => {
     await work.end();
   });
 
-  test("does not keep work from being called off meanwhile", async () => {
+  test("lets the caller abort paused work", async () => {
     const calledOff = new AbortController();
     const work = limited(1_000, calledOff.signal);
     const goOn = work.pause();
@@ -82,7 +82,7 @@ describe("the time limit of work", () => {
     await work.end();
   });
 
-  test("leaves no timer behind, also when the work ends before what it waited for", async () => {
+  test("leaves no timer behind, even if the work ends during a pause", async () => {
     const work = limited(1_000);
     const goOn = work.pause();
     jest.advanceTimersByTime(2_000);

@@ -46,14 +46,14 @@ const idsAfter = async (after: number, reader = log) =>
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
 describe("a reader that goes on after the last id", () => {
-  test("is given what is committed, in order, and nothing twice", async () => {
+  test("gets what is committed, in order, and nothing twice", async () => {
     const orders = [await createOrder(environment.database), await createOrder(environment.database)];
     const first = await log.read({ after: 0, limit: 1 });
     expect(first).toMatchObject([{ orderId: orders[0], type: "status", from: null, to: "CREATED" }]);
     expect(await log.read({ after: first[0]?.id ?? 0, limit: 10 })).toMatchObject([{ orderId: orders[1] }]);
   });
 
-  test("is not led past a transaction that is open, until it is committed", async () => {
+  test("waits for an open transaction to commit", async () => {
     const [slow, fast] = [await session(), await session()];
     const before = await insert(fast, 3);
     await fast.commit();
@@ -69,7 +69,7 @@ describe("a reader that goes on after the last id", () => {
     expect(await idsAfter(0)).toEqual(range(before, after + 3));
   });
 
-  test("waits for no lock, and holds up nobody who writes", async () => {
+  test("waits for no lock, and blocks no writer", async () => {
     const [slow, fast] = [await session(), await session()];
     const open = await insert(slow);
     await insert(fast);
@@ -81,7 +81,7 @@ describe("a reader that goes on after the last id", () => {
     await slow.rollback();
   });
 
-  test("goes past what was rolled back once it can't come any more, all gaps at once", async () => {
+  test("skips what was rolled back once it can't come any more, all gaps at once", async () => {
     const [lost, kept] = [await session(), await session()];
     const kepts: number[] = [];
     for (let times = 0; times < 5; times++) {
@@ -97,7 +97,7 @@ describe("a reader that goes on after the last id", () => {
     expect(await idsAfter(0)).toEqual(kepts);
   });
 
-  test("is told by somebody else up to where all is settled, and still gets all of it", async () => {
+  test("gets every event when another reader says up to where all is settled", async () => {
     const [lost, open, kept] = [await session(), await session(), await session()];
     await insert(lost);
     const opened = await insert(open);
@@ -142,7 +142,7 @@ describe("a reader that goes on after the last id", () => {
     };
   }
 
-  test("does not lose an id that is taken and not written yet", async () => {
+  test("does not miss an id that is assigned but not written yet", async () => {
     const taken = await takenAndNotWritten();
     expect(taken.seen).toBe(2);
     expect(await idsAfter(0)).toEqual([]);
@@ -152,7 +152,7 @@ describe("a reader that goes on after the last id", () => {
     expect(await idsAfter(0)).toEqual([1, 2]);
   });
 
-  test("would lose it without the time that it waits for", async () => {
+  test("would miss it without the grace period", async () => {
     const taken = await takenAndNotWritten();
     const hasty = new EventLog(environment.database, { graceMs: 0, now: () => clock++ });
     await idsAfter(0, hasty);
@@ -160,7 +160,7 @@ describe("a reader that goes on after the last id", () => {
     await taken.write();
   });
 
-  test("gets every event of many writers, some of whom are slow and some of whom give up", async () => {
+  test("gets every event of many writers, of whom some are slow and some roll back", async () => {
     const reader = new EventLog(environment.database, { graceMs: 300 });
     const [read, committed]: [number[], number[]] = [[], []];
     let writing = true;
@@ -196,7 +196,7 @@ describe("a reader that goes on after the last id", () => {
 });
 
 describe("a page", () => {
-  test("has the transitions to a status alone, and tells where to go on, however far apart they are", async () => {
+  test("has only the transitions to a status, and says where to continue, however far apart they are", async () => {
     const writer = await session();
     await insert(writer, 2_500);
     await writer.commit();
@@ -231,7 +231,7 @@ describe("a page", () => {
     });
   });
 
-  test("ends with its limit among those that fit", async () => {
+  test("stops at its limit", async () => {
     const writer = await session();
     const first = await insert(writer, 10);
     await writer.commit();

@@ -44,7 +44,7 @@ describe("a lease", () => {
     expect(await one.hold()).toBeUndefined();
   });
 
-  test("is another's when it was not prolonged, with a greater number, and its holder learns that", async () => {
+  test("goes to another with a greater token if it is not renewed, and its holder learns of it", async () => {
     const [one, other] = [lease(), lease()];
     const token = await held(one);
     await expire();
@@ -56,7 +56,7 @@ describe("a lease", () => {
     expect(await held(other)).toBe(next);
   });
 
-  test("keeps its number when it is prolonged, also late, as long as nobody has taken it", async () => {
+  test("keeps its token when it is renewed, even late, unless somebody took it", async () => {
     const one = lease();
     const token = await held(one);
     await expire();
@@ -65,7 +65,7 @@ describe("a lease", () => {
     expect(await lease().hold()).toBeUndefined();
   });
 
-  test("is taken by one of many that ask at once", async () => {
+  test("goes to one of many that ask at once", async () => {
     for (const how of ["never held", "expired"]) {
       const tokens = await Promise.all(Array.from({ length: 8 }, () => lease().hold()));
       expect([how, tokens.filter((token) => token !== undefined)]).toEqual([how, [expect.any(Number)]]);
@@ -73,7 +73,7 @@ describe("a lease", () => {
     }
   });
 
-  test("has a number that grows when MySQL's clock was set back, and when the row was lost", async () => {
+  test("has a greater token even after MySQL's clock was set back or the row was lost", async () => {
     const one = lease();
     const first = await held(one);
     await one.release();
@@ -84,7 +84,7 @@ describe("a lease", () => {
     expect(await held(one)).toBeGreaterThan(first);
   });
 
-  test("is no more counted on, by its holder's clock, before it runs out by that of MySQL", async () => {
+  test("is given up by its holder's clock before it expires by MySQL's", async () => {
     const one = lease();
     await held(one);
     later(3_800);
@@ -92,7 +92,7 @@ describe("a lease", () => {
     expect(await lease().hold()).toBeUndefined();
   });
 
-  test("is counted on for a while when MySQL is away, and then no more", async () => {
+  test("is relied on for a while when MySQL is away, and then no longer", async () => {
     const database = new Database({ url: environment.databaseUrl });
     const one = new DatabaseLease(database, "stream");
     const token = await held(one);
@@ -104,7 +104,7 @@ describe("a lease", () => {
     expect(one.token).toBeUndefined();
   });
 
-  test("is prolonged by one statement now and then, and asked for by one read", async () => {
+  test("takes one statement to renew, and one read to ask for", async () => {
     const [one, other] = [lease(), lease()];
     await held(one);
     const [writes, reads] = [
@@ -120,7 +120,7 @@ describe("a lease", () => {
     expect([writes.mock.calls.length, reads.mock.calls.length]).toEqual([1, 1]);
   });
 
-  test("tells operators who holds it", async () => {
+  test("names its holder for operators", async () => {
     await held(lease());
     const [rows] = await environment.database.query((queries) =>
       queries.execute(sql`SELECT holder FROM leases WHERE name = 'stream' AND expires_at > NOW(3)`),

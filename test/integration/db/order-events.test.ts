@@ -19,7 +19,7 @@ const MARK = { attempt: 3, startedAt: new Date("2026-11-23T10:00:00.000Z") };
 /** What happened to an order after its creation. */
 const eventsOf = async (id: string) => (await listEvents(environment.database, id)).slice(1);
 
-test("a transition tells the attempt that led to it", async () => {
+test("a transition has the attempt that led to it", async () => {
   const id = await createOrder(environment.database);
   const at = new Date();
   await applyTransitions(environment.database, [
@@ -38,7 +38,7 @@ test("a transition tells the attempt that led to it", async () => {
   expect(await eventsOf(id)).toMatchObject([{ type: "status", to: "RESERVED", at, actor: null, ...MARK }]);
 });
 
-test("failed attempts are told where the order stands, and an order that is not there is left out", async () => {
+test("failed attempts have the order's status, and those of unknown orders are left out", async () => {
   const id = await createOrder(environment.database);
   const at = new Date();
   await appendFailedAttempts(environment.database, [
@@ -54,7 +54,7 @@ test("failed attempts are told where the order stands, and an order that is not 
   expect((await readOrder(environment.database, id)).records).toEqual({});
 });
 
-test("an order that comes to rest as failed, and goes on, tells so once each, and who had it go on", async () => {
+test("an order that fails and is resumed has one event for each, with who resumed it", async () => {
   const id = await createOrder(environment.database);
   const failure = { orderId: id, stage: "reserve", reason: "on fire", at: new Date(), ...MARK };
   await markFailed(environment.database, { ...failure, whileIn: ["PAID"] });
@@ -68,7 +68,7 @@ test("an order that comes to rest as failed, and goes on, tells so once each, an
   ]);
 });
 
-test("a request to cancel is told once, with who asked", async () => {
+test("a cancellation request is one event, with who asked", async () => {
   const id = await createOrder(environment.database);
   const request = { orderId: id, whileIn: ["CREATED"], reason: "by mistake", at: new Date() };
   expect(
@@ -88,7 +88,7 @@ test("a request to cancel is told once, with who asked", async () => {
   ]);
 });
 
-test("a missed deadline is told of each order that it cancels, and of no other", async () => {
+test("a missed deadline is an event of each order that it cancels, and of no other", async () => {
   const [late, alreadyAsked] = [
     await createOrder(environment.database),
     await createOrder(environment.database),

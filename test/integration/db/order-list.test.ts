@@ -152,7 +152,7 @@ describe.each(FILTERS)("orders with the filter %s", (_, filter, matches) => {
   });
 });
 
-test("what hardly any order is like is looked for among a limited number of orders", async () => {
+test("a filter that hardly any order matches examines a limited number of orders", async () => {
   const { database, readsOf } = countingDatabase(environment.databaseUrl);
   const filter = { customerId: "cust-1", status: "DELIVERED" };
   const reads = await readsOf(async () => {
@@ -185,7 +185,7 @@ describe("failures", () => {
   });
 });
 
-test("failures are grouped, and a group counted, by looking at no more of them than may be looked at", async () => {
+test("grouping failures and counting a group examine no more of them than the limit", async () => {
   const { database, readsOf } = countingDatabase(environment.databaseUrl);
   // Of 200 in each of two stages; each is read in the index, in the table, and in what was found of it.
   expect(await readsOf(() => groupFailures(database, 50))).toBeLessThan(2 * 50 * 6);
@@ -193,7 +193,7 @@ test("failures are grouped, and a group counted, by looking at no more of them t
   await database.close();
 });
 
-test("the oldest order of a status is one that is on its way", async () => {
+test("the oldest order of a status is one that has not failed", async () => {
   const oldest = known
     .toReversed()
     .find(({ status, failedStage }) => status === "RESERVED" && failedStage === null);

@@ -82,14 +82,14 @@ describe("an order that is written", () => {
     expect((await readOrder(environment.database, id)).lines).toEqual(lines);
   });
 
-  test("is written with all others of its batch, or none is", async () => {
+  test("is written with the whole batch, or nothing is", async () => {
     const other = newOrder();
     const refused = newOrder({ currency: "EURO" });
     await expect(createOrders(environment.database, [other, refused])).rejects.toThrow(DatabaseError);
     expect(await findOrders(environment.database, [other.id])).toEqual([undefined]);
   });
 
-  test("that stands already, since its own COMMIT got through, is told as created", async () => {
+  test("counts as created if its own COMMIT got through before", async () => {
     const [twice, other] = [newOrder(), newOrder()];
     await createOrders(environment.database, [twice]);
     const created = await createOrders(environment.database, [other, twice]);
@@ -106,7 +106,7 @@ describe("an order that is written", () => {
     expect(found.map((order) => order?.id)).toEqual([b, undefined, a]);
   });
 
-  test("does not tell its values when the database refuses it", async () => {
+  test("does not reveal its values when the database refuses it", async () => {
     const order = newOrder({ paymentToken: "tok_secret".padEnd(LIMITS.paymentToken + 1, "x") });
     const refused = await createOrders(environment.database, [order]).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(DatabaseError);
@@ -170,7 +170,7 @@ describe("a change of status", () => {
     expect(rounds.flat().filter(({ made }) => made)).toHaveLength(ids.length);
   });
 
-  test("leaves an order alone that is to be cancelled, if it may not pass such ones", async () => {
+  test("leaves an order alone whose cancellation was requested, if told to", async () => {
     const id = await createOrder(environment.database);
     await requestCancellation(environment.database, {
       orderId: id,
@@ -186,7 +186,7 @@ describe("a change of status", () => {
     ]);
   });
 
-  test("takes the mark of a failure away", async () => {
+  test("clears the failure", async () => {
     const id = await createOrder(environment.database);
     const at = new Date();
     await markFailed(environment.database, {
@@ -220,7 +220,7 @@ describe("a failure", () => {
     expect((await readOrder(environment.database, id)).failed).toBeNull();
   });
 
-  test("has its reason cut to what is kept, between two characters", async () => {
+  test("has its reason shortened to the column, between two characters", async () => {
     const id = await createOrder(environment.database);
     const reason = "😀".repeat(LIMITS.reason + 10);
     await markFailed(environment.database, {
@@ -325,7 +325,7 @@ describe("the list of orders", () => {
     expect(items.filter((order) => order.failed !== null)).toEqual([]);
   });
 
-  test("tells which statuses there are", async () => {
+  test("lists the statuses that occur", async () => {
     await createOrder(environment.database);
     expect(await listStatuses(environment.database)).toEqual(expect.arrayContaining(["CREATED"]));
   });

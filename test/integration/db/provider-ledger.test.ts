@@ -58,7 +58,7 @@ describe("the ledger", () => {
     expect(await listEntries(environment.database, request.orderId)).toHaveLength(1);
   });
 
-  test("decides again what is pending, knowing how often it was asked for", async () => {
+  test("decides pending requests again, knowing how often they were made", async () => {
     const request = charge({ decide: ({ attempts }) => (attempts < 3 ? PENDING : APPROVED) });
     const outcomes = [];
     for (let attempt = 0; attempt < 4; attempt++)
@@ -128,7 +128,7 @@ describe("a reversal", () => {
   });
 });
 
-test("a provider is up until it is switched, and its state is the last that was set", async () => {
+test("a provider is up until it is switched, and then has the last state that was set", async () => {
   expect(await findProviderStates(environment.database)).toEqual(new Map());
   await setProviderState(environment.database, "payments", "down");
   await setProviderState(environment.database, "payments", "up");

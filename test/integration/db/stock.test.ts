@@ -45,7 +45,7 @@ describe("stock", () => {
     ]);
   });
 
-  test("is not set below what is reserved, and then nothing is", async () => {
+  test("is not set below what is reserved, and then nothing changes", async () => {
     const [sku, other] = [await stocked(5), await stocked(5)];
     await reserveStock(environment.database, [holding([sku, 4])]);
     const lower = setStock(environment.database, [
@@ -80,7 +80,7 @@ describe("a reservation", () => {
     expect(await level(a)).toEqual({ onHand: 5, reserved: 0 });
   });
 
-  test("goes to the first who came, of those in one batch", async () => {
+  test("goes to the first of those in one batch", async () => {
     const sku = await stocked(5);
     const reservations = await reserveStock(
       environment.database,
@@ -116,7 +116,7 @@ describe("a reservation", () => {
     expect(sold.length).toBe(60);
   });
 
-  test("leaves the house when it is shipped, once", async () => {
+  test("leaves the warehouse once when it is shipped", async () => {
     const sku = await stocked(5);
     const order = holding([sku, 2]);
     await reserveStock(environment.database, [order]);
@@ -148,7 +148,7 @@ describe("a reservation", () => {
     expect(await level(sku)).toEqual({ onHand: 5, reserved: 0 });
   });
 
-  test("is not made any more for an order that was released before", async () => {
+  test("is refused for an order that was released before", async () => {
     const sku = await stocked(5);
     const order = holding([sku, 2]);
     await releaseStock(environment.database, [order]);
@@ -156,7 +156,7 @@ describe("a reservation", () => {
     expect(await level(sku)).toEqual({ onHand: 5, reserved: 0 });
   });
 
-  test("keeps the books right through any sequence of steps", async () => {
+  test("keeps the stock right through any sequence of steps", async () => {
     const step = fc.record({
       order: fc.nat(5),
       does: fc.constantFrom("reserve", "ship", "release"),

@@ -34,7 +34,7 @@ function cancel(id: string, body: unknown = { reason: REASON }) {
 }
 
 test.each(["CREATED", "RESERVED", "PAID"])(
-  "an order in %s is noted to be cancelled, and says so",
+  "an order in %s takes a cancellation request, and shows it",
   async (status) => {
     const id = await orderIn(status);
     const answer = await cancel(id);
@@ -45,16 +45,22 @@ test.each(["CREATED", "RESERVED", "PAID"])(
   },
 );
 
-test.each(["SHIPPED", "DELIVERED"])("an order in %s is past that, and is left as it was", async (status) => {
-  const id = await orderIn(status);
-  const before = (await api.client.get(`/orders/${id}`)).body;
-  const answer = await cancel(id);
-  expect(answer.status).toBe(409);
-  expect(answer.body).toMatchObject({ type: "urn:conveyor:problem:too-late-to-cancel", orderStatus: status });
-  expect((await api.client.get(`/orders/${id}`)).body).toEqual(before);
-});
+test.each(["SHIPPED", "DELIVERED"])(
+  "an order in %s is too late to cancel, and stays as it was",
+  async (status) => {
+    const id = await orderIn(status);
+    const before = (await api.client.get(`/orders/${id}`)).body;
+    const answer = await cancel(id);
+    expect(answer.status).toBe(409);
+    expect(answer.body).toMatchObject({
+      type: "urn:conveyor:problem:too-late-to-cancel",
+      orderStatus: status,
+    });
+    expect((await api.client.get(`/orders/${id}`)).body).toEqual(before);
+  },
+);
 
-test("asking again changes nothing: the first reason stands", async () => {
+test("a second request changes nothing: the first reason stands", async () => {
   const id = await orderIn("PAID");
   const [first, ...others] = await Promise.all([cancel(id), cancel(id), cancel(id)]);
   expect(first?.status).toBe(202);
@@ -62,7 +68,7 @@ test("asking again changes nothing: the first reason stands", async () => {
   expect((await cancel(id, { reason: "another reason" })).body).toEqual(first?.body);
 });
 
-test("an order that is CANCELLED already is given as it is", async () => {
+test("an order that is already CANCELLED is returned as it is", async () => {
   const id = await orderIn("CANCELLED");
   expect(await cancel(id)).toMatchObject({ status: 202, body: { id, status: "CANCELLED" } });
 });
@@ -103,7 +109,7 @@ describe("a reason", () => {
   });
 });
 
-test("the order's events tell who asked, without the key", async () => {
+test("the order's events say who asked, without the key", async () => {
   const id = await orderIn("PAID");
   await cancel(id);
   const { body } = await api.client.get(`/orders/${id}/events`);

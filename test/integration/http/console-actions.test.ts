@@ -144,7 +144,7 @@ const DEEDS: readonly Deed[] = [
   },
 ];
 
-describe("what an operator does is written down with who and when", () => {
+describe("an operator's actions are recorded with who and when", () => {
   test.each(DEEDS)("$form", async ({ form, about, fields, action, details = {} }) => {
     const target = await about();
     const began = Date.now();
@@ -231,7 +231,7 @@ describe("an order's own log", () => {
 test.each([
   ["retry", {}, 303],
   ["cancel", { reason: "ordered twice" }, 409],
-])("a %s that comes too late is not told as done", async (verb, fields, status) => {
+])("a %s that comes too late is not recorded as done", async (verb, fields, status) => {
   const { database } = api.environment;
   const id = await createOrder(database);
   await database.transaction((queries) =>

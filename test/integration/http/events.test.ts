@@ -15,7 +15,7 @@ interface Page {
 
 const page = async (query = "") => (await api.client.get<Page>(`/events${query}`)).body;
 
-test("what happens is told in its order, as CloudEvents, from any point on", async () => {
+test("events are listed in order, as CloudEvents, from any point on", async () => {
   const { next: before } = await page();
   const { id } = await api.client.order(PLAIN_ORDER);
   const startedAt = new Date("2026-11-23T10:00:00.000Z");
@@ -76,7 +76,7 @@ test("pages follow each other without a gap, and a status picks its transitions"
   expect((await page(`?after=${before}&status=CREATED&limit=2`)).items).toHaveLength(2);
 });
 
-test("no personal data and no free text is told", async () => {
+test("events have no personal data and no free text", async () => {
   const { next: before } = await page("?limit=1000");
   const id = await createOrder(api.environment.database, {
     customerId: "jane-doe",

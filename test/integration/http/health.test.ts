@@ -99,7 +99,7 @@ test("a service that has all it needs is ready, and says what it found", async (
 });
 
 describe("Redis", () => {
-  test("may be away at the start: orders are taken, and it is found when it comes", async () => {
+  test("may be away at the start: orders are accepted, and it is used once it is there", async () => {
     const server = await startOwnRedis();
     server.kill("SIGKILL");
     const { api, client } = await serve({ redisUrl: server.url });
@@ -113,7 +113,7 @@ describe("Redis", () => {
     await until(client);
   });
 
-  test("may go and come back: orders are taken all the while", async () => {
+  test("may go and come back: orders are accepted all the while", async () => {
     const server = await startOwnRedis();
     const { api, client } = await serve({ redisUrl: server.url });
     await until(client);
@@ -131,7 +131,7 @@ describe("Redis", () => {
     redis.disconnect();
   });
 
-  test("may hang: orders are taken as if it answered", async () => {
+  test("may hang: orders are accepted as fast as if it answered", async () => {
     const server = await startOwnRedis();
     const { api, client } = await serve({ redisUrl: server.url });
     await until(client);
@@ -157,7 +157,7 @@ describe("Redis", () => {
     await until(client);
   });
 
-  test("that refuses the password is not ready, and the password is not told", async () => {
+  test("that refuses the password is not ready, and the password is not revealed", async () => {
     const url = new URL(environment.redisUrl);
     url.password = "not-the-password";
     const { api, client } = await serve({ redisUrl: url.href });

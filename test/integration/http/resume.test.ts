@@ -60,7 +60,7 @@ async function createFailed(count: number, stage = "pay", reason = "no answer"):
 const resumeIn = (withinMs: number) => (group: FailureFilter) =>
   operations.failureGroups.resume(group, "ada", withinMs);
 
-test("all that failed go on after one request, and each is counted once, however often it was asked", async () => {
+test("one request resumes all failed orders, and each counts once, however many ask", async () => {
   await createFailed(1_300);
   const ask = resumeIn(60_000);
   const answers = await Promise.all([ask({}), ask({}), ask({ stage: "pay" })]);
@@ -68,7 +68,7 @@ test("all that failed go on after one request, and each is counted once, however
   expect(await ask({})).toEqual({ resumed: 0 });
 });
 
-test("what is resumed is queued at once, and nobody waits for a dispatcher that does not answer", async () => {
+test("resumed orders are queued at once, and no client waits for a dispatcher that does not answer", async () => {
   await createFailed(10);
   let answer = () => {};
   redisAnswers = new Promise((resolve) => {
@@ -93,7 +93,7 @@ test("orders that failed alike are one group, whatever ids their reasons name", 
   expect(items).toMatchObject([{ action: "resume-group", target: "any stage", actor: "ada", done: 2 }]);
 });
 
-test("more than can be resumed in time are told, and go on after further requests", async () => {
+test("more orders than can be resumed in time are reported, and further requests resume them", async () => {
   await createFailed(1_300);
   const ask = resumeIn(0);
   expect(await ask({})).toEqual({ resumed: PAGE, more: true });
@@ -101,7 +101,7 @@ test("more than can be resumed in time are told, and go on after further request
   expect(await ask({})).toEqual({ resumed: 300 });
 });
 
-test("no request ends with nothing because of others that come first", async () => {
+test("no request ends with nothing because of orders that come before its own", async () => {
   await createFailed(PAGE, "deliver");
   await createFailed(800, "pay", "another reason");
   await createFailed(10);

@@ -40,7 +40,7 @@ describe("PUT and GET /stock/:sku", () => {
     }
   });
 
-  test("tells what is reserved and what is left", async () => {
+  test("shows what is reserved and what is available", async () => {
     const sku = newSku();
     await api.client.put(`/stock/${sku}`, { onHand: 10 });
     const order = await reserve(sku, 3);
@@ -67,7 +67,7 @@ describe("PUT and GET /stock/:sku", () => {
     expect((await api.client.put(`/stock/${sku}`, { onHand: 4 })).body.available).toBe(0);
   });
 
-  test("does not know a SKU that was never set", async () => {
+  test("answers 404 for a SKU that was never set", async () => {
     const { status, body } = await api.client.get("/stock/NOBODY-HAS-IT");
     expect(status).toBe(404);
     expect(body).toMatchObject({
@@ -211,7 +211,7 @@ describe("POST /stock", () => {
     expect((await api.client.get("/stock/M-0")).status).toBe(404);
   });
 
-  test("answers everybody who sets the same SKUs at once, in whatever order", async () => {
+  test("answers all who set the same SKUs at once, in any order", async () => {
     const skus = Array.from({ length: 20 }, newSku);
     const asked = Array.from({ length: 24 }, (_, round) =>
       (round % 2 ? skus : skus.toReversed()).map((sku) => ({ sku, onHand: round })),

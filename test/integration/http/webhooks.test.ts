@@ -33,7 +33,7 @@ const patch = (id: string, body: object) =>
   api.client.request<WebhookEndpointBody>("PATCH", `/webhook-endpoints/${id}`, body);
 
 describe("an endpoint", () => {
-  test("is made, found, listed, changed and deleted, and its secret is told once", async () => {
+  test("is created, found, listed, changed and deleted, and its secret is shown once", async () => {
     const { secret, ...made } = await make({
       description: "the shop",
       eventTypes: ["conveyor.order.failed.v1"],
@@ -68,7 +68,7 @@ describe("an endpoint", () => {
       expect(answer).toMatchObject({ status: 404, body: { type: "urn:conveyor:problem:not-found" } });
   });
 
-  test("has another secret when that is asked for", async () => {
+  test("gets another secret on request", async () => {
     const made = await make();
     const rotated = await api.client.post<Made>(`/webhook-endpoints/${made.id}/rotate-secret`, undefined);
     expect(rotated.status).toBe(200);
@@ -105,7 +105,7 @@ describe("an endpoint", () => {
     });
   });
 
-  test("that is not there can't be changed, tested or listed", async () => {
+  test("that does not exist can't be changed, tested or listed", async () => {
     for (const id of [uuidv7(), "x"]) {
       const path = `/webhook-endpoints/${id}`;
       const answers = [
@@ -132,7 +132,7 @@ describe("an endpoint", () => {
     });
   });
 
-  test("is noted with who did what to it, and without its secret", async () => {
+  test("has its actions recorded with who did them, without its secret", async () => {
     const { id } = await make();
     await patch(id, { description: "another" });
     await api.client.request("DELETE", `/webhook-endpoints/${id}`);
@@ -159,7 +159,7 @@ describe("with a worker", () => {
     await receiver?.close();
   });
 
-  test("a test message is sent, its delivery tells what was answered, and it is sent again on request", async () => {
+  test("a test message is sent, its delivery shows the response, and it is resent on request", async () => {
     const { id, secret } = await make({ url: receiver.url });
     const { status, body } = await api.client.post<WebhookDeliveryBody>(
       `/webhook-endpoints/${id}/test`,
@@ -275,7 +275,7 @@ describe("under an Idempotency-Key", () => {
       ({ target, action }) => target === id && action === name,
     );
 
-  test("an endpoint is made once, and its secret told again to who repeats the request", async () => {
+  test("an endpoint is created once, and its secret returned again to a repeated request", async () => {
     const key = fresh();
     const first = await create(key);
     const again = await create(key);
@@ -306,7 +306,7 @@ describe("under an Idempotency-Key", () => {
     expect(await endpoints()).toHaveLength(before);
   });
 
-  test("a secret is replaced once, though fifty ask at once, and told to each", async () => {
+  test("a secret is rotated once, though fifty ask at once, and returned to each", async () => {
     const { id, secret } = await make();
     const key = fresh();
     const answers = await Promise.all(Array.from({ length: TIMES }, () => rotate(id, key)));
@@ -318,7 +318,7 @@ describe("under an Idempotency-Key", () => {
     expect((await rotate(id, fresh())).body.secret).not.toBe(answers[0]?.body.secret);
   });
 
-  test("a secret that was replaced since is not told again", async () => {
+  test("a secret that was rotated since is not returned again", async () => {
     const [making, replacing] = [fresh(), fresh()];
     const { id } = (await create(making)).body;
     await rotate(id, replacing);
@@ -328,7 +328,7 @@ describe("under an Idempotency-Key", () => {
     expect(await rotate(id, replacing)).toMatchObject(refused);
   });
 
-  test("a secret is not told again after a day", async () => {
+  test("a secret is not returned again after a day", async () => {
     const [making, replacing] = [fresh(), fresh()];
     const { id } = (await create(making)).body;
     const { database } = api.environment;

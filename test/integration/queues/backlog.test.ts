@@ -51,7 +51,7 @@ async function withWorker(
 }
 
 describe("a queue's backlog", () => {
-  test("is nothing where there is no queue yet, and where all is done or waits for its time", async () => {
+  test("is empty without a queue, and when all is done or delayed", async () => {
     expect(await readBacklogs(toServer, [{ name: "other", settings: {} }, STAGE])).toEqual([
       NOTHING,
       NOTHING,
@@ -60,14 +60,14 @@ describe("a queue's backlog", () => {
     expect(await read()).toEqual(NOTHING);
   });
 
-  test("is what waits, with a priority or without, and what should have been taken up long ago", async () => {
+  test("has what waits, with or without a priority, and what is long overdue", async () => {
     await add(3);
     await add(2, { priority: 5 });
     await add(1, { delay: 1_000, timestamp: Date.now() - 60_000 });
     expect(await read()).toEqual({ ready: 6, abandoned: 0 });
   });
 
-  test("is nothing while the queue is paused", async () => {
+  test("is empty while the queue is paused", async () => {
     await add(3);
     await queue.pause();
     expect(await read()).toEqual(NOTHING);
@@ -75,7 +75,7 @@ describe("a queue's backlog", () => {
     expect(await read()).toEqual({ ready: 3, abandoned: 0 });
   });
 
-  test("is nothing while the queue is at its global concurrency", async () => {
+  test("is empty while the queue is at its global concurrency", async () => {
     await queue.setGlobalConcurrency(1);
     await add(2);
     expect(await read()).toEqual({ ready: 2, abandoned: 0 });
@@ -85,7 +85,7 @@ describe("a queue's backlog", () => {
     });
   });
 
-  test("is nothing while the workers are at their rate limit, or at the queue's", async () => {
+  test("is empty while the workers are at their rate limit, or at the queue's", async () => {
     const rateLimit = { max: 1, duration: 60_000 };
     await add(3);
     expect(await read({ rateLimit })).toEqual({ ready: 3, abandoned: 0 });
@@ -113,7 +113,7 @@ describe("a queue's backlog", () => {
     );
   });
 
-  test("can't be told while Redis hangs or is gone", async () => {
+  test("can't be read while Redis hangs or is gone", async () => {
     server.kill("SIGSTOP");
     await expect(read()).rejects.toThrow();
     server.kill("SIGKILL");

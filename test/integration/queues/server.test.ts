@@ -45,7 +45,7 @@ describe("a Redis that is somebody else's", () => {
     await server("theirs", { prefix: "theirs" }).checkAtStart();
   });
 
-  test("becomes one's own when it is empty: of many who come at once, one gets it, and all agree which", async () => {
+  test("is claimed when it is empty: of many that come at once one gets it, and all agree which", async () => {
     const ids = Array.from({ length: 10 }, () => randomUUID());
     const got = await Promise.allSettled(ids.map((id) => server(id).check()));
     const winners = ids.filter((_, index) => got[index]?.status === "fulfilled");
@@ -138,7 +138,7 @@ describe("a database that Redis does not have", () => {
     }
   });
 
-  test("is none from when Redis has it no more: a connection that is made again does not use database 0", async () => {
+  test("is refused once Redis no longer has it: a new connection does not use database 0", async () => {
     // As after a failover to a Redis with fewer: the connection's own SELECT is refused.
     const { connectProducer } = await import("../../../queues/connection.ts");
     const redis = opened(connectProducer(elsewhere()));

@@ -64,7 +64,7 @@ test.each(["MySQL", "Redis"])(
   },
 );
 
-test("an attempt that blocks its process crashes it, and has no excuse when it is alone", async () => {
+test("an attempt that blocks its process crashes it, and is to blame when it is alone", async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), "isolation-"));
   closing.push(() => rm(folder, { recursive: true }));
   const script = path.join(folder, "blocks.cjs");

@@ -97,7 +97,7 @@ describe("a relay", () => {
     expect(found[0]?.event).toMatchObject({ specversion: "1.0", type: "conveyor.order.status.v1" });
   });
 
-  test("looks at once when somebody says that there is something, and not all the time", async () => {
+  test("reads at once when notified, and does not poll constantly", async () => {
     const { relay, redis } = startRelay();
     await write(1);
     await relayed(1);
@@ -137,7 +137,7 @@ describe("a relay", () => {
 });
 
 describe("one at a time", () => {
-  test("the next one takes over when the holder is gone, and goes on where the stream ends", async () => {
+  test("another takes over when the holder is gone, and continues where the stream ends", async () => {
     const first = startRelay();
     const early = await write(10);
     await relayed(10);
@@ -150,7 +150,7 @@ describe("one at a time", () => {
     expect(await subjects()).toEqual([...early, ...late]);
   });
 
-  test("a holder that stops lets the next one go on at once", async () => {
+  test("a holder that stops lets another continue at once", async () => {
     const first = startRelay();
     await write(1);
     await relayed(1);
@@ -199,7 +199,7 @@ describe("one at a time", () => {
     expect(await subjects()).toEqual([early, ...late]);
   });
 
-  test("the stream refuses whoever has a smaller number than it has seen, until Redis has lost its data", async () => {
+  test("the stream refuses a token smaller than it has seen, until Redis loses its data", async () => {
     const stream = new EventStream({ redis: connect(connectWorker), length: 1_000 });
     const message = (id: number) => ({ id, message: "{}" });
     expect(await stream.claim(7)).toBe(0);
@@ -215,7 +215,7 @@ describe("one at a time", () => {
     expect(await stream.claim(7)).toBe(0);
   });
 
-  test("what Redis is sent twice is added once", async () => {
+  test("what Redis receives twice is added once", async () => {
     const stream = new EventStream({ redis: connect(connectWorker), length: 1_000 });
     const again = () => stream.append([{ id: 7, message: "{}" }], { token: 1, end: 0, previous: 0 });
     await again();
@@ -239,7 +239,7 @@ describe("when Redis has lost its data", () => {
     expect(found.length).toBeLessThan(700);
   });
 
-  test("so it is when nothing has happened since", async () => {
+  test("the same if nothing has happened since", async () => {
     const { relay } = startRelay();
     const orders = await write(3);
     await waitFor("all to be relayed", async () => (await relay.lag()).events === 0);
@@ -248,7 +248,7 @@ describe("when Redis has lost its data", () => {
     expect(await subjects()).toEqual(orders);
   });
 
-  test("what was not relayed by then comes all, even if it is more than the stream keeps", async () => {
+  test("everything not relayed by then follows, even if it is more than the stream keeps", async () => {
     const { relay } = startRelay({ length: 100 });
     await write(10);
     await waitFor("all to be relayed", async () => (await relay.lag()).events === 0);
@@ -264,7 +264,7 @@ describe("when Redis has lost its data", () => {
   });
 });
 
-test("a relay that hears of events while its connection is away rests, and goes on when it is back", async () => {
+test("a relay that is notified while its connection is away rests, and continues when it is back", async () => {
   const { relay, redis } = startRelay();
   await write(1);
   await waitFor("the first event", async () => (await entries()).length === 1);
@@ -291,7 +291,7 @@ test("a stream of another log begins anew", async () => {
   expect(await subjects()).toEqual(orders);
 });
 
-test("an event that commits late comes in its place, before those that were written after it", async () => {
+test("an event that commits late comes before those written after it", async () => {
   startRelay();
   await write(1);
   await relayed(1);

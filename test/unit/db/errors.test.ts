@@ -98,7 +98,7 @@ test("an error of the driver keeps its number and its code, and loses the values
   expect(String(error)).not.toContain("tok_secret");
 });
 
-test("a number that the driver has no name for is told all the same", () => {
+test("a number that the driver has no name for is kept", () => {
   const cause = Object.assign(new Error("Query execution was interrupted"), { code: undefined, errno: 1969 });
   for (const error of [cause, new DrizzleQueryError("SELECT", [], cause)])
     expect(withoutValues(error)).toMatchObject({ name: "DatabaseError", errno: 1969, kind: "away" });

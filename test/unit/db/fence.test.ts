@@ -35,11 +35,11 @@ async function untilWhen(
 }
 
 describe("a fence", () => {
-  test("stands before the time at which COMMIT is given up, in the server's time", async () => {
+  test("is before the time at which COMMIT is given up, by the server's clock", async () => {
     expect(await untilWhen({}, { deadline: 6_000 })).toBeCloseTo(6_000 + AHEAD_MS - MARGIN_MS, 2);
   });
 
-  test("stands earlier, and never later, when the answer took its time", async () => {
+  test("is earlier, and never later, when the answer is slow", async () => {
     expect(await untilWhen({}, { deadline: 9_000, wayMs: 700 })).toBeCloseTo(
       9_000 + AHEAD_MS - 700 - MARGIN_MS,
       2,

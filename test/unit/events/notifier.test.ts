@@ -4,7 +4,7 @@ import { EventNotifier } from "../../../src/events/notifier.ts";
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-test("the first notification is sent at once, and many within a while as one, at its end", () => {
+test("the first notification is sent at once, and many within an interval as one at its end", () => {
   const send = jest.fn();
   const notifier = new EventNotifier(send, { intervalMs: 200 });
   notifier.notify();
@@ -20,7 +20,7 @@ test("the first notification is sent at once, and many within a while as one, at
   expect(send).toHaveBeenCalledTimes(3);
 });
 
-test("nothing is said after it was stopped", () => {
+test("nothing is sent after it is stopped", () => {
   const send = jest.fn();
   const notifier = new EventNotifier(send);
   notifier.notify();

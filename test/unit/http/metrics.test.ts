@@ -42,13 +42,13 @@ test("a request is measured by its route's template, below the path where its ro
   expect(await measured(2)).toEqual(["GET /things/items/:id 2xx"]);
 });
 
-test("addresses without a route are one, however many, and so are methods that nobody uses", async () => {
+test("addresses without a route count as one, however many, and so do unknown methods", async () => {
   for (const path of ["/a", "/b", "/c/d"]) await fetch(url + path);
   await fetch(url, { method: "PROPFIND" });
   expect(await measured(4)).toEqual(["GET none 4xx", "other none 4xx"]);
 });
 
-test("routes without end are cut off", async () => {
+test("routes beyond a limit count as one", async () => {
   app.use((request, _response, next) => {
     // As a router would that hangs at a path with a parameter.
     request.route = { path: request.path };
@@ -60,7 +60,7 @@ test("routes without end are cut off", async () => {
   expect(routes).toContain("GET other 4xx");
 });
 
-test("an answer that nobody waited for has no status", async () => {
+test("a request whose client left has no status", async () => {
   const came = new Promise<void>((resolve) => app.get("/slow", () => resolve()));
   const request = get(`${url}/slow`).on("error", () => undefined);
   await came;
@@ -68,7 +68,7 @@ test("an answer that nobody waited for has no status", async () => {
   expect(await measured(1)).toEqual(["GET /slow aborted"]);
 });
 
-test("a stream of events is no slow request", async () => {
+test("a stream of events is not measured", async () => {
   app.get("/stream", (_request, response) => void response.type("text/event-stream").send("data: 1\n\n"));
   app.get("/plain", (_request, response) => void response.send("ok"));
   await (await fetch(`${url}/stream`)).text();

@@ -84,7 +84,7 @@ describe("an error becomes an answer", () => {
   });
 });
 
-test("what broke inside is told to the log, in one line and without the query, and not to the client", async () => {
+test("an internal error goes to the log, in one line without the query, and not to the client", async () => {
   const { answer, logged } = await ask(failing(new Error("the ledger has lost key-17")));
   expect(await answer.json()).toEqual({
     type: "urn:conveyor:problem:internal",
@@ -103,12 +103,12 @@ test("what broke inside is told to the log, in one line and without the query, a
   ]);
 });
 
-test("what a client did wrong is no business of the log", async () => {
+test("a client's error is not logged", async () => {
   const { logged } = await ask(failing(new Problem(422, "invalid-input")));
   expect(logged).toEqual([]);
 });
 
-test("an answer that breaks off half-way does not look like a whole one", async () => {
+test("an answer that breaks off does not look complete", async () => {
   const { answer } = await ask((_request, response) => {
     response.status(200).write("half of it");
     throw new Error("the other half is lost");

@@ -11,7 +11,7 @@ import { newOrder } from "../../support/orders.ts";
 
 const at = new Date("2026-01-02T03:04:05.678Z");
 
-test("a transition keeps what earlier stages left behind, and clears the mark of a failure", () => {
+test("a transition keeps earlier stages' records, and clears the failure", () => {
   const order = placed(newOrder());
   const reserved = afterTransition(order, { to: "RESERVED", stage: "reserve", record: {}, at });
   const stuck = { ...reserved, ...failedIn({ stage: "pay", reason: "no answer", at }) };
@@ -37,7 +37,7 @@ test("a transition that no stage made leaves no record", () => {
   });
 });
 
-test("to be resumed is no change, to have recovered is one", () => {
+test("being resumed does not count as a change, recovering does", () => {
   expect(resumed()).toEqual({ failed: null });
   expect(recovered(at)).toEqual({ failed: null, updatedAt: at });
 });

@@ -17,7 +17,7 @@ import { groupBy } from "../src/platform/group-by.ts";
 import type { Locks } from "../src/platform/contention.ts";
 import type { Database } from "./database.ts";
 import type { LoggedEvent } from "./event-log.ts";
-import type { Statement } from "./queries.ts";
+import type { Reads, Statement } from "./queries.ts";
 import { rowLocks } from "./row-locks.ts";
 import { webhookAttempts, webhookDeliveries, type DeliveryState } from "./schema.ts";
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
@@ -151,31 +151,7 @@ export async function findDueLanes(
   readonly last: DuePlace | undefined;
 }> {
   const found = await database.query(async (queries) => {
-    const { id: deliveryId, orderId, state, dueAt, lastStatus, lastError } = webhookDeliveries;
-    const waits = and(eq(webhookDeliveries.endpointId, endpointId), eq(state, "pending"));
-    const untried =
-      untriedAfter &&
-      and(
-        isNull(lastStatus),
-        isNull(lastError),
-        // The index is read by this condition.
-        gte(dueAt, untriedAfter.dueAt),
-        or(gt(dueAt, untriedAfter.dueAt), gt(deliveryId, untriedAfter.id)),
-      );
-    const direction = newestFirst ? desc : asc;
-    const due = await queries
-      .select({ orderId, dueAt, id: deliveryId })
-      .from(webhookDeliveries)
-      .where(
-        and(
-          waits,
-          untried,
-          lte(dueAt, now),
-          except.length === 0 ? undefined : notInArray(orderId, [...except]),
-        ),
-      )
-      .orderBy(direction(dueAt), direction(deliveryId))
-      .limit(limit);
+    const due = await findDue(queries, endpointId, { limit, except, newestFirst, untriedAfter, now });
     if (due.length === 0) return { lanes: [], isAll: true, last: undefined };
     const orderIds = [...new Set(due.map((row) => row.orderId))];
     const lanes = new Map<string, DueDelivery[]>(orderIds.map((id) => [id, []]));
@@ -185,6 +161,46 @@ export async function findDueLanes(
   const held = found.lanes.filter(([first]) => first !== undefined && first.dueAt > now);
   await postponeBehind(database, held);
   return { ...found, lanes: found.lanes.filter(([first]) => first !== undefined && first.dueAt <= now) };
+}
+
+/** The due deliveries of an endpoint, along the index by due time. */
+async function findDue(
+  queries: Reads,
+  endpointId: string,
+  options: {
+    readonly limit: number;
+    readonly except: readonly string[];
+    readonly newestFirst: boolean;
+    readonly untriedAfter: DuePlace | undefined;
+    readonly now: Date;
+  },
+) {
+  const { limit, except, newestFirst, untriedAfter, now } = options;
+  const { id, orderId, state, dueAt, lastStatus, lastError } = webhookDeliveries;
+  const untried =
+    untriedAfter &&
+    and(
+      isNull(lastStatus),
+      isNull(lastError),
+      // The index is read by this condition.
+      gte(dueAt, untriedAfter.dueAt),
+      or(gt(dueAt, untriedAfter.dueAt), gt(id, untriedAfter.id)),
+    );
+  const direction = newestFirst ? desc : asc;
+  return queries
+    .select({ orderId, dueAt, id })
+    .from(webhookDeliveries)
+    .where(
+      and(
+        eq(webhookDeliveries.endpointId, endpointId),
+        eq(state, "pending"),
+        untried,
+        lte(dueAt, now),
+        except.length === 0 ? undefined : notInArray(orderId, [...except]),
+      ),
+    )
+    .orderBy(direction(dueAt), direction(id))
+    .limit(limit);
 }
 
 /** Postpones the others in each lane until the first is due. */

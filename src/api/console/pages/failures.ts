@@ -135,37 +135,7 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
                 )}
               </div>`
             }
-            ${table({
-              caption: "Failed orders by stage and reason",
-              rows: groups.slice(0, GROUPS_SHOWN),
-              columns: [
-                {
-                  title: "Reason",
-                  heading: true,
-                  cell: ({ reason: text }) => html`<span class="long">${text}</span>`,
-                },
-                { title: "Stage", short: true, cell: (group) => group.stage },
-                {
-                  title: "Orders",
-                  numeric: true,
-                  cell: (group) =>
-                    html`<a href="${href(`${ROOT}/orders`, { failed: `in ${group.stage}` })}"
-                      >${bounded({ count: group.count, more: more.has(group.stage) })}</a
-                    >`,
-                },
-                { title: "First", numeric: true, cell: ({ firstAt }) => ago(firstAt) },
-                { title: "Last", numeric: true, cell: ({ lastAt }) => ago(lastAt) },
-                {
-                  title: "Action",
-                  wide: true,
-                  cell: (group) =>
-                    html`<span class="deeds"
-                      ><a class="button" href="${groupHref("resume", group)}">Resume…</a>
-                      <a class="button" href="${groupHref("cancel", group)}">Cancel…</a></span
-                    >`,
-                },
-              ],
-            })}
+            ${groupTable(groups.slice(0, GROUPS_SHOWN), more)}
             ${
               groups.length > GROUPS_SHOWN &&
               html`<p class="muted">And ${counted(groups.length - GROUPS_SHOWN, "smaller group")}.</p>`
@@ -177,6 +147,40 @@ function body(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html 
                 </p>`,
             )}`
     }`;
+}
+
+function groupTable(groups: readonly FailureGroup[], more: ReadonlySet<string>): Html {
+  return table({
+    caption: "Failed orders by stage and reason",
+    rows: groups,
+    columns: [
+      {
+        title: "Reason",
+        heading: true,
+        cell: ({ reason: text }) => html`<span class="long">${text}</span>`,
+      },
+      { title: "Stage", short: true, cell: (group) => group.stage },
+      {
+        title: "Orders",
+        numeric: true,
+        cell: (group) =>
+          html`<a href="${href(`${ROOT}/orders`, { failed: `in ${group.stage}` })}"
+            >${bounded({ count: group.count, more: more.has(group.stage) })}</a
+          >`,
+      },
+      { title: "First", numeric: true, cell: ({ firstAt }) => ago(firstAt) },
+      { title: "Last", numeric: true, cell: ({ lastAt }) => ago(lastAt) },
+      {
+        title: "Action",
+        wide: true,
+        cell: (group) =>
+          html`<span class="deeds"
+            ><a class="button" href="${groupHref("resume", group)}">Resume…</a>
+            <a class="button" href="${groupHref("cancel", group)}">Cancel…</a></span
+          >`,
+      },
+    ],
+  });
 }
 
 /** The number of orders in a group, up to a limit. */

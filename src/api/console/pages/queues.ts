@@ -129,38 +129,12 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
         </button>
       </form>
       <form method="post" action="${path}/concurrency" class="actions" aria-label="Concurrency of ${name}">
-        <label class="field"
-          ><span>Concurrency</span
-          ><input
-            name="concurrency"
-            type="number"
-            min="1"
-            max="${MOST}"
-            value="${now.concurrency}"
-            placeholder="no limit"
-        /></label>
+        ${numberField("Concurrency", { name: "concurrency", max: MOST, value: now.concurrency, unset: "no limit" })}
         <button aria-label="Set the concurrency of ${name}">Set</button>
       </form>
       <form method="post" action="${path}/rate-limit" class="actions" aria-label="Rate limit of ${name}">
-        <label class="field"
-          ><span>Rate limit (jobs)</span
-          ><input
-            name="max"
-            type="number"
-            min="1"
-            max="${MOST}"
-            value="${now.rateLimit?.max}"
-            placeholder="${limit ? String(limit.max) : "no limit"}"
-        /></label>
-        <label class="field"
-          ><span>per (seconds)</span
-          ><input
-            name="seconds"
-            type="number"
-            min="1"
-            max="86400"
-            value="${Math.max(1, Math.round((now.rateLimit?.durationMs ?? limit?.duration ?? 1_000) / 1_000))}"
-        /></label>
+        ${numberField("Rate limit (jobs)", { name: "max", max: MOST, value: now.rateLimit?.max, unset: limit ? String(limit.max) : "no limit" })}
+        ${numberField("per (seconds)", { name: "seconds", max: 86_400, value: secondsOf(now.rateLimit?.durationMs ?? limit?.duration ?? 1_000) })}
         <button aria-label="Set the rate limit of ${name}">Set</button>
       </form>
     </div>
@@ -172,6 +146,27 @@ function queue(step: Step, { wanted, actual, workers }: Found): Html {
       </p>`
     }
   </section>`;
+}
+
+/** @param given `unset`: shown while the field is empty. */
+function numberField(
+  label: string,
+  given: {
+    readonly name: string;
+    readonly max: number;
+    readonly value: number | null | undefined;
+    readonly unset?: string;
+  },
+): Html {
+  const { name, max, value, unset } = given;
+  return html`<label class="field"
+    ><span>${label}</span
+    ><input name="${name}" type="number" min="1" max="${max}" value="${value}" placeholder="${unset}"
+  /></label>`;
+}
+
+function secondsOf(milliseconds: number): number {
+  return Math.max(1, Math.round(milliseconds / 1_000));
 }
 
 function workersText(own: Heartbeat["steps"] | undefined): Content {

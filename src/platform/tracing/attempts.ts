@@ -1,4 +1,4 @@
-import { noteError, tracer } from "./tracer.ts";
+import { settled, tracer } from "./tracer.ts";
 import type { Attempts } from "./contract.ts";
 
 /** Makes each attempt at a step a span. */
@@ -15,18 +15,12 @@ export function followAttempts<Execution extends { readonly outcome: string }>(
           ...(mark && { "conveyor.attempt": mark.attempt }),
         },
       },
-      async (span) => {
-        try {
+      (span) =>
+        settled(span, async () => {
           const execution = await attempts.execute(orderId, step, signal, mark);
           span.setAttribute("conveyor.outcome", execution.outcome);
           return execution;
-        } catch (error) {
-          noteError(span, error);
-          throw error;
-        } finally {
-          span.end();
-        }
-      },
+        }),
     );
   return { execute };
 }

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { context, ROOT_CONTEXT, trace, type Context, type Link, type Span } from "@opentelemetry/api";
 import type { Commit, Committer, GroupCommitOptions } from "../group-commit.ts";
-import { noteError, tracer } from "./tracer.ts";
+import { settled, tracer } from "./tracer.ts";
 
 /** Maximum links of a flush; the SDK keeps 128 and warns about further ones. */
 const MOST_LINKS = 100;
@@ -76,15 +76,4 @@ function flushWithin<Item, Result>(
 
 function linkTo(span: Span): Link {
   return { context: span.spanContext() };
-}
-
-async function settled<T>(span: Span, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    noteError(span, error);
-    throw error;
-  } finally {
-    span.end();
-  }
 }

@@ -9,3 +9,15 @@ export function noteError(span: Span, error: unknown): void {
   span.setAttribute("error.type", kind);
   span.setStatus({ code: SpanStatusCode.ERROR, message: kind });
 }
+
+/** Runs work and ends its span, as failed if the work fails. */
+export async function settled<T>(span: Span, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    noteError(span, error);
+    throw error;
+  } finally {
+    span.end();
+  }
+}

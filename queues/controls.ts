@@ -1,6 +1,7 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { QueueSettings, StoredSettings } from "../src/engine/ports.ts";
+import type { Step } from "../src/order/stage.ts";
 import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
@@ -43,6 +44,24 @@ export async function restoreControls(
     await redis.hset(keyOf(redis, APPLIED), each.step, each.updatedAt.toISOString());
   }
   return stale.length;
+}
+
+/**
+ * Whether each step's queue is neither paused nor limited, in concurrency or rate. Reads what BullMQ's own scripts read.
+ *
+ * @throws {Error} from Redis.
+ */
+export async function readUnlimited(
+  { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
+  steps: readonly Pick<Step, "name">[],
+): Promise<boolean[]> {
+  const pipeline = redis.pipeline();
+  for (const step of steps)
+    pipeline.hmget(queues.of(step).toKey("meta"), "paused", "concurrency", "max", "duration");
+  return ((await pipeline.exec()) ?? []).map(([error, limits]) => {
+    if (error) throw error;
+    return Array.isArray(limits) && limits.every((limit) => limit === null);
+  });
 }
 
 /** A queue's current settings in Redis. @throws {Error} of Redis. */

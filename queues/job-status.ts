@@ -3,7 +3,7 @@ import type { Transition } from "../src/order/lifecycle.ts";
 import { jobId, SCORES_PER_MS } from "./job.ts";
 import type { Queues } from "./queues.ts";
 
-/** An order's job in its queue. */
+/** An order's job in the queue of what it waits for. */
 export interface JobStatus {
   readonly id: string;
   readonly step: string;
@@ -11,7 +11,7 @@ export interface JobStatus {
   /** Failed attempts, of how many. */
   readonly attemptsMade: number;
   readonly attempts: number;
-  /** When a worker started it. */
+  /** When a worker started it; undefined if the order is active on the job of an earlier step. */
   readonly activeSince: Date | undefined;
   /** When it is due, if it is delayed. */
   readonly dueAt: Date | undefined;
@@ -25,16 +25,17 @@ export async function readJob(
 ): Promise<JobStatus> {
   const id = jobId(orderId, transition);
   const queue = queues.of(transition.step);
-  const [job, state, score] = await Promise.all([
+  const [job, state, score, [isUnderWay]] = await Promise.all([
     queue.getJob(id),
     queue.getJobState(id),
     redis.zscore(queue.toKey("delayed"), id),
+    queues.areUnderWay([{ orderId, transition }]),
   ]);
   const takenAt = state === "active" ? job?.processedOn : undefined;
   return {
     id,
     step: transition.step.name,
-    state: job ? stateOf(state) : "missing",
+    state: isUnderWay ? "active" : job ? stateOf(state) : "missing",
     attemptsMade: job?.attemptsMade ?? 0,
     attempts: job?.opts.attempts ?? 1,
     activeSince: takenAt === undefined ? undefined : new Date(takenAt),

@@ -1,5 +1,6 @@
 import type { Job, JobsOptions } from "bullmq";
 import type { Transition } from "../src/order/lifecycle.ts";
+import type { FailedFirst } from "../src/engine/ports.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 
 /**
@@ -12,6 +13,10 @@ export interface JobData {
   readonly suspect?: true;
   /** How often in a row it was postponed because its service failed all orders. */
   readonly putOffs?: number;
+  /** The first attempt was made before the job existed, and failed like this: the first pick-up reports it to BullMQ. */
+  readonly failed?: FailedFirst;
+  /** A process died while it worked on the order: attempts run in isolation. */
+  readonly hasCrashed?: true;
   /** `attemptsMade` when the service last served the order; earlier failures no longer count. */
   readonly goodAtAttempt?: number;
 }

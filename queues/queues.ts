@@ -6,6 +6,7 @@ import {
   type DueJob,
   type Replacement,
 } from "../src/engine/ports.ts";
+import type { Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { isRedisUnavailable } from "./errors.ts";
@@ -20,22 +21,24 @@ const EVENTS_KEPT = 1_000;
 export class Queues implements Dispatcher {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Redis;
+  readonly #lifecycle: Lifecycle;
   readonly #overrides: Partial<StageSettings>;
   readonly #tracing: JobTracing | undefined;
 
   constructor(options: {
     readonly connection: Redis;
-    readonly steps: readonly Step[];
+    readonly lifecycle: Lifecycle;
     /** The operator's settings, which override every step's own. */
     readonly overrides?: Partial<StageSettings>;
     readonly tracing?: JobTracing | undefined;
     readonly onError: (error: Error) => void;
   }) {
     this.#connection = options.connection;
+    this.#lifecycle = options.lifecycle;
     this.#tracing = options.tracing;
     this.#overrides = options.overrides ?? {};
     this.#queues = new Map(
-      options.steps.map((step) => {
+      options.lifecycle.steps.map((step) => {
         const queue = new Queue<JobData>(step.name, {
           connection: options.connection,
           prefix: queuePrefix(options.connection, step),
@@ -87,10 +90,10 @@ export class Queues implements Dispatcher {
       await this.of(step).addBulk(
         jobs.map((job) => ({
           name: step.name,
-          data: { orderId: job.orderId, ...(job.suspect ? { suspect: job.suspect } : {}) },
+          data: dataOf(job),
           opts: {
             ...options,
-            ...delayedBy(delays.get(job)),
+            ...delayedBy(Math.max(delays.get(job) ?? 0, job.delayMs ?? 0)),
             jobId: jobId(job.orderId, job.transition),
             ...traced(traces?.get(job.orderId)),
           },
@@ -112,11 +115,12 @@ export class Queues implements Dispatcher {
   }
 
   async #revive(due: readonly DueJob[]): Promise<number> {
-    const states = await this.#states(due);
-    const finished = due.filter((_, index) => isOver(states[index]));
+    const [states, underWay] = await Promise.all([this.#states(due), this.areUnderWay(due)]);
+    const isLost = (index: number) => states[index] !== "unfinished" && !underWay[index];
+    const finished = due.filter((_, index) => isLost(index) && isOver(states[index]));
     const lost = due
       .map((job, index) => (states[index] === "failed" ? { ...job, suspect: true } : job))
-      .filter((_, index) => states[index] !== "unfinished");
+      .filter((_, index) => isLost(index));
     // A job retried in the meantime is active and can't be removed; then it is not lost.
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
     await this.#enqueue(lost);
@@ -134,17 +138,30 @@ export class Queues implements Dispatcher {
 
   async #replace(replacements: readonly Replacement[]): Promise<void> {
     const jobs = replacements.map(({ job }) => job);
-    const [states, locked, delayed] = await Promise.all([
+    const [states, underWay, delayed] = await Promise.all([
       this.#states(jobs),
-      this.#ask(jobs, (pipeline, queue, id) => pipeline.exists(`${queue.toKey(id)}:lock`)),
+      this.areUnderWay(jobs),
       this.#ask(jobs, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
     ]);
-    const isRunning = (index: number) => states[index] === "unfinished" && locked[index] === 1;
     const isResting = (index: number) => isOver(states[index]) || delayed[index] !== null;
     await Promise.all(
-      jobs.filter((_, index) => isResting(index) && !isRunning(index)).map((job) => this.#remove(job)),
+      jobs.filter((_, index) => isResting(index) && !underWay[index]).map((job) => this.#remove(job)),
     );
-    await this.#revive(replacements.filter((_, index) => !isRunning(index)).map(({ by }) => by));
+    await this.#revive(replacements.filter((_, index) => !underWay[index]).map(({ by }) => by));
+  }
+
+  /**
+   * Whether a worker is running each order: on this job, or in place, on the job of an earlier transition.
+   *
+   * @throws {Error} of Redis.
+   */
+  async areUnderWay(due: readonly Pick<DueJob, "orderId" | "transition">[]): Promise<boolean[]> {
+    const jobs = due.flatMap(({ orderId, transition }, index) =>
+      this.#lifecycle.upTo(transition).map((each) => ({ index, orderId, transition: each })),
+    );
+    const locks = await this.#ask(jobs, (pipeline, queue, id) => pipeline.exists(`${queue.toKey(id)}:lock`));
+    const held = new Set(jobs.filter((_, place) => locks[place] === 1).map(({ index }) => index));
+    return due.map((_, index) => held.has(index));
   }
 
   async #states(due: readonly DueJob[]): Promise<JobState[]> {
@@ -198,7 +215,17 @@ function isOver(state: JobState | undefined): boolean {
   return state === "completed" || state === "failed";
 }
 
-function delayedBy(delay: number | undefined) {
+function dataOf({ orderId, suspect, putOffs, failed, hasCrashed }: DueJob): JobData {
+  return {
+    orderId,
+    ...(suspect ? { suspect } : {}),
+    ...(putOffs ? { putOffs } : {}),
+    ...(failed ? { failed } : {}),
+    ...(hasCrashed ? { hasCrashed } : {}),
+  };
+}
+
+function delayedBy(delay: number) {
   return delay ? { delay } : undefined;
 }
 

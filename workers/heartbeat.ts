@@ -19,7 +19,7 @@ const RETRY_MS = 200;
 
 export interface WorkerHeartbeatOptions {
   readonly redis: Redis;
-  readonly workers: readonly Pick<StageWorker, "name" | "held" | "concurrency" | "isPaused">[];
+  readonly workers: readonly Pick<StageWorker, "name" | "held" | "guests" | "concurrency" | "isPaused">[];
   readonly breakers: Pick<StageBreakers, "troubles">;
   readonly counts: MinuteCounts;
   readonly log: Logger;
@@ -40,6 +40,8 @@ export class WorkerHeartbeat implements Service {
     startedAt: new Date().toISOString(),
   };
   readonly #beats: Repeat;
+  /** The steps for which heartbeats announce guests, once the first has done so. */
+  readonly #announced = new Map<string, Promise<void>>();
 
   constructor(options: WorkerHeartbeatOptions) {
     this.#options = options;
@@ -74,17 +76,35 @@ export class WorkerHeartbeat implements Service {
     }
   }
 
+  /**
+   * Announces that this worker may have guests in a step, with a heartbeat of its own if the last one did not say so. The
+   * guest must be counted before: heartbeats say so until there are none. @throws {Error} from Redis.
+   */
+  announceGuests({ name }: Pick<Step, "name">): Promise<void> {
+    const announced = this.#announced.get(name) ?? this.#send();
+    this.#announced.set(name, announced);
+    announced.catch(() => this.#announced.delete(name));
+    return announced;
+  }
+
   async #beat(): Promise<number | void> {
-    const { redis, workers, breakers, counts } = this.#options;
+    const { redis, counts } = this.#options;
     const taken = counts.take();
     // Otherwise commands would queue up until Redis is back.
     if (redis.status !== "ready") return RETRY_MS;
     await addCounts(redis, taken);
+    await this.#send();
+  }
+
+  async #send(): Promise<void> {
+    const { redis, workers, breakers } = this.#options;
+    for (const { name, guests } of workers) if (guests === 0) this.#announced.delete(name);
     await beat(redis, {
       ...this.#self,
-      steps: workers.map(({ name, held, concurrency, isPaused }) => ({
+      steps: workers.map(({ name, held, guests, concurrency, isPaused }) => ({
         name,
         held,
+        guests,
         concurrency,
         standsStill: isPaused,
       })),

@@ -10,24 +10,30 @@ import {
   type WorkerOptions,
 } from "bullmq";
 import type { Redis } from "ioredis";
+import pLimit, { type LimitFunction } from "p-limit";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
 import type { SuspectTurns } from "../queues/suspect-turns.ts";
-import type { Logger } from "../src/platform/log.ts";
 import type { AttemptMark } from "../src/order/event.ts";
-import { CANCELLED } from "../src/order/lifecycle.ts";
+import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
-import type { FailedCall, Gate, Verdict } from "../src/engine/breaker.ts";
-import { OrderNotFoundError, type Execution, type Executor } from "../src/engine/executor.ts";
+import type { Execution } from "../src/engine/executor.ts";
+import type { Gate } from "../src/engine/breaker.ts";
 import type { FailureLog } from "../src/engine/failure-log.ts";
-import { failureOf, type Failure } from "../src/engine/failure.ts";
-import type { Isolation } from "./isolation/isolation.ts";
-import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
-import { NoPlaceError } from "../src/engine/outage.ts";
+import type { Failure } from "../src/engine/failure.ts";
+import { DispatcherUnavailableError, type DueJob } from "../src/engine/ports.ts";
 import { shareOf, SuspectPlaces } from "../src/engine/suspects.ts";
-import { withinTime } from "../src/platform/time-limit.ts";
+import {
+  Attempts,
+  AWAY_DELAY_MS,
+  SHUTDOWN,
+  LOCK_LOST,
+  type Attempt,
+  type AttemptsOptions,
+  type Ending,
+} from "./attempts.ts";
 
 /**
  * A dead worker's jobs stay locked for the lock duration; the next check for stalled jobs puts them back. All workers
@@ -38,49 +44,44 @@ const LOCK_DURATION_MS = 15_000;
 const STALLED_INTERVAL_MS = 10_000;
 const MAX_STALLED_COUNT = 5;
 
-/** Delay of a job that found MySQL or Redis away. */
-const AWAY_DELAY_MS = 1_000;
-/**
- * Delay of a job whose rows were locked: the first, and the maximum. It grows each time, so that many jobs that want
- * one locked row leave room for others.
- */
-const FIRST_BUSY_DELAY_MS = 250;
-const LONGEST_BUSY_DELAY_MS = 4_000;
 /** BullMQ waits this long after a Redis error before it fetches again. */
 const RUN_RETRY_DELAY_MS = 1_000;
 /** A worker at its rate limit looks again after at most this long: operators may have raised the limit. */
 const LONGEST_RATE_LIMIT_WAIT_MS = 2_000;
 
-/** Reasons to abort an attempt that do not count as a failure. */
-const SHUTDOWN = "the worker is shutting down";
-const LOCK_LOST = "the job's lock was lost";
-
-/** Outages that use up no attempt. */
-export interface Outages {
-  /** MySQL is away. @param how "MySQL takes no writes". @param error the error text. */
-  databaseAway(how: string, error: string): void;
-  /** Redis is unreachable, or takes no writes. */
-  redisAway(): void;
-  /** Decides whether the service or the order is to blame. */
-  judge(stage: string, call: FailedCall): Promise<Verdict>;
-  /** Delay of an order whose stage is held. Milliseconds. */
-  readonly probeIntervalMs: number;
+/** An order's way through further steps of this process. */
+export interface Visit {
+  /** Resolves with the transitions made, when the order has been enqueued or has ended. */
+  readonly ended: Promise<readonly Transition[]>;
 }
 
-export interface StageWorkerOptions {
-  readonly step: Step;
-  readonly settings: StageSettings;
+/** Hands orders on from one step to the next. */
+export interface HandOver {
+  /**
+   * Hands an order on to the transition it waits for: in this process at once, or through its queue.
+   *
+   * @param interrupted aborts what starts at once.
+   * @returns undefined if the order was enqueued.
+   * @throws {Error} from Redis.
+   */
+  handOver(
+    orderId: string,
+    transition: Transition,
+    interrupted: AbortSignal | undefined,
+  ): Promise<Visit | undefined>;
+  /** Enqueues the job of what the order waits for. @throws {Error} from Redis. */
+  readonly enqueue: (job: DueJob) => Promise<void>;
+  /** Waits until a job may enter its step. @throws {Error} from Redis; the signal's reason. */
+  admit(step: Step, interrupted: AbortSignal | undefined): Promise<void>;
+}
+
+export interface StageWorkerOptions extends AttemptsOptions {
   readonly connection: Redis;
-  readonly executor: Pick<Executor, "execute">;
-  /** Runs jobs whose worker died. */
-  readonly isolation: Pick<Isolation, "attempt">;
-  readonly outages: Outages;
-  /** Assigns turns to suspects. */
-  readonly turns: Pick<SuspectTurns, "take">;
-  readonly observer?: AttemptObserver | undefined;
+  readonly handOver: HandOver;
   /** BullMQ's own. */
   readonly telemetry?: Telemetry | undefined;
-  readonly log: Logger;
+  /** Assigns turns to suspects. */
+  readonly turns: Pick<SuspectTurns, "take">;
   readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
 }
 
@@ -104,33 +105,43 @@ export function workerOptions({
   };
 }
 
-/** Runs the jobs of one step through the executor, and translates the outcome for BullMQ. */
+/**
+ * The worker of one step. It runs the jobs of the step's queue, and guests: orders that come straight from the step
+ * before, in this process. It translates how attempts end for BullMQ.
+ */
 export class StageWorker {
   /** Places reserved for orders that may be impossible to serve. */
   readonly suspects: SuspectPlaces;
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
+  readonly #attempts: Attempts;
+  /** The step's places in this process, which jobs and guests share. */
+  readonly #places: LimitFunction;
   readonly #holds = new Set<string>();
   #switching: Promise<void> = Promise.resolve();
   #stopping = false;
   #handsBack = false;
-  #held = 0;
+  /** Unfinished jobs of the queue, including those whose orders have gone on to other steps. */
+  #jobs = 0;
+  #guests = 0;
   #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
-    const { step, outages, log } = options;
+    const { step, settings, outages, log } = options;
     this.#options = options;
+    this.#places = pLimit(settings.concurrency);
+    this.suspects = new SuspectPlaces(() => this.#places.concurrency);
+    this.#attempts = new Attempts(options, this.suspects);
     this.#worker = new Worker<JobData>(
       step.name,
       // BullMQ passes the signal only to processors with three parameters.
-      (job, token, signal) => this.#noteProgress(() => this.#process(job, token, signal)),
+      (job, token, signal) => this.#process(job, token, signal),
       {
         ...workerOptions(options),
         autorun: false,
         ...(options.telemetry ? { telemetry: options.telemetry } : {}),
       },
     );
-    this.suspects = new SuspectPlaces(() => this.#worker.concurrency);
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();
       log.error({ stage: step.name, error: describeError(error) }, "worker error");
@@ -140,7 +151,7 @@ export class StageWorker {
     });
     this.#worker.on("failed", (job) => {
       // BullMQ failed it without running it, after too many stalls.
-      if (job?.deferredFailure) void this.#giveUp(job, job.deferredFailure);
+      if (job?.deferredFailure) void this.#giveUp(attemptOf(job), job.deferredFailure);
     });
   }
 
@@ -161,17 +172,17 @@ export class StageWorker {
     return this.#worker.isPaused();
   }
 
-  /** Jobs it may run at once; 0 while paused. */
+  /** Orders that may be in the step at once; 0 while paused. */
   get concurrency(): number {
-    return this.isPaused ? 0 : this.#worker.concurrency;
+    return this.isPaused ? 0 : this.#places.concurrency;
   }
 
-  /** Jobs it is running. */
+  /** Orders in the step. */
   get held(): number {
-    return this.#held;
+    return this.#places.activeCount;
   }
 
-  /** When a job last started or ended, initially the creation time (`performance.now()`). */
+  /** When an attempt last started or ended, initially the creation time (`performance.now()`). */
   get progressAt(): number {
     return this.#progressAt;
   }
@@ -211,7 +222,63 @@ export class StageWorker {
 
   /** Sets the concurrency. Defaults to the step's setting. */
   setConcurrency(concurrency = this.#options.settings.concurrency): void {
-    this.#worker.concurrency = concurrency;
+    this.#places.concurrency = concurrency;
+    this.#fit();
+  }
+
+  /** Whether a guest would start at once. */
+  get hasPlace(): boolean {
+    const { activeCount, pendingCount, concurrency } = this.#places;
+    return (
+      activeCount + pendingCount < concurrency &&
+      this.#holds.size === 0 &&
+      !this.#stopping &&
+      !this.isPaused &&
+      this.#options.settings.rateLimit === undefined
+    );
+  }
+
+  /**
+   * Runs the first attempt of a guest. If it fails or has to wait, the order goes into the step's queue.
+   *
+   * @param interrupted aborts the attempt.
+   * @returns what is due next, if the order can go on at once; undefined if it was enqueued or has ended.
+   * @throws {Error} from Redis; the signal's reason if the order's job was lost.
+   */
+  async host(
+    orderId: string,
+    transition: Transition,
+    interrupted: AbortSignal | undefined,
+  ): Promise<Transition | undefined> {
+    return await this.#inPlace(async () => {
+      const attempt = {
+        orderId,
+        number: 1,
+        startedAt: new Date(),
+        isLast: this.#options.settings.attempts === 1,
+        isSuspect: false,
+        hasCrashed: false,
+        putOffs: 0,
+        waits: 0,
+      };
+      this.#options.observer?.began(0);
+      const ending = await this.#attempts.make(attempt, interrupted);
+      return this.#settleGuest({ orderId, transition }, attempt, ending);
+    });
+  }
+
+  /** Counts a guest from before it may come until it has left. @returns what to call when it has, or does not come. */
+  expectGuest(): () => void {
+    this.#guests++;
+    return () => {
+      this.#guests--;
+      this.#fit();
+    };
+  }
+
+  /** Orders that came from another step, or may be about to. */
+  get guests(): number {
+    return this.#guests;
   }
 
   /**
@@ -247,145 +314,159 @@ export class StageWorker {
     }
   }
 
-  async #noteProgress(work: () => Promise<void>): Promise<void> {
-    this.#held++;
-    this.#progressAt = performance.now();
+  /** Runs work in one of the step's places. */
+  async #inPlace<T>(work: () => Promise<T>): Promise<T> {
     try {
-      await work();
+      return await this.#places(async () => {
+        this.#progressAt = performance.now();
+        try {
+          return await work();
+        } finally {
+          this.#progressAt = performance.now();
+        }
+      });
     } finally {
-      this.#held--;
-      this.#progressAt = performance.now();
+      this.#fit();
     }
+  }
+
+  /**
+   * Sets BullMQ's concurrency so that it fetches as many jobs as there are free places. A job whose order has gone on to
+   * another step needs none. While guests hold places, one job may wait for a place, so that guests don't starve the queue.
+   */
+  #fit(): void {
+    const { activeCount, pendingCount, concurrency } = this.#places;
+    const free = Math.max(0, concurrency - activeCount - pendingCount);
+    const next = this.#guests > 0 && pendingCount === 0 ? 1 : 0;
+    const fitting = Math.max(1, this.#jobs + Math.max(free, next));
+    const isMore = fitting > this.#worker.concurrency;
+    this.#worker.concurrency = fitting;
+    // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
+    if (isMore) wake(this.#worker);
   }
 
   async #process(
     job: Job<JobData>,
     token: string | undefined,
     cancelled: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     // A fetch that was under way at shutdown may return a job just handed back.
     if (this.#handsBack) return this.#handBack(job, token);
+    this.#jobs++;
     try {
-      await this.#processNow(job, token, cancelled);
+      const passage = await this.#inPlace(() => this.#attempt(job, token, cancelled));
+      const passed = await passage?.visit?.ended;
+      return (
+        passage && [passage.made, ...(passed ?? [])].map(({ step, to }) => `${step.name} -> ${to}`).join(", ")
+      );
+    } catch (error) {
+      if (!(error instanceof DispatcherUnavailableError)) throw error;
+      // The order could not be enqueued. The next pick-up of this job finds what it waits for.
+      return this.#delay(job, token, cancelled, { waitMs: AWAY_DELAY_MS });
     } finally {
-      this.suspects.leave(job.data.orderId);
+      this.#jobs--;
+      this.#fit();
     }
   }
 
-  async #processNow(
+  async #attempt(
     job: Job<JobData>,
     token: string | undefined,
     cancelled: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<Passage | undefined> {
     const { observer } = this.#options;
     const startedAt = performance.now();
-    let hasEnded = false;
-    const ended = (outcome: AttemptOutcome) => {
-      if (!hasEnded) observer?.ended(outcome, (performance.now() - startedAt) / 1_000);
-      hasEnded = true;
-    };
+    const { orderId, failed } = job.data;
+    if (typeof orderId !== "string") throw new UnrecoverableError("the job carries no order id");
+    const attempt = attemptOf(job);
+    if (failed !== undefined && attempt.number === 1) {
+      await this.#note(job, { orderId });
+      const mark = { ...attempt, startedAt: new Date(failed.startedAt) };
+      throw await this.#failed(job, mark, failed, undefined, startedAt);
+    }
+    await this.#admit(cancelled);
     if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
-    try {
-      const execution = await this.#attempt(job, cancelled);
-      ended(execution.outcome);
-      if (execution.outcome === "cancelled") observer?.reached(job.data.orderId, CANCELLED);
-      if (execution.outcome === "done") observer?.reached(job.data.orderId, execution.status);
-      this.#options.log.info({ ...this.#fields(job, startedAt), ...execution }, execution.outcome);
-      if (execution.outcome === "snoozed") {
-        await this.#clear(job);
-        await this.#delay(job, token, cancelled, { milliseconds: execution.milliseconds });
-      }
-    } catch (error) {
-      if (error instanceof DelayedError) throw error;
-      if (cancelled?.reason === SHUTDOWN) {
-        ended("handed back");
-        return this.#handBack(job, token);
-      }
-      // Another worker has the job now, and decides what happens to it.
-      if (cancelled?.reason === LOCK_LOST) {
-        ended("handed back");
-        throw new Error(LOCK_LOST, { cause: error });
-      }
-      const failure = failureOf(error, { timeoutMs: this.#options.settings.timeout });
-      const waitMs = await this.#delayFor(failure, job, startedAt);
-      if (waitMs === undefined) {
-        const isLast = failure.kind === "permanent" || isLastAttempt(job);
-        ended(isLast ? "failed" : "retried");
-        if (!isLast) observer?.retried(failure.kind);
-        throw await this.#failed(job, failure, error, startedAt);
-      }
-      ended("put off");
-      observer?.retried(failure.kind);
-      this.#options.log.debug({ ...this.#fields(job, startedAt), error: failure.message }, failure.kind);
-      const needsTurn = failure.kind === "no place" || isSuspect(job);
-      await this.#delay(job, token, cancelled, { milliseconds: waitMs, needsTurn });
-    }
-  }
-
-  async #attempt(job: Job<JobData>, cancelled: AbortSignal | undefined): Promise<Execution> {
-    const { executor, isolation, step, settings } = this.#options;
-    const { orderId } = job.data;
-    if (typeof orderId !== "string") throw new OrderNotFoundError("the job carries no order id");
-    if (isSuspect(job) && !this.suspects.take(orderId)) throw new NoPlaceError();
-    // Its worker died while running it, perhaps because of it.
-    if (job.stalledCounter > 0) {
-      const { attempt, startedAt } = markOf(job);
-      return isolation.attempt(
-        { orderId, step: step.name, timeoutMs: settings.timeout, attempt, startedAt: startedAt.getTime() },
-        cancelled,
-      );
-    }
-    return withinTime(settings.timeout, cancelled, (signal) =>
-      executor.execute(orderId, step, signal, markOf(job)),
-    );
-  }
-
-  /** The delay in milliseconds if no attempt is used up; undefined if the attempt failed. */
-  async #delayFor(failure: Failure, job: Job<JobData>, startedAt: number): Promise<number | undefined> {
-    const { outages } = this.#options;
-    switch (failure.kind) {
-      case "database away":
-        outages.databaseAway(failure.how, failure.message);
-        return AWAY_DELAY_MS;
-      case "database busy":
-        return busyDelayMs(job);
-      case "redis away":
-        outages.redisAway();
-        return AWAY_DELAY_MS;
-      case "no place":
-        return this.suspects.nextTurn();
-      case "service away":
-        return failure.tried ? this.#judge(failure, job, startedAt) : outages.probeIntervalMs;
+    const ending = await this.#attempts.make(attempt, cancelled);
+    switch (ending.kind) {
+      case "over":
+        return this.#goOn(attempt, ending.execution, cancelled);
+      case "put off":
+        if (ending.known) await this.#note(job, { orderId, ...ending.known });
+        return this.#delay(job, token, cancelled, ending);
       case "failed":
-      case "permanent":
+        throw await this.#failed(job, attempt, ending.failure, ending.error, startedAt);
+      case "interrupted":
+        if (ending.reason === SHUTDOWN) return this.#handBack(job, token);
+        // Another worker has the job now, and decides what happens to it.
+        throw new Error(LOCK_LOST, { cause: ending.error });
+    }
+  }
+
+  async #admit(cancelled: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.#options.handOver.admit(this.step, cancelled);
+    } catch {
+      // Interrupted, as the attempt will find, or Redis is away, and nobody knows the limits.
+    }
+  }
+
+  /** Hands on an order that is done with the step. */
+  async #goOn(
+    { orderId, hasCrashed }: Attempt,
+    execution: Execution,
+    cancelled: AbortSignal | undefined,
+  ): Promise<Passage | undefined> {
+    const { handOver, step } = this.#options;
+    if (execution.outcome === "not due" && execution.next) {
+      // If a process died over it, then in the step that is due now.
+      await handOver.enqueue({ orderId, transition: execution.next, hasCrashed });
+    }
+    if (execution.outcome !== "done") return undefined;
+    const made = { step, to: execution.status };
+    if (execution.next === undefined) return { made, visit: undefined };
+    if (hasCrashed) {
+      await handOver.enqueue({ orderId, transition: execution.next });
+      return { made, visit: undefined };
+    }
+    return { made, visit: await handOver.handOver(orderId, execution.next, cancelled) };
+  }
+
+  /** @returns what is due next, if the order can go on at once. @throws {Error} from Redis. */
+  async #settleGuest(
+    due: Pick<DueJob, "orderId" | "transition">,
+    { startedAt }: Attempt,
+    ending: Ending,
+  ): Promise<Transition | undefined> {
+    const { orderId } = due;
+    const { enqueue } = this.#options.handOver;
+    switch (ending.kind) {
+      case "over": {
+        const { execution } = ending;
+        if (execution.outcome === "done") return execution.next;
+        if (execution.outcome === "not due" && execution.next)
+          await enqueue({ orderId, transition: execution.next });
+        return undefined;
+      }
+      case "put off": {
+        const suspicion = ending.known && "suspect" in ending.known ? ending.known : undefined;
+        await enqueue({ ...due, ...suspicion, delayMs: ending.waitMs });
+        return undefined;
+      }
+      case "failed": {
+        const { kind, message } = ending.failure;
+        const failed = {
+          kind: kind === "permanent" ? kind : "failed",
+          message,
+          startedAt: startedAt.getTime(),
+        } as const;
+        await enqueue({ ...due, failed });
+        return undefined;
+      }
+      case "interrupted":
+        if (ending.reason !== SHUTDOWN) throw new Error(LOCK_LOST, { cause: ending.error });
+        await enqueue(due);
         return undefined;
     }
-  }
-
-  async #judge(
-    { stage, service, customerId, timedOut }: Failure & { kind: "service away" },
-    job: Job<JobData>,
-    startedAt: number,
-  ): Promise<number | undefined> {
-    const { orderId, putOffs = 0 } = job.data;
-    const verdict = await this.#options.outages.judge(stage, {
-      orderId,
-      customerId,
-      service,
-      timedOut,
-      startedAt,
-      isSuspect: isSuspect(job),
-      delays: putOffs,
-    });
-    if (verdict.cause === "order") return undefined;
-    if (verdict.cause === "failing") await this.#note(job, { orderId, suspect: true, putOffs: putOffs + 1 });
-    return verdict.waitMs;
-  }
-
-  /** Earlier failures no longer count: the service has just served the order. */
-  async #clear(job: Job<JobData>): Promise<void> {
-    const { orderId } = job.data;
-    if (isSuspect(job)) await this.#note(job, { orderId, goodAtAttempt: job.attemptsMade });
   }
 
   /** Affects only when the job runs, so errors are just logged. */
@@ -414,12 +495,12 @@ export class StageWorker {
     job: Job<JobData>,
     token: string | undefined,
     cancelled: AbortSignal | undefined,
-    { milliseconds, needsTurn = false }: { readonly milliseconds: number; readonly needsTurn?: boolean },
+    { waitMs, needsTurn = false }: { readonly waitMs: number; readonly needsTurn?: boolean },
   ): Promise<never> {
     for (;;) {
       try {
         const turnMs = needsTurn ? await this.#takeTurn() : 0;
-        await job.moveToDelayed(Date.now() + Math.max(milliseconds, turnMs), token);
+        await job.moveToDelayed(Date.now() + Math.max(waitMs, turnMs), token);
         throw new DelayedError();
       } catch (error) {
         if (!isRedisUnavailable(error)) throw error;
@@ -432,16 +513,17 @@ export class StageWorker {
   /** Logs a failed attempt, and marks the order as failed after the last one. @returns the error for BullMQ. */
   async #failed(
     job: Job<JobData>,
-    { kind, message }: Failure,
+    attempt: Attempt,
+    { kind, message }: Pick<Failure, "kind" | "message">,
     error: unknown,
     startedAt: number,
   ): Promise<Error> {
-    const last = kind === "permanent" || isLastAttempt(job);
+    const last = kind === "permanent" || attempt.isLast;
     this.#options.log[last ? "error" : "warn"](
-      { ...this.#fields(job, startedAt), attempts: job.opts.attempts, error: message },
+      { ...this.#attempts.fields(attempt, startedAt), attempts: job.opts.attempts, error: message },
       last ? "failed" : "will be retried",
     );
-    await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));
+    await (last ? this.#giveUp(attempt, message) : this.#noteFailure(attempt, message));
     if (kind === "permanent") return new UnrecoverableError(message);
     const reason = error instanceof Error && error.message === message ? error : new Error(message);
     if (!last) await this.#delayRetry(job, reason);
@@ -458,7 +540,7 @@ export class StageWorker {
       // Only in memory: BullMQ reads the backoff from this object.
       job.opts.backoff = { type: "fixed", delay: Math.max(backoffMs ?? 0, turnMs) };
     } catch (error) {
-      const fields = { ...this.#fields(job, performance.now()), error: describeError(error) };
+      const fields = { stage: this.name, orderId: job.data.orderId, error: describeError(error) };
       this.#options.log.debug(fields, "could not take a turn for the retry");
     }
   }
@@ -469,41 +551,43 @@ export class StageWorker {
     return turnMs;
   }
 
-  async #giveUp(job: Job<JobData>, reason: string): Promise<void> {
+  async #giveUp(attempt: Attempt, reason: string): Promise<void> {
     const { failures, step, log } = this.#options;
-    const { orderId } = job.data;
     try {
-      await failures.markFailed({ orderId, step, reason, ...markOf(job) });
+      await failures.markFailed({ orderId: attempt.orderId, step, reason, ...markOf(attempt) });
     } catch (error) {
       log.error(
-        { stage: step.name, orderId, error: describeError(error) },
+        { stage: step.name, orderId: attempt.orderId, error: describeError(error) },
         "could not mark the order as failed",
       );
     }
   }
 
   /** Only for the timeline, so errors are just logged. */
-  async #noteFailure(job: Job<JobData>, reason: string): Promise<void> {
+  async #noteFailure(attempt: Attempt, reason: string): Promise<void> {
     const { failures, step, log } = this.#options;
-    const { orderId } = job.data;
     try {
-      await failures.noteFailedAttempt({ orderId, step, reason, ...markOf(job) });
+      await failures.noteFailedAttempt({ orderId: attempt.orderId, step, reason, ...markOf(attempt) });
     } catch (error) {
       log.warn(
-        { stage: step.name, orderId, error: describeError(error) },
+        { stage: step.name, orderId: attempt.orderId, error: describeError(error) },
         "could not record the failed attempt",
       );
     }
   }
+}
 
-  #fields(job: Job<JobData>, startedAt: number) {
-    return {
-      orderId: job.data.orderId,
-      stage: this.#options.step.name,
-      attempt: job.attemptsMade + 1,
-      ms: Math.round(performance.now() - startedAt),
-    };
-  }
+/** An order has made a transition, and may be in further steps of this process. */
+interface Passage {
+  readonly made: Pick<Transition, "step" | "to">;
+  readonly visit: Visit | undefined;
+}
+
+/** Makes a worker's main loop read its concurrency again. */
+function wake(worker: Worker): void {
+  const loop: unknown = Reflect.get(worker, "mainLoopQueue");
+  if (typeof loop === "object" && loop !== null && "add" in loop && typeof loop.add === "function")
+    loop.add(Promise.resolve());
 }
 
 /** Clamped, because Redis's clock and this machine's may differ. */
@@ -511,15 +595,21 @@ function waitedSeconds({ timestamp, processedOn = timestamp }: Job): number {
   return Math.max(0, processedOn - timestamp) / 1_000;
 }
 
-function markOf(job: Job): AttemptMark {
-  return { attempt: job.attemptsMade + 1, startedAt: new Date(job.processedOn ?? Date.now()) };
+function attemptOf(job: Job<JobData>): Attempt {
+  const { attemptsMade, attemptsStarted, stalledCounter, opts, data } = job;
+  return {
+    orderId: data.orderId,
+    number: attemptsMade + 1,
+    startedAt: new Date(job.processedOn ?? Date.now()),
+    isLast: attemptsMade + 1 >= (opts.attempts ?? 1),
+    isSuspect: isSuspect(job),
+    // Its worker died while running it, perhaps because of it.
+    hasCrashed: stalledCounter > 0 || data.hasCrashed === true,
+    putOffs: data.putOffs ?? 0,
+    waits: Math.max(0, attemptsStarted - attemptsMade - 1),
+  };
 }
 
-function busyDelayMs({ attemptsStarted, attemptsMade }: Job): number {
-  const before = Math.max(0, attemptsStarted - attemptsMade - 1);
-  return Math.min(FIRST_BUSY_DELAY_MS * 2 ** before, LONGEST_BUSY_DELAY_MS);
-}
-
-function isLastAttempt(job: Job): boolean {
-  return job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
+function markOf({ number, startedAt }: Attempt): AttemptMark {
+  return { attempt: number, startedAt };
 }

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { repliesTo } from "../connection.ts";
+import type { Step } from "../../src/order/stage.ts";
 import { keyOf } from "../keys.ts";
 
 /*
@@ -23,9 +24,11 @@ export interface Heartbeat {
   /** The steps that it processes. */
   readonly steps: readonly {
     readonly name: string;
-    /** Active jobs. */
+    /** Orders in the step. */
     readonly held: number;
-    /** Maximum active jobs. */
+    /** Orders that came without a job in the step's queue, or may be about to. Missing from workers of earlier versions. */
+    readonly guests?: number;
+    /** Orders that may be in the step at once. */
     readonly concurrency: number;
     /** Whether it takes no jobs, because something is away. */
     readonly standsStill: boolean;
@@ -66,6 +69,12 @@ export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
     typeof text === "string" ? [JSON.parse(text)] : [],
   );
   return alive.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1));
+}
+
+/** Whether any worker may have guests in a step. @throws {Error} of Redis. */
+export async function haveGuests(redis: Redis, { name }: Pick<Step, "name">): Promise<boolean> {
+  const workers = await readHeartbeats(redis);
+  return workers.some(({ steps }) => steps.some((step) => step.name === name && (step.guests ?? 0) > 0));
 }
 
 function workerKey(redis: Redis, id: string): string {

@@ -72,6 +72,10 @@ export const VARIABLES = {
   GROUP_COMMIT: oneOf("on", "off").default("on").meta({
     description: "`off` gives each order and transition its own transaction, for comparison",
   }),
+  HAND_OVER: oneOf("in-place", "queue").default("in-place").meta({
+    description:
+      "`in-place`: the worker that finishes a stage continues with the order's next stage at once, if it has a free place there. `queue`: each stage of each order has its own job, which Bull Board shows",
+  }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
       "How long running work may take to finish after SIGTERM or SIGINT. Unfinished jobs go back to their queues",
@@ -228,7 +232,13 @@ export const PROCESSES = {
         when: () => true,
       },
     ),
-  worker: variables.pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true, EVENTS_STREAM_LENGTH: true }),
+  worker: variables.pick({
+    ...SHARED,
+    ...STAGES,
+    HAND_OVER: true,
+    WEDGED_AFTER_MS: true,
+    EVENTS_STREAM_LENGTH: true,
+  }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 
@@ -239,7 +249,13 @@ export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What processing orders reads, in any process. */
 export type StagesConfig = Omit<
   WorkerConfig,
-  "REDIS_URL" | "REDIS_PREFIX" | "HOST" | "METRICS_PORT" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
+  | "REDIS_URL"
+  | "REDIS_PREFIX"
+  | "HOST"
+  | "METRICS_PORT"
+  | "HAND_OVER"
+  | "WEDGED_AFTER_MS"
+  | "EVENTS_STREAM_LENGTH"
 >;
 
 /** Whether this API uses queues, and so Redis. */

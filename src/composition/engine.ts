@@ -1,4 +1,4 @@
-import { batchedEnqueue, BatchingStore } from "../engine/batching-store.ts";
+import { BatchingStore } from "../engine/batching-store.ts";
 import { Cancellation } from "../engine/cancellation.ts";
 import type { CrashPoint } from "../engine/crash-points.ts";
 import { Executor, type Breakers } from "../engine/executor.ts";
@@ -21,19 +21,16 @@ export function openExecutor(
   { store, commit }: Pick<Base, "store" | "commit">,
   options: {
     readonly ports: Ports;
-    readonly dispatcher: Dispatcher;
     readonly onEvents: () => void;
     readonly breakers?: Breakers;
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   },
 ): Executor {
-  const { ports, dispatcher, onEvents, breakers, crashHook } = options;
-  const jobs = batchedEnqueue(dispatcher, { name: "next_jobs", commit });
+  const { ports, onEvents, breakers, crashHook } = options;
   return new Executor({
     lifecycle,
     ports,
     store: new BatchingStore({ store, commit, crashHook, onEvents }),
-    enqueue: (job) => jobs.submit(job),
     ...(breakers && { breakers }),
     crashHook,
   });

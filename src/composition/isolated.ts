@@ -22,10 +22,9 @@ export async function openIsolated(config: WorkerConfig): Promise<Isolated> {
   const base = await openBase("isolated", config);
   const { database, commit, tracing, log } = base;
   const server = redisServer(config, base);
-  const { queues, onEvents, services } = openQueues(config, base, { server, redis: server.connectWorker() });
+  const { onEvents, services } = openQueues(config, base, { server, redis: server.connectWorker() });
   const executor = openExecutor(base, {
     ports: connectPorts(config, database, commit),
-    dispatcher: queues,
     onEvents,
   });
   return {

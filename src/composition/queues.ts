@@ -42,7 +42,7 @@ export function openQueues(
   redis.on("error", (error) => log.warn({ error: describeError(error) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
-    steps: lifecycle.steps,
+    lifecycle,
     overrides: stageOverrides(config),
     tracing: tracing.jobs,
     onError: (error) => log.warn({ error: describeError(error) }, "queue error"),

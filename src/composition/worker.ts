@@ -21,6 +21,7 @@ import { lifecycle } from "../order/lifecycle.ts";
 import { settingsOf } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
 import { opened, Services, type Listening, type Service } from "../platform/service.ts";
+import { openHandOver } from "./hand-over.ts";
 import { metricsPort, openBase, type Base } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { stageOverrides, type WorkerConfig } from "./config.ts";
@@ -109,7 +110,7 @@ function openStages(
     log,
   });
   const executor = tracing.attempts(
-    openExecutor({ store, commit }, { ports, dispatcher: queues, onEvents, breakers, crashHook }),
+    openExecutor({ store, commit }, { ports, onEvents, breakers, crashHook }),
   );
   const isolation = new Isolation({ carriedTrace: () => tracing.carried(), log });
   const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
@@ -126,14 +127,17 @@ function openStages(
     judge: breakers.judge.bind(breakers),
     probeIntervalMs: config.PROBE_INTERVAL_MS,
   };
-  const failures = new FailureLog({ store, lifecycle, commit, onEvents });
   const counts = new MinuteCounts();
+  const heartbeat = new WorkerHeartbeat({ redis, workers, breakers, counts, log });
+  const handOver = openHandOver(config, { commit }, { redis, queues }, { workerOf, heartbeat, crashHook });
+  const failures = new FailureLog({ store, lifecycle, commit, onEvents });
   const overrides = stageOverrides(config);
   for (const step of steps) {
     const worker = new StageWorker({
       step,
       settings: settingsOf(step, concurrency === undefined ? overrides : { ...overrides, concurrency }),
       connection: redis,
+      handOver,
       executor,
       isolation,
       turns: queues.turnsOf(step),
@@ -156,7 +160,6 @@ function openStages(
       suspects: suspects.taken,
     })),
   );
-  const heartbeat = new WorkerHeartbeat({ redis, workers, breakers, counts, log });
   const services = [
     opened("watch over MySQL", () => databaseWatch.stop()),
     opened("watch over Redis", () => redisWatch.stop()),

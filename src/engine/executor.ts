@@ -1,11 +1,17 @@
 import type { AttemptMark } from "../order/event.ts";
-import { CANCEL, CANCELLED, type Lifecycle, type StageTransition } from "../order/lifecycle.ts";
+import {
+  CANCEL,
+  CANCELLED,
+  type Lifecycle,
+  type StageTransition,
+  type Transition,
+} from "../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../order/order.ts";
 import type { Ports } from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
-import type { CancellationRequest, DueJob, OrderTransition } from "./ports.ts";
+import type { CancellationRequest, OrderTransition } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 
@@ -42,14 +48,14 @@ const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
 
 /** How one execution ended. */
 export type Execution =
-  /** The stage succeeded and the order has its new status. */
-  | { readonly outcome: "done"; readonly status: string }
+  /** The stage succeeded and the order has its new status; `next` is due. */
+  | { readonly outcome: "done"; readonly status: string; readonly next?: Transition | undefined }
   /** The stage asked to run again later. */
   | { readonly outcome: "snoozed"; readonly milliseconds: number }
   /** Every completed stage has been undone. */
   | { readonly outcome: "cancelled"; readonly reason: string }
-  /** Nothing to do: the job was late, a duplicate, or queued before a deploy. */
-  | { readonly outcome: "not due"; readonly status: string };
+  /** Nothing to do: the job was late, a duplicate, or queued before a deploy. The order may wait for `next`. */
+  | { readonly outcome: "not due"; readonly status: string; readonly next?: Transition | undefined };
 
 /** The job's order does not exist. Retrying cannot help. */
 export class OrderNotFoundError extends Error {
@@ -69,7 +75,6 @@ export class Executor {
   readonly #lifecycle: Lifecycle;
   readonly #ports: Ports;
   readonly #store: ExecutorStore;
-  readonly #enqueue: (job: DueJob) => Promise<void>;
   readonly #breakers: Breakers;
   readonly #crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 
@@ -77,8 +82,6 @@ export class Executor {
     readonly lifecycle: Lifecycle;
     readonly ports: Ports;
     readonly store: ExecutorStore;
-    /** Enqueues the order's next job. */
-    readonly enqueue: (job: DueJob) => Promise<void>;
     readonly breakers?: Breakers;
     /** Called at each point where a test may kill the process. */
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
@@ -86,13 +89,12 @@ export class Executor {
     this.#lifecycle = options.lifecycle;
     this.#ports = options.ports;
     this.#store = options.store;
-    this.#enqueue = options.enqueue;
     this.#breakers = options.breakers ?? NO_BREAKERS;
     this.#crashHook = options.crashHook;
   }
 
   /**
-   * Runs the step if it is due.
+   * Runs the step if it is due. The caller hands the order on to what is due `next`.
    *
    * @param signal aborts the attempt: it timed out, or the process is shutting down.
    * @param mark identifies the attempt in the event log.
@@ -106,6 +108,10 @@ export class Executor {
     try {
       return await this.#advance(order, step, signal, mark);
     } catch (error) {
+      // A remembered order may have changed since, which may be why its stage failed.
+      const current = order === known && !signal.aborted ? await this.#load(orderId, signal) : order;
+      if (current !== order && (current.cancellation || !this.#isFor(current, step)))
+        return this.#advance(current, step, signal, mark);
       throw withoutSecrets(error, order);
     }
   }
@@ -117,7 +123,7 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
     const due = this.#lifecycle.due(order.status);
-    if (!this.#isFor(order, step) || due === undefined) return this.#moveOn(order);
+    if (!this.#isFor(order, step) || due === undefined) return this.#endedAt(order);
     if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
 
     this.#crashHook?.("before run", step.name);
@@ -128,9 +134,7 @@ export class Executor {
     if (!(await this.#commit(order, due, outcome, signal, mark)))
       return this.#overtaken(order.id, step, signal, mark);
     this.#crashHook?.("after commit", step.name);
-    const execution = await this.#moveOn({ id: order.id, status: due.to, cancellation: null }, "done");
-    this.#crashHook?.("after enqueue", step.name);
-    return execution;
+    return this.#endedAt({ status: due.to, cancellation: null }, "done");
   }
 
   /** Whether this step is due. Whichever step finds a cancellation request carries it out. */
@@ -145,14 +149,11 @@ export class Executor {
     return order;
   }
 
-  /** Enqueues whatever the order waits for. */
-  async #moveOn(
-    order: Pick<StoredOrder, "id" | "status" | "cancellation">,
+  #endedAt(
+    { status, cancellation }: Pick<StoredOrder, "status" | "cancellation">,
     outcome: "done" | "not due" = "not due",
-  ): Promise<Execution> {
-    const transition = this.#lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
-    if (transition) await this.#enqueue({ orderId: order.id, transition });
-    return { outcome, status: order.status };
+  ): Execution {
+    return { outcome, status, next: this.#lifecycle.next({ status, cancelled: cancellation !== null }) };
   }
 
   #run(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<Outcome> {
@@ -224,7 +225,7 @@ export class Executor {
       unlessCancelled: false,
       at: new Date(),
     });
-    if (!cancelled) return this.#moveOn(await this.#load(order.id, signal));
+    if (!cancelled) return this.#endedAt(await this.#load(order.id, signal));
     this.#crashHook?.("after commit", CANCEL.name);
     return { outcome: "cancelled", reason };
   }
@@ -291,7 +292,7 @@ export class Executor {
     const order = await this.#load(orderId, signal);
     if (order.cancellation && this.#isFor(order, step))
       return this.#cancel(order, step, order.cancellation.reason, signal, mark);
-    return this.#moveOn(order);
+    return this.#endedAt(order);
   }
 
   #context(order: StoredOrder, stage: Stage, ports: Ports, signal: AbortSignal): StageContext {

@@ -260,6 +260,22 @@ export interface DueJob {
   readonly transition: Transition;
   /** Whether the order has failed in this stage before. Then it uses the places reserved for suspects. */
   readonly suspect?: boolean;
+  /** Milliseconds until a worker may take it; 0 by default. */
+  readonly delayMs?: number;
+  /** The first attempt, which failed in place, before the job existed; the job counts it. */
+  readonly failed?: FailedFirst;
+  /** How often in a row the order was postponed because its service failed all orders. */
+  readonly putOffs?: number;
+  /** Whether a process died while it worked on the order. */
+  readonly hasCrashed?: boolean;
+}
+
+/** A first attempt that failed in place. */
+export interface FailedFirst {
+  readonly kind: "failed" | "permanent";
+  readonly message: string;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
 }
 
 /** One job in place of another. */

@@ -98,6 +98,23 @@ export class Lifecycle {
     throw new Error(`the pipeline has no stage ${stage.name}`);
   }
 
+  /** The transitions from CREATED up to this one, which comes last. */
+  upTo(transition: Transition): readonly Transition[] {
+    const made = [...this.#due.values()];
+    return [
+      ...made.slice(
+        0,
+        made.findIndex(({ from }) => from === transition.from),
+      ),
+      transition,
+    ];
+  }
+
+  /** The stage that leads to a status; undefined for CREATED and CANCELLED. */
+  stageTo(status: string): Stage | undefined {
+    return this.stages.find(({ to }) => to === status);
+  }
+
   /** The statuses of orders that may be in this step. @throws {Error} for a stage of another pipeline */
   statusesIn(step: Pick<Step, "name">): readonly string[] {
     if (step.name !== CANCEL.name) return [this.statusBefore(step)];

@@ -29,7 +29,7 @@ beforeAll(async () => {
   visitor = new ConsoleVisitor(browser, line.api.url);
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000_000 });
   connection = connectProducer(line.environment.redisUrl);
-  queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
+  queues = new Queues({ connection, lifecycle, onError: () => undefined });
 }, BROWSER_START_MS);
 afterAll(async () => {
   await queues?.close();

@@ -12,6 +12,8 @@ jest.setTimeout(300_000);
 interface Crash {
   readonly step: string;
   readonly point: CrashPoint;
+  /** How orders get from stage to stage; in the queue by default. */
+  readonly handOver?: "in-place";
 }
 
 const AT_WORK: readonly CrashPoint[] = [
@@ -21,9 +23,13 @@ const AT_WORK: readonly CrashPoint[] = [
   "after commit",
   "after enqueue",
 ];
-const WORKING: readonly Crash[] = lifecycle.stages.flatMap(({ name }) =>
-  AT_WORK.map((point) => ({ step: name, point })),
-);
+const WORKING: readonly Crash[] = lifecycle.stages.flatMap(({ name }): Crash[] => [
+  ...AT_WORK.map((point) => ({ step: name, point })),
+  // Nothing is queued where an order goes on in place.
+  ...AT_WORK.filter((point) => point !== "after enqueue").map(
+    (point) => ({ step: name, point, handOver: "in-place" }) as const,
+  ),
+]);
 const UNDOING: readonly Crash[] = [
   ...lifecycle.toUndo("PAID").flatMap(({ name }): Crash[] => [
     { step: name, point: "before undo" },
@@ -41,7 +47,12 @@ let line: TestLine;
 async function crash(given: Crash, args: readonly string[] = []): Promise<void> {
   const worker = start("workers/main.ts", {
     ...line.environment,
-    env: { STAGE_BACKOFF_MS: "20", PROVIDER_LATENCY_MS: "0", CARRIER_TRANSIT_MS: "0" },
+    env: {
+      STAGE_BACKOFF_MS: "20",
+      PROVIDER_LATENCY_MS: "0",
+      CARRIER_TRANSIT_MS: "0",
+      HAND_OVER: given.handOver ?? "queue",
+    },
     args: [...args, "--crash-at", `${given.step}: ${given.point}`],
   });
   const status = await worker.process.exited;
@@ -69,7 +80,7 @@ beforeAll(async () => {
     await crash(given);
   }
   await line.addWorker();
-}, 280_000);
+}, 600_000);
 afterAll(() => line.close());
 
 const books = async (id: string) =>
@@ -84,9 +95,11 @@ const orderOf = (given: Crash) => {
 };
 
 describe("a worker killed", () => {
-  test.each(WORKING.map((given) => [given.point, given.step, given] as const))(
-    "%s of %s leaves an order that is delivered, charged and labelled once",
-    async (_point, _step, given) => {
+  test.each(
+    WORKING.map((given) => [given.point, given.step, given.handOver ?? "in the queue", given] as const),
+  )(
+    "%s of %s, with orders handed over %s, leaves an order that is delivered, charged and labelled once",
+    async (_point, _step, _handOver, given) => {
       const id = orderOf(given);
       expect(await line.client.orderIn(id, "DELIVERED")).not.toHaveProperty("failed");
       expect(await books(id)).toEqual(["charge approved", "label approved"]);

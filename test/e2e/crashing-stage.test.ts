@@ -32,7 +32,7 @@ let sources: Sources;
 let line: TestLine;
 beforeAll(async () => {
   sources = await copySources();
-  await sources.addStage({ file: "inspect.ts", name: "inspect", code: CRASHING_STAGE });
+  await sources.addStage({ file: "inspect.ts", name: "inspect", code: CRASHING_STAGE, after: "pay" });
   line = await startLine({ workers: 0, env: { NODE_OPTIONS: "--max-old-space-size=128" } });
   await line.client.put("/stock/MUG-BLUE", { onHand: 10_000 });
 });

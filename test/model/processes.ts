@@ -36,7 +36,7 @@ export interface Surroundings {
 export interface Worker {
   readonly process: Process;
   readonly database: ScheduledDatabase;
-  readonly executor: Executor;
+  readonly executor: Pick<Executor, "execute">;
 }
 
 export interface Api {
@@ -63,9 +63,19 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
     lifecycle,
     ports: broken(scheduledPorts(ports, calls, process)),
     store: brokenStore(new BatchingStore({ store: orderStore(database) })),
-    enqueue: (job) => dispatcher.enqueue([job]),
   });
-  return { process, database, executor };
+  return {
+    process,
+    database,
+    executor: {
+      async execute(orderId, ...rest) {
+        const execution = await executor.execute(orderId, ...rest);
+        if ("next" in execution && execution.next)
+          await dispatcher.enqueue([{ orderId, transition: execution.next }]);
+        return execution;
+      },
+    },
+  };
 }
 
 /** What `src/composition/api.ts` makes, without HTTP. */

@@ -9,7 +9,13 @@ const SOURCES = ["src", "db", "queues", "workers", "package.json", "tsconfig.jso
 export interface Sources {
   readonly folder: string;
   /** Puts a stage into the pipeline after `reserve`: one new file, one line with its import. */
-  addStage(stage: { readonly file: string; readonly name: string; readonly code: string }): Promise<void>;
+  /** @param after the stage that it follows; `reserve` by default. */
+  addStage(stage: {
+    readonly file: string;
+    readonly name: string;
+    readonly code: string;
+    readonly after?: string;
+  }): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -21,13 +27,13 @@ export async function copySources(): Promise<Sources> {
   await symlink(path.join(REPOSITORY, "node_modules"), path.join(folder, "node_modules"));
   return {
     folder,
-    async addStage({ file, name, code }) {
+    async addStage({ file, name, code, after = "reserve" }) {
       await writeFile(path.join(folder, "src/order/stages", file), code);
       const table = path.join(folder, "src/order/pipeline.ts");
       const before = await readFile(table, "utf8");
       await writeFile(
         table,
-        `import { ${name} } from "./stages/${file}";\n${before.replace("  reserve,", `  reserve,\n  ${name},`)}`,
+        `import { ${name} } from "./stages/${file}";\n${before.replace(`  ${after},`, `  ${after},\n  ${name},`)}`,
       );
     },
     remove: () => rm(folder, { recursive: true }),

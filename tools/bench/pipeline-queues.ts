@@ -27,7 +27,7 @@ export class PipelineQueues {
     if (last === undefined) throw new Error("a pipeline has a last stage");
     const onError = () => {};
     this.#redis.on("error", onError);
-    this.#queues = new Queues({ connection: this.#redis, steps: lifecycle.steps, onError });
+    this.#queues = new Queues({ connection: this.#redis, lifecycle, onError });
     this.#events = new QueueEvents(last.name, {
       connection: this.#redis,
       prefix: queuePrefix(this.#redis, last),

@@ -24,11 +24,15 @@ export interface StepStatus {
   readonly queue:
     | {
         readonly waiting: number;
-        readonly active: number;
         readonly delayed: number;
         readonly paused: boolean;
       }
     | undefined;
+  /**
+   * Orders that workers have in the step, by their heartbeats: one job may take an order through several steps. Undefined
+   * if there are no workers or Redis is away.
+   */
+  readonly active: number | undefined;
   /** Failed orders; undefined while MySQL is away. */
   readonly failed: BoundedCount | undefined;
   /** The order that has waited longest for this step. */
@@ -107,6 +111,7 @@ export class StatusReader {
         return {
           name,
           queue: jobs?.get(name),
+          active: workers && activeIn(name, workers),
           failed: failures && (failures.get(name) ?? { count: 0, more: false }),
           oldest: oldest?.get(name),
           pace: counted && paceOf(counted),
@@ -119,11 +124,11 @@ export class StatusReader {
     const found = await Promise.all(
       queues.all.map(async (queue) => {
         const [counts, paused] = await Promise.all([
-          queue.getJobCounts("waiting", "prioritized", "active", "delayed"),
+          queue.getJobCounts("waiting", "prioritized", "delayed"),
           queue.isPaused(),
         ]);
-        const { waiting = 0, prioritized = 0, active = 0, delayed = 0 } = counts;
-        return [queue.name, { waiting: waiting + prioritized, active, delayed, paused }] as const;
+        const { waiting = 0, prioritized = 0, delayed = 0 } = counts;
+        return [queue.name, { waiting: waiting + prioritized, delayed, paused }] as const;
       }),
     );
     return new Map(found);
@@ -159,6 +164,11 @@ export class StatusReader {
       }),
     };
   }
+}
+
+function activeIn(name: string, workers: readonly Heartbeat[]): number {
+  const own = workers.flatMap(({ steps }) => steps.filter((step) => step.name === name));
+  return own.reduce((sum, { held }) => sum + held, 0);
 }
 
 function paceOf(counts: readonly StepCounts[]): NonNullable<StepStatus["pace"]> {

@@ -68,7 +68,7 @@ function findings(status: Status): Finding[] {
 }
 
 function findingsOf(
-  { name, queue, failed, pace, oldest }: StepStatus,
+  { name, queue, active, failed, pace, oldest }: StepStatus,
   workers: Status["workers"],
 ): Finding[] {
   const found: Finding[] = [];
@@ -85,7 +85,7 @@ function findingsOf(
   }
   const isIdle = own && own.length > 0 && queue && !queue.paused && breakers.length === 0;
   const isLate = oldest !== undefined && Date.now() - oldest.since.getTime() > LATE_MS;
-  if (isIdle && queue.waiting > 0 && queue.active === 0 && pace?.perMinute === 0 && isLate)
+  if (isIdle && queue.waiting > 0 && active === 0 && pace?.perMinute === 0 && isLate)
     attention(`${name} has ${counted(queue.waiting, "order")} waiting but has processed none for minutes.`);
   if (failed && failed.count > 0) {
     const orders = counted(bounded(failed), "order");

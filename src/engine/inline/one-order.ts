@@ -1,13 +1,12 @@
 import { afterTransition } from "../../order/change.ts";
-import type { Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { ExecutorStore } from "../executor.ts";
-import type { CancellationRequest, DueJob, OrderTransition } from "../ports.ts";
+import type { CancellationRequest, OrderTransition } from "../ports.ts";
 
 /**
  * The executor's store while one order runs through several stages in a row. The order is read once, not before each
  * stage, since each stage's changes are known. In return, no stage advances an order whose cancellation was requested
- * meanwhile, so a cancellation is noticed after each stage. The next due transition is remembered, not enqueued.
+ * meanwhile, so a cancellation is noticed after each stage.
  */
 export class OneOrder implements ExecutorStore {
   readonly #store: ExecutorStore;
@@ -16,7 +15,6 @@ export class OneOrder implements ExecutorStore {
   #given: StoredOrder | undefined;
   /** The order's current state, if known. */
   #known: StoredOrder | undefined;
-  #next: Transition | undefined;
 
   /** @param created the order, if it was just created. */
   constructor(store: ExecutorStore, id: string, created?: StoredOrder) {
@@ -34,13 +32,6 @@ export class OneOrder implements ExecutorStore {
   /** Discards the known state: another process may have changed the order. */
   forget(): void {
     this.#known = undefined;
-  }
-
-  /** The transition enqueued since the last call. */
-  takeNext(): Transition | undefined {
-    const next = this.#next;
-    this.#next = undefined;
-    return next;
   }
 
   async load(): Promise<StoredOrder | undefined> {
@@ -64,10 +55,5 @@ export class OneOrder implements ExecutorStore {
 
   clearFailed(orderId: string): Promise<void> {
     return this.#store.clearFailed(orderId);
-  }
-
-  /** Remembers the next transition. */
-  async enqueue({ transition }: DueJob): Promise<void> {
-    this.#next = transition;
   }
 }

@@ -199,7 +199,7 @@ export class InlineProcessing implements Dispatcher {
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
     const { lifecycle, ports, tracing } = this.#options;
     const { failures } = past;
-    const own = new Executor({ lifecycle, ports, store: order, enqueue: (job) => order.enqueue(job) });
+    const own = new Executor({ lifecycle, ports, store: order });
     const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
     let next = await this.#next(order);
@@ -213,7 +213,7 @@ export class InlineProcessing implements Dispatcher {
           this.#rest(orderId, execution.milliseconds, { ...NEVER_FAILED, isUndoing: false });
           return ending;
         }
-        next = order.takeNext();
+        next = "next" in execution ? execution.next : undefined;
       } catch (error) {
         if (this.#leaving) continue;
         const failure = failureOf(error, { timeoutMs: this.#settingsOf(transition.step).timeout });

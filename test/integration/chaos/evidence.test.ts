@@ -125,7 +125,7 @@ describe("the evidence", () => {
 describe("the count of jobs", () => {
   test("finds those of every queue, and of one that no table names", async () => {
     const { redis } = environment;
-    const queues = new Queues({ connection: redis, steps: lifecycle.steps, onError: () => {} });
+    const queues = new Queues({ connection: redis, lifecycle, onError: () => {} });
     const step = lifecycle.due("CREATED");
     if (!step) throw new Error("a new order waits for something");
     await queues.enqueue([{ orderId: "order-1", transition: step }]);

@@ -24,7 +24,7 @@ let queues: Queues;
 beforeAll(() => {
   queues = new Queues({
     connection: api.environment.redis,
-    steps: lifecycle.steps,
+    lifecycle,
     onError: (error) => {
       throw error;
     },

@@ -19,7 +19,7 @@ beforeAll(async () => {
   environment = await createTestEnvironment();
   queues = new Queues({
     connection: environment.redis,
-    steps: lifecycle.steps,
+    lifecycle,
     onError: (error) => {
       throw error;
     },

@@ -45,12 +45,21 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
     stage("post", "POSTED", { pointOfNoReturn: true }),
   ];
   const lifecycle = new Lifecycle([pick, pack, post]);
-  const executor = new Executor({
+  const real = new Executor({
     lifecycle,
     ports: NO_PORTS,
     store: new BatchingStore({ store: orderStore(environment.database) }),
-    enqueue: async (job) => void jobs.push(job),
   });
+  /** What the orders wait for next is noted. */
+  const executor = {
+    async execute(...[orderId, ...rest]: Parameters<Executor["execute"]>) {
+      const execution = await real.execute(orderId, ...rest);
+      if (!("next" in execution)) return execution;
+      const { next, ...ended } = execution;
+      if (next) jobs.push({ orderId, transition: next });
+      return ended;
+    },
+  };
   return { pick, pack, post, steps, jobs, executor };
 }
 
@@ -87,6 +96,20 @@ describe("a stage that returns a record", () => {
     await move(id, "PICKED", "PACKED", "pack");
     // As this process has just left it, the order would still wait to be packed.
     expect(await executor.execute(id, post, NEVER)).toEqual({ outcome: "done", status: "POSTED" });
+  });
+
+  test("is not blamed for failing an order that was cancelled meanwhile, as this process did not know", async () => {
+    const { pick, pack, steps, executor } = line({
+      pack: { run: async () => Promise.reject(new Error("the charge was refunded")) },
+    });
+    const id = await createOrder(environment.database);
+    await executor.execute(id, pick, NEVER);
+    await cancel(id, "PICKED");
+    expect(await executor.execute(id, pack, NEVER)).toEqual({
+      outcome: "cancelled",
+      reason: "changed my mind",
+    });
+    expect(steps).toEqual(["run pick", "undo pack:undo", "undo pick:undo"]);
   });
 
   test("queues nothing after the last stage", async () => {
@@ -183,7 +206,6 @@ describe("a stage that rejects", () => {
       lifecycle,
       ports: NO_PORTS,
       store: new BatchingStore({ store: orderStore(environment.database) }),
-      enqueue: async () => undefined,
     });
     const id = await createOrder(environment.database);
     await move(id, "CREATED", "POSTED", "post");

@@ -7,6 +7,7 @@ import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
+import { InPlace } from "../../../workers/in-place.ts";
 import { StageWorker, type StageWorkerOptions } from "../../../workers/stage-worker.ts";
 import { FailureLog } from "../../../src/engine/failure-log.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
@@ -36,7 +37,7 @@ async function working(
   const own = settingsOf(stage, { attempts: 3, backoff: { delay: 1, jitter: 0 }, ...settings });
   const lifecycle = new Lifecycle([stage]);
   const connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
-  const queues = new Queues({ connection, steps: [stage], overrides: own, onError: () => undefined });
+  const queues = new Queues({ connection, lifecycle, overrides: own, onError: () => undefined });
   const recorded = new FailureLog({ store: orderStore(environment.database), lifecycle });
   const start = async () => {
     const worker = new StageWorker({
@@ -47,7 +48,13 @@ async function working(
         lifecycle,
         ports: NO_PORTS,
         store: new BatchingStore({ store: orderStore(environment.database) }),
+      }),
+      handOver: new InPlace({
+        workerOf: () => undefined,
         enqueue: (job) => queues.enqueue([job]),
+        isUnlimited: async () => false,
+        announceGuests: async () => undefined,
+        haveGuests: async () => false,
       }),
       log: createLogger({ name: "test", level: "silent" }),
       turns: queues.turnsOf(stage),

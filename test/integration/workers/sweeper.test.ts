@@ -34,7 +34,7 @@ let queues: Queues;
 beforeEach(async () => {
   environment = await createTestEnvironment();
   connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
-  queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
+  queues = new Queues({ connection, lifecycle, onError: () => undefined });
 });
 afterEach(async () => {
   await queues.close();

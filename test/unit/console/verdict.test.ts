@@ -15,7 +15,8 @@ const WORKER: Heartbeat = {
 function step(given: Partial<StepStatus> = {}): StepStatus {
   return {
     name: "pay",
-    queue: { waiting: 0, active: 0, delayed: 0, paused: false },
+    queue: { waiting: 0, delayed: 0, paused: false },
+    active: 0,
     failed: { count: 0, more: false },
     oldest: undefined,
     pace: { perMinute: 0, p95Ms: undefined },
@@ -75,7 +76,7 @@ describe("a stranger is told", () => {
     ],
     [
       "that a stage is paused",
-      status({ steps: [step({ queue: { waiting: 0, active: 0, delayed: 0, paused: true } })] }),
+      status({ steps: [step({ queue: { waiting: 0, delayed: 0, paused: true } })] }),
       "attention",
       /^pay is paused/,
     ],
@@ -96,7 +97,7 @@ describe("a stranger is told", () => {
       status({
         steps: [
           step({
-            queue: { waiting: 3, active: 0, delayed: 0, paused: false },
+            queue: { waiting: 3, delayed: 0, paused: false },
             oldest: { id: "x", since: new Date(Date.now() - 300_000) },
           }),
         ],
@@ -109,7 +110,7 @@ describe("a stranger is told", () => {
       status({
         steps: [
           step({
-            queue: { waiting: 3, active: 0, delayed: 0, paused: false },
+            queue: { waiting: 3, delayed: 0, paused: false },
             oldest: { id: "x", since: new Date() },
           }),
         ],

@@ -91,7 +91,7 @@ describe("Redis is away when ioredis", () => {
 test("the engine is told by an error of its own that Redis is away", async () => {
   const connection = connectProducer(`redis://127.0.0.1:${await freePort()}`);
   connection.on("error", () => undefined);
-  const queues = new Queues({ connection, steps: lifecycle.steps, onError: () => undefined });
+  const queues = new Queues({ connection, lifecycle, onError: () => undefined });
   const transition = lifecycle.due("CREATED");
   const due = transition ? [{ orderId: "o", transition }] : [];
   try {

@@ -13,7 +13,7 @@ import { workerOptions } from "../../../workers/stage-worker.ts";
 const url = process.env["REDIS_URL"] ?? "";
 const connection = connectWorker(url);
 const onError = (error: Error) => process.stderr.write(`${error.message}\n`);
-const queues = new Queues({ connection, steps: lifecycle.steps, onError });
+const queues = new Queues({ connection, lifecycle, onError });
 
 const workers = lifecycle.stages.map((step) => {
   const next = lifecycle.due(step.to);

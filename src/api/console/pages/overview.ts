@@ -90,7 +90,7 @@ function finding({ text, to }: Pick<Finding, "text" | "to">): Content {
 
 const queueColumns = [
   { title: "Waiting", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.waiting) },
-  { title: "Active", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.active) },
+  { title: "Active", numeric: true, cell: ({ active }: StepStatus) => known(active) },
   { title: "Delayed", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.delayed) },
 ] as const;
 

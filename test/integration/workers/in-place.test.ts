@@ -1,0 +1,427 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { Redis } from "ioredis";
+import { listEvents } from "../../../db/order-events.ts";
+import { orderStore } from "../../../db/order-store.ts";
+import { readUnlimited } from "../../../queues/controls.ts";
+import { jobId } from "../../../queues/job.ts";
+import { Queues } from "../../../queues/queues.ts";
+import { haveGuests } from "../../../queues/telemetry/heartbeats.ts";
+import { MinuteCounts } from "../../../queues/telemetry/minute-counts.ts";
+import { createLogger } from "../../../src/platform/log.ts";
+import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
+import { Executor } from "../../../src/engine/executor.ts";
+import { BatchingStore } from "../../../src/engine/batching-store.ts";
+import { FailureLog } from "../../../src/engine/failure-log.ts";
+import { WorkerHeartbeat } from "../../../workers/heartbeat.ts";
+import { InPlace } from "../../../workers/in-place.ts";
+import { StageWorker } from "../../../workers/stage-worker.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+let closing: (() => Promise<unknown>)[];
+beforeEach(async () => {
+  environment = await createTestEnvironment();
+  closing = [];
+});
+afterEach(async () => {
+  for (const close of closing.toReversed()) await close();
+  await environment.close();
+});
+
+interface Given {
+  readonly wrap?: Stage["run"];
+  readonly send?: Stage["run"];
+  readonly wrapSettings?: Partial<StageSettings>;
+  readonly sendSettings?: Partial<StageSettings>;
+  /** The stages that this process works on. */
+  readonly works?: readonly string[];
+  readonly isInPlace?: boolean;
+}
+
+/** Two stages over real queues, whose workers share a process. */
+async function line(given: Given) {
+  const quick = { attempts: 3, backoff: { delay: 1, jitter: 0 } };
+  const wrap: Stage = {
+    name: "wrap",
+    to: "WRAPPED",
+    run: given.wrap ?? (async () => ({})),
+    settings: { ...quick, ...given.wrapSettings },
+  };
+  const send: Stage = {
+    name: "send",
+    to: "SENT",
+    run: given.send ?? (async () => ({})),
+    settings: { ...quick, ...given.sendSettings },
+  };
+  const lifecycle = new Lifecycle([wrap, send]);
+  const { database } = environment;
+  const connection = new Redis(environment.redisUrl, { maxRetriesPerRequest: null });
+  const queues = new Queues({ connection, lifecycle, onError: () => undefined });
+  const store = new BatchingStore({ store: orderStore(database) });
+  const workers = new Map<string, StageWorker>();
+  const own: StageWorker[] = [];
+  const log = createLogger({ name: "test", level: "silent" });
+  const heartbeat = new WorkerHeartbeat({
+    redis: connection,
+    workers: own,
+    breakers: { troubles: [] },
+    counts: new MinuteCounts(),
+    log,
+    intervalMs: 50,
+  });
+  const handOver = new InPlace({
+    workerOf: ({ name }) => (given.isInPlace === false ? undefined : workers.get(name)),
+    enqueue: (job) => queues.enqueue([job]),
+    isUnlimited: async (step) => (await readUnlimited({ queues, redis: connection }, [step]))[0] ?? false,
+    announceGuests: (step) => heartbeat.announceGuests(step),
+    haveGuests: (step) => haveGuests(connection, step),
+  });
+  for (const step of lifecycle.steps) {
+    if (!(given.works ?? ["wrap", "send"]).includes(step.name)) continue;
+    const worker = new StageWorker({
+      step,
+      settings: settingsOf(step),
+      connection,
+      handOver,
+      executor: new Executor({ lifecycle, ports: NO_PORTS, store }),
+      log,
+      isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
+      outages: {
+        databaseAway: () => undefined,
+        redisAway: () => undefined,
+        judge: async () => ({ cause: "order" }),
+        probeIntervalMs: 1,
+      },
+      turns: queues.turnsOf(step),
+      failures: new FailureLog({ store: orderStore(database), lifecycle }),
+    });
+    workers.set(step.name, worker);
+    own.push(worker);
+  }
+  closing.push(
+    async () => connection.disconnect(),
+    () => queues.close(),
+    () => heartbeat.stop(),
+    () => Promise.all(own.map((worker) => worker.stop(0))),
+  );
+  const [toWrapped, toSent] = [lifecycle.due("CREATED"), lifecycle.due("WRAPPED")];
+  if (!toWrapped || !toSent) throw new Error("the pipeline of this test is another one");
+  const worker = (name: string): StageWorker => {
+    const found = workers.get(name);
+    if (!found) throw new Error(`nobody works on ${name} here`);
+    return found;
+  };
+  return {
+    wrap: queues.of(wrap),
+    send: queues.of(send),
+    worker,
+    start: () => {
+      heartbeat.start();
+      return Promise.all(own.map((each) => each.start()));
+    },
+    order: async (): Promise<string> => {
+      const orderId = await createOrder(database);
+      await queues.enqueue([{ orderId, transition: toWrapped }]);
+      return orderId;
+    },
+    /** An order that waits in the second stage's queue. */
+    wrapped: async (): Promise<string> => {
+      const orderId = await createOrder(database);
+      await store.load(orderId);
+      await store.applyTransition({
+        orderId,
+        from: "CREATED",
+        to: "WRAPPED",
+        stage: "wrap",
+        reason: null,
+        record: {},
+        unlessCancelled: false,
+        at: new Date(),
+      });
+      await queues.enqueue([{ orderId, transition: toSent }]);
+      return orderId;
+    },
+    wrapJob: (orderId: string) => queues.of(wrap).getJob(jobId(orderId, toWrapped)),
+    sendJob: (orderId: string) => queues.of(send).getJob(jobId(orderId, toSent)),
+  };
+}
+
+const status = async (id: string) => (await readOrder(environment.database, id)).status;
+const inStatus = (id: string, wanted: string) =>
+  waitFor(`order ${id} ${wanted}`, async () => (await status(id)) === wanted);
+
+/** A stage whose orders wait until they are let on, and which counts them. */
+function held() {
+  let letOn: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => (letOn = resolve));
+  const counted = { now: 0, most: 0, all: 0 };
+  const run: Stage["run"] = async (_order, { signal }) => {
+    counted.most = Math.max(counted.most, ++counted.now);
+    counted.all++;
+    try {
+      await Promise.race([
+        gate,
+        new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+      ]);
+      return {};
+    } finally {
+      counted.now--;
+    }
+  };
+  return { run, counted, letOn: () => letOn() };
+}
+
+describe("an order goes on in place", () => {
+  test("with one job, which tells the stages that it went through", async () => {
+    const { order, start, wrap, wrapJob, sendJob } = await line({});
+    await start();
+    const id = await order();
+    await inStatus(id, "SENT");
+    await waitFor("the job to be done", async () => (await (await wrapJob(id))?.getState()) === "completed");
+    expect((await wrapJob(id))?.returnvalue).toBe("wrap -> WRAPPED, send -> SENT");
+    expect(await sendJob(id)).toBeUndefined();
+    expect(await wrap.getCompletedCount()).toBe(1);
+  });
+
+  test("and leaves its place in the stage before to the next order", async () => {
+    const slow = held();
+    const { order, start } = await line({ send: slow.run, wrapSettings: { concurrency: 1 } });
+    await start();
+    const ids = await Promise.all(Array.from({ length: 8 }, () => order()));
+    await waitFor("all of them in the second stage", async () => slow.counted.now === ids.length);
+    slow.letOn();
+    await Promise.all(ids.map((id) => inStatus(id, "SENT")));
+    expect(slow.counted.all).toBe(ids.length);
+  });
+
+  test("where there is a place, and waits in the queue where there is none", async () => {
+    const slow = held();
+    const { order, start, send } = await line({ send: slow.run, sendSettings: { concurrency: 3 } });
+    await start();
+    const ids = await Promise.all(Array.from({ length: 12 }, () => order()));
+    await waitFor(
+      "the others to wait in its queue",
+      async () => (await send.getWaitingCount()) + (await send.getActiveCount()) === 9,
+    );
+    slow.letOn();
+    await Promise.all(ids.map((id) => inStatus(id, "SENT")));
+    expect(slow.counted).toEqual({ now: 0, most: 3, all: 12 });
+  });
+
+  test("and those that wait in the queue have their turn before others that come in place", async () => {
+    const passed: string[] = [];
+    const { order, wrapped, start, worker } = await line({
+      send: async ({ id }) => (passed.push(id), {}),
+      sendSettings: { concurrency: 1 },
+    });
+    const waiting = await Promise.all(Array.from({ length: 5 }, () => wrapped()));
+    const streaming = await Promise.all(Array.from({ length: 40 }, () => order()));
+    await start();
+    await Promise.all([...waiting, ...streaming].map((id) => inStatus(id, "SENT")));
+    expect(worker("send").held).toBe(0);
+    const last = Math.max(...waiting.map((id) => passed.indexOf(id)));
+    expect(last).toBeLessThan(20);
+  });
+});
+
+describe("an order takes the way of the queue", () => {
+  const queued = async (
+    given: Given,
+    change: (shop: Awaited<ReturnType<typeof line>>) => Promise<unknown> = async () => undefined,
+  ) => {
+    const shop = await line(given);
+    await change(shop);
+    await shop.start();
+    const id = await shop.order();
+    const job = await waitFor("the job of the second stage", () => shop.sendJob(id));
+    return { shop, id, job };
+  };
+
+  test("to a stage that others work on", async () => {
+    const { job } = await queued({ works: ["wrap"] });
+    expect(await job.getState()).toBe("waiting");
+  });
+
+  test("when each stage is to have a job of its own", async () => {
+    const { id } = await queued({ isInPlace: false });
+    await inStatus(id, "SENT");
+  });
+
+  test("to a stage that is paused", async () => {
+    const { id } = await queued({}, ({ send }) => send.pause());
+    expect(await status(id)).toBe("WRAPPED");
+  });
+
+  test("to a stage that is held here", async () => {
+    const { id } = await queued({}, ({ worker }) => worker("send").hold("circuit"));
+    expect(await status(id)).toBe("WRAPPED");
+  });
+
+  test.each([
+    ["in number over all workers", ({ send }) => send.setGlobalConcurrency(5)],
+    ["in rate over all workers", ({ send }) => send.setGlobalRateLimit(5, 1_000)],
+  ] as [string, (shop: Awaited<ReturnType<typeof line>>) => Promise<unknown>][])(
+    "to a stage that is limited %s",
+    async (_how, limit) => {
+      const { id } = await queued({}, limit);
+      await inStatus(id, "SENT");
+    },
+  );
+
+  test("to a stage that has a rate limit of its own", async () => {
+    const { id } = await queued({ sendSettings: { rateLimit: { max: 100, duration: 1_000 } } });
+    await inStatus(id, "SENT");
+  });
+
+  test("again, once a limit is set under way", async () => {
+    const slow = held();
+    const shop = await line({ send: slow.run });
+    await shop.start();
+    const first = await shop.order();
+    await waitFor("it to be in the second stage", async () => slow.counted.now === 1);
+    await shop.send.setGlobalConcurrency(1);
+    const second = await shop.order();
+    await waitFor("the other one's job", () => shop.sendJob(second));
+    slow.letOn();
+    await Promise.all([first, second].map((id) => inStatus(id, "SENT")));
+    expect(await shop.sendJob(first)).toBeUndefined();
+  });
+});
+
+describe("a limit over all workers", () => {
+  /** Eight workers of one stage, whose orders each wait until they are let on. */
+  const eight = async () => {
+    const inStage = new Map<string, () => void>();
+    const started: { readonly id: string; readonly among: number }[] = [];
+    const send: Stage["run"] = async ({ id }, { signal }) => {
+      await new Promise<void>((resolve, reject) => {
+        inStage.set(id, resolve);
+        started.push({ id, among: inStage.size });
+        signal.addEventListener("abort", () => reject(signal.reason));
+      }).finally(() => inStage.delete(id));
+      return {};
+    };
+    const shops = await Promise.all(
+      Array.from({ length: 8 }, () => line({ send, sendSettings: { concurrency: 10 } })),
+    );
+    await Promise.all(shops.map((shop) => shop.start()));
+    const [first] = shops;
+    if (!first) throw new Error("there are eight");
+    const letOn = (ids: readonly string[] = [...inStage.keys()]) => ids.forEach((id) => inStage.get(id)?.());
+    return { ...first, inStage, started, letOn };
+  };
+
+  test("holds from the moment it is set, however many entered in place before", async () => {
+    const { order, send, inStage, started, letOn } = await eight();
+    const guests = await Promise.all(Array.from({ length: 20 }, () => order()));
+    await waitFor("all of them in the second stage", async () => inStage.size === 20);
+    expect(await send.getActiveCount()).toBe(0);
+    await send.setGlobalConcurrency(5);
+    const later = await Promise.all(Array.from({ length: 20 }, () => order()));
+    await waitFor("the others to have jobs", async () => (await send.getActiveCount()) === 5);
+    letOn(guests.slice(1));
+    await Promise.all(guests.slice(1).map((id) => inStatus(id, "SENT")));
+    // One guest is left, so none of the five jobs has begun.
+    expect([...inStage.keys()]).toEqual(guests.slice(0, 1));
+    letOn();
+    await waitFor("five in the stage", async () => inStage.size === 5);
+    for (const limit of [2, 7, 5]) {
+      await send.setGlobalConcurrency(limit);
+      const before = started.length;
+      letOn();
+      await waitFor("others", async () => started.length > before);
+    }
+    const done = Promise.all(later.map((id) => inStatus(id, "SENT")));
+    const passing = setInterval(letOn, 5);
+    await done.finally(() => clearInterval(passing));
+    expect(
+      Math.max(...started.filter(({ id }) => later.includes(id)).map(({ among }) => among)),
+    ).toBeLessThanOrEqual(7);
+  });
+});
+
+describe("a stage that an order came to in place", () => {
+  const attempts = async (id: string) =>
+    (await listEvents(environment.database, id))
+      .filter(({ type }) => type === "attempt-failed" || type === "failed")
+      .map(({ type, stage, attempt }) => [type, stage, attempt]);
+
+  test("and that fails, has used one attempt, and is tried again from its own queue", async () => {
+    let runs = 0;
+    const { order, start, sendJob, wrapJob } = await line({
+      send: async () => {
+        if (++runs < 3) throw new Error("out of stamps");
+        return {};
+      },
+    });
+    await start();
+    const id = await order();
+    await inStatus(id, "SENT");
+    expect(await attempts(id)).toEqual([
+      ["attempt-failed", "send", 1],
+      ["attempt-failed", "send", 2],
+    ]);
+    await waitFor("its job to be done", async () => (await (await sendJob(id))?.getState()) === "completed");
+    expect((await sendJob(id))?.attemptsMade).toBe(3);
+    expect((await wrapJob(id))?.failedReason).toBeUndefined();
+    expect(runs).toBe(3);
+  });
+
+  test.each([1, 2])(
+    "rests in its own queue's failed set after %i attempts, and moves on when retried",
+    async (most) => {
+      let runs = 0;
+      let isMended = false;
+      const { order, start, sendJob } = await line({
+        send: async () => {
+          runs++;
+          if (!isMended) throw new Error("out of stamps");
+          return {};
+        },
+        sendSettings: { attempts: most },
+      });
+      await start();
+      const id = await order();
+      await waitFor("the order to rest", async () => (await readOrder(environment.database, id)).failed);
+      const job = await waitFor("the job to rest", async () => {
+        const found = await sendJob(id);
+        return (await found?.getState()) === "failed" && found;
+      });
+      expect(job.failedReason).toBe("out of stamps");
+      expect(runs).toBe(most);
+      expect((await attempts(id)).at(-1)).toEqual(["failed", "send", most]);
+      isMended = true;
+      await job.retry("failed", { resetAttemptsMade: true });
+      await inStatus(id, "SENT");
+      expect(runs).toBe(most + 1);
+    },
+  );
+
+  test("and that snoozes, is asked again from its own queue, with no attempt used", async () => {
+    let runs = 0;
+    const { order, start, sendJob } = await line({
+      send: async () => (++runs === 1 ? snooze(10) : {}),
+      sendSettings: { attempts: 1 },
+    });
+    await start();
+    const id = await order();
+    await inStatus(id, "SENT");
+    expect(await attempts(id)).toEqual([]);
+    await waitFor("its job to be done", async () => (await (await sendJob(id))?.getState()) === "completed");
+  });
+
+  test("and that is under way at a shutdown, is handed back to its own queue, with no attempt used", async () => {
+    const slow = held();
+    const { order, start, worker, sendJob, wrapJob } = await line({ send: slow.run });
+    await start();
+    const id = await order();
+    await waitFor("it to be in the second stage", async () => slow.counted.now === 1);
+    await Promise.all(["wrap", "send"].map((name) => worker(name).stop(0)));
+    expect(await (await sendJob(id))?.getState()).toBe("waiting");
+    expect(await (await wrapJob(id))?.getState()).toBe("completed");
+    expect(await attempts(id)).toEqual([]);
+  });
+});

@@ -15,7 +15,6 @@ import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
 import type { SuspectTurns } from "../queues/suspect-turns.ts";
-import type { AttemptMark } from "../src/order/event.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
@@ -33,7 +32,8 @@ import {
   type Attempt,
   type AttemptsOptions,
   type Ending,
-} from "./attempts.ts";
+  markOf,
+} from "../src/engine/attempts.ts";
 
 /**
  * A dead worker's jobs stay locked for the lock duration; the next check for stalled jobs puts them back. All workers
@@ -608,8 +608,4 @@ function attemptOf(job: Job<JobData>): Attempt {
     putOffs: data.putOffs ?? 0,
     waits: Math.max(0, attemptsStarted - attemptsMade - 1),
   };
-}
-
-function markOf({ number, startedAt }: Attempt): AttemptMark {
-  return { attempt: number, startedAt };
 }

@@ -1,19 +1,18 @@
 import pLimit from "p-limit";
 import type { Logger } from "../../platform/log.ts";
-import { CANCEL, CANCELLED, type Lifecycle, type Transition } from "../../order/lifecycle.ts";
+import { CANCEL, type Lifecycle, type Transition } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { AttemptMark } from "../../order/event.ts";
 import type { Ports } from "../../order/ports.ts";
 import { settingsOf, type StageSettings, type Step } from "../../order/stage.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import type { Tracing } from "../../platform/tracing/contract.ts";
-import { Executor, type Execution, type ExecutorStore } from "../executor.ts";
+import { Attempts, markOf, SHUTDOWN, type Attempt, type Ending as AttemptEnding } from "../attempts.ts";
+import { Executor, type ExecutorStore } from "../executor.ts";
 import type { FailureLog } from "../failure-log.ts";
-import { failureOf, type Failure } from "../failure.ts";
-import type { AttemptObserver, AttemptOutcome } from "../metrics.ts";
+import type { AttemptObserver } from "../metrics.ts";
 import { shareOf } from "../suspects.ts";
 import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
-import { withinTime } from "../../platform/time-limit.ts";
 import type { Dispatcher, DueJob, Replacement } from "../ports.ts";
 import { OneOrder } from "./one-order.ts";
 
@@ -83,7 +82,7 @@ export class InlineProcessing implements Dispatcher {
   readonly #options: InlineProcessingOptions;
   readonly #underWay = new Map<string, Promise<Ending>>();
   readonly #resting = new Map<string, Rest>();
-  readonly #attempts = new Set<AbortController>();
+  readonly #interruptions = new Set<AbortController>();
   readonly #background = pLimit(BACKGROUND_CONCURRENCY);
   /** The same for orders that have failed before: each may take long, repeatedly. */
   readonly #suspects = pLimit(shareOf(BACKGROUND_CONCURRENCY));
@@ -139,7 +138,7 @@ export class InlineProcessing implements Dispatcher {
     this.#resting.clear();
     setTimeout(() => {
       this.#leaving = true;
-      for (const attempt of this.#attempts) attempt.abort(new Error("the process is shutting down"));
+      for (const each of this.#interruptions) each.abort(SHUTDOWN);
     }, graceMs).unref();
   }
 
@@ -157,17 +156,19 @@ export class InlineProcessing implements Dispatcher {
     const order = new OneOrder(this.#options.store, orderId, created);
     const past = rest ?? NEVER_FAILED;
     const run = this.#run(orderId, order, past)
-      .catch((error: unknown) => this.#retryAfterOutage(orderId, error, past))
+      .catch((error: unknown) => {
+        if (!isDatabaseUnavailable(error)) throw error;
+        return this.#retryAfterOutage(orderId, error.message, past);
+      })
       .finally(() => this.#underWay.delete(orderId));
     this.#underWay.set(orderId, run);
     return run;
   }
 
-  /** Retries later if MySQL is away or busy, which is not the order's fault. @throws any other error. */
-  #retryAfterOutage(orderId: string, error: unknown, { failures, outages }: Past): Ending {
-    if (!isDatabaseUnavailable(error)) throw error;
+  /** MySQL is away or busy, which is not the order's fault. */
+  #retryAfterOutage(orderId: string, error: string | undefined, { failures, outages }: Past): Ending {
     const { probeIntervalMs, log } = this.#options;
-    log.warn({ orderId, error: error.message }, "could not process the order: retrying later");
+    log.warn({ orderId, error }, "could not process the order: retrying later");
     this.#rest(orderId, probeIntervalMs, { failures, outages, isUndoing: false });
     return ACCEPTED;
   }
@@ -198,42 +199,42 @@ export class InlineProcessing implements Dispatcher {
 
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
     const { lifecycle, ports, tracing } = this.#options;
-    const { failures } = past;
     const own = new Executor({ lifecycle, ports, store: order });
     const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
     let next = await this.#next(order);
-    while (next) {
-      if (this.#leaving) return ending === PROCESSED ? ACCEPTED : ending;
+    while (next && !this.#leaving) {
       const transition: Transition = next;
-      const mark = { attempt: failures + 1, startedAt: new Date() };
-      try {
-        const execution = await this.#attempt(executor, orderId, transition, mark);
-        if (execution.outcome === "snoozed") {
-          this.#rest(orderId, execution.milliseconds, { ...NEVER_FAILED, isUndoing: false });
-          return ending;
-        }
-        next = "next" in execution ? execution.next : undefined;
-      } catch (error) {
-        if (this.#leaving) continue;
-        const failure = failureOf(error, { timeoutMs: this.#settingsOf(transition.step).timeout });
-        // An outage of MySQL is no reason to cancel, and the status cannot be read or written now.
-        if (isDatabaseFailure(failure)) throw error;
-        order.forget();
-        next = await this.#next(order);
-        // Someone else changed or cancelled the order, which may be why the attempt failed.
-        if (!isSame(next, transition)) continue;
-        if (!this.#canGiveUp(transition)) {
-          await this.#retryLater(orderId, transition.step, failure, past, mark);
-          return ending;
-        }
-        const reason = `${transition.step.name} failed: ${failure.message}`;
-        if (await this.#giveUp(orderId, transition, reason, mark)) ending = { outcome: "failed", reason };
-        order.forget();
-        next = await this.#next(order);
+      const attempt = this.#attemptAt(orderId, transition, past);
+      const made = await this.#make(executor, transition, attempt);
+      if (made.kind === "over") {
+        next = "next" in made.execution ? made.execution.next : undefined;
+        continue;
       }
+      if (made.kind === "interrupted") continue;
+      if (made.kind === "put off") {
+        if (made.cause === "snoozed") {
+          this.#rest(orderId, made.waitMs, { ...NEVER_FAILED, isUndoing: false });
+          return ending;
+        }
+        // MySQL can't say now whether the order has changed.
+        if (made.cause !== "service away") return this.#retryAfterOutage(orderId, made.message, past);
+      }
+      order.forget();
+      next = await this.#next(order);
+      // Someone else changed or cancelled the order, which may be why the attempt failed.
+      if (!isSame(next, transition)) continue;
+      if (made.kind === "put off" || !this.#canGiveUp(transition)) {
+        await this.#retryLater(transition.step, attempt, made, past);
+        return ending;
+      }
+      const reason = `${transition.step.name} failed: ${made.failure.message}`;
+      if (await this.#giveUp(orderId, transition, reason, markOf(attempt)))
+        ending = { outcome: "failed", reason };
+      order.forget();
+      next = await this.#next(order);
     }
-    return ending;
+    return next && ending === PROCESSED ? ACCEPTED : ending;
   }
 
   async #next(order: OneOrder): Promise<Transition | undefined> {
@@ -243,48 +244,49 @@ export class InlineProcessing implements Dispatcher {
     return this.#options.lifecycle.next({ status, cancelled: cancellation !== null });
   }
 
-  async #attempt(
-    executor: Pick<Executor, "execute">,
-    orderId: string,
-    transition: Transition,
-    mark: AttemptMark,
-  ): Promise<Execution> {
-    const { step } = transition;
-    const observer = this.#options.observerOf?.(step);
-    const startedAt = performance.now();
-    const attempt = new AbortController();
-    this.#attempts.add(attempt);
-    try {
-      const execution = await withinTime(this.#settingsOf(step).timeout, attempt.signal, (signal) =>
-        executor.execute(orderId, step, signal, mark),
-      );
-      observer?.ended(execution.outcome, secondsSince(startedAt));
-      if (execution.outcome === "cancelled") observer?.reached(orderId, CANCELLED);
-      if (execution.outcome === "done") observer?.reached(orderId, execution.status);
-      const ms = Math.round(performance.now() - startedAt);
-      this.#options.log.info({ orderId, stage: step.name, ms, ...execution }, execution.outcome);
-      return execution;
-    } catch (error) {
-      const failure = failureOf(error, { timeoutMs: this.#settingsOf(step).timeout });
-      const outcome = this.#outcomeOf(failure, transition, mark);
-      observer?.ended(outcome, secondsSince(startedAt));
-      if (outcome === "retried" || outcome === "put off") observer?.retried(failure.kind);
-      throw error;
-    } finally {
-      this.#attempts.delete(attempt);
-    }
+  #attemptAt(orderId: string, transition: Transition, { failures, outages }: Past): Attempt {
+    const number = failures + 1;
+    return {
+      orderId,
+      number,
+      startedAt: new Date(),
+      isLast: this.#canGiveUp(transition) || number >= this.#settingsOf(transition.step).attempts,
+      isSuspect: false,
+      hasCrashed: false,
+      putOffs: outages,
+      waits: 0,
+    };
   }
 
-  /** The outcome of a failed attempt, for metrics. {@link #run} and {@link #retryLater} act on it. */
-  #outcomeOf(failure: Failure, transition: Transition, { attempt }: AttemptMark): AttemptOutcome {
-    const { kind } = failure;
-    if (this.#leaving) return "handed back";
-    if (isDatabaseFailure(failure)) return "put off";
-    if (this.#canGiveUp(transition)) return "failed";
-    if (kind === "service away") return "put off";
-    return kind === "permanent" || attempt >= this.#settingsOf(transition.step).attempts
-      ? "failed"
-      : "retried";
+  async #make(
+    executor: Pick<Executor, "execute">,
+    transition: Transition,
+    attempt: Attempt,
+  ): Promise<AttemptEnding> {
+    const { probeIntervalMs, observerOf, log } = this.#options;
+    const { step } = transition;
+    const attempts = new Attempts({
+      step,
+      settings: this.#settingsOf(step),
+      executor,
+      outages: {
+        databaseAway: () => undefined,
+        redisAway: () => undefined,
+        // Somebody waits, so the first failure cancels the order, whoever is to blame.
+        judge: async () =>
+          this.#canGiveUp(transition) ? { cause: "order" } : { cause: "away", waitMs: probeIntervalMs },
+        probeIntervalMs,
+      },
+      observer: observerOf?.(step),
+      log,
+    });
+    const interruption = new AbortController();
+    this.#interruptions.add(interruption);
+    try {
+      return await attempts.make(attempt, interruption.signal);
+    } finally {
+      this.#interruptions.delete(interruption);
+    }
   }
 
   /** Whether a failure of this transition cancels the order. */
@@ -302,33 +304,37 @@ export class InlineProcessing implements Dispatcher {
 
   /** Retries later what cannot be cancelled, or marks the order as failed. */
   async #retryLater(
-    orderId: string,
     step: Step,
-    failure: Failure,
+    attempt: Attempt,
+    made: AttemptEnding & { kind: "put off" | "failed" },
     { failures: failed, outages }: Past,
-    mark: AttemptMark,
   ): Promise<void> {
     const { probeIntervalMs, failures, log } = this.#options;
-    const { attempts, backoff } = this.#settingsOf(step);
-    const fields = { orderId, stage: step.name, error: failure.message };
+    const { orderId, isLast } = attempt;
     const isUndoing = step === CANCEL;
-    if (failure.kind === "service away") {
-      log.warn(fields, "will be tried again");
+    if (made.kind === "put off") {
+      log.warn({ orderId, stage: step.name, error: made.message }, "will be tried again");
       const waitMs = Math.max(probeIntervalMs, Math.min(LONGEST_WAIT_MS, probeIntervalMs * 2 ** outages));
       this.#rest(orderId, waitMs, { failures: failed, outages: outages + 1, isUndoing });
-    } else if (failure.kind === "permanent" || failed + 1 >= attempts) {
-      log.error(fields, "failed");
-      await failures.markFailed({ orderId, step, reason: failure.message, ...mark });
-    } else {
-      log.warn(fields, "will be tried again");
-      // Only for the timeline: processing does not depend on it.
-      await failures
-        .noteFailedAttempt({ orderId, step, reason: failure.message, ...mark })
-        .catch((error: unknown) =>
-          log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
-        );
-      this.#rest(orderId, 2 ** failed * backoff.delay, { failures: failed + 1, outages, isUndoing });
+      return;
     }
+    const { kind, message } = made.failure;
+    const fields = { orderId, stage: step.name, error: message };
+    const failure = { orderId, step, reason: message, ...markOf(attempt) };
+    if (kind === "permanent" || isLast) {
+      log.error(fields, "failed");
+      await failures.markFailed(failure);
+      return;
+    }
+    log.warn(fields, "will be tried again");
+    // Only for the timeline: processing does not depend on it.
+    await failures
+      .noteFailedAttempt(failure)
+      .catch((error: unknown) =>
+        log.warn({ ...fields, error: describeError(error) }, "could not record the failed attempt"),
+      );
+    const { backoff } = this.#settingsOf(step);
+    this.#rest(orderId, 2 ** failed * backoff.delay, { failures: failed + 1, outages, isUndoing });
   }
 
   #rest(orderId: string, milliseconds: number, rest: Omit<Rest, "timer">): void {
@@ -345,15 +351,6 @@ export class InlineProcessing implements Dispatcher {
   #settingsOf(step: Step): StageSettings {
     return settingsOf(step, this.#options.overrides);
   }
-}
-
-/** @param startedAt from `performance.now()`. */
-function secondsSince(startedAt: number): number {
-  return (performance.now() - startedAt) / 1_000;
-}
-
-function isDatabaseFailure({ kind }: Failure): boolean {
-  return kind === "database away" || kind === "database busy";
 }
 
 function isSame(one: Transition | undefined, other: Transition): boolean {

@@ -1,14 +1,14 @@
-import type { FailedCall, Verdict } from "../src/engine/breaker.ts";
-import type { Execution, Executor } from "../src/engine/executor.ts";
-import { failureOf, type Failure } from "../src/engine/failure.ts";
-import type { AttemptObserver, AttemptOutcome } from "../src/engine/metrics.ts";
-import { NoPlaceError } from "../src/engine/outage.ts";
-import type { SuspectPlaces } from "../src/engine/suspects.ts";
-import { CANCELLED } from "../src/order/lifecycle.ts";
-import type { StageSettings, Step } from "../src/order/stage.ts";
-import type { Logger } from "../src/platform/log.ts";
-import { withinTime } from "../src/platform/time-limit.ts";
-import type { Isolation } from "./isolation/isolation.ts";
+import type { AttemptMark } from "../order/event.ts";
+import { CANCELLED } from "../order/lifecycle.ts";
+import type { StageSettings, Step } from "../order/stage.ts";
+import type { Logger } from "../platform/log.ts";
+import { withinTime } from "../platform/time-limit.ts";
+import type { FailedCall, Verdict } from "./breaker.ts";
+import type { Execution, Executor } from "./executor.ts";
+import { failureOf, type Failure } from "./failure.ts";
+import type { AttemptObserver, AttemptOutcome } from "./metrics.ts";
+import { NoPlaceError } from "./outage.ts";
+import type { SuspectPlaces } from "./suspects.ts";
 
 /** Delay of an order whose attempt found MySQL or Redis away, in milliseconds. */
 export const AWAY_DELAY_MS = 1_000;
@@ -57,6 +57,8 @@ export type Ending =
   | { readonly kind: "over"; readonly execution: Execution }
   | {
       readonly kind: "put off";
+      readonly cause: "snoozed" | Failure["kind"];
+      readonly message?: string;
       readonly waitMs: number;
       /** Whether the order waits at least until the next turn of a suspect. */
       readonly needsTurn?: boolean;
@@ -74,12 +76,27 @@ export type Known =
   /** The service has served the order after this many failed attempts, which no longer count. */
   | { readonly goodAtAttempt: number };
 
+/** Runs attempts outside of this process. */
+export interface Isolated {
+  attempt(
+    request: {
+      readonly orderId: string;
+      readonly step: string;
+      readonly timeoutMs: number;
+      readonly attempt: number;
+      /** Milliseconds since 1970. */
+      readonly startedAt: number;
+    },
+    interrupted: AbortSignal | undefined,
+  ): Promise<Execution>;
+}
+
 export interface AttemptsOptions {
   readonly step: Step;
   readonly settings: StageSettings;
   readonly executor: Pick<Executor, "execute">;
   /** Runs attempts of orders whose worker died. */
-  readonly isolation: Pick<Isolation, "attempt">;
+  readonly isolation?: Isolated | undefined;
   readonly outages: Outages;
   readonly observer?: AttemptObserver | undefined;
   readonly log: Logger;
@@ -88,9 +105,10 @@ export interface AttemptsOptions {
 /** Runs attempts at one step, and decides what happens to their orders. */
 export class Attempts {
   readonly #options: AttemptsOptions;
-  readonly #suspects: SuspectPlaces;
+  readonly #suspects: SuspectPlaces | undefined;
 
-  constructor(options: AttemptsOptions, suspects: SuspectPlaces) {
+  /** @param suspects the places of suspected orders; undefined if they are limited elsewhere. */
+  constructor(options: AttemptsOptions, suspects?: SuspectPlaces) {
     this.#options = options;
     this.#suspects = suspects;
   }
@@ -110,7 +128,7 @@ export class Attempts {
       if (execution.outcome !== "snoozed") return { kind: "over", execution };
       // Earlier failures no longer count: the service has just served the order.
       const known = attempt.isSuspect ? { goodAtAttempt: attempt.number - 1 } : undefined;
-      return { kind: "put off", waitMs: execution.milliseconds, known };
+      return { kind: "put off", cause: "snoozed", waitMs: execution.milliseconds, known };
     } catch (error) {
       if (interrupted?.reason === SHUTDOWN || interrupted?.reason === LOCK_LOST) {
         ended("handed back");
@@ -128,9 +146,9 @@ export class Attempts {
       observer?.retried(failure.kind);
       log.debug({ ...this.fields(attempt, startedAt), error: failure.message }, failure.kind);
       const needsTurn = failure.kind === "no place" || attempt.isSuspect;
-      return { kind: "put off", ...wait, needsTurn };
+      return { kind: "put off", cause: failure.kind, message: failure.message, ...wait, needsTurn };
     } finally {
-      this.#suspects.leave(attempt.orderId);
+      this.#suspects?.leave(attempt.orderId);
     }
   }
 
@@ -147,9 +165,9 @@ export class Attempts {
   async #execute(attempt: Attempt, interrupted: AbortSignal | undefined): Promise<Execution> {
     const { executor, isolation, step, settings } = this.#options;
     const { orderId, startedAt, isSuspect, hasCrashed } = attempt;
-    if (isSuspect && !this.#suspects.take(orderId)) throw new NoPlaceError();
-    const mark = { attempt: attempt.number, startedAt };
-    if (hasCrashed) {
+    if (isSuspect && this.#suspects?.take(orderId) === false) throw new NoPlaceError();
+    const mark = markOf(attempt);
+    if (hasCrashed && isolation) {
       const request = { orderId, step: step.name, timeoutMs: settings.timeout };
       return isolation.attempt({ ...request, ...mark, startedAt: startedAt.getTime() }, interrupted);
     }
@@ -175,7 +193,7 @@ export class Attempts {
         outages.redisAway();
         return { waitMs: AWAY_DELAY_MS };
       case "no place":
-        return { waitMs: this.#suspects.nextTurn() };
+        return { waitMs: this.#suspects?.nextTurn() ?? outages.probeIntervalMs };
       case "service away":
         return failure.tried ? this.#judge(failure, attempt, startedAt) : { waitMs: outages.probeIntervalMs };
       case "failed":
@@ -195,6 +213,11 @@ export class Attempts {
     if (verdict.cause !== "failing") return { waitMs: verdict.waitMs };
     return { waitMs: verdict.waitMs, known: { suspect: true, putOffs: putOffs + 1 } };
   }
+}
+
+/** Identifies an attempt in the event log. */
+export function markOf({ number, startedAt }: Pick<Attempt, "number" | "startedAt">): AttemptMark {
+  return { attempt: number, startedAt };
 }
 
 /** The log fields of an execution. */

@@ -46,21 +46,25 @@ export async function restoreControls(
   return stale.length;
 }
 
-/**
- * Whether each step's queue is neither paused nor limited, in concurrency or rate. Reads what BullMQ's own scripts read.
- *
- * @throws {Error} from Redis.
- */
-export async function readUnlimited(
+/** What holds for a step over all workers. */
+export interface Limits {
+  /** Whether the step is neither paused nor limited, in concurrency or rate. */
+  readonly isUnlimited: boolean;
+  readonly hasConcurrency: boolean;
+}
+
+/** The limits of each step's queue, read where BullMQ's own scripts read them. @throws {Error} of Redis. */
+export async function readLimits(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
   steps: readonly Pick<Step, "name">[],
-): Promise<boolean[]> {
+): Promise<Limits[]> {
   const pipeline = redis.pipeline();
   for (const step of steps)
-    pipeline.hmget(queues.of(step).toKey("meta"), "paused", "concurrency", "max", "duration");
-  return ((await pipeline.exec()) ?? []).map(([error, limits]) => {
+    pipeline.hmget(queues.of(step).toKey("meta"), "concurrency", "paused", "max", "duration");
+  return ((await pipeline.exec()) ?? []).map(([error, found]) => {
     if (error) throw error;
-    return Array.isArray(limits) && limits.every((limit) => limit === null);
+    const limits: unknown[] = Array.isArray(found) ? found : [];
+    return { isUnlimited: limits.every((limit) => limit === null), hasConcurrency: limits[0] !== null };
   });
 }
 

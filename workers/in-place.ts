@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Limits } from "../queues/controls.ts";
 import type { DueJob } from "../src/engine/ports.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { Step } from "../src/order/stage.ts";
@@ -14,8 +15,8 @@ export interface InPlaceOptions {
   readonly workerOf: (step: Named) => Pick<StageWorker, "hasPlace" | "expectGuest" | "host"> | undefined;
   /** Enqueues the job of what the order waits for. @throws {Error} from Redis. */
   readonly enqueue: (job: DueJob) => Promise<void>;
-  /** Whether the step is neither paused nor limited across all workers. @throws {Error} from Redis. */
-  readonly isUnlimited: (step: Named) => Promise<boolean>;
+  /** What limits the step across all workers. @throws {Error} from Redis. */
+  readonly limitsOf: (step: Named) => Promise<Limits>;
   /** Announces to all workers that this one may have guests in the step. @throws {Error} from Redis. */
   readonly announceGuests: (step: Named) => Promise<void>;
   /** Whether any worker may have guests in the step. @throws {Error} from Redis. */
@@ -51,12 +52,12 @@ export class InPlace implements HandOver {
   readonly enqueue = (job: DueJob): Promise<void> => this.#options.enqueue(job);
 
   /**
-   * BullMQ counts jobs against a global limit, but not guests. Those that entered before the limit was set may still be in
+   * BullMQ counts jobs against a global concurrency, but not guests. Those that entered before the limit was set may still be in
    * the step, of any worker: its jobs wait until they have left.
    */
   async admit(step: Named, interrupted: AbortSignal | undefined): Promise<void> {
-    const { isUnlimited, haveGuests } = this.#options;
-    while (!(await isUnlimited(step)) && (await haveGuests(step)))
+    const { limitsOf, haveGuests } = this.#options;
+    while ((await limitsOf(step)).hasConcurrency && (await haveGuests(step)))
       await sleep(ADMISSION_INTERVAL_MS, undefined, { signal: interrupted });
   }
 
@@ -90,10 +91,10 @@ export class InPlace implements HandOver {
 
   /** Announces first, then reads the limits: so whoever sets a limit later knows of the guest. */
   async #mayHost(step: Named): Promise<boolean> {
-    const { announceGuests, isUnlimited } = this.#options;
+    const { announceGuests, limitsOf } = this.#options;
     try {
       await announceGuests(step);
-      return await isUnlimited(step);
+      return (await limitsOf(step)).isUnlimited;
     } catch {
       // While Redis is away, nobody knows the limits.
       return false;

@@ -1,4 +1,4 @@
-import { readUnlimited } from "../../queues/controls.ts";
+import { readLimits, type Limits } from "../../queues/controls.ts";
 import { haveGuests } from "../../queues/telemetry/heartbeats.ts";
 import type { WorkerHeartbeat } from "../../workers/heartbeat.ts";
 import { InPlace } from "../../workers/in-place.ts";
@@ -10,6 +10,9 @@ import type { Step } from "../order/stage.ts";
 import type { Base } from "./base.ts";
 import type { WorkerConfig } from "./config.ts";
 import type { OpenQueues } from "./queues.ts";
+
+/** As far as guests are concerned: there are none. */
+const UNLIMITED: Limits = { isUnlimited: true, hasConcurrency: false };
 
 /** How this process hands orders on from step to step. */
 export function openHandOver(
@@ -25,16 +28,16 @@ export function openHandOver(
   const { workerOf, heartbeat, crashHook } = options;
   const isInPlace = config.HAND_OVER === "in-place";
   const jobs = batchedEnqueue(queues, { name: "next_jobs", commit });
-  const limits = commit<Pick<Step, "name">, boolean>({
+  const limits = commit<Pick<Step, "name">, Limits>({
     name: "limits",
-    flush: (steps) => readUnlimited({ queues, redis }, steps),
+    flush: (steps) => readLimits({ queues, redis }, steps),
     // Redis answers all or none.
     kindOf: () => "away",
   });
   return new InPlace({
     workerOf: isInPlace ? workerOf : () => undefined,
     enqueue: (job) => jobs.submit(job),
-    isUnlimited: async (step) => !isInPlace || isFirst(step) || limits.submit(step),
+    limitsOf: async (step) => (!isInPlace || isFirst(step) ? UNLIMITED : limits.submit(step)),
     announceGuests: (step) => heartbeat.announceGuests(step),
     haveGuests: (step) => haveGuests(redis, step),
     onQueued: crashHook && (({ from }) => crashHook("after enqueue", lifecycle.stageTo(from)?.name ?? "")),

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { listEvents } from "../../../db/order-events.ts";
 import { orderStore } from "../../../db/order-store.ts";
-import { readUnlimited } from "../../../queues/controls.ts";
+import { readLimits } from "../../../queues/controls.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { haveGuests } from "../../../queues/telemetry/heartbeats.ts";
@@ -75,7 +75,7 @@ async function line(given: Given) {
   const handOver = new InPlace({
     workerOf: ({ name }) => (given.isInPlace === false ? undefined : workers.get(name)),
     enqueue: (job) => queues.enqueue([job]),
-    isUnlimited: async (step) => (await readUnlimited({ queues, redis: connection }, [step]))[0] ?? false,
+    limitsOf: async (step) => (await readLimits({ queues, redis: connection }, [step]))[0]!,
     announceGuests: (step) => heartbeat.announceGuests(step),
     haveGuests: (step) => haveGuests(connection, step),
   });
@@ -211,19 +211,29 @@ describe("an order goes on in place", () => {
     expect(slow.counted).toEqual({ now: 0, most: 3, all: 12 });
   });
 
-  test("and those that wait in the queue have their turn before others that come in place", async () => {
+  test("and whoever waits in the stage's queue is next in line", async () => {
     const passed: string[] = [];
-    const { order, wrapped, start, worker } = await line({
-      send: async ({ id }) => (passed.push(id), {}),
-      sendSettings: { concurrency: 1 },
+    const slow = held();
+    const { order, wrapped, start, send } = await line({
+      send: async (sent, context) => {
+        passed.push(sent.id);
+        return slow.run(sent, context);
+      },
+      sendSettings: { concurrency: 2 },
     });
-    const waiting = await Promise.all(Array.from({ length: 5 }, () => wrapped()));
-    const streaming = await Promise.all(Array.from({ length: 40 }, () => order()));
     await start();
-    await Promise.all([...waiting, ...streaming].map((id) => inStatus(id, "SENT")));
-    expect(worker("send").held).toBe(0);
-    const last = Math.max(...waiting.map((id) => passed.indexOf(id)));
-    expect(last).toBeLessThan(20);
+    const job = await wrapped();
+    await waitFor("it to be in the second stage", async () => slow.counted.now === 1);
+    const guest = await order();
+    await waitFor("a guest beside it", async () => slow.counted.now === 2);
+    const waiting = await wrapped();
+    await waitFor("another one to be taken", async () => (await send.getActiveCount()) === 2);
+    const late = await order();
+    await inStatus(late, "WRAPPED");
+    expect(passed).toEqual([job, guest]);
+    slow.letOn();
+    await Promise.all([job, guest, waiting, late].map((id) => inStatus(id, "SENT")));
+    expect(passed).toEqual([job, guest, waiting, late]);
   });
 });
 

@@ -52,7 +52,7 @@ async function working(
       handOver: new InPlace({
         workerOf: () => undefined,
         enqueue: (job) => queues.enqueue([job]),
-        isUnlimited: async () => false,
+        limitsOf: async () => ({ isUnlimited: false, hasConcurrency: false }),
         announceGuests: async () => undefined,
         haveGuests: async () => false,
       }),

@@ -213,27 +213,37 @@ describe("an order goes on in place", () => {
 
   test("and whoever waits in the stage's queue is next in line", async () => {
     const passed: string[] = [];
-    const slow = held();
+    const letOn = new Map<string, () => void>();
     const { order, wrapped, start, send } = await line({
-      send: async (sent, context) => {
-        passed.push(sent.id);
-        return slow.run(sent, context);
+      send: async ({ id }) => {
+        passed.push(id);
+        await new Promise<void>((resolve) => letOn.set(id, resolve));
+        return {};
       },
       sendSettings: { concurrency: 2 },
     });
+    const inStage = (id: string) => waitFor("it to be in the second stage", async () => letOn.has(id));
+    const taken = (count: number) =>
+      waitFor("the queue's next one to be taken", async () => (await send.getActiveCount()) === count);
     await start();
-    const job = await wrapped();
-    await waitFor("it to be in the second stage", async () => slow.counted.now === 1);
-    const guest = await order();
-    await waitFor("a guest beside it", async () => slow.counted.now === 2);
-    const waiting = await wrapped();
-    await waitFor("another one to be taken", async () => (await send.getActiveCount()) === 2);
+    const guests = [await order(), await order()] as const;
+    await Promise.all(guests.map(inStage));
+    const first = await wrapped();
+    await taken(1);
+    letOn.get(guests[0])?.();
+    await inStage(first);
+    // One place is a guest's now, and one a job's.
+    const next = await wrapped();
+    await taken(2);
     const late = await order();
     await inStatus(late, "WRAPPED");
-    expect(passed).toEqual([job, guest]);
-    slow.letOn();
-    await Promise.all([job, guest, waiting, late].map((id) => inStatus(id, "SENT")));
-    expect(passed).toEqual([job, guest, waiting, late]);
+    letOn.get(guests[1])?.();
+    await inStage(next);
+    letOn.get(first)?.();
+    await inStage(late);
+    letOn.forEach((each) => each());
+    await Promise.all([...guests, first, next, late].map((id) => inStatus(id, "SENT")));
+    expect(passed.slice(2)).toEqual([first, next, late]);
   });
 });
 

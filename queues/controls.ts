@@ -2,6 +2,7 @@ import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { QueueSettings, StoredSettings } from "../src/engine/ports.ts";
 import type { Step } from "../src/order/stage.ts";
+import { repliesTo } from "./connection.ts";
 import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
@@ -61,8 +62,7 @@ export async function readLimits(
   const pipeline = redis.pipeline();
   for (const step of steps)
     pipeline.hmget(queues.of(step).toKey("meta"), "concurrency", "paused", "max", "duration");
-  return ((await pipeline.exec()) ?? []).map(([error, found]) => {
-    if (error) throw error;
+  return (await repliesTo(pipeline)).map((found) => {
     const limits: unknown[] = Array.isArray(found) ? found : [];
     return { isUnlimited: limits.every((limit) => limit === null), hasConcurrency: limits[0] !== null };
   });

@@ -17,6 +17,7 @@ export interface Figure {
 
 const COLORS: Readonly<Record<string, Color>> = {
   [NAMES.conveyor]: "conveyor",
+  [NAMES.queued]: "mysql",
   [NAMES.express]: "bare",
   [NAMES.bullmq]: "bare",
   [NAMES.oneTransaction]: "single",

@@ -4,6 +4,7 @@ import { instant, number } from "../chaos/sql.ts";
 import { readArguments, numberOption } from "../shared/options.ts";
 import { percentile } from "../shared/percentile.ts";
 import { runAsProcess, type Terminal } from "../shared/terminal.ts";
+import { closing } from "./context.ts";
 import { StreamClient } from "./live/stream-client.ts";
 import { API_KEY, Shop } from "./shop.ts";
 import { TestBed } from "./test-bed.ts";
@@ -34,20 +35,12 @@ async function listeners(args: readonly string[], terminal: Terminal, signal: Ab
     options: { listeners: { type: "string", default: "2000" } },
   });
   const count = numberOption("listeners", values.listeners, { least: 1, most: 9_000 });
-  const testBed = await TestBed.open(signal);
-  let isDone = false;
-  try {
-    const shop = await Shop.open(testBed, { name: "listeners" });
-    try {
-      await Promise.all([shop.startApi(), shop.startWorkers()]);
-      await listen(shop, count, terminal, signal);
-      isDone = true;
-    } finally {
-      await shop.close();
-    }
-  } finally {
-    await testBed.close(!isDone);
-  }
+  await closing(async (closers) => {
+    const testBed = closers.add(await TestBed.open(signal), async (bed) => void (await bed.close(false)));
+    const shop = await Shop.open({ testBed, closers }, { name: "listeners" });
+    await Promise.all([shop.startApi(), shop.startWorkers()]);
+    await listen(shop, count, terminal, signal);
+  });
   return 0;
 }
 

@@ -16,6 +16,7 @@ transaction per order, and the synchronous design. Takes about half an hour on a
                      outage   a steady load while the inventory is slow, down, and back
                      growth   with growing numbers of past orders, and a large backlog
                      scaling  1, 2 and 4 workers with slow providers
+  --against REV    compare the drain with this commit; otherwise, with the last tag
   --json FILE      also write the results as JSON
   --write-docs     write docs/benchmarks.md and its plots from the results
   --from FILE      measure nothing; use the results in this JSON file
@@ -29,11 +30,16 @@ if interrupted.`;
 export interface BenchOptions {
   readonly size: Size;
   readonly only: readonly Comparison[];
+  /** The commit to compare with. */
+  readonly against: string | undefined;
   readonly json: string | undefined;
   readonly isForDocs: boolean;
   readonly from: string | undefined;
   readonly profiles: string | undefined;
 }
+
+/** What these options name, if not a file. */
+const WHAT: Readonly<Record<string, string>> = { "cpu-prof": "folder", against: "commit" };
 
 /** Parses the command line; undefined if it asks for help. @throws {Failure} */
 export function readBenchOptions(args: readonly string[]): BenchOptions | undefined {
@@ -44,6 +50,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | undefi
       quick: { type: "boolean", default: false },
       smoke: { type: "boolean", default: false },
       only: { type: "string" },
+      against: { type: "string" },
       json: { type: "string" },
       "write-docs": { type: "boolean", default: false },
       from: { type: "string" },
@@ -55,20 +62,23 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | undefi
   if (positionals.length > 0)
     throw new Failure(`${JSON.stringify(positionals[0])} is not an option; see npm run bench -- --help`);
   if (values.quick && values.smoke) throw new Failure("--quick and --smoke are mutually exclusive");
-  for (const name of ["json", "from", "cpu-prof"] as const)
-    if (values[name] === "")
-      throw new Failure(`--${name} must name a ${name === "cpu-prof" ? "folder" : "file"}`);
-  const measuring =
-    values.quick || values.smoke || values.only !== undefined || values["cpu-prof"] !== undefined;
+  for (const name of ["json", "from", "cpu-prof", "against"] as const)
+    if (values[name] === "") throw new Failure(`--${name} must name a ${WHAT[name] ?? "file"}`);
+  const { quick, smoke, only, against, "cpu-prof": profiles } = values;
+  const measuring = quick || smoke || [only, against, profiles].some((value) => value !== undefined);
   if (values.from !== undefined && measuring)
     throw new Failure("--from measures nothing; combine it only with --write-docs and --json");
+  const compared = only === undefined ? COMPARISONS : comparisonsOf(only);
+  if (against !== undefined && !compared.includes("drain"))
+    throw new Failure("--against compares the drain; add drain to --only");
   return {
-    size: values.smoke ? "smoke" : values.quick ? "quick" : "full",
-    only: values.only === undefined ? COMPARISONS : comparisonsOf(values.only),
+    size: smoke ? "smoke" : quick ? "quick" : "full",
+    only: compared,
+    against,
     json: values.json,
     isForDocs: values["write-docs"],
     from: values.from,
-    profiles: values["cpu-prof"],
+    profiles,
   };
 }
 

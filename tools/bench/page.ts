@@ -74,14 +74,15 @@ function goals({ ratios, ratioSpreads }: BenchReport): string[] {
       GOALS.map((goal) => {
         const value = ratios[goal.name];
         const spread = ratioSpreads[goal.name];
-        const sign = goal.isLess ? "at most" : "at least";
+        const bound = (limit?: number) =>
+          limit === undefined ? "-" : `${goal.isLess ? "at most" : "at least"} ${limit}`;
         return [
           goal.what,
           value === null
             ? "-"
             : `**${value.toFixed(2)}**${spread ? ` (${spread.least.toFixed(2)} to ${spread.most.toFixed(2)})` : ""}`,
-          `${sign} ${goal.least}`,
-          `${sign} ${goal.aim}`,
+          bound(goal.least),
+          bound(goal.aim),
           verdictOf(goal, value),
         ];
       }),
@@ -116,7 +117,10 @@ function drain({ drain: found }: BenchReport): string[] {
   if (!found) return [];
   return [
     "## Draining a backlog",
-    "One worker process takes a backlog through all four stages, with providers that answer at once. Bare BullMQ has four queues whose jobs only add the next job, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
+    "One worker process takes a backlog through all four stages, with providers that answer at once, until MySQL has every order as DELIVERED. Bare BullMQ has four queues whose jobs only add the next job, with the same settings and no database. “A job per stage” is `HAND_OVER=queue`. The synchronous shop gets the same orders from 50 clients.",
+    found.before === undefined
+      ? ""
+      : `“Conveyor before” is ${found.before}, built with its own script and measured in the same rounds.`,
     "![drain]",
     "![drain-cpu]",
     tableOf(
@@ -138,7 +142,7 @@ function alone({ alone: found }: BenchReport): string[] {
   if (!found) return [];
   return [
     "## A single order",
-    "The time from sending the request until the last job is done, or until the answer if nothing is queued, on an idle system. The systems take turns, order by order.",
+    "The time from sending the request until MySQL has the order as DELIVERED, on an idle system; without a queue, until the answer. For bare BullMQ, it is the time until the last of its jobs is done. The systems take turns, order by order.",
     "![alone]",
     tableOf(
       ["", "p50", "Range", "p99"],

@@ -3,7 +3,7 @@ import { table } from "../shared/table.ts";
 import { runAsProcess, type Terminal } from "../shared/terminal.ts";
 import { Failure } from "../shared/failure.ts";
 import { copyOrders } from "./history.ts";
-import { Closers } from "./context.ts";
+import { closing } from "./context.ts";
 import { API_KEY, Shop } from "./shop.ts";
 import { TestBed } from "./test-bed.ts";
 import { ratioOf, spreadOf, type Spread } from "./statistics.ts";
@@ -66,11 +66,10 @@ const REQUESTS: readonly (readonly [name: string, address: string])[] = [
 
 async function pages(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const [orders = ORDERS, copies = COPIES] = args.map(Number);
-  const closers = new Closers();
-  const testBed = closers.add(await TestBed.open(signal), async (opened) => void (await opened.close(false)));
-  try {
-    const small = closers.add(await Shop.open(testBed, { name: "small" }), (shop) => shop.close());
-    const large = closers.add(await Shop.open(testBed, { name: "large" }), (shop) => shop.close());
+  await closing(async (closers) => {
+    const testBed = closers.add(await TestBed.open(signal), async (bed) => void (await bed.close(false)));
+    const small = await Shop.open({ testBed, closers }, { name: "small" });
+    const large = await Shop.open({ testBed, closers }, { name: "large" });
     await fill(small, orders);
     terminal.note(`${orders} orders placed; copying them ${copies} times`);
     await copyOrders(large.sql, { from: small.databaseName, to: large.databaseName, copies });
@@ -87,13 +86,11 @@ async function pages(args: readonly string[], terminal: Terminal, signal: AbortS
       terminal.note(`${name}: ${shown(times[0])} and ${shown(times[1])} ms`);
       rows.push([name, shown(times[0]), shown(times[1]), ratioOf(times[1], times[0]).median.toFixed(2)]);
     }
-    const counts = await Promise.all([small, large].map((shop) => shop.countOrders()));
+    const counts = await Promise.all([small, large].map((shop) => shop.orders.count()));
     const head = ["", ...counts.map((count) => `${count} orders, ms`), "ratio"];
     for (const line of table(head, rows)) terminal.say(line);
-    return 0;
-  } finally {
-    await closers.close();
-  }
+  });
+  return 0;
 }
 
 /** Makes orders with events but without jobs. */

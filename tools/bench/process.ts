@@ -87,19 +87,15 @@ export class BenchProcess {
 /** Length of a kernel clock tick: Linux has 100 per second. */
 const TICK_MS = 10;
 
-/** Milliseconds of CPU used by all threads of the processes, in user and system mode. Undefined without /proc. */
-export function cpuMsOf(pids: readonly number[]): number | undefined {
-  let ticks = 0;
-  for (const pid of pids) {
-    try {
-      // Skip the name in parentheses, which may contain anything: state is field 3, utime 14, stime 15.
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-        .replace(/^.*\) /s, "")
-        .split(" ");
-      ticks += Number(fields[11]) + Number(fields[12]);
-    } catch {
-      return undefined;
-    }
+/** Milliseconds of CPU used by all threads of a process, in user and system mode; NaN without /proc. */
+export function cpuMsOf(pid: number): number {
+  try {
+    // Skip the name in parentheses, which may contain anything: state is field 3, utime 14, stime 15.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+  } catch {
+    return Number.NaN;
   }
-  return ticks * TICK_MS;
 }

@@ -84,6 +84,7 @@ const ratio = z.number().nullable();
 const ratios = z.object({
   acceptToBareExpress: ratio,
   acceptToOneTransaction: ratio,
+  acceptToSync: ratio,
   drainToBareBullmq: ratio,
   drainToOneTransaction: ratio,
   drainToSync: ratio,
@@ -91,6 +92,7 @@ const ratios = z.object({
   outageP99: ratio,
   growthDrain: ratio,
   scaling: ratio,
+  cpuToBefore: ratio,
 });
 export type RatioName = keyof z.infer<typeof ratios>;
 
@@ -112,7 +114,13 @@ export const benchReport = z.object({
     bullmq: z.string(),
   }),
   accept: z.object({ seconds: z.number(), rows: z.array(acceptRow) }).optional(),
-  drain: z.object({ rows: z.array(drainRow) }).optional(),
+  drain: z
+    .object({
+      /** The version that "Conveyor before" ran, if one was measured. */
+      before: z.string().optional(),
+      rows: z.array(drainRow),
+    })
+    .optional(),
   alone: z.object({ rows: z.array(aloneRow) }).optional(),
   outage: z
     .object({
@@ -154,8 +162,11 @@ export const benchReport = z.object({
 
 export type BenchReport = z.infer<typeof benchReport>;
 export type Results = Pick<BenchReport, Comparison>;
+/** What a comparison measured. */
+export type ResultOf<Name extends Comparison> = NonNullable<Results[Name]>;
 export type AcceptRow = z.infer<typeof acceptRow>;
 export type DrainRow = z.infer<typeof drainRow>;
 export type AloneRow = z.infer<typeof aloneRow>;
 export type OutageSide = z.infer<typeof outageSide>;
+export type OutagePhase = z.infer<typeof outagePhase>;
 export type OutageSecond = z.infer<typeof outageSecond>;

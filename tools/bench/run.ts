@@ -1,4 +1,5 @@
 import os from "node:os";
+import path from "node:path";
 import bullmq from "bullmq/package.json" with { type: "json" };
 import express from "express/package.json" with { type: "json" };
 import type { Terminal } from "../shared/terminal.ts";
@@ -11,10 +12,10 @@ import { scaling } from "./comparisons/scaling.ts";
 import type { BenchOptions } from "./options.ts";
 import { ratiosOf } from "./ratios.ts";
 import type { BenchReport, Comparison, Results } from "./report.ts";
-import type { Context } from "./context.ts";
+import { closing, type Context } from "./context.ts";
+import { findCommit, Revision } from "./revision.ts";
 import { SIZES } from "./sizes.ts";
 import { TestBed } from "./test-bed.ts";
-import { leftOut, ONE_TRANSACTION, SYNC } from "./variants.ts";
 
 const RUNS: Record<Comparison, (context: Context) => Promise<Results>> = {
   accept: async (context) => ({ accept: await accept(context) }),
@@ -25,6 +26,8 @@ const RUNS: Record<Comparison, (context: Context) => Promise<Results>> = {
   scaling: async (context) => ({ scaling: await scaling(context) }),
 };
 
+const NOTHING_BEFORE = "the version before: there is no tag; name a commit with --against";
+
 /** Runs the comparisons, one after another, on one set of servers. @throws when aborted. @throws {Failure} */
 export async function measure(
   options: BenchOptions,
@@ -34,17 +37,20 @@ export async function measure(
   const startedAt = new Date();
   const seconds = () => (Date.now() - startedAt.getTime()) / 1_000;
   const note = (line: string) => terminal.note(`${seconds().toFixed(1).padStart(6)} s  ${line}`);
-  const skipped = leftOut([ONE_TRANSACTION, SYNC]);
+  const commit = options.only.includes("drain") ? await findCommit(options.against) : undefined;
+  const skipped = options.only.includes("drain") && commit === undefined ? [NOTHING_BEFORE] : [];
   for (const line of skipped) terminal.note(`skipped: ${line}`);
   terminal.note("starting MySQL and Redis");
   const testBed = await TestBed.open(signal, options.profiles);
   let isDone = false;
   try {
-    const context = { testBed, sizes: SIZES[options.size], signal, note };
+    if (commit) terminal.note(`checking out and building ${commit.name}`);
+    const before = commit && (await Revision.checkOut(commit, path.join(testBed.folder, "before")));
+    const context = { testBed, before, sizes: SIZES[options.size], signal, note };
     const results: Results = {};
     for (const name of options.only) {
       signal.throwIfAborted();
-      Object.assign(results, await RUNS[name](context));
+      Object.assign(results, await closing((closers) => RUNS[name]({ ...context, closers })));
     }
     isDone = true;
     return {

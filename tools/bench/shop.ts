@@ -1,21 +1,27 @@
 import { createHash, randomUUID } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { number, Sql } from "../chaos/sql.ts";
+import { Sql } from "../chaos/sql.ts";
 import { Database } from "../../db/database.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { setStock } from "../../db/stock.ts";
 import { Failure } from "../shared/failure.ts";
 import { totalOf, type NewOrder } from "../../src/order/order.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
+import type { Context } from "./context.ts";
+import { acceptedOf } from "./load/messages.ts";
+import { OrderRows } from "./order-rows.ts";
 import type { BenchProcess } from "./process.ts";
 import { PipelineQueues } from "./pipeline-queues.ts";
-import type { Sandbox, TestBed } from "./test-bed.ts";
+import type { Revision } from "./revision.ts";
+import type { Sandbox, StartOptions, TestBed } from "./test-bed.ts";
 import { GOODS, makeOrders } from "./workload.ts";
 
 /** The API key. */
 export const API_KEY = "bench-key-0123456789";
 /** Orders per transaction. */
 const PAGE = 1_000;
+/** Connections over which an earlier version gets its backlog. */
+const CONNECTIONS = 50;
 /** Only the service itself takes time; logging is as in production. */
 const ENVIRONMENT = {
   API_KEYS: API_KEY,
@@ -30,25 +36,30 @@ export interface ShopOptions {
   readonly name: string;
   /** Further environment variables. */
   readonly env?: Readonly<Record<string, string>>;
+  /** An earlier version to run instead of this one. Its tables may differ, so it is stocked and filled over HTTP. */
+  readonly version?: Revision | undefined;
 }
 
 /** One configuration of the service, with its own database and queues. */
 export class Shop {
   readonly name: string;
   readonly queues: PipelineQueues;
+  readonly database: Database;
+  readonly sql: Sql;
+  readonly orders: OrderRows;
   readonly #testBed: TestBed;
   readonly #sandbox: Sandbox;
+  readonly #version: Revision | undefined;
   readonly #env: Readonly<Record<string, string>>;
-  readonly #database: Database;
-  readonly #sql: Sql;
   readonly #workers: BenchProcess[] = [];
   #api: BenchProcess | undefined;
   #seed = 0;
 
-  private constructor(testBed: TestBed, sandbox: Sandbox, { name, env }: ShopOptions) {
+  private constructor(testBed: TestBed, sandbox: Sandbox, { name, env, version }: ShopOptions) {
     this.name = name;
     this.#testBed = testBed;
     this.#sandbox = sandbox;
+    this.#version = version;
     this.#env = {
       ...ENVIRONMENT,
       ...env,
@@ -56,14 +67,19 @@ export class Shop {
       REDIS_URL: sandbox.redisUrl,
     };
     this.queues = new PipelineQueues(sandbox.redisUrl);
-    this.#database = new Database({ url: sandbox.databaseUrl, poolSize: 2, timeoutMs: 60_000 });
-    this.#sql = new Sql(sandbox.databaseUrl);
+    this.database = new Database({ url: sandbox.databaseUrl, poolSize: 2, timeoutMs: 60_000 });
+    this.sql = new Sql(sandbox.databaseUrl);
+    this.orders = new OrderRows(this.sql);
   }
 
-  /** Makes a fully stocked shop without orders, whose processes are not started yet. */
-  static async open(testBed: TestBed, options: ShopOptions): Promise<Shop> {
-    const shop = new Shop(testBed, await testBed.makeSandbox(), options);
-    await setStock(shop.#database, GOODS);
+  /** Makes a fully stocked shop without orders, whose processes are not started yet. @throws {Failure} */
+  static async open(
+    { testBed, closers }: Pick<Context, "testBed" | "closers">,
+    options: ShopOptions,
+  ): Promise<Shop> {
+    const sandbox = await testBed.makeSandbox(options.version);
+    const shop = closers.add(new Shop(testBed, sandbox, options), (opened) => opened.close());
+    await shop.#fillShelves();
     return shop;
   }
 
@@ -71,16 +87,11 @@ export class Shop {
     return new URL(this.#sandbox.databaseUrl).pathname.slice(1);
   }
 
-  get sql(): Sql {
-    return this.#sql;
-  }
-
-  get database(): Database {
-    return this.#database;
-  }
-
-  get workers(): readonly BenchProcess[] {
-    return this.#workers;
+  /** The first worker. @throws {Error} if none was started */
+  get worker(): BenchProcess {
+    const [worker] = this.#workers;
+    if (worker === undefined) throw new Error(`${this.name} has no worker`);
+    return worker;
   }
 
   /** @throws {Error} if it was not started */
@@ -100,74 +111,70 @@ export class Shop {
   }
 
   async startApi(): Promise<void> {
-    this.#api = await this.#testBed.startService("src/main", {
-      name: `${this.name}-api`,
-      env: this.#env,
-      readyMessage: "listening",
-    });
+    this.#api = await this.#start("src/main", { name: `${this.name}-api`, readyMessage: "listening" });
   }
 
   async startWorkers(count = 1, args: readonly string[] = []): Promise<void> {
-    const started = await Promise.all(
-      Array.from({ length: count }, () =>
-        this.#testBed.startService("workers/main", {
-          name: `${this.name}-worker`,
-          env: this.#env,
-          args,
-          readyMessage: "worker ready",
-        }),
-      ),
-    );
-    this.#workers.push(...started);
+    const options = { name: `${this.name}-worker`, args, readyMessage: "worker ready" };
+    const starting = Array.from({ length: count }, () => this.#start("workers/main", options));
+    this.#workers.push(...(await Promise.all(starting)));
   }
 
-  async stopWorkers(): Promise<void> {
-    await Promise.all(this.#workers.splice(0).map((worker) => worker.stop()));
-  }
-
-  /** Stores orders as the API does and adds them to the first queue. @returns their ids */
-  async placeOrders(count: number): Promise<string[]> {
+  /** Stores orders as the API does and adds them to the first queue. */
+  async placeOrders(count: number): Promise<void> {
+    if (this.#version) return this.#sendOrders(count);
     const orders = makeOrders(count, 1_000 + ++this.#seed).map((each) => asNew(each));
     for (let start = 0; start < count; start += PAGE) {
       const page = orders.slice(start, start + PAGE);
-      await createOrders(this.#database, page);
+      await createOrders(this.database, page);
       await this.queues.add(page.map(({ id }) => id));
     }
-    return orders.map(({ id }) => id);
   }
 
-  /** The number of orders in MySQL. */
-  async countOrders(): Promise<number> {
-    const [row] = await this.#sql.rows("SELECT COUNT(*) AS orders FROM orders", [], 300_000);
-    return number(row?.["orders"]);
-  }
-
-  /** The number of orders that are not DELIVERED. */
-  async countOpen(): Promise<number> {
-    const [row] = await this.#sql.rows(
-      "SELECT COUNT(*) AS orders FROM orders WHERE status <> 'DELIVERED'",
-      [],
-      300_000,
-    );
-    return number(row?.["orders"]);
-  }
-
-  /** @throws {Failure} unless there are exactly this many orders and all are DELIVERED */
-  async assertDelivered(orders: number): Promise<void> {
-    const [all, open] = [await this.countOrders(), await this.countOpen()];
-    if (all !== orders || open > 0)
-      throw new Failure(
-        `${this.name}: expected ${orders} delivered orders, found ${all} of which ${open} are not delivered`,
-      );
+  /** Waits until no order is under way in MySQL. @throws when aborted, or if a worker exits */
+  untilDelivered(signal: AbortSignal): Promise<void> {
+    return this.orders.untilNoneIsUnderWay(this.#workers, signal);
   }
 
   /** Stops the processes and removes the data. */
   async close(): Promise<void> {
-    await Promise.all([this.#api?.stop(), this.stopWorkers()]);
+    await Promise.all([this.#api?.stop(), ...this.#workers.map((worker) => worker.stop())]);
     await this.queues.close();
-    this.#sql.close();
-    await this.#database.close();
+    this.sql.close();
+    await this.database.close();
     await this.#sandbox.close();
+  }
+
+  #start(script: "src/main" | "workers/main", options: StartOptions): Promise<BenchProcess> {
+    return this.#testBed.startService(script, { ...options, env: this.#env, code: this.#version?.code });
+  }
+
+  async #fillShelves(): Promise<void> {
+    if (!this.#version) return void (await setStock(this.database, GOODS));
+    await this.#withApi(async (port) => {
+      const answer = await fetch(`http://127.0.0.1:${port}/stock`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${API_KEY}`, "content-type": "application/json" },
+        body: JSON.stringify({ items: GOODS }),
+      });
+      if (!answer.ok) throw new Failure(`${this.name} answered ${answer.status}: ${await answer.text()}`);
+    });
+  }
+
+  async #sendOrders(count: number): Promise<void> {
+    const load = { kind: "closed", connections: CONNECTIONS, until: { orders: count } } as const;
+    const { all } = await this.#withApi(() => this.#testBed.load.run({ ...load, ...this.target() }));
+    if (acceptedOf(all) !== count) throw new Failure(`${this.name} answered ${JSON.stringify(all)}`);
+  }
+
+  /** Runs an API for this work only: no other shop has one while its backlog drains. */
+  async #withApi<T>(work: (port: number) => Promise<T>): Promise<T> {
+    await this.startApi();
+    try {
+      return await work(this.port);
+    } finally {
+      await this.api.stop();
+    }
   }
 }
 
@@ -189,6 +196,6 @@ function asNew(request: OrderRequestBody): NewOrder {
   };
 }
 
-function digestOf(text: string): string {
-  return createHash("sha256").update(text).digest("base64");
+function digestOf(value: string): string {
+  return createHash("sha256").update(value).digest("base64");
 }

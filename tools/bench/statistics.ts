@@ -19,6 +19,11 @@ export function spreadOf(values: readonly number[]): Spread {
   return { median: medianOf(sorted), least, most, values };
 }
 
+/** The spread; null if a value is unknown (NaN). @throws {Failure} if there is no value */
+export function spreadIfKnown(values: readonly number[]): Spread | null {
+  return values.some((value) => Number.isNaN(value)) ? null : spreadOf(values);
+}
+
 /**
  * The ratio of each pair of measurements taken side by side, so that a slowdown of both cancels out.
  *

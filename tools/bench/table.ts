@@ -2,6 +2,7 @@ import { table } from "../shared/table.ts";
 import { GOALS, verdictOf } from "./ratios.ts";
 import type { BenchReport } from "./report.ts";
 import type { Spread } from "./statistics.ts";
+import { NAMES } from "./variants.ts";
 
 /** Renders the report; the goals come last. */
 export function renderReport(report: BenchReport): string[] {
@@ -43,7 +44,7 @@ function acceptLines({ accept }: BenchReport): string[] {
 
 function drainLines({ drain }: BenchReport): string[] {
   if (!drain) return [];
-  return table(
+  const lines = table(
     ["", "orders", "orders/s", "range", "Node ms", "MySQL ms", "Redis ms"],
     drain.rows.map(({ name, orders, ordersPerSecond, cpu }) => [
       name,
@@ -53,6 +54,7 @@ function drainLines({ drain }: BenchReport): string[] {
       ...(["node", "mysql", "redis"] as const).map((part) => cpu?.[part].median.toFixed(2) ?? "?"),
     ]),
   );
+  return drain.before === undefined ? lines : [...lines, `${NAMES.before}: ${drain.before}`];
 }
 
 function aloneLines({ alone }: BenchReport): string[] {
@@ -128,13 +130,13 @@ function goalLines({ ratios, ratioSpreads }: BenchReport): string[] {
     GOALS.map((goal) => {
       const value = ratios[goal.name];
       const spread = ratioSpreads[goal.name];
-      const sign = goal.isLess ? "<=" : ">=";
+      const bound = (limit?: number) => (limit === undefined ? "-" : `${goal.isLess ? "<=" : ">="} ${limit}`);
       return [
         goal.what,
         value === null ? "-" : value.toFixed(2),
         spread ? `${spread.least.toFixed(2)}-${spread.most.toFixed(2)}` : "-",
-        `${sign} ${goal.least}`,
-        `${sign} ${goal.aim}`,
+        bound(goal.least),
+        bound(goal.aim),
         verdictOf(goal, value),
       ];
     }),

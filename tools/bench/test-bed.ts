@@ -13,6 +13,7 @@ import {
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { LoadGenerator } from "./load/generator.ts";
 import { TSX_FLAGS, BenchProcess } from "./process.ts";
+import type { Revision } from "./revision.ts";
 
 /** Redis's default number of logical databases. */
 const REDIS_DATABASES = 16;
@@ -30,6 +31,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
   readonly readyMessage: string;
+  /** Folder of the compiled code; this version's by default. */
+  readonly code?: string | undefined;
 }
 
 /** MySQL, Redis, compiled code and a load generator, shared by all comparisons of a run. */
@@ -37,7 +40,8 @@ export class TestBed {
   readonly mysql: PrivateServer;
   readonly redis: PrivateServer;
   readonly load: LoadGenerator;
-  readonly #folder: string;
+  /** For code and logs; removed at the end. */
+  readonly folder: string;
   readonly #code: string;
   readonly #profiles: string | undefined;
   readonly #processes = new Set<BenchProcess>();
@@ -56,7 +60,7 @@ export class TestBed {
     this.mysql = parts.mysql;
     this.redis = parts.redis;
     this.load = parts.load;
-    this.#folder = parts.folder;
+    this.folder = parts.folder;
     this.#code = parts.code;
     this.#profiles = parts.profiles;
   }
@@ -92,12 +96,12 @@ export class TestBed {
     throw new Error("unreachable");
   }
 
-  /** Makes a migrated MySQL database and an empty Redis database. */
-  async makeSandbox(): Promise<Sandbox> {
+  /** Makes a migrated MySQL database, for this version or an earlier one, and an empty Redis database. */
+  async makeSandbox(version?: Revision): Promise<Sandbox> {
     const number = this.#freeRedisDatabase();
     const name = `bench_${++this.#sandboxes}`;
     const databaseUrl = await createDatabase(this.mysql.url, name);
-    await migrateDatabase({ url: databaseUrl });
+    await (version ? version.migrate(databaseUrl) : migrateDatabase({ url: databaseUrl }));
     const redisUrl = `${this.redis.url}/${number}`;
     return {
       databaseUrl,
@@ -118,10 +122,13 @@ export class TestBed {
       this.#profiles === undefined
         ? []
         : ["--cpu-prof", `--cpu-prof-dir=${this.#profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-    return this.#start([...SERVICE_FLAGS, ...profiling, path.join(this.#code, `${script}.js`)], {
-      ...options,
-      name,
-    });
+    return this.#start(
+      [...SERVICE_FLAGS, ...profiling, path.join(options.code ?? this.#code, `${script}.js`)],
+      {
+        ...options,
+        name,
+      },
+    );
   }
 
   /** Starts a script from this folder. @throws {Failure} */
@@ -135,8 +142,8 @@ export class TestBed {
     await Promise.all([...this.#processes].map((each) => each.stop()));
     this.load.stop();
     await Promise.all([this.mysql.stop(), this.redis.stop()]);
-    removeRunFolder(this.#folder, keepLogs);
-    return this.#folder;
+    removeRunFolder(this.folder, keepLogs);
+    return this.folder;
   }
 
   async #start(args: readonly string[], options: StartOptions): Promise<BenchProcess> {
@@ -144,7 +151,7 @@ export class TestBed {
       name: options.name,
       args: [...args, ...(options.args ?? [])],
       env: options.env ?? {},
-      logFolder: this.#folder,
+      logFolder: this.folder,
       readyMessage: options.readyMessage,
       needs: [this.mysql.process, this.redis.process],
     });

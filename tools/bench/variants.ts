@@ -1,8 +1,8 @@
-import { VARIABLES } from "../../src/composition/config.ts";
-
 /** The compared systems, as named in tables and plots. */
 export const NAMES = {
   conveyor: "Conveyor",
+  queued: "Conveyor, a job per stage",
+  before: "Conveyor before",
   express: "bare Express",
   bullmq: "bare BullMQ",
   oneTransaction: "one transaction each",
@@ -10,12 +10,16 @@ export const NAMES = {
   syncGrouped: "synchronous, group commit",
 } as const;
 
-/** An alternative configuration of the service. */
+/** A configuration of the service. */
 export interface Mode {
   readonly name: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** As it comes: group commit, and one job that carries an order through as many stages as it can. */
+export const CONVEYOR: Mode = { name: NAMES.conveyor, env: {} };
+/** A job for each stage of each order. */
+export const QUEUED: Mode = { name: NAMES.queued, env: { HAND_OVER: "queue" } };
 /** One transaction per request and job, instead of group commit. */
 export const ONE_TRANSACTION: Mode = { name: NAMES.oneTransaction, env: { GROUP_COMMIT: "off" } };
 /** No queue: the API runs the stages while the client waits. */
@@ -24,20 +28,3 @@ export const SYNC_GROUPED: Mode = {
   name: NAMES.syncGrouped,
   env: { PROCESSING: "sync", GROUP_COMMIT: "on" },
 };
-
-/** The modes that this version of the service supports. */
-export function known(modes: readonly Mode[]): Mode[] {
-  return modes.filter(({ env }) => missing(env).length === 0);
-}
-
-/** A line for each mode that this version does not support. */
-export function leftOut(modes: readonly Mode[]): string[] {
-  return modes.flatMap(({ name, env }) => {
-    const unknown = missing(env);
-    return unknown.length === 0 ? [] : [`${name}: not supported by this version: ${unknown.join(", ")}`];
-  });
-}
-
-function missing(env: Readonly<Record<string, string>>): string[] {
-  return Object.keys(env).filter((variable) => !(variable in VARIABLES));
-}

@@ -41,9 +41,10 @@ export async function compileInto(runFolder: string): Promise<string> {
   return code;
 }
 
-/** Removes a run's folder, or everything in it but the logs. */
+/** Removes a run's folder; if the logs are kept, only the folders of code in it. */
 export function removeRunFolder(runFolder: string, keepLogs: boolean): void {
-  rmSync(keepLogs ? path.join(runFolder, "code") : runFolder, { recursive: true, force: true });
+  const names = keepLogs ? ["code", "before"] : ["."];
+  for (const name of names) rmSync(path.join(runFolder, name), { recursive: true, force: true });
 }
 
 function isInUse(folder: string): boolean {

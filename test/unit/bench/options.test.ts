@@ -9,6 +9,7 @@ describe("readBenchOptions", () => {
     expect(readBenchOptions([])).toEqual({
       size: "full",
       only: ["accept", "drain", "alone", "outage", "growth", "scaling"],
+      against: undefined,
       json: undefined,
       isForDocs: false,
       from: undefined,
@@ -26,10 +27,13 @@ describe("readBenchOptions", () => {
       "--write-docs",
       "--cpu-prof",
       "p",
+      "--against",
+      "v1",
     ];
     expect(readBenchOptions(args)).toEqual({
       size: "quick",
       only: ["accept", "drain"],
+      against: "v1",
       json: "a.json",
       isForDocs: true,
       from: undefined,
@@ -59,6 +63,9 @@ describe("the command", () => {
     ["--only must be one or more of accept", ["--only", ""]],
     ["--json must name a file", ["--json", ""]],
     ["--cpu-prof must name a folder", ["--cpu-prof", ""]],
+    ["--against must name a commit", ["--against", ""]],
+    ["--against compares the drain", ["--against", "HEAD", "--only", "accept"]],
+    ["--from measures nothing", ["--from", "a.json", "--against", "HEAD"]],
     ["--quick and --smoke are mutually exclusive", ["--quick", "--smoke"]],
     ["--from measures nothing", ["--from", "a.json", "--quick"]],
     ['"accept" is not an option; see npm run bench -- --help', ["accept"]],

@@ -17,11 +17,11 @@ const accepted = (name: string, connections: number, rates: number[]) => ({
   serverCpu: null,
   clientCpu: spreadOf([0.2]),
 });
-const drained = (name: string, rates: number[]) => ({
+const drained = (name: string, rates: number[], node = 1) => ({
   name,
   orders: 100,
   ordersPerSecond: spreadOf(rates),
-  cpu: { node: spreadOf([1]), mysql: spreadOf([0.5]), redis: spreadOf([0.25]) },
+  cpu: { node: spreadOf([node, node]), mysql: spreadOf([0.5, 0.75]), redis: spreadOf([0.25, 0]) },
 });
 const alone = (name: string, times: number[]) => ({
   name,
@@ -46,12 +46,16 @@ const RESULTS: Results = {
       accepted(NAMES.conveyor, 1, [99]),
       accepted(NAMES.conveyor, 200, [2_000, 3_300]),
       accepted(NAMES.oneTransaction, 200, [1_000, 1_100]),
+      accepted(NAMES.sync, 200, [200, 300]),
     ],
   },
   drain: {
+    before: "v1 (0123abc)",
     rows: [
       drained(NAMES.bullmq, [2_000, 2_000]),
       drained(NAMES.conveyor, [1_000, 1_600]),
+      drained(NAMES.before, [700, 700], 2.75),
+      drained(NAMES.queued, [900, 900]),
       drained(NAMES.oneTransaction, [250, 250]),
       drained(NAMES.sync, [200, 400]),
       drained(NAMES.syncGrouped, [400, 400]),
@@ -118,6 +122,7 @@ describe("the ratios", () => {
     expect(ratios).toEqual({
       acceptToBareExpress: 0.625,
       acceptToOneTransaction: 2.5,
+      acceptToSync: 10.5,
       drainToBareBullmq: 0.65,
       drainToOneTransaction: 5.2,
       drainToSync: 4.5,
@@ -125,6 +130,7 @@ describe("the ratios", () => {
       outageP99: 1.2,
       growthDrain: 0.95,
       scaling: 0.95,
+      cpuToBefore: 0.5,
     });
     expect(ratioSpreads.drainToSync).toEqual({ median: 4.5, least: 4, most: 5, values: [5, 4] });
   });
@@ -142,6 +148,10 @@ describe("the ratios", () => {
     [null, "not measured"],
   ])("of which more is better: %d is %s", (value, verdict) => {
     expect(verdictOf({ name: "acceptToBareExpress", what: "", least: 0.55, aim: 0.7 }, value)).toBe(verdict);
+  });
+
+  test("without a goal are only told", () => {
+    expect(verdictOf({ name: "acceptToSync", what: "" }, 9)).toBe("no goal");
   });
 
   test.each([
@@ -168,6 +178,7 @@ describe("a report", () => {
       "reached",
     );
     expect(lines.join("\n")).toMatch(/scaling|workers/);
+    expect(lines.join("\n")).toContain("Conveyor before: v1 (0123abc)");
   });
 
   test("makes a page with a section, a plot and numbers for each comparison", () => {
@@ -188,6 +199,7 @@ describe("a report", () => {
     }
     expect(page).not.toMatch(/NaN|undefined|Infinity/);
     expect(page).toContain("900 bytes in Redis");
+    expect(page).toContain("“Conveyor before” is v1 (0123abc)");
     expect(page).toMatch(
       /^\| drain \/ synchronous, same orders \| \*\*4.50\*\* \(4.00 to 5.00\) .* reached \|$/m,
     );

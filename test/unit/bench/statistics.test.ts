@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { ratioOf, spreadOf } from "../../../tools/bench/statistics.ts";
+import { ratioOf, spreadIfKnown, spreadOf } from "../../../tools/bench/statistics.ts";
 
 describe("a spread", () => {
   test.each([
@@ -13,6 +13,12 @@ describe("a spread", () => {
   test.each([[[]], [[1, Number.NaN]], [[Infinity]]])("of %j is none: nothing was measured", (values) => {
     expect(() => spreadOf(values)).toThrow("no measurement");
   });
+});
+
+test("a spread of which a value is unknown is unknown", () => {
+  expect(spreadIfKnown([1, Number.NaN])).toBeNull();
+  expect(spreadIfKnown([1, 2])).toEqual(spreadOf([1, 2]));
+  expect(() => spreadIfKnown([])).toThrow("no measurement");
 });
 
 describe("a ratio", () => {

@@ -1,131 +1,140 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { BareChain } from "../bare-chain.ts";
+import type { Context } from "../context.ts";
 import { percentile } from "../../shared/percentile.ts";
 import { Transport } from "../../shared/transport.ts";
 import { Failure } from "../../shared/failure.ts";
-import { PipelineQueues } from "../pipeline-queues.ts";
-import type { BenchReport } from "../report.ts";
-import { Closers, type Context } from "../context.ts";
+import type { AloneRow, ResultOf } from "../report.ts";
 import { API_KEY, Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
-import { known, NAMES, ONE_TRANSACTION, SYNC, type Mode } from "../variants.ts";
+import { CONVEYOR, NAMES, ONE_TRANSACTION, SYNC, type Mode } from "../variants.ts";
 import { makeOrders } from "../workload.ts";
 
 /** Longer than any order takes if everything works. */
 const PATIENCE_MS = 30_000;
+/**
+ * The pause between two looks at an order. The product's own event stream would tell without any looks, but some
+ * milliseconds after the commit; looks without a pause would take one of two cores from the order.
+ */
+const LOOK_EVERY_MS = 1;
 
 interface Contender {
   readonly name: string;
-  /** Processes one order to its end. @returns the milliseconds it took */
-  readonly go: () => Promise<number>;
+  /** Takes one order through all stages. */
+  readonly deliver: () => Promise<void>;
   /** Checks that this many orders were delivered. @throws {Failure} */
   readonly check: (orders: number) => Promise<void>;
 }
 
 /** How long one order takes on an idle system. The contenders take turns, order by order. */
-export async function alone({
-  testBed,
-  sizes,
-  signal,
-  note,
-}: Context): Promise<NonNullable<BenchReport["alone"]>> {
+export async function alone(context: Context): Promise<ResultOf<"alone">> {
+  const { note, sizes } = context;
   const { orders, warmUpOrders } = sizes.alone;
-  const closers = new Closers();
-  try {
-    const ways = await Promise.all([
-      openChain(),
-      openShop({ name: NAMES.conveyor, env: {} }, true),
-      ...known([ONE_TRANSACTION]).map((mode) => openShop(mode, true)),
-      ...known([SYNC]).map((mode) => openShop(mode, false)),
-    ]);
-    const run = async (count: number): Promise<Map<Contender, number[]>> => {
-      const times = new Map<Contender, number[]>(ways.map((way) => [way, []]));
-      for (let index = 0; index < count; index++) {
-        for (const way of ways) {
-          signal.throwIfAborted();
-          times.get(way)?.push(await way.go());
-        }
-      }
-      return times;
-    };
-    await run(warmUpOrders);
-    const repeats: Map<Contender, number[]>[] = [];
-    for (let repeat = 0; repeat < sizes.repeats; repeat++) {
-      const times = await run(orders);
-      repeats.push(times);
-      const said = ways.map((way) => `${way.name} ${percentileOf(times.get(way), 0.5).toFixed(1)} ms`);
-      note(`alone ${repeat + 1}: ${said.join(", ")}`);
-    }
-    for (const way of ways) await way.check(warmUpOrders + orders * sizes.repeats);
-    return {
-      rows: ways.map((way) => ({
-        name: way.name,
-        orders,
-        p50: spreadOf(repeats.map((times) => percentileOf(times.get(way), 0.5))),
-        p99: spreadOf(repeats.map((times) => percentileOf(times.get(way), 0.99))),
-      })),
-    };
-  } finally {
-    await closers.close();
+  const contenders = await Promise.all([
+    bareChain(context),
+    queued(context, CONVEYOR),
+    queued(context, ONE_TRANSACTION),
+    synchronous(context, SYNC),
+  ]);
+  await takeTurns(context, contenders, warmUpOrders);
+  const rounds: number[][][] = [];
+  for (let round = 1; round <= sizes.repeats; round++) {
+    const times = await takeTurns(context, contenders, orders);
+    rounds.push(times);
+    const said = contenders.map(
+      ({ name }, index) => `${name} ${percentile(times[index] ?? [], 0.5).toFixed(1)} ms`,
+    );
+    note(`alone ${round}: ${said.join(", ")}`);
   }
-
-  async function openChain(): Promise<Contender> {
-    const sandbox = closers.add(await testBed.makeSandbox(), (opened) => opened.close());
-    const queues = closers.add(new PipelineQueues(sandbox.redisUrl), (opened) => opened.close());
-    await queues.listen();
-    const worker = await testBed.startBaseline("baselines/bullmq.ts", {
-      name: "chain",
-      env: { REDIS_URL: sandbox.redisUrl },
-      readyMessage: "worker ready",
-    });
-    closers.add(worker, (started) => started.stop());
-    return {
-      name: NAMES.bullmq,
-      go: async () => {
-        const id = randomUUID();
-        const began = performance.now();
-        await queues.add([id]);
-        await queues.finished(id, PATIENCE_MS);
-        return performance.now() - began;
-      },
-      check: async () => {},
-    };
-  }
-
-  /** An order is done when its last job is, or, without a queue, when it is answered. */
-  async function openShop({ name, env }: Mode, isQueued: boolean): Promise<Contender> {
-    const shop = closers.add(await Shop.open(testBed, { name: "alone", env }), (opened) => opened.close());
-    await shop.startApi();
-    if (isQueued) {
-      await shop.queues.listen();
-      await shop.startWorkers();
-    }
-    const transport = new Transport(new URL(`http://127.0.0.1:${shop.port}`), 1);
-    closers.add(transport, async (opened) => opened.close());
-    const requests = makeOrders(orders, 1).map((order) => JSON.stringify(order));
-    let next = 0;
-    return {
-      name,
-      go: async () => {
-        const began = performance.now();
-        const answer = await transport.send({
-          method: "POST",
-          path: "/orders",
-          headers: { authorization: `Bearer ${API_KEY}`, "idempotency-key": randomUUID() },
-          body: requests[next++ % requests.length] ?? "",
-        });
-        if (answer.status !== (isQueued ? 202 : 201))
-          throw new Failure(`${name} answered ${answer.status}: ${answer.text}`);
-        if (isQueued) await shop.queues.finished(String(JSON.parse(answer.text).id), PATIENCE_MS);
-        return performance.now() - began;
-      },
-      check: (count) => shop.assertDelivered(count),
-    };
-  }
+  for (const { check } of contenders) await check(warmUpOrders + orders * sizes.repeats);
+  return {
+    rows: contenders.map(({ name }, index) =>
+      rowOf(
+        name,
+        rounds.map((times) => times[index] ?? []),
+      ),
+    ),
+  };
 }
 
-function percentileOf(times: readonly number[] | undefined, part: number): number {
-  return percentile(
-    (times ?? []).toSorted((a, b) => a - b),
-    part,
-  );
+async function bareChain(context: Context): Promise<Contender> {
+  const chain = await BareChain.open(context);
+  return { name: NAMES.bullmq, deliver: await chain.listen(context.closers), check: async () => {} };
+}
+
+/** An order ends when MySQL says so. */
+async function queued(context: Context, { name, env }: Mode): Promise<Contender> {
+  const shop = await Shop.open(context, { name: "alone", env });
+  await Promise.all([shop.startApi(), shop.startWorkers()]);
+  const place = clientOf(context, shop, 202);
+  return {
+    name,
+    async deliver() {
+      const id = await place();
+      const deadline = performance.now() + PATIENCE_MS;
+      while (await shop.orders.isUnderWay(id)) {
+        if (performance.now() > deadline) throw new Failure(`${name}: order ${id} is not delivered`);
+        await delay(LOOK_EVERY_MS);
+      }
+    },
+    check: (orders) => shop.orders.assertDelivered(orders),
+  };
+}
+
+/** An order ends when it is answered. */
+async function synchronous(context: Context, { name, env }: Mode): Promise<Contender> {
+  const shop = await Shop.open(context, { name: "alone-sync", env });
+  await shop.startApi();
+  const place = clientOf(context, shop, 201);
+  return {
+    name,
+    deliver: async () => void (await place()),
+    check: (orders) => shop.orders.assertDelivered(orders),
+  };
+}
+
+/** @returns a function that places an order over a connection that is kept, and returns its id */
+function clientOf({ closers, sizes }: Context, shop: Shop, status: number): () => Promise<string> {
+  const transport = new Transport(new URL(`http://127.0.0.1:${shop.port}`), 1);
+  closers.add(transport, async (opened) => opened.close());
+  const requests = makeOrders(sizes.alone.orders, 1).map((order) => JSON.stringify(order));
+  let next = 0;
+  return async () => {
+    const answer = await transport.send({
+      method: "POST",
+      path: "/orders",
+      headers: { authorization: `Bearer ${API_KEY}`, "idempotency-key": randomUUID() },
+      body: requests[next++ % requests.length] ?? "",
+    });
+    if (answer.status !== status) throw new Failure(`${shop.name} answered ${answer.status}: ${answer.text}`);
+    return String(JSON.parse(answer.text).id);
+  };
+}
+
+/** @returns the milliseconds of each order, sorted, by contender */
+async function takeTurns(
+  { signal }: Context,
+  contenders: readonly Contender[],
+  orders: number,
+): Promise<number[][]> {
+  const times: number[][] = contenders.map(() => []);
+  for (let order = 0; order < orders; order++) {
+    for (const [index, { deliver }] of contenders.entries()) {
+      signal.throwIfAborted();
+      const began = performance.now();
+      await deliver();
+      times[index]?.push(performance.now() - began);
+    }
+  }
+  return times.map((each) => each.toSorted((a, b) => a - b));
+}
+
+function rowOf(name: string, rounds: readonly (readonly number[])[]): AloneRow {
+  return {
+    name,
+    orders: rounds[0]?.length ?? 0,
+    p50: spreadOf(rounds.map((times) => percentile(times, 0.5))),
+    p99: spreadOf(rounds.map((times) => percentile(times, 0.99))),
+  };
 }

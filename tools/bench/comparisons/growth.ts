@@ -1,125 +1,106 @@
-import { Failure } from "../../shared/failure.ts";
+import { inRounds, type Context } from "../context.ts";
 import { copyOrders } from "../history.ts";
-import type { BenchReport } from "../report.ts";
-import { Closers, rotated, type Context } from "../context.ts";
+import { Failure } from "../../shared/failure.ts";
+import { acceptedOf } from "../load/messages.ts";
+import type { ResultOf } from "../report.ts";
 import { Shop } from "../shop.ts";
 import { spreadOf } from "../statistics.ts";
-import { acceptedOf } from "./accept.ts";
 
 /** A shop with this many past orders. */
 interface Grown {
   readonly orders: number;
   readonly shop: Shop;
-  readonly acceptPerSecond: number[];
-  readonly drainPerSecond: number[];
+}
+
+/** Orders per second. */
+interface Rates {
+  readonly accepted: number;
+  readonly drained: number;
 }
 
 /** Whether a shop slows down as past or waiting orders accumulate. */
-export async function growth({
-  testBed,
-  sizes,
-  signal,
-  note,
-}: Context): Promise<NonNullable<BenchReport["growth"]>> {
-  const { orders: counts, acceptMs, drainOrders, backlog } = sizes.growth;
-  const closers = new Closers();
-  try {
-    const grown = await openAll();
-    for (const { shop } of grown) await acceptAndDrain(shop);
-    for (let repeat = 0; repeat < sizes.repeats; repeat++) {
-      for (const each of rotated(grown, repeat)) {
-        const { accepted, drained } = await acceptAndDrain(each.shop);
-        each.acceptPerSecond.push(accepted);
-        each.drainPerSecond.push(drained);
-        note(
-          `growth ${repeat + 1}: ${each.orders} orders: ${Math.round(accepted)}/s in, ${Math.round(drained)}/s out`,
-        );
-      }
-    }
-    const [smallest] = grown;
-    if (smallest === undefined) throw new Error("nothing was measured");
-    return {
-      rows: grown.map(({ orders, acceptPerSecond, drainPerSecond }) => ({
-        orders,
-        acceptPerSecond: spreadOf(acceptPerSecond),
-        drainPerSecond: spreadOf(drainPerSecond),
-      })),
-      backlog: await withBacklog(smallest.shop),
-    };
-  } finally {
-    await closers.close();
-  }
+export async function growth(context: Context): Promise<ResultOf<"growth">> {
+  const grown: Grown[] = [];
+  for (const orders of context.sizes.growth.orders) grown.push(await grow(context, orders, grown[0]));
+  for (const { shop } of grown) await acceptAndDrain(context, shop);
+  const measured = await inRounds(context, grown, async ({ orders, shop }, round) => {
+    const rates = await acceptAndDrain(context, shop);
+    const [accepted, drained] = [rates.accepted, rates.drained].map(Math.round);
+    context.note(`growth ${round}: ${orders} orders: ${accepted}/s in, ${drained}/s out`);
+    return rates;
+  });
+  const [smallest] = grown;
+  if (smallest === undefined) throw new Error("nothing was measured");
+  return {
+    rows: measured.map(({ item, taken }) => ({
+      orders: item.orders,
+      acceptPerSecond: spreadOf(taken.map(({ accepted }) => accepted)),
+      drainPerSecond: spreadOf(taken.map(({ drained }) => drained)),
+    })),
+    backlog: await withBacklog(context, smallest.shop),
+  };
+}
 
-  /** The first shop's orders are real; the other shops get copies of them. */
-  async function openAll(): Promise<Grown[]> {
-    const [fewest = 0] = counts;
-    const grown: Grown[] = [];
-    for (const orders of counts) {
-      signal.throwIfAborted();
-      const shop = closers.add(await Shop.open(testBed, { name: `growth-${orders}` }), (opened) =>
-        opened.close(),
-      );
-      const [first] = grown;
-      const began = performance.now();
-      if (first) {
-        const copies = Math.round(orders / fewest);
-        await copyOrders(shop.sql, { from: first.shop.databaseName, to: shop.databaseName, copies });
-      }
-      await Promise.all([shop.startApi(), shop.startWorkers()]);
-      if (!first) {
-        await shop.placeOrders(orders);
-        await shop.queues.untilEmpty(shop.workers, signal);
-      }
-      await shop.assertDelivered(orders);
-      note(`growth: ${orders} orders made in ${((performance.now() - began) / 1_000).toFixed(0)} s`);
-      grown.push({ orders, shop, acceptPerSecond: [], drainPerSecond: [] });
-    }
-    return grown;
-  }
+/** Makes a shop with past orders. Those of the first are real; the others get copies of them. */
+async function grow(context: Context, orders: number, first: Grown | undefined): Promise<Grown> {
+  context.signal.throwIfAborted();
+  const began = performance.now();
+  const shop = await Shop.open(context, { name: `growth-${orders}` });
+  if (first) {
+    const copies = Math.round(orders / first.orders);
+    await copyOrders(shop.sql, { from: first.shop.databaseName, to: shop.databaseName, copies });
+  } else await shop.placeOrders(orders);
+  await Promise.all([shop.startApi(), shop.startWorkers()]);
+  await shop.untilDelivered(context.signal);
+  await shop.orders.assertDelivered(orders);
+  context.note(`growth: ${orders} orders made in ${((performance.now() - began) / 1_000).toFixed(0)} s`);
+  return { orders, shop };
+}
 
-  /** Orders per second, first accepted, then drained. */
-  async function acceptAndDrain(shop: Shop): Promise<{ accepted: number; drained: number }> {
-    signal.throwIfAborted();
-    await shop.queues.hold();
-    const accepted = await takeOrders(shop);
-    const waiting = await shop.queues.countWaiting();
-    const missing = drainOrders - waiting;
-    if (missing > 0) await shop.placeOrders(missing);
-    return { accepted, drained: await drainAll(shop, Math.max(waiting, drainOrders)) };
-  }
+async function acceptAndDrain(context: Context, shop: Shop): Promise<Rates> {
+  context.signal.throwIfAborted();
+  await shop.queues.hold();
+  const accepted = await takeOrders(context, shop);
+  const missing = context.sizes.growth.drainOrders - (await shop.queues.countWaiting());
+  if (missing > 0) await shop.placeOrders(missing);
+  return { accepted, drained: await drainAll(context, shop) };
+}
 
-  async function takeOrders(shop: Shop): Promise<number> {
-    const before = await shop.queues.countWaiting();
-    const result = await testBed.load.run({
-      kind: "closed",
-      ...shop.target(),
-      connections: Math.max(...sizes.accept.connections),
-      until: { ms: acceptMs },
-    });
-    await shop.queues.untilWaiting(before + acceptedOf(result.all), signal);
-    return (acceptedOf(result.inTime) / result.lasted) * 1_000;
-  }
+/** @returns orders accepted per second */
+async function takeOrders({ testBed, sizes, signal }: Context, shop: Shop): Promise<number> {
+  const before = await shop.queues.countWaiting();
+  const result = await testBed.load.run({
+    kind: "closed",
+    ...shop.target(),
+    connections: Math.max(...sizes.accept.connections),
+    until: { ms: sizes.growth.acceptMs },
+  });
+  await shop.queues.untilWaiting(before + acceptedOf(result.all), signal);
+  return (acceptedOf(result.inTime) / result.lasted) * 1_000;
+}
 
-  async function drainAll(shop: Shop, orders: number): Promise<number> {
-    const began = performance.now();
-    await shop.queues.release();
-    await shop.queues.untilEmpty(shop.workers, signal);
-    const ms = performance.now() - began;
-    const open = await shop.countOpen();
-    if (open > 0) throw new Failure(`${shop.name}: ${open} orders were not delivered`);
-    return (orders / ms) * 1_000;
-  }
+/** @returns orders drained per second */
+async function drainAll({ signal }: Context, shop: Shop): Promise<number> {
+  const orders = await shop.queues.countWaiting();
+  const began = performance.now();
+  await shop.queues.release();
+  await shop.untilDelivered(signal);
+  const ms = performance.now() - began;
+  const open = await shop.orders.countOpen();
+  if (open > 0) throw new Failure(`${shop.name}: ${open} orders were not delivered`);
+  return (orders / ms) * 1_000;
+}
 
-  async function withBacklog(shop: Shop) {
-    signal.throwIfAborted();
-    await shop.queues.hold();
-    const before = await shop.queues.memory();
-    await shop.placeOrders(backlog);
-    const bytes = (await shop.queues.memory()) - before;
-    const acceptPerSecond = await takeOrders(shop);
-    const waiting = await shop.queues.countWaiting();
-    const drainPerSecond = await drainAll(shop, waiting);
-    note(`growth: a backlog of ${waiting} orders: ${Math.round(drainPerSecond)}/s out`);
-    return { orders: backlog, acceptPerSecond, drainPerSecond, redisBytesPerOrder: bytes / backlog };
-  }
+async function withBacklog(context: Context, shop: Shop): Promise<ResultOf<"growth">["backlog"]> {
+  const { backlog: orders } = context.sizes.growth;
+  context.signal.throwIfAborted();
+  await shop.queues.hold();
+  const before = await shop.queues.memory();
+  await shop.placeOrders(orders);
+  const bytes = (await shop.queues.memory()) - before;
+  const acceptPerSecond = await takeOrders(context, shop);
+  const waiting = await shop.queues.countWaiting();
+  const drainPerSecond = await drainAll(context, shop);
+  context.note(`growth: a backlog of ${waiting} orders: ${Math.round(drainPerSecond)}/s out`);
+  return { orders, acceptPerSecond, drainPerSecond, redisBytesPerOrder: bytes / orders };
 }

@@ -59,3 +59,8 @@ export interface LoadResult {
   /** Every request of a steady load, in the order they were due. */
   readonly samples: readonly Sample[];
 }
+
+/** Counts 202s, and 201s for orders that are already finished. */
+export function acceptedOf(answers: LoadResult["all"]): number {
+  return (answers[201] ?? 0) + (answers[202] ?? 0);
+}

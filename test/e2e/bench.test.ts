@@ -73,6 +73,7 @@ test("everything is run and counted, and told in numbers", async () => {
     ["Conveyor", SMOKE.drain.orders],
     ["Conveyor before", SMOKE.drain.orders],
     ["Conveyor, a job per stage", SMOKE.drain.orders],
+    ["Conveyor, HTTP providers", SMOKE.drain.orders],
     ["one transaction each", SMOKE.drain.slowOrders],
     ["synchronous", SMOKE.drain.slowOrders],
     ["synchronous, group commit", SMOKE.drain.slowOrders],

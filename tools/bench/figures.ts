@@ -4,6 +4,7 @@ import { curveChart, type Curve } from "./plots/curves.ts";
 import { linear, logarithmic } from "./plots/scale.ts";
 import type { Color } from "./plots/svg.ts";
 import type { BenchReport, OutageSide } from "./report.ts";
+import { rounded } from "./sections.ts";
 import type { Spread } from "./statistics.ts";
 import { NAMES } from "./variants.ts";
 
@@ -17,7 +18,8 @@ export interface Figure {
 
 const COLORS: Readonly<Record<string, Color>> = {
   [NAMES.conveyor]: "conveyor",
-  [NAMES.queued]: "mysql",
+  [NAMES.queued]: "conveyor",
+  [NAMES.overHttp]: "conveyor",
   [NAMES.express]: "bare",
   [NAMES.bullmq]: "bare",
   [NAMES.oneTransaction]: "single",
@@ -276,8 +278,4 @@ function describe(groups: readonly { readonly label?: string; readonly bars: rea
       return `${label === undefined ? "" : `${label}: `}${values}.`;
     })
     .join(" ");
-}
-
-function rounded(value: number): string {
-  return value < 100 ? value.toFixed(1) : grouped(Math.round(value));
 }

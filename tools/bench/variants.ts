@@ -2,6 +2,7 @@
 export const NAMES = {
   conveyor: "Conveyor",
   queued: "Conveyor, a job per stage",
+  overHttp: "Conveyor, HTTP providers",
   before: "Conveyor before",
   express: "bare Express",
   bullmq: "bare BullMQ",

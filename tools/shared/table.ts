@@ -3,7 +3,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
   const isNumeric = head.map((_, column) =>
-    rows.every((row) => /^[\d.,]+( s)?$|^never$/.test(row[column] ?? "")),
+    rows.every((row) => /^[\d.,]+( (s|ms|%))?$|^never$/.test(row[column] ?? "")),
   );
   return all.map((row) =>
     row

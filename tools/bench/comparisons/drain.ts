@@ -4,6 +4,7 @@ import { inRounds, type Context } from "../context.ts";
 import { acceptedOf } from "../load/messages.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
 import { Failure } from "../../shared/failure.ts";
+import { startProviders } from "../../simulators/providers.ts";
 import type { DrainRow, ResultOf } from "../report.ts";
 import { Shop, type ShopOptions } from "../shop.ts";
 import { spreadIfKnown, spreadOf } from "../statistics.ts";
@@ -37,11 +38,13 @@ interface Drained {
 export async function drain(context: Context): Promise<ResultOf<"drain">> {
   const { before, note, sizes } = context;
   const { orders, slowOrders, warmUpOrders } = sizes.drain;
+  const http = await overHttp(context);
   const contenders = await Promise.all([
     bareBullmq(context, orders),
     queued(context, orders, CONVEYOR),
     ...(before ? [queued(context, orders, { name: NAMES.before, env: {} }, { version: before })] : []),
     queued(context, orders, QUEUED),
+    queued(context, orders, http),
     queued(context, slowOrders, ONE_TRANSACTION),
     synchronous(context, slowOrders, SYNC),
     synchronous(context, slowOrders, SYNC_GROUPED),
@@ -103,6 +106,14 @@ async function queued(
     check: (total) => shop.orders.assertDelivered(total),
     total: 0,
   };
+}
+
+/** Payment provider and carrier are servers. They run in this process, which only waits for the drain. */
+async function overHttp({ closers }: Context): Promise<Mode> {
+  const providers = closers.add(await startProviders({ transitMs: 0 }), (started) => started.close());
+  const { paymentsUrl, carrierUrl } = providers;
+  const env = { PROVIDERS_MODULE: "", PAYMENTS_URL: paymentsUrl, CARRIER_URL: carrierUrl };
+  return { name: NAMES.overHttp, env };
 }
 
 /** Here the backlog is the clients: each sends its next order once the last one is answered. */

@@ -53,7 +53,8 @@ export class Revision {
       symlinkSync(path.join(PROJECT_FOLDER, MODULES), path.join(folder, MODULES));
     else await command({}, "npm", "--prefix", folder, "ci", "--include=dev");
     await command({}, "npm", "--prefix", folder, "run", "build");
-    return new Revision(`${name} (${hash.slice(0, 7)})`, folder);
+    const short = hash.slice(0, 7);
+    return new Revision(hash.startsWith(name) ? short : `${name} (${short})`, folder);
   }
 
   /**

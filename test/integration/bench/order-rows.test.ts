@@ -57,10 +57,12 @@ test("a backlog is not counted while its newest order is under way", async () =>
     Array.from({ length: BACKLOG }, () => newOrder()),
   );
   const stop = new AbortController();
+  // MySQL's own counters are rows, too.
+  const counting = -(await readSoFar()) + (await readSoFar());
   const before = await readSoFar();
   const draining = rows.untilNoneIsUnderWay([watched(() => stop.abort())], stop.signal);
   await expect(draining).rejects.toThrow("aborted");
-  expect((await readSoFar()) - before).toBeLessThan(BACKLOG);
+  expect((await readSoFar()) - before - counting).toBeLessThan(BACKLOG);
 });
 
 test("orders that failed or were cancelled end a drain, which then was not one", async () => {

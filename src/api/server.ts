@@ -1,6 +1,15 @@
-import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import type { Socket } from "node:net";
 import { listen } from "../platform/listen.ts";
+
+/** The classes that a server makes requests and responses of. */
+export type MessageClasses = Pick<ServerOptions, "IncomingMessage" | "ServerResponse">;
 
 /**
  * An HTTP server that closes as soon as the last request is answered, even with keep-alive clients. (`Server.close()`
@@ -8,12 +17,14 @@ import { listen } from "../platform/listen.ts";
  * deadline; here the whole process has one deadline.)
  */
 export class HttpServer {
-  readonly #server: Server = createServer();
+  readonly #server: Server;
   /** Open connections, with their unfinished responses. */
   readonly #connections = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
 
-  constructor(listener: RequestListener) {
+  /** @param classes of requests and responses; those of `node:http` by default. */
+  constructor(listener: RequestListener, classes: MessageClasses = {}) {
+    this.#server = createServer(classes);
     this.#server.on("connection", (socket: Socket) => {
       this.#connections.set(socket, new Set());
       socket.once("close", () => this.#connections.delete(socket));

@@ -1,5 +1,5 @@
 import packageJson from "../../package.json" with { type: "json" };
-import { createApp, listenerOf } from "../api/app.ts";
+import { createApp, listenerOf, messageClassesOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
 import { HttpServer } from "../api/server.ts";
 import { Networks } from "../events/webhooks/networks.ts";
@@ -38,7 +38,8 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     metrics,
     log,
   });
-  const server = new HttpServer(tracing.listener(httpMetrics.measured(listenerOf(app))));
+  const listener = tracing.listener(httpMetrics.measured(listenerOf(app)));
+  const server = new HttpServer(listener, messageClassesOf(app));
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
   const scraped = metricsPort(config, metrics);
   const services = [

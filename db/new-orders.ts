@@ -139,12 +139,13 @@ function identityOf({ client, key }: { client: string | null; key: string | null
 
 async function insertOrders(transaction: Transaction, created: readonly NewOrder[]): Promise<void> {
   const rows = insertOrderRows(
-    created.map((order) => ({
-      ...placed(order),
-      idempotencyClient: order.idempotency?.client ?? null,
-      idempotencyKey: order.idempotency?.key ?? null,
-      requestHash: order.idempotency?.requestHash ?? null,
-    })),
+    created.map((order) =>
+      Object.assign(placed(order), {
+        idempotencyClient: order.idempotency?.client ?? null,
+        idempotencyKey: order.idempotency?.key ?? null,
+        requestHash: order.idempotency?.requestHash ?? null,
+      }),
+    ),
   );
   const lines = created.flatMap((order) =>
     order.lines.map(({ sku, quantity, unitPrice }, position) => ({

@@ -32,9 +32,11 @@ export function insertInto<Table extends MySqlTable, K extends Key<Table>>(
   const sql = `INSERT INTO ${quoted(getTableName(table))} (${names}) VALUES ?${update}`;
   return (rows) => {
     if (rows.length === 0) throw new Error("an INSERT needs at least one row");
-    const values = rows.map((row: Readonly<Record<string, unknown>>) =>
-      columns.map(({ key, column }) => toDriver(column, row[key])),
-    );
+    const values = rows.map((row: Readonly<Record<string, unknown>>) => {
+      const inserted: unknown[] = [];
+      for (const { key, column } of columns) inserted.push(toDriver(column, row[key]));
+      return inserted;
+    });
     return { sql, values: [values] };
   };
 }

@@ -14,6 +14,7 @@ import { newOrderId } from "./order-id.ts";
 import { Problem } from "./problem.ts";
 import { resumeRoute } from "./resume.ts";
 import { noSuch, problemAnswer, route, type Route } from "./route.ts";
+import { sendJson } from "./send-json.ts";
 import {
   cancelRequest,
   idPath,
@@ -71,13 +72,13 @@ export const orderRoutes: readonly Route[] = [
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // Same content, same order: only the id and time may come from an earlier request.
-      const created = placed({ ...order, id, createdAt });
+      const created = placed(repeated ? { ...order, id, createdAt } : order);
       // The order is stored, so it is processed even if this request fails.
       const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
       if (processed?.outcome === "failed") throw notProcessed(processed);
-      response.status(processed?.outcome === "processed" ? 201 : 202).location(`/orders/${id}`);
       tellRepeated(response, repeated);
-      response.json(body(processed?.order ?? created));
+      const status = processed?.outcome === "processed" ? 201 : 202;
+      sendJson(response, status, body(processed?.order ?? created), { Location: `/orders/${id}` });
     },
   }),
   route({

@@ -7,6 +7,7 @@ import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { ProblemBody } from "./schemas.ts";
+import { sendJson } from "./send-json.ts";
 
 /** All failures, with their titles. A problem's type is `urn:conveyor:problem:<key>`. */
 const TITLES = {
@@ -64,14 +65,10 @@ export class Problem extends Error {
       ...(orderId === undefined ? {} : { orderId }),
       ...(orderStatus === undefined ? {} : { orderStatus }),
     };
-    const content = Buffer.from(JSON.stringify(body));
-    response
-      .writeHead(this.status, {
-        ...headers,
-        "Content-Type": "application/problem+json; charset=utf-8",
-        "Content-Length": content.length,
-      })
-      .end(content);
+    sendJson(response, this.status, body, {
+      ...headers,
+      "Content-Type": "application/problem+json; charset=utf-8",
+    });
   }
 }
 

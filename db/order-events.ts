@@ -51,11 +51,18 @@ const selectTraceparents = selectFrom(
 /** The INSERT of events, to commit with the changes they describe. */
 export function insertEvents(events: readonly NewOrderEvent[]): Statement[] {
   if (events.length === 0) return [];
-  const rows = events.map(({ from, to, type = "status", ...event }) => ({
-    ...event,
-    type,
-    fromStatus: from,
-    toStatus: to,
+  const rows = events.map((event) => ({
+    orderId: event.orderId,
+    type: event.type ?? "status",
+    fromStatus: event.from,
+    toStatus: event.to,
+    stage: event.stage,
+    reason: event.reason,
+    record: event.record,
+    at: event.at,
+    actor: event.actor,
+    attempt: event.attempt,
+    startedAt: event.startedAt,
   }));
   return [insertRows(rows)];
 }

@@ -59,7 +59,7 @@ export class HttpMetrics {
   measured(listener: RequestListener): RequestListener {
     return (request, response) => {
       const startedAt = performance.now();
-      response.once("close", () => this.#note(request, response, startedAt));
+      response.on("close", () => this.#note(request, response, startedAt));
       listener(request, response);
     };
   }

@@ -55,7 +55,7 @@ export class HttpServer {
   #follow(socket: Socket, response: ServerResponse): void {
     const underWay = this.#connections.get(socket);
     underWay?.add(response);
-    response.once("close", () => {
+    response.on("close", () => {
       underWay?.delete(response);
       if (this.#closing && underWay?.size === 0) socket.end();
     });

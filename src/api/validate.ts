@@ -39,14 +39,17 @@ export function parseParameters<Schema extends z.ZodType>(schema: Schema, input:
   return parse(schema, input, 400);
 }
 
+/** Calls what is not there missing, instead of a value of the wrong type. */
+const WITH_MISSING: z.core.ParseContext<z.core.$ZodIssue> = {
+  error: (issue) => (issue.input === undefined ? "is missing" : undefined),
+};
+
 function parse<Schema extends z.ZodType>(
   schema: Schema,
   input: unknown,
   status: 400 | 422,
 ): z.output<Schema> {
-  const parsed = schema.safeParse(input, {
-    error: (issue) => (issue.input === undefined ? "is missing" : undefined),
-  });
+  const parsed = schema.safeParse(input, WITH_MISSING);
   if (parsed.success) return parsed.data;
   throw new Problem(status, "invalid-input", { errors: parsed.error.issues.flatMap(faults) });
 }

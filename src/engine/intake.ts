@@ -60,10 +60,13 @@ export class Intake {
    * @throws {StorageError} {@link OverloadedError}
    */
   async accept(order: NewOrder): Promise<CreatedOrder> {
-    const created = await this.#orders.submit(order).catch((error: unknown) => {
+    let created: CreatedOrder;
+    try {
+      created = await this.#orders.submit(order);
+    } catch (error) {
       if (isUnknownOutcome(error) && order.idempotency === null) this.#withdraw?.(order.id);
       throw error;
-    });
+    }
     // Also for a repeated request: the first one may have failed between MySQL and Redis.
     this.#jobs.submit({ orderId: created.id, transition: this.#first }).catch((error: unknown) => {
       this.#log.warn({ orderId: created.id, error: describeError(error) }, "accepted, but not queued yet");

@@ -15,7 +15,7 @@ import { answerErrors, notFound, Problem } from "./problem.ts";
 import { Health } from "./readiness.ts";
 import { RouteTables, type Guards } from "./route.ts";
 import { API, PAGES } from "./routes.ts";
-import type { MessageClasses } from "./server.ts";
+import { HttpServer, type MessageClasses } from "./server.ts";
 import type { OrderServices, Services } from "./services.ts";
 
 export interface AppOptions
@@ -71,8 +71,17 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
   };
 }
 
+/**
+ * The server of the app, which does not listen yet.
+ *
+ * @param around wraps the listener, to measure or trace requests.
+ */
+export function serverOf(app: Express, around: (listener: RequestListener) => RequestListener): HttpServer {
+  return new HttpServer(around(listenerOf(app)), messageClassesOf(app));
+}
+
 /** The app as a listener. Express answers unparsable URLs in HTML before any route runs, so they are refused here. */
-export function listenerOf(app: Express): RequestListener {
+function listenerOf(app: Express): RequestListener {
   return (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
     const target = originForm(request.url ?? "");
@@ -100,7 +109,7 @@ function originForm(target: string): string | undefined {
  * changed is slow for the rest of its life, also in `node:http`: that took a third of the time of `POST /orders`. These are
  * made with Express's prototypes, so that setting them changes nothing.
  */
-export function messageClassesOf(app: Express): MessageClasses {
+function messageClassesOf(app: Express): MessageClasses {
   class AppRequest extends IncomingMessage {}
   class AppResponse<Message extends IncomingMessage> extends ServerResponse<Message> {}
   Object.setPrototypeOf(AppRequest.prototype, app.request);

@@ -1,7 +1,6 @@
 import packageJson from "../../package.json" with { type: "json" };
-import { createApp, listenerOf, messageClassesOf } from "../api/app.ts";
+import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
-import { HttpServer } from "../api/server.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
@@ -38,8 +37,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     metrics,
     log,
   });
-  const listener = tracing.listener(httpMetrics.measured(listenerOf(app)));
-  const server = new HttpServer(listener, messageClassesOf(app));
+  const server = serverOf(app, (listener) => tracing.listener(httpMetrics.measured(listener)));
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
   const scraped = metricsPort(config, metrics);
   const services = [

@@ -1,8 +1,7 @@
-import type { RequestListener } from "node:http";
 import { afterEach, expect, test } from "@jest/globals";
 import express from "express";
-import { messageClassesOf } from "../../../src/api/app.ts";
-import { HttpServer } from "../../../src/api/server.ts";
+import { serverOf } from "../../../src/api/app.ts";
+import type { HttpServer } from "../../../src/api/server.ts";
 
 const servers: HttpServer[] = [];
 afterEach(async () => {
@@ -15,10 +14,6 @@ test("Express leaves the prototypes of requests and responses as they are", asyn
   const note = (...messages: object[]) => {
     for (const message of messages) prototypes.add(Object.getPrototypeOf(message));
   };
-  const listener: RequestListener = (request, response) => {
-    note(request, response);
-    app(request, response);
-  };
   const below = express();
   below.get("/below", (request, response) => {
     response.json({ app: request.app === below });
@@ -28,7 +23,10 @@ test("Express leaves the prototypes of requests and responses as they are", asyn
     note(request, response);
     response.json({ app: request.app === app });
   });
-  const server = new HttpServer(listener, messageClassesOf(app));
+  const server = serverOf(app, (listener) => (request, response) => {
+    note(request, response);
+    listener(request, response);
+  });
   servers.push(server);
   const url = await server.listen(0, "127.0.0.1");
 

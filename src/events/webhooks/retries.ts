@@ -13,8 +13,6 @@ export const RETRY_DELAYS_MS: readonly number[] = [
   10 * HOUR,
 ];
 
-/** Maximum that an endpoint may ask for. */
-const LONGEST_RETRY_AFTER_MS = 24 * HOUR;
 /** Spreads retries of messages that failed together. */
 const JITTER = 0.1;
 
@@ -38,12 +36,4 @@ export function retryDelay(
 ): number | undefined {
   const delay = delaysMs[attempts - 1];
   return delay === undefined ? undefined : Math.max(delay * (1 + JITTER * random()), retryAfterMs);
-}
-
-/** Parses a `Retry-After` header, seconds or a date (RFC 9110, section 10.2.3), to milliseconds. */
-export function parseRetryAfter(header: string | undefined, now = Date.now()): number | undefined {
-  if (header === undefined) return undefined;
-  const text = header.trim();
-  const ms = /^\d{1,9}$/.test(text) ? Number(text) * SECOND : Date.parse(text) - now;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), LONGEST_RETRY_AFTER_MS);
 }

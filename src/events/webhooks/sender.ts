@@ -11,9 +11,9 @@ import { hostOf } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
+import { parseRetryAfter } from "../../platform/retry-after.ts";
 import { isTimeout, withinTime } from "../../platform/time-limit.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
-import { parseRetryAfter } from "./retries.ts";
 
 /** Maximum bytes of a response body to read; a character has at most four. */
 const ANSWER_BYTES = 4 * COLUMN_LENGTHS.webhookResponse;

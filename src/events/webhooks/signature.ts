@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { Webhook } from "standardwebhooks";
+import { sign, type SignedHeaders } from "../../platform/signature.ts";
 
 /** Standard Webhooks recommends 24 to 64. */
 const SECRET_BYTES = 32;
@@ -18,15 +18,9 @@ export interface Secrets {
 
 /** The Standard Webhooks headers, signed with every secret valid at that time. */
 export function signedHeaders(
-  secrets: Secrets,
-  { id, at, body }: { readonly id: string; readonly at: Date; readonly body: string },
-): Readonly<Record<"webhook-id" | "webhook-timestamp" | "webhook-signature", string>> {
-  const { secret, previousSecret, previousSecretUntil } = secrets;
-  const isValid = previousSecret !== null && previousSecretUntil !== null && previousSecretUntil > at;
-  const valid = isValid ? [secret, previousSecret] : [secret];
-  return {
-    "webhook-id": id,
-    "webhook-timestamp": String(Math.floor(at.getTime() / 1_000)),
-    "webhook-signature": valid.map((each) => new Webhook(each).sign(id, at, body)).join(" "),
-  };
+  { secret, previousSecret, previousSecretUntil }: Secrets,
+  message: { readonly id: string; readonly at: Date; readonly body: string },
+): SignedHeaders {
+  const isValid = previousSecret !== null && previousSecretUntil !== null && previousSecretUntil > message.at;
+  return sign(isValid ? [secret, previousSecret] : [secret], message);
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
-import { parseRetryAfter, RETRY_DELAYS_MS, retryDelay } from "../../../src/events/webhooks/retries.ts";
+import { RETRY_DELAYS_MS, retryDelay } from "../../../src/events/webhooks/retries.ts";
+import { parseRetryAfter } from "../../../src/platform/retry-after.ts";
 
 const HOUR = 3_600_000;
 

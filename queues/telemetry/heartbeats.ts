@@ -38,7 +38,9 @@ export interface Heartbeat {
     readonly stage: string;
     readonly service: string | null;
     /** Missing from workers of earlier versions. */
-    readonly trouble?: "away" | "half open" | "failing";
+    readonly trouble?: "away" | "misconfigured" | "half open" | "failing";
+    /** What the service answered, if it is not set up right. */
+    readonly reason?: string | undefined;
   }[];
 }
 

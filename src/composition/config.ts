@@ -3,6 +3,7 @@ import { ConfigError } from "../platform/config-error.ts";
 import { parseDuration } from "../platform/duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
 import { faultOfRedisUrl } from "../platform/redis-url.ts";
+import { isSigningSecret } from "../order/http-stage.ts";
 import { isNetwork } from "../events/webhooks/networks.ts";
 
 /** The key for development, which production refuses. */
@@ -155,6 +156,18 @@ export const VARIABLES = {
     description: "URL of a carrier that speaks the same protocol",
     unset: "simulated",
   }),
+  SIGNING_SECRET: z
+    .string()
+    .default("")
+    .transform((text) => text.split(" ").filter((secret) => secret !== ""))
+    .refine((secrets) => secrets.every(isSigningSecret), {
+      error: "must be whsec_ and base64; two of them, separated by a space, while one is replaced",
+    })
+    .meta({
+      description:
+        "Signs requests to HTTP stages: `whsec_` and base64. Two, separated by a space, while one is replaced; see [http-stages.md](http-stages.md)",
+      unset: "not signed",
+    }),
   PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
     description: "Latency of the simulated payment provider and carrier",
   }),
@@ -199,6 +212,7 @@ const STAGES = {
   SWEEP_AFTER_MS: true,
   PAYMENTS_URL: true,
   CARRIER_URL: true,
+  SIGNING_SECRET: true,
   PROVIDER_LATENCY_MS: true,
   CARRIER_TRANSIT_MS: true,
   ...WEBHOOKS,

@@ -7,6 +7,7 @@ import { settingsOf } from "../order/stage.ts";
 import { simulatedCarrier } from "../providers/carrier.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpPayments } from "../providers/http/payments.ts";
+import { httpStages } from "../providers/http/stages.ts";
 import { mysqlInventory } from "../providers/inventory.ts";
 import { openLedger } from "../providers/ledger.ts";
 import { simulatedPayments } from "../providers/payments.ts";
@@ -39,6 +40,11 @@ export function connectPorts(
       config.CARRIER_URL === undefined
         ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, ledger)
         : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
+    httpStages: httpStages(lifecycle.stages, ({ http, ...stage }) => ({
+      url: http.url,
+      timeoutMs: Math.floor(settingsOf(stage, stageOverrides(config)).timeout * PART_OF_ATTEMPT),
+      secrets: http.secret?.split(" ") ?? config.SIGNING_SECRET,
+    })),
   };
 }
 

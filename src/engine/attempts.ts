@@ -194,6 +194,8 @@ export class Attempts {
         return { waitMs: AWAY_DELAY_MS };
       case "no place":
         return { waitMs: this.#suspects?.nextTurn() ?? outages.probeIntervalMs };
+      case "not now":
+        return { waitMs: failure.waitMs };
       case "service away":
         return failure.tried ? this.#judge(failure, attempt, startedAt) : { waitMs: outages.probeIntervalMs };
       case "failed":
@@ -203,12 +205,20 @@ export class Attempts {
   }
 
   async #judge(
-    { stage, service, customerId, timedOut }: Failure & { kind: "service away" },
+    { stage, service, customerId, timedOut, misconfigured, message }: Failure & { kind: "service away" },
     { orderId, isSuspect, putOffs }: Attempt,
     startedAt: number,
   ): Promise<Pick<Ending & { kind: "put off" }, "waitMs" | "known"> | undefined> {
-    const call = { orderId, customerId, service, timedOut, startedAt, isSuspect, delays: putOffs };
-    const verdict = await this.#options.outages.judge(stage, call);
+    const verdict = await this.#options.outages.judge(stage, {
+      orderId,
+      customerId,
+      service,
+      timedOut,
+      misconfigured: misconfigured ? message : undefined,
+      startedAt,
+      isSuspect,
+      delays: putOffs,
+    });
     if (verdict.cause === "order") return undefined;
     if (verdict.cause !== "failing") return { waitMs: verdict.waitMs };
     return { waitMs: verdict.waitMs, known: { suspect: true, putOffs: putOffs + 1 } };

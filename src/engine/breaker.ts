@@ -1,5 +1,5 @@
 import type { Order } from "../order/order.ts";
-import type { Ports } from "../order/ports.ts";
+import type { ServiceName } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
 import { remember } from "../platform/remember.ts";
@@ -17,6 +17,8 @@ const FAILURE_COUNTS_FOR_MS = 900_000;
 const SEVERAL = Symbol("several orders");
 /** Customers whose failures are remembered; the oldest are dropped first. */
 const CUSTOMERS_REMEMBERED = 10_000;
+/** The same for orders that a service turned away. */
+const ORDERS_REMEMBERED = 1_000;
 /** A call that takes longer may be hanging. Milliseconds. */
 const MAY_HANG_AFTER_MS = 1_000;
 /** The longest wait while a service fails everyone. Milliseconds. */
@@ -36,6 +38,8 @@ export interface Gate {
 export type Trouble =
   /** The service does not answer: the stage is held. */
   | "away"
+  /** The service answers, but is not set up right: the stage is held, but for a trial now and then. */
+  | "misconfigured"
   /** The service answers again, and is tried with a share of the orders. */
   | "half open"
   /** The service answers pings but fails order after order. */
@@ -58,11 +62,13 @@ export interface FailedCall {
   /** The order's customer; undefined if unknown. */
   readonly customerId: string | undefined;
   /** The service that failed; undefined if unknown. */
-  readonly service: keyof Ports | undefined;
+  readonly service: ServiceName | undefined;
   /** When the attempt began (`performance.now()`). */
   readonly startedAt: number;
   /** Whether the service gave no answer in time. */
   readonly timedOut: boolean;
+  /** What the service answered, if it is not set up right. */
+  readonly misconfigured?: string | undefined;
   /** Whether the order was already a suspect. Then its failure says nothing new about the service. */
   readonly isSuspect: boolean;
   /** How many times in a row the order was delayed because its service fails everyone. */
@@ -71,7 +77,7 @@ export interface FailedCall {
 
 /** What happens to an order after its service failed. */
 export type Verdict =
-  /** The service is away: the order waits, and no attempt is used up. */
+  /** The service is away, or not set up right: the order waits, and no attempt is used up. */
   | { readonly cause: "away"; readonly waitMs: number }
   /** The service fails everyone, or hung for a while: the same, and the order becomes a suspect. */
   | { readonly cause: "failing"; readonly waitMs: number }
@@ -84,6 +90,9 @@ export type Verdict =
  *
  * - No answer: the service is away. This process holds the stage and pings until the service answers. Then a share of
  *   the places opens, for orders of several customers; the first success opens all of them. No attempt is used up.
+ * - The call itself was answered like by a service that is not set up right (a wrong address, a wrong secret): the stage
+ *   is held without a ping, and a share of the orders tries it again and again. But if others were served meanwhile, the
+ *   order is to blame.
  * - An answer, and other orders were served since: the order is to blame. An attempt is used up, so that an order that
  *   cannot be served ends up failed.
  * - An answer, but the service may have hung: it answered late, or served nobody since the call began while another
@@ -103,10 +112,16 @@ export class StageBreaker {
   readonly #calls = new Set<{ readonly customerId: string; readonly startedAt: number }>();
   /** When the service last succeeded, or answered with an error of its own. */
   #servedAt = -Infinity;
+  /** When the service last succeeded. */
+  #succeededAt = -Infinity;
   /** The service named by the last failure. */
-  #service: keyof Ports | undefined;
+  #service: ServiceName | undefined;
   /** The service for which the stage is, or was last, held. */
-  #heldFor: keyof Ports | undefined;
+  #heldFor: ServiceName | undefined;
+  /** What the service answered that is, or was last, not set up right. */
+  #misconfigured: string | undefined;
+  /** When the service last answered each of these orders like one that is not set up right. */
+  readonly #turnedAway = new Map<string, number>();
   #circuit: "closed" | "open" | "half open" = "closed";
   #probe: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -117,15 +132,21 @@ export class StageBreaker {
 
   /** The current trouble; undefined if healthy. */
   get trouble(): Trouble | undefined {
+    if (this.#misconfigured !== undefined && this.#circuit !== "closed") return "misconfigured";
     if (this.#circuit === "open") return "away";
     if (this.#failsEverybody()) return "failing";
     return this.#circuit === "half open" ? "half open" : undefined;
   }
 
   /** The service the stage is held for, or else the one that failed last. */
-  get service(): keyof Ports | undefined {
+  get service(): ServiceName | undefined {
     const { trouble } = this;
-    return trouble === "away" || trouble === "half open" ? this.#heldFor : this.#service;
+    return trouble === "failing" || trouble === undefined ? this.#service : this.#heldFor;
+  }
+
+  /** What the service answered, if it is not set up right. */
+  get reason(): string | undefined {
+    return this.trouble === "misconfigured" ? this.#misconfigured : undefined;
   }
 
   /** Whether several orders of this customer have failed in this process since its last success. */
@@ -162,6 +183,11 @@ export class StageBreaker {
     const { service, startedAt } = call;
     // Check before the ping: if the service is back by then, so are the answers to others.
     let mayHaveHung = this.#hangsForOthersThan(call);
+    if (service !== undefined && call.misconfigured !== undefined) {
+      if (this.#servesOthersThan(call)) return { cause: "order" };
+      this.#hold(service, call.misconfigured);
+      return { cause: "away", waitMs: probeIntervalMs };
+    }
     if (service !== undefined) {
       const answers = await pings.answers(service);
       if (!answers) this.#hold(service);
@@ -186,6 +212,7 @@ export class StageBreaker {
     const { stage, log } = this.#options;
     if (this.#failsEverybody())
       log.info({ stage: stage.name, service: this.#service }, "the service is serving orders again");
+    this.#succeededAt = performance.now();
     this.#failing.clear();
     this.#ofCustomers.delete(customerId);
     this.#answered();
@@ -202,6 +229,13 @@ export class StageBreaker {
     if (startedAt > since || this.#servedAt >= startedAt) return false;
     const hangs = [...this.#calls].some((call) => call.customerId !== customerId && call.startedAt <= since);
     return hangs || [...this.#failing].some(([customer, at]) => customer !== customerId && at >= startedAt);
+  }
+
+  /** Whether the service served somebody since it turned this order away before, or since this call began. */
+  #servesOthersThan({ orderId, startedAt }: FailedCall): boolean {
+    const before = this.#turnedAway.get(orderId) ?? startedAt;
+    remember(this.#turnedAway, orderId, performance.now(), ORDERS_REMEMBERED);
+    return this.#succeededAt > before;
   }
 
   #note({ orderId, customerId, service, isSuspect }: FailedCall): void {
@@ -240,18 +274,20 @@ export class StageBreaker {
   }
 
   #heldError(): StageUnavailableError {
-    const message = `held: ${this.#heldFor ?? "a service it needs"} does not answer`;
+    const message = `held: ${this.#misconfigured ?? `${this.#heldFor ?? "a service it needs"} does not answer`}`;
     return new StageUnavailableError(this.#options.stage, { message });
   }
 
-  #hold(service: keyof Ports): void {
+  /** @param misconfigured what the service answered, if it is not set up right. */
+  #hold(service: ServiceName, misconfigured?: string): void {
     if (this.#circuit === "open" || this.#stopped) return;
     const { stage, gate, log } = this.#options;
+    this.#misconfigured = misconfigured;
     this.#service = service;
     this.#heldFor = service;
     this.#circuit = "open";
     gate.shut();
-    log.warn({ stage: stage.name, service }, "circuit open: the stage is held");
+    log.warn({ stage: stage.name, service, reason: misconfigured }, "circuit open: the stage is held");
     this.#probeLater();
   }
 

@@ -1,5 +1,5 @@
 import type { Logger } from "../platform/log.ts";
-import type { Ports } from "../order/ports.ts";
+import { pingService, type Ports } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { StageBreaker, type FailedCall, type Gate, type Trouble, type Verdict } from "./breaker.ts";
 import type { StageWork } from "./executor.ts";
@@ -27,7 +27,7 @@ export class StageBreakers {
 
   constructor({ stages, ports, gateOf, suspectsOf, probeIntervalMs, log }: StageBreakersOptions) {
     // Stages share services, so they share pings.
-    const pings = new Pings((service, signal) => ports[service].ping(signal));
+    const pings = new Pings((service, signal) => pingService(ports, service, signal));
     this.#suspectsOf = suspectsOf;
     this.#breakers = new Map(
       stages.map((stage) => [
@@ -70,9 +70,10 @@ export class StageBreakers {
     readonly stage: string;
     readonly service: string | null;
     readonly trouble: Trouble;
+    readonly reason?: string | undefined;
   }[] {
-    return [...this.#breakers].flatMap(([stage, { trouble, service }]) =>
-      trouble ? [{ stage, service: service ?? null, trouble }] : [],
+    return [...this.#breakers].flatMap(([stage, { trouble, service, reason }]) =>
+      trouble ? [{ stage, service: service ?? null, trouble, reason }] : [],
     );
   }
 

@@ -7,7 +7,13 @@ import {
   type Transition,
 } from "../order/lifecycle.ts";
 import type { StageRecord, StoredOrder } from "../order/order.ts";
-import type { Ports } from "../order/ports.ts";
+import {
+  AlreadyUndoneError,
+  NotNowError,
+  serviceOfStage,
+  type Ports,
+  type ServiceName,
+} from "../order/ports.ts";
 import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
@@ -127,8 +133,9 @@ export class Executor {
     if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
 
     this.#crashHook?.("before run", step.name);
-    const outcome = await this.#run(order, due.step, signal);
+    const outcome = await this.#run(order, due.step, signal, mark);
     this.#crashHook?.("after run", step.name);
+    if (outcome instanceof AlreadyUndoneError) return this.#late(order, step, outcome, signal, mark);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
     if (!(await this.#commit(order, due, outcome, signal, mark)))
@@ -156,15 +163,20 @@ export class Executor {
     return { outcome, status, next: this.#lifecycle.next({ status, cancelled: cancellation !== null }) };
   }
 
-  #run(order: StoredOrder, stage: Stage, signal: AbortSignal): Promise<Outcome> {
+  #run(
+    order: StoredOrder,
+    stage: Stage,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Outcome | AlreadyUndoneError> {
     return this.#outside({ stage, step: stage, order }, signal, (ports) =>
-      stage.run(order, this.#context(order, stage, ports, signal)),
+      stage.run(order, this.#context(order, stage, ports, signal, mark)).catch(alreadyUndone),
     );
   }
 
   /** Calls outside services: through the stage's breaker, and only until the signal aborts. */
   async #outside<T>(of: StageWork, signal: AbortSignal, work: (ports: Ports) => Promise<T>): Promise<T> {
-    const { ports, lastAsked } = observed(this.#ports);
+    const { ports, lastAsked } = observed(this.#ports, of.stage.name);
     try {
       return await this.#breakers.run(of, () => untilAborted(signal, () => work(ports)));
     } catch (error) {
@@ -213,7 +225,7 @@ export class Executor {
     signal: AbortSignal,
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
-    const record = await this.#undoAll(order, step, signal);
+    const record = await this.#undoAll(order, step, signal, mark);
     const cancelled = await this.#store.applyTransition({
       ...mark,
       orderId: order.id,
@@ -234,15 +246,20 @@ export class Executor {
    * Undoes every stage it can, even when one fails: stock need not wait for a payment provider. The order stays
    * uncancelled until all are undone.
    *
-   * @throws the first error; unavailable services and full suspect quotas rank last.
+   * @throws the first error; unavailable services, and what only has to wait, rank last.
    */
-  async #undoAll(order: StoredOrder, step: Step, signal: AbortSignal): Promise<StageRecord> {
+  async #undoAll(
+    order: StoredOrder,
+    step: Step,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<StageRecord> {
     const record: Record<string, StageRecord[string]> = {};
     const errors: unknown[] = [];
     for (const stage of this.#lifecycle.toUndo(order.status)) {
       try {
         this.#crashHook?.("before undo", stage.name);
-        const undone = await this.#undo(order, stage, step, signal);
+        const undone = await this.#undo(order, stage, step, signal, mark);
         this.#crashHook?.("after undo", stage.name);
         for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
       } catch (error) {
@@ -254,9 +271,15 @@ export class Executor {
     return record;
   }
 
-  #undo(order: StoredOrder, stage: Stage, step: Step, signal: AbortSignal): Promise<StageRecord | undefined> {
+  #undo(
+    order: StoredOrder,
+    stage: Stage,
+    step: Step,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<StageRecord | undefined> {
     return this.#outside({ stage, step, order }, signal, async (ports) =>
-      stage.undo?.(order, this.#context(order, stage, ports, signal)),
+      stage.undo?.(order, this.#context(order, stage, ports, signal, mark)),
     );
   }
 
@@ -282,6 +305,23 @@ export class Executor {
     return offTheClock(signal, () => this.#store.applyTransition(transition));
   }
 
+  /**
+   * The stage ran after its undo: another process is cancelling the order, or has cancelled it.
+   *
+   * @throws the error if nobody has: then a person has to look at the order.
+   */
+  async #late(
+    { id, status }: StoredOrder,
+    step: Step,
+    error: AlreadyUndoneError,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Execution> {
+    const order = await this.#load(id, signal);
+    if (order.status === status && order.cancellation === null) throw error;
+    return this.#overtaken(id, step, signal, mark);
+  }
+
   /** The order changed status, or was cancelled, while the stage ran. */
   async #overtaken(
     orderId: string,
@@ -295,16 +335,22 @@ export class Executor {
     return this.#endedAt(order);
   }
 
-  #context(order: StoredOrder, stage: Stage, ports: Ports, signal: AbortSignal): StageContext {
+  #context(
+    order: StoredOrder,
+    stage: Stage,
+    ports: Ports,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): StageContext {
     const runKey = `${order.id}:${stage.name}`;
-    return { ports, runKey, undoKey: `${runKey}:undo`, signal };
+    return { ports, runKey, undoKey: `${runKey}:undo`, attempt: mark?.attempt ?? 1, signal };
   }
 }
 
 /** The ports, recording which was used last. */
-function observed(ports: Ports): { ports: Ports; lastAsked: () => keyof Ports | undefined } {
-  let last: keyof Ports | undefined;
-  const taken = <Name extends keyof Ports>(name: Name): Ports[Name] => {
+function observed(ports: Ports, stage: string): { ports: Ports; lastAsked: () => ServiceName | undefined } {
+  let last: ServiceName | undefined;
+  const taken = <Name extends Exclude<keyof Ports, "httpStages">>(name: Name): Ports[Name] => {
     last = name;
     return ports[name];
   };
@@ -319,13 +365,23 @@ function observed(ports: Ports): { ports: Ports; lastAsked: () => keyof Ports | 
       get carrier() {
         return taken("carrier");
       },
+      get httpStages() {
+        last = serviceOfStage(stage);
+        return ports.httpStages;
+      },
     },
     lastAsked: () => last,
   };
 }
 
+/** @throws any other error. */
+function alreadyUndone(error: unknown): AlreadyUndoneError {
+  if (error instanceof AlreadyUndoneError) return error;
+  throw error;
+}
+
 /** The heaviest of an attempt's errors is the one reported. */
 function weight(error: unknown): number {
-  if (error instanceof NoPlaceError) return 0;
+  if (error instanceof NoPlaceError || error instanceof NotNowError) return 0;
   return error instanceof StageUnavailableError ? 1 : 2;
 }

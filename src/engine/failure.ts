@@ -1,4 +1,4 @@
-import type { Ports } from "../order/ports.ts";
+import { NotNowError, type ServiceName } from "../order/ports.ts";
 import { StorageError } from "../platform/storage-error.ts";
 import { isTimeout } from "../platform/time-limit.ts";
 import { NoPlaceError, StageUnavailableError } from "./outage.ts";
@@ -18,6 +18,8 @@ export type Failure =
     }
   /** The suspects' places are in use: the job waits, and no attempt is used up. */
   | { readonly kind: "no place"; readonly message: string }
+  /** A service asks to be called again later: the job waits, and no attempt is used up. */
+  | { readonly kind: "not now"; readonly message: string; readonly waitMs: number }
   /** The stage's breaker decides whether the service or the order is to blame. */
   | {
       readonly kind: "service away";
@@ -27,10 +29,12 @@ export type Failure =
       /** Whether the service was called. */
       readonly tried: boolean;
       /** The service and the order's customer; undefined if unknown. */
-      readonly service?: keyof Ports | undefined;
+      readonly service?: ServiceName | undefined;
       readonly customerId?: string | undefined;
       /** Whether the service gave no answer in time. */
       readonly timedOut: boolean;
+      /** Whether the service answered, but is not set up right. */
+      readonly misconfigured: boolean;
     }
   /** Retried with backoff, up to the step's limit of attempts. */
   | { readonly kind: "failed"; readonly message: string }
@@ -52,10 +56,11 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
   if (error instanceof FailedAttemptError) return error.failure;
   const message = messageOf(error, timeoutMs);
   if (error instanceof StageUnavailableError) {
-    const { stage, tried, service, customerId, timedOut } = error;
-    return { kind: "service away", message, stage, tried, service, customerId, timedOut };
+    const { stage, tried, service, customerId, timedOut, misconfigured } = error;
+    return { kind: "service away", message, stage, tried, service, customerId, timedOut, misconfigured };
   }
   if (error instanceof NoPlaceError) return { kind: "no place", message };
+  if (error instanceof NotNowError) return { kind: "not now", message, waitMs: error.waitMs };
   if (error instanceof StorageError && error.kind === "away")
     return { kind: "database away", message, how: error.how };
   if (error instanceof StorageError && error.kind === "contended") return { kind: "database busy", message };
@@ -69,4 +74,9 @@ function messageOf(error: unknown, timeoutMs: number): string {
   return isTimeout(error) || isTimeout(error.cause) ? `took longer than ${timeoutMs} ms` : error.message;
 }
 
-const PERMANENT = new Set(["OrderNotFoundError", "TooLateToRejectError"]);
+const PERMANENT = new Set([
+  "OrderNotFoundError",
+  "TooLateToRejectError",
+  "RequestRefusedError",
+  "AlreadyUndoneError",
+]);

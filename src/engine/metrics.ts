@@ -46,6 +46,7 @@ const CAUSES: readonly Failure["kind"][] = [
   "redis away",
   "service away",
   "no place",
+  "not now",
 ];
 /** From orders whose stages take milliseconds to parcels in transit for weeks. Seconds. */
 const LIFETIMES = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000];
@@ -158,12 +159,12 @@ export class StageMetrics implements SweepObserver {
     const { stages } = this.#lifecycle;
     this.#metrics.gauge({
       name: "conveyor_stage_breaker_open",
-      help: "1 while this worker holds the stage because its service is away, or lets only a share of the orders through because the service has just come back.",
+      help: "1 while this worker holds the stage because its service is away or not set up right, or lets only a share of the orders through because the service has just come back.",
       labelNames: ["stage"],
       collect() {
         for (const { name } of stages) {
           const trouble = troubleOf(name);
-          this.set({ stage: name }, trouble === "away" || trouble === "half open" ? 1 : 0);
+          this.set({ stage: name }, trouble === undefined || trouble === "failing" ? 0 : 1);
         }
       },
     });

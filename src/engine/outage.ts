@@ -1,5 +1,5 @@
 import type { Order } from "../order/order.ts";
-import { ServiceUnavailableError, type Ports } from "../order/ports.ts";
+import { ServiceMisconfiguredError, ServiceUnavailableError, type ServiceName } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { isTimeout } from "../platform/time-limit.ts";
 
@@ -12,7 +12,7 @@ type Unavailability =
       readonly cause: Error;
       readonly order: Pick<Order, "customerId">;
       /** The service that failed; undefined if unknown. */
-      readonly service: keyof Ports | undefined;
+      readonly service: ServiceName | undefined;
     };
 
 /** A stage could not do its work because a service it needs is unavailable. */
@@ -22,10 +22,12 @@ export class StageUnavailableError extends Error {
   readonly stage: string;
   /** Whether the service was called. */
   readonly tried: boolean;
-  readonly service: keyof Ports | undefined;
+  readonly service: ServiceName | undefined;
   readonly customerId: string | undefined;
   /** Whether the service gave no answer in time. */
   readonly timedOut: boolean;
+  /** Whether the service answered, but is not set up right. */
+  readonly misconfigured: boolean;
   constructor(stage: Pick<Stage, "name">, given: Unavailability) {
     super("cause" in given ? given.cause.message : given.message, "cause" in given ? given : undefined);
     this.stage = stage.name;
@@ -33,6 +35,7 @@ export class StageUnavailableError extends Error {
     this.service = "cause" in given ? given.service : undefined;
     this.customerId = "cause" in given ? given.order.customerId : undefined;
     this.timedOut = "cause" in given && (isTimeout(given.cause) || isTimeout(given.cause.cause));
+    this.misconfigured = "cause" in given && given.cause instanceof ServiceMisconfiguredError;
   }
 }
 
@@ -50,6 +53,6 @@ export function isOutage(error: unknown): error is Error {
 }
 
 /** The unavailable service; undefined if unknown. */
-export function serviceOf(error: Error): keyof Ports | undefined {
+export function serviceOf(error: Error): ServiceName | undefined {
   return error instanceof ServiceUnavailableError ? error.service : undefined;
 }

@@ -1,4 +1,4 @@
-import type { Ports } from "../order/ports.ts";
+import type { ServiceName } from "../order/ports.ts";
 import { untilAborted, withinTime } from "../platform/time-limit.ts";
 
 /** A service that takes longer to answer a ping counts as away. */
@@ -21,13 +21,13 @@ interface Line {
  * way: they share the next one. However many calls fail, a process sends one ping at a time per service.
  */
 export class Pings {
-  readonly #ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>;
+  readonly #ping: (service: ServiceName, signal: AbortSignal) => Promise<void>;
   readonly #timeoutMs: number;
-  readonly #lines = new Map<keyof Ports, Line>();
+  readonly #lines = new Map<ServiceName, Line>();
 
   /** @param ping resolves if the service answers; rejects otherwise. */
   constructor(
-    ping: (service: keyof Ports, signal: AbortSignal) => Promise<void>,
+    ping: (service: ServiceName, signal: AbortSignal) => Promise<void>,
     timeoutMs = PING_TIMEOUT_MS,
   ) {
     this.#ping = ping;
@@ -35,7 +35,7 @@ export class Pings {
   }
 
   /** Whether the service answers a ping sent after this call. */
-  answers(service: keyof Ports): Promise<boolean> {
+  answers(service: ServiceName): Promise<boolean> {
     const line = this.#of(service);
     if (line.current === undefined) return this.#send(service, line);
     line.next ??= line.current.then(() => {
@@ -46,7 +46,7 @@ export class Pings {
   }
 
   /** When the service was last found away (`performance.now()`); -Infinity if never. */
-  lastAwayAt(service: keyof Ports): number {
+  lastAwayAt(service: ServiceName): number {
     return this.#of(service).lastAwayAt;
   }
 
@@ -54,11 +54,11 @@ export class Pings {
    * When a ping was last answered late, or only the second one was: the service may have hung until then
    * (`performance.now()`).
    */
-  lastLateAt(service: keyof Ports): number {
+  lastLateAt(service: ServiceName): number {
     return this.#of(service).lastLateAt;
   }
 
-  #of(service: keyof Ports): Line {
+  #of(service: ServiceName): Line {
     const known = this.#lines.get(service);
     if (known) return known;
     const line: Line = { current: undefined, next: undefined, lastAwayAt: -Infinity, lastLateAt: -Infinity };
@@ -66,12 +66,12 @@ export class Pings {
     return line;
   }
 
-  #send(service: keyof Ports, line: Line): Promise<boolean> {
+  #send(service: ServiceName, line: Line): Promise<boolean> {
     line.current = this.#ask(service, line);
     return line.current;
   }
 
-  async #ask(service: keyof Ports, line: Line): Promise<boolean> {
+  async #ask(service: ServiceName, line: Line): Promise<boolean> {
     // One timeout may only mean a busy machine, here or there, so try again before calling the service away. But it
     // excuses the calls it overlaps: a service that hangs for a while can be back at the second ping.
     const sentAt = performance.now();
@@ -84,7 +84,7 @@ export class Pings {
     return answers;
   }
 
-  async #once(service: keyof Ports): Promise<"here" | "away" | "silence"> {
+  async #once(service: ServiceName): Promise<"here" | "away" | "silence"> {
     return withinTime(this.#timeoutMs, undefined, async (signal) => {
       try {
         await untilAborted(signal, () => this.#ping(service, signal));

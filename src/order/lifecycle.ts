@@ -1,3 +1,4 @@
+import { isServiceUrl, isSigningSecret } from "./http-stage.ts";
 import { PIPELINE } from "./pipeline.ts";
 import type { Stage, Step } from "./stage.ts";
 
@@ -185,7 +186,11 @@ function validate(stages: readonly Stage[]): void {
   if (stages.length === 0) faults.push("there are no stages");
   const names = new Set<string>([CANCEL.name]);
   const statuses = new Set<string>([CREATED, CANCELLED]);
-  for (const { name, to } of stages) {
+  for (const { name, to, http } of stages) {
+    if (http && !isServiceUrl(http.url))
+      faults.push(`the URL of stage ${name} is not an http or https address without user and password`);
+    if (http?.secret !== undefined && !http.secret.split(" ").every(isSigningSecret))
+      faults.push(`the secret of stage ${name} is not whsec_ and the base64 of at least 24 bytes`);
     if (!STAGE_NAME.test(name)) faults.push(`the stage name "${name}" does not match ${STAGE_NAME}`);
     if (!STATUS.test(to)) faults.push(`the status "${to}" of stage ${name} does not match ${STATUS}`);
     if (names.has(name)) faults.push(`the stage name ${name} is already used`);

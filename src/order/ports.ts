@@ -1,4 +1,4 @@
-import type { OrderLine } from "./order.ts";
+import type { OrderLine, StageRecord } from "./order.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -11,16 +11,66 @@ export interface Ports {
   readonly inventory: Inventory;
   readonly payments: Payments;
   readonly carrier: Carrier;
+  readonly httpStages: HttpStages;
+}
+
+/** An outside service: one behind a port, or the service of an HTTP stage. */
+export type ServiceName = "inventory" | "payments" | "carrier" | `stage ${string}`;
+
+/** The service of an HTTP stage. */
+export function serviceOfStage(stage: string): ServiceName {
+  return `stage ${stage}`;
+}
+
+/** Pings an outside service. See {@link Service.ping}. */
+export function pingService(ports: Ports, service: ServiceName, signal: AbortSignal): Promise<void> {
+  switch (service) {
+    case "inventory":
+    case "payments":
+    case "carrier":
+      return ports[service].ping(signal);
+    default:
+      return ports.httpStages.ping(service.slice(serviceOfStage("").length), signal);
+  }
 }
 
 /** An outside service did not answer in time or reported that it is unavailable. The order is not to blame. */
 export class ServiceUnavailableError extends Error {
   override name = "ServiceUnavailableError";
-  readonly service: keyof Ports;
-  constructor(service: keyof Ports, message: string, options?: ErrorOptions) {
+  readonly service: ServiceName;
+  constructor(service: ServiceName, message: string, options?: ErrorOptions) {
     super(message, options);
     this.service = service;
   }
+}
+
+/**
+ * An outside service answers, but not as one that is set up right: a wrong address, a wrong secret. Every order would
+ * fare the same until somebody mends it.
+ */
+export class ServiceMisconfiguredError extends ServiceUnavailableError {
+  override name = "ServiceMisconfiguredError";
+}
+
+/** An outside service asks to be called again later. No attempt is used up. */
+export class NotNowError extends Error {
+  override name = "NotNowError";
+  /** Milliseconds. */
+  readonly waitMs: number;
+  constructor(message: string, waitMs: number) {
+    super(message);
+    this.waitMs = waitMs;
+  }
+}
+
+/** An outside service can make nothing of the request for this order: a person has to look at it. Never retried. */
+export class RequestRefusedError extends Error {
+  override name = "RequestRefusedError";
+}
+
+/** The call came after its undo, and had no effect. */
+export class AlreadyUndoneError extends Error {
+  override name = "AlreadyUndoneError";
 }
 
 /** Common to all outside services. */
@@ -98,3 +148,41 @@ export type Tracking =
       readonly delivered: false;
       /** Milliseconds to wait before asking again. */ readonly askAgainIn: number;
     };
+
+/** The services of HTTP stages, which may be written in any language: docs/http-stages.md. */
+export interface HttpStages {
+  /**
+   * Has a stage's service run or undo the stage for an order.
+   *
+   * @throws {AlreadyUndoneError} for a run that comes after its undo; {@link NotNowError}, {@link RequestRefusedError},
+   * {@link ServiceUnavailableError} and {@link ServiceMisconfiguredError}
+   */
+  call(request: StageRequest): Promise<StageAnswer>;
+  /** Like {@link Service.ping}, for a stage's service. */
+  ping(stage: string, signal: AbortSignal): Promise<void>;
+}
+
+/** A request to the service of an HTTP stage. */
+export interface StageRequest {
+  readonly stage: string;
+  readonly operation: "run" | "undo";
+  /** The idempotency key. */
+  readonly key: string;
+  /** Counts from 1. */
+  readonly attempt: number;
+  /** By when the stage must be done; null if there is no such time. */
+  readonly deadline: Date | null;
+  /** The order's id, and the fields that the stage asks for. */
+  readonly order: Readonly<Record<string, unknown>>;
+  /** The records of earlier stages. */
+  readonly records: Readonly<Record<string, StageRecord>>;
+  /** Redacted from errors and reasons, in case the answer repeats it. */
+  readonly secret: string | null;
+  readonly signal: AbortSignal;
+}
+
+/** The answer of a stage's service. To `undo` it is always `done`. */
+export type StageAnswer =
+  | { readonly done: StageRecord }
+  | { readonly reject: string }
+  | { /** Milliseconds. */ readonly snooze: number };

@@ -23,10 +23,20 @@ export interface Stage<Name extends string = string, To extends string = string>
    * and may be called again after a crash, so it must do nothing if there is nothing to undo.
    */
   undo?(order: Order, context: StageContext): Promise<StageRecord | undefined>;
+  /** The service that does the work, if the stage is an HTTP stage. */
+  readonly http?: HttpService;
   /** Whether the order can no longer be cancelled once this stage is done. */
   readonly pointOfNoReturn?: true;
   /** Overrides of {@link DEFAULT_SETTINGS}. */
   readonly settings?: Partial<StageSettings>;
+}
+
+/** The service of an HTTP stage. */
+export interface HttpService {
+  /** Where it takes POST requests. http or https. */
+  readonly url: string;
+  /** Signs the requests, instead of `SIGNING_SECRET`: `whsec_` and base64; two, separated by a space, while one is replaced. */
+  readonly secret?: string | undefined;
 }
 
 /** Something with its own queue: a stage, or `cancel`. */
@@ -38,6 +48,8 @@ export interface StageContext {
   readonly runKey: string;
   /** `<orderId>:<stage>:undo`, the idempotency key for the effects of `undo`. */
   readonly undoKey: string;
+  /** The number of the attempt at the step, from 1. */
+  readonly attempt: number;
   /** Aborted when the attempt times out or the process shuts down. */
   readonly signal: AbortSignal;
 }

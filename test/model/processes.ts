@@ -13,6 +13,7 @@ import { simulatedPayments } from "../../src/providers/payments.ts";
 import { Simulation } from "../../src/providers/simulation.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
+import { NO_PORTS } from "../support/orders.ts";
 import type { TestEnvironment } from "../support/environment.ts";
 import { UNDISPUTED } from "../support/lease.ts";
 import { Process, type Calls } from "./calls.ts";
@@ -56,6 +57,7 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
     inventory: mysqlInventory(environment.database, simulation),
     payments: simulatedPayments(environment.database, simulation),
     carrier: simulatedCarrier(environment.database, simulation, 0),
+    httpStages: NO_PORTS.httpStages,
   };
   const { ports: broken = same, store: brokenStore = same } = sabotage;
   const dispatcher = scheduledQueues(queue, calls, process);

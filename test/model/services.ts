@@ -2,7 +2,7 @@ import { Database } from "../../db/database.ts";
 import type { Reads, Transaction } from "../../db/queries.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { Dispatcher, DueJob } from "../../src/engine/ports.ts";
-import { ServiceUnavailableError, type Ports } from "../../src/order/ports.ts";
+import { ServiceUnavailableError, type Ports, type ServiceName } from "../../src/order/ports.ts";
 import type { CallOptions, Calls, Process } from "./calls.ts";
 
 /** MySQL as a process sees it: each query and each transaction is a call, with its effect or without. */
@@ -69,7 +69,7 @@ export function scheduledQueues(queues: Dispatcher, calls: Calls, process: Proce
 /** The outside world as a worker sees it. A request that was sent arrives, whatever became of its sender. */
 export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Ports {
   const asked = new Set<string>();
-  const call = <T>(service: keyof Ports, name: string, work: () => Promise<T>): Promise<T> => {
+  const call = <T>(service: ServiceName, name: string, work: () => Promise<T>): Promise<T> => {
     const options: CallOptions = {
       process,
       name: `${service}: ${name}`,
@@ -80,6 +80,7 @@ export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Po
   };
   const { inventory, payments, carrier } = ports;
   return {
+    ...ports,
     inventory: {
       ping: (signal) => inventory.ping(signal),
       reserve: (request) => call("inventory", "reserve", () => inventory.reserve(request)),

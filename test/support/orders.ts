@@ -51,4 +51,5 @@ export const NO_PORTS: Ports = {
   inventory: { ping: nobody, reserve: nobody, ship: nobody, release: nobody },
   payments: { ping: nobody, charge: nobody, refund: nobody },
   carrier: { ping: nobody, createLabel: nobody, voidLabel: nobody, track: nobody },
+  httpStages: { ping: nobody, call: nobody },
 };

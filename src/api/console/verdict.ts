@@ -28,11 +28,13 @@ const LATE_MS = 120_000;
 const TROUBLES = {
   away: (service, stage) =>
     `${stage} is on hold because ${service} does not answer. Orders wait and continue automatically.`,
+  misconfigured: (service, stage, reasons) =>
+    `${stage} is on hold because ${service} is not set up right: ${reasons}. Orders wait and continue automatically once it is.`,
   failing: (service, stage) =>
     `${service} answers its health check but fails order after order in ${stage}. Orders wait and are retried automatically.`,
   "half open": (service, stage) =>
     `${service} answers again: ${stage} tries some orders before it takes all.`,
-} satisfies Record<string, (service: string, stage: string) => string>;
+} satisfies Record<string, (service: string, stage: string, reasons: string) => string>;
 
 /** The state of the whole service in one sentence, plus further findings. */
 export function verdictOf(status: Status): Verdict {
@@ -81,7 +83,8 @@ function findingsOf(
   for (const [trouble, say] of Object.entries(TROUBLES)) {
     const those = breakers.filter((breaker) => (breaker.trouble ?? "away") === trouble);
     const services = [...new Set(those.map(({ service }) => service ?? "its service"))].join(", ");
-    if (those.length > 0) attention(say(services, name));
+    const reasons = [...new Set(those.flatMap(({ reason }) => reason ?? []))].join("; ");
+    if (those.length > 0) attention(say(services, name, reasons));
   }
   const isIdle = own && own.length > 0 && queue && !queue.paused && breakers.length === 0;
   const isLate = oldest !== undefined && Date.now() - oldest.since.getTime() > LATE_MS;

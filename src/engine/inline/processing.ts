@@ -217,6 +217,11 @@ export class InlineProcessing implements Dispatcher {
           this.#rest(orderId, made.waitMs, { ...NEVER_FAILED, isUndoing: false });
           return ending;
         }
+        if (made.cause === "not now") {
+          const { failures, outages } = past;
+          this.#rest(orderId, made.waitMs, { failures, outages, isUndoing: transition.step === CANCEL });
+          return ending;
+        }
         // MySQL can't say now whether the order has changed.
         if (made.cause !== "service away") return this.#retryAfterOutage(orderId, made.message, past);
       }

@@ -1,6 +1,17 @@
 import type { z } from "zod";
-import { ServiceUnavailableError, type Ports } from "../../order/ports.ts";
+import {
+  NotNowError,
+  RequestRefusedError,
+  ServiceMisconfiguredError,
+  ServiceUnavailableError,
+  type ServiceName,
+} from "../../order/ports.ts";
+import { parseRetryAfter } from "../../platform/retry-after.ts";
+import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
+
+/** The version of the contract of docs/http-stages.md. */
+export const CONTRACT = "1";
 
 /** The address of an outside service that implements docs/providers.md. */
 export interface ServiceAddress {
@@ -8,6 +19,19 @@ export interface ServiceAddress {
   readonly url: string;
   /** Timeout in milliseconds; shorter than that of a stage's attempt, so that the service gets the blame. */
   readonly timeoutMs?: number;
+  /** Sign the requests; unsigned without. */
+  readonly secrets?: readonly string[];
+}
+
+/** A request of docs/http-stages.md. */
+export interface SignedRequest {
+  /** The idempotency key. */
+  readonly id: string;
+  /** Sent as JSON. */
+  readonly body: object;
+  readonly signal: AbortSignal;
+  /** Redacted from errors, in case the response repeats it. */
+  readonly secret?: string | null;
 }
 
 export interface ServiceCall {
@@ -23,6 +47,14 @@ export interface ServiceCall {
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+/** The wait of a 429 that does not say how long. Milliseconds. */
+const NOT_NOW_MS = 5_000;
+/** What a gateway in front of a service answers while that is away. To a ping, anything else means that it is up. */
+const AWAY = new Set([502, 503, 504]);
+/** Who answers like this is another service, or refuses us: each order would fare the same. */
+const MISCONFIGURED = new Set([401, 403, 404, 405, 413, 501]);
+/** Who answers like this can make nothing of the request. */
+const REFUSED = new Set([400, 422]);
 /** Maximum size of a response in bytes; a few hundred are expected. */
 const LARGEST_ANSWER = 64 * 1024;
 /** Characters of a response to quote in an error. */
@@ -30,13 +62,15 @@ const EXCERPT = 200;
 
 /** HTTP client for one outside service. Distinguishes an unavailable service from an unexpected response. */
 export class ServiceClient {
-  readonly #service: keyof Ports;
-  readonly #base: string;
+  readonly #service: ServiceName;
+  readonly #url: string;
   readonly #timeoutMs: number;
+  readonly #secrets: readonly string[];
 
-  constructor(service: keyof Ports, { url, timeoutMs = DEFAULT_TIMEOUT_MS }: ServiceAddress) {
+  constructor(service: ServiceName, { url, timeoutMs = DEFAULT_TIMEOUT_MS, secrets = [] }: ServiceAddress) {
+    this.#secrets = secrets;
     this.#service = service;
-    this.#base = url.replace(/\/+$/, "");
+    this.#url = url;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -44,6 +78,41 @@ export class ServiceClient {
   async ping(signal: AbortSignal): Promise<void> {
     const { status } = await this.#exchange({ method: "GET", path: "/health", signal });
     if (status < 200 || status > 299) throw this.#unavailable(`answered ${status} to /health`);
+  }
+
+  /** Whether anybody answers at the URL, whatever it is. @throws {ServiceUnavailableError} the signal's reason */
+  async knock(signal: AbortSignal): Promise<void> {
+    const { status } = await this.#exchange({ method: "GET", signal });
+    if (AWAY.has(status)) throw this.#unavailable(`answered ${status}`);
+  }
+
+  /**
+   * Posts a signed request, and returns the response if its status is 2xx or none of these:
+   *
+   * @throws {ServiceUnavailableError} on 408, 5xx, a timeout or a connection error: the effect is unknown
+   * @throws {NotNowError} on 429, and 503 with `Retry-After`
+   * @throws {RequestRefusedError} on 400 and 422
+   * @throws {ServiceMisconfiguredError} on a redirect, 401, 403, 404, 405, 413 and 501
+   */
+  async post({ id, body, signal, secret }: SignedRequest): Promise<ServiceAnswer> {
+    const text = JSON.stringify(body);
+    const headers = {
+      "Conveyor-Contract": CONTRACT,
+      "Conveyor-Timeout-Ms": String(this.#timeoutMs),
+      ...(this.#secrets.length > 0
+        ? sign(this.#secrets, { id, at: new Date(), body: text })
+        : { "webhook-id": id }),
+    };
+    const exchange = await this.#exchange({ method: "POST", headers, text, signal });
+    const { status, retryAfterMs } = exchange;
+    const answer = new ServiceAnswer(this.#service, status, exchange.text, secret);
+    if (status === 429 || (status === 503 && retryAfterMs !== undefined))
+      throw new NotNowError(answer.unexpected().message, retryAfterMs ?? NOT_NOW_MS);
+    if ((status >= 300 && status <= 399) || MISCONFIGURED.has(status))
+      throw new ServiceMisconfiguredError(this.#service, answer.unexpected().message);
+    if (status === 408 || status >= 500) throw this.#unavailable(`answered ${status}`);
+    if (REFUSED.has(status)) throw new RequestRefusedError(answer.unexpected().message);
+    return answer;
   }
 
   /**
@@ -55,23 +124,34 @@ export class ServiceClient {
    * was aborted
    */
   async call(call: ServiceCall): Promise<ServiceAnswer> {
-    const { status, text } = await this.#exchange(call);
+    const { key, body } = call;
+    const { status, text } = await this.#exchange({
+      ...call,
+      headers: key === undefined ? {} : { "Idempotency-Key": key },
+      text: body && JSON.stringify(body),
+    });
     if (status === 429 || status >= 500) throw this.#unavailable(`answered ${status}`);
     return new ServiceAnswer(this.#service, status, text, call.secret);
   }
 
-  async #exchange({ method, path, key, body, signal }: ServiceCall): Promise<Exchange> {
+  async #exchange({ method, path, headers, text, signal }: Exchanged): Promise<Exchange> {
     signal.throwIfAborted();
-    const headers: Record<string, string> = { Accept: "application/json" };
-    if (key !== undefined) headers["Idempotency-Key"] = key;
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    const request: RequestInit = { method, headers, redirect: "manual" };
-    if (body !== undefined) request.body = JSON.stringify(body);
-
+    const request: RequestInit = {
+      method,
+      headers: {
+        Accept: "application/json",
+        ...(text !== undefined && { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      redirect: "manual",
+      ...(text !== undefined && { body: text }),
+    };
     return withinTime(this.#timeoutMs, signal, async (deadline) => {
       try {
-        const response = await fetch(this.#base + path, { ...request, signal: deadline });
-        return { status: response.status, text: await read(response) };
+        const url = path === undefined ? this.#url : this.#url.replace(/\/+$/, "") + path;
+        const response = await fetch(url, { ...request, signal: deadline });
+        const retryAfterMs = parseRetryAfter(response.headers.get("retry-after"));
+        return { status: response.status, text: await read(response), retryAfterMs };
       } catch (error) {
         signal.throwIfAborted();
         if (deadline.aborted)
@@ -87,8 +167,20 @@ export class ServiceClient {
   }
 }
 
+interface Exchanged {
+  readonly method: "GET" | "POST";
+  /** Appended to the URL. */
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** JSON. */
+  readonly text?: string | undefined;
+  readonly signal: AbortSignal;
+}
+
 interface Exchange {
   readonly status: number;
+  /** The response's `Retry-After`. */
+  readonly retryAfterMs: number | undefined;
   /** Undefined if it is too large. */
   readonly text: string | undefined;
 }
@@ -96,12 +188,12 @@ interface Exchange {
 /** A service's response, to be parsed with the schema for its status. */
 export class ServiceAnswer {
   readonly status: number;
-  readonly #service: keyof Ports;
+  readonly #service: ServiceName;
   readonly #text: string | undefined;
   readonly #secret: string | null | undefined;
 
   constructor(
-    service: keyof Ports,
+    service: ServiceName,
     status: number,
     text: string | undefined,
     secret: string | null | undefined,
@@ -125,12 +217,17 @@ export class ServiceAnswer {
     return new Error(`${this.#service} answered ${this.status} unexpectedly: ${excerpt || "no body"}`);
   }
 
+  /** Whether the body is empty. */
+  get isEmpty(): boolean {
+    return this.#text === "";
+  }
+
   /** Makes a service's text safe for an error or a record: one line, limited length, without the secret. */
-  shorten(text: string): string {
+  shorten(text: string, most = EXCERPT): string {
     const safe = this.#secret ? redact(text, this.#secret) : text;
     const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();
     const characters = Array.from(line);
-    return characters.length <= EXCERPT ? line : `${characters.slice(0, EXCERPT - 1).join("")}…`;
+    return characters.length <= most ? line : `${characters.slice(0, most - 1).join("")}…`;
   }
 
   #json(): unknown {

@@ -6,6 +6,7 @@ import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { AlreadyUndoneError } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
@@ -250,6 +251,42 @@ describe("a stage that throws", () => {
     const execution = executor.execute(id, pick, controller.signal);
     controller.abort(new Error("time is up"));
     await expect(execution).rejects.toThrow("time is up");
+    expect(await statusOf(id)).toBe("CREATED");
+  });
+});
+
+describe("a stage that comes after its undo", () => {
+  const undone = () => Promise.reject(new AlreadyUndoneError("undone"));
+
+  test("is the end of the order whose cancellation was asked for meanwhile", async () => {
+    const { pick, steps, executor } = line({
+      pick: { run: async (order) => (await cancel(order.id, "CREATED"), undone()) },
+    });
+    const id = await createOrder(environment.database);
+    expect(await executor.execute(id, pick, NEVER)).toMatchObject({ outcome: "cancelled" });
+    expect(steps).toEqual(["undo pick:undo"]);
+  });
+
+  test("does nothing to an order that another process has cancelled meanwhile", async () => {
+    const { pick, steps, executor } = line({
+      pick: {
+        run: async (order) => {
+          await cancel(order.id, "CREATED");
+          const other = line();
+          await other.executor.execute(order.id, other.pick, NEVER);
+          return undone();
+        },
+      },
+    });
+    const id = await createOrder(environment.database);
+    expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "not due", status: "CANCELLED" });
+    expect(steps).toEqual([]);
+  });
+
+  test("is an error where nobody has cancelled the order", async () => {
+    const { pick, executor } = line({ pick: { run: undone } });
+    const id = await createOrder(environment.database);
+    await expect(executor.execute(id, pick, NEVER)).rejects.toBeInstanceOf(AlreadyUndoneError);
     expect(await statusOf(id)).toBe("CREATED");
   });
 });

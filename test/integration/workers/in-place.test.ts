@@ -9,6 +9,7 @@ import { haveGuests } from "../../../queues/telemetry/heartbeats.ts";
 import { MinuteCounts } from "../../../queues/telemetry/minute-counts.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { NotNowError } from "../../../src/order/ports.ts";
 import { settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
@@ -420,10 +421,13 @@ describe("a stage that an order came to in place", () => {
     },
   );
 
-  test("and that snoozes, is asked again from its own queue, with no attempt used", async () => {
+  test.each([
+    ["that snoozes", async () => snooze(10)],
+    ["whose service can't now", () => Promise.reject(new NotNowError("busy", 10))],
+  ])("and %s, is asked again from its own queue, with no attempt used", async (_which, notYet) => {
     let runs = 0;
     const { order, start, sendJob } = await line({
-      send: async () => (++runs === 1 ? snooze(10) : {}),
+      send: async () => (++runs === 1 ? notYet() : {}),
       sendSettings: { attempts: 1 },
     });
     await start();

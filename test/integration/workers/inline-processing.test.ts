@@ -4,7 +4,7 @@ import { clearFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { CREATED, Lifecycle } from "../../../src/order/lifecycle.ts";
-import { ServiceUnavailableError } from "../../../src/order/ports.ts";
+import { NotNowError, ServiceUnavailableError } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { InlineProcessing, type InlineProcessingOptions } from "../../../src/engine/inline/processing.ts";
 import { FailureLog } from "../../../src/engine/failure-log.ts";
@@ -220,6 +220,28 @@ describe("an order", () => {
     ready = true;
     await until(id, "POSTED");
   });
+});
+
+test("a stage, or its undo, whose service says that it can't now goes on by itself after that time", async () => {
+  let busy = 2;
+  const run = async () => {
+    if (busy-- > 0) throw new NotNowError("busy", 5);
+    return {};
+  };
+  const { processing } = line({ pick: { run } });
+  const id = await place();
+  expect((await processing.process(id)).order.status).toBe("CREATED");
+  await until(id, "POSTED");
+
+  let busyUndo = 2;
+  const undo = async () => {
+    if (busyUndo-- > 0) throw new NotNowError("busy", 5);
+    return {};
+  };
+  const other = line({ pick: { undo }, pack: { run: async () => reject("sold out") } });
+  const rejected = await place();
+  await other.processing.process(rejected);
+  await until(rejected, "CANCELLED");
 });
 
 describe("a stage that fails", () => {

@@ -5,6 +5,7 @@ import { jobId } from "../../../queues/job.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { NotNowError, RequestRefusedError } from "../../../src/order/ports.ts";
 import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { InPlace } from "../../../workers/in-place.ts";
@@ -145,6 +146,25 @@ describe("a worker", () => {
       async () => (await (await line.job(id))?.getState()) === "completed",
     );
     expect((await line.job(id))?.attemptsMade).toBe(1);
+  });
+
+  test("runs a stage again later whose service says that it can't now, and uses up no attempt", async () => {
+    let runs = 0;
+    const busy = () => Promise.reject(new NotNowError("busy", 10));
+    const line = await working(async () => (++runs <= 5 ? busy() : {}), { attempts: 2 });
+    const id = await line.order();
+    await inStatus(id, "WRAPPED");
+    expect(runs).toBe(6);
+    const events = await listEvents(environment.database, id);
+    expect(events.map(({ type }) => type)).toEqual(["status", "status"]);
+  });
+
+  test("rests an order for a person at once whose service can make nothing of it", async () => {
+    let runs = 0;
+    const line = await working(async () => (runs++, Promise.reject(new RequestRefusedError("no such SKU"))));
+    const id = await line.order();
+    expect(await failed(id)).toMatchObject({ stage: "wrap", reason: "no such SKU" });
+    expect(runs).toBe(1);
   });
 
   test("tries a stage that throws as often as it may; then the order says that it failed", async () => {

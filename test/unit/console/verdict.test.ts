@@ -59,6 +59,26 @@ describe("a stranger is told", () => {
       /^pay is on hold because payments does not answer/,
     ],
     [
+      "that a service is not set up right, and what it answers",
+      status({
+        workers: [
+          {
+            ...WORKER,
+            open: [
+              {
+                stage: "pay",
+                service: "payments",
+                trouble: "misconfigured",
+                reason: "payments answered 404",
+              },
+            ],
+          },
+        ],
+      }),
+      "attention",
+      /^pay is on hold because payments is not set up right: payments answered 404/,
+    ],
+    [
       "that a service fails everybody though it answers, and not that it does not answer",
       status({
         workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments", trouble: "failing" }] }],

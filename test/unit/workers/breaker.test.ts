@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { ServiceUnavailableError, type Ports } from "../../../src/order/ports.ts";
+import { ServiceUnavailableError, type ServiceName } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { StageBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
@@ -14,8 +14,8 @@ let service: {
   isUp: boolean;
   answersPings: boolean;
   /** Those that answer pings also when the others don't. */
-  answering: (keyof Ports)[];
-  pings: (keyof Ports)[];
+  answering: ServiceName[];
+  pings: ServiceName[];
   pingTakesMs: number;
 };
 let gate: string;
@@ -67,7 +67,7 @@ async function order(customerId: string, given: Partial<FailedCall> & { isUp?: b
     return await attempt;
   } catch (error) {
     if (error instanceof StageUnavailableError) return "held";
-    const orderId = `order-${++orders}`;
+    const orderId = given.orderId ?? `order-${++orders}`;
     const failed = {
       orderId,
       customerId,
@@ -142,6 +142,43 @@ describe("a service that does not answer pings", () => {
     service.answersPings = false;
     expect(await order("a")).toBe("away");
     expect(gate).toBe("shut");
+  });
+});
+
+describe("a service that is not set up right", () => {
+  const NOT_FOUND = "stage fraud-check answered 404";
+  const wrong = (orderId: string, given: Partial<FailedCall> = {}) =>
+    order(orderId, { isUp: false, orderId, misconfigured: NOT_FOUND, ...given });
+
+  test("costs no order an attempt, holds the stage without a ping, and says why", async () => {
+    expect(await Promise.all(FIVE.map((id) => wrong(id)))).toEqual(FIVE.map(() => "away"));
+    expect([gate, breaker.trouble, breaker.reason]).toEqual(["shut", "misconfigured", NOT_FOUND]);
+    expect(service.pings).toEqual([]);
+    await expect(breaker.run({ customerId: "f" }, async () => "done")).rejects.toThrow(`held: ${NOT_FOUND}`);
+  });
+
+  test("is tried with a share of the orders now and then, and takes all once it is mended", async () => {
+    await wrong("a");
+    for (let tries = 0; tries < 3; tries++) {
+      await until("ajar");
+      expect([breaker.trouble, breaker.reason]).toEqual(["misconfigured", NOT_FOUND]);
+      expect(await wrong("a")).toBe("away");
+      expect(gate).toBe("shut");
+    }
+    await until("ajar");
+    expect(await order("a")).toBe("done");
+    expect([gate, breaker.trouble, breaker.reason]).toEqual(["open", undefined, undefined]);
+  });
+
+  test("leaves the trouble to an order that alone is answered like this", async () => {
+    expect(await wrong("odd")).toBe("away");
+    await until("ajar");
+    expect(await order("even")).toBe("done");
+    expect(await wrong("odd")).toBe("order");
+    expect([gate, breaker.trouble]).toEqual(["open", undefined]);
+    const startedAt = performance.now();
+    expect(await order("even")).toBe("done");
+    expect(await wrong("other", { startedAt })).toBe("order");
   });
 });
 

@@ -140,6 +140,7 @@ function workerSection(workers: readonly Heartbeat[] | undefined): Html {
 /** Labels for a breaker's state. */
 const TROUBLES = {
   away: "breaker open",
+  misconfigured: "not set up right",
   "half open": "breaker half open",
   failing: "orders failing",
 } as const;

@@ -22,7 +22,7 @@ const DOCUMENTS = [
 ];
 /** What the recipe has its reader write. */
 const NEW_STAGE = "/src/order/stages/fraud-check.ts";
-const SOURCES = ["db", "docs", "queues", "src", "test", "tools", "workers"].flatMap((folder) =>
+const SOURCES = ["db", "docs", "examples", "queues", "src", "test", "tools", "workers"].flatMap((folder) =>
   readdirSync(path.join(ROOT, folder), { encoding: "utf8", recursive: true }).map(
     (file) => `/${folder}/${file}`,
   ),

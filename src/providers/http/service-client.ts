@@ -50,7 +50,7 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 /** The wait of a 429 that does not say how long. Milliseconds. */
 const NOT_NOW_MS = 5_000;
 /** What a gateway in front of a service answers while that is away. To a ping, anything else means that it is up. */
-const AWAY = new Set([502, 503, 504]);
+export const AWAY = new Set([502, 503, 504]);
 /** Who answers like this is another service, or refuses us: each order would fare the same. */
 const MISCONFIGURED = new Set([401, 403, 404, 405, 413, 501]);
 /** Who answers like this can make nothing of the request. */

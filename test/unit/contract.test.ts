@@ -1,0 +1,260 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { text } from "node:stream/consumers";
+import { afterEach, expect, test } from "@jest/globals";
+import { Webhook } from "standardwebhooks";
+import { newSecret } from "../../src/events/webhooks/signature.ts";
+import { listen } from "../../src/platform/listen.ts";
+import { runSuite, type Finding } from "../../tools/contract/suite.ts";
+
+const SECRET = newSecret();
+const TIMEOUT_MS = 1_000;
+
+const closing: (() => Promise<void>)[] = [];
+afterEach(async () => void (await Promise.all(closing.splice(0).map((close) => close()))));
+
+type Answered = readonly [status: number, body?: unknown];
+
+/** What a service does, step by step, so that each step can be wrong. */
+interface Service {
+  isSigned(headers: IncomingMessage["headers"], body: string): boolean;
+  parse(body: string): unknown;
+  /** The key under which an answer is stored. */
+  keyOf(id: string): string;
+  /** Whether a run comes after its undo. */
+  isUndone(key: string): boolean;
+  run(): Promise<Answered>;
+  undo(key: string): Answered;
+  /** Whether this is the first request under the key; the others wait for its answer. */
+  locks: boolean;
+  ping(): number;
+}
+
+/** A service that keeps the contract, but for what is changed. */
+async function start(
+  change: (answers: Map<string, Answered>) => Partial<Service> = () => ({}),
+): Promise<string> {
+  const answers = new Map<string, Answered>();
+  const pending = new Map<string, Promise<Answered>>();
+  const service: Service = {
+    isSigned: (headers, body) => verified(headers, body, 300),
+    parse: (body) => JSON.parse(body),
+    keyOf: (id) => id,
+    isUndone: (key) => answers.has(`${key}:undo`),
+    run: async () => [200, { done: { score: 12 } }],
+    undo: () => [200, { done: {} }],
+    locks: true,
+    ping: () => 405,
+    ...change(answers),
+  };
+  const take = async (request: IncomingMessage): Promise<Answered> => {
+    const body = await text(request);
+    if (request.method !== "POST") return [service.ping()];
+    if (!service.isSigned(request.headers, body)) return [401];
+    let operation: unknown;
+    try {
+      const given = service.parse(body);
+      operation = typeof given === "object" && given !== null && "operation" in given && given.operation;
+    } catch {
+      return [400];
+    }
+    const key = service.keyOf(String(request.headers["webhook-id"]));
+    if (operation === "run" && service.isUndone(key)) return [410];
+    const known = answers.get(key);
+    if (known) return known;
+    const make = async (): Promise<Answered> => {
+      await sleep(1);
+      const made = operation === "run" ? await service.run() : service.undo(key);
+      answers.set(key, made);
+      return made;
+    };
+    if (!service.locks) return make();
+    const underWay = pending.get(key) ?? make();
+    pending.set(key, underWay);
+    return underWay;
+  };
+  const reply = async (request: IncomingMessage, response: ServerResponse) => {
+    const [status, body] = await take(request);
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(typeof body === "string" || body === undefined ? body : JSON.stringify(body));
+  };
+  const server = createServer((request, response) => void reply(request, response));
+  const url = await listen(server, { port: 0, host: "127.0.0.1", variable: "the port" });
+  closing.push(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return url;
+}
+
+/** @param tolerance of the time, in seconds. */
+function verified(given: IncomingMessage["headers"], body: string, tolerance: number): boolean {
+  const headers = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
+  const sent = Number(headers["webhook-timestamp"]);
+  if (!(Math.abs(Date.now() / 1_000 - sent) <= tolerance)) return false;
+  const expected = new Webhook(SECRET).sign(headers["webhook-id"] ?? "", new Date(sent * 1_000), body);
+  return (headers["webhook-signature"] ?? "").split(" ").includes(expected);
+}
+
+async function faultsOf(url: string, { hasUndo = true, secrets = [SECRET] } = {}) {
+  const { signal } = new AbortController();
+  const order = { total: 2_500, lines: [] };
+  const target = { url, secret: secrets[0], timeoutMs: TIMEOUT_MS, stage: "fraud", order, signal };
+  const findings = await runSuite(target, { hasUndo });
+  return { findings, wrong: findings.filter(({ result }) => result === "wrong") };
+}
+
+const names = (findings: readonly Finding[]) => findings.map(({ check }) => check);
+let count = 0;
+
+test("a service that keeps the contract passes every check", async () => {
+  const { findings, wrong } = await faultsOf(await start());
+  expect(wrong).toEqual([]);
+  expect(findings.length).toBeGreaterThan(12);
+  expect(findings.every(({ result }) => result === "right")).toBe(true);
+});
+
+const NEVER_SIGNED = [
+  "refuses what is not signed",
+  "refuses what another secret has signed",
+  "refuses what was signed long ago",
+];
+const ANY_RUN = "answers a run, in time and as the contract says";
+const AFTER_UNDO = "has no effect, and answers 410, when a run comes after its undo";
+const NEVER_DONE = "undoes what was never done, and refuses its run for ever";
+const SAME_ANSWER = "gives the same answer to the same webhook-id";
+const AT_ONCE = "gives one answer to the same webhook-id twice at once";
+const BYTES = "verifies the signature over the bytes as they came";
+
+test.each<[string, (answers: Map<string, Answered>) => Partial<Service>, string[], RegExp]>([
+  [
+    "does not check signatures",
+    () => ({ isSigned: () => true }),
+    NEVER_SIGNED,
+    /answered 200 .* to a request without a signature/,
+  ],
+  [
+    "verifies JSON that it has written again",
+    () => ({ isSigned: (headers, body) => verified(headers, again(body), 300) }),
+    [BYTES],
+    /Verify the raw body, before it is parsed/,
+  ],
+  [
+    "takes old requests",
+    () => ({ isSigned: (headers, body) => verified(headers, body, Infinity) }),
+    ["refuses what was signed long ago"],
+    /to a signature of ten minutes ago/,
+  ],
+  [
+    "looks at the first signature alone",
+    () => ({
+      isSigned: (headers, body) => {
+        const [first = ""] = String(headers["webhook-signature"]).split(" ");
+        return verified({ ...headers, "webhook-signature": first }, body, 300);
+      },
+    }),
+    ["takes any of several signatures, so that secrets can be replaced"],
+    /whose second signature is right/,
+  ],
+  [
+    "decides anew each time",
+    () => ({
+      keyOf: (id) => (id.endsWith(":undo") ? id : `${id}#${++count}`),
+      run: async () => [200, { done: { score: ++count } }],
+      isUndone: () => false,
+    }),
+    [SAME_ANSWER, AT_ONCE, AFTER_UNDO, NEVER_DONE],
+    /Store the answer under webhook-id/,
+  ],
+  [
+    "works twice on requests at once",
+    () => ({ locks: false, run: async () => (await sleep(20), [200, { done: { score: ++count } }]) }),
+    [AT_ONCE],
+    /to requests at the same time/,
+  ],
+  [
+    "can't undo",
+    () => ({ undo: () => [500] }),
+    ["undoes what it has done, once", NEVER_DONE],
+    /answered 500 to an undo/,
+  ],
+  ["runs after the undo", () => ({ isUndone: () => false }), [AFTER_UNDO, NEVER_DONE], /instead of 410/],
+  [
+    "does not know what was never done",
+    (answers) => ({ undo: (key) => (answers.has(key.replace(/:undo$/, "")) ? [200, { done: {} }] : [404]) }),
+    [NEVER_DONE],
+    /There is nothing to undo, which is success/,
+  ],
+  [
+    "is slow",
+    () => ({ run: async () => (await sleep(TIMEOUT_MS * 1.2), [200, { done: {} }]) }),
+    [ANY_RUN],
+    /conveyor-timeout-ms said 1000/,
+  ],
+  ["never answers", () => ({ run: () => new Promise(() => undefined) }), [ANY_RUN], /no answer after/],
+  [
+    "answers with wrong types",
+    () => ({ run: async () => [200, { done: { score: { value: 1 } } }] }),
+    [ANY_RUN],
+    /"done" is not an object of at most 50/,
+  ],
+  [
+    "answers something else",
+    () => ({ run: async () => [200, { ok: true }] }),
+    [ANY_RUN],
+    /exactly one of "done", "reject", "snooze", "wait"/,
+  ],
+  ["answers with text", () => ({ run: async () => [200, "fine"] }), [ANY_RUN], /which is not JSON/],
+  [
+    "answers without end",
+    () => ({ run: async () => [200, { done: { note: "x".repeat(100_000) } }] }),
+    [ANY_RUN],
+    /more than 65536 bytes/,
+  ],
+  [
+    "says a business no with 402",
+    () => ({ run: async () => [402, { reason: "no" }] }),
+    [ANY_RUN],
+    /a business "no" is 200/,
+  ],
+  [
+    "undoes all orders at once",
+    (answers) => ({ isUndone: () => [...answers.keys()].some((key) => key.endsWith(":undo")) }),
+    ["keeps orders apart"],
+    /because another one was undone/,
+  ],
+  [
+    "fails at garbage",
+    () => ({ parse: () => ({ operation: "run" }) }),
+    ["refuses a body that is not JSON with 400 or 422"],
+    /to a signed body that is not JSON/,
+  ],
+  [
+    "is behind a gateway that knows no GET",
+    () => ({ ping: () => 503 }),
+    ["answers a ping"],
+    /takes the service for away/,
+  ],
+])("a service that %s is told so", async (_what, change, checks, detail) => {
+  const { wrong } = await faultsOf(await start(change));
+  expect(names(wrong)).toEqual(checks);
+  expect(wrong.map(({ detail: found = "" }) => found).join("\n")).toMatch(detail);
+});
+
+test("a stage without undo, and a service without a secret, are tested for the rest", async () => {
+  const url = await start(() => ({ isSigned: () => true, undo: () => [500] }));
+  const { findings, wrong } = await faultsOf(url, { hasUndo: false, secrets: [] });
+  expect(wrong).toEqual([]);
+  expect(findings.filter(({ result }) => result === "skipped").map(({ detail }) => detail)).toEqual(
+    expect.arrayContaining(["no secret is given", "the stage has no undo"]),
+  );
+});
+
+/** JSON as JSON.stringify writes it; what is not JSON as it is. */
+function again(body: string): string {
+  try {
+    return JSON.stringify(JSON.parse(body));
+  } catch {
+    return body;
+  }
+}

@@ -1,0 +1,4 @@
+import { runAsProcess } from "../shared/terminal.ts";
+import { contract } from "./command.ts";
+
+await runAsProcess(contract);

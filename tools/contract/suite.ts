@@ -1,0 +1,290 @@
+import { isDeepStrictEqual } from "node:util";
+import { newSecret } from "../../src/events/webhooks/signature.ts";
+import { inWords, readRun, readUndo, type Answer } from "./answers.ts";
+import { AWAY } from "../../src/providers/http/service-client.ts";
+import { ping, TestOrder, type Response, type Target } from "./requests.ts";
+
+/** What a check found. */
+export interface Finding {
+  /** What the contract asks for. */
+  readonly check: string;
+  /** `skipped` says why in `detail`; `wrong` says what the service did, and what to do. */
+  readonly result: "right" | "wrong" | "skipped";
+  readonly detail?: string;
+}
+
+/** A check: resolves to what is wrong, or to why it can't be made. */
+interface Check {
+  readonly name: string;
+  readonly needs?: "secret" | "undo";
+  /** Makes no sense where a plain run fails. */
+  readonly afterRun?: true;
+  run(target: Target): Promise<string | Skipped | undefined>;
+}
+
+class Skipped {
+  readonly why: string;
+  constructor(why: string) {
+    this.why = why;
+  }
+}
+
+/** A signature is valid for five minutes. */
+const OLD_MS = 10 * 60_000;
+/** As many as an order may have. */
+const MOST_LINES = 2_000;
+
+/**
+ * Finds out what a service gets wrong of docs/http-stages.md. It sends runs and undos of orders that do not exist, which
+ * take effect there.
+ *
+ * @param onFinding is told each finding as soon as there is one
+ */
+export async function runSuite(
+  target: Target,
+  { hasUndo, onFinding }: { readonly hasUndo: boolean; readonly onFinding?: (finding: Finding) => void },
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const check of CHECKS) {
+    const { name, needs, afterRun } = check;
+    const finding = (result: Finding["result"], detail?: string): Finding => ({
+      check: name,
+      result,
+      ...(detail !== undefined && { detail }),
+    });
+    const look = async (): Promise<Finding> => {
+      if (needs === "secret" && target.secret === undefined) return finding("skipped", "no secret is given");
+      if (needs === "undo" && !hasUndo) return finding("skipped", "the stage has no undo");
+      if (afterRun && findings[0]?.result === "wrong") return finding("skipped", "a plain run fails");
+      const found = await check.run(target);
+      if (found instanceof Skipped) return finding("skipped", found.why);
+      return found === undefined ? finding("right") : finding("wrong", found);
+    };
+    const found = await look();
+    findings.push(found);
+    onFinding?.(found);
+  }
+  return findings;
+}
+
+const CHECKS: readonly Check[] = [
+  {
+    name: "answers a run, in time and as the contract says",
+    run: async (target) => whyWrong(readRun(await new TestOrder(target).run(), target)),
+  },
+  {
+    name: "answers a ping",
+    async run(target) {
+      const response = await ping(target);
+      if (response.status === undefined) return `did not answer a GET: ${inWords(response)}`;
+      if (AWAY.has(response.status))
+        return `answered a GET with ${inWords(response)}: while it does, Conveyor takes the service for away. Anything but 502, 503 and 504 will do`;
+      return undefined;
+    },
+  },
+  {
+    name: "refuses what is not signed",
+    needs: "secret",
+    run: async (target) =>
+      mustRefuse(await new TestOrder(target).run({ secrets: [] }), "a request without a signature"),
+  },
+  {
+    name: "refuses what another secret has signed",
+    needs: "secret",
+    run: async (target) =>
+      mustRefuse(
+        await new TestOrder(target).run({ secrets: [newSecret()] }),
+        "a signature of another secret",
+      ),
+  },
+  {
+    name: "refuses what was signed long ago",
+    needs: "secret",
+    async run(target) {
+      const response = await new TestOrder(target).run({ at: new Date(Date.now() - OLD_MS) });
+      const fault = mustRefuse(response, "a signature of ten minutes ago");
+      return (
+        fault &&
+        `${fault}. Compare webhook-timestamp with the clock, or whoever recorded a request can send it again`
+      );
+    },
+  },
+  {
+    name: "verifies the signature over the bytes as they came",
+    afterRun: true,
+    needs: "secret",
+    async run(target) {
+      const order = new TestOrder(target);
+      const answer = readRun(await order.run({ body: spelledDifferently(order.body("run")) }), target);
+      return (
+        whyWrong(answer) &&
+        `refused JSON with other spaces and escapes, signed all the same (${whyWrong(answer)}). Verify the raw body, before it is parsed: JSON that is written again has other bytes`
+      );
+    },
+  },
+  {
+    name: "takes any of several signatures, so that secrets can be replaced",
+    afterRun: true,
+    needs: "secret",
+    async run(target) {
+      const { secret } = target;
+      if (secret === undefined) return undefined;
+      const fault = whyWrong(
+        readRun(await new TestOrder(target).run({ secrets: [newSecret(), secret] }), target),
+      );
+      return (
+        fault &&
+        `refused a request whose second signature is right (${fault}). webhook-signature may have several, separated by spaces`
+      );
+    },
+  },
+  {
+    name: "refuses a body that is not JSON with 400 or 422",
+    async run(target) {
+      const response = await new TestOrder(target).run({ body: "{no JSON" });
+      if (response.status === 400 || response.status === 422) return undefined;
+      return `answered ${inWords(response)} to a signed body that is not JSON`;
+    },
+  },
+  {
+    name: "ignores fields that it does not know",
+    afterRun: true,
+    async run(target) {
+      const order = new TestOrder(target, { ...target.order, "field-of-tomorrow": { a: [1] } });
+      const body = JSON.stringify({ ...order.body("run"), "another-field": true });
+      const fault = whyWrong(readRun(await order.run({ body }), target));
+      return fault && `${fault}. Later versions of Conveyor may send more fields`;
+    },
+  },
+  {
+    name: `takes an order of ${MOST_LINES} lines`,
+    afterRun: true,
+    async run(target) {
+      const line = (index: number) => ({ sku: `SKU-${index}`, quantity: 1, unitPrice: 1 });
+      const lines = Array.from({ length: MOST_LINES }, (_, index) => line(index));
+      return whyWrong(readRun(await new TestOrder(target, { ...target.order, lines }).run(), target));
+    },
+  },
+  {
+    name: "gives the same answer to the same webhook-id",
+    afterRun: true,
+    async run(target) {
+      const order = new TestOrder(target);
+      const first = readRun(await order.run(), target);
+      const second = readRun(await order.run({ attempt: 2 }), target);
+      const fault = whyWrong(first) ?? whyWrong(second);
+      if (fault !== undefined) return fault;
+      if (first.is === "later") return new Skipped("the service did not decide at once");
+      return differs(first, second)
+        ? `answered ${spoken(first)} first, then ${spoken(second)}. Store the answer under webhook-id, in the same transaction as its effect, and return it again`
+        : undefined;
+    },
+  },
+  {
+    name: "gives one answer to the same webhook-id twice at once",
+    afterRun: true,
+    async run(target) {
+      const order = new TestOrder(target);
+      const responses = await Promise.all([order.run(), order.run(), order.run(), order.run()]);
+      // One that is still at it may say so.
+      const answers = responses.filter(({ status }) => status !== 409).map((each) => readRun(each, target));
+      const fault = answers.map(whyWrong).find((each) => each !== undefined);
+      if (fault !== undefined) return fault;
+      const [first, ...others] = answers.filter(({ is }) => is === "final");
+      const other = first && others.find((each) => differs(first, each));
+      return (
+        other &&
+        `answered ${spoken(first)} and ${spoken(other)} to requests at the same time. Lock the id while a request is worked on`
+      );
+    },
+  },
+  {
+    name: "undoes what it has done, once",
+    afterRun: true,
+    needs: "undo",
+    async run(target) {
+      const order = new TestOrder(target);
+      await order.run();
+      const first = readUndo(await order.undo(), target);
+      const second = readUndo(await order.undo({ attempt: 2 }), target);
+      const fault = whyWrong(first) ?? whyWrong(second);
+      if (fault !== undefined) return fault;
+      return first.is === "final" && differs(first, second)
+        ? `answered ${spoken(first)} to the first undo, and ${spoken(second)} to the second`
+        : undefined;
+    },
+  },
+  {
+    name: "has no effect, and answers 410, when a run comes after its undo",
+    afterRun: true,
+    needs: "undo",
+    async run(target) {
+      const order = new TestOrder(target);
+      await order.run();
+      await order.undo();
+      return mustBeUndone(await order.run({ attempt: 2 }), target);
+    },
+  },
+  {
+    name: "undoes what was never done, and refuses its run for ever",
+    afterRun: true,
+    needs: "undo",
+    async run(target) {
+      const order = new TestOrder(target);
+      const undone = whyWrong(readUndo(await order.undo(), target));
+      if (undone !== undefined)
+        return `${undone}, for an order that was never run. There is nothing to undo, which is success`;
+      return mustBeUndone(await order.run(), target);
+    },
+  },
+  {
+    name: "keeps orders apart",
+    afterRun: true,
+    needs: "undo",
+    async run(target) {
+      const [one, other] = [new TestOrder(target), new TestOrder(target)];
+      await one.run();
+      await one.undo();
+      const answer = readRun(await other.run(), target);
+      if (answer.is === "undone") return "answered 410 to the run of an order because another one was undone";
+      return whyWrong(answer);
+    },
+  },
+];
+
+function whyWrong(answer: Answer): string | undefined {
+  if (answer.is === "undone") return "answered 410 to a run that was not undone";
+  return answer.is === "wrong" ? answer.why : undefined;
+}
+
+function mustRefuse(response: Response, what: string): string | undefined {
+  if (response.status === 401 || response.status === 403) return undefined;
+  return `answered ${inWords(response)} to ${what}, instead of 401`;
+}
+
+function mustBeUndone(response: Response, target: Target): string | undefined {
+  const answer = readRun(response, target);
+  if (answer.is === "undone") return undefined;
+  const fault = answer.is === "wrong" ? answer.why : `answered ${spoken(answer)}`;
+  return `${fault} to a run that came after its undo, instead of 410: nobody would undo it again`;
+}
+
+function differs(one: Answer, other: Answer): boolean {
+  return !isDeepStrictEqual(one, other);
+}
+
+function spoken(answer: Answer): string {
+  return answer.is === "wrong" || answer.value === undefined ? answer.is : JSON.stringify(answer.value);
+}
+
+/** The same JSON in other bytes: spaces, and an escape for every letter that needs none. */
+function spelledDifferently(body: object): string {
+  return JSON.stringify(body, undefined, 3).replaceAll("e", (letter, index: number, whole: string) =>
+    isInString(whole, index) ? "\\u0065" : letter,
+  );
+}
+
+/** Whether this place of a JSON text is in a string. Strings here have no escaped quotes. */
+function isInString(text: string, index: number): boolean {
+  return text.slice(0, index).split('"').length % 2 === 0;
+}

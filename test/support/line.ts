@@ -21,8 +21,11 @@ export async function startLine({
   workers: count = 1,
   env = {},
   ownRedis = false,
+  folder,
 }: {
   workers?: number;
+  /** Other sources, for all of its processes. */
+  folder?: string;
   env?: Readonly<Record<string, string>>;
   ownRedis?: boolean;
 } = {}): Promise<TestLine> {
@@ -31,6 +34,7 @@ export async function startLine({
     databaseUrl: environment.databaseUrl,
     redisUrl: environment.redisUrl,
     env: { ...QUICK, ...env },
+    ...(folder !== undefined && { folder }),
   };
   const api = await startApi(options);
   const workers = await Promise.all(Array.from({ length: count }, () => startWorker(options)));

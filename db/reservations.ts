@@ -27,58 +27,77 @@ export interface StockMove extends Holding {
 }
 
 /**
- * Moves stock, first come, first served, in one transaction, so that concurrent moves of a popular product wait
- * for one lock and one commit.
+ * Moves stock by itself, first come, first served, in one transaction. Moves that come with a new status are made by
+ * `applyTransitions` (transitions.ts).
  *
- * - `reserve` reserves all lines of an order or none, and keeps an existing reservation. It throws if the
- *   reservation was released, since the order is being cancelled.
- * - `ship` takes the reserved stock out of the warehouse. Repeating it does nothing.
- * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the
- *   warehouse. An order without a reservation is marked as released, so that a late one is refused.
- *
- * Stock rows are locked before reservations are read: two transactions for one order lock the same SKUs, so the
- * second waits and then sees the first one's changes.
- *
- * @returns whether each move succeeded; only `reserve` may not. @throws {Error} for an invalid move. @throws
- * {DatabaseError}
+ * @returns whether each move succeeded; only `reserve` may not. @throws {InvalidMoveError} {DatabaseError}
  */
 export async function moveStock(database: Database, moves: readonly StockMove[]): Promise<Reservation[]> {
-  const work = async (queries: Transaction): Promise<Reservation[]> => {
-    const [levels, states] = await readBoth(
-      queries,
-      lockStock(new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)))),
-      lockStates(moves.map((move) => move.orderId)),
-    );
-    const warehouse = new Warehouse(states, levels);
-    const made = moves.map((move) => OPERATIONS[move.operation](warehouse, move));
-    await queries.commit([...writeStock(warehouse.newLevels()), ...writeStates(warehouse)]);
+  const work = async (transaction: Transaction): Promise<Reservation[]> => {
+    const warehouse = await lockWarehouse(transaction, moves);
+    const made = moves.map((move) => warehouse.make(move));
+    await transaction.commit(warehouse.writes());
     return made;
   };
   // While it waits for one product it holds others, so not for long.
   return database.transaction(work, { lockWaits: 1 });
 }
 
+/**
+ * Locks the stock and the reservations that moves need. Stock rows are locked before reservations are read: two
+ * transactions for one order lock the same SKUs, so the second waits and then sees the first one's changes. Everyone who
+ * also locks orders locks them after that. @throws {DatabaseError}
+ */
+export async function lockWarehouse(
+  transaction: Transaction,
+  moves: readonly StockMove[],
+): Promise<Warehouse> {
+  const [levels, states] = await readBoth(
+    transaction,
+    lockStock(new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)))),
+    lockStates(moves.map((move) => move.orderId)),
+  );
+  return new Warehouse(states, levels);
+}
+
+/** The rows that moves lock, by which {@link rowLocks} knows them. */
+export const STOCK_ROWS = {
+  stock: { table: stock, column: stock.sku },
+  reservation: { table: reservations, column: reservations.orderId },
+};
+
 /** The rows that moves lock: their products and their orders' reservations. */
-export function stockLocks(database: Database): Locks<StockMove> {
-  const locks = rowLocks(database, {
-    stock: { table: stock, column: stock.sku },
-    reservation: { table: reservations, column: reservations.orderId },
-  });
-  return {
-    ...locks,
-    keysOf: ({ orderId, lines }) => [
-      ...lines.map(({ sku }) => locks.key("stock", sku)),
-      locks.key("reservation", orderId),
-    ],
-  };
+export function stockLocks(database: Database): Locks<Holding> {
+  const locks = rowLocks(database, STOCK_ROWS);
+  return { ...locks, keysOf: (holding) => stockKeysOf(holding, locks.key) };
+}
+
+/** The keys of the rows that a move locks. */
+export function stockKeysOf(
+  { orderId, lines }: Holding,
+  key: (name: keyof typeof STOCK_ROWS, value: string) => string,
+): string[] {
+  return [...lines.map(({ sku }) => key("stock", sku)), key("reservation", orderId)];
+}
+
+/** The order's reservation does not allow the move. */
+export class InvalidMoveError extends Error {
+  override name = "InvalidMoveError";
 }
 
 const MADE: Reservation = { ok: true };
 
+/**
+ * - `reserve` reserves all lines of an order or none, and keeps an existing reservation. It throws if the reservation was
+ *   released, since the order is being cancelled.
+ * - `ship` takes the reserved stock out of the warehouse. Repeating it does nothing.
+ * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the warehouse. An order
+ *   without a reservation is marked as released, so that a late one is refused.
+ */
 const OPERATIONS = {
   reserve(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
-    if (state === "RELEASED") throw new Error(`the reservation of order ${orderId} was released`);
+    if (state === "RELEASED") throw new InvalidMoveError(`the reservation of order ${orderId} was released`);
     if (state !== undefined) return MADE;
     const quantities = quantitiesBySku(lines);
     const soldOut = [...quantities]
@@ -92,7 +111,7 @@ const OPERATIONS = {
   ship(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
     if (state === "SHIPPED") return MADE;
-    if (state !== "HELD") throw new Error(`order ${orderId} holds no reservation to ship`);
+    if (state !== "HELD") throw new InvalidMoveError(`order ${orderId} holds no reservation to ship`);
     warehouse.move(orderId, "SHIPPED", quantitiesBySku(lines), { onHand: -1, reserved: -1 });
     return MADE;
   },
@@ -111,8 +130,8 @@ const OPERATIONS = {
   },
 };
 
-/** The locked stock and reservations, and the changes to write. */
-class Warehouse {
+/** Locked stock and reservations, and their changes. Moves are made first come, first served. */
+export class Warehouse {
   readonly states: Map<string, ReservationState>;
   readonly stock: ReadonlyMap<string, StockLevel>;
   readonly changes = new Map<string, { onHand: number; reserved: number }>();
@@ -124,6 +143,16 @@ class Warehouse {
   ) {
     this.states = new Map(states.map(({ orderId, state }) => [orderId, state]));
     this.stock = new Map(levels.map((level) => [level.sku, level]));
+  }
+
+  /** Makes a move if it can; only `reserve` may find too little. @throws {InvalidMoveError} */
+  make(move: StockMove): Reservation {
+    return OPERATIONS[move.operation](this, move);
+  }
+
+  /** Statements that write the changes. */
+  writes(): Statement[] {
+    return [...writeStock(this.newLevels()), ...writeStates(this)];
   }
 
   stateOf(orderId: string): ReservationState | undefined {

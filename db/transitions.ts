@@ -7,6 +7,7 @@ import { UnexpectedCountError, type Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Statement, Transaction, Write } from "./queries.ts";
+import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMove } from "./reservations.ts";
 import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
@@ -14,61 +15,77 @@ import { assignmentsOf } from "./statements.ts";
 
 /* Moves orders to their next status in batches, so that concurrent callers can share a transaction. */
 
-/** Implements `OrderStore.applyTransitions`, with the events in the same transaction. @throws {DatabaseError} */
+/**
+ * Implements `OrderStore.applyTransitions`, with the events and the stock in the same transaction.
+ *
+ * @throws {InvalidMoveError} {DatabaseError}
+ */
 export async function applyTransitions(
   database: Database,
   transitions: readonly OrderTransition[],
   beforeCommit?: () => void,
 ): Promise<TransitionResult[]> {
   try {
-    return await database.transaction(
-      async (transaction) => {
-        const updates = groupsOf(transitions).map((group) => mustMove(group, updateUncancelled(group)));
-        beforeCommit?.();
-        await transaction.commit([...updates, ...insertTransitions(transitions)]);
-        return transitions.map(({ to }) => ({ made: true, toBeCancelled: to === CANCELLED }));
-      },
-      { lockWaits: 1 },
-    );
+    return await apply(database, transitions, { beforeCommit, ordersFirst: false });
   } catch (error) {
     // Nearly always all apply, so orders are read first only after one did not.
-    if (!(error instanceof UnexpectedCountError)) throw error;
-    return applyLocked(database, transitions, beforeCommit);
+    if (!(error instanceof UnexpectedCountError || error instanceof InvalidMoveError)) throw error;
+    return apply(database, transitions, { beforeCommit, ordersFirst: true });
   }
 }
 
-/** The same, but reads each order first. */
-async function applyLocked(
+/** @param ordersFirst reads each order; otherwise assumes that it is as expected. @throws {UnexpectedCountError} */
+function apply(
   database: Database,
   transitions: readonly OrderTransition[],
-  beforeCommit?: () => void,
+  {
+    ordersFirst,
+    beforeCommit,
+  }: { readonly ordersFirst: boolean; readonly beforeCommit?: (() => void) | undefined },
 ): Promise<TransitionResult[]> {
   const work = async (transaction: Transaction): Promise<TransitionResult[]> => {
-    const current = await lockOrders(
-      transaction,
-      transitions.map((transition) => transition.orderId),
-    );
+    const moves = transitions.flatMap(moveOf);
+    const warehouse = moves.length > 0 ? await lockWarehouse(transaction, moves) : undefined;
+    const orderIds = transitions.map(({ orderId }) => orderId);
+    const found = ordersFirst ? await lockOrders(transaction, orderIds) : undefined;
     const results = transitions.map((transition): TransitionResult => {
-      const order = current.get(transition.orderId);
+      const { orderId, from, to, unlessCancelled } = transition;
+      const order = found ? found.get(orderId) : { status: from, cancelRequestedAt: null };
       const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
-      const made = order?.status === transition.from && !(transition.unlessCancelled && toBeCancelled);
+      if (order?.status !== from || (unlessCancelled && toBeCancelled)) return { made: false, toBeCancelled };
+      for (const move of moveOf(transition)) {
+        const moved = warehouse?.make(move);
+        if (moved?.ok === false) return { made: false, toBeCancelled, soldOut: moved.soldOut };
+      }
       // A second transition of the same order finds the new status.
-      if (made) order.status = transition.to;
-      return { made, toBeCancelled };
+      order.status = to;
+      return { made: true, toBeCancelled: toBeCancelled || to === CANCELLED };
     });
     const applied = transitions.filter((_, index) => results[index]?.made);
-    const updates = groupsOf(applied).map((group) => mustMove(group, updateGroup(group)));
+    const update = ordersFirst ? updateGroup : updateUncancelled;
+    const updates = groupsOf(applied).map((group) => mustMove(group, update(group)));
     beforeCommit?.();
-    await transaction.commit([...updates, ...insertTransitions(applied)]);
+    await transaction.commit([...updates, ...insertTransitions(applied), ...(warehouse?.writes() ?? [])]);
     return results;
   };
   return database.transaction(work, { lockWaits: 1 });
 }
 
-/** The rows that transitions lock: their orders. */
+/** The move of stock that comes with a transition, if any. */
+function moveOf({ orderId, stock }: OrderTransition): StockMove[] {
+  return stock ? [{ orderId, ...stock }] : [];
+}
+
+/** The rows that transitions lock: their orders, and what they move of the stock. */
 export function transitionLocks(database: Database): Locks<OrderTransition> {
-  const locks = rowLocks(database, { order: { table: orders, column: orders.id } });
-  return { ...locks, keysOf: ({ orderId }) => [locks.key("order", orderId)] };
+  const locks = rowLocks(database, { ...STOCK_ROWS, order: { table: orders, column: orders.id } });
+  return {
+    ...locks,
+    keysOf: (transition) => [
+      ...moveOf(transition).flatMap((move) => stockKeysOf(move, locks.key)),
+      locks.key("order", transition.orderId),
+    ],
+  };
 }
 
 /** Groups that one statement can apply; none is empty. */
@@ -104,7 +121,7 @@ function updateGroup(group: SameTransitions): Statement {
 }
 
 function insertTransitions(transitions: readonly OrderTransition[]): Statement[] {
-  return insertEvents(transitions.map(({ unlessCancelled, ...event }) => event));
+  return insertEvents(transitions.map(({ unlessCancelled, stock, ...event }) => event));
 }
 
 function latest(transitions: readonly OrderTransition[]): Date {

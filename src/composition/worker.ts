@@ -112,7 +112,7 @@ function openStages(
   const executor = tracing.attempts(
     openExecutor({ store, commit }, { ports, onEvents, breakers, crashHook }),
   );
-  const isolation = new Isolation({ carriedTrace: () => tracing.carried(), log });
+  const isolation = new Isolation({ carriedTrace: () => tracing.carried(), lifecycle, log });
   const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
   // Only for a Redis that refuses writes, which BullMQ would ask for jobs in a busy loop. Connections to an unreachable
   // one wait by themselves.

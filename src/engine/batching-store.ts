@@ -22,6 +22,8 @@ export class BatchingStore implements ExecutorStore {
   readonly #store: OrderStore;
   readonly #loads: Committer<string, StoredOrder | undefined>;
   readonly #transitions: Committer<OrderTransition, TransitionResult>;
+  /** Those that move stock, so that the others don't wait for a popular product. */
+  readonly #stockTransitions: Committer<OrderTransition, TransitionResult>;
   readonly #cache = new OrderCache();
 
   constructor(options: {
@@ -39,20 +41,23 @@ export class BatchingStore implements ExecutorStore {
       flush: (ids) => store.findOrders(ids, (id) => this.#cache.get(id)),
       kindOf: failureKindOf,
     });
-    this.#transitions = commit({
-      name: "status_changes",
-      flush: async (transitions) => {
-        const made = await store.applyTransitions(
-          transitions,
-          crashHook &&
-            (() => transitions.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
-        );
-        onEvents?.();
-        return made;
-      },
-      kindOf: failureKindOf,
-      locks: store.transitionLocks,
-    });
+    const transitions = (name: string) =>
+      commit<OrderTransition, TransitionResult>({
+        name,
+        flush: async (batch) => {
+          const made = await store.applyTransitions(
+            batch,
+            crashHook &&
+              (() => batch.forEach(({ stage }) => crashHook("during batch", stage ?? CANCEL.name))),
+          );
+          onEvents?.();
+          return made;
+        },
+        kindOf: failureKindOf,
+        locks: store.transitionLocks,
+      });
+    this.#transitions = transitions("status_changes");
+    this.#stockTransitions = transitions("stock_moves");
   }
 
   async load(orderId: string): Promise<StoredOrder | undefined> {
@@ -65,11 +70,11 @@ export class BatchingStore implements ExecutorStore {
     return this.#cache.takeFresh(orderId);
   }
 
-  async applyTransition(transition: OrderTransition): Promise<boolean> {
-    const { made, toBeCancelled } = await this.#transitions.submit(transition);
-    if (made && !toBeCancelled) this.#cache.noteTransition(transition);
+  async applyTransition(transition: OrderTransition): Promise<TransitionResult> {
+    const result = await (transition.stock ? this.#stockTransitions : this.#transitions).submit(transition);
+    if (result.made && !result.toBeCancelled) this.#cache.noteTransition(transition);
     else this.#cache.forget(transition.orderId);
-    return made;
+    return result;
   }
 
   requestCancellation(request: CancellationRequest): Promise<boolean> {

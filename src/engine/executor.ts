@@ -14,10 +14,18 @@ import {
   type Ports,
   type ServiceName,
 } from "../order/ports.ts";
-import { Rejection, Snooze, type Outcome, type Stage, type StageContext, type Step } from "../order/stage.ts";
+import {
+  Rejection,
+  rejectSoldOut,
+  Snooze,
+  type Outcome,
+  type Stage,
+  type StageContext,
+  type Step,
+} from "../order/stage.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
-import type { CancellationRequest, OrderTransition } from "./ports.ts";
+import type { CancellationRequest, OrderTransition, TransitionResult } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 
@@ -26,7 +34,7 @@ export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
   /** The order as this process left it a moment ago, if no cancellation was requested. Saves a read. */
   recall?(orderId: string): StoredOrder | undefined;
-  applyTransition(transition: OrderTransition): Promise<boolean>;
+  applyTransition(transition: OrderTransition): Promise<Pick<TransitionResult, "made" | "soldOut">>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
 }
@@ -51,6 +59,12 @@ export interface Breakers {
 
 /** Lets every call through. */
 const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
+
+/** What running a stage came to. */
+interface Ran {
+  readonly outcome: Outcome | AlreadyUndoneError;
+  readonly stock?: OrderTransition["stock"];
+}
 
 /** How one execution ended. */
 export type Execution =
@@ -133,13 +147,14 @@ export class Executor {
     if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
 
     this.#crashHook?.("before run", step.name);
-    const outcome = await this.#run(order, due.step, signal, mark);
+    const { outcome, stock } = await this.#run(order, due.step, signal, mark);
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof AlreadyUndoneError) return this.#late(order, step, outcome, signal, mark);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
-    if (!(await this.#commit(order, due, outcome, signal, mark)))
-      return this.#overtaken(order.id, step, signal, mark);
+    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, signal, mark);
+    if (soldOut) return this.#reject(order, step, rejectSoldOut(soldOut), signal, mark);
+    if (!made) return this.#overtaken(order.id, step, signal, mark);
     this.#crashHook?.("after commit", step.name);
     return this.#endedAt({ status: due.to, cancellation: null }, "done");
   }
@@ -163,15 +178,18 @@ export class Executor {
     return { outcome, status, next: this.#lifecycle.next({ status, cancelled: cancellation !== null }) };
   }
 
-  #run(
-    order: StoredOrder,
-    stage: Stage,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Outcome | AlreadyUndoneError> {
-    return this.#outside({ stage, step: stage, order }, signal, (ports) =>
-      stage.run(order, this.#context(order, stage, ports, signal, mark)).catch(alreadyUndone),
-    );
+  /** @returns what the stage says, and the stock to move with the order's status. */
+  #run(order: StoredOrder, stage: Stage, signal: AbortSignal, mark: AttemptMark | undefined): Promise<Ran> {
+    return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
+      const outcome = await stage
+        .run(order, this.#context(order, stage, ports, signal, mark))
+        .catch(alreadyUndone);
+      if (stage.stock === undefined || !isRecord(outcome)) return { outcome };
+      const { id: orderId, lines } = order;
+      const moved = await ports.inventory.move(stage.stock, { orderId, lines, signal });
+      if (moved === "at commit") return { outcome, stock: { operation: stage.stock, lines } };
+      return { outcome: moved.ok ? outcome : rejectSoldOut(moved.soldOut) };
+    });
   }
 
   /** Calls outside services: through the stage's breaker, and only until the signal aborts. */
@@ -226,7 +244,7 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
     const record = await this.#undoAll(order, step, signal, mark);
-    const cancelled = await this.#store.applyTransition({
+    const { made } = await this.#store.applyTransition({
       ...mark,
       orderId: order.id,
       from: order.status,
@@ -237,7 +255,7 @@ export class Executor {
       unlessCancelled: false,
       at: new Date(),
     });
-    if (!cancelled) return this.#endedAt(await this.#load(order.id, signal));
+    if (!made) return this.#endedAt(await this.#load(order.id, signal));
     this.#crashHook?.("after commit", CANCEL.name);
     return { outcome: "cancelled", reason };
   }
@@ -287,10 +305,10 @@ export class Executor {
   #commit(
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
-    record: StageRecord,
+    { record, stock }: Pick<OrderTransition, "record" | "stock">,
     signal: AbortSignal,
     mark: AttemptMark | undefined,
-  ): Promise<boolean> {
+  ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
     const transition: OrderTransition = {
       ...mark,
       orderId: order.id,
@@ -300,6 +318,7 @@ export class Executor {
       reason: null,
       record,
       unlessCancelled: stage.pointOfNoReturn ?? false,
+      stock,
       at: new Date(),
     };
     return offTheClock(signal, () => this.#store.applyTransition(transition));
@@ -345,6 +364,14 @@ export class Executor {
     const runKey = `${order.id}:${stage.name}`;
     return { ports, runKey, undoKey: `${runKey}:undo`, attempt: mark?.attempt ?? 1, signal };
   }
+}
+
+function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {
+  return !(
+    outcome instanceof Rejection ||
+    outcome instanceof Snooze ||
+    outcome instanceof AlreadyUndoneError
+  );
 }
 
 /** The ports, recording which was used last. */

@@ -1,6 +1,7 @@
 import type { AttemptMark } from "../order/event.ts";
 import type { Transition } from "../order/lifecycle.ts";
-import type { NewOrder, StageRecord, StoredOrder } from "../order/order.ts";
+import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../order/order.ts";
+import type { StockOperation } from "../order/ports.ts";
 import type { Locks } from "../platform/contention.ts";
 
 /*
@@ -182,6 +183,8 @@ export interface OrderTransition extends Partial<AttemptMark> {
   readonly record: StageRecord | null;
   /** Do nothing if a cancellation was requested meanwhile. */
   readonly unlessCancelled: boolean;
+  /** Moves the order's stock in the same transaction; only if there is enough. */
+  readonly stock?: { readonly operation: StockOperation; readonly lines: readonly OrderLine[] } | undefined;
   readonly at: Date;
 }
 
@@ -191,6 +194,8 @@ export interface TransitionResult {
   readonly made: boolean;
   /** Whether a cancellation was requested by then. */
   readonly toBeCancelled: boolean;
+  /** SKUs without enough stock, because of which the status did not change. */
+  readonly soldOut?: readonly string[];
 }
 
 /** A request to cancel an order. */

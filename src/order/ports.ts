@@ -79,12 +79,18 @@ export interface Service {
   ping(signal: AbortSignal): Promise<void>;
 }
 
+/** Reserves stock for all of an order's lines or for none, or takes its reserved stock out of the warehouse. */
+export type StockOperation = "reserve" | "ship";
+
 /** The warehouse. Operations are keyed by order, since an order has one reservation. */
 export interface Inventory extends Service {
-  /** Reserves stock for all lines, or for none. */
-  reserve(request: StockRequest): Promise<Reservation>;
-  /** Takes the reserved stock out of the warehouse. */
-  ship(request: StockRequest): Promise<void>;
+  /**
+   * Moves an order's stock. Only `reserve` can find it sold out.
+   *
+   * @returns "at commit" if the stock is in the orders' database: it moves in the transaction that changes the order's
+   * status, which tells what is sold out.
+   */
+  move(operation: StockOperation, request: StockRequest): Promise<Reservation | "at commit">;
   /**
    * Releases the order's reservation, if it has one. A reservation for this order that arrives later, from a
    * worker presumed dead, is refused.

@@ -1,5 +1,5 @@
 import type { Order, StageRecord } from "./order.ts";
-import type { Ports } from "./ports.ts";
+import type { Ports, StockOperation } from "./ports.ts";
 
 /**
  * A stage of the pipeline, one per file. A stage does its work and returns an outcome. It never writes a status
@@ -25,6 +25,11 @@ export interface Stage<Name extends string = string, To extends string = string>
   undo?(order: Order, context: StageContext): Promise<StageRecord | undefined>;
   /** The service that does the work, if the stage is an HTTP stage. */
   readonly http?: HttpService;
+  /**
+   * Moves the order's stock once `run` is done, in the same transaction as the order's status if the inventory is in this
+   * database, or else through its port right before. An order whose goods are sold out is rejected.
+   */
+  readonly stock?: StockOperation;
   /** Whether the order can no longer be cancelled once this stage is done. */
   readonly pointOfNoReturn?: true;
   /** Overrides of {@link DEFAULT_SETTINGS}. */
@@ -107,6 +112,12 @@ export type Outcome = StageRecord | Rejection | Snooze;
 /** Rejects the order: it is cancelled, and finished stages are undone. */
 export function reject(reason: string): Rejection {
   return new Rejection(reason);
+}
+
+/** Rejects an order whose goods are sold out. Names the first few SKUs: an order may have thousands. */
+export function rejectSoldOut(skus: readonly string[]): Rejection {
+  const shown = skus.slice(0, 5).join(", ");
+  return reject(`sold out: ${skus.length > 5 ? `${shown} and ${skus.length - 5} more` : shown}`);
 }
 
 /** Runs the stage again after this many milliseconds, with all its attempts left. */

@@ -1,37 +1,40 @@
 import type { Database } from "../../db/database.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
-import { moveStock, stockLocks, type StockMove } from "../../db/reservations.ts";
+import { moveStock, stockLocks, type Holding } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import { offTheClock } from "../platform/time-limit.ts";
-import type { Inventory, Reservation, StockRequest } from "../order/ports.ts";
+import type { Inventory, Reservation } from "../order/ports.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
- * The inventory, with stock in MySQL. Concurrent orders share a transaction, so a popular product is locked
- * once per batch and not once per order. Like the simulated providers it can be slowed down and switched off.
+ * The inventory, with stock in the orders' database: it moves in the transaction that changes an order's status (see
+ * `applyTransitions` in db/transitions.ts). Only a cancelled order's stock moves by itself, so that it need not wait for
+ * the payment provider. Like the simulated providers it can be slowed down and switched off.
  */
 export function mysqlInventory(
   database: Database,
   simulation: Simulation,
   commit: Commit = grouped,
 ): Inventory {
-  const moves = commit<StockMove, Reservation>({
-    name: "stock_moves",
-    flush: (all) => moveStock(database, all),
+  const releases = commit<Holding, Reservation>({
+    name: "stock_releases",
+    flush: (holdings) =>
+      moveStock(
+        database,
+        holdings.map((holding) => ({ ...holding, operation: "release" })),
+      ),
     kindOf: failureKindOf,
     locks: stockLocks(database),
   });
-  const whenReached = async (
-    operation: StockMove["operation"],
-    { orderId, lines, signal }: StockRequest,
-  ): Promise<Reservation> => {
-    await simulation.reach("inventory", signal);
-    return offTheClock(signal, () => moves.submit({ orderId, lines, operation }));
-  };
   return {
     ping: async () => void (await simulation.upSince("inventory")),
-    reserve: (request) => whenReached("reserve", request),
-    ship: async (request) => void (await whenReached("ship", request)),
-    release: async (request) => void (await whenReached("release", request)),
+    move: async (_operation, { signal }) => {
+      await simulation.reach("inventory", signal);
+      return "at commit";
+    },
+    release: async ({ orderId, lines, signal }) => {
+      await simulation.reach("inventory", signal);
+      await offTheClock(signal, () => releases.submit({ orderId, lines }));
+    },
   };
 }

@@ -1,3 +1,4 @@
+import { sharedReservations } from "../support/stock.ts";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
@@ -12,9 +13,7 @@ import { grouped, type Commit } from "../../src/platform/group-commit.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import { mysqlInventory } from "../../src/providers/inventory.ts";
 import { openLedger } from "../../src/providers/ledger.ts";
-import { Simulation } from "../../src/providers/simulation.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import type { Dispatcher } from "../../src/engine/ports.ts";
 import { orderStore } from "../../db/order-store.ts";
@@ -32,7 +31,6 @@ beforeAll(async () => {
 });
 afterAll(() => environment.close());
 
-const NEVER = new AbortController().signal;
 const ITEMS = 12;
 
 /** Nobody loses patience while a test looks on. */
@@ -90,15 +88,14 @@ async function stockOfProduct(commit: Commit): Promise<Scenario> {
     database,
     skus.map((sku) => ({ sku, onHand: 100 })),
   );
-  const inventory = mysqlInventory(database, new Simulation(database, 0), commit);
+  const reserve = sharedReservations(database, commit);
   return {
     statement: `SELECT sku FROM stock WHERE sku = '${skus[0]}' FOR UPDATE`,
     // The first wants both: it must not hold the other one while it waits.
     submit: (index) =>
-      inventory.reserve({
+      reserve({
         orderId: uuidv7(),
         lines: (index === 0 ? skus : skus.slice(1)).map((sku) => ({ sku, quantity: 1, unitPrice: 1 })),
-        signal: NEVER,
       }),
   };
 }
@@ -106,13 +103,13 @@ async function stockOfProduct(commit: Commit): Promise<Scenario> {
 async function reservationOfOrder(commit: Commit): Promise<Scenario> {
   const sku = uuidv7();
   await setStock(database, [{ sku, onHand: 100 }]);
-  const inventory = mysqlInventory(database, new Simulation(database, 0), commit);
+  const reserve = sharedReservations(database, commit);
   const ids = Array.from({ length: ITEMS }, () => uuidv7());
   const lines = [{ sku, quantity: 1, unitPrice: 1 }];
-  await inventory.reserve({ orderId: ids[0] ?? "", lines, signal: NEVER });
+  await reserve({ orderId: ids[0] ?? "", lines });
   return {
     statement: `SELECT state FROM reservations WHERE order_id = '${ids[0]}' FOR UPDATE`,
-    submit: (index) => inventory.reserve({ orderId: ids[index] ?? "", lines, signal: NEVER }),
+    submit: (index) => reserve({ orderId: ids[index] ?? "", lines }),
   };
 }
 
@@ -239,13 +236,10 @@ test("a product that everybody wants, and somebody else locks now and then, is s
     { sku: hot, onHand: 150 },
     { sku: other, onHand: 10_000 },
   ]);
-  const shops = Array.from({ length: 4 }, () =>
-    mysqlInventory(database, new Simulation(database, 0), patient),
-  );
+  const shops = Array.from({ length: 4 }, () => sharedReservations(database, patient));
   const wants = (...skus: string[]) => ({
     orderId: uuidv7(),
     lines: skus.map((sku) => ({ sku, quantity: 1, unitPrice: 1 })),
-    signal: NEVER,
   });
   const outcomes: Promise<{ readonly ok: boolean }>[] = [];
   for (const turn of ["free", "locked", "free", "locked"]) {
@@ -253,11 +247,11 @@ test("a product that everybody wants, and somebody else locks now and then, is s
     const holder = turn === "locked" ? await holdLocks(database, statement) : undefined;
     for (const shop of shops) {
       for (let index = 0; index < 20; index++) {
-        outcomes.push(shop.reserve(index % 2 === 0 ? wants(hot) : wants(other, hot)));
+        outcomes.push(shop(index % 2 === 0 ? wants(hot) : wants(other, hot)));
       }
     }
     // Past the second for which a flush waits: these have no part in it.
-    await Promise.all(shops.map((shop) => shop.reserve(wants(other))));
+    await Promise.all(shops.map((shop) => shop(wants(other))));
     await holder?.release();
   }
   const sold = (await Promise.all(outcomes)).filter(({ ok }) => ok).length;

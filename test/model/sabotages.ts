@@ -48,13 +48,11 @@ export const SABOTAGES: readonly {
   },
   {
     fault: "what is sold out is promised",
-    sabotage: ports(({ inventory }) => ({
-      inventory: {
-        ...inventory,
-        reserve: async (request) => {
-          await inventory.reserve(request);
-          return { ok: true };
-        },
+    sabotage: store((real) => ({
+      applyTransition: async (transition) => {
+        const result = await real.applyTransition(transition);
+        if (!result.soldOut) return result;
+        return real.applyTransition({ ...transition, stock: undefined });
       },
     })),
     noticed: /is RESERVED, .* goods are undefined/,

@@ -83,8 +83,7 @@ export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Po
     ...ports,
     inventory: {
       ping: (signal) => inventory.ping(signal),
-      reserve: (request) => call("inventory", "reserve", () => inventory.reserve(request)),
-      ship: (request) => call("inventory", "ship", () => inventory.ship(request)),
+      move: (operation, request) => call("inventory", operation, () => inventory.move(operation, request)),
       release: (request) => call("inventory", "release", () => inventory.release(request)),
     },
     payments: {

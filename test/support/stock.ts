@@ -1,6 +1,8 @@
 import type { Database } from "../../db/database.ts";
-import { moveStock, type Holding } from "../../db/reservations.ts";
+import { moveStock, stockLocks, type Holding, type StockMove } from "../../db/reservations.ts";
 import type { Reservation } from "../../src/order/ports.ts";
+import type { Commit } from "../../src/platform/group-commit.ts";
+import { failureKindOf } from "../../src/platform/storage-error.ts";
 
 /** Sets the goods of orders aside, in one transaction. */
 export const reserveStock = (database: Database, orders: readonly Holding[]): Promise<Reservation[]> =>
@@ -22,3 +24,17 @@ export const releaseStock = (database: Database, orders: readonly Holding[]): Pr
     database,
     orders.map((order) => ({ ...order, operation: "release" })),
   );
+
+/** Sets goods aside, in transactions that concurrent callers share. */
+export function sharedReservations(
+  database: Database,
+  commit: Commit,
+): (order: Holding) => Promise<Reservation> {
+  const moves = commit<StockMove, Reservation>({
+    name: "stock_moves",
+    flush: (all) => moveStock(database, all),
+    kindOf: failureKindOf,
+    locks: stockLocks(database),
+  });
+  return (order) => moves.submit({ ...order, operation: "reserve" });
+}

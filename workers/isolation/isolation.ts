@@ -4,6 +4,7 @@ import type { Logger } from "../../src/platform/log.ts";
 import type { Execution } from "../../src/engine/executor.ts";
 import { FailedAttemptError } from "../../src/engine/failure.ts";
 import { CrashError, IsolatedProcess } from "./isolated-process.ts";
+import { CANCELLED, type Lifecycle } from "../../src/order/lifecycle.ts";
 import type { Attempt } from "./messages.ts";
 
 /**
@@ -15,6 +16,7 @@ export class Isolation {
   readonly #together: IsolatedProcess;
   readonly #alone: IsolatedProcess;
   readonly #carriedTrace: (() => string | undefined) | undefined;
+  readonly #lifecycle: Lifecycle;
   readonly #log: Logger;
   /** The last attempt in the line of those to run alone. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -24,9 +26,11 @@ export class Isolation {
     readonly fork?: () => ChildProcess;
     /** The current trace context, to pass to the process. */
     readonly carriedTrace?: () => string | undefined;
+    readonly lifecycle: Lifecycle;
     readonly log: Logger;
   }) {
-    const { fork: start = forkMain, carriedTrace, log } = options;
+    const { fork: start = forkMain, carriedTrace, lifecycle, log } = options;
+    this.#lifecycle = lifecycle;
     this.#together = new IsolatedProcess(start);
     this.#alone = new IsolatedProcess(start);
     this.#carriedTrace = carriedTrace;
@@ -38,6 +42,18 @@ export class Isolation {
    * aborted.
    */
   async attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
+    return this.#withOwnTransition(await this.#attempt(attempt, signal));
+  }
+
+  /** Messages carry copies. */
+  #withOwnTransition(execution: Execution): Execution {
+    if (!("next" in execution) || execution.next === undefined) return execution;
+    const { from, to } = execution.next;
+    const next = to === CANCELLED ? this.#lifecycle.cancelling(from) : this.#lifecycle.due(from);
+    return { ...execution, next };
+  }
+
+  async #attempt(attempt: Attempt, signal: AbortSignal | undefined): Promise<Execution> {
     const followed = { ...attempt, trace: this.#carriedTrace?.() };
     try {
       return await this.#together.attempt(followed, signal);

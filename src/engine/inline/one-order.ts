@@ -40,13 +40,13 @@ export class OneOrder implements ExecutorStore {
     return this.#given;
   }
 
-  async applyTransition(transition: OrderTransition): Promise<boolean> {
-    const made = await this.#store.applyTransition({
+  async applyTransition(transition: OrderTransition): ReturnType<ExecutorStore["applyTransition"]> {
+    const result = await this.#store.applyTransition({
       ...transition,
       unlessCancelled: transition.stage !== null,
     });
-    if (made && this.#given) this.#known = afterTransition(this.#given, transition);
-    return made;
+    if (result.made && this.#given) this.#known = afterTransition(this.#given, transition);
+    return result;
   }
 
   requestCancellation(request: CancellationRequest): Promise<boolean> {

@@ -5,10 +5,10 @@ export const ship = defineStage({
   name: "ship",
   to: "SHIPPED",
   pointOfNoReturn: true,
+  stock: "ship",
 
   async run(order, { ports, runKey, signal }) {
     const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });
-    await ports.inventory.ship({ orderId: order.id, lines: order.lines, signal });
     return { trackingNumber };
   },
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import { DatabaseError } from "../../../db/errors.ts";
@@ -9,9 +10,11 @@ import { createOrders } from "../../../db/new-orders.ts";
 import { findOrders, listOrders } from "../../../db/orders.ts";
 import { listStatuses } from "../../../db/order-states.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
+import { findStock, setStock } from "../../../db/stock.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
+import { releaseStock } from "../../support/stock.ts";
 
 let environment: TestEnvironment;
 beforeAll(async () => {
@@ -203,6 +206,104 @@ describe("a change of status", () => {
     });
     await applyTransitions(environment.database, [change(id)]);
     expect((await readOrder(environment.database, id)).failed).toBeNull();
+  });
+});
+
+describe("a change of status that moves stock", () => {
+  /** Orders of two units each, with so many units in stock. */
+  const given = async (onHand: number, count: number) => {
+    const sku = randomUUID();
+    await setStock(environment.database, [{ sku, onHand }]);
+    const lines = [{ sku, quantity: 2, unitPrice: 100 }];
+    const ids = await Promise.all(
+      Array.from({ length: count }, () => createOrder(environment.database, { lines })),
+    );
+    const stockOf = async () => (await findStock(environment.database, [sku]))[0];
+    return { sku, lines, ids, stockOf };
+  };
+
+  test("moves it in the same transaction, or neither", async () => {
+    const { ids, lines, stockOf } = await given(10, 2);
+    const reserving = ids.map((id) => change(id, { stock: { operation: "reserve", lines } }));
+    await expect(
+      applyTransitions(environment.database, reserving, () => {
+        throw new Error("the process dies");
+      }),
+    ).rejects.toThrow("the process dies");
+    expect(await stockOf()).toMatchObject({ onHand: 10, reserved: 0 });
+    expect(await applyTransitions(environment.database, reserving)).toEqual([MADE, MADE]);
+    expect(await stockOf()).toMatchObject({ onHand: 10, reserved: 4 });
+    const shipping = ids.map((id) =>
+      change(id, { from: "RESERVED", to: "SHIPPED", stock: { operation: "ship", lines } }),
+    );
+    await applyTransitions(environment.database, shipping);
+    expect(await stockOf()).toMatchObject({ onHand: 6, reserved: 0 });
+  });
+
+  test("is not made where it is sold out, and the others of the batch are", async () => {
+    const { sku, ids, lines, stockOf } = await given(5, 4);
+    const results = await applyTransitions(
+      environment.database,
+      ids.map((id) => change(id, { stock: { operation: "reserve", lines } })),
+    );
+    const refused = { ...NOT_MADE, soldOut: [sku] };
+    expect(results).toEqual([MADE, MADE, refused, refused]);
+    expect(await stockOf()).toMatchObject({ onHand: 5, reserved: 4 });
+    const statuses = await Promise.all(
+      ids.map(async (id) => (await readOrder(environment.database, id)).status),
+    );
+    expect(statuses).toEqual(["RESERVED", "RESERVED", "CREATED", "CREATED"]);
+  });
+
+  test("moves nothing for an order that has moved on, or is to be cancelled and must not be then", async () => {
+    const { ids, lines, stockOf } = await given(10, 3);
+    const [moved = "", cancelled = "", other = ""] = ids;
+    const reserving = (id: string) =>
+      change(id, { stock: { operation: "reserve", lines }, unlessCancelled: id === cancelled });
+    await applyTransitions(environment.database, [reserving(moved)]);
+    const whileIn = ["CREATED"];
+    await requestCancellation(environment.database, {
+      orderId: cancelled,
+      whileIn,
+      reason: "no",
+      at: new Date(),
+    });
+    const results = await applyTransitions(environment.database, ids.map(reserving));
+    expect(results).toEqual([NOT_MADE, { made: false, toBeCancelled: true }, MADE]);
+    expect(await stockOf()).toMatchObject({ reserved: 4 });
+    expect((await readOrder(environment.database, other)).status).toBe("RESERVED");
+  });
+
+  test("is refused where the order's stock was given back, without holding up an order that has moved on", async () => {
+    const { ids, lines, stockOf } = await given(10, 2);
+    const [released = "", cancelled = ""] = ids;
+    await releaseStock(
+      environment.database,
+      ids.map((orderId) => ({ orderId, lines })),
+    );
+    await applyTransitions(environment.database, [change(cancelled, { to: "CANCELLED", stage: null })]);
+    const reserving = (id: string) => change(id, { stock: { operation: "reserve", lines } });
+    expect(await applyTransitions(environment.database, [reserving(cancelled)])).toEqual([NOT_MADE]);
+    await expect(applyTransitions(environment.database, [reserving(released)])).rejects.toThrow(
+      "was released",
+    );
+    expect(await stockOf()).toMatchObject({ onHand: 10, reserved: 0 });
+  });
+
+  test("never promises more than there is, however many ask at the same moment", async () => {
+    const { ids, lines, stockOf } = await given(20, 30);
+    const results = await Promise.all(
+      [0, 10, 20].flatMap((from) =>
+        [1, 2].map(() =>
+          applyTransitions(
+            environment.database,
+            ids.slice(from, from + 10).map((id) => change(id, { stock: { operation: "reserve", lines } })),
+          ),
+        ),
+      ),
+    );
+    expect(results.flat().filter(({ made }) => made)).toHaveLength(10);
+    expect(await stockOf()).toMatchObject({ onHand: 20, reserved: 20 });
   });
 });
 

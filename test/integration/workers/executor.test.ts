@@ -140,7 +140,7 @@ describe("a stage that returns a record", () => {
     expect((await store.load(id))?.failed).toMatchObject({ reason: "x" });
     const transition = { orderId: id, from: "CREATED", to: "PICKED", stage: "pick", record: { by: "pick" } };
     const rest = { reason: null, unlessCancelled: false, at: new Date() };
-    expect(await store.applyTransition({ ...transition, ...rest })).toBe(true);
+    expect(await store.applyTransition({ ...transition, ...rest })).toMatchObject({ made: true });
     expect(store.recall(id)).toEqual(await readOrder(environment.database, id));
   });
 

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, jest, test } from "@jest/globals";
 import { Database } from "../../../db/database.ts";
 import { setStock } from "../../../db/stock.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { reserve } from "../../../src/order/stages/reserve.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Isolation } from "../../../workers/isolation/isolation.ts";
@@ -25,7 +26,11 @@ afterEach(async () => {
 });
 
 function isolated(start: () => ChildProcess): Isolation {
-  const isolation = new Isolation({ fork: start, log: createLogger({ name: "test", level: "silent" }) });
+  const isolation = new Isolation({
+    fork: start,
+    lifecycle,
+    log: createLogger({ name: "test", level: "silent" }),
+  });
   closing.push(() => isolation.stop());
   return isolation;
 }
@@ -52,7 +57,7 @@ test.each(["MySQL", "Redis"])(
     const env = { PATH: process.env["PATH"], DATABASE_URL: mysql.databaseUrl, REDIS_URL: redis.url };
     const isolation = isolated(() => fork(MAIN, { execArgv: ["--import", "tsx"], env }));
     const [first, second] = [await createOrder(database), await createOrder(database)];
-    const done = { outcome: "done", status: "RESERVED" };
+    const done = { outcome: "done", status: "RESERVED", next: lifecycle.due("RESERVED") };
     expect(await isolation.attempt({ ...attempt(first), timeoutMs: 20_000 }, undefined)).toEqual(done);
 
     const server = which === "MySQL" ? mysql.server : redis;

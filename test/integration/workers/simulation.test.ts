@@ -43,7 +43,7 @@ describe("a provider that is slow", () => {
     const simulation = new Simulation(environment.database, 0);
     const inventory = mysqlInventory(environment.database, simulation);
     const payments = simulatedPayments(environment.database, simulation);
-    const reserving = await tookMs(() => inventory.reserve(order));
+    const reserving = await tookMs(() => inventory.move("reserve", order));
     const charging = await tookMs(() => payments.charge(charge()));
     const [slow, other] = provider === "inventory" ? [reserving, charging] : [charging, reserving];
     // Timers may be a moment early.
@@ -67,7 +67,7 @@ describe("a provider that is slow", () => {
 
 test("the stock takes what MySQL takes, whatever the other providers are configured to take", async () => {
   const inventory = mysqlInventory(environment.database, new Simulation(environment.database, 60_000));
-  expect(await tookMs(() => inventory.reserve(order))).toBeLessThan(SLOW_MS);
+  expect(await tookMs(() => inventory.move("reserve", order))).toBeLessThan(SLOW_MS);
 });
 
 describe("npm run providers", () => {

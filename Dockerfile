@@ -1,4 +1,4 @@
-# One image for the API, the workers and the migration: they differ by the command.
+# One image for the API, the workers, the migration and the simulated providers: they differ by the command.
 FROM node:24-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -7,13 +7,15 @@ RUN npm ci --omit=dev
 FROM dependencies AS build
 RUN npm ci
 COPY . .
-RUN npm run build
+RUN npm run build && mkdir data
 
 FROM node:24-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+# For the simulated providers' books: a volume mounted there gets its owner.
+COPY --from=build --chown=node:node /app/data data
 COPY package.json ./
 USER node
 EXPOSE 3000

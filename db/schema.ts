@@ -120,40 +120,6 @@ export const reservations = mysqlTable("reservations", {
   updatedAt: instant("updated_at").notNull(),
 });
 
-export type LedgerKind = "charge" | "refund" | "label" | "label-void";
-/** Pending: requested, but not decided. Void: must never be approved. */
-export type LedgerOutcome = "pending" | "approved" | "declined" | "void";
-
-/** The ledger of the simulated payment provider and carrier: one row per idempotency key. */
-export const providerLedger = mysqlTable(
-  "provider_ledger",
-  {
-    idempotencyKey: varchar("idempotency_key", { length: 128 }).primaryKey(),
-    kind: varchar("kind", { length: 16 }).$type<LedgerKind>().notNull(),
-    orderId: uuid("order_id").notNull(),
-    /** Minor units; 0 for labels. */
-    amount: money("amount").notNull(),
-    currency: char("currency", { length: 3 }),
-    outcome: varchar("outcome", { length: 16 }).$type<LedgerOutcome>().notNull(),
-    /** Why it was declined. */
-    reason: varchar("reason", { length: LIMITS.reason }),
-    /** The provider's reference: a charge id or a tracking number. */
-    providerId: varchar("provider_id", { length: 64 }).notNull(),
-    /** The number of requests. */
-    attempts: int("attempts").notNull(),
-    createdAt: instant("created_at").notNull(),
-  },
-  (table) => [index("provider_ledger_by_order").on(table.orderId)],
-);
-
-/** The state of a simulated provider, set by `npm run providers` for all workers. */
-export const providerStates = mysqlTable("provider_states", {
-  provider: varchar("provider", { length: 32 }).primaryKey(),
-  /** Includes the latency in milliseconds of one that is slow. */
-  state: varchar("state", { length: 16 }).$type<"up" | "down" | `slow ${number}`>().notNull(),
-  since: instant("since").notNull(),
-});
-
 /** How far each relay has read the event log. */
 export const relayPositions = mysqlTable("relay_positions", {
   name: varchar("name", { length: 32 }).primaryKey(),

@@ -272,7 +272,7 @@ function answers(): string {
 
 /** The list that stands in the simulated payment provider's own comment. */
 function paymentTokens(): string {
-  const source = readFileSync(join(ROOT, "src/providers/payments.ts"), "utf8");
+  const source = readFileSync(join(ROOT, "tools/simulators/payment-provider.ts"), "utf8");
   const items = [...source.matchAll(/^ \* (- `tok_.*)$/gm)].map(([, item]) => item);
   if (items.length === 0) throw new Error("the payment provider's comment lists no tokens");
   return items.join("\n");

@@ -25,7 +25,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { database, metrics, tracing, log } = base;
   const httpMetrics = new HttpMetrics(metrics);
   await checkDatabase(database, lifecycle);
-  const mode = hasQueues(config) ? await openQueued(config, base) : openInline(config, base);
+  const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live } = mode.app;
   const app = createApp({
     database,

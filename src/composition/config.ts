@@ -16,6 +16,12 @@ const WELL_KNOWN_KEYS = new Set([
 ]);
 const SHORTEST_KEY = 16;
 
+/** Where the simulated providers listen by default: see tools/simulators/main.ts. */
+export const SIMULATED = {
+  PAYMENTS_URL: "http://127.0.0.1:4101",
+  CARRIER_URL: "http://127.0.0.1:4102",
+} as const;
+
 /** Every environment variable that Conveyor reads. docs/configuration.md is generated from it. */
 export const VARIABLES = {
   DATABASE_URL: address("mysql:").meta({
@@ -57,9 +63,10 @@ export const VARIABLES = {
       "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 picks a free one and logs it. The API also serves `/metrics` on its own port, with a key",
     unset: "none",
   }),
-  NODE_ENV: oneOf("development", "production", "test")
-    .default("development")
-    .meta({ description: "`production` refuses to start unless `API_KEYS` has keys of your own" }),
+  NODE_ENV: oneOf("development", "production", "test").default("development").meta({
+    description:
+      "`production` refuses to start without `API_KEYS`, `PAYMENTS_URL` and `CARRIER_URL` of your own",
+  }),
   LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
     .meta({ description: "Minimum level to log" }),
@@ -147,15 +154,19 @@ export const VARIABLES = {
     description: "How long finished webhook deliveries and their responses are kept",
     unset: "`30d`",
   }),
-  PAYMENTS_URL: webAddress().optional().meta({
-    description:
-      "URL of a payment provider, or of an adapter, that speaks the protocol of [providers.md](providers.md)",
-    unset: "simulated",
-  }),
-  CARRIER_URL: webAddress().optional().meta({
-    description: "URL of a carrier that speaks the same protocol",
-    unset: "simulated",
-  }),
+  PAYMENTS_URL: webAddress()
+    .optional()
+    .meta({
+      description:
+        "URL of a payment provider, or of an adapter, that speaks the protocol of [providers.md](providers.md). Required when `NODE_ENV` is `production`",
+      unset: `\`${SIMULATED.PAYMENTS_URL}\`, where \`npm run simulators\` listens`,
+    }),
+  CARRIER_URL: webAddress()
+    .optional()
+    .meta({
+      description: "URL of a carrier that speaks the same protocol. Required when `NODE_ENV` is `production`",
+      unset: `\`${SIMULATED.CARRIER_URL}\`, where \`npm run simulators\` listens`,
+    }),
   SIGNING_SECRET: z
     .string()
     .default("")
@@ -168,11 +179,10 @@ export const VARIABLES = {
         "Signs requests to HTTP stages: `whsec_` and base64. Two, separated by a space, while one is replaced; see [http-stages.md](http-stages.md)",
       unset: "not signed",
     }),
-  PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20).meta({
-    description: "Latency of the simulated payment provider and carrier",
-  }),
-  CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000).meta({
-    description: "How long the simulated carrier takes to deliver a parcel",
+  PROVIDERS_MODULE: z.string().optional().meta({
+    description:
+      "JavaScript module that provides the payments, the carrier or the inventory in the process itself; see [providers.md](providers.md#in-the-process). Makes the two URLs optional",
+    unset: "none",
   }),
 };
 
@@ -213,10 +223,21 @@ const STAGES = {
   PAYMENTS_URL: true,
   CARRIER_URL: true,
   SIGNING_SECRET: true,
-  PROVIDER_LATENCY_MS: true,
-  CARRIER_TRANSIT_MS: true,
+  PROVIDERS_MODULE: true,
   ...WEBHOOKS,
 } as const;
+
+/** Production has no provider by default. Reported even if other variables are invalid. */
+function requiredInProduction(name: keyof typeof SIMULATED, what: string) {
+  type Given = Partial<Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE">>;
+  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, [name]: url }: Given) =>
+    NODE_ENV !== "production" || url !== undefined || PROVIDERS_MODULE !== undefined;
+  const error = `must be set to the address of ${what} when NODE_ENV is production: see docs/providers.md`;
+  const options = { path: [name], error, when: () => true };
+  return [isGiven, options] as const;
+}
+const PAYMENTS_REQUIRED = requiredInProduction("PAYMENTS_URL", "a payment provider");
+const CARRIER_REQUIRED = requiredInProduction("CARRIER_URL", "a carrier");
 
 /** What each kind of process reads. */
 export const PROCESSES = {
@@ -245,14 +266,13 @@ export const PROCESSES = {
         // Report this even if other variables are invalid.
         when: () => true,
       },
-    ),
-  worker: variables.pick({
-    ...SHARED,
-    ...STAGES,
-    HAND_OVER: true,
-    WEDGED_AFTER_MS: true,
-    EVENTS_STREAM_LENGTH: true,
-  }),
+    )
+    .refine(...PAYMENTS_REQUIRED)
+    .refine(...CARRIER_REQUIRED),
+  worker: variables
+    .pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true, HAND_OVER: true, EVENTS_STREAM_LENGTH: true })
+    .refine(...PAYMENTS_REQUIRED)
+    .refine(...CARRIER_REQUIRED),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 
@@ -343,7 +363,7 @@ function duration(min: string, max: string) {
     .refine((value) => value >= from && value <= to, { error });
 }
 
-function wholeNumber(min: number, max: number) {
+export function wholeNumber(min: number, max: number) {
   const error = `must be a whole number from ${min} to ${max}`;
   return z
     .string({ error })

@@ -15,13 +15,13 @@ import { connectPorts } from "./providers.ts";
 import { openWebhooks } from "./webhooks.ts";
 
 /** Processing in the API process, while clients wait. */
-export function openInline(config: ApiConfig, base: Base): Mode {
+export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
   const { database, store, commit, metrics, tracing, log } = base;
   const observer = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, observer.of(step)]));
   const processing = new InlineProcessing({
     lifecycle,
-    ports: connectPorts(config, database, commit),
+    ports: await connectPorts(config, database, commit),
     store: new BatchingStore({ store, commit }),
     failures: new FailureLog({ store, lifecycle, commit }),
     overrides: stageOverrides(config),

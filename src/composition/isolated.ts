@@ -24,7 +24,7 @@ export async function openIsolated(config: WorkerConfig): Promise<Isolated> {
   const server = redisServer(config, base);
   const { onEvents, services } = openQueues(config, base, { server, redis: server.connectWorker() });
   const executor = openExecutor(base, {
-    ports: connectPorts(config, database, commit),
+    ports: await connectPorts(config, database, commit),
     onEvents,
   });
   return {

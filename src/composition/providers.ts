@@ -1,51 +1,73 @@
+import path from "node:path";
 import type { Database } from "../../db/database.ts";
-import { stageOverrides, type StagesConfig } from "./config.ts";
+import { SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
+import { StartupError } from "../platform/startup.ts";
+import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Ports } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
-import { simulatedCarrier } from "../providers/carrier.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpPayments } from "../providers/http/payments.ts";
 import { httpStages } from "../providers/http/stages.ts";
 import { mysqlInventory } from "../providers/inventory.ts";
-import { openLedger } from "../providers/ledger.ts";
-import { simulatedPayments } from "../providers/payments.ts";
-import { Simulation } from "../providers/simulation.ts";
 
 /** Timeout of a call to an outside service: this long, or this share of a shorter attempt's. */
 const LONGEST_ANSWER_MS = 5_000;
 const PART_OF_ATTEMPT = 0.8;
+/** The folder of the sources, or of the compiled ones. */
+const CODE_FOLDER = path.resolve(import.meta.dirname, "../..");
+
+/** The default export of the module in `PROVIDERS_MODULE`: gets the configured ports and returns those to use. */
+export type ChoosePorts = (configured: Ports) => Ports;
 
 /**
  * Builds the adapters behind the ports. Nothing is connected before the first call.
  *
  * @param commit group commit; defaults to the configured one.
+ * @throws {StartupError} if `PROVIDERS_MODULE` can't be loaded
  */
-export function connectPorts(
+export async function connectPorts(
   config: StagesConfig,
   database: Database,
   commit: Commit = COMMITS[config.GROUP_COMMIT],
-): Ports {
-  const simulation = new Simulation(database, config.PROVIDER_LATENCY_MS);
-  const ledger = openLedger(database, commit);
+): Promise<Ports> {
   const timeoutMs = answerTimeout(config);
-  return {
-    inventory: mysqlInventory(database, simulation, commit),
-    payments:
-      config.PAYMENTS_URL === undefined
-        ? simulatedPayments(database, simulation, ledger)
-        : httpPayments({ url: config.PAYMENTS_URL, timeoutMs }),
-    carrier:
-      config.CARRIER_URL === undefined
-        ? simulatedCarrier(database, simulation, config.CARRIER_TRANSIT_MS, ledger)
-        : httpCarrier({ url: config.CARRIER_URL, timeoutMs }),
+  const ports: Ports = {
+    inventory: mysqlInventory(database, commit),
+    payments: httpPayments({ url: config.PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL, timeoutMs }),
+    carrier: httpCarrier({ url: config.CARRIER_URL ?? SIMULATED.CARRIER_URL, timeoutMs }),
     httpStages: httpStages(lifecycle.stages, ({ http, ...stage }) => ({
       url: http.url,
       timeoutMs: Math.floor(settingsOf(stage, stageOverrides(config)).timeout * PART_OF_ATTEMPT),
       secrets: http.secret?.split(" ") ?? config.SIGNING_SECRET,
     })),
   };
+  if (config.PROVIDERS_MODULE === undefined) return ports;
+  const choose = await load(config.PROVIDERS_MODULE);
+  return choose(ports);
+}
+
+/** @param name a path, relative to the code and without an extension, or absolute. @throws {StartupError} */
+async function load(name: string): Promise<ChoosePorts> {
+  const file = path.isAbsolute(name)
+    ? name
+    : path.join(CODE_FOLDER, name + path.extname(import.meta.filename));
+  let module: { readonly default?: unknown };
+  try {
+    module = await import(file);
+  } catch (error) {
+    throw new StartupError(`PROVIDERS_MODULE ${name} can't be loaded: ${describeError(error)}`, {
+      cause: error,
+    });
+  }
+  if (!isChoice(module.default))
+    throw new StartupError(`PROVIDERS_MODULE ${name} has no function as its default export`);
+  return module.default;
+}
+
+function isChoice(value: unknown): value is ChoosePorts {
+  return typeof value === "function";
 }
 
 /** The gateway must give up before the attempt does, so that the error names the service. */

@@ -18,6 +18,7 @@ import { FailureLog } from "../engine/failure-log.ts";
 import { StageMetrics } from "../engine/metrics.ts";
 import { Relay } from "../events/relay/relay.ts";
 import { lifecycle } from "../order/lifecycle.ts";
+import type { Ports } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
 import type { Logger } from "../platform/log.ts";
 import { opened, Services, type Listening, type Service } from "../platform/service.ts";
@@ -40,7 +41,7 @@ export interface Worker {
   readonly metrics: Listening;
 }
 
-/** Builds a worker process without starting it. @throws {StartupError} if a server does not fit this version. */
+/** Builds a worker process without starting it. @throws {StartupError} if a server or a module does not fit this version. */
 export async function openWorker(config: WorkerConfig, given: WorkerArguments): Promise<Worker> {
   const base = await openBase("worker", config);
   const { database, metrics, log } = base;
@@ -50,7 +51,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   await server.checkAtStart();
   const open = openQueues(config, base, { server, redis: server.connectWorker() });
   const { redis, queues } = open;
-  const stages = openStages(config, given, base, open, stageMetrics);
+  const ports = await connectPorts(config, database, base.commit);
+  const stages = openStages(config, given, base, { ...open, ports, stageMetrics });
   const { workers } = stages;
 
   const relayRedis = server.connectProducer();
@@ -95,12 +97,16 @@ function openStages(
   config: WorkerConfig,
   { steps, concurrency, crashHook }: WorkerArguments,
   { database, store, commit, tracing, log }: Base,
-  { redis, queues, onEvents }: OpenQueues,
-  stageMetrics: StageMetrics,
+  {
+    redis,
+    queues,
+    onEvents,
+    ports,
+    stageMetrics,
+  }: OpenQueues & { readonly ports: Ports; readonly stageMetrics: StageMetrics },
 ): { workers: readonly StageWorker[]; heartbeat: WorkerHeartbeat; services: readonly Service[] } {
   const workers: StageWorker[] = [];
   const workerOf = (stage: { readonly name: string }) => workers.find(({ name }) => name === stage.name);
-  const ports = connectPorts(config, database, commit);
   const breakers = new StageBreakers({
     stages: lifecycle.stages,
     ports,

@@ -3,8 +3,6 @@ import { createServer } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Locator, Page } from "playwright-core";
 import { listActions } from "../../db/operator-actions.ts";
-import { listEntries } from "../../db/provider-ledger.ts";
-import { setProviderState } from "../../db/provider-states.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { jobId } from "../../queues/job.ts";
 import type { OrderBody } from "../../src/api/schemas.ts";
@@ -50,8 +48,8 @@ afterAll(async () => {
   await line?.close();
 });
 
-function payments(state: "up" | "down"): Promise<void> {
-  return setProviderState(line.environment.database, "payments", state);
+function payments(state: "up" | "down"): void {
+  line.environment.providers.setFault("payments", { kind: state === "up" ? "none" : "down" });
 }
 
 function payJob(order: OrderBody): string {
@@ -78,7 +76,7 @@ async function jobStatus(order: OrderBody): Promise<string> {
 
 /** Workers may take a moment to notice that a provider is back: it is when an order goes through. */
 async function recover(): Promise<void> {
-  await payments("up");
+  payments("up");
   await line.client.orderIn((await line.client.order(PLAIN_ORDER)).id, "PAID", "SHIPPED", "DELIVERED");
 }
 
@@ -108,7 +106,7 @@ describe("an order whose payment nobody answers", () => {
     const order = await failedOrder();
     expect(order).toMatchObject({
       status: "RESERVED",
-      failed: { stage: "pay", reason: "the payment provider did not answer", at: expect.any(String) },
+      failed: { stage: "pay", reason: "payments answered 503", at: expect.any(String) },
     });
     expect((await line.client.orders({ failed: "true" })).map((each) => each.id)).toContain(order.id);
 
@@ -130,7 +128,7 @@ describe("an order whose payment nobody answers", () => {
     expect(items).toContainEqual(
       expect.objectContaining({ action: "retry", target: order.id, actor: LOGIN.username, state: "done" }),
     );
-    const entries = await listEntries(line.environment.database, order.id);
+    const entries = line.environment.providers.entriesOf(order.id);
     expect(entries.filter((entry) => entry.kind === "charge")).toMatchObject([
       { outcome: "approved", amount: order.total, attempts: 3 },
     ]);

@@ -25,7 +25,8 @@ let visitor: ConsoleVisitor;
 beforeAll(async () => {
   line = await startLine({
     workers: 2,
-    env: { STAGE_ATTEMPTS: "2", CARRIER_TRANSIT_MS: "3000", WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" },
+    transitMs: 3_000,
+    env: { STAGE_ATTEMPTS: "2", WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" },
   });
   browser = await startBrowser();
   visitor = new ConsoleVisitor(browser, line.api.url);

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { listEntries } from "../../db/provider-ledger.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { CrashPoint } from "../../src/engine/crash-points.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
@@ -45,12 +44,7 @@ let line: TestLine;
 async function crash(given: Crash, args: readonly string[] = []): Promise<void> {
   const worker = start("workers/main.ts", {
     ...line.environment,
-    env: {
-      STAGE_BACKOFF_MS: "20",
-      PROVIDER_LATENCY_MS: "0",
-      CARRIER_TRANSIT_MS: "0",
-      HAND_OVER: given.handOver ?? "queue",
-    },
+    env: { STAGE_BACKOFF_MS: "20", HAND_OVER: given.handOver ?? "queue" },
     args: [...args, "--crash-at", `${given.step}: ${given.point}`],
   });
   const status = await worker.process.exited;
@@ -82,7 +76,8 @@ beforeAll(async () => {
 afterAll(() => line.close());
 
 const books = async (id: string) =>
-  (await listEntries(line.environment.database, id))
+  line.environment.providers
+    .entriesOf(id)
     .map(({ kind, outcome }) => `${kind} ${outcome}`)
     .toSorted();
 const path = (id: string) => statusesOf(line.environment.database, id);

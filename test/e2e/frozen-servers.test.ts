@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { startOwnMysql, type OwnMysql } from "../support/own-mysql.ts";
 import { startApi, startWorker, TEST_KEY, type TestProcess } from "../support/processes.ts";
@@ -12,15 +13,17 @@ const ORDERS = 30;
 
 let mysql: OwnMysql;
 let redis: TestServer;
+let providers: Providers;
 let processes: TestProcess[];
 beforeEach(async () => {
   [mysql, redis] = await Promise.all([startOwnMysql(), startTestRedis()]);
+  providers = await startProviders({ latencyMs: 200, transitMs: 200 });
   processes = [];
 });
 afterEach(async () => {
   for (const server of [mysql.server, redis]) server.kill("SIGCONT");
   await Promise.all(processes.map((each) => each.stop()));
-  await Promise.all([mysql.stop(), redis.stop()]);
+  await Promise.all([mysql.stop(), redis.stop(), providers.close()]);
 });
 
 /** An API and a worker whose stages have one attempt, and keep orders for a while, so that some are in each. */
@@ -28,7 +31,8 @@ async function startShop(env: Readonly<Record<string, string>>): Promise<TestCli
   const options = {
     databaseUrl: mysql.databaseUrl,
     redisUrl: redis.url,
-    env: { STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "200", CARRIER_TRANSIT_MS: "200", ...env },
+    providers,
+    env: { STAGE_ATTEMPTS: "1", ...env },
   };
   const api = await startApi(options);
   processes.push(api, await startWorker(options));

@@ -35,7 +35,8 @@ async function transactionsFor(env: Record<string, string>, name: string): Promi
   const options = {
     databaseUrl: url.href,
     redisUrl: environment.redisUrl,
-    env: { PROVIDER_LATENCY_MS: "0", CARRIER_TRANSIT_MS: "0", SWEEP_INTERVAL_MS: "3600000", ...env },
+    providers: environment.providers,
+    env: { SWEEP_INTERVAL_MS: "3600000", ...env },
   };
   const [api, worker] = await Promise.all([startApi(options), startWorker(options)]);
   try {

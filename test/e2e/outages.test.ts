@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { listEntries } from "../../db/provider-ledger.ts";
-import { setProviderState, type Provider } from "../../db/provider-states.ts";
+import type { Provider } from "../../tools/simulators/providers.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { scrape } from "../support/metrics.ts";
@@ -36,7 +35,7 @@ afterEach(() => line.close());
 
 const place = (given: object = {}) => line.client.order({ ...PLAIN_ORDER, ...given });
 const switched = (provider: Provider, state: "up" | "down") =>
-  setProviderState(line.environment.database, provider, state);
+  line.environment.providers.setFault(provider, { kind: state === "up" ? "none" : "down" });
 const logged = (message: string) => worker.logs().filter((entry) => entry["msg"] === message);
 /** Orders of twenty customers. */
 const placeMany = (count: number) =>
@@ -56,7 +55,7 @@ describe("an outage that lasts many times as long as all attempts together", () 
     ["payments", "RESERVED"],
     ["carrier", "PAID"],
   ] as const)("of %s ends with every order delivered, and nobody has done anything", async (provider, at) => {
-    await switched(provider, "down");
+    switched(provider, "down");
     const orders = await placeMany(40);
     await untilLogged(worker, HELD);
     orders.push(...(await placeMany(40)));
@@ -65,7 +64,7 @@ describe("an outage that lasts many times as long as all attempts together", () 
     for (const { id } of orders) {
       expect(await line.client.orderIn(id, at)).not.toHaveProperty("failed");
     }
-    await switched(provider, "up");
+    switched(provider, "up");
     for (const { id } of orders) await line.client.orderIn(id, "DELIVERED");
     expect(logged("failed")).toEqual([]);
     // Not even those that found out used up an attempt.
@@ -75,14 +74,14 @@ describe("an outage that lasts many times as long as all attempts together", () 
   test("costs the only order of the day nothing either", async () => {
     const usual = await concurrencyOf("pay");
     expect(usual).toBeGreaterThan(1);
-    await switched("payments", "down");
+    switched("payments", "down");
     const order = await place();
     await untilLogged(worker, HELD);
     await untilLookedFor(LOOKS);
-    await switched("payments", "up");
+    switched("payments", "up");
     expect(await line.client.orderIn(order.id, "DELIVERED")).not.toHaveProperty("failed");
     expect(logged("failed")).toEqual([]);
-    expect(await listEntries(line.environment.database, order.id)).toMatchObject([
+    expect(line.environment.providers.entriesOf(order.id)).toMatchObject([
       { kind: "charge", outcome: "approved", attempts: 1 },
       { kind: "label" },
     ]);

@@ -1,6 +1,4 @@
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { listEntries } from "../../db/provider-ledger.ts";
-import { setProviderState } from "../../db/provider-states.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -26,12 +24,11 @@ afterEach(() => line.close());
 const place = (given: object = {}) => line.client.order({ ...PLAIN_ORDER, ...given });
 const read = async (id: string) => (await line.client.get(`/orders/${id}`)).body;
 const books = async (id: string) =>
-  (await listEntries(line.environment.database, id)).map(({ kind, outcome }) => `${kind} ${outcome}`);
+  line.environment.providers.entriesOf(id).map(({ kind, outcome }) => `${kind} ${outcome}`);
 const reserved = async () => (await line.client.get("/stock/MUG-BLUE")).body.reserved;
 
 test("what can't be paid in time is cancelled, its stock released during the outage, and nobody charged", async () => {
-  const { database } = line.environment;
-  await setProviderState(database, "payments", "down");
+  line.environment.providers.setFault("payments", { kind: "down" });
   const orders = await Promise.all(Array.from({ length: 20 }, () => place()));
   for (const { id } of orders) await line.client.orderIn(id, "RESERVED");
 
@@ -43,7 +40,7 @@ test("what can't be paid in time is cancelled, its stock released during the out
     expect(status).toBe("RESERVED");
   }
 
-  await setProviderState(database, "payments", "up");
+  line.environment.providers.setFault("payments", { kind: "none" });
   for (const { id } of orders) {
     await line.client.orderIn(id, "CANCELLED");
     expect(await books(id)).not.toContain("charge approved");
@@ -59,14 +56,13 @@ test("an order that failed to be paid waits for a person until the deadline, and
 });
 
 test("one that was paid in time has all the time that it needs", async () => {
-  const { database } = line.environment;
-  await setProviderState(database, "carrier", "down");
+  line.environment.providers.setFault("carrier", { kind: "down" });
   const paid = await place();
   await line.client.orderIn(paid.id, "PAID");
   // Another one's end shows that the deadline has passed for both.
   const late = await place({ paymentToken: "tok_down" });
   await waitFor("the deadline to pass", async () => (await read(late.id)).status === "CANCELLED");
   expect(await read(paid.id)).not.toHaveProperty("cancellation");
-  await setProviderState(database, "carrier", "up");
+  line.environment.providers.setFault("carrier", { kind: "none" });
   await line.client.orderIn(paid.id, "DELIVERED");
 });

@@ -1,8 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
-import { listEntries } from "../../db/provider-ledger.ts";
-import { setProviderState } from "../../db/provider-states.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { startOwnMysql, type OwnMysql } from "../support/own-mysql.ts";
@@ -17,11 +15,11 @@ beforeEach(async () => {
   line = await startLine({
     workers: 0,
     ownRedis: true,
+    latencyMs: 10,
     env: {
       SWEEP_INTERVAL_MS: "100",
       SWEEP_AFTER_MS: "500",
       STAGE_ATTEMPTS: "3",
-      PROVIDER_LATENCY_MS: "10",
       PROBE_INTERVAL_MS: "100",
     },
   });
@@ -31,7 +29,8 @@ afterEach(() => line.close());
 
 const place = (given: object = {}) => line.client.order({ ...PLAIN_ORDER, ...given });
 const books = async (id: string) =>
-  (await listEntries(line.environment.database, id))
+  line.environment.providers
+    .entriesOf(id)
     .map((entry) => `${entry.kind} ${entry.outcome}`)
     .toSorted();
 const stock = async () => {
@@ -82,8 +81,10 @@ test("a MySQL that is away costs no order an attempt, however long it is", async
   const options = {
     databaseUrl,
     redisUrl: line.environment.redisUrl,
-    env: { REDIS_PREFIX: "other", STAGE_ATTEMPTS: "1", PROVIDER_LATENCY_MS: "20", CARRIER_TRANSIT_MS: "500" },
+    providers: line.environment.providers,
+    env: { REDIS_PREFIX: "other", STAGE_ATTEMPTS: "1" },
   };
+  line.environment.providers.setTransit(500);
   const api = await startApi(options);
   const worker = await startWorker(options);
   try {
@@ -121,14 +122,14 @@ describe("costs no order an attempt, and holds nobody longer than it lasts", () 
     const options = {
       databaseUrl: mysql.databaseUrl,
       redisUrl: line.environment.redisUrl,
+      providers: line.environment.providers,
       env: {
         REDIS_PREFIX: "other",
         STAGE_ATTEMPTS: "1",
-        PROVIDER_LATENCY_MS: "20",
-        CARRIER_TRANSIT_MS: "500",
         LOG_LEVEL: "debug",
       },
     };
+    line.environment.providers.setTransit(500);
     [api, worker] = await Promise.all([startApi(options), startWorker(options)]);
     client = new TestClient(api.url);
     await client.post("/stock", {
@@ -184,7 +185,7 @@ describe("orders that failed", () => {
     await line.addWorker();
     const orders = await Promise.all(Array.from({ length: 40 }, () => place({ paymentToken: "tok_down" })));
     for (const { id } of orders) await failed(id);
-    await setProviderState(line.environment.database, "payments", "up");
+    line.environment.providers.setFault("payments", { kind: "none" });
     const answers = await Promise.all([resume({}), resume({}), resume({ stage: "pay" })]);
     expect(answers.map((answer) => answer.status)).toEqual([202, 202, 202]);
     expect(answers.reduce((sum, answer) => sum + answer.body.resumed, 0)).toBe(orders.length);
@@ -201,7 +202,7 @@ describe("orders that failed", () => {
     expect((await resume({})).body).toEqual({ resumed: 1 });
     await waitFor(
       "six attempts",
-      async () => (await listEntries(line.environment.database, order.id))[0]?.attempts === 6,
+      async () => line.environment.providers.entriesOf(order.id)[0]?.attempts === 6,
     );
     await failed(order.id);
   });
@@ -246,7 +247,7 @@ describe("an order that is cancelled", () => {
   });
 
   test("after it was paid is refunded once and its stock released, though the carrier is away", async () => {
-    await setProviderState(line.environment.database, "carrier", "down");
+    line.environment.providers.setFault("carrier", { kind: "down" });
     const worker = await line.addWorker();
     const order = await place();
     await line.client.orderIn(order.id, "PAID");
@@ -257,7 +258,7 @@ describe("an order that is cancelled", () => {
     await waitFor("the stock to be released", async () => (await stock()).reserved === 0);
     // A label may have been made; until the carrier says that it is void, the order is not said to be cancelled.
     expect((await line.client.get(`/orders/${order.id}`)).body.status).toBe("PAID");
-    await setProviderState(line.environment.database, "carrier", "up");
+    line.environment.providers.setFault("carrier", { kind: "none" });
     expect(await line.client.orderIn(order.id, "CANCELLED")).not.toHaveProperty("failed");
     expect(await books(order.id)).toEqual(["charge approved", "label void", "refund approved"]);
     expect(await stock()).toEqual({ onHand: 10_000, reserved: 0 });

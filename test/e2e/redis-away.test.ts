@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { Redis } from "ioredis";
-import { listEntries } from "../../db/provider-ledger.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
 import type { OrderBody } from "../../src/api/schemas.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
@@ -16,8 +15,6 @@ jest.setTimeout(240_000);
 /** Whoever burns an attempt burns the only one, and leaves its mark on the order. */
 const ENV = {
   STAGE_ATTEMPTS: "1",
-  PROVIDER_LATENCY_MS: "50",
-  CARRIER_TRANSIT_MS: "0",
   SWEEP_INTERVAL_MS: "100",
   SWEEP_AFTER_MS: "500",
 };
@@ -45,7 +42,8 @@ beforeAll(async () => {
   operator = new Redis(server.url, { maxRetriesPerRequest: null });
   operator.on("error", () => undefined);
   server.kill("SIGKILL");
-  const options = { databaseUrl: environment.databaseUrl, redisUrl: server.url, env: ENV };
+  environment.providers.setLatency(50);
+  const options = { ...environment, redisUrl: server.url, env: ENV };
   api = await startApi(options);
   // Few at once, so that some wait when Redis goes.
   worker = start("workers/main.ts", { ...options, args: ["--concurrency", "5"] });
@@ -84,7 +82,7 @@ function expectToRun(): void {
 }
 
 async function books(id: string): Promise<string[]> {
-  const entries = await listEntries(environment.database, id);
+  const entries = environment.providers.entriesOf(id);
   return entries.map(({ kind, outcome, attempts }) => `${kind} ${outcome} ${attempts}`).toSorted();
 }
 

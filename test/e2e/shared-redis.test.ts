@@ -43,8 +43,6 @@ describe("on a Redis that is another installation's", () => {
     const before = await keys();
     const env = {
       REDIS_PREFIX: "shop-2",
-      PROVIDER_LATENCY_MS: "0",
-      CARRIER_TRANSIT_MS: "0",
       SWEEP_INTERVAL_MS: "100",
     };
     const api = await startApi({ ...stranger, env });

@@ -357,11 +357,10 @@ describe("tracing", () => {
     const environment = await createTestEnvironment();
     const env = {
       PROCESSING: "sync",
-      PROVIDER_LATENCY_MS: "0",
-      CARRIER_TRANSIT_MS: "0",
       ...tracingTo(receiver),
     };
-    const api = await startApi({ databaseUrl: environment.databaseUrl, env });
+    const { databaseUrl, providers } = environment;
+    const api = await startApi({ databaseUrl, providers, env });
     const client = new TestClient(api.url);
     await client.put("/stock/MUG-BLUE", { onHand: 10 });
     const { status, body } = await client.post("/orders", PLAIN_ORDER);
@@ -436,20 +435,20 @@ describe("tracing", () => {
     const environment = await createTestEnvironment();
     const env = {
       PROCESSING: "sync",
-      PROVIDER_LATENCY_MS: "0",
-      CARRIER_TRANSIT_MS: "3600000",
       SWEEP_AFTER_MS: "0",
       SWEEP_INTERVAL_MS: "50",
       ...tracingTo(receiver),
     };
-    const first = await startApi({ databaseUrl: environment.databaseUrl, env });
+    const { databaseUrl, providers } = environment;
+    providers.setTransit(3_600_000);
+    const first = await startApi({ databaseUrl, providers, env });
     const client = new TestClient(first.url);
     await client.put("/stock/MUG-BLUE", { onHand: 10 });
     const { body } = await client.post("/orders", PLAIN_ORDER);
     expect(body.status).toBe("SHIPPED");
     expect(await first.stop()).toBe(0);
 
-    const second = await startApi({ databaseUrl: environment.databaseUrl, env });
+    const second = await startApi({ databaseUrl, providers, env });
     const spans = await ended(receiver, body.id, { stage: "deliver", outcome: "snoozed" });
     // Each round of a sweeper resumes it, and the end of a process may come between a mark and what follows it.
     await waitFor("what follows on a mark", () => {

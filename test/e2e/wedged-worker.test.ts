@@ -3,7 +3,6 @@ import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
-import { listEntries } from "../../db/provider-ledger.ts";
 import { queuePrefix } from "../../queues/keys.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
@@ -21,8 +20,6 @@ const ENV = {
   SWEEP_INTERVAL_MS: "100",
   SWEEP_AFTER_MS: "500",
   STAGE_BACKOFF_MS: "20",
-  PROVIDER_LATENCY_MS: "0",
-  CARRIER_TRANSIT_MS: "0",
   LOG_LEVEL: "debug",
 };
 /** More than it takes to be sure. */
@@ -47,6 +44,7 @@ const FIRST = { name: "reserve" };
 const started: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of started.splice(0).toReversed()) await end();
+  environment.providers.setLatency(0);
   // A job that a worker was killed over is a matter of its own, and none of the next test's.
   await environment.redis.flushdb();
 });
@@ -99,7 +97,10 @@ async function expectToStay(worker: TestProcess): Promise<void> {
 }
 
 const charges = async (id: string) =>
-  (await listEntries(environment.database, id)).map((entry) => `${entry.kind} ${entry.outcome}`).toSorted();
+  environment.providers
+    .entriesOf(id)
+    .map((entry) => `${entry.kind} ${entry.outcome}`)
+    .toSorted();
 
 describe("a worker whose connections to Redis lead nowhere any more exits, and the next one carries on", () => {
   test("when it was idle, and an order arrives", async () => {
@@ -125,7 +126,8 @@ describe("a worker whose connections to Redis lead nowhere any more exits, and t
 
   test("when it is in the middle of an order", async () => {
     const proxy = await startProxy();
-    const worker = await addWorker({ redisUrl: proxy.url, env: { PROVIDER_LATENCY_MS: "800" } });
+    environment.providers.setLatency(600);
+    const worker = await addWorker({ redisUrl: proxy.url });
     const { id } = await client.order(PLAIN_ORDER);
     const payments = queueOf({ name: "pay" });
     // The order has its status before the worker has its job.
@@ -135,6 +137,7 @@ describe("a worker whose connections to Redis lead nowhere any more exits, and t
     expect(await worker.process.exited).toEqual({ code: 1, signal: null });
     // Paid for, and nobody could be told.
     await client.orderIn(id, "PAID");
+    environment.providers.setLatency(0);
 
     await addWorker({ redisUrl: proxy.url });
     await client.orderIn(id, "DELIVERED");
@@ -164,10 +167,11 @@ describe("a worker does not exit", () => {
     const redis = await startTestRedis();
     started.push(() => redis.stop());
     const other = await startOther({ redisUrl: redis.url });
+    environment.providers.setLatency(600);
     const worker = await addWorker({
       redisUrl: redis.url,
       // What it held when Redis went, it holds when Redis comes back: then it needs a moment.
-      env: { WEDGED_AFTER_MS: "6000", PROVIDER_LATENCY_MS: "800" },
+      env: { WEDGED_AFTER_MS: "6000" },
     });
     const { id } = await other.order(PLAIN_ORDER);
     await other.orderIn(id, "RESERVED");

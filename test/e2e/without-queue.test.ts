@@ -4,8 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
 import { migrateDatabase } from "../../db/migrate.ts";
-import { listEntries } from "../../db/provider-ledger.ts";
-import { PROVIDERS, setProviderState, type Provider } from "../../db/provider-states.ts";
+import { PROVIDERS, type Provider } from "../../tools/simulators/providers.ts";
 import { findStock, setStock } from "../../db/stock.ts";
 import type { NewOrder } from "../../src/order/order.ts";
 import { BASIC } from "../support/api.ts";
@@ -21,8 +20,6 @@ jest.setTimeout(180_000);
 
 const QUICK = {
   PROCESSING: "sync",
-  PROVIDER_LATENCY_MS: "0",
-  CARRIER_TRANSIT_MS: "0",
   PROBE_INTERVAL_MS: "100",
   SWEEP_INTERVAL_MS: "100",
   SWEEP_AFTER_MS: "500",
@@ -54,7 +51,9 @@ afterAll(async () => {
 const started: Api[] = [];
 afterEach(async () => {
   for (const { process } of started.splice(0)) await process.stop();
-  for (const provider of PROVIDERS) await switched(provider, "up");
+  for (const provider of PROVIDERS) switched(provider, "up");
+  environment.providers.setLatency(0);
+  environment.providers.setTransit(0);
 });
 
 async function serve(env: Readonly<Record<string, string>> = {}, databaseUrl?: string): Promise<Api> {
@@ -68,7 +67,11 @@ async function open(
   env: Readonly<Record<string, string>>,
   databaseUrl = environment.databaseUrl,
 ): Promise<Api> {
-  const process = await startApi({ databaseUrl, env: { ...QUICK, ...env } });
+  const process = await startApi({
+    databaseUrl,
+    providers: environment.providers,
+    env: { ...QUICK, ...env },
+  });
   return { process, client: await ContractClient.of(process.url) };
 }
 
@@ -95,9 +98,12 @@ const cancel = ({ client }: Api, id: string) => client.post(`/orders/${id}/cance
 const leave = (given: Partial<NewOrder> = {}) =>
   createOrder(environment.database, { ...given, customerId, lines: order().lines });
 const switched = (provider: Provider, state: "up" | "down") =>
-  setProviderState(environment.database, provider, state);
+  environment.providers.setFault(provider, { kind: state === "up" ? "none" : "down" });
 const books = async (id: string) =>
-  (await listEntries(environment.database, id)).map(({ kind, outcome }) => `${kind} ${outcome}`).toSorted();
+  environment.providers
+    .entriesOf(id)
+    .map(({ kind, outcome }) => `${kind} ${outcome}`)
+    .toSorted();
 const path = (id: string) => statusesOf(environment.database, id);
 const stock = async () => (await findStock(environment.database, [sku]))[0];
 const left = (pieces: number) => ({ sku, onHand: LOADED - pieces, reserved: 0 });
@@ -142,7 +148,8 @@ describe("an order is carried to its end while the client waits", () => {
   });
 
   test("or to the road, from which it arrives by itself", async () => {
-    const own = await serve({ CARRIER_TRANSIT_MS: "1000", ...NO_SWEEP });
+    environment.providers.setTransit(1_000);
+    const own = await serve(NO_SWEEP);
     const { status, body } = await place(own);
     expect([status, body.status]).toEqual([201, "SHIPPED"]);
     expect(await own.client.orderIn(body.id, "DELIVERED")).not.toHaveProperty("failed");
@@ -191,16 +198,14 @@ describe("a stage that fails has the order cancelled and undone, and the client 
         type: "urn:conveyor:problem:not-processed",
         title: "The order could not be processed",
         status: 503,
-        detail: expect.stringMatching(
-          `^order ${orderId} is cancelled: pay failed: the payment provider did not answer; `,
-        ),
+        detail: expect.stringMatching(`^order ${orderId} is cancelled: pay failed: payments answered 503; `),
         orderStatus: "CANCELLED",
       },
     ]);
     expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
     expect((await api.client.get(`/orders/${orderId}`)).body).toMatchObject({
       status: "CANCELLED",
-      cancellation: { reason: "pay failed: the payment provider did not answer" },
+      cancellation: { reason: "pay failed: payments answered 503" },
     });
     expect(await books(orderId)).toEqual(["charge void"]);
     expect(await stock()).toEqual(left(0));
@@ -218,8 +223,7 @@ describe("a stage that fails has the order cancelled and undone, and the client 
   ] as const)(
     "while %s is down: what can be undone at once, and the rest when it is back",
     async (provider, at, before, after) => {
-      await switched(provider, "down");
-      // One that still knows of no provider's state: what it was told it believes for a moment.
+      switched(provider, "down");
       const own = await serve(NO_SWEEP);
       const answer = await place(own, {}, "first try");
       expect(answer).toMatchObject({ status: 503, body: { orderStatus: at } });
@@ -233,7 +237,7 @@ describe("a stage that fails has the order cancelled and undone, and the client 
       expect(again).toMatchObject({ status: 201, body: { id, status: at, cancellation: {} } });
       expect(again.headers.get("idempotent-replayed")).toBe("true");
 
-      await switched(provider, "up");
+      switched(provider, "up");
       expect(await own.client.orderIn(id, "CANCELLED")).not.toHaveProperty("failed");
       expect(await books(id)).toEqual(after);
       expect(await place(own, {}, "first try")).toMatchObject({
@@ -249,11 +253,12 @@ describe("a stage that fails has the order cancelled and undone, and the client 
   );
 
   test("after its time, when the service does not answer at all", async () => {
-    const own = await serve({ STAGE_TIMEOUT_MS: "500", PROVIDER_LATENCY_MS: "3000", ...NO_SWEEP });
+    environment.providers.setLatency(3_000);
+    const own = await serve({ STAGE_TIMEOUT_MS: "500", ...NO_SWEEP });
     const answer = await place(own);
     expect(answer).toMatchObject({
       status: 503,
-      body: { detail: expect.stringContaining("pay failed: took longer than 500 ms") },
+      body: { detail: expect.stringContaining("pay failed: payments did not answer within 400 ms") },
     });
   });
 });
@@ -278,7 +283,7 @@ describe("what can't be undone at all", () => {
     const address = provider.address();
     const PAYMENTS_URL = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
     const own = await serve({ PAYMENTS_URL, STAGE_ATTEMPTS: "2", STAGE_BACKOFF_MS: "10" });
-    await switched("carrier", "down");
+    switched("carrier", "down");
     refunds = 400;
     const { status, body } = await place(own);
     expect([status, body.orderStatus]).toEqual([503, "PAID"]);
@@ -289,7 +294,7 @@ describe("what can't be undone at all", () => {
     expect(failed).toMatchObject({ id: body.orderId, failed: { stage: "cancel" } });
 
     refunds = 200;
-    await switched("carrier", "up");
+    switched("carrier", "up");
     const resumed = await own.client.post<{ resumed: number }>("/orders/resume", { stage: "cancel" });
     expect(resumed.status).toBe(202);
     // An order that another test has left to be undone may have come to rest here too.
@@ -326,7 +331,8 @@ describe("a request that is repeated under its idempotency key", () => {
 
 describe("a customer who cancels", () => {
   test("while the order is on its way has it undone, and the one who ordered told", async () => {
-    const own = await serve({ PROVIDER_LATENCY_MS: "1500", ...NO_SWEEP });
+    environment.providers.setLatency(1_500);
+    const own = await serve(NO_SWEEP);
     const answer = place(own);
     const { id } = await orderIn(own, "RESERVED");
     expect(await cancel(own, id)).toMatchObject({ status: 202, body: { id, cancellation: {} } });
@@ -354,7 +360,9 @@ describe("a customer who cancels", () => {
 
 describe("a process that is killed", () => {
   test("in the middle of many orders loses none: another one carries each to its end, once", async () => {
-    const own = await serve({ PROVIDER_LATENCY_MS: "150", CARRIER_TRANSIT_MS: "100" });
+    environment.providers.setLatency(150);
+    environment.providers.setTransit(100);
+    const own = await serve();
     const answers = Promise.allSettled(Array.from({ length: 60 }, () => place(own)));
     await orderIn(own, "SHIPPED");
     await kill(own);
@@ -372,11 +380,13 @@ describe("a process that is killed", () => {
   });
 
   test("has the client's repetition go on with the same order", async () => {
-    const own = await serve({ PROVIDER_LATENCY_MS: "5000", ...NO_SWEEP });
+    environment.providers.setLatency(5_000);
+    const own = await serve(NO_SWEEP);
     const cut = place(own, {}, "mine").catch(() => undefined);
     const { id } = await orderIn(own, "RESERVED");
     await kill(own);
     expect(await cut).toBeUndefined();
+    environment.providers.setLatency(0);
     const again = await place(api, {}, "mine");
     expect(again).toMatchObject({ status: 201, body: { id, status: "DELIVERED" } });
     expect(again.headers.get("idempotent-replayed")).toBe("true");
@@ -385,11 +395,11 @@ describe("a process that is killed", () => {
 
   test("with an order half undone has the rest undone by another one, and nothing twice", async () => {
     const own = await serve(NO_SWEEP);
-    await switched("carrier", "down");
+    switched("carrier", "down");
     const { body } = await place(own);
     expect(body.orderStatus).toBe("PAID");
     await kill(own);
-    await switched("carrier", "up");
+    switched("carrier", "up");
     const next = await serve();
     const id = body.orderId ?? "";
     await next.client.orderIn(id, "CANCELLED");
@@ -400,7 +410,8 @@ describe("a process that is killed", () => {
 
 describe("a process that is stopped", () => {
   test("answers first what is under way", async () => {
-    const own = await serve({ PROVIDER_LATENCY_MS: "500" });
+    environment.providers.setLatency(500);
+    const own = await serve();
     const answer = place(own);
     await orderIn(own);
     expect(await own.process.stop()).toBe(0);
@@ -408,11 +419,13 @@ describe("a process that is stopped", () => {
   });
 
   test("leaves what takes too long where it stands, for the next one", async () => {
-    const own = await serve({ PROVIDER_LATENCY_MS: "9000", SHUTDOWN_TIMEOUT_MS: "300" });
+    environment.providers.setLatency(9_000);
+    const own = await serve({ SHUTDOWN_TIMEOUT_MS: "300" });
     const answer = place(own);
     const { id } = await orderIn(own, "RESERVED");
     expect(await own.process.stop()).toBe(0);
     expect(await answer).toMatchObject({ status: 202, body: { id, status: "RESERVED" } });
+    environment.providers.setLatency(0);
     const next = await serve();
     expect(await next.client.orderIn(id, "DELIVERED")).not.toHaveProperty("cancellation");
     expect(await books(id)).toEqual(DELIVERED);
@@ -453,7 +466,8 @@ test("MySQL that hangs in the middle has the order accepted, and go on when it i
     await connection.end();
     const databaseUrl = Object.assign(new URL(mysql.url), { pathname: "/outage" }).href;
     await migrateDatabase({ url: databaseUrl });
-    const own = await serve({ PROVIDER_LATENCY_MS: "2000", DATABASE_TIMEOUT_MS: "3000" }, databaseUrl);
+    environment.providers.setLatency(2_000);
+    const own = await serve({ DATABASE_TIMEOUT_MS: "3000" }, databaseUrl);
     await own.client.put(`/stock/${sku}`, { onHand: LOADED });
     const answer = place(own);
     const { id } = await orderIn(own, "RESERVED");
@@ -477,7 +491,8 @@ test("MySQL that hangs for longer than a stage may take, and is back before it c
   const mysql = await startOwnMysql();
   try {
     const limits = { STAGE_TIMEOUT_MS: "2000", DATABASE_TIMEOUT_MS: "20000" };
-    const own = await serve({ PROVIDER_LATENCY_MS: "1000", ...limits }, mysql.databaseUrl);
+    environment.providers.setLatency(1_000);
+    const own = await serve(limits, mysql.databaseUrl);
     await own.client.put(`/stock/${sku}`, { onHand: LOADED });
     const answer = place(own);
     await orderIn(own, "RESERVED");
@@ -495,7 +510,8 @@ test("MySQL that hangs for longer than a stage may take, and is back before it c
 test("MySQL that takes no writes in the middle has the order accepted and not cancelled, and go on afterwards", async () => {
   const mysql = await startOwnMysql();
   try {
-    const own = await serve({ PROVIDER_LATENCY_MS: "2000" }, mysql.databaseUrl);
+    environment.providers.setLatency(2_000);
+    const own = await serve({}, mysql.databaseUrl);
     await own.client.put(`/stock/${sku}`, { onHand: LOADED });
     const answer = place(own);
     const { id } = await orderIn(own, "RESERVED");

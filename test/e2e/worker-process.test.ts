@@ -9,9 +9,12 @@ import { waitFor } from "../support/wait-for.ts";
 
 jest.setTimeout(120_000);
 
+/** Long enough for orders to be in every stage. */
+const LATENCY_MS = 40;
+
 let line: TestLine;
 beforeAll(async () => {
-  line = await startLine({ workers: 0, env: { PROVIDER_LATENCY_MS: "40", STAGE_ATTEMPTS: "1" } });
+  line = await startLine({ workers: 0, latencyMs: LATENCY_MS, env: { STAGE_ATTEMPTS: "1" } });
   await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
 });
 afterAll(() => line.close());
@@ -63,22 +66,26 @@ describe("a worker process", () => {
 
   test("that has work in hand ends at once on a second signal, and loses nothing", async () => {
     // The provider takes longer to answer than this test may.
-    const worker = await startWorker({ ...line.environment, env: { PROVIDER_LATENCY_MS: "60000" } });
+    line.environment.providers.setLatency(60_000);
+    const worker = await startWorker(line.environment);
     const [order] = await place(1);
     await atWork("pay");
     worker.process.kill("SIGTERM");
     await untilLogged(worker, "shutting down");
     worker.process.kill("SIGTERM");
     expect((await worker.process.exited).code).toBe(1);
+    line.environment.providers.setLatency(LATENCY_MS);
     expect((await line.client.get(`/orders/${order?.id}`)).body).toMatchObject({ status: "RESERVED" });
   });
 
   test("hands back what does not end before the deadline", async () => {
-    const env = { PROVIDER_LATENCY_MS: "60000", STAGE_TIMEOUT_MS: "60000", SHUTDOWN_TIMEOUT_MS: "300" };
+    line.environment.providers.setLatency(60_000);
+    const env = { STAGE_TIMEOUT_MS: "60000", SHUTDOWN_TIMEOUT_MS: "300" };
     const worker = await startWorker({ ...line.environment, env });
     const [order] = await place(1);
     await atWork("pay");
     expect(await worker.stop()).toBe(0);
+    line.environment.providers.setLatency(LATENCY_MS);
     const next = await line.addWorker();
     await line.client.orderIn(order?.id ?? "", "DELIVERED");
     expect(await next.stop()).toBe(0);

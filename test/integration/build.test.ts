@@ -46,6 +46,7 @@ beforeAll(async () => {
   environment = await createTestEnvironment({ migrated: false });
   redis = await startTestRedis();
   port = await freePort();
+  const [payments, carrier] = [await freePort(), await freePort()];
   variables = {
     PATH: process.env["PATH"],
     NODE_ENV: "production",
@@ -53,7 +54,13 @@ beforeAll(async () => {
     REDIS_URL: redis.url,
     API_KEYS: TEST_KEY,
     PORT: String(port),
+    PAYMENTS_URL: `http://127.0.0.1:${payments}`,
+    CARRIER_URL: `http://127.0.0.1:${carrier}`,
+    PAYMENTS_PORT: String(payments),
+    CARRIER_PORT: String(carrier),
+    INVENTORY_PORT: "0",
     CARRIER_TRANSIT_MS: "0",
+    PROVIDERS_LEDGER: path.join(folder, "data/ledger.jsonl"),
   };
 });
 afterAll(async () => {
@@ -94,10 +101,14 @@ test("the image's processes migrate, take an order to its end, know their health
     // The container's port is its own; ours may be taken.
     api: services.api.healthcheck.test.slice(1).map((each: string) => each.replace(":3000/", `:${port}/`)),
     worker: services.worker.healthcheck.test.slice(1),
+    simulators: services.simulators.healthcheck.test
+      .slice(1)
+      .map((each: string) => each.replace(":4101/", `:${variables["PAYMENTS_PORT"]}/`)),
   };
   expect(await exitCode(services.migrate.command)).toBe(0);
   expect(await exitCode(health.worker)).toBe(1);
 
+  const simulators = await startHealthy(services.simulators.command, health.simulators);
   const worker = await startHealthy(services.worker.command, health.worker);
   expect(await exitCode(health.api)).toBe(1);
   const api = await startHealthy(services.api.command, health.api);
@@ -112,4 +123,5 @@ test("the image's processes migrate, take an order to its end, know their health
 
   expect((await api.stop(DEADLINE_MS)).code).toBe(0);
   expect((await worker.stop(DEADLINE_MS)).code).toBe(0);
+  expect((await simulators.stop(DEADLINE_MS)).code).toBe(0);
 });

@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { v7 as uuidv7 } from "uuid";
 import type { Database } from "../../db/database.ts";
 import { failureKindOf } from "../../src/platform/storage-error.ts";
-import { bookRequests, type LedgerRequest } from "../../db/provider-ledger.ts";
 import { rowLocks } from "../../db/row-locks.ts";
 import { orders, stock, webhookDeliveries } from "../../db/schema.ts";
 import { findStock, setStock } from "../../db/stock.ts";
@@ -13,7 +12,6 @@ import { grouped, type Commit } from "../../src/platform/group-commit.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
-import { openLedger } from "../../src/providers/ledger.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import type { Dispatcher } from "../../src/engine/ports.ts";
 import { orderStore } from "../../db/order-store.ts";
@@ -113,26 +111,6 @@ async function reservationOfOrder(commit: Commit): Promise<Scenario> {
   };
 }
 
-async function ledger(commit: Commit): Promise<Scenario> {
-  const orderIds = Array.from({ length: ITEMS }, () => uuidv7());
-  const request = (index: number): LedgerRequest => ({
-    idempotencyKey: `${orderIds[index]}:pay`,
-    kind: "charge",
-    orderId: orderIds[index] ?? "",
-    amount: 100,
-    currency: "EUR",
-    providerId: "ch_1",
-    createdAt: new Date(),
-    decide: () => ({ outcome: "approved", reason: null }),
-  });
-  await bookRequests(database, [request(0)]);
-  const books = openLedger(database, commit);
-  return {
-    statement: `SELECT attempts FROM provider_ledger WHERE idempotency_key = '${orderIds[0]}:pay' FOR UPDATE`,
-    submit: (index) => books.submit(request(index)),
-  };
-}
-
 async function webhookAttempts(commit: Commit): Promise<Scenario> {
   const endpointId = uuidv7();
   const now = new Date();
@@ -201,7 +179,6 @@ const SCENARIOS = {
   newOrders,
   stockOfProduct,
   reservationOfOrder,
-  ledger,
   webhookAttempts,
   gapBetweenRows,
 };

@@ -1,7 +1,6 @@
 import { createServer, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { BASIC, BEARER } from "../support/api.ts";
-import { setProviderState } from "../../db/provider-states.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -92,7 +91,7 @@ describe("the metrics of an API and its workers", () => {
     // Each order has one first attempt at each stage that it comes to.
     expect(told.value("conveyor_stage_wait_seconds_count", { stage: "pay" })).toBe(22);
 
-    for (const work of ["loads", "status_changes", "next_jobs", "stock_moves", "ledger"]) {
+    for (const work of ["loads", "status_changes", "next_jobs", "stock_moves"]) {
       const flushes = told.value("conveyor_group_commit_flush_seconds_count", { work }) ?? 0;
       expect([work, flushes > 0]).toEqual([work, true]);
       expect(told.value("conveyor_group_commit_batch_size_count", { work })).toBe(flushes);
@@ -209,7 +208,7 @@ describe("the metrics of an API and its workers", () => {
   });
 
   test("tell what waits and what failed, by queue and by status", async () => {
-    await setProviderState(line.environment.database, "carrier", "down");
+    line.environment.providers.setFault("carrier", { kind: "down" });
     const told = await until(worker, "the stage to be held", async (scraped) => {
       // Until the workers have noticed, parcels may still leave.
       await line.client.order(PLAIN_ORDER);
@@ -281,8 +280,9 @@ describe("who serves metrics where", () => {
   });
 
   test("an API without queues tells of the stages as well", async () => {
-    const { databaseUrl } = environment;
-    const api = await startApi({ databaseUrl, env: { PROCESSING: "sync", SWEEP_INTERVAL_MS: "50" } });
+    const { databaseUrl, providers } = environment;
+    const env = { PROCESSING: "sync", SWEEP_INTERVAL_MS: "50" };
+    const api = await startApi({ databaseUrl, providers, env });
     const client = new TestClient(api.url);
     await client.put("/stock/MUG-BLUE", { onHand: 5 });
     expect((await client.post("/orders", { ...PLAIN_ORDER, paymentToken: "tok_declined" })).status).toBe(201);

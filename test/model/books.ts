@@ -1,3 +1,4 @@
+import type { Entry, Ledger } from "../../tools/simulators/ledger.ts";
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
 
 export interface OrderRow extends RowDataPacket {
@@ -28,12 +29,8 @@ export interface ReservationRow extends RowDataPacket {
   readonly state: string;
 }
 
-export interface LedgerRow extends RowDataPacket {
-  readonly orderId: string;
-  readonly kind: string;
-  readonly amount: number;
-  readonly outcome: string;
-}
+/** What a provider has booked. */
+export type LedgerRow = Pick<Entry, "orderId" | "kind" | "amount" | "outcome">;
 
 /** All that is written down: what an auditor could see. */
 export interface Books {
@@ -51,35 +48,39 @@ const READ = `
   SELECT id, order_id AS orderId, from_status AS fromStatus, to_status AS toStatus FROM order_events
     WHERE type = 'status' ORDER BY id;
   SELECT sku, on_hand AS onHand, reserved FROM stock;
-  SELECT order_id AS orderId, state FROM reservations;
-  SELECT order_id AS orderId, kind, amount, outcome FROM provider_ledger`;
+  SELECT order_id AS orderId, state FROM reservations`;
 
-const CLEAR = ["orders", "order_lines", "order_events", "stock", "reservations", "provider_ledger"]
+const CLEAR = ["orders", "order_lines", "order_events", "stock", "reservations"]
   .map((table) => `DELETE FROM ${table}`)
   .join("; ");
 
 /** Looks into the books past the service. They are read after each step, so it is done in one go. */
 export class Auditor {
   readonly #connection: Connection;
+  readonly #ledger: Ledger;
 
-  static async of(databaseUrl: string): Promise<Auditor> {
-    return new Auditor(await createConnection({ uri: databaseUrl, multipleStatements: true, timezone: "Z" }));
+  /** @param ledger the providers' books */
+  static async of(databaseUrl: string, ledger: Ledger): Promise<Auditor> {
+    const options = { uri: databaseUrl, multipleStatements: true, timezone: "Z" };
+    return new Auditor(await createConnection(options), ledger);
   }
 
-  private constructor(connection: Connection) {
+  private constructor(connection: Connection, ledger: Ledger) {
     this.#connection = connection;
+    this.#ledger = ledger;
   }
 
   /** Only of use while nothing is written. */
   async read(): Promise<Books> {
-    const [[orders, events, stock, reservations, ledger]] =
-      await this.#connection.query<[OrderRow[], EventRow[], StockRow[], ReservationRow[], LedgerRow[]]>(READ);
-    return { orders, events, stock, reservations, ledger };
+    const [[orders, events, stock, reservations]] =
+      await this.#connection.query<[OrderRow[], EventRow[], StockRow[], ReservationRow[]]>(READ);
+    return { orders, events, stock, reservations, ledger: this.#ledger.entries };
   }
 
   /** Empties the books, for another story to begin. */
   async clear(): Promise<void> {
     await this.#connection.query(CLEAR);
+    this.#ledger.clear();
   }
 
   async close(): Promise<void> {

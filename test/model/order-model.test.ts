@@ -30,7 +30,7 @@ let environment: TestEnvironment;
 let auditor: Auditor;
 beforeAll(async () => {
   environment = await createTestEnvironment();
-  auditor = await Auditor.of(environment.databaseUrl);
+  auditor = await Auditor.of(environment.databaseUrl, environment.ledger);
 });
 afterAll(async () => {
   await auditor.close();

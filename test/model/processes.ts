@@ -7,10 +7,9 @@ import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { Executor, type ExecutorStore } from "../../src/engine/executor.ts";
-import { simulatedCarrier } from "../../src/providers/carrier.ts";
+import { httpCarrier } from "../../src/providers/http/carrier.ts";
+import { httpPayments } from "../../src/providers/http/payments.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
-import { simulatedPayments } from "../../src/providers/payments.ts";
-import { Simulation } from "../../src/providers/simulation.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
 import { NO_PORTS } from "../support/orders.ts";
@@ -52,11 +51,10 @@ const LOG = createLogger({ name: "model", level: "silent" });
 export function startWorker(number: number, { environment, queue, calls, sabotage }: Surroundings): Worker {
   const process = new Process(`worker ${number}`);
   const database = new ScheduledDatabase(environment.database, calls, process);
-  const simulation = new Simulation(environment.database, 0);
   const ports: Ports = {
-    inventory: mysqlInventory(environment.database, simulation),
-    payments: simulatedPayments(environment.database, simulation),
-    carrier: simulatedCarrier(environment.database, simulation, 0),
+    inventory: mysqlInventory(environment.database),
+    payments: httpPayments({ url: environment.providers.paymentsUrl }),
+    carrier: httpCarrier({ url: environment.providers.carrierUrl }),
     httpStages: NO_PORTS.httpStages,
   };
   const { ports: broken = same, store: brokenStore = same } = sabotage;

@@ -44,7 +44,7 @@ export const SABOTAGES: readonly {
         refund: (request) => payments.refund({ ...request, key: randomUUID() }),
       },
     })),
-    noticed: /was refunded \d times/,
+    noticed: /the charge was refunded under another key/,
   },
   {
     fault: "what is sold out is promised",

@@ -33,8 +33,8 @@ const FORESEEN = [
   /^(refused|not reached|reply lost)$/,
   /^Redis is away$/,
   /^the attempt took too long$/,
-  /^the payment provider did not answer$/,
-  /^the (charge was refunded|label was voided)$/,
+  /^payments answered 503$/,
+  /^(payments|carrier) answered 409 unexpectedly: {"error":"the (charge was refunded|label was voided)"}$/,
   /^the reservation of order \S+ was released$/,
   /^order \S+ holds no reservation to ship$/,
 ];

@@ -98,7 +98,7 @@ export class Clone {
     return state;
   }
 
-  /** What npm start has started: "api", "worker", "mysql", "redis". */
+  /** What npm start has started: "api", "worker", "simulators", "mysql", "redis". */
   child(name: string): ChildRecord {
     const child = this.state().children.find((record) => record.name === name);
     if (!child) throw new Error(`no process is named ${name}`);

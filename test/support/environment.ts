@@ -3,6 +3,8 @@ import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
 import { Database } from "../../db/database.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
+import { Ledger } from "../../tools/simulators/ledger.ts";
+import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { startTestRedis } from "./servers.ts";
 
 /** A database and a Redis that belong to one test file, on the servers that the whole run shares. */
@@ -12,6 +14,10 @@ export interface TestEnvironment {
   readonly database: Database;
   /** Says things to the servers that the service itself never says. */
   readonly redis: Redis;
+  /** Simulated in this process, as fast as can be, with books of their own. */
+  readonly providers: Providers;
+  /** Their books. */
+  readonly ledger: Ledger;
   close(): Promise<void>;
 }
 
@@ -32,12 +38,17 @@ export async function createTestEnvironment({
   const redis = new Redis(redisUrl.href);
   await redis.flushdb();
   const database = new Database({ url: databaseUrl });
+  const ledger = new Ledger();
+  const providers = await startProviders({ ledger, transitMs: 0 });
   return {
     databaseUrl,
     redisUrl: redisUrl.href,
     database,
     redis,
+    providers,
+    ledger,
     async close() {
+      await providers.close();
       await database.close();
       redis.disconnect();
       await own?.stop();

@@ -2,8 +2,8 @@ import { TestClient } from "./client.ts";
 import { createTestEnvironment, type TestEnvironment } from "./environment.ts";
 import { startApi, startWorker, type TestProcess } from "./processes.ts";
 
-/** Quick retries, no time on the road: what a test waits for is the service itself. */
-const QUICK = { STAGE_BACKOFF_MS: "20", PROVIDER_LATENCY_MS: "0", CARRIER_TRANSIT_MS: "0" };
+/** Quick retries: what a test waits for is the service itself. */
+const QUICK = { STAGE_BACKOFF_MS: "20" };
 
 /** The whole service as processes of their own: one API, and so many workers. */
 export interface TestLine {
@@ -16,23 +16,33 @@ export interface TestLine {
   close(): Promise<void>;
 }
 
-/** Starts the service on an empty database. `env` is for all of its processes. */
+/**
+ * Starts the service on an empty database. `env` is for all of its processes; `latencyMs` is the providers' latency,
+ * `transitMs` the time that a parcel takes.
+ */
 export async function startLine({
   workers: count = 1,
   env = {},
   ownRedis = false,
   folder,
+  latencyMs = 0,
+  transitMs = 0,
 }: {
   workers?: number;
   /** Other sources, for all of its processes. */
   folder?: string;
   env?: Readonly<Record<string, string>>;
   ownRedis?: boolean;
+  latencyMs?: number;
+  transitMs?: number;
 } = {}): Promise<TestLine> {
   const environment = await createTestEnvironment({ ownRedis });
+  environment.providers.setLatency(latencyMs);
+  environment.providers.setTransit(transitMs);
   const options = {
     databaseUrl: environment.databaseUrl,
     redisUrl: environment.redisUrl,
+    providers: environment.providers,
     env: { ...QUICK, ...env },
     ...(folder !== undefined && { folder }),
   };

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
 import { SERVICE_FLAGS } from "../../tools/launcher/node-flags.ts";
+import type { Providers } from "../../tools/simulators/providers.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -28,6 +29,8 @@ export interface ProcessOptions {
   readonly databaseUrl: string;
   /** Absent where no Redis is needed. */
   readonly redisUrl?: string;
+  /** Absent where no provider is needed. */
+  readonly providers?: Pick<Providers, "paymentsUrl" | "carrierUrl" | "inventoryUrl">;
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
   /** A folder whose sources run as they are, instead of this repository's compiled ones. */
@@ -60,6 +63,7 @@ export function start(script: string, options: ProcessOptions): TestProcess {
       DATABASE_URL: options.databaseUrl,
       DATABASE_TIMEOUT_MS,
       ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
+      ...(options.providers === undefined ? {} : variablesOf(options.providers)),
       ...options.env,
     },
     onLine: (line) => lines.push(line),
@@ -71,6 +75,16 @@ export function start(script: string, options: ProcessOptions): TestProcess {
     async stop() {
       return (await child.stop(STOP_DEADLINE_MS)).code;
     },
+  };
+}
+
+/** Has a process use these providers; the inventory in MySQL fails as they say. */
+function variablesOf({ paymentsUrl, carrierUrl, inventoryUrl }: NonNullable<ProcessOptions["providers"]>) {
+  return {
+    PAYMENTS_URL: paymentsUrl,
+    CARRIER_URL: carrierUrl,
+    PROVIDERS_MODULE: "tools/simulators/inventory",
+    INVENTORY_SIMULATOR_URL: inventoryUrl,
   };
 }
 

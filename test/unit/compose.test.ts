@@ -3,7 +3,7 @@ import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
 import { z } from "zod";
-import { PROCESSES, VARIABLES } from "../../src/composition/config.ts";
+import { PROCESSES, SIMULATED, VARIABLES } from "../../src/composition/config.ts";
 
 /*
  * What the compose file and the Dockerfile must not lose. That they are well-formed is checked by
@@ -34,7 +34,7 @@ const text = read("docker-compose.yml");
 const { services, volumes } = z
   .object({ services: z.record(z.string(), service), volumes: z.record(z.string(), z.null()) })
   .parse(parse(text, { merge: true }));
-const { mysql, redis, migrate, api, worker } = services;
+const { mysql, redis, migrate, simulators, api, worker } = services;
 
 function read(name: string): string {
   return readFileSync(path.join(ROOT, name), "utf8");
@@ -43,7 +43,14 @@ function read(name: string): string {
 describe("the compose file", () => {
   test("has the servers and the processes", () => {
     const always = Object.entries(services).filter(([, { profiles }]) => profiles === undefined);
-    expect(always.map(([name]) => name)).toEqual(["mysql", "redis", "migrate", "api", "worker"]);
+    expect(always.map(([name]) => name)).toEqual([
+      "mysql",
+      "redis",
+      "migrate",
+      "simulators",
+      "api",
+      "worker",
+    ]);
     expect(mysql?.image).toBe("mysql:8.4");
     expect(redis?.image).toMatch(/^redis:\d/);
   });
@@ -58,6 +65,7 @@ describe("the compose file", () => {
   test.each([
     ["mysql", mysql, "/var/lib/mysql"],
     ["redis", redis, "/data"],
+    ["the simulated providers", simulators, "/app/data"],
   ])("keeps the data of %s in a named volume", (_name, server, folder) => {
     expect(server?.volumes).toHaveLength(1);
     const [volume, target] = server?.volumes?.[0]?.split(":") ?? [];
@@ -142,13 +150,22 @@ describe("the compose file", () => {
     expect(Object.keys(VARIABLES)).toEqual(expect.arrayContaining(own));
   });
 
+  test("has the processes use the simulated providers where no others are named, and these take over old books", () => {
+    for (const each of [api, worker])
+      expect(each?.environment).toMatchObject({
+        PAYMENTS_URL: `\${PAYMENTS_URL:-${SIMULATED.PAYMENTS_URL.replace("127.0.0.1", "simulators")}}`,
+        CARRIER_URL: `\${CARRIER_URL:-${SIMULATED.CARRIER_URL.replace("127.0.0.1", "simulators")}}`,
+      });
+    expect(simulators?.environment?.["DATABASE_URL"]).toBe(api?.environment?.["DATABASE_URL"]);
+  });
+
   test("asks for the passwords and for nothing else, so that the servers can be started alone", () => {
     const required = [...text.matchAll(/\$\{(\w+):?\?/g)].map(([, name]) => name);
     expect(new Set(required)).toEqual(new Set(["MYSQL_PASSWORD", "REDIS_PASSWORD"]));
   });
 
   test("gives the processes no right that they do not need", () => {
-    for (const each of [migrate, api, worker])
+    for (const each of [migrate, simulators, api, worker])
       expect(each).toMatchObject({ cap_drop: ["ALL"], read_only: true });
   });
 });
@@ -175,7 +192,7 @@ describe("the Dockerfile", () => {
 
   test("starts node without a shell, so that signals reach it", () => {
     expect(image).toMatch(/^CMD \["node", /m);
-    for (const each of [migrate, api, worker]) expect(each?.command?.[0]).toBe("node");
+    for (const each of [migrate, simulators, api, worker]) expect(each?.command?.[0]).toBe("node");
   });
 
   test("is started with scripts that the build makes", () => {
@@ -183,7 +200,7 @@ describe("the Dockerfile", () => {
       .object({ include: z.array(z.string()) })
       .parse(JSON.parse(read("tsconfig.build.json")));
     const scripts = [...new Set(text.match(/dist\/[\w/-]+\.js/g))];
-    expect(scripts).toHaveLength(4);
+    expect(scripts).toHaveLength(5);
     for (const script of scripts) {
       const source = script.replace(/^dist\/(.*)\.js$/, "$1.ts");
       expect(existsSync(path.join(ROOT, source))).toBe(true);

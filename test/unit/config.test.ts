@@ -12,6 +12,11 @@ import { parseDuration } from "../../src/platform/duration.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 
 const SERVERS = { DATABASE_URL: "mysql://u:p@localhost:3306/shop", REDIS_URL: "redis://localhost:6379" };
+const PROVIDERS = { PAYMENTS_URL: "http://payments:8080", CARRIER_URL: "http://carrier:8080" };
+const PROVIDERS_MISSING = [
+  "PAYMENTS_URL must be set to the address of a payment provider when NODE_ENV is production: see docs/providers.md",
+  "CARRIER_URL must be set to the address of a carrier when NODE_ENV is production: see docs/providers.md",
+];
 
 function faultsOf(process: keyof typeof PROCESSES, environment: Record<string, string>): string[] {
   try {
@@ -48,8 +53,10 @@ describe("the configuration", () => {
     const wrong = { REDIS_URL: "localhost", PORT: "70000", LOG_LEVEL: "loud", NODE_ENV: "production" };
     expect(faultsOf("api", wrong).toSorted()).toEqual([
       "API_KEYS must be set to keys of your own when NODE_ENV is production",
+      PROVIDERS_MISSING[1],
       "DATABASE_URL must be an address that begins with mysql://",
       "LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent",
+      PROVIDERS_MISSING[0],
       "PORT must be a whole number from 0 to 65535",
       "REDIS_URL must start with redis:// or rediss://",
     ]);
@@ -108,17 +115,28 @@ describe("the configuration", () => {
   test.each([{}, { API_KEYS: DEVELOPMENT_KEY }, { API_KEYS: `my-own-key-0123456,${DEVELOPMENT_KEY}` }])(
     "refuses production with a well-known key or none: %p",
     (keys) => {
-      expect(faultsOf("api", { ...SERVERS, NODE_ENV: "production", ...keys })).toEqual([
+      expect(faultsOf("api", { ...SERVERS, ...PROVIDERS, NODE_ENV: "production", ...keys })).toEqual([
         "API_KEYS must be set to keys of your own when NODE_ENV is production",
       ]);
     },
   );
 
-  test("lets production start with a key of its own", () => {
-    expect(faultsOf("api", { ...SERVERS, NODE_ENV: "production", API_KEYS: "my-own-key-0123456" })).toEqual(
-      [],
-    );
-    expect(faultsOf("worker", { ...SERVERS, NODE_ENV: "production" })).toEqual([]);
+  test("lets production start with a key and providers of its own", () => {
+    const production = { ...SERVERS, ...PROVIDERS, NODE_ENV: "production" };
+    expect(faultsOf("api", { ...production, API_KEYS: "my-own-key-0123456" })).toEqual([]);
+    expect(faultsOf("worker", production)).toEqual([]);
+  });
+
+  test.each(["api", "worker"] as const)("refuses production without providers: %s", (process) => {
+    const production = { ...SERVERS, NODE_ENV: "production", API_KEYS: "my-own-key-0123456" };
+    expect(faultsOf(process, production)).toEqual(PROVIDERS_MISSING);
+    const { PAYMENTS_URL } = PROVIDERS;
+    expect(faultsOf(process, { ...production, PAYMENTS_URL })).toEqual(PROVIDERS_MISSING.slice(1));
+    expect(faultsOf(process, { ...production, PROVIDERS_MODULE: "/srv/providers.js" })).toEqual([]);
+    expect(faultsOf(process, { ...production, NODE_ENV: "development" })).toEqual([]);
+    expect(faultsOf(process, { ...production, ...PROVIDERS, PAYMENTS_URL: "stripe" })).toEqual([
+      "PAYMENTS_URL must be an address that begins with http:// or https://",
+    ]);
   });
 
   test.each(["https://adapter.example/payments", "http://127.0.0.1:8080"])(

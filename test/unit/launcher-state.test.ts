@@ -18,6 +18,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const RUNNING = {
   apiKey: "ck_1",
   conveyorUrl: "http://127.0.0.1:3000",
+  simulators: { payments: "http://127.0.0.1:4101" },
   databaseUrl: "mysql://u:p@127.0.0.1:1/conveyor",
   redisUrl: "redis://:p@127.0.0.1:2",
 };

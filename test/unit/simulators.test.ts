@@ -231,7 +231,7 @@ describe("a fault", () => {
     const { charge, label, setFault } = await start();
     setFault("payments", { kind: "down" });
     expect((await charge("k"))[0]).toBe(503);
-    expect((await label("k"))[0]).toBe(200);
+    expect((await label("l"))[0]).toBe(200);
     setFault("payments", { kind: "none" });
     expect((await charge("k"))[0]).toBe(200);
   });

@@ -11,10 +11,6 @@ const TABLES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   order_lines: { order_id: "NEW_ID" },
   order_events: { order_id: "NEW_ID" },
   reservations: { order_id: "NEW_ID" },
-  provider_ledger: {
-    order_id: "NEW_ID",
-    idempotency_key: "CONCAT(NEW_ID, ':', SUBSTRING_INDEX(idempotency_key, ':', -1))",
-  },
 };
 /**
  * Distance between two copies in units of 65.5 s, which an id's first eight digits count: longer than it took
@@ -24,8 +20,8 @@ const APART = 16;
 const WITHIN_MS = 1_800_000;
 
 /**
- * Copies all orders of one database into another, `copies` times, as older orders, with their lines, events,
- * reservations and charges. Ids remain UUIDs that sort by time.
+ * Copies all orders of one database into another, `copies` times, as older orders, with their lines, events
+ * and reservations. Ids remain UUIDs that sort by time.
  */
 export async function copyOrders(
   sql: Sql,

@@ -27,8 +27,7 @@ const ENVIRONMENT = {
   API_KEYS: API_KEY,
   PORT: "0",
   LOG_LEVEL: "info",
-  PROVIDER_LATENCY_MS: "0",
-  CARRIER_TRANSIT_MS: "0",
+  PROVIDERS_MODULE: "tools/simulators/in-process",
 };
 
 export interface ShopOptions {

@@ -100,6 +100,8 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       REDIS_URL: redis.url,
       PAYMENTS_URL: providers.paymentsUrl,
       CARRIER_URL: providers.carrierUrl,
+      PROVIDERS_MODULE: "tools/simulators/inventory",
+      INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
     };
     const supervise = (
       name: string,

@@ -1,9 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Database } from "../../db/database.ts";
-import { setProviderState } from "../../db/provider-states.ts";
-import type { Fault } from "../simulators/providers.ts";
+import { PROVIDERS, type Fault } from "../simulators/providers.ts";
 import { messageOf } from "../shared/text.ts";
-import { LATER_THAN_AN_ATTEMPT_MS, type ProviderFault, type FaultName } from "./kinds.ts";
+import { KINDS, LATER_THAN_AN_ATTEMPT_MS, type ProviderFault, type FaultName } from "./kinds.ts";
 import { ACCOUNT, type Deployment } from "./deployment.ts";
 import type { PlannedFault } from "./schedule.ts";
 import { Sql } from "./sql.ts";
@@ -27,8 +25,6 @@ const KILLED_SHARE = 1 / 3;
 const KILL_EVERY_MS = 500;
 /** The share of the orders that a provider can't serve. */
 const POISONED_SHARE = 1 / 3;
-const RETRY_MS = 300;
-const RETRY_FOR_MS = 30_000;
 
 /** Injects the planned faults and repairs them. */
 export class Saboteur {
@@ -36,13 +32,11 @@ export class Saboteur {
   readonly #deployment: Deployment;
   readonly #signal: AbortSignal;
   readonly #onFault: (fault: InjectedFault) => void;
-  readonly #database: Database;
 
   constructor(deployment: Deployment, signal: AbortSignal, onFault: (fault: InjectedFault) => void) {
     this.#deployment = deployment;
     this.#signal = signal;
     this.#onFault = onFault;
-    this.#database = new Database({ url: deployment.databaseUrl, poolSize: 1, timeoutMs: 2_000 });
   }
 
   /** Injects all planned faults; resolves when everything is repaired. @throws when aborted */
@@ -69,10 +63,6 @@ export class Saboteur {
     const injected = { ...fault, startedAt, endedAt: Date.now(), trouble };
     this.injected.push(injected);
     this.#onFault(injected);
-  }
-
-  async close(): Promise<void> {
-    await this.#database.close();
   }
 
   async #injectAndRepair(fault: PlannedFault): Promise<void> {
@@ -112,10 +102,6 @@ export class Saboteur {
         return this.#lockStock(lasts);
       case "connections-killed":
         return this.#killConnections(lasts);
-      case "inventory-down":
-        await this.#switchInventory("down");
-        await this.#wait(lasts);
-        return this.#switchInventory("up");
     }
   }
 
@@ -191,21 +177,8 @@ export class Saboteur {
     }
   }
 
-  /** Retries, since another fault may keep MySQL from answering. */
-  async #switchInventory(state: "up" | "down"): Promise<void> {
-    const deadline = Date.now() + RETRY_FOR_MS;
-    for (;;) {
-      try {
-        return await setProviderState(this.#database, "inventory", state);
-      } catch (error) {
-        if (Date.now() > deadline) throw error;
-        await this.#wait(RETRY_MS);
-      }
-    }
-  }
-
   async #injectProviderFault(name: ProviderFault, lasts: number): Promise<void> {
-    const provider = name.startsWith("payments") ? "payments" : "carrier";
+    const { hits: provider } = KINDS[name];
     const { providers } = this.#deployment;
     providers.setFault(provider, faultOf(name));
     try {
@@ -221,13 +194,14 @@ export class Saboteur {
 }
 
 function isProviderFault(name: FaultName): name is ProviderFault {
-  return name.startsWith("payments-") || name.startsWith("carrier-");
+  return PROVIDERS.some((provider) => provider === KINDS[name].hits);
 }
 
 function faultOf(name: ProviderFault): Fault {
   switch (name) {
     case "payments-down":
     case "carrier-down":
+    case "inventory-down":
       return { kind: "down" };
     case "payments-refused":
     case "carrier-refused":

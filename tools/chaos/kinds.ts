@@ -1,3 +1,5 @@
+import type { Provider } from "../simulators/providers.ts";
+
 /** The part of the system that a fault affects. */
 export type Family = "worker" | "api" | "redis" | "mysql" | "service";
 
@@ -159,7 +161,7 @@ export const KINDS = {
 export type FaultName = keyof typeof KINDS;
 
 /** Faults that the provider itself simulates. */
-export type ProviderFault = Extract<FaultName, `payments-${string}` | `carrier-${string}`>;
+export type ProviderFault = Extract<FaultName, `${Provider}-${string}`>;
 
 /** All names, in table order. */
 export const FAULT_NAMES = Object.keys(KINDS).filter((name): name is FaultName => name in KINDS);

@@ -195,7 +195,6 @@ async function playOn(
     stopWatch.abort();
     await watching;
     watchedBy.close();
-    await saboteur.close();
   }
 }
 

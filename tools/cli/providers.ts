@@ -1,42 +1,60 @@
-import { Database } from "../../db/database.ts";
-import {
-  findProviderStates,
-  PROVIDERS,
-  setProviderState,
-  SLOWEST_MS,
-  type ProviderSwitch,
-} from "../../db/provider-states.ts";
+import { SIMULATED } from "../../src/composition/config.ts";
+import { runMain, StartupError, UsageError } from "../../src/platform/startup.ts";
 import { readRunning } from "../launcher/state.ts";
-import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
-import { runMain, UsageError } from "../../src/platform/startup.ts";
+import { fault as faultSchema, SLOWEST_MS, type Fault } from "../simulators/fault.ts";
+import { PROVIDERS, type Provider } from "../simulators/providers.ts";
 
 const USAGE = `usage: npm run providers [-- ${PROVIDERS.join("|")} up|down|slow MILLISECONDS]`;
+const TIMEOUT_MS = 5_000;
 
-/** `npm run providers -- payments down`: switches a simulated provider for all workers. */
+/** `npm run providers -- payments down`: switches a simulated provider. */
 runMain(async () => {
   const [name, ...state] = process.argv.slice(2);
   const provider = PROVIDERS.find((known) => known === name);
-  const switched = switchOf(state);
-  if (name !== undefined && (provider === undefined || switched === undefined)) throw new UsageError(USAGE);
-  const environment = { DATABASE_URL: readRunning()?.databaseUrl, ...process.env };
-  const database = new Database({ url: loadConfig(PROCESSES.migrate, environment).DATABASE_URL });
-  try {
-    if (provider && switched) await setProviderState(database, provider, switched);
-    const states = await findProviderStates(database);
-    for (const known of PROVIDERS)
-      process.stdout.write(`${known} ${textOf(states.get(known)?.switched ?? "up")}\n`);
-  } finally {
-    await database.close();
+  const fault = faultOf(state);
+  if (name !== undefined && (provider === undefined || fault === undefined)) throw new UsageError(USAGE);
+  const urls = addresses();
+  if (provider && fault) await ask(provider, urls[provider], fault);
+  for (const known of PROVIDERS) {
+    const now = urls[known] === undefined ? "not simulated" : textOf(await ask(known, urls[known]));
+    process.stdout.write(`${known} ${now}\n`);
   }
 });
 
-function switchOf([state, ms, ...rest]: readonly string[]): ProviderSwitch | undefined {
-  if (rest.length > 0) return undefined;
-  if (state === "up" || state === "down") return ms === undefined ? state : undefined;
-  const isTime = state === "slow" && /^\d{1,9}$/.test(ms ?? "") && Number(ms) <= SLOWEST_MS;
-  return isTime ? { slowMs: Number(ms) } : undefined;
+/** Those of `npm start`, or of the environment. */
+function addresses(): Readonly<Record<Provider, string | undefined>> {
+  const { PAYMENTS_URL, CARRIER_URL, INVENTORY_SIMULATOR_URL } = process.env;
+  const running = readRunning()?.simulators;
+  return {
+    inventory: INVENTORY_SIMULATOR_URL || (running ? running.inventory : "http://127.0.0.1:4103"),
+    payments: PAYMENTS_URL || (running ? running.payments : SIMULATED.PAYMENTS_URL),
+    carrier: CARRIER_URL || (running ? running.carrier : SIMULATED.CARRIER_URL),
+  };
 }
 
-function textOf(switched: ProviderSwitch): string {
-  return typeof switched === "string" ? switched : `slow ${switched.slowMs}`;
+/** Sets the fault, if there is one. @returns the present one. @throws {StartupError} */
+async function ask(provider: Provider, url: string | undefined, fault?: Fault): Promise<Fault> {
+  if (url === undefined) throw new StartupError(`${provider} is not simulated`);
+  const request = fault && { method: "PUT", body: JSON.stringify(fault) };
+  try {
+    const response = await fetch(`${url}/fault`, { ...request, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return faultSchema.parse(await response.json());
+  } catch (error) {
+    throw new StartupError(`no simulated ${provider} answers at ${url}: start it with npm run simulators`, {
+      cause: error,
+    });
+  }
+}
+
+function faultOf([state, ms, ...rest]: readonly string[]): Fault | undefined {
+  if (rest.length > 0) return undefined;
+  if (ms === undefined)
+    return state === "up" ? { kind: "none" } : state === "down" ? { kind: "down" } : undefined;
+  const isTime = state === "slow" && /^\d{1,9}$/.test(ms) && Number(ms) <= SLOWEST_MS;
+  return isTime ? { kind: "slow", ms: Number(ms) } : undefined;
+}
+
+function textOf(fault: Fault): string {
+  if (fault.kind === "none") return "up";
+  return fault.kind === "slow" ? `slow ${fault.ms}` : fault.kind;
 }

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { createLogDigest } from "./app-log.ts";
-import type { Children } from "./children.ts";
+import type { ChildKind, Children } from "./children.ts";
 import { SERVICE_FLAGS } from "./node-flags.ts";
 import { spawnGuarded, type GuardedProcess } from "./guard.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
@@ -15,9 +15,11 @@ const GRACE_SECONDS = 15;
 export interface AppOptions {
   children: Children;
   env: NodeJS.ProcessEnv;
+  /** "app" unless the others use it. */
+  kind?: ChildKind;
   /** Checked, when given, once the process has logged `readyMessage`. */
   isReady?: () => Promise<boolean>;
-  /** "api" or "worker"; also the name of its log. */
+  /** "api", "worker" or "simulators"; also the name of its log. */
   name: string;
   /** What the process logs when it is up. Probing its port is not enough: another process might answer there. */
   readyMessage: string;
@@ -27,7 +29,7 @@ export interface AppOptions {
   script: string;
 }
 
-/** The API or a worker: started, watched, and restarted when it exits unexpectedly. */
+/** The API, a worker or the simulated providers: started, watched, and restarted when it exits unexpectedly. */
 export class AppProcess {
   #child: GuardedProcess | undefined;
   #log: LogFile;
@@ -68,7 +70,7 @@ export class AppProcess {
   }
 
   #spawn(): GuardedProcess {
-    const { children, env, name, script, servers } = this.#options;
+    const { children, env, kind = "app", name, script, servers } = this.#options;
     const child = spawnGuarded(process.execPath, [...SERVICE_FLAGS, script], {
       cwd: PROJECT_FOLDER,
       env: { ...process.env, ...env },
@@ -76,7 +78,7 @@ export class AppProcess {
       needs: servers(),
       output: this.#log.fd,
     });
-    children.add(name, "app", child);
+    children.add(name, kind, child);
     return child;
   }
 }

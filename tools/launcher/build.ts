@@ -17,7 +17,6 @@ const OTHER_FOLDERS = new Set([
   "tools/bench",
   "tools/chaos",
   "tools/launcher",
-  "tools/simulators",
 ]);
 
 /**

@@ -8,7 +8,7 @@ const LOCAL_FOLDER = path.join(PROJECT_FOLDER, ".local");
 /** `npm start` writes only to `.local`; removing that folder removes every trace. */
 export const LOCAL = {
   build: path.join(LOCAL_FOLDER, "build"),
-  /** MySQL's and Redis's data, which `npm run reset` wipes. */
+  /** The data of MySQL, Redis and the simulated providers, which `npm run reset` wipes. */
   data: path.join(LOCAL_FOLDER, "data"),
   /** Held by the `npm start` that runs in this folder. */
   lock: path.join(LOCAL_FOLDER, "lock"),

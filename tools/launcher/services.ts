@@ -1,6 +1,7 @@
 import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { isAlive } from "./lock.js";
+import { simulatorVariables } from "./simulators.ts";
 import { readRunning, readState, type Running } from "./state.ts";
 
 const USAGE = "usage: npm run --silent services -- env | status";
@@ -19,12 +20,13 @@ function requireRunning(): Running {
   throw new Failure(`Conveyor is not running in ${PROJECT_FOLDER}: start it with npm start`);
 }
 
-function environmentLines({ apiKey, conveyorUrl, databaseUrl, redisUrl }: Running): string[] {
+function environmentLines({ apiKey, conveyorUrl, databaseUrl, redisUrl, simulators }: Running): string[] {
   return [
     `DATABASE_URL=${databaseUrl}`,
     `REDIS_URL=${redisUrl}`,
     `CONVEYOR_URL=${conveyorUrl}`,
     `CONVEYOR_API_KEY=${apiKey}`,
+    ...Object.entries(simulatorVariables(simulators)).map(([name, value]) => `${name}=${value}`),
   ];
 }
 
@@ -38,10 +40,16 @@ function statusLines(): string[] {
     row("API", run.conveyorUrl),
     row("MySQL", `${run.versions.mysql} on ${new URL(run.databaseUrl).host}`),
     row("Redis", `${run.versions.redis} on ${new URL(run.redisUrl).host}`),
+    row("Providers", providersOf(run)),
     ...children.map((child) => row(child.name, `process ${child.pid}${isAlive(child) ? "" : ", exited"}`)),
     row("Data", LOCAL.data),
     row("Logs", LOCAL.logs),
   ];
+}
+
+function providersOf({ simulators }: Running): string {
+  const simulated = (["payments", "carrier"] as const).filter((provider) => simulators[provider]);
+  return simulated.length === 0 ? "your own" : `${simulated.join(" and ")} simulated`;
 }
 
 function row(name: string, value: string): string {

@@ -11,22 +11,24 @@ import { identify, tryLock } from "./lock.js";
 import { migrate } from "./migration.ts";
 import { isFree } from "./ports.ts";
 import { CommandFailed } from "./run.ts";
+import { chooseSimulators, ledgerFile, simulatorPorts, simulatorVariables } from "./simulators.ts";
 import type { Server } from "./servers/server.ts";
 import { keepServersRunning } from "./servers/keep-running.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
-import { readRunning, StateFile, type Run } from "./state.ts";
+import { readRunning, StateFile, type Run, type Simulators } from "./state.ts";
 import { listenForStop } from "./stop-requests.ts";
 import { removeAbandonedTempFolders } from "./temp-folder.ts";
 import { say, sayFailure, startStep } from "./terminal.ts";
 
 const HELP = `npm start
 
-Runs MySQL, Redis, the API and a worker until Ctrl-C, with all their data in this folder.
+Runs MySQL, Redis, the API, a worker and simulated providers until Ctrl-C, with all their data in this folder.
 
 Takes no arguments. Environment variables configure it (see docs/configuration.md), above all:
 
   PORT, HOST                where the API listens; by default 127.0.0.1, port 3000 or the next free one
   DATABASE_URL, REDIS_URL   your own servers instead of those in this folder
+  PAYMENTS_URL, CARRIER_URL your own providers instead of the simulated ones
   API_KEYS                  your own keys, separated by commas`;
 const INTERRUPTED = 130;
 const LINES = 15;
@@ -77,15 +79,18 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
     startServersStep(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
+  const simulators = await chooseSimulators(process.env, state);
   await Promise.all([
     keepServersRunning(servers, children),
-    runOn({ servers, code, state, children }, address),
+    runOn({ servers, simulators, code, state, children }, address),
   ]);
 }
 
-/** What the API and the worker need to start. */
+/** What the processes need to start. */
 interface Platform {
   servers: Servers;
+  /** The simulated providers. */
+  simulators: Simulators;
   /** Folder of the compiled sources. */
   code: string;
   state: StateFile;
@@ -96,11 +101,15 @@ async function runOn(platform: Platform, wanted: ApiAddress): Promise<void> {
   const { servers, code, state } = platform;
   await migrateStep(servers.mysql, code);
   const step = startStep("Starting the API and a worker");
-  const [{ api, address }, worker] = await Promise.all([startApi(platform, wanted), startWorker(platform)]);
+  const [{ api, address }, ...others] = await Promise.all([
+    startApi(platform, wanted),
+    startWorker(platform),
+    ...(hasSimulators(platform) ? [startSimulators(platform)] : []),
+  ]);
   step.done("API and worker ready");
   await loadStock(address.url, apiKey(state));
-  announce(servers, address, state);
-  await Promise.all([api.keepRunning(), worker.keepRunning()]);
+  announce(platform, address);
+  await Promise.all([api, ...others].map((each) => each.keepRunning()));
 }
 
 function lockFolder(args: string[]): { release(): void } {
@@ -171,6 +180,31 @@ async function startApi(
   }
 }
 
+/** It takes over the books that earlier versions kept in MySQL. */
+async function startSimulators(platform: Platform): Promise<AppProcess> {
+  const common = appOptions(platform);
+  const simulators = new AppProcess({
+    ...common,
+    env: {
+      ...common.env,
+      ...simulatorPorts(platform.simulators),
+      HOST: "127.0.0.1",
+      PROVIDERS_LEDGER: ledgerFile(platform.servers.mysql.process !== undefined),
+    },
+    // Workers that finish what they have in hand need them.
+    kind: "server",
+    name: "simulators",
+    readyMessage: "simulators ready",
+    script: path.join(platform.code, "tools/simulators/main.js"),
+  });
+  await simulators.start();
+  return simulators;
+}
+
+function hasSimulators({ simulators }: Platform): boolean {
+  return Object.keys(simulators).length > 0;
+}
+
 async function startWorker(platform: Platform): Promise<AppProcess> {
   const worker = new AppProcess({
     ...appOptions(platform),
@@ -182,10 +216,18 @@ async function startWorker(platform: Platform): Promise<AppProcess> {
   return worker;
 }
 
-function appOptions({ servers, children }: Platform): Pick<AppOptions, "children" | "env" | "servers"> {
+function appOptions({
+  servers,
+  simulators,
+  children,
+}: Platform): Pick<AppOptions, "children" | "env" | "servers"> {
   return {
     children,
-    env: { DATABASE_URL: servers.mysql.url, REDIS_URL: servers.redis.url },
+    env: {
+      DATABASE_URL: servers.mysql.url,
+      REDIS_URL: servers.redis.url,
+      ...simulatorVariables(simulators),
+    },
     servers: () => Object.values(servers).flatMap((server) => server.process ?? []),
   };
 }
@@ -198,13 +240,14 @@ async function loadStock(conveyorUrl: string, key: string): Promise<void> {
   step.done(isNew ? "Demo stock loaded" : undefined);
 }
 
-function announce(servers: Servers, address: ApiAddress, state: StateFile): void {
+function announce({ servers, simulators, state }: Platform, address: ApiAddress): void {
   const now: Run = {
     apiKey: apiKey(state),
     conveyorUrl: address.url,
     databaseUrl: servers.mysql.url,
     owner: identify(process.pid)!,
     redisUrl: servers.redis.url,
+    simulators,
     startedAt: new Date().toISOString(),
     versions: { mysql: servers.mysql.version, redis: servers.redis.version },
   };

@@ -11,6 +11,14 @@ export interface Running {
   redisUrl: string;
   conveyorUrl: string;
   apiKey: string;
+  /** URLs of the simulated providers; those of real ones are missing. */
+  simulators: Simulators;
+}
+
+export interface Simulators {
+  payments?: string;
+  carrier?: string;
+  inventory?: string;
 }
 
 /** The run in this folder. Stays behind if `npm start` is killed: check `isAlive(owner)`. */
@@ -21,7 +29,7 @@ export interface Run extends Running {
   versions: { mysql: string; redis: string };
 }
 
-/** A process that `npm start` has started: "api", "worker", "mysql", "redis" or "compose". */
+/** A process that `npm start` has started: "api", "worker", "simulators", "mysql", "redis" or "compose". */
 export interface ChildRecord extends ProcessIdentity {
   name: string;
 }
@@ -34,6 +42,9 @@ export interface State {
   apiPort?: number;
   mysqlPort?: number;
   redisPort?: number;
+  paymentsPort?: number;
+  carrierPort?: number;
+  inventoryPort?: number;
   /** The compose project that holds the servers' data; set once they have run in containers. */
   composeProject?: string;
   children: ChildRecord[];
@@ -48,8 +59,8 @@ export interface State {
 export function readRunning(file: string = LOCAL.state): Running | undefined {
   const run = readState(file)?.run;
   if (!run || !isAlive(run.owner)) return undefined;
-  const { databaseUrl, redisUrl, conveyorUrl, apiKey } = run;
-  return { databaseUrl, redisUrl, conveyorUrl, apiKey };
+  const { databaseUrl, redisUrl, conveyorUrl, apiKey, simulators } = run;
+  return { databaseUrl, redisUrl, conveyorUrl, apiKey, simulators };
 }
 
 /** The last written state; undefined before the first start. @throws Failure if it can't be read */

@@ -1,30 +1,6 @@
 import { z } from "zod";
-import type { Call } from "./call.ts";
-import type { Answer } from "./provider-server.ts";
-
-/** An approved charge: the money has moved. */
-export interface BookedCharge {
-  key: string;
-  orderId: string;
-  amount: number;
-  currency: string;
-  chargeId: string;
-  at: Date;
-}
-
-export interface BookedDecline {
-  key: string;
-  orderId: string;
-}
-
-export interface BookedRefund {
-  key: string;
-  orderId: string;
-  chargeKey: string;
-  refundId: string;
-  amount: number;
-  at: Date;
-}
+import { problem, type Answer, type Call } from "./call.ts";
+import type { Entry, Ledger } from "./ledger.ts";
 
 const chargeRequest = z.object({
   orderId: z.string().min(1),
@@ -37,40 +13,31 @@ type ChargeRequest = z.output<typeof chargeRequest>;
 const refundRequest = z.object({ orderId: z.string().min(1), chargeKey: z.string().min(1) });
 type RefundRequest = z.output<typeof refundRequest>;
 
-/** What the books hold for a charge's key. */
-interface ChargeEntry {
-  readonly request: ChargeRequest;
-  /** How often it answered "no answer from the bank". */
-  stumbles: number;
-  booked?: BookedCharge;
-  declined?: true;
-}
-
-interface RefundEntry {
-  readonly request: RefundRequest;
-  readonly refundId: string | null;
-}
-
 const DECLINED: Answer = { status: 402, body: { reason: "the card was declined" } };
 const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank" } };
 
 /**
- * Simulates charges and refunds, with books in memory by idempotency key. The token decides:
+ * Simulates charges and refunds, booked by idempotency key. The token decides:
  *
+ * - `tok_approved`, any token not listed here, or none: approved.
  * - `tok_declined`: always declined.
- * - `tok_stumbles_N`: 503 to the first N attempts (1 to 99), then approved.
- * - `tok_down`: always 503.
- * - Tokens in poison.ts: the call fails before it gets here.
- * - Any other token, or none: approved.
+ * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
+ * - `tok_down`: no answer until `npm run providers -- payments up` is run after the first attempt.
+ *
+ * With a token of poison.ts, the call fails before it gets here.
  */
 export class PaymentProvider {
-  readonly charges: BookedCharge[] = [];
-  readonly declines: BookedDecline[] = [];
-  readonly refunds: BookedRefund[] = [];
-  readonly #charges = new Map<string, ChargeEntry>();
-  readonly #refunds = new Map<string, RefundEntry>();
-  /** Keys of charges that were refunded, even before they were made. */
-  readonly #refunded = new Set<string>();
+  readonly #ledger: Ledger;
+  #upSince: Date | undefined;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+  }
+
+  /** Ends what `tok_down` stands for, for charges that were tried before. */
+  switchedUp(): void {
+    this.#upSince = new Date();
+  }
 
   handle({ method, path, key, body }: Call): Answer {
     const route = `${method} ${path}`;
@@ -84,63 +51,85 @@ export class PaymentProvider {
     return request.success ? this.#refund(key, request.data) : problem(400, request.error.message);
   }
 
-  #charge(key: string, request: ChargeRequest): Answer {
-    const entry = this.#charges.get(key) ?? { request, stumbles: 0 };
-    this.#charges.set(key, entry);
-    const { orderId, amount, currency, token } = request;
-    const first = entry.request;
-    if (first.orderId !== orderId || first.amount !== amount || first.currency !== currency)
+  #charge(key: string, { orderId, amount, currency, token }: ChargeRequest): Answer {
+    const known = this.#ledger.get(key);
+    // A charge that was refunded before it was made has no amount.
+    const isOther = known?.orderId !== orderId || known.amount !== amount || known.currency !== currency;
+    if (known && known.outcome !== "void" && isOther)
       return problem(422, "the key was used for another charge");
-    if (entry.declined) return DECLINED;
-    if (this.#refunded.has(key)) return problem(409, "the charge was refunded");
-    if (entry.booked) return { status: 200, body: { chargeId: entry.booked.chargeId } };
-
-    if (token === "tok_declined") {
-      entry.declined = true;
-      this.declines.push({ key, orderId });
-      return DECLINED;
-    }
-    if (token === "tok_down" || entry.stumbles < stumblesOf(token)) {
-      entry.stumbles++;
-      return NO_ANSWER;
-    }
-    const chargeId = `ch_${this.charges.length + 1}`;
-    entry.booked = { key, orderId, amount, currency, chargeId, at: new Date() };
-    this.charges.push(entry.booked);
-    return { status: 200, body: { chargeId } };
+    const entry: Entry = {
+      ...(known ?? {
+        key,
+        kind: "charge",
+        orderId,
+        amount,
+        currency,
+        outcome: "pending",
+        providerId: "",
+        reverses: null,
+        at: new Date(),
+      }),
+      attempts: (known?.attempts ?? 0) + 1,
+    };
+    if (entry.outcome === "void" || this.#ledger.reversalOf(key))
+      return problem(409, "the charge was refunded");
+    const { outcome, providerId } = this.#ledger.put(
+      entry.outcome === "pending" ? this.#decide(entry, token) : entry,
+    );
+    if (outcome === "pending") return NO_ANSWER;
+    return outcome === "declined" ? DECLINED : { status: 200, body: { chargeId: providerId } };
   }
 
-  #refund(key: string, request: RefundRequest): Answer {
-    const { orderId, chargeKey } = request;
-    const known = this.#refunds.get(key);
+  #decide(entry: Entry, token: string | null): Entry {
+    if (token === "tok_declined") return { ...entry, outcome: "declined" };
+    if (token === "tok_down" && !(this.#upSince && this.#upSince > entry.at)) return entry;
+    const stumbles = Number(/^tok_stumbles_(\d{1,2})$/.exec(token ?? "")?.[1] ?? 0);
+    if (entry.attempts <= stumbles) return entry;
+    return { ...entry, outcome: "approved", providerId: `ch_${this.#ledger.issued("charge") + 1}` };
+  }
+
+  #refund(key: string, { orderId, chargeKey }: RefundRequest): Answer {
+    const known = this.#ledger.get(key);
+    if (known && (known.orderId !== orderId || known.reverses !== chargeKey))
+      return problem(422, "the key was used for another refund");
     if (known) {
-      const isSame = known.request.orderId === orderId && known.request.chargeKey === chargeKey;
-      return isSame
-        ? { status: 200, body: { refundId: known.refundId } }
-        : problem(422, "the key was used for another refund");
+      this.#ledger.put({ ...known, attempts: known.attempts + 1 });
+      return { status: 200, body: { refundId: known.providerId } };
     }
-    const charge = this.#charges.get(chargeKey);
-    if (charge && charge.request.orderId !== orderId)
-      return problem(422, "the charge belongs to another order");
-    if (charge?.booked && this.#refunded.has(chargeKey))
-      return problem(409, "the charge was refunded under another key");
-
-    this.#refunded.add(chargeKey);
-    let refundId: string | null = null;
-    if (charge?.booked) {
-      refundId = `re_${this.refunds.length + 1}`;
-      const { amount } = charge.booked;
-      this.refunds.push({ key, orderId, chargeKey, refundId, amount, at: new Date() });
+    const at = new Date();
+    const charge = this.#ledger.get(chargeKey);
+    if (charge && charge.orderId !== orderId) return problem(422, "the charge belongs to another order");
+    if (charge?.outcome !== "approved") {
+      if (charge === undefined) this.#ledger.put(voided(chargeKey, orderId, at));
+      else if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "void" });
+      return { status: 200, body: { refundId: null } };
     }
-    this.#refunds.set(key, { request, refundId });
-    return { status: 200, body: { refundId } };
+    if (this.#ledger.reversalOf(chargeKey)) return problem(409, "the charge was refunded under another key");
+    const { providerId } = this.#ledger.put({
+      ...charge,
+      key,
+      kind: "refund",
+      providerId: `re_${this.#ledger.issued("refund") + 1}`,
+      reverses: chargeKey,
+      attempts: 1,
+      at,
+    });
+    return { status: 200, body: { refundId: providerId } };
   }
 }
 
-function stumblesOf(token: string | null): number {
-  return Number(/^tok_stumbles_(\d{1,2})$/.exec(token ?? "")?.[1] ?? 0);
-}
-
-function problem(status: number, error: string): Answer {
-  return { status, body: { error } };
+/** A charge that must never be made. */
+function voided(key: string, orderId: string, at: Date): Entry {
+  return {
+    key,
+    kind: "charge",
+    orderId,
+    amount: 0,
+    currency: null,
+    outcome: "void",
+    providerId: "",
+    reverses: null,
+    attempts: 0,
+    at,
+  };
 }

@@ -2,14 +2,9 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { listen } from "../../src/platform/listen.ts";
-import type { Call } from "./call.ts";
-import type { Fault } from "./fault.ts";
+import { problem, type Answer, type Call } from "./call.ts";
+import { fault as faultSchema, type Fault } from "./fault.ts";
 import { orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
-
-export interface Answer {
-  readonly status: number;
-  readonly body?: object;
-}
 
 /** Larger than any body Conveyor sends. */
 const LARGEST_BODY = 64 * 1024;
@@ -25,10 +20,28 @@ interface ProviderServerOptions {
   readonly poisonOf: (call: Call) => Treatment | undefined;
   readonly random: () => number;
   readonly latencyMs: number;
+  /** The body of `GET /ledger`. */
+  readonly ledger: () => object;
+  /** Called with each new fault. */
+  readonly onFault?: (fault: Fault) => void;
 }
 
-/** Serves one provider on a free loopback port, misbehaving as the fault says. */
+/** Where a provider listens. */
+export interface ListenAddress {
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly host: string;
+  /** The variable that sets the port. */
+  readonly variable: string;
+}
+
+/**
+ * Serves one provider, misbehaving as the fault says. Whatever the fault, except for refused connections, `GET` and
+ * `PUT /fault` tell and set it, and `GET /ledger` tells what is booked.
+ */
 export class ProviderServer {
+  /** Milliseconds added to every answer. */
+  latencyMs: number;
   readonly #options: ProviderServerOptions;
   readonly #server: Server;
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -44,6 +57,7 @@ export class ProviderServer {
 
   constructor(options: ProviderServerOptions) {
     this.#options = options;
+    this.latencyMs = options.latencyMs;
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
     this.#server.on("connection", (socket: Socket) => {
@@ -52,12 +66,17 @@ export class ProviderServer {
   }
 
   /** @returns the URL, without a trailing slash. */
-  listen(): Promise<string> {
-    return listen(this.#server, { port: 0, host: "127.0.0.1", variable: "the port" });
+  listen(address: ListenAddress): Promise<string> {
+    return listen(this.#server, address);
+  }
+
+  get fault(): Fault {
+    return this.#fault;
   }
 
   set fault(fault: Fault) {
     this.#fault = fault;
+    this.#options.onFault?.(fault);
     for (const goOn of this.#standing) goOn();
     this.#standing.clear();
     if (fault.kind === "refuse") this.#server.closeAllConnections();
@@ -94,6 +113,8 @@ export class ProviderServer {
     const body = await read(request);
     if (body === undefined) return void response.destroy();
     const { method = "", url = "", headers } = request;
+    const controlled = this.#control(method, url, body);
+    if (controlled !== undefined) return respond(response, controlled);
     const header = headers["idempotency-key"];
     const key = typeof header === "string" && header !== "" ? header : undefined;
     if (key !== undefined) this.#count(this.#options.countAttempt(key) > 1, response);
@@ -109,7 +130,7 @@ export class ProviderServer {
     if (key === undefined && treatment !== undefined) this.#count(this.#asked.has(url), response);
     if (key === undefined && treatment !== undefined) this.#asked.add(url);
 
-    if (this.#options.latencyMs > 0) await this.#wait(this.#options.latencyMs);
+    if (this.latencyMs > 0) await this.#wait(this.latencyMs);
     // Never answered, so the caller gives up.
     if (treatment === "hangs") return;
     if (treatment === "fails" || (treatment === "stumbles" && isHit(STUMBLE_RATE)))
@@ -140,6 +161,17 @@ export class ProviderServer {
         return isHit(fault.rate) ? void response.destroy() : respond(response, answer);
       }
     }
+  }
+
+  /** Answers an operator or auditor; undefined for all other requests. */
+  #control(method: string, url: string, body: string): Answer | undefined {
+    if (method === "GET" && url === "/ledger") return { status: 200, body: this.#options.ledger() };
+    if (method === "GET" && url === "/fault") return { status: 200, body: this.#fault };
+    if (method !== "PUT" || url !== "/fault") return undefined;
+    const wanted = faultSchema.safeParse(parse(body));
+    if (!wanted.success) return problem(400, wanted.error.message);
+    this.fault = wanted.data;
+    return { status: 200, body: wanted.data };
   }
 
   #count(isRepeated: boolean, response: ServerResponse): void {

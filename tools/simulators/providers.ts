@@ -1,88 +1,202 @@
 import type { Call } from "./call.ts";
-import { CarrierProvider, type BookedLabel } from "./carrier-provider.ts";
+import { CarrierProvider } from "./carrier-provider.ts";
 import type { Fault } from "./fault.ts";
-import {
-  PaymentProvider,
-  type BookedCharge,
-  type BookedDecline,
-  type BookedRefund,
-} from "./payment-provider.ts";
+import { Ledger, type Entry } from "./ledger.ts";
+import { PaymentProvider } from "./payment-provider.ts";
 import { Poison } from "./poison.ts";
-import { ProviderServer } from "./provider-server.ts";
+import { ProviderServer, type ListenAddress } from "./provider-server.ts";
 
 export type { Fault } from "./fault.ts";
+
+/** What is simulated: the payment provider, the carrier, and a way to the inventory (see inventory.ts). */
+export const PROVIDERS = ["inventory", "payments", "carrier"] as const;
+export type Provider = (typeof PROVIDERS)[number];
+
+/** An approved charge: the money has moved. */
+export interface BookedCharge {
+  key: string;
+  orderId: string;
+  amount: number;
+  currency: string;
+  chargeId: string;
+  at: Date;
+}
+
+export interface BookedDecline {
+  key: string;
+  orderId: string;
+}
+
+export interface BookedRefund {
+  key: string;
+  orderId: string;
+  chargeKey: string;
+  refundId: string;
+  amount: number;
+  at: Date;
+}
+
+export interface BookedLabel {
+  key: string;
+  orderId: string;
+  trackingNumber: string;
+  voided: boolean;
+  at: Date;
+}
 
 /** The providers' records, for an auditor. Each list grows in the order of its events. */
 export interface ProviderBooks {
   /** Approved charges only. */
-  charges: BookedCharge[];
-  declines: BookedDecline[];
-  refunds: BookedRefund[];
+  readonly charges: BookedCharge[];
+  readonly declines: BookedDecline[];
+  readonly refunds: BookedRefund[];
   /** Includes voided labels. */
-  labels: BookedLabel[];
+  readonly labels: BookedLabel[];
   /** The number of calls under each idempotency key, successful or not. */
-  attempts: ReadonlyMap<string, number>;
+  readonly attempts: ReadonlyMap<string, number>;
 }
 
 export interface Providers {
-  paymentsUrl: string;
-  carrierUrl: string;
-  books: ProviderBooks;
+  readonly paymentsUrl: string;
+  readonly carrierUrl: string;
+  /** See inventory.ts. */
+  readonly inventoryUrl: string;
+  readonly books: ProviderBooks;
+  /** An order's entries in the ledger, in the order in which they were decided. */
+  readonly entriesOf: (orderId: string) => readonly Entry[];
   /** Replaces the current fault, for calls from now on. */
-  setFault: (provider: "payments" | "carrier", fault: Fault) => void;
+  readonly setFault: (provider: Provider, fault: Fault) => void;
+  /** Replaces the latency of payment provider and carrier. */
+  readonly setLatency: (ms: number) => void;
+  /** Replaces the time that a parcel takes, also of those in transit. */
+  readonly setTransit: (ms: number) => void;
   /** Calls with an effect that are in flight now. */
-  inFlight: (provider: "payments" | "carrier") => number;
+  readonly inFlight: (provider: Provider) => number;
   /** The maximum of `inFlight` since the last call. */
-  takeMaxInFlight: (provider: "payments" | "carrier") => number;
+  readonly takeMaxInFlight: (provider: Provider) => number;
   /** The same, counting only calls that repeat a key. */
-  takeMaxRepeatedInFlight: (provider: "payments" | "carrier") => number;
+  readonly takeMaxRepeatedInFlight: (provider: Provider) => number;
   /** Ends the poisoning: see {@link Poison}. */
-  heal: () => void;
+  readonly heal: () => void;
   /** The books can still be read afterwards. */
-  close: () => Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
+export interface ProvidersOptions {
+  /** The books; by default new ones, in memory. */
+  readonly ledger?: Ledger;
+  /** Where each listens; by default on a free loopback port. */
+  readonly listen?: Readonly<Record<Provider, ListenAddress>>;
+  /** Milliseconds until a parcel is delivered (2,000). */
+  readonly transitMs?: number;
+  /** Decides which calls a fault with a rate hits; returns numbers from 0 to below 1. */
+  readonly random?: () => number;
+  /** Milliseconds that payment provider and carrier add to every answer (0). */
+  readonly latencyMs?: number;
+}
+
+const ANYWHERE: ListenAddress = { port: 0, host: "127.0.0.1", variable: "the port" };
+
 /**
- * Starts a payment provider and a carrier that speak the protocol in docs/providers.md, each on a free loopback
- * port. Their books are in this process's memory, so they survive whatever happens to Conveyor.
+ * Starts a payment provider and a carrier that speak the protocol in docs/providers.md, and what inventory.ts asks.
  *
- * @param options.transitMs milliseconds until a parcel is delivered (2,000).
- * @param options.random decides which calls a fault with a rate hits; returns numbers from 0 to below 1.
- * @param options.latencyMs milliseconds added to every answer (0).
+ * @throws {StartupError} if one can't listen
  */
-export async function startProviders(
-  options: { transitMs?: number; random?: () => number; latencyMs?: number } = {},
-): Promise<Providers> {
-  const { transitMs = 2_000, random = Math.random, latencyMs = 0 } = options;
+export async function startProviders(options: ProvidersOptions = {}): Promise<Providers> {
+  const { ledger = new Ledger(), transitMs = 2_000, random = Math.random, latencyMs = 0 } = options;
   const attempts = new Map<string, number>();
   const countAttempt = (key: string) => {
     const count = (attempts.get(key) ?? 0) + 1;
     attempts.set(key, count);
     return count;
   };
-  const paymentProvider = new PaymentProvider();
-  const carrierProvider = new CarrierProvider(transitMs);
-  const poison = new Poison((trackingNumber) => carrierProvider.orderOf(trackingNumber));
-  const shared = { countAttempt, poisonOf: (call: Call) => poison.of(call), random, latencyMs };
-  const servers = {
-    payments: new ProviderServer({ ...shared, handle: (call) => paymentProvider.handle(call) }),
-    carrier: new ProviderServer({ ...shared, handle: (call) => carrierProvider.handle(call) }),
+  const payments = new PaymentProvider(ledger);
+  const carrier = new CarrierProvider(ledger, transitMs);
+  const poison = new Poison((trackingNumber) => ledger.withProviderId(trackingNumber)?.orderId);
+  const shared = {
+    countAttempt,
+    poisonOf: (call: Call) => poison.of(call),
+    random,
+    ledger: () => ({ entries: ledger.entries }),
   };
-  const [paymentsUrl, carrierUrl] = await Promise.all([servers.payments.listen(), servers.carrier.listen()]);
-  const { charges, declines, refunds } = paymentProvider;
+  const servers: Readonly<Record<Provider, ProviderServer>> = {
+    inventory: new ProviderServer({ ...shared, latencyMs: 0, handle: () => ({ status: 204 }) }),
+    payments: new ProviderServer({
+      ...shared,
+      latencyMs,
+      handle: (call) => payments.handle(call),
+      onFault: ({ kind }) => {
+        if (kind === "none" || kind === "slow") payments.switchedUp();
+      },
+    }),
+    carrier: new ProviderServer({ ...shared, latencyMs, handle: (call) => carrier.handle(call) }),
+  };
+  const close = async () => void (await Promise.all(PROVIDERS.map((name) => servers[name].close())));
+  const listening = PROVIDERS.map((name) => servers[name].listen(options.listen?.[name] ?? ANYWHERE));
+  const [inventoryUrl = "", paymentsUrl = "", carrierUrl = ""] = await Promise.all(listening);
   return {
+    inventoryUrl,
     paymentsUrl,
     carrierUrl,
-    books: { charges, declines, refunds, labels: carrierProvider.labels, attempts },
+    books: booksOf(ledger, attempts),
+    entriesOf: (orderId) => ledger.entries.filter((entry) => entry.orderId === orderId),
     setFault(provider, fault) {
       servers[provider].fault = fault;
+    },
+    setLatency(ms) {
+      servers.payments.latencyMs = ms;
+      servers.carrier.latencyMs = ms;
+    },
+    setTransit(ms) {
+      carrier.transitMs = ms;
     },
     inFlight: (provider) => servers[provider].inFlight,
     takeMaxInFlight: (provider) => servers[provider].takeMaxInFlight(),
     takeMaxRepeatedInFlight: (provider) => servers[provider].takeMaxRepeatedInFlight(),
     heal: () => poison.heal(),
-    async close() {
-      await Promise.all([servers.payments.close(), servers.carrier.close()]);
+    close,
+  };
+}
+
+/** The ledger as an auditor reads it, up to date whenever it is read. */
+function booksOf(ledger: Ledger, attempts: ReadonlyMap<string, number>): ProviderBooks {
+  const approved = (kind: Entry["kind"]) =>
+    ledger.entries.filter((entry) => entry.kind === kind && entry.outcome === "approved");
+  return {
+    attempts,
+    get charges() {
+      return approved("charge").map(({ key, orderId, amount, currency, providerId, at }) => ({
+        key,
+        orderId,
+        amount,
+        currency: currency ?? "",
+        chargeId: providerId,
+        at,
+      }));
+    },
+    get declines() {
+      return ledger.entries
+        .filter(({ outcome }) => outcome === "declined")
+        .map(({ key, orderId }) => ({ key, orderId }));
+    },
+    get refunds() {
+      return approved("refund").map(({ key, orderId, reverses, providerId, amount, at }) => ({
+        key,
+        orderId,
+        chargeKey: reverses ?? "",
+        refundId: providerId,
+        amount,
+        at,
+      }));
+    },
+    get labels() {
+      return approved("label").map(({ key, orderId, providerId, at }) => ({
+        key,
+        orderId,
+        trackingNumber: providerId,
+        voided: ledger.reversalOf(key) !== undefined,
+        at,
+      }));
     },
   };
 }

@@ -139,7 +139,7 @@ describe("GET /orders/:id", () => {
 describe("GET /orders/:id/events", () => {
   let worker: TestProcess;
   beforeAll(async () => {
-    worker = await startWorker({ ...api.environment, env: { CARRIER_TRANSIT_MS: "0" } });
+    worker = await startWorker(api.environment);
     await api.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
   });
   afterAll(() => worker.stop());

@@ -113,8 +113,19 @@ describe("in production", () => {
     ["with a key that everybody tries", "changemechangeme"],
     ["with such a key among others", `${TEST_KEY},0123456789abcdef`],
   ])("does not start %s", async (_, keys) => {
-    const lines = await refusal({ NODE_ENV: "production", API_KEYS: keys });
+    const { paymentsUrl: PAYMENTS_URL, carrierUrl: CARRIER_URL } = environment.providers;
+    const lines = await refusal({ NODE_ENV: "production", API_KEYS: keys, PAYMENTS_URL, CARRIER_URL });
     expect(lines).toEqual(["the configuration is invalid:", message]);
+  });
+
+  test("does not start without providers, and says so with all other faults", async () => {
+    const lines = await refusal({ NODE_ENV: "production", API_KEYS: "" });
+    expect(lines).toEqual([
+      "the configuration is invalid:",
+      message,
+      expect.stringMatching(/^ {2}PAYMENTS_URL must be set to the address of a payment provider/),
+      expect.stringMatching(/^ {2}CARRIER_URL must be set to the address of a carrier/),
+    ]);
   });
 
   test("starts with a key of its own", async () => {

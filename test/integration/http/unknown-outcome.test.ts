@@ -146,10 +146,10 @@ describe("a change whose connection to MySQL is cut, wherever that is", () => {
 test("a repeated request that has its order carried on says that nothing was done only when that is so", async () => {
   const sync = await startApi({
     databaseUrl: proxy.url,
+    providers: environment.providers,
     // Nothing goes on by itself.
     env: {
       PROCESSING: "sync",
-      PROVIDER_LATENCY_MS: "0",
       PROBE_INTERVAL_MS: "60000",
       SWEEP_AFTER_MS: "86400000",
     },

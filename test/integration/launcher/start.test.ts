@@ -2,11 +2,12 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import net from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { DEMO_STOCK } from "../../../tools/launcher/demo-stock.ts";
+import { DEMO_ORDER, DEMO_STOCK } from "../../../tools/launcher/demo-stock.ts";
 import { isAlive } from "../../../tools/launcher/lock.js";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { findBinary, usualPlaces } from "../../../tools/launcher/servers/binaries.ts";
 import { probeMysql } from "../../../tools/launcher/servers/probe.ts";
+import { TestClient } from "../../support/client.ts";
 import { Clone, type LauncherRun } from "../../support/clone.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -108,12 +109,27 @@ describe("while Conveyor runs", () => {
       REDIS_URL: expect.stringMatching(/^redis:\/\/:\w+@127\.0\.0\.1:\d+$/),
       CONVEYOR_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
       CONVEYOR_API_KEY: expect.stringMatching(/^ck_[0-9a-f]{32}$/),
+      PAYMENTS_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      CARRIER_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      PROVIDERS_MODULE: "tools/simulators/inventory",
+      INVENTORY_SIMULATOR_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
     });
+  });
+
+  test("the providers are simulated by a process of their own, with books in the folder", async () => {
+    const { PAYMENTS_URL: url } = await environmentOf(clone);
+    const { id } = await new TestClient(clone.state().run!.conveyorUrl, {
+      authorization: `Bearer ${clone.state().apiKey}`,
+    }).order(DEMO_ORDER);
+    await waitFor("the charge", async () =>
+      (await (await fetch(`${url}/ledger`)).text()).includes(`"${id}:pay"`),
+    );
+    expect(readFileSync(clone.path(".local/data/simulators/ledger.jsonl"), "utf8")).toContain(`"${id}:pay"`);
   });
 
   test("people are told which processes run", async () => {
     const { output } = await clone.runToEnd("services", ["status"]);
-    for (const name of ["api", "worker", "mysql", "redis"]) {
+    for (const name of ["api", "worker", "simulators", "mysql", "redis"]) {
       expect(output).toMatch(new RegExp(`^${name} +process ${clone.child(name).pid}$`, "m"));
     }
   });
@@ -122,7 +138,9 @@ describe("while Conveyor runs", () => {
     const { code, output } = await clone.runToEnd("start");
     expect(code).toBe(1);
     expect(output).toMatch(/^. Conveyor already runs in this folder: http:\S+ \(process \d+; .*\)\n$/);
-    expect(["api", "worker", "mysql", "redis"].every((name) => isAlive(clone.child(name)))).toBe(true);
+    expect(
+      ["api", "worker", "simulators", "mysql", "redis"].every((name) => isAlive(clone.child(name))),
+    ).toBe(true);
   });
 
   test("a reset is refused", async () => {
@@ -210,7 +228,7 @@ describe("how it ends", () => {
     await first.ended;
     expect((await clone.runToEnd("services", ["env"])).code).toBe(1);
     await clone.start();
-    expect(children).toHaveLength(4);
+    expect(children).toHaveLength(5);
     expect(children.some(isAlive)).toBe(false);
   });
 
@@ -386,12 +404,26 @@ describe("servers of the environment", () => {
           .state()
           .children.map(({ name }) => name)
           .toSorted(),
-      ).toEqual(["api", "worker"]);
+      ).toEqual(["api", "simulators", "worker"]);
       expect(existsSync(clone.path(".local/data"))).toBe(false);
       run.kill("SIGINT");
       expect(await run.ended).toBe(0);
       await connection.query("DROP DATABASE launcher_start");
       await connection.end();
+    } finally {
+      await clone.remove();
+    }
+  });
+
+  test("providers of the environment are used, and none is simulated", async () => {
+    const clone = new Clone();
+    try {
+      const own = { PAYMENTS_URL: "http://127.0.0.1:1", CARRIER_URL: "http://127.0.0.1:2" };
+      await clone.start(own);
+      expect(clone.state().children.map(({ name }) => name)).not.toContain("simulators");
+      const told = await environmentOf(clone);
+      expect(told).not.toHaveProperty("PAYMENTS_URL");
+      expect(told).not.toHaveProperty("PROVIDERS_MODULE");
     } finally {
       await clone.remove();
     }
@@ -408,7 +440,7 @@ describe("servers of the environment", () => {
           .state()
           .children.map(({ name }) => name)
           .toSorted(),
-      ).toEqual(["api", "mysql", "worker"]);
+      ).toEqual(["api", "mysql", "simulators", "worker"]);
     } finally {
       await clone.remove();
     }

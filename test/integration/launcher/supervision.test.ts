@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => clone.remove());
 
-const NAMES = ["mysql", "redis", "api", "worker"] as const;
+const NAMES = ["mysql", "redis", "api", "worker", "simulators"] as const;
 type Name = (typeof NAMES)[number];
 const pidOf = (name: Name) => clone.child(name).pid;
 
@@ -84,7 +84,7 @@ test("MySQL is killed: orders are refused meanwhile, and taken and delivered whe
   });
 });
 
-test.each(["worker", "api"] as const)("the %s is killed: orders go on", async (name) => {
+test.each(["worker", "api", "simulators"] as const)("the %s is killed: orders go on", async (name) => {
   await othersStay(name, async () => {
     await kill(name);
     const { id } = await waitFor("an order to be taken", () =>

@@ -3,7 +3,6 @@ import { createServer, type RequestListener, type ServerResponse } from "node:ht
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { listEntries } from "../../../db/provider-ledger.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { startProviders, type Fault, type Providers } from "../../../tools/simulators/providers.ts";
 import { loadConfig, PROCESSES } from "../../../src/composition/config.ts";
@@ -529,29 +528,39 @@ describe("the ports of a worker", () => {
     return connectPorts(loadConfig(PROCESSES.worker, { ...servers, ...variables }), database);
   };
 
-  test("are simulated where no address is given", async () => {
-    const ports = connect({});
-    await ports.payments.charge({ ...CHARGE, key: "s:pay", orderId: "s", signal: patience() });
-    await ports.carrier.createLabel({ key: "s:ship", orderId: "s", signal: patience() });
-    const entries = await listEntries(environment.database, "s");
-    expect(entries.map(({ kind }) => kind).toSorted()).toEqual(["charge", "label"]);
-    expect(providers.books.attempts.size).toBe(0);
+  test("are those of the addresses", async () => {
+    const { payments, carrier } = await connect({
+      PAYMENTS_URL: providers.paymentsUrl,
+      CARRIER_URL: providers.carrierUrl,
+    });
+    await payments.charge({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
+    await carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
+    expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship"]);
   });
 
-  test("are those of the addresses, each by itself", async () => {
-    const both = connect({ PAYMENTS_URL: providers.paymentsUrl, CARRIER_URL: providers.carrierUrl });
-    await both.payments.charge({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
-    await both.carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
-    const one = connect({ CARRIER_URL: providers.carrierUrl });
-    await one.payments.charge({ ...CHARGE, key: "c:pay", orderId: "c", signal: patience() });
-    await one.carrier.createLabel({ key: "c:ship", orderId: "c", signal: patience() });
-    expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship", "c:ship"]);
-    expect(await listEntries(environment.database, "c")).toMatchObject([{ kind: "charge" }]);
+  test("are those of the module, where one is named", async () => {
+    const { payments } = await connect({ PROVIDERS_MODULE: "tools/simulators/in-process" });
+    const charge = { ...CHARGE, key: "m:pay", orderId: "m", signal: patience() };
+    expect(await payments.charge(charge)).toEqual({ approved: true, chargeId: "ch_m" });
+    expect(providers.entriesOf("m")).toEqual([]);
+  });
+
+  test.each([
+    ["tools/simulators/nothing", /^PROVIDERS_MODULE tools\/simulators\/nothing can't be loaded: /],
+    ["tools/simulators/ledger", /^PROVIDERS_MODULE tools\/simulators\/ledger has no function as its default/],
+  ])("are refused when the module is %s", async (PROVIDERS_MODULE, message) => {
+    const error = await failureOf(connect({ PROVIDERS_MODULE }));
+    expect(error.name).toBe("StartupError");
+    expect(error.message).toMatch(message);
   });
 
   test("give up before the attempt's time is over", async () => {
     const { url } = await listen(createTcpServer());
-    const { payments, carrier } = connect({ PAYMENTS_URL: url, CARRIER_URL: url, STAGE_TIMEOUT_MS: "250" });
+    const { payments, carrier } = await connect({
+      PAYMENTS_URL: url,
+      CARRIER_URL: url,
+      STAGE_TIMEOUT_MS: "250",
+    });
     await expectUnavailable(payments.charge({ ...CHARGE, signal: patience() }), "payments", /within 200 ms$/);
     await expectUnavailable(
       carrier.createLabel({ ...LABEL, signal: patience() }),

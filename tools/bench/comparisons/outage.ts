@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { setProviderState, type ProviderSwitch } from "../../../db/provider-states.ts";
 import type { Context } from "../context.ts";
 import { Failure } from "../../shared/failure.ts";
+import { startProviders, type Fault, type Providers } from "../../simulators/providers.ts";
 import { acceptedOf, type LoadResult } from "../load/messages.ts";
 import type { OutageSide, ResultOf } from "../report.ts";
 import { Shop } from "../shop.ts";
@@ -18,7 +18,7 @@ const WARM_UP_MS = 2_000;
 const PATIENCE_MS = 120_000;
 
 interface Phase extends Span {
-  readonly inventory: ProviderSwitch;
+  readonly inventory: Fault;
 }
 
 interface Side {
@@ -44,12 +44,13 @@ interface Recovery {
 export async function outage(context: Context): Promise<ResultOf<"outage">> {
   const { repeats, perSecond, probeMs } = context.sizes.outage;
   const phases = phasesIn(context.sizes.outage);
-  const sides = await openSides(context, probeMs);
+  const providers = context.closers.add(await startProviders(), (started) => started.close());
+  const sides = await openSides(context, providers, probeMs);
   const [conveyor] = sides;
   await warmUp(context, sides, Math.min(WARM_UP_MS, lengthOf(phases)));
   const recoveries: Recovery[] = [];
   for (let round = 1; round <= repeats; round++) {
-    const recovery = await goThrough(context, sides, phases);
+    const recovery = await goThrough(context, providers, sides, phases);
     recoveries.push(recovery);
     const after = `${recovery.drainedAfter.toFixed(1)} s after the inventory was back`;
     context.note(`outage ${round}: a backlog of ${recovery.backlog} orders, drained ${after}`);
@@ -74,16 +75,19 @@ function phasesIn({ healthyMs, slowMs, downMs, backMs }: Sizes["outage"]): reado
   let at = 0;
   const lasting = (ms: number) => ({ from: at, to: (at += ms) });
   return [
-    { phase: "healthy", inventory: "up", ...lasting(healthyMs) },
-    { phase: "slow", inventory: { slowMs: SLOW_MS }, ...lasting(slowMs) },
-    { phase: "down", inventory: "down", ...lasting(downMs) },
-    { phase: "back", inventory: "up", ...lasting(backMs) },
+    { phase: "healthy", inventory: { kind: "none" }, ...lasting(healthyMs) },
+    { phase: "slow", inventory: { kind: "slow", ms: SLOW_MS }, ...lasting(slowMs) },
+    { phase: "down", inventory: { kind: "down" }, ...lasting(downMs) },
+    { phase: "back", inventory: { kind: "none" }, ...lasting(backMs) },
   ];
 }
 
-async function openSides(context: Context, probeMs: number): Promise<Sides> {
+async function openSides(context: Context, providers: Providers, probeMs: number): Promise<Sides> {
   const open = async ({ name, env }: Mode, more: Mode["env"] = {}): Promise<Side> => {
-    const shop = await Shop.open(context, { name: "outage", env: { ...env, ...more } });
+    const shop = await Shop.open(context, {
+      name: "outage",
+      env: { ...env, INVENTORY_SIMULATOR_URL: providers.inventoryUrl, ...more },
+    });
     await shop.startApi();
     return { name, shop, results: [], before: 0 };
   };
@@ -103,20 +107,30 @@ function load({ testBed, sizes }: Context, { shop }: Side, ms: number): Promise<
 }
 
 /** Loads both sides while the inventory goes through its phases. */
-async function goThrough(context: Context, sides: Sides, phases: readonly Phase[]): Promise<Recovery> {
+async function goThrough(
+  context: Context,
+  providers: Providers,
+  sides: Sides,
+  phases: readonly Phase[],
+): Promise<Recovery> {
   const loads = sides.map(async (side) => side.results.push(await load(context, side, lengthOf(phases))));
-  const [recovery] = await Promise.all([switchInventory(context, sides, phases), ...loads]);
+  const [recovery] = await Promise.all([switchInventory(context, providers, sides, phases), ...loads]);
   await untilDrained(context, sides[0]);
   return recovery;
 }
 
-async function switchInventory(context: Context, sides: Sides, phases: readonly Phase[]): Promise<Recovery> {
+async function switchInventory(
+  context: Context,
+  providers: Providers,
+  sides: Sides,
+  phases: readonly Phase[],
+): Promise<Recovery> {
   const began = performance.now();
   let recovery = { backlog: 0, drainedAfter: 0 };
   for (const { phase, inventory, to } of phases) {
     context.note(`outage: inventory ${phase}`);
     const backlog = await sides[0].shop.orders.countOpen();
-    for (const { shop } of sides) await setProviderState(shop.database, "inventory", inventory);
+    providers.setFault("inventory", inventory);
     const [drainedAfter] = await Promise.all([
       phase === "back" ? untilDrained(context, sides[0]) : 0,
       delay(Math.max(0, to - (performance.now() - began)), undefined, { signal: context.signal }),

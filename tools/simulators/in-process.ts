@@ -1,0 +1,43 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ChoosePorts } from "../../src/composition/providers.ts";
+import { behind } from "./inventory.ts";
+
+/**
+ * A `PROVIDERS_MODULE` for measurements: a payment provider and a carrier that answer in the process itself, approve
+ * everything and keep no books, so that only Conveyor's own work is measured. They take `PROVIDER_LATENCY_MS` (0). Parcels
+ * arrive at once. With `INVENTORY_SIMULATOR_URL`, the inventory is that of inventory.ts.
+ */
+const inProcess: ChoosePorts = ({ inventory, httpStages }) => {
+  const latencyMs = Number(process.env["PROVIDER_LATENCY_MS"] ?? 0);
+  const reach = async (signal: AbortSignal) => {
+    if (latencyMs > 0) await delay(latencyMs, undefined, { signal });
+  };
+  return {
+    httpStages,
+    inventory: behind(inventory, process.env["INVENTORY_SIMULATOR_URL"]),
+    payments: {
+      ping: async () => undefined,
+      async charge({ orderId, signal }) {
+        await reach(signal);
+        return { approved: true, chargeId: `ch_${orderId}` };
+      },
+      async refund({ orderId, signal }) {
+        await reach(signal);
+        return { refundId: `re_${orderId}` };
+      },
+    },
+    carrier: {
+      ping: async () => undefined,
+      async createLabel({ orderId, signal }) {
+        await reach(signal);
+        return { trackingNumber: orderId };
+      },
+      voidLabel: ({ signal }) => reach(signal),
+      async track({ signal }) {
+        await reach(signal);
+        return { delivered: true, at: new Date() };
+      },
+    },
+  };
+};
+export default inProcess;

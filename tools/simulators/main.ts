@@ -1,0 +1,62 @@
+import { z } from "zod";
+import { loadConfig, SIMULATED, VARIABLES, wholeNumber } from "../../src/composition/config.ts";
+import { announce, createLogger } from "../../src/platform/log.ts";
+import { opened, Services } from "../../src/platform/service.ts";
+import { shutDownOnSignal } from "../../src/platform/shutdown.ts";
+import { runMain } from "../../src/platform/startup.ts";
+import { Journal } from "./journal.ts";
+import { Ledger } from "./ledger.ts";
+import { startProviders, type Provider } from "./providers.ts";
+import { takeOver } from "./takeover.ts";
+
+/** Read by this process. docs/providers.md has them. */
+const SETTINGS = z.object({
+  HOST: VARIABLES.HOST,
+  PAYMENTS_PORT: port(new URL(SIMULATED.PAYMENTS_URL).port),
+  CARRIER_PORT: port(new URL(SIMULATED.CARRIER_URL).port),
+  INVENTORY_PORT: port("4103"),
+  PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20),
+  CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000),
+  PROVIDERS_LEDGER: z.string().default(".local/simulators/ledger.jsonl"),
+  DATABASE_URL: VARIABLES.DATABASE_URL.optional(),
+  LOG_LEVEL: VARIABLES.LOG_LEVEL,
+});
+
+/** The process of the simulated providers: `npm run simulators`. */
+runMain(async () => {
+  const config = loadConfig(SETTINGS, process.env);
+  const log = createLogger({ name: "simulators", level: config.LOG_LEVEL });
+  const { journal, entries } = Journal.open(config.PROVIDERS_LEDGER);
+  const ledger = new Ledger(entries, (entry) => journal.append(entry));
+  if (config.DATABASE_URL !== undefined) {
+    const moved = await takeOver(config.DATABASE_URL, ledger, () => journal.sync());
+    if (moved > 0) log.info({ moved }, "took over the providers' books from MySQL");
+  }
+  const at = (variable: "PAYMENTS_PORT" | "CARRIER_PORT" | "INVENTORY_PORT") => ({
+    host: config.HOST,
+    port: config[variable],
+    variable,
+  });
+  const providers = await startProviders({
+    ledger,
+    listen: {
+      payments: at("PAYMENTS_PORT"),
+      carrier: at("CARRIER_PORT"),
+      inventory: at("INVENTORY_PORT"),
+    } satisfies Record<Provider, unknown>,
+    latencyMs: config.PROVIDER_LATENCY_MS,
+    transitMs: config.CARRIER_TRANSIT_MS,
+  });
+  const services = new Services(
+    [opened("ledger", () => journal.close()), opened("providers", () => providers.close())],
+    log,
+  );
+  shutDownOnSignal({ log, timeoutMs: 1_000, services });
+  await services.start();
+  const { paymentsUrl: payments, carrierUrl: carrier, inventoryUrl: inventory } = providers;
+  announce(log, { payments, carrier, inventory, entries: ledger.entries.length }, "simulators ready");
+});
+
+function port(standard: string) {
+  return wholeNumber(0, 65_535).default(Number(standard));
+}

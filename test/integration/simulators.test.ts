@@ -191,7 +191,9 @@ test("orders that an earlier version had charged and labelled are delivered, or 
   await database.transaction((queries) =>
     queries.execute(sql`UPDATE orders SET status = 'PAID' WHERE id = ${shipped}`),
   );
-  expect((await start("tools/cli/migrate.ts", environment).process.exited).code).toBe(0);
+  const migration = start("tools/cli/migrate.ts", environment);
+  expect((await migration.process.exited).code).toBe(0);
+  expect(migration.lines[0]).toMatch(/^provider_ledger has the books of .*npm run simulators/);
 
   const simulators = await startSimulators();
   const { payments, carrier, inventory } = simulators.urls;

@@ -3,7 +3,17 @@ import os from "node:os";
 import path from "node:path";
 
 const REPOSITORY = path.resolve(import.meta.dirname, "../..");
-const SOURCES = ["src", "db", "queues", "workers", "package.json", "tsconfig.json"];
+const SOURCES = [
+  "src",
+  "db",
+  "queues",
+  "workers",
+  // What has the inventory fail.
+  "tools/simulators",
+  "tools/shared",
+  "package.json",
+  "tsconfig.json",
+];
 
 /** A copy of what the processes run, for tests that change it. */
 export interface Sources {

@@ -1,10 +1,16 @@
 import { migrateDatabase } from "../../db/migrate.ts";
 import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { runMain } from "../../src/platform/startup.ts";
+import { hasOldBooks } from "../simulators/takeover.ts";
+
+/** They move to whoever answers for them now: see docs/providers.md. */
+const OLD_BOOKS =
+  "provider_ledger has the books of providers that an earlier version simulated: before any worker runs, start them with this DATABASE_URL (npm run simulators), which moves the books";
 
 /** `npm run migrate`: migrates the database of DATABASE_URL to this version's schema. */
 runMain(async () => {
   const config = loadConfig(PROCESSES.migrate, process.env);
   const applied = await migrateDatabase({ url: config.DATABASE_URL });
+  if (await hasOldBooks(config.DATABASE_URL)) process.stdout.write(`${OLD_BOOKS}\n`);
   process.stdout.write(applied === 0 ? "the database is up to date\n" : `applied ${applied} migrations\n`);
 });

@@ -45,6 +45,18 @@ export async function takeOver(databaseUrl: string, ledger: Ledger, keep: () => 
   }
 }
 
+/** Whether the database has books that {@link takeOver} would move. @throws {Error} of the driver */
+export async function hasOldBooks(databaseUrl: string): Promise<boolean> {
+  const connection = await createConnection(databaseUrl);
+  try {
+    for (const table of [LEDGER, TAKEN])
+      if (await exists(connection, `SELECT 1 FROM ${table} LIMIT 1`)) return true;
+    return false;
+  } finally {
+    await connection.end();
+  }
+}
+
 async function moveEntries(connection: Connection, ledger: Ledger, keep: () => void): Promise<number> {
   if (!(await exists(connection, `SELECT 1 FROM ${TAKEN} LIMIT 1`))) return 0;
   let moved = 0;

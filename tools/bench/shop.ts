@@ -28,6 +28,9 @@ const ENVIRONMENT = {
   PORT: "0",
   LOG_LEVEL: "info",
   PROVIDERS_MODULE: "tools/simulators/in-process",
+  // For earlier versions, which simulated providers by themselves.
+  PROVIDER_LATENCY_MS: "0",
+  CARRIER_TRANSIT_MS: "0",
 };
 
 export interface ShopOptions {

@@ -87,6 +87,13 @@ export class WorkerHeartbeat implements Service {
     return announced;
   }
 
+  /** Tells at once, and not with the next heartbeat, that the last guest has left a step. */
+  retractGuests(): void {
+    this.#send().catch((error: unknown) =>
+      this.#options.log.debug({ error: describeError(error) }, "could not send a heartbeat"),
+    );
+  }
+
   async #beat(): Promise<number | void> {
     const { redis, counts } = this.#options;
     const taken = counts.take();

@@ -3,22 +3,26 @@ import type { Limits } from "../queues/controls.ts";
 import type { DueJob } from "../src/engine/ports.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { Step } from "../src/order/stage.ts";
-import type { HandOver, StageWorker, Visit } from "./stage-worker.ts";
+import type { HandOver, Hosted, StageWorker, Visit } from "./stage-worker.ts";
 
 /** How often a job that may not enter its step yet asks again. Milliseconds. */
 const ADMISSION_INTERVAL_MS = 50;
 
 type Named = Pick<Step, "name">;
 
+type Host = Pick<StageWorker, "hasPlace" | "guests" | "expectGuest" | "host">;
+
 export interface InPlaceOptions {
   /** This process's worker of a step; always undefined if every step is to have its own job. */
-  readonly workerOf: (step: Named) => Pick<StageWorker, "hasPlace" | "expectGuest" | "host"> | undefined;
+  readonly workerOf: (step: Named) => Host | undefined;
   /** Enqueues the job of what the order waits for. @throws {Error} from Redis. */
   readonly enqueue: (job: DueJob) => Promise<void>;
   /** What limits the step across all workers. @throws {Error} from Redis. */
   readonly limitsOf: (step: Named) => Promise<Limits>;
   /** Announces to all workers that this one may have guests in the step. @throws {Error} from Redis. */
   readonly announceGuests: (step: Named) => Promise<void>;
+  /** Announces that its last guest has left the step. Errors are of no consequence: the next heartbeat says so, too. */
+  readonly retractGuests: () => void;
   /** Whether any worker may have guests in the step. @throws {Error} from Redis. */
   readonly haveGuests: (step: Named) => Promise<boolean>;
   /** Called after an order was enqueued; a test may kill the process there. */
@@ -32,6 +36,8 @@ export interface InPlaceOptions {
  */
 export class InPlace implements HandOver {
   readonly #options: InPlaceOptions;
+  /** Steps that were limited when last looked at. Orders on their way there do not count as guests even for a moment. */
+  readonly #limited = new Set<string>();
 
   constructor(options: InPlaceOptions) {
     this.#options = options;
@@ -43,7 +49,7 @@ export class InPlace implements HandOver {
     interrupted: AbortSignal | undefined,
   ): Promise<Visit | undefined> {
     const begun = await this.#begin(orderId, transition, interrupted);
-    if (begun) return { ended: this.#goOn(orderId, transition, begun.next, interrupted) };
+    if (begun) return { ended: this.#goOn(orderId, transition, begun.hosted, interrupted) };
     await this.enqueue({ orderId, transition });
     this.#options.onQueued?.(transition);
     return undefined;
@@ -64,11 +70,12 @@ export class InPlace implements HandOver {
   async #goOn(
     orderId: string,
     first: Transition,
-    waitsFor: Promise<Transition | undefined>,
+    hosted: Promise<Hosted>,
     interrupted: AbortSignal | undefined,
   ): Promise<readonly Transition[]> {
-    const next = await waitsFor;
-    const further = next && (await this.handOver(orderId, next, interrupted));
+    const result = await hosted;
+    if (!result.isDone) return [];
+    const further = result.next && (await this.handOver(orderId, result.next, interrupted));
     return [first, ...((await further?.ended) ?? [])];
   }
 
@@ -77,27 +84,43 @@ export class InPlace implements HandOver {
     orderId: string,
     transition: Transition,
     interrupted: AbortSignal | undefined,
-  ): Promise<{ readonly next: Promise<Transition | undefined> } | undefined> {
+  ): Promise<{ readonly hosted: Promise<Hosted> } | undefined> {
     const { step } = transition;
     const worker = this.#options.workerOf(step);
     if (!worker?.hasPlace) return undefined;
-    const leave = worker.expectGuest();
+    if (this.#limited.has(step.name) && !(await this.#isUnlimited(step))) return undefined;
+    const leave = this.#expectGuest(worker, step);
+    // Announces first, then reads the limits: so whoever sets a limit later knows of the guest.
+    const mayHost = (await this.#announced(step)) && (await this.#isUnlimited(step));
     // All may have changed while Redis answered.
-    if ((await this.#mayHost(step)) && worker.hasPlace && !interrupted?.aborted)
-      return { next: worker.host(orderId, transition, interrupted).finally(leave) };
+    if (mayHost && worker.hasPlace && !interrupted?.aborted)
+      return { hosted: worker.host(orderId, transition, interrupted).finally(leave) };
     leave();
     return undefined;
   }
 
-  /** Announces first, then reads the limits: so whoever sets a limit later knows of the guest. */
-  async #mayHost(step: Named): Promise<boolean> {
-    const { announceGuests, limitsOf } = this.#options;
-    try {
-      await announceGuests(step);
-      return (await limitsOf(step)).isUnlimited;
-    } catch {
-      // While Redis is away, nobody knows the limits.
-      return false;
-    }
+  /** @returns what to call when the guest has left, or does not come. */
+  #expectGuest(worker: Host, step: Named): () => void {
+    const left = worker.expectGuest();
+    return () => {
+      left();
+      // Jobs may be waiting for that.
+      if (worker.guests === 0 && this.#limited.has(step.name)) this.#options.retractGuests();
+    };
+  }
+
+  #announced(step: Named): Promise<boolean> {
+    return this.#options.announceGuests(step).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** While Redis is away, nobody knows the limits. */
+  async #isUnlimited(step: Named): Promise<boolean> {
+    const limits = await this.#options.limitsOf(step).catch(() => undefined);
+    if (limits?.isUnlimited) this.#limited.delete(step.name);
+    else this.#limited.add(step.name);
+    return limits?.isUnlimited ?? false;
   }
 }

@@ -18,7 +18,7 @@ import type { SuspectTurns } from "../queues/suspect-turns.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
-import type { Execution } from "../src/engine/executor.ts";
+import type { Execution, Executor } from "../src/engine/executor.ts";
 import type { Gate } from "../src/engine/breaker.ts";
 import type { FailureLog } from "../src/engine/failure-log.ts";
 import type { Failure } from "../src/engine/failure.ts";
@@ -83,6 +83,7 @@ export interface StageWorkerOptions extends AttemptsOptions {
   /** Assigns turns to suspects. */
   readonly turns: Pick<SuspectTurns, "take">;
   readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
+  readonly stillFails: Executor["stillFails"];
 }
 
 /** BullMQ's settings for a step. */
@@ -230,7 +231,8 @@ export class StageWorker {
   get hasPlace(): boolean {
     const { activeCount, pendingCount, concurrency } = this.#places;
     return (
-      activeCount + pendingCount < concurrency &&
+      // The last free place is for the queue's next job, which BullMQ may be fetching.
+      activeCount + pendingCount + 1 < concurrency &&
       this.#holds.size === 0 &&
       !this.#stopping &&
       !this.isPaused &&
@@ -242,14 +244,9 @@ export class StageWorker {
    * Runs the first attempt of a guest. If it fails or has to wait, the order goes into the step's queue.
    *
    * @param interrupted aborts the attempt.
-   * @returns what is due next, if the order can go on at once; undefined if it was enqueued or has ended.
    * @throws {Error} from Redis; the signal's reason if the order's job was lost.
    */
-  async host(
-    orderId: string,
-    transition: Transition,
-    interrupted: AbortSignal | undefined,
-  ): Promise<Transition | undefined> {
+  async host(orderId: string, transition: Transition, interrupted: AbortSignal | undefined): Promise<Hosted> {
     return await this.#inPlace(async () => {
       const attempt = {
         orderId,
@@ -262,8 +259,9 @@ export class StageWorker {
         waits: 0,
       };
       this.#options.observer?.began(0);
+      const startedAt = performance.now();
       const ending = await this.#attempts.make(attempt, interrupted);
-      return this.#settleGuest({ orderId, transition }, attempt, ending);
+      return this.#settleGuest({ orderId, transition }, attempt, ending, startedAt);
     });
   }
 
@@ -316,15 +314,17 @@ export class StageWorker {
 
   /** Runs work in one of the step's places. */
   async #inPlace<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#places(async () => {
+    const placed = this.#places(async () => {
+      this.#progressAt = performance.now();
+      try {
+        return await work();
+      } finally {
         this.#progressAt = performance.now();
-        try {
-          return await work();
-        } finally {
-          this.#progressAt = performance.now();
-        }
-      });
+      }
+    });
+    this.#fit();
+    try {
+      return await placed;
     } finally {
       this.#fit();
     }
@@ -332,13 +332,11 @@ export class StageWorker {
 
   /**
    * Sets BullMQ's concurrency so that it fetches as many jobs as there are free places. A job whose order has gone on to
-   * another step needs none. While guests hold places, one job may wait for a place, so that guests don't starve the queue.
+   * another step needs none.
    */
   #fit(): void {
     const { activeCount, pendingCount, concurrency } = this.#places;
-    const free = Math.max(0, concurrency - activeCount - pendingCount);
-    const next = this.#guests > 0 && pendingCount === 0 ? 1 : 0;
-    const fitting = Math.max(1, this.#jobs + Math.max(free, next));
+    const fitting = Math.max(1, this.#jobs + Math.max(0, concurrency - activeCount - pendingCount));
     const isMore = fitting > this.#worker.concurrency;
     this.#worker.concurrency = fitting;
     // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
@@ -381,8 +379,8 @@ export class StageWorker {
     const attempt = attemptOf(job);
     if (failed !== undefined && attempt.number === 1) {
       await this.#note(job, { orderId });
-      const mark = { ...attempt, startedAt: new Date(failed.startedAt) };
-      throw await this.#failed(job, mark, failed, undefined, startedAt);
+      if (await this.#stillFails(job, token, cancelled, attempt))
+        throw await this.#errorOf(job, attempt, failed);
     }
     await this.#admit(cancelled);
     if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
@@ -391,10 +389,11 @@ export class StageWorker {
       case "over":
         return this.#goOn(attempt, ending.execution, cancelled);
       case "put off":
-        if (ending.known) await this.#note(job, { orderId, ...ending.known });
+        if (ending.known) await this.#note(job, { orderId, ...crashed(job), ...ending.known });
         return this.#delay(job, token, cancelled, ending);
       case "failed":
-        throw await this.#failed(job, attempt, ending.failure, ending.error, startedAt);
+        await this.#record(attempt, ending.failure, startedAt);
+        throw await this.#errorOf(job, attempt, ending.failure, ending.error);
       case "interrupted":
         if (ending.reason === SHUTDOWN) return this.#handBack(job, token);
         // Another worker has the job now, and decides what happens to it.
@@ -431,41 +430,54 @@ export class StageWorker {
     return { made, visit: await handOver.handOver(orderId, execution.next, cancelled) };
   }
 
-  /** @returns what is due next, if the order can go on at once. @throws {Error} from Redis. */
+  /** @throws {Error} from Redis. */
   async #settleGuest(
     due: Pick<DueJob, "orderId" | "transition">,
-    { startedAt }: Attempt,
+    attempt: Attempt,
     ending: Ending,
-  ): Promise<Transition | undefined> {
+    startedAt: number,
+  ): Promise<Hosted> {
     const { orderId } = due;
     const { enqueue } = this.#options.handOver;
     switch (ending.kind) {
       case "over": {
         const { execution } = ending;
-        if (execution.outcome === "done") return execution.next;
+        if (execution.outcome === "done") return { isDone: true, next: execution.next };
         if (execution.outcome === "not due" && execution.next)
           await enqueue({ orderId, transition: execution.next });
-        return undefined;
+        break;
       }
       case "put off": {
         const suspicion = ending.known && "suspect" in ending.known ? ending.known : undefined;
         await enqueue({ ...due, ...suspicion, delayMs: ending.waitMs });
-        return undefined;
+        break;
       }
       case "failed": {
         const { kind, message } = ending.failure;
-        const failed = {
-          kind: kind === "permanent" ? kind : "failed",
-          message,
-          startedAt: startedAt.getTime(),
-        } as const;
-        await enqueue({ ...due, failed });
-        return undefined;
+        await this.#record(attempt, ending.failure, startedAt);
+        await enqueue({ ...due, failed: { kind: kind === "permanent" ? kind : "failed", message } });
+        break;
       }
       case "interrupted":
         if (ending.reason !== SHUTDOWN) throw new Error(LOCK_LOST, { cause: ending.error });
         await enqueue(due);
-        return undefined;
+    }
+    return { isDone: false };
+  }
+
+  /** Whether the attempt that failed in place still counts: the order may have been cancelled or resumed since. */
+  async #stillFails(
+    job: Job<JobData>,
+    token: string | undefined,
+    cancelled: AbortSignal | undefined,
+    attempt: Attempt,
+  ): Promise<boolean> {
+    const isLast = attempt.isLast || job.data.failed?.kind === "permanent";
+    try {
+      return await this.#options.stillFails(attempt.orderId, this.step, isLast);
+    } catch {
+      // MySQL is away.
+      return this.#delay(job, token, cancelled, { waitMs: AWAY_DELAY_MS });
     }
   }
 
@@ -510,23 +522,31 @@ export class StageWorker {
     }
   }
 
-  /** Logs a failed attempt, and marks the order as failed after the last one. @returns the error for BullMQ. */
-  async #failed(
-    job: Job<JobData>,
+  /** Logs a failed attempt, and marks the order as failed after the last one. */
+  async #record(
     attempt: Attempt,
     { kind, message }: Pick<Failure, "kind" | "message">,
-    error: unknown,
     startedAt: number,
-  ): Promise<Error> {
+  ): Promise<void> {
+    const { settings, log } = this.#options;
     const last = kind === "permanent" || attempt.isLast;
-    this.#options.log[last ? "error" : "warn"](
-      { ...this.#attempts.fields(attempt, startedAt), attempts: job.opts.attempts, error: message },
+    log[last ? "error" : "warn"](
+      { ...this.#attempts.fields(attempt, startedAt), attempts: settings.attempts, error: message },
       last ? "failed" : "will be retried",
     );
     await (last ? this.#giveUp(attempt, message) : this.#noteFailure(attempt, message));
+  }
+
+  /** The error by which BullMQ counts a failed attempt. */
+  async #errorOf(
+    job: Job<JobData>,
+    attempt: Attempt,
+    { kind, message }: Pick<Failure, "kind" | "message">,
+    error?: unknown,
+  ): Promise<Error> {
     if (kind === "permanent") return new UnrecoverableError(message);
     const reason = error instanceof Error && error.message === message ? error : new Error(message);
-    if (!last) await this.#delayRetry(job, reason);
+    if (!attempt.isLast) await this.#delayRetry(job, reason);
     return reason;
   }
 
@@ -577,6 +597,11 @@ export class StageWorker {
   }
 }
 
+/** How a guest's attempt ended: an order that is not done was enqueued, or has ended. */
+export type Hosted =
+  | { readonly isDone: true; /** What is due next. */ readonly next: Transition | undefined }
+  | { readonly isDone: false };
+
 /** An order has made a transition, and may be in further steps of this process. */
 interface Passage {
   readonly made: Pick<Transition, "step" | "to">;
@@ -588,6 +613,11 @@ function wake(worker: Worker): void {
   const loop: unknown = Reflect.get(worker, "mainLoopQueue");
   if (typeof loop === "object" && loop !== null && "add" in loop && typeof loop.add === "function")
     loop.add(Promise.resolve());
+}
+
+/** What stays known of a job's order whatever else is. */
+function crashed({ data }: Job<JobData>): Pick<JobData, "hasCrashed"> {
+  return data.hasCrashed ? { hasCrashed: true } : {};
 }
 
 /** Clamped, because Redis's clock and this machine's may differ. */

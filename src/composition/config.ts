@@ -240,6 +240,14 @@ const PAYMENTS_REQUIRED = requiredInProduction("PAYMENTS_URL", "a payment provid
 const CARRIER_REQUIRED = requiredInProduction("CARRIER_URL", "a carrier");
 
 /** What each kind of process reads. */
+const worker = variables.pick({
+  ...SHARED,
+  ...STAGES,
+  WEDGED_AFTER_MS: true,
+  HAND_OVER: true,
+  EVENTS_STREAM_LENGTH: true,
+});
+
 export const PROCESSES = {
   api: variables
     .pick({
@@ -269,10 +277,9 @@ export const PROCESSES = {
     )
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED),
-  worker: variables
-    .pick({ ...SHARED, ...STAGES, WEDGED_AFTER_MS: true, HAND_OVER: true, EVENTS_STREAM_LENGTH: true })
-    .refine(...PAYMENTS_REQUIRED)
-    .refine(...CARRIER_REQUIRED),
+  worker: worker.refine(...PAYMENTS_REQUIRED).refine(...CARRIER_REQUIRED),
+  /** Operators' actions, which call no provider and do without Redis. */
+  operator: worker.partial({ REDIS_URL: true }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
 

@@ -21,7 +21,7 @@ export function openHandOver(
   { redis, queues }: Pick<OpenQueues, "redis" | "queues">,
   options: {
     readonly workerOf: (step: Pick<Step, "name">) => StageWorker | undefined;
-    readonly heartbeat: Pick<WorkerHeartbeat, "announceGuests">;
+    readonly heartbeat: Pick<WorkerHeartbeat, "announceGuests" | "retractGuests">;
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   },
 ): InPlace {
@@ -37,8 +37,9 @@ export function openHandOver(
   return new InPlace({
     workerOf: isInPlace ? workerOf : () => undefined,
     enqueue: (job) => jobs.submit(job),
-    limitsOf: async (step) => (!isInPlace || isFirst(step) ? UNLIMITED : limits.submit(step)),
+    limitsOf: async (step) => (isFirst(step) ? UNLIMITED : limits.submit(step)),
     announceGuests: (step) => heartbeat.announceGuests(step),
+    retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(redis, step),
     onQueued: crashHook && (({ from }) => crashHook("after enqueue", lifecycle.stageTo(from)?.name ?? "")),
   });

@@ -115,9 +115,8 @@ function openStages(
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
-  const executor = tracing.attempts(
-    openExecutor({ store, commit }, { ports, onEvents, breakers, crashHook }),
-  );
+  const own = openExecutor({ store, commit }, { ports, onEvents, breakers, crashHook });
+  const executor = tracing.attempts(own);
   const isolation = new Isolation({ carriedTrace: () => tracing.carried(), lifecycle, log });
   const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
   // Only for a Redis that refuses writes, which BullMQ would ask for jobs in a busy loop. Connections to an unreachable
@@ -152,6 +151,7 @@ function openStages(
       observer: alsoCounting(stageMetrics.of(step), counts, step),
       log,
       failures,
+      stillFails: own.stillFails.bind(own),
     });
     workers.push(worker);
     databaseWatch.add(worker);

@@ -136,6 +136,21 @@ export class Executor {
     }
   }
 
+  /**
+   * Whether an attempt at a step that has failed still counts: the step is due, and the order, if that was the last
+   * attempt, is still marked as failed. @throws {StorageError}
+   */
+  async stillFails(orderId: string, step: Step, isLast: boolean): Promise<boolean> {
+    const order = await this.#store.load(orderId);
+    const isToBeCancelled = order?.cancellation != null && step.name !== CANCEL.name;
+    return (
+      order !== undefined &&
+      this.#isFor(order, step) &&
+      !isToBeCancelled &&
+      (!isLast || order.failed !== null)
+    );
+  }
+
   async #advance(
     order: StoredOrder,
     step: Step,

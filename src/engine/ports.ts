@@ -279,8 +279,6 @@ export interface DueJob {
 export interface FailedFirst {
   readonly kind: "failed" | "permanent";
   readonly message: string;
-  /** Milliseconds since 1970. */
-  readonly startedAt: number;
 }
 
 /** One job in place of another. */

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { sql } from "drizzle-orm";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { createTestEnvironment } from "../support/environment.ts";
+import { readHeartbeats } from "../../queues/telemetry/heartbeats.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { createOrder } from "../support/orders.ts";
 import { start, startWorker, untilLogged, type TestProcess } from "../support/processes.ts";
@@ -24,11 +25,12 @@ const place = (count: number) =>
 const count = (status: string) =>
   line.environment.database.query((queries) => queries.$count(sql`orders`, sql`status = ${status}`));
 
-/** Waits until some worker has a job of the stage in hand. */
+/** Waits until some worker has an order in the stage. */
 const atWork = (stage: string) =>
-  waitFor(
-    `a job of ${stage} to be active`,
-    async () => (await line.environment.redis.llen(`{${stage}}:${stage}:active`)) > 0,
+  waitFor(`an order to be in ${stage}`, async () =>
+    (await readHeartbeats(line.environment.redis)).some(({ steps }) =>
+      steps.some(({ name, held }) => name === stage && held > 0),
+    ),
   );
 
 describe("a worker process", () => {

@@ -36,7 +36,7 @@ runMain(async () => {
 /** @returns the result in words. */
 async function carryOut(command: Command): Promise<string> {
   const running = readRunning();
-  const { REDIS_URL, ...config } = loadConfig(PROCESSES.worker.partial({ REDIS_URL: true }), {
+  const { REDIS_URL, ...config } = loadConfig(PROCESSES.operator, {
     ...(running && { DATABASE_URL: running.databaseUrl, REDIS_URL: running.redisUrl }),
     ...process.env,
     LOG_LEVEL: "silent",

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
+import { requestCancellation } from "../../../db/cancellations.ts";
 import { listEvents } from "../../../db/order-events.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { readLimits } from "../../../queues/controls.ts";
@@ -10,7 +11,7 @@ import { MinuteCounts } from "../../../queues/telemetry/minute-counts.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { NotNowError } from "../../../src/order/ports.ts";
-import { settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
+import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { FailureLog } from "../../../src/engine/failure-log.ts";
@@ -40,6 +41,8 @@ interface Given {
   /** The stages that this process works on. */
   readonly works?: readonly string[];
   readonly isInPlace?: boolean;
+  /** Between heartbeats. */
+  readonly intervalMs?: number;
 }
 
 /** Two stages over real queues, whose workers share a process. */
@@ -71,15 +74,17 @@ async function line(given: Given) {
     breakers: { troubles: [] },
     counts: new MinuteCounts(),
     log,
-    intervalMs: 50,
+    intervalMs: given.intervalMs ?? 50,
   });
   const handOver = new InPlace({
     workerOf: ({ name }) => (given.isInPlace === false ? undefined : workers.get(name)),
     enqueue: (job) => queues.enqueue([job]),
     limitsOf: async (step) => (await readLimits({ queues, redis: connection }, [step]))[0]!,
     announceGuests: (step) => heartbeat.announceGuests(step),
+    retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(connection, step),
   });
+  const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
   for (const step of lifecycle.steps) {
     if (!(given.works ?? ["wrap", "send"]).includes(step.name)) continue;
     const worker = new StageWorker({
@@ -87,7 +92,8 @@ async function line(given: Given) {
       settings: settingsOf(step),
       connection,
       handOver,
-      executor: new Executor({ lifecycle, ports: NO_PORTS, store }),
+      executor,
+      stillFails: executor.stillFails.bind(executor),
       log,
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
       outages: {
@@ -187,6 +193,18 @@ describe("an order goes on in place", () => {
     expect(await wrap.getCompletedCount()).toBe(1);
   });
 
+  test.each<[string, Stage["run"]]>([
+    ["snoozes", async () => snooze(60_000)],
+    ["fails", async () => Promise.reject(new Error("out of stamps"))],
+    ["is rejected", async () => reject("no such place")],
+  ])("and its job does not tell a stage that %s", async (_how, send) => {
+    const { order, start, wrapJob } = await line({ send, sendSettings: { attempts: 1 } });
+    await start();
+    const id = await order();
+    await waitFor("the job to be done", async () => (await (await wrapJob(id))?.getState()) === "completed");
+    expect((await wrapJob(id))?.returnvalue).toBe("wrap -> WRAPPED");
+  });
+
   test("and leaves its place in the stage before to the next order", async () => {
     const slow = held();
     const { order, start } = await line({ send: slow.run, wrapSettings: { concurrency: 1 } });
@@ -198,21 +216,21 @@ describe("an order goes on in place", () => {
     expect(slow.counted.all).toBe(ids.length);
   });
 
-  test("where there is a place, and waits in the queue where there is none", async () => {
+  test("where there is a place beside the one for the queue's next job, and waits in the queue where there is none", async () => {
     const slow = held();
     const { order, start, send } = await line({ send: slow.run, sendSettings: { concurrency: 3 } });
     await start();
     const ids = await Promise.all(Array.from({ length: 12 }, () => order()));
-    await waitFor(
-      "the others to wait in its queue",
-      async () => (await send.getWaitingCount()) + (await send.getActiveCount()) === 9,
-    );
+    await waitFor("two guests, a job, and the others in the queue", async () => {
+      const [waiting, active] = await Promise.all([send.getWaitingCount(), send.getActiveCount()]);
+      return slow.counted.now === 3 && waiting === 9 && active === 1;
+    });
     slow.letOn();
     await Promise.all(ids.map((id) => inStatus(id, "SENT")));
     expect(slow.counted).toEqual({ now: 0, most: 3, all: 12 });
   });
 
-  test("and whoever waits in the stage's queue is next in line", async () => {
+  test("behind whoever waits in the stage's queue, of which no job is taken before there is a place", async () => {
     const passed: string[] = [];
     const letOn = new Map<string, () => void>();
     const { order, wrapped, start, send } = await line({
@@ -221,30 +239,25 @@ describe("an order goes on in place", () => {
         await new Promise<void>((resolve) => letOn.set(id, resolve));
         return {};
       },
-      sendSettings: { concurrency: 2 },
+      sendSettings: { concurrency: 3 },
     });
     const inStage = (id: string) => waitFor("it to be in the second stage", async () => letOn.has(id));
-    const taken = (count: number) =>
-      waitFor("the queue's next one to be taken", async () => (await send.getActiveCount()) === count);
     await start();
     const guests = [await order(), await order()] as const;
     await Promise.all(guests.map(inStage));
-    const first = await wrapped();
-    await taken(1);
-    letOn.get(guests[0])?.();
-    await inStage(first);
-    // One place is a guest's now, and one a job's.
+    const job = await wrapped();
+    await inStage(job);
     const next = await wrapped();
-    await taken(2);
     const late = await order();
     await inStatus(late, "WRAPPED");
-    letOn.get(guests[1])?.();
+    expect(await send.getActiveCount()).toBe(1);
+    letOn.get(guests[0])?.();
     await inStage(next);
-    letOn.get(first)?.();
+    letOn.get(guests[1])?.();
     await inStage(late);
     letOn.forEach((each) => each());
-    await Promise.all([...guests, first, next, late].map((id) => inStatus(id, "SENT")));
-    expect(passed.slice(2)).toEqual([first, next, late]);
+    await Promise.all([...guests, job, next, late].map((id) => inStatus(id, "SENT")));
+    expect(passed.slice(2)).toEqual([job, next, late]);
   });
 });
 
@@ -364,6 +377,23 @@ describe("a limit over all workers", () => {
   });
 });
 
+test("a limit over all workers lets its orders through while others keep arriving in place", async () => {
+  // Only what is announced beside the heartbeats counts.
+  const shops = await Promise.all([1, 2].map(() => line({ intervalMs: 60_000 })));
+  await Promise.all(shops.map((shop) => shop.start()));
+  const [{ order, send }] = shops as [(typeof shops)[0], ...typeof shops];
+  // So that each worker has had a guest.
+  await Promise.all(
+    await Promise.all(Array.from({ length: 10 }, order)).then((ids) => ids.map((id) => inStatus(id, "SENT"))),
+  );
+  await send.setGlobalConcurrency(2);
+  for (let round = 0; round < 10; round++) {
+    const ids = await Promise.all(Array.from({ length: 4 }, order));
+    await Promise.all(ids.map((id) => inStatus(id, "SENT")));
+  }
+  await waitFor("their jobs to be done", async () => (await send.getCompletedCount()) === 40);
+});
+
 describe("a stage that an order came to in place", () => {
   const attempts = async (id: string) =>
     (await listEvents(environment.database, id))
@@ -420,6 +450,28 @@ describe("a stage that an order came to in place", () => {
       expect(runs).toBe(most + 1);
     },
   );
+
+  test("shows its last failure at once, and fails no job of an order that was cancelled meanwhile", async () => {
+    const { database } = environment;
+    const shop = await line({
+      send: async () => {
+        await shop.send.pause();
+        throw new Error("out of stamps");
+      },
+      sendSettings: { attempts: 1 },
+    });
+    await shop.start();
+    const id = await shop.order();
+    const state = async () => (await shop.sendJob(id))?.getState();
+    await waitFor("its job", async () => (await state()) !== undefined);
+    expect(await state()).toBe("waiting");
+    expect((await readOrder(database, id)).failed).toMatchObject({ stage: "send", reason: "out of stamps" });
+    await requestCancellation(database, { orderId: id, whileIn: ["WRAPPED"], reason: "no", at: new Date() });
+    await shop.send.resume();
+    await inStatus(id, "CANCELLED");
+    await waitFor("its job to be done", async () => (await state()) === "completed");
+    expect(await attempts(id)).toEqual([["failed", "send", 1]]);
+  });
 
   test.each([
     ["that snoozes", async () => snooze(10)],

@@ -55,10 +55,12 @@ async function working(
         enqueue: (job) => queues.enqueue([job]),
         limitsOf: async () => ({ isUnlimited: false, hasConcurrency: false }),
         announceGuests: async () => undefined,
+        retractGuests: () => undefined,
         haveGuests: async () => false,
       }),
       log: createLogger({ name: "test", level: "silent" }),
       turns: queues.turnsOf(stage),
+      stillFails: async () => true,
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
       outages: {
         databaseAway: () => undefined,

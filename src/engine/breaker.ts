@@ -108,8 +108,8 @@ export class StageBreaker {
   readonly #failing = new Map<string, number>();
   /** The order of each customer that failed since the customer's last success. */
   readonly #ofCustomers = new Map<string, string | typeof SEVERAL>();
-  /** Calls under way. */
-  readonly #calls = new Set<{ readonly customerId: string; readonly startedAt: number }>();
+  /** Calls under way, and failed ones while they are judged. */
+  readonly #calls = new Set<{ readonly customerId: string | undefined; readonly startedAt: number }>();
   /** When the service last succeeded, or answered with an error of its own. */
   #servedAt = -Infinity;
   /** When the service last succeeded. */
@@ -179,6 +179,15 @@ export class StageBreaker {
 
   /** Decides whether the service or the order is to blame, and what happens to the order. */
   async judge(call: FailedCall): Promise<Verdict> {
+    this.#calls.add(call);
+    try {
+      return await this.#judge(call);
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+
+  async #judge(call: FailedCall): Promise<Verdict> {
     const { pings, probeIntervalMs } = this.#options;
     const { service, startedAt } = call;
     // Check before the ping: if the service is back by then, so are the answers to others.

@@ -129,9 +129,8 @@ describe("a worker whose connections to Redis lead nowhere any more exits, and t
     environment.providers.setLatency(600);
     const worker = await addWorker({ redisUrl: proxy.url });
     const { id } = await client.order(PLAIN_ORDER);
-    const payments = queueOf({ name: "pay" });
-    // The order has its status before the worker has its job.
-    await waitFor("the payment to be under way", async () => (await payments.getActiveCount()) === 1);
+    await client.orderIn(id, "RESERVED");
+    await waitFor("the payment to be under way", () => environment.providers.inFlight("payments") === 1);
 
     proxy.blackHole();
     expect(await worker.process.exited).toEqual({ code: 1, signal: null });

@@ -309,6 +309,23 @@ describe("a service that answers pings again after it has hung", () => {
     expect(await order("d", { isUp: false, startedAt })).toBe("failing");
   });
 
+  test("excuses both of two customers' orders that give up at the same moment, though one is served before the ping is answered", async () => {
+    service.pingTakesMs = 100;
+    const startedAt = performance.now() - 5_000;
+    let giveUp: (error: Error) => void = () => undefined;
+    const hanging = new Promise<never>((_resolve, reject) => (giveUp = reject));
+    const verdicts = ["a", "b"].map((customerId) => {
+      const call = { customerId, service: "payments", timedOut: true, isSuspect: false, delays: 0 } as const;
+      return later(-5_000, () => breaker.run({ customerId }, () => hanging)).catch(() =>
+        breaker.judge({ ...call, orderId: customerId, startedAt }),
+      );
+    });
+    giveUp(new ServiceUnavailableError("payments", "no answer"));
+    await new Promise(setImmediate);
+    await order("served");
+    expect(await Promise.all(verdicts)).toMatchObject([{ cause: "failing" }, { cause: "failing" }]);
+  });
+
   test("does not excuse an order that hung while others were served", async () => {
     const answer = open("second", 3);
     await order("served");

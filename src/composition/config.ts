@@ -278,10 +278,11 @@ export const PROCESSES = {
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED),
   worker: worker.refine(...PAYMENTS_REQUIRED).refine(...CARRIER_REQUIRED),
-  /** Operators' actions, which call no provider and do without Redis. */
-  operator: worker.partial({ REDIS_URL: true }),
   migrate: variables.pick({ DATABASE_URL: true }),
 };
+
+/** What operators' commands read: they call no provider, and do without Redis. */
+export const COMMANDS = worker.partial({ REDIS_URL: true });
 
 export type ApiConfig = z.output<typeof PROCESSES.api>;
 /** An API that uses queues. */

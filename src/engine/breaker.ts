@@ -173,7 +173,8 @@ export class StageBreaker {
         this.#answered();
       throw error;
     } finally {
-      this.#calls.delete(call);
+      // Those that give up at the same moment are judged before any of them is forgotten.
+      setImmediate(() => this.#calls.delete(call));
     }
   }
 

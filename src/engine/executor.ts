@@ -142,7 +142,7 @@ export class Executor {
    */
   async stillFails(orderId: string, step: Step, isLast: boolean): Promise<boolean> {
     const order = await this.#store.load(orderId);
-    const isToBeCancelled = order?.cancellation != null && step.name !== CANCEL.name;
+    const isToBeCancelled = order !== undefined && order.cancellation !== null && step.name !== CANCEL.name;
     return (
       order !== undefined &&
       this.#isFor(order, step) &&

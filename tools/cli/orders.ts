@@ -3,7 +3,7 @@ import { userInfo } from "node:os";
 import { orderStore } from "../../db/order-store.ts";
 import { openBase } from "../../src/composition/base.ts";
 import { checkDatabase } from "../../src/composition/check-database.ts";
-import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
+import { loadConfig, COMMANDS } from "../../src/composition/config.ts";
 import { openOperations } from "../../src/composition/operations.ts";
 import { openQueues, redisServer } from "../../src/composition/queues.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
@@ -36,7 +36,7 @@ runMain(async () => {
 /** @returns the result in words. */
 async function carryOut(command: Command): Promise<string> {
   const running = readRunning();
-  const { REDIS_URL, ...config } = loadConfig(PROCESSES.operator, {
+  const { REDIS_URL, ...config } = loadConfig(COMMANDS, {
     ...(running && { DATABASE_URL: running.databaseUrl, REDIS_URL: running.redisUrl }),
     ...process.env,
     LOG_LEVEL: "silent",

@@ -11,7 +11,13 @@ import { MinuteCounts } from "../../../queues/telemetry/minute-counts.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
 import { NotNowError } from "../../../src/order/ports.ts";
-import { reject, settingsOf, snooze, type Stage, type StageSettings } from "../../../src/order/stage.ts";
+import {
+  reject as rejection,
+  settingsOf,
+  snooze,
+  type Stage,
+  type StageSettings,
+} from "../../../src/order/stage.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { FailureLog } from "../../../src/engine/failure-log.ts";
@@ -196,7 +202,7 @@ describe("an order goes on in place", () => {
   test.each<[string, Stage["run"]]>([
     ["snoozes", async () => snooze(60_000)],
     ["fails", async () => Promise.reject(new Error("out of stamps"))],
-    ["is rejected", async () => reject("no such place")],
+    ["is rejected", async () => rejection("no such place")],
   ])("and its job does not tell a stage that %s", async (_how, send) => {
     const { order, start, wrapJob } = await line({ send, sendSettings: { attempts: 1 } });
     await start();
@@ -381,7 +387,9 @@ test("a limit over all workers lets its orders through while others keep arrivin
   // Only what is announced beside the heartbeats counts.
   const shops = await Promise.all([1, 2].map(() => line({ intervalMs: 60_000 })));
   await Promise.all(shops.map((shop) => shop.start()));
-  const [{ order, send }] = shops as [(typeof shops)[0], ...typeof shops];
+  const [first] = shops;
+  if (!first) throw new Error("there are two");
+  const { order, send } = first;
   // So that each worker has had a guest.
   await Promise.all(
     await Promise.all(Array.from({ length: 10 }, order)).then((ids) => ids.map((id) => inStatus(id, "SENT"))),

@@ -1,6 +1,8 @@
 import path from "node:path";
 import { Redis } from "ioredis";
+import { Database } from "../../db/database.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
+import { changeQueueSettings } from "../../db/queue-settings.ts";
 import { SERVICE_FLAGS } from "../launcher/node-flags.ts";
 import { PROJECT_FOLDER } from "../launcher/local-folder.ts";
 import { freePort } from "../launcher/ports.ts";
@@ -13,6 +15,8 @@ import {
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
 import { VARIABLES } from "../../src/composition/config.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
+import { pay } from "../../src/order/stages/pay.ts";
 import { startReplicatedMysql, type ReplicatedMysql } from "./replicated-mysql.ts";
 import { numbered } from "./schedule.ts";
 import { createAccount, createDatabase, Sql } from "./sql.ts";
@@ -24,6 +28,18 @@ const DATABASE = "conveyor";
 /** The service's MySQL account. */
 export const ACCOUNT = "service";
 const TRANSIT_MS = 2_000;
+const FIRST_HALF = ["reserve", "pay"];
+/** The stages of every other worker, and those of the rest. */
+const HALVES = [
+  ["--stages", FIRST_HALF.join(",")],
+  [
+    "--stages",
+    lifecycle.steps
+      .map(({ name }) => name)
+      .filter((name) => !FIRST_HALF.includes(name))
+      .join(","),
+  ],
+] as const;
 /** What a fast real provider takes, so that there is nearly always a call in flight when something dies. */
 const PROVIDER_LATENCY_MS = 100;
 /** Variables that we set ourselves; all others are passed on from the environment. */
@@ -56,6 +72,10 @@ export interface Deployment {
 export interface DeploymentOptions {
   readonly apis: number;
   readonly workers: number;
+  /** Whether every other worker runs only the first stages, and the others the rest. */
+  readonly isSplit?: boolean;
+  /** Orders in `pay` at once, over all workers. */
+  readonly payLimit?: number | undefined;
   /** Milliseconds until a parcel is delivered. */
   readonly transitMs?: number;
   /** Whether MySQL has a replica to fail over to. */
@@ -92,6 +112,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     const databaseUrl = await createDatabase(standby?.url ?? mysql.url, DATABASE);
     const serviceUrl = await createAccount(databaseUrl, ACCOUNT);
     await migrateDatabase({ url: databaseUrl });
+    if (options.payLimit !== undefined) await limitPayments(databaseUrl, options.payLimit);
 
     const ports = await freePorts(options.apis);
     const shared = {
@@ -108,11 +129,12 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       script: string,
       readyMessage: string,
       env: NodeJS.ProcessEnv,
+      args: readonly string[] = [],
     ): Supervised =>
       new Supervised({
         name,
         command: process.execPath,
-        args: [...SERVICE_FLAGS, path.join(code, script)],
+        args: [...SERVICE_FLAGS, path.join(code, script), ...args],
         cwd: PROJECT_FOLDER,
         env: { PATH: process.env["PATH"], ...shared, ...env },
         logFile: path.join(folder, `${name}.log`),
@@ -122,8 +144,8 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     const apis = numbered("api", options.apis).map((name, index) =>
       supervise(name, "src/main.js", "listening", { PORT: String(ports[index]), API_KEYS: API_KEY }),
     );
-    const workers = numbered("worker", options.workers).map((name) =>
-      supervise(name, "workers/main.js", "worker ready", {}),
+    const workers = numbered("worker", options.workers).map((name, index) =>
+      supervise(name, "workers/main.js", "worker ready", {}, options.isSplit ? HALVES[index % 2] : []),
     );
     const processes = [...apis, ...workers];
     opened.push(async () => void (await Promise.all(processes.map((each) => each.stop()))));
@@ -152,6 +174,17 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   } catch (error) {
     await closeAll(true);
     throw error;
+  }
+}
+
+/** As an operator would, before any worker runs. */
+async function limitPayments(databaseUrl: string, concurrency: number): Promise<void> {
+  const database = new Database({ url: databaseUrl });
+  try {
+    const action = { actor: "chaos", action: "limit", target: pay.name };
+    await changeQueueSettings(database, pay.name, { concurrency }, action);
+  } finally {
+    await database.close();
   }
 }
 

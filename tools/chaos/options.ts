@@ -56,6 +56,8 @@ and audits the books from the outside. The seed determines the faults and the or
   --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5)
   --seed N         the same seed gives the same faults and orders (default 1)
   --workers N      worker processes (default 4; 1 in poisoned)
+  --split          half of the workers run reserve and pay, the others the rest
+  --limit N        at most so many orders in pay at once, over all workers
   --apis N         API processes (default 2)
   --units N        flash-sale: units in stock (default 500)
   --share N        poisoned: the share of the orders that fail (default 0.3)
@@ -77,6 +79,10 @@ export interface ChaosOptions {
   readonly lengthMs: number;
   readonly seed: number;
   readonly workers: number;
+  /** Whether workers share the stages. */
+  readonly isSplit: boolean;
+  /** Orders in `pay` at once, over all workers. */
+  readonly payLimit: number | undefined;
   readonly apis: number;
   readonly units: number;
   /** The share of the orders that are poisoned. */
@@ -101,6 +107,8 @@ export function readChaosOptions(args: readonly string[]): ChaosOptions | undefi
       minutes: { type: "string" },
       seed: { type: "string", default: "1" },
       workers: { type: "string" },
+      split: { type: "boolean", default: false },
+      limit: { type: "string" },
       apis: { type: "string", default: "2" },
       units: { type: "string", default: "500" },
       share: { type: "string", default: "0.3" },
@@ -130,12 +138,16 @@ export function readChaosOptions(args: readonly string[]): ChaosOptions | undefi
     ...DEFAULTS[scenario],
     ...definedOf(values),
   };
+  if (values.split && Number(workers) < 2) throw new Failure("--split needs at least two workers");
   return {
     scenario,
     orders: numberOption("orders", orders, { least: 1, most: 1_000_000 }),
     lengthMs: numberOption("minutes", minutes, { least: 0.05, most: 1_440, isWhole: false }) * 60_000,
     seed: numberOption("seed", values.seed, { least: 0, most: 2 ** 32 - 1 }),
     workers: numberOption("workers", workers, { least: 1, most: 32 }),
+    isSplit: values.split,
+    payLimit:
+      values.limit === undefined ? undefined : numberOption("limit", values.limit, { least: 1, most: 1_000 }),
     apis: numberOption("apis", values.apis, { least: 1, most: 16 }),
     units: numberOption("units", values.units, { least: 0, most: 1_000_000 }),
     share: numberOption("share", values.share, { least: 0, most: 1, isWhole: false }),

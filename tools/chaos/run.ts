@@ -96,6 +96,8 @@ export async function run(
   const deployment = await startDeployment({
     apis: options.apis,
     workers: options.workers,
+    isSplit: options.isSplit,
+    payLimit: options.payLimit,
     hasStandby: script.hasStandby ?? false,
     random: () => providerRandom.below(2 ** 32) / 2 ** 32,
     ...(script.transitMs === undefined ? {} : { transitMs: script.transitMs }),

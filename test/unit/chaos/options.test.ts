@@ -12,6 +12,8 @@ describe("readChaosOptions", () => {
       lengthMs: 180_000,
       seed: 1,
       workers: 4,
+      isSplit: false,
+      payLimit: undefined,
       apis: 2,
       units: 500,
       share: 0.3,
@@ -37,8 +39,20 @@ describe("readChaosOptions", () => {
   });
 
   test("reads options", () => {
-    const args = ["--orders", "20", "--minutes", "0.5", "--seed", "7", "--workers", "2", "--apis", "1"];
-    const more = ["--units", "9", "--patience", "30", "--plan", "--json", "out.json"];
+    const args = [
+      "--orders",
+      "20",
+      "--minutes",
+      "0.5",
+      "--seed",
+      "7",
+      "--workers",
+      "2",
+      "--apis",
+      "1",
+      "--split",
+    ];
+    const more = ["--limit", "5", "--units", "9", "--patience", "30", "--plan", "--json", "out.json"];
     const poisoned = ["--share", "0.5", "--poison", "fails", "--customers", "one", "--call", "ship"];
     expect(readChaosOptions([...args, ...more, ...poisoned])).toEqual({
       scenario: "steady",
@@ -46,6 +60,8 @@ describe("readChaosOptions", () => {
       lengthMs: 30_000,
       seed: 7,
       workers: 2,
+      isSplit: true,
+      payLimit: 5,
       apis: 1,
       units: 9,
       share: 0.5,
@@ -76,6 +92,8 @@ describe("the command", () => {
     ["--seed must be a whole number", ["--seed=-1"]],
     ["'--seed' argument is ambiguous; see npm run chaos -- --help", ["--seed", "-1"]],
     ["--workers must be a whole number", ["--workers", "0"]],
+    ["--limit must be a whole number", ["--limit", "0"]],
+    ["--split needs at least two workers", ["--split", "--workers", "1"]],
     [
       "--scenario must be one of steady, flush, frozen-redis, frozen-mysql, flash-sale, relay, failover",
       ["--scenario", "war"],

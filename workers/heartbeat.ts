@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Redis } from "ioredis";
-import { beat, lastBeat } from "../queues/telemetry/heartbeats.ts";
+import { beat, lastBeat, report, type Heartbeat } from "../queues/telemetry/heartbeats.ts";
 import { addCounts, type MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
@@ -81,7 +81,7 @@ export class WorkerHeartbeat implements Service {
    * guest must be counted before: heartbeats say so until there are none. @throws {Error} from Redis.
    */
   announceGuests({ name }: Pick<Step, "name">): Promise<void> {
-    const announced = this.#announced.get(name) ?? this.#send();
+    const announced = this.#announced.get(name) ?? report(this.#options.redis, this.#now());
     this.#announced.set(name, announced);
     announced.catch(() => this.#announced.delete(name));
     return announced;
@@ -89,7 +89,7 @@ export class WorkerHeartbeat implements Service {
 
   /** Tells at once, and not with the next heartbeat, that the last guest has left a step. */
   retractGuests(): void {
-    this.#send().catch((error: unknown) =>
+    report(this.#options.redis, this.#now()).catch((error: unknown) =>
       this.#options.log.debug({ error: describeError(error) }, "could not send a heartbeat"),
     );
   }
@@ -100,13 +100,14 @@ export class WorkerHeartbeat implements Service {
     // Otherwise commands would queue up until Redis is back.
     if (redis.status !== "ready") return RETRY_MS;
     await addCounts(redis, taken);
-    await this.#send();
+    await beat(redis, this.#now());
   }
 
-  async #send(): Promise<void> {
-    const { redis, workers, breakers } = this.#options;
+  /** What to report now: a step with no guests is one that has none announced. */
+  #now(): Heartbeat {
+    const { workers, breakers } = this.#options;
     for (const { name, guests } of workers) if (guests === 0) this.#announced.delete(name);
-    await beat(redis, {
+    return {
       ...this.#self,
       steps: workers.map(({ name, held, guests, concurrency, isPaused }) => ({
         name,
@@ -116,7 +117,7 @@ export class WorkerHeartbeat implements Service {
         standsStill: isPaused,
       })),
       open: breakers.troubles,
-    });
+    };
   }
 }
 

@@ -56,6 +56,11 @@ export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
   );
 }
 
+/** Reports what a worker does, between its heartbeats. @throws {Error} of Redis. */
+export async function report(redis: Redis, heartbeat: Heartbeat): Promise<void> {
+  await redis.set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS);
+}
+
 /** Reports that a worker has stopped. @throws {Error} of Redis. */
 export async function lastBeat(redis: Redis, id: string): Promise<void> {
   await redis.pipeline().del(workerKey(redis, id)).zrem(keyOf(redis, NAMES), id).exec();

@@ -21,12 +21,16 @@ test.each(["src/main.ts", "workers/main.ts"])(
         API_KEYS: TEST_KEY,
         PORT: "0",
       },
-      stdio: ["ignore", "pipe", "ignore"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
+    let said = "";
+    child.stderr.on("data", (text) => (said += String(text)));
     try {
       const ended = once(child, "exit");
       // The first line is the one that says that it is up.
-      await once(child.stdout, "data");
+      const failed = ended.then(([code]) => Promise.reject(new Error(`it ended with ${code}: ${said}`)));
+      await Promise.race([once(child.stdout, "data"), failed]);
+      failed.catch(() => undefined);
       child.stdout.destroy();
       child.kill("SIGTERM");
       expect(await ended).toEqual([0, null]);

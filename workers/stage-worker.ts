@@ -10,7 +10,6 @@ import {
   type WorkerOptions,
 } from "bullmq";
 import type { Redis } from "ioredis";
-import pLimit, { type LimitFunction } from "p-limit";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
@@ -34,6 +33,7 @@ import {
   type Ending,
   markOf,
 } from "../src/engine/attempts.ts";
+import { Places } from "./places.ts";
 
 /**
  * A dead worker's jobs stay locked for the lock duration; the next check for stalled jobs puts them back. All workers
@@ -116,23 +116,15 @@ export class StageWorker {
   readonly #options: StageWorkerOptions;
   readonly #worker: Worker<JobData>;
   readonly #attempts: Attempts;
-  /** The step's places in this process, which jobs and guests share. */
-  readonly #places: LimitFunction;
+  readonly #places: Places;
   readonly #holds = new Set<string>();
   #switching: Promise<void> = Promise.resolve();
   #stopping = false;
   #handsBack = false;
-  /** Unfinished jobs of the queue, including those whose orders have gone on to other steps. */
-  #jobs = 0;
-  #guests = 0;
-  #progressAt = performance.now();
 
   constructor(options: StageWorkerOptions) {
-    const { step, settings, outages, log } = options;
+    const { step, outages, log } = options;
     this.#options = options;
-    this.#places = pLimit(settings.concurrency);
-    this.suspects = new SuspectPlaces(() => this.#places.concurrency);
-    this.#attempts = new Attempts(options, this.suspects);
     this.#worker = new Worker<JobData>(
       step.name,
       // BullMQ passes the signal only to processors with three parameters.
@@ -143,6 +135,9 @@ export class StageWorker {
         ...(options.telemetry ? { telemetry: options.telemetry } : {}),
       },
     );
+    this.#places = new Places(this.#worker);
+    this.suspects = new SuspectPlaces(() => this.#places.concurrency);
+    this.#attempts = new Attempts(options, this.suspects);
     this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();
       log.error({ stage: step.name, error: describeError(error) }, "worker error");
@@ -180,12 +175,12 @@ export class StageWorker {
 
   /** Orders in the step. */
   get held(): number {
-    return this.#places.activeCount;
+    return this.#places.taken;
   }
 
   /** When an attempt last started or ended, initially the creation time (`performance.now()`). */
   get progressAt(): number {
-    return this.#progressAt;
+    return this.#places.progressAt;
   }
 
   /** What the stage's circuit breaker controls. */
@@ -224,15 +219,12 @@ export class StageWorker {
   /** Sets the concurrency. Defaults to the step's setting. */
   setConcurrency(concurrency = this.#options.settings.concurrency): void {
     this.#places.concurrency = concurrency;
-    this.#fit();
   }
 
   /** Whether a guest would start at once. */
   get hasPlace(): boolean {
-    const { activeCount, pendingCount, concurrency } = this.#places;
     return (
-      // The last free place is for the queue's next job, which BullMQ may be fetching.
-      activeCount + pendingCount + 1 < concurrency &&
+      this.#places.hasPlaceForGuest &&
       this.#holds.size === 0 &&
       !this.#stopping &&
       !this.isPaused &&
@@ -247,7 +239,7 @@ export class StageWorker {
    * @throws {Error} from Redis; the signal's reason if the order's job was lost.
    */
   async host(orderId: string, transition: Transition, interrupted: AbortSignal | undefined): Promise<Hosted> {
-    return await this.#inPlace(async () => {
+    return this.#places.run(async () => {
       const attempt = {
         orderId,
         number: 1,
@@ -267,16 +259,12 @@ export class StageWorker {
 
   /** Counts a guest from before it may come until it has left. @returns what to call when it has, or does not come. */
   expectGuest(): () => void {
-    this.#guests++;
-    return () => {
-      this.#guests--;
-      this.#fit();
-    };
+    return this.#places.expectGuest();
   }
 
   /** Orders that came from another step, or may be about to. */
   get guests(): number {
-    return this.#guests;
+    return this.#places.guests;
   }
 
   /**
@@ -312,37 +300,6 @@ export class StageWorker {
     }
   }
 
-  /** Runs work in one of the step's places. */
-  async #inPlace<T>(work: () => Promise<T>): Promise<T> {
-    const placed = this.#places(async () => {
-      this.#progressAt = performance.now();
-      try {
-        return await work();
-      } finally {
-        this.#progressAt = performance.now();
-      }
-    });
-    this.#fit();
-    try {
-      return await placed;
-    } finally {
-      this.#fit();
-    }
-  }
-
-  /**
-   * Sets BullMQ's concurrency so that it fetches as many jobs as there are free places. A job whose order has gone on to
-   * another step needs none.
-   */
-  #fit(): void {
-    const { activeCount, pendingCount, concurrency } = this.#places;
-    const fitting = Math.max(1, this.#jobs + Math.max(0, concurrency - activeCount - pendingCount));
-    const isMore = fitting > this.#worker.concurrency;
-    this.#worker.concurrency = fitting;
-    // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
-    if (isMore) wake(this.#worker);
-  }
-
   async #process(
     job: Job<JobData>,
     token: string | undefined,
@@ -350,21 +307,20 @@ export class StageWorker {
   ): Promise<string | undefined> {
     // A fetch that was under way at shutdown may return a job just handed back.
     if (this.#handsBack) return this.#handBack(job, token);
-    this.#jobs++;
-    try {
-      const passage = await this.#inPlace(() => this.#attempt(job, token, cancelled));
-      const passed = await passage?.visit?.ended;
-      return (
-        passage && [passage.made, ...(passed ?? [])].map(({ step, to }) => `${step.name} -> ${to}`).join(", ")
-      );
-    } catch (error) {
-      if (!(error instanceof DispatcherUnavailableError)) throw error;
-      // The order could not be enqueued. The next pick-up of this job finds what it waits for.
-      return this.#delay(job, token, cancelled, { waitMs: AWAY_DELAY_MS });
-    } finally {
-      this.#jobs--;
-      this.#fit();
-    }
+    return this.#places.withJob(async () => {
+      try {
+        const passage = await this.#places.run(() => this.#attempt(job, token, cancelled));
+        const passed = await passage?.visit?.ended;
+        return (
+          passage &&
+          [passage.made, ...(passed ?? [])].map(({ step, to }) => `${step.name} -> ${to}`).join(", ")
+        );
+      } catch (error) {
+        if (!(error instanceof DispatcherUnavailableError)) throw error;
+        // The order could not be enqueued. The next pick-up of this job finds what it waits for.
+        return this.#delay(job, token, cancelled, { waitMs: AWAY_DELAY_MS });
+      }
+    });
   }
 
   async #attempt(
@@ -378,7 +334,7 @@ export class StageWorker {
     if (typeof orderId !== "string") throw new UnrecoverableError("the job carries no order id");
     const attempt = attemptOf(job);
     if (failed !== undefined && attempt.number === 1) {
-      await this.#note(job, { orderId });
+      await this.#note(job, { orderId, ...crashed(job) });
       if (await this.#stillFails(job, token, cancelled, attempt))
         throw await this.#errorOf(job, attempt, failed);
     }
@@ -516,7 +472,7 @@ export class StageWorker {
         throw new DelayedError();
       } catch (error) {
         if (!isRedisUnavailable(error)) throw error;
-        this.#progressAt = performance.now();
+        this.#places.noteProgress();
         await sleep(AWAY_DELAY_MS, undefined, { signal: cancelled });
       }
     }
@@ -606,13 +562,6 @@ export type Hosted =
 interface Passage {
   readonly made: Pick<Transition, "step" | "to">;
   readonly visit: Visit | undefined;
-}
-
-/** Makes a worker's main loop read its concurrency again. */
-function wake(worker: Worker): void {
-  const loop: unknown = Reflect.get(worker, "mainLoopQueue");
-  if (typeof loop === "object" && loop !== null && "add" in loop && typeof loop.add === "function")
-    loop.add(Promise.resolve());
 }
 
 /** What stays known of a job's order whatever else is. */

@@ -61,10 +61,13 @@ export class InPlace implements HandOver {
    * BullMQ counts jobs against a global concurrency, but not guests. Those that entered before the limit was set may still be in
    * the step, of any worker: its jobs wait until they have left.
    */
-  async admit(step: Named, interrupted: AbortSignal | undefined): Promise<void> {
+  async admit(step: Named, interrupted: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }> {
     const { limitsOf, haveGuests } = this.#options;
-    while ((await limitsOf(step)).hasConcurrency && (await haveGuests(step)))
+    for (;;) {
+      const { hasConcurrency } = await limitsOf(step);
+      if (!hasConcurrency || !(await haveGuests(step))) return { mayGoOn: !hasConcurrency };
       await sleep(ADMISSION_INTERVAL_MS, undefined, { signal: interrupted });
+    }
   }
 
   async #goOn(

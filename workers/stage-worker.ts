@@ -71,8 +71,13 @@ export interface HandOver {
   ): Promise<Visit | undefined>;
   /** Enqueues the job of what the order waits for. @throws {Error} from Redis. */
   readonly enqueue: (job: DueJob) => Promise<void>;
-  /** Waits until a job may enter its step. @throws {Error} from Redis; the signal's reason. */
-  admit(step: Step, interrupted: AbortSignal | undefined): Promise<void>;
+  /**
+   * Waits until a job may enter its step.
+   *
+   * @returns whether its order may go on in place: in a step with a global concurrency, a job must end with the step, or it
+   * would count against the limit for longer. @throws {Error} from Redis; the signal's reason.
+   */
+  admit(step: Step, interrupted: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }>;
 }
 
 export interface StageWorkerOptions extends AttemptsOptions {
@@ -338,12 +343,12 @@ export class StageWorker {
       if (await this.#stillFails(job, token, cancelled, attempt))
         throw await this.#errorOf(job, attempt, failed);
     }
-    await this.#admit(cancelled);
+    const { mayGoOn } = await this.#admit(cancelled);
     if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
     const ending = await this.#attempts.make(attempt, cancelled);
     switch (ending.kind) {
       case "over":
-        return this.#goOn(attempt, ending.execution, cancelled);
+        return this.#goOn(attempt, ending.execution, mayGoOn, cancelled);
       case "put off":
         if (ending.known) await this.#note(job, { orderId, ...crashed(job), ...ending.known });
         return this.#delay(job, token, cancelled, ending);
@@ -357,11 +362,12 @@ export class StageWorker {
     }
   }
 
-  async #admit(cancelled: AbortSignal | undefined): Promise<void> {
+  async #admit(cancelled: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }> {
     try {
-      await this.#options.handOver.admit(this.step, cancelled);
+      return await this.#options.handOver.admit(this.step, cancelled);
     } catch {
       // Interrupted, as the attempt will find, or Redis is away, and nobody knows the limits.
+      return { mayGoOn: false };
     }
   }
 
@@ -369,6 +375,7 @@ export class StageWorker {
   async #goOn(
     { orderId, hasCrashed }: Attempt,
     execution: Execution,
+    mayGoOn: boolean,
     cancelled: AbortSignal | undefined,
   ): Promise<Passage | undefined> {
     const { handOver, step } = this.#options;
@@ -379,7 +386,7 @@ export class StageWorker {
     if (execution.outcome !== "done") return undefined;
     const made = { step, to: execution.status };
     if (execution.next === undefined) return { made, visit: undefined };
-    if (hasCrashed) {
+    if (hasCrashed || !mayGoOn) {
       await handOver.enqueue({ orderId, transition: execution.next });
       return { made, visit: undefined };
     }

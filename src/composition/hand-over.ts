@@ -7,12 +7,13 @@ import { batchedEnqueue } from "../engine/batching-store.ts";
 import type { CrashPoint } from "../engine/crash-points.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Step } from "../order/stage.ts";
+import { shared } from "../platform/shared.ts";
 import type { Base } from "./base.ts";
 import type { WorkerConfig } from "./config.ts";
 import type { OpenQueues } from "./queues.ts";
 
-/** As far as guests are concerned: there are none. */
-const UNLIMITED: Limits = { isUnlimited: true, hasConcurrency: false };
+/** Milliseconds for which the first stage's limits are remembered: it has no guests, so nothing depends on the moment. */
+const REMEMBERED_MS = 1_000;
 
 /** How this process hands orders on from step to step. */
 export function openHandOver(
@@ -34,18 +35,15 @@ export function openHandOver(
     // Redis answers all or none.
     kindOf: () => "away",
   });
+  const first = lifecycle.stages[0]?.name;
+  const firstLimits = shared(REMEMBERED_MS, () => limits.submit({ name: first ?? "" }));
   return new InPlace({
     workerOf: isInPlace ? workerOf : () => undefined,
     enqueue: (job) => jobs.submit(job),
-    limitsOf: async (step) => (isFirst(step) ? UNLIMITED : limits.submit(step)),
+    limitsOf: (step) => (step.name === first ? firstLimits() : limits.submit(step)),
     announceGuests: (step) => heartbeat.announceGuests(step),
     retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(redis, step),
     onQueued: crashHook && (({ from }) => crashHook("after enqueue", lifecycle.stageTo(from)?.name ?? "")),
   });
-}
-
-/** Nothing leads to the first stage, so it has no guests. */
-function isFirst({ name }: Pick<Step, "name">): boolean {
-  return lifecycle.stages[0]?.name === name;
 }

@@ -33,8 +33,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "no stage is followed by the next one until the sweeper comes",
-        find: "if (transition) await this.#enqueue({ orderId: order.id, transition });",
-        replace: "",
+        find: "next: this.#lifecycle.next({ status, cancelled: cancellation !== null })",
+        replace: "next: undefined",
       },
       {
         breaks: "a repeated attempt has another idempotency key, so that a card is charged twice",
@@ -93,39 +93,82 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "",
       },
       {
-        breaks: "a job that a worker hands back when it stops costs an attempt",
-        find: "if (cancelled?.reason === SHUTDOWN) {",
-        replace: "if (false) {",
-      },
-      {
-        breaks: "orders that fail again and again take every place of a stage",
-        find: "if (isSuspect(job) && !this.suspects.take(orderId)) throw new NoPlaceError();",
-        replace: "",
-      },
-      {
-        breaks: "the places of orders that failed before are never free again",
-        find: "this.suspects.leave(job.data.orderId);",
-        replace: "",
-      },
-      {
         breaks: "a job that no retry can help is retried",
         find: 'if (kind === "permanent") return new UnrecoverableError(message);',
         replace: "",
       },
       {
         breaks: "an order that rests in the failed set does not say so",
-        find: "await (last ? this.#giveUp(job, message) : this.#noteFailure(job, message));",
-        replace: "await this.#noteFailure(job, message);",
+        find: "await (last ? this.#giveUp(attempt, message) : this.#noteFailure(attempt, message));",
+        replace: "await this.#noteFailure(attempt, message);",
       },
       {
         breaks: "the timeline of an order does not show its failed attempts",
         find: "await failures.noteFailedAttempt(",
         replace: "void (",
       },
+    ],
+  ),
+  ...inFile(
+    "src/engine/attempts.ts",
+    ["integration/workers/stage-worker", "integration/workers/in-place"],
+    [
       {
-        breaks: "an order that its carrier has yet to deliver uses up its attempts",
-        find: 'if (execution.outcome === "snoozed") {',
-        replace: 'if (execution.outcome === "snoozed") throw new Error("snoozed"); else {',
+        breaks: "an order that a worker hands back when it stops has used up an attempt",
+        find: "if (interrupted?.reason === SHUTDOWN || interrupted?.reason === LOCK_LOST) {",
+        replace: "if (false) {",
+      },
+      {
+        breaks: "orders that fail again and again take every place of a stage",
+        find: "if (isSuspect && this.#suspects?.take(orderId) === false) throw new NoPlaceError();",
+        replace: "",
+      },
+      {
+        breaks: "the places of orders that failed before are never free again",
+        find: "this.#suspects?.leave(attempt.orderId);",
+        replace: "",
+      },
+      {
+        breaks: "an order that its carrier has yet to deliver counts as done with the stage",
+        find: 'if (execution.outcome !== "snoozed") return { kind: "over", execution };',
+        replace: 'return { kind: "over", execution };',
+      },
+    ],
+  ),
+  ...inFile(
+    "workers/in-place.ts",
+    ["integration/workers/in-place"],
+    [
+      {
+        breaks: "an order goes on in place where a stage is full, held or done by others",
+        find: "if (!worker?.hasPlace) return undefined;",
+        replace: "if (!worker) return undefined;",
+      },
+      {
+        breaks: "a limit over all workers is exceeded by orders that entered before it was set",
+        find: "while ((await limitsOf(step)).hasConcurrency && (await haveGuests(step)))",
+        replace: "while (false)",
+      },
+      {
+        breaks: "orders that a limit turns away count as guests, so that the limited stage stands still",
+        find: "if (this.#limited.has(step.name) && !(await this.#isUnlimited(step))) return undefined;",
+        replace: "",
+      },
+    ],
+  ),
+  ...inFile(
+    "workers/places.ts",
+    ["integration/workers/in-place"],
+    [
+      {
+        breaks: "orders that come in place take the place of the queue's next job",
+        find: "return this.#free > 1;",
+        replace: "return this.#free > 0;",
+      },
+      {
+        breaks: "jobs are fetched for places that orders in place have taken",
+        find: "const fitting = Math.max(1, this.#jobs + this.#free);",
+        replace: "const fitting = this.concurrency;",
       },
     ],
   ),
@@ -135,8 +178,8 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "an order that crashes its worker crashes the next one too, with all that this has in hand",
-        find: "if (job.stalledCounter > 0) {",
-        replace: "if (false) {",
+        find: "hasCrashed: stalledCounter > 0 || data.hasCrashed === true,",
+        replace: "hasCrashed: false,",
       },
     ],
   ),
@@ -316,8 +359,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "an order is moved twice from the same status",
-        find: "const made = order?.status === transition.from &&",
-        replace: "const made = order !== undefined &&",
+        find: "if (order?.status !== from || (unlessCancelled && toBeCancelled))",
+        replace: "if (order === undefined || (unlessCancelled && toBeCancelled))",
       },
       {
         breaks: "an event is written of a transition that was not made",

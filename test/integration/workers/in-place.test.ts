@@ -402,6 +402,17 @@ test("a limit over all workers lets its orders through while others keep arrivin
   await waitFor("their jobs to be done", async () => (await send.getCompletedCount()) === 40);
 });
 
+test("a limit over all workers counts an order only while it is in the stage, and not in those that follow", async () => {
+  const slow = held();
+  const { order, start, wrap } = await line({ send: slow.run });
+  await wrap.setGlobalConcurrency(1);
+  await start();
+  const ids = await Promise.all(Array.from({ length: 4 }, order));
+  await waitFor("all of them in the second stage", async () => slow.counted.now === ids.length);
+  slow.letOn();
+  await Promise.all(ids.map((id) => inStatus(id, "SENT")));
+});
+
 describe("a stage that an order came to in place", () => {
   const attempts = async (id: string) =>
     (await listEvents(environment.database, id))

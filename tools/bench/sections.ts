@@ -81,7 +81,7 @@ function drainSection({ before, rows }: ResultOf<"drain">): Section {
   return {
     title: "Draining a backlog",
     about: [
-      "One worker process takes a backlog through all four stages, with providers that answer at once, until MySQL has every order as DELIVERED. Bare BullMQ has four queues whose jobs only add the next job, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
+      "One worker process takes a backlog through all four stages, with providers that answer in the process and keep no books, until MySQL has every order as DELIVERED. Bare BullMQ has four queues whose jobs only add the next job, with the same settings and no database. The synchronous shop gets the same orders from 50 clients.",
       "“A job per stage” is `HAND_OVER=queue`. “HTTP providers” calls a payment provider and a carrier that are servers of their own; their CPU is not counted.",
     ],
     plots: ["drain", "drain-cpu"],

@@ -458,7 +458,8 @@ describe("a stage that an order came to in place", () => {
       await waitFor("the order to rest", async () => (await readOrder(environment.database, id)).failed);
       const job = await waitFor("the job to rest", async () => {
         const found = await sendJob(id);
-        return (await found?.getState()) === "failed" && found;
+        // Read again: it had not failed when it was read.
+        return (await found?.getState()) === "failed" && sendJob(id);
       });
       expect(job.failedReason).toBe("out of stamps");
       expect(runs).toBe(most);

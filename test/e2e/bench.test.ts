@@ -53,7 +53,7 @@ function leftOf(pid: number): string[] {
 
 test("everything is run and counted, and told in numbers", async () => {
   const file = path.join(folder, "report.json");
-  // Against itself: what is compared with is checked out, built and measured as any other version.
+  // The current commit, which the bench checks out, builds and measures like any earlier version.
   const { code } = await bench("--smoke", "--json", file, "--against", "HEAD").exited;
   const output = lines.join("\n");
   // Orders that are missing or not delivered end it with 1.

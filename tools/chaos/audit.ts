@@ -1,5 +1,6 @@
 import { CANCELLED, CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import { WITHDRAWN } from "../../src/engine/withdrawals.ts";
+import { groupBy } from "../../src/platform/group-by.ts";
 import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
 import type { InjectedFault } from "./faults.ts";
@@ -64,7 +65,7 @@ class Books {
   constructor(evidence: Evidence) {
     this.evidence = evidence;
     this.orders = new Map(evidence.orders.map((order) => [order.id, order]));
-    this.events = groupedBy(evidence.events, ({ orderId }) => orderId);
+    this.events = groupBy(evidence.events, ({ orderId }) => orderId);
   }
 
   hasReached(order: OrderRow, status: string): boolean {
@@ -130,7 +131,7 @@ function everyOrderRequested({ evidence }: Books): Check {
 
 /** Each order's lines and total are those that its customer sent. */
 function ordersAsOrdered({ evidence }: Books): Check {
-  const written = groupedBy(evidence.lines, ({ orderId }) => orderId);
+  const written = groupBy(evidence.lines, ({ orderId }) => orderId);
   const breaches = evidence.orders.flatMap(({ id, idempotencyKey, total }) => {
     const sent = evidence.customers.sent.get(idempotencyKey ?? "")?.request.lines;
     if (!sent) return [];
@@ -153,7 +154,7 @@ function listed(lines: readonly { readonly sku: string; readonly quantity: numbe
 
 function oneOrderPerKey({ evidence }: Books): Check {
   const standing = evidence.orders.filter((order) => !isWithdrawn(order));
-  const byKey = groupedBy(standing, ({ idempotencyKey }) => idempotencyKey ?? "");
+  const byKey = groupBy(standing, ({ idempotencyKey }) => idempotencyKey ?? "");
   const breaches = [...byKey].flatMap(([key, those]) =>
     those.length === 1 ? [] : [`${key}: ${those.map(({ id }) => id).join(", ")}`],
   );
@@ -210,7 +211,7 @@ function cancelledWithCause({ evidence }: Books): Check {
 /** Each paid order has one charge of the right amount; an unpaid one has none, or a refunded one. */
 function charges(books: Books): Check {
   const { orders, evidence } = books;
-  const byOrder = groupedBy(evidence.books.charges, ({ orderId }) => orderId);
+  const byOrder = groupBy(evidence.books.charges, ({ orderId }) => orderId);
   const declined = new Set(evidence.books.declines.map(({ orderId }) => orderId));
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
@@ -240,7 +241,7 @@ function charges(books: Books): Check {
 
 /** Each charged order that was cancelled has one full refund; no other order has any. */
 function refunds({ orders, evidence }: Books): Check {
-  const byOrder = groupedBy(evidence.books.refunds, ({ orderId }) => orderId);
+  const byOrder = groupBy(evidence.books.refunds, ({ orderId }) => orderId);
   const charged = new Map(evidence.books.charges.map((charge) => [charge.orderId, charge]));
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
@@ -269,7 +270,7 @@ function refunds({ orders, evidence }: Books): Check {
 }
 
 function labels({ orders, evidence }: Books): Check {
-  const byOrder = groupedBy(
+  const byOrder = groupBy(
     evidence.books.labels.filter(({ voided }) => !voided),
     ({ orderId }) => orderId,
   );
@@ -401,15 +402,4 @@ function noJobLeft({ evidence }: Books): Check {
 
 function check(promise: string, checked: number, of: string, breaches: readonly string[]): Check {
   return { promise, checked, of, breaches };
-}
-
-function groupedBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { problem, type Answer, type Call } from "./call.ts";
-import type { Entry, Ledger } from "./ledger.ts";
+import { voided, type Ledger } from "./ledger.ts";
 
 const labelRequest = z.object({ orderId: z.string().min(1) });
 const voidRequest = z.object({ orderId: z.string().min(1), labelKey: z.string().min(1) });
@@ -42,7 +42,7 @@ export class CarrierProvider {
     const { providerId } = this.#ledger.put(
       known
         ? { ...known, attempts: known.attempts + 1 }
-        : { ...label(key, orderId), outcome: "approved", providerId: number, attempts: 1 },
+        : { ...voided("label", key, orderId), outcome: "approved", providerId: number, attempts: 1 },
     );
     return { status: 200, body: { trackingNumber: providerId } };
   }
@@ -50,10 +50,10 @@ export class CarrierProvider {
   #void(key: string, { orderId, labelKey }: z.output<typeof voidRequest>): Answer {
     const known = this.#ledger.get(labelKey);
     if (known && known.orderId !== orderId) return problem(422, "the label belongs to another order");
-    if (known === undefined) this.#ledger.put(label(labelKey, orderId));
+    if (known === undefined) this.#ledger.put(voided("label", labelKey, orderId));
     else if (known.outcome === "approved" && !this.#ledger.reversalOf(labelKey))
       this.#ledger.put({
-        ...label(key, orderId),
+        ...voided("label", key, orderId),
         kind: "label-void",
         outcome: "approved",
         reverses: labelKey,
@@ -71,20 +71,4 @@ export class CarrierProvider {
       ? { status: 200, body: { delivered: false, askAgainInMs: remaining } }
       : { status: 200, body: { delivered: true, at: new Date(arrival).toISOString() } };
   }
-}
-
-/** A label that must never be made. */
-function label(key: string, orderId: string): Entry {
-  return {
-    key,
-    kind: "label",
-    orderId,
-    amount: 0,
-    currency: null,
-    outcome: "void",
-    providerId: "",
-    reverses: null,
-    attempts: 0,
-    at: new Date(),
-  };
 }

@@ -21,6 +21,12 @@ export interface Entry {
   readonly at: Date;
 }
 
+/** A key under which nothing may ever be approved. */
+export function voided(kind: EntryKind, key: string, orderId: string, at = new Date()): Entry {
+  const nothing = { amount: 0, currency: null, providerId: "", reverses: null, attempts: 0 };
+  return { key, kind, orderId, outcome: "void", at, ...nothing };
+}
+
 /**
  * The providers' books: an entry for each idempotency key. They are in memory; `write` may keep them elsewhere. Synchronous,
  * so that calls can't interleave.

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { problem, type Answer, type Call } from "./call.ts";
-import type { Entry, Ledger } from "./ledger.ts";
+import { voided, type Entry, type Ledger } from "./ledger.ts";
 
 const chargeRequest = z.object({
   orderId: z.string().min(1),
@@ -100,7 +100,7 @@ export class PaymentProvider {
     const charge = this.#ledger.get(chargeKey);
     if (charge && charge.orderId !== orderId) return problem(422, "the charge belongs to another order");
     if (charge?.outcome !== "approved") {
-      if (charge === undefined) this.#ledger.put(voided(chargeKey, orderId, at));
+      if (charge === undefined) this.#ledger.put(voided("charge", chargeKey, orderId, at));
       else if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "void" });
       return { status: 200, body: { refundId: null } };
     }
@@ -116,20 +116,4 @@ export class PaymentProvider {
     });
     return { status: 200, body: { refundId: providerId } };
   }
-}
-
-/** A charge that must never be made. */
-function voided(key: string, orderId: string, at: Date): Entry {
-  return {
-    key,
-    kind: "charge",
-    orderId,
-    amount: 0,
-    currency: null,
-    outcome: "void",
-    providerId: "",
-    reverses: null,
-    attempts: 0,
-    at,
-  };
 }

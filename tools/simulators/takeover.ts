@@ -1,5 +1,5 @@
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
-import type { Entry, EntryKind, Ledger, Outcome } from "./ledger.ts";
+import type { Entry, Ledger } from "./ledger.ts";
 
 /** The tables of earlier versions, whose workers simulated the providers themselves. */
 const LEDGER = "provider_ledger";
@@ -9,18 +9,7 @@ const TAKEN = "provider_ledger_taken";
 const PAGE = 10_000;
 const NO_SUCH_TABLE = 1146;
 
-interface Row extends RowDataPacket {
-  readonly key: string;
-  readonly kind: EntryKind;
-  readonly orderId: string;
-  readonly amount: number;
-  readonly currency: string | null;
-  readonly outcome: Outcome;
-  readonly providerId: string;
-  readonly reverses: string | null;
-  readonly attempts: number;
-  readonly at: Date;
-}
+type Row = RowDataPacket & Entry;
 
 /**
  * Moves the books that an earlier version kept in its database to the ledger, so that what was charged can be refunded and

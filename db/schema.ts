@@ -172,7 +172,7 @@ export const webhookEndpoints = mysqlTable("webhook_endpoints", {
   eventTypes: json("event_types").$type<readonly EventType[]>(),
   /** `whsec_` and base64. Returned once, when it is created. */
   secret: varchar("secret", { length: 128 }).notNull(),
-  /** Set together: the previous secret, valid until then. */
+  /** Set together: the last two secrets before, newest first, separated by a space, and until when they are valid. */
   previousSecret: varchar("previous_secret", { length: 128 }),
   previousSecretUntil: instant("previous_secret_until"),
   state: varchar("state", { length: 16 }).$type<WebhookState>().notNull(),

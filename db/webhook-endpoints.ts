@@ -40,6 +40,8 @@ export type SecretMade =
 
 /** Milliseconds for which a repeated request gets its secret again. */
 const TOLD_AGAIN_FOR_MS = 24 * 3_600_000;
+/** So that a receiver that still has the secret before the last is not cut off, as after rotating twice by mistake. */
+const PREVIOUS_SECRETS = 2;
 const CREATED = "webhook-create";
 const ROTATED = "webhook-rotate";
 
@@ -215,7 +217,7 @@ export async function deleteEndpoint(database: Database, id: string, note: Note)
 }
 
 /**
- * Rotates an endpoint's secret, and records the action; the previous one stays valid until `previousUntil`. A repeated
+ * Rotates an endpoint's secret, and records the action; the last two before stay valid until `previousUntil`. A repeated
  * request rotates once. @returns undefined if there is no such endpoint. @throws {DatabaseError}
  */
 export async function rotateSecret(
@@ -234,15 +236,16 @@ export async function rotateSecret(
     if (row === undefined) return undefined;
     const earlier = request && (await findActions(queries, id, [ROTATED]));
     const place = earlier?.findIndex((action) => action.request === request?.digest) ?? -1;
+    const isNew = row.previousSecretUntil !== null && row.previousSecretUntil > new Date();
     if (place >= 0) {
-      const isNew = row.previousSecretUntil !== null && row.previousSecretUntil > new Date();
       return place === 0 && isNew ? done(shaped(row), true) : { outcome: "not told again" };
     }
+    const before = (isNew && row.previousSecret?.split(" ")) || [];
     await queries
       .update(webhookEndpoints)
       .set({
         secret,
-        previousSecret: row.secret,
+        previousSecret: [row.secret, ...before].slice(0, PREVIOUS_SECRETS).join(" "),
         previousSecretUntil: previousUntil,
         updatedAt: new Date(),
       })

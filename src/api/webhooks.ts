@@ -124,7 +124,7 @@ export const webhookRoutes: readonly Route[] = [
     path: "/webhook-endpoints/:id/rotate-secret",
     summary: "Rotate the secret of a webhook endpoint",
     description:
-      "For a day, messages are signed with both secrets, so that none is refused. Repeating the request with " +
+      "For a day, messages are also signed with the last two secrets before, so that none is refused. Repeating the request with " +
       "the same `Idempotency-Key` returns the first answer for a day and until the secret is replaced again, then 409. " +
       "Without a key, each request replaces the secret.",
     request: { params: idPath, headers: idempotencyHeaders },

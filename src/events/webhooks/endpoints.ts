@@ -29,7 +29,7 @@ import { newSecret } from "./signature.ts";
 
 /** Maximum number of webhook endpoints. */
 const MAX_ENDPOINTS = 1_000;
-/** Milliseconds for which the previous secret stays valid. */
+/** Milliseconds for which previous secrets stay valid. */
 const ROTATION_MS = 24 * 3_600_000;
 
 /** A request that its client may repeat, identified by client and key. */
@@ -133,7 +133,7 @@ export class WebhookEndpoints {
   }
 
   /**
-   * Rotates the secret; the previous one stays valid for a day.
+   * Rotates the secret; the last two before stay valid for a day.
    *
    * @param request identifies the request, if it may be repeated
    * @returns the endpoint with its secret, and whether an earlier request rotated it

@@ -40,6 +40,7 @@ export interface Answer {
 export class Sender {
   readonly #networks: Networks;
   readonly #timeoutMs: number;
+  readonly #lookup: ReturnType<typeof guardedLookup>;
   readonly #http: HttpAgent;
   readonly #https: HttpsAgent;
 
@@ -54,7 +55,8 @@ export class Sender {
   }) {
     this.#networks = networks;
     this.#timeoutMs = timeoutMs;
-    const options = { keepAlive: true, timeout: IDLE_MS, lookup: guardedLookup(networks, resolve) };
+    this.#lookup = guardedLookup(networks, resolve);
+    const options = { keepAlive: true, timeout: IDLE_MS, lookup: this.#lookup };
     this.#http = new HttpAgent(options);
     this.#https = new HttpsAgent(options);
   }
@@ -90,15 +92,24 @@ export class Sender {
     const body = Buffer.from(message.body);
     const isSecure = url.protocol === "https:";
     return withinTime(this.#timeoutMs, signal, async (patience) => {
-      const request = (isSecure ? httpsRequest : httpRequest)(url, {
-        method: "POST",
-        agent: isSecure ? this.#https : this.#http,
-        signal: patience,
-        headers: { ...message.headers, "content-length": body.length },
+      const send = (agent: HttpAgent | false) => {
+        const request = (isSecure ? httpsRequest : httpRequest)(url, {
+          method: "POST",
+          agent,
+          lookup: this.#lookup,
+          signal: patience,
+          headers: { ...message.headers, "content-length": body.length },
+        });
+        const answered = answerTo(request, patience);
+        request.end(body);
+        return { request, answered };
+      };
+      const { request, answered } = send(isSecure ? this.#https : this.#http);
+      const answer = await answered.catch((error: unknown) => {
+        // Most likely closed between two messages. A connection of its own shows whether the endpoint is well.
+        if (request.reusedSocket && isClosed(error)) return send(false).answered;
+        throw error;
       });
-      const answered = answerTo(request, patience);
-      request.end(body);
-      const answer = await answered;
       return {
         status: answer.statusCode ?? null,
         error: null,
@@ -115,6 +126,12 @@ export class Sender {
     const text = first instanceof Error ? first.message : String(first);
     return text.slice(0, LIMITS.reason);
   }
+}
+
+/** Whether the other side closed the connection without a response. */
+function isClosed(error: unknown): boolean {
+  const code: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "code") : undefined;
+  return code === "ECONNRESET" || code === "EPIPE";
 }
 
 /**

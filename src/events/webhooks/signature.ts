@@ -12,6 +12,7 @@ export function newSecret(): string {
 /** An endpoint's signing secrets. */
 export interface Secrets {
   readonly secret: string;
+  /** The last ones, separated by spaces. */
   readonly previousSecret: string | null;
   readonly previousSecretUntil: Date | null;
 }
@@ -21,6 +22,6 @@ export function signedHeaders(
   { secret, previousSecret, previousSecretUntil }: Secrets,
   message: { readonly id: string; readonly at: Date; readonly body: string },
 ): SignedHeaders {
-  const isValid = previousSecret !== null && previousSecretUntil !== null && previousSecretUntil > message.at;
-  return sign(isValid ? [secret, previousSecret] : [secret], message);
+  const isValid = previousSecretUntil !== null && previousSecretUntil > message.at;
+  return sign([secret, ...((isValid && previousSecret?.split(" ")) || [])], message);
 }

@@ -186,6 +186,24 @@ describe("with a worker", () => {
     for (const received of receiver.received) verify(secret, received);
   });
 
+  test("messages are signed with the last two secrets too, after rotating twice in a day", async () => {
+    const made = await make({ url: receiver.url });
+    const secrets = [made.secret];
+    for (let rotations = 0; rotations < 3; rotations++) {
+      const rotated = await api.client.post<Made>(`/webhook-endpoints/${made.id}/rotate-secret`, undefined);
+      secrets.push(rotated.body.secret);
+      const sent = await api.client.post<WebhookDeliveryBody>(
+        `/webhook-endpoints/${made.id}/test`,
+        undefined,
+      );
+      const message = await waitFor("the message", () =>
+        receiver.received.find(({ id }) => id === sent.body.messageId),
+      );
+      for (const secret of secrets.slice(-3)) verify(secret, message);
+      if (secrets.length > 3) expect(() => verify(made.secret, message)).toThrow("No matching signature");
+    }
+  });
+
   test("deliveries are listed page by page, newest first, and by their state", async () => {
     const { id } = await make({ url: receiver.url });
     await createOrders(

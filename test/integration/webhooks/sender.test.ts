@@ -89,6 +89,43 @@ describe("a request", () => {
   });
 });
 
+describe("a connection that is used again", () => {
+  /** Answers one request on each connection, and does this to a connection with the next one. */
+  async function closingServer(then: (socket: Socket) => void) {
+    const seen: string[] = [];
+    let connections = 0;
+    const server = createServer((socket) => {
+      const number = ++connections;
+      socket.on("error", () => undefined);
+      socket.once("data", () => {
+        seen.push(`${number} answered`);
+        socket.write("HTTP/1.1 204 No Content\r\n\r\n");
+        socket.once("data", () => {
+          seen.push(`${number} closed`);
+          then(socket);
+        });
+      });
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closing.push(() => server.close());
+    const address = server.address();
+    if (typeof address !== "object" || address === null) throw new Error("the server does not listen");
+    return { url: `http://127.0.0.1:${address.port}/hook`, seen };
+  }
+
+  test.each([
+    ["reset", (socket: Socket) => void socket.resetAndDestroy()],
+    ["closed", (socket: Socket) => void socket.end()],
+  ])("and was %s meanwhile costs no attempt: the message is sent again over a new one", async (_, then) => {
+    const { url, seen } = await closingServer(then);
+    const one = sender();
+    expect(await one.post(url, message)).toMatchObject({ status: 204 });
+    expect(await one.post(url, message)).toMatchObject({ status: 204, error: null });
+    expect(seen).toEqual(["1 answered", "1 closed", "2 answered"]);
+  });
+});
+
 describe("an endpoint that breaks off", () => {
   /** Writes this as soon as somebody connects, or when it has got the request; then leaves the connection as it is. */
   async function raw(text: string, { at = "data", end = false } = {}): Promise<string> {

@@ -23,15 +23,15 @@ test("what is signed is verified with the secret, and with no other", () => {
   expect(() => new Webhook(secret).verify('{"a":"u"}', headers)).toThrow("No matching signature");
 });
 
-test("while a secret is being replaced, both are valid, and then the new one alone", () => {
-  const [secret, previousSecret] = [newSecret(), newSecret()];
+test("while a secret is being replaced, also twice, all are valid, and then the new one alone", () => {
+  const [secret, previousSecret, first] = [newSecret(), newSecret(), newSecret()];
   const until = (ms: number) => ({
     secret,
-    previousSecret,
+    previousSecret: `${previousSecret} ${first}`,
     previousSecretUntil: new Date(at.getTime() + ms),
   });
   const during = signedHeaders(until(1), message);
-  for (const each of [secret, previousSecret])
+  for (const each of [secret, previousSecret, first])
     expect(new Webhook(each).verify(message.body, during)).toEqual({ a: "ü" });
   const after = signedHeaders(until(0), message);
   expect(new Webhook(secret).verify(message.body, after)).toEqual({ a: "ü" });

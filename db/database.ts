@@ -1,5 +1,6 @@
 import { drizzle } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
+import { mysqlAddress } from "../src/platform/mysql-url.ts";
 import { settleWithin } from "../src/platform/time-limit.ts";
 import {
   afterCommitWasSent,
@@ -70,7 +71,7 @@ export class Database {
     this.#timeoutMs = timeoutMs;
     this.#fence = new Fence(timeoutMs);
     this.#pool = createPool({
-      uri: url,
+      ...mysqlAddress(url),
       connectionLimit: poolSize,
       queueLimit: WAITING_LIMIT,
       connectTimeout: timeoutMs,

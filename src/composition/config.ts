@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ConfigError } from "../platform/config-error.ts";
 import { parseDuration } from "../platform/duration.ts";
 import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
+import { faultOfMysqlUrl } from "../platform/mysql-url.ts";
 import { faultOfRedisUrl } from "../platform/redis-url.ts";
 import { isSigningSecret } from "../order/http-stage.ts";
 import { isNetwork } from "../events/webhooks/networks.ts";
@@ -24,10 +25,11 @@ export const SIMULATED = {
 
 /** Every environment variable that Conveyor reads. docs/configuration.md is generated from it. */
 export const VARIABLES = {
-  DATABASE_URL: address("mysql:").meta({
-    description: "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`",
+  DATABASE_URL: serverAddress(faultOfMysqlUrl).meta({
+    description:
+      "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`, with `?ssl-mode=REQUIRED` and the like for [TLS](deploying.md#tls)",
   }),
-  REDIS_URL: redisAddress().meta({
+  REDIS_URL: serverAddress(faultOfRedisUrl).meta({
     description:
       "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the database index; `rediss:` for TLS. Not needed with `PROCESSING=sync`",
   }),
@@ -342,9 +344,9 @@ function address(...protocols: string[]) {
     .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), { error });
 }
 
-function redisAddress() {
-  return z.string({ error: faultOfRedisUrl("") }).superRefine((value, context) => {
-    const fault = faultOfRedisUrl(value);
+function serverAddress(faultOf: (url: string) => string | undefined) {
+  return z.string({ error: faultOf("") }).superRefine((value, context) => {
+    const fault = faultOf(value);
     if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
   });
 }

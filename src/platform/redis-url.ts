@@ -1,3 +1,5 @@
+import { decoded } from "./decoded.ts";
+
 const PROTOCOLS = new Set(["redis:", "rediss:"]);
 /** IPv4 only, IPv6 only, or both. */
 const FAMILIES = new Set(["0", "4", "6"]);
@@ -10,7 +12,7 @@ export function faultOfRedisUrl(url: string): string | undefined {
   if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol))
     return "must start with redis:// or rediss://";
   const { pathname, searchParams, hash, username, password } = new URL(url);
-  if ([username, password].some((part) => !isDecodable(part)))
+  if ([username, password].some((part) => decoded(part) === undefined))
     return "must have a % in its user name or password written as %25";
   if (!/^\/?$|^\/(0|[1-9]\d{0,5})$/.test(pathname))
     return "must have a database index, a whole number, as its path, or none: redis://host:6379/0";
@@ -19,13 +21,4 @@ export function faultOfRedisUrl(url: string): string | undefined {
       return "must have no query except family=4 or family=6; the database goes in the path, as in redis://host:6379/0";
   }
   return hash === "" ? undefined : "must not contain #";
-}
-
-function isDecodable(text: string): boolean {
-  try {
-    decodeURIComponent(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,4 +1,5 @@
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
+import { mysqlAddress } from "../../src/platform/mysql-url.ts";
 import type { Entry, Ledger } from "./ledger.ts";
 
 /** The tables of earlier versions, whose workers simulated the providers themselves. */
@@ -21,7 +22,11 @@ type Row = RowDataPacket & Entry;
  * @throws {Error} of the driver
  */
 export async function takeOver(databaseUrl: string, ledger: Ledger, keep: () => void): Promise<number> {
-  const connection = await createConnection({ uri: databaseUrl, timezone: "Z", charset: "utf8mb4" });
+  const connection = await createConnection({
+    ...mysqlAddress(databaseUrl),
+    timezone: "Z",
+    charset: "utf8mb4",
+  });
   try {
     // What an interrupted run has left.
     let moved = await moveEntries(connection, ledger, keep);
@@ -36,7 +41,7 @@ export async function takeOver(databaseUrl: string, ledger: Ledger, keep: () => 
 
 /** Whether the database has books that {@link takeOver} would move. @throws {Error} of the driver */
 export async function hasOldBooks(databaseUrl: string): Promise<boolean> {
-  const connection = await createConnection(databaseUrl);
+  const connection = await createConnection(mysqlAddress(databaseUrl));
   try {
     for (const table of [LEDGER, TAKEN])
       if (await exists(connection, `SELECT 1 FROM ${table} LIMIT 1`)) return true;

@@ -1,3 +1,4 @@
+import { faultOfMysqlUrl } from "../../../src/platform/mysql-url.ts";
 import { faultOfRedisUrl } from "../../../src/platform/redis-url.ts";
 import { errorCode, Failure } from "../../shared/failure.ts";
 import type { ServerName } from "./binaries.ts";
@@ -8,6 +9,7 @@ const VARIABLES = {
   mysql: { name: "DATABASE_URL", protocols: ["mysql:"], example: "mysql://user:password@host:3306/database" },
   redis: { name: "REDIS_URL", protocols: ["redis:", "rediss:"], example: "redis://:password@host:6379" },
 } as const;
+const FAULTS = { mysql: faultOfMysqlUrl, redis: faultOfRedisUrl };
 const PROBES = { mysql: probeMysql, redis: probeRedis };
 
 /** The URL of a server from the environment; an empty variable counts as unset. */
@@ -23,7 +25,7 @@ export function environmentUrl(server: ServerName, environment: NodeJS.ProcessEn
  */
 export async function checkExternal(server: ServerName, url: string): Promise<Server> {
   const { name, protocols, example } = VARIABLES[server];
-  const fault = server === "redis" ? faultOfRedisUrl(url) : undefined;
+  const fault = FAULTS[server](url);
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !protocols.some((protocol) => protocol === parsed.protocol)) {
     throw new Failure(`${name} is not an address like ${example}`);

@@ -1,4 +1,5 @@
 import type { RowDataPacket } from "mysql2";
+import { mysqlAddress } from "../../../src/platform/mysql-url.ts";
 
 // The drivers are imported on first use: loading them takes longer than starting the servers, so the two
 // overlap.
@@ -12,7 +13,7 @@ const CONNECT_TIMEOUT_MS = 2000;
  */
 export async function probeMysql(url: string): Promise<string> {
   const { createConnection } = await import("mysql2/promise");
-  const connection = await createConnection({ uri: url, connectTimeout: CONNECT_TIMEOUT_MS });
+  const connection = await createConnection({ ...mysqlAddress(url), connectTimeout: CONNECT_TIMEOUT_MS });
   try {
     const [rows] = await connection.query<RowDataPacket[]>("SELECT VERSION() AS version");
     const version = String(rows[0]?.["version"]);

@@ -1,0 +1,73 @@
+import { expect, test } from "@jest/globals";
+import { faultOfMysqlUrl, mysqlAddress } from "../../src/platform/mysql-url.ts";
+
+const at = (query: string, host = "db.example") => `mysql://shop:secret@${host}/orders${query}`;
+const verified = (rejectUnauthorized: boolean, verifyIdentity: boolean) => ({
+  ssl: { rejectUnauthorized, verifyIdentity },
+});
+
+test("a URL is read with its port, or the usual one, and what is escaped in it", () => {
+  expect(mysqlAddress("mysql://a%40b:p%25%23@[::1]:3307/shop")).toEqual({
+    host: "::1",
+    port: 3307,
+    user: "a@b",
+    password: "p%#",
+    database: "shop",
+  });
+  expect(mysqlAddress("mysql://a@db")).toEqual({ host: "db", port: 3306, user: "a", password: "" });
+});
+
+test.each([
+  ["?ssl-mode=REQUIRED", verified(false, false)],
+  ["?sslmode=require", verified(false, false)],
+  ["?ssl_mode=required", verified(false, false)],
+  ["?sslMode=REQUIRED", verified(false, false)],
+  ["?ssl=true", verified(false, false)],
+  ["?tls=skip-verify", verified(false, false)],
+  ['?ssl={"rejectUnauthorized":false}', verified(false, false)],
+  ["?ssl-mode=VERIFY_CA", verified(true, false)],
+  ["?sslmode=verify-ca", verified(true, false)],
+  ["?ssl-mode=VERIFY_IDENTITY", verified(true, true)],
+  ["?sslmode=verify-full", verified(true, true)],
+  ["?sslaccept=strict", verified(true, true)],
+  ["?ssl=%7B%22rejectUnauthorized%22%3Atrue%7D", verified(true, true)],
+])("%s asks for TLS", (query, tls) => {
+  expect(mysqlAddress(at(query))).toMatchObject(tls);
+});
+
+test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false"])("%p asks for none", (query) => {
+  expect(mysqlAddress(at(query))).not.toHaveProperty("ssl");
+});
+
+test.each([
+  ["postgres://db", "must be an address that begins with mysql://"],
+  ["db.example", "must be an address that begins with mysql://"],
+  ["mysql://a:100%@db", "must have a % in its user name, password or database written as %25"],
+  ["mysql://a:b@db/shop#1", "must not contain #; in a password it is written as %23"],
+  [
+    at("?ssl-mod=REQUIRED"),
+    "must have no parameter ssl-mod; known are ssl-mode, ssl-ca, ssl-cert and ssl-key",
+  ],
+  [at("?charset=latin1"), "must have no parameter charset; known are ssl-mode, ssl-ca, ssl-cert and ssl-key"],
+  [at("?ssl-mode=REQUIRED&ssl=false"), "must say ssl-mode once"],
+  [
+    at("?ssl-mode=PREFERRED"),
+    "must have one of DISABLED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY as its ssl-mode",
+  ],
+  [at("?ssl-mode="), "must have one of DISABLED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY as its ssl-mode"],
+  [
+    at("?ssl-mode=constructor"),
+    "must have one of DISABLED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY as its ssl-mode",
+  ],
+  [at("?ssl-ca=/nowhere/ca.pem"), "must have a readable PEM file as its ssl-ca"],
+  [at("?ssl-ca=package.json"), "must have a readable PEM file as its ssl-ca"],
+  [at("?ssl-mode=REQUIRED&ssl-cert=a.pem"), "must have both ssl-cert and ssl-key, or none"],
+  [at("?ssl-mode=DISABLED&ssl-ca=ca.pem"), "must not have certificates without TLS: set ssl-mode"],
+  [
+    at("?ssl-mode=VERIFY_IDENTITY", "10.0.0.1"),
+    "must have a host name, and no IP address, with ssl-mode=VERIFY_IDENTITY",
+  ],
+])("%s is refused", (url, fault) => {
+  expect(faultOfMysqlUrl(url)).toBe(fault);
+  expect(() => mysqlAddress(url)).toThrow(fault);
+});

@@ -12,6 +12,7 @@ import { z } from "zod";
 import { StartupError } from "../../src/platform/startup.ts";
 import { errorCode } from "../shared/failure.ts";
 import type { Entry } from "./ledger.ts";
+import { intentState } from "./stripe/state.ts";
 
 const entry = z.object({
   key: z.string(),
@@ -24,6 +25,7 @@ const entry = z.object({
   reverses: z.string().nullable(),
   attempts: z.number(),
   at: z.coerce.date(),
+  intent: intentState.optional(),
 });
 
 /**

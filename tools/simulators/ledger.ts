@@ -1,3 +1,5 @@
+import type { IntentState } from "./stripe/state.ts";
+
 export type EntryKind = "charge" | "refund" | "label" | "label-void";
 /** Pending: asked for, but not decided. Void: must never be approved. */
 export type Outcome = "pending" | "approved" | "declined" | "void";
@@ -19,6 +21,8 @@ export interface Entry {
   readonly attempts: number;
   /** When it was asked for first. */
   readonly at: Date;
+  /** What the simulated Stripe knows of it; set for its PaymentIntents alone. */
+  readonly intent?: IntentState | undefined;
 }
 
 /** A key under which nothing may ever be approved. */

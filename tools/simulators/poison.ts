@@ -18,6 +18,17 @@ const CALLS = {
   track: "GET /parcels/",
 } as const;
 
+type CallName = keyof typeof CALLS;
+const CALL_NAMES = Object.keys(CALLS).filter((name): name is CallName => name in CALLS);
+
+/** What a call is about. */
+export interface Subject {
+  readonly orderId: string | undefined;
+  /** The payment token, if the call has it. */
+  readonly token: string | undefined;
+  readonly call: CallName | undefined;
+}
+
 const TOKEN = /^tok_(pay|refund|ship|void|track)_(hangs|fails|stumbles)$/;
 
 /** The share of a stumbling order's calls that fail. */
@@ -31,11 +42,19 @@ export const STUMBLE_RATE = 0.8;
 export class Poison {
   readonly #tokens = new Map<string, string>();
   readonly #orderOf: (trackingNumber: string) => string | undefined;
+  readonly #subjectOf: (call: Call) => Subject | undefined;
   #isHealed = false;
 
-  /** @param orderOf the order a parcel belongs to. */
-  constructor(orderOf: (trackingNumber: string) => string | undefined) {
+  /**
+   * @param orderOf the order a parcel belongs to.
+   * @param subjectOf what a call of another protocol is about; undefined for a call of this one.
+   */
+  constructor(
+    orderOf: (trackingNumber: string) => string | undefined,
+    subjectOf: (call: Call) => Subject | undefined,
+  ) {
     this.#orderOf = orderOf;
+    this.#subjectOf = subjectOf;
   }
 
   /** Ends the poisoning: every call succeeds from now on. */
@@ -44,19 +63,24 @@ export class Poison {
   }
 
   /** How a call is to fail; undefined if it is not. */
-  of({ method, path, body }: Call): Treatment | undefined {
-    const route = `${method} ${path}`;
-    const orderId = path.startsWith("/parcels/")
-      ? this.#orderOf(path.slice("/parcels/".length))
-      : text(body, "orderId");
+  of(given: Call): Treatment | undefined {
+    const { orderId, token, call: made } = this.#subjectOf(given) ?? this.#plainSubjectOf(given);
     if (orderId === undefined) return undefined;
-    const token = text(body, "token");
     if (token !== undefined && TOKEN.test(token)) this.#tokens.set(orderId, token);
     if (this.#isHealed) return undefined;
     const [, call, treatment] = TOKEN.exec(this.#tokens.get(orderId) ?? "") ?? [];
-    if (!isCall(call) || !isTreatment(treatment)) return undefined;
-    const isMeant = call === "track" ? route.startsWith(CALLS.track) : route === CALLS[call];
-    return isMeant ? treatment : undefined;
+    return isTreatment(treatment) && call === made ? treatment : undefined;
+  }
+
+  #plainSubjectOf({ method, path, body }: Call): Subject {
+    const route = `${method} ${path}`;
+    const call = CALL_NAMES.find((name) =>
+      name === "track" ? route.startsWith(CALLS.track) : route === CALLS[name],
+    );
+    const orderId = path.startsWith("/parcels/")
+      ? this.#orderOf(path.slice("/parcels/".length))
+      : text(body, "orderId");
+    return { orderId, token: text(body, "token"), call };
   }
 }
 
@@ -69,10 +93,6 @@ function text(body: unknown, name: string): string | undefined {
   if (typeof body !== "object" || body === null) return undefined;
   const value: unknown = Object.getOwnPropertyDescriptor(body, name)?.value;
   return typeof value === "string" ? value : undefined;
-}
-
-function isCall(name: string | undefined): name is keyof typeof CALLS {
-  return name !== undefined && name in CALLS;
 }
 
 function isTreatment(name: string | undefined): name is Treatment {

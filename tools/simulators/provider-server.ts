@@ -16,6 +16,12 @@ interface ProviderServerOptions {
   readonly handle: (call: Call) => Answer;
   /** Counts a call under its idempotency key. @returns the calls under this key so far. */
   readonly countAttempt: (key: string) => number;
+  /** Answers a call that a fault makes fail; by default with a plain 500. */
+  readonly fail?: (call: Call) => Answer;
+  /** Answers calls of operators beside those below; undefined for all others. */
+  readonly control?: (call: Pick<Call, "method" | "path" | "body">) => Answer | undefined;
+  /** The order that a call is about; by default the `orderId` in its body. */
+  readonly orderOf?: (call: Call) => string | undefined;
   /** How a poisoned order's call is to fail. */
   readonly poisonOf: (call: Call) => Treatment | undefined;
   readonly random: () => number;
@@ -120,10 +126,18 @@ export class ProviderServer {
     if (key !== undefined) this.#count(this.#options.countAttempt(key) > 1, response);
 
     const fault = this.#fault;
-    const isHealth = method === "GET" && url === "/health";
+    const isHealth = method === "GET" && (url === "/health" || url === "/v1/balance");
     const isHit = (rate: number) => !isHealth && this.#options.random() < rate;
-    const call = { method, path: url, key, body: parse(body) };
-    const handle = () => (isHealth ? { status: 200, body: { status: "up" } } : this.#options.handle(call));
+    const call = {
+      method,
+      path: url,
+      key,
+      body: parse(body),
+      text: body,
+      authorization: headers.authorization,
+    };
+    const handle = () => (url === "/health" ? UP : this.#options.handle(call));
+    const fail = () => this.#options.fail?.(call) ?? FAILED;
     // Even while another fault is set: a poisoned order must never succeed.
     const treatment = this.#treatmentOf(call);
     // Queries have no key, and are repeated even when all is well.
@@ -134,7 +148,7 @@ export class ProviderServer {
     // Never answered, so the caller gives up.
     if (treatment === "hangs") return;
     if (treatment === "fails" || (treatment === "stumbles" && isHit(STUMBLE_RATE)))
-      return respond(response, FAILED);
+      return respond(response, fail());
     switch (fault.kind) {
       case "none":
       case "poisoned":
@@ -150,7 +164,7 @@ export class ProviderServer {
         await this.#wait(fault.ms);
         return respond(response, handle());
       case "errors":
-        return respond(response, isHit(fault.rate) ? FAILED : handle());
+        return respond(response, isHit(fault.rate) ? fail() : handle());
       case "late": {
         const answer = handle();
         await this.#wait(fault.ms);
@@ -166,6 +180,8 @@ export class ProviderServer {
   /** Answers an operator or auditor; undefined for all other requests. */
   #control(method: string, url: string, body: string): Answer | undefined {
     if (method === "GET" && url === "/ledger") return { status: 200, body: this.#options.ledger() };
+    const own = this.#options.control?.({ method, path: url, body: parse(body) });
+    if (own !== undefined) return own;
     if (method === "GET" && url === "/fault") return { status: 200, body: this.#fault };
     if (method !== "PUT" || url !== "/fault") return undefined;
     const wanted = faultSchema.safeParse(parse(body));
@@ -186,7 +202,7 @@ export class ProviderServer {
   #treatmentOf(call: Call): Treatment | undefined {
     const poison = this.#options.poisonOf(call);
     if (poison !== undefined || this.#fault.kind !== "poisoned") return poison;
-    const orderId = orderOfCall(call);
+    const orderId = (this.#options.orderOf ?? orderOfCall)(call);
     return orderId !== undefined && shareOf(orderId) < this.#fault.share ? this.#fault.treatment : undefined;
   }
 
@@ -201,6 +217,7 @@ export class ProviderServer {
   }
 }
 
+const UP: Answer = { status: 200, body: { status: "up" } };
 const FAILED: Answer = { status: 500, body: { error: "failed" } };
 
 /** Maps an order's id to a number from 0 to below 1. */
@@ -231,11 +248,12 @@ function parse(text: string): unknown {
   }
 }
 
-function respond(response: ServerResponse, { status, body }: Answer): void {
+function respond(response: ServerResponse, { status, body, headers }: Answer): void {
   // The caller may have given up.
   if (response.destroyed) return;
   const text = body === undefined ? "" : JSON.stringify(body);
   response.writeHead(status, {
+    ...headers,
     ...(body === undefined ? {} : { "Content-Type": "application/json" }),
     ...(status === 204 ? {} : { "Content-Length": Buffer.byteLength(text) }),
   });

@@ -3,8 +3,11 @@ import { CarrierProvider } from "./carrier-provider.ts";
 import type { Fault } from "./fault.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { PaymentProvider } from "./payment-provider.ts";
-import { Poison } from "./poison.ts";
+import { orderOfCall, Poison } from "./poison.ts";
 import { ProviderServer, type ListenAddress } from "./provider-server.ts";
+import { stripeControls } from "./stripe/controls.ts";
+import { StripeSimulator } from "./stripe/stripe.ts";
+import type { WebhookSettings } from "./stripe/webhooks.ts";
 
 export type { Fault } from "./fault.ts";
 
@@ -78,6 +81,10 @@ export interface Providers {
   readonly takeMaxRepeatedInFlight: (provider: Provider) => number;
   /** Ends the poisoning: see {@link Poison}. */
   readonly heal: () => void;
+  /** Where the simulated Stripe's webhooks go, and how they fare. */
+  readonly setWebhooks: (settings: Partial<WebhookSettings>) => void;
+  /** How long the simulated Stripe keeps idempotency keys. Milliseconds. */
+  readonly forgetKeysAfter: (ms: number) => void;
   /** The books can still be read afterwards. */
   readonly close: () => Promise<void>;
 }
@@ -111,8 +118,13 @@ export async function startProviders(options: ProvidersOptions = {}): Promise<Pr
     return count;
   };
   const payments = new PaymentProvider(ledger);
+  const stripe = new StripeSimulator(ledger, random);
   const carrier = new CarrierProvider(ledger, transitMs);
-  const poison = new Poison((trackingNumber) => ledger.withProviderId(trackingNumber)?.orderId);
+  const poison = new Poison(
+    (trackingNumber) => ledger.withProviderId(trackingNumber)?.orderId,
+    (call) => stripe.subjectOf(call),
+  );
+  const isStripe = ({ path }: Call) => StripeSimulator.serves(path);
   const shared = {
     countAttempt,
     poisonOf: (call: Call) => poison.of(call),
@@ -124,14 +136,22 @@ export async function startProviders(options: ProvidersOptions = {}): Promise<Pr
     payments: new ProviderServer({
       ...shared,
       latencyMs,
-      handle: (call) => payments.handle(call),
+      handle: (call) => (isStripe(call) ? stripe : payments).handle(call),
+      fail: (call) => (isStripe(call) ? stripe.fail(call) : { status: 500, body: { error: "failed" } }),
+      control: stripeControls(stripe),
+      orderOf: (call) => (isStripe(call) ? stripe.subjectOf(call)?.orderId : orderOfCall(call)),
       onFault: ({ kind }) => {
-        if (kind === "none" || kind === "slow") payments.switchedUp();
+        if (kind !== "none" && kind !== "slow") return;
+        payments.switchedUp();
+        stripe.switchedUp();
       },
     }),
     carrier: new ProviderServer({ ...shared, latencyMs, handle: (call) => carrier.handle(call) }),
   };
-  const close = async () => void (await Promise.all(PROVIDERS.map((name) => servers[name].close())));
+  const close = async () => {
+    stripe.close();
+    await Promise.all(PROVIDERS.map((name) => servers[name].close()));
+  };
   const listening = PROVIDERS.map((name) => servers[name].listen(options.listen?.[name] ?? ANYWHERE));
   const [inventoryUrl = "", paymentsUrl = "", carrierUrl = ""] = await Promise.all(listening);
   return {
@@ -154,6 +174,12 @@ export async function startProviders(options: ProvidersOptions = {}): Promise<Pr
     takeMaxInFlight: (provider) => servers[provider].takeMaxInFlight(),
     takeMaxRepeatedInFlight: (provider) => servers[provider].takeMaxRepeatedInFlight(),
     heal: () => poison.heal(),
+    setWebhooks(settings) {
+      stripe.webhooks.settings = { ...stripe.webhooks.settings, ...settings };
+    },
+    forgetKeysAfter(ms) {
+      stripe.keys.ttlMs = ms;
+    },
     close,
   };
 }

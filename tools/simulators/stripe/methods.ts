@@ -1,0 +1,98 @@
+/** What a test payment method stands for, once its payment is confirmed. */
+export type Behaviour =
+  | { readonly kind: "approved" }
+  | {
+      readonly kind: "declined";
+      readonly code: string;
+      readonly declineCode?: string;
+      readonly message: string;
+    }
+  /** The customer has to authenticate first. */
+  | { readonly kind: "authentication" }
+  /** The bank takes its time, and then pays or does not. */
+  | { readonly kind: "processing"; readonly pays: boolean }
+  /** Paid, and then disputed. */
+  | { readonly kind: "disputed" }
+  /** Paid; its refunds are pending first, and then succeed or fail. */
+  | { readonly kind: "slow refunds"; readonly succeed: boolean }
+  /** The provider fails the first so many times, or until it is switched up. */
+  | { readonly kind: "stumbles"; readonly times: number };
+
+const APPROVED: Behaviour = { kind: "approved" };
+const AUTHENTICATION: Behaviour = { kind: "authentication" };
+
+function declined(code: string, message: string, declineCode?: string): Behaviour {
+  return { kind: "declined", code, message, ...(declineCode !== undefined && { declineCode }) };
+}
+const cardDeclined = (declineCode: string) =>
+  declined("card_declined", "Your card was declined.", declineCode);
+
+/** https://docs.stripe.com/testing: payment methods are these behind `pm_card_`, tokens behind `tok_`. */
+const CARDS: Readonly<Record<string, Behaviour>> = {
+  visa: APPROVED,
+  visa_debit: APPROVED,
+  mastercard: APPROVED,
+  mastercard_debit: APPROVED,
+  amex: APPROVED,
+  discover: APPROVED,
+  diners: APPROVED,
+  jcb: APPROVED,
+  unionpay: APPROVED,
+  chargeDeclined: cardDeclined("generic_decline"),
+  visa_chargeDeclined: cardDeclined("generic_decline"),
+  chargeDeclinedInsufficientFunds: declined(
+    "card_declined",
+    "Your card has insufficient funds.",
+    "insufficient_funds",
+  ),
+  visa_chargeDeclinedInsufficientFunds: declined(
+    "card_declined",
+    "Your card has insufficient funds.",
+    "insufficient_funds",
+  ),
+  visa_chargeDeclinedLostCard: cardDeclined("lost_card"),
+  visa_chargeDeclinedStolenCard: cardDeclined("stolen_card"),
+  chargeDeclinedExpiredCard: declined("expired_card", "Your card has expired."),
+  chargeDeclinedIncorrectCvc: declined("incorrect_cvc", "Your card's security code is incorrect."),
+  chargeDeclinedProcessingError: declined(
+    "processing_error",
+    "An error occurred while processing your card. Try again in a little bit.",
+  ),
+  radarBlock: cardDeclined("fraudulent"),
+  authenticationRequired: AUTHENTICATION,
+  authenticationRequiredOnSetup: AUTHENTICATION,
+  threeDSecure2Required: AUTHENTICATION,
+  threeDSecureRequired: AUTHENTICATION,
+  createDispute: { kind: "disputed" },
+  createDisputeProductNotReceived: { kind: "disputed" },
+  pendingRefund: { kind: "slow refunds", succeed: true },
+  refundFail: { kind: "slow refunds", succeed: false },
+};
+
+const BANKS: Readonly<Record<string, Behaviour>> = {
+  pm_usBankAccount_success: { kind: "processing", pays: true },
+  pm_usBankAccount_processing: { kind: "processing", pays: true },
+  pm_usBankAccount_insufficientFunds: { kind: "processing", pays: false },
+};
+
+/** As often as `tok_down` fails, unless it is switched up. */
+const ALWAYS = Infinity;
+
+/**
+ * What a payment method or token does; undefined if there is no such payment method. Beside Stripe's own:
+ *
+ * - `tok_declined`: declined.
+ * - `tok_stumbles_N`: fails the first N times (1 to 99), then approved.
+ * - `tok_down`: fails until `npm run providers -- payments up`.
+ * - any other token, or none: approved. A customer without one has a card on file.
+ */
+export function behaviourOf(method: string | null): Behaviour | undefined {
+  if (method === null) return APPROVED;
+  const card = /^(?:pm_card|tok)_(.+)$/.exec(method)?.[1];
+  const known = BANKS[method] ?? (card === undefined ? undefined : CARDS[card]);
+  if (known !== undefined || method.startsWith("pm_")) return known;
+  if (method === "tok_declined") return cardDeclined("generic_decline");
+  if (method === "tok_down") return { kind: "stumbles", times: ALWAYS };
+  const times = Number(/^tok_stumbles_(\d{1,2})$/.exec(method)?.[1] ?? 0);
+  return times > 0 ? { kind: "stumbles", times } : APPROVED;
+}

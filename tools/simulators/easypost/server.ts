@@ -1,0 +1,44 @@
+import type { ListenAddress } from "../provider-server.ts";
+import { ProviderServer } from "../provider-server.ts";
+import type { Fault } from "../fault.ts";
+import { EasyPost, type EasyPostOptions } from "./easypost.ts";
+
+/** The simulated EasyPost, over HTTP. */
+export interface EasyPostServer {
+  /** For the client's `baseUrl`. */
+  readonly baseUrl: string;
+  /** Without a path, for `PUT /fault`, `/behaviour`, `/clock` and `/parcels/:code`. */
+  readonly url: string;
+  readonly easypost: EasyPost;
+  readonly setFault: (fault: Fault) => void;
+  readonly close: () => Promise<void>;
+}
+
+/** Starts it. @throws {StartupError} if it can't listen */
+export async function startEasyPost(
+  options: EasyPostOptions & { readonly listen?: ListenAddress; readonly latencyMs?: number } = {},
+): Promise<EasyPostServer> {
+  const { listen = { port: 0, host: "127.0.0.1", variable: "the port" }, latencyMs = 0 } = options;
+  const easypost = new EasyPost(options);
+  const server = new ProviderServer({
+    handle: (call) => easypost.handle(call),
+    countAttempt: () => 1,
+    poisonOf: () => undefined,
+    random: options.random ?? Math.random,
+    latencyMs,
+    ledger: () => ({ labels: easypost.bought }),
+  });
+  const url = await server.listen(listen);
+  easypost.labelsUrl = url;
+  return {
+    baseUrl: `${url}/v2/`,
+    url,
+    easypost,
+    setFault(fault) {
+      server.fault = fault;
+    },
+    async close() {
+      await Promise.all([server.close(), easypost.close()]);
+    },
+  };
+}

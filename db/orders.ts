@@ -1,3 +1,4 @@
+import { LIMITS } from "../src/order/limits.ts";
 import type { OrderLine, StoredOrder } from "../src/order/order.ts";
 import { groupBy } from "../src/platform/group-by.ts";
 import type { Database } from "./database.ts";
@@ -35,10 +36,13 @@ const ORDER_KEYS = [
 
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
 const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
+/** Lines read at once: some megabytes. More than an order has, so that a read has at least one whole order. */
+const LINES_READ = 5 * LIMITS.lines;
+/** Backwards: the newest orders come first, as on a page. */
 const selectLines = selectFrom(
   orderLines,
   ["orderId", "sku", "quantity", "unitPrice"],
-  "WHERE order_id IN (?) ORDER BY order_id, position",
+  `WHERE order_id IN (?) ORDER BY order_id DESC, position DESC LIMIT ${LINES_READ + 1}`,
 );
 
 /** Implements `OrderStore.findOrders`. @throws {DatabaseError} */
@@ -47,18 +51,39 @@ export async function findOrders(
   ids: readonly string[],
   known: (id: string) => StoredOrder | undefined = () => undefined,
 ): Promise<(StoredOrder | undefined)[]> {
-  return database.query(async (queries) => {
-    const found = await refreshed(
+  const rest = new Set(ids);
+  const found = await database.query(async (queries) => {
+    const fresh = await refreshed(
       queries,
       ids.flatMap((id) => known(id) ?? []),
     );
-    const others = ids.filter((id) => !found.has(id));
-    if (others.length > 0) {
-      const rows = await readThree(queries, selectOrders(others), selectLines(others), recordsOf(others));
-      for (const order of assembled(...rows)) found.set(order.id, order);
-    }
-    return ids.map((id) => found.get(id));
+    for (const id of fresh.keys()) rest.delete(id);
+    if (rest.size > 0) await readSome(queries, rest, fresh);
+    return fresh;
   });
+  // Each with a time limit of its own: only very large orders come here.
+  while (rest.size > 0) await database.query((queries) => readSome(queries, rest, found));
+  return ids.map((id) => found.get(id));
+}
+
+/** Reads as many of the orders as their lines allow, moves them from `rest` to `found`, and drops those that are not there. */
+async function readSome(queries: Reads, rest: Set<string>, found: Map<string, StoredOrder>): Promise<void> {
+  const ids = [...rest];
+  const [rows, lines, records] = await readThree(
+    queries,
+    selectOrders(ids),
+    selectLines(ids),
+    recordsOf(ids),
+  );
+  const cut = cutOff(lines);
+  for (const order of assembled(rows, lines, records))
+    if (cut === undefined || order.id > cut) found.set(order.id, order);
+  for (const id of ids) if (cut === undefined || id > cut) rest.delete(id);
+}
+
+/** The order at which lines were cut off, if they were: its lines, and those of older orders, are not all here. */
+function cutOff(lines: readonly { readonly orderId: string }[]): string | undefined {
+  return lines.length > LINES_READ ? lines.at(-1)?.orderId : undefined;
 }
 
 /**
@@ -79,8 +104,8 @@ async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise
 
 /**
  * One page of orders, newest first, and the next cursor (null on the last page). Stable while orders arrive,
- * since new ones come before the first page. If few orders match, a page may have fewer than its limit. @throws
- * {DatabaseError}
+ * since new ones come before the first page. If few orders match, or they have many lines, a page may have fewer than its
+ * limit. @throws {DatabaseError}
  */
 export async function listOrders(
   database: Database,
@@ -89,16 +114,20 @@ export async function listOrders(
 ): Promise<{ items: StoredOrder[]; next: string | null }> {
   return database.query(async (queries) => {
     const { rows, older } = await findPage(queries, filter, page);
-    return { items: await completed(queries, rows), next: older };
+    const items = await completed(queries, rows);
+    return { items, next: items.length < rows.length ? (items.at(-1)?.id ?? null) : older };
   });
 }
 
 type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;
 
+/** The orders of these rows, newest first, as far as their lines are read at once. */
 async function completed(queries: Reads, rows: readonly OrderRow[]): Promise<StoredOrder[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  return assembled(rows, ...(await readBoth(queries, selectLines(ids), recordsOf(ids))));
+  const [lines, records] = await readBoth(queries, selectLines(ids), recordsOf(ids));
+  const cut = cutOff(lines);
+  return assembled(cut === undefined ? rows : rows.filter(({ id }) => id > cut), lines, records);
 }
 
 function assembled(
@@ -114,7 +143,9 @@ function assembled(
     reference: row.reference,
     currency: row.currency,
     total: row.total,
-    lines: (lines.get(row.id) ?? []).map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice })),
+    lines: (lines.get(row.id) ?? [])
+      .map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice }))
+      .toReversed(),
     paymentToken: row.paymentToken,
     shipTo: row.shipTo,
     records: records.get(row.id) ?? {},

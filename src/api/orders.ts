@@ -87,7 +87,8 @@ export const orderRoutes: readonly Route[] = [
     scope: "key",
     tag: "Orders",
     summary: "List orders, newest first",
-    description: "Pages are stable while orders arrive. Follow `nextCursor` with the same filters.",
+    description:
+      "Pages are stable while orders arrive. Follow `nextCursor` with the same filters: a page of orders with many lines may have fewer than `limit`.",
     request: { query: orderQuery },
     answers: { 200: { description: "One page", schema: orderPage } },
     handler: async ({ query: { limit, cursor, failed, ...filter }, response }, { database }) => {

@@ -55,6 +55,7 @@ export class BatchingStore implements ExecutorStore {
         },
         kindOf: failureKindOf,
         locks: store.transitionLocks,
+        weightOf: ({ stock }) => stock?.lines.length ?? 1,
       });
     this.#transitions = transitions("status_changes");
     this.#stockTransitions = transitions("stock_moves");

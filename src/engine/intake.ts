@@ -49,6 +49,7 @@ export class Intake {
       isUnknown: isUnknownOutcome,
       asNeverSent,
       locks: store.newOrderLocks,
+      weightOf: ({ lines }) => lines.length,
     });
     this.#jobs = batchedEnqueue(dispatcher, { name: "first_jobs", commit });
   }

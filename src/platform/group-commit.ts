@@ -17,6 +17,11 @@ export class OverloadedError extends Error {
 export interface GroupCommitOptions<Item, Result> extends FlushOptions<Item, Result> {
   /** Maximum items per flush. */
   readonly maxBatch?: number;
+  /**
+   * An item's share of a flush, such as the rows that it writes; default 1. A flush has at most {@link MAX_WEIGHT}, or one
+   * item. With {@link grouped}, heavy items have flushes of their own, so that the others don't wait for them.
+   */
+  readonly weightOf?: (item: Item) => number;
   /** Maximum waiting items; further ones are refused. */
   readonly maxWaiting?: number;
   /**
@@ -39,8 +44,9 @@ export interface Committer<Item, Result> {
 /** Makes a committer. Code that takes one as a parameter leaves open whether callers share a flush. */
 export type Commit = <Item, Result>(options: GroupCommitOptions<Item, Result>) => Committer<Item, Result>;
 
-/** Concurrent callers share a flush. */
-export const grouped: Commit = (options) => new GroupCommit(options);
+/** Concurrent callers share a flush, with others of their weight. */
+export const grouped: Commit = (options) =>
+  options.weightOf === undefined ? new GroupCommit(options) : new ByWeight(options, options.weightOf);
 
 /** Flushes every item by itself. */
 export const unbatched: Commit = (options) => new Unbatched(options);
@@ -49,6 +55,10 @@ export const unbatched: Commit = (options) => new Unbatched(options);
 export const COMMITS = { on: grouped, off: unbatched } as const;
 
 const MAX_WAITING = 10_000;
+/** Some hundred milliseconds' work for MySQL, and far below its `max_allowed_packet` (at least 16 MiB), in rows. */
+const MAX_WEIGHT = 4_000;
+/** An item that weighs more is heavy. */
+const LIGHT = 100;
 const PATIENCE_MS = 2_000;
 
 /**
@@ -69,7 +79,7 @@ const PATIENCE_MS = 2_000;
  *   `patienceMs`, whether or not it was their turn.
  * - A flush that fails because the server is away is retried once, since it may only have been the connection.
  *   If that fails too, everyone who waits gets the error at once.
- * - Bounded: at most `maxBatch` items per flush and `maxWaiting` waiting. Beyond that, items are refused at
+ * - Bounded: at most `maxBatch` items and {@link MAX_WEIGHT} per flush, and `maxWaiting` waiting. Beyond that, items are refused at
  *   once, so a slow database costs neither memory nor the time of later callers.
  *
  * An error does not mean that nothing was done: if the connection is lost at COMMIT, the outcome is unknown.
@@ -79,6 +89,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
   readonly #options: Flushing<Item, Result>;
   readonly #maxBatch: number;
   readonly #maxWaiting: number;
+  readonly #weightOf: (item: Item) => number;
   readonly #waiting: Member<Item, Result>[] = [];
   /** Members of a failed flush, to be retried one by one before the waiting ones. */
   readonly #apart: Member<Item, Result>[] = [];
@@ -89,6 +100,7 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     this.#options = flushingOf(options);
     this.#maxBatch = options.maxBatch ?? 100;
     this.#maxWaiting = options.maxWaiting ?? MAX_WAITING;
+    this.#weightOf = options.weightOf ?? (() => 1);
     this.#contention = new Contention({
       flushing: this.#options,
       locks: options.locks,
@@ -124,10 +136,19 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     // Include whatever else arrives in this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
-      const members = this.#contention.unblocked(this.#waiting.splice(0, this.#maxBatch));
+      const members = this.#contention.unblocked(this.#next());
       if (members.length > 0) await this.#settle(members);
     }
     this.#running = undefined;
+  }
+
+  /** Takes the first ones that wait: as many as fit one flush, but at least one. */
+  #next(): Member<Item, Result>[] {
+    let weight = 0;
+    const end = this.#waiting
+      .slice(0, this.#maxBatch)
+      .findIndex(({ item }, index) => (weight += this.#weightOf(item)) > MAX_WEIGHT && index > 0);
+    return this.#waiting.splice(0, end < 0 ? this.#maxBatch : end);
   }
 
   async #settle(members: readonly Member<Item, Result>[]): Promise<void> {
@@ -170,6 +191,27 @@ export class GroupCommit<Item, Result> implements Committer<Item, Result> {
     rejectEach(this.#apart.splice(0), known);
     rejectEach(this.#waiting.splice(0), known);
     rejectEach(this.#contention.takeAll(), known);
+  }
+}
+
+/** Light items share flushes, and heavy ones do, side by side. */
+class ByWeight<Item, Result> implements Committer<Item, Result> {
+  readonly #isHeavy: (item: Item) => boolean;
+  readonly #light: GroupCommit<Item, Result>;
+  readonly #heavy: GroupCommit<Item, Result>;
+
+  constructor(options: GroupCommitOptions<Item, Result>, weightOf: (item: Item) => number) {
+    this.#isHeavy = (item) => weightOf(item) > LIGHT;
+    this.#light = new GroupCommit(options);
+    this.#heavy = new GroupCommit(options);
+  }
+
+  submit(item: Item): Promise<Result> {
+    return (this.#isHeavy(item) ? this.#heavy : this.#light).submit(item);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all([this.#light.idle(), this.#heavy.idle()]);
   }
 }
 

@@ -21,6 +21,7 @@ export function mysqlInventory(database: Database, commit: Commit = grouped): In
       ),
     kindOf: failureKindOf,
     locks: stockLocks(database),
+    weightOf: ({ lines }) => lines.length,
   });
   return {
     ping: async (signal) =>

@@ -2,6 +2,7 @@ import { describe, expect, jest, test } from "@jest/globals";
 import { withoutResults, type FailureKind } from "../../src/platform/flush.ts";
 import {
   COMMITS,
+  grouped,
   unbatched,
   GroupCommit,
   Unbatched,
@@ -153,6 +154,24 @@ describe("group commit", () => {
     const group = new GroupCommit({ flush, maxBatch: 2 });
     await finish(Promise.all([1, 2, 3, 4, 5].map((item) => group.submit(item))));
     expect(batches).toEqual([[1, 2], [3, 4], [5]]);
+  });
+
+  test("never flushes more weight than its limit at once, but a heavier item alone", async () => {
+    const { batches, flush, finish } = controlled();
+    const group = new GroupCommit({ flush, weightOf: (item: number) => item * 1_000 });
+    await finish(Promise.all([1, 3, 1, 1, 9, 1, 2, 2].map((item) => group.submit(item))));
+    expect(batches).toEqual([[1, 3], [1, 1], [9], [1, 2], [2]]);
+  });
+
+  test("has light items wait for no heavy ones", async () => {
+    const { batches, flush, finish } = controlled();
+    const group = grouped({ flush, weightOf: (item: number) => item });
+    const done = Promise.all([3_000, 1, 2_000, 2, 3].map((item) => group.submit(item)));
+    await turns();
+    expect(batches).toEqual([[3_000], [1, 2, 3]]);
+    await finish(done);
+    await group.idle();
+    expect(batches).toEqual([[3_000], [1, 2, 3], [2_000]]);
   });
 
   test("lets a bad item fail alone, with its own error", async () => {

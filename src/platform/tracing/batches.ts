@@ -24,10 +24,12 @@ const flushing = new AsyncLocalStorage<readonly Member<unknown>[]>();
  */
 export function followBatches(commit: Commit): Commit {
   return <Item, Result>(options: GroupCommitOptions<Item, Result>): Committer<Item, Result> => {
-    const { name = "batch", locks } = options;
+    const { name = "batch", locks, weightOf, ...others } = options;
     const committer = commit<Member<Item>, Result>({
-      ...options,
+      ...others,
+      name,
       flush: (members) => flushWithin(name, members, options.flush),
+      ...(weightOf && { weightOf: ({ item }: Member<Item>) => weightOf(item) }),
       locks: locks && { ...locks, keysOf: ({ item }) => locks.keysOf(item) },
     });
     return {

@@ -377,6 +377,32 @@ describe("the list of orders", () => {
     expect(seen).toEqual(ids.toReversed());
   });
 
+  test("ends a page early when its orders have very many lines, and goes on behind them", async () => {
+    const customerId = "cust-large";
+    const lines = Array.from({ length: LIMITS.lines }, (_, index) => ({
+      sku: `SKU-${index % 7}`,
+      quantity: index + 1,
+      unitPrice: 1,
+    }));
+    const ids: string[] = [];
+    for (let index = 0; index < 12; index++)
+      ids.push(await createOrder(environment.database, { customerId, ...(index !== 5 && { lines }) }));
+    const pages: string[][] = [];
+    let before: string | undefined;
+    do {
+      const page = await listOrders(environment.database, { customerId }, { limit: 200, before });
+      for (const order of page.items) if (order.id !== ids[5]) expect(order.lines).toEqual(lines);
+      pages.push(page.items.map(({ id }) => id));
+      before = page.next ?? undefined;
+    } while (before !== undefined);
+    expect(pages.flat()).toEqual(ids.toReversed());
+    expect(pages.map(({ length }) => length)).toEqual([5, 5, 2]);
+
+    const all = await findOrders(environment.database, [...ids, uuidv7()]);
+    expect(all.map((order) => order?.id)).toEqual([...ids, undefined]);
+    for (const order of all) if (order && order.id !== ids[5]) expect(order.lines).toEqual(lines);
+  });
+
   test("has no next page after a last page that is full", async () => {
     const reference = "full-page";
     for (let index = 0; index < 4; index++) await createOrder(environment.database, { reference });

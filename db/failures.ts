@@ -9,6 +9,7 @@ import type {
 } from "../src/engine/ports.ts";
 import { failedIn, recovered, resumed } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
+import { countIn, FAILED, stagesWith } from "./marked.ts";
 import { insertAction } from "./operator-actions.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
@@ -33,7 +34,7 @@ export async function markFailed(database: Database, failure: OrderFailure): Pro
   });
 }
 
-/** Clears an order's failure while its stage runs again. @throws {DatabaseError} */
+/** Clears an order's failure, and its wait, while its stage runs again. @throws {DatabaseError} */
 export async function clearFailed(database: Database, orderId: string): Promise<void> {
   await database.transaction(async (queries) =>
     queries.commit([
@@ -120,30 +121,6 @@ export async function resumeOrders(
   });
 }
 
-/** The stages with failed orders, by one index lookup for each. */
-export async function failedStages(queries: Reads): Promise<string[]> {
-  const stages: string[] = [];
-  for (;;) {
-    const [next] = await queries
-      .select({ stage: orders.failedStage })
-      .from(orders, { forceIndex: "orders_by_failure" })
-      .where(gt(orders.failedStage, stages.at(-1) ?? ""))
-      .orderBy(asc(orders.failedStage), asc(orders.id))
-      .limit(1);
-    if (next === undefined || next.stage === null) return stages;
-    stages.push(next.stage);
-  }
-}
-
-/** The number of failed orders of each stage. @throws {DatabaseError} */
-export async function countFailures(database: Database, limit: number): Promise<Map<string, BoundedCount>> {
-  return database.query(async (queries) => {
-    const counts = new Map<string, BoundedCount>();
-    for (const stage of await failedStages(queries)) counts.set(stage, await countIn(queries, stage, limit));
-    return counts;
-  });
-}
-
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
 
 /** A reason without ids, so that orders that failed for the same reason form one group. */
@@ -172,8 +149,8 @@ export async function groupFailures(
   return database.query(async (queries) => {
     const groups = new Map<string, FailureGroup>();
     const more = new Set<string>();
-    for (const stage of await failedStages(queries)) {
-      if ((await countIn(queries, stage, limit)).more) more.add(stage);
+    for (const stage of await stagesWith(queries, FAILED)) {
+      if ((await countIn(queries, FAILED, stage, limit)).more) more.add(stage);
       for (const { reason, count: failed, firstAt, lastAt } of await countReasons(queries, stage, limit)) {
         const kind = kindOfReason(reason);
         const key = `${stage} ${kind}`;
@@ -236,25 +213,12 @@ export async function countGroup(
   return database.query(async (queries) => {
     const reasons = await countReasons(queries, stage, limit);
     const alike = reasons.filter((each) => isOfKind(each.reason, reason));
-    const { more } = await countIn(queries, stage, limit);
+    const { more } = await countIn(queries, FAILED, stage, limit);
     return { count: alike.reduce((sum, each) => sum + each.count, 0), more };
   });
 }
 
 /** The number of a stage's failed orders. @throws {DatabaseError} */
 export async function countStage(database: Database, stage: string, limit: number): Promise<BoundedCount> {
-  return database.query((queries) => countIn(queries, stage, limit));
-}
-
-/** Reads only the index. */
-async function countIn(queries: Reads, stage: string, limit: number): Promise<BoundedCount> {
-  const failures = queries
-    .select({ id: orders.id })
-    .from(orders, { forceIndex: "orders_by_failure" })
-    .where(eq(orders.failedStage, stage))
-    .limit(limit + 1)
-    .as("failures");
-  const [counted] = await queries.select({ all: count() }).from(failures);
-  const all = counted?.all ?? 0;
-  return { count: Math.min(all, limit), more: all > limit };
+  return database.query((queries) => countIn(queries, FAILED, stage, limit));
 }

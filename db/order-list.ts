@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, gte, inArray, lt, type SQL } from "drizzle-orm";
 import type { Database } from "./database.ts";
-import { failedStages } from "./failures.ts";
+import { FAILED, stagesWith, WAITING, type Mark } from "./marked.ts";
 import type { Reads } from "./queries.ts";
 import { orders } from "./schema.ts";
 
@@ -16,6 +16,10 @@ export interface OrderFilter {
   readonly failed?: boolean | undefined;
   /** Only orders that failed in this stage. */
   readonly failedStage?: string | undefined;
+  /** Only orders that wait for somebody else to act, or only the others. */
+  readonly waiting?: boolean | undefined;
+  /** Only orders that wait so in this stage. */
+  readonly waitingStage?: string | undefined;
   /** Only orders created since or before this time. */
   readonly since?: Date | undefined;
   readonly until?: Date | undefined;
@@ -60,6 +64,7 @@ const LOOKED_AT = {
   customerId: orders.customerId,
   reference: orders.reference,
   failedStage: orders.failedStage,
+  waitingStage: orders.waitingStage,
 };
 type LookedAt = Pick<OrderRow, keyof typeof LOOKED_AT>;
 
@@ -69,7 +74,9 @@ function matches(filter: OrderFilter, row: LookedAt): boolean {
     (filter.customerId === undefined || row.customerId === filter.customerId) &&
     (filter.reference === undefined || row.reference === filter.reference) &&
     (filter.failed === undefined || (row.failedStage !== null) === filter.failed) &&
-    (filter.failedStage === undefined || row.failedStage === filter.failedStage)
+    (filter.failedStage === undefined || row.failedStage === filter.failedStage) &&
+    (filter.waiting === undefined || (row.waitingStage !== null) === filter.waiting) &&
+    (filter.waitingStage === undefined || row.waitingStage === filter.waitingStage)
   );
 }
 
@@ -143,19 +150,21 @@ const NEWER: Direction = {
 
 /** The indexes to scan. If they don't cover the filter, each row is checked. */
 async function walksFor(queries: Reads, filter: OrderFilter): Promise<readonly Walk[]> {
-  const { reference, customerId, failed, failedStage, status } = filter;
+  const { reference, customerId, failed, failedStage, waiting, waitingStage, status } = filter;
   if (reference !== undefined)
     return [{ index: "orders_by_reference", where: eq(orders.reference, reference) }];
   if (customerId !== undefined)
     return [{ index: "orders_by_customer", where: eq(orders.customerId, customerId) }];
-  if (failedStage !== undefined) return [failuresOf(failedStage)];
-  if (failed) return (await failedStages(queries)).map(failuresOf);
+  if (failedStage !== undefined) return [walkOf(FAILED, failedStage)];
+  if (failed) return (await stagesWith(queries, FAILED)).map((stage) => walkOf(FAILED, stage));
+  if (waitingStage !== undefined) return [walkOf(WAITING, waitingStage)];
+  if (waiting) return (await stagesWith(queries, WAITING)).map((stage) => walkOf(WAITING, stage));
   if (status !== undefined) return [{ index: "orders_by_status", where: eq(orders.status, status) }];
   return [{ index: "PRIMARY", where: undefined }];
 }
 
-function failuresOf(stage: string): Walk {
-  return { index: "orders_by_failure", where: eq(orders.failedStage, stage) };
+function walkOf({ index, stage: column }: Mark, stage: string): Walk {
+  return { index, where: eq(column, stage) };
 }
 
 interface Reading {

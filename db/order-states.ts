@@ -1,4 +1,4 @@
-import { and, asc, eq, gt } from "drizzle-orm";
+import { and, asc, eq, gt, isNull } from "drizzle-orm";
 import type { OrderState } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
@@ -20,6 +20,9 @@ export async function listStates(
         createdAt: orders.createdAt,
         updatedAt: orders.updatedAt,
         failedAt: orders.failedAt,
+        waitingSince: orders.waitingSince,
+        waitingUntil: orders.waitingUntil,
+        wokenAt: orders.wokenAt,
         cancelRequestedAt: orders.cancelRequestedAt,
       })
       // Otherwise MariaDB reads all entries of the status up to the id.
@@ -43,7 +46,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
 /** In order of id, so that overlapping batches don't deadlock. */
 const selectLocked = selectFrom(
   orders,
-  ["id", "status", "cancelRequestedAt"],
+  ["id", "status", "cancelRequestedAt", "waitingStage", "wokenAt"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
 );
 
@@ -53,29 +56,37 @@ export async function lockOrders(queries: Queries, ids: readonly string[]) {
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** Maximum orders scanned for the oldest one, since failed ones are skipped. */
-const LOOKED_AT_FOR_OLDEST = 100;
+/** Maximum orders scanned for the oldest one, since failed and waiting ones are skipped. */
+const LOOKED_AT_FOR_OLDEST = 1_000;
 
 /**
- * The oldest order of a status that has not failed, among the first ones; undefined if there is none. @throws
- * {DatabaseError}
+ * The oldest order of a status that neither has failed nor waits for somebody else, among the first ones; undefined if
+ * there is none. @throws {DatabaseError}
  */
 export async function findOldest(
   database: Database,
   status: string,
 ): Promise<{ readonly id: string; readonly createdAt: Date; readonly updatedAt: Date } | undefined> {
-  const first = database.query((queries) =>
-    queries
+  return database.query(async (queries) => {
+    const first = queries
       .select({
         id: orders.id,
         failedAt: orders.failedAt,
+        waitingSince: orders.waitingSince,
         createdAt: orders.createdAt,
         updatedAt: orders.updatedAt,
       })
       .from(orders, { forceIndex: "orders_by_status" })
       .where(eq(orders.status, status))
       .orderBy(asc(orders.id))
-      .limit(LOOKED_AT_FOR_OLDEST),
-  );
-  return (await first).find(({ failedAt }) => failedAt === null);
+      .limit(LOOKED_AT_FOR_OLDEST)
+      .as("first");
+    const [oldest] = await queries
+      .select({ id: first.id, createdAt: first.createdAt, updatedAt: first.updatedAt })
+      .from(first)
+      .where(and(isNull(first.failedAt), isNull(first.waitingSince)))
+      .orderBy(asc(first.id))
+      .limit(1);
+    return oldest;
+  });
 }

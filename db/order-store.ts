@@ -7,6 +7,7 @@ import { appendFailedAttempts } from "./order-events.ts";
 import { listStates } from "./order-states.ts";
 import { findOrders } from "./orders.ts";
 import { applyTransitions, transitionLocks } from "./transitions.ts";
+import { markWaiting, wakeOrders } from "./waits.ts";
 
 /** Implements the engine's order store with this database. */
 export function orderStore(database: Database): OrderStore {
@@ -18,6 +19,8 @@ export function orderStore(database: Database): OrderStore {
     transitionLocks: transitionLocks(database),
     requestCancellation: (request, action) => requestCancellation(database, request, action),
     requestCancellations: (request) => requestCancellations(database, request),
+    markWaiting: (waits) => markWaiting(database, waits),
+    wakeOrders: (ids) => wakeOrders(database, ids),
     markFailed: (failure) => markFailed(database, failure),
     clearFailed: (orderId) => clearFailed(database, orderId),
     appendFailedAttempts: (attempts) => appendFailedAttempts(database, attempts),

@@ -45,6 +45,13 @@ export const orders = mysqlTable(
     failedStage: varchar("failed_stage", { length: 32 }),
     failedReason: varchar("failed_reason", { length: LIMITS.reason }),
     failedAt: instant("failed_at"),
+    /** Set together, while a stage waits for somebody else to act. */
+    waitingStage: varchar("waiting_stage", { length: 32 }),
+    waitingFor: varchar("waiting_for", { length: LIMITS.reason }),
+    waitingSince: instant("waiting_since"),
+    waitingUntil: instant("waiting_until"),
+    /** When it was last woken; null once a stage that waits has been asked since. */
+    wokenAt: instant("woken_at"),
     /** Set together, once, by a cancellation request. */
     cancelRequestedAt: instant("cancel_requested_at"),
     cancelReason: varchar("cancel_reason", { length: LIMITS.reason }),
@@ -61,6 +68,7 @@ export const orders = mysqlTable(
     index("orders_by_customer").on(table.customerId, table.id),
     index("orders_by_reference").on(table.reference, table.id),
     index("orders_by_failure").on(table.failedStage, table.id),
+    index("orders_by_wait").on(table.waitingStage, table.id),
   ],
 );
 

@@ -1,9 +1,21 @@
 import type { Standing } from "../src/order/change.ts";
+import type { Waiting } from "../src/order/order.ts";
 import type { orders } from "./schema.ts";
 
 type OrderColumns = Pick<
   typeof orders.$inferSelect,
-  "status" | "failedStage" | "failedReason" | "failedAt" | "cancelRequestedAt" | "cancelReason" | "updatedAt"
+  | "status"
+  | "failedStage"
+  | "failedReason"
+  | "failedAt"
+  | "waitingStage"
+  | "waitingFor"
+  | "waitingSince"
+  | "waitingUntil"
+  | "wokenAt"
+  | "cancelRequestedAt"
+  | "cancelReason"
+  | "updatedAt"
 >;
 
 /** An order's state, read from its row. */
@@ -15,16 +27,31 @@ export function standingOf(row: OrderColumns): Standing {
       failedStage === null || failedAt === null
         ? null
         : { stage: failedStage, reason: failedReason ?? "", at: failedAt },
+    waiting: waitingOf(row),
+    wokenAt: row.wokenAt,
     cancellation:
       cancelRequestedAt === null ? null : { reason: cancelReason ?? "", requestedAt: cancelRequestedAt },
     updatedAt: row.updatedAt,
   };
 }
 
+/** What an order waits for, read from its row. */
+export function waitingOf({
+  waitingStage: stage,
+  waitingFor,
+  waitingSince: since,
+  waitingUntil: until,
+}: Pick<OrderColumns, "waitingStage" | "waitingFor" | "waitingSince" | "waitingUntil">): Waiting | null {
+  if (stage === null || since === null || until === null) return null;
+  return { stage, for: waitingFor ?? "", since, until };
+}
+
 /** The columns that a change writes to an order's row. */
 export function columnsOf({
   status,
   failed,
+  waiting,
+  wokenAt,
   cancellation,
   updatedAt,
 }: Partial<Standing>): Partial<OrderColumns> {
@@ -35,6 +62,13 @@ export function columnsOf({
       failedReason: failed?.reason ?? null,
       failedAt: failed?.at ?? null,
     }),
+    ...(waiting !== undefined && {
+      waitingStage: waiting?.stage ?? null,
+      waitingFor: waiting?.for ?? null,
+      waitingSince: waiting?.since ?? null,
+      waitingUntil: waiting?.until ?? null,
+    }),
+    ...(wokenAt !== undefined && { wokenAt }),
     ...(cancellation !== undefined && {
       cancelRequestedAt: cancellation?.requestedAt ?? null,
       cancelReason: cancellation?.reason ?? null,

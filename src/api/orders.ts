@@ -91,10 +91,10 @@ export const orderRoutes: readonly Route[] = [
       "Pages are stable while orders arrive. Follow `nextCursor` with the same filters: a page of orders with many lines may have fewer than `limit`.",
     request: { query: orderQuery },
     answers: { 200: { description: "One page", schema: orderPage } },
-    handler: async ({ query: { limit, cursor, failed, ...filter }, response }, { database }) => {
+    handler: async ({ query: { limit, cursor, failed, waiting, ...filter }, response }, { database }) => {
       const { items, next } = await listOrders(
         database,
-        { ...filter, failed: failed === undefined ? undefined : failed === "true" },
+        { ...filter, failed: isTrue(failed), waiting: isTrue(waiting) },
         { limit, before: cursor === undefined ? undefined : fromCursor(cursor) },
       );
       response.json({ items: items.map(body), nextCursor: next === null ? null : toCursor(next) });
@@ -143,6 +143,10 @@ export const orderRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function isTrue(text: "true" | "false" | undefined): boolean | undefined {
+  return text === undefined ? undefined : text === "true";
+}
 
 function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
   const createdAt = new Date();
@@ -205,6 +209,13 @@ function body(order: StoredOrder): OrderBody {
     total: order.total,
     lines: order.lines.map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice })),
     ...(order.failed && { failed: { ...order.failed, at: order.failed.at.toISOString() } }),
+    ...(order.waiting && {
+      waiting: {
+        ...order.waiting,
+        since: order.waiting.since.toISOString(),
+        until: order.waiting.until.toISOString(),
+      },
+    }),
     ...(order.cancellation && {
       cancellation: {
         reason: order.cancellation.reason,

@@ -204,6 +204,15 @@ export const order = z
       .object({ stage: stageName, reason: z.string(), at: timestamp })
       .optional()
       .meta({ description: "Present while the order has failed in a stage and waits to be resumed" }),
+    waiting: z
+      .object({
+        stage: stageName,
+        for: z.string().meta({ description: "What it waits for" }),
+        since: timestamp,
+        until: timestamp.meta({ description: "When the stage runs once more, and decides" }),
+      })
+      .optional()
+      .meta({ description: "Present while the order waits for somebody else to act" }),
     cancellation: z
       .object({ reason: z.string(), requestedAt: timestamp })
       .optional()
@@ -228,6 +237,10 @@ export const orderQuery = z.strictObject({
     .enum(["true", "false"])
     .optional()
     .meta({ description: "Only orders that have failed and wait to be resumed, or only the others" }),
+  waiting: z
+    .enum(["true", "false"])
+    .optional()
+    .meta({ description: "Only orders that wait for somebody else to act, or only the others" }),
   limit: pageLimit(API_LIMITS.pageSize, 50),
   cursor: z.string().max(200).optional().meta({ description: "`nextCursor` of the previous page" }),
 });

@@ -6,6 +6,7 @@ import type { FailureGroups } from "../engine/failure-groups.ts";
 import type { Operations } from "../engine/operations.ts";
 import type { Processed } from "../engine/inline/processing.ts";
 import type { CreatedOrder } from "../engine/ports.ts";
+import type { Waking } from "../engine/waking.ts";
 import type { Hub } from "../events/live/hub.ts";
 import type { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
@@ -27,6 +28,7 @@ export interface OrderServices {
   readonly process?: ((orderId: string, created?: StoredOrder) => Promise<Processed>) | undefined;
   readonly operations: Operations;
   readonly failureGroups: FailureGroups;
+  readonly waking: Waking;
 }
 
 /** Everything that handlers use. */

@@ -76,7 +76,7 @@ export function openIntake(
 ): OpenIntake {
   const { dispatcher, onEvents } = options;
   const cancellation = new Cancellation({ store, dispatcher, lifecycle, log, onEvents });
-  const actions = openOperations({ ...options, database, cancellation, log });
+  const actions = openOperations({ ...options, database, cancellation, commit, log });
   const withdrawals = new Withdrawals({
     cancel: (orderId, reason) => cancellation.request(orderId, reason),
     afterMs: config.DATABASE_TIMEOUT_MS,
@@ -89,6 +89,7 @@ export function openIntake(
     services: [
       opened("cancellation", () => cancellation.idle()),
       opened("operations", () => actions.operations.idle()),
+      opened("waking", () => actions.waking.idle()),
       opened("withdrawals", () => withdrawals.stop()),
       opened("intake", () => intake.idle()),
     ],

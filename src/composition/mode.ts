@@ -5,7 +5,7 @@ import type { Service } from "../platform/service.ts";
 export interface Mode {
   readonly app: Pick<
     AppOptions,
-    "live" | "redis" | "queues" | "accept" | "process" | "operations" | "failureGroups"
+    "live" | "redis" | "queues" | "accept" | "process" | "operations" | "waking" | "failureGroups"
   >;
   readonly services: readonly Service[];
   /** Stopped before waiting for requests under way. */

@@ -10,13 +10,16 @@ import type { Cancellation } from "../engine/cancellation.ts";
 import { FailureGroups } from "../engine/failure-groups.ts";
 import { Operations } from "../engine/operations.ts";
 import type { Dispatcher } from "../engine/ports.ts";
+import { Waking } from "../engine/waking.ts";
 import { lifecycle } from "../order/lifecycle.ts";
+import type { Commit } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 
 export interface OperationsGiven {
   readonly database: Database;
   readonly dispatcher: Dispatcher;
   readonly cancellation: Cancellation;
+  readonly commit?: Commit;
   readonly log: Logger;
   readonly onEvents?: (() => void) | undefined;
   readonly queues?: { readonly queues: Queues; readonly redis: Redis };
@@ -25,22 +28,25 @@ export interface OperationsGiven {
 export interface OpenOperations {
   readonly operations: Operations;
   readonly failureGroups: FailureGroups;
+  readonly waking: Waking;
 }
 
 /** Builds the operators' actions, over MySQL and, if there is one, Redis. */
 export function openOperations(given: OperationsGiven): OpenOperations {
-  const { database, dispatcher, cancellation, log, onEvents, queues } = given;
+  const { database, dispatcher, cancellation, commit, log, onEvents, queues } = given;
   const store = { ...orderStore(database), ...operationStore(database) };
+  const waking = new Waking({ store, dispatcher, lifecycle, ...(commit && { commit }), log });
   const operations = new Operations({
     store,
     dispatcher,
     cancellation,
+    waking,
     lifecycle,
     log,
     onEvents,
-    wake: queues && ((orderId, transition) => promoteJob(queues.queues, orderId, transition)),
+    promote: queues && ((orderId, transition) => promoteJob(queues.queues, orderId, transition)),
     applySettings:
       queues && (async () => void (await restoreControls(queues, await listQueueSettings(database)))),
   });
-  return { operations, failureGroups: new FailureGroups({ store, operations, cancellation, log }) };
+  return { operations, waking, failureGroups: new FailureGroups({ store, operations, cancellation, log }) };
 }

@@ -11,6 +11,7 @@ import type {
   DueJob,
   OrderStore,
   OrderTransition,
+  OrderWait,
   TransitionResult,
 } from "./ports.ts";
 
@@ -24,6 +25,7 @@ export class BatchingStore implements ExecutorStore {
   readonly #transitions: Committer<OrderTransition, TransitionResult>;
   /** Those that move stock, so that the others don't wait for a popular product. */
   readonly #stockTransitions: Committer<OrderTransition, TransitionResult>;
+  readonly #waits: Committer<OrderWait, boolean>;
   readonly #cache = new OrderCache();
 
   constructor(options: {
@@ -57,6 +59,15 @@ export class BatchingStore implements ExecutorStore {
         locks: store.transitionLocks,
         weightOf: ({ stock }) => stock?.lines.length ?? 1,
       });
+    this.#waits = commit({
+      name: "waits",
+      flush: async (waits) => {
+        const noted = await store.markWaiting(waits);
+        onEvents?.();
+        return noted;
+      },
+      kindOf: failureKindOf,
+    });
     this.#transitions = transitions("status_changes");
     this.#stockTransitions = transitions("stock_moves");
   }
@@ -81,6 +92,11 @@ export class BatchingStore implements ExecutorStore {
   requestCancellation(request: CancellationRequest): Promise<boolean> {
     this.#cache.forget(request.orderId);
     return this.#store.requestCancellation(request);
+  }
+
+  markWaiting(wait: OrderWait): Promise<boolean> {
+    this.#cache.forget(wait.orderId);
+    return this.#waits.submit(wait);
   }
 
   clearFailed(orderId: string): Promise<void> {

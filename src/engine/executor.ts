@@ -18,6 +18,7 @@ import {
   Rejection,
   rejectSoldOut,
   Snooze,
+  Wait,
   type Outcome,
   type Stage,
   type StageContext,
@@ -25,7 +26,7 @@ import {
 } from "../order/stage.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
-import type { CancellationRequest, OrderTransition, TransitionResult } from "./ports.ts";
+import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
 import { withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 
@@ -36,6 +37,8 @@ export interface ExecutorStore {
   recall?(orderId: string): StoredOrder | undefined;
   applyTransition(transition: OrderTransition): Promise<Pick<TransitionResult, "made" | "soldOut">>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
+  /** @returns whether it waits now: it was not woken, moved or cancelled since its stage asked. */
+  markWaiting(wait: OrderWait): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
 }
 
@@ -72,6 +75,8 @@ export type Execution =
   | { readonly outcome: "done"; readonly status: string; readonly next?: Transition | undefined }
   /** The stage asked to run again later. */
   | { readonly outcome: "snoozed"; readonly milliseconds: number }
+  /** Somebody else has to act. The order is found again without a job. */
+  | { readonly outcome: "waiting"; readonly for: string }
   /** Every completed stage has been undone. */
   | { readonly outcome: "cancelled"; readonly reason: string }
   /** Nothing to do: the job was late, a duplicate, or queued before a deploy. The order may wait for `next`. */
@@ -166,6 +171,7 @@ export class Executor {
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof AlreadyUndoneError) return this.#late(order, step, outcome, signal, mark);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
+    if (outcome instanceof Wait) return this.#wait(order, step, outcome, signal, mark);
     if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
     const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, signal, mark);
     if (soldOut) return this.#reject(order, step, rejectSoldOut(soldOut), signal, mark);
@@ -221,8 +227,39 @@ export class Executor {
   }
 
   async #snooze(order: StoredOrder, { milliseconds }: Snooze): Promise<Execution> {
-    if (order.failed) await this.#store.clearFailed(order.id);
+    if (order.failed || order.waiting) await this.#store.clearFailed(order.id);
     return { outcome: "snoozed", milliseconds };
+  }
+
+  /** Whoever acts may do so before the wait is written. Then the stage runs again at once: its answer was too old. */
+  async #wait(
+    order: StoredOrder,
+    step: Step,
+    { for: what, until }: Wait,
+    signal: AbortSignal,
+    mark: AttemptMark | undefined,
+  ): Promise<Execution> {
+    const { id: orderId, status, waiting, wokenAt } = order;
+    const at = new Date();
+    const isSame = waiting?.stage === step.name && waiting.for === what;
+    const wait: OrderWait = {
+      ...mark,
+      orderId,
+      status,
+      stage: step.name,
+      for: what,
+      since: isSame ? waiting.since : at,
+      until,
+      wokenAt,
+      isNew: !isSame,
+      at,
+    };
+    if (await offTheClock(signal, () => this.#store.markWaiting(wait)))
+      return { outcome: "waiting", for: what };
+    const current = await this.#load(orderId, signal);
+    if (current.status === status && current.cancellation === null)
+      return this.#snooze(current, new Snooze(0));
+    return this.#overtaken(orderId, step, signal, mark);
   }
 
   /** A rejection cancels the order like any other cancellation. */
@@ -377,14 +414,22 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): StageContext {
     const runKey = `${order.id}:${stage.name}`;
-    return { ports, runKey, undoKey: `${runKey}:undo`, attempt: mark?.attempt ?? 1, signal };
+    const undoKey = `${runKey}:undo`;
+    return { ports, runKey, undoKey, attempt: mark?.attempt ?? 1, waited: waitedIn(stage, order), signal };
   }
+}
+
+function waitedIn({ name }: Stage, { waiting }: StoredOrder): StageContext["waited"] {
+  if (waiting?.stage !== name) return null;
+  const { stage: _stage, ...wait } = waiting;
+  return { ...wait, isOver: wait.until.getTime() <= Date.now() };
 }
 
 function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {
   return !(
     outcome instanceof Rejection ||
     outcome instanceof Snooze ||
+    outcome instanceof Wait ||
     outcome instanceof AlreadyUndoneError
   );
 }

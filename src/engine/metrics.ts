@@ -32,6 +32,7 @@ export interface AttemptObserver {
 const OUTCOMES: readonly AttemptOutcome[] = [
   "done",
   "snoozed",
+  "waiting",
   "cancelled",
   "not due",
   "retried",
@@ -195,8 +196,9 @@ export class StageMetrics implements SweepObserver {
       labelNames: ["status", "state"],
       collect() {
         this.reset();
-        for (const [status, { moving, failed, cancelling }] of walks) {
+        for (const [status, { moving, waiting, failed, cancelling }] of walks) {
           this.set({ status, state: "moving" }, moving.count);
+          this.set({ status, state: "waiting" }, waiting.count);
           this.set({ status, state: "failed" }, failed.count);
           this.set({ status, state: "cancelling" }, cancelling.count);
         }
@@ -204,7 +206,7 @@ export class StageMetrics implements SweepObserver {
     });
     this.#metrics.gauge({
       name: "conveyor_oldest_order_age_seconds",
-      help: "How long the oldest order has been in its stage; 0 without orders. Failed orders are left out.",
+      help: "How long the oldest order has been in its stage; 0 without orders. Orders that have failed or wait for somebody else are left out.",
       labelNames: ["stage"],
       collect() {
         this.reset();

@@ -11,6 +11,7 @@ import type {
   OrderStore,
   QueueSettings,
 } from "./ports.ts";
+import type { Waking } from "./waking.ts";
 
 export interface OperationOptions {
   readonly store: Pick<OrderStore, "findOrders"> & OperationStore;
@@ -18,8 +19,9 @@ export interface OperationOptions {
   readonly cancellation: Pick<Cancellation, "request">;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
+  readonly waking: Pick<Waking, "wake">;
   /** Runs a delayed job now. @returns whether it was delayed. Absent without queues. */
-  readonly wake?: ((orderId: string, transition: Transition) => Promise<boolean>) | undefined;
+  readonly promote?: ((orderId: string, transition: Transition) => Promise<boolean>) | undefined;
   /** Applies the stored queue settings to the dispatcher. Absent without queues. */
   readonly applySettings?: (() => Promise<void>) | undefined;
   /** Called after events are written. */
@@ -56,13 +58,13 @@ export class Operations {
   }
 
   /**
-   * Resumes a failed order with a full set of attempts, or runs a delayed one now.
+   * Resumes a failed order with a full set of attempts, or runs a delayed or waiting one now.
    *
-   * @returns false if the order is neither failed nor delayed; undefined if there is no such order.
+   * @returns false if the order is neither failed nor delayed, and does not wait; undefined if there is no such order.
    * @throws {Error} from the dispatcher, if the job is delayed and the dispatcher is away.
    */
   async retry(orderId: string, actor: string): Promise<boolean | undefined> {
-    const { store, lifecycle, wake } = this.#options;
+    const { store, lifecycle, waking, promote } = this.#options;
     const [order] = await store.findOrders([orderId]);
     if (order === undefined) return undefined;
     const { status, cancellation } = order;
@@ -73,9 +75,11 @@ export class Operations {
     if (resumed > 0) return true;
     const transition = lifecycle.next({ status, cancelled: failed.cancelRequested });
     const id = await store.recordAction(action);
-    const woken = transition !== undefined && wake !== undefined && (await wake(orderId, transition));
-    if (!woken) await store.updateAction(id, { done: 0, state: "failed" });
-    return woken;
+    const runs =
+      (transition !== undefined && promote !== undefined && (await promote(orderId, transition))) ||
+      (await waking.wake(orderId)) === true;
+    if (!runs) await store.updateAction(id, { done: 0, state: "failed" });
+    return runs;
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { AttemptMark } from "../order/event.ts";
 import type { Transition } from "../order/lifecycle.ts";
-import type { NewOrder, OrderLine, StageRecord, StoredOrder } from "../order/order.ts";
+import type { NewOrder, OrderLine, StageRecord, StoredOrder, Waiting } from "../order/order.ts";
 import type { StockOperation } from "../order/ports.ts";
 import type { Locks } from "../platform/contention.ts";
 
@@ -48,9 +48,21 @@ export interface OrderStore {
   requestCancellation(request: CancellationRequest, action?: NewAction): Promise<boolean>;
   /** The same for many orders of one status. @returns how many were newly requested. */
   requestCancellations(request: CancellationsRequest): Promise<number>;
+  /**
+   * Marks orders as waiting, in one transaction, each unless it has another status by now, is to be cancelled, or was
+   * woken since its stage asked.
+   *
+   * @returns whether each is marked.
+   */
+  markWaiting(waits: readonly OrderWait[]): Promise<boolean[]>;
+  /**
+   * Notes that these orders were woken. They don't change otherwise. @returns the orders in the same sequence; undefined
+   * where there is none.
+   */
+  wakeOrders(ids: readonly string[]): Promise<(WokenOrder | undefined)[]>;
   /** Marks an order as failed in a step, unless its status has changed. */
   markFailed(failure: OrderFailure): Promise<void>;
-  /** Clears an order's failed mark, because its stage runs again. */
+  /** Clears an order's marks as failed and as waiting, because its stage runs again. */
   clearFailed(orderId: string): Promise<void>;
   /** Records failed attempts that will be retried. */
   appendFailedAttempts(attempts: readonly FailedAttempt[]): Promise<void>;
@@ -218,6 +230,26 @@ export interface CancellationsRequest {
   readonly at: Date;
 }
 
+/** An order that waits for somebody else to act. */
+export interface OrderWait extends Waiting, Partial<AttemptMark> {
+  readonly orderId: string;
+  /** Its status. */
+  readonly status: string;
+  /** When it had last been woken when its stage asked. */
+  readonly wokenAt: Date | null;
+  /** Whether it did not wait for this before, which is an event. */
+  readonly isNew: boolean;
+  readonly at: Date;
+}
+
+/** An order that was woken. */
+export interface WokenOrder {
+  readonly id: string;
+  readonly status: string;
+  /** Whether it waits for somebody else, and was not cancelled. */
+  readonly isWaiting: boolean;
+}
+
 /** An order whose attempts are used up. */
 export interface OrderFailure extends Partial<AttemptMark> {
   readonly orderId: string;
@@ -243,6 +275,11 @@ export interface OrderState {
   readonly updatedAt: Date;
   /** When it failed, if it is failed now. */
   readonly failedAt: Date | null;
+  /** Since when it has waited, if somebody else has to act, and until when. */
+  readonly waitingSince: Date | null;
+  readonly waitingUntil: Date | null;
+  /** When it was last woken, if its stage has not been asked since. */
+  readonly wokenAt: Date | null;
   readonly cancelRequestedAt: Date | null;
 }
 

@@ -21,6 +21,8 @@ import type {
 const STOP_WITHIN_MS = 2_000;
 /** Orders per page: a few milliseconds' work for MySQL, Redis and this process. */
 const PAGE = 500;
+/** How long after a stage that waits was asked it is asked again, in case a wake was lost. Milliseconds. */
+const ASK_AGAIN_MS = 5 * 60_000;
 /** The share of its time that the leader spends sweeping, however many orders wait. */
 const SWEEPING_SHARE = 0.1;
 /** The same during a restoration: higher, because workers are idle until it is done. */
@@ -36,6 +38,8 @@ export interface Seen {
 /** What one walk over a status found. */
 export interface Walked {
   readonly moving: Seen;
+  /** Waiting for somebody else to act. */
+  readonly waiting: Seen;
   /** In a failed set. */
   readonly failed: Seen;
   /** With a cancellation request. */
@@ -87,6 +91,8 @@ interface Walk {
  * - An order that has not moved for `afterMs` gets its due job again, if that is missing or has ended. After a MySQL
  *   outage the wait starts when MySQL is back: nobody could move the order before, and an API may still withdraw it
  *   (see withdrawals.ts).
+ * - An order that waits for somebody else to act has no job, and needs none. It gets one once it was woken, when its wait
+ *   is over, and every few minutes.
  * - An order past its deadline is cancelled.
  * - Redis holds a marker. If it is missing, Redis has lost its data, and every open order is queued again, those
  *   nearest to their end first.
@@ -232,14 +238,18 @@ export class Sweeper implements Service {
     const { dispatcher } = this.#options;
     const late = page.filter((order) => this.#isLate(order));
     await this.#cancelLate(late);
-    const waiting = page.filter(
-      (order) => isOnItsWay(order) && order.updatedAt.getTime() <= untouchedSince && !late.includes(order),
+    const asked = Date.now();
+    const stopped = page.filter(
+      (order) =>
+        isOnItsWay(order) &&
+        (isWaiting(order) ? isToBeAsked(order, asked) : order.updatedAt.getTime() <= untouchedSince) &&
+        !late.includes(order),
     );
     await dispatcher.replace(
-      [...late, ...waiting.filter(isCancelled)].flatMap((order) => this.#cancelJobFor(order)),
+      [...late, ...stopped.filter(isCancelled)].flatMap((order) => this.#cancelJobFor(order)),
     );
     return dispatcher.revive(
-      waiting.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)),
+      stopped.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)),
     );
   }
 
@@ -286,6 +296,7 @@ function newWalk(now: number): Walk {
 /** Counts the orders of a walk. */
 class Tally {
   readonly #moving = { count: 0, oldest: Infinity };
+  readonly #waiting = { count: 0, oldest: Infinity };
   readonly #failed = { count: 0, oldest: Infinity };
   readonly #cancelling = { count: 0, oldest: Infinity };
 
@@ -293,22 +304,39 @@ class Tally {
     for (const order of orders) {
       const seen = this.#kindOf(order);
       seen.count++;
-      seen.oldest = Math.min(seen.oldest, order.updatedAt.getTime());
+      seen.oldest = Math.min(seen.oldest, (order.waitingSince ?? order.updatedAt).getTime());
     }
   }
 
   get total(): Walked {
-    return { moving: this.#moving, failed: this.#failed, cancelling: this.#cancelling, at: Date.now() };
+    return {
+      moving: this.#moving,
+      waiting: this.#waiting,
+      failed: this.#failed,
+      cancelling: this.#cancelling,
+      at: Date.now(),
+    };
   }
 
   #kindOf(order: OrderState) {
     if (!isOnItsWay(order)) return this.#failed;
-    return isCancelled(order) ? this.#cancelling : this.#moving;
+    if (isCancelled(order)) return this.#cancelling;
+    return isWaiting(order) ? this.#waiting : this.#moving;
   }
 }
 
 function isCancelled({ cancelRequestedAt }: OrderState): boolean {
   return cancelRequestedAt !== null;
+}
+
+function isWaiting({ waitingSince }: OrderState): boolean {
+  return waitingSince !== null;
+}
+
+/** Whether a stage that waits has to be asked again. It was last asked at `updatedAt`. */
+function isToBeAsked({ updatedAt, waitingUntil, wokenAt }: OrderState, now: number): boolean {
+  const isOver = waitingUntil !== null && waitingUntil.getTime() <= now && waitingUntil > updatedAt;
+  return wokenAt !== null || isOver || now - updatedAt.getTime() >= ASK_AGAIN_MS;
 }
 
 /** A failed order waits for a person, unless it was cancelled after it failed. */

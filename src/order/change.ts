@@ -1,12 +1,15 @@
 import { CREATED } from "./lifecycle.ts";
-import type { NewOrder, StageRecord, StoredOrder } from "./order.ts";
+import type { NewOrder, StageRecord, StoredOrder, Waiting } from "./order.ts";
 
 /*
  * What each change makes of an order: the one definition for MySQL, for the cache and for the API's responses.
  */
 
 /** The part of an order that changes. */
-export type Standing = Pick<StoredOrder, "status" | "failed" | "cancellation" | "updatedAt">;
+export type Standing = Pick<
+  StoredOrder,
+  "status" | "failed" | "waiting" | "wokenAt" | "cancellation" | "updatedAt"
+>;
 
 /** A newly created order. */
 export function placed(order: NewOrder): StoredOrder {
@@ -24,25 +27,32 @@ export function placed(order: NewOrder): StoredOrder {
     records: {},
     status: CREATED,
     failed: null,
+    waiting: null,
+    wokenAt: null,
     cancellation: null,
     updatedAt: order.createdAt,
   };
 }
 
-/** The order moves to another status, which clears its failure. */
+/** The order moves to another status, which ends its failure and its wait. */
 export function movedTo({ to, at }: { readonly to: string; readonly at: Date }) {
-  return { status: to, failed: null, updatedAt: at } satisfies Partial<Standing>;
+  return { status: to, failed: null, waiting: null, updatedAt: at } satisfies Partial<Standing>;
 }
 
 /** The order goes to a step's failed set. */
 export function failedIn(failure: { readonly stage: string; readonly reason: string; readonly at: Date }) {
   const { stage, reason, at } = failure;
-  return { failed: { stage, reason, at }, updatedAt: at } satisfies Partial<Standing>;
+  return { failed: { stage, reason, at }, waiting: null, updatedAt: at } satisfies Partial<Standing>;
 }
 
-/** The order leaves the failed set with its status unchanged. */
+/** The order leaves the failed set, or stops waiting, with its status unchanged. */
 export function recovered(at: Date) {
-  return { failed: null, updatedAt: at } satisfies Partial<Standing>;
+  return { failed: null, waiting: null, updatedAt: at } satisfies Partial<Standing>;
+}
+
+/** A stage has been asked and waits, still or from now on. */
+export function waitingFor({ at, ...waiting }: Waiting & { readonly at: Date }) {
+  return { failed: null, waiting, wokenAt: null, updatedAt: at } satisfies Partial<Standing>;
 }
 
 /** The order is resumed. `updatedAt` stays, so that the sweeper finds it at once. */
@@ -52,7 +62,11 @@ export function resumed() {
 
 /** A cancellation is requested. */
 export function cancellationRequested({ reason, at }: { readonly reason: string; readonly at: Date }) {
-  return { cancellation: { reason, requestedAt: at }, updatedAt: at } satisfies Partial<Standing>;
+  return {
+    cancellation: { reason, requestedAt: at },
+    waiting: null,
+    updatedAt: at,
+  } satisfies Partial<Standing>;
 }
 
 /** The order after a transition, with its stage's record. */

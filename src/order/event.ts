@@ -9,6 +9,8 @@ export const EVENT_TYPES = [
   "attempt-failed",
   /** A stage's last attempt failed; the order waits to be resumed. */
   "failed",
+  /** A stage waits for somebody else to act. */
+  "waiting",
   /** A failed order was resumed. */
   "resumed",
   /** Cancellation was requested: by the customer, by a stage that rejected the order, or by a missed deadline. */

@@ -66,11 +66,26 @@ export interface NewOrder extends Omit<Order, "records"> {
   readonly traceparent?: string | undefined;
 }
 
+/** What an order waits for: somebody outside has to act. */
+export interface Waiting {
+  readonly stage: string;
+  /** One line, without personal data. */
+  readonly for: string;
+  /** Since when it has waited for this. */
+  readonly since: Date;
+  /** When the stage runs once more, and decides. */
+  readonly until: Date;
+}
+
 /** An order as stored. */
 export interface StoredOrder extends Order {
   readonly status: string;
   /** Set while the order has failed, until it is resumed. */
   readonly failed: { readonly stage: string; readonly reason: string; readonly at: Date } | null;
+  /** Set while a stage waits for somebody else to act. */
+  readonly waiting: Waiting | null;
+  /** When the order was last woken; null once a stage that waits has been asked since. */
+  readonly wokenAt: Date | null;
   /** Set once cancellation was requested; the order may not be CANCELLED yet. */
   readonly cancellation: { readonly reason: string; readonly requestedAt: Date } | null;
   readonly updatedAt: Date;

@@ -1,4 +1,4 @@
-import type { Order, StageRecord } from "./order.ts";
+import type { Order, StageRecord, Waiting } from "./order.ts";
 import type { Ports, StockOperation } from "./ports.ts";
 
 /**
@@ -14,8 +14,8 @@ export interface Stage<Name extends string = string, To extends string = string>
    * Does the work. It may run more than once for an order, even concurrently in two processes, so every effect
    * must go through a port, under `context.runKey`.
    *
-   * It returns a record (done), `reject(...)` (the order is cancelled, without retries) or `snooze(...)` (run
-   * again later, without using up an attempt), or it throws (retried with backoff).
+   * It returns a record (done), `reject(...)` (the order is cancelled, without retries), `snooze(...)` (run again
+   * later, without using up an attempt) or `wait(...)` (somebody else has to act), or it throws (retried with backoff).
    */
   run(order: Order, context: StageContext): Promise<Outcome>;
   /**
@@ -55,6 +55,11 @@ export interface StageContext {
   readonly undoKey: string;
   /** The number of the attempt at the step, from 1. */
   readonly attempt: number;
+  /**
+   * What the stage has waited for so far; null when it runs for the first time. Once `isOver`, the time that it gave
+   * itself has passed, and it should decide: nobody asks it to, but an order should not wait for ever.
+   */
+  readonly waited: (Omit<Waiting, "stage"> & { readonly isOver: boolean }) | null;
   /** Aborted when the attempt times out or the process shuts down. */
   readonly signal: AbortSignal;
 }
@@ -107,7 +112,18 @@ export class Snooze {
   }
 }
 
-export type Outcome = StageRecord | Rejection | Snooze;
+/** The outcome of {@link wait}. */
+export class Wait {
+  /** What it waits for, such as `the customer's confirmation`: one line, without personal data. */
+  readonly for: string;
+  readonly until: Date;
+  constructor(given: { readonly for: string; readonly until: Date }) {
+    this.for = given.for;
+    this.until = given.until;
+  }
+}
+
+export type Outcome = StageRecord | Rejection | Snooze | Wait;
 
 /** Rejects the order: it is cancelled, and finished stages are undone. */
 export function reject(reason: string): Rejection {
@@ -123,6 +139,15 @@ export function rejectSoldOut(skus: readonly string[]): Rejection {
 /** Runs the stage again after this many milliseconds, with all its attempts left. */
 export function snooze(milliseconds: number): Snooze {
   return new Snooze(milliseconds);
+}
+
+/**
+ * Somebody else has to act: the customer confirms, the warehouse packs, goods arrive. The order waits, without a job,
+ * until it is woken, and shows what for. The stage runs again then, every few minutes in case the wake was lost, and at
+ * `until`, when it has to decide; all its attempts are left. It must therefore ask for the truth each time.
+ */
+export function wait(given: { readonly for: string; readonly until: Date }): Wait {
+  return new Wait(given);
 }
 
 /** Declares a stage, keeping its name and status as literal types. */

@@ -69,6 +69,7 @@ function store(change: (real: ExecutorStore) => Partial<ExecutorStore>): Sabotag
       load: (orderId) => real.load(orderId),
       applyTransition: (transition) => real.applyTransition(transition),
       requestCancellation: (request) => real.requestCancellation(request),
+      markWaiting: (wait) => real.markWaiting(wait),
       clearFailed: (orderId) => real.clearFailed(orderId),
       ...change(real),
     }),

@@ -375,8 +375,8 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "an order that has moved on still says that it failed",
-        find: "return { status: to, failed: null, updatedAt: at }",
-        replace: "return { status: to, updatedAt: at }",
+        find: "return { status: to, failed: null, waiting: null, updatedAt: at }",
+        replace: "return { status: to, waiting: null, updatedAt: at }",
       },
     ],
   ),

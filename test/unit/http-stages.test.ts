@@ -48,6 +48,7 @@ function stageAt(url: string, { secrets = [], timeoutMs = PATIENT_MS, ...options
     runKey: "o1:fraud-check",
     undoKey: "o1:fraud-check:undo",
     attempt: 3,
+    waited: null,
     signal,
   });
   return {

@@ -59,6 +59,7 @@ async function carryOut(command: Command): Promise<string> {
     const actions = openOperations({ database, dispatcher, cancellation, log, onEvents, ...queues });
     services.push(opened("cancellation", () => cancellation.idle()));
     services.push(opened("operations", () => actions.operations.idle()));
+    services.push(opened("waking", () => actions.waking.idle()));
     return await command({ ...actions, webhooks: new WebhookEndpoints(database, new Networks()) });
   } finally {
     for (const service of services.toReversed()) await service.stop();

@@ -61,17 +61,18 @@ function cell<Row>({ title, cell: content, numeric, wide, short, heading }: Colu
     : html`<td role="cell" class="${name}">${inner}</td>`;
 }
 
-/** An order's status, with a badge if it has failed or is being cancelled. */
+/** An order's status, with a badge if it has failed, waits for somebody else or is being cancelled. */
 export function statusBadge(order: {
   readonly status: string;
   readonly failedStage?: string | null;
+  readonly waitingFor?: string | null;
   readonly cancelRequested?: boolean;
 }): Html {
-  const { status, failedStage, cancelRequested } = order;
+  const { status, failedStage, waitingFor, cancelRequested } = order;
   const beingCancelled = cancelRequested && status !== CANCELLED;
   return html`<span class="badge ${status === CANCELLED ? "gone" : ""}">${status}</span>${
       failedStage ? html` <span class="badge bad">failed in ${failedStage}</span>` : ""
-    }${beingCancelled ? html` <span class="badge warn">being cancelled</span>` : ""}`;
+    }${waitingFor ? html` <span class="badge">waits for ${waitingFor}</span>` : ""}${beingCancelled ? html` <span class="badge warn">being cancelled</span>` : ""}`;
 }
 
 /** A link to an order, showing its full id. */

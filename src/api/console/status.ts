@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
-import { countFailures } from "../../../db/failures.ts";
+import { countByStage, FAILED, WAITING } from "../../../db/marked.ts";
 import { findOldest } from "../../../db/order-states.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import {
@@ -35,7 +35,9 @@ export interface StepStatus {
   readonly active: number | undefined;
   /** Failed orders; undefined while MySQL is away. */
   readonly failed: BoundedCount | undefined;
-  /** The order that has waited longest for this step. */
+  /** Orders that wait for somebody else to act; undefined while MySQL is away. */
+  readonly waiting: BoundedCount | undefined;
+  /** The order that has waited longest for this step, but for those. */
   readonly oldest: { readonly id: string; readonly since: Date } | undefined;
   /** Throughput over the last minutes; undefined while Redis is away. */
   readonly pace: { readonly perMinute: number; readonly p95Ms: number | undefined } | undefined;
@@ -72,8 +74,9 @@ export interface StatusOptions {
   readonly lifecycle: Lifecycle;
 }
 
-/** Count at most this many failed orders. */
+/** Count at most this many failed and waiting orders. */
 const COUNTED = 1_000;
+const NONE: BoundedCount = { count: 0, more: false };
 const HISTORY_MINUTES = 60;
 /** Minutes over which throughput is averaged, including the current one. */
 const PACE_MINUTES = 5;
@@ -93,9 +96,10 @@ export class StatusReader {
   async #status(): Promise<Status> {
     const { database, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
-    const [{ checks }, failures, oldest, jobs, counts, workers] = await Promise.all([
+    const [{ checks }, failures, waiting, oldest, jobs, counts, workers] = await Promise.all([
       health.check(),
-      ifPossible(countFailures(database, COUNTED)),
+      ifPossible(countByStage(database, FAILED, COUNTED)),
+      ifPossible(countByStage(database, WAITING, COUNTED)),
       ifPossible(this.#oldest()),
       queues && ifPossible(this.#jobs(queues)),
       redis && ifPossible(readCounts(redis, names, { last: minuteOf(Date.now()), minutes: PACE_MINUTES })),
@@ -112,7 +116,8 @@ export class StatusReader {
           name,
           queue: jobs?.get(name),
           active: workers && activeIn(name, workers),
-          failed: failures && (failures.get(name) ?? { count: 0, more: false }),
+          failed: failures && (failures.get(name) ?? NONE),
+          waiting: waiting && (waiting.get(name) ?? NONE),
           oldest: oldest?.get(name),
           pace: counted && paceOf(counted),
         };

@@ -4,7 +4,8 @@ import type { StoredOrder } from "../../order/order.ts";
 
 /** An event of an order, or what it waits for, with its duration. */
 export interface Entry {
-  readonly kind: "created" | "done" | "attempt" | "failed" | "resumed" | "cancelling" | "cancelled" | "now";
+  readonly kind:
+    "created" | "done" | "attempt" | "failed" | "waiting" | "resumed" | "cancelling" | "cancelled" | "now";
   readonly title: string;
   readonly reason: string | null;
   readonly actor: string | null;
@@ -66,6 +67,8 @@ function described({ type, from, to, stage }: OrderEvent): Pick<Entry, "kind" | 
       return { kind: "attempt", title: `${step}: attempt failed` };
     case "failed":
       return { kind: "failed", title: `${step}: failed, out of attempts` };
+    case "waiting":
+      return { kind: "waiting", title: `${step}: waits for somebody else` };
     case "resumed":
       return { kind: "resumed", title: `${step}: resumed` };
     case "cancel-requested":

@@ -41,9 +41,11 @@ export function verdictOf(status: Status): Verdict {
   const [first, ...others] = findings(status).toSorted((a, b) => weight(b) - weight(a));
   if (first) return { ...first, others };
   const workers = status.workers && `${counted(status.workers.length, "worker")} running`;
+  const waiting = status.steps.reduce((sum, step) => sum + (step.waiting?.count ?? 0), 0);
+  const waits = waiting === 0 ? "" : ` ${counted(waiting, "order waits", "orders wait")} for somebody else.`;
   return {
     level: "good",
-    text: `All is well: ${workers ?? "the servers answer"}, no failed orders.`,
+    text: `All is well: ${workers ?? "the servers answer"}, no failed orders.${waits}`,
     others: [],
   };
 }

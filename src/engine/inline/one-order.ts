@@ -1,7 +1,7 @@
 import { afterTransition } from "../../order/change.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import type { ExecutorStore } from "../executor.ts";
-import type { CancellationRequest, OrderTransition } from "../ports.ts";
+import type { CancellationRequest, OrderTransition, OrderWait } from "../ports.ts";
 
 /**
  * The executor's store while one order runs through several stages in a row. The order is read once, not before each
@@ -51,6 +51,10 @@ export class OneOrder implements ExecutorStore {
 
   requestCancellation(request: CancellationRequest): Promise<boolean> {
     return this.#store.requestCancellation(request);
+  }
+
+  markWaiting(wait: OrderWait): Promise<boolean> {
+    return this.#store.markWaiting(wait);
   }
 
   clearFailed(orderId: string): Promise<void> {

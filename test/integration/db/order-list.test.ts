@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
-import { countFailures, countGroup, groupFailures, listFailed, markFailed } from "../../../db/failures.ts";
+import { countByStage, FAILED } from "../../../db/marked.ts";
+import { countGroup, groupFailures, listFailed, markFailed } from "../../../db/failures.ts";
 import { findOldest } from "../../../db/order-states.ts";
 import { listRows, type OrderFilter, type PagePlace } from "../../../db/order-list.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
@@ -164,13 +165,16 @@ test("a filter that hardly any order matches examines a limited number of orders
 
 describe("failures", () => {
   test("are counted by stage, up to a limit", async () => {
-    expect(await countFailures(environment.database, 200)).toEqual(
+    expect(await countByStage(environment.database, FAILED, 200)).toEqual(
       new Map([
         ["pay", { count: 200, more: false }],
         ["reserve", { count: 200, more: false }],
       ]),
     );
-    expect((await countFailures(environment.database, 199)).get("pay")).toEqual({ count: 199, more: true });
+    expect((await countByStage(environment.database, FAILED, 199)).get("pay")).toEqual({
+      count: 199,
+      more: true,
+    });
   });
 
   test("are grouped by stage and reason", async () => {

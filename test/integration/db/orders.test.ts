@@ -55,6 +55,8 @@ describe("an order that is written", () => {
       status: "CREATED",
       records: {},
       failed: null,
+      waiting: null,
+      wokenAt: null,
       cancellation: null,
       updatedAt: order.createdAt,
     });

@@ -74,6 +74,7 @@ function line(
         },
         applyTransition: (change) => store.applyTransition(change),
         requestCancellation: (request) => store.requestCancellation(request),
+        markWaiting: (wait) => store.markWaiting(wait),
         clearFailed: (orderId) => store.clearFailed(orderId),
       },
       failures: new FailureLog({ store: orderStore(database), lifecycle }),
@@ -150,6 +151,8 @@ describe("an order", () => {
     const created = {
       status: CREATED,
       failed: null,
+      waiting: null,
+      wokenAt: null,
       cancellation: null,
       updatedAt: order.createdAt,
       records: {},

@@ -18,6 +18,7 @@ function step(given: Partial<StepStatus> = {}): StepStatus {
     queue: { waiting: 0, delayed: 0, paused: false },
     active: 0,
     failed: { count: 0, more: false },
+    waiting: { count: 0, more: false },
     oldest: undefined,
     pace: { perMinute: 0, p95Ms: undefined },
     ...given,

@@ -39,5 +39,5 @@ test("a transition that no stage made leaves no record", () => {
 
 test("being resumed does not count as a change, recovering does", () => {
   expect(resumed()).toEqual({ failed: null });
-  expect(recovered(at)).toEqual({ failed: null, updatedAt: at });
+  expect(recovered(at)).toEqual({ failed: null, waiting: null, updatedAt: at });
 });

@@ -22,6 +22,8 @@ function order(given: Partial<StoredOrder> = {}): StoredOrder {
     createdAt: BEFORE,
     updatedAt: BEFORE,
     failed: null,
+    waiting: null,
+    wokenAt: null,
     cancellation: null,
     ...given,
   };

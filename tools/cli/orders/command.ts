@@ -12,7 +12,8 @@ import { messageOf, shown } from "../../shared/text.ts";
 export const USAGE = `usage: npm run orders -- COMMAND [--as NAME]
 
   cancel ORDER --reason TEXT               cancels an order, unless it is too late
-  retry ORDER                              resumes a failed order, or runs its next attempt now
+  retry ORDER                              resumes a failed order, or runs its next attempt now, or asks now
+                                           whether what it waits for has happened
   resume [--stage STAGE] [--reason TEXT]   resumes failed orders: all, or of a stage, or of a reason
   pause STAGE                              pauses a stage on all workers
   unpause STAGE                            resumes it
@@ -66,7 +67,7 @@ const COMMANDS: Readonly<Record<string, (given: Given) => Command>> = {
     return async ({ operations }) => {
       const retried = await operations.retry(id, actor);
       if (retried === undefined) throw new UsageError(`there is no order ${id}`);
-      if (!retried) throw new UsageError(`order ${id} has not failed, and waits for no attempt`);
+      if (!retried) throw new UsageError(`order ${id} has not failed, and waits for nothing`);
       return `order ${id} goes on`;
     };
   },

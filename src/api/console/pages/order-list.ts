@@ -38,6 +38,7 @@ const querySchema = z
     reference: term,
     status: z.enum(["", ...lifecycle.statuses]),
     failed: z.enum(["", "yes", "no", ...lifecycle.steps.map(({ name }) => `in ${name}`)]),
+    waiting: z.enum(["", "yes", "no", ...lifecycle.stages.map(({ name }) => `in ${name}`)]),
     age: z.enum(AGES.map(([value]) => value)),
     before: place,
     after: place,
@@ -82,7 +83,7 @@ async function search(database: Database, text: string): Promise<string | undefi
   return undefined;
 }
 
-function filterOf({ customer, reference, status, failed, age }: Query): OrderFilter {
+function filterOf({ customer, reference, status, failed, waiting, age }: Query): OrderFilter {
   const [sign, ...rest] = age ?? "";
   const time = age ? new Date(Date.now() - (parseDuration(rest.join("")) ?? 0)) : undefined;
   return {
@@ -90,10 +91,16 @@ function filterOf({ customer, reference, status, failed, age }: Query): OrderFil
     reference: reference || undefined,
     status: status || undefined,
     failed: failed ? failed !== "no" : undefined,
-    failedStage: failed?.startsWith("in ") ? failed.slice("in ".length) : undefined,
+    failedStage: stageIn(failed),
+    waiting: waiting ? waiting !== "no" : undefined,
+    waitingStage: stageIn(waiting),
     since: sign === "<" ? time : undefined,
     until: sign === ">" ? time : undefined,
   };
+}
+
+function stageIn(choice: string | undefined): string | undefined {
+  return choice?.startsWith("in ") ? choice.slice("in ".length) : undefined;
 }
 
 function placeOf({ before, after }: Query) {
@@ -134,7 +141,7 @@ function body(query: Query, { rows, older, newer }: OrderRows): Html {
 }
 
 function filters(query: Query): Html {
-  const { statuses, steps } = lifecycle;
+  const { statuses, stages, steps } = lifecycle;
   return html`<form class="filters" action="${PATH}" aria-label="Filter">
     ${select({
       name: "status",
@@ -151,6 +158,17 @@ function filters(query: Query): Html {
         ["yes", "in any stage"],
         ...steps.map(({ name }) => [`in ${name}`, `in ${name}`] as const),
         ["no", "not failed"],
+      ],
+    })}
+    ${select({
+      name: "waiting",
+      label: "Waiting",
+      value: query.waiting,
+      choices: [
+        ["", "any"],
+        ["yes", "in any stage"],
+        ...stages.map(({ name }) => [`in ${name}`, `in ${name}`] as const),
+        ["no", "not waiting"],
       ],
     })}
     ${select({ name: "age", label: "Created", value: query.age, choices: AGES })}
@@ -176,8 +194,8 @@ function orderTable(rows: readonly OrderRow[]): Html {
         title: "Status",
         wide: true,
         short: true,
-        cell: ({ status, failedStage, cancelRequestedAt }) =>
-          statusBadge({ status, failedStage, cancelRequested: cancelRequestedAt !== null }),
+        cell: ({ status, failedStage, waitingFor, cancelRequestedAt }) =>
+          statusBadge({ status, failedStage, waitingFor, cancelRequested: cancelRequestedAt !== null }),
       },
       {
         title: "Customer",

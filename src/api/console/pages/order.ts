@@ -155,6 +155,7 @@ function live(services: Services, found: Found): Html {
         ${statusBadge({
           status: order.status,
           failedStage: order.failed?.stage ?? null,
+          waitingFor: order.waiting?.for ?? null,
           cancelRequested: order.cancellation !== null,
         })}
         ${ended ? endedText(order, events) : nextText(found)}
@@ -199,6 +200,10 @@ function nextText({ order, transition, job }: Found): Content {
   const step = html`<b>${transition.step.name}</b>`;
   if (order.failed && !(order.cancellation && order.cancellation.requestedAt >= order.failed.at))
     return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Retry or cancel it.`;
+  const { waiting } = order;
+  if (waiting && !isQueued(job))
+    return html`${step} has waited for ${waiting.for} since ${moment(waiting.since)}, until
+    ${moment(waiting.until)} at the latest. It goes on at once when that happens.`;
   if (job === undefined) return html`Next: ${step}.`;
   const attempt = job.attemptsMade > 0 ? `, attempt ${job.attemptsMade + 1} of ${job.attempts}` : "";
   switch (job.state) {
@@ -218,8 +223,14 @@ function nextText({ order, transition, job }: Found): Content {
   }
 }
 
+/** Whether the order's stage runs, or will. */
+function isQueued(job: JobStatus | undefined): boolean {
+  return job?.state === "active" || job?.state === "waiting" || job?.state === "delayed";
+}
+
 function actions({ lifecycle }: Services, { order, job }: Found): Html | undefined {
-  const canRetry = order.failed !== null || job?.state === "delayed";
+  const canAsk = order.waiting !== null && !isQueued(job);
+  const canRetry = order.failed !== null || canAsk || job?.state === "delayed";
   const canCancel = order.cancellation === null && lifecycle.canCancel(order.status);
   const showJob = job && job.state !== "missing";
   if (!canRetry && !canCancel && !showJob) return undefined;
@@ -229,7 +240,7 @@ function actions({ lifecycle }: Services, { order, job }: Found): Html | undefin
       canRetry &&
       html`<form method="post" action="${path}/retry">
         <button id="retry" class="${order.failed && "primary"}">
-          ${order.failed ? "Retry now" : "Try now"}
+          ${order.failed ? "Retry now" : canAsk ? "Ask now" : "Try now"}
         </button>
       </form>`
     }

@@ -3,7 +3,7 @@ import type { Check } from "../../readiness.ts";
 import { route, type Route } from "../../route.ts";
 import { PAGE, show, showPart } from "../context.ts";
 import { ago, bounded, duration, number, roughly, UNKNOWN } from "../format.ts";
-import { html, type Content, type Html } from "../html.ts";
+import { href, html, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { table } from "../parts.ts";
 import type { Status, StepStatus } from "../status.ts";
@@ -51,6 +51,7 @@ function live(status: Status): Html {
         columns: [
           { title: "Stage", heading: true, cell: ({ name }) => name },
           ...(status.redis ? queueColumns : []),
+          { title: "Waiting", numeric: true, cell: waiting },
           { title: "Failed", numeric: true, cell: failed },
           { title: "Oldest", numeric: true, cell: oldest },
           ...(status.redis ? paceColumns : []),
@@ -89,7 +90,7 @@ function finding({ text, to }: Pick<Finding, "text" | "to">): Content {
 }
 
 const queueColumns = [
-  { title: "Waiting", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.waiting) },
+  { title: "Queued", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.waiting) },
   { title: "Active", numeric: true, cell: ({ active }: StepStatus) => known(active) },
   { title: "Delayed", numeric: true, cell: ({ queue }: StepStatus) => known(queue?.delayed) },
 ] as const;
@@ -116,6 +117,13 @@ function failed({ failed: count }: StepStatus): Content {
   if (count === undefined) return UNKNOWN;
   if (count.count === 0) return "0";
   return html`<a class="bad" href="${`${ROOT}/failures`}">${bounded(count)}</a>`;
+}
+
+/** For somebody else to act. */
+function waiting({ name, waiting: count }: StepStatus): Content {
+  if (count === undefined) return UNKNOWN;
+  if (count.count === 0) return "0";
+  return html`<a href="${href(`${ROOT}/orders`, { waiting: `in ${name}` })}">${bounded(count)}</a>`;
 }
 
 function oldest({ oldest: order }: StepStatus): Content {

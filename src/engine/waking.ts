@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Lifecycle } from "../order/lifecycle.ts";
+import { describeError } from "../platform/describe-error.ts";
+import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
+import type { Logger } from "../platform/log.ts";
+import { failureKindOf } from "../platform/storage-error.ts";
+import type { Dispatcher, OrderStore, WokenOrder } from "./ports.ts";
+
+/** Pauses before an order is queued once more whose stage had just been asked and still held its job. Milliseconds. */
+const PAUSES_MS = [50, 200, 500];
+
+export interface WakingOptions {
+  readonly store: Pick<OrderStore, "wakeOrders" | "findOrders">;
+  readonly dispatcher: Pick<Dispatcher, "revive">;
+  readonly lifecycle: Lifecycle;
+  readonly commit?: Commit;
+  readonly log: Logger;
+}
+
+/**
+ * Wakes orders that wait for somebody else to act, for anybody in any process: a provider's webhook, a callback, a change
+ * of stock. A wake is only a nudge, after which the stage asks for the truth. It is written down first, so that a stage
+ * that asked before it and waits after it runs again, and so that the sweeper finds it if the dispatcher is away.
+ */
+export class Waking {
+  readonly #options: WakingOptions;
+  readonly #wakes: Committer<string, WokenOrder | undefined>;
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(options: WakingOptions) {
+    const { store, commit = grouped } = options;
+    this.#options = options;
+    this.#wakes = commit({
+      name: "wakes",
+      flush: async (ids) => {
+        const woken = await store.wakeOrders(ids);
+        const waiting = woken.filter((order) => order?.isWaiting).map((order) => [order?.id, order] as const);
+        this.#start([...new Map(waiting).values()]);
+        return woken;
+      },
+      kindOf: failureKindOf,
+    });
+  }
+
+  /**
+   * Brings an order forward at once if it waits, or as soon as it does.
+   *
+   * @returns whether it was waiting; undefined if there is no such order. @throws {StorageError}
+   */
+  async wake(orderId: string): Promise<boolean | undefined> {
+    return (await this.#wakes.submit(orderId))?.isWaiting;
+  }
+
+  /** Resolves when no call to the dispatcher is pending. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  /** In the background. The sweeper finds what is missed here. */
+  #start(orders: readonly (WokenOrder | undefined)[]): void {
+    const { log } = this.#options;
+    const woken = orders.filter((order) => order !== undefined);
+    if (woken.length === 0) return;
+    const done = this.#queue(woken)
+      .catch((error: unknown) => {
+        log.warn({ orders: woken.length, error: describeError(error) }, "woken, but not queued yet");
+      })
+      .finally(() => this.#underWay.delete(done));
+    this.#underWay.add(done);
+  }
+
+  async #queue(orders: readonly WokenOrder[]): Promise<void> {
+    const { dispatcher, lifecycle, store } = this.#options;
+    let left = orders;
+    for (const pauseMs of [...PAUSES_MS, undefined]) {
+      const due = left.flatMap(({ id: orderId, status }) => {
+        const transition = lifecycle.due(status);
+        return transition ? [{ orderId, transition }] : [];
+      });
+      if ((await dispatcher.revive(due)) === due.length || pauseMs === undefined) return;
+      await sleep(pauseMs);
+      // Those whose job was still held by the attempt that has written the wait.
+      const current = await store.findOrders(left.map(({ id }) => id));
+      left = left.filter(({ status }, index) => {
+        const order = current[index];
+        return order?.status === status && order.waiting !== null && order.wokenAt !== null;
+      });
+    }
+  }
+}

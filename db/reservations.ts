@@ -1,5 +1,4 @@
 import { quantitiesBySku, type OrderLine } from "../src/order/order.ts";
-import type { Reservation } from "../src/order/ports.ts";
 import { insertInto, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
@@ -20,6 +19,10 @@ export interface Holding {
   readonly orderId: string;
   readonly lines: readonly OrderLine[];
 }
+
+export type Reservation =
+  | { readonly ok: true }
+  | { readonly ok: false; /** SKUs without enough stock. */ readonly soldOut: readonly string[] };
 
 /** An operation on an order's stock. */
 export interface StockMove extends Holding {

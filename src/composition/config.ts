@@ -169,6 +169,11 @@ export const VARIABLES = {
       description: "URL of a carrier that speaks the same protocol. Required when `NODE_ENV` is `production`",
       unset: `\`${SIMULATED.CARRIER_URL}\`, where \`npm run simulators\` listens`,
     }),
+  INVENTORY_URL: webAddress().optional().meta({
+    description:
+      "URL of an inventory service that speaks the same protocol. Without it, stock is in MySQL: see `/stock` in the [API](api.md)",
+    unset: "stock in MySQL",
+  }),
   SIGNING_SECRET: z
     .string()
     .default("")
@@ -178,7 +183,7 @@ export const VARIABLES = {
     })
     .meta({
       description:
-        "Signs requests to HTTP stages: `whsec_` and base64. Two, separated by a space, while one is replaced; see [http-stages.md](http-stages.md)",
+        "Signs requests to HTTP stages and to providers: `whsec_` and base64. Two, separated by a space, while one is replaced; see [http-stages.md](http-stages.md)",
       unset: "not signed",
     }),
   PROVIDERS_MODULE: z.string().optional().meta({
@@ -224,6 +229,7 @@ const STAGES = {
   SWEEP_AFTER_MS: true,
   PAYMENTS_URL: true,
   CARRIER_URL: true,
+  INVENTORY_URL: true,
   SIGNING_SECRET: true,
   PROVIDERS_MODULE: true,
   ...WEBHOOKS,
@@ -351,15 +357,15 @@ function serverAddress(faultOf: (url: string) => string | undefined) {
   });
 }
 
-/** A base URL for paths. Credentials are refused here, because fetch refuses them with an error that shows them. */
+/** Credentials are refused here, because fetch refuses them with an error that shows them. */
 function webAddress() {
   return address("http:", "https:").refine(
     (value) => {
       if (!URL.canParse(value)) return true;
-      const { username, password, search, hash } = new URL(value);
-      return username === "" && password === "" && search === "" && hash === "";
+      const { username, password } = new URL(value);
+      return username === "" && password === "";
     },
-    { error: "must be an address without user, password, query and fragment" },
+    { error: "must be an address without user and password" },
   );
 }
 

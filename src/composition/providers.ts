@@ -8,6 +8,7 @@ import { lifecycle } from "../order/lifecycle.ts";
 import type { Ports } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
+import { httpInventory } from "../providers/http/inventory.ts";
 import { httpPayments } from "../providers/http/payments.ts";
 import { httpStages } from "../providers/http/stages.ts";
 import { mysqlInventory } from "../providers/inventory.ts";
@@ -32,11 +33,13 @@ export async function connectPorts(
   database: Database,
   commit: Commit = COMMITS[config.GROUP_COMMIT],
 ): Promise<Ports> {
-  const timeoutMs = answerTimeout(config);
+  const at = (url: string) => ({ url, timeoutMs: answerTimeout(config), secrets: config.SIGNING_SECRET });
+  const { INVENTORY_URL, PAYMENTS_URL, CARRIER_URL } = config;
   const ports: Ports = {
-    inventory: mysqlInventory(database, commit),
-    payments: httpPayments({ url: config.PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL, timeoutMs }),
-    carrier: httpCarrier({ url: config.CARRIER_URL ?? SIMULATED.CARRIER_URL, timeoutMs }),
+    inventory:
+      INVENTORY_URL === undefined ? mysqlInventory(database, commit) : httpInventory(at(INVENTORY_URL)),
+    payments: httpPayments(at(PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL)),
+    carrier: httpCarrier(at(CARRIER_URL ?? SIMULATED.CARRIER_URL)),
     httpStages: httpStages(lifecycle.stages, ({ http, ...stage }) => ({
       url: http.url,
       timeoutMs: Math.floor(settingsOf(stage, stageOverrides(config)).timeout * PART_OF_ATTEMPT),

@@ -15,6 +15,7 @@ import {
   type ServiceName,
 } from "../order/ports.ts";
 import {
+  reject,
   Rejection,
   rejectSoldOut,
   Snooze,
@@ -202,14 +203,15 @@ export class Executor {
   /** @returns what the stage says, and the stock to move with the order's status. */
   #run(order: StoredOrder, stage: Stage, signal: AbortSignal, mark: AttemptMark | undefined): Promise<Ran> {
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
-      const outcome = await stage
-        .run(order, this.#context(order, stage, ports, signal, mark))
-        .catch(alreadyUndone);
+      const context = this.#context(order, stage, ports, signal, mark);
+      const outcome = await stage.run(order, context).catch(alreadyUndone);
       if (stage.stock === undefined || !isRecord(outcome)) return { outcome };
       const { id: orderId, lines } = order;
-      const moved = await ports.inventory.move(stage.stock, { orderId, lines, signal });
+      const request = { key: context.runKey, orderId, lines, signal };
+      const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
       if (moved === "at commit") return { outcome, stock: { operation: stage.stock, lines } };
-      return { outcome: moved.ok ? outcome : rejectSoldOut(moved.soldOut) };
+      if (moved === "moved") return { outcome };
+      return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject) };
     });
   }
 

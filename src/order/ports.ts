@@ -82,15 +82,19 @@ export interface Service {
 /** Reserves stock for all of an order's lines or for none, or takes its reserved stock out of the warehouse. */
 export type StockOperation = "reserve" | "ship";
 
-/** The warehouse. Operations are keyed by order, since an order has one reservation. */
+/** The warehouse. An order has one reservation. */
 export interface Inventory extends Service {
   /**
    * Moves an order's stock. Only `reserve` can find it sold out.
    *
    * @returns "at commit" if the stock is in the orders' database: it moves in the transaction that changes the order's
    * status, which tells what is sold out.
+   * @throws {AlreadyUndoneError} if the order's stock was released before
    */
-  move(operation: StockOperation, request: StockRequest): Promise<Reservation | "at commit">;
+  move(
+    operation: StockOperation,
+    request: StockRequest,
+  ): Promise<"at commit" | "moved" | { readonly reject: string }>;
   /**
    * Releases the order's reservation, if it has one. A reservation for this order that arrives later, from a
    * worker presumed dead, is refused.
@@ -99,14 +103,11 @@ export interface Inventory extends Service {
 }
 
 export interface StockRequest {
+  readonly key: string;
   readonly orderId: string;
   readonly lines: readonly OrderLine[];
   readonly signal: AbortSignal;
 }
-
-export type Reservation =
-  | { readonly ok: true }
-  | { readonly ok: false; /** SKUs without enough stock. */ readonly soldOut: readonly string[] };
 
 /** The payment provider. Amounts are in minor units. */
 export interface Payments extends Service {
@@ -141,7 +142,12 @@ export interface Carrier extends Service {
   /** Cancels the label made under `labelKey`, or makes sure that none is made under it later. */
   voidLabel(request: { key: string; labelKey: string; orderId: string; signal: AbortSignal }): Promise<void>;
   /** Returns the parcel's state. */
-  track(request: { trackingNumber: string; signal: AbortSignal }): Promise<Tracking>;
+  track(request: {
+    key: string;
+    orderId: string;
+    trackingNumber: string;
+    signal: AbortSignal;
+  }): Promise<Tracking>;
 }
 
 export interface Label {

@@ -1,10 +1,10 @@
 import { sql } from "drizzle-orm";
 import type { Database } from "../../db/database.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
-import { moveStock, stockLocks, type Holding } from "../../db/reservations.ts";
+import { moveStock, stockLocks, type Holding, type Reservation } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import { offTheClock } from "../platform/time-limit.ts";
-import type { Inventory, Reservation } from "../order/ports.ts";
+import type { Inventory } from "../order/ports.ts";
 
 /**
  * The inventory, with stock in the orders' database: it moves in the transaction that changes an order's status (see

@@ -117,7 +117,7 @@ describe("the trace of an order", () => {
   /** What the payment provider was sent along with each charge, by its key. */
   const sentAlong = new Map<string, IncomingHttpHeaders>();
   const proxy = createServer((request, response) => {
-    sentAlong.set(String(request.headers["idempotency-key"]), request.headers);
+    sentAlong.set(String(request.headers["webhook-id"]), request.headers);
     const { method, headers } = request;
     request.pipe(
       forward(providers.paymentsUrl + (request.url ?? ""), { method, headers }, (answer) => {

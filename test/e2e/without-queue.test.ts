@@ -268,9 +268,9 @@ describe("what can't be undone at all", () => {
   let refunds = 200;
   beforeAll(async () => {
     provider = createServer((request, response) => {
-      const [status, body] =
-        request.url === "/charges" ? [200, { chargeId: "ch" }] : [refunds, { refundId: "re" }];
-      request.resume().on("end", () => response.writeHead(status).end(JSON.stringify(body)));
+      const isRefund = String(request.headers["webhook-id"]).endsWith(":undo");
+      const [status, done] = isRefund ? [refunds, { refundId: "re" }] : [200, { chargeId: "ch" }];
+      request.resume().on("end", () => response.writeHead(status).end(JSON.stringify({ done })));
     }).listen(0, "127.0.0.1");
     await once(provider, "listening");
   });

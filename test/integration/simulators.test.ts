@@ -47,7 +47,7 @@ async function startSimulators() {
   started.push(child);
   const urls = ready.parse(await untilLogged(child, "simulators ready"));
   const post = async (url: string, key: string, body: object): Promise<[number, unknown]> => {
-    const headers = { "idempotency-key": key };
+    const headers = { "webhook-id": key };
     const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
     const text = await response.text();
     return [response.status, text === "" ? undefined : JSON.parse(text)];
@@ -56,13 +56,14 @@ async function startSimulators() {
     child,
     urls,
     charge: (key: string, given: object = {}) =>
-      post(`${urls.payments}/charges`, key, { ...CHARGE, ...given }),
+      post(urls.payments, key, { operation: "charge", ...CHARGE, ...given }),
     refund: (key: string, chargeKey: string, orderId = "o1") =>
-      post(`${urls.payments}/refunds`, key, { orderId, chargeKey }),
-    label: (key: string, orderId = "o1") => post(`${urls.carrier}/labels`, key, { orderId }),
+      post(urls.payments, key, { operation: "refund", orderId, chargeKey }),
+    label: (key: string, orderId = "o1") => post(urls.carrier, key, { operation: "create-label", orderId }),
     voidLabel: (key: string, labelKey: string, orderId = "o1") =>
-      post(`${urls.carrier}/labels/void`, key, { orderId, labelKey }),
-    track: async (number: string) => (await fetch(`${urls.carrier}/parcels/${number}`)).status,
+      post(urls.carrier, key, { operation: "void-label", orderId, labelKey }),
+    track: async (trackingNumber: string) =>
+      (await post(urls.carrier, "o1:deliver", { operation: "track", orderId: "o1", trackingNumber }))[0],
     entries: async () => {
       const body: unknown = await (await fetch(`${urls.payments}/ledger`)).json();
       return z.object({ entries: z.array(z.unknown()) }).parse(body).entries;
@@ -92,13 +93,13 @@ describe("the books of the simulated providers", () => {
     expect(await second.entries()).toEqual(entries);
     expect(await second.charge("o1:pay")).toEqual(charged);
     expect(await second.label("o1:ship")).toEqual(labelled);
-    expect((await second.charge("o2:pay", { orderId: "o2" }))[0]).toBe(402);
+    expect((await second.charge("o2:pay", { orderId: "o2" }))[1]).toHaveProperty("reject");
     expect((await second.charge("o3:pay", { orderId: "o3", token: "tok_stumbles_1" }))[0]).toBe(200);
-    expect((await second.charge("o4:pay", { orderId: "o4" }))[0]).toBe(409);
-    expect(await second.refund("o1:pay:undo", "o1:pay")).toEqual([200, { refundId: "re_1" }]);
-    expect((await second.voidLabel("o1:ship:undo", "o1:ship"))[0]).toBe(204);
+    expect((await second.charge("o4:pay", { orderId: "o4" }))[0]).toBe(410);
+    expect(await second.refund("o1:pay:undo", "o1:pay")).toEqual([200, { done: { refundId: "re_1" } }]);
+    expect((await second.voidLabel("o1:ship:undo", "o1:ship"))[0]).toBe(200);
     // New ids are none that were given before.
-    expect(await second.charge("o5:pay", { orderId: "o5" })).toEqual([200, { chargeId: "ch_3" }]);
+    expect(await second.charge("o5:pay", { orderId: "o5" })).toEqual([200, { done: { chargeId: "ch_3" } }]);
   });
 
   test("leave out what was being written when the process died, and go on after it", async () => {
@@ -133,24 +134,30 @@ describe("the books that earlier versions kept in MySQL", () => {
   };
   const isMoved = async (simulators: Awaited<ReturnType<typeof startSimulators>>) => {
     const { paid, declined, refunded, voided, called } = OLD_ENTRIES;
-    expect(await simulators.charge(`${paid}:pay`, { orderId: paid })).toEqual([200, { chargeId: "ch_old" }]);
-    expect(await simulators.label(`${paid}:ship`, paid)).toEqual([200, { trackingNumber: "CVOLD-1" }]);
+    expect(await simulators.charge(`${paid}:pay`, { orderId: paid })).toEqual([
+      200,
+      { done: { chargeId: "ch_old" } },
+    ]);
+    expect(await simulators.label(`${paid}:ship`, paid)).toEqual([
+      200,
+      { done: { trackingNumber: "CVOLD-1" } },
+    ]);
     expect(await simulators.track("CVOLD-1")).toBe(200);
     expect(await simulators.refund(`${paid}:pay:undo`, `${paid}:pay`, paid)).toEqual([
       200,
-      { refundId: "re_2" },
+      { done: { refundId: "re_2" } },
     ]);
-    expect((await simulators.voidLabel(`${paid}:ship:undo`, `${paid}:ship`, paid))[0]).toBe(204);
-    expect(await simulators.track("CVOLD-1")).toBe(404);
-    expect((await simulators.charge(`${declined}:pay`, { orderId: declined }))[0]).toBe(402);
+    expect((await simulators.voidLabel(`${paid}:ship:undo`, `${paid}:ship`, paid))[0]).toBe(200);
+    expect(await simulators.track("CVOLD-1")).toBe(422);
+    expect((await simulators.charge(`${declined}:pay`, { orderId: declined }))[1]).toHaveProperty("reject");
     // What was refunded or voided stays so, under the same key and under no other.
     expect(await simulators.refund(`${refunded}:pay:undo`, `${refunded}:pay`, refunded)).toEqual([
       200,
-      { refundId: "re_old" },
+      { done: { refundId: "re_old" } },
     ]);
     expect((await simulators.refund("another", `${refunded}:pay`, refunded))[0]).toBe(409);
-    expect((await simulators.label(`${voided}:ship`, voided))[0]).toBe(409);
-    expect((await simulators.charge(`${called}:pay`, { orderId: called }))[0]).toBe(409);
+    expect((await simulators.label(`${voided}:ship`, voided))[0]).toBe(410);
+    expect((await simulators.charge(`${called}:pay`, { orderId: called }))[0]).toBe(410);
   };
 
   test("are taken over once, and their tables dropped", async () => {
@@ -236,9 +243,9 @@ describe("npm run providers", () => {
   test("switches a provider, and shows them all", async () => {
     expect(await providers("payments", "slow", "200")).toMatchObject(told("slow 200"));
     expect(await providers("payments", "down")).toMatchObject(told("down"));
-    expect((await fetch(`${environment.providers.paymentsUrl}/health`)).status).toBe(503);
+    expect((await fetch(environment.providers.paymentsUrl)).status).toBe(503);
     expect(await providers("payments", "up")).toMatchObject(told("up"));
-    expect((await fetch(`${environment.providers.paymentsUrl}/health`)).status).toBe(200);
+    expect((await fetch(environment.providers.paymentsUrl)).status).toBe(200);
   });
 
   test("tells how it is used, and switches nothing", async () => {
@@ -276,6 +283,7 @@ test("a fault that is none is refused, and the last one stays", async () => {
 
 describe("the inventory behind the simulators", () => {
   const order = {
+    key: "order-1:reserve",
     orderId: "order-1",
     lines: [{ sku: "MUG-BLUE", quantity: 1, unitPrice: 100 }],
     signal: new AbortController().signal,

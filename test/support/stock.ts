@@ -1,6 +1,12 @@
 import type { Database } from "../../db/database.ts";
-import { moveStock, stockLocks, type Holding, type StockMove } from "../../db/reservations.ts";
-import type { Reservation } from "../../src/order/ports.ts";
+import {
+  moveStock,
+  stockLocks,
+  type Holding,
+  type Reservation,
+  type StockMove,
+} from "../../db/reservations.ts";
+
 import type { Commit } from "../../src/platform/group-commit.ts";
 import { failureKindOf } from "../../src/platform/storage-error.ts";
 

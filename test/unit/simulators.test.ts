@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
+import { newSecret } from "../../src/events/webhooks/signature.ts";
+import { httpPayments } from "../../src/providers/http/payments.ts";
 import { startProviders, type Fault, type Providers } from "../../tools/simulators/providers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -15,7 +17,7 @@ async function start(options?: Parameters<typeof startProviders>[0]) {
   const post = (url: string, key?: string) => async (body: unknown, signal?: AbortSignal) => {
     const response = await fetch(url, {
       method: "POST",
-      headers: key === undefined ? {} : { "Idempotency-Key": key },
+      headers: key === undefined ? {} : { "webhook-id": key },
       body: typeof body === "string" ? body : JSON.stringify(body),
       ...(signal ? { signal } : {}),
     });
@@ -25,12 +27,14 @@ async function start(options?: Parameters<typeof startProviders>[0]) {
   return {
     ...providers,
     charge: (key: string, given: object = {}, signal?: AbortSignal) =>
-      post(`${paymentsUrl}/charges`, key)({ ...CHARGE, ...given }, signal),
+      post(paymentsUrl, key)({ operation: "charge", ...CHARGE, ...given }, signal),
     refund: (key: string, chargeKey: string, orderId = "o1") =>
-      post(`${paymentsUrl}/refunds`, key)({ orderId, chargeKey }),
-    label: (key: string, orderId = "o1") => post(`${carrierUrl}/labels`, key)({ orderId }),
+      post(paymentsUrl, key)({ operation: "refund", orderId, chargeKey }),
+    label: (key: string, orderId = "o1") => post(carrierUrl, key)({ operation: "create-label", orderId }),
     voidLabel: (key: string, labelKey: string) =>
-      post(`${carrierUrl}/labels/void`, key)({ orderId: "o1", labelKey }),
+      post(carrierUrl, key)({ operation: "void-label", orderId: "o1", labelKey }),
+    track: (trackingNumber: string | undefined) =>
+      post(carrierUrl, "o1:deliver")({ operation: "track", orderId: "o1", trackingNumber }),
     post: (path: string, key: string | undefined, body: unknown) => post(paymentsUrl + path, key)(body),
     get: async (url: string) => {
       const response = await fetch(url);
@@ -46,7 +50,7 @@ const failure = expect.objectContaining({ message: expect.stringMatching(/fetch 
 describe("the simulated payment provider", () => {
   test("charges, and books the charge", async () => {
     const { charge, books } = await start();
-    expect(await charge("k", { token: null })).toEqual([200, { chargeId: "ch_1" }]);
+    expect(await charge("k", { token: null })).toEqual([200, { done: { chargeId: "ch_1" } }]);
     expect(books.charges).toEqual([
       { key: "k", orderId: "o1", amount: 2500, currency: "EUR", chargeId: "ch_1", at: expect.any(Date) },
     ]);
@@ -82,8 +86,8 @@ describe("the simulated payment provider", () => {
     const { charge, books } = await start();
     for (let time = 0; time < 2; time++)
       expect(await charge("k", { token: "tok_declined" })).toEqual([
-        402,
-        { reason: "the card was declined" },
+        200,
+        { reject: "the card was declined" },
       ]);
     expect(books.declines).toEqual([{ key: "k", orderId: "o1" }]);
     expect(books.charges).toEqual([]);
@@ -100,7 +104,7 @@ describe("the simulated payment provider", () => {
   test("never gets an answer for tok_down, and is healthy all the same", async () => {
     const { charge, get, paymentsUrl, books } = await start();
     for (let time = 0; time < 3; time++) expect((await charge("k", { token: "tok_down" }))[0]).toBe(503);
-    expect(await get(`${paymentsUrl}/health`)).toEqual([200, { status: "up" }]);
+    expect(await get(paymentsUrl)).toEqual([200, { status: "up" }]);
     expect(books.charges).toEqual([]);
   });
 
@@ -108,7 +112,7 @@ describe("the simulated payment provider", () => {
     const { charge, refund, books } = await start();
     await charge("k", { amount: 700 });
     for (let time = 0; time < 2; time++)
-      expect(await refund("k:undo", "k")).toEqual([200, { refundId: "re_1" }]);
+      expect(await refund("k:undo", "k")).toEqual([200, { done: { refundId: "re_1" } }]);
     expect(books.refunds).toEqual([
       {
         key: "k:undo",
@@ -119,7 +123,7 @@ describe("the simulated payment provider", () => {
         at: expect.any(Date),
       },
     ]);
-    expect((await charge("k", { amount: 700 }))[0]).toBe(409);
+    expect((await charge("k", { amount: 700 }))[0]).toBe(410);
     expect((await refund("another", "k"))[0]).toBe(409);
     expect(books.refunds).toHaveLength(1);
   });
@@ -129,11 +133,14 @@ describe("the simulated payment provider", () => {
     await charge("stumbling", { token: "tok_stumbles_1" });
     await charge("declined", { token: "tok_declined" });
     for (const key of ["unknown", "stumbling", "declined"])
-      expect(await refund(`${key}:undo`, key)).toEqual([200, { refundId: null }]);
-    expect((await charge("unknown"))[0]).toBe(409);
-    expect((await charge("stumbling", { token: "tok_stumbles_1" }))[0]).toBe(409);
-    expect((await charge("declined", { token: "tok_declined" }))[0]).toBe(402);
-    expect(await refund("unknown:undo", "unknown")).toEqual([200, { refundId: null }]);
+      expect(await refund(`${key}:undo`, key)).toEqual([204, undefined]);
+    expect((await charge("unknown"))[0]).toBe(410);
+    expect((await charge("stumbling", { token: "tok_stumbles_1" }))[0]).toBe(410);
+    expect(await charge("declined", { token: "tok_declined" })).toEqual([
+      200,
+      { reject: "the card was declined" },
+    ]);
+    expect(await refund("unknown:undo", "unknown")).toEqual([204, undefined]);
     expect([books.charges, books.refunds]).toEqual([[], []]);
   });
 
@@ -147,22 +154,42 @@ describe("the simulated payment provider", () => {
   });
 
   test.each([
-    ["no key", "/charges", undefined, CHARGE],
-    ["no JSON", "/charges", "k", "charge!"],
-    ["nothing to charge", "/charges", "k", { ...CHARGE, amount: 0 }],
-    ["no currency", "/charges", "k", { ...CHARGE, currency: "euro" }],
-    ["no token, not even null", "/charges", "k", { ...CHARGE, token: undefined }],
-    ["no charge to pay back", "/refunds", "k", { orderId: "o1" }],
-  ])("refuses a request with %s", async (_what, path, key, body) => {
+    ["no key", undefined, { operation: "charge", ...CHARGE }],
+    ["no JSON", "k", "charge!"],
+    ["no operation", "k", CHARGE],
+    ["another's operation", "k", { operation: "create-label", orderId: "o1" }],
+    ["nothing to charge", "k", { operation: "charge", ...CHARGE, amount: 0 }],
+    ["no currency", "k", { operation: "charge", ...CHARGE, currency: "euro" }],
+    ["no token, not even null", "k", { operation: "charge", ...CHARGE, token: undefined }],
+    ["no charge to pay back", "k", { operation: "refund", orderId: "o1" }],
+  ])("refuses a request with %s", async (_what, key, body) => {
     const { post, books } = await start();
-    expect((await post(path, key, body))[0]).toBe(400);
+    expect((await post("/", key, body))[0]).toBe(400);
     expect([books.charges, books.refunds]).toEqual([[], []]);
   });
 
-  test("knows no other route", async () => {
-    const { post, get, paymentsUrl } = await start();
-    expect((await post("/labels", "k", { orderId: "o1" }))[0]).toBe(404);
+  test("knows no other path", async () => {
+    const { post, get, paymentsUrl, books } = await start();
+    expect((await post("/charges", "k", { operation: "charge", ...CHARGE }))[0]).toBe(404);
     expect((await get(`${paymentsUrl}/charges`))[0]).toBe(404);
+    expect(books.charges).toEqual([]);
+  });
+
+  test("refuses what none of its secrets has signed, and answers pings", async () => {
+    const [old, current, other] = [newSecret(), newSecret(), newSecret()];
+    const { paymentsUrl, charge, books, get } = await start({ secrets: [old, current] });
+    const signed = (...secrets: string[]) =>
+      httpPayments({ url: paymentsUrl, secrets }).charge({
+        key: "k",
+        ...CHARGE,
+        signal: new AbortController().signal,
+      });
+    expect((await charge("k"))[0]).toBe(401);
+    await expect(signed(other)).rejects.toMatchObject({ name: "ServiceMisconfiguredError" });
+    expect(books.charges).toEqual([]);
+    expect(await signed(current)).toMatchObject({ approved: true });
+    expect(await signed(other, old)).toMatchObject({ approved: true });
+    expect((await get(paymentsUrl))[0]).toBe(200);
   });
 });
 
@@ -180,52 +207,52 @@ describe("the simulated carrier", () => {
   });
 
   test("voids a label, whose parcel is then unknown, and makes none under its key again", async () => {
-    const { label, voidLabel, get, carrierUrl, books } = await start();
+    const { label, voidLabel, track, books } = await start();
     await label("k");
-    for (let time = 0; time < 2; time++) expect(await voidLabel("k:undo", "k")).toEqual([204, undefined]);
+    for (let time = 0; time < 2; time++) expect(await voidLabel("k:undo", "k")).toEqual([200, { done: {} }]);
     expect(books.labels).toMatchObject([{ key: "k", voided: true }]);
-    expect((await label("k"))[0]).toBe(409);
-    expect((await get(`${carrierUrl}/parcels/${books.labels[0]?.trackingNumber}`))[0]).toBe(404);
+    expect((await label("k"))[0]).toBe(410);
+    expect((await track(books.labels[0]?.trackingNumber))[0]).toBe(422);
   });
 
   test("makes no label that was called off before", async () => {
     const { label, voidLabel, books } = await start();
-    expect((await voidLabel("k:undo", "k"))[0]).toBe(204);
-    expect((await label("k"))[0]).toBe(409);
+    expect((await voidLabel("k:undo", "k"))[0]).toBe(200);
+    expect((await label("k"))[0]).toBe(410);
     expect(books.labels).toEqual([]);
   });
 
   test("says how long a parcel still is on the road", async () => {
-    const { label, get, carrierUrl, books } = await start({ transitMs: FOR_EVER_MS });
+    const { label, track, books } = await start({ transitMs: FOR_EVER_MS });
     await label("k");
-    const [status, body] = await get(`${carrierUrl}/parcels/${books.labels[0]?.trackingNumber}`);
-    expect([status, body]).toEqual([200, { delivered: false, askAgainInMs: expect.any(Number) }]);
-    const { askAgainInMs } = z.object({ askAgainInMs: z.number() }).parse(body);
-    expect(askAgainInMs).toBeLessThanOrEqual(FOR_EVER_MS);
-    expect(askAgainInMs).toBeGreaterThan(FOR_EVER_MS - 60_000);
+    const [status, body] = await track(books.labels[0]?.trackingNumber);
+    expect([status, body]).toEqual([200, { snooze: expect.any(Number) }]);
+    const { snooze } = z.object({ snooze: z.number() }).parse(body);
+    expect(snooze).toBeLessThanOrEqual(FOR_EVER_MS);
+    expect(snooze).toBeGreaterThan(FOR_EVER_MS - 60_000);
   });
 
   test("says when a parcel was handed over", async () => {
-    const { label, get, carrierUrl, books } = await start({ transitMs: 20 });
+    const { label, track, books } = await start({ transitMs: 20 });
     await label("k");
     const [booked] = books.labels;
     const answer = await waitFor("the parcel arrives", async () => {
-      const [status, body] = await get(`${carrierUrl}/parcels/${booked?.trackingNumber}`);
+      const [status, body] = await track(booked?.trackingNumber);
       expect(status).toBe(200);
-      return JSON.stringify(body).includes("at") && body;
+      return JSON.stringify(body).includes("done") && body;
     });
     const at = new Date((booked?.at.getTime() ?? 0) + 20).toISOString();
-    expect(answer).toEqual({ delivered: true, at });
+    expect(answer).toEqual({ done: { deliveredAt: at } });
   });
 
   test("knows no parcel that it made no label for", async () => {
-    const { get, carrierUrl } = await start();
-    expect((await get(`${carrierUrl}/parcels/CV1`))[0]).toBe(404);
+    const { track } = await start();
+    expect((await track("CV1"))[0]).toBe(422);
   });
 });
 
 describe("a fault", () => {
-  const health = async (url: string) => (await fetch(`${url}/health`)).status;
+  const health = async (url: string) => (await fetch(url)).status;
 
   test("of one provider is none of the other's, and ends with the next", async () => {
     const { charge, label, setFault } = await start();
@@ -236,7 +263,7 @@ describe("a fault", () => {
     expect((await charge("k"))[0]).toBe(200);
   });
 
-  test("down: nothing is done, and health says so", async () => {
+  test("down: nothing is done, and pings say so", async () => {
     const { charge, setFault, books, paymentsUrl } = await start();
     setFault("payments", { kind: "down" });
     expect((await charge("k"))[0]).toBe(503);
@@ -259,20 +286,20 @@ describe("a fault", () => {
     expect((await charge("new"))[0]).toBe(200);
   });
 
-  test("hangs: nothing is done or answered until it ends, health neither", async () => {
+  test("hangs: nothing is done or answered until it ends, pings neither", async () => {
     const { setFault, charge, get, paymentsUrl, books, inFlight } = await start();
     setFault("payments", { kind: "hangs" });
-    const answers = [charge("k"), get(`${paymentsUrl}/health`)];
+    const answers = [charge("k"), get(paymentsUrl)];
     await waitFor("the charge to arrive", () => inFlight("payments") === 1);
     expect(books.charges).toEqual([]);
     setFault("payments", { kind: "none" });
     expect(await Promise.all(answers)).toMatchObject([
-      [200, { chargeId: "ch_1" }],
+      [200, { done: { chargeId: "ch_1" } }],
       [200, {}],
     ]);
   });
 
-  test("slow: done and answered correctly, so much later, health too", async () => {
+  test("slow: done and answered correctly, so much later, pings too", async () => {
     const { charge, setFault, books, paymentsUrl } = await start();
     setFault("payments", { kind: "slow", ms: 100 });
     const startedAt = performance.now();
@@ -301,12 +328,12 @@ describe("a fault", () => {
     const charged = charge("k");
     await waitFor("the call arrives", () => books.attempts.has("k"));
     setFault("payments", { kind: "none" });
-    expect(await refund("k:undo", "k")).toEqual([200, { refundId: null }]);
-    expect((await charged)[0]).toBe(409);
+    expect(await refund("k:undo", "k")).toEqual([204, undefined]);
+    expect((await charged)[0]).toBe(410);
     expect(books.charges).toEqual([]);
   });
 
-  test("errors: a part of the calls fails with nothing done, and health is up", async () => {
+  test("errors: a part of the calls fails with nothing done, and pings are answered", async () => {
     const numbers = [0.1, 0.7, 0.4, 0.5];
     const { charge, setFault, books, paymentsUrl } = await start({ random: () => numbers.shift() ?? 1 });
     setFault("payments", { kind: "errors", rate: 0.5 });
@@ -326,11 +353,11 @@ describe("a fault", () => {
     caller.abort();
     expect(await given).toBe("gave up");
     setFault("payments", { kind: "late", ms: 20 });
-    expect(await charge("k")).toEqual([200, { chargeId: "ch_1" }]);
+    expect(await charge("k")).toEqual([200, { done: { chargeId: "ch_1" } }]);
     expect(books.charges).toHaveLength(1);
   });
 
-  test("lost-reply: done, and for a part of the calls the connection breaks; health is up", async () => {
+  test("lost-reply: done, and for a part of the calls the connection breaks; pings are answered", async () => {
     const numbers = [0.1, 0.7];
     const { charge, setFault, books, paymentsUrl } = await start({ random: () => numbers.shift() ?? 1 });
     setFault("payments", { kind: "lost-reply", rate: 0.5 });
@@ -340,7 +367,7 @@ describe("a fault", () => {
     expect(books.charges.map(({ key }) => key)).toEqual(["a", "b"]);
   });
 
-  test("poisoned: always the same orders, with nothing done; health is up", async () => {
+  test("poisoned: always the same orders, with nothing done; pings are answered", async () => {
     const { charge, setFault, books, paymentsUrl } = await start();
     setFault("payments", { kind: "poisoned", share: 0.5, treatment: "fails" });
     expect(await health(paymentsUrl)).toBe(200);

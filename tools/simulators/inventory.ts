@@ -1,6 +1,6 @@
 import type { ChoosePorts } from "../../src/composition/providers.ts";
-import type { Inventory, Ports, StockRequest } from "../../src/order/ports.ts";
-import { ServiceClient } from "../../src/providers/http/service-client.ts";
+import type { Inventory } from "../../src/order/ports.ts";
+import { httpInventory } from "../../src/providers/http/inventory.ts";
 
 /** Less than a stage's attempt may take, so that the inventory gets the blame. */
 const TIMEOUT_MS = 5_000;
@@ -16,24 +16,20 @@ const withSimulatedFaults: ChoosePorts = (configured) => ({
 export default withSimulatedFaults;
 
 /** @param url without one, the inventory stays as it is. */
-export function behind(inventory: Inventory, url: string | undefined): Ports["inventory"] {
+export function behind(inventory: Inventory, url: string | undefined): Inventory {
   if (url === undefined || url === "") return inventory;
-  const simulator = new ServiceClient("inventory", { url, timeoutMs: TIMEOUT_MS });
-  const reach = async ({ orderId, signal }: StockRequest) => {
-    const answer = await simulator.call({ method: "POST", path: "/calls", body: { orderId }, signal });
-    if (answer.status !== 204) throw answer.unexpected();
-  };
+  const simulator = httpInventory({ url, timeoutMs: TIMEOUT_MS });
   return {
     async ping(signal) {
       await simulator.ping(signal);
       await inventory.ping(signal);
     },
     async move(operation, request) {
-      await reach(request);
+      await simulator.move(operation, request);
       return inventory.move(operation, request);
     },
     async release(request) {
-      await reach(request);
+      await simulator.release(request);
       await inventory.release(request);
     },
   };

@@ -18,6 +18,7 @@ const SETTINGS = z.object({
   PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(20),
   CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000),
   PROVIDERS_LEDGER: z.string().default(".local/simulators/ledger.jsonl"),
+  SIGNING_SECRET: VARIABLES.SIGNING_SECRET,
   DATABASE_URL: VARIABLES.DATABASE_URL.optional(),
   LOG_LEVEL: VARIABLES.LOG_LEVEL,
 });
@@ -44,6 +45,7 @@ runMain(async () => {
       carrier: at("CARRIER_PORT"),
       inventory: at("INVENTORY_PORT"),
     } satisfies Record<Provider, unknown>,
+    secrets: config.SIGNING_SECRET.length > 0 ? config.SIGNING_SECRET : undefined,
     latencyMs: config.PROVIDER_LATENCY_MS,
     transitMs: config.CARRIER_TRANSIT_MS,
   });

@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { problem, type Answer, type Call } from "./call.ts";
+import { done, problem, undone, type Answer, type Call } from "./call.ts";
 import { voided, type Entry, type Ledger } from "./ledger.ts";
 
 const chargeRequest = z.object({
+  operation: z.literal("charge"),
   orderId: z.string().min(1),
   amount: z.int().min(1),
   currency: z.string().regex(/^[A-Z]{3}$/),
@@ -10,10 +11,17 @@ const chargeRequest = z.object({
 });
 type ChargeRequest = z.output<typeof chargeRequest>;
 
-const refundRequest = z.object({ orderId: z.string().min(1), chargeKey: z.string().min(1) });
+const refundRequest = z.object({
+  operation: z.literal("refund"),
+  orderId: z.string().min(1),
+  chargeKey: z.string().min(1),
+});
 type RefundRequest = z.output<typeof refundRequest>;
 
-const DECLINED: Answer = { status: 402, body: { reason: "the card was declined" } };
+const anyRequest = z.discriminatedUnion("operation", [chargeRequest, refundRequest]);
+
+const DECLINED: Answer = { status: 200, body: { reject: "the card was declined" } };
+const NOTHING_TO_UNDO: Answer = { status: 204 };
 const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank" } };
 
 /**
@@ -39,16 +47,12 @@ export class PaymentProvider {
     this.#upSince = new Date();
   }
 
-  handle({ method, path, key, body }: Call): Answer {
-    const route = `${method} ${path}`;
-    if (route !== "POST /charges" && route !== "POST /refunds") return problem(404, "no such route");
-    if (key === undefined) return problem(400, "Idempotency-Key is missing");
-    if (route === "POST /charges") {
-      const request = chargeRequest.safeParse(body);
-      return request.success ? this.#charge(key, request.data) : problem(400, request.error.message);
-    }
-    const request = refundRequest.safeParse(body);
-    return request.success ? this.#refund(key, request.data) : problem(400, request.error.message);
+  handle({ key, body }: Pick<Call, "body"> & { readonly key: string }): Answer {
+    const request = anyRequest.safeParse(body);
+    if (!request.success) return problem(400, request.error.message);
+    return request.data.operation === "charge"
+      ? this.#charge(key, request.data)
+      : this.#refund(key, request.data);
   }
 
   #charge(key: string, { orderId, amount, currency, token }: ChargeRequest): Answer {
@@ -71,13 +75,12 @@ export class PaymentProvider {
       }),
       attempts: (known?.attempts ?? 0) + 1,
     };
-    if (entry.outcome === "void" || this.#ledger.reversalOf(key))
-      return problem(409, "the charge was refunded");
+    if (entry.outcome === "void" || this.#ledger.reversalOf(key)) return undone("the charge was refunded");
     const { outcome, providerId } = this.#ledger.put(
       entry.outcome === "pending" ? this.#decide(entry, token) : entry,
     );
     if (outcome === "pending") return NO_ANSWER;
-    return outcome === "declined" ? DECLINED : { status: 200, body: { chargeId: providerId } };
+    return outcome === "declined" ? DECLINED : done({ chargeId: providerId });
   }
 
   #decide(entry: Entry, token: string | null): Entry {
@@ -94,7 +97,7 @@ export class PaymentProvider {
       return problem(422, "the key was used for another refund");
     if (known) {
       this.#ledger.put({ ...known, attempts: known.attempts + 1 });
-      return { status: 200, body: { refundId: known.providerId } };
+      return done({ refundId: known.providerId });
     }
     const at = new Date();
     const charge = this.#ledger.get(chargeKey);
@@ -102,7 +105,7 @@ export class PaymentProvider {
     if (charge?.outcome !== "approved") {
       if (charge === undefined) this.#ledger.put(voided("charge", chargeKey, orderId, at));
       else if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "void" });
-      return { status: 200, body: { refundId: null } };
+      return NOTHING_TO_UNDO;
     }
     if (this.#ledger.reversalOf(chargeKey)) return problem(409, "the charge was refunded under another key");
     const { providerId } = this.#ledger.put({
@@ -114,6 +117,6 @@ export class PaymentProvider {
       attempts: 1,
       at,
     });
-    return { status: 200, body: { refundId: providerId } };
+    return done({ refundId: providerId });
   }
 }

@@ -1,6 +1,6 @@
 import type { Call } from "./call.ts";
 
-/** How a poisoned call fails; `/health` stays up. */
+/** How a poisoned call fails; pings are answered. */
 export type Treatment =
   /** Gets no answer, and nothing is done. */
   | "hangs"
@@ -9,13 +9,13 @@ export type Treatment =
   /** Like "fails", but for four calls out of five, at random. */
   | "stumbles";
 
-/** The requests that can be poisoned. */
+/** The operations that can be poisoned. */
 const CALLS = {
-  pay: "POST /charges",
-  refund: "POST /refunds",
-  ship: "POST /labels",
-  void: "POST /labels/void",
-  track: "GET /parcels/",
+  pay: "charge",
+  refund: "refund",
+  ship: "create-label",
+  void: "void-label",
+  track: "track",
 } as const;
 
 type CallName = keyof typeof CALLS;
@@ -41,19 +41,11 @@ export const STUMBLE_RATE = 0.8;
  */
 export class Poison {
   readonly #tokens = new Map<string, string>();
-  readonly #orderOf: (trackingNumber: string) => string | undefined;
   readonly #subjectOf: (call: Call) => Subject | undefined;
   #isHealed = false;
 
-  /**
-   * @param orderOf the order a parcel belongs to.
-   * @param subjectOf what a call of another protocol is about; undefined for a call of this one.
-   */
-  constructor(
-    orderOf: (trackingNumber: string) => string | undefined,
-    subjectOf: (call: Call) => Subject | undefined,
-  ) {
-    this.#orderOf = orderOf;
+  /** @param subjectOf what a call of another protocol is about; undefined for a call of this one. */
+  constructor(subjectOf: (call: Call) => Subject | undefined) {
     this.#subjectOf = subjectOf;
   }
 
@@ -64,24 +56,24 @@ export class Poison {
 
   /** How a call is to fail; undefined if it is not. */
   of(given: Call): Treatment | undefined {
-    const { orderId, token, call: made } = this.#subjectOf(given) ?? this.#plainSubjectOf(given);
+    const { orderId, token, call: made } = this.#subjectOf(given) ?? plainSubjectOf(given);
     if (orderId === undefined) return undefined;
     if (token !== undefined && TOKEN.test(token)) this.#tokens.set(orderId, token);
     if (this.#isHealed) return undefined;
     const [, call, treatment] = TOKEN.exec(this.#tokens.get(orderId) ?? "") ?? [];
     return isTreatment(treatment) && call === made ? treatment : undefined;
   }
+}
 
-  #plainSubjectOf({ method, path, body }: Call): Subject {
-    const route = `${method} ${path}`;
-    const call = CALL_NAMES.find((name) =>
-      name === "track" ? route.startsWith(CALLS.track) : route === CALLS[name],
-    );
-    const orderId = path.startsWith("/parcels/")
-      ? this.#orderOf(path.slice("/parcels/".length))
-      : text(body, "orderId");
-    return { orderId, token: text(body, "token"), call };
-  }
+function plainSubjectOf({ body }: Call): Subject {
+  const operation = operationOf({ body });
+  const call = CALL_NAMES.find((name) => CALLS[name] === operation);
+  return { orderId: text(body, "orderId"), token: text(body, "token"), call };
+}
+
+/** What a call asks for; undefined if it is of another protocol. */
+export function operationOf({ body }: Pick<Call, "body">): string | undefined {
+  return text(body, "operation");
 }
 
 /** The order a call is about; undefined if it names none. */

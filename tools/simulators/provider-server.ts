@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { listen } from "../../src/platform/listen.ts";
 import { problem, type Answer, type Call } from "./call.ts";
 import { fault as faultSchema, type Fault } from "./fault.ts";
-import { orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
+import { operationOf, orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
 
 /** Larger than any body Conveyor sends. */
 const LARGEST_BODY = 64 * 1024;
@@ -58,7 +58,7 @@ export class ProviderServer {
   #maxInFlight = 0;
   #repeatedInFlight = 0;
   #maxRepeatedInFlight = 0;
-  /** URLs of queries that were not answered. */
+  /** Keys, or URLs, of queries that were not answered. */
   readonly #asked = new Set<string>();
 
   constructor(options: ProviderServerOptions) {
@@ -121,12 +121,10 @@ export class ProviderServer {
     const { method = "", url = "", headers } = request;
     const controlled = this.#control(method, url, body);
     if (controlled !== undefined) return respond(response, controlled);
-    const header = headers["idempotency-key"];
+    const header = headers["webhook-id"] ?? headers["idempotency-key"];
     const key = typeof header === "string" && header !== "" ? header : undefined;
-    if (key !== undefined) this.#count(this.#options.countAttempt(key) > 1, response);
-
     const fault = this.#fault;
-    const isHealth = method === "GET" && (url === "/health" || url === "/v1/balance");
+    const isHealth = method === "GET" && (url === "/" || url === "/v1/balance");
     const isHit = (rate: number) => !isHealth && this.#options.random() < rate;
     const call = {
       method,
@@ -134,15 +132,20 @@ export class ProviderServer {
       key,
       body: parse(body),
       text: body,
+      headers,
       authorization: headers.authorization,
     };
-    const handle = () => (url === "/health" ? UP : this.#options.handle(call));
+    const handle = () => this.#options.handle(call);
     const fail = () => this.#options.fail?.(call) ?? FAILED;
     // Even while another fault is set: a poisoned order must never succeed.
     const treatment = this.#treatmentOf(call);
-    // Queries have no key, and are repeated even when all is well.
-    if (key === undefined && treatment !== undefined) this.#count(this.#asked.has(url), response);
-    if (key === undefined && treatment !== undefined) this.#asked.add(url);
+    if (key !== undefined && operationOf(call) !== "track")
+      this.#count(this.#options.countAttempt(key) > 1, response);
+    // Queries are repeated even when all is well.
+    else if (treatment !== undefined) {
+      this.#count(this.#asked.has(key ?? url), response);
+      this.#asked.add(key ?? url);
+    }
 
     if (this.latencyMs > 0) await this.#wait(this.latencyMs);
     // Never answered, so the caller gives up.
@@ -217,7 +220,6 @@ export class ProviderServer {
   }
 }
 
-const UP: Answer = { status: 200, body: { status: "up" } };
 const FAILED: Answer = { status: 500, body: { error: "failed" } };
 
 /** Maps an order's id to a number from 0 to below 1. */

@@ -1,5 +1,6 @@
-import type { Call } from "./call.ts";
+import { done, type Call } from "./call.ts";
 import { CarrierProvider } from "./carrier-provider.ts";
+import { inEnvelope } from "./envelope.ts";
 import type { Fault } from "./fault.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { PaymentProvider } from "./payment-provider.ts";
@@ -100,6 +101,8 @@ export interface ProvidersOptions {
   readonly random?: () => number;
   /** Milliseconds that payment provider and carrier add to every answer (0). */
   readonly latencyMs?: number;
+  /** Refuse what none of these has signed; by default nothing is verified. */
+  readonly secrets?: readonly string[] | undefined;
 }
 
 const ANYWHERE: ListenAddress = { port: 0, host: "127.0.0.1", variable: "the port" };
@@ -112,31 +115,34 @@ const ANYWHERE: ListenAddress = { port: 0, host: "127.0.0.1", variable: "the por
 export async function startProviders(options: ProvidersOptions = {}): Promise<Providers> {
   const { ledger = new Ledger(), transitMs = 2_000, random = Math.random, latencyMs = 0 } = options;
   const attempts = new Map<string, number>();
-  const countAttempt = (key: string) => {
-    const count = (attempts.get(key) ?? 0) + 1;
-    attempts.set(key, count);
-    return count;
-  };
   const payments = new PaymentProvider(ledger);
   const stripe = new StripeSimulator(ledger, random);
   const carrier = new CarrierProvider(ledger, transitMs);
-  const poison = new Poison(
-    (trackingNumber) => ledger.withProviderId(trackingNumber)?.orderId,
-    (call) => stripe.subjectOf(call),
-  );
+  const poison = new Poison((call) => stripe.subjectOf(call));
+  const plain = {
+    payments: inEnvelope((call) => payments.handle(call), options.secrets),
+    carrier: inEnvelope((call) => carrier.handle(call), options.secrets),
+    inventory: inEnvelope(() => done(), options.secrets),
+  };
   const isStripe = ({ path }: Call) => StripeSimulator.serves(path);
   const shared = {
-    countAttempt,
+    countAttempt: counted(attempts),
     poisonOf: (call: Call) => poison.of(call),
     random,
     ledger: () => ({ entries: ledger.entries }),
   };
   const servers: Readonly<Record<Provider, ProviderServer>> = {
-    inventory: new ProviderServer({ ...shared, latencyMs: 0, handle: () => ({ status: 204 }) }),
+    inventory: new ProviderServer({
+      ...shared,
+      // An order is with the carrier and with the inventory under the same key.
+      countAttempt: counted(new Map()),
+      latencyMs: 0,
+      handle: plain.inventory,
+    }),
     payments: new ProviderServer({
       ...shared,
       latencyMs,
-      handle: (call) => (isStripe(call) ? stripe : payments).handle(call),
+      handle: (call) => (isStripe(call) ? stripe.handle(call) : plain.payments(call)),
       fail: (call) => (isStripe(call) ? stripe.fail(call) : { status: 500, body: { error: "failed" } }),
       control: stripeControls(stripe),
       orderOf: (call) => (isStripe(call) ? stripe.subjectOf(call)?.orderId : orderOfCall(call)),
@@ -146,7 +152,7 @@ export async function startProviders(options: ProvidersOptions = {}): Promise<Pr
         stripe.switchedUp();
       },
     }),
-    carrier: new ProviderServer({ ...shared, latencyMs, handle: (call) => carrier.handle(call) }),
+    carrier: new ProviderServer({ ...shared, latencyMs, handle: plain.carrier }),
   };
   const close = async () => {
     stripe.close();
@@ -181,6 +187,14 @@ export async function startProviders(options: ProvidersOptions = {}): Promise<Pr
       stripe.keys.ttlMs = ms;
     },
     close,
+  };
+}
+
+function counted(attempts: Map<string, number>): (key: string) => number {
+  return (key) => {
+    const count = (attempts.get(key) ?? 0) + 1;
+    attempts.set(key, count);
+    return count;
   };
 }
 

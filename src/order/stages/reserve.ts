@@ -8,8 +8,8 @@ export const reserve = defineStage({
 
   run: async () => ({}),
 
-  async undo(order, { ports, signal }) {
-    await ports.inventory.release({ orderId: order.id, lines: order.lines, signal });
+  async undo(order, { ports, undoKey, signal }) {
+    await ports.inventory.release({ key: undoKey, orderId: order.id, lines: order.lines, signal });
     return {};
   },
 });

@@ -1,5 +1,7 @@
-import type { z } from "zod";
+import { z } from "zod";
+import { LIMITS } from "../../order/limits.ts";
 import {
+  AlreadyUndoneError,
   NotNowError,
   RequestRefusedError,
   ServiceMisconfiguredError,
@@ -13,9 +15,9 @@ import { withinTime } from "../../platform/time-limit.ts";
 /** The version of the contract of docs/http-stages.md. */
 export const CONTRACT = "1";
 
-/** The address of an outside service that implements docs/providers.md. */
+/** The address of an outside service. */
 export interface ServiceAddress {
-  /** Base URL, http or https. */
+  /** Where it takes POST requests; http or https. */
   readonly url: string;
   /** Timeout in milliseconds; shorter than that of a stage's attempt, so that the service gets the blame. */
   readonly timeoutMs?: number;
@@ -34,18 +36,6 @@ export interface SignedRequest {
   readonly secret?: string | null;
 }
 
-export interface ServiceCall {
-  readonly method: "GET" | "POST";
-  /** Starts with a slash. */
-  readonly path: string;
-  readonly key?: string;
-  /** Sent as JSON. */
-  readonly body?: object;
-  readonly signal: AbortSignal;
-  /** Redacted from errors, in case the response repeats it. */
-  readonly secret?: string | null;
-}
-
 const DEFAULT_TIMEOUT_MS = 5_000;
 /** The wait of a 429 that does not say how long. Milliseconds. */
 const NOT_NOW_MS = 5_000;
@@ -59,8 +49,24 @@ const REFUSED = new Set([400, 422]);
 const LARGEST_ANSWER = 64 * 1024;
 /** Characters of a response to quote in an error. */
 const EXCERPT = 200;
+/** Bounds of a `snooze`. Milliseconds. */
+const SOONEST_MS = 100;
+const LATEST_MS = 24 * 60 * 60 * 1_000;
 
-/** HTTP client for one outside service. Distinguishes an unavailable service from an unexpected response. */
+/** The answer of a service that says no. */
+export const rejected = z.strictObject({ reject: z.string().min(1) });
+/** The answer of a service that wants to be asked again, after milliseconds. */
+export const snoozed = z.strictObject({ snooze: z.number().nonnegative().transform(snoozeWithin) });
+
+/** Brings a `snooze` within its bounds. */
+export function snoozeWithin(ms: number): number {
+  return Math.min(Math.max(ms, SOONEST_MS), LATEST_MS);
+}
+
+/**
+ * Client for one outside service that speaks docs/http-stages.md: a stage's, or a provider's (docs/providers.md). It tells
+ * a service that is away from one that does not understand.
+ */
 export class ServiceClient {
   readonly #service: ServiceName;
   readonly #url: string;
@@ -74,14 +80,8 @@ export class ServiceClient {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Calls `/health`. @throws {ServiceUnavailableError} unless it answers 2xx; the signal's reason */
-  async ping(signal: AbortSignal): Promise<void> {
-    const { status } = await this.#exchange({ method: "GET", path: "/health", signal });
-    if (status < 200 || status > 299) throw this.#unavailable(`answered ${status} to /health`);
-  }
-
   /** Whether anybody answers at the URL, whatever it is. @throws {ServiceUnavailableError} the signal's reason */
-  async knock(signal: AbortSignal): Promise<void> {
+  async ping(signal: AbortSignal): Promise<void> {
     const { status } = await this.#exchange({ method: "GET", signal });
     if (AWAY.has(status)) throw this.#unavailable(`answered ${status}`);
   }
@@ -116,25 +116,34 @@ export class ServiceClient {
   }
 
   /**
-   * Returns the response, unless its status means that the service can't do its work now. That includes 500: it
-   * says nothing about the call's effect, so the call must be repeated with the same key. {@link ping} tells
-   * whether the service fails for everybody or only for this call.
+   * Has the service do its work. The answer is a 200 with one of these bodies.
    *
-   * @throws {ServiceUnavailableError} on 429, 5xx, a timeout or a connection error; the signal's reason if it
-   * was aborted
+   * @throws {AlreadyUndoneError} on 410, and like {@link post}
    */
-  async call(call: ServiceCall): Promise<ServiceAnswer> {
-    const { key, body } = call;
-    const { status, text } = await this.#exchange({
-      ...call,
-      headers: key === undefined ? {} : { "Idempotency-Key": key },
-      text: body && JSON.stringify(body),
-    });
-    if (status === 429 || status >= 500) throw this.#unavailable(`answered ${status}`);
-    return new ServiceAnswer(this.#service, status, text, call.secret);
+  async run<Body extends z.ZodType>(request: SignedRequest, body: Body): Promise<z.output<Body>> {
+    const answer = await this.post(request);
+    if (answer.status === 410) throw new AlreadyUndoneError(answer.unexpected().message);
+    if (answer.status !== 200) throw answer.unexpected();
+    return answer.read(body);
   }
 
-  async #exchange({ method, path, headers, text, signal }: Exchanged): Promise<Exchange> {
+  /**
+   * Has the service undo its work.
+   *
+   * @returns undefined where the answer has no body, because there was nothing to undo. @throws like {@link post}
+   */
+  async undo<Body extends z.ZodType>(
+    request: SignedRequest,
+    body: Body,
+  ): Promise<z.output<Body> | undefined> {
+    const answer = await this.post(request);
+    const { status } = answer;
+    if (status === 204 || status === 410 || (status === 200 && answer.isEmpty)) return undefined;
+    if (status !== 200) throw answer.unexpected();
+    return answer.read(body);
+  }
+
+  async #exchange({ method, headers, text, signal }: Exchanged): Promise<Exchange> {
     signal.throwIfAborted();
     const request: RequestInit = {
       method,
@@ -148,8 +157,7 @@ export class ServiceClient {
     };
     return withinTime(this.#timeoutMs, signal, async (deadline) => {
       try {
-        const url = path === undefined ? this.#url : this.#url.replace(/\/+$/, "") + path;
-        const response = await fetch(url, { ...request, signal: deadline });
+        const response = await fetch(this.#url, { ...request, signal: deadline });
         const retryAfterMs = parseRetryAfter(response.headers.get("retry-after"));
         return { status: response.status, text: await read(response), retryAfterMs };
       } catch (error) {
@@ -169,8 +177,6 @@ export class ServiceClient {
 
 interface Exchanged {
   readonly method: "GET" | "POST";
-  /** Appended to the URL. */
-  readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** JSON. */
   readonly text?: string | undefined;
@@ -204,9 +210,13 @@ export class ServiceAnswer {
     this.#secret = secret;
   }
 
-  /** Parses the body. @throws {Error} if it does not match the schema */
+  /** Parses the body; makes the reason to reject an order safe for its record. @throws {Error} if it does not match the schema */
   read<Schema extends z.ZodType>(schema: Schema): z.output<Schema> {
-    const parsed = schema.safeParse(this.#json());
+    const body = this.#json();
+    const no = rejected.safeParse(body);
+    const parsed = schema.safeParse(
+      no.success ? { reject: this.shorten(no.data.reject, LIMITS.reason) } : body,
+    );
     if (!parsed.success) throw this.unexpected();
     return parsed.data;
   }

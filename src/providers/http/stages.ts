@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { LIMITS } from "../../order/limits.ts";
 import {
   AlreadyUndoneError,
   serviceOfStage,
@@ -8,11 +7,16 @@ import {
   type StageRequest,
 } from "../../order/ports.ts";
 import type { Stage } from "../../order/stage.ts";
-import { ServiceClient, type ServiceAddress, type ServiceAnswer } from "./service-client.ts";
+import {
+  rejected,
+  ServiceClient,
+  snoozed,
+  snoozeWithin,
+  type ServiceAddress,
+  type ServiceAnswer,
+} from "./service-client.ts";
 
-/** Bounds of a `snooze`, and of the time after which an accepted request is repeated. Milliseconds. */
-const SOONEST_MS = 100;
-const LATEST_MS = 24 * 60 * 60 * 1_000;
+/** The time after which an accepted request is repeated. Milliseconds. */
 const ACCEPTED_MS = 60_000;
 
 /** Most fields of a record, and characters of a name and a value in it. */
@@ -37,8 +41,8 @@ const record = z
 /** The body of a 200 to `run`. */
 export const runAnswer = z.union([
   z.strictObject({ done: record }),
-  z.strictObject({ reject: z.string().min(1) }),
-  z.strictObject({ snooze: z.number().nonnegative() }),
+  rejected,
+  snoozed,
   z.strictObject({
     wait: z.strictObject({
       for: z.string().min(1).max(FIELD_VALUE),
@@ -68,11 +72,12 @@ export function httpStages(
     return client;
   };
   return {
-    ping: (stage, signal) => clientOf(stage).knock(signal),
+    ping: (stage, signal) => clientOf(stage).ping(signal),
     async call(request) {
       const { stage, operation, key, secret, signal } = request;
-      const answer = await clientOf(stage).post({ id: key, body: bodyOf(request), secret, signal });
-      return operation === "run" ? readRun(answer) : readUndo(answer);
+      const signed = { id: key, body: bodyOf(request), secret, signal };
+      if (operation === "undo") return (await clientOf(stage).undo(signed, undoAnswer)) ?? { done: {} };
+      return readRun(await clientOf(stage).post(signed));
     },
   };
 }
@@ -85,10 +90,8 @@ function readRun(answer: ServiceAnswer): StageAnswer {
   switch (answer.status) {
     case 200: {
       const outcome = answer.read(runAnswer);
-      if ("reject" in outcome) return { reject: answer.shorten(outcome.reject, LIMITS.reason) };
-      if ("snooze" in outcome) return { snooze: within(outcome.snooze) };
       if ("wait" in outcome)
-        return { snooze: Math.min(ACCEPTED_MS, within(Date.parse(outcome.wait.until) - Date.now())) };
+        return { snooze: Math.min(ACCEPTED_MS, snoozeWithin(Date.parse(outcome.wait.until) - Date.now())) };
       return outcome;
     }
     case 202:
@@ -98,15 +101,4 @@ function readRun(answer: ServiceAnswer): StageAnswer {
     default:
       throw answer.unexpected();
   }
-}
-
-function readUndo(answer: ServiceAnswer): StageAnswer {
-  const { status } = answer;
-  if (status === 200 && !answer.isEmpty) return answer.read(undoAnswer);
-  if (status === 204 || status === 410 || status === 200) return { done: {} };
-  throw answer.unexpected();
-}
-
-function within(ms: number): number {
-  return Math.min(Math.max(ms, SOONEST_MS), LATEST_MS);
 }

@@ -6,7 +6,7 @@ import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
-import { AlreadyUndoneError } from "../../../src/order/ports.ts";
+import { AlreadyUndoneError, type Inventory } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
@@ -23,7 +23,10 @@ afterAll(() => environment.close());
 const NEVER = new AbortController().signal;
 
 /** A line of three stages whose steps are written down, over the real store; jobs are collected. */
-function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {}) {
+function line(
+  given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {},
+  inventory: Partial<Inventory> = {},
+) {
   const steps: string[] = [];
   const jobs: DueJob[] = [];
   const stage = (name: "pick" | "pack" | "post", to: string, more: Partial<Stage> = {}): Stage => ({
@@ -48,7 +51,7 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
   const lifecycle = new Lifecycle([pick, pack, post]);
   const real = new Executor({
     lifecycle,
-    ports: NO_PORTS,
+    ports: { ...NO_PORTS, inventory: { ...NO_PORTS.inventory, ...inventory } },
     store: new BatchingStore({ store: orderStore(environment.database) }),
   });
   /** What the orders wait for next is noted. */
@@ -63,6 +66,8 @@ function line(given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {
   };
   return { pick, pack, post, steps, jobs, executor };
 }
+
+const RESERVES = { pick: { stock: "reserve" } } as const;
 
 async function move(orderId: string, from: string, to: string, stage: string): Promise<void> {
   const [result] = await applyTransitions(environment.database, [
@@ -255,6 +260,30 @@ describe("a stage that throws", () => {
   });
 });
 
+describe("a stage whose stock is in an inventory outside", () => {
+  test("is done once the stock has moved, under the stage's key", async () => {
+    const keys: string[] = [];
+    const { pick, executor } = line(RESERVES, {
+      async move(_operation, { key }) {
+        keys.push(key);
+        return "moved";
+      },
+    });
+    const id = await createOrder(environment.database);
+    expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "done", status: "PICKED" });
+    expect(keys).toEqual([`${id}:pick`]);
+  });
+
+  test("rejects the order with the inventory's reason", async () => {
+    const { pick, executor } = line(RESERVES, { move: async () => ({ reject: "sold out: MUG" }) });
+    const id = await createOrder(environment.database);
+    expect(await executor.execute(id, pick, NEVER)).toEqual({
+      outcome: "cancelled",
+      reason: "sold out: MUG",
+    });
+  });
+});
+
 describe("a stage that comes after its undo", () => {
   const undone = () => Promise.reject(new AlreadyUndoneError("undone"));
 
@@ -281,6 +310,19 @@ describe("a stage that comes after its undo", () => {
     const id = await createOrder(environment.database);
     expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "not due", status: "CANCELLED" });
     expect(steps).toEqual([]);
+  });
+
+  test("of its stock does nothing to an order that another process has cancelled meanwhile", async () => {
+    const { pick, executor } = line(RESERVES, {
+      async move(_operation, { orderId }) {
+        await cancel(orderId, "CREATED");
+        const other = line();
+        await other.executor.execute(orderId, other.pick, NEVER);
+        return undone();
+      },
+    });
+    const id = await createOrder(environment.database);
+    expect(await executor.execute(id, pick, NEVER)).toEqual({ outcome: "not due", status: "CANCELLED" });
   });
 
   test("is an error where nobody has cancelled the order", async () => {

@@ -1,13 +1,21 @@
 import { getEventListeners } from "node:events";
-import { createServer, type RequestListener, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { Webhook } from "standardwebhooks";
+import { newSecret } from "../../../src/events/webhooks/signature.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { startProviders, type Fault, type Providers } from "../../../tools/simulators/providers.ts";
 import { loadConfig, PROCESSES } from "../../../src/composition/config.ts";
-import { ServiceUnavailableError } from "../../../src/order/ports.ts";
+import {
+  AlreadyUndoneError,
+  RequestRefusedError,
+  ServiceMisconfiguredError,
+  ServiceUnavailableError,
+} from "../../../src/order/ports.ts";
 import { httpCarrier } from "../../../src/providers/http/carrier.ts";
+import { httpInventory } from "../../../src/providers/http/inventory.ts";
 import { httpPayments } from "../../../src/providers/http/payments.ts";
 import { connectPorts } from "../../../src/composition/providers.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -29,6 +37,12 @@ const patience = () => new AbortController().signal;
 const CHARGE = { key: "o1:pay", orderId: "o1", amount: 2500, currency: "EUR", token: TOKEN };
 const REFUND = { key: "o1:pay:undo", chargeKey: "o1:pay", orderId: "o1" };
 const LABEL = { key: "o1:ship", orderId: "o1" };
+const TRACK = { key: "o1:deliver", orderId: "o1" };
+const STOCK = {
+  key: "o1:reserve",
+  orderId: "o1",
+  lines: [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }],
+};
 const VOID = { key: "o1:ship:undo", labelKey: "o1:ship", orderId: "o1" };
 
 async function startGateways(options?: { transitMs: number }) {
@@ -122,7 +136,11 @@ describe("payments", () => {
   test("refund nothing where nothing was charged; a charge that comes later is a fault", async () => {
     const { payments, books } = await startGateways();
     expect(await payments.refund({ ...REFUND, signal: patience() })).toBeUndefined();
-    await expectFault(payments.charge({ ...CHARGE, signal: patience() }), /^payments answered 409.*refunded/);
+    const late = await expectFault(
+      payments.charge({ ...CHARGE, signal: patience() }),
+      /^payments answered 410.*refunded/,
+    );
+    expect(late).toBeInstanceOf(AlreadyUndoneError);
     expect(books.charges).toEqual([]);
   });
 
@@ -154,14 +172,18 @@ describe("the carrier", () => {
   test("makes no label that was called off before", async () => {
     const { carrier, books } = await startGateways();
     await carrier.voidLabel({ ...VOID, signal: patience() });
-    await expectFault(carrier.createLabel({ ...LABEL, signal: patience() }), /^carrier answered 409/);
+    const late = await expectFault(
+      carrier.createLabel({ ...LABEL, signal: patience() }),
+      /^carrier answered 410/,
+    );
+    expect(late).toBeInstanceOf(AlreadyUndoneError);
     expect(books.labels).toEqual([]);
   });
 
   test("says when to ask again for a parcel on the road", async () => {
     const { carrier } = await startGateways({ transitMs: 60_000 });
     const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
-    const found = await carrier.track({ trackingNumber, signal: patience() });
+    const found = await carrier.track({ ...TRACK, trackingNumber, signal: patience() });
     expect(found).toEqual({ delivered: false, askAgainIn: expect.any(Number) });
     if (!found.delivered) expect(found.askAgainIn).toBeLessThanOrEqual(60_000);
   });
@@ -169,7 +191,7 @@ describe("the carrier", () => {
   test("says when a parcel was delivered", async () => {
     const { carrier, books } = await startGateways({ transitMs: 0 });
     const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
-    expect(await carrier.track({ trackingNumber, signal: patience() })).toEqual({
+    expect(await carrier.track({ ...TRACK, trackingNumber, signal: patience() })).toEqual({
       delivered: true,
       at: books.labels[0]?.at,
     });
@@ -177,29 +199,54 @@ describe("the carrier", () => {
 
   test("has unknown parcels taken for a fault", async () => {
     const { carrier } = await startGateways();
-    await expectFault(carrier.track({ trackingNumber: "CV1", signal: patience() }), /^carrier answered 404/);
+    await expectFault(
+      carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() }),
+      /^carrier answered 422/,
+    );
   });
 
   test.each([
     [0, 100],
     [5e12, 24 * 60 * 60 * 1000],
-  ])("can't have an order asked for after %p ms", async (askAgainInMs, askAgainIn) => {
-    const { url } = await startAnswering((_request, response) =>
-      json(response, 200, { delivered: false, askAgainInMs }),
-    );
-    const found = await httpCarrier({ url }).track({ trackingNumber: "CV1", signal: patience() });
+  ])("can't have an order asked for after %p ms", async (snooze, askAgainIn) => {
+    const { url } = await startAnswering((_request, response) => json(response, 200, { snooze }));
+    const found = await httpCarrier({ url }).track({ ...TRACK, trackingNumber: "CV1", signal: patience() });
     expect(found).toEqual({ delivered: false, askAgainIn });
   });
 
   test("is asked for the very tracking number, whatever is in it", async () => {
-    const asked: (string | undefined)[] = [];
+    const asked: unknown[] = [];
     const { url } = await startAnswering((request, response) => {
-      asked.push(request.url);
-      json(response, 200, { delivered: true, at: "2026-01-02T03:04:05+01:00" });
+      const note = async () => {
+        asked.push(JSON.parse(await text(request)));
+        json(response, 200, { done: { deliveredAt: "2026-01-02T03:04:05+01:00" } });
+      };
+      void note();
     });
-    const found = await httpCarrier({ url }).track({ trackingNumber: "A/../b?c#d e", signal: patience() });
-    expect(asked).toEqual(["/parcels/A%2F..%2Fb%3Fc%23d%20e"]);
+    const found = await httpCarrier({ url }).track({
+      ...TRACK,
+      trackingNumber: "A/../b?c#d e",
+      signal: patience(),
+    });
+    expect(asked).toEqual([{ operation: "track", orderId: "o1", trackingNumber: "A/../b?c#d e" }]);
     expect(found).toEqual({ delivered: true, at: new Date("2026-01-02T02:04:05.000Z") });
+  });
+});
+
+describe("an inventory of one's own", () => {
+  test("says that it has moved the stock, or why not", async () => {
+    const answers: object[] = [{ done: {} }, { reject: "sold out: MUG-BLUE" }];
+    const { url } = await startAnswering((_request, response) => json(response, 200, answers.shift() ?? {}));
+    const inventory = httpInventory({ url });
+    const reserve = () => inventory.move("reserve", { ...STOCK, signal: patience() });
+    expect(await reserve()).toBe("moved");
+    expect(await reserve()).toEqual({ reject: "sold out: MUG-BLUE" });
+  });
+
+  test("has released the stock before", async () => {
+    const { url } = await startAnswering((_request, response) => response.writeHead(410).end());
+    const late = httpInventory({ url }).move("reserve", { ...STOCK, signal: patience() });
+    expect(await failureOf(late)).toBeInstanceOf(AlreadyUndoneError);
   });
 });
 
@@ -267,17 +314,21 @@ describe("a server that", () => {
     const address = timeoutMs === undefined ? { url } : { url, timeoutMs };
     const payments = httpPayments(address);
     const carrier = httpCarrier(address);
+    const inventory = httpInventory(address);
     return [
+      ["inventory", () => inventory.move("reserve", { ...STOCK, signal: patience() })],
+      ["inventory", () => inventory.release({ ...STOCK, signal: patience() })],
       ["payments", () => payments.charge({ ...CHARGE, signal: patience() })],
       ["payments", () => payments.refund({ ...REFUND, signal: patience() })],
       ["carrier", () => carrier.createLabel({ ...LABEL, signal: patience() })],
       ["carrier", () => carrier.voidLabel({ ...VOID, signal: patience() })],
-      ["carrier", () => carrier.track({ trackingNumber: "CV1", signal: patience() })],
+      ["carrier", () => carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() })],
     ] as const;
   };
   const everyPing = (url: string, timeoutMs: number) => [
     ["payments", () => httpPayments({ url, timeoutMs }).ping(patience())] as const,
     ["carrier", () => httpCarrier({ url, timeoutMs }).ping(patience())] as const,
+    ["inventory", () => httpInventory({ url, timeoutMs }).ping(patience())] as const,
   ];
 
   async function expectAway(url: string, message: RegExp, timeoutMs = PATIENT_MS): Promise<void> {
@@ -329,13 +380,50 @@ describe("a server that", () => {
     await expectAway(url, /could not be reached: HPE_/);
   });
 
-  test.each([429, 500, 501, 502, 503, 504, 599])("answers %p is unavailable", async (status) => {
+  test.each([408, 500, 502, 503, 504, 599])("answers %p is unavailable", async (status) => {
     const { url } = await startAnswering((_request, response) => json(response, status, { error: TOKEN }));
     for (const [service, call] of everyCall(url))
       await expectUnavailable(call(), service, new RegExp(`^${service} answered ${status}$`));
   });
 
-  test.each([301, 302, 307, 400, 401, 403, 404, 408, 409, 422])("answers %p is at fault", async (status) => {
+  test.each([301, 302, 307, 401, 403, 404, 405, 413, 501])(
+    "answers %p is not set up right",
+    async (status) => {
+      const { url } = await startAnswering((_request, response) =>
+        json(response, status, { error: "so it is" }),
+      );
+      for (const [service, call] of everyCall(url)) {
+        const error = await failureOf(call());
+        expect(error).toBeInstanceOf(ServiceMisconfiguredError);
+        expect(error.message).toMatch(new RegExp(`^${service} answered ${status} unexpectedly: .*so it is`));
+      }
+    },
+  );
+
+  test.each([
+    [429, {}, 5_000],
+    [429, { "Retry-After": "2" }, 2_000],
+    [503, { "Retry-After": "2" }, 2_000],
+  ])("answers %p with %j is to be called later", async (status, headers, waitMs) => {
+    const { url } = await startAnswering((_request, response) => response.writeHead(status, headers).end());
+    for (const [, call] of everyCall(url))
+      expect(await failureOf(call())).toMatchObject({ name: "NotNowError", waitMs });
+  });
+
+  test.each([400, 422])("answers %p can make nothing of the order", async (status) => {
+    const { url } = await startAnswering((_request, response) =>
+      json(response, status, { error: "so it is" }),
+    );
+    for (const [service, call] of everyCall(url)) {
+      const error = await expectFault(
+        call(),
+        new RegExp(`^${service} answered ${status} unexpectedly: .*so it is`),
+      );
+      expect(error).toBeInstanceOf(RequestRefusedError);
+    }
+  });
+
+  test.each([201, 202, 402, 409, 418])("answers %p is at fault", async (status) => {
     const { url } = await startAnswering((_request, response) =>
       json(response, status, { error: "so it is" }),
     );
@@ -343,33 +431,39 @@ describe("a server that", () => {
       await expectFault(call(), new RegExp(`^${service} answered ${status} unexpectedly: .*so it is`));
   });
 
+  test("answers 410, or nothing, to an undo has undone it", async () => {
+    for (const status of [200, 204, 410]) {
+      const { url } = await startAnswering((_request, response) => response.writeHead(status).end());
+      expect(await httpPayments({ url }).refund({ ...REFUND, signal: patience() })).toBeUndefined();
+      await httpCarrier({ url }).voidLabel({ ...VOID, signal: patience() });
+      await httpInventory({ url }).release({ ...STOCK, signal: patience() });
+    }
+  });
+
   test.each([
-    ["nothing", ""],
     ["no JSON", "<html>"],
     ["other JSON", "[]"],
-    ["no id", "{}"],
-    ["an empty id", '{"chargeId":"","refundId":"","trackingNumber":""}'],
-    ["an id that is too long", JSON.stringify({ chargeId: "1".repeat(1_000), refundId: "1".repeat(1_000) })],
-    ["a tracking number of dots", '{"trackingNumber":".."}'],
-    ["no date", '{"delivered":true,"at":"soon"}'],
-    ["no time to ask again", '{"delivered":false}'],
-    ["a time to ask again that is past", '{"delivered":false,"askAgainInMs":-1}'],
+    ["no outcome", "{}"],
+    ["two outcomes", '{"done":{"chargeId":"ch_1","refundId":"re_1","trackingNumber":"1"},"reject":"no"}'],
+    ["a no without a reason", '{"reject":" "}'],
+    ["a time to ask again that is past", '{"snooze":-1}'],
   ])("answers 200 with %s is at fault", async (_what, answer) => {
     const { url } = await startAnswering((_request, response) => response.end(answer));
     for (const [service, call] of everyCall(url))
       await expectFault(call(), new RegExp(`^${service} answered 200 unexpectedly`));
   });
 
-  test("declines without a reason is at fault", async () => {
-    const { url } = await startAnswering((_request, response) => json(response, 402, {}));
-    const charge = httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
-    await expectFault(charge, /^payments answered 402 unexpectedly: \{\}$/);
-  });
-
-  test("answers another success is at fault: what was done is unknown", async () => {
-    const { url } = await startAnswering((_request, response) => json(response, 202, { chargeId: "ch_1" }));
-    for (const [service, call] of everyCall(url))
-      await expectFault(call(), new RegExp(`^${service} answered 202`));
+  test.each([
+    ["no id", {}],
+    ["an empty id", { chargeId: "", refundId: "", trackingNumber: "" }],
+    ["an id that is too long", { chargeId: "1".repeat(1_000), refundId: "1".repeat(1_000) }],
+    ["a tracking number of dots", { trackingNumber: ".." }],
+    ["no date", { deliveredAt: "soon" }],
+  ])("is done with %s is at fault", async (_what, done) => {
+    const { url } = await startAnswering((_request, response) => json(response, 200, { done }));
+    const calls = everyCall(url).filter(([service], index) => service !== "inventory" && index !== 5);
+    for (const [service, call] of calls)
+      await expectFault(call(), new RegExp(`^${service} answered 200 unexpectedly`));
   });
 
   test("redirects is not followed", async () => {
@@ -378,9 +472,9 @@ describe("a server that", () => {
       asked.push(request.url);
       response.writeHead(307, { Location: "/elsewhere" }).end();
     });
-    for (const [, call] of everyCall(url)) await expectFault(call(), /answered 307/);
-    await expectUnavailable(httpPayments({ url }).ping(patience()), "payments", /answered 307 to \/health$/);
-    expect(asked).toHaveLength(6);
+    for (const [, call] of everyCall(url)) expect((await failureOf(call())).message).toMatch(/answered 307/);
+    await httpPayments({ url }).ping(patience());
+    expect(asked).toHaveLength(8);
     expect(asked).not.toContain("/elsewhere");
   });
 
@@ -405,7 +499,7 @@ describe("a server that", () => {
   });
 
   test("answers more than 64 KiB is at fault, however right it is", async () => {
-    const answer = (size: number) => JSON.stringify({ chargeId: "ch_1" }).padEnd(size);
+    const answer = (size: number) => JSON.stringify({ done: { chargeId: "ch_1" } }).padEnd(size);
     let size = 65_536;
     const { url } = await startAnswering((_request, response) => response.end(answer(size)));
     const charge = () => httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
@@ -414,15 +508,15 @@ describe("a server that", () => {
     await expectFault(charge(), /answered 200.*more than 65536 bytes$/);
   });
 
-  test.each([404, 204])("has no health (%p) is away or not, as the status says", async (status) => {
+  test.each([200, 204, 404, 405, 500])("answers a ping with %p is up", async (status) => {
     const { url } = await startAnswering((_request, response) => response.writeHead(status).end());
-    if (status === 204) await httpPayments({ url }).ping(patience());
-    else
-      await expectUnavailable(
-        httpPayments({ url }).ping(patience()),
-        "payments",
-        /answered 404 to \/health$/,
-      );
+    await httpPayments({ url }).ping(patience());
+  });
+
+  test.each([502, 503, 504])("answers a ping with %p is away", async (status) => {
+    const { url } = await startAnswering((_request, response) => response.writeHead(status).end());
+    const ping = httpPayments({ url }).ping(patience());
+    await expectUnavailable(ping, "payments", new RegExp(`^payments answered ${status}$`));
   });
 
   test("repeats the token has it taken out, and is quoted on one short line", async () => {
@@ -443,51 +537,61 @@ describe("a server that", () => {
 
   test("repeats the token in its reason to decline has it taken out", async () => {
     const { url } = await startAnswering((_request, response) =>
-      json(response, 402, { reason: `no such token:\n${TOKEN}${"!".repeat(500)}` }),
+      json(response, 200, { reject: `no such token:\n${TOKEN}${"!".repeat(900)}` }),
     );
     const charge = await httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
     expect(charge).toEqual({
       approved: false,
       reason: expect.stringMatching(/^no such token: \[redacted\]!+…$/),
     });
-    if (!charge.approved) expect(charge.reason).toHaveLength(200);
+    if (!charge.approved) expect(charge.reason).toHaveLength(500);
   });
 });
 
 describe("requests", () => {
-  test("carry what the protocol says, and go below the path of the address", async () => {
+  test("carry what the protocol says, to the very address, and are signed", async () => {
+    const secret = newSecret();
     const received: string[] = [];
     const { url } = await startAnswering((request, response) => {
-      const { "idempotency-key": key, "content-type": type } = request.headers;
+      const { "webhook-id": key, "content-type": type } = request.headers;
       const note = async () => {
-        received.push([request.method, request.url, key, type, await text(request)].join(" "));
+        const body = await text(request);
+        received.push([request.method, request.url, key, type, body].join(" "));
+        if (request.method === "POST") new Webhook(secret).verify(body, headersOf(request));
         json(response, 500, {});
       };
-      void note();
+      note().catch((error: unknown) => received.push(String(error)));
     });
-    const payments = httpPayments({ url: `${url}/adapters/payments/` });
-    const carrier = httpCarrier({ url: `${url}/adapters/carrier` });
-    await failureOf(payments.ping(patience()));
+    const secrets = [secret];
+    const payments = httpPayments({ url: `${url}/adapters/payments/?v=1`, secrets });
+    const carrier = httpCarrier({ url: `${url}/adapters/carrier`, secrets });
+    const inventory = httpInventory({ url, secrets });
+    await payments.ping(patience());
     await failureOf(payments.charge({ ...CHARGE, token: null, signal: patience() }));
     await failureOf(payments.refund({ ...REFUND, signal: patience() }));
     await failureOf(carrier.createLabel({ ...LABEL, signal: patience() }));
     await failureOf(carrier.voidLabel({ ...VOID, signal: patience() }));
-    await failureOf(carrier.track({ trackingNumber: "CV1", signal: patience() }));
+    await failureOf(carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() }));
+    await failureOf(inventory.move("reserve", { ...STOCK, signal: patience() }));
+    await failureOf(inventory.release({ ...STOCK, key: "o1:reserve:undo", signal: patience() }));
+    const lines = JSON.stringify(STOCK.lines);
     expect(received).toEqual([
-      "GET /adapters/payments/health   ",
-      `POST /adapters/payments/charges o1:pay application/json {"orderId":"o1","amount":2500,"currency":"EUR","token":null}`,
-      `POST /adapters/payments/refunds o1:pay:undo application/json {"orderId":"o1","chargeKey":"o1:pay"}`,
-      `POST /adapters/carrier/labels o1:ship application/json {"orderId":"o1"}`,
-      `POST /adapters/carrier/labels/void o1:ship:undo application/json {"orderId":"o1","labelKey":"o1:ship"}`,
-      "GET /adapters/carrier/parcels/CV1   ",
+      "GET /adapters/payments/?v=1   ",
+      `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null}`,
+      `POST /adapters/payments/?v=1 o1:pay:undo application/json {"operation":"refund","orderId":"o1","chargeKey":"o1:pay"}`,
+      `POST /adapters/carrier o1:ship application/json {"operation":"create-label","orderId":"o1"}`,
+      `POST /adapters/carrier o1:ship:undo application/json {"operation":"void-label","orderId":"o1","labelKey":"o1:ship"}`,
+      `POST /adapters/carrier o1:deliver application/json {"operation":"track","orderId":"o1","trackingNumber":"CV1"}`,
+      `POST / o1:reserve application/json {"operation":"reserve","orderId":"o1","lines":${lines}}`,
+      `POST / o1:reserve:undo application/json {"operation":"release","orderId":"o1","lines":${lines}}`,
     ]);
   });
 
   test("are sent over connections that are there, whatever was answered before", async () => {
-    const statuses = [200, 402, 503, 400, 500];
+    const statuses = [200, 410, 503, 400, 500];
     let answered = 0;
     const { url, connections } = await startAnswering((_request, response) =>
-      json(response, statuses[answered++ % statuses.length] ?? 200, { chargeId: "ch_1", reason: "no" }),
+      json(response, statuses[answered++ % statuses.length] ?? 200, { done: { chargeId: "ch_1" } }),
     );
     const payments = httpPayments({ url });
     for (let call = 0; call < 60; call++)
@@ -499,7 +603,9 @@ describe("requests", () => {
 });
 
 test("a call leaves no timer and no listener behind", async () => {
-  const { url } = await startAnswering((_request, response) => json(response, 200, { chargeId: "ch_1" }));
+  const { url } = await startAnswering((_request, response) =>
+    json(response, 200, { done: { chargeId: "ch_1" } }),
+  );
   const payments = httpPayments({ url, timeoutMs: FOR_EVER_MS });
   const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
   const before = timers();
@@ -529,10 +635,12 @@ describe("the ports of a worker", () => {
   };
 
   test("are those of the addresses", async () => {
-    const { payments, carrier } = await connect({
+    const { payments, carrier, inventory } = await connect({
       PAYMENTS_URL: providers.paymentsUrl,
       CARRIER_URL: providers.carrierUrl,
+      INVENTORY_URL: providers.inventoryUrl,
     });
+    expect(await inventory.move("reserve", { ...STOCK, signal: patience() })).toBe("moved");
     await payments.charge({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
     await carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
     expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship"]);
@@ -569,6 +677,10 @@ describe("the ports of a worker", () => {
     );
   });
 });
+
+function headersOf({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+}
 
 function json(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(body));

@@ -1,0 +1,23 @@
+import { z } from "zod";
+import type { Inventory } from "../../order/ports.ts";
+import { rejected, ServiceClient, type ServiceAddress } from "./service-client.ts";
+
+const done = z.strictObject({ done: z.object({}) });
+const moved = z.union([done, rejected]);
+
+/** Client for an inventory service that implements docs/providers.md. */
+export function httpInventory(address: ServiceAddress): Inventory {
+  const client = new ServiceClient("inventory", address);
+  return {
+    ping: (signal) => client.ping(signal),
+
+    async move(operation, { key, orderId, lines, signal }) {
+      const answer = await client.run({ id: key, body: { operation, orderId, lines }, signal }, moved);
+      return "reject" in answer ? answer : "moved";
+    },
+
+    async release({ key, orderId, lines, signal }) {
+      await client.undo({ id: key, body: { operation: "release", orderId, lines }, signal }, done);
+    },
+  };
+}

@@ -4,6 +4,7 @@ import { migrate } from "drizzle-orm/mysql2/migrator";
 import { bigint, mysqlTable } from "drizzle-orm/mysql-core";
 import type { PoolConnection, RowDataPacket } from "mysql2/promise";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Queries } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
@@ -12,8 +13,11 @@ const migrationsFolder = join(import.meta.dirname, "migrations");
 const migrationsTable = "__drizzle_migrations";
 const applied = mysqlTable(migrationsTable, { createdAt: bigint("created_at", { mode: "number" }) });
 const NO_SUCH_TABLE = 1146;
-/** Seconds to wait for another process that is migrating. */
+/** Seconds to wait for another process that is migrating, or that uses a table. */
 const LOCK_TIMEOUT_S = 120;
+const LOCK_WAIT_TIMEOUT = 1205;
+/** Between two tries to alter a table that others use. Milliseconds. */
+const PAUSE_MS = 2_000;
 
 /**
  * Migrates the database to this version's schema. Processes may call it concurrently: the migrator takes no
@@ -28,12 +32,31 @@ export async function migrateDatabase(options: DatabaseOptions): Promise<number>
     return await database.withConnection(async (connection, queries) => {
       await lock(connection);
       const before = await countApplied(queries);
-      await migrate(queries, { migrationsFolder, migrationsTable });
+      // A table that others are reading can't be altered, and whoever comes next waits too: not for longer than this.
+      await connection.query("SET SESSION lock_wait_timeout = 1");
+      await patiently(() => migrate(queries, { migrationsFolder, migrationsTable }));
       return (await countApplied(queries)) - before;
     });
   } finally {
     await database.close();
   }
+}
+
+/** Tries again while somebody else uses a table: a backup may read it for minutes. */
+async function patiently(work: () => Promise<void>): Promise<void> {
+  for (const until = Date.now() + LOCK_TIMEOUT_S * 1_000; ; await delay(PAUSE_MS)) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isLockTimeout(error) || Date.now() >= until) throw error;
+    }
+  }
+}
+
+/** Drizzle wraps the driver's errors. */
+function isLockTimeout(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return ("errno" in error && error.errno === LOCK_WAIT_TIMEOUT) || isLockTimeout(error.cause);
 }
 
 /** The number of this version's migrations that were not applied. @throws {DatabaseError} */

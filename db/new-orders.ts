@@ -29,8 +29,20 @@ const insertOrderRows = insertInto(orders, [
   "requestHash",
   "createdAt",
   "updatedAt",
+  "adjustments",
+  "customer",
+  "billTo",
+  "metadata",
+  "note",
 ]);
-const insertLines = insertInto(orderLines, ["orderId", "position", "sku", "quantity", "unitPrice"]);
+const insertLines = insertInto(orderLines, [
+  "orderId",
+  "position",
+  "sku",
+  "quantity",
+  "unitPrice",
+  "details",
+]);
 const REQUEST_KEYS = ["id", "createdAt", "requestHash", "idempotencyClient", "idempotencyKey"] as const;
 const selectByIdempotency = selectFrom(orders, REQUEST_KEYS, "WHERE idempotency_key IN (?)");
 const selectRequested = selectFrom(orders, REQUEST_KEYS, "WHERE id IN (?)");
@@ -143,6 +155,7 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
   const rows = insertOrderRows(
     created.map((order) =>
       Object.assign(placed(order), {
+        adjustments: order.adjustments.length === 0 ? null : order.adjustments,
         idempotencyClient: order.idempotency?.client ?? null,
         idempotencyKey: order.idempotency?.key ?? null,
         requestHash: order.idempotency?.requestHash ?? null,
@@ -150,12 +163,13 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
     ),
   );
   const lines = created.flatMap((order) =>
-    order.lines.map(({ sku, quantity, unitPrice }, position) => ({
+    order.lines.map(({ sku, quantity, unitPrice, ...details }, position) => ({
       orderId: order.id,
       position,
       sku,
       quantity,
       unitPrice,
+      details: Object.keys(details).length === 0 ? null : details,
     })),
   );
   const writes = [rows];

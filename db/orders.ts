@@ -5,7 +5,7 @@ import type { Database } from "./database.ts";
 import { recordsByOrder, recordsOf, type RecordRow } from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
 import type { Reads } from "./queries.ts";
-import { orderLines, orders } from "./schema.ts";
+import { orderLines, orders, type LineDetails } from "./schema.ts";
 import { standingOf } from "./standing.ts";
 import { read, readBoth, readThree, selectFrom } from "./statements.ts";
 
@@ -37,6 +37,11 @@ const ORDER_KEYS = [
   "paymentToken",
   "shipTo",
   "createdAt",
+  "adjustments",
+  "customer",
+  "billTo",
+  "metadata",
+  "note",
 ] as const;
 
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
@@ -46,7 +51,7 @@ const LINES_READ = 5 * LIMITS.lines;
 /** Backwards: the newest orders come first, as on a page. */
 const selectLines = selectFrom(
   orderLines,
-  ["orderId", "sku", "quantity", "unitPrice"],
+  ["orderId", "sku", "quantity", "unitPrice", "details"],
   `WHERE order_id IN (?) ORDER BY order_id DESC, position DESC LIMIT ${LINES_READ + 1}`,
 );
 
@@ -135,9 +140,18 @@ async function completed(queries: Reads, rows: readonly OrderRow[]): Promise<Sto
   return assembled(cut === undefined ? rows : rows.filter(({ id }) => id > cut), lines, records);
 }
 
+type LineRow = Pick<OrderLine, "sku" | "quantity" | "unitPrice"> & {
+  readonly orderId: string;
+  readonly details: LineDetails | null;
+};
+
+function lineOf({ sku, quantity, unitPrice, details }: LineRow): OrderLine {
+  return details === null ? { sku, quantity, unitPrice } : { sku, quantity, unitPrice, ...details };
+}
+
 function assembled(
   rows: readonly OrderRow[],
-  lineRows: readonly (OrderLine & { readonly orderId: string })[],
+  lineRows: readonly LineRow[],
   recordRows: readonly RecordRow[],
 ): StoredOrder[] {
   const lines = groupBy(lineRows, ({ orderId }) => orderId);
@@ -148,11 +162,14 @@ function assembled(
     reference: row.reference,
     currency: row.currency,
     total: row.total,
-    lines: (lines.get(row.id) ?? [])
-      .map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice }))
-      .toReversed(),
+    lines: (lines.get(row.id) ?? []).map(lineOf).toReversed(),
+    adjustments: row.adjustments ?? [],
     paymentToken: row.paymentToken,
+    customer: row.customer,
     shipTo: row.shipTo,
+    billTo: row.billTo,
+    metadata: row.metadata,
+    note: row.note,
     records: records.get(row.id) ?? {},
     createdAt: row.createdAt,
     ...standingOf(row),

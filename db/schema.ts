@@ -15,7 +15,7 @@ import type { ActionDetails, ActionProgress } from "../src/engine/ports.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import type { EventType } from "../src/order/event.ts";
-import type { Address, StageRecord } from "../src/order/order.ts";
+import type { Address, Adjustment, Contact, Metadata, OrderLine, StageRecord } from "../src/order/order.ts";
 
 /**
  * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
@@ -61,6 +61,12 @@ export const orders = mysqlTable(
     requestHash: char("request_hash", { length: DIGEST_LENGTH }),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
+    /** SQL never looks inside: null where the client gave nothing. */
+    adjustments: json("adjustments").$type<readonly Adjustment[]>(),
+    customer: json("customer").$type<Contact>(),
+    billTo: json("bill_to").$type<Address>(),
+    metadata: json("metadata").$type<Metadata>(),
+    note: varchar("note", { length: LIMITS.note }),
   },
   (table) => [
     uniqueIndex("orders_by_idempotency").on(table.idempotencyKey, table.idempotencyClient),
@@ -72,6 +78,9 @@ export const orders = mysqlTable(
   ],
 );
 
+/** The part of a line that SQL never looks at. */
+export type LineDetails = Omit<OrderLine, "sku" | "quantity" | "unitPrice">;
+
 export const orderLines = mysqlTable(
   "order_lines",
   {
@@ -80,6 +89,8 @@ export const orderLines = mysqlTable(
     sku: varchar("sku", { length: LIMITS.identifier }).notNull(),
     quantity: int("quantity").notNull(),
     unitPrice: money("unit_price").notNull(),
+    /** What else the client said of the line; null if nothing. */
+    details: json("details").$type<LineDetails>(),
   },
   (table) => [primaryKey({ columns: [table.orderId, table.position] })],
 );

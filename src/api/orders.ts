@@ -6,11 +6,11 @@ import { listOrders } from "../../db/orders.ts";
 import type { Processed } from "../engine/inline/processing.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
-import { totalOf, type Idempotency, type NewOrder, type StoredOrder } from "../order/order.ts";
+import type { Idempotency, StoredOrder } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { orderOf } from "./lookup.ts";
-import { newOrderId } from "./order-id.ts";
+import { newOrder } from "./new-order.ts";
 import { Problem } from "./problem.ts";
 import { resumeRoute } from "./resume.ts";
 import { noSuch, problemAnswer, route, type Route } from "./route.ts";
@@ -148,24 +148,6 @@ function isTrue(text: "true" | "false" | undefined): boolean | undefined {
   return text === undefined ? undefined : text === "true";
 }
 
-function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
-  const createdAt = new Date();
-  const total = totalOf(request.lines);
-  if (total === undefined) throw new Error("the schema must refuse totals that do not fit");
-  return {
-    id: newOrderId(createdAt),
-    customerId: request.customerId,
-    reference: request.reference ?? null,
-    currency: request.currency,
-    total,
-    lines: request.lines,
-    paymentToken: request.paymentToken ?? null,
-    shipTo: request.shipTo ?? null,
-    createdAt,
-    idempotency,
-  };
-}
-
 /** The idempotency key with its client and the hash of the request. */
 function idempotencyOf(key: Omit<Idempotency, "requestHash"> | undefined, content: OrderRequestBody) {
   if (key === undefined) return null;
@@ -198,7 +180,7 @@ function tooLate(status: string): Problem {
   return new Problem(409, "too-late-to-cancel", { detail, orderStatus: status });
 }
 
-/** An order as the API shows it, without the payment token and address. */
+/** An order as the API shows it: all but the payment token. What is not there is left out. */
 function body(order: StoredOrder): OrderBody {
   return {
     id: order.id,
@@ -207,7 +189,13 @@ function body(order: StoredOrder): OrderBody {
     customerId: order.customerId,
     currency: order.currency,
     total: order.total,
-    lines: order.lines.map(({ sku, quantity, unitPrice }) => ({ sku, quantity, unitPrice })),
+    lines: [...order.lines],
+    ...(order.adjustments.length > 0 && { adjustments: [...order.adjustments] }),
+    ...(order.customer && { customer: { id: order.customerId, ...order.customer } }),
+    ...(order.shipTo && { shipTo: order.shipTo }),
+    ...(order.billTo && { billTo: order.billTo }),
+    ...(order.metadata && { metadata: order.metadata }),
+    ...(order.note !== null && { note: order.note }),
     ...(order.failed && { failed: { ...order.failed, at: order.failed.at.toISOString() } }),
     ...(order.waiting && {
       waiting: {

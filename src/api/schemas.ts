@@ -5,7 +5,8 @@ import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { messageType } from "../events/message.ts";
 import { EVENT_TYPES } from "../order/event.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import { totalOf } from "../order/order.ts";
+import { CURRENCIES } from "../order/money.ts";
+import { ADJUSTMENT_KINDS, sumsOf } from "../order/order.ts";
 
 /**
  * The API's schemas: the single source of validation, types and `/openapi.json`. Requests are strict, so unknown fields
@@ -13,13 +14,14 @@ import { totalOf } from "../order/order.ts";
  */
 
 const CONTROL_CHARACTERS = /\p{Cc}/u;
-const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
+/** Other than those that end lines and indent them. */
+const CONTROL_CHARACTERS_IN_LINES = /[^\P{Cc}\n\r\t]/u;
 
 /**
- * Single-line, well-formed text without surrounding spaces. Its length is counted in code points, as JSON Schema and
+ * Single-line (unless other characters are forbidden), well-formed text without surrounding spaces. Its length is counted in code points, as JSON Schema and
  * MySQL do, not in JavaScript's UTF-16 units.
  */
-export function text(length: number) {
+export function text(length: number, forbidden = CONTROL_CHARACTERS) {
   return (
     z
       .string()
@@ -29,7 +31,7 @@ export function text(length: number) {
         if (value === "") refuse(payload, "Too small: expected string to have >=1 characters");
         if (!hasAtMost(value, length))
           refuse(payload, `Too big: expected string to have <=${length} characters`);
-        if (!value.isWellFormed() || CONTROL_CHARACTERS.test(value))
+        if (!value.isWellFormed() || forbidden.test(value))
           refuse(payload, "must not contain control characters or lone surrogates");
         if (value.trim() !== value) refuse(payload, "must not begin or end with a space");
       })
@@ -87,11 +89,15 @@ const unitPrice = z
   .meta({ description: "Price of one piece in the currency's minor unit", examples: [1250] });
 const currency = z
   .string()
-  .regex(/^[A-Z]{3}$/, { error: "must be three capital letters, such as EUR", abort: true })
-  .refine((code) => CURRENCIES.has(code), { error: "must be an ISO 4217 currency code, such as EUR" })
-  .meta({ description: "ISO 4217 code", examples: ["EUR"] });
-const customerId = text(LIMITS.identifier).meta({ examples: ["cust-1"] });
-const reference = text(LIMITS.identifier).meta({
+  // One check, since one that aborts would keep the checks of the whole order from running.
+  .check((payload) => {
+    if (!/^[A-Z]{3}$/.test(payload.value)) refuse(payload, "must be three capital letters, such as EUR");
+    else if (!CURRENCIES.has(payload.value))
+      refuse(payload, "must be an ISO 4217 currency code, such as EUR");
+  })
+  .meta({ pattern: "^[A-Z]{3}$", description: "ISO 4217 code", examples: ["EUR"] });
+export const customerId = text(LIMITS.identifier).meta({ examples: ["cust-1"] });
+export const reference = text(LIMITS.identifier).meta({
   description: "Your own name for the order, such as an invoice number",
   examples: ["INV-1001"],
 });
@@ -107,15 +113,106 @@ export const numberPath = z.object({ id: z.string().regex(/^\d{1,15}$/) });
 const status = z.enum(lifecycle.statuses);
 const stageName = z.enum(lifecycle.steps.map((step) => step.name));
 
-const orderLine = z.strictObject({ sku, quantity, unitPrice }).meta({ id: "OrderLine" });
+/** A field that may be missing or null, which is the same: {@link withoutNulls} leaves nulls out. */
+function optional<Schema extends z.ZodType>(schema: Schema) {
+  return schema.nullish();
+}
+
+type WithoutNulls<Value> = Value extends readonly (infer Item)[]
+  ? WithoutNulls<Item>[]
+  : Value extends object
+    ? { [Key in keyof Value]: WithoutNulls<Exclude<Value[Key], null>> }
+    : Value;
+
+/** Leaves out fields that are null, in place, at every depth. */
+function withoutNulls<Value>(value: Value): WithoutNulls<Value>;
+function withoutNulls(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  for (const [name, field] of Object.entries(value)) {
+    if (field === null) Reflect.deleteProperty(value, name);
+    else if (typeof field === "object") withoutNulls(field);
+  }
+  return value;
+}
+
+const orderLine = z
+  .strictObject({
+    sku,
+    quantity,
+    unitPrice,
+    name: optional(text(LIMITS.name)).meta({ description: "What it is called", examples: ["Blue mug"] }),
+    weight: optional(z.int().min(0).max(LIMITS.weight)).meta({
+      description: "Weight of one piece, in grams",
+    }),
+    requiresShipping: optional(z.boolean()).meta({
+      default: true,
+      description: "Whether it goes into a parcel",
+    }),
+    taxRate: optional(
+      z.number().min(0).max(1, { error: "must be a fraction from 0 to 1, such as 0.19 for 19 %" }),
+    ).meta({
+      description: "Rate at which the price is taxed, as a fraction. Told to providers, never computed with",
+      examples: [0.19],
+    }),
+    stocked: optional(z.boolean()).meta({
+      default: true,
+      description:
+        "False for what no warehouse holds, such as a service, a gift card or a fee: never sold out",
+    }),
+  })
+  .meta({ id: "OrderLine" });
+
+const amount = z
+  .int()
+  .min(-LIMITS.adjustment)
+  .max(LIMITS.adjustment)
+  .meta({
+    description:
+      "In the currency's minor unit: negative or 0 for a discount, positive or 0 for anything else; rounding may be either",
+    examples: [499],
+  });
+
+const adjustment = z
+  .strictObject({
+    kind: z.enum(ADJUSTMENT_KINDS),
+    label: optional(text(LIMITS.name)).meta({ examples: ["DHL parcel"] }),
+    amount,
+    included: optional(z.boolean()).meta({
+      default: false,
+      description: "Whether the prices contain this tax already: it is told, and not added to the total",
+    }),
+  })
+  .refine(({ kind, amount: value }) => kind !== "discount" || value <= 0, {
+    path: ["amount"],
+    error: "must not be above 0 for a discount",
+  })
+  .refine(({ kind, amount: value }) => kind === "discount" || kind === "rounding" || value >= 0, {
+    path: ["amount"],
+    error: "must not be below 0, except for a discount and for rounding",
+  })
+  .refine(({ kind, included }) => included !== true || kind === "tax", {
+    path: ["included"],
+    error: "only a tax can be contained in the prices",
+  })
+  .meta({ id: "Adjustment" });
+
+const contact = {
+  name: optional(text(LIMITS.name)).meta({ examples: ["Ada Lovelace"] }),
+  email: optional(text(LIMITS.name).check(z.regex(/^[^@\s]+@[^@\s]+$/, "must be an e-mail address"))).meta({
+    examples: ["ada@example.com"],
+  }),
+  phone: optional(text(LIMITS.identifier)).meta({ examples: ["+44 20 7946 0018"] }),
+};
+
+const customer = z.strictObject({ id: customerId, ...contact }).meta({ id: "Customer" });
 
 const address = z
   .strictObject({
     name: text(LIMITS.addressLine),
     line1: text(LIMITS.addressLine),
-    line2: text(LIMITS.addressLine).optional(),
+    line2: optional(text(LIMITS.addressLine)),
     city: text(LIMITS.addressLine),
-    region: text(LIMITS.addressLine).optional(),
+    region: optional(text(LIMITS.addressLine)),
     postalCode: text(20),
     country: z
       .string()
@@ -124,26 +221,77 @@ const address = z
   })
   .meta({ id: "Address" });
 
-export const orderRequest = z
-  .strictObject({
-    customerId,
-    currency,
-    lines: z.array(orderLine).min(1).max(LIMITS.lines),
-    reference: reference.optional(),
-    paymentToken: text(LIMITS.paymentToken)
-      .optional()
-      .meta({
-        description: "Token of the payment provider. Without one, the customer pays on account",
-        examples: ["tok_approved"],
-      }),
-    shipTo: address.optional(),
+const metadata = z
+  .record(text(LIMITS.metadataName), text(LIMITS.metadataValue).nullable())
+  .refine((fields) => Object.keys(fields).length <= LIMITS.metadata, {
+    error: `must not have more than ${LIMITS.metadata} fields`,
   })
-  .refine((order) => totalOf(order.lines) !== undefined, {
-    path: ["lines"],
-    error: `the total must not exceed ${Number.MAX_SAFE_INTEGER} minor units`,
-    when: ({ issues }) => issues.length === 0,
+  .meta({
+    maxProperties: LIMITS.metadata,
+    description: "Fields of your own, as text",
+    examples: [{ cartId: "4711" }],
+  });
+
+const note = text(LIMITS.note, CONTROL_CHARACTERS_IN_LINES).meta({
+  description: "What you or the customer has to say",
+  examples: ["Please ring twice"],
+});
+
+const NO_CUSTOMER = "is missing: send customerId, or customer with an id";
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+const orderFields = z.strictObject({
+  customerId: optional(customerId),
+  currency,
+  lines: z.array(orderLine).min(1).max(LIMITS.lines),
+  reference: optional(reference),
+  paymentToken: optional(text(LIMITS.paymentToken)).meta({
+    description: "Token of the payment provider. Without one, the customer pays on account",
+    examples: ["tok_approved"],
+  }),
+  shipTo: optional(address),
+  customer: optional(customer),
+  billTo: optional(address),
+  adjustments: optional(z.array(adjustment).max(LIMITS.adjustments)).meta({
+    description: "What changes the total apart from the lines",
+  }),
+  total: optional(z.int()).meta({
+    description: "The sum of lines and adjustments, if you want it checked",
+    examples: [2999],
+  }),
+  metadata: optional(metadata),
+  note: optional(note),
+});
+
+export const orderRequest = orderFields
+  .refine(({ customerId: id, customer: whom }) => (id ?? whom ?? null) !== null, {
+    path: ["customerId"],
+    error: NO_CUSTOMER,
+    when: ({ value }) => isObject(value),
   })
+  .check(({ value, issues }) => {
+    // Only where everything else is right.
+    if (issues.length > 0) return;
+    for (const { path, message } of contradictions(value))
+      issues.push({ code: "custom", input: value, path, message });
+  })
+  .transform((order) => withoutNulls(order))
   .meta({ id: "OrderRequest" });
+
+/** What does not fit together in an order whose fields are all valid. */
+function contradictions(order: z.output<typeof orderFields>): { path: string[]; message: string }[] {
+  const { customerId: id, customer: whom, lines, total } = order;
+  if (typeof id === "string" && whom && whom.id !== id)
+    return [{ path: ["customer", "id"], message: "must be the customerId" }];
+  const sums = sumsOf({ lines, adjustments: order.adjustments ?? [] });
+  if (sums === undefined)
+    return [{ path: ["lines"], message: `the total must not exceed ${Number.MAX_SAFE_INTEGER} minor units` }];
+  const parts = `lines of ${sums.lines} and adjustments of ${sums.adjustments} are ${sums.total}`;
+  if (sums.total < 0)
+    return [{ path: ["adjustments"], message: `must not bring the total below 0: ${parts}` }];
+  return typeof total !== "number" || total === sums.total
+    ? []
+    : [{ path: ["total"], message: `is ${total}, but ${parts}: send that, or leave it out` }];
+}
 
 export const idempotencyKey = z
   .string()
@@ -200,6 +348,12 @@ export const order = z
     currency,
     total: z.int().meta({ description: "In the currency's minor unit", examples: [2500] }),
     lines: z.array(orderLine),
+    adjustments: z.array(adjustment).optional().meta({ description: "Absent if there are none" }),
+    customer: customer.optional().meta({ description: "Absent if only the id is known" }),
+    shipTo: address.optional(),
+    billTo: address.optional(),
+    metadata: metadata.optional(),
+    note: note.optional(),
     failed: z
       .object({ stage: stageName, reason: z.string(), at: timestamp })
       .optional()

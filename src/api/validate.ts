@@ -64,7 +64,13 @@ function faults(issue: z.core.$ZodIssue): Fault[] {
       message: "is not a field of this request",
     }));
   }
-  return [{ path: pathText(issue.path), message: issue.message }];
+  const message = issue.code === "invalid_key" ? nameFault(issue) : issue.message;
+  return [{ path: pathText(issue.path), message }];
+}
+
+/** What is wrong with the name of a field that has a name of its own. */
+function nameFault({ issues, message }: z.core.$ZodIssueInvalidKey): string {
+  return `its name ${issues[0]?.message.replace(/^Too (small|big): expected string to have/, "must have") ?? message}`;
 }
 
 /**

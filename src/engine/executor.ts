@@ -6,7 +6,7 @@ import {
   type StageTransition,
   type Transition,
 } from "../order/lifecycle.ts";
-import type { StageRecord, StoredOrder } from "../order/order.ts";
+import { stockedLines, type StageRecord, type StoredOrder } from "../order/order.ts";
 import {
   AlreadyUndoneError,
   NotNowError,
@@ -28,7 +28,7 @@ import {
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
-import { withoutSecrets } from "./redact.ts";
+import { redacted, withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 
 /** What the executor needs from the store, one order at a time. Calls may share a transaction with others. */
@@ -205,8 +205,9 @@ export class Executor {
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
       const context = this.#context(order, stage, ports, signal, mark);
       const outcome = await stage.run(order, context).catch(alreadyUndone);
-      if (stage.stock === undefined || !isRecord(outcome)) return { outcome };
-      const { id: orderId, lines } = order;
+      const lines = stockedLines(order.lines);
+      if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome };
+      const { id: orderId } = order;
       const request = { key: context.runKey, orderId, lines, signal };
       const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
       if (moved === "at commit") return { outcome, stock: { operation: stage.stock, lines } };
@@ -268,10 +269,11 @@ export class Executor {
   async #reject(
     order: StoredOrder,
     step: Step,
-    { reason }: Rejection,
+    rejection: Rejection,
     signal: AbortSignal,
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
+    const reason = redacted(rejection.reason, order);
     if (!this.#lifecycle.canCancel(order.status)) {
       throw new TooLateToRejectError(`rejected at ${order.status}, too late to cancel: ${reason}`);
     }

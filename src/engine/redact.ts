@@ -3,27 +3,49 @@ import type { Order } from "../order/order.ts";
 /** Shorter values are not secrets, and would redact parts of unrelated words. */
 const SHORTEST_SECRET = 4;
 
+/** The fields of an order that may hold personal data or a secret. */
+export const PRIVATE_FIELDS = [
+  "paymentToken",
+  "customer",
+  "shipTo",
+  "billTo",
+  "metadata",
+  "note",
+] as const satisfies readonly (keyof Order)[];
+
+type Private = Pick<Order, (typeof PRIVATE_FIELDS)[number]>;
+
+/** Makes a text safe to store and log: every value of the order's {@link PRIVATE_FIELDS} is redacted. */
+export function redacted(text: string, order: Private): string {
+  return secretsOf(order).reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text);
+}
+
 /**
- * Makes an error safe to store and log. Returns a copy with the order's payment token and address redacted, or the
- * error itself if it contains neither.
+ * Makes an error safe to store and log. Returns a copy with every value of the order's {@link PRIVATE_FIELDS} redacted,
+ * or the error itself if it contains none.
  */
-export function withoutSecrets(error: unknown, order: Pick<Order, "paymentToken" | "shipTo">): unknown {
+export function withoutSecrets(error: unknown, order: Private): unknown {
   if (!(error instanceof Error)) return error;
-  const secrets = [order.paymentToken, ...Object.values(order.shipTo ?? {})].filter(
-    (value): value is string => typeof value === "string" && value.length >= SHORTEST_SECRET,
-  );
   const told = `${error.message}\n${error.stack ?? ""}`;
-  if (!secrets.some((secret) => told.includes(secret))) return error;
-  const blot = (text: string) =>
-    secrets.reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text);
+  if (redacted(told, order) === told) return error;
   // Keep the class and fields, which decide what happens to the job; drop the cause, which may repeat the secret.
   const { cause: _cause, ...fields } = Object.getOwnPropertyDescriptors(error);
   const copy: Error = Object.create(Object.getPrototypeOf(error), fields);
-  Object.defineProperty(copy, "message", { value: blot(error.message), configurable: true, writable: true });
-  Object.defineProperty(copy, "stack", {
-    value: blot(error.stack ?? copy.message),
-    configurable: true,
-    writable: true,
-  });
+  const message = redacted(error.message, order);
+  const stack = redacted(error.stack ?? error.message, order);
+  Object.defineProperty(copy, "message", { value: message, configurable: true, writable: true });
+  Object.defineProperty(copy, "stack", { value: stack, configurable: true, writable: true });
   return copy;
+}
+
+function secretsOf(order: Private): string[] {
+  return (
+    PRIVATE_FIELDS.flatMap((field) => {
+      const value = order[field];
+      return typeof value === "string" ? [value] : Object.values(value ?? {});
+    })
+      .filter((value): value is string => typeof value === "string" && value.length >= SHORTEST_SECRET)
+      // A value goes before those that are part of it.
+      .toSorted((a, b) => b.length - a.length)
+  );
 }

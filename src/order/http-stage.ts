@@ -20,6 +20,7 @@ export const DEFAULT_FIELDS: readonly OrderField[] = [
   "currency",
   "total",
   "lines",
+  "adjustments",
 ];
 
 /** Whether this is a secret as Standard Webhooks writes it: `whsec_` and the base64 of at least 24 bytes. */

@@ -5,9 +5,41 @@ export interface OrderLine {
   readonly quantity: number;
   /** Price of one unit in the currency's minor unit (cents, pence, yen). */
   readonly unitPrice: number;
+  readonly name?: string | undefined;
+  /** Of one unit, in grams. */
+  readonly weight?: number | undefined;
+  /** Whether it goes into a parcel; true unless given. */
+  readonly requiresShipping?: boolean | undefined;
+  /** The rate at which the price is taxed: 0.19 for 19 %. Told, never computed with. */
+  readonly taxRate?: number | undefined;
+  /** False for what no warehouse holds, such as a service, a gift card or a fee; true unless given. */
+  readonly stocked?: boolean | undefined;
 }
 
-/** The shipping address. Personal data: never put it in a log line, a job or an error. */
+/** What an adjustment of an order's total can be. */
+export const ADJUSTMENT_KINDS = ["shipping", "discount", "tax", "fee", "tip", "rounding"] as const;
+
+/** Something that changes what an order costs, apart from its lines. */
+export interface Adjustment {
+  readonly kind: (typeof ADJUSTMENT_KINDS)[number];
+  readonly label?: string | undefined;
+  /** In the currency's minor unit: negative for a discount, of either sign for rounding. */
+  readonly amount: number;
+  /** Whether the prices contain it already, so that it is told and not added. Only for taxes. */
+  readonly included?: boolean | undefined;
+}
+
+/** How to reach the customer. Personal data, like {@link Address}. */
+export interface Contact {
+  readonly name?: string | undefined;
+  readonly email?: string | undefined;
+  readonly phone?: string | undefined;
+}
+
+/** The client's own fields, by name. May hold personal data. */
+export type Metadata = Readonly<Record<string, string>>;
+
+/** A shipping or billing address. Personal data: never put it in a log line, a job or an error. */
 export interface Address {
   readonly name: string;
   readonly line1: string;
@@ -28,11 +60,17 @@ export interface OrderRequest {
   /** ISO 4217 code of all prices and the total. */
   readonly currency: string;
   readonly lines: readonly OrderLine[];
+  readonly adjustments: readonly Adjustment[];
   /** The client's reference, such as an invoice number; need not be unique. */
   readonly reference: string | null;
   /** The payment provider's token for the customer's card. A secret, like {@link Address}. */
   readonly paymentToken: string | null;
+  readonly customer: Contact | null;
   readonly shipTo: Address | null;
+  readonly billTo: Address | null;
+  readonly metadata: Metadata | null;
+  /** What the customer or the shop has to say of the order. May hold personal data. */
+  readonly note: string | null;
 }
 
 /**
@@ -42,7 +80,7 @@ export interface OrderRequest {
 export interface Order extends OrderRequest {
   /** UUIDv7, which sorts by creation time. */
   readonly id: string;
-  /** The sum of quantity x unitPrice, in the currency's minor unit. */
+  /** The sum of the lines and the adjustments, in the currency's minor unit. Never below 0. */
   readonly total: number;
   /** The records of finished stages, by stage name. */
   readonly records: Readonly<Record<string, StageRecord>>;
@@ -91,7 +129,16 @@ export interface StoredOrder extends Order {
   readonly updatedAt: Date;
 }
 
-/** The total in minor units; undefined if it is too large for an exact number (2^53 or more). */
+/** What an order's total is made of, in minor units. */
+export interface Sums {
+  /** The sum of quantity x unitPrice. */
+  readonly lines: number;
+  /** The sum of the adjustments, without those that the prices contain already. */
+  readonly adjustments: number;
+  readonly total: number;
+}
+
+/** The sum of the lines, in minor units; undefined if it is too large for an exact number (2^53 or more). */
 export function totalOf(lines: readonly Pick<OrderLine, "quantity" | "unitPrice">[]): number | undefined {
   let total = 0;
   for (const { quantity, unitPrice } of lines) {
@@ -100,6 +147,28 @@ export function totalOf(lines: readonly Pick<OrderLine, "quantity" | "unitPrice"
     if (total > Number.MAX_SAFE_INTEGER) return undefined;
   }
   return total;
+}
+
+/** An order's sums; undefined if they are too large for exact numbers. */
+export function sumsOf(order: {
+  readonly lines: readonly Pick<OrderLine, "quantity" | "unitPrice">[];
+  readonly adjustments?: readonly { readonly amount: number; readonly included?: unknown }[] | undefined;
+}): Sums | undefined {
+  const lines = totalOf(order.lines);
+  if (lines === undefined) return undefined;
+  let adjustments = 0;
+  for (const { amount, included } of order.adjustments ?? []) if (included !== true) adjustments += amount;
+  const total = lines + adjustments;
+  const isExact = Number.isSafeInteger(adjustments) && total <= Number.MAX_SAFE_INTEGER;
+  return isExact ? { lines, adjustments, total } : undefined;
+}
+
+/** The lines of goods that a warehouse holds. */
+export function stockedLines(lines: readonly OrderLine[]): readonly OrderLine[] {
+  // Nearly always all are.
+  return lines.every(({ stocked }) => stocked !== false)
+    ? lines
+    : lines.filter(({ stocked }) => stocked !== false);
 }
 
 /** Quantities by SKU over all lines, sorted by SKU, which is the order in which stock is locked. */

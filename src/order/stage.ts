@@ -27,7 +27,8 @@ export interface Stage<Name extends string = string, To extends string = string>
   readonly http?: HttpService;
   /**
    * Moves the order's stock once `run` is done, in the same transaction as the order's status if the inventory is in this
-   * database, or else through its port right before. An order whose goods are sold out is rejected.
+   * database, or else through its port right before. An order whose goods are sold out is rejected; one without stocked
+   * goods moves none.
    */
   readonly stock?: StockOperation;
   /** Whether the order can no longer be cancelled once this stage is done. */

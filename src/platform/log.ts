@@ -2,6 +2,9 @@ import { pino, type Logger } from "pino";
 
 export type { Logger } from "pino";
 
+/** Fields of an order that may hold personal data or a secret. */
+const PRIVATE = ["paymentToken", "customer", "shipTo", "billTo", "metadata", "note"];
+
 /**
  * Logs JSON lines to standard output. Log ids, never orders: payment tokens and addresses must not appear in a
  * log. The redaction is a second line of defense.
@@ -21,7 +24,7 @@ export function createLogger({
       ...(fields && { mixin: fields }),
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }), bindings: ({ pid, name }) => ({ name, pid }) },
-      redact: ["*.paymentToken", "*.shipTo", "paymentToken", "shipTo", "*.headers.authorization"],
+      redact: [...PRIVATE.flatMap((field) => [field, `*.${field}`]), "*.headers.authorization"],
     },
     (output ??= standardOutput()),
   );

@@ -21,6 +21,7 @@ import {
   type Surroundings,
   type Worker,
 } from "./processes.ts";
+import { NOTHING_MORE } from "../support/orders.ts";
 
 /** So few that orders run out of them, and that more make no other stories. */
 const ATTEMPTS = 2;
@@ -147,6 +148,7 @@ export class World {
   async create(body: Body, key: string | null): Promise<void> {
     const requestHash = createHash("sha256").update(JSON.stringify(body)).digest("base64");
     await this.#post({
+      ...NOTHING_MORE,
       id: uuidv7(),
       customerId: "customer",
       reference: null,

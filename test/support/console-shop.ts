@@ -6,6 +6,7 @@ import { CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import { PIPELINE } from "../../src/order/pipeline.ts";
 import { totalOf, type NewOrder, type OrderLine } from "../../src/order/order.ts";
 import type { TestLine } from "./line.ts";
+import { NOTHING_MORE } from "./orders.ts";
 
 /*
  * A shop as pages are to be looked at: names as people have them, texts as long as may be, an hour's work, and whatever
@@ -126,6 +127,7 @@ function makeOrder(index: number, createdAt: Date): NewOrder {
     return { sku, quantity: 1 + ((index * 7) % 5), unitPrice: Math.round(euro * factor) };
   });
   return {
+    ...NOTHING_MORE,
     id: uuidv7({ msecs: createdAt.getTime() }),
     customerId: CUSTOMERS[index % CUSTOMERS.length] ?? "",
     reference: index % 5 === 4 ? null : `SO-2026-11-${String(4_210 + index).padStart(6, "0")}`,

@@ -6,10 +6,14 @@ import { findOrders } from "../../db/orders.ts";
 import type { Ports } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
 
+/** An order of which the client has told nothing more. */
+export const NOTHING_MORE = { adjustments: [], customer: null, billTo: null, metadata: null, note: null };
+
 /** An order that was not written yet; what a test cares about can be given. */
 export function newOrder(given: Partial<NewOrder> = {}): NewOrder {
   const lines = given.lines ?? [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }];
   return {
+    ...NOTHING_MORE,
     id: uuidv7(),
     customerId: "cust-1",
     reference: null,

@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from "node:crypto";
-import { v7 as uuidv7 } from "uuid";
 import { Sql } from "../chaos/sql.ts";
 import { Database } from "../../db/database.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { setStock } from "../../db/stock.ts";
 import { Failure } from "../shared/failure.ts";
-import { totalOf, type NewOrder } from "../../src/order/order.ts";
+import { newOrder } from "../../src/api/new-order.ts";
+import type { NewOrder } from "../../src/order/order.ts";
 import type { OrderRequestBody } from "../../src/api/schemas.ts";
 import type { Context } from "./context.ts";
 import { acceptedOf } from "./load/messages.ts";
@@ -182,20 +182,8 @@ export class Shop {
 
 /** Turns a request into an order, as the API does. */
 function asNew(request: OrderRequestBody): NewOrder {
-  const createdAt = new Date();
   const key = randomUUID();
-  return {
-    id: uuidv7({ msecs: createdAt.getTime() }),
-    customerId: request.customerId,
-    reference: request.reference ?? null,
-    currency: request.currency,
-    total: totalOf(request.lines) ?? 0,
-    lines: request.lines,
-    paymentToken: request.paymentToken ?? null,
-    shipTo: request.shipTo ?? null,
-    createdAt,
-    idempotency: { client: digestOf(API_KEY), key, requestHash: digestOf(key) },
-  };
+  return newOrder(request, { client: digestOf(API_KEY), key, requestHash: digestOf(key) });
 }
 
 function digestOf(value: string): string {

@@ -10,7 +10,11 @@ const OLD_BOOKS =
 /** `npm run migrate`: migrates the database of DATABASE_URL to this version's schema. */
 runMain(async () => {
   const config = loadConfig(PROCESSES.migrate, process.env);
+  const startedAt = performance.now();
   const applied = await migrateDatabase({ url: config.DATABASE_URL });
   if (await hasOldBooks(config.DATABASE_URL)) process.stdout.write(`${OLD_BOOKS}\n`);
-  process.stdout.write(applied === 0 ? "the database is up to date\n" : `applied ${applied} migrations\n`);
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+  process.stdout.write(
+    applied === 0 ? "the database is up to date\n" : `applied ${applied} migrations in ${seconds} s\n`,
+  );
 });

@@ -62,10 +62,3 @@ export function ago(at: Date, now = Date.now()): Html {
 export function roughly(milliseconds: number): number {
   return milliseconds < 1_000 ? Math.max(0, milliseconds) : Math.floor(milliseconds / 1_000) * 1_000;
 }
-
-/** Formats an amount given in minor units. */
-export function money(amount: number, currency: string): string {
-  const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
-  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
-  return format.format(amount / 10 ** digits);
-}

@@ -7,9 +7,13 @@ import { countPendingMigrations, migrateDatabase } from "../../../db/migrate.ts"
 import * as schema from "../../../db/schema.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { start } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 /** When the migration was written that gives leases their tokens. */
 const LEASE_TOKENS = 1795435000006;
+
+/** When the migration was written that gives orders adjustments, people and notes. */
+const ORDER_DETAILS = 1795435000009;
 
 let environment: TestEnvironment;
 beforeEach(async () => {
@@ -71,6 +75,37 @@ describe("migrating", () => {
       queries.execute(sql`UPDATE leases SET expires_at = NOW(3)`),
     );
     expect(await lease.hold()).toBeGreaterThan(0);
+  });
+
+  test("lets orders pass while somebody reads a table that it has to alter, and alters it afterwards", async () => {
+    await migrateDatabase({ url: environment.databaseUrl });
+    await environment.database.transaction((queries) =>
+      queries.execute(
+        sql`ALTER TABLE orders DROP COLUMN adjustments, DROP COLUMN customer, DROP COLUMN bill_to, DROP COLUMN metadata, DROP COLUMN note`,
+      ),
+    );
+    await environment.database.transaction((queries) =>
+      queries.execute(sql`DELETE FROM __drizzle_migrations WHERE created_at >= ${ORDER_DETAILS}`),
+    );
+    let migrated = false;
+    const migrating = await environment.database.transaction(async (queries) => {
+      // As a backup does, for as long as it takes.
+      await queries.execute(sql`SELECT COUNT(*) FROM orders`);
+      const done = migrateDatabase({ url: environment.databaseUrl }).finally(() => (migrated = true));
+      await waitFor("the migration waits for the table", async () => {
+        const waiting = await rows(
+          sql`SELECT 1 AS one FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table metadata lock%'`,
+        );
+        return waiting.length > 0;
+      });
+      const startedAt = performance.now();
+      await rows(sql`SELECT id FROM orders LIMIT 1`);
+      expect(performance.now() - startedAt).toBeLessThan(2_500);
+      expect(migrated).toBe(false);
+      return { done };
+    });
+    expect(await migrating.done).toBeGreaterThan(0);
+    expect(await rows(sql`SELECT note FROM orders`)).toEqual([]);
   });
 
   test("refuses a database that cannot be reached, in one line", async () => {

@@ -75,6 +75,7 @@ afterAll(() => {
 });
 
 const MISSING = "is missing";
+const NOBODY = "is missing: send customerId, or customer with an id";
 const UNKNOWN = "is not a field of this request";
 const CHARACTERS = "must not contain control characters or lone surrogates";
 const SPACE = "must not begin or end with a space";
@@ -82,11 +83,13 @@ const SPACE = "must not begin or end with a space";
 describe("a field is refused at its place", () => {
   test.each<[string, unknown, string, string | RegExp]>([
     // Missing, or of another kind.
-    ["no customerId", without("customerId"), "customerId", MISSING],
+    ["no customerId", without("customerId"), "customerId", NOBODY],
+    ["null for the customerId, and no customer", { ...ORDER, customerId: null }, "customerId", NOBODY],
     ["no currency", without("currency"), "currency", MISSING],
     ["no lines", without("lines"), "lines", MISSING],
-    ["null for a text", { ...ORDER, customerId: null }, "customerId", /string/],
-    ["null for an optional text", { ...ORDER, reference: null }, "reference", /string/],
+    ["null for a text", line({ sku: null }), "lines[1].sku", /string/],
+    ["null for a field that is unknown", { ...ORDER, color: null }, "color", UNKNOWN],
+    ["an empty name in the metadata", { ...ORDER, metadata: { "": "x" } }, 'metadata[""]', /^its name.*>=1/],
     ["a number for a text", { ...ORDER, customerId: 17 }, "customerId", /string/],
     ["a boolean for a text", { ...ORDER, paymentToken: true }, "paymentToken", /string/],
     ["a list for a text", { ...ORDER, reference: ["INV-1"] }, "reference", /string/],
@@ -168,7 +171,8 @@ describe("a field is refused at its place", () => {
     ["a line too many", { ...ORDER, lines: times(LIMITS.lines + 1, LINE) }, "lines", /<=2000 items/],
     ["far too many lines", { ...ORDER, lines: times(200_000, 1) }, "lines", /<=2000 items/],
     // Names.
-    ["an unknown field", { ...ORDER, total: 2500 }, "total", UNKNOWN],
+    ["an unknown field", { ...ORDER, color: "red" }, "color", UNKNOWN],
+    ["a total that is another one", { ...ORDER, total: 2400 }, "total", /is 2400, but lines of 2500/],
     ["a field of an answer", { ...ORDER, status: "DELIVERED" }, "status", UNKNOWN],
     ["an unknown field of a line", line({ price: 1 }), "lines[1].price", UNKNOWN],
     ["an unknown field of the address", shipTo({ street: "Elm Street" }), "shipTo.street", UNKNOWN],
@@ -259,7 +263,11 @@ describe("a body that is no order at all", () => {
     const answer = await refused("{}");
     expect(answer.status).toBe(422);
     expect(answer.body.errors).toEqual(
-      ["customerId", "currency", "lines"].map((path) => ({ path, message: MISSING })),
+      [
+        ["currency", MISSING],
+        ["lines", MISSING],
+        ["customerId", NOBODY],
+      ].map(([path, message]) => ({ path, message })),
     );
   });
 

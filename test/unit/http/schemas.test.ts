@@ -50,6 +50,16 @@ const anyLine = almost({
   sku: mostly(anyText),
   quantity: mostly(anyNumber),
   unitPrice: mostly(anyNumber),
+  name: mostly(anyText),
+  weight: mostly(anyNumber),
+  stocked: mostly(fc.boolean()),
+  taxRate: mostly(anyNumber),
+});
+const anyAdjustment = almost({
+  kind: mostly(fc.constantFrom("shipping", "discount", "tax", "rounding")),
+  label: mostly(anyText),
+  amount: mostly(anyNumber),
+  included: mostly(fc.boolean()),
 });
 const anyOrder = almost({
   customerId: mostly(anyText),
@@ -57,6 +67,11 @@ const anyOrder = almost({
   lines: mostly(fc.array(anyLine, { maxLength: 3 })),
   reference: mostly(anyText),
   paymentToken: mostly(anyText),
+  customer: mostly(almost({ id: anyText, name: anyText, email: anyText })),
+  adjustments: mostly(fc.array(anyAdjustment, { maxLength: 3 })),
+  total: mostly(anyNumber),
+  note: mostly(anyText),
+  metadata: mostly(fc.dictionary(anyText, mostly(anyText), { maxKeys: 3 })),
   shipTo: mostly(
     almost({ name: anyText, line1: anyText, city: anyText, postalCode: anyText, country: anyText }),
   ),
@@ -101,6 +116,91 @@ describe("a text", () => {
 });
 
 describe("an order", () => {
+  const taken = (more: object) => orderRequest.safeParse({ ...ORDER, ...more });
+  const faults = (more: object) =>
+    taken(more).error?.issues.map(({ path, message }) => `${path.join(".")} ${message}`);
+
+  test("with null for an optional field is the same as without it, at every depth", () => {
+    const address = { name: "N", line1: "L", city: "C", postalCode: "P", country: "DE" };
+    const nulls = taken({
+      reference: null,
+      paymentToken: null,
+      adjustments: null,
+      total: null,
+      billTo: null,
+      note: null,
+      metadata: { kept: "yes", left: null },
+      customer: { id: "cust-1", name: null, email: null },
+      shipTo: { ...address, line2: null, region: null },
+      lines: [{ ...LINE, name: null, weight: null, requiresShipping: null, taxRate: null, stocked: null }],
+    });
+    const without = taken({ metadata: { kept: "yes" }, customer: { id: "cust-1" }, shipTo: address });
+    expect(nulls.success).toBe(true);
+    expect(JSON.stringify(nulls.data)).toBe(JSON.stringify(without.data));
+  });
+
+  test("still needs what is not optional, null or not", () => {
+    expect(faults({ currency: null })?.[0]).toMatch(/^currency /);
+    expect(faults({ customerId: undefined })).toEqual([
+      "customerId is missing: send customerId, or customer with an id",
+    ]);
+    expect(faults({ customerId: undefined, customer: null, lines: [] })).toHaveLength(2);
+  });
+
+  test("says who ordered once, or twice the same", () => {
+    expect(taken({ customerId: undefined, customer: { id: "cust-1" } }).success).toBe(true);
+    expect(taken({ customer: { id: "cust-1" } }).success).toBe(true);
+    expect(faults({ customer: { id: "cust-2" } })).toEqual(["customer.id must be the customerId"]);
+  });
+
+  test("whose total does not add up is told both sums", () => {
+    const adjustments = [{ kind: "shipping", amount: 499 }];
+    expect(taken({ adjustments, total: 2999 }).success).toBe(true);
+    expect(faults({ adjustments, total: 2500 })).toEqual([
+      "total is 2500, but lines of 2500 and adjustments of 499 are 2999: send that, or leave it out",
+    ]);
+  });
+
+  test("never costs less than nothing", () => {
+    expect(taken({ adjustments: [{ kind: "discount", amount: -2500 }] }).success).toBe(true);
+    expect(faults({ adjustments: [{ kind: "discount", amount: -2501 }] })).toEqual([
+      "adjustments must not bring the total below 0: lines of 2500 and adjustments of -2501 are -1",
+    ]);
+  });
+
+  test.each([
+    ["a discount that adds", { kind: "discount", amount: 1 }, "amount must not be above 0 for a discount"],
+    [
+      "a negative fee",
+      { kind: "fee", amount: -1 },
+      "amount must not be below 0, except for a discount and for rounding",
+    ],
+    [
+      "shipping that is contained in the prices",
+      { kind: "shipping", amount: 1, included: true },
+      "included only a tax can be contained in the prices",
+    ],
+  ])("is refused with %s", (_, adjustment, fault) => {
+    expect(faults({ adjustments: [adjustment] })).toEqual([`adjustments.0.${fault}`]);
+    expect(taken({ adjustments: [{ kind: "rounding", amount: -2 }] }).success).toBe(true);
+  });
+
+  test.each([
+    ["a code of ISO 4217 that Intl lacks", "VED", true],
+    ["a code of ISO 4217 without a minor unit", "XAU", true],
+    ["a code that was withdrawn long ago", "DEM", false],
+  ])("in %s", (_, currency, isTaken) => {
+    expect(taken({ currency }).success).toBe(isTaken);
+  });
+
+  test("has at most 50 fields of metadata, and a note of several lines", () => {
+    const fields = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [`f${at}`, "x"]));
+    expect(taken({ metadata: fields(50), note: "Ring twice.\n\tThen wait." }).success).toBe(true);
+    expect(faults({ metadata: fields(51) })).toEqual(["metadata must not have more than 50 fields"]);
+    expect(taken({ note: "\u0000" }).success).toBe(false);
+  });
+
   const quantity = fc.integer({ min: 1, max: LIMITS.quantity });
   const unitPrice = fc.integer({ min: 0, max: LIMITS.unitPrice });
 

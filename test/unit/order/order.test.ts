@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import * as fc from "fast-check";
-import { quantitiesBySku, totalOf } from "../../../src/order/order.ts";
+import { quantitiesBySku, stockedLines, sumsOf, totalOf } from "../../../src/order/order.ts";
 import { DEFAULT_SETTINGS, settingsOf } from "../../../src/order/stage.ts";
 
 const line = (sku: string, quantity: number, unitPrice: number) => ({ sku, quantity, unitPrice });
@@ -17,6 +17,35 @@ describe("the total of an order", () => {
     // Sums up, in floating point, to a number that looks right.
     expect(totalOf([line("a", 1_000_000, 10_000_000_000), line("b", 1, 1)])).toBeUndefined();
   });
+});
+
+describe("the sums of an order", () => {
+  const lines = [line("a", 2, 1250)];
+
+  test("add its adjustments to its lines, apart from taxes that the prices contain", () => {
+    const adjustments = [
+      { amount: 499 },
+      { amount: -1000 },
+      { amount: 399, included: true },
+      { amount: -1, included: false },
+    ];
+    expect(sumsOf({ lines, adjustments })).toEqual({ lines: 2500, adjustments: -502, total: 1998 });
+    expect(sumsOf({ lines })).toEqual({ lines: 2500, adjustments: 0, total: 2500 });
+  });
+
+  test("are refused where they are not exact", () => {
+    const largest = [line("a", 1, Number.MAX_SAFE_INTEGER)];
+    expect(sumsOf({ lines: largest, adjustments: [{ amount: 1 }] })).toBeUndefined();
+    expect(sumsOf({ lines: largest, adjustments: [{ amount: 1 }, { amount: -1 }] })?.total).toBe(
+      Number.MAX_SAFE_INTEGER,
+    );
+  });
+});
+
+test("only lines that do not say otherwise are stocked", () => {
+  const gift = { ...line("GIFT", 1, 5000), stocked: false };
+  const mug = { ...line("MUG", 1, 100), stocked: true };
+  expect(stockedLines([gift, line("a", 1, 1), mug])).toEqual([line("a", 1, 1), mug]);
 });
 
 describe("the pieces of an order", () => {

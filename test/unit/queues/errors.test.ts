@@ -10,6 +10,7 @@ import { DispatcherUnavailableError } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
 import { withoutSecrets } from "../../../src/engine/redact.ts";
+import { NOTHING_MORE } from "../../support/orders.ts";
 
 /** As ioredis makes them of what Redis answers. */
 const reply = (message: string): Error => new ReplyError(message);
@@ -108,7 +109,11 @@ test("the engine is told by an error of its own that Redis is away", async () =>
 
 test("it is still told when the error was copied without its secrets", () => {
   const error = reply("OOM command not allowed when used memory > 'maxmemory': tok_secret");
-  const copy = withoutSecrets(error, { paymentToken: "tok_secret", shipTo: null });
+  const copy = withoutSecrets(error, {
+    ...NOTHING_MORE,
+    paymentToken: "tok_secret",
+    shipTo: null,
+  });
   expect(copy).not.toBe(error);
   expect(isRedisUnavailable(copy)).toBe(true);
 });

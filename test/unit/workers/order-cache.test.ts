@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globa
 import type { OrderTransition } from "../../../src/engine/ports.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
 import { OrderCache } from "../../../src/engine/order-cache.ts";
+import { NOTHING_MORE } from "../../support/orders.ts";
 
 const LINE = { sku: "MUG-BLUE", quantity: 1, unitPrice: 995 };
 const BEFORE = new Date("2026-01-01T10:00:00Z");
@@ -9,6 +10,7 @@ const AT = new Date("2026-01-01T10:00:01Z");
 
 function order(given: Partial<StoredOrder> = {}): StoredOrder {
   return {
+    ...NOTHING_MORE,
     id: "one",
     status: "RESERVED",
     customerId: "c",

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
 import { ServiceUnavailableError } from "../../../src/order/ports.ts";
-import { withoutSecrets } from "../../../src/engine/redact.ts";
+import { redacted, withoutSecrets } from "../../../src/engine/redact.ts";
+import { NOTHING_MORE } from "../../support/orders.ts";
 
 const order = {
+  ...NOTHING_MORE,
   paymentToken: "tok_secret_42",
   shipTo: {
     name: "Ada Lovelace",
@@ -28,6 +30,31 @@ describe("an error without secrets", () => {
       message: "cannot charge [redacted] of [redacted], [redacted], [redacted]",
     });
     expect(JSON.stringify([told instanceof Error && told.stack])).not.toMatch(/secret_42|Lovelace|London/);
+  });
+
+  test("has nothing of what else is said of the customer", () => {
+    const about = {
+      ...order,
+      customer: { name: "Ada King", email: "ada@example.com", phone: "+44 20 7946 0018" },
+      billTo: {
+        name: "Lord Byron",
+        line1: "Newstead",
+        city: "Ravenshead",
+        postalCode: "NG15",
+        country: "GB",
+      },
+      metadata: { nickname: "Enchantress" },
+      note: "Ring twice",
+    };
+    const all = "Ada King, ada@example.com, +44 20 7946 0018, Lord Byron, Newstead, Enchantress, Ring twice";
+    const words = Array.from({ length: 7 }, () => "[redacted]").join(", ");
+    expect(withoutSecrets(new Error(all), about)).toMatchObject({ message: words });
+    expect(redacted(`rejected: ${all}`, about)).toBe(`rejected: ${words}`);
+  });
+
+  test("has no part of a value that contains another one", () => {
+    const about = { ...order, customer: { name: "Ada Lovelace of London" } };
+    expect(redacted("Ada Lovelace of London", about)).toBe("[redacted]");
   });
 
   test("is still of its class, which says what becomes of the job", () => {

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { idempotencyKey, orderRequest, sku as skuSchema } from "../../../src/api/schemas.ts";
+import { customerId, idempotencyKey, reference, sku as skuSchema } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
 import { shown } from "../../shared/text.ts";
 import type { CsvRecord } from "./csv.ts";
@@ -97,8 +97,8 @@ export class RowReader {
   readonly #at: ReadonlyMap<string, number>;
   /** Ids repeat from row to row, so each is checked only once. */
   readonly #skus = new Ids(skuSchema);
-  readonly #customers = new Ids(orderRequest.shape.customerId);
-  readonly #invoices = new Ids(orderRequest.shape.reference.unwrap().and(idempotencyKey));
+  readonly #customers = new Ids(customerId);
+  readonly #invoices = new Ids(reference.and(idempotencyKey));
 
   /** @param header must have all of {@link COLUMNS}; see {@link missingColumns}. */
   constructor(header: readonly string[]) {

@@ -7,7 +7,8 @@ import { route, type Route } from "../../route.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import { lifecycle } from "../../../order/lifecycle.ts";
 import { leadTo, PAGE, show } from "../context.ts";
-import { ago, money } from "../format.ts";
+import { moneyText } from "../../../order/money.ts";
+import { ago } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { empty, orderLink, pager, select, statusBadge, table } from "../parts.ts";
@@ -207,7 +208,7 @@ function orderTable(rows: readonly OrderRow[]): Html {
         wide: true,
         cell: ({ reference }) => reference ?? html`<span class="muted">–</span>`,
       },
-      { title: "Total", numeric: true, cell: ({ total, currency }) => money(total, currency) },
+      { title: "Total", numeric: true, cell: ({ total, currency }) => moneyText(total, currency) },
       { title: "Created", numeric: true, cell: ({ createdAt }) => ago(createdAt) },
       { title: "Updated", numeric: true, cell: ({ updatedAt }) => ago(updatedAt) },
     ],

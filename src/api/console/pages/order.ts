@@ -9,16 +9,16 @@ import { idPath } from "../../schemas.ts";
 import type { Services } from "../../services.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import type { Transition } from "../../../order/lifecycle.ts";
-import type { StageRecord, StoredOrder } from "../../../order/order.ts";
+import { CURRENCIES, moneyText } from "../../../order/money.ts";
+import type { Adjustment, StageRecord, StoredOrder } from "../../../order/order.ts";
 import { actorOf } from "../../auth.ts";
 import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
-import { ago, counted, duration, moment, money, number, roughly, UNKNOWN } from "../format.ts";
+import { ago, counted, duration, moment, number, roughly, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
-
-const CURRENCIES = new Set(Intl.supportedValuesOf("currency"));
+import { people } from "./people.ts";
 
 /** Bull Board's path of a queue. */
 const BOARD = "/queues/queue";
@@ -42,7 +42,7 @@ export const orderPage: readonly Route[] = [
         body: html`<h1>${order.reference === null ? "Order" : `Order ${order.reference}`}</h1>
           ${about(order)}
           <div id="live">${live(services, found)}</div>
-          ${lines(order)}`,
+          ${lines(order)} ${adjustments(order)} ${people(order)}`,
       });
     },
   }),
@@ -135,7 +135,7 @@ function about({ id, customerId, total, currency, createdAt }: StoredOrder): Htm
   return facts({
     Id: html`<span class="id">${id}</span>`,
     Customer: html`<a href="${href(`${ROOT}/orders`, { customer: customerId })}">${customerId}</a>`,
-    Total: money(total, currency),
+    Total: moneyText(total, currency),
     Created: moment(createdAt),
   });
 }
@@ -340,7 +340,7 @@ function recordText(record: StageRecord): Html | undefined {
 function readable(record: StageRecord): StageRecord {
   const { amount, currency, ...others } = record;
   return typeof amount === "number" && typeof currency === "string" && CURRENCIES.has(currency)
-    ? { ...others, amount: money(amount, currency) }
+    ? { ...others, amount: moneyText(amount, currency) }
     : record;
 }
 
@@ -375,16 +375,42 @@ function lines({ lines: all, currency }: StoredOrder): Html {
       caption: "Order lines",
       rows: all.slice(0, LINES_SHOWN),
       columns: [
-        { title: "SKU", heading: true, cell: ({ sku }) => sku },
+        {
+          title: "SKU",
+          heading: true,
+          cell: ({ sku, name, stocked }) =>
+            html`${sku}${name !== undefined && html` <span class="muted">${name}</span>`}${stocked === false && html` <span class="muted">not stocked</span>`}`,
+        },
         { title: "Quantity", numeric: true, cell: ({ quantity }) => number(quantity) },
-        { title: "Unit price", numeric: true, cell: ({ unitPrice }) => money(unitPrice, currency) },
+        { title: "Unit price", numeric: true, cell: ({ unitPrice }) => moneyText(unitPrice, currency) },
         {
           title: "Total",
           numeric: true,
-          cell: ({ quantity, unitPrice }) => money(quantity * unitPrice, currency),
+          cell: ({ quantity, unitPrice }) => moneyText(quantity * unitPrice, currency),
         },
       ],
     })}
     ${all.length > LINES_SHOWN && html`<p class="muted">And ${counted(all.length - LINES_SHOWN, "more line", "more lines")}.</p>`}
   </section>`;
+}
+
+/** What changes the total apart from the lines. */
+function adjustments({ adjustments: all, currency }: StoredOrder): Html | undefined {
+  if (all.length === 0) return undefined;
+  return html`<section aria-labelledby="adjustments">
+    <h2 id="adjustments">Adjustments</h2>
+    ${table({
+      caption: "Adjustments",
+      rows: all,
+      columns: [
+        { title: "Kind", heading: true, cell: kindOf },
+        { title: "Label", cell: ({ label }) => label ?? UNKNOWN },
+        { title: "Amount", numeric: true, cell: ({ amount }) => moneyText(amount, currency) },
+      ],
+    })}
+  </section>`;
+}
+
+function kindOf({ kind, included }: Adjustment): string {
+  return included === true ? `${kind}, contained in the prices` : kind;
 }

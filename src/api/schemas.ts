@@ -127,12 +127,20 @@ type WithoutNulls<Value> = Value extends readonly (infer Item)[]
 /** Leaves out fields that are null, in place, at every depth. */
 function withoutNulls<Value>(value: Value): WithoutNulls<Value>;
 function withoutNulls(value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  for (const [name, field] of Object.entries(value)) {
-    if (field === null) Reflect.deleteProperty(value, name);
-    else if (typeof field === "object") withoutNulls(field);
+  if (Array.isArray(value)) value.forEach(withoutNulls);
+  else if (isObject(value)) {
+    // Faster than entries, where nearly nothing is null.
+    for (const name of Object.keys(value)) {
+      const field: unknown = Reflect.get(value, name);
+      if (field === null) Reflect.deleteProperty(value, name);
+      else if (typeof field === "object") withoutNulls(field);
+    }
   }
   return value;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 const orderLine = z
@@ -238,7 +246,6 @@ const note = text(LIMITS.note, CONTROL_CHARACTERS_IN_LINES).meta({
 });
 
 const NO_CUSTOMER = "is missing: send customerId, or customer with an id";
-const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 const orderFields = z.strictObject({
   customerId: optional(customerId),
   currency,

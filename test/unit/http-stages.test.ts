@@ -64,13 +64,22 @@ describe("the request", () => {
   test("names operation, attempt, deadline and records, and of the order what is not personal", async () => {
     const { run, received } = await stageOf((response) => reply(response, 200, DONE), { deadline: 60_000 });
     await run();
-    const { id, customerId, reference, currency, total, lines, createdAt } = order;
+    const { id, customerId, reference, currency, total, lines, adjustments, createdAt } = order;
     expect(JSON.parse(received[0]?.body ?? "")).toEqual({
       operation: "run",
       stage: "fraud-check",
       attempt: 3,
       deadline: new Date(createdAt.getTime() + 60_000).toISOString(),
-      order: { id, customerId, reference, currency, total, lines, createdAt: createdAt.toISOString() },
+      order: {
+        id,
+        customerId,
+        reference,
+        currency,
+        total,
+        lines,
+        adjustments,
+        createdAt: createdAt.toISOString(),
+      },
       records: { reserve: { warehouse: "W1" } },
     });
     expect(received[0]?.headers).toMatchObject({

@@ -5,6 +5,7 @@ import type { Statement, Transaction } from "./queries.ts";
 import type { Locks } from "../src/platform/contention.ts";
 import { rowLocks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
+import { insertMovements, type NewMovement } from "./stock-movements.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";
 
 const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
@@ -139,6 +140,8 @@ export class Warehouse {
   readonly stock: ReadonlyMap<string, StockLevel>;
   readonly changes = new Map<string, { onHand: number; reserved: number }>();
   readonly moved = new Set<string>();
+  readonly #movements: NewMovement[] = [];
+  readonly #at = new Date();
 
   constructor(
     states: readonly { readonly orderId: string; readonly state: ReservationState }[],
@@ -155,7 +158,7 @@ export class Warehouse {
 
   /** Statements that write the changes. */
   writes(): Statement[] {
-    return [...writeStock(this.newLevels()), ...writeStates(this)];
+    return [...writeStock(this.newLevels()), ...writeStates(this), ...insertMovements(this.#movements)];
   }
 
   stateOf(orderId: string): ReservationState | undefined {
@@ -192,6 +195,9 @@ export class Warehouse {
       change.onHand += perUnit.onHand * count;
       change.reserved += perUnit.reserved * count;
       this.changes.set(sku, change);
+      if (perUnit.onHand === 0) continue;
+      const kind = perUnit.onHand < 0 ? "shipment" : "return";
+      this.#movements.push({ sku, at: this.#at, kind, delta: perUnit.onHand * count, orderId });
     }
   }
 }

@@ -130,6 +130,44 @@ export const stock = mysqlTable("stock", {
   reserved: int("reserved").notNull(),
 });
 
+/** What changed the stock on hand: an adjustment, a count that set it, goods that left, or goods that came back. */
+export type MovementKind = "adjustment" | "count" | "shipment" | "return";
+
+/** Append-only: why the stock on hand is what it is. The changes of a SKU add up to it. */
+export const stockMovements = mysqlTable(
+  "stock_movements",
+  {
+    id: money("id").autoincrement().primaryKey(),
+    sku: varchar("sku", { length: LIMITS.identifier }).notNull(),
+    at: instant("at").notNull(),
+    kind: varchar("kind", { length: 16 }).$type<MovementKind>().notNull(),
+    /** By how much the stock on hand changed. */
+    delta: int("delta").notNull(),
+    /** The order whose goods moved; null for all else. */
+    orderId: uuid("order_id"),
+    reason: varchar("reason", { length: LIMITS.reason }),
+    reference: varchar("reference", { length: LIMITS.identifier }),
+    /** The operator or client who changed it; null if an order did. */
+    actor: varchar("actor", { length: COLUMN_LENGTHS.actor }),
+  },
+  (table) => [index("stock_movements_by_sku").on(table.sku, table.id)],
+);
+
+/** Adjustments that were asked for under an idempotency key, with the level that was the answer. */
+export const stockAdjustments = mysqlTable(
+  "stock_adjustments",
+  {
+    client: char("client", { length: DIGEST_LENGTH }).notNull(),
+    key: varchar("idempotency_key", { length: COLUMN_LENGTHS.idempotencyKey }).notNull(),
+    requestHash: char("request_hash", { length: DIGEST_LENGTH }).notNull(),
+    sku: varchar("sku", { length: LIMITS.identifier }).notNull(),
+    onHand: int("on_hand").notNull(),
+    reserved: int("reserved").notNull(),
+    at: instant("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.key, table.client] })],
+);
+
 export type ReservationState = "HELD" | "SHIPPED" | "RELEASED";
 
 /** One row per order. It covers the order's lines, which never change. */

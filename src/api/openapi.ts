@@ -8,6 +8,7 @@ const FAILURES = {
   401: "The API key is missing or unknown",
   404: "Not found",
   409: "Not possible in the current state. Nothing was changed",
+  412: "The `If-Match` or `If-None-Match` header does not fit what is there now. Nothing was changed",
   413: `The body exceeds ${API_LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
   422: "The body is invalid, with every fault listed by path, or the `Idempotency-Key` was used with another body. Nothing was changed",

@@ -8,6 +8,7 @@ import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
 import type { Idempotency, StoredOrder } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
+import { cursorOf, fromCursor } from "./cursor.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { orderOf } from "./lookup.ts";
 import { newOrder } from "./new-order.ts";
@@ -95,9 +96,9 @@ export const orderRoutes: readonly Route[] = [
       const { items, next } = await listOrders(
         database,
         { ...filter, failed: isTrue(failed), waiting: isTrue(waiting) },
-        { limit, before: cursor === undefined ? undefined : fromCursor(cursor) },
+        { limit, before: fromCursor(cursor, uuidOf) },
       );
-      response.json({ items: items.map(body), nextCursor: next === null ? null : toCursor(next) });
+      response.json({ items: items.map(body), nextCursor: cursorOf(next) });
     },
   }),
   resumeRoute,
@@ -143,6 +144,10 @@ export const orderRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function uuidOf(text: string): string | undefined {
+  return isUuid(text) ? text : undefined;
+}
 
 function isTrue(text: "true" | "false" | undefined): boolean | undefined {
   return text === undefined ? undefined : text === "true";
@@ -218,16 +223,4 @@ function body(order: StoredOrder): OrderBody {
 function eventBody(event: OrderEvent): OrderEventBody {
   const { at, startedAt } = event;
   return { ...event, at: at.toISOString(), startedAt: startedAt?.toISOString() ?? null };
-}
-
-/** Opaque to clients, so that it may change. */
-function toCursor(id: string): string {
-  return Buffer.from(id).toString("base64url");
-}
-
-function fromCursor(cursor: string): string {
-  const id = Buffer.from(cursor, "base64url").toString();
-  if (isUuid(id) && toCursor(id) === cursor) return id;
-  const message = "must be the nextCursor of a page of this listing";
-  throw new Problem(400, "invalid-input", { errors: [{ path: "cursor", message }] });
 }

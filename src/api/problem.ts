@@ -1,11 +1,13 @@
 import type { ServerResponse } from "node:http";
 import type { ErrorRequestHandler, Request, RequestHandler } from "express";
 import { isDatabaseUnavailable, isUnknownOutcome } from "../platform/storage-error.ts";
-import { StockReservedError } from "../../db/stock.ts";
+import { AdjustmentKeyReusedError, TooMuchStockError } from "../../db/stock-adjustments.ts";
+import { StockChangedError, StockReservedError } from "../../db/stock.ts";
 import { WebhookError } from "../events/webhooks/endpoints.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { etagOf } from "./etag.ts";
 import type { ProblemBody } from "./schemas.ts";
 import { sendJson } from "./send-json.ts";
 
@@ -22,6 +24,7 @@ const TITLES = {
   "idempotency-key-reused": "The idempotency key belongs to another request",
   "too-late-to-cancel": "The order can no longer be cancelled",
   "stock-reserved": "More stock is reserved than that",
+  "precondition-failed": "It is not what it was",
   "endpoint-disabled": "The endpoint is disabled",
   "too-many-endpoints": "The limit of endpoints is reached",
   "secret-not-told": "The secret cannot be shown again",
@@ -122,6 +125,15 @@ export function problemOf(error: unknown): Problem | undefined {
   if (error instanceof Problem) return error;
   if (error instanceof StockReservedError)
     return new Problem(409, "stock-reserved", { detail: error.message });
+  if (error instanceof StockChangedError)
+    return new Problem(412, "precondition-failed", {
+      detail: error.message,
+      ...(error.level && { headers: { ETag: etagOf(error.level) } }),
+    });
+  if (error instanceof TooMuchStockError)
+    return new Problem(422, "invalid-input", { errors: [{ path: "delta", message: error.message }] });
+  if (error instanceof AdjustmentKeyReusedError)
+    return new Problem(422, "idempotency-key-reused", { detail: error.message });
   return error instanceof WebhookError ? ofWebhooks(error) : undefined;
 }
 

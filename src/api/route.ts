@@ -54,7 +54,7 @@ export interface RouteDescription {
   readonly description?: string;
   readonly answers: Readonly<Record<number, RouteAnswer>>;
   /** Failures beyond those that follow from its scope and request. */
-  readonly failures?: readonly (404 | 409)[];
+  readonly failures?: readonly (404 | 409 | 412)[];
 }
 
 interface RouteHead {

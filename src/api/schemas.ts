@@ -522,6 +522,47 @@ export const stock = z
 
 export const stockList = z.object({ items: z.array(stock) }).meta({ id: "StockList" });
 
+export const stockPage = z.object({ items: z.array(stock), nextCursor }).meta({ id: "StockPage" });
+
+export const stockQuery = z.strictObject({
+  limit: pageLimit(API_LIMITS.pageSize, 50),
+  cursor: z.string().max(500).optional().meta({ description: "`nextCursor` of the previous page" }),
+});
+
+export const stockAdjustment = z
+  .strictObject({
+    delta: z
+      .int()
+      .min(-LIMITS.onHand)
+      .max(LIMITS.onHand)
+      .refine((delta) => delta !== 0, { error: "must not be 0" })
+      .meta({ description: "Pieces that came, or negative: that went", examples: [12, -1] }),
+    reason: text(LIMITS.reason).meta({ description: "Why, for people", examples: ["delivery", "broken"] }),
+    reference: optional(reference).meta({ description: "Your own name for it, such as a delivery note" }),
+  })
+  .transform((given) => withoutNulls(given))
+  .meta({ id: "StockAdjustment" });
+
+const stockMovement = z
+  .object({
+    id: z.int(),
+    at: timestamp,
+    kind: z.enum(["adjustment", "count", "shipment", "return"]).meta({
+      description:
+        "`count` for a request that set the total, `shipment` for goods of an order that left, `return` for those that came back",
+    }),
+    delta: z.int().meta({ description: "Change of the stock on hand" }),
+    orderId: orderId.nullable().meta({ description: "The order whose goods moved" }),
+    reason: z.string().nullable(),
+    reference: z.string().nullable(),
+    actor: z.string().nullable().meta({ description: "Who changed it; null if an order did" }),
+  })
+  .meta({ id: "StockMovement" });
+
+export const stockMovements = z
+  .object({ items: z.array(stockMovement), nextCursor })
+  .meta({ id: "StockMovements" });
+
 export const stockPath = z.strictObject({ sku });
 
 const check = z.object({ ready: z.boolean(), detail: z.string() });
@@ -552,4 +593,5 @@ export type OrderBody = z.output<typeof order>;
 export type OrderPageBody = z.output<typeof orderPage>;
 export type OrderEventBody = z.output<typeof orderEvent>;
 export type StockBody = z.output<typeof stock>;
+export type StockMovementBody = z.output<typeof stockMovement>;
 export type ProblemBody = z.output<typeof problem>;

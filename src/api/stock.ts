@@ -1,25 +1,56 @@
-import { findStock, setStock, type StockLevel } from "../../db/stock.ts";
+import { hash } from "node:crypto";
+import { adjustStock } from "../../db/stock-adjustments.ts";
+import { listMovements, type StockMovement } from "../../db/stock-movements.ts";
+import { findStock, listStock, setStock, type StockLevel } from "../../db/stock.ts";
+import { actorOf } from "./auth.ts";
+import { cursorOf, fromCursor } from "./cursor.ts";
+import { conditionHeaders, conditionOf, ETAG, etagOf } from "./etag.ts";
+import { idempotencyHeaders, keyOf, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { noSuch, route, type Route } from "./route.ts";
-import { stock, stockLevel, stockLevels, stockList, stockPath, type StockBody } from "./schemas.ts";
+import {
+  stock,
+  stockAdjustment,
+  stockLevel,
+  stockLevels,
+  stockList,
+  stockMovements,
+  stockPage,
+  stockPath,
+  stockQuery,
+  type StockBody,
+  type StockMovementBody,
+} from "./schemas.ts";
 
 const STOCK = { scope: "key", tag: "Stock" } as const;
 const SETS_TOTAL =
   "Sets the total rather than adding to it, so it takes no `Idempotency-Key`. A repeated request sets the same total again: " +
-  "goods that have left in the meantime would count as on hand again, so check the level first.";
+  "goods that have left in the meantime would count as on hand again. Where others count too, use adjustments";
 
 /** `/stock`: stock levels. */
 export const stockRoutes: readonly Route[] = [
   route({
     ...STOCK,
+    method: "GET",
+    path: "/stock",
+    summary: "List stock levels, by SKU",
+    request: { query: stockQuery },
+    answers: { 200: { description: "One page", schema: stockPage } },
+    handler: async ({ query: { limit, cursor }, response }, { database }) => {
+      const { items, next } = await listStock(database, { limit, after: fromCursor(cursor) });
+      response.json({ items: items.map(body), nextCursor: cursorOf(next) });
+    },
+  }),
+  route({
+    ...STOCK,
     method: "POST",
     path: "/stock",
     summary: "Set the stock on hand of many SKUs, all or none",
-    description: SETS_TOTAL,
+    description: `${SETS_TOTAL}.`,
     request: { body: stockLevels },
     answers: { 200: { description: "The levels now", schema: stockList } },
     failures: [409],
     handler: async ({ body: { items }, response }, { database }) => {
-      response.json({ items: (await setStock(database, items)).map(body) });
+      response.json({ items: (await setStock(database, items, { actor: actorOf(response) })).map(body) });
     },
   }),
   route({
@@ -28,12 +59,12 @@ export const stockRoutes: readonly Route[] = [
     path: "/stock/:sku",
     summary: "Get the stock of a SKU",
     request: { params: stockPath },
-    answers: { 200: { description: "The level", schema: stock } },
+    answers: { 200: { description: "The level", schema: stock, headers: ETAG } },
     failures: [404],
     handler: async ({ params: { sku }, response }, { database }) => {
       const [level] = await findStock(database, [sku]);
       if (level === undefined) throw noSuch("SKU", sku);
-      response.json(body(level));
+      response.set("ETag", etagOf(level)).json(body(level));
     },
   }),
   route({
@@ -41,17 +72,69 @@ export const stockRoutes: readonly Route[] = [
     method: "PUT",
     path: "/stock/:sku",
     summary: "Set the stock on hand of a SKU",
-    description: SETS_TOTAL,
-    request: { params: stockPath, body: stockLevel },
-    answers: { 200: { description: "The level now", schema: stock } },
-    failures: [409],
-    handler: async ({ params: { sku }, body: { onHand }, response }, { database }) => {
-      const [level] = await setStock(database, [{ sku, onHand }]);
-      response.json(level && body(level));
+    description: `${SETS_TOTAL}, or \`If-Match\` with the level that you have seen.`,
+    request: { params: stockPath, body: stockLevel, headers: conditionHeaders },
+    answers: { 200: { description: "The level now", schema: stock, headers: ETAG } },
+    failures: [409, 412],
+    handler: async ({ params: { sku }, body: { onHand }, headers, response }, { database }) => {
+      const options = { actor: actorOf(response), isExpected: conditionOf(headers) };
+      const [level] = await setStock(database, [{ sku, onHand }], options);
+      if (level) response.set("ETag", etagOf(level)).json(body(level));
+    },
+  }),
+  route({
+    ...STOCK,
+    method: "POST",
+    path: "/stock/:sku/adjustments",
+    summary: "Add to the stock on hand of a SKU, or take from it",
+    description:
+      "For stock that others count too. Repeating the request with the same `Idempotency-Key` changes nothing and returns the " +
+      "first answer; without a key, each request is an adjustment of its own. An unknown SKU begins with nothing.",
+    request: { params: stockPath, body: stockAdjustment, headers: idempotencyHeaders },
+    answers: {
+      200: { description: "The level that it led to", schema: stock, headers: { ...ETAG, ...REPLAYED } },
+    },
+    failures: [404, 409],
+    handler: async ({ params: { sku }, body: adjustment, headers, response }, { database }) => {
+      const key = keyOf(headers, response);
+      const { delta, reason, reference = null } = adjustment;
+      const requestHash = hash("sha256", JSON.stringify([sku, adjustment]), "base64");
+      const adjusted = await adjustStock(database, {
+        sku,
+        delta,
+        reason,
+        reference,
+        actor: actorOf(response),
+        idempotency: key ? { ...key, requestHash } : null,
+      });
+      if (adjusted === undefined) throw noSuch("SKU", sku);
+      tellRepeated(response, adjusted.repeated);
+      response.set("ETag", etagOf(adjusted.level)).json(body(adjusted.level));
+    },
+  }),
+  route({
+    ...STOCK,
+    method: "GET",
+    path: "/stock/:sku/movements",
+    summary: "List what changed the stock on hand of a SKU, newest first",
+    description: "The changes add up to the stock on hand.",
+    request: { params: stockPath, query: stockQuery },
+    answers: { 200: { description: "One page", schema: stockMovements } },
+    failures: [404],
+    handler: async ({ params: { sku }, query: { limit, cursor }, response }, { database }) => {
+      const [level] = await findStock(database, [sku]);
+      if (level === undefined) throw noSuch("SKU", sku);
+      const before = fromCursor(cursor, Number);
+      const { items, older } = await listMovements(database, sku, { limit, before });
+      response.json({ items: items.map(movementBody), nextCursor: cursorOf(older) });
     },
   }),
 ];
 
 function body({ sku, onHand, reserved }: StockLevel): StockBody {
   return { sku, onHand, reserved, available: onHand - reserved };
+}
+
+function movementBody({ sku, at, ...movement }: StockMovement): StockMovementBody {
+  return { ...movement, at: at.toISOString() };
 }

@@ -169,6 +169,24 @@ export class ConveyorClient {
     return this.#read(stockList, answer).items;
   }
 
+  /**
+   * Adds to the stock on hand of a SKU, or takes from it, exactly once for each key. @throws {RefusedError} 409 if less
+   * than the reserved quantity would be left
+   */
+  async adjustStock(
+    sku: string,
+    adjustment: { readonly delta: number; readonly reason: string },
+    idempotencyKey: string,
+  ): Promise<StockBody> {
+    const { answer } = await this.#retry({
+      method: "POST",
+      path: `/stock/${pathSegment(sku)}/adjustments`,
+      headers: { "idempotency-key": idempotencyKey },
+      body: JSON.stringify(adjustment),
+    });
+    return this.#read(stock, answer);
+  }
+
   /** Closes the connections. */
   close(): void {
     this.#transport.close();

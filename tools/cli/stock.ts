@@ -1,6 +1,6 @@
+import { randomUUID } from "node:crypto";
 import type { OrderRequestBody, StockBody } from "../../src/api/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
-import { API_LIMITS } from "../../src/api/limits.ts";
 import type { ConveyorClient } from "./client.ts";
 import { concurrently } from "./concurrently.ts";
 
@@ -64,16 +64,14 @@ export function unneeded(
   return quantities;
 }
 
-/** Adds to the stock, or removes where negative. */
+/** Adds to the stock, or removes where negative: by adjustments, since others may count the same stock. */
 export async function addToStock(
-  client: ConveyorClient,
-  levels: ReadonlyMap<string, Level>,
+  client: Pick<ConveyorClient, "adjustStock">,
   quantities: Quantities,
+  { reason, concurrency }: { readonly reason: string; readonly concurrency: number },
 ): Promise<void> {
-  const items = Array.from(quantities, ([sku, count]) => ({
-    sku,
-    onHand: (levels.get(sku) ?? NOTHING).onHand + count,
-  }));
-  for (let at = 0; at < items.length; at += API_LIMITS.stockItems)
-    await client.setStock(items.slice(at, at + API_LIMITS.stockItems));
+  const key = randomUUID();
+  await concurrently(quantities, concurrency, async ([sku, delta]) => {
+    await client.adjustStock(sku, { delta, reason }, `${key}:${sku}`);
+  });
 }

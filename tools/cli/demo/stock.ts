@@ -24,5 +24,5 @@ export async function soldOutLine(
 export async function stockUp(client: ConveyorClient, orders: readonly DemoOrder[]): Promise<void> {
   const needed = quantitiesOf(orders.filter(({ kind }) => kind !== "sold out").map(({ request }) => request));
   const levels = await readLevels(client, needed.keys(), CONCURRENCY);
-  await addToStock(client, levels, lacking(needed, levels));
+  await addToStock(client, lacking(needed, levels), { reason: "npm run demo", concurrency: CONCURRENCY });
 }

@@ -84,7 +84,7 @@ export class ReplayRun {
     const needed = quantitiesOf(this.#file.invoices.map(({ order }) => order));
     const before = await this.#readLevels("reading stock", [...needed.keys()]);
     const loaded = lacking(needed, before);
-    await addToStock(this.#client, before, loaded);
+    await this.#addToStock(loaded);
     return { before, loaded };
   }
 
@@ -147,7 +147,12 @@ export class ReplayRun {
     const made = new Set(Array.from(this.ledger.accepted.values(), ({ invoice }) => invoice));
     const notMade = this.#file.invoices.filter((invoice) => !made.has(invoice)).map(({ order }) => order);
     const back = unneeded(loaded, quantitiesOf(notMade), levels);
-    await addToStock(this.#client, levels, new Map(Array.from(back, ([sku, count]) => [sku, -count])));
+    await this.#addToStock(new Map(Array.from(back, ([sku, count]) => [sku, -count])));
     return back;
+  }
+
+  #addToStock(quantities: Quantities): Promise<void> {
+    const { concurrency } = this.#options;
+    return addToStock(this.#client, quantities, { reason: "npm run replay", concurrency });
   }
 }

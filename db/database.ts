@@ -1,5 +1,6 @@
 import { drizzle } from "drizzle-orm/mysql2";
 import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
+import { noteServerTime } from "../src/platform/clock.ts";
 import { mysqlAddress } from "../src/platform/mysql-url.ts";
 import { settleWithin } from "../src/platform/time-limit.ts";
 import {
@@ -10,7 +11,7 @@ import {
   TIMEOUT,
   withoutValues,
 } from "./errors.ts";
-import { Fence, isLate } from "./fence.ts";
+import { Fence, isLate, READ_CLOCK, timeIn } from "./fence.ts";
 import type { Builder, Queries, Reads, Statement, Transaction, Write } from "./queries.ts";
 
 /** One of a transaction's last writes affected an unexpected number of rows. Nothing was committed. */
@@ -84,12 +85,18 @@ export class Database {
     });
     this.#pool.pool.on("connection", (connection) => {
       this.#opened.set(connection, this.#doubts);
+      let sentAt = performance.now();
       for (const statement of SESSION) {
         connection.query(statement, (error) => {
           // A connection in an unknown session must not be used.
           if (error) connection.destroy();
+          sentAt = performance.now();
         });
       }
+      // Before anything else, so that no process goes by a clock of its own that is wrong.
+      connection.query(READ_CLOCK, (error, rows: unknown) => {
+        if (!error) noteServerTime(timeIn(rows), sentAt);
+      });
     });
   }
 
@@ -160,6 +167,15 @@ export class Database {
         else if (failure.isLockWait && ++waits === lockWaits) throw failure;
       }
     }
+  }
+
+  /** Reads the server's clock, for `src/platform/clock.ts`. @throws {DatabaseError} */
+  async readClock(): Promise<void> {
+    await this.query(async ({ $client }) => {
+      const askedAt = performance.now();
+      const [rows] = await $client.query(READ_CLOCK);
+      noteServerTime(timeIn(rows), askedAt);
+    });
   }
 
   /** Runs `work` on a dedicated connection without a timeout, for session state such as GET_LOCK. */

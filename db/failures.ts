@@ -17,6 +17,7 @@ import type { Reads } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 /** Implements `OrderStore.markFailed`. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
@@ -40,7 +41,7 @@ export async function clearFailed(database: Database, orderId: string): Promise<
     queries.commit([
       queries
         .update(orders)
-        .set(columnsOf(recovered(new Date())))
+        .set(columnsOf(recovered(timestamp())))
         .where(eq(orders.id, orderId)),
     ]),
   );
@@ -96,7 +97,7 @@ export async function resumeOrders(
   action?: NewAction,
 ): Promise<number> {
   if (ids.length === 0) return 0;
-  const at = new Date();
+  const at = timestamp();
   return database.transaction(async (queries) => {
     // Not by the indexed stage: MySQL might scan and lock all failed orders.
     const marked = await queries

@@ -13,7 +13,8 @@ const UNKNOWN_LOCALE = 1649;
 
 /** SYSDATE, since NOW is when the statement, or the packet's first one, began. */
 const CLOCK = "UNIX_TIMESTAMP(SYSDATE(6))";
-const ASK = `SELECT ${CLOCK} AS seconds`;
+/** Reads the server's clock; see {@link timeIn}. */
+export const READ_CLOCK = `SELECT ${CLOCK} AS seconds`;
 /**
  * Aborts the statements and the transaction if the server's clock is past a time. SQL has no conditions outside
  * procedures and no conditional SIGNAL. But an unknown locale raises an error that nothing else does, in MySQL
@@ -75,8 +76,8 @@ export class Fence {
 
   async #look(connection: object, ask: (sql: string) => Promise<[unknown, unknown]>): Promise<ServerClock> {
     const askedAt = performance.now();
-    const [rows] = await ask(ASK);
-    const clock = { askedAt, aheadMs: 1_000 * secondsIn(rows) - performance.now() };
+    const [rows] = await ask(READ_CLOCK);
+    const clock = { askedAt, aheadMs: timeIn(rows) - performance.now() };
     this.#clocks.set(connection, clock);
     return clock;
   }
@@ -88,9 +89,10 @@ export function isLate(error: unknown): boolean {
   return failure instanceof DatabaseError && failure.errno === UNKNOWN_LOCALE;
 }
 
-function secondsIn(rows: unknown): number {
+/** The time in the answer to {@link READ_CLOCK}, in milliseconds since 1970. */
+export function timeIn(rows: unknown): number {
   const row: unknown = Array.isArray(rows) ? rows[0] : undefined;
   const seconds = typeof row === "object" && row !== null && "seconds" in row ? Number(row.seconds) : NaN;
   if (Number.isNaN(seconds)) throw new Error("the server returned no time");
-  return seconds;
+  return 1_000 * seconds;
 }

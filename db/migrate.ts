@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Queries } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
+import { nowMs } from "../src/platform/clock.ts";
 
 const migrationsFolder = join(import.meta.dirname, "migrations");
 const migrationsTable = "__drizzle_migrations";
@@ -44,11 +45,11 @@ export async function migrateDatabase(options: DatabaseOptions): Promise<number>
 
 /** Tries again while somebody else uses a table: a backup may read it for minutes. */
 async function patiently(work: () => Promise<void>): Promise<void> {
-  for (const until = Date.now() + LOCK_TIMEOUT_S * 1_000; ; await delay(PAUSE_MS)) {
+  for (const until = nowMs() + LOCK_TIMEOUT_S * 1_000; ; await delay(PAUSE_MS)) {
     try {
       return await work();
     } catch (error) {
-      if (!isLockTimeout(error) || Date.now() >= until) throw error;
+      if (!isLockTimeout(error) || nowMs() >= until) throw error;
     }
   }
 }

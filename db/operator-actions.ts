@@ -4,6 +4,7 @@ import type { Database } from "./database.ts";
 import type { Statement } from "./queries.ts";
 import { operatorActions } from "./schema.ts";
 import { insertInto } from "./statements.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 /** An operator's action, finished or in progress. */
 export type OperatorAction = Readonly<typeof operatorActions.$inferSelect>;
@@ -34,7 +35,7 @@ export function insertAction(action: NewAction): Statement {
 }
 
 function rowOf(action: NewAction) {
-  const at = new Date();
+  const at = timestamp();
   return { state: "done" as const, done: 0, ...action, at, updatedAt: at };
 }
 
@@ -44,7 +45,7 @@ export async function updateAction(database: Database, id: number, progress: Act
     queries.commit([
       queries
         .update(operatorActions)
-        .set({ ...progress, updatedAt: new Date() })
+        .set({ ...progress, updatedAt: timestamp() })
         .where(eq(operatorActions.id, id)),
     ]),
   );

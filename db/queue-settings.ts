@@ -2,6 +2,7 @@ import type { NewAction, QueueSettings, StoredSettings } from "../src/engine/por
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { queueSettings } from "./schema.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 /** The queues whose settings were ever changed; all others have the defaults. @throws {DatabaseError} */
 export async function listQueueSettings(database: Database): Promise<StoredSettings[]> {
@@ -24,7 +25,7 @@ export async function changeQueueSettings(
   action: NewAction,
 ): Promise<void> {
   const { paused, concurrency, rateLimit } = change;
-  const now = new Date();
+  const now = timestamp();
   const columns = {
     ...(paused === undefined ? {} : { pausedAt: paused ? now : null }),
     ...(concurrency === undefined ? {} : { concurrency }),

@@ -1,6 +1,7 @@
 import { asc, eq, gt, max, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import { orderEvents, relayPositions } from "./schema.ts";
+import { nowMs, timestamp } from "../src/platform/clock.ts";
 
 /** The readers of the event log: the relay to the Redis Stream, and the one that creates webhook deliveries. */
 export type RelayName = "stream" | "webhooks";
@@ -23,7 +24,7 @@ export async function savePosition(
   eventId: number,
   { backwards = false }: { readonly backwards?: boolean } = {},
 ): Promise<void> {
-  const updatedAt = new Date();
+  const updatedAt = timestamp();
   const further = sql`GREATEST(${relayPositions.eventId}, ${eventId})`;
   await database.transaction(async (queries) =>
     queries.commit([
@@ -61,7 +62,7 @@ export async function readRelayLag(database: Database, name: RelayName): Promise
     const [newest] = await queries.select({ id: max(orderEvents.id) }).from(orderEvents);
     return {
       events: (newest?.id ?? 0) - after,
-      ageMs: Math.max(0, Date.now() - oldest.at.getTime()),
+      ageMs: Math.max(0, nowMs() - oldest.at.getTime()),
     };
   });
 }

@@ -7,6 +7,7 @@ import { rowLocks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
 import { insertMovements, type NewMovement } from "./stock-movements.ts";
 import { lockStock, writeStock, type StockLevel } from "./stock.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
 const insertStates = insertInto(
@@ -204,7 +205,7 @@ export class Warehouse {
 
 function writeStates({ moved, states }: Warehouse): Statement[] {
   if (moved.size === 0) return [];
-  const updatedAt = new Date();
+  const updatedAt = timestamp();
   const rows = [...moved].flatMap((orderId) => {
     const state = states.get(orderId);
     return state === undefined ? [] : [{ orderId, state, updatedAt }];

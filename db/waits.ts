@@ -8,6 +8,7 @@ import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
 import { assignmentsOf } from "./statements.ts";
+import { nowMs } from "../src/platform/clock.ts";
 
 /** Implements `OrderStore.markWaiting`. @throws {DatabaseError} */
 export async function markWaiting(database: Database, waits: readonly OrderWait[]): Promise<boolean[]> {
@@ -54,7 +55,7 @@ export async function wakeOrders(
       const found = [...current.values()];
       if (found.length > 0) {
         // Later than any wake before, whatever the clocks say: a stage that was asked in between must notice this one.
-        const latest = Math.max(...found.map(({ wokenAt }) => (wokenAt?.getTime() ?? 0) + 1), Date.now());
+        const latest = Math.max(...found.map(({ wokenAt }) => (wokenAt?.getTime() ?? 0) + 1), nowMs());
         await queries.commit([
           queries
             .update(orders)

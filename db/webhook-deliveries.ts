@@ -11,6 +11,7 @@ import {
   webhookEndpoints,
   type DeliveryState,
 } from "./schema.ts";
+import { nowMs, timestamp } from "../src/platform/clock.ts";
 
 /* Webhook deliveries as clients and operators see them. What the sender does with them is in webhook-sending.ts. */
 
@@ -26,7 +27,7 @@ export async function makeTestDelivery(
   delivery: { readonly endpointId: string; readonly id: string },
   note: NewAction,
 ): Promise<number> {
-  const now = new Date();
+  const now = timestamp();
   const { endpointId, id: orderId } = delivery;
   return database.transaction(async (queries) => {
     const [{ insertId }] = await queries.insert(webhookDeliveries).values({
@@ -57,7 +58,7 @@ export async function resendDelivery(
     if (found === undefined) return undefined;
     await queries
       .update(webhookDeliveries)
-      .set({ state: "pending", attempts: 0, dueAt: new Date() })
+      .set({ state: "pending", attempts: 0, dueAt: timestamp() })
       .where(eq(webhookDeliveries.id, id));
     const resent = await findVisible(queries, id);
     await queries.commit([insertAction({ ...note, target: found.endpointId })]);
@@ -197,7 +198,7 @@ export async function pruneWebhooks(
     );
     removed += ofEndpoint;
     // Not at once: deliveries for it may be being created.
-    const isLongGone = disabledAt !== null && Date.now() - disabledAt.getTime() > REMOVED_AFTER_MS;
+    const isLongGone = disabledAt !== null && nowMs() - disabledAt.getTime() > REMOVED_AFTER_MS;
     if (state === "deleted" && ofEndpoint === 0 && isLongGone)
       await removeSome(database, (queries) =>
         queries.delete(webhookEndpoints).where(eq(webhookEndpoints.id, id)),

@@ -6,6 +6,7 @@ import { DatabaseError } from "./errors.ts";
 import type { NewAction } from "../src/engine/ports.ts";
 import { insertAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";
+import { nowMs, timestamp } from "../src/platform/clock.ts";
 
 /** A webhook endpoint with its secrets, which are for the sender only. */
 export type WebhookEndpoint = typeof webhookEndpoints.$inferSelect;
@@ -62,7 +63,7 @@ export async function createEndpoint(
   { atMost, actor, request }: { atMost: number; actor: string; request?: RepeatableRequest | undefined },
 ): Promise<SecretMade | undefined> {
   const { id, url } = endpoint;
-  const now = new Date();
+  const now = timestamp();
   const create = () =>
     database.transaction(async (queries) => {
       const earlier = request && (await findCreation(queries, id, request));
@@ -102,7 +103,7 @@ async function findCreation(
   // The newest: an endpoint removed earlier may have had the same id.
   const creation = actions.findIndex(({ action }) => action === CREATED);
   if (actions[creation]?.request !== request.digest) return { outcome: "another request" };
-  const isOld = row.createdAt.getTime() < Date.now() - TOLD_AGAIN_FOR_MS;
+  const isOld = row.createdAt.getTime() < nowMs() - TOLD_AGAIN_FOR_MS;
   const isReplaced = creation > 0;
   if (isOld || isReplaced || row.state === "deleted") return { outcome: "not told again" };
   return done(shaped(row), true);
@@ -199,7 +200,7 @@ export async function disableEndpoint(
   reason: string,
   note?: Note,
 ): Promise<WebhookEndpoint | undefined> {
-  const disabled = { state: "disabled", disabledReason: reason, disabledAt: new Date() } as const;
+  const disabled = { state: "disabled", disabledReason: reason, disabledAt: timestamp() } as const;
   return update(database, id, disabled, note, eq(webhookEndpoints.state, "enabled"));
 }
 
@@ -208,7 +209,7 @@ export async function deleteEndpoint(database: Database, id: string, note: Note)
   const deleted = {
     state: "deleted",
     disabledReason: "deleted",
-    disabledAt: new Date(),
+    disabledAt: timestamp(),
     secret: "",
     previousSecret: null,
     previousSecretUntil: null,
@@ -236,7 +237,7 @@ export async function rotateSecret(
     if (row === undefined) return undefined;
     const earlier = request && (await findActions(queries, id, [ROTATED]));
     const place = earlier?.findIndex((action) => action.request === request?.digest) ?? -1;
-    const isNew = row.previousSecretUntil !== null && row.previousSecretUntil > new Date();
+    const isNew = row.previousSecretUntil !== null && row.previousSecretUntil > timestamp();
     if (place >= 0) {
       return place === 0 && isNew ? done(shaped(row), true) : { outcome: "not told again" };
     }
@@ -247,7 +248,7 @@ export async function rotateSecret(
         secret,
         previousSecret: [row.secret, ...before].slice(0, PREVIOUS_SECRETS).join(" "),
         previousSecretUntil: previousUntil,
-        updatedAt: new Date(),
+        updatedAt: timestamp(),
       })
       .where(isThere);
     const rotated = done(await find(queries, id), false);
@@ -282,7 +283,7 @@ async function update(
   return database.transaction(async (queries) => {
     const [{ affectedRows }] = await queries
       .update(webhookEndpoints)
-      .set({ ...change, updatedAt: new Date() })
+      .set({ ...change, updatedAt: timestamp() })
       .where(and(eq(webhookEndpoints.id, id), notDeleted, condition));
     const updated = await find(queries, id);
     if (note && affectedRows > 0) await queries.commit([insertAction({ ...note, target: id })]);

@@ -23,6 +23,7 @@ import { webhookAttempts, webhookDeliveries, type DeliveryState } from "./schema
 import { insertInto, read, selectFrom, type Selection } from "./statements.ts";
 import type { WebhookAttempt, WebhookDelivery } from "./webhook-deliveries.ts";
 import type { WebhookEndpoint } from "./webhook-endpoints.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 /* What the sender of webhooks reads and writes. */
 
@@ -61,7 +62,7 @@ export async function makeDeliveries(
     readonly position: number;
   },
 ): Promise<Map<string, Set<string>>> {
-  const now = new Date();
+  const now = timestamp();
   const rows = events.flatMap(({ id, orderId, type }) =>
     endpoints
       .filter(({ eventTypes, afterEventId }) => id > afterEventId && (eventTypes?.includes(type) ?? true))
@@ -137,7 +138,7 @@ export async function findDueLanes(
     except,
     newestFirst = false,
     untriedAfter,
-    now = new Date(),
+    now = timestamp(),
   }: {
     readonly limit: number;
     readonly except: readonly string[];
@@ -285,7 +286,7 @@ export async function bringAllForward(
   endpointId: string,
   failedSince?: Date,
 ): Promise<void> {
-  const now = new Date();
+  const now = timestamp();
   const options = { now, failedSince, limit: FORWARD_BATCH };
   while ((await bringForward(database, endpointId, options)) === FORWARD_BATCH);
 }

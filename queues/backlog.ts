@@ -4,6 +4,7 @@ import type { StageSettings } from "../src/order/stage.ts";
 import { repliesTo } from "./connection.ts";
 import { queuePrefix } from "./keys.ts";
 import type { RedisServer } from "./server.ts";
+import { nowMs } from "../src/platform/clock.ts";
 
 /** A delayed job is taken when a worker next looks; machines' clocks differ a little, too. */
 const OVERDUE_MS = 5_000;
@@ -68,7 +69,7 @@ async function readBacklog(connection: Redis, { name, settings }: LookedAt): Pro
 async function countReady(queue: Queue): Promise<number> {
   const [waiting, overdue] = await Promise.all([
     queue.getJobCountByTypes("waiting", "prioritized"),
-    queue.getDelayedCount(Date.now() - OVERDUE_MS),
+    queue.getDelayedCount(nowMs() - OVERDUE_MS),
   ]);
   return waiting + overdue;
 }

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { JobMarker, Restoration } from "../src/engine/ports.ts";
 import { keyOf } from "./keys.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 const RESTORING = "restoring";
 
@@ -83,7 +84,7 @@ export class Marker implements JobMarker {
    * Redis.
    */
   async end({ text }: Restoration): Promise<boolean> {
-    return this.#replace(text, withOwner(new Date().toISOString(), ownerOf(text) ?? ""));
+    return this.#replace(text, withOwner(timestamp().toISOString(), ownerOf(text) ?? ""));
   }
 
   async #replace(before: string, after: string): Promise<boolean> {

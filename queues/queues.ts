@@ -9,13 +9,17 @@ import {
 import type { Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
+import { nowMs } from "../src/platform/clock.ts";
 import { isRedisUnavailable } from "./errors.ts";
-import { jobId, jobOptions, type JobData } from "./job.ts";
+import { jobId, jobOptions, SCORES_PER_MS, type JobData } from "./job.ts";
 import { queuePrefix } from "./keys.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
 
 /** Length of a queue's event stream, which only pages that watch the queue read. */
 const EVENTS_KEPT = 1_000;
+
+/** A delayed job is never so late, nor due so much later than its delay, unless a clock is wrong. Milliseconds. */
+const OVERDUE_MS = 5_000;
 
 /** A pipeline's queues, one per step. The only place that opens queues. Adds jobs and processes none. */
 export class Queues implements Dispatcher {
@@ -125,6 +129,31 @@ export class Queues implements Dispatcher {
     await Promise.allSettled(finished.map((job) => this.#remove(job)));
     await this.#enqueue(lost);
     return lost.length;
+  }
+
+  /** See `Dispatcher`. @throws {DispatcherUnavailableError} {Error} of Redis. */
+  bringForward(due: readonly DueJob[]): Promise<number> {
+    return dispatching(() => this.#bringForward(due));
+  }
+
+  async #bringForward(due: readonly DueJob[]): Promise<number> {
+    const [scores, delays] = await Promise.all([
+      this.#ask(due, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
+      this.#ask(due, (pipeline, queue, id) => pipeline.hget(queue.toKey(id), "delay")),
+    ]);
+    const misplaced = due.filter((_, index) => {
+      if (scores[index] === null) return false;
+      const dueInMs = Number(scores[index]) / SCORES_PER_MS - nowMs();
+      return dueInMs < -OVERDUE_MS || dueInMs > Number(delays[index] ?? 0) + OVERDUE_MS;
+    });
+    // Fails for jobs that were taken meanwhile.
+    const promoted = await Promise.allSettled(
+      misplaced.map(async ({ orderId, transition }) => {
+        const job = await this.of(transition.step).getJob(jobId(orderId, transition));
+        await job?.promote();
+      }),
+    );
+    return promoted.filter(({ status }) => status === "fulfilled").length;
   }
 
   /**

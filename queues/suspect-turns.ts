@@ -3,6 +3,7 @@ import type { Redis } from "ioredis";
 import { SUSPECTS_SHARE } from "../src/engine/ports.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 import { isSuspect, SCORES_PER_MS, type JobData } from "./job.ts";
+import { nowMs } from "../src/platform/clock.ts";
 
 /** The longest wait after a change of the limit, unless the new limit requires a longer one. Milliseconds. */
 const LONGEST_WAIT_MS = 60_000;
@@ -75,13 +76,13 @@ export class SuspectTurns {
       );
     }
     if (gap === 0) await this.#redis.del(this.#key);
-    else await this.#redis.hset(this.#key, { gap, end: Date.now() + suspects.length * gap });
+    else await this.#redis.hset(this.#key, { gap, end: nowMs() + suspects.length * gap });
   }
 
   /** Soonest first. */
   async #delayedSuspects(): Promise<Delayed[]> {
     const entries = await this.#redis.zrange(this.#queue.toKey("delayed"), "0", "-1", "WITHSCORES");
-    const now = Date.now();
+    const now = nowMs();
     const delayed: Delayed[] = [];
     for (let from = 0; from < entries.length; from += 2 * PAGE) {
       const page = entries.slice(from, from + 2 * PAGE);

@@ -11,6 +11,7 @@ import { Repeat } from "../src/platform/repeat.ts";
 import type { StageBreakers } from "../src/engine/breakers.ts";
 import type { AttemptObserver } from "../src/engine/metrics.ts";
 import type { StageWorker } from "./stage-worker.ts";
+import { clockSkewMs, timestamp } from "../src/platform/clock.ts";
 
 /** Heartbeat interval in milliseconds. A worker counts as gone after four missed heartbeats. */
 const INTERVAL_MS = 3_000;
@@ -37,7 +38,7 @@ export class WorkerHeartbeat implements Service {
     id: randomUUID(),
     host: hostname(),
     pid: process.pid,
-    startedAt: new Date().toISOString(),
+    startedAt: timestamp().toISOString(),
   };
   readonly #beats: Repeat;
   /** The steps for which heartbeats announce guests, once the first has done so. */
@@ -109,6 +110,7 @@ export class WorkerHeartbeat implements Service {
     for (const { name, guests } of workers) if (guests === 0) this.#announced.delete(name);
     return {
       ...this.#self,
+      clockSkewMs: Math.round(clockSkewMs() ?? 0),
       steps: workers.map(({ name, held, guests, concurrency, isPaused }) => ({
         name,
         held,

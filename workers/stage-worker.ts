@@ -34,6 +34,7 @@ import {
   markOf,
 } from "../src/engine/attempts.ts";
 import { Places } from "./places.ts";
+import { nowMs } from "../src/platform/clock.ts";
 
 /**
  * A dead worker's jobs stay locked for the lock duration; the next check for stalled jobs puts them back. All workers
@@ -248,7 +249,7 @@ export class StageWorker {
       const attempt = {
         orderId,
         number: 1,
-        startedAt: new Date(),
+        startedAt: new Date(nowMs()),
         isLast: this.#options.settings.attempts === 1,
         isSuspect: false,
         hasCrashed: false,
@@ -475,6 +476,7 @@ export class StageWorker {
     for (;;) {
       try {
         const turnMs = needsTurn ? await this.#takeTurn() : 0;
+        // By this process's own clock, as BullMQ takes it for the delay; see Queues.bringForward.
         await job.moveToDelayed(Date.now() + Math.max(waitMs, turnMs), token);
         throw new DelayedError();
       } catch (error) {
@@ -586,7 +588,7 @@ function attemptOf(job: Job<JobData>): Attempt {
   return {
     orderId: data.orderId,
     number: attemptsMade + 1,
-    startedAt: new Date(job.processedOn ?? Date.now()),
+    startedAt: new Date(nowMs()),
     isLast: attemptsMade + 1 >= (opts.attempts ?? 1),
     isSuspect: isSuspect(job),
     // Its worker died while running it, perhaps because of it.

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { repliesTo } from "../connection.ts";
 import type { Step } from "../../src/order/stage.ts";
 import { keyOf } from "../keys.ts";
+import { nowMs } from "../../src/platform/clock.ts";
 
 /*
  * The workers that are alive, by heartbeats every few seconds. A worker's key expires when its heartbeats stop; a set of
@@ -21,6 +22,8 @@ export interface Heartbeat {
   readonly pid: number;
   /** ISO 8601. */
   readonly startedAt: string;
+  /** How far its clock is ahead of MySQL's, in milliseconds. Missing from workers of earlier versions. */
+  readonly clockSkewMs?: number;
   /** The steps that it processes. */
   readonly steps: readonly {
     readonly name: string;
@@ -46,7 +49,7 @@ export interface Heartbeat {
 
 /** Reports that a worker is alive. @throws {Error} of Redis. */
 export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
-  const now = Date.now();
+  const now = nowMs();
   await repliesTo(
     redis
       .pipeline()

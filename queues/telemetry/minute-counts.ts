@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { repliesTo } from "../connection.ts";
 import { keyOf } from "../keys.ts";
+import { nowMs } from "../../src/platform/clock.ts";
 
 /*
  * Counts and durations of each step's jobs per minute, in Redis, from all workers. Only for display, so losing them is
@@ -87,7 +88,7 @@ export class MinuteCounts {
   }
 
   #now(step: string): StepCounts {
-    const key = minuteKey(step, minuteOf(Date.now()));
+    const key = minuteKey(step, minuteOf(nowMs()));
     let counts = this.#counts.get(key);
     if (counts === undefined) this.#counts.set(key, (counts = noCounts()));
     return counts;

@@ -1,10 +1,11 @@
 import { sumsOf, type Idempotency, type NewOrder } from "../order/order.ts";
 import { newOrderId } from "./order-id.ts";
 import type { OrderRequestBody } from "./schemas.ts";
+import { timestamp } from "../platform/clock.ts";
 
 /** The order that a valid request asks for. */
 export function newOrder(request: OrderRequestBody, idempotency: Idempotency | null): NewOrder {
-  const createdAt = new Date();
+  const createdAt = timestamp();
   const sums = sumsOf(request);
   const { id: customerId = request.customerId, ...contact } = request.customer ?? {};
   if (sums === undefined || customerId === undefined)

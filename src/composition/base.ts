@@ -4,6 +4,7 @@ import { orderStore } from "../../db/order-store.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import type { OrderStore } from "../engine/ports.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
+import { ClockWatch } from "../platform/clock-watch.ts";
 import { createLogger, type Logger } from "../platform/log.ts";
 import { MetricsServer } from "../platform/metrics-server.ts";
 import { Metrics } from "../platform/metrics.ts";
@@ -53,7 +54,11 @@ export async function openBase(name: keyof typeof TRACED_AS, config: BaseConfig)
     database,
     store: orderStore(database),
     commit: metrics.measured(tracing.commit(COMMITS[config.GROUP_COMMIT])),
-    services: [opened("tracing", () => tracing.stop()), opened("database", () => database.close())],
+    services: [
+      opened("tracing", () => tracing.stop()),
+      opened("database", () => database.close()),
+      new ClockWatch(() => database.readClock(), log),
+    ],
   };
 }
 

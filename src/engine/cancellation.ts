@@ -4,6 +4,7 @@ import type { StoredOrder } from "../order/order.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { afterwards } from "../platform/storage-error.ts";
 import type { Dispatcher, NewAction, OrderStore } from "./ports.ts";
+import { timestamp } from "../platform/clock.ts";
 
 export interface CancellationOptions {
   readonly store: OrderStore;
@@ -38,7 +39,7 @@ export class Cancellation {
   ): Promise<{ readonly accepted: boolean; readonly order: StoredOrder } | undefined> {
     const { store, lifecycle, onEvents } = this.#options;
     const whileIn = lifecycle.statuses.filter((status) => lifecycle.canCancel(status));
-    const request = { orderId, whileIn, reason, at: new Date(), actor };
+    const request = { orderId, whileIn, reason, at: timestamp(), actor };
     const noted = await store.requestCancellation(request, action);
     onEvents?.();
     const [order] = await afterwards(() => store.findOrders([orderId]));

@@ -30,6 +30,7 @@ import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outa
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
 import { redacted, withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
+import { nowMs, timestamp } from "../platform/clock.ts";
 
 /** What the executor needs from the store, one order at a time. Calls may share a transaction with others. */
 export interface ExecutorStore {
@@ -243,7 +244,7 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): Promise<Execution> {
     const { id: orderId, status, waiting, wokenAt } = order;
-    const at = new Date();
+    const at = timestamp();
     const isSame = waiting?.stage === step.name && waiting.for === what;
     const wait: OrderWait = {
       ...mark,
@@ -283,7 +284,7 @@ export class Executor {
       whileIn: [order.status],
       stage: step.name,
       reason,
-      at: new Date(),
+      at: timestamp(),
     };
     const accepted = await offTheClock(signal, () => this.#store.requestCancellation(request));
     return accepted
@@ -309,7 +310,7 @@ export class Executor {
       reason,
       record,
       unlessCancelled: false,
-      at: new Date(),
+      at: timestamp(),
     });
     if (!made) return this.#endedAt(await this.#load(order.id, signal));
     this.#crashHook?.("after commit", CANCEL.name);
@@ -375,7 +376,7 @@ export class Executor {
       record,
       unlessCancelled: stage.pointOfNoReturn ?? false,
       stock,
-      at: new Date(),
+      at: timestamp(),
     };
     return offTheClock(signal, () => this.#store.applyTransition(transition));
   }
@@ -426,7 +427,7 @@ export class Executor {
 function waitedIn({ name }: Stage, { waiting }: StoredOrder): StageContext["waited"] {
   if (waiting?.stage !== name) return null;
   const { stage: _stage, ...wait } = waiting;
-  return { ...wait, isOver: wait.until.getTime() <= Date.now() };
+  return { ...wait, isOver: wait.until.getTime() <= nowMs() };
 }
 
 function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {

@@ -12,6 +12,7 @@ import type {
   FailureFilter,
   OperationStore,
 } from "./ports.ts";
+import { timestamp } from "../platform/clock.ts";
 
 /**
  * Orders per transaction, kept small to release locks soon: for a waiting client, and for a batch with visible
@@ -91,7 +92,7 @@ export class FailureGroups {
     const { stage } = batch.group;
     const failed = stage === undefined ? undefined : await store.countFailed(stage, COUNTED);
     const id = await this.#record(batch, failed === undefined || failed.more ? null : failed.count);
-    const pace = { limit: SHOWN_PAGE, before: new Date(), attempt: patiently, isEnough: () => false };
+    const pace = { limit: SHOWN_PAGE, before: timestamp(), attempt: patiently, isEnough: () => false };
     const action: RecordedAction = { note: (progress) => store.updateAction(id, progress) };
     this.#run(action, batch, pace).catch((error: unknown) => {
       log.error({ action: id, error: describeError(error) }, "stopped midway through a group of orders");

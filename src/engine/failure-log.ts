@@ -5,6 +5,7 @@ import { withoutResults } from "../platform/flush.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
 import type { FailedAttempt, OrderStore } from "./ports.ts";
+import { timestamp } from "../platform/clock.ts";
 
 /** A failed attempt at a step. */
 export interface StepFailure extends Partial<AttemptMark> {
@@ -44,14 +45,14 @@ export class FailureLog {
       ...failure,
       whileIn: this.#lifecycle.statusesIn(step),
       stage: step.name,
-      at: new Date(),
+      at: timestamp(),
     });
     this.#onEvents?.();
   }
 
   /** Records a failed attempt that will be retried. @throws {StorageError} */
   async noteFailedAttempt({ step, ...failure }: StepFailure & AttemptMark): Promise<void> {
-    await this.#attempts.submit({ ...failure, stage: step.name, at: new Date() });
+    await this.#attempts.submit({ ...failure, stage: step.name, at: timestamp() });
     this.#onEvents?.();
   }
 }

@@ -5,6 +5,7 @@ import type { Trouble } from "./breaker.ts";
 import type { Execution } from "./executor.ts";
 import type { Failure } from "./failure.ts";
 import type { SweepObserver, Walked } from "./sweeper.ts";
+import { nowMs } from "../platform/clock.ts";
 
 /** How an attempt ended: one of the executor's outcomes, or one of these. */
 export type AttemptOutcome =
@@ -232,7 +233,7 @@ export class StageMetrics implements SweepObserver {
 
 /** @param time milliseconds since 1970; Infinity for none. */
 function secondsSince(time: number): number {
-  return time === Infinity ? 0 : Math.max(0, Date.now() - time) / 1_000;
+  return time === Infinity ? 0 : Math.max(0, nowMs() - time) / 1_000;
 }
 
 /** An order's age in seconds: its id is a UUIDv7, which starts with the creation time. */

@@ -289,6 +289,13 @@ export interface Dispatcher {
   enqueue(due: readonly DueJob[]): Promise<void>;
   /** Like {@link enqueue}, for jobs that may be lost. @returns how many were. */
   revive(due: readonly DueJob[]): Promise<number>;
+  /**
+   * Has delayed jobs run now that are due later than their delay allows, or should have run by now: a process whose clock
+   * was wrong put them off, or all who could run them have such a clock. A dispatcher without delays does not have this.
+   *
+   * @returns how many.
+   */
+  bringForward?(due: readonly DueJob[]): Promise<number>;
   /** Replaces due jobs by others. Running jobs are left alone. */
   replace(replacements: readonly Replacement[]): Promise<void>;
 }

@@ -16,6 +16,7 @@ import type {
   Replacement,
   Restoration,
 } from "./ports.ts";
+import { nowMs, timestamp, TOLERATED_MS } from "../platform/clock.ts";
 
 /** Much longer than a page takes unless a server hangs. Milliseconds. */
 const STOP_WITHIN_MS = 2_000;
@@ -78,7 +79,10 @@ export interface SweeperOptions {
 
 /** A walk's position in one status. */
 interface Walk {
+  /** `performance.now()`. */
   readonly beganAt: number;
+  /** Whether it looks when delayed jobs are due. */
+  readonly checksDelays: boolean;
   /** Undefined at the end. */
   readonly after: string | undefined;
   readonly tally: Tally;
@@ -90,7 +94,8 @@ interface Walk {
  *
  * - An order that has not moved for `afterMs` gets its due job again, if that is missing or has ended. After a MySQL
  *   outage the wait starts when MySQL is back: nobody could move the order before, and an API may still withdraw it
- *   (see withdrawals.ts).
+ *   (see withdrawals.ts). So does one whose job is due later than its delay allows, or should have run by now: it was put
+ *   off by a clock that was wrong.
  * - An order that waits for somebody else to act has no job, and needs none. It gets one once it was woken, when its wait
  *   is over, and every few minutes.
  * - An order past its deadline is cancelled.
@@ -107,7 +112,9 @@ export class Sweeper implements Service {
   readonly #deadlines: ReadonlyMap<string, Deadline>;
   readonly #rounds: Repeat;
   readonly #walks = new Map<string, Walk>();
-  /** When MySQL was first seen back, in milliseconds since 1970; Infinity during an outage. */
+  /** When a walk over each status last looked at delays (`performance.now()`). */
+  readonly #delaysCheckedAt = new Map<string, number>();
+  /** When MySQL was first seen back (`performance.now()`); Infinity during an outage. */
   #backSince = -Infinity;
 
   constructor(options: SweeperOptions) {
@@ -154,7 +161,7 @@ export class Sweeper implements Service {
       return intervalMs;
     }
     const isDone = await (marker && restoration ? this.#restore(marker, restoration) : this.#sweepPages());
-    if (this.#backSince === Infinity) this.#backSince = Date.now();
+    if (this.#backSince === Infinity) this.#backSince = performance.now();
     const share = restoration ? RESTORING_SHARE : SWEEPING_SHARE;
     const busyMs = performance.now() - startedAt;
     const restMs = Math.min(busyMs * (1 / share - 1), intervalMs);
@@ -165,29 +172,39 @@ export class Sweeper implements Service {
   async #sweepPages(): Promise<boolean> {
     const { lifecycle, intervalMs, observer, log } = this.#options;
     for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
-      const now = Date.now();
+      const now = performance.now();
       const last = this.#walks.get(status);
       if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
-      const { after, beganAt, tally } = last?.after === undefined ? newWalk(now) : last;
+      const walk = last?.after === undefined ? this.#newWalk(status) : last;
+      const { after, tally, checksDelays } = walk;
       const page = await this.#page(status, after, PAGE);
-      const revived = await this.#repair(page.orders, { untouchedSince: this.#untouchedSince(now) });
+      const untouchedSince = this.#untouchedSince();
+      const revived = await this.#repair(page.orders, { untouchedSince, checksDelays });
       if (revived > 0) log.info({ status, orders: revived }, "requeued orders that had stopped");
       tally.add(page.orders);
       if (page.next === undefined) observer?.walked(status, tally.total);
-      this.#walks.set(status, { beganAt, after: page.next, tally });
+      this.#walks.set(status, { ...walk, after: page.next });
     }
     return [...this.#walks.values()].every((walk) => walk.after === undefined);
   }
 
-  #untouchedSince(now: number): number {
-    const since = now - this.#options.afterMs;
-    return since < this.#backSince ? -Infinity : since;
+  /** A process whose clock is behind puts off its jobs to the past, so they are not looked at with every walk. */
+  #newWalk(status: string): Walk {
+    const beganAt = performance.now();
+    const checksDelays = beganAt - (this.#delaysCheckedAt.get(status) ?? -Infinity) >= this.#options.afterMs;
+    if (checksDelays) this.#delaysCheckedAt.set(status, beganAt);
+    return { beganAt, checksDelays, after: undefined, tally: new Tally() };
+  }
+
+  #untouchedSince(): number {
+    const { afterMs } = this.#options;
+    return performance.now() - afterMs < this.#backSince ? -Infinity : nowMs() - afterMs;
   }
 
   #untilNextWalk(): number {
     const { intervalMs } = this.#options;
     const oldest = Math.min(...[...this.#walks.values()].map((walk) => walk.beganAt));
-    return this.#walks.size === 0 ? intervalMs : oldest + intervalMs - Date.now();
+    return this.#walks.size === 0 ? intervalMs : oldest + intervalMs - performance.now();
   }
 
   /**
@@ -211,7 +228,7 @@ export class Sweeper implements Service {
         return true;
       }
       const page = await this.#page(status, after, left);
-      orders += await this.#repair(page.orders, { untouchedSince: Infinity });
+      orders += await this.#repair(page.orders, { untouchedSince: Infinity, checksDelays: false });
       left -= page.orders.length;
       after = page.next;
       if (after === undefined) index++;
@@ -229,34 +246,34 @@ export class Sweeper implements Service {
   /**
    * Queues missing jobs for orders untouched since then, and cancels those past their deadline.
    *
-   * @returns how many had no job.
+   * @returns how many had no job, or one that was due at the wrong time.
    */
   async #repair(
     page: readonly OrderState[],
-    { untouchedSince }: { readonly untouchedSince: number },
+    { untouchedSince, checksDelays }: { readonly untouchedSince: number; readonly checksDelays: boolean },
   ): Promise<number> {
     const { dispatcher } = this.#options;
     const late = page.filter((order) => this.#isLate(order));
     await this.#cancelLate(late);
-    const asked = Date.now();
+    const asked = nowMs();
     const stopped = page.filter(
       (order) =>
         isOnItsWay(order) &&
-        (isWaiting(order) ? isToBeAsked(order, asked) : order.updatedAt.getTime() <= untouchedSince) &&
+        (isWaiting(order) ? isToBeAsked(order, asked) : isUntouched(order, untouchedSince)) &&
         !late.includes(order),
     );
     await dispatcher.replace(
       [...late, ...stopped.filter(isCancelled)].flatMap((order) => this.#cancelJobFor(order)),
     );
-    return dispatcher.revive(
-      stopped.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order)),
-    );
+    const due = stopped.filter((order) => !isCancelled(order)).flatMap((order) => this.#due(order));
+    const forward = checksDelays ? await dispatcher.bringForward?.(due) : 0;
+    return (await dispatcher.revive(due)) + (forward ?? 0);
   }
 
   #isLate({ status, createdAt, cancelRequestedAt }: OrderState): boolean {
     const deadline = this.#deadlines.get(status);
     if (deadline === undefined || cancelRequestedAt !== null) return false;
-    return Date.now() - createdAt.getTime() >= deadline.milliseconds;
+    return nowMs() - createdAt.getTime() >= deadline.milliseconds;
   }
 
   /** Orders of one status. */
@@ -270,7 +287,7 @@ export class Sweeper implements Service {
       orderIds: orders.map(({ id }) => id),
       status,
       reason,
-      at: new Date(),
+      at: timestamp(),
     });
     log.info({ status, orders: cancelled, reason }, "cancelled orders that missed their deadline");
   }
@@ -287,10 +304,6 @@ export class Sweeper implements Service {
       transition ? [{ job, by: { orderId: order.id, transition } }] : [],
     );
   }
-}
-
-function newWalk(now: number): Walk {
-  return { beganAt: now, after: undefined, tally: new Tally() };
 }
 
 /** Counts the orders of a walk. */
@@ -314,7 +327,7 @@ class Tally {
       waiting: this.#waiting,
       failed: this.#failed,
       cancelling: this.#cancelling,
-      at: Date.now(),
+      at: nowMs(),
     };
   }
 
@@ -337,6 +350,11 @@ function isWaiting({ waitingSince }: OrderState): boolean {
 function isToBeAsked({ updatedAt, waitingUntil, wokenAt }: OrderState, now: number): boolean {
   const isOver = waitingUntil !== null && waitingUntil.getTime() <= now && waitingUntil > updatedAt;
   return wokenAt !== null || isOver || now - updatedAt.getTime() >= ASK_AGAIN_MS;
+}
+
+/** Also if it was changed in the future: by a clock that was wrong. */
+function isUntouched({ updatedAt }: OrderState, since: number): boolean {
+  return updatedAt.getTime() <= since || updatedAt.getTime() > nowMs() + TOLERATED_MS;
 }
 
 /** A failed order waits for a person, unless it was cancelled after it failed. */

@@ -11,8 +11,12 @@ export interface TestLine {
   readonly api: TestProcess & { readonly url: string };
   readonly workers: TestProcess[];
   readonly client: TestClient;
-  /** One more worker; with `folder`, from other sources. */
-  addWorker(options?: { folder?: string; args?: readonly string[] }): Promise<TestProcess>;
+  /** One more worker; with `folder`, from other sources; with `env` beside the others'. */
+  addWorker(options?: {
+    folder?: string;
+    args?: readonly string[];
+    env?: Readonly<Record<string, string>>;
+  }): Promise<TestProcess>;
   close(): Promise<void>;
 }
 
@@ -54,7 +58,7 @@ export async function startLine({
     workers,
     client: new TestClient(api.url),
     async addWorker(more) {
-      const worker = await startWorker({ ...options, ...more });
+      const worker = await startWorker({ ...options, ...more, env: { ...options.env, ...more?.env } });
       workers.push(worker);
       return worker;
     },

@@ -1,5 +1,6 @@
 import type { BoundedCount } from "../../engine/ports.ts";
 import { html, type Html } from "./html.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /* Formats numbers, times and durations. */
 
@@ -51,7 +52,7 @@ export function moment(at: Date): Html {
 }
 
 /** How long ago: in seconds within the first minute, then in minutes. */
-export function ago(at: Date, now = Date.now()): Html {
+export function ago(at: Date, now = nowMs()): Html {
   const text = at.toISOString();
   const since = now - at.getTime();
   const shown = since < 60_000 ? roughly(since) : Math.floor(since / 60_000) * 60_000;

@@ -16,6 +16,7 @@ import type { Check, Health } from "../readiness.ts";
 import type { BoundedCount } from "../../engine/ports.ts";
 import { CANCEL, type Lifecycle } from "../../order/lifecycle.ts";
 import { shared } from "../../platform/shared.ts";
+import { clockSkewMs, nowMs, timestamp } from "../../platform/clock.ts";
 
 /** The state of a step's queue and orders. Undefined values are unavailable or don't apply. */
 export interface StepStatus {
@@ -45,6 +46,8 @@ export interface StepStatus {
 
 export interface Status {
   readonly at: Date;
+  /** How far this process's clock is ahead of MySQL's, in milliseconds; undefined if that is not known. */
+  readonly clockSkewMs?: number | undefined;
   readonly mysql: Check;
   /** Undefined if there are no queues. */
   readonly redis?: Check;
@@ -102,11 +105,12 @@ export class StatusReader {
       ifPossible(countByStage(database, WAITING, COUNTED)),
       ifPossible(this.#oldest()),
       queues && ifPossible(this.#jobs(queues)),
-      redis && ifPossible(readCounts(redis, names, { last: minuteOf(Date.now()), minutes: PACE_MINUTES })),
+      redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
       redis && ifPossible(readHeartbeats(redis)),
     ]);
     return {
-      at: new Date(),
+      at: timestamp(),
+      clockSkewMs: clockSkewMs(),
       mysql: checks.mysql,
       ...(checks.redis && { redis: checks.redis }),
       ...(workers && { workers }),
@@ -153,7 +157,7 @@ export class StatusReader {
   async #history(): Promise<History> {
     const { redis, lifecycle } = this.#options;
     // The current minute would look like a drop until it is over.
-    const last = minuteOf(Date.now()) - 1;
+    const last = minuteOf(nowMs()) - 1;
     const names = lifecycle.steps.map(({ name }) => name);
     const read = redis && (await ifPossible(readCounts(redis, names, { last, minutes: HISTORY_MINUTES })));
     const nothing = Array.from({ length: HISTORY_MINUTES }, noCounts);
@@ -178,7 +182,7 @@ function activeIn(name: string, workers: readonly Heartbeat[]): number {
 
 function paceOf(counts: readonly StepCounts[]): NonNullable<StepStatus["pace"]> {
   const sum = sumOf(counts);
-  const intoMinute = (Date.now() % 60_000) / 60_000;
+  const intoMinute = (nowMs() % 60_000) / 60_000;
   return { perMinute: sum.done / (counts.length - 1 + intoMinute), p95Ms: quantile(sum, 0.95) };
 }
 

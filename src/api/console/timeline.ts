@@ -1,6 +1,7 @@
 import type { OrderEvent } from "../../../db/order-events.ts";
 import { CANCEL } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /** An event of an order, or what it waits for, with its duration. */
 export interface Entry {
@@ -25,7 +26,7 @@ export function timelineOf(
   order: Pick<StoredOrder, "status" | "failed">,
   events: readonly OrderEvent[],
   next: { readonly title: string; readonly workingSince: Date | undefined } | undefined,
-  now = Date.now(),
+  now = nowMs(),
 ): Entry[] {
   const entries: Entry[] = [];
   let since = events[0]?.at.getTime() ?? now;

@@ -1,6 +1,9 @@
 import { FOREIGN_REDIS } from "../../../queues/marker.ts";
 import { bounded, counted } from "./format.ts";
 import type { Status, StepStatus } from "./status.ts";
+import { nowMs } from "../../platform/clock.ts";
+import { TOLERATED_MS } from "../../platform/clock.ts";
+import { clockInWords } from "../../platform/clock-watch.ts";
 
 /** `bad`: orders are stuck. `attention`: some are. `good`: all is well. */
 export type Level = "good" | "attention" | "bad";
@@ -66,9 +69,20 @@ function findings(status: Status): Finding[] {
         ? `${FOREIGN_REDIS}: orders are accepted but wait. Set REDIS_PREFIX, or another database in REDIS_URL.`
         : "Redis is not ready: orders are accepted but wait.",
     );
+  for (const [what, skewMs] of clocks(status))
+    if (Math.abs(skewMs) > TOLERATED_MS)
+      say("attention", `The clock of ${what} is ${clockInWords(skewMs)}: set it. Deadlines go by MySQL's.`);
   if (workers?.length === 0) say("bad", "No worker is running: orders are accepted but wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
   return found;
+}
+
+/** Each process that is known, in words, and how far its clock is ahead of MySQL's. */
+function clocks({ clockSkewMs = 0, workers = [] }: Status): (readonly [string, number])[] {
+  return [
+    ["this API", clockSkewMs],
+    ...workers.map((worker) => [`worker ${worker.host}:${worker.pid}`, worker.clockSkewMs ?? 0] as const),
+  ];
 }
 
 function findingsOf(
@@ -89,7 +103,7 @@ function findingsOf(
     if (those.length > 0) attention(say(services, name, reasons));
   }
   const isIdle = own && own.length > 0 && queue && !queue.paused && breakers.length === 0;
-  const isLate = oldest !== undefined && Date.now() - oldest.since.getTime() > LATE_MS;
+  const isLate = oldest !== undefined && nowMs() - oldest.since.getTime() > LATE_MS;
   if (isIdle && queue.waiting > 0 && active === 0 && pace?.perMinute === 0 && isLate)
     attention(`${name} has ${counted(queue.waiting, "order")} waiting but has processed none for minutes.`);
   if (failed && failed.count > 0) {

@@ -15,6 +15,7 @@ import { shareOf } from "../suspects.ts";
 import { isDatabaseUnavailable } from "../../platform/storage-error.ts";
 import type { Dispatcher, DueJob, Replacement } from "../ports.ts";
 import { OneOrder } from "./one-order.ts";
+import { timestamp } from "../../platform/clock.ts";
 
 /** Orders processed in the background at once; few, so that they leave room for requests. */
 const BACKGROUND_CONCURRENCY = 10;
@@ -254,7 +255,7 @@ export class InlineProcessing implements Dispatcher {
     return {
       orderId,
       number,
-      startedAt: new Date(),
+      startedAt: timestamp(),
       isLast: this.#canGiveUp(transition) || number >= this.#settingsOf(transition.step).attempts,
       isSuspect: false,
       hasCrashed: false,
@@ -303,7 +304,7 @@ export class InlineProcessing implements Dispatcher {
   #giveUp(orderId: string, { step, from }: Transition, reason: string, mark: AttemptMark): Promise<boolean> {
     const { store, log } = this.#options;
     log.warn({ orderId, stage: step.name, error: reason }, "failed: cancelling the order");
-    const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: new Date() };
+    const request = { ...mark, orderId, whileIn: [from], stage: step.name, reason, at: timestamp() };
     return store.requestCancellation(request);
   }
 

@@ -3,6 +3,7 @@ import { bringAllForward } from "../../../db/webhook-sending.ts";
 import { saveFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Answer } from "./sender.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /**
  * After messages of this many orders failed without a delivery in between, the endpoint is only probed, with growing
@@ -67,7 +68,7 @@ export class EndpointHealth {
   /** Starts with only what the previous process has saved. */
   #begin({ failingSince }: WebhookEndpoint): void {
     const { firstPauseMs = FIRST_PAUSE_MS } = this.#options;
-    const failedForMs = failingSince === null ? 0 : Date.now() - failingSince.getTime();
+    const failedForMs = failingSince === null ? 0 : nowMs() - failingSince.getTime();
     this.#failingSince = failingSince;
     this.#failedOrders.clear();
     this.#isFailing = failedForMs > firstPauseMs;

@@ -17,6 +17,7 @@ import { webhookMessage, type WebhookMessage } from "./message.ts";
 import { signedHeaders } from "./signature.ts";
 import { retryDelay } from "./retries.ts";
 import type { Answer, Sender } from "./sender.ts";
+import { nowMs, timestamp } from "../../platform/clock.ts";
 
 /** Deliveries per read. */
 const READ = 200;
@@ -184,7 +185,7 @@ export class EndpointQueue {
   async #read(): Promise<void> {
     const { id } = this.#endpoint;
     const { database } = this.#options;
-    const now = new Date();
+    const now = timestamp();
     const except = this.#lanes.orderIds;
     this.#mayFind = false;
     if (this.#lanes.suspects < READ) {
@@ -284,7 +285,7 @@ export class EndpointQueue {
     const delivery = deliveries.shift();
     if (delivery === undefined) return true;
     const { url } = this.#endpoint;
-    const at = new Date();
+    const at = timestamp();
     const startedAt = performance.now();
     const message = webhookMessage(delivery, events);
     const answer = message ? await this.#send(message, at) : NOTHING_TO_SEND;
@@ -305,7 +306,7 @@ export class EndpointQueue {
       attempt: { at, url, ...kept },
       state: isDelivered ? "delivered" : delay === undefined ? "failed" : "pending",
       attempts: made,
-      dueAt: new Date(Date.now() + (delay ?? 0)),
+      dueAt: new Date(nowMs() + (delay ?? 0)),
     });
     // The health is updated at once; other messages may be sent while the result is saved.
     const noted =

@@ -26,6 +26,7 @@ import {
 import { faultOfAddress } from "./address.ts";
 import type { Networks } from "./networks.ts";
 import { newSecret } from "./signature.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /** Maximum number of webhook endpoints. */
 const MAX_ENDPOINTS = 1_000;
@@ -139,7 +140,7 @@ export class WebhookEndpoints {
    * @returns the endpoint with its secret, and whether an earlier request rotated it
    */
   async rotate(id: string, actor: string, request?: KeyedRequest): Promise<Told> {
-    const previousUntil = new Date(Date.now() + ROTATION_MS);
+    const previousUntil = new Date(nowMs() + ROTATION_MS);
     const made = await rotateSecret(this.#database, id, {
       secret: newSecret(),
       previousUntil,

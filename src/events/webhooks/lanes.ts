@@ -1,5 +1,6 @@
 import type { LoggedEvent } from "../../../db/event-log.ts";
 import { wasTried, type DueDelivery } from "../../../db/webhook-sending.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /** Milliseconds after which a waiting message is no longer new. */
 const NEW_MS = 5_000;
@@ -128,7 +129,7 @@ function dueOf({ deliveries: [first] }: Lane): number {
 
 /** Whether its first message is no longer new. */
 export function isOld(lane: Lane): boolean {
-  return Date.now() - dueOf(lane) > NEW_MS;
+  return nowMs() - dueOf(lane) > NEW_MS;
 }
 
 /**

@@ -23,6 +23,7 @@ import type { Networks } from "./networks.ts";
 import { EndpointQueue, type EndpointQueueOptions } from "./endpoint-queue.ts";
 import type { Resolve } from "./resolve.ts";
 import { Sender } from "./sender.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /** Milliseconds between two polls in the absence of notifications. */
 const POLL_INTERVAL_MS = 1_000;
@@ -138,7 +139,7 @@ export class Webhooks implements Service {
     this.#retire(enabled);
     if (isPruneDue) await this.#prune();
     const { endpoints, orderIds, hasMore } = await this.#read(enabled);
-    const now = Date.now();
+    const now = nowMs();
     const due = await findNextDue(
       database,
       endpoints.map(({ id }) => id),
@@ -227,7 +228,7 @@ export class Webhooks implements Service {
 
   async #prune(): Promise<void> {
     const { database, keepMs } = this.#options;
-    const removed = await pruneWebhooks(database, { before: new Date(Date.now() - keepMs), limit: PRUNED });
+    const removed = await pruneWebhooks(database, { before: new Date(nowMs() - keepMs), limit: PRUNED });
     // Again soon while there is something to remove, but without delaying sends.
     this.#prunedAt =
       removed === 0 ? performance.now() : performance.now() - PRUNE_INTERVAL_MS + POLL_INTERVAL_MS;

@@ -11,6 +11,7 @@ import {
 import { parseRetryAfter } from "../../platform/retry-after.ts";
 import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
+import { timestamp } from "../../platform/clock.ts";
 
 /** The version of the contract of docs/http-stages.md. */
 export const CONTRACT = "1";
@@ -100,7 +101,7 @@ export class ServiceClient {
       "Conveyor-Contract": CONTRACT,
       "Conveyor-Timeout-Ms": String(this.#timeoutMs),
       ...(this.#secrets.length > 0
-        ? sign(this.#secrets, { id, at: new Date(), body: text })
+        ? sign(this.#secrets, { id, at: timestamp(), body: text })
         : { "webhook-id": id }),
     };
     const exchange = await this.#exchange({ method: "POST", headers, text, signal });

@@ -15,6 +15,7 @@ import {
   type ServiceAddress,
   type ServiceAnswer,
 } from "./service-client.ts";
+import { nowMs } from "../../platform/clock.ts";
 
 /** The time after which an accepted request is repeated. Milliseconds. */
 const ACCEPTED_MS = 60_000;
@@ -91,7 +92,7 @@ function readRun(answer: ServiceAnswer): StageAnswer {
     case 200: {
       const outcome = answer.read(runAnswer);
       if ("wait" in outcome)
-        return { snooze: Math.min(ACCEPTED_MS, snoozeWithin(Date.parse(outcome.wait.until) - Date.now())) };
+        return { snooze: Math.min(ACCEPTED_MS, snoozeWithin(Date.parse(outcome.wait.until) - nowMs())) };
       return outcome;
     }
     case 202:

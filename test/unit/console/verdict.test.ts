@@ -54,6 +54,24 @@ describe("a stranger is told", () => {
       /^No worker processes pay/,
     ],
     [
+      "that a worker's clock is wrong",
+      status({ workers: [{ ...WORKER, clockSkewMs: -3 * 3_600_000 }] }),
+      "attention",
+      /^The clock of worker h:1 is 3 hours behind MySQL's/,
+    ],
+    [
+      "that the API's own clock is wrong",
+      status({ clockSkewMs: 1_500 }),
+      "attention",
+      /^The clock of this API is 2 seconds ahead of MySQL's/,
+    ],
+    [
+      "nothing of clocks that are a second apart",
+      status({ clockSkewMs: 900, workers: [{ ...WORKER, clockSkewMs: -900 }] }),
+      "good",
+      /^All is well/,
+    ],
+    [
       "that a service is away",
       status({ workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments" }] }] }),
       "attention",

@@ -13,6 +13,7 @@ import { ago, bounded, counted, moment, number } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { confirmation, empty, facts, reasonField, table } from "../parts.ts";
+import { nowMs } from "../../../platform/clock.ts";
 
 const PATH = `${ROOT}/failures`;
 
@@ -253,7 +254,7 @@ function titleOf({ action, target }: OperatorAction): string {
 function progress(action: OperatorAction): Html {
   const { id, state, done, total, details, target, actor, at, updatedAt } = action;
   const looked = Number(details?.["looked"] ?? 0);
-  const isAbandoned = state === "running" && Date.now() - updatedAt.getTime() > ABANDONED_AFTER_MS;
+  const isAbandoned = state === "running" && nowMs() - updatedAt.getTime() > ABANDONED_AFTER_MS;
   const isRunning = state === "running" && !isAbandoned;
   // More orders may have failed since the count.
   const all = Math.max(total ?? 0, looked, 1);

@@ -12,6 +12,7 @@ import { ago } from "../format.ts";
 import { html, href, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { empty, orderLink, pager, select, statusBadge, table } from "../parts.ts";
+import { nowMs } from "../../../platform/clock.ts";
 
 const PAGE_SIZE = 50;
 const PATH = `${ROOT}/orders`;
@@ -86,7 +87,7 @@ async function search(database: Database, text: string): Promise<string | undefi
 
 function filterOf({ customer, reference, status, failed, waiting, age }: Query): OrderFilter {
   const [sign, ...rest] = age ?? "";
-  const time = age ? new Date(Date.now() - (parseDuration(rest.join("")) ?? 0)) : undefined;
+  const time = age ? new Date(nowMs() - (parseDuration(rest.join("")) ?? 0)) : undefined;
   return {
     customerId: customer || undefined,
     reference: reference || undefined,

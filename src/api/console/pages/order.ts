@@ -19,6 +19,7 @@ import { ROOT } from "../layout.ts";
 import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
 import { people } from "./people.ts";
+import { nowMs } from "../../../platform/clock.ts";
 
 /** Bull Board's path of a queue. */
 const BOARD = "/queues/queue";
@@ -212,7 +213,7 @@ function nextText({ order, transition, job }: Found): Content {
     case "waiting":
       return html`Next: ${step}${attempt}. Its job is waiting for a worker.`;
     case "delayed": {
-      const inMs = (job.dueAt?.getTime() ?? 0) - Date.now();
+      const inMs = (job.dueAt?.getTime() ?? 0) - nowMs();
       const when = inMs > 1_000 ? html`in ${duration(roughly(inMs))}` : "at any moment";
       return html`Next: ${step}${attempt}, ${when}${job.dueAt && html` (${moment(job.dueAt)})`}.`;
     }

@@ -8,6 +8,7 @@ import { ROOT } from "../layout.ts";
 import { table } from "../parts.ts";
 import type { Status, StepStatus } from "../status.ts";
 import { verdictOf, type Finding, type Level } from "../verdict.ts";
+import { nowMs } from "../../../platform/clock.ts";
 
 /** The state of the service: a verdict, the stages, the workers, the servers. */
 export const overviewPage: readonly Route[] = [
@@ -128,7 +129,7 @@ function waiting({ name, waiting: count }: StepStatus): Content {
 
 function oldest({ oldest: order }: StepStatus): Content {
   if (order === undefined) return html`<span class="muted" aria-label="none">–</span>`;
-  const waits = Date.now() - order.since.getTime();
+  const waits = nowMs() - order.since.getTime();
   return html`<a href="${ROOT}/orders/${order.id}">${waits < 1_000 ? "< 1 s" : duration(roughly(waits))}</a>`;
 }
 

@@ -1,0 +1,72 @@
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { clockSkewMs, noteServerTime, nowMs, timestamp } from "../../src/platform/clock.ts";
+import { clockInWords } from "../../src/platform/clock-watch.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** A reading, just now, of a server whose clock is so far ahead. */
+function read(aheadMs: number, tookMs = 0): void {
+  noteServerTime(Date.now() + aheadMs - tookMs / 2, performance.now() - tookMs);
+}
+
+afterEach(() => {
+  jest.restoreAllMocks();
+  read(0);
+});
+
+describe("the time", () => {
+  test("is this process's own as long as that is within a second of MySQL's", () => {
+    read(900);
+    expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
+  });
+
+  test.each([-25 * HOUR_MS, -1_500, 1_500, HOUR_MS])("is MySQL's if its clock is %i ms ahead", (aheadMs) => {
+    read(aheadMs);
+    expect(Math.abs(nowMs() - (Date.now() + aheadMs))).toBeLessThan(50);
+    expect(Math.abs(timestamp().getTime() - nowMs())).toBeLessThan(50);
+    expect(Math.abs((clockSkewMs() ?? 0) + aheadMs)).toBeLessThan(50);
+  });
+
+  test("goes on when this process's clock jumps, without another reading", () => {
+    read(0);
+    const before = Date.now();
+    jest.spyOn(Date, "now").mockReturnValue(before - HOUR_MS);
+    expect(Math.abs(nowMs() - before)).toBeLessThan(100);
+    expect(Math.abs((clockSkewMs() ?? 0) + HOUR_MS)).toBeLessThan(100);
+  });
+
+  test("is not taken from a reading that took long", () => {
+    read(HOUR_MS, 3_000);
+    expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
+  });
+});
+
+test.each([
+  [1_200, "a second ahead of MySQL's"],
+  [-2_600, "3 seconds behind MySQL's"],
+  [25 * HOUR_MS + 17, "25 hours ahead of MySQL's"],
+])("a clock that is %i ms ahead is told in words", (skewMs, words) => {
+  expect(clockInWords(skewMs)).toBe(words);
+});
+
+test("nobody in the product asks the process's own clock, but the clock, and where BullMQ does", () => {
+  const EXCEPT = new Map([
+    ["src/platform/clock.ts", 2],
+    ["workers/stage-worker.ts", 1],
+  ]);
+  const root = path.resolve(import.meta.dirname, "../..");
+  const files = ["src", "db", "queues", "workers"].flatMap((folder) =>
+    readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts"))
+      .map((file) => `${folder}/${file}`),
+  );
+  const asked = files.flatMap((file) => {
+    const text = readFileSync(path.join(root, file), "utf8");
+    const count = text.match(/Date\.now\(\)|new Date\(\)/g)?.length ?? 0;
+    return count === (EXCEPT.get(file) ?? 0) ? [] : [`${file}: ${count}`];
+  });
+  expect(files.length).toBeGreaterThan(100);
+  expect(asked).toEqual([]);
+});

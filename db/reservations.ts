@@ -142,7 +142,7 @@ export class Warehouse {
   readonly changes = new Map<string, { onHand: number; reserved: number }>();
   readonly moved = new Set<string>();
   readonly #movements: NewMovement[] = [];
-  readonly #at = new Date();
+  readonly #at = timestamp();
 
   constructor(
     states: readonly { readonly orderId: string; readonly state: ReservationState }[],

@@ -8,6 +8,7 @@ import { stockAdjustments } from "./schema.ts";
 import { insertMovements } from "./stock-movements.ts";
 import { findStock, lockLevels, StockReservedError, writeStock, type StockLevel } from "./stock.ts";
 import { insertInto } from "./statements.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 /** Goods that came or went, as somebody counted them. */
 export interface StockAdjustment {
@@ -77,7 +78,7 @@ async function adjust(transaction: Transaction, adjustment: StockAdjustment): Pr
   if (level.onHand < reserved) throw new StockReservedError([level]);
   if (level.onHand > LIMITS.onHand)
     throw new TooMuchStockError(`there would be ${level.onHand} of ${sku} on hand`);
-  const at = new Date();
+  const at = timestamp();
   await transaction.commit([
     ...writeStock([level]),
     ...insertMovements([{ sku, at, kind: "adjustment", delta, reason, reference, actor }]),

@@ -4,6 +4,7 @@ import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
 import { stock } from "./schema.ts";
 import { insertMovements } from "./stock-movements.ts";
+import { timestamp } from "../src/platform/clock.ts";
 
 export type StockLevel = Readonly<typeof stock.$inferSelect>;
 
@@ -76,7 +77,7 @@ export async function setStock(
     const unexpected = levels.find((level) => !isExpected(isNew(level.sku) ? undefined : level));
     if (unexpected) throw new StockChangedError(isNew(unexpected.sku) ? undefined : unexpected);
     const before = new Map(levels.map((level) => [level.sku, level]));
-    const at = new Date();
+    const at = timestamp();
     const changes = items.map(({ sku, onHand }) => {
       const { onHand: current = 0, reserved = 0 } = before.get(sku) ?? {};
       return { after: { sku, onHand, reserved }, delta: onHand - current };

@@ -8,7 +8,7 @@ import { runMain } from "./platform/startup.ts";
 runMain(async () => {
   const config = loadConfig(PROCESSES.api, process.env);
   const { log, services, http, metrics } = await openApi(config);
-  shutDownOnSignal({ log, timeoutMs: config.SHUTDOWN_TIMEOUT_MS, services });
+  shutDownOnSignal({ log, timeoutMs: config.SHUTDOWN_DELAY_MS + config.SHUTDOWN_TIMEOUT_MS, services });
   await services.start();
   announce(log, { url: http.address, metrics: metrics.address }, "listening");
 });

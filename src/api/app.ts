@@ -12,14 +12,15 @@ import { StatusReader } from "./console/status.ts";
 import { openApiDocument } from "./openapi.ts";
 import { pageHeaders } from "./pages.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
-import { Health } from "./readiness.ts";
 import { RouteTables, type Guards } from "./route.ts";
 import { API, PAGES } from "./routes.ts";
-import { HttpServer, type MessageClasses } from "./server.ts";
+import { HttpServer, type HttpServerOptions, type MessageClasses } from "./server.ts";
 import type { OrderServices, Services } from "./services.ts";
 
 export interface AppOptions
-  extends OrderServices, Pick<Services, "database" | "redis" | "queues" | "live" | "metrics" | "log"> {
+  extends
+    OrderServices,
+    Pick<Services, "database" | "redis" | "queues" | "live" | "health" | "metrics" | "log"> {
   /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];
@@ -60,8 +61,7 @@ function onlyToThose(guard: RequestHandler): ErrorRequestHandler {
 
 function servicesOf({ webhookNetworks = new Networks(), version, ...options }: AppOptions): Services {
   const { database } = options;
-  const health = new Health(options);
-  const given = { ...options, lifecycle, health };
+  const given = { ...options, lifecycle };
   return {
     ...given,
     events: new EventLog(database),
@@ -76,8 +76,12 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
  *
  * @param around wraps the listener, to measure or trace requests.
  */
-export function serverOf(app: Express, around: (listener: RequestListener) => RequestListener): HttpServer {
-  return new HttpServer(around(listenerOf(app)), messageClassesOf(app));
+export function serverOf(
+  app: Express,
+  around: (listener: RequestListener) => RequestListener,
+  options: Omit<HttpServerOptions, "classes"> = {},
+): HttpServer {
+  return new HttpServer(around(listenerOf(app)), { ...options, classes: messageClassesOf(app) });
 }
 
 /** The app as a listener. Express answers unparsable URLs in HTML before any route runs, so they are refused here. */

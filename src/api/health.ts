@@ -1,9 +1,9 @@
 import { route, type Route } from "./route.ts";
-import { liveness, readiness } from "./schemas.ts";
+import { acceptance, liveness, readiness } from "./schemas.ts";
 
 const HEALTH = { method: "GET", scope: "public", tag: "Health" } as const;
 
-/** `/health`, without a key: whether the process is alive, and whether it is ready. */
+/** `/health`, without a key: whether the process is alive, takes requests, and is ready. */
 export const healthRoutes: readonly Route[] = [
   route({
     ...HEALTH,
@@ -11,6 +11,17 @@ export const healthRoutes: readonly Route[] = [
     summary: "Check that the process is alive",
     answers: { 200: { description: "Alive", schema: liveness } },
     handler: ({ response }) => response.json({ live: true }),
+  }),
+  route({
+    ...HEALTH,
+    path: "/health/accepting",
+    summary: "Check that the process is not about to stop, for load balancers",
+    answers: {
+      200: { description: "Takes requests", schema: acceptance },
+      503: { description: "Shuts down: send requests elsewhere", schema: acceptance },
+    },
+    handler: ({ response }, { health: { accepting } }) =>
+      response.status(accepting ? 200 : 503).json({ accepting }),
   }),
   route({
     ...HEALTH,

@@ -11,6 +11,14 @@ export interface Check {
   readonly detail: string;
 }
 
+/** What a process needs, and lacks. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly checks: { readonly mysql: Check; readonly redis?: Check; readonly shutdown?: Check };
+}
+
+const SHUTTING_DOWN: Check = { ready: false, detail: "shutting down" };
+
 /** A server that takes longer counts as not ready. Milliseconds. */
 const CHECK_TIMEOUT_MS = 1_000;
 
@@ -24,6 +32,7 @@ export class Health {
   readonly #redis: Redis | undefined;
   /** The last connection error; commands only report that there is no connection. */
   #redisError: unknown;
+  #shuttingDown = false;
 
   /** @param given without `redis` if there is none. */
   constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
@@ -35,12 +44,26 @@ export class Health {
   }
 
   /** Checks all servers at once. One that does not answer in time is not ready. */
-  async check(): Promise<{ ready: boolean; checks: { mysql: Check; redis?: Check } }> {
+  async check(): Promise<Readiness> {
     const [mysql, redis] = await Promise.all([
       inTime(this.#checkMysql()),
       this.#redis && inTime(this.#checkRedis(this.#redis)),
     ]);
-    return { ready: mysql.ready && redis?.ready !== false, checks: { mysql, ...(redis && { redis }) } };
+    const shutdown = this.#shuttingDown ? SHUTTING_DOWN : undefined;
+    return {
+      ready: mysql.ready && redis?.ready !== false && shutdown === undefined,
+      checks: { mysql, ...(redis && { redis }), ...(shutdown && { shutdown }) },
+    };
+  }
+
+  /** Whether the process is not shutting down. */
+  get accepting(): boolean {
+    return !this.#shuttingDown;
+  }
+
+  /** From now on the process is not ready, so that load balancers stop sending it requests. */
+  shutDown(): void {
+    this.#shuttingDown = true;
   }
 
   /** Without writes there are no orders, so this checks that MySQL takes them. */

@@ -571,6 +571,8 @@ export const readiness = z
   .object({ ready: z.boolean(), checks: z.record(z.string(), check) })
   .meta({ id: "Readiness" });
 
+export const acceptance = z.object({ accepting: z.boolean() }).meta({ id: "Acceptance" });
+
 export const liveness = z.object({ live: z.literal(true) }).meta({ id: "Liveness" });
 
 /** RFC 9457, with every input fault by path. */

@@ -1,6 +1,8 @@
+import type { RequestListener } from "node:http";
 import packageJson from "../../package.json" with { type: "json" };
 import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
+import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
@@ -27,9 +29,11 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   await checkDatabase(database, lifecycle);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live } = mode.app;
+  const health = new Health({ database, redis: mode.app.redis });
   const app = createApp({
     database,
     ...mode.app,
+    health,
     accept: httpMetrics.counted(mode.app.accept),
     webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
     apiKeys: config.API_KEYS,
@@ -37,7 +41,8 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     metrics,
     log,
   });
-  const server = serverOf(app, (listener) => tracing.listener(httpMetrics.measured(listener)));
+  const around = (listener: RequestListener) => tracing.listener(httpMetrics.measured(listener));
+  const server = serverOf(app, around, { closeWithinMs: config.SHUTDOWN_TIMEOUT_MS, log });
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
   const scraped = metricsPort(config, metrics);
   const services = [
@@ -48,6 +53,10 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     ...mode.beforeRequests,
     // Streaming requests never end by themselves.
     opened("live updates", () => live.close()),
+    opened("readiness", () => {
+      health.shutDown();
+      return server.retire(config.SHUTDOWN_DELAY_MS);
+    }),
   ];
   return { log, services: new Services(services, log), http, metrics: scraped };
 }

@@ -86,9 +86,13 @@ export const VARIABLES = {
     description:
       "`in-place`: the worker that finishes a stage continues with the order's next stage at once, if it has a free place there. `queue`: each stage of each order has its own job, which Bull Board shows",
   }),
+  SHUTDOWN_DELAY_MS: wholeNumber(0, 600_000).default(2_000).meta({
+    description:
+      "How long the API goes on answering after SIGTERM, while `/health/ready` already answers 503: longer than a load balancer takes to notice. See [Stopping](deploying.md#stopping)",
+  }),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).meta({
     description:
-      "How long running work may take to finish after SIGTERM or SIGINT. Unfinished jobs go back to their queues",
+      "How long running work may take to finish after SIGTERM, SIGINT, SIGHUP or SIGQUIT. Unfinished jobs go back to their queues, unfinished requests are cut off",
   }),
   STAGE_ATTEMPTS: wholeNumber(1, 100).optional().meta({
     description:
@@ -265,6 +269,7 @@ export const PROCESSES = {
       API_KEYS: true,
       PROCESSING: true,
       PORT: true,
+      SHUTDOWN_DELAY_MS: true,
     })
     .partial({ REDIS_URL: true })
     .refine(({ PROCESSING, REDIS_URL }) => PROCESSING === "sync" || REDIS_URL !== undefined, {

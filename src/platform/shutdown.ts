@@ -4,9 +4,19 @@ import type { Services } from "./service.ts";
 /** Milliseconds to close connections after the services' deadline. */
 const LAST_MOMENT_MS = 5_000;
 
+/** What terminals and supervisors send to end a process. Without a handler, each would kill it. */
+export const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
+
 /**
- * On SIGTERM or SIGINT, stops the services and exits with 0. After the deadline (plus a few seconds), or on a second
- * signal, the process exits with 1; nothing is lost, it only takes longer to continue elsewhere.
+ * Signals this close together are one request: npm passes on the SIGINT that the terminal has sent to the whole group,
+ * and systemd may follow SIGTERM with SIGHUP.
+ */
+const SAME_REQUEST_MS = 250;
+
+/**
+ * On the first signal of {@link SIGNALS}, stops the services and exits with 0. After the deadline (plus a few seconds), or
+ * on a second request, the process exits with 1; nothing is lost, it only takes longer to continue elsewhere. A terminal
+ * that closes meanwhile (SIGHUP) makes no second request.
  *
  * @param timeoutMs milliseconds for all services together
  */
@@ -16,13 +26,14 @@ export function shutDownOnSignal(options: {
   readonly services: Services;
 }): void {
   const { log, timeoutMs, services } = options;
-  let stopping = false;
+  let firstAt: number | undefined;
   const stop = async (signal: NodeJS.Signals): Promise<void> => {
-    if (stopping) {
+    if (firstAt !== undefined) {
+      if (signal === "SIGHUP" || performance.now() - firstAt < SAME_REQUEST_MS) return;
       log.warn({ signal }, "second signal: exiting at once");
       process.exit(1);
     }
-    stopping = true;
+    firstAt = performance.now();
     log.info({ signal }, "shutting down");
     setTimeout(() => {
       log.error({ timeoutMs }, "shutdown took too long: exiting");
@@ -32,6 +43,5 @@ export function shutDownOnSignal(options: {
     log.info("stopped");
     process.exit(0);
   };
-  process.on("SIGTERM", (signal) => void stop(signal));
-  process.on("SIGINT", (signal) => void stop(signal));
+  for (const each of SIGNALS) process.on(each, (signal) => void stop(signal));
 }

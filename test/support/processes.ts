@@ -14,6 +14,9 @@ const DATABASE_TIMEOUT_MS = "20000";
 /** The key that test processes accept. */
 export const TEST_KEY = "test-key-0123456789";
 
+/** No load balancer has to notice that it stops. */
+const API = { PORT: "0", API_KEYS: TEST_KEY, SHUTDOWN_DELAY_MS: "0" };
+
 /** An API or worker process of its own, as `npm run api` and `npm run worker` start them. */
 export interface TestProcess {
   readonly process: GuardedProcess;
@@ -39,7 +42,7 @@ export interface ProcessOptions {
 
 /** Starts the API on a free port and waits until it listens. */
 export async function startApi(options: ProcessOptions): Promise<TestProcess & { readonly url: string }> {
-  const api = start("src/main.ts", { ...options, env: { PORT: "0", API_KEYS: TEST_KEY, ...options.env } });
+  const api = start("src/main.ts", { ...options, env: { ...API, ...options.env } });
   const line = await untilLogged(api, "listening");
   return { ...api, url: String(line["url"]) };
 }

@@ -134,7 +134,8 @@ describe("the compose file", () => {
     ["api", api],
     ["worker", worker],
   ])("gives the %s more time to stop than it takes", (_name, each) => {
-    const timeout = Number(each?.environment?.["SHUTDOWN_TIMEOUT_MS"]) / 1000;
+    const { SHUTDOWN_DELAY_MS: delay = 0, SHUTDOWN_TIMEOUT_MS: work } = each?.environment ?? {};
+    const timeout = (Number(delay) + Number(work)) / 1000;
     expect(Number(each?.stop_grace_period?.replace(/s$/, ""))).toBeGreaterThan(timeout + LAST_MOMENT_S);
   });
 

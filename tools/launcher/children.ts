@@ -72,8 +72,9 @@ export class Children {
    */
   async stop(isBroken: boolean): Promise<void> {
     this.#stopping = true;
-    const ownDeadline = Number(process.env["SHUTDOWN_TIMEOUT_MS"]) || APP_SHUTDOWN_MS;
-    await this.#stopAll("app", isBroken ? BROKEN_DEADLINE_MS : ownDeadline + APP_MARGIN_MS);
+    const delayMs = Number(process.env["SHUTDOWN_DELAY_MS"]) || 0;
+    const workMs = Number(process.env["SHUTDOWN_TIMEOUT_MS"]) || APP_SHUTDOWN_MS;
+    await this.#stopAll("app", isBroken ? BROKEN_DEADLINE_MS : delayMs + workMs + APP_MARGIN_MS);
     await this.#stopAll("server", SERVER_DEADLINE_MS);
   }
 

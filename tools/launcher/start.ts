@@ -162,6 +162,8 @@ async function startApi(
       API_KEYS: process.env["API_KEYS"] || apiKey(platform.state),
       HOST: address.host,
       PORT: String(address.port),
+      // No load balancer has to notice that it stops.
+      SHUTDOWN_DELAY_MS: process.env["SHUTDOWN_DELAY_MS"] || "0",
       // For the worker only: the API serves metrics on its own port.
       METRICS_PORT: undefined,
     },

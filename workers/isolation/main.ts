@@ -2,6 +2,7 @@ import { openIsolated } from "../../src/composition/isolated.ts";
 import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { failureOf } from "../../src/engine/failure.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
+import { SIGNALS } from "../../src/platform/shutdown.ts";
 import { runMain } from "../../src/platform/startup.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import { ALIVE_INTERVAL_MS, type Answer, type Request } from "./messages.ts";
@@ -37,9 +38,8 @@ runMain(async () => {
   // Attempts under way will be repeated elsewhere; only export the last traces.
   process.on("disconnect", () => void tracing.stop().finally(() => process.exit(0)));
   if (!process.connected) process.exit(0);
-  // A terminal's Ctrl-C reaches this process too, but the worker decides when it exits.
-  process.on("SIGINT", () => undefined);
-  process.on("SIGTERM", () => undefined);
+  // What a terminal sends reaches this process too, but the worker decides when it exits.
+  for (const signal of SIGNALS) process.on(signal, () => undefined);
   await services.start();
   send({ type: "ready" });
   setInterval(() => send({ type: "alive" }), ALIVE_INTERVAL_MS);

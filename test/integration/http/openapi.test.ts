@@ -8,6 +8,7 @@ import { Cancellation } from "../../../src/engine/cancellation.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { createApp } from "../../../src/api/app.ts";
+import { Health } from "../../../src/api/readiness.ts";
 import { isRoute } from "../../../src/api/route.ts";
 import { API, PAGES } from "../../../src/api/routes.ts";
 import { Hub } from "../../../src/events/live/hub.ts";
@@ -59,6 +60,7 @@ describe("/openapi.json", () => {
       ...openOperations({ database, dispatcher, cancellation, log: silent }),
       accept: nothingIsSent,
       apiKeys: [],
+      health: new Health({ database }),
       live: new Hub({ database, log: new EventLog(database), source, logger: silent }),
       metrics: new Metrics(),
       version: "0",

@@ -1,8 +1,10 @@
 import { once } from "node:events";
+import { Agent, get, type IncomingHttpHeaders } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { createConnection, type Connection, type RowDataPacket } from "mysql2/promise";
+import { errorCode } from "../../../tools/shared/failure.ts";
 import { BEARER } from "../../support/api.ts";
 import { PLAIN_ORDER, TestClient } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -51,7 +53,7 @@ function connectTo(api: Api): Socket {
 
 const LISTING = `GET /orders HTTP/1.1\r\nhost: api\r\nauthorization: ${BEARER.authorization}\r\n\r\n`;
 
-test.each(["SIGTERM", "SIGINT"] as const)(
+test.each(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const)(
   "on %s answers what is under way, takes nothing new, and exits with 0",
   async (signal) => {
     const api = await serve();
@@ -61,7 +63,12 @@ test.each(["SIGTERM", "SIGINT"] as const)(
 
     api.process.kill(signal);
     await untilLogged(api, "shutting down");
-    await expect(fetch(`${api.url}/health/live`)).rejects.toThrow("fetch failed");
+    await waitFor("it to take nothing new", () =>
+      fetch(`${api.url}/health/live`).then(
+        () => false,
+        () => true,
+      ),
+    );
     await unblockOrders();
 
     const { id } = await answer;
@@ -80,7 +87,11 @@ test("a second signal ends it at once, with 1", async () => {
 
   api.process.kill("SIGTERM");
   await untilLogged(api, "shutting down");
-  api.process.kill("SIGTERM");
+  // One that comes at once belongs to the first.
+  await waitFor("the next one to end it", () => {
+    api.process.kill("SIGTERM");
+    return !api.process.running;
+  });
 
   expect(await api.process.exited).toEqual({ code: 1, signal: null });
   expect(await answer).toBe("fetch failed");
@@ -108,7 +119,7 @@ test("waits for no connection that its client only holds on to", async () => {
   silent.destroy();
 });
 
-test("gives up on a request that never ends when its time has passed, and exits with 1", async () => {
+test("cuts off a request that never ends when its time has passed, and exits with 0", async () => {
   const api = await serve({ SHUTDOWN_TIMEOUT_MS: "100" });
   const socket = connectTo(api);
   const head = `POST /orders HTTP/1.1\r\nhost: api\r\nauthorization: ${BEARER.authorization}\r\n`;
@@ -120,6 +131,79 @@ test("gives up on a request that never ends when its time has passed, and exits 
 
   api.process.kill("SIGTERM");
 
-  expect(await api.process.exited).toEqual({ code: 1, signal: null });
-  expect(api.logs().at(-1)).toMatchObject({ level: "error", msg: "shutdown took too long: exiting" });
+  expect(await api.process.exited).toEqual({ code: 0, signal: null });
+  expect(api.logs().at(-2)).toMatchObject({
+    level: "warn",
+    msg: "requests took too long to finish: cutting them off",
+    requests: 1,
+  });
 });
+
+test("goes on answering for its delay, is not ready meanwhile, and resets nobody's request", async () => {
+  const api = await serve({ SHUTDOWN_DELAY_MS: "1500" });
+  const clients = Array.from({ length: 50 }, () => new BusyClient(api.url));
+  const done = clients.map((client) => client.ask());
+  await waitFor("every client to be served", () => clients.every(({ answered }) => answered > 0));
+
+  api.process.kill("SIGTERM");
+  await untilLogged(api, "shutting down");
+  // Those that kept their connections are told to connect anew; and whoever does is answered as before.
+  expect(new Set(await Promise.all(done))).toEqual(new Set(["told to go"]));
+  const readiness = await fetch(`${api.url}/health/ready`);
+  expect(readiness.status).toBe(503);
+  expect(await readiness.json()).toMatchObject({
+    ready: false,
+    checks: { mysql: { ready: true }, shutdown: { ready: false, detail: "shutting down" } },
+  });
+  expect((await fetch(`${api.url}/health/accepting`)).status).toBe(503);
+  const again = await Promise.all(clients.map(() => new BusyClient(api.url).ask()));
+  expect(new Set(again)).toEqual(new Set(["told to go"]));
+
+  expect(await api.process.exited).toEqual({ code: 0, signal: null });
+  await expect(new BusyClient(api.url).ask()).resolves.toBe("ECONNREFUSED");
+});
+
+test("answers every request that was sent over a connection of before, also without a delay", async () => {
+  const api = await serve({ SHUTDOWN_DELAY_MS: "0" });
+  const clients = Array.from({ length: 50 }, () => new BusyClient(api.url));
+  const done = clients.map((client) => client.ask());
+  await waitFor("every client to be served", () => clients.every(({ answered }) => answered > 0));
+
+  api.process.kill("SIGTERM");
+
+  expect(new Set(await Promise.all(done))).toEqual(new Set(["told to go"]));
+  expect(await api.process.exited).toEqual({ code: 0, signal: null });
+});
+
+/** A client that keeps its connection, and asks again as soon as it has an answer. */
+class BusyClient {
+  answered = 0;
+  readonly #url: string;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  constructor(url: string) {
+    this.#url = `${url}/health/live`;
+  }
+
+  /** @returns why it stopped: an error's code, or that the server asked for a new connection. */
+  async ask(): Promise<string> {
+    try {
+      for (;;) {
+        const { connection } = await new Promise<IncomingHttpHeaders>((resolve, reject) => {
+          get(this.#url, { agent: this.#agent }, (response) => {
+            response
+              .on("error", reject)
+              .on("end", () => resolve(response.headers))
+              .resume();
+          }).on("error", reject);
+        });
+        this.answered++;
+        if (connection === "close") return "told to go";
+      }
+    } catch (error) {
+      return String(errorCode(error));
+    } finally {
+      this.#agent.destroy();
+    }
+  }
+}

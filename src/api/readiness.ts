@@ -22,13 +22,14 @@ const SHUTTING_DOWN: Check = { ready: false, detail: "shutting down" };
 /** A server that takes longer counts as not ready. Milliseconds. */
 const CHECK_TIMEOUT_MS = 1_000;
 
-/** A check that MySQL takes writes is reused for this long. Milliseconds. */
+/** What was found is told again for this long. Milliseconds. */
 const FRESH_MS = 1_000;
 
 /** Checks whether the process's servers are ready. */
 export class Health {
-  /** At most one write a second, however many ask. */
-  readonly #writes: () => Promise<string>;
+  /** Asks all servers at most once a second, however many ask. */
+  readonly #servers: () => Promise<{ readonly mysql: Check; readonly redis?: Check }>;
+  readonly #database: Database;
   readonly #redis: Redis | undefined;
   /** The last connection error; commands only report that there is no connection. */
   #redisError: unknown;
@@ -37,7 +38,8 @@ export class Health {
   /** @param given without `redis` if there is none. */
   constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
     const { database, redis } = given;
-    this.#writes = shared(FRESH_MS, () => checkWrites(database));
+    this.#database = database;
+    this.#servers = shared(FRESH_MS, () => this.#checkServers());
     this.#redis = redis;
     redis?.on("error", (error) => (this.#redisError = error));
     redis?.on("ready", () => (this.#redisError = undefined));
@@ -45,10 +47,7 @@ export class Health {
 
   /** Checks all servers at once. One that does not answer in time is not ready. */
   async check(): Promise<Readiness> {
-    const [mysql, redis] = await Promise.all([
-      inTime(this.#checkMysql()),
-      this.#redis && inTime(this.#checkRedis(this.#redis)),
-    ]);
+    const { mysql, redis } = await this.#servers();
     const shutdown = this.#shuttingDown ? SHUTTING_DOWN : undefined;
     return {
       ready: mysql.ready && redis?.ready !== false && shutdown === undefined,
@@ -66,9 +65,17 @@ export class Health {
     this.#shuttingDown = true;
   }
 
+  async #checkServers() {
+    const [mysql, redis] = await Promise.all([
+      inTime(this.#checkMysql()),
+      this.#redis && inTime(this.#checkRedis(this.#redis)),
+    ]);
+    return { mysql, ...(redis && { redis }) };
+  }
+
   /** Without writes there are no orders, so this checks that MySQL takes them. */
   async #checkMysql(): Promise<Check> {
-    return { ready: true, detail: `MySQL ${await this.#writes()}` };
+    return { ready: true, detail: `MySQL ${await checkWrites(this.#database)}` };
   }
 
   /** A Redis that evicts keys deletes jobs at random, so it is never ready. */

@@ -9,6 +9,7 @@ import { Server as NetServer, type Socket } from "node:net";
 import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import { listen } from "../platform/listen.ts";
 import type { Logger } from "../platform/log.ts";
+import { Connections } from "./connections.ts";
 
 /** The classes that a server makes requests and responses of. */
 export type MessageClasses = Pick<ServerOptions, "IncomingMessage" | "ServerResponse">;
@@ -18,9 +19,13 @@ export interface HttpServerOptions {
   readonly classes?: MessageClasses;
   /** How long requests under way may take while the server closes; ten seconds by default. Milliseconds. */
   readonly closeWithinMs?: number;
+  /** Open connections at most; any number by default. */
+  readonly mostConnections?: number;
   readonly log?: Pick<Logger, "warn">;
 }
 
+/** How long a client may take to send a request's head, and all of it. Milliseconds. */
+const RECEIVE_WITHIN = { headersTimeout: 15_000, requestTimeout: 60_000, connectionsCheckingInterval: 5_000 };
 const CLOSE_WITHIN_MS = 10_000;
 /** Milliseconds in which a server that closes still reads what clients have already sent. */
 const LAST_READ_MS = 500;
@@ -35,29 +40,21 @@ const LAST_WRITE_MS = 500;
  */
 export class HttpServer {
   readonly #server: Server;
+  readonly #connections: Connections;
   readonly #log: Pick<Logger, "warn"> | undefined;
   readonly #closeWithinMs: number;
-  /** Open connections, with their unfinished responses. */
-  readonly #connections = new Map<Socket, Set<ServerResponse>>();
-  /** Connections so far. */
-  #accepted = 0;
   /** Whether each answer is the last on its connection. */
   #retiring = false;
   /** When {@link close} cuts off what is unfinished, by `performance.now()`. */
   #cutAt: number | undefined;
 
-  constructor(
-    listener: RequestListener,
-    { classes = {}, closeWithinMs = CLOSE_WITHIN_MS, log }: HttpServerOptions = {},
-  ) {
+  constructor(listener: RequestListener, options: HttpServerOptions = {}) {
+    const { classes = {}, closeWithinMs = CLOSE_WITHIN_MS, mostConnections = Infinity, log } = options;
     this.#log = log;
     this.#closeWithinMs = closeWithinMs;
-    this.#server = createServer(classes);
-    this.#server.on("connection", (socket: Socket) => {
-      this.#accepted++;
-      this.#connections.set(socket, new Set());
-      socket.once("close", () => this.#connections.delete(socket));
-    });
+    this.#connections = new Connections(mostConnections, log);
+    this.#server = createServer({ ...RECEIVE_WITHIN, ...classes });
+    this.#server.on("connection", (socket: Socket) => this.#connections.add(socket));
     this.#server.on("request", (request, response) => this.#follow(request.socket, response));
     this.#server.on("request", listener);
   }
@@ -83,7 +80,7 @@ export class HttpServer {
       NetServer.prototype.close.call(this.#server, (error) => (error ? reject(error) : resolve()));
     });
     await Promise.race([closed, sleep(LAST_READ_MS)]);
-    for (const [socket, underWay] of this.#connections) if (underWay.size === 0) socket.destroy();
+    this.#connections.destroyIdle();
     const now = performance.now();
     const cutAt = Math.max(this.#cutAt ?? now + this.#closeWithinMs, now + LAST_WRITE_MS);
     const timer = setTimeout(() => this.#cut(), cutAt - now);
@@ -99,38 +96,35 @@ export class HttpServer {
     const deadline = performance.now() + LAST_READ_MS;
     let seen;
     do {
-      seen = this.#accepted;
+      seen = this.#connections.accepted;
       await immediate();
-    } while (this.#accepted !== seen && performance.now() < deadline);
+    } while (this.#connections.accepted !== seen && performance.now() < deadline);
   }
 
   #endConnections(): void {
     this.#retiring = true;
-    for (const underWay of this.#connections.values()) {
-      const last = [...underWay].at(-1);
-      if (last?.headersSent === false) last.setHeader("Connection", "close");
-    }
+    for (const underWay of this.#connections.busy()) endAfter(underWay);
   }
 
   #cut(): void {
-    this.#log?.warn(
-      { requests: this.#connections.size },
-      "requests took too long to finish: cutting them off",
-    );
-    for (const socket of this.#connections.keys()) socket.destroy();
+    const requests = [...this.#connections.busy()].length;
+    this.#log?.warn({ requests }, "requests took too long to finish: cutting them off");
+    this.#connections.destroyAll();
   }
 
   #follow(socket: Socket, response: ServerResponse): void {
-    const underWay = this.#connections.get(socket);
-    if (this.#retiring) {
-      // Only the last of several requests that came at once ends the connection.
-      for (const earlier of underWay ?? []) if (!earlier.headersSent) earlier.removeHeader("Connection");
-      response.setHeader("Connection", "close");
-    }
-    underWay?.add(response);
-    response.on("close", () => {
-      underWay?.delete(response);
-      if (this.#retiring && underWay?.size === 0) socket.end();
+    const underWay = this.#connections.follow(socket, response, () => {
+      if (this.#retiring) socket.end();
     });
+    if (this.#retiring) endAfter([...underWay]);
+  }
+}
+
+/** Only the last of several requests that came at once ends the connection. */
+function endAfter(underWay: readonly ServerResponse[]): void {
+  for (const [index, response] of underWay.entries()) {
+    if (response.headersSent) continue;
+    if (index === underWay.length - 1) response.setHeader("Connection", "close");
+    else response.removeHeader("Connection");
   }
 }

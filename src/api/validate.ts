@@ -51,15 +51,36 @@ function parse<Schema extends z.ZodType>(
 ): z.output<Schema> {
   const parsed = schema.safeParse(input, WITH_MISSING);
   if (parsed.success) return parsed.data;
-  throw new Problem(status, "invalid-input", { errors: parsed.error.issues.flatMap(faults) });
+  throw new Problem(status, "invalid-input", toldFaults(parsed.error.issues));
+}
+
+/** Faults told at most: nobody reads thousands, and telling them takes time from others. */
+const MOST_FAULTS = 100;
+/** Characters of a field's name that are told. */
+const LONGEST_NAME = 100;
+
+function toldFaults(issues: readonly z.core.$ZodIssue[]): {
+  readonly errors: Fault[];
+  readonly detail?: string;
+} {
+  const errors: Fault[] = [];
+  for (const issue of issues) {
+    if (errors.length >= MOST_FAULTS) break;
+    errors.push(...faults(issue, MOST_FAULTS - errors.length));
+  }
+  const all = issues.reduce(
+    (sum, issue) => sum + (issue.code === "unrecognized_keys" ? issue.keys.length : 1),
+    0,
+  );
+  return { errors, ...(all > errors.length && { detail: `the first ${errors.length} of ${all} faults` }) };
 }
 
 type Fault = { path: string; message: string };
 
 /** One fault per path: each unknown field is a fault of its own. */
-function faults(issue: z.core.$ZodIssue): Fault[] {
+function faults(issue: z.core.$ZodIssue, most: number): Fault[] {
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => ({
+    return issue.keys.slice(0, most).map((key) => ({
       path: pathText([...issue.path, key]),
       message: "is not a field of this request",
     }));
@@ -80,8 +101,12 @@ function nameFault({ issues, message }: z.core.$ZodIssueInvalidKey): string {
 function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === "number") return `${text}[${key}]`;
-    const name = String(key);
+    const name = cut(String(key));
     if (!/^[\w-]+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
     return text === "" ? name : `${text}.${name}`;
   }, "");
+}
+
+function cut(name: string): string {
+  return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME).toWellFormed()}…` : name;
 }

@@ -6,6 +6,7 @@ import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
+import { openFilesLimit } from "../platform/open-files.ts";
 import { Listening, opened, Services } from "../platform/service.ts";
 import { metricsPort, openBase } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
@@ -19,6 +20,19 @@ export interface Api {
   readonly services: Services;
   readonly http: Listening;
   readonly metrics: Listening;
+}
+
+/** Open connections of clients at most. Each streaming client has one. */
+const MOST_CONNECTIONS = 20_000;
+/** Open files beside those of clients and of MySQL's pool: Redis, logs, traces, the runtime's own. */
+const OTHER_FILES = 60;
+/** What little is left to clients when the system allows next to nothing. */
+const FEWEST_CONNECTIONS = 16;
+
+/** As many as the system lets this process open, since nobody is told of a connection that it can't open. */
+function mostConnections(poolSize: number): number {
+  const left = (openFilesLimit() ?? Infinity) - poolSize - OTHER_FILES;
+  return Math.max(FEWEST_CONNECTIONS, Math.min(MOST_CONNECTIONS, left));
 }
 
 /** Builds an API process without starting it. @throws {StartupError} if a server does not fit this version. */
@@ -42,7 +56,11 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     log,
   });
   const around = (listener: RequestListener) => tracing.listener(httpMetrics.measured(listener));
-  const server = serverOf(app, around, { closeWithinMs: config.SHUTDOWN_TIMEOUT_MS, log });
+  const server = serverOf(app, around, {
+    closeWithinMs: config.SHUTDOWN_TIMEOUT_MS,
+    mostConnections: mostConnections(config.DATABASE_POOL_SIZE),
+    log,
+  });
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
   const scraped = metricsPort(config, metrics);
   const services = [

@@ -38,6 +38,8 @@ export interface ProcessOptions {
   readonly args?: readonly string[];
   /** A folder whose sources run as they are, instead of this repository's compiled ones. */
   readonly folder?: string;
+  /** Files and connections that it may have open. */
+  readonly openFiles?: number;
 }
 
 /** Starts the API on a free port and waits until it listens. */
@@ -59,7 +61,13 @@ export function start(script: string, options: ProcessOptions): TestProcess {
   endWithJest();
   const lines: string[] = [];
   const code = options.folder === undefined ? compiled(script) : ["--import", "tsx", script];
-  const child = spawnGuarded(process.execPath, [...SERVICE_FLAGS, ...code, ...(options.args ?? [])], {
+  const [command, ...args] = limited(options.openFiles, [
+    process.execPath,
+    ...SERVICE_FLAGS,
+    ...code,
+    ...(options.args ?? []),
+  ]);
+  const child = spawnGuarded(command, args, {
     cwd: options.folder ?? REPOSITORY,
     env: {
       PATH: process.env["PATH"],
@@ -79,6 +87,11 @@ export function start(script: string, options: ProcessOptions): TestProcess {
       return (await child.stop(STOP_DEADLINE_MS)).code;
     },
   };
+}
+
+function limited(openFiles: number | undefined, command: [string, ...string[]]): [string, ...string[]] {
+  if (openFiles === undefined) return command;
+  return ["/bin/sh", "-c", `ulimit -n ${openFiles}; exec "$@"`, "sh", ...command];
 }
 
 /** Has a process use these providers; the inventory in MySQL fails as they say. */

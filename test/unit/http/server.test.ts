@@ -2,8 +2,8 @@ import { once } from "node:events";
 import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { afterEach, expect, test } from "@jest/globals";
-import { HttpServer } from "../../../src/api/server.ts";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { HttpServer, type HttpServerOptions } from "../../../src/api/server.ts";
 
 const ASK = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -12,8 +12,8 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy();
 });
 
-async function serve(listener: RequestListener) {
-  const server = new HttpServer(listener);
+async function serve(listener: RequestListener, options?: HttpServerOptions) {
+  const server = new HttpServer(listener, options);
   const url = new URL(await server.listen(0, "127.0.0.1"));
   return {
     server,
@@ -27,13 +27,13 @@ async function serve(listener: RequestListener) {
 }
 
 /** A server that answers when the test says so. */
-async function serveLater() {
+async function serveLater(options?: HttpServerOptions) {
   const waiting: ServerResponse[] = [];
   let arrived = () => {};
   const running = await serve((_request, response) => {
     waiting.push(response);
     arrived();
-  });
+  }, options);
   return {
     ...running,
     ask: async (socket: Socket): Promise<ServerResponse> => {
@@ -104,4 +104,44 @@ test("answers both of two questions that came one upon the other", async () => {
 
   expect(await received).toMatch(/one[^]*two/);
   await closed;
+});
+
+describe("with as many connections as it may have", () => {
+  const warnings: unknown[] = [];
+  const options = { mostConnections: 3, log: { warn: (...told: unknown[]) => warnings.push(told) } };
+  beforeEach(() => {
+    warnings.length = 0;
+  });
+
+  test("closes the one that is idle for longest for a new one, and logs it once", async () => {
+    const { server, connect: open } = await serve((_request, response) => response.end("done"), options);
+    const [first, second] = [await open(), await open()];
+    const used = await open();
+    used.write(ASK);
+    await once(used, "data");
+    const ended = Promise.all([first, second].map((socket) => text(socket).catch(() => "")));
+
+    for (const socket of [await open(), await open()]) {
+      socket.write(ASK);
+      await once(socket, "data");
+    }
+
+    expect(await ended).toEqual(["", ""]);
+    used.write(ASK);
+    await once(used, "data");
+    expect(warnings).toEqual([
+      [{ connections: 3 }, expect.stringMatching(/^no more connections can be open/)],
+    ]);
+    await server.close();
+  });
+
+  test("refuses a new one while all are busy", async () => {
+    const { server, connect: open, ask } = await serveLater(options);
+    const responses = [await ask(await open()), await ask(await open()), await ask(await open())];
+
+    expect(await text(await open())).toMatch(/^HTTP\/1\.1 503 [^]*retry-after: 1\r\n/i);
+
+    for (const response of responses) response.end("done");
+    await server.close();
+  });
 });

@@ -11,13 +11,17 @@ const schema = z.strictObject({
 
 /** The faults that are told of this input. */
 function faults(input: unknown) {
+  return refusal(input)?.errors ?? [];
+}
+
+function refusal(input: unknown) {
   try {
     parseParameters(schema, input);
   } catch (error) {
-    if (error instanceof Problem) return error.options.errors;
+    if (error instanceof Problem) return error.options;
     throw error;
   }
-  return [];
+  return undefined;
 }
 
 test("input in the shape of the schema comes out of it", () => {
@@ -56,4 +60,26 @@ test("each unknown field is a fault of its own", () => {
     { path: "b", message },
     { path: "c", message },
   ]);
+});
+
+describe("of more faults than anybody reads, the first hundred are told", () => {
+  test("of values", () => {
+    const list = Array.from({ length: 2_000 }, () => ({}));
+    const { errors, detail } = refusal({ name: "a", nested: { list } })!;
+    expect(errors).toHaveLength(100);
+    expect(errors?.at(-1)).toEqual({ path: "nested.list[99].count", message: "is missing" });
+    expect(detail).toBe("the first 100 of 2000 faults");
+  });
+
+  test("of unknown fields", () => {
+    const unknown = Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`n${index}`, 0]));
+    const { errors, detail } = refusal({ ...unknown })!;
+    expect(errors).toHaveLength(100);
+    expect(detail).toBe("the first 100 of 2001 faults");
+  });
+
+  test("and of a name what one can read", () => {
+    const [fault] = faults({ name: "a", ["x".repeat(100_000)]: 0 });
+    expect(fault?.path).toBe(`["${"x".repeat(100)}…"]`);
+  });
 });

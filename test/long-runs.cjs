@@ -11,6 +11,7 @@ module.exports = [
   "e2e/hostile-requests",
   "e2e/poisoned-orders",
   "e2e/prometheus",
+  "e2e/proxies",
   "e2e/recovery",
   "e2e/replay",
   "e2e/wedged-worker",

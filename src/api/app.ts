@@ -4,14 +4,16 @@ import { EventLog } from "../../db/event-log.ts";
 import { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import { isKnown, Keys, sameSiteOnly } from "./auth.ts";
+import { isKnown, Keys } from "./auth.ts";
 import { BOARD } from "./board.ts";
 import { consoleHeaders, neverStored, showErrors } from "./console/console.ts";
 import { ROOT as CONSOLE } from "./console/layout.ts";
 import { StatusReader } from "./console/status.ts";
 import { openApiDocument } from "./openapi.ts";
+import { readHead } from "./head.ts";
 import { pageHeaders } from "./pages.ts";
 import { answerErrors, notFound, Problem } from "./problem.ts";
+import { PublicAddress, setBase } from "./public-address.ts";
 import { RouteTables, type Guards } from "./route.ts";
 import { API, PAGES } from "./routes.ts";
 import { HttpServer, type HttpServerOptions, type MessageClasses } from "./server.ts";
@@ -24,6 +26,10 @@ export interface AppOptions
   /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];
+  /** Where pages are served; by default under this machine's addresses. */
+  readonly address?: PublicAddress;
+  /** Whose `X-Forwarded-*` count, as Express takes it: hops, or networks; nobody's by default. */
+  readonly trustProxy?: number | readonly string[];
   readonly version: string;
 }
 
@@ -32,16 +38,22 @@ export interface AppOptions
  * listen.
  */
 export function createApp(options: AppOptions): Express {
+  const { address = new PublicAddress(), trustProxy } = options;
   const app = express();
   app.disable("x-powered-by");
+  // As in front of it: `/CONSOLE` must not be a way around a proxy's rule about `/console`.
+  app.enable("case sensitive routing");
+  if (trustProxy !== undefined) app.set("trust proxy", trustProxy);
+  setBase(app, address.base);
   // Answers change between calls, so hashing them for caches is wasted work.
   app.disable("etag");
   const { bearer, basic } = new Keys(options.apiKeys);
-  const guards: Guards = { public: [], key: [bearer], operator: [basic, sameSiteOnly] };
+  const guards: Guards = { public: [], key: [bearer], operator: [basic, address.sameSiteOnly] };
   const services = servicesOf(options);
   const tables = new RouteTables(app, { guards, services });
   // The most used come first, since every route a request passes takes time.
   tables.add(API);
+  app.use(["/docs", BOARD, CONSOLE], address.servedHere);
   app.use(["/docs", BOARD], pageHeaders);
   app.use(CONSOLE, consoleHeaders, neverStored);
   tables.add(PAGES);
@@ -59,7 +71,12 @@ function onlyToThose(guard: RequestHandler): ErrorRequestHandler {
   };
 }
 
-function servicesOf({ webhookNetworks = new Networks(), version, ...options }: AppOptions): Services {
+function servicesOf({
+  webhookNetworks = new Networks(),
+  version,
+  address,
+  ...options
+}: AppOptions): Services {
   const { database } = options;
   const given = { ...options, lifecycle };
   return {
@@ -67,8 +84,14 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
     events: new EventLog(database),
     webhooks: new WebhookEndpoints(database, webhookNetworks),
     status: new StatusReader(given),
-    document: openApiDocument(version),
+    document: openApiDocument(version, address?.base),
+    base: address?.base ?? "",
   };
+}
+
+interface ServerAddress {
+  /** That of the app. */
+  readonly address?: PublicAddress;
 }
 
 /**
@@ -79,33 +102,23 @@ function servicesOf({ webhookNetworks = new Networks(), version, ...options }: A
 export function serverOf(
   app: Express,
   around: (listener: RequestListener) => RequestListener,
-  options: Omit<HttpServerOptions, "classes"> = {},
+  { address = new PublicAddress(), ...options }: Omit<HttpServerOptions, "classes"> & ServerAddress = {},
 ): HttpServer {
-  return new HttpServer(around(listenerOf(app)), { ...options, classes: messageClassesOf(app) });
+  return new HttpServer(around(listenerOf(app, address)), { ...options, classes: messageClassesOf(app) });
 }
 
 /** The app as a listener. Express answers unparsable URLs in HTML before any route runs, so they are refused here. */
-function listenerOf(app: Express): RequestListener {
+function listenerOf(app: Express, address: PublicAddress): RequestListener {
   return (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
-    const target = originForm(request.url ?? "");
+    const { target, fault } = readHead(request);
     if (target === undefined) {
-      new Problem(400, "malformed-request", { detail: "the address cannot be read" }).send(response);
+      new Problem(400, "malformed-request", { ...(fault !== undefined && { detail: fault }) }).send(response);
       return;
     }
-    request.url = target;
+    request.url = address.withoutBase(target);
     app(request, response);
   };
-}
-
-/** A target's path and query. Clients of a proxy send the whole URL (RFC 9112, section 3.2.2). */
-function originForm(target: string): string | undefined {
-  // Clients never send fragments.
-  if (target.includes("#")) return undefined;
-  if (target.startsWith("/") || target === "*") return target;
-  if (!/^https?:/i.test(target) || !URL.canParse(target)) return undefined;
-  const { pathname, search } = new URL(target);
-  return pathname + search;
 }
 
 /**

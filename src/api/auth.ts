@@ -81,24 +81,6 @@ function operatorName(name: string): string {
     .join("");
 }
 
-/**
- * Refuses cross-site requests (CSRF), to which browsers attach the Basic login. Browsers name the origin in
- * `Sec-Fetch-Site`, or without TLS only in `Origin`; other clients send neither.
- */
-export const sameSiteOnly: RequestHandler = (request, _response, next) => {
-  const safe = request.method === "GET" || request.method === "HEAD";
-  if (!safe && !comesFromHere(request)) throw new Problem(403, "forbidden");
-  next();
-};
-
-function comesFromHere(request: Request): boolean {
-  const site = request.get("sec-fetch-site");
-  if (site !== undefined) return site === "same-origin" || site === "none";
-  const origin = request.get("origin");
-  if (origin === undefined) return true;
-  return URL.canParse(origin) && new URL(origin).host === request.get("host");
-}
-
 function challenge(scheme: "Bearer" | "Basic", detail: string) {
   return { detail, headers: { "WWW-Authenticate": `${scheme} realm="conveyor"` } };
 }
@@ -108,7 +90,7 @@ function bearerKey(request: Request): string | undefined {
 }
 
 function basicLogin(request: Request): { readonly name: string; readonly password: string } | undefined {
-  const credentials = /^basic +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  const credentials = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(request.headers.authorization ?? "")?.[1];
   if (credentials === undefined) return undefined;
   const text = Buffer.from(credentials, "base64").toString("utf8");
   const colon = text.indexOf(":");

@@ -9,6 +9,7 @@ import { isDatabaseUnavailable } from "../platform/storage-error.ts";
 import { actorOf } from "./auth.ts";
 import { operate } from "./board-operations.ts";
 import type { Services } from "./services.ts";
+import { onlyUtf8 } from "./validate.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
 
@@ -22,7 +23,10 @@ const KEYS = new Set(Object.keys(new QueueKeys().getKeys("")));
 const JOB_STATES: ReadonlySet<unknown> = new Set([...Object.values(STATUSES), "wait"]);
 
 /** The services of the board; it needs queues. */
-export interface BoardServices extends Pick<Services, "database" | "operations" | "failureGroups" | "log"> {
+export interface BoardServices extends Pick<
+  Services,
+  "database" | "operations" | "failureGroups" | "base" | "log"
+> {
   readonly queues: Queues;
 }
 
@@ -52,7 +56,7 @@ export function boardApi(options: {
   const { routes, queues, uiConfig, services } = options;
   const { database, log } = services;
   const router = Router();
-  const readJson = json({ reviver: finite });
+  const readJson = json({ reviver: finite, verify: onlyUtf8 });
   for (const route of routes) {
     for (const method of [route.method].flat()) {
       router[method](route.route, readJson, async (request, response) => {

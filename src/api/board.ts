@@ -21,7 +21,7 @@ export const board: Mount = {
 
 function boardOf(services: BoardServices): RequestHandler {
   const serverAdapter = new CarefulAdapter(services);
-  serverAdapter.setBasePath(BOARD);
+  serverAdapter.setBasePath(services.base + BOARD);
   createBullBoard({
     queues: services.queues.all.map((queue) => new BullMQAdapter(queue)),
     serverAdapter,

@@ -3,24 +3,25 @@ import { static as serveStatic } from "express";
 import getAbsoluteFSPath from "swagger-ui-dist/absolute-path.js";
 import { route, type Mount, type Route } from "./route.ts";
 
-const PAGE = `<!doctype html>
+const page = (base: string) => `<!doctype html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>Conveyor API</title>
-    <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-    <link rel="icon" href="/docs/assets/favicon-32x32.png">
+    <link rel="stylesheet" href="${base}/docs/assets/swagger-ui.css">
+    <link rel="icon" href="${base}/docs/assets/favicon-32x32.png">
   </head>
   <body>
     <div id="api"></div>
-    <script src="/docs/assets/swagger-ui-bundle.js"></script>
-    <script src="/docs/start.js"></script>
+    <script src="${base}/docs/assets/swagger-ui-bundle.js"></script>
+    <script src="${base}/docs/start.js"></script>
   </body>
 </html>
 `;
 
-const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });\n`;
+const start = (base: string) =>
+  `SwaggerUIBundle({ url: "${base}/openapi.json", dom_id: "#api", deepLinking: true });\n`;
 
 const PAGE_ROUTE = { method: "GET", scope: "operator" } as const;
 
@@ -31,11 +32,15 @@ export const docsRoutes: readonly (Route | Mount)[] = [
     path: "/openapi.json",
     handler: ({ response }, { document }) => response.json(document),
   }),
-  route({ ...PAGE_ROUTE, path: "/docs", handler: ({ response }) => response.type("html").send(PAGE) }),
+  route({
+    ...PAGE_ROUTE,
+    path: "/docs",
+    handler: ({ response }, { base }) => response.type("html").send(page(base)),
+  }),
   route({
     ...PAGE_ROUTE,
     path: "/docs/start.js",
-    handler: ({ response }) => response.type("js").send(START),
+    handler: ({ response }, { base }) => response.type("js").send(start(base)),
   }),
   {
     mount: "/docs/assets",

@@ -6,7 +6,7 @@ import { EVENT_STREAM, Listener } from "../events/live/listener.ts";
 import { toMessage } from "../events/message.ts";
 import { Problem } from "./problem.ts";
 import { noSuch, route, type Route } from "./route.ts";
-import { eventId, eventPage, eventQuery, idPath } from "./schemas.ts";
+import { eventId, eventPage, eventQuery, idPath, streamQuery } from "./schemas.ts";
 
 /** Streaming clients per process; each costs tens of kilobytes. */
 const MOST_LISTENERS = 10_000;
@@ -54,11 +54,12 @@ export const eventRoutes: readonly Route[] = [
   route({
     ...STREAM,
     path: "/events/stream",
-    summary: "Stream the events of all orders",
+    summary: "Stream the events of all orders, or of some",
     description: `${LIVE} Streams are cheap for the service.`,
-    request: { headers: listenerHeaders },
-    handler: async ({ headers, request, response }, { live }) => {
-      await listen(live, request, response, { after: headers["Last-Event-ID"], orderId: undefined });
+    request: { query: streamQuery, headers: listenerHeaders },
+    handler: async ({ query, headers, request, response }, { live }) => {
+      const orders = query.orders?.toLowerCase().split(",");
+      await listen(live, request, response, { after: headers["Last-Event-ID"], orders });
     },
   }),
   route({
@@ -70,17 +71,17 @@ export const eventRoutes: readonly Route[] = [
     request: { params: idPath, headers: listenerHeaders },
     handler: async ({ params, headers, request, response }, { database, live }) => {
       if (!(await orderExists(database, params.id))) throw noSuch("order", params.id);
-      await listen(live, request, response, { after: headers["Last-Event-ID"], orderId: params.id });
+      await listen(live, request, response, { after: headers["Last-Event-ID"], orders: [params.id] });
     },
   }),
 ];
 
-/** @param what `orderId`: undefined for all orders. `after`: undefined for events from now on. */
+/** @param what `orders`: undefined for all orders. `after`: undefined for events from now on. */
 async function listen(
   hub: Hub,
   request: Request,
   response: Response,
-  what: { readonly after: number | undefined; readonly orderId: string | undefined },
+  what: { readonly after: number | undefined; readonly orders: readonly string[] | undefined },
 ): Promise<void> {
   if (hub.isClosed || hub.size >= MOST_LISTENERS)
     throw new Problem(503, "unavailable", { headers: { "Retry-After": String(RETRY_AFTER_S) } });
@@ -90,5 +91,5 @@ async function listen(
     return;
   }
   if (response.destroyed) return;
-  await hub.join(new Listener(response, what.orderId, what.after ?? now));
+  await hub.join(new Listener(response, what.orders, what.after ?? now));
 }

@@ -6,6 +6,8 @@ export const API_LIMITS = {
   pageSize: 200,
   /** Events on one page. */
   eventPageSize: 1_000,
+  /** Orders that one stream may be limited to. */
+  streamedOrders: 100,
   /** SKUs in one stock request. */
   stockItems: 1_000,
 } as const;

@@ -99,8 +99,8 @@ const SCHEMES = {
   login: { type: "http", scheme: "basic", description: "Any user name, with an API key as the password" },
 };
 
-/** The OpenAPI 3.1 document, generated from the routes and their schemas. */
-export function openApiDocument(version: string) {
+/** The OpenAPI 3.1 document, generated from the routes and their schemas. @param base the path that they are below */
+export function openApiDocument(version: string, base = "") {
   return {
     openapi: "3.1.0",
     info: {
@@ -111,7 +111,7 @@ export function openApiDocument(version: string) {
         "`Idempotency-Key` header ignore it.",
       license: { name: "MIT", identifier: "MIT" },
     },
-    servers: [{ url: "/" }],
+    servers: [{ url: `${base}/` }],
     security: [{ key: [] }],
     tags: [
       { name: "Orders" },

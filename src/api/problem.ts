@@ -19,6 +19,7 @@ const TITLES = {
   "body-too-large": "The body is too large",
   unauthorized: "A valid key is needed",
   forbidden: "The request comes from another site",
+  misdirected: "The pages are not served under this name",
   "not-found": "There is nothing here",
   "method-not-allowed": "The method is not allowed",
   "idempotency-key-reused": "The idempotency key belongs to another request",

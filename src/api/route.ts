@@ -4,7 +4,7 @@ import { groupBy } from "../platform/group-by.ts";
 import { methodNotAllowed, notFound, Problem } from "./problem.ts";
 import { problem } from "./schemas.ts";
 import type { Services } from "./services.ts";
-import { parseBody, parseForm, parseParameters, readJson } from "./validate.ts";
+import { onlyUtf8, parseBody, parseForm, parseParameters, readJson } from "./validate.ts";
 
 /** Who may call: anyone, programs with an API key, or operators, who log in with one. */
 export type Scope = "public" | "key" | "operator";
@@ -150,7 +150,7 @@ export function problemAnswer(description: string): RouteAnswer {
 
 /** Maximum size of a form in bytes. */
 const LARGEST_FORM = 16 * 1024;
-const readForm = urlencoded({ extended: false, limit: LARGEST_FORM });
+const readForm = urlencoded({ extended: false, limit: LARGEST_FORM, verify: onlyUtf8 });
 
 /** The middleware that authorizes each scope, and throws for everyone else. */
 export type Guards = Readonly<Record<Scope, readonly RequestHandler[]>>;

@@ -73,10 +73,10 @@ export const nextCursor = z
   .nullable()
   .meta({ description: "Pass as `cursor` for the next page; null on the last" });
 
-export const sku = text(LIMITS.identifier).meta({
-  description: "Stock keeping unit",
-  examples: ["MUG-BLUE"],
-});
+export const sku = text(LIMITS.identifier)
+  // It stands in paths, where `.` and `..` are steps that clients and proxies take.
+  .refine((value) => value !== "." && value !== "..", { error: "must not be . or .." })
+  .meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
 const quantity = z
   .int()
   .min(1)
@@ -109,7 +109,7 @@ const orderId = z.string().meta({
 /** A UUID as `:id` in a path, in any case. */
 export const idPath = z.object({ id: z.uuid().toLowerCase() });
 /** A number as `:id` in a path. */
-export const numberPath = z.object({ id: z.string().regex(/^\d{1,15}$/) });
+export const numberPath = z.object({ id: z.string().regex(/^(0|[1-9]\d{0,14})$/) });
 const status = z.enum(lifecycle.statuses);
 const stageName = z.enum(lifecycle.steps.map((step) => step.name));
 
@@ -446,6 +446,20 @@ export const eventQuery = z.strictObject({
     }),
   status: status.optional().meta({ description: "Only transitions to this status" }),
   limit: pageLimit(API_LIMITS.eventPageSize, 100),
+});
+
+const UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}";
+
+export const streamQuery = z.strictObject({
+  orders: z
+    .string()
+    .regex(new RegExp(`^${UUID}(?:,${UUID}){0,${API_LIMITS.streamedOrders - 1}}$`), {
+      error: `must be the ids of 1 to ${API_LIMITS.streamedOrders} orders, separated by commas`,
+    })
+    .optional()
+    .meta({
+      description: `Only the events of these orders: up to ${API_LIMITS.streamedOrders} ids, separated by commas`,
+    }),
 });
 
 export const eventType = z.enum(EVENT_TYPES.map(messageType));

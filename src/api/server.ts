@@ -26,6 +26,8 @@ export interface HttpServerOptions {
 
 /** How long a client may take to send a request's head, and all of it. Milliseconds. */
 const RECEIVE_WITHIN = { headersTimeout: 15_000, requestTimeout: 60_000, connectionsCheckingInterval: 5_000 };
+/** Longer than load balancers keep an idle connection, so that none is closed just when a request comes. Milliseconds. */
+const KEEP_ALIVE_MS = 75_000;
 const CLOSE_WITHIN_MS = 10_000;
 /** Milliseconds in which a server that closes still reads what clients have already sent. */
 const LAST_READ_MS = 500;
@@ -53,7 +55,7 @@ export class HttpServer {
     this.#log = log;
     this.#closeWithinMs = closeWithinMs;
     this.#connections = new Connections(mostConnections, log);
-    this.#server = createServer({ ...RECEIVE_WITHIN, ...classes });
+    this.#server = createServer({ ...RECEIVE_WITHIN, keepAliveTimeout: KEEP_ALIVE_MS, ...classes });
     this.#server.on("connection", (socket: Socket) => this.#connections.add(socket));
     this.#server.on("request", (request, response) => this.#follow(request.socket, response));
     this.#server.on("request", listener);

@@ -47,5 +47,7 @@ export interface Services extends OrderServices {
   readonly metrics: Pick<Metrics, "text" | "contentType">;
   /** The content of `/openapi.json`. */
   readonly document: object;
+  /** The path that all of this is served below; empty for none. */
+  readonly base: string;
   readonly log: Logger;
 }

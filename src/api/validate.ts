@@ -12,12 +12,15 @@ export const readJson: RequestHandler = json({
   limit: API_LIMITS.bodyBytes,
   type: JSON_TYPES,
   strict: false,
-  verify(_request, _response, body, encoding) {
-    // Decoding would silently insert replacement characters.
-    if (encoding === "utf-8" && !isUtf8(body))
-      throw new Problem(400, "malformed-request", { detail: "the body is not UTF-8" });
-  },
+  verify: onlyUtf8,
 });
+
+/** For body parsers, which would decode UTF-7, UTF-16 and UTF-32 too, and insert replacement characters. @throws {Problem} */
+export function onlyUtf8(_request: unknown, _response: unknown, body: Buffer, charset: string): void {
+  if (charset !== "utf-8")
+    throw new Problem(415, "unsupported-media-type", { detail: "send the body as UTF-8" });
+  if (!isUtf8(body)) throw new Problem(400, "malformed-request", { detail: "the body is not UTF-8" });
+}
 
 /** Validates the JSON body. @throws {Problem} 400, 415 or 422, listing every fault by path. */
 export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {

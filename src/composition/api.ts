@@ -2,6 +2,7 @@ import type { RequestListener } from "node:http";
 import packageJson from "../../package.json" with { type: "json" };
 import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
+import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
@@ -43,6 +44,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   await checkDatabase(database, lifecycle);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live } = mode.app;
+  const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });
   const health = new Health({ database, redis: mode.app.redis });
   const app = createApp({
     database,
@@ -51,6 +53,8 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     accept: httpMetrics.counted(mode.app.accept),
     webhookNetworks: new Networks(config.WEBHOOK_ALLOWED_NETWORKS),
     apiKeys: config.API_KEYS,
+    address,
+    ...(config.TRUST_PROXY !== undefined && { trustProxy: config.TRUST_PROXY }),
     version: packageJson.version,
     metrics,
     log,
@@ -58,6 +62,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const around = (listener: RequestListener) => tracing.listener(httpMetrics.measured(listener));
   const server = serverOf(app, around, {
     closeWithinMs: config.SHUTDOWN_TIMEOUT_MS,
+    address,
     mostConnections: mostConnections(config.DATABASE_POOL_SIZE),
     log,
   });

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { ConfigError } from "../platform/config-error.ts";
 import { parseDuration } from "../platform/duration.ts";
@@ -60,6 +61,30 @@ export const VARIABLES = {
     .default("127.0.0.1")
     .meta({ description: "Address to listen on. Workers listen on `METRICS_PORT` only" }),
   PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 picks a free one" }),
+  PUBLIC_URL: webAddress()
+    .refine((url) => !URL.canParse(url) || isPlain(new URL(url)), {
+      error: "must have no query and no #, and a path of letters, digits, -, ., _ and ~",
+    })
+    .transform((url) => url.replace(/\/+$/, ""))
+    .optional()
+    .meta({
+      description:
+        "URL under which people and other services reach the API, such as `https://ops.example.com/conveyor`; see [Behind a proxy](deploying.md#behind-a-proxy)",
+      unset: "the API's own address",
+    }),
+  TRUST_PROXY: z
+    .string()
+    .transform((text) => proxiesIn(text))
+    .refine((proxies) => proxies !== undefined, {
+      error:
+        "must be the number of proxies in front of the API, or their networks, separated by commas: loopback, linklocal, uniquelocal, 10.0.0.0/8",
+    })
+    .optional()
+    .meta({
+      description:
+        "Proxies whose `X-Forwarded-Host` counts: how many are in front of the API, or their networks, such as `loopback,10.0.0.0/8`",
+      unset: "none",
+    }),
   METRICS_PORT: wholeNumber(0, 65_535).optional().meta({
     description:
       "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 picks a free one and logs it. The API also serves `/metrics` on its own port, with a key",
@@ -260,6 +285,23 @@ const worker = variables.pick({
   EVENTS_STREAM_LENGTH: true,
 });
 
+function hasWellKnown(keys: readonly string[] | undefined): boolean {
+  return keys?.some((key) => WELL_KNOWN_KEYS.has(key)) ?? false;
+}
+
+/** Whether nobody else can use a well-known key. Production refuses those anyway. */
+function isForThisMachineOnly(
+  given: Partial<Pick<z.output<typeof variables>, "NODE_ENV" | "HOST" | "API_KEYS">>,
+): boolean {
+  const { NODE_ENV, HOST = "127.0.0.1", API_KEYS } = given;
+  return NODE_ENV === "production" || isLoopback(HOST) || !hasWellKnown(API_KEYS);
+}
+
+/** Whether only this machine reaches an address. */
+function isLoopback(host: string): boolean {
+  return /^(localhost|127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/i.test(host);
+}
+
 export const PROCESSES = {
   api: variables
     .pick({
@@ -269,6 +311,8 @@ export const PROCESSES = {
       API_KEYS: true,
       PROCESSING: true,
       PORT: true,
+      PUBLIC_URL: true,
+      TRUST_PROXY: true,
       SHUTDOWN_DELAY_MS: true,
     })
     .partial({ REDIS_URL: true })
@@ -278,16 +322,17 @@ export const PROCESSES = {
       when: ({ issues }) =>
         !issues.some(({ path }) => path?.[0] === "REDIS_URL" || path?.[0] === "PROCESSING"),
     })
-    .refine(
-      ({ NODE_ENV, API_KEYS }) =>
-        NODE_ENV !== "production" || !API_KEYS?.some((key) => WELL_KNOWN_KEYS.has(key)),
-      {
-        path: ["API_KEYS"],
-        error: "must be set to keys of your own when NODE_ENV is production",
-        // Report this even if other variables are invalid.
-        when: () => true,
-      },
-    )
+    .refine(isForThisMachineOnly, {
+      path: ["API_KEYS"],
+      error: "must be set to keys of your own when HOST is an address that others can reach",
+      when: () => true,
+    })
+    .refine(({ NODE_ENV, API_KEYS }) => NODE_ENV !== "production" || !hasWellKnown(API_KEYS), {
+      path: ["API_KEYS"],
+      error: "must be set to keys of your own when NODE_ENV is production",
+      // Report this even if other variables are invalid.
+      when: () => true,
+    })
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED),
   worker: worker.refine(...PAYMENTS_REQUIRED).refine(...CARRIER_REQUIRED),
@@ -391,6 +436,22 @@ export function wholeNumber(min: number, max: number) {
     .regex(/^\d{1,9}$/, { error })
     .transform(Number)
     .refine((value) => value >= min && value <= max, { error });
+}
+
+/** The path becomes part of pages and scripts. */
+function isPlain({ pathname, search, hash }: URL): boolean {
+  return /^[\w\-.~/]*$/.test(pathname) && search === "" && hash === "";
+}
+
+/** Names of networks that Express knows. */
+const NAMED_NETWORKS = new Set(["loopback", "linklocal", "uniquelocal"]);
+
+/** As Express takes them: a number of hops, or networks; undefined if the text is neither. */
+function proxiesIn(text: string): number | string[] | undefined {
+  if (/^[1-9]$/.test(text)) return Number(text);
+  const networks = text.split(",").map((network) => network.trim());
+  const areValid = networks.every((each) => NAMED_NETWORKS.has(each) || isNetwork(each) || isIP(each) !== 0);
+  return areValid ? networks : undefined;
 }
 
 function oneOf<const Value extends string>(...values: Value[]) {

@@ -11,6 +11,7 @@ import { BASIC } from "../support/api.ts";
 import {
   BROWSER_HOST,
   BROWSER_START_MS,
+  SERVED_TO_BROWSER,
   startBrowser,
   type TestBrowser,
   type WatchedPage,
@@ -39,7 +40,7 @@ const SECRETS = /tok_down|Thompson|Elm Street|Springwood|43219/;
 let line: TestLine;
 let browser: TestBrowser;
 beforeAll(async () => {
-  line = await startLine({ env: { STAGE_ATTEMPTS: "2" } });
+  line = await startLine({ env: { ...SERVED_TO_BROWSER, STAGE_ATTEMPTS: "2" } });
   browser = await startBrowser();
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
 }, BROWSER_START_MS);

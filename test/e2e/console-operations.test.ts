@@ -6,7 +6,7 @@ import { Queues } from "../../queues/queues.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
-import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
+import { BROWSER_START_MS, SERVED_TO_BROWSER, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { ConsoleVisitor, takeNote, takePicture } from "../support/console.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -23,7 +23,7 @@ beforeAll(async () => {
   providers = await startProviders({ latencyMs: 100 });
   line = await startLine({
     workers: 2,
-    env: { STAGE_ATTEMPTS: "2", PAYMENTS_URL: providers.paymentsUrl },
+    env: { ...SERVED_TO_BROWSER, STAGE_ATTEMPTS: "2", PAYMENTS_URL: providers.paymentsUrl },
   });
   browser = await startBrowser();
   visitor = new ConsoleVisitor(browser, line.api.url);

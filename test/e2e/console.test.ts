@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { OrderBody } from "../../src/api/schemas.ts";
 import { barriersOf } from "../support/accessibility.ts";
-import { BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
+import { BROWSER_START_MS, SERVED_TO_BROWSER, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { ConsoleVisitor, takePicture } from "../support/console.ts";
 import { fillShop, HOSTILE, HOSTILE_ORDER, LONG_ORDER } from "../support/console-shop.ts";
@@ -26,7 +26,7 @@ beforeAll(async () => {
   line = await startLine({
     workers: 2,
     transitMs: 3_000,
-    env: { STAGE_ATTEMPTS: "2", WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" },
+    env: { ...SERVED_TO_BROWSER, STAGE_ATTEMPTS: "2", WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" },
   });
   browser = await startBrowser();
   visitor = new ConsoleVisitor(browser, line.api.url);
@@ -214,7 +214,7 @@ describe.each([
     // Nobody takes away the orders that are looked at.
     api = await startApi({
       databaseUrl: line.environment.databaseUrl,
-      env: { SWEEP_AFTER_MS: "86400000", ...env },
+      env: { ...SERVED_TO_BROWSER, SWEEP_AFTER_MS: "86400000", ...env },
     });
     there = new ConsoleVisitor(browser, api.url);
   });

@@ -17,6 +17,9 @@ const PAGE_TIMEOUT_MS = 60_000;
 /** A name under which the browser reaches this machine. */
 export const BROWSER_HOST = "conveyor.test";
 
+/** Has the API serve its pages under that name. */
+export const SERVED_TO_BROWSER = { PUBLIC_URL: `http://${BROWSER_HOST}` };
+
 const ARGUMENTS = [
   // Its sandbox needs rights that neither root nor a container has; it is shown no page but ours.
   "--no-sandbox",

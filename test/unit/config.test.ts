@@ -95,6 +95,42 @@ describe("the configuration", () => {
     ]);
   });
 
+  test("reads where the API is reached, with or without a slash at the end", () => {
+    const read = (PUBLIC_URL: string) => loadConfig(PROCESSES.api, { ...SERVERS, PUBLIC_URL }).PUBLIC_URL;
+    expect(read("https://ops.example.com")).toBe("https://ops.example.com");
+    expect(read("https://ops.example.com/shop/conveyor/")).toBe("https://ops.example.com/shop/conveyor");
+    for (const PUBLIC_URL of [
+      "ops.example.com",
+      "https://user@ops.example.com",
+      "https://ops.example.com/?a=b",
+      "https://ops.example.com/a%20b",
+      "https://ops.example.com/#a",
+    ])
+      expect(faultsOf("api", { ...SERVERS, PUBLIC_URL })).toHaveLength(1);
+  });
+
+  test("reads which proxies are trusted: how many, or where they are", () => {
+    const read = (TRUST_PROXY: string) => loadConfig(PROCESSES.api, { ...SERVERS, TRUST_PROXY }).TRUST_PROXY;
+    expect(read("2")).toBe(2);
+    expect(read("loopback, 10.0.0.0/8,fd00::1")).toEqual(["loopback", "10.0.0.0/8", "fd00::1"]);
+    for (const TRUST_PROXY of ["true", "0", "10.0.0.0/99", "proxy.example", "loopback,"])
+      expect(faultsOf("api", { ...SERVERS, TRUST_PROXY })).toEqual([
+        expect.stringMatching(/^TRUST_PROXY must be the number of proxies/),
+      ]);
+  });
+
+  test("refuses a well-known key where others can reach the API", () => {
+    const fault = "API_KEYS must be set to keys of your own when HOST is an address that others can reach";
+    for (const HOST of ["0.0.0.0", "::", "192.168.1.7", "shop.example", "127.0.0.1.example"])
+      expect(faultsOf("api", { ...SERVERS, HOST })).toEqual([fault]);
+    expect(faultsOf("api", { ...SERVERS, HOST: "0.0.0.0", API_KEYS: "changemechangeme" })).toEqual([fault]);
+    for (const HOST of ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
+      expect(faultsOf("api", { ...SERVERS, HOST })).toEqual([]);
+    expect(faultsOf("api", { ...SERVERS, HOST: "0.0.0.0", API_KEYS: "a-key-of-our-own-0123" })).toEqual([]);
+    // A worker has no key.
+    expect(faultsOf("worker", { ...SERVERS, HOST: "0.0.0.0" })).toEqual([]);
+  });
+
   test("reads keys separated by commas", () => {
     const API_KEYS = "first-key-0123456, second-key-654321";
     expect(loadConfig(PROCESSES.api, { ...SERVERS, API_KEYS }).API_KEYS).toEqual([

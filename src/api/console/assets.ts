@@ -14,6 +14,7 @@ const OWN = path.join(import.meta.dirname, "assets");
 const FILES: Readonly<Record<string, string>> = {
   "console.css": path.join(OWN, "console.css"),
   "console.js": path.join(OWN, "console.js"),
+  "stream.js": path.join(OWN, "stream.js"),
   "icon.svg": path.join(OWN, "icon.svg"),
   "htmx.js": inPackage("htmx.org", "dist/htmx.min.js"),
   "uplot.js": inPackage("uplot", "dist/uPlot.iife.min.js"),

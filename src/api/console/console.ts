@@ -81,8 +81,11 @@ export function showErrors(services: Services): ErrorRequestHandler {
   };
 }
 
+/** Statuses that are answered before anybody is known to ask. */
+const REFUSALS = new Set([401, 403, 421]);
+
 function isRefusal(error: unknown): boolean {
-  return error instanceof Problem && (error.status === 401 || error.status === 403);
+  return error instanceof Problem && REFUSALS.has(error.status);
 }
 
 function tell(

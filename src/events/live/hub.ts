@@ -171,37 +171,41 @@ export class Hub {
 
   async #catchUpFromLog(listener: Listener): Promise<void> {
     const { log, database } = this.#options;
-    const { after, orderId } = listener;
+    const { after, orders } = listener;
+    const [orderId] = orders?.size === 1 ? orders : [];
     const end = this.#end;
     const events = await this.#reads(() =>
       orderId === undefined
         ? log.read({ after, limit: PAGE, settled: end })
         : listEventsAfter(database, orderId, { after, upTo: end, limit: PAGE }),
     );
-    listener.send(events.filter(({ id }) => id <= end).map(frameOfLogged));
+    const frames = events.filter(({ id }) => id <= end).map(frameOfLogged);
+    listener.send(frames);
+    // Those at the end may be of other orders.
+    listener.after = Math.max(listener.after, frames.at(-1)?.id ?? 0);
     // Later events come from the source.
     if (events.length < PAGE || (events.at(-1)?.id ?? 0) >= end)
       listener.after = Math.max(listener.after, end);
   }
 
   #add(listener: Listener): void {
-    if (listener.orderId === undefined) {
-      this.#all.add(listener);
-      return;
+    if (listener.orders === undefined) this.#all.add(listener);
+    for (const orderId of listener.orders ?? []) {
+      const others = this.#byOrder.get(orderId);
+      if (others) others.add(listener);
+      else this.#byOrder.set(orderId, new Set([listener]));
     }
-    const others = this.#byOrder.get(listener.orderId);
-    if (others) others.add(listener);
-    else this.#byOrder.set(listener.orderId, new Set([listener]));
   }
 
   #leave(listener: Listener): void {
     this.#size--;
     this.#all.delete(listener);
     this.#catchingUp.delete(listener);
-    if (listener.orderId === undefined) return;
-    const others = this.#byOrder.get(listener.orderId);
-    others?.delete(listener);
-    if (others?.size === 0) this.#byOrder.delete(listener.orderId);
+    for (const orderId of listener.orders ?? []) {
+      const others = this.#byOrder.get(orderId);
+      others?.delete(listener);
+      if (others?.size === 0) this.#byOrder.delete(orderId);
+    }
   }
 
   *#listeners(): Generator<Listener> {

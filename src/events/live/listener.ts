@@ -19,18 +19,18 @@ const HEADERS = new Map([
   ["X-Accel-Buffering", "no"],
 ]);
 
-/** A client that listens to one order or to all. */
+/** A client that listens to some orders or to all. */
 export class Listener {
   /** Undefined if it listens to all orders. */
-  readonly orderId: string | undefined;
+  readonly orders: ReadonlySet<string> | undefined;
   /** The last event that it has been sent or skipped. */
   after: number;
   readonly #response: ServerResponse;
   #isOpen = true;
 
-  constructor(response: ServerResponse, orderId: string | undefined, after: number) {
+  constructor(response: ServerResponse, orders: readonly string[] | undefined, after: number) {
     this.#response = response;
-    this.orderId = orderId;
+    this.orders = orders && new Set(orders);
     this.after = after;
     response.setHeaders(HEADERS);
     // The id lets a client resume even if it is disconnected before its first event.
@@ -51,7 +51,7 @@ export class Listener {
   /** The frames that this client wants and has not been sent. */
   missing(frames: readonly Frame[]): Frame[] {
     return frames.filter(
-      ({ id, orderId }) => id > this.after && (this.orderId === undefined || orderId === this.orderId),
+      ({ id, orderId }) => id > this.after && (this.orders === undefined || this.orders.has(orderId)),
     );
   }
 

@@ -118,6 +118,7 @@ function routesOf(router: IRouter): string[] {
  * a table: so what is not here is refused, such as an app within the app, which Express names `mounted_app`.
  */
 const MIDDLEWARE = [
+  "servedHere",
   "helmetMiddleware",
   "helmetMiddleware",
   "neverStored",

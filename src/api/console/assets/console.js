@@ -22,6 +22,7 @@
     },
   };
 
+  const workerAddress = new URL("stream.js", document.currentScript.src);
   warnWhenStale();
   followStream();
   const found = document.getElementById("plots");
@@ -47,30 +48,35 @@
   }
 
   /**
-   * Refreshes the page at each event of the stream. Disconnects while the page is hidden, since a browser
-   * allows few connections per host, shared by all its tabs.
+   * Refreshes the page when its order moves. All tabs share one stream, in a worker; a browser that has none for them
+   * asks every other second, as the page says. A hidden page follows nothing.
    */
   function followStream() {
-    let stream;
-    const moved = () => {
-      const follower = document.querySelector("[data-stream]");
-      if (follower) window.htmx.trigger(follower, "moved");
+    if (!window.SharedWorker) return;
+    let worker;
+    const follow = () => {
+      const follower = document.querySelector("[data-order]");
+      const order = document.hidden ? undefined : follower?.dataset.order;
+      if (!worker && !order) return;
+      worker ??= start();
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port has one receiver
+      worker.port.postMessage({ order, stream: follower?.dataset.stream });
     };
-    const connect = () => {
-      const follower = document.querySelector("[data-stream]");
-      if (!follower || document.hidden) {
-        stream?.close();
-        stream = undefined;
-      } else if (!stream) {
-        stream = new EventSource(follower.dataset.stream);
-        // There may have been events before the stream opened.
-        stream.addEventListener("open", moved);
-        stream.addEventListener("message", moved);
-      }
+    const start = () => {
+      const started = new SharedWorker(workerAddress);
+      started.port.addEventListener("message", () => {
+        const follower = document.querySelector("[data-order]");
+        if (follower) window.htmx.trigger(follower, "moved");
+      });
+      started.port.start();
+      return started;
     };
-    connect();
-    document.addEventListener("visibilitychange", connect);
-    document.addEventListener("htmx:after:swap", connect);
+    follow();
+    document.addEventListener("visibilitychange", follow);
+    document.addEventListener("htmx:after:swap", follow);
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- as above
+    addEventListener("pagehide", () => worker?.port.postMessage({}));
+    addEventListener("pageshow", follow);
   }
 
   async function drawPlots(section) {

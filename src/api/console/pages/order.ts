@@ -176,7 +176,8 @@ function live(services: Services, found: Found): Html {
 function followed({ id }: Pick<StoredOrder, "id">): Html {
   return html`<div
     id="follow"
-    data-stream="/orders/${id}/stream"
+    data-order="${id}"
+    data-stream="/events/stream"
     hx-get="${pathOf({ id })}/live"
     hx-trigger="moved, every 2s"
     hx-target="#live"

@@ -1,0 +1,165 @@
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
+import { describe, expect, test } from "@jest/globals";
+import { BASIC, BEARER, useApi } from "../../support/api.ts";
+import { PLAIN_ORDER } from "../../support/client.ts";
+
+const api = useApi();
+
+/** Sends a head that no client would, and gives the answer. */
+async function head(target: string, ...headers: string[]): Promise<{ status: number; body: string }> {
+  const { hostname, port } = new URL(api.client.url);
+  const socket = connect({ host: hostname, port: Number(port) });
+  const named = headers.some((line) => /^host:/i.test(line)) ? [] : ["Host: localhost"];
+  const lines = [`GET ${target} HTTP/1.1`, ...named, ...headers, "Connection: close"];
+  socket.write(Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"));
+  const answer = await text(socket);
+  const [first = "", body = ""] = answer.split("\r\n\r\n");
+  return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(first)?.[1]), body };
+}
+
+const KEY = `Authorization: ${BEARER.authorization}`;
+
+describe("a header that a proxy might read otherwise is refused", () => {
+  test.each([
+    [KEY, "Authorization: Bearer another-key-0123456789"],
+    [KEY, "Idempotency-Key: a", "Idempotency-Key: b"],
+    [KEY, "Host: localhost", "Host: evil.example"],
+    [KEY, "Content-Type: application/json", "content-type: text/plain"],
+    [KEY, "Last-Event-ID: 1", "Last-Event-ID: 2"],
+    [KEY, "Host: localhost, evil.example"],
+    [KEY, "Host: local host"],
+    [KEY, "Host: user@localhost"],
+  ])("%s, %s %s", async (...headers) => {
+    const { status, body } = await head("/orders", ...headers);
+    expect(status).toBe(400);
+    expect(JSON.parse(body)).toMatchObject({
+      type: "urn:conveyor:problem:malformed-request",
+      detail: expect.stringMatching(/^there is more than one header \S+$|^the header host is not the name/),
+    });
+  });
+
+  test("but not several of one that may be a list", async () => {
+    expect(await head("/orders", KEY, "Accept: text/html", "Accept: */*")).toMatchObject({ status: 200 });
+  });
+});
+
+describe("an address that a proxy or a URL library would change is refused", () => {
+  test.each([
+    "/stock/..",
+    "/stock/%2e%2E",
+    "/stock/.",
+    "/stock/../orders",
+    "/./orders",
+    "//orders",
+    "/orders//",
+    "/stock/a\\b",
+    "/stock/\u00e9",
+    '/stock/"a"',
+    "/stock/{a}",
+    "/orders?limit=1\u00e9",
+  ])("%s", async (target) => {
+    expect((await head(target, KEY)).status).toBe(400);
+  });
+
+  test.each(["/ORDERS", "/Console", "/QUEUES/api/queues"])(
+    "in other letters it is another: %s",
+    async (path) => {
+      expect((await head(path, KEY)).status).toBe(404);
+    },
+  );
+});
+
+describe("a SKU that is a step in a path is refused", () => {
+  test.each([".", ".."])("%s", async (sku) => {
+    const lines = [{ ...PLAIN_ORDER.lines[0], sku }];
+    const answers = [
+      await api.client.post("/orders", { ...PLAIN_ORDER, lines }),
+      await api.client.post("/stock", { items: [{ sku, onHand: 1 }] }),
+    ];
+    for (const { status, body } of answers) {
+      expect(status).toBe(422);
+      expect(body.errors).toEqual([
+        { path: expect.stringMatching(/\[0\]\.sku$/), message: "must not be . or .." },
+      ]);
+    }
+  });
+
+  test("but not one that is only unusual", async () => {
+    const sku = "Kaffee/Käse 100% 日本 😀";
+    await api.client.put(`/stock/${encodeURIComponent(sku)}`, { onHand: 3 });
+    const { body } = await api.client.get(`/stock/${encodeURIComponent(sku)}`);
+    expect(body).toMatchObject({ sku, onHand: 3 });
+  });
+});
+
+describe("a body that is not UTF-8 is refused, whatever its charset says", () => {
+  const order = JSON.stringify(PLAIN_ORDER);
+  test.each([
+    ["utf-7", Buffer.from(order)],
+    ["utf-16", Buffer.from(`\ufeff${order}`, "utf16le")],
+    ["utf-16le", Buffer.from(order, "utf16le")],
+    [
+      "utf-32",
+      Buffer.from([0xff, 0xfe, 0, 0, ...Array.from(order).flatMap((each) => [each.charCodeAt(0), 0, 0, 0])]),
+    ],
+    ["utf-32le", Buffer.from(Array.from(order).flatMap((each) => [each.charCodeAt(0), 0, 0, 0]))],
+  ])("%s", async (charset, body) => {
+    const answer = await api.client.raw("POST", "/orders", {
+      headers: { ...BEARER, "content-type": `application/json; charset=${charset}` },
+      body,
+    });
+    expect([answer.status, answer.body.detail]).toEqual([415, "send the body as UTF-8"]);
+  });
+
+  test("also of a form", async () => {
+    const answer = await fetch(`${api.client.url}/console/queues/pay/pause`, {
+      method: "POST",
+      headers: { ...BASIC, "content-type": "application/x-www-form-urlencoded; charset=iso-8859-1" },
+      body: "a=b",
+    });
+    expect(answer.status).toBe(415);
+  });
+});
+
+describe("the pages", () => {
+  test.each(["localhost:3000", "conveyor.localhost", "127.0.0.1", "192.168.1.7:8080", "[::1]:3000"])(
+    "are served under %s, which no other site can take",
+    async (host) => {
+      for (const path of ["/console", "/queues", "/docs"])
+        expect((await head(path, `Host: ${host}`, `Authorization: ${BASIC.authorization}`)).status).toBe(200);
+    },
+  );
+
+  test.each(["evil.example", "127.0.0.1.evil.example:3000", "localhost.evil.example", "conveyor"])(
+    "are not served under %s, whose owner could have it point here",
+    async (host) => {
+      for (const path of [
+        "/console",
+        "/console/assets/console.js",
+        "/queues",
+        "/queues/api/queues",
+        "/docs",
+      ]) {
+        const { status, body } = await head(path, `Host: ${host}`, `Authorization: ${BASIC.authorization}`);
+        expect(status).toBe(421);
+        expect(body).toContain("set PUBLIC_URL to the address that people use");
+      }
+      // Programs, which send a key of their own, may call it anything.
+      expect((await head("/orders", `Host: ${host}`, KEY)).status).toBe(200);
+    },
+  );
+
+  test("go by the host in the address, if that is a whole URL", async () => {
+    const login = `Authorization: ${BASIC.authorization}`;
+    expect((await head("http://evil.example/console", "Host: localhost", login)).status).toBe(421);
+    expect((await head("http://localhost/console", "Host: evil.example", login)).status).toBe(200);
+  });
+
+  test("take no login that is not base64", async () => {
+    const [, login = ""] = BASIC.authorization.split(" ");
+    expect(
+      (await head("/console", `Authorization: Basic ${login.slice(0, 5)}~${login.slice(5)}`)).status,
+    ).toBe(401);
+  });
+});

@@ -138,6 +138,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
         cwd: PROJECT_FOLDER,
         env: { PATH: process.env["PATH"], ...shared, ...env },
         logFile: path.join(folder, `${name}.log`),
+        clockFile: path.join(folder, `${name}.clock`),
         readyMessage,
         needs: () => [mysql.process, redis.process, ...(standby ? [standby.replica.process] : [])],
       });

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { run } from "../launcher/run.ts";
 import { PROVIDERS, type Fault } from "../simulators/providers.ts";
 import { messageOf } from "../shared/text.ts";
 import { KINDS, LATER_THAN_AN_ATTEMPT_MS, type ProviderFault, type FaultName } from "./kinds.ts";
@@ -25,6 +26,14 @@ const KILLED_SHARE = 1 / 3;
 const KILL_EVERY_MS = 500;
 /** The share of the orders that a provider can't serve. */
 const POISONED_SHARE = 1 / 3;
+
+/** How far clocks jump: past the deadline of an order, and back behind what is due. */
+const JUMPS_MS = [25 * 3_600_000, -3_600_000];
+
+/** Limits the size of the files that a process writes: bytes, or "unlimited". Linux's. */
+async function limitFiles(pid: number, size: string): Promise<void> {
+  await run("prlimit", [`--pid=${pid}`, `--fsize=${size}:`]);
+}
 
 /** Injects the planned faults and repairs them. */
 export class Saboteur {
@@ -77,6 +86,17 @@ export class Saboteur {
       case "worker-frozen":
       case "api-frozen":
         return this.#freeze(this.#processes(fault), lasts);
+      case "worker-clock":
+      case "api-clock":
+        return this.#shiftClocks(this.#processes(fault), JUMPS_MS[fault.number % 2] ?? 0, lasts);
+      case "worker-log-full":
+      case "api-log-full":
+        return this.#fillDisk(
+          this.#processes(fault).flatMap(({ pid }) => pid ?? []),
+          lasts,
+        );
+      case "redis-disk-full":
+        return this.#fillDisk([redis.pid], lasts);
       case "redis-killed":
         redis.kill("SIGKILL");
         await this.#wait(lasts);
@@ -122,6 +142,26 @@ export class Saboteur {
       await this.#wait(lasts);
     } finally {
       for (const each of those) each.signal("SIGCONT");
+    }
+  }
+
+  async #shiftClocks(processes: readonly Supervised[], ms: number, lasts: number): Promise<void> {
+    for (const each of processes) each.shiftClock(ms);
+    try {
+      await this.#wait(lasts);
+    } finally {
+      for (const each of processes) each.shiftClock(0);
+    }
+  }
+
+  /** As on a full disk, no file of these processes can grow: every write fails. */
+  async #fillDisk(pids: readonly number[], lasts: number): Promise<void> {
+    for (const pid of pids) await limitFiles(pid, "1");
+    try {
+      await this.#wait(lasts);
+    } finally {
+      // Fails for a process that has ended since; the next one has no limit.
+      for (const pid of pids) await limitFiles(pid, "unlimited").catch(() => undefined);
     }
   }
 

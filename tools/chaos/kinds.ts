@@ -34,6 +34,18 @@ export const KINDS = {
     lasts: LONGER_THAN_A_LOCK,
     meaning: "SIGSTOP to one worker until its locks expire, then SIGCONT",
   },
+  "worker-clock": {
+    family: "worker",
+    hits: "one worker",
+    lasts: [2, 12],
+    meaning: "the clock of one worker jumps 25 hours ahead, or an hour back, and is set right again",
+  },
+  "worker-log-full": {
+    family: "worker",
+    hits: "one worker",
+    lasts: [2, 10],
+    meaning: "no disk left for the log of one worker",
+  },
   "api-killed": {
     family: "api",
     hits: "one API",
@@ -45,6 +57,18 @@ export const KINDS = {
     hits: "one API",
     lasts: [2, 6],
     meaning: "SIGSTOP to one API, then SIGCONT",
+  },
+  "api-clock": {
+    family: "api",
+    hits: "one API",
+    lasts: [2, 12],
+    meaning: "the clock of one API jumps 25 hours ahead, or an hour back, and is set right again",
+  },
+  "api-log-full": {
+    family: "api",
+    hits: "one API",
+    lasts: [2, 10],
+    meaning: "no disk left for the log of one API",
   },
   "redis-killed": {
     family: "redis",
@@ -59,6 +83,12 @@ export const KINDS = {
     hits: "redis",
     lasts: [2, 8],
     meaning: "no memory left for writes (noeviction)",
+  },
+  "redis-disk-full": {
+    family: "redis",
+    hits: "redis",
+    lasts: [2, 8],
+    meaning: "no disk left for its append-only file",
   },
   "redis-read-only": {
     family: "redis",

@@ -1,8 +1,13 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import { Failure } from "../shared/failure.ts";
 import { spawnGuarded, type GuardedProcess } from "../launcher/guard.ts";
 import { LogFile } from "../launcher/log-file.ts";
 
+/** Lets a process's clock be wrong. */
+const SHIFTED_CLOCK = pathToFileURL(path.resolve(import.meta.dirname, "../shared/shifted-clock.mjs")).href;
 /** First and longest delay before a restart; reset once the process has run for a while. */
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 4_000;
@@ -18,6 +23,8 @@ export interface SupervisedOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
   readonly logFile: string;
+  /** A file with the milliseconds by which its clock is ahead. */
+  readonly clockFile: string;
   /** What the process logs when it is up. */
   readonly readyMessage: string;
   /** The processes that must outlive it. */
@@ -60,6 +67,11 @@ export class Supervised {
   signal(signal: NodeJS.Signals): void {
     if (signal === "SIGKILL") this.#killed = this.#child;
     this.#child?.kill(signal);
+  }
+
+  /** Sets its clock so many milliseconds ahead, also after a restart. */
+  shiftClock(ms: number): void {
+    writeFileSync(this.#options.clockFile, String(ms));
   }
 
   /** Kills the process and prevents restarts until {@link release}. Resolves when it has exited. */
@@ -114,14 +126,14 @@ export class Supervised {
   }
 
   #spawn(): GuardedProcess {
-    const { command, args, env, cwd, needs } = this.#options;
+    const { command, args, env, cwd, clockFile, needs } = this.#options;
     // Don't take the previous process's message for this one's.
     this.#log.poll();
     this.#isReady = false;
     this.#log.note(JSON.stringify({ msg: "started by the supervisor", at: new Date().toISOString() }));
     this.#child = spawnGuarded(command, [...args], {
       cwd,
-      env,
+      env: { ...env, NODE_OPTIONS: `--import ${SHIFTED_CLOCK}`, CLOCK_SHIFT_FILE: clockFile },
       graceSeconds: STOP_DEADLINE_MS / 1_000,
       needs: needs(),
       output: this.#log.fd,

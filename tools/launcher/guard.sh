@@ -34,4 +34,7 @@ is_running() {
   kill -KILL -$$
 ) </dev/null >/dev/null 2>&1 &
 
+# A file that can't grow, as on a full disk, is an error for COMMAND, and not its end.
+trap '' XFSZ
+
 exec "$@" 3<&-

@@ -10,7 +10,8 @@ COPY . .
 RUN npm run build && mkdir data
 
 FROM node:24-slim
-ENV NODE_ENV=production
+# tsx, which reads a configuration in TypeScript, would keep what it compiles.
+ENV NODE_ENV=production TSX_DISABLE_CACHE=1
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist

@@ -1,12 +1,12 @@
 import { openApi } from "./composition/api.ts";
-import { loadConfig, PROCESSES } from "./composition/config.ts";
+import { configure, PROCESSES } from "./composition/config.ts";
 import { announce } from "./platform/log.ts";
 import { shutDownOnSignal } from "./platform/shutdown.ts";
 import { runMain } from "./platform/startup.ts";
 
 /** The API process. */
 runMain(async () => {
-  const config = loadConfig(PROCESSES.api, process.env);
+  const config = await configure(PROCESSES.api, process.env);
   const { log, services, http, metrics } = await openApi(config);
   shutDownOnSignal({ log, timeoutMs: config.SHUTDOWN_DELAY_MS + config.SHUTDOWN_TIMEOUT_MS, services });
   await services.start();

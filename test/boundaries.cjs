@@ -47,6 +47,8 @@ module.exports = {
     { from: { path: ["src/platform", COMPOSITION].map(inside) }, to: { path: "^package\\.json$" } },
     { from: { path: inside(COMPOSITION) }, to: { path: PRODUCT.map(inside), pathNot: MAINS.map(inside) } },
     { from: { path: MAINS.map(inside) }, to: { path: inside(COMPOSITION) } },
+    // What a configuration outside may use.
+    { from: { path: inside("src/index.ts") }, to: { path: ["src/order", COMPOSITION].map(inside) } },
     { from: { path: inside("src/main.ts") }, to: { path: inside("src/platform") } },
     { from: { path: AROUND.map(inside) }, to: {} },
   ],

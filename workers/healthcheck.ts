@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import { connectProducer } from "../queues/connection.ts";
-import { loadConfig, PROCESSES } from "../src/composition/config.ts";
+import { configure, PROCESSES } from "../src/composition/config.ts";
 import { settleWithin } from "../src/platform/time-limit.ts";
 import { runMain, StartupError } from "../src/platform/startup.ts";
 
@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT_MS = 2_000;
  * this asks Redis when a client at this container's address was last active.
  */
 runMain(async () => {
-  const { REDIS_URL } = loadConfig(PROCESSES.worker, process.env);
+  const { REDIS_URL } = await configure(PROCESSES.worker, process.env);
   const redis = connectProducer(REDIS_URL);
   try {
     await ready(redis);

@@ -1,4 +1,4 @@
-import { loadConfig, PROCESSES } from "../src/composition/config.ts";
+import { configure, PROCESSES } from "../src/composition/config.ts";
 import { openWorker } from "../src/composition/worker.ts";
 import { lifecycle } from "../src/order/lifecycle.ts";
 import { announce } from "../src/platform/log.ts";
@@ -8,8 +8,8 @@ import { parseWorkerArguments } from "./arguments.ts";
 
 /** The worker process. */
 runMain(async () => {
+  const config = await configure(PROCESSES.worker, process.env);
   const given = parseWorkerArguments(process.argv.slice(2), lifecycle.steps);
-  const config = loadConfig(PROCESSES.worker, process.env);
   const { log, services, metrics } = await openWorker(config, given);
   shutDownOnSignal({ log, timeoutMs: config.SHUTDOWN_TIMEOUT_MS, services });
   await services.start();

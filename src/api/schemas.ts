@@ -110,8 +110,9 @@ const orderId = z.string().meta({
 export const idPath = z.object({ id: z.uuid().toLowerCase() });
 /** A number as `:id` in a path. */
 export const numberPath = z.object({ id: z.string().regex(/^(0|[1-9]\d{0,14})$/) });
-const status = z.enum(lifecycle.statuses);
-const stageName = z.enum(lifecycle.steps.map((step) => step.name));
+// Read late: a configuration file may have set the pipeline.
+const status = z.lazy(() => z.enum(lifecycle.statuses));
+const stageName = z.lazy(() => z.enum(lifecycle.steps.map((step) => step.name)));
 
 /** A field that may be missing or null, which is the same: {@link withoutNulls} leaves nulls out. */
 function optional<Schema extends z.ZodType>(schema: Schema) {

@@ -1,8 +1,10 @@
 import { isIP } from "node:net";
 import { z } from "zod";
+import { readConfigFile, type GivenProviders } from "./config-file.ts";
 import { ConfigError } from "../platform/config-error.ts";
 import { parseDuration } from "../platform/duration.ts";
-import { DEFAULT_SETTINGS, type StageSettings } from "../order/stage.ts";
+import { usePipeline } from "../order/lifecycle.ts";
+import { DEFAULT_SETTINGS, type Stage, type StageSettings } from "../order/stage.ts";
 import { faultOfMysqlUrl } from "../platform/mysql-url.ts";
 import { faultOfRedisUrl } from "../platform/redis-url.ts";
 import { isSigningSecret } from "../order/http-stage.ts";
@@ -215,6 +217,11 @@ export const VARIABLES = {
         "Signs requests to HTTP stages and to providers: `whsec_` and base64. Two, separated by a space, while one is replaced; see [http-stages.md](http-stages.md)",
       unset: "not signed",
     }),
+  CONVEYOR_CONFIG: z.string().optional().meta({
+    description:
+      "Configuration file with the pipeline and the providers, in TypeScript, JavaScript or JSON; see [Without a fork](without-a-fork.md)",
+    unset: "`conveyor.config.ts`, `.mts`, `.js`, `.mjs` or `.json` in the working directory, if there is one",
+  }),
   PROVIDERS_MODULE: z.string().optional().meta({
     description:
       "JavaScript module that provides the payments, the carrier or the inventory in the process itself; see [providers.md](providers.md#in-the-process). Makes the two URLs optional",
@@ -222,10 +229,12 @@ export const VARIABLES = {
   }),
 };
 
-const variables = z.object(VARIABLES);
+/** The variables, and what can only come from a configuration file: see {@link configure}. */
+const variables = z.object({ ...VARIABLES, providers: z.custom<GivenProviders>().optional() });
 
 /** Read by every process. */
 const SHARED = {
+  CONVEYOR_CONFIG: true,
   DATABASE_URL: true,
   REDIS_URL: true,
   REDIS_PREFIX: true,
@@ -261,20 +270,26 @@ const STAGES = {
   INVENTORY_URL: true,
   SIGNING_SECRET: true,
   PROVIDERS_MODULE: true,
+  providers: true,
   ...WEBHOOKS,
 } as const;
 
 /** Production has no provider by default. Reported even if other variables are invalid. */
-function requiredInProduction(name: keyof typeof SIMULATED, what: string) {
-  type Given = Partial<Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE">>;
-  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, [name]: url }: Given) =>
-    NODE_ENV !== "production" || url !== undefined || PROVIDERS_MODULE !== undefined;
+function requiredInProduction(port: keyof GivenProviders, name: keyof typeof SIMULATED, what: string) {
+  type Given = Partial<
+    Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE" | "providers">
+  >;
+  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, providers, [name]: url }: Given) =>
+    NODE_ENV !== "production" ||
+    url !== undefined ||
+    PROVIDERS_MODULE !== undefined ||
+    providers?.[port] !== undefined;
   const error = `must be set to the address of ${what} when NODE_ENV is production: see docs/providers.md`;
   const options = { path: [name], error, when: () => true };
   return [isGiven, options] as const;
 }
-const PAYMENTS_REQUIRED = requiredInProduction("PAYMENTS_URL", "a payment provider");
-const CARRIER_REQUIRED = requiredInProduction("CARRIER_URL", "a carrier");
+const PAYMENTS_REQUIRED = requiredInProduction("payments", "PAYMENTS_URL", "a payment provider");
+const CARRIER_REQUIRED = requiredInProduction("carrier", "CARRIER_URL", "a carrier");
 
 /** What each kind of process reads. */
 const worker = variables.pick({
@@ -336,7 +351,7 @@ export const PROCESSES = {
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED),
   worker: worker.refine(...PAYMENTS_REQUIRED).refine(...CARRIER_REQUIRED),
-  migrate: variables.pick({ DATABASE_URL: true }),
+  migrate: variables.pick({ DATABASE_URL: true, CONVEYOR_CONFIG: true }),
 };
 
 /** What operators' commands read: they call no provider, and do without Redis. */
@@ -363,19 +378,70 @@ export function hasQueues(config: ApiConfig): config is QueuedApiConfig {
   return config.PROCESSING === "queue" && config.REDIS_URL !== undefined;
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /**
- * Reads and validates a process's environment: `loadConfig(PROCESSES.api, process.env)`. Empty variables count as
- * unset.
+ * Reads and validates what a process is to do: its environment and the configuration file. A variable wins over the file.
+ * From then on this process has the file's pipeline. Call it first, once.
+ *
+ * @throws {ConfigError} listing every fault of both.
+ */
+export async function configure<Schema extends z.ZodType>(
+  schema: Schema,
+  environment: Environment,
+): Promise<z.output<Schema>> {
+  const { stages, variables: defaults, providers, faults } = await readConfigFile(environment);
+  const set = onlySet(environment);
+  const parsed = parse(schema, { ...defaults, ...set }, withoutThose(providers, set));
+  const all = [...faults, ...(parsed.success ? [] : parsed.faults), ...unsigned(stages, environment)];
+  if (!parsed.success || all.length > 0) throw new ConfigError(all);
+  usePipeline(stages);
+  return parsed.config;
+}
+
+/**
+ * Reads and validates an environment, without a configuration file: `loadConfig(PROCESSES.api, process.env)`. Empty
+ * variables count as unset.
  * @throws {ConfigError} listing every fault.
  */
 export function loadConfig<Schema extends z.ZodType>(
   schema: Schema,
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
 ): z.output<Schema> {
-  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
-  const parsed = schema.safeParse(set);
-  if (parsed.success) return parsed.data;
-  throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join(".")} ${issue.message}`));
+  const parsed = parse(schema, onlySet(environment));
+  if (parsed.success) return parsed.config;
+  throw new ConfigError(parsed.faults);
+}
+
+/** Leaves out the providers that a variable names too. */
+function withoutThose(providers: GivenProviders, set: Environment): GivenProviders {
+  const isNamed = (name: string) => [name, `${name}_URL`].some((variable) => set[variable] !== undefined);
+  return Object.fromEntries(Object.entries(providers).filter(([name]) => !isNamed(name.toUpperCase())));
+}
+
+function onlySet(environment: Environment) {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, given: Environment, providers?: GivenProviders) {
+  const parsed = schema.safeParse({ ...given, providers });
+  if (parsed.success) return { success: true, config: parsed.data } as const;
+  const { issues } = parsed.error;
+  return {
+    success: false,
+    faults: issues.map(({ path, message }) => `${path.join(".")} ${message}`),
+  } as const;
+}
+
+/** Nobody in production may be able to play the service of a stage. */
+function unsigned(stages: readonly Stage[], { NODE_ENV, SIGNING_SECRET }: Environment): string[] {
+  if (NODE_ENV !== "production" || SIGNING_SECRET) return [];
+  return stages
+    .filter(({ http }) => http && http.secret === undefined)
+    .map(
+      ({ name }) =>
+        `SIGNING_SECRET must be set when NODE_ENV is production, or the stage ${name} needs a secret of its own`,
+    );
 }
 
 /** The stage settings that the environment overrides. */

@@ -1,6 +1,7 @@
 import path from "node:path";
 import type { Database } from "../../db/database.ts";
 import { SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
+import { loadModule } from "./load-module.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";
 import { describeError } from "../platform/describe-error.ts";
@@ -46,9 +47,10 @@ export async function connectPorts(
       secrets: http.secret?.split(" ") ?? config.SIGNING_SECRET,
     })),
   };
-  if (config.PROVIDERS_MODULE === undefined) return ports;
+  const configured = { ...ports, ...config.providers };
+  if (config.PROVIDERS_MODULE === undefined) return configured;
   const choose = await load(config.PROVIDERS_MODULE);
-  return choose(ports);
+  return choose(configured);
 }
 
 /** @param name a path, relative to the code and without an extension, or absolute. @throws {StartupError} */
@@ -58,7 +60,7 @@ async function load(name: string): Promise<ChoosePorts> {
     : path.join(CODE_FOLDER, name + path.extname(import.meta.filename));
   let module: { readonly default?: unknown };
   try {
-    module = await import(file);
+    module = await loadModule(file);
   } catch (error) {
     throw new StartupError(`PROVIDERS_MODULE ${name} can't be loaded: ${describeError(error)}`, {
       cause: error,

@@ -12,6 +12,23 @@ import {
 /** A field of an order that an HTTP stage may ask for. Its id and the records of earlier stages are always sent. */
 export type OrderField = Exclude<keyof Order, "id" | "records">;
 
+/** All of them, for a configuration to be checked against; a new field of an order has to be named here too. */
+export const ORDER_FIELDS = [
+  "createdAt",
+  "customerId",
+  "reference",
+  "currency",
+  "total",
+  "lines",
+  "adjustments",
+  "paymentToken",
+  "customer",
+  "shipTo",
+  "billTo",
+  "metadata",
+  "note",
+] as const satisfies readonly OrderField[];
+
 /** What an HTTP stage is told of an order unless it asks for something else. No personal data. */
 export const DEFAULT_FIELDS: readonly OrderField[] = [
   "createdAt",

@@ -61,7 +61,8 @@ export class Lifecycle {
 
   /** @throws {InvalidPipelineError} that lists all names and statuses that are malformed, reserved or duplicate */
   constructor(stages: readonly Stage[]) {
-    validate(stages);
+    const faults = faultsOf(stages);
+    if (faults.length > 0) throw new InvalidPipelineError(`the pipeline is invalid: ${faults.join("; ")}`);
     this.stages = stages;
     this.steps = [...stages, CANCEL];
     this.statuses = [CREATED, ...stages.map((stage) => stage.to), CANCELLED];
@@ -178,10 +179,16 @@ export class Lifecycle {
   }
 }
 
-/** The lifecycle of Conveyor's orders. */
-export const lifecycle = new Lifecycle(PIPELINE);
+/** The lifecycle of this process's orders: that of {@link PIPELINE}, unless {@link usePipeline} says otherwise. */
+export let lifecycle = new Lifecycle(PIPELINE);
 
-function validate(stages: readonly Stage[]): void {
+/** Has this process use other stages. Called once, at its start, before anything is built. @throws {InvalidPipelineError} */
+export function usePipeline(stages: readonly Stage[]): void {
+  lifecycle = new Lifecycle(stages);
+}
+
+/** What is wrong with a pipeline, a line each. */
+export function faultsOf(stages: readonly Stage[]): string[] {
   const faults: string[] = [];
   if (stages.length === 0) faults.push("there are no stages");
   const names = new Set<string>([CANCEL.name]);
@@ -203,5 +210,5 @@ function validate(stages: readonly Stage[]): void {
     if (settings?.deadline !== undefined)
       faults.push(`the deadline of stage ${name} has no effect: orders can no longer be cancelled by then`);
   }
-  if (faults.length > 0) throw new InvalidPipelineError(`the pipeline is invalid: ${faults.join("; ")}`);
+  return faults;
 }

@@ -1,9 +1,13 @@
+import { z } from "zod";
+import { configure } from "../../src/composition/config.ts";
 import { readRunning } from "../launcher/state.ts";
 import { demo } from "./demo/command.ts";
 import { findTarget } from "./target.ts";
 import { runAsProcess } from "../shared/terminal.ts";
 
 /** `npm run demo` */
-void runAsProcess((args, terminal, signal) =>
-  demo(args, terminal, signal, () => findTarget(process.env, readRunning)),
-);
+void runAsProcess(async (args, terminal, signal) => {
+  // The statuses are those of the configuration file.
+  await configure(z.object({}), process.env);
+  return demo(args, terminal, signal, () => findTarget(process.env, readRunning));
+});

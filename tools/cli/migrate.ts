@@ -1,5 +1,5 @@
 import { migrateDatabase } from "../../db/migrate.ts";
-import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
+import { configure, PROCESSES } from "../../src/composition/config.ts";
 import { runMain } from "../../src/platform/startup.ts";
 import { hasOldBooks } from "../simulators/takeover.ts";
 
@@ -9,7 +9,7 @@ const OLD_BOOKS =
 
 /** `npm run migrate`: migrates the database of DATABASE_URL to this version's schema. */
 runMain(async () => {
-  const config = loadConfig(PROCESSES.migrate, process.env);
+  const config = await configure(PROCESSES.migrate, process.env);
   const startedAt = performance.now();
   const applied = await migrateDatabase({ url: config.DATABASE_URL });
   if (await hasOldBooks(config.DATABASE_URL)) process.stdout.write(`${OLD_BOOKS}\n`);

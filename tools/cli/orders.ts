@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { userInfo } from "node:os";
+import { z } from "zod";
 import { orderStore } from "../../db/order-store.ts";
 import { openBase } from "../../src/composition/base.ts";
 import { checkDatabase } from "../../src/composition/check-database.ts";
-import { loadConfig, COMMANDS } from "../../src/composition/config.ts";
+import { configure, COMMANDS } from "../../src/composition/config.ts";
 import { openOperations } from "../../src/composition/operations.ts";
 import { openQueues, redisServer } from "../../src/composition/queues.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
@@ -29,6 +30,8 @@ const NO_QUEUES: Dispatcher = {
 
 /** `npm run orders -- cancel ORDER --reason TEXT`: does what operators do in the console, with the same trail. */
 runMain(async () => {
+  // The names of stages are those of the configuration file.
+  await configure(z.object({}), process.env);
   const command = parseOrdersCommand(process.argv.slice(2), userInfo().username);
   process.stdout.write(command === "help" ? USAGE : `${await carryOut(command)}\n`);
 });
@@ -36,7 +39,7 @@ runMain(async () => {
 /** @returns the result in words. */
 async function carryOut(command: Command): Promise<string> {
   const running = readRunning();
-  const { REDIS_URL, ...config } = loadConfig(COMMANDS, {
+  const { REDIS_URL, ...config } = await configure(COMMANDS, {
     ...(running && { DATABASE_URL: running.databaseUrl, REDIS_URL: running.redisUrl }),
     ...process.env,
     LOG_LEVEL: "silent",

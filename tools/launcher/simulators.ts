@@ -1,4 +1,5 @@
 import path from "node:path";
+import type { ConfigFile } from "../../src/composition/config-file.ts";
 import { LOCAL } from "./local-folder.ts";
 import { freePort } from "./ports.ts";
 import type { Simulators, StateFile } from "./state.ts";
@@ -11,13 +12,19 @@ export function ledgerFile(areOrdersOurs: boolean): string {
 
 /**
  * Chooses where the simulated providers listen: on the ports of the last run, or on others if those are in use. Those
- * that the environment names are not simulated; if it names both, nothing is.
+ * that the environment or the configuration file names are not simulated; if they name payments and carrier, nothing is.
  */
 export async function chooseSimulators(
+  { variables, providers }: Pick<ConfigFile, "variables" | "providers">,
   environment: NodeJS.ProcessEnv,
   state: StateFile,
 ): Promise<Simulators> {
-  const hasOwn = { payments: environment["PAYMENTS_URL"], carrier: environment["CARRIER_URL"] };
+  const given = (name: string) => environment[name] || variables[name];
+  const hasOwn = {
+    payments: given("PAYMENTS_URL") ?? providers.payments,
+    carrier: given("CARRIER_URL") ?? providers.carrier,
+    inventory: given("INVENTORY_URL") ?? providers.inventory,
+  };
   if (hasOwn.payments && hasOwn.carrier) return {};
   const choose = async (provider: keyof Simulators): Promise<string> => {
     const port = await freePort(state.state[`${provider}Port`]);
@@ -27,7 +34,7 @@ export async function chooseSimulators(
   return {
     ...(hasOwn.payments ? {} : { payments: await choose("payments") }),
     ...(hasOwn.carrier ? {} : { carrier: await choose("carrier") }),
-    inventory: await choose("inventory"),
+    ...(hasOwn.inventory ? {} : { inventory: await choose("inventory") }),
   };
 }
 

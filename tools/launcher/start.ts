@@ -1,12 +1,13 @@
 import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
 import { AppProcess, type AppOptions } from "./app-process.ts";
+import { readConfigFile } from "../../src/composition/config-file.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
 import { loadDemoStock } from "./demo-stock.ts";
 import { Failure } from "../shared/failure.ts";
-import { LOCAL } from "./local-folder.ts";
+import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { identify, tryLock } from "./lock.js";
 import { migrate } from "./migration.ts";
 import { isFree } from "./ports.ts";
@@ -71,7 +72,9 @@ async function start(args: string[]): Promise<never> {
 
 /** Starts everything and keeps it running. Never returns. @throws Failure when something can't be started */
 async function conveyor(state: StateFile, children: Children): Promise<void> {
-  // First, since nothing else matters if PORT is in use.
+  // First, since nothing else matters if PORT is in use, or if the configuration file is wrong.
+  const file = await readConfigFile(process.env, PROJECT_FOLDER);
+  if (file.faults.length > 0) throw new Failure("The configuration is invalid", [...file.faults]);
   const address = await chooseAddress(state);
   removeAbandonedTempFolders();
   await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to exit"));
@@ -79,7 +82,7 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
     startServersStep(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
-  const simulators = await chooseSimulators(process.env, state);
+  const simulators = await chooseSimulators(file, process.env, state);
   await Promise.all([
     keepServersRunning(servers, children),
     runOn({ servers, simulators, code, state, children }, address),

@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { WriteStream } from "node:tty";
+import { ConfigError } from "../../src/platform/config-error.ts";
 import { errorCode, Failure } from "./failure.ts";
 import { messageOf, printable } from "./text.ts";
 
@@ -109,6 +110,6 @@ function end(terminal: Terminal, code: number): never {
 }
 
 function lineOf(error: unknown): string {
-  if (error instanceof Failure) return error.message;
+  if (error instanceof Failure || error instanceof ConfigError) return error.message;
   return `unexpected error: ${printable(messageOf(error))}`;
 }

@@ -1,5 +1,5 @@
 import { openIsolated } from "../../src/composition/isolated.ts";
-import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
+import { configure, PROCESSES } from "../../src/composition/config.ts";
 import { failureOf } from "../../src/engine/failure.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { SIGNALS } from "../../src/platform/shutdown.ts";
@@ -9,7 +9,7 @@ import { ALIVE_INTERVAL_MS, type Answer, type Request } from "./messages.ts";
 
 /** The isolated process: runs attempts for its worker, and exits with it. */
 runMain(async () => {
-  const { executor, tracing, services } = await openIsolated(loadConfig(PROCESSES.worker, process.env));
+  const { executor, tracing, services } = await openIsolated(await configure(PROCESSES.worker, process.env));
   const aborts = new Map<number, AbortController>();
 
   const attempt = async (request: Request & { type: "attempt" }) => {

@@ -15,10 +15,10 @@ type Color = keyof typeof COLORS;
 const COLORS = { dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 
 /** The statuses of an order that is not cancelled. */
-const PATH = lifecycle.statuses.filter((status) => status !== CANCELLED);
+const path = () => lifecycle.statuses.filter((status) => status !== CANCELLED);
 /** Characters between two statuses. */
 const STEP = 3;
-const STATUS_WIDTH = Math.max(...lifecycle.statuses.map((status) => status.length), FAILED.length);
+const statusWidth = () => Math.max(...lifecycle.statuses.map((status) => status.length), FAILED.length);
 
 export interface BoardSize {
   readonly columns: number;
@@ -52,7 +52,7 @@ function orderRow({ demo, state, reached }: WatchedOrder, frame: number): Cell[]
   return [
     { text: `${printable(demo.request.reference)}  ` },
     { text: pathOf(reached, isSettled(state) ? undefined : frame), ...(color && { color }) },
-    { text: `  ${text.padEnd(STATUS_WIDTH)}`, ...(color && { color }) },
+    { text: `  ${text.padEnd(statusWidth())}`, ...(color && { color }) },
     { text: `  ${printable(detailOf({ demo, state, reached }))}`, color: "dim" },
   ];
 }
@@ -77,15 +77,18 @@ export function goodsOf({ request }: DemoOrder): string {
 
 /** `●━━━●━▸─○───○`: the order's way so far, its position, and what is left. */
 function pathOf(reached: string, frame: number | undefined): string {
-  const at = PATH.indexOf(reached);
-  return PATH.map((_, index) => {
-    const stop = index <= at ? "●" : "○";
-    if (index === PATH.length - 1) return stop;
-    if (index < at) return stop + "━".repeat(STEP);
-    if (index > at || frame === undefined) return stop + "─".repeat(STEP);
-    const mark = frame % STEP;
-    return `${stop}${"━".repeat(mark)}▸${"─".repeat(STEP - 1 - mark)}`;
-  }).join("");
+  const stops = path();
+  const at = stops.indexOf(reached);
+  return stops
+    .map((_, index) => {
+      const stop = index <= at ? "●" : "○";
+      if (index === stops.length - 1) return stop;
+      if (index < at) return stop + "━".repeat(STEP);
+      if (index > at || frame === undefined) return stop + "─".repeat(STEP);
+      const mark = frame % STEP;
+      return `${stop}${"━".repeat(mark)}▸${"─".repeat(STEP - 1 - mark)}`;
+    })
+    .join("");
 }
 
 function countsRow(watch: Watch, total: number): Cell[] {

@@ -8,7 +8,7 @@ const MIN_PAUSE = 500;
 /** Polling may take up to 1/SHARE of the time, to leave the service to its orders. */
 const SHARE = 5;
 
-const LIVE_STATUSES = lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
+const liveStatuses = () => lifecycle.statuses.filter((status) => !lifecycle.hasEnded(status));
 
 /**
  * Polls until all of the wanted orders have settled.
@@ -85,7 +85,7 @@ export async function countMoving(
   isWanted: (state: OrderState) => boolean,
 ): Promise<{ status: string; orders: number; latest: string }[]> {
   const moving: { status: string; orders: number; latest: string }[] = [];
-  for (const status of LIVE_STATUSES) {
+  for (const status of liveStatuses()) {
     let orders = 0;
     let latest = "";
     for await (const page of client.orders(oldest, status))

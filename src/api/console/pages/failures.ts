@@ -26,7 +26,7 @@ const GROUPS_SHOWN = 100;
 /** A batch without an update for this many milliseconds was abandoned: its process died. */
 const ABANDONED_AFTER_MS = 30_000;
 
-const stage = z.enum(lifecycle.steps.map((step) => step.name));
+const stage = z.lazy(() => z.enum(lifecycle.steps.map((step) => step.name)));
 const reason = z
   .string()
   .max(LIMITS.reason)

@@ -53,7 +53,7 @@ const rateLimitSchema = z.object({
   seconds: z.coerce.number({ error: "must be a whole number" }).int().min(1).max(86_400),
 });
 
-const params = z.object({ step: z.enum(lifecycle.steps.map(({ name }) => name)) });
+const params = z.object({ step: z.lazy(() => z.enum(lifecycle.steps.map(({ name }) => name))) });
 
 /** A button that changes a queue. */
 function button<Form extends z.ZodType>(

@@ -1,0 +1,186 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { configure, loadConfig, PROCESSES } from "../../src/composition/config.ts";
+import { readConfigFile } from "../../src/composition/config-file.ts";
+import { ORDER_FIELDS } from "../../src/order/http-stage.ts";
+import { lifecycle, usePipeline } from "../../src/order/lifecycle.ts";
+import { PIPELINE } from "../../src/order/pipeline.ts";
+import { newOrder } from "../support/orders.ts";
+
+const SECRET = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
+const SERVERS = { DATABASE_URL: "mysql://localhost/shop", REDIS_URL: "redis://localhost" };
+const FRAUD = { name: "fraud-check", to: "CHECKED", url: "http://127.0.0.1:8080/check" };
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(path.join(os.tmpdir(), "conveyor-config-"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+  usePipeline(PIPELINE);
+});
+
+/** Writes a file; gives the environment that names it. */
+function file(content: unknown, name = "conveyor.config.json"): { CONVEYOR_CONFIG: string } {
+  const at = path.join(folder, name);
+  writeFileSync(at, typeof content === "string" ? content : JSON.stringify(content));
+  return { CONVEYOR_CONFIG: at };
+}
+
+const faultsIn = async (content: unknown, environment: Record<string, string> = {}) =>
+  (await readConfigFile({ ...environment, ...file(content) })).faults;
+
+describe("a configuration file", () => {
+  test("sets the pipeline of the process, HTTP stages among it", async () => {
+    const http = { ...FRAUD, secret: SECRET, undo: true, fields: ["total"], timeout: 2_000 };
+    await configure(PROCESSES.worker, {
+      ...SERVERS,
+      ...file({ pipeline: ["reserve", { http }, "pay", "ship", "deliver"] }),
+    });
+    expect(lifecycle.statuses).toEqual([
+      "CREATED",
+      "RESERVED",
+      "CHECKED",
+      "PAID",
+      "SHIPPED",
+      "DELIVERED",
+      "CANCELLED",
+    ]);
+    expect(lifecycle.due("RESERVED")?.step).toMatchObject({
+      name: "fraud-check",
+      settings: { timeout: 2_000 },
+      http: { url: FRAUD.url, secret: SECRET },
+    });
+  });
+
+  test("is looked for in the folder, and leaves all as it is where there is none", async () => {
+    expect(await readConfigFile({}, folder)).toMatchObject({ file: undefined, stages: PIPELINE, faults: [] });
+    file({ pipeline: ["reserve"] });
+    const { stages } = await readConfigFile({}, folder);
+    expect(stages.map(({ name }) => name)).toEqual(["reserve"]);
+  });
+
+  test("gives the defaults of variables, which win over it", async () => {
+    const names = file({ payments: "http://pay:1", carrier: "http://carry:1", inventory: "http://stock:1" });
+    const config = await configure(PROCESSES.worker, {
+      ...SERVERS,
+      ...names,
+      NODE_ENV: "production",
+      CARRIER_URL: "http://other:2",
+    });
+    expect(config).toMatchObject({
+      PAYMENTS_URL: "http://pay:1",
+      CARRIER_URL: "http://other:2",
+      INVENTORY_URL: "http://stock:1",
+    });
+  });
+
+  test("takes a secret from a variable", async () => {
+    const content = { pipeline: [{ http: { ...FRAUD, secret: { env: "FRAUD_SECRET" } } }] };
+    const { stages, faults } = await readConfigFile({ ...file(content), FRAUD_SECRET: SECRET });
+    expect([stages[0]?.http?.secret, faults]).toEqual([SECRET, []]);
+    expect(await faultsIn(content)).toEqual([
+      "conveyor.config.json pipeline[0].http.secret is in FRAUD_SECRET, which is not set",
+    ]);
+  });
+
+  test("is refused with every fault at once, and those of the environment, and changes nothing", async () => {
+    const environment = {
+      ...SERVERS,
+      PORT: "high",
+      ...file({
+        pipline: [],
+        payments: 7,
+        carrier: "ftp://carrier",
+        pipeline: [
+          "reserve",
+          "frauds",
+          { http: { ...FRAUD, url: "fraud:8080", undo: "yes", retries: 3, backoff: { delay: "1s" } } },
+          { http: { ...FRAUD, name: "Fraud", to: "RESERVED", url: "ftp://fraud", secret: "hush" } },
+          { https: FRAUD },
+          "pay",
+          "pay",
+          { module: "./nothing.ts" },
+          null,
+        ],
+      }),
+    };
+    const error = await configure(PROCESSES.api, environment).then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+    const at = "  conveyor.config.json";
+    expect(error).toMatchObject({ name: "ConfigError" });
+    expect(error?.message.split("\n")).toEqual([
+      "the configuration is invalid:",
+      `${at} pipline is not known; known are pipeline, payments, carrier, inventory`,
+      `${at} payments must be an address, {"module": "./provider.ts"} or a provider`,
+      `${at} pipeline[1] "frauds" is no stage of Conveyor's own (reserve, pay, ship, deliver): one of yours is {"http": {...}} or {"module": "./stage.ts"}`,
+      `${at} pipeline[2].http.undo must be true or false`,
+      `${at} pipeline[2].http.backoff.delay must be a whole number from 1 to 3600000`,
+      `${at} pipeline[2].http.backoff.jitter must be a number from 0 to 1`,
+      `${at} pipeline[2].http.retries is not an option of an HTTP stage`,
+      `${at} pipeline[4] must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}`,
+      expect.stringMatching(/^ {2}conveyor\.config\.json pipeline\[7\] \.\/nothing\.ts can't be loaded: /),
+      `${at} pipeline[8] must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}`,
+      `${at} pipeline the URL of stage Fraud is not an http or https address without user and password`,
+      `${at} pipeline the secret of stage Fraud is not whsec_ and the base64 of at least 24 bytes`,
+      `${at} pipeline the stage name "Fraud" does not match /^[a-z][a-z0-9-]{0,31}$/`,
+      `${at} pipeline the status RESERVED of stage Fraud is already used`,
+      `${at} pipeline the stage name pay is already used`,
+      `${at} pipeline the status PAID of stage pay is already used`,
+      "  CARRIER_URL must be an address that begins with http:// or https://",
+      "  PORT must be a whole number from 0 to 65535",
+    ]);
+    expect(lifecycle.stages).toBe(PIPELINE);
+  });
+
+  test.each([
+    ["no JSON", "{pipeline: }", /^conveyor\.config\.json can't be read: .*JSON/],
+    ["a list", [], /^conveyor\.config\.json must be an object/],
+    ["a pipeline that is none", { pipeline: "reserve" }, /^conveyor\.config\.json pipeline must be a list/],
+    ["no stages", { pipeline: [] }, /^conveyor\.config\.json pipeline there are no stages$/],
+    [
+      "an HTTP stage without options",
+      { pipeline: [{ http: null }] },
+      /pipeline\[0\]\.http must be an object$/,
+    ],
+  ])("is refused: %s", async (_what, content, fault) => {
+    expect(await faultsIn(content)).toEqual([expect.stringMatching(fault)]);
+  });
+
+  test("is refused where it is missing, or where there are two", async () => {
+    const missing = await readConfigFile({ CONVEYOR_CONFIG: "./nowhere.json" }, folder);
+    expect(missing.faults).toEqual([expect.stringMatching(/^nowhere\.json can't be read: .*ENOENT/)]);
+    file("export default {}", "conveyor.config.ts");
+    file({});
+    expect((await readConfigFile({}, folder)).faults).toEqual([
+      "conveyor.config.ts and conveyor.config.json: keep one of them, or name it in CONVEYOR_CONFIG",
+    ]);
+  });
+
+  test("is refused in production when nothing signs the requests to its stages", async () => {
+    const production = {
+      ...SERVERS,
+      NODE_ENV: "production",
+      PAYMENTS_URL: "http://p",
+      CARRIER_URL: "http://c",
+    };
+    const unsigned = { ...production, ...file({ pipeline: ["reserve", { http: FRAUD }] }) };
+    await expect(configure(PROCESSES.worker, unsigned)).rejects.toThrow(
+      "SIGNING_SECRET must be set when NODE_ENV is production, or the stage fraud-check needs a secret of its own",
+    );
+    await configure(PROCESSES.worker, { ...unsigned, SIGNING_SECRET: SECRET });
+  });
+});
+
+test("an HTTP stage may ask for every field of an order", () => {
+  const { id: _id, idempotency: _idempotency, ...fields } = newOrder();
+  expect(ORDER_FIELDS.toSorted()).toEqual(Object.keys(fields).toSorted());
+});
+
+test("an environment alone has nothing to say about providers in the process", () => {
+  expect(loadConfig(PROCESSES.worker, { ...SERVERS, providers: "mine" }).providers).toBeUndefined();
+});

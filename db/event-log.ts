@@ -1,5 +1,6 @@
 import { and, asc, eq, gt, inArray, lt, lte, max, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
+import type { StageRecord } from "../src/order/order.ts";
 import type { Reads } from "./queries.ts";
 import { orderEvents } from "./schema.ts";
 
@@ -14,12 +15,22 @@ export const LOGGED_COLUMNS = {
   attempt: orderEvents.attempt,
   startedAt: orderEvents.startedAt,
   at: orderEvents.at,
+  /** Names of what was changed or held; null for all other types, whose records are not for everybody. */
+  details: sql<
+    string | null
+  >`IF(${orderEvents.type} IN ('changed', 'hold.placed', 'hold.released'), ${orderEvents.record}, NULL)`.mapWith(
+    (record: unknown) => (typeof record === "string" ? JSON.parse(record) : record),
+  ),
 };
 
 export type LoggedEvent = Pick<
   typeof orderEvents.$inferSelect,
   "id" | "orderId" | "type" | "stage" | "attempt" | "startedAt" | "at"
-> & { readonly from: string | null; readonly to: string };
+> & {
+  readonly from: string | null;
+  readonly to: string;
+  readonly details?: StageRecord | null;
+};
 
 /**
  * Milliseconds after which a missing id never appears. An INSERT that has its ids writes the first row at once,

@@ -34,6 +34,7 @@ const insertOrderRows = insertInto(orders, [
   "billTo",
   "metadata",
   "note",
+  "whenSoldOut",
 ]);
 const insertLines = insertInto(orderLines, [
   "orderId",
@@ -156,6 +157,7 @@ async function insertOrders(transaction: Transaction, created: readonly NewOrder
     created.map((order) =>
       Object.assign(placed(order), {
         adjustments: order.adjustments.length === 0 ? null : order.adjustments,
+        whenSoldOut: order.whenSoldOut === "wait" ? order.whenSoldOut : null,
         idempotencyClient: order.idempotency?.client ?? null,
         idempotencyKey: order.idempotency?.key ?? null,
         requestHash: order.idempotency?.requestHash ?? null,

@@ -1,5 +1,6 @@
 import type { OperationStore } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
+import { amendOrder } from "./amendments.ts";
 import { countStage, listFailed, resumeOrders } from "./failures.ts";
 import { recordAction, updateAction } from "./operator-actions.ts";
 import { changeQueueSettings } from "./queue-settings.ts";
@@ -12,6 +13,7 @@ export function operationStore(database: Database): OperationStore {
     listFailed: (group, page) => listFailed(database, group, page),
     countFailed: (stage, limit) => countStage(database, stage, limit),
     resumeOrders: (ids, actor, action) => resumeOrders(database, ids, actor, action),
+    amendOrder: (orderId, decide, by) => amendOrder(database, orderId, decide, by),
     changeQueue: (step, change, action) => changeQueueSettings(database, step, change, action),
   };
 }

@@ -18,6 +18,7 @@ export async function listStates(
         id: orders.id,
         status: orders.status,
         createdAt: orders.createdAt,
+        dueFrom: orders.dueFrom,
         updatedAt: orders.updatedAt,
         failedAt: orders.failedAt,
         waitingSince: orders.waitingSince,
@@ -46,7 +47,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
 /** In order of id, so that overlapping batches don't deadlock. */
 const selectLocked = selectFrom(
   orders,
-  ["id", "status", "cancelRequestedAt", "waitingStage", "wokenAt"],
+  ["id", "status", "cancelRequestedAt", "waitingStage", "wokenAt", "changedAt"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
 );
 

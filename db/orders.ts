@@ -1,6 +1,7 @@
 import { LIMITS } from "../src/order/limits.ts";
 import type { OrderLine, StoredOrder } from "../src/order/order.ts";
 import { groupBy } from "../src/platform/group-by.ts";
+import { holdsOf } from "./amendments.ts";
 import type { Database } from "./database.ts";
 import { recordsByOrder, recordsOf, type RecordRow } from "./order-events.ts";
 import { findPage, type OrderFilter } from "./order-list.ts";
@@ -26,6 +27,7 @@ const HEAD_KEYS = [
   "cancelRequestedAt",
   "cancelReason",
   "updatedAt",
+  "changedAt",
 ] as const;
 /** The columns of a {@link StoredOrder}. */
 const ORDER_KEYS = [
@@ -42,6 +44,8 @@ const ORDER_KEYS = [
   "billTo",
   "metadata",
   "note",
+  "holds",
+  "whenSoldOut",
 ] as const;
 
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
@@ -97,8 +101,8 @@ function cutOff(lines: readonly { readonly orderId: string }[]): string | undefi
 }
 
 /**
- * Those orders whose status is the known one. Stage records change only with the status, and nothing else that
- * is not read here ever changes.
+ * Those orders whose status is the known one, and that nobody has changed since. Stage records change only with the
+ * status, and nothing else that is not read here ever changes.
  */
 async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise<Map<string, StoredOrder>> {
   if (known.length === 0) return new Map();
@@ -107,7 +111,9 @@ async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise
   return new Map(
     known.flatMap((order) => {
       const head = heads.get(order.id);
-      return head?.status === order.status ? [[order.id, { ...order, ...standingOf(head) }] as const] : [];
+      const isSame =
+        head?.status === order.status && head.changedAt?.getTime() === order.changedAt?.getTime();
+      return isSame ? [[order.id, { ...order, ...standingOf(head) }] as const] : [];
     }),
   );
 }
@@ -170,6 +176,9 @@ function assembled(
     billTo: row.billTo,
     metadata: row.metadata,
     note: row.note,
+    holds: holdsOf(row),
+    changedAt: row.changedAt,
+    whenSoldOut: row.whenSoldOut ?? "cancel",
     records: records.get(row.id) ?? {},
     createdAt: row.createdAt,
     ...standingOf(row),

@@ -15,7 +15,15 @@ import type { ActionDetails, ActionProgress } from "../src/engine/ports.ts";
 import { LIMITS } from "../src/order/limits.ts";
 import { COLUMN_LENGTHS } from "./column-lengths.ts";
 import type { EventType } from "../src/order/event.ts";
-import type { Address, Adjustment, Contact, Metadata, OrderLine, StageRecord } from "../src/order/order.ts";
+import type {
+  Address,
+  Adjustment,
+  Contact,
+  Hold,
+  Metadata,
+  OrderLine,
+  StageRecord,
+} from "../src/order/order.ts";
 
 /**
  * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
@@ -67,6 +75,16 @@ export const orders = mysqlTable(
     billTo: json("bill_to").$type<Address>(),
     metadata: json("metadata").$type<Metadata>(),
     note: varchar("note", { length: LIMITS.note }),
+    /**
+     * When the client or an operator last changed the order, apart from cancelling it: what was read of it before is out
+     * of date. Null for nearly all.
+     */
+    changedAt: instant("changed_at"),
+    holds: json("holds").$type<readonly StoredHold[]>(),
+    /** Null is the same as `cancel`. */
+    whenSoldOut: varchar("when_sold_out", { length: 8 }).$type<"cancel" | "wait">(),
+    /** From when deadlines count; null for its creation. */
+    dueFrom: instant("due_from"),
   },
   (table) => [
     uniqueIndex("orders_by_idempotency").on(table.idempotencyKey, table.idempotencyClient),
@@ -77,6 +95,9 @@ export const orders = mysqlTable(
     index("orders_by_wait").on(table.waitingStage, table.id),
   ],
 );
+
+/** A hold in JSON, which has no dates. */
+export type StoredHold = Omit<Hold, "at"> & { readonly at: string };
 
 /** The part of a line that SQL never looks at. */
 export type LineDetails = Omit<OrderLine, "sku" | "quantity" | "unitPrice">;
@@ -166,6 +187,20 @@ export const stockAdjustments = mysqlTable(
     at: instant("at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.key, table.client] })],
+);
+
+/** The goods of orders that wait for stock: one row for each SKU of such an order. */
+export const backorders = mysqlTable(
+  "backorders",
+  {
+    orderId: uuid("order_id").notNull(),
+    sku: varchar("sku", { length: LIMITS.identifier }).notNull(),
+    quantity: int("quantity").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.orderId, table.sku] }),
+    index("backorders_by_sku").on(table.sku, table.orderId),
+  ],
 );
 
 export type ReservationState = "HELD" | "SHIPPED" | "RELEASED";

@@ -42,7 +42,7 @@ export function waitingOf({
   waitingSince: since,
   waitingUntil: until,
 }: Pick<OrderColumns, "waitingStage" | "waitingFor" | "waitingSince" | "waitingUntil">): Waiting | null {
-  if (stage === null || since === null || until === null) return null;
+  if (stage === null || since === null) return null;
   return { stage, for: waitingFor ?? "", since, until };
 }
 

@@ -50,7 +50,7 @@ function apply(
     const found = ordersFirst ? await lockOrders(transaction, orderIds) : undefined;
     const results = transitions.map((transition): TransitionResult => {
       const { orderId, from, to, unlessCancelled } = transition;
-      const order = found ? found.get(orderId) : { status: from, cancelRequestedAt: null };
+      const order = found ? found.get(orderId) : { status: from, cancelRequestedAt: null, changedAt: null };
       const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
       if (order?.status !== from || (unlessCancelled && toBeCancelled)) return { made: false, toBeCancelled };
       for (const move of moveOf(transition)) {
@@ -59,7 +59,11 @@ function apply(
       }
       // A second transition of the same order finds the new status.
       order.status = to;
-      return { made: true, toBeCancelled: toBeCancelled || to === CANCELLED };
+      return {
+        made: true,
+        toBeCancelled: toBeCancelled || to === CANCELLED,
+        ...(order.changedAt !== null && { isChanged: true }),
+      };
     });
     const applied = transitions.filter((_, index) => results[index]?.made);
     const update = ordersFirst ? updateGroup : updateUncancelled;
@@ -100,14 +104,14 @@ function mustMove({ length }: SameTransitions, update: Statement): Write {
 type SameTransitions = readonly [OrderTransition, ...OrderTransition[]];
 
 /**
- * Matches orders that still have the expected status and no cancellation request. Orders with a request can
- * only move to CANCELLED without being read first.
+ * Matches orders that still have the expected status, no cancellation request, and were never changed. Others can only
+ * move to CANCELLED without being read first.
  */
 function updateUncancelled(group: SameTransitions): Statement {
   const { sql, values } = updateGroup(group);
   return group[0].to === CANCELLED
     ? { sql, values }
-    : { sql: `${sql} AND cancel_requested_at IS NULL`, values };
+    : { sql: `${sql} AND cancel_requested_at IS NULL AND changed_at IS NULL`, values };
 }
 
 /** By the primary key, so that rows are locked in order of id. */

@@ -24,6 +24,7 @@ export function newOrder(request: OrderRequestBody, idempotency: Idempotency | n
     billTo: request.billTo ?? null,
     metadata: request.metadata === undefined || isEmpty(request.metadata) ? null : request.metadata,
     note: request.note ?? null,
+    whenSoldOut: request.whenSoldOut ?? "cancel",
     createdAt,
     idempotency,
   };

@@ -1,16 +1,18 @@
 import { hash } from "node:crypto";
 import { validate as isUuid } from "uuid";
 import { afterwards } from "../platform/storage-error.ts";
-import { listEvents, type OrderEvent } from "../../db/order-events.ts";
+import { listEvents } from "../../db/order-events.ts";
 import { listOrders } from "../../db/orders.ts";
 import type { Processed } from "../engine/inline/processing.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED } from "../order/lifecycle.ts";
-import type { Idempotency, StoredOrder } from "../order/order.ts";
+import type { Idempotency } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
 import { cursorOf, fromCursor } from "./cursor.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
+import { amendmentRoutes } from "./amendments.ts";
 import { orderOf } from "./lookup.ts";
+import { eventBody, orderBody } from "./order-body.ts";
 import { newOrder } from "./new-order.ts";
 import { Problem } from "./problem.ts";
 import { resumeRoute } from "./resume.ts";
@@ -24,8 +26,6 @@ import {
   orderPage,
   orderQuery,
   orderRequest,
-  type OrderBody,
-  type OrderEventBody,
   type OrderRequestBody,
 } from "./schemas.ts";
 
@@ -79,7 +79,7 @@ export const orderRoutes: readonly Route[] = [
       if (processed?.outcome === "failed") throw notProcessed(processed);
       tellRepeated(response, repeated);
       const status = processed?.outcome === "processed" ? 201 : 202;
-      sendJson(response, status, body(processed?.order ?? created), { Location: `/orders/${id}` });
+      sendJson(response, status, orderBody(processed?.order ?? created), { Location: `/orders/${id}` });
     },
   }),
   route({
@@ -98,7 +98,7 @@ export const orderRoutes: readonly Route[] = [
         { ...filter, failed: isTrue(failed), waiting: isTrue(waiting) },
         { limit, before: fromCursor(cursor, uuidOf) },
       );
-      response.json({ items: items.map(body), nextCursor: cursorOf(next) });
+      response.json({ items: items.map(orderBody), nextCursor: cursorOf(next) });
     },
   }),
   resumeRoute,
@@ -110,7 +110,7 @@ export const orderRoutes: readonly Route[] = [
     request: { params: idPath },
     answers: { 200: { description: "The order", schema: orderSchema } },
     handler: async ({ params, response }, { database }) => {
-      response.json(body(await orderOf(database, params.id)));
+      response.json(orderBody(await orderOf(database, params.id)));
     },
   }),
   route({
@@ -128,9 +128,10 @@ export const orderRoutes: readonly Route[] = [
       const cancellation = await operations.cancel(id, reason, actorOf(response));
       if (cancellation === undefined) throw noSuch("order", id);
       if (!cancellation.accepted) throw tooLate(cancellation.order.status);
-      response.status(202).location(`/orders/${id}`).json(body(cancellation.order));
+      response.status(202).location(`/orders/${id}`).json(orderBody(cancellation.order));
     },
   }),
+  ...amendmentRoutes,
   route({
     ...ONE_ORDER,
     method: "GET",
@@ -183,44 +184,4 @@ function notProcessed({
 function tooLate(status: string): Problem {
   const detail = `the order is ${status}, and can no longer be cancelled`;
   return new Problem(409, "too-late-to-cancel", { detail, orderStatus: status });
-}
-
-/** An order as the API shows it: all but the payment token. What is not there is left out. */
-function body(order: StoredOrder): OrderBody {
-  return {
-    id: order.id,
-    status: order.status,
-    reference: order.reference,
-    customerId: order.customerId,
-    currency: order.currency,
-    total: order.total,
-    lines: [...order.lines],
-    ...(order.adjustments.length > 0 && { adjustments: [...order.adjustments] }),
-    ...(order.customer && { customer: { id: order.customerId, ...order.customer } }),
-    ...(order.shipTo && { shipTo: order.shipTo }),
-    ...(order.billTo && { billTo: order.billTo }),
-    ...(order.metadata && { metadata: order.metadata }),
-    ...(order.note !== null && { note: order.note }),
-    ...(order.failed && { failed: { ...order.failed, at: order.failed.at.toISOString() } }),
-    ...(order.waiting && {
-      waiting: {
-        ...order.waiting,
-        since: order.waiting.since.toISOString(),
-        until: order.waiting.until.toISOString(),
-      },
-    }),
-    ...(order.cancellation && {
-      cancellation: {
-        reason: order.cancellation.reason,
-        requestedAt: order.cancellation.requestedAt.toISOString(),
-      },
-    }),
-    createdAt: order.createdAt.toISOString(),
-    updatedAt: order.updatedAt.toISOString(),
-  };
-}
-
-function eventBody(event: OrderEvent): OrderEventBody {
-  const { at, startedAt } = event;
-  return { ...event, at: at.toISOString(), startedAt: startedAt?.toISOString() ?? null };
 }

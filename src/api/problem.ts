@@ -4,6 +4,7 @@ import { isDatabaseUnavailable, isUnknownOutcome } from "../platform/storage-err
 import { AdjustmentKeyReusedError, TooMuchStockError } from "../../db/stock-adjustments.ts";
 import { StockChangedError, StockReservedError } from "../../db/stock.ts";
 import { WebhookError } from "../events/webhooks/endpoints.ts";
+import { NotAmendableError } from "../order/amendment.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
 import { describeError } from "../platform/describe-error.ts";
@@ -23,6 +24,8 @@ const TITLES = {
   "not-found": "There is nothing here",
   "method-not-allowed": "The method is not allowed",
   "idempotency-key-reused": "The idempotency key belongs to another request",
+  "too-late-to-change": "The order can no longer be changed",
+  "order-ended": "The order has ended",
   "too-late-to-cancel": "The order can no longer be cancelled",
   "stock-reserved": "More stock is reserved than that",
   "precondition-failed": "It is not what it was",
@@ -135,7 +138,21 @@ export function problemOf(error: unknown): Problem | undefined {
     return new Problem(422, "invalid-input", { errors: [{ path: "delta", message: error.message }] });
   if (error instanceof AdjustmentKeyReusedError)
     return new Problem(422, "idempotency-key-reused", { detail: error.message });
+  if (error instanceof NotAmendableError) return ofAmendments(error);
   return error instanceof WebhookError ? ofWebhooks(error) : undefined;
+}
+
+function ofAmendments({ kind, message: detail }: NotAmendableError): Problem {
+  switch (kind) {
+    case "ended":
+      return new Problem(409, "order-ended", { detail });
+    case "booked":
+      return new Problem(409, "too-late-to-change", { detail });
+    case "no such hold":
+      return new Problem(404, "not-found", { detail });
+    case "too much metadata":
+      return new Problem(422, "invalid-input", { errors: [{ path: "metadata", message: detail }] });
+  }
 }
 
 function ofWebhooks({ kind, message: detail }: WebhookError): Problem {

@@ -246,6 +246,11 @@ const note = text(LIMITS.note, CONTROL_CHARACTERS_IN_LINES).meta({
   examples: ["Please ring twice"],
 });
 
+const whenSoldOut = z.enum(["cancel", "wait"]).meta({
+  description:
+    "What becomes of the order when goods are sold out: it is cancelled, or waits until all of them are there",
+});
+
 const NO_CUSTOMER = "is missing: send customerId, or customer with an id";
 const orderFields = z.strictObject({
   customerId: optional(customerId),
@@ -268,6 +273,7 @@ const orderFields = z.strictObject({
   }),
   metadata: optional(metadata),
   note: optional(note),
+  whenSoldOut: optional(whenSoldOut).meta({ default: "cancel" }),
 });
 
 export const orderRequest = orderFields
@@ -362,6 +368,18 @@ export const order = z
     billTo: address.optional(),
     metadata: metadata.optional(),
     note: note.optional(),
+    whenSoldOut: whenSoldOut.optional().meta({ description: "`wait`, or absent" }),
+    holds: z
+      .array(
+        z.object({
+          name: z.string(),
+          reason: z.string(),
+          at: timestamp,
+          actor: z.string().nullable().meta({ description: "Who holds it; null for the service itself" }),
+        }),
+      )
+      .optional()
+      .meta({ description: "Present while the order is held" }),
     failed: z
       .object({ stage: stageName, reason: z.string(), at: timestamp })
       .optional()
@@ -371,7 +389,9 @@ export const order = z
         stage: stageName,
         for: z.string().meta({ description: "What it waits for" }),
         since: timestamp,
-        until: timestamp.meta({ description: "When the stage runs once more, and decides" }),
+        until: timestamp
+          .nullable()
+          .meta({ description: "When the stage runs once more, and decides; null for a hold or for stock" }),
       })
       .optional()
       .meta({ description: "Present while the order waits for somebody else to act" }),
@@ -383,6 +403,40 @@ export const order = z
     updatedAt: timestamp,
   })
   .meta({ id: "Order" });
+
+const holdName = text(LIMITS.identifier).meta({
+  description: "One hold of each name per order",
+  examples: ["fraud review"],
+});
+
+export const holdRequest = z
+  .strictObject({
+    name: holdName,
+    reason: text(LIMITS.reason).meta({
+      description: "Why, for people",
+      examples: ["two cards, one address"],
+    }),
+  })
+  .meta({ id: "HoldRequest" });
+
+/** A hold of an order in a path. */
+export const holdPath = idPath.extend({ name: holdName });
+
+export const orderPatch = z
+  .strictObject({
+    shipTo: optional(address),
+    billTo: optional(address),
+    customer: optional(z.strictObject(contact)),
+    metadata: optional(metadata),
+    note: optional(note),
+  })
+  .transform((patch) => ({
+    ...patch,
+    // Within an address, null is the same as nothing.
+    shipTo: withoutNulls(patch.shipTo),
+    billTo: withoutNulls(patch.billTo),
+  }))
+  .meta({ id: "OrderPatch" });
 
 export const orderPage = z
   .object({
@@ -482,6 +536,12 @@ const eventMessage = z
       stage: z.string().nullable().meta({ description: "Null if no stage was involved" }),
       attempt: z.int().nullable().meta({ description: "Attempt at the stage that led to it" }),
       startedAt: timestamp.nullable().meta({ description: "Start of that attempt" }),
+      details: z
+        .record(z.string(), z.string())
+        .optional()
+        .meta({
+          description: "What was changed (`fields`) or held (`hold`), by name; absent for all other types",
+        }),
     }),
   })
   .meta({ id: "EventMessage", description: "A CloudEvent 1.0" });

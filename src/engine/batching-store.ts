@@ -84,7 +84,8 @@ export class BatchingStore implements ExecutorStore {
 
   async applyTransition(transition: OrderTransition): Promise<TransitionResult> {
     const result = await (transition.stock ? this.#stockTransitions : this.#transitions).submit(transition);
-    if (result.made && !result.toBeCancelled) this.#cache.noteTransition(transition);
+    if (result.made && !result.toBeCancelled && result.isChanged !== true)
+      this.#cache.noteTransition(transition);
     else this.#cache.forget(transition.orderId);
     return result;
   }

@@ -6,7 +6,7 @@ import {
   type StageTransition,
   type Transition,
 } from "../order/lifecycle.ts";
-import { stockedLines, type StageRecord, type StoredOrder } from "../order/order.ts";
+import { stockedLines, type Hold, type StageRecord, type StoredOrder } from "../order/order.ts";
 import {
   AlreadyUndoneError,
   NotNowError,
@@ -167,6 +167,9 @@ export class Executor {
     const due = this.#lifecycle.due(order.status);
     if (!this.#isFor(order, step) || due === undefined) return this.#endedAt(order);
     if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
+
+    const [hold] = order.holds;
+    if (hold) return this.#wait(order, step, new Wait({ for: releaseOf(hold), until: null }), signal, mark);
 
     this.#crashHook?.("before run", step.name);
     const { outcome, stock } = await this.#run(order, due.step, signal, mark);
@@ -424,10 +427,15 @@ export class Executor {
   }
 }
 
+function releaseOf({ name }: Hold): string {
+  return `release of the hold ${name}`;
+}
+
 function waitedIn({ name }: Stage, { waiting }: StoredOrder): StageContext["waited"] {
   if (waiting?.stage !== name) return null;
   const { stage: _stage, ...wait } = waiting;
-  return { ...wait, isOver: wait.until.getTime() <= nowMs() };
+  // The executor's own waits, for a hold or for stock, are none of the stage's.
+  return wait.until === null ? null : { ...wait, isOver: wait.until.getTime() <= nowMs() };
 }
 
 function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {

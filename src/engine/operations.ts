@@ -1,5 +1,15 @@
 import type { Lifecycle, Transition } from "../order/lifecycle.ts";
-import type { StoredOrder } from "../order/order.ts";
+import {
+  holding,
+  patching,
+  releasing,
+  type Amendable,
+  type Amendment,
+  type Patch,
+} from "../order/amendment.ts";
+import type { Hold, StoredOrder } from "../order/order.ts";
+import { timestamp } from "../platform/clock.ts";
+import { afterwards } from "../platform/storage-error.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Cancellation } from "./cancellation.ts";
@@ -80,6 +90,69 @@ export class Operations {
       (await waking.wake(orderId)) === true;
     if (!runs) await store.updateAction(id, { done: 0, state: "failed" });
     return runs;
+  }
+
+  /**
+   * Changes an order, as far as it is not so already.
+   *
+   * @returns the order; undefined if there is none. @throws {NotAmendableError} once its shipment is booked
+   */
+  patch(orderId: string, patch: Patch, actor: string): Promise<StoredOrder | undefined> {
+    const { lifecycle } = this.#options;
+    return this.#amend(orderId, (order) => patching(lifecycle, order, patch), { actor, action: "change" });
+  }
+
+  /**
+   * Holds an order: no stage begins until its last hold is released. Repeating it changes nothing.
+   *
+   * @returns the order; undefined if there is none. @throws {NotAmendableError} once it has ended
+   */
+  hold(
+    orderId: string,
+    { name, reason }: Pick<Hold, "name" | "reason">,
+    actor: string,
+  ): Promise<StoredOrder | undefined> {
+    const { lifecycle } = this.#options;
+    const hold = { name, reason, at: timestamp(), actor };
+    return this.#amend(orderId, (order) => holding(lifecycle, order, hold), {
+      actor,
+      action: "hold",
+      details: { hold: name },
+    });
+  }
+
+  /**
+   * Releases a hold of an order, which goes on at once if it was the last.
+   *
+   * @returns the order; undefined if there is none. @throws {NotAmendableError} if it has no such hold
+   */
+  release(orderId: string, name: string, actor: string): Promise<StoredOrder | undefined> {
+    return this.#amend(orderId, (order) => releasing(order, name), {
+      actor,
+      action: "release",
+      details: { hold: name },
+    });
+  }
+
+  async #amend(
+    orderId: string,
+    decide: (order: Amendable) => Amendment | undefined,
+    action: Omit<NewAction, "target">,
+  ): Promise<StoredOrder | undefined> {
+    const { store, waking, log, onEvents } = this.#options;
+    const by = { actor: action.actor, at: timestamp(), action: { ...action, target: orderId } };
+    const amended = await store.amendOrder(orderId, decide, by);
+    if (amended === undefined) return undefined;
+    if (amended !== "unchanged") {
+      onEvents?.();
+      // The change says so too, so that the sweeper finds what this one misses.
+      if (amended.wakes)
+        await waking.wake(orderId).catch((error: unknown) => {
+          log.warn({ orderId, error: describeError(error) }, "changed, but not woken yet");
+        });
+    }
+    const [order] = await afterwards(() => store.findOrders([orderId]));
+    return order;
   }
 
   /**

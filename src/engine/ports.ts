@@ -1,3 +1,4 @@
+import type { Amendable, Amendment } from "../order/amendment.ts";
 import type { AttemptMark } from "../order/event.ts";
 import type { Transition } from "../order/lifecycle.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder, Waiting } from "../order/order.ts";
@@ -96,6 +97,17 @@ export interface OperationStore {
    * @param action recorded with it, if at least one order had failed. @returns how many had failed.
    */
   resumeOrders(ids: readonly string[], actor: string, action?: NewAction): Promise<number>;
+  /**
+   * Changes an order as decided on it under its lock, and records the event and the action.
+   *
+   * @returns the change; "unchanged" if there was nothing to change; undefined if there is no such order.
+   * @throws what `decide` throws.
+   */
+  amendOrder(
+    orderId: string,
+    decide: (order: Amendable) => Amendment | undefined,
+    by: { readonly actor: string; readonly at: Date; readonly action?: NewAction },
+  ): Promise<Amendment | "unchanged" | undefined>;
   /** Changes part of a queue's settings for all workers, and records the action. */
   changeQueue(step: string, change: Partial<QueueSettings>, action: NewAction): Promise<void>;
 }
@@ -206,6 +218,8 @@ export interface TransitionResult {
   readonly made: boolean;
   /** Whether a cancellation was requested by then. */
   readonly toBeCancelled: boolean;
+  /** Whether a client or an operator has changed the order by then: what was read of it may be out of date. */
+  readonly isChanged?: boolean;
   /** SKUs without enough stock, because of which the status did not change. */
   readonly soldOut?: readonly string[];
 }
@@ -272,6 +286,8 @@ export interface OrderState {
   readonly id: string;
   readonly status: string;
   readonly createdAt: Date;
+  /** From when deadlines count; null for its creation. */
+  readonly dueFrom: Date | null;
   readonly updatedAt: Date;
   /** When it failed, if it is failed now. */
   readonly failedAt: Date | null;

@@ -270,10 +270,19 @@ export class Sweeper implements Service {
     return (await dispatcher.revive(due)) + (forward ?? 0);
   }
 
-  #isLate({ status, createdAt, cancelRequestedAt }: OrderState): boolean {
+  #isLate({
+    status,
+    createdAt,
+    dueFrom,
+    cancelRequestedAt,
+    waitingSince,
+    waitingUntil,
+  }: OrderState): boolean {
+    // While it is held, or waits for stock, nobody can be in time.
+    if (waitingSince !== null && waitingUntil === null) return false;
     const deadline = this.#deadlines.get(status);
     if (deadline === undefined || cancelRequestedAt !== null) return false;
-    return nowMs() - createdAt.getTime() >= deadline.milliseconds;
+    return nowMs() - (dueFrom ?? createdAt).getTime() >= deadline.milliseconds;
   }
 
   /** Orders of one status. */

@@ -1,5 +1,6 @@
 import type { LoggedEvent } from "../../db/event-log.ts";
 import type { EventType } from "../order/event.ts";
+import type { StageRecord } from "../order/order.ts";
 
 /** The CloudEvents source; with the id, it identifies an event globally. */
 const SOURCE = "/conveyor/orders";
@@ -28,6 +29,8 @@ export interface EventMessage {
     /** The attempt that led to the event, and its start; null if there was none. */
     readonly attempt: number | null;
     readonly startedAt: string | null;
+    /** What was changed or held, by name; absent for all other types. */
+    readonly details?: StageRecord;
   };
 }
 
@@ -37,7 +40,7 @@ export function messageType(type: EventType) {
 }
 
 export function toMessage(event: LoggedEvent): EventMessage {
-  const { id, orderId, type, from, to, stage, attempt, startedAt, at } = event;
+  const { id, orderId, type, from, to, stage, attempt, startedAt, at, details } = event;
   return {
     specversion: "1.0",
     id: String(id),
@@ -46,6 +49,13 @@ export function toMessage(event: LoggedEvent): EventMessage {
     subject: orderId,
     time: at.toISOString(),
     datacontenttype: "application/json",
-    data: { from, to, stage, attempt, startedAt: startedAt?.toISOString() ?? null },
+    data: {
+      from,
+      to,
+      stage,
+      attempt,
+      startedAt: startedAt?.toISOString() ?? null,
+      ...(details && { details }),
+    },
   };
 }

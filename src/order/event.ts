@@ -15,6 +15,11 @@ export const EVENT_TYPES = [
   "resumed",
   /** Cancellation was requested: by the customer, by a stage that rejected the order, or by a missed deadline. */
   "cancel-requested",
+  /** The client changed an address, the customer, the metadata or the note. */
+  "changed",
+  /** Somebody holds the order: it does not go on until the last hold is released. */
+  "hold.placed",
+  "hold.released",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];

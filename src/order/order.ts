@@ -71,6 +71,19 @@ export interface OrderRequest {
   readonly metadata: Metadata | null;
   /** What the customer or the shop has to say of the order. May hold personal data. */
   readonly note: string | null;
+  /** What becomes of it when goods are sold out. */
+  readonly whenSoldOut: "cancel" | "wait";
+}
+
+/** Keeps an order from going on until it is released. */
+export interface Hold {
+  /** One of each name per order. */
+  readonly name: string;
+  /** For people; never in messages. */
+  readonly reason: string;
+  readonly at: Date;
+  /** Who holds it; null for the service itself. */
+  readonly actor: string | null;
 }
 
 /**
@@ -111,8 +124,8 @@ export interface Waiting {
   readonly for: string;
   /** Since when it has waited for this. */
   readonly since: Date;
-  /** When the stage runs once more, and decides. */
-  readonly until: Date;
+  /** When the stage runs once more, and decides; null for a hold or for stock: only somebody outside ends those. */
+  readonly until: Date | null;
 }
 
 /** An order as stored. */
@@ -122,6 +135,10 @@ export interface StoredOrder extends Order {
   readonly failed: { readonly stage: string; readonly reason: string; readonly at: Date } | null;
   /** Set while a stage waits for somebody else to act. */
   readonly waiting: Waiting | null;
+  /** Oldest first; none for nearly all orders. */
+  readonly holds: readonly Hold[];
+  /** When it was last changed; see `Amendment` in change.ts. */
+  readonly changedAt: Date | null;
   /** When the order was last woken; null once a stage that waits has been asked since. */
   readonly wokenAt: Date | null;
   /** Set once cancellation was requested; the order may not be CANCELLED yet. */

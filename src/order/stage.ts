@@ -117,8 +117,8 @@ export class Snooze {
 export class Wait {
   /** What it waits for, such as `the customer's confirmation`: one line, without personal data. */
   readonly for: string;
-  readonly until: Date;
-  constructor(given: { readonly for: string; readonly until: Date }) {
+  readonly until: Date | null;
+  constructor(given: { readonly for: string; readonly until: Date | null }) {
     this.for = given.for;
     this.until = given.until;
   }

@@ -7,7 +7,14 @@ import type { Ports } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
 
 /** An order of which the client has told nothing more. */
-export const NOTHING_MORE = { adjustments: [], customer: null, billTo: null, metadata: null, note: null };
+export const NOTHING_MORE = {
+  adjustments: [],
+  customer: null,
+  billTo: null,
+  metadata: null,
+  note: null,
+  whenSoldOut: "cancel",
+} as const;
 
 /** An order that was not written yet; what a test cares about can be given. */
 export function newOrder(given: Partial<NewOrder> = {}): NewOrder {

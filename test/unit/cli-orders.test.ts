@@ -7,8 +7,8 @@ const parse = (...args: string[]) => parseOrdersCommand(args, "ada");
 
 describe("npm run orders", () => {
   test.each([
-    ["a command is missing: use cancel, retry, resume", []],
-    ['there is no command "sell": use cancel, retry, resume', ["sell", ID]],
+    ["a command is missing: use cancel, retry, hold, release, resume", []],
+    ['there is no command "sell": use cancel, retry, hold, release, resume', ["sell", ID]],
     ['there is no command "toString"', ["toString"]],
     ['"4711" is no order\'s id', ["retry", "4711"]],
     ["cancel needs --reason TEXT", ["cancel", ID]],

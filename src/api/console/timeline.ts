@@ -6,7 +6,16 @@ import { nowMs } from "../../platform/clock.ts";
 /** An event of an order, or what it waits for, with its duration. */
 export interface Entry {
   readonly kind:
-    "created" | "done" | "attempt" | "failed" | "waiting" | "resumed" | "cancelling" | "cancelled" | "now";
+    | "created"
+    | "done"
+    | "attempt"
+    | "failed"
+    | "waiting"
+    | "resumed"
+    | "cancelling"
+    | "cancelled"
+    | "note"
+    | "now";
   readonly title: string;
   readonly reason: string | null;
   readonly actor: string | null;
@@ -39,7 +48,7 @@ export function timelineOf(
       reason: event.reason,
       actor: event.actor,
       attempt: event.attempt,
-      record: event.record,
+      record: isAmendment(event) ? null : event.record,
       at: event.at,
       from: since,
       workFrom,
@@ -57,7 +66,12 @@ export function timelineOf(
   return entries;
 }
 
-function described({ type, from, to, stage }: OrderEvent): Pick<Entry, "kind" | "title"> {
+/** Whether the title says all that the record does. */
+function isAmendment({ type }: OrderEvent): boolean {
+  return type === "changed" || type.startsWith("hold.");
+}
+
+function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "kind" | "title"> {
   const step = stage ?? "a stage";
   switch (type) {
     case "status":
@@ -68,6 +82,12 @@ function described({ type, from, to, stage }: OrderEvent): Pick<Entry, "kind" | 
       return { kind: "attempt", title: `${step}: attempt failed` };
     case "failed":
       return { kind: "failed", title: `${step}: failed, out of attempts` };
+    case "changed":
+      return { kind: "note", title: `changed: ${String(record?.["fields"])}` };
+    case "hold.placed":
+      return { kind: "note", title: `held: ${String(record?.["hold"])}` };
+    case "hold.released":
+      return { kind: "note", title: `released: ${String(record?.["hold"])}` };
     case "waiting":
       return { kind: "waiting", title: `${step}: waits for somebody else` };
     case "resumed":

@@ -57,6 +57,8 @@ describe("an order that is written", () => {
       failed: null,
       waiting: null,
       wokenAt: null,
+      holds: [],
+      changedAt: null,
       cancellation: null,
       updatedAt: order.createdAt,
     });

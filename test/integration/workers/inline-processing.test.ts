@@ -153,6 +153,8 @@ describe("an order", () => {
       failed: null,
       waiting: null,
       wokenAt: null,
+      holds: [],
+      changedAt: null,
       cancellation: null,
       updatedAt: order.createdAt,
       records: {},

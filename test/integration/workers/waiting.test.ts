@@ -191,7 +191,7 @@ describe("a stage that waits", () => {
       waiting: { stage: "confirm", for: "the customer" },
     });
     expect(order.waiting?.since.getTime()).toBeGreaterThanOrEqual(before);
-    expect(order.waiting?.until.getTime()).toBeGreaterThanOrEqual(before + HOUR_MS);
+    expect(order.waiting?.until?.getTime()).toBeGreaterThanOrEqual(before + HOUR_MS);
     expect(await stateOf(id)).toBeUndefined();
     for (const queue of queues.all)
       expect(await queue.getJobCounts("waiting", "active", "delayed")).toEqual({

@@ -11,6 +11,8 @@ const AT = new Date("2026-01-01T10:00:01Z");
 function order(given: Partial<StoredOrder> = {}): StoredOrder {
   return {
     ...NOTHING_MORE,
+    holds: [],
+    changedAt: null,
     id: "one",
     status: "RESERVED",
     customerId: "c",

@@ -1,10 +1,11 @@
 import { parseArgs } from "node:util";
 import { validate as isUuid } from "uuid";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
-import { cancelRequest } from "../../../src/api/schemas.ts";
+import { cancelRequest, holdRequest } from "../../../src/api/schemas.ts";
 import type { FailureGroups } from "../../../src/engine/failure-groups.ts";
 import type { Operations } from "../../../src/engine/operations.ts";
 import { WebhookError, type WebhookEndpoints } from "../../../src/events/webhooks/endpoints.ts";
+import { NotAmendableError } from "../../../src/order/amendment.ts";
 import { CANCELLED, lifecycle } from "../../../src/order/lifecycle.ts";
 import { UsageError } from "../../../src/platform/startup.ts";
 import { messageOf, shown } from "../../shared/text.ts";
@@ -14,6 +15,8 @@ export const USAGE = `usage: npm run orders -- COMMAND [--as NAME]
   cancel ORDER --reason TEXT               cancels an order, unless it is too late
   retry ORDER                              resumes a failed order, or runs its next attempt now, or asks now
                                            whether what it waits for has happened
+  hold ORDER --name NAME --reason TEXT      holds an order: no stage begins until the last hold is released
+  release ORDER --name NAME                releases a hold
   resume [--stage STAGE] [--reason TEXT]   resumes failed orders: all, or of a stage, or of a reason
   pause STAGE                              pauses a stage on all workers
   unpause STAGE                            resumes it
@@ -39,10 +42,18 @@ interface Given {
   /** An order, a stage or a delivery. */
   readonly target: string | undefined;
   readonly reason?: string;
+  readonly name?: string;
   readonly stage?: string;
   readonly concurrency?: string;
   readonly rate?: string;
   readonly actor: string;
+}
+
+/** @throws {UsageError} for what cannot be done */
+async function amended<Order>(order: Promise<Order>): Promise<Order> {
+  return order.catch((error: unknown) => {
+    throw error instanceof NotAmendableError ? new UsageError(error.message) : error;
+  });
 }
 
 const MOST = 100_000;
@@ -69,6 +80,28 @@ const COMMANDS: Readonly<Record<string, (given: Given) => Command>> = {
       if (retried === undefined) throw new UsageError(`there is no order ${id}`);
       if (!retried) throw new UsageError(`order ${id} has not failed, and waits for nothing`);
       return `order ${id} goes on`;
+    };
+  },
+
+  hold({ target, name = "", reason = "", actor }) {
+    const id = orderIn(target);
+    if (!holdRequest.safeParse({ name, reason }).success)
+      throw new UsageError("hold needs --name NAME and --reason TEXT, each on one line");
+    return async ({ operations }) => {
+      const order = await amended(operations.hold(id, { name, reason }, actor));
+      if (order === undefined) throw new UsageError(`there is no order ${id}`);
+      return `order ${id} is held: ${order.holds.map((hold) => hold.name).join(", ")}`;
+    };
+  },
+
+  release({ target, name = "", actor }) {
+    const id = orderIn(target);
+    if (name === "") throw new UsageError("release needs --name NAME");
+    return async ({ operations }) => {
+      const order = await amended(operations.release(id, name, actor));
+      if (order === undefined) throw new UsageError(`there is no order ${id}`);
+      const held = order.holds.map((hold) => hold.name).join(", ");
+      return held === "" ? `order ${id} goes on` : `order ${id} is still held: ${held}`;
     };
   },
 
@@ -148,6 +181,7 @@ function parse(args: readonly string[]) {
       allowPositionals: true,
       options: {
         reason: text,
+        name: text,
         stage: text,
         concurrency: text,
         rate: text,

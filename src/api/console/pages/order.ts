@@ -204,8 +204,9 @@ function nextText({ order, transition, job }: Found): Content {
     return html`${step} failed ${ago(order.failed.at)}: ${order.failed.reason}. Retry or cancel it.`;
   const { waiting } = order;
   if (waiting && !isQueued(job))
-    return html`${step} has waited for ${waiting.for} since ${moment(waiting.since)}, until
-    ${moment(waiting.until)} at the latest. It goes on at once when that happens.`;
+    return html`${step} has waited for ${waiting.for} since
+    ${moment(waiting.since)}${waiting.until && html`, until ${moment(waiting.until)} at the latest`}. It goes
+    on at once when that happens.`;
   if (job === undefined) return html`Next: ${step}.`;
   const attempt = job.attemptsMade > 0 ? `, attempt ${job.attemptsMade + 1} of ${job.attempts}` : "";
   switch (job.state) {

@@ -1,4 +1,4 @@
-import { and, asc, eq, gt, isNull } from "drizzle-orm";
+import { and, asc, eq, gt, isNull, lt } from "drizzle-orm";
 import type { OrderState } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import type { Queries } from "./queries.ts";
@@ -89,5 +89,38 @@ export async function findOldest(
       .orderBy(asc(first.id))
       .limit(1);
     return oldest;
+  });
+}
+
+/**
+ * Orders of a status that nobody has touched since then, among the first ones, but for those that have failed or wait for
+ * somebody else. @throws {DatabaseError}
+ */
+export async function findUntouched(
+  database: Database,
+  status: string,
+  { since, limit }: { readonly since: Date; readonly limit: number },
+): Promise<{ readonly id: string; readonly isCancelled: boolean }[]> {
+  return database.query(async (queries) => {
+    const first = queries
+      .select({
+        id: orders.id,
+        failedAt: orders.failedAt,
+        waitingSince: orders.waitingSince,
+        cancelRequestedAt: orders.cancelRequestedAt,
+        updatedAt: orders.updatedAt,
+      })
+      .from(orders, { forceIndex: "orders_by_status" })
+      .where(eq(orders.status, status))
+      .orderBy(asc(orders.id))
+      .limit(LOOKED_AT_FOR_OLDEST)
+      .as("first");
+    const found = await queries
+      .select({ id: first.id, cancelRequestedAt: first.cancelRequestedAt })
+      .from(first)
+      .where(and(lt(first.updatedAt, since), isNull(first.failedAt), isNull(first.waitingSince)))
+      .orderBy(asc(first.id))
+      .limit(limit);
+    return found.map(({ id, cancelRequestedAt }) => ({ id, isCancelled: cancelRequestedAt !== null }));
   });
 }

@@ -137,15 +137,8 @@ export class Queues implements Dispatcher {
   }
 
   async #bringForward(due: readonly DueJob[]): Promise<number> {
-    const [scores, delays] = await Promise.all([
-      this.#ask(due, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
-      this.#ask(due, (pipeline, queue, id) => pipeline.hget(queue.toKey(id), "delay")),
-    ]);
-    const misplaced = due.filter((_, index) => {
-      if (scores[index] === null) return false;
-      const dueInMs = Number(scores[index]) / SCORES_PER_MS - nowMs();
-      return dueInMs < -OVERDUE_MS || dueInMs > Number(delays[index] ?? 0) + OVERDUE_MS;
-    });
+    const areMisplaced = await this.#areMisplaced(due);
+    const misplaced = due.filter((_, index) => areMisplaced[index]);
     // Fails for jobs that were taken meanwhile.
     const promoted = await Promise.allSettled(
       misplaced.map(async ({ orderId, transition }) => {
@@ -154,6 +147,34 @@ export class Queues implements Dispatcher {
       }),
     );
     return promoted.filter(({ status }) => status === "fulfilled").length;
+  }
+
+  /**
+   * Which of these orders nothing will move: they have no job, or a delayed one that is due at a time that no delay
+   * explains, and no worker runs them. @throws {Error} of Redis.
+   */
+  async areStranded(due: readonly DueJob[]): Promise<boolean[]> {
+    const [states, underWay, misplaced] = await Promise.all([
+      this.#states(due),
+      this.areUnderWay(due),
+      this.#areMisplaced(due),
+    ]);
+    return due.map(
+      (_, index) => !underWay[index] && (states[index] !== "unfinished" || misplaced[index] === true),
+    );
+  }
+
+  /** Whether each job is delayed, and due later than its delay allows, or overdue. */
+  async #areMisplaced(due: readonly DueJob[]): Promise<boolean[]> {
+    const [scores, delays] = await Promise.all([
+      this.#ask(due, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
+      this.#ask(due, (pipeline, queue, id) => pipeline.hget(queue.toKey(id), "delay")),
+    ]);
+    return scores.map((score, index) => {
+      if (score === null) return false;
+      const dueInMs = Number(score) / SCORES_PER_MS - nowMs();
+      return dueInMs < -OVERDUE_MS || dueInMs > Number(delays[index] ?? 0) + OVERDUE_MS;
+    });
   }
 
   /**

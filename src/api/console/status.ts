@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { countByStage, FAILED, WAITING } from "../../../db/marked.ts";
-import { findOldest } from "../../../db/order-states.ts";
+import { findOldest, findUntouched } from "../../../db/order-states.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import {
   minuteOf,
@@ -40,6 +40,8 @@ export interface StepStatus {
   readonly waiting: BoundedCount | undefined;
   /** The order that has waited longest for this step, but for those. */
   readonly oldest: { readonly id: string; readonly since: Date } | undefined;
+  /** Orders in MySQL that have not moved for minutes and that nothing will move, by their jobs; undefined if not known. */
+  readonly stranded?: BoundedCount | undefined;
   /** Throughput over the last minutes; undefined while Redis is away. */
   readonly pace: { readonly perMinute: number; readonly p95Ms: number | undefined } | undefined;
 }
@@ -73,7 +75,7 @@ export interface StatusOptions {
   readonly database: Database;
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;
-  readonly health: Health;
+  readonly health: Pick<Health, "check">;
   readonly lifecycle: Lifecycle;
 }
 
@@ -83,6 +85,9 @@ const NONE: BoundedCount = { count: 0, more: false };
 const HISTORY_MINUTES = 60;
 /** Minutes over which throughput is averaged, including the current one. */
 const PACE_MINUTES = 5;
+/** Milliseconds after which orders that have not moved are looked for in the queues, and how many of each stage. */
+const STRANDED_AFTER_MS = 120_000;
+const STRANDED_COUNTED = 100;
 /** Query the servers at most this often, however many pages are open. */
 const FRESH_MS = 1_000;
 
@@ -99,11 +104,12 @@ export class StatusReader {
   async #status(): Promise<Status> {
     const { database, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
-    const [{ checks }, failures, waiting, oldest, jobs, counts, workers] = await Promise.all([
+    const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers] = await Promise.all([
       health.check(),
       ifPossible(countByStage(database, FAILED, COUNTED)),
       ifPossible(countByStage(database, WAITING, COUNTED)),
       ifPossible(this.#oldest()),
+      queues && ifPossible(this.#stranded(queues)),
       queues && ifPossible(this.#jobs(queues)),
       redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
       redis && ifPossible(readHeartbeats(redis)),
@@ -123,6 +129,7 @@ export class StatusReader {
           failed: failures && (failures.get(name) ?? NONE),
           waiting: waiting && (waiting.get(name) ?? NONE),
           oldest: oldest?.get(name),
+          stranded: stranded?.get(name),
           pace: counted && paceOf(counted),
         };
       }),
@@ -150,6 +157,23 @@ export class StatusReader {
     for (const { name } of lifecycle.steps.filter((step) => step.name !== CANCEL.name)) {
       const order = await findOldest(database, lifecycle.statusBefore({ name }));
       if (order) found.set(name, { id: order.id, since: order.updatedAt });
+    }
+    return found;
+  }
+
+  /** What MySQL has in progress is compared with the queues: where an order is, it alone knows. */
+  async #stranded(queues: Queues): Promise<Map<string, BoundedCount>> {
+    const { database, lifecycle } = this.#options;
+    const page = { since: new Date(nowMs() - STRANDED_AFTER_MS), limit: STRANDED_COUNTED };
+    const found = new Map<string, BoundedCount>();
+    for (const { name } of lifecycle.steps.filter((step) => step.name !== CANCEL.name)) {
+      const status = lifecycle.statusBefore({ name });
+      const due = (await findUntouched(database, status, page)).flatMap(({ id, isCancelled }) => {
+        const transition = isCancelled ? lifecycle.cancelling(status) : lifecycle.due(status);
+        return transition ? [{ orderId: id, transition }] : [];
+      });
+      const count = (await queues.areStranded(due)).filter(Boolean).length;
+      found.set(name, { count, more: count === STRANDED_COUNTED });
     }
     return found;
   }

@@ -86,7 +86,7 @@ function clocks({ clockSkewMs = 0, workers = [] }: Status): (readonly [string, n
 }
 
 function findingsOf(
-  { name, queue, active, failed, pace, oldest }: StepStatus,
+  { name, queue, active, failed, pace, oldest, stranded }: StepStatus,
   workers: Status["workers"],
 ): Finding[] {
   const found: Finding[] = [];
@@ -106,6 +106,13 @@ function findingsOf(
   const isLate = oldest !== undefined && nowMs() - oldest.since.getTime() > LATE_MS;
   if (isIdle && queue.waiting > 0 && active === 0 && pace?.perMinute === 0 && isLate)
     attention(`${name} has ${counted(queue.waiting, "order")} waiting but has processed none for minutes.`);
+  if (stranded && stranded.count > 0) {
+    const orders = counted(bounded(stranded), "order has", "orders have");
+    found.push({
+      level: "bad",
+      text: `${orders} not moved for minutes before ${name}, without a job that will. See the workers' logs.`,
+    });
+  }
   if (failed && failed.count > 0) {
     const orders = counted(bounded(failed), "order");
     attention(`${orders} failed in ${name}.`, "/failures");

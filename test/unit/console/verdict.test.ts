@@ -66,6 +66,12 @@ describe("a stranger is told", () => {
       /^The clock of this API is 2 seconds ahead of MySQL's/,
     ],
     [
+      "that orders stand still without a job, before what only needs attention",
+      status({ steps: [step({ failed: { count: 1, more: false }, stranded: { count: 100, more: true } })] }),
+      "bad",
+      /^100\+ orders have not moved for minutes before pay, without a job that will/,
+    ],
+    [
       "nothing of clocks that are a second apart",
       status({ clockSkewMs: 900, workers: [{ ...WORKER, clockSkewMs: -900 }] }),
       "good",

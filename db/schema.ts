@@ -24,6 +24,7 @@ import type {
   OrderLine,
   StageRecord,
 } from "../src/order/order.ts";
+import type { SentResult } from "../src/order/ports.ts";
 
 /**
  * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
@@ -212,6 +213,22 @@ export const reservations = mysqlTable("reservations", {
   updatedAt: instant("updated_at").notNull(),
 });
 
+/** Results of HTTP stages that came by callback. */
+export const operationResults = mysqlTable(
+  "operation_results",
+  {
+    orderId: uuid("order_id").notNull(),
+    stage: varchar("stage", { length: 32 }).notNull(),
+    /** Identifies the request whose token brought it: base64url. */
+    nonce: char("nonce", { length: 8 }).notNull(),
+    result: json("result").$type<SentResult>().notNull(),
+    receivedAt: instant("received_at").notNull(),
+    /** When it was used, for a result that does not decide. */
+    takenAt: instant("taken_at"),
+  },
+  (table) => [primaryKey({ columns: [table.orderId, table.stage, table.nonce] })],
+);
+
 /** How far each relay has read the event log. */
 export const relayPositions = mysqlTable("relay_positions", {
   name: varchar("name", { length: 32 }).primaryKey(),
@@ -346,6 +363,8 @@ export const installation = mysqlTable("installation", {
   single: int("single").primaryKey(),
   /** Created once, by the migration. */
   id: uuid("id").notNull(),
+  /** 64 hexadecimal digits, created once, by the migration. */
+  secret: char("secret", { length: 64 }),
   /** When a process last checked that the database accepts writes. */
   writtenAt: instant("written_at").notNull(),
 });

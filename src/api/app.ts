@@ -4,6 +4,7 @@ import { EventLog } from "../../db/event-log.ts";
 import { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
+import { Callbacks } from "../providers/http/callbacks.ts";
 import { isKnown, Keys } from "./auth.ts";
 import { BOARD } from "./board.ts";
 import { consoleHeaders, neverStored, showErrors } from "./console/console.ts";
@@ -82,6 +83,7 @@ function servicesOf({
   return {
     ...given,
     events: new EventLog(database),
+    callbacks: new Callbacks({ database, lifecycle, publicUrl: undefined }),
     webhooks: new WebhookEndpoints(database, webhookNetworks),
     status: new StatusReader(given),
     document: openApiDocument(version, address?.base),

@@ -8,6 +8,7 @@ const FAILURES = {
   401: "The API key is missing or unknown",
   404: "Not found",
   409: "Not possible in the current state. Nothing was changed",
+  410: "Too late: the order no longer waits for it. Nothing was changed",
   412: "The `If-Match` or `If-None-Match` header does not fit what is there now. Nothing was changed",
   413: `The body exceeds ${API_LIMITS.bodyBytes} bytes`,
   415: "The body is not JSON",
@@ -115,6 +116,7 @@ export function openApiDocument(version: string, base = "") {
     security: [{ key: [] }],
     tags: [
       { name: "Orders" },
+      { name: "Operations" },
       { name: "Events" },
       { name: "Webhooks" },
       { name: "Stock" },

@@ -113,6 +113,7 @@ export const orderRoutes: readonly Route[] = [
       response.json(orderBody(await orderOf(database, params.id)));
     },
   }),
+  ...amendmentRoutes,
   route({
     ...ONE_ORDER,
     method: "POST",
@@ -131,7 +132,23 @@ export const orderRoutes: readonly Route[] = [
       response.status(202).location(`/orders/${id}`).json(orderBody(cancellation.order));
     },
   }),
-  ...amendmentRoutes,
+  route({
+    ...ONE_ORDER,
+    method: "POST",
+    path: "/orders/:id/wake",
+    summary: "Wake an order that waits",
+    description:
+      "Runs the stage of an order that waits for somebody else to act, at once: it asks whether that has happened. Does " +
+      "nothing to other orders, so it may come too early, twice or in vain.",
+    request: { params: idPath },
+    answers: { 202: { description: "The order", schema: orderSchema } },
+    failures: [404],
+    handler: async ({ params: { id }, response }, { database, waking }) => {
+      if ((await waking.wake(id)) === undefined) throw noSuch("order", id);
+      const order = await afterwards(() => orderOf(database, id));
+      response.status(202).location(`/orders/${id}`).json(orderBody(order));
+    },
+  }),
   route({
     ...ONE_ORDER,
     method: "GET",

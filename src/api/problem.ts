@@ -27,6 +27,8 @@ const TITLES = {
   "too-late-to-change": "The order can no longer be changed",
   "order-ended": "The order has ended",
   "too-late-to-cancel": "The order can no longer be cancelled",
+  "operation-answered": "The operation has another result",
+  "operation-over": "The order no longer waits for the operation",
   "stock-reserved": "More stock is reserved than that",
   "precondition-failed": "It is not what it was",
   "endpoint-disabled": "The endpoint is disabled",

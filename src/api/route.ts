@@ -49,12 +49,12 @@ export interface RouteAnswer {
 
 /** A route's description in `/openapi.json`. Pages and their assets are not in it. */
 export interface RouteDescription {
-  readonly tag: "Orders" | "Events" | "Webhooks" | "Stock" | "Health";
+  readonly tag: "Orders" | "Operations" | "Events" | "Webhooks" | "Stock" | "Health";
   readonly summary: string;
   readonly description?: string;
   readonly answers: Readonly<Record<number, RouteAnswer>>;
   /** Failures beyond those that follow from its scope and request. */
-  readonly failures?: readonly (404 | 409 | 412)[];
+  readonly failures?: readonly (404 | 409 | 410 | 412)[];
 }
 
 interface RouteHead {

@@ -4,6 +4,7 @@ import { docsRoutes } from "./docs.ts";
 import { eventRoutes } from "./events.ts";
 import { healthRoutes } from "./health.ts";
 import { metricsRoute } from "./metrics.ts";
+import { operationRoute } from "./operations.ts";
 import { orderRoutes } from "./orders.ts";
 import type { Mount, Route } from "./route.ts";
 import { stockRoutes } from "./stock.ts";
@@ -12,6 +13,7 @@ import { webhookRoutes } from "./webhooks.ts";
 /** For programs; described in `/openapi.json`. The most used come first. */
 export const API: readonly Route[] = [
   ...orderRoutes,
+  operationRoute,
   ...eventRoutes,
   ...webhookRoutes,
   ...stockRoutes,

@@ -13,6 +13,7 @@ import type { Lifecycle } from "../order/lifecycle.ts";
 import type { NewOrder, StoredOrder } from "../order/order.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics.ts";
+import type { Callbacks } from "../providers/http/callbacks.ts";
 import type { StatusReader } from "./console/status.ts";
 import type { Health } from "./readiness.ts";
 
@@ -41,6 +42,7 @@ export interface Services extends OrderServices {
   readonly events: EventLog;
   /** The source of live updates. */
   readonly live: Hub;
+  readonly callbacks: Callbacks;
   readonly webhooks: WebhookEndpoints;
   readonly health: Health;
   readonly status: StatusReader;

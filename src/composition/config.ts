@@ -71,8 +71,8 @@ export const VARIABLES = {
     .optional()
     .meta({
       description:
-        "URL under which people and other services reach the API, such as `https://ops.example.com/conveyor`; see [Behind a proxy](deploying.md#behind-a-proxy)",
-      unset: "the API's own address",
+        "URL under which people and other services reach the API, such as `https://ops.example.com/conveyor`; see [Behind a proxy](deploying.md#behind-a-proxy) and [Callbacks](http-stages.md#callbacks)",
+      unset: "the API's own address, `http://HOST:PORT`",
     }),
   TRUST_PROXY: z
     .string()
@@ -261,6 +261,8 @@ const WEBHOOKS = {
 /** Read for processing orders. */
 const STAGES = {
   STAGE_TIMEOUT_MS: true,
+  PORT: true,
+  PUBLIC_URL: true,
   PAYMENT_DEADLINE: true,
   PROBE_INTERVAL_MS: true,
   SWEEP_INTERVAL_MS: true,
@@ -325,8 +327,6 @@ export const PROCESSES = {
       DATABASE_TIMEOUT_MS: true,
       API_KEYS: true,
       PROCESSING: true,
-      PORT: true,
-      PUBLIC_URL: true,
       TRUST_PROXY: true,
       SHUTDOWN_DELAY_MS: true,
     })
@@ -364,13 +364,7 @@ export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What processing orders reads, in any process. */
 export type StagesConfig = Omit<
   WorkerConfig,
-  | "REDIS_URL"
-  | "REDIS_PREFIX"
-  | "HOST"
-  | "METRICS_PORT"
-  | "HAND_OVER"
-  | "WEDGED_AFTER_MS"
-  | "EVENTS_STREAM_LENGTH"
+  "REDIS_URL" | "REDIS_PREFIX" | "METRICS_PORT" | "HAND_OVER" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
 >;
 
 /** Whether this API uses queues, and so Redis. */
@@ -442,6 +436,17 @@ function unsigned(stages: readonly Stage[], { NODE_ENV, SIGNING_SECRET }: Enviro
       ({ name }) =>
         `SIGNING_SECRET must be set when NODE_ENV is production, or the stage ${name} needs a secret of its own`,
     );
+}
+
+/** The address under which other services reach the API; undefined if nothing says so. */
+export function publicUrl({
+  PUBLIC_URL,
+  HOST,
+  PORT,
+}: Pick<StagesConfig, "PUBLIC_URL" | "PORT"> & Pick<WorkerConfig, "HOST">): string | undefined {
+  if (PUBLIC_URL !== undefined || PORT === 0) return PUBLIC_URL;
+  const host = ["0.0.0.0", "::"].includes(HOST) ? "127.0.0.1" : HOST;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${PORT}`;
 }
 
 /** The stage settings that the environment overrides. */

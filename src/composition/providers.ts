@@ -1,6 +1,6 @@
 import path from "node:path";
 import type { Database } from "../../db/database.ts";
-import { SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
+import { publicUrl, SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
 import { loadModule } from "./load-module.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";
@@ -8,6 +8,7 @@ import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Ports } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
+import { Callbacks } from "../providers/http/callbacks.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpInventory } from "../providers/http/inventory.ts";
 import { httpPayments } from "../providers/http/payments.ts";
@@ -41,11 +42,15 @@ export async function connectPorts(
       INVENTORY_URL === undefined ? mysqlInventory(database, commit) : httpInventory(at(INVENTORY_URL)),
     payments: httpPayments(at(PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL)),
     carrier: httpCarrier(at(CARRIER_URL ?? SIMULATED.CARRIER_URL)),
-    httpStages: httpStages(lifecycle.stages, ({ http, ...stage }) => ({
-      url: http.url,
-      timeoutMs: Math.floor(settingsOf(stage, stageOverrides(config)).timeout * PART_OF_ATTEMPT),
-      secrets: http.secret?.split(" ") ?? config.SIGNING_SECRET,
-    })),
+    httpStages: httpStages(
+      lifecycle.stages,
+      ({ http, ...stage }) => ({
+        url: http.url,
+        timeoutMs: Math.floor(settingsOf(stage, stageOverrides(config)).timeout * PART_OF_ATTEMPT),
+        secrets: http.secret?.split(" ") ?? config.SIGNING_SECRET,
+      }),
+      new Callbacks({ database, lifecycle, publicUrl: publicUrl(config) }),
+    ),
   };
   const configured = { ...ports, ...config.providers };
   if (config.PROVIDERS_MODULE === undefined) return configured;

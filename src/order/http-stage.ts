@@ -3,6 +3,7 @@ import type { StageRequest } from "./ports.ts";
 import {
   reject,
   snooze,
+  wait,
   type HttpService,
   type Stage,
   type StageContext,
@@ -76,7 +77,9 @@ export function httpStage<const Name extends string, const To extends string>(
     const chosen = fields ?? DEFAULT_FIELDS;
     const { deadline } = settings;
     return {
+      orderId: order.id,
       stage: name,
+      waited: context.waited,
       attempt: context.attempt,
       deadline: deadline === undefined ? null : new Date(order.createdAt.getTime() + deadline),
       order: { id: order.id, ...Object.fromEntries(chosen.map((field) => [field, order[field]])) },
@@ -100,6 +103,7 @@ export function httpStage<const Name extends string, const To extends string>(
         key: runKey,
       });
       if ("reject" in answer) return reject(answer.reject);
+      if ("wait" in answer) return wait(answer.wait);
       return "snooze" in answer ? snooze(answer.snooze) : answer.done;
     },
 

@@ -128,6 +128,15 @@ export interface Waiting {
   readonly until: Date | null;
 }
 
+/** What a stage has waited for so far, when it runs again. */
+export interface WaitSoFar extends Omit<Waiting, "stage"> {
+  /**
+   * Whether the time that it gave itself has passed. Then it should decide: nobody asks it to, but no order should wait for
+   * ever.
+   */
+  readonly isOver: boolean;
+}
+
 /** An order as stored. */
 export interface StoredOrder extends Order {
   readonly status: string;

@@ -1,4 +1,4 @@
-import type { OrderLine, StageRecord } from "./order.ts";
+import type { OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -176,6 +176,7 @@ export interface HttpStages {
 
 /** A request to the service of an HTTP stage. */
 export interface StageRequest {
+  readonly orderId: string;
   readonly stage: string;
   readonly operation: "run" | "undo";
   /** The idempotency key. */
@@ -184,6 +185,8 @@ export interface StageRequest {
   readonly attempt: number;
   /** By when the stage must be done; null if there is no such time. */
   readonly deadline: Date | null;
+  /** What the stage has waited for so far; null if it has not. */
+  readonly waited: WaitSoFar | null;
   /** The order's id, and the fields that the stage asks for. */
   readonly order: Readonly<Record<string, unknown>>;
   /** The records of earlier stages. */
@@ -193,8 +196,16 @@ export interface StageRequest {
   readonly signal: AbortSignal;
 }
 
+/** A result as the service sends it, at once or by callback: docs/http-stages.md. */
+export type SentResult =
+  | { readonly done: StageRecord }
+  | { readonly reject: string }
+  | { readonly snooze: number }
+  | { readonly wait: { readonly for: string; /** ISO 8601. */ readonly until: string } };
+
 /** The answer of a stage's service. To `undo` it is always `done`. */
 export type StageAnswer =
   | { readonly done: StageRecord }
   | { readonly reject: string }
-  | { /** Milliseconds. */ readonly snooze: number };
+  | { /** Milliseconds. */ readonly snooze: number }
+  | { readonly wait: { readonly for: string; readonly until: Date } };

@@ -1,4 +1,4 @@
-import type { Order, StageRecord, Waiting } from "./order.ts";
+import type { Order, StageRecord, WaitSoFar } from "./order.ts";
 import type { Ports, StockOperation } from "./ports.ts";
 
 /**
@@ -56,11 +56,8 @@ export interface StageContext {
   readonly undoKey: string;
   /** The number of the attempt at the step, from 1. */
   readonly attempt: number;
-  /**
-   * What the stage has waited for so far; null when it runs for the first time. Once `isOver`, the time that it gave
-   * itself has passed, and it should decide: nobody asks it to, but an order should not wait for ever.
-   */
-  readonly waited: (Omit<Waiting, "stage"> & { readonly isOver: boolean }) | null;
+  /** Null if it has not waited. */
+  readonly waited: WaitSoFar | null;
   /** Aborted when the attempt times out or the process shuts down. */
   readonly signal: AbortSignal;
 }

@@ -51,14 +51,16 @@ export async function startLine({
     ...(folder !== undefined && { folder }),
   };
   const api = await startApi(options);
-  const workers = await Promise.all(Array.from({ length: count }, () => startWorker(options)));
+  // Where services call back.
+  const forWorkers = { ...options, env: { PUBLIC_URL: api.url, ...options.env } };
+  const workers = await Promise.all(Array.from({ length: count }, () => startWorker(forWorkers)));
   return {
     environment,
     api,
     workers,
     client: new TestClient(api.url),
     async addWorker(more) {
-      const worker = await startWorker({ ...options, ...more, env: { ...options.env, ...more?.env } });
+      const worker = await startWorker({ ...forWorkers, ...more, env: { ...forWorkers.env, ...more?.env } });
       workers.push(worker);
       return worker;
     },

@@ -11,8 +11,9 @@ import {
   ServiceMisconfiguredError,
   ServiceUnavailableError,
 } from "../../src/order/ports.ts";
-import { reject, snooze } from "../../src/order/stage.ts";
-import { httpStages } from "../../src/providers/http/stages.ts";
+import { reject, snooze, wait, Wait, type StageContext } from "../../src/order/stage.ts";
+import type { RunAnswer } from "../../src/providers/http/answers.ts";
+import { httpStages, type LaterResults } from "../../src/providers/http/stages.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { reply, startAnswering, type AnsweringServer } from "../support/answering.ts";
 import { newOrder, NO_PORTS } from "../support/orders.ts";
@@ -22,7 +23,12 @@ const PATIENT_MS = 30_000;
 const servers: AnsweringServer[] = [];
 afterEach(async () => void (await Promise.all(servers.splice(0).map((server) => server.close()))));
 
-type Given = Partial<HttpStageOptions<"fraud-check", "CHECKED">> & { secrets?: string[]; timeoutMs?: number };
+type Given = Partial<HttpStageOptions<"fraud-check", "CHECKED">> & {
+  secrets?: string[];
+  timeoutMs?: number;
+  callbacks?: LaterResults;
+  waited?: StageContext["waited"];
+};
 
 const SHIP_TO = { name: "Ada Lovelace", line1: "1 Main St", city: "Ely", postalCode: "CB7", country: "GB" };
 const order = {
@@ -37,18 +43,21 @@ async function stageOf(answer: (response: ServerResponse) => void, given: Given 
   return { ...stageAt(server.url, given), received: server.received };
 }
 
-function stageAt(url: string, { secrets = [], timeoutMs = PATIENT_MS, ...options }: Given = {}) {
+function stageAt(
+  url: string,
+  { secrets = [], timeoutMs = PATIENT_MS, callbacks, waited = null, ...options }: Given = {},
+) {
   const stage = httpStage({ name: "fraud-check", to: "CHECKED", url, undo: true, ...options });
   const ports = {
     ...NO_PORTS,
-    httpStages: httpStages([stage], ({ http }) => ({ ...http, secrets, timeoutMs })),
+    httpStages: httpStages([stage], ({ http }) => ({ ...http, secrets, timeoutMs }), callbacks),
   };
   const context = (signal = new AbortController().signal) => ({
     ports,
     runKey: "o1:fraud-check",
     undoKey: "o1:fraud-check:undo",
     attempt: 3,
-    waited: null,
+    waited,
     signal,
   });
   return {
@@ -70,6 +79,8 @@ describe("the request", () => {
       stage: "fraud-check",
       attempt: 3,
       deadline: new Date(createdAt.getTime() + 60_000).toISOString(),
+      callback: null,
+      waited: null,
       order: {
         id,
         customerId,
@@ -143,6 +154,10 @@ describe("the answer to run", () => {
     [{ snooze: 0 }, snooze(100)],
     [{ snooze: 1e15 }, snooze(86_400_000)],
     [{ done: { half: "\ud800" } }, { half: "\ufffd" }],
+    [
+      { wait: { for: "an\napproval", until: "2026-11-29T13:00:00+01:00" } },
+      wait({ for: "an approval", until: new Date("2026-11-29T12:00:00Z") }),
+    ],
   ])("%j is understood", async (body, outcome) => {
     const { run } = await stageOf((response) => reply(response, 200, body));
     expect(await run()).toEqual(outcome);
@@ -157,6 +172,7 @@ describe("the answer to run", () => {
     [{ reject: "" }],
     [{ snooze: -1 }],
     [{ wait: { for: "approval", until: "tomorrow" } }],
+    [{ wait: { for: " ", until: "2026-11-29T12:00:00Z" } }],
     ["no JSON"],
   ])("%j is retried as an answer that nobody expects", async (body) => {
     const { run } = await stageOf((response) => reply(response, 200, body));
@@ -225,12 +241,17 @@ describe("the answer to run", () => {
     await expect(run()).rejects.toBeInstanceOf(AlreadyUndoneError);
   });
 
-  test("202 and a wait are asked again", async () => {
-    const accepted = await stageOf((response) => reply(response, 202));
-    expect(await accepted.run()).toEqual(snooze(60_000));
-    const until = new Date(Date.now() + 3_600_000).toISOString();
-    const waits = await stageOf((response) => reply(response, 200, { wait: { for: "approval", until } }));
-    expect(await waits.run()).toEqual(snooze(60_000));
+  test.each([
+    ["for a day", {}, {}, 86_400_000],
+    ["until the deadline", {}, { deadline: 3_600_000 }, 3_600_000],
+    ["for as long as it says", { "retry-after": "30" }, { deadline: 3_600_000 }, 30_000],
+  ])("202 waits for the callback: %s", async (_how, headers, given, waitMs) => {
+    const { run } = await stageOf((response) => reply(response, 202, undefined, headers), given);
+    const before = Date.now();
+    const outcome = await run();
+    expect(outcome).toMatchObject({ for: "the service's result" });
+    const waits = outcome instanceof Wait ? Number(outcome.until) - before : NaN;
+    expect(Math.abs(waits - waitMs)).toBeLessThan(20_000);
   });
 
   test("that never comes is an outage after the time limit, and nothing once the attempt is aborted", async () => {
@@ -250,6 +271,59 @@ describe("the answer to run", () => {
       fields,
     });
     expect(await rejecting.run()).toEqual(reject("[redacted]"));
+  });
+});
+
+describe("a result that comes by callback", () => {
+  const callbacks = (...results: RunAnswer[]): LaterResults => ({
+    addressFor: async (orderId, stage) => `http://api/operations/${orderId}-${stage}`,
+    take: async () => results.shift(),
+  });
+  const waited = { for: "x", since: new Date(0), until: new Date(1), isOver: true };
+
+  test("is asked for at an address that is in the run, and not in the undo", async () => {
+    const { run, undo, received } = await stageOf((response) => reply(response, 200, DONE), {
+      callbacks: callbacks(),
+      waited,
+    });
+    await run();
+    await undo();
+    expect(received.map(({ body }) => JSON.parse(body))).toMatchObject([
+      {
+        callback: "http://api/operations/o1-fraud-check",
+        waited: {
+          for: "x",
+          since: "1970-01-01T00:00:00.000Z",
+          until: "1970-01-01T00:00:00.001Z",
+          over: true,
+        },
+      },
+      { callback: null },
+    ]);
+  });
+
+  test("is used without a request if the order has waited for it", async () => {
+    const { run, received } = await stageOf((response) => reply(response, 202), {
+      callbacks: callbacks({ done: { score: 1 } }),
+      waited,
+    });
+    expect(await run()).toEqual({ score: 1 });
+    expect(received).toEqual([]);
+  });
+
+  test("may overtake the 202", async () => {
+    const { run } = await stageOf((response) => reply(response, 202), {
+      callbacks: callbacks({ reject: "stolen\ncard" }),
+    });
+    expect(await run()).toEqual(reject("stolen card"));
+  });
+
+  test("does not say what the payment token is", async () => {
+    const { run } = await stageOf((response) => reply(response, 202), {
+      fields: ["paymentToken"],
+      callbacks: callbacks({ reject: order.paymentToken ?? "" }),
+    });
+    expect(await run()).toEqual(reject("[redacted]"));
   });
 });
 

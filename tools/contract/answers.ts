@@ -1,4 +1,4 @@
-import { runAnswer, undoAnswer } from "../../src/providers/http/stages.ts";
+import { runAnswer, undoAnswer } from "../../src/providers/http/answers.ts";
 import { LARGEST_ANSWER, type Response, type Target } from "./requests.ts";
 
 /** Characters of an answer to quote. */

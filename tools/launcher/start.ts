@@ -106,7 +106,7 @@ async function runOn(platform: Platform, wanted: ApiAddress): Promise<void> {
   const step = startStep("Starting the API and a worker");
   const [{ api, address }, ...others] = await Promise.all([
     startApi(platform, wanted),
-    startWorker(platform),
+    startWorker(platform, wanted),
     ...(hasSimulators(platform) ? [startSimulators(platform)] : []),
   ]);
   step.done("API and worker ready");
@@ -210,9 +210,12 @@ function hasSimulators({ simulators }: Platform): boolean {
   return Object.keys(simulators).length > 0;
 }
 
-async function startWorker(platform: Platform): Promise<AppProcess> {
+async function startWorker(platform: Platform, api: ApiAddress): Promise<AppProcess> {
+  const common = appOptions(platform);
   const worker = new AppProcess({
-    ...appOptions(platform),
+    ...common,
+    // Where services call back.
+    env: { ...common.env, PUBLIC_URL: process.env["PUBLIC_URL"] || api.url },
     name: "worker",
     readyMessage: "worker ready",
     script: path.join(platform.code, "workers/main.js"),

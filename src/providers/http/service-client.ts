@@ -106,7 +106,7 @@ export class ServiceClient {
     };
     const exchange = await this.#exchange({ method: "POST", headers, text, signal });
     const { status, retryAfterMs } = exchange;
-    const answer = new ServiceAnswer(this.#service, status, exchange.text, secret);
+    const answer = new ServiceAnswer(this.#service, exchange, secret);
     if (status === 429 || (status === 503 && retryAfterMs !== undefined))
       throw new NotNowError(answer.unexpected().message, retryAfterMs ?? NOT_NOW_MS);
     if ((status >= 300 && status <= 399) || MISCONFIGURED.has(status))
@@ -195,18 +195,20 @@ interface Exchange {
 /** A service's response, to be parsed with the schema for its status. */
 export class ServiceAnswer {
   readonly status: number;
+  /** The time after which it wants to be asked again, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
   readonly #service: ServiceName;
   readonly #text: string | undefined;
   readonly #secret: string | null | undefined;
 
   constructor(
     service: ServiceName,
-    status: number,
-    text: string | undefined,
+    { status, text, retryAfterMs }: Exchange,
     secret: string | null | undefined,
   ) {
     this.#service = service;
     this.status = status;
+    this.retryAfterMs = retryAfterMs;
     this.#text = text;
     this.#secret = secret;
   }
@@ -235,10 +237,7 @@ export class ServiceAnswer {
 
   /** Makes a service's text safe for an error or a record: one line, limited length, without the secret. */
   shorten(text: string, most = EXCERPT): string {
-    const safe = this.#secret ? redact(text, this.#secret) : text;
-    const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();
-    const characters = Array.from(line);
-    return characters.length <= most ? line : `${characters.slice(0, most - 1).join("")}…`;
+    return safeLine(text, { most, secret: this.#secret });
   }
 
   #json(): unknown {
@@ -248,6 +247,17 @@ export class ServiceAnswer {
       return undefined;
     }
   }
+}
+
+/** Makes a service's text safe for an error or a record: one line, limited length, without the secret. */
+export function safeLine(
+  text: string,
+  { most, secret }: { readonly most: number; readonly secret: string | null | undefined },
+): string {
+  const safe = secret ? redact(text, secret) : text;
+  const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();
+  const characters = Array.from(line);
+  return characters.length <= most ? line : `${characters.slice(0, most - 1).join("")}…`;
 }
 
 /** Redacts the secret, both plain and JSON-escaped. */

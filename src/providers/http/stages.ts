@@ -1,4 +1,5 @@
-import { z } from "zod";
+import { LIMITS } from "../../order/limits.ts";
+import type { WaitSoFar } from "../../order/order.ts";
 import {
   AlreadyUndoneError,
   serviceOfStage,
@@ -7,57 +8,31 @@ import {
   type StageRequest,
 } from "../../order/ports.ts";
 import type { Stage } from "../../order/stage.ts";
-import {
-  rejected,
-  ServiceClient,
-  snoozed,
-  snoozeWithin,
-  type ServiceAddress,
-  type ServiceAnswer,
-} from "./service-client.ts";
 import { nowMs } from "../../platform/clock.ts";
+import { offTheClock } from "../../platform/time-limit.ts";
+import { runAnswer, undoAnswer, type RunAnswer } from "./answers.ts";
+import type { Callbacks } from "./callbacks.ts";
+import { safeLine, ServiceClient, type ServiceAddress, type ServiceAnswer } from "./service-client.ts";
 
-/** The time after which an accepted request is repeated. Milliseconds. */
-const ACCEPTED_MS = 60_000;
+/** How long an accepted request waits for its callback, and the longest that a service may wait. Milliseconds. */
+const ACCEPTED_MS = 24 * 60 * 60 * 1_000;
+const LONGEST_WAIT_MS = 10 * 365 * ACCEPTED_MS;
 
-/** Most fields of a record, and characters of a name and a value in it. */
-const RECORD_FIELDS = 50;
-const FIELD_NAME = 64;
-const FIELD_VALUE = 500;
+/** Results that come later, by callback. */
+export type LaterResults = Pick<Callbacks, "addressFor" | "take">;
 
-/** MySQL stores no halves of surrogate pairs. */
-const wellFormed = (text: string) => text.toWellFormed();
-const record = z
-  .record(
-    z.string().min(1).max(FIELD_NAME).transform(wellFormed),
-    z.union([
-      z.string().max(FIELD_VALUE).transform(wellFormed), //
-      z.number(),
-      z.boolean(),
-      z.null(),
-    ]),
-  )
-  .refine((given) => Object.keys(given).length <= RECORD_FIELDS);
+const NO_CALLBACKS: LaterResults = { addressFor: async () => null, take: async () => undefined };
 
-/** The body of a 200 to `run`. */
-export const runAnswer = z.union([
-  z.strictObject({ done: record }),
-  rejected,
-  snoozed,
-  z.strictObject({
-    wait: z.strictObject({
-      for: z.string().min(1).max(FIELD_VALUE),
-      until: z.iso.datetime({ offset: true }),
-    }),
-  }),
-]);
-/** The body of a 200 to `undo`. */
-export const undoAnswer = z.strictObject({ done: record });
-
-/** The HTTP stages among the pipeline's. @param addressOf the address of a stage's service */
+/**
+ * The HTTP stages among the pipeline's.
+ *
+ * @param addressOf the address of a stage's service
+ * @param callbacks without them, services can't answer later
+ */
 export function httpStages(
   stages: readonly Stage[],
   addressOf: (stage: Stage & { readonly http: NonNullable<Stage["http"]> }) => ServiceAddress,
+  callbacks: LaterResults = NO_CALLBACKS,
 ): HttpStages {
   const clients = new Map(
     stages.flatMap((stage) => {
@@ -75,31 +50,63 @@ export function httpStages(
   return {
     ping: (stage, signal) => clientOf(stage).ping(signal),
     async call(request) {
-      const { stage, operation, key, secret, signal } = request;
-      const signed = { id: key, body: bodyOf(request), secret, signal };
-      if (operation === "undo") return (await clientOf(stage).undo(signed, undoAnswer)) ?? { done: {} };
-      return readRun(await clientOf(stage).post(signed));
+      const { orderId, stage, operation, key, waited, secret, signal } = request;
+      const client = clientOf(stage);
+      if (operation === "undo") {
+        const body = bodyOf(request, null);
+        return (await client.undo({ id: key, body, secret, signal }, undoAnswer)) ?? { done: {} };
+      }
+      const result = () => offTheClock(signal, () => callbacks.take(orderId, stage));
+      const early = waited && (await result());
+      if (early) return outcomeOf(early, secret);
+      const callback = await offTheClock(signal, () => callbacks.addressFor(orderId, stage));
+      const answer = await client.post({ id: key, body: bodyOf(request, callback), secret, signal });
+      switch (answer.status) {
+        case 200:
+          return outcomeOf(answer.read(runAnswer), secret);
+        case 202: {
+          // It may have overtaken this answer.
+          const late = await result();
+          return late ? outcomeOf(late, secret) : accepted(request, answer);
+        }
+        case 410:
+          throw new AlreadyUndoneError(answer.unexpected().message);
+        default:
+          throw answer.unexpected();
+      }
     },
   };
 }
 
-function bodyOf({ stage, operation, attempt, deadline, order, records }: StageRequest): object {
-  return { operation, stage, attempt, deadline, order, records };
+function bodyOf(
+  { stage, operation, attempt, deadline, waited, order, records }: StageRequest,
+  callback: string | null,
+): object {
+  return { operation, stage, attempt, deadline, callback, waited: waited && wireOf(waited), order, records };
 }
 
-function readRun(answer: ServiceAnswer): StageAnswer {
-  switch (answer.status) {
-    case 200: {
-      const outcome = answer.read(runAnswer);
-      if ("wait" in outcome)
-        return { snooze: Math.min(ACCEPTED_MS, snoozeWithin(Date.parse(outcome.wait.until) - nowMs())) };
-      return outcome;
-    }
-    case 202:
-      return { snooze: ACCEPTED_MS };
-    case 410:
-      throw new AlreadyUndoneError(answer.unexpected().message);
-    default:
-      throw answer.unexpected();
-  }
+function wireOf({ for: what, since, until, isOver }: WaitSoFar): object {
+  return { for: what, since, until, over: isOver };
+}
+
+/** Makes a service's text safe for the order's record. */
+function outcomeOf(answer: RunAnswer, secret: string | null): StageAnswer {
+  const safe = (text: string) => safeLine(text, { most: LIMITS.reason, secret });
+  if ("reject" in answer) return { reject: safe(answer.reject) };
+  if (!("wait" in answer)) return answer;
+  const { for: what, until } = answer.wait;
+  return { wait: { for: safe(what), until: soonest(new Date(until), inMs(LONGEST_WAIT_MS)) } };
+}
+
+/** The service says that the result comes by callback. It is asked again at the end, and every few minutes. */
+function accepted({ deadline }: StageRequest, { retryAfterMs = ACCEPTED_MS }: ServiceAnswer): StageAnswer {
+  return { wait: { for: "the service's result", until: soonest(deadline, inMs(retryAfterMs)) } };
+}
+
+function inMs(milliseconds: number): Date {
+  return new Date(nowMs() + milliseconds);
+}
+
+function soonest(one: Date | null, other: Date): Date {
+  return one !== null && one < other ? one : other;
 }

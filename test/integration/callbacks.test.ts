@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { orderStore } from "../../db/order-store.ts";
+import { httpStage } from "../../src/order/http-stage.ts";
+import { Lifecycle } from "../../src/order/lifecycle.ts";
+import { Callbacks, TOKEN_LENGTH } from "../../src/providers/http/callbacks.ts";
+import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
+import { createOrder } from "../support/orders.ts";
+
+const check = httpStage({ name: "check", to: "CHECKED", url: "http://check" });
+const scan = httpStage({ name: "scan", to: "SCANNED", url: "http://scan" });
+const lifecycle = new Lifecycle([check, scan]);
+
+let environment: TestEnvironment;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+afterAll(() => environment.close());
+
+const open = (publicUrl: string | undefined = "http://shop.example/api/") =>
+  new Callbacks({ database: environment.database, lifecycle, publicUrl });
+
+/** A token for the result of a stage, as its service gets it. */
+async function tokenFor(orderId: string, stage = "check"): Promise<string> {
+  const address = await open().addressFor(orderId, stage);
+  const [, token] = /^http:\/\/shop\.example\/api\/operations\/([\w-]+)$/.exec(address ?? "") ?? [];
+  if (token === undefined) throw new Error(`${address} is no callback address`);
+  expect(token).toHaveLength(TOKEN_LENGTH);
+  return token;
+}
+
+const place = () => createOrder(environment.database);
+
+test("a result is kept once for the order and the stage that its token is for", async () => {
+  const [id, other] = [await place(), await place()];
+  const token = await tokenFor(id);
+  // Another process than the one that has made the token.
+  const callbacks = open(undefined);
+  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", orderId: id });
+  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", orderId: id });
+  expect(await callbacks.store(token, { done: { score: 2 } })).toEqual({ taken: "used", orderId: id });
+  expect(await callbacks.take(id, "check")).toEqual({ done: { score: 1 } });
+  // A process that died with it finds it again.
+  expect(await callbacks.take(id, "check")).toEqual({ done: { score: 1 } });
+  expect(await callbacks.take(id, "scan")).toBeUndefined();
+  expect(await callbacks.take(other, "check")).toBeUndefined();
+});
+
+test("a result that does not decide is used once, and the next request has a token of its own", async () => {
+  const id = await place();
+  const callbacks = open();
+  const [first, second] = [await tokenFor(id), await tokenFor(id)];
+  expect(first).not.toBe(second);
+  await callbacks.store(first, { snooze: 500 });
+  expect(await callbacks.take(id, "check")).toEqual({ snooze: 500 });
+  expect(await callbacks.take(id, "check")).toBeUndefined();
+  await callbacks.store(second, { reject: "stolen card" });
+  expect(await callbacks.take(id, "check")).toEqual({ reject: "stolen card" });
+});
+
+test("of many at once under one token the first is kept", async () => {
+  const id = await place();
+  const token = await tokenFor(id);
+  const callbacks = open();
+  const taken = await Promise.all(
+    Array.from({ length: 8 }, (_, score) => callbacks.store(token, { done: { score } })),
+  );
+  expect(taken.filter((each) => each.taken === "stored")).toHaveLength(1);
+  expect(taken.filter((each) => each.taken === "used")).toHaveLength(7);
+});
+
+test("a token for another order or stage, or one that nobody has made, is unknown", async () => {
+  const [id, other] = [await place(), await place()];
+  const token = Buffer.from(await tokenFor(id), "base64url");
+  const foreign = Buffer.from(await tokenFor(other), "base64url");
+  const mixed = Buffer.concat([foreign.subarray(0, 16), token.subarray(16)]).toString("base64url");
+  const reserve = await tokenFor(id, "reserve");
+  for (const each of [mixed, reserve, "A".repeat(TOKEN_LENGTH), "short", ""])
+    expect(await open().store(each, { done: {} })).toEqual({ taken: "unknown" });
+});
+
+test("a result that comes when the order is done with the stage, or is to be cancelled, is over", async () => {
+  const store = orderStore(environment.database);
+  const [moved, cancelled] = [await place(), await place()];
+  const tokens = [await tokenFor(moved), await tokenFor(cancelled), await tokenFor(moved)];
+  const at = new Date();
+  const [early, tooLate, later] = tokens.map((token) => () => open().store(token, { done: {} }));
+  expect(await early?.()).toMatchObject({ taken: "stored" });
+  await store.applyTransitions([
+    {
+      orderId: moved,
+      from: "CREATED",
+      to: "CHECKED",
+      stage: "check",
+      reason: null,
+      record: {},
+      unlessCancelled: false,
+      at,
+    },
+  ]);
+  await store.requestCancellation({ orderId: cancelled, whileIn: ["CREATED"], reason: "x", at });
+  expect(await tooLate?.()).toMatchObject({ taken: "over" });
+  expect(await later?.()).toMatchObject({ taken: "over" });
+  // The same again is answered as before.
+  expect(await early?.()).toMatchObject({ taken: "stored" });
+});
+
+test("without an address of the API there is none for callbacks", async () => {
+  const callbacks = new Callbacks({ database: environment.database, lifecycle, publicUrl: undefined });
+  expect(await callbacks.addressFor(await place(), "check")).toBeNull();
+});

@@ -2,7 +2,6 @@ import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { QueueSettings, StoredSettings } from "../src/engine/ports.ts";
 import type { Step } from "../src/order/stage.ts";
-import { repliesTo } from "./connection.ts";
 import { keyOf } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
@@ -54,18 +53,14 @@ export interface Limits {
   readonly hasConcurrency: boolean;
 }
 
-/** The limits of each step's queue, read where BullMQ's own scripts read them. @throws {Error} of Redis. */
+/** The limits of a step's queue, read where BullMQ's own scripts read them. @throws {Error} of Redis. */
 export async function readLimits(
   { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
-  steps: readonly Pick<Step, "name">[],
-): Promise<Limits[]> {
-  const pipeline = redis.pipeline();
-  for (const step of steps)
-    pipeline.hmget(queues.of(step).toKey("meta"), "concurrency", "paused", "max", "duration");
-  return (await repliesTo(pipeline)).map((found) => {
-    const limits: unknown[] = Array.isArray(found) ? found : [];
-    return { isUnlimited: limits.every((limit) => limit === null), hasConcurrency: limits[0] !== null };
-  });
+  step: Pick<Step, "name">,
+): Promise<Limits> {
+  const key = queues.of(step).toKey("meta");
+  const limits = await redis.hmget(key, "concurrency", "paused", "max", "duration");
+  return { isUnlimited: limits.every((limit) => limit === null), hasConcurrency: limits[0] !== null };
 }
 
 /** A queue's current settings in Redis. @throws {Error} of Redis. */

@@ -1,6 +1,9 @@
 import type { Worker } from "bullmq";
 import pLimit, { type LimitFunction } from "p-limit";
 
+/** The longest that a job waits to end once its order is done. Milliseconds. */
+const ENDS_WITHIN_MS = 50;
+
 /**
  * A step's places in one worker process. Jobs of the step's queue and guests, orders that come straight from the step
  * before, share them; BullMQ fetches as many jobs as are free.
@@ -11,6 +14,8 @@ export class Places {
   /** Unfinished jobs of the queue, including those whose orders have gone on to other steps. */
   #jobs = 0;
   #guests = 0;
+  /** Ends jobs whose orders are done, the longest waiting first. */
+  readonly #ending = new Set<() => void>();
   #progressAt = performance.now();
 
   /** @param worker must have that concurrency. */
@@ -62,11 +67,18 @@ export class Places {
     };
   }
 
-  /** Counts a job while `work` runs, whether or not its order has a place here. */
+  /**
+   * Counts a job while `work` runs, whether or not its order has a place here.
+   *
+   * BullMQ fetches the next job with the command that ends one if there is a place for it, and otherwise with a command
+   * of its own, one after the other. So a job ends when the next place becomes free.
+   */
   async withJob<T>(work: () => Promise<T>): Promise<T> {
     this.#jobs++;
     try {
-      return await work();
+      const result = await work();
+      if (this.#unclaimed <= 0) await this.#untilFree();
+      return result;
     } finally {
       this.#jobs--;
       this.#fit();
@@ -87,13 +99,34 @@ export class Places {
     try {
       return await placed;
     } finally {
-      this.#fit();
+      const [end] = this.#unclaimed > 0 ? this.#ending : [];
+      if (end) end();
+      else this.#fit();
     }
+  }
+
+  /** Waits for a place to become free, but not for long. */
+  #untilFree(): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#ending.delete(end);
+        resolve();
+      };
+      const timer = setTimeout(end, ENDS_WITHIN_MS);
+      this.#ending.add(end);
+    });
   }
 
   get #free(): number {
     const { activeCount, pendingCount, concurrency } = this.#limit;
     return Math.max(0, concurrency - activeCount - pendingCount);
+  }
+
+  /** Free places for which BullMQ is not fetching a job yet. */
+  get #unclaimed(): number {
+    const fetching = (loopOf(this.#worker)?.numTotal() ?? this.#jobs) - this.#jobs;
+    return this.#free - fetching;
   }
 
   /** Sets BullMQ's concurrency. A job whose order has gone on to another step needs no place. */
@@ -102,13 +135,22 @@ export class Places {
     const isMore = fitting > this.#worker.concurrency;
     this.#worker.concurrency = fitting;
     // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
-    if (isMore) wake(this.#worker);
+    if (isMore) loopOf(this.#worker)?.add(Promise.resolve());
   }
 }
 
-/** Makes a worker's main loop read its concurrency again. */
-function wake(worker: Pick<Worker, "concurrency">): void {
+/** The jobs and fetches of a worker's main loop, which waits for one of them to end. */
+interface MainLoop {
+  numTotal(): number;
+  add(work: Promise<void>): void;
+}
+
+/** Undefined while the worker does not run. */
+function loopOf(worker: object): MainLoop | undefined {
   const loop: unknown = Reflect.get(worker, "mainLoopQueue");
-  if (typeof loop === "object" && loop !== null && "add" in loop && typeof loop.add === "function")
-    loop.add(Promise.resolve());
+  return isLoop(loop) ? loop : undefined;
+}
+
+function isLoop(loop: unknown): loop is MainLoop {
+  return typeof loop === "object" && loop !== null && "numTotal" in loop && "add" in loop;
 }

@@ -1,4 +1,4 @@
-import { readLimits, type Limits } from "../../queues/controls.ts";
+import { readLimits } from "../../queues/controls.ts";
 import { haveGuests } from "../../queues/telemetry/heartbeats.ts";
 import type { WorkerHeartbeat } from "../../workers/heartbeat.ts";
 import { InPlace } from "../../workers/in-place.ts";
@@ -7,7 +7,7 @@ import { batchedEnqueue } from "../engine/batching-store.ts";
 import type { CrashPoint } from "../engine/crash-points.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Step } from "../order/stage.ts";
-import { shared } from "../platform/shared.ts";
+import { shared, sharedInTurn } from "../platform/shared.ts";
 import type { Base } from "./base.ts";
 import type { WorkerConfig } from "./config.ts";
 import type { OpenQueues } from "./queues.ts";
@@ -29,18 +29,16 @@ export function openHandOver(
   const { workerOf, heartbeat, crashHook } = options;
   const isInPlace = config.HAND_OVER === "in-place";
   const jobs = batchedEnqueue(queues, { name: "next_jobs", commit });
-  const limits = commit<Pick<Step, "name">, Limits>({
-    name: "limits",
-    flush: (steps) => readLimits({ queues, redis }, steps),
-    // Redis answers all or none.
-    kindOf: () => "away",
-  });
-  const first = lifecycle.stages[0]?.name;
-  const firstLimits = shared(REMEMBERED_MS, () => limits.submit({ name: first ?? "" }));
+  const limits = new Map(
+    lifecycle.steps.map((step, index) => {
+      const read = () => readLimits({ queues, redis }, step);
+      return [step.name, index === 0 ? shared(REMEMBERED_MS, read) : sharedInTurn(read)];
+    }),
+  );
   return new InPlace({
     workerOf: isInPlace ? workerOf : () => undefined,
     enqueue: (job) => jobs.submit(job),
-    limitsOf: (step) => (step.name === first ? firstLimits() : limits.submit(step)),
+    limitsOf: ({ name }) => limits.get(name)?.() ?? Promise.reject(new Error(`there is no step ${name}`)),
     announceGuests: (step) => heartbeat.announceGuests(step),
     retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(redis, step),

@@ -17,3 +17,13 @@ export function shared<T>(freshMs: number, work: () => Promise<T>): () => Promis
     return latest;
   };
 }
+
+/** Shares the runs of `work` among callers in the same turn of the event loop. A run starts after all of them have called. */
+export function sharedInTurn<T>(work: () => Promise<T>): () => Promise<T> {
+  let next: Promise<T> | undefined;
+  return () =>
+    (next ??= new Promise<void>((resolve) => process.nextTick(resolve)).then(() => {
+      next = undefined;
+      return work();
+    }));
+}

@@ -26,14 +26,12 @@ export async function withinTime<T>(
     controller.abort(new DOMException("its time is up", "TimeoutError")),
   );
   limits.set(controller.signal, limit);
-  const abort = () => controller.abort(signal?.reason);
-  if (signal?.aborted) abort();
-  else signal?.addEventListener("abort", abort, { once: true });
+  const forget = signal && onAbort(signal, () => controller.abort(signal.reason));
   try {
     return await work(controller.signal);
   } finally {
     limit.stop();
-    signal?.removeEventListener("abort", abort);
+    forget?.();
   }
 }
 
@@ -61,16 +59,29 @@ export async function offTheClock<T>(signal: AbortSignal | undefined, work: () =
  */
 export async function untilAborted<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   signal.throwIfAborted();
-  let stopWaiting: (() => void) | undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stopWaiting = () => reject(signal.reason);
-    signal.addEventListener("abort", stopWaiting, { once: true });
+  return new Promise((resolve, reject) => {
+    const forget = onAbort(signal, () => reject(signal.reason));
+    void work().then(resolve, reject).finally(forget);
   });
-  try {
-    return await Promise.race([work(), aborted]);
-  } finally {
-    if (stopWaiting) signal.removeEventListener("abort", stopWaiting);
+}
+
+/** What to call when a signal aborts. */
+const calls = new WeakMap<AbortSignal, Set<() => void>>();
+
+/**
+ * Calls back when the signal aborts, at once if it has. One listener serves all: adding and removing one takes longer than
+ * much of what a stage does. @returns a function that forgets the callback.
+ */
+function onAbort(signal: AbortSignal, call: () => void): () => void {
+  if (signal.aborted) call();
+  let all = calls.get(signal);
+  if (all === undefined) {
+    const added = new Set<() => void>();
+    signal.addEventListener("abort", () => added.forEach((each) => each()), { once: true });
+    calls.set(signal, (all = added));
   }
+  const added = all.add(call);
+  return () => added.delete(call);
 }
 
 /**

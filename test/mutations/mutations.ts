@@ -146,8 +146,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a limit over all workers is exceeded by orders that entered before it was set",
-        find: "while ((await limitsOf(step)).hasConcurrency && (await haveGuests(step)))",
-        replace: "while (false)",
+        find: "if (!hasConcurrency || !(await haveGuests(step)))",
+        replace: "",
       },
       {
         breaks: "orders that a limit turns away count as guests, so that the limited stage stands still",
@@ -158,7 +158,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   ...inFile(
     "workers/places.ts",
-    ["integration/workers/in-place"],
+    ["integration/workers/in-place", "unit/workers/places"],
     [
       {
         breaks: "orders that come in place take the place of the queue's next job",
@@ -169,6 +169,11 @@ export const MUTATIONS: readonly Mutation[] = [
         breaks: "jobs are fetched for places that orders in place have taken",
         find: "const fitting = Math.max(1, this.#jobs + this.#free);",
         replace: "const fitting = this.concurrency;",
+      },
+      {
+        breaks: "every order costs a command of its own to fetch its job",
+        find: "if (this.#unclaimed <= 0) await this.#untilFree();",
+        replace: "",
       },
     ],
   ),

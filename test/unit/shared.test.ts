@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { shared } from "../../src/platform/shared.ts";
+import { shared, sharedInTurn } from "../../src/platform/shared.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
@@ -35,4 +35,16 @@ test("a failure is not kept", async () => {
   const ask = shared(1_000, work.mockResolvedValue("answer"));
   await expect(ask()).rejects.toThrow("away");
   expect(await ask()).toBe("answer");
+});
+
+test("callers in the same turn share a run that starts after all of them have called, and later ones get the next", async () => {
+  jest.useRealTimers();
+  let runs = 0;
+  const ask = sharedInTurn(async () => ++runs);
+  const first = [ask(), Promise.resolve().then(ask)];
+  expect(runs).toBe(0);
+  expect(await Promise.all(first)).toEqual([1, 1]);
+  const failing = sharedInTurn(async () => Promise.reject(new Error(`run ${++runs}`)));
+  await expect(failing()).rejects.toThrow("run 2");
+  await expect(failing()).rejects.toThrow("run 3");
 });

@@ -85,7 +85,7 @@ async function line(given: Given) {
   const handOver = new InPlace({
     workerOf: ({ name }) => (given.isInPlace === false ? undefined : workers.get(name)),
     enqueue: (job) => queues.enqueue([job]),
-    limitsOf: async (step) => (await readLimits({ queues, redis: connection }, [step]))[0]!,
+    limitsOf: (step) => readLimits({ queues, redis: connection }, step),
     announceGuests: (step) => heartbeat.announceGuests(step),
     retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(connection, step),

@@ -69,7 +69,7 @@ function apply(
     const update = ordersFirst ? updateGroup : updateUncancelled;
     const updates = groupsOf(applied).map((group) => mustMove(group, update(group)));
     beforeCommit?.();
-    await transaction.commit([...updates, ...insertTransitions(applied), ...(warehouse?.writes() ?? [])]);
+    await transaction.commit([...updates, ...insertEvents(applied), ...(warehouse?.writes() ?? [])]);
     return results;
   };
   return database.transaction(work, { lockWaits: 1 });
@@ -122,10 +122,6 @@ function updateGroup(group: SameTransitions): Statement {
     sql: `UPDATE orders FORCE INDEX (PRIMARY) SET ${sql} WHERE id IN (?) AND status = ?`,
     values: [...values, group.map(({ orderId }) => orderId), from],
   };
-}
-
-function insertTransitions(transitions: readonly OrderTransition[]): Statement[] {
-  return insertEvents(transitions.map(({ unlessCancelled, stock, ...event }) => event));
 }
 
 function latest(transitions: readonly OrderTransition[]): Date {

@@ -30,7 +30,7 @@ export function openExecutor(
   return new Executor({
     lifecycle,
     ports,
-    store: new BatchingStore({ store, commit, crashHook, onEvents }),
+    store: new BatchingStore({ store, commit, lifecycle, crashHook, onEvents }),
     ...(breakers && { breakers }),
     crashHook,
   });

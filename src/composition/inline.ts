@@ -22,7 +22,7 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
   const processing = new InlineProcessing({
     lifecycle,
     ports: await connectPorts(config, database, commit),
-    store: new BatchingStore({ store, commit }),
+    store: new BatchingStore({ store, commit, lifecycle }),
     failures: new FailureLog({ store, lifecycle, commit }),
     overrides: stageOverrides(config),
     probeIntervalMs: config.PROBE_INTERVAL_MS,

@@ -1,7 +1,7 @@
 import { withoutResults } from "../platform/flush.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
-import { CANCEL } from "../order/lifecycle.ts";
+import { CANCEL, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
 import { OrderCache } from "./order-cache.ts";
@@ -26,11 +26,12 @@ export class BatchingStore implements ExecutorStore {
   /** Those that move stock, so that the others don't wait for a popular product. */
   readonly #stockTransitions: Committer<OrderTransition, TransitionResult>;
   readonly #waits: Committer<OrderWait, boolean>;
-  readonly #cache = new OrderCache();
+  readonly #cache: OrderCache;
 
   constructor(options: {
     readonly store: OrderStore;
     readonly commit?: Commit;
+    readonly lifecycle?: Pick<Lifecycle, "hasEnded">;
     /** Called with each transition's step before the commit, where a test may kill the process. */
     readonly crashHook?: ((point: "during batch", step: string) => void) | undefined;
     /** Called after each committed batch of events. */
@@ -38,6 +39,7 @@ export class BatchingStore implements ExecutorStore {
   }) {
     const { store, commit = grouped, crashHook, onEvents } = options;
     this.#store = store;
+    this.#cache = new OrderCache(options.lifecycle);
     this.#loads = commit({
       name: "loads",
       flush: (ids) => store.findOrders(ids, (id) => this.#cache.get(id)),

@@ -370,7 +370,6 @@ export class Executor {
     mark: AttemptMark | undefined,
   ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
     const transition: OrderTransition = {
-      ...mark,
       orderId: order.id,
       from,
       to,
@@ -380,6 +379,9 @@ export class Executor {
       unlessCancelled: stage.pointOfNoReturn ?? false,
       stock,
       at: timestamp(),
+      // Not spread: this is built for every stage of every order.
+      attempt: mark?.attempt,
+      startedAt: mark?.startedAt,
     };
     return offTheClock(signal, () => this.#store.applyTransition(transition));
   }

@@ -1,4 +1,5 @@
 import { afterTransition } from "../order/change.ts";
+import type { Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import { remember } from "../platform/remember.ts";
 import type { OrderTransition } from "./ports.ts";
@@ -21,6 +22,12 @@ interface Known {
  */
 export class OrderCache {
   readonly #orders = new Map<string, Known>();
+  readonly #lifecycle: Pick<Lifecycle, "hasEnded"> | undefined;
+
+  /** @param lifecycle tells which orders nobody will ask for again. */
+  constructor(lifecycle?: Pick<Lifecycle, "hasEnded">) {
+    this.#lifecycle = lifecycle;
+  }
 
   /** The order as last seen. Only MySQL knows its current status. */
   get(id: string): StoredOrder | undefined {
@@ -52,7 +59,10 @@ export class OrderCache {
   /** Applies a committed transition to the cached order. Only for orders without a cancellation request. */
   noteTransition(transition: OrderTransition): void {
     const order = this.get(transition.orderId);
-    if (order?.status === transition.from) this.#keep(afterTransition(order, transition), performance.now());
+    // Kept orders are what costs most in the collection of garbage.
+    if (this.#lifecycle?.hasEnded(transition.to)) this.forget(transition.orderId);
+    else if (order?.status === transition.from)
+      this.#keep(afterTransition(order, transition), performance.now());
   }
 
   #keep(order: StoredOrder, movedAt: number): void {

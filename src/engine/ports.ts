@@ -196,8 +196,11 @@ export interface CreatedOrder {
   readonly repeated: boolean;
 }
 
+/** The attempt that brings a change about, if one does. */
+type Marked = { readonly [Field in keyof AttemptMark]?: AttemptMark[Field] | undefined };
+
 /** One order's change of status, to the next one or to CANCELLED. */
-export interface OrderTransition extends Partial<AttemptMark> {
+export interface OrderTransition extends Marked {
   readonly orderId: string;
   readonly from: string;
   readonly to: string;

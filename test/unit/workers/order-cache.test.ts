@@ -111,6 +111,13 @@ describe("an order is not taken for fresh", () => {
     expect(cache.takeFresh("one")).toBeUndefined();
   });
 
+  test("when it has ended, and nobody will ask for it", () => {
+    cache = new OrderCache({ hasEnded: (status) => status === "PAID" });
+    cache.note(order());
+    cache.noteTransition(change());
+    expect(cache.get("one")).toBeUndefined();
+  });
+
   test("when it was never seen", () => {
     cache.noteTransition(change());
     expect(cache.takeFresh("one")).toBeUndefined();

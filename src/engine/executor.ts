@@ -65,6 +65,13 @@ export interface Breakers {
 /** Lets every call through. */
 const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
 
+/** One attempt at a step: when it has to end, and what identifies it in the event log. */
+interface Attempt {
+  readonly step: Step;
+  readonly signal: AbortSignal;
+  readonly mark: AttemptMark | undefined;
+}
+
 /** What running a stage came to. */
 interface Ran {
   readonly outcome: Outcome | AlreadyUndoneError;
@@ -132,13 +139,14 @@ export class Executor {
     const known = this.#store.recall?.(orderId);
     // A job for a later step means another process has moved the order since: read it again.
     const order = known && this.#isFor(known, step) ? known : await this.#load(orderId, signal);
+    const attempt = { step, signal, mark };
     try {
-      return await this.#advance(order, step, signal, mark);
+      return await this.#advance(order, attempt);
     } catch (error) {
       // A remembered order may have changed since, which may be why its stage failed.
       const current = order === known && !signal.aborted ? await this.#load(orderId, signal) : order;
       if (current !== order && (current.cancellation || !this.#isFor(current, step)))
-        return this.#advance(current, step, signal, mark);
+        return this.#advance(current, attempt);
       throw withoutSecrets(error, order);
     }
   }
@@ -158,29 +166,25 @@ export class Executor {
     );
   }
 
-  async #advance(
-    order: StoredOrder,
-    step: Step,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
+  async #advance(order: StoredOrder, attempt: Attempt): Promise<Execution> {
+    const { step } = attempt;
     const due = this.#lifecycle.due(order.status);
     if (!this.#isFor(order, step) || due === undefined) return this.#endedAt(order);
-    if (order.cancellation) return this.#cancel(order, step, order.cancellation.reason, signal, mark);
+    if (order.cancellation) return this.#cancel(order, order.cancellation.reason, attempt);
 
     const [hold] = order.holds;
-    if (hold) return this.#wait(order, step, new Wait({ for: releaseOf(hold), until: null }), signal, mark);
+    if (hold) return this.#wait(order, new Wait({ for: releaseOf(hold), until: null }), attempt);
 
     this.#crashHook?.("before run", step.name);
-    const { outcome, stock } = await this.#run(order, due.step, signal, mark);
+    const { outcome, stock } = await this.#run(order, due.step, attempt);
     this.#crashHook?.("after run", step.name);
-    if (outcome instanceof AlreadyUndoneError) return this.#late(order, step, outcome, signal, mark);
+    if (outcome instanceof AlreadyUndoneError) return this.#late(order, outcome, attempt);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
-    if (outcome instanceof Wait) return this.#wait(order, step, outcome, signal, mark);
-    if (outcome instanceof Rejection) return this.#reject(order, step, outcome, signal, mark);
-    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, signal, mark);
-    if (soldOut) return this.#reject(order, step, rejectSoldOut(soldOut), signal, mark);
-    if (!made) return this.#overtaken(order.id, step, signal, mark);
+    if (outcome instanceof Wait) return this.#wait(order, outcome, attempt);
+    if (outcome instanceof Rejection) return this.#reject(order, outcome, attempt);
+    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, attempt);
+    if (soldOut) return this.#reject(order, rejectSoldOut(soldOut), attempt);
+    if (!made) return this.#overtaken(order.id, attempt);
     this.#crashHook?.("after commit", step.name);
     return this.#endedAt({ status: due.to, cancellation: null }, "done");
   }
@@ -205,9 +209,10 @@ export class Executor {
   }
 
   /** @returns what the stage says, and the stock to move with the order's status. */
-  #run(order: StoredOrder, stage: Stage, signal: AbortSignal, mark: AttemptMark | undefined): Promise<Ran> {
+  #run(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<Ran> {
+    const { signal } = attempt;
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
-      const context = this.#context(order, stage, ports, signal, mark);
+      const context = this.#context(order, stage, ports, attempt);
       const outcome = await stage.run(order, context).catch(alreadyUndone);
       const lines = stockedLines(order.lines);
       if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome };
@@ -239,13 +244,8 @@ export class Executor {
   }
 
   /** Whoever acts may do so before the wait is written. Then the stage runs again at once: its answer was too old. */
-  async #wait(
-    order: StoredOrder,
-    step: Step,
-    { for: what, until }: Wait,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
+  async #wait(order: StoredOrder, { for: what, until }: Wait, attempt: Attempt): Promise<Execution> {
+    const { step, signal, mark } = attempt;
     const { id: orderId, status, waiting, wokenAt } = order;
     const at = timestamp();
     const isSame = waiting?.stage === step.name && waiting.for === what;
@@ -266,17 +266,12 @@ export class Executor {
     const current = await this.#load(orderId, signal);
     if (current.status === status && current.cancellation === null)
       return this.#snooze(current, new Snooze(0));
-    return this.#overtaken(orderId, step, signal, mark);
+    return this.#overtaken(orderId, attempt);
   }
 
   /** A rejection cancels the order like any other cancellation. */
-  async #reject(
-    order: StoredOrder,
-    step: Step,
-    rejection: Rejection,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
+  async #reject(order: StoredOrder, rejection: Rejection, attempt: Attempt): Promise<Execution> {
+    const { step, signal, mark } = attempt;
     const reason = redacted(rejection.reason, order);
     if (!this.#lifecycle.canCancel(order.status)) {
       throw new TooLateToRejectError(`rejected at ${order.status}, too late to cancel: ${reason}`);
@@ -290,20 +285,13 @@ export class Executor {
       at: timestamp(),
     };
     const accepted = await offTheClock(signal, () => this.#store.requestCancellation(request));
-    return accepted
-      ? this.#cancel(order, step, reason, signal, mark)
-      : this.#overtaken(order.id, step, signal, mark);
+    return accepted ? this.#cancel(order, reason, attempt) : this.#overtaken(order.id, attempt);
   }
 
   /** Undoes stages in reverse, then sets CANCELLED. Safe to repeat after a crash: undo is idempotent. */
-  async #cancel(
-    order: StoredOrder,
-    step: Step,
-    reason: string,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
-    const record = await this.#undoAll(order, step, signal, mark);
+  async #cancel(order: StoredOrder, reason: string, attempt: Attempt): Promise<Execution> {
+    const { signal, mark } = attempt;
+    const record = await this.#undoAll(order, attempt);
     const { made } = await this.#store.applyTransition({
       ...mark,
       orderId: order.id,
@@ -326,22 +314,17 @@ export class Executor {
    *
    * @throws the first error; unavailable services, and what only has to wait, rank last.
    */
-  async #undoAll(
-    order: StoredOrder,
-    step: Step,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<StageRecord> {
+  async #undoAll(order: StoredOrder, attempt: Attempt): Promise<StageRecord> {
     const record: Record<string, StageRecord[string]> = {};
     const errors: unknown[] = [];
     for (const stage of this.#lifecycle.toUndo(order.status)) {
       try {
         this.#crashHook?.("before undo", stage.name);
-        const undone = await this.#undo(order, stage, step, signal, mark);
+        const undone = await this.#undo(order, stage, attempt);
         this.#crashHook?.("after undo", stage.name);
         for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
       } catch (error) {
-        if (signal.aborted) throw error;
+        if (attempt.signal.aborted) throw error;
         errors.push(error);
       }
     }
@@ -349,15 +332,10 @@ export class Executor {
     return record;
   }
 
-  #undo(
-    order: StoredOrder,
-    stage: Stage,
-    step: Step,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<StageRecord | undefined> {
+  #undo(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<StageRecord | undefined> {
+    const { step, signal } = attempt;
     return this.#outside({ stage, step, order }, signal, async (ports) =>
-      stage.undo?.(order, this.#context(order, stage, ports, signal, mark)),
+      stage.undo?.(order, this.#context(order, stage, ports, attempt)),
     );
   }
 
@@ -366,8 +344,7 @@ export class Executor {
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
     { record, stock }: Pick<OrderTransition, "record" | "stock">,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
+    { signal, mark }: Attempt,
   ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
     const transition: OrderTransition = {
       orderId: order.id,
@@ -391,38 +368,21 @@ export class Executor {
    *
    * @throws the error if nobody has: then a person has to look at the order.
    */
-  async #late(
-    { id, status }: StoredOrder,
-    step: Step,
-    error: AlreadyUndoneError,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
-    const order = await this.#load(id, signal);
+  async #late({ id, status }: StoredOrder, error: AlreadyUndoneError, attempt: Attempt): Promise<Execution> {
+    const order = await this.#load(id, attempt.signal);
     if (order.status === status && order.cancellation === null) throw error;
-    return this.#overtaken(id, step, signal, mark);
+    return this.#overtaken(id, attempt);
   }
 
   /** The order changed status, or was cancelled, while the stage ran. */
-  async #overtaken(
-    orderId: string,
-    step: Step,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): Promise<Execution> {
-    const order = await this.#load(orderId, signal);
-    if (order.cancellation && this.#isFor(order, step))
-      return this.#cancel(order, step, order.cancellation.reason, signal, mark);
+  async #overtaken(orderId: string, attempt: Attempt): Promise<Execution> {
+    const order = await this.#load(orderId, attempt.signal);
+    if (order.cancellation && this.#isFor(order, attempt.step))
+      return this.#cancel(order, order.cancellation.reason, attempt);
     return this.#endedAt(order);
   }
 
-  #context(
-    order: StoredOrder,
-    stage: Stage,
-    ports: Ports,
-    signal: AbortSignal,
-    mark: AttemptMark | undefined,
-  ): StageContext {
+  #context(order: StoredOrder, stage: Stage, ports: Ports, { signal, mark }: Attempt): StageContext {
     const runKey = `${order.id}:${stage.name}`;
     const undoKey = `${runKey}:undo`;
     return { ports, runKey, undoKey, attempt: mark?.attempt ?? 1, waited: waitedIn(stage, order), signal };

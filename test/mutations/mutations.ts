@@ -43,8 +43,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a refund has the key of its charge, and the provider gives the charge's answer",
-        find: "undoKey: `${runKey}:undo`",
-        replace: "undoKey: runKey",
+        find: "const undoKey = `${runKey}:undo`;",
+        replace: "const undoKey = runKey;",
       },
       {
         breaks: "an order is CANCELLED though it could not be refunded",
@@ -53,8 +53,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a cancellation does not say which stage rejected the order",
-        find: "stage: step.name,",
-        replace: "",
+        find: "stage: step.name,\n      reason,",
+        replace: "reason,",
       },
       {
         breaks: "a stage that rejects after the point of no return cancels a parcel that is under way",
@@ -63,7 +63,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "an order that goes on still says that it failed",
-        find: "if (order.failed) await this.#store.clearFailed(order.id);",
+        find: "if (order.failed || order.waiting) await this.#store.clearFailed(order.id);",
         replace: "",
       },
       {
@@ -78,7 +78,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a cancellation that came while a stage ran is left to the sweeper",
-        find: "if (order.cancellation && this.#isFor(order, step))",
+        find: "if (order.cancellation && this.#isFor(order, attempt.step))",
         replace: "if (false)",
       },
     ],
@@ -194,13 +194,13 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "orders that have just moved are taken for lost",
-        find: "order.updatedAt.getTime() <= untouchedSince",
-        replace: "true",
+        find: "return updatedAt.getTime() <= since ||",
+        replace: "return true ||",
       },
       {
         breaks: "an order that is to be withdrawn, since its client was refused, is carried on",
-        find: "return since < this.#backSince ? -Infinity : since;",
-        replace: "return since;",
+        find: "performance.now() - afterMs < this.#backSince ? -Infinity : nowMs() - afterMs",
+        replace: "nowMs() - afterMs",
       },
       {
         breaks: "orders that a person has to look at are tried again for ever",
@@ -214,8 +214,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "orders that are to be cancelled are worked on",
-        find: "waiting.filter((order) => !isCancelled(order))",
-        replace: "waiting",
+        find: "stopped.filter((order) => !isCancelled(order))",
+        replace: "stopped",
       },
       {
         breaks: "a backlog is walked over again and again, with no rest",
@@ -224,8 +224,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "orders behind the first page are never looked at",
-        find: "this.#walks.set(status, { beganAt, after: page.next, tally });",
-        replace: "this.#walks.set(status, { beganAt, after: undefined, tally });",
+        find: "this.#walks.set(status, { ...walk, after: page.next });",
+        replace: "this.#walks.set(status, { ...walk, after: undefined });",
       },
       {
         breaks: "the age of the oldest order is that of the newest",
@@ -234,7 +234,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "an order misses its deadline, and nobody cancels it",
-        find: "return Date.now() - createdAt.getTime() >= deadline.milliseconds;",
+        find: "return nowMs() - (dueFrom ?? createdAt).getTime() >= deadline.milliseconds;",
         replace: "return false;",
       },
     ],
@@ -306,7 +306,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "one flush takes all that wait, however many",
-        find: "this.#waiting.splice(0, this.#maxBatch)",
+        find: "this.#waiting.splice(0, end < 0 ? this.#maxBatch : end)",
         replace: "this.#waiting.splice(0)",
       },
       {
@@ -359,8 +359,8 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "a cancellation that was asked for meanwhile is passed over",
-        find: "`${sql} AND cancel_requested_at IS NULL`",
-        replace: "sql",
+        find: "AND cancel_requested_at IS NULL AND changed_at IS NULL",
+        replace: "AND changed_at IS NULL",
       },
       {
         breaks: "an order is moved twice from the same status",

@@ -8,13 +8,21 @@ import {
   openSync,
   readSync,
   renameSync,
+  statfsSync,
 } from "node:fs";
 import path from "node:path";
 import { StringDecoder } from "node:string_decoder";
+import { diskFault } from "./disk.ts";
+import { say, yellow } from "./terminal.ts";
 
 const MAX_BYTES = 10 * 1024 * 1024;
 const TAIL_BYTES = 64 * 1024;
 const POLL_MS = 100;
+const SPACE_CHECK_MS = 2_000;
+/** With less, the next lines don't fit. */
+const LEAST_BYTES = 64 * 1024;
+/** Between two lines about the same trouble. */
+const TELL_MS = 60_000;
 
 /**
  * A bounded log file that a child process writes to directly, so a busy or dead parent never blocks it.
@@ -29,8 +37,14 @@ export class LogFile {
   #onLine: (line: string) => void;
   #rest = "";
   #timer: NodeJS.Timeout;
+  #lookAgainAt = 0;
+  #toldAt = -Infinity;
 
-  /** Starts a new log. `onLine` gets each line within a tenth of a second. */
+  /**
+   * Starts a new log. `onLine` gets each line within a tenth of a second.
+   *
+   * @throws the system's error if the file can't be made
+   */
   constructor(file: string, onLine: (line: string) => void = () => {}) {
     mkdirSync(path.dirname(file), { recursive: true });
     try {
@@ -41,7 +55,7 @@ export class LogFile {
     this.path = file;
     this.fd = openSync(file, "a+", 0o600);
     this.#onLine = onLine;
-    this.#timer = setInterval(() => this.poll(), POLL_MS).unref();
+    this.#timer = setInterval(() => this.#survive(() => this.poll()), POLL_MS).unref();
   }
 
   /** Reads new lines, and truncates the file once it has grown too big. */
@@ -56,10 +70,38 @@ export class LogFile {
       for (const line of lines) this.#onLine(line);
     }
     if (this.#offset > MAX_BYTES) {
-      copyFileSync(this.path, `${this.path}.1`);
+      // Without space for the copy, what was logged is lost rather than what will be.
+      this.#survive(() => copyFileSync(this.path, `${this.path}.1`));
       ftruncateSync(this.fd);
       this.#offset = 0;
     }
+    this.#watchSpace();
+  }
+
+  /** The children's lines are lost without a word once the disk is full. */
+  #watchSpace(): void {
+    const now = Date.now();
+    if (now < this.#lookAgainAt) return;
+    this.#lookAgainAt = now + SPACE_CHECK_MS;
+    const { bavail, bsize } = statfsSync(this.path);
+    if (bavail * bsize < LEAST_BYTES)
+      this.#tell(`${this.path} can't be written: no space is left on its disk`);
+  }
+
+  /** Trouble with a log must not end what is logged. */
+  #survive(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#tell(diskFault(error) ?? `${this.path} can't be kept: ${String(error)}`);
+    }
+  }
+
+  #tell(trouble: string): void {
+    const now = Date.now();
+    if (now - this.#toldAt < TELL_MS) return;
+    this.#toldAt = now;
+    say(yellow(`! ${trouble}`));
   }
 
   /** The last lines that are not empty. */
@@ -76,13 +118,13 @@ export class LogFile {
 
   /** Appends a line. */
   note(line: string): void {
-    appendFileSync(this.fd, `${line}\n`);
+    this.#survive(() => appendFileSync(this.fd, `${line}\n`));
   }
 
   /** Call this once the child has exited. Its last lines still reach `onLine`. */
   close(): void {
     clearInterval(this.#timer);
-    this.poll();
+    this.#survive(() => this.poll());
     closeSync(this.fd);
   }
 }

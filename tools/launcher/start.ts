@@ -5,6 +5,7 @@ import { readConfigFile } from "../../src/composition/config-file.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
+import { diskFault, toldDiskFault } from "./disk.ts";
 import { loadDemoStock } from "./demo-stock.ts";
 import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
@@ -269,7 +270,11 @@ function apiKey(state: StateFile): string {
 }
 
 function report(error: unknown): void {
-  if (error instanceof Failure) sayFailure(error.message, error.details);
+  const lines = error instanceof Failure ? error.details : error instanceof CommandFailed ? error.lines : [];
+  const fault = diskFault(error) ?? toldDiskFault(lines);
+  if (fault !== undefined && error instanceof Error)
+    sayFailure(lines.length > 0 ? `${error.message}: ${fault}` : fault);
+  else if (error instanceof Failure) sayFailure(error.message, error.details);
   else if (error instanceof CommandFailed) sayFailure(error.message, error.lines.slice(-LINES));
   else sayFailure("Unexpected error", error instanceof Error ? error.stack?.split("\n") : [String(error)]);
 }

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { errorCode, Failure } from "../shared/failure.ts";
+import { diskFault } from "./disk.ts";
 import { LOCAL } from "./local-folder.ts";
 import { isAlive, type ProcessIdentity } from "./lock.js";
+import { say, yellow } from "./terminal.ts";
 
 /** What a client needs to reach Conveyor and its servers. */
 export interface Running {
@@ -78,6 +80,7 @@ export function readState(file: string = LOCAL.state): State | undefined {
 export class StateFile {
   readonly state: State;
   #file: string;
+  #isSaved = false;
 
   constructor(file: string = LOCAL.state) {
     this.#file = file;
@@ -89,12 +92,32 @@ export class StateFile {
     };
   }
 
-  /** Changes the state and saves it atomically: readers see either the old or the new one. */
+  /**
+   * Changes the state and saves it atomically: readers see either the old or the new one. Once it was saved, a disk that is
+   * full or broken only leaves an older one there.
+   *
+   * @throws the system's error if it can't be saved the first time
+   */
   update(change: (state: State) => void): void {
     change(this.state);
+    try {
+      this.#save();
+      this.#isSaved = true;
+    } catch (error) {
+      if (!this.#isSaved) throw error;
+      say(yellow(`! ${diskFault(error) ?? String(error)}`));
+    }
+  }
+
+  #save(): void {
     mkdirSync(path.dirname(this.#file), { recursive: true });
     const draft = `${this.#file}.${process.pid}`;
-    writeFileSync(draft, `${JSON.stringify(this.state, null, 2)}\n`, { mode: 0o600 });
-    renameSync(draft, this.#file);
+    try {
+      writeFileSync(draft, `${JSON.stringify(this.state, null, 2)}\n`, { mode: 0o600 });
+      renameSync(draft, this.#file);
+    } catch (error) {
+      rmSync(draft, { force: true });
+      throw error;
+    }
   }
 }

@@ -8,9 +8,11 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
+import { Failure } from "../../shared/failure.ts";
 import { withLock } from "../lock.js";
 import { run } from "../run.ts";
 
@@ -35,6 +37,9 @@ export interface UnpackOptions {
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** The folder below the root with the scripts that start another release's programs. */
 const STARTERS = "programs";
+const MB = 1024 * 1024;
+/** For apt's lists, the downloads, and what is in them: those of the servers. */
+const NEEDED_MB = 250;
 const PROGRAM_FOLDERS = ["usr/sbin", "usr/bin"];
 
 /** Whether this system has apt and dpkg; root is not needed. */
@@ -54,7 +59,7 @@ export function canUnpackDebianPackages(): boolean {
  * The packages' install scripts are not run, so there are no users, services, caches or alternatives.
  *
  * @param folder where unpacked packages are kept, one subfolder for each list of names
- * @throws CommandFailed if a package is unknown or can't be downloaded; NoSuchRelease
+ * @throws CommandFailed if a package is unknown or can't be downloaded; NoSuchRelease; Failure if the disk is too small
  */
 export async function unpackDebianPackages(
   packageNames: readonly string[],
@@ -89,6 +94,13 @@ async function fetchInto(
   { progress, release }: { progress: (text: string) => void; release: string | undefined },
 ): Promise<void> {
   removePartial(root);
+  // Halfway, apt takes a full disk for bad signatures.
+  const { bavail, bsize } = statfsSync(path.dirname(root));
+  const freeMb = Math.floor((bavail * bsize) / MB);
+  if (freeMb < NEEDED_MB) {
+    const free = `no space is left on its disk: ${freeMb} MB are free, and packages need ${NEEDED_MB} MB`;
+    throw new Failure(`Debian's packages can't be unpacked into ${path.dirname(root)}: ${free}`);
+  }
   const work = mkdtempSync(`${root}.partial-`);
   try {
     const aptGet = prepareApt(work, release === undefined ? [] : await onlyRelease(work, release));

@@ -10,6 +10,7 @@ import {
   type ServerName,
 } from "./binaries.ts";
 import { canUnpackDebianPackages, NoSuchRelease, unpackDebianPackages } from "./debian-packages.ts";
+import { toldDiskFault } from "../disk.ts";
 import { installHint } from "./install-hint.ts";
 
 /** Packages for both servers, even if only one is missing, so that there is only ever one download. */
@@ -55,7 +56,10 @@ export async function findBinaries(servers: ServerName[], options: FindOptions):
       await search(findings, unpackedPlace(unpacked), options);
     }
   } catch (error) {
-    if (error instanceof CommandFailed) {
+    const full = error instanceof CommandFailed ? toldDiskFault(error.lines) : undefined;
+    if (full !== undefined) {
+      throw new Failure(`Debian's packages can't be unpacked into ${packagesFolder}: ${full}`);
+    } else if (error instanceof CommandFailed) {
       findings.reason = [error.message, ...error.lines.slice(-1)].join(": ");
     } else if (error instanceof NoSuchRelease) {
       findings.reason = error.message;

@@ -14,6 +14,9 @@ export interface SentBody {
   readonly chunked?: boolean;
 }
 
+/** Small, and wrong in thousands of places. */
+const MANY_FAULTS = `[${Array.from({ length: 900 }, () => "{}").join(",")}]`;
+
 const JSON_TYPE = { "content-type": "application/json" };
 
 /** The example with something wrong in it: another value in one place or in several, more of it or less of it. */
@@ -35,6 +38,10 @@ export function swollen(body: Body): fc.Arbitrary<SentBody> {
     .map(([{ at }, times]): Edit => ({ at, do: "repeat", json: times }));
   return fc
     .oneof(
+      {
+        weight: 1,
+        arbitrary: choice(lists).map(({ at }): Edit => ({ at, do: "replace", json: MANY_FAULTS })),
+      },
       { weight: 3, arbitrary: edit(body.example, hugeJson) },
       { weight: lists.length > 0 ? 1 : 0, arbitrary: repeated },
     )
@@ -118,7 +125,31 @@ export function mistyped(body: Body): fc.Arbitrary<SentBody> {
     "é/\u0080",
     "x/".repeat(3_000),
   );
-  return types.map((type) => ({ bytes, headers: type === undefined ? {} : { "content-type": type } }));
+  const typed = types.map((type) => ({ bytes, headers: type === undefined ? {} : { "content-type": type } }));
+  return fc.oneof({ weight: 3, arbitrary: typed }, otherwiseEncoded(bytes.toString()));
+}
+
+/** A good body in a charset that it says, and that is not taken. */
+function otherwiseEncoded(text: string): fc.Arbitrary<SentBody> {
+  const wide = Buffer.from(text, "utf16le");
+  const wider = Buffer.from(
+    Array.from(text).flatMap((each) => [each.charCodeAt(0) % 256, each.charCodeAt(0) >> 8, 0, 0]),
+  );
+  return fc
+    .constantFrom<[string, Buffer]>(
+      ["utf-7", Buffer.from(text)],
+      ["UTF-7", Buffer.from(text.replaceAll('"', "+ACI-"))],
+      ["utf-16", Buffer.concat([Buffer.from([0xff, 0xfe]), wide])],
+      ["utf-16le", wide],
+      ["utf-16be", Buffer.from(wide).swap16()],
+      ["utf-32", Buffer.concat([Buffer.from([0xff, 0xfe, 0, 0]), wider])],
+      ["utf-32le", wider],
+      ["utf-32be", Buffer.from(wider).swap32()],
+    )
+    .map(([charset, bytes]) => ({
+      bytes,
+      headers: { "content-type": `application/json; charset=${charset}` },
+    }));
 }
 
 /** A good body in an encoding that is not taken, cut off in one that is, or far larger than it looks. */

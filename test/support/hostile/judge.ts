@@ -6,6 +6,9 @@ import type { Reply } from "./send.ts";
 const INSIDE =
   /\n\s+at .+:\d+:\d+|node_modules|\.[cm]?[jt]s:\d+|\b(select|insert into|update|delete from) `|\bER_[A-Z]|ReplyError|@user_script|WRONGTYPE|ECONN|TypeError|RangeError/;
 
+/** Room for a hundred faults, or for an address that leads nowhere. */
+const LONGEST_REFUSAL = 64 * 1024;
+
 /** What is wrong with the answers to a hostile request; undefined when nothing is. */
 export function faultOf(
   request: HostileRequest,
@@ -18,6 +21,7 @@ export function faultOf(
     if (request.expected === "unauthorized" && status !== 401 && !isNodesOwn(reply))
       return `answered ${status} without a key`;
     if (request.expected === "refused" && status < 400) return `answered ${status}: ${body.slice(0, 500)}`;
+    if (status >= 400 && body.length > LONGEST_REFUSAL) return `refuses with ${body.length} characters`;
     if (status >= 400 && INSIDE.test(body)) return `tells what is inside: ${body.slice(0, 500)}`;
     if (status >= 400 && body.includes(secret)) return `tells a key: ${body.slice(0, 500)}`;
     const misfit = misfitOf(request, reply, contract);

@@ -62,6 +62,22 @@ const CONSOLE_NAMES = [
 
 const PAGE_METHODS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "HEAD"];
 
+/** Pages that are served under names that are known. */
+const SERVED = /^\/(?:console|queues|docs)(?:\/|$)/;
+const foreignHost = fc.constantFrom(
+  "evil.example",
+  "evil.example:3000",
+  "127.0.0.1.evil.example",
+  "localhost.evil.example",
+  "api",
+  "localhost, evil.example",
+  "user@localhost",
+);
+
+function foreign(page: HttpRequest, host: string): HttpRequest {
+  return { ...withHeaders([page, { host }]), expected: "refused" };
+}
+
 export function pageAttacks(): Attack[] {
   return PAGES.flatMap((path) => {
     const page = logged("GET", path);
@@ -92,6 +108,13 @@ export function pageAttacks(): Attack[] {
         fc.constantFrom("POST", "PUT", "PATCH").map((method) => withJson(logged(method, path), "{")),
       ),
     ];
+    if (SERVED.test(path))
+      attacks.push(
+        attack(
+          "host",
+          foreignHost.map((host) => foreign(page, host)),
+        ),
+      );
     return path.startsWith("/health") ? attacks : attacks.concat(attack("key", noKey.map(instead(page))));
   });
 }

@@ -28,6 +28,7 @@ export function rawAttacks(operations: readonly Operation[]): Attack[] {
     ...writing.flatMap((operation) => [
       attack("framing", framing(operation)),
       attack("framing", framing(operation)),
+      attack("read in two ways", ambiguous(operation)),
       attack("chunks", chunks(operation)),
     ]),
   ];
@@ -234,6 +235,38 @@ function framing(operation: Operation): fc.Arbitrary<RawRequest> {
       good(`x: y\ncontent-length: ${length}\n`, text),
       // Without a length there is no body: what follows is no request.
       good("", text),
+    )
+    .map(waiting("refused"));
+}
+
+/** A good request that a proxy, or the next server, would read otherwise than this one. */
+function ambiguous(operation: Operation): fc.Arbitrary<RawRequest> {
+  const good = (headers: string, path = operation.path) =>
+    Buffer.concat([latin1(head({ ...operation, path }, lengthOf(operation) + headers)), bytesOf(operation)]);
+  const { path } = operation;
+  const repeated = [
+    "Host: evil.example",
+    "Host: api",
+    "Authorization: Bearer another-key-0123456789",
+    "Content-Type: text/plain",
+    "Content-Type: application/json; charset=utf-16",
+  ].map((line) => good(`${line}${CRLF}`));
+  const paths = [
+    `/${path}`,
+    `${path}//`,
+    `/.${path}`,
+    `${path}/.`,
+    `/x/..${path}`,
+    `/x/%2E%2e${path}`,
+    path.toUpperCase(),
+  ];
+  return fc
+    .constantFrom(
+      ...repeated,
+      good(`Idempotency-Key: one${CRLF}Idempotency-Key: two${CRLF}`),
+      good(`Last-Event-ID: 1${CRLF}Last-Event-ID: 2${CRLF}`),
+      good(`Origin: http://a${CRLF}Origin: http://b${CRLF}`),
+      ...[...paths, `${path}\\`, `${path}\u00e9`, `\\${path}`].map((each) => good("", each)),
     )
     .map(waiting("refused"));
 }

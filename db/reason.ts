@@ -1,7 +1,8 @@
 import { LIMITS } from "../src/order/limits.ts";
 
-/** Truncates a reason to its column's length, without splitting a character. */
+/** Makes a reason fit its column: truncates it, without splitting a character, and replaces halves of characters. */
 export function shortened(reason: string): string {
-  const characters = Array.from(reason);
-  return characters.length <= LIMITS.reason ? reason : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;
+  const text = reason.toWellFormed();
+  const characters = Array.from(text);
+  return characters.length <= LIMITS.reason ? text : `${characters.slice(0, LIMITS.reason - 1).join("")}…`;
 }

@@ -28,6 +28,7 @@ import {
 import type { CrashPoint } from "./crash-points.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
+import { checkOutcome } from "./outcome.ts";
 import { redacted, withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 import { nowMs, timestamp } from "../platform/clock.ts";
@@ -213,7 +214,9 @@ export class Executor {
     const { signal } = attempt;
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
       const context = this.#context(order, stage, ports, attempt);
-      const outcome = await stage.run(order, context).catch(alreadyUndone);
+      const outcome = await stage
+        .run(order, context)
+        .then((left) => checkOutcome(left, stage.name), alreadyUndone);
       const lines = stockedLines(order.lines);
       if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome };
       const { id: orderId } = order;
@@ -335,7 +338,7 @@ export class Executor {
   #undo(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<StageRecord | undefined> {
     const { step, signal } = attempt;
     return this.#outside({ stage, step, order }, signal, async (ports) =>
-      stage.undo?.(order, this.#context(order, stage, ports, attempt)),
+      checkOutcome(await stage.undo?.(order, this.#context(order, stage, ports, attempt)), stage.name),
     );
   }
 

@@ -1,4 +1,5 @@
 import type { Order } from "../order/order.ts";
+import { redactor } from "../platform/redact.ts";
 
 /** Shorter values are not secrets, and would redact parts of unrelated words. */
 const SHORTEST_SECRET = 4;
@@ -17,7 +18,7 @@ type Private = Pick<Order, (typeof PRIVATE_FIELDS)[number]>;
 
 /** Makes a text safe to store and log: every value of the order's {@link PRIVATE_FIELDS} is redacted. */
 export function redacted(text: string, order: Private): string {
-  return secretsOf(order).reduce((rest, secret) => rest.replaceAll(secret, "[redacted]"), text);
+  return redactor(secretsOf(order))(text);
 }
 
 /**
@@ -26,26 +27,22 @@ export function redacted(text: string, order: Private): string {
  */
 export function withoutSecrets(error: unknown, order: Private): unknown {
   if (!(error instanceof Error)) return error;
+  const blot = redactor(secretsOf(order));
   const told = `${error.message}\n${error.stack ?? ""}`;
-  if (redacted(told, order) === told) return error;
+  if (blot(told) === told) return error;
   // Keep the class and fields, which decide what happens to the job; drop the cause, which may repeat the secret.
   const { cause: _cause, ...fields } = Object.getOwnPropertyDescriptors(error);
   const copy: Error = Object.create(Object.getPrototypeOf(error), fields);
-  const message = redacted(error.message, order);
-  const stack = redacted(error.stack ?? error.message, order);
+  const message = blot(error.message);
+  const stack = blot(error.stack ?? error.message);
   Object.defineProperty(copy, "message", { value: message, configurable: true, writable: true });
   Object.defineProperty(copy, "stack", { value: stack, configurable: true, writable: true });
   return copy;
 }
 
 function secretsOf(order: Private): string[] {
-  return (
-    PRIVATE_FIELDS.flatMap((field) => {
-      const value = order[field];
-      return typeof value === "string" ? [value] : Object.values(value ?? {});
-    })
-      .filter((value): value is string => typeof value === "string" && value.length >= SHORTEST_SECRET)
-      // A value goes before those that are part of it.
-      .toSorted((a, b) => b.length - a.length)
-  );
+  return PRIVATE_FIELDS.flatMap((field) => {
+    const value = order[field];
+    return typeof value === "string" ? [value] : Object.values(value ?? {});
+  }).filter((value): value is string => typeof value === "string" && value.length >= SHORTEST_SECRET);
 }

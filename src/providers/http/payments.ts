@@ -2,8 +2,11 @@ import { z } from "zod";
 import type { Payments } from "../../order/ports.ts";
 import { rejected, ServiceClient, type ServiceAddress } from "./service-client.ts";
 
-/** A provider's id. */
-const id = z.string().min(1).max(200);
+/** A provider's id: it is stored, shown, and asked for again. */
+const id = z
+  .string()
+  .max(200)
+  .regex(/^[^\p{Cc}\p{Cs}]+$/u);
 const charged = z.union([z.strictObject({ done: z.object({ chargeId: id }) }), rejected]);
 const refunded = z.strictObject({ done: z.object({ refundId: id }) });
 

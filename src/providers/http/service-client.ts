@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { z } from "zod";
 import { LIMITS } from "../../order/limits.ts";
 import {
@@ -8,6 +9,7 @@ import {
   ServiceUnavailableError,
   type ServiceName,
 } from "../../order/ports.ts";
+import { redactor } from "../../platform/redact.ts";
 import { parseRetryAfter } from "../../platform/retry-after.ts";
 import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
@@ -254,18 +256,10 @@ export function safeLine(
   text: string,
   { most, secret }: { readonly most: number; readonly secret: string | null | undefined },
 ): string {
-  const safe = secret ? redact(text, secret) : text;
+  const safe = redactor(secret ? [secret] : [])(text);
   const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();
   const characters = Array.from(line);
   return characters.length <= most ? line : `${characters.slice(0, most - 1).join("")}…`;
-}
-
-/** Redacts the secret, both plain and JSON-escaped. */
-function redact(text: string, secret: string): string {
-  return [JSON.stringify(secret).slice(1, -1), secret].reduce(
-    (rest, spelling) => rest.replaceAll(spelling, "[redacted]"),
-    text,
-  );
 }
 
 async function read(response: Response): Promise<string | undefined> {
@@ -278,7 +272,10 @@ async function read(response: Response): Promise<string | undefined> {
     if (size > LARGEST_ANSWER) return undefined;
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  const bytes = Buffer.concat(chunks);
+  const text = bytes.toString("utf8");
+  // Replacement characters would make two ids one. This is no JSON, and tells in an error why.
+  return isUtf8(bytes) ? text : `not UTF-8: ${text}`;
 }
 
 /** fetch's own message is always "fetch failed" or "terminated"; the cause has the details. */

@@ -95,6 +95,20 @@ describe("a stage that returns a record", () => {
     expect(jobs).toMatchObject([{ orderId: id, transition: { from: "PICKED", to: "PACKED" } }]);
   });
 
+  test("that leaves what can't be stored fails when it does, and names the field", async () => {
+    const { pick, pack, executor } = line({
+      pick: { run: async () => ({ label: "1\ud83d" }) },
+      pack: { run: async () => ({ weight: Infinity }) },
+    });
+    const id = await createOrder(environment.database);
+    await expect(executor.execute(id, pick, NEVER)).rejects.toThrow(
+      "stage pick returned what can't be stored: half a character in label",
+    );
+    await move(id, "CREATED", "PICKED", "pick");
+    await expect(executor.execute(id, pack, NEVER)).rejects.toThrow("weight is no finite number");
+    expect(await statusOf(id)).toBe("PICKED");
+  });
+
   test("is followed by the next one at once also where another process did what lies between", async () => {
     const { pick, post, executor } = line();
     const id = await createOrder(environment.database);

@@ -457,6 +457,11 @@ describe("a server that", () => {
     ["no id", {}],
     ["an empty id", { chargeId: "", refundId: "", trackingNumber: "" }],
     ["an id that is too long", { chargeId: "1".repeat(1_000), refundId: "1".repeat(1_000) }],
+    [
+      "half of a character in an id",
+      { chargeId: "ch_\ud83d", refundId: "re_\udc00", trackingNumber: "1\ud83d" },
+    ],
+    ["a control character in an id", { chargeId: "ch_\0", refundId: "re_\n", trackingNumber: "1\0" }],
     ["a tracking number of dots", { trackingNumber: ".." }],
     ["no date", { deliveredAt: "soon" }],
   ])("is done with %s is at fault", async (_what, done) => {
@@ -464,6 +469,16 @@ describe("a server that", () => {
     const calls = everyCall(url).filter(([service], index) => service !== "inventory" && index !== 5);
     for (const [service, call] of calls)
       await expectFault(call(), new RegExp(`^${service} answered 200 unexpectedly`));
+  });
+
+  test("answers with an id that is not UTF-8 is at fault", async () => {
+    const { url } = await startAnswering((_request, response) =>
+      response.end(
+        Buffer.concat([Buffer.from('{"done":{"chargeId":"ch_'), Buffer.from([0xff]), Buffer.from('"}}')]),
+      ),
+    );
+    const charge = httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
+    await expectFault(charge, /^payments answered 200 unexpectedly: not UTF-8: /);
   });
 
   test("redirects is not followed", async () => {
@@ -533,6 +548,21 @@ describe("a server that", () => {
     expect(error.message).toContain('bad token [redacted] in {"token":"[redacted]"} and so on');
     expect(`${error.message}${error.stack}`).not.toContain("secret");
     expect(error.message.length).toBeLessThan(300);
+  });
+
+  test.each([
+    ["in capital letters", TOKEN.toUpperCase()],
+    ["encoded for a URL", encodeURIComponent(TOKEN).replaceAll("_", "%5f")],
+    ["in base64", Buffer.from(`key:${TOKEN}`).toString("base64")],
+  ])("repeats the token %s has it taken out", async (_how, written) => {
+    const { url } = await startAnswering((_request, response) =>
+      response.writeHead(400).end(`no ${written}!`),
+    );
+    const error = await expectFault(
+      httpPayments({ url }).charge({ ...CHARGE, signal: patience() }),
+      /answered 400 unexpectedly: no \S*\[redacted\]\S*!$/,
+    );
+    expect(error.message).not.toContain(written);
   });
 
   test("repeats the token in its reason to decline has it taken out", async () => {

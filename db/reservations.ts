@@ -6,10 +6,10 @@ import type { Locks } from "../src/platform/contention.ts";
 import { rowLocks } from "./row-locks.ts";
 import { reservations, stock, type ReservationState } from "./schema.ts";
 import { insertMovements, type NewMovement } from "./stock-movements.ts";
-import { lockStock, writeStock, type StockLevel } from "./stock.ts";
+import { lockStock, writeStock, type AlsoCommit, type StockLevel } from "./stock.ts";
 import { timestamp } from "../src/platform/clock.ts";
 
-const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
+export const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
 const insertStates = insertInto(
   reservations,
   ["orderId", "state", "updatedAt"],
@@ -37,11 +37,16 @@ export interface StockMove extends Holding {
  *
  * @returns whether each move succeeded; only `reserve` may not. @throws {InvalidMoveError} {DatabaseError}
  */
-export async function moveStock(database: Database, moves: readonly StockMove[]): Promise<Reservation[]> {
+export async function moveStock(
+  database: Database,
+  moves: readonly StockMove[],
+  alsoCommit: AlsoCommit = async () => [],
+): Promise<Reservation[]> {
   const work = async (transaction: Transaction): Promise<Reservation[]> => {
     const warehouse = await lockWarehouse(transaction, moves);
     const made = moves.map((move) => warehouse.make(move));
-    await transaction.commit(warehouse.writes());
+    const further = await alsoCommit(transaction, warehouse.levels());
+    await transaction.commit([...warehouse.writes(), ...further]);
     return made;
   };
   // While it waits for one product it holds others, so not for long.
@@ -171,6 +176,18 @@ export class Warehouse {
     if (level === undefined) return 0;
     const change = this.changes.get(sku);
     return level.onHand + (change?.onHand ?? 0) - level.reserved - (change?.reserved ?? 0);
+  }
+
+  /** All levels as they are now. */
+  levels(): StockLevel[] {
+    return [...this.stock].map(([sku, { onHand, reserved }]) => {
+      const change = this.changes.get(sku);
+      return {
+        sku,
+        onHand: onHand + (change?.onHand ?? 0),
+        reserved: reserved + (change?.reserved ?? 0),
+      };
+    });
   }
 
   /** The changed levels, in lock order. */

@@ -6,7 +6,14 @@ import { DatabaseError } from "./errors.ts";
 import type { Transaction } from "./queries.ts";
 import { stockAdjustments } from "./schema.ts";
 import { insertMovements } from "./stock-movements.ts";
-import { findStock, lockLevels, StockReservedError, writeStock, type StockLevel } from "./stock.ts";
+import {
+  findStock,
+  lockLevels,
+  StockReservedError,
+  writeStock,
+  type AlsoCommit,
+  type StockLevel,
+} from "./stock.ts";
 import { insertInto } from "./statements.ts";
 import { timestamp } from "../src/platform/clock.ts";
 
@@ -52,13 +59,14 @@ const insertAnswer = insertInto(stockAdjustments, [
 export async function adjustStock(
   database: Database,
   adjustment: StockAdjustment,
+  alsoCommit: AlsoCommit = async () => [],
 ): Promise<{ readonly level: StockLevel; readonly repeated: boolean } | undefined> {
   const earlier = await answered(database, adjustment);
   if (earlier) return { level: earlier, repeated: true };
   const [known] = await findStock(database, [adjustment.sku]);
   if (known === undefined && adjustment.delta < 0) return undefined;
   try {
-    const level = await database.transaction((transaction) => adjust(transaction, adjustment), {
+    const level = await database.transaction((transaction) => adjust(transaction, adjustment, alsoCommit), {
       lockWaits: 1,
     });
     return { level, repeated: false };
@@ -70,7 +78,11 @@ export async function adjustStock(
   }
 }
 
-async function adjust(transaction: Transaction, adjustment: StockAdjustment): Promise<StockLevel> {
+async function adjust(
+  transaction: Transaction,
+  adjustment: StockAdjustment,
+  alsoCommit: AlsoCommit,
+): Promise<StockLevel> {
   const { sku, delta, reason, reference, actor, idempotency } = adjustment;
   const { levels } = await lockLevels(transaction, [sku]);
   const { onHand = 0, reserved = 0 } = levels[0] ?? {};
@@ -79,10 +91,12 @@ async function adjust(transaction: Transaction, adjustment: StockAdjustment): Pr
   if (level.onHand > LIMITS.onHand)
     throw new TooMuchStockError(`there would be ${level.onHand} of ${sku} on hand`);
   const at = timestamp();
+  const further = await alsoCommit(transaction, [level]);
   await transaction.commit([
     ...writeStock([level]),
     ...insertMovements([{ sku, at, kind: "adjustment", delta, reason, reference, actor }]),
     ...(idempotency ? [insertAnswer([{ ...idempotency, ...level, at }])] : []),
+    ...further,
   ]);
   return level;
 }

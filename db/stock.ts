@@ -6,9 +6,17 @@ import { stock } from "./schema.ts";
 import { insertMovements } from "./stock-movements.ts";
 import { timestamp } from "../src/platform/clock.ts";
 
+/** Further writes for a transaction that adds to stock. @param levels locked, as they will be. */
+export type AlsoCommit = (
+  transaction: Transaction,
+  levels: readonly StockLevel[],
+) => Promise<readonly Statement[]>;
+
 export type StockLevel = Readonly<typeof stock.$inferSelect>;
 
 const lockRows = selectFrom(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?) ORDER BY sku FOR UPDATE");
+/** Levels as they are, without locking them. */
+export const readStock = selectFrom(stock, ["sku", "onHand", "reserved"], "WHERE sku IN (?)");
 const writeRows = insertInto(
   stock,
   ["sku", "onHand", "reserved"],
@@ -66,9 +74,10 @@ export async function setStock(
   options: {
     readonly actor?: string;
     readonly isExpected?: ((level: StockLevel | undefined) => boolean) | undefined;
+    readonly alsoCommit?: AlsoCommit;
   } = {},
 ): Promise<StockLevel[]> {
-  const { actor, isExpected = () => true } = options;
+  const { actor, isExpected = () => true, alsoCommit } = options;
   const work = async (transaction: Transaction): Promise<StockLevel[]> => {
     const { levels, isNew } = await lockLevels(
       transaction,
@@ -86,11 +95,13 @@ export async function setStock(
     const short = after.filter((level) => level.onHand < level.reserved);
     if (short.length > 0) throw new StockReservedError(short);
     const moved = changes.filter(({ delta }) => delta !== 0);
+    const further = (await alsoCommit?.(transaction, after)) ?? [];
     await transaction.commit([
       ...writeStock(after.toSorted((a, b) => (a.sku < b.sku ? -1 : 1))),
       ...insertMovements(
         moved.map(({ after: { sku }, delta }) => ({ sku, at, kind: "count", delta, actor: actor ?? null })),
       ),
+      ...further,
     ]);
     return after;
   };

@@ -5,6 +5,7 @@ import { groupBy } from "../src/platform/group-by.ts";
 import type { Locks } from "../src/platform/contention.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
+import { deleteBackorders, insertBackorders } from "./backorders.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Statement, Transaction, Write } from "./queries.ts";
 import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMove } from "./reservations.ts";
@@ -69,15 +70,39 @@ function apply(
     const update = ordersFirst ? updateGroup : updateUncancelled;
     const updates = groupsOf(applied).map((group) => mustMove(group, update(group)));
     beforeCommit?.();
-    await transaction.commit([...updates, ...insertEvents(applied), ...(warehouse?.writes() ?? [])]);
+    await transaction.commit([
+      ...updates,
+      ...insertEvents(applied),
+      ...(warehouse?.writes() ?? []),
+      ...backorderWrites(transitions, results),
+    ]);
     return results;
   };
   return database.transaction(work, { lockWaits: 1 });
 }
 
+/** Orders that begin to wait for stock, and those that have got theirs. */
+function backorderWrites(
+  transitions: readonly OrderTransition[],
+  results: readonly TransitionResult[],
+): Statement[] {
+  const waiting = transitions.filter(({ stock }) => stock?.orWait);
+  if (waiting.length === 0) return [];
+  const hasGot = ({ orderId }: OrderTransition) =>
+    results.some(({ made }, index) => made && transitions[index]?.orderId === orderId);
+  const isSoldOut = (transition: OrderTransition) =>
+    results[transitions.indexOf(transition)]?.soldOut !== undefined;
+  return [
+    ...insertBackorders(
+      waiting.filter(isSoldOut).map(({ orderId, stock }) => ({ orderId, lines: stock?.lines ?? [] })),
+    ),
+    ...deleteBackorders(waiting.filter(hasGot).map(({ orderId }) => orderId)),
+  ];
+}
+
 /** The move of stock that comes with a transition, if any. */
 function moveOf({ orderId, stock }: OrderTransition): StockMove[] {
-  return stock ? [{ orderId, ...stock }] : [];
+  return stock ? [{ orderId, operation: stock.operation, lines: stock.lines }] : [];
 }
 
 /** The rows that transitions lock: their orders, and what they move of the stock. */

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
-import { adjustStock } from "../../db/stock-adjustments.ts";
+import { filling } from "../../db/backorders.ts";
+import { adjustStock, type StockAdjustment } from "../../db/stock-adjustments.ts";
 import { listMovements, type StockMovement } from "../../db/stock-movements.ts";
 import { findStock, listStock, setStock, type StockLevel } from "../../db/stock.ts";
 import { actorOf } from "./auth.ts";
@@ -7,6 +8,8 @@ import { cursorOf, fromCursor } from "./cursor.ts";
 import { conditionHeaders, conditionOf, ETAG, etagOf } from "./etag.ts";
 import { idempotencyHeaders, keyOf, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { noSuch, route, type Route } from "./route.ts";
+import type { Services } from "./services.ts";
+import { describeError } from "../platform/describe-error.ts";
 import {
   stock,
   stockAdjustment,
@@ -49,8 +52,8 @@ export const stockRoutes: readonly Route[] = [
     request: { body: stockLevels },
     answers: { 200: { description: "The levels now", schema: stockList } },
     failures: [409],
-    handler: async ({ body: { items }, response }, { database }) => {
-      response.json({ items: (await setStock(database, items, { actor: actorOf(response) })).map(body) });
+    handler: async ({ body: { items }, response }, services) => {
+      response.json({ items: (await set(services, items, { actor: actorOf(response) })).map(body) });
     },
   }),
   route({
@@ -76,9 +79,9 @@ export const stockRoutes: readonly Route[] = [
     request: { params: stockPath, body: stockLevel, headers: conditionHeaders },
     answers: { 200: { description: "The level now", schema: stock, headers: ETAG } },
     failures: [409, 412],
-    handler: async ({ params: { sku }, body: { onHand }, headers, response }, { database }) => {
+    handler: async ({ params: { sku }, body: { onHand }, headers, response }, services) => {
       const options = { actor: actorOf(response), isExpected: conditionOf(headers) };
-      const [level] = await setStock(database, [{ sku, onHand }], options);
+      const [level] = await set(services, [{ sku, onHand }], options);
       if (level) response.set("ETag", etagOf(level)).json(body(level));
     },
   }),
@@ -95,11 +98,11 @@ export const stockRoutes: readonly Route[] = [
       200: { description: "The level that it led to", schema: stock, headers: { ...ETAG, ...REPLAYED } },
     },
     failures: [404, 409],
-    handler: async ({ params: { sku }, body: adjustment, headers, response }, { database }) => {
+    handler: async ({ params: { sku }, body: adjustment, headers, response }, services) => {
       const key = keyOf(headers, response);
       const { delta, reason, reference = null } = adjustment;
       const requestHash = hash("sha256", JSON.stringify([sku, adjustment]), "base64");
-      const adjusted = await adjustStock(database, {
+      const adjusted = await adjust(services, {
         sku,
         delta,
         reason,
@@ -130,6 +133,39 @@ export const stockRoutes: readonly Route[] = [
     },
   }),
 ];
+
+/** Sets stock, and lets orders go on that have waited for it. */
+function set(
+  services: Services,
+  ...[items, options]: Tail<Parameters<typeof setStock>>
+): Promise<StockLevel[]> {
+  const { database } = services;
+  return filling(
+    database,
+    (alsoCommit) => setStock(database, items, { ...options, alsoCommit }),
+    (ids) => wakeAll(services, ids),
+  );
+}
+
+/** The same for an adjustment. */
+function adjust(services: Services, adjustment: StockAdjustment) {
+  const { database } = services;
+  return filling(
+    database,
+    (alsoCommit) => adjustStock(database, adjustment, alsoCommit),
+    (ids) => wakeAll(services, ids),
+  );
+}
+
+type Tail<List extends readonly unknown[]> = List extends readonly [unknown, ...infer Rest] ? Rest : never;
+
+/** In the background: the sweeper finds those that are missed. */
+function wakeAll({ waking, log }: Services, orderIds: readonly string[]): void {
+  for (const orderId of orderIds)
+    waking.wake(orderId).catch((error: unknown) => {
+      log.warn({ orderId, error: describeError(error) }, "got its stock, but not woken yet");
+    });
+}
 
 function body({ sku, onHand, reserved }: StockLevel): StockBody {
   return { sku, onHand, reserved, available: onHand - reserved };

@@ -184,7 +184,10 @@ export class Executor {
     if (outcome instanceof Wait) return this.#wait(order, outcome, attempt);
     if (outcome instanceof Rejection) return this.#reject(order, outcome, attempt);
     const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, attempt);
-    if (soldOut) return this.#reject(order, rejectSoldOut(soldOut), attempt);
+    if (soldOut)
+      return stock?.orWait
+        ? this.#wait(order, waitForStock(soldOut), attempt)
+        : this.#reject(order, rejectSoldOut(soldOut), attempt);
     if (!made) return this.#overtaken(order.id, attempt);
     this.#crashHook?.("after commit", step.name);
     return this.#endedAt({ status: due.to, cancellation: null }, "done");
@@ -222,8 +225,12 @@ export class Executor {
       const { id: orderId } = order;
       const request = { key: context.runKey, orderId, lines, signal };
       const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
-      if (moved === "at commit") return { outcome, stock: { operation: stage.stock, lines } };
+      const orWait = stage.stock === "reserve" && order.whenSoldOut === "wait";
+      if (moved === "at commit")
+        return { outcome, stock: { operation: stage.stock, lines, ...(orWait && { orWait }) } };
       if (moved === "moved") return { outcome };
+      // Whose stock it is does not tell when more arrives: it is asked again every few minutes.
+      if (orWait && !(moved instanceof AlreadyUndoneError)) return { outcome: waitForStock() };
       return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject) };
     });
   }
@@ -390,6 +397,13 @@ export class Executor {
     const undoKey = `${runKey}:undo`;
     return { ports, runKey, undoKey, attempt: mark?.attempt ?? 1, waited: waitedIn(stage, order), signal };
   }
+}
+
+/** Names the first few SKUs: an order may have thousands. */
+function waitForStock(soldOut: readonly string[] = []): Wait {
+  const shown = soldOut.slice(0, 5).join(", ");
+  const more = soldOut.length > 5 ? ` and ${soldOut.length - 5} more` : "";
+  return new Wait({ for: shown === "" ? "stock" : `stock of ${shown}${more}`, until: null });
 }
 
 function releaseOf({ name }: Hold): string {

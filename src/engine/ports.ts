@@ -199,6 +199,14 @@ export interface CreatedOrder {
 /** The attempt that brings a change about, if one does. */
 type Marked = { readonly [Field in keyof AttemptMark]?: AttemptMark[Field] | undefined };
 
+/** A move of an order's stock. */
+export interface StockChange {
+  readonly operation: StockOperation;
+  readonly lines: readonly OrderLine[];
+  /** Whether the order waits for its goods if they are sold out, from then on and in turn. */
+  readonly orWait?: boolean;
+}
+
 /** One order's change of status, to the next one or to CANCELLED. */
 export interface OrderTransition extends Marked {
   readonly orderId: string;
@@ -211,7 +219,7 @@ export interface OrderTransition extends Marked {
   /** Do nothing if a cancellation was requested meanwhile. */
   readonly unlessCancelled: boolean;
   /** Moves the order's stock in the same transaction; only if there is enough. */
-  readonly stock?: { readonly operation: StockOperation; readonly lines: readonly OrderLine[] } | undefined;
+  readonly stock?: StockChange | undefined;
   readonly at: Date;
 }
 

@@ -1,4 +1,5 @@
 import { sql } from "drizzle-orm";
+import { deleteBackorders, filling } from "../../db/backorders.ts";
 import type { Database } from "../../db/database.ts";
 import { failureKindOf } from "../platform/storage-error.ts";
 import { moveStock, stockLocks, type Holding, type Reservation } from "../../db/reservations.ts";
@@ -15,10 +16,14 @@ export function mysqlInventory(database: Database, commit: Commit = grouped): In
   const releases = commit<Holding, Reservation>({
     name: "stock_releases",
     flush: (holdings) =>
-      moveStock(
-        database,
-        holdings.map((holding) => ({ ...holding, operation: "release" })),
-      ),
+      filling(database, async (fill) => {
+        const moves = holdings.map((holding) => ({ ...holding, operation: "release" as const }));
+        const ids = holdings.map(({ orderId }) => orderId);
+        return moveStock(database, moves, async (transaction, levels) => [
+          ...deleteBackorders(ids),
+          ...(await fill(transaction, levels)),
+        ]);
+      }),
     kindOf: failureKindOf,
     locks: stockLocks(database),
     weightOf: ({ lines }) => lines.length,

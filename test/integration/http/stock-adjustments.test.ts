@@ -4,6 +4,7 @@ import { LIMITS } from "../../../src/order/limits.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
 import { startWorker, type TestProcess } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 const api = useApi();
 let made = 0;
@@ -162,6 +163,31 @@ describe("the movements of a SKU", () => {
     ]);
     expect(items.map(({ actor }) => actor)).toEqual([null, expect.any(String), expect.any(String)]);
     expect(items.reduce((sum, { delta }) => sum + delta, 0)).toBe(await onHand(sku));
+  });
+
+  test("an order that waits for goods shows so, goes on at once when all are there, and is cancelled if asked", async () => {
+    const [mug, pot] = [newSku(), newSku()];
+    const lines = [mug, pot].map((sku) => ({ sku, quantity: 2, unitPrice: 5 }));
+    const { id } = await api.client.order({ ...PLAIN_ORDER, lines, whenSoldOut: "wait" });
+    const other = await api.client.order({ ...PLAIN_ORDER, lines, whenSoldOut: "wait" });
+    const order = await waitFor("the order waits", async () => {
+      const { body } = await api.client.get(`/orders/${id}`);
+      return body.waiting && body;
+    });
+    expect(order).toMatchObject({
+      whenSoldOut: "wait",
+      status: "CREATED",
+      waiting: { stage: "reserve", for: `stock of ${mug}, ${pot}`, until: null },
+    });
+    await adjust(mug, DELIVERY);
+    expect((await api.client.get(`/stock/${mug}`)).body).toMatchObject({ reserved: 0 });
+    await adjust(pot, { delta: 2, reason: "delivery" });
+    await api.client.orderIn(id, "DELIVERED");
+    expect(await onHand(pot)).toBe(0);
+    await api.client.post(`/orders/${other.id}/cancel`, { reason: "no longer wanted" });
+    await api.client.orderIn(other.id, "CANCELLED");
+    await adjust(pot, { delta: 2, reason: "delivery" });
+    expect((await api.client.get(`/stock/${pot}`)).body).toMatchObject({ onHand: 2, reserved: 0 });
   });
 
   test("come page by page", async () => {

@@ -536,12 +536,9 @@ const eventMessage = z
       stage: z.string().nullable().meta({ description: "Null if no stage was involved" }),
       attempt: z.int().nullable().meta({ description: "Attempt at the stage that led to it" }),
       startedAt: timestamp.nullable().meta({ description: "Start of that attempt" }),
-      details: z
-        .record(z.string(), z.string())
-        .optional()
-        .meta({
-          description: "What was changed (`fields`) or held (`hold`), by name; absent for all other types",
-        }),
+      details: z.record(z.string(), z.string()).optional().meta({
+        description: "What was changed (`fields`) or held (`hold`), by name; absent for all other types",
+      }),
     }),
   })
   .meta({ id: "EventMessage", description: "A CloudEvent 1.0" });

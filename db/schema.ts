@@ -8,6 +8,7 @@ import {
   json,
   mysqlTable,
   primaryKey,
+  text,
   uniqueIndex,
   varchar,
 } from "drizzle-orm/mysql-core";
@@ -33,6 +34,7 @@ import type { SentResult } from "../src/order/ports.ts";
 
 /** UUIDs are ASCII, which takes a quarter of the index space of utf8mb4. */
 const uuid = customType<{ data: string }>({ dataType: () => "char(36)" });
+const fingerprint = customType<{ data: string }>({ dataType: () => "char(64)" });
 const instant = (name: string) => datetime(name, { fsp: 3, mode: "date" });
 /** SHA-256 in base64. */
 const DIGEST_LENGTH = 44;
@@ -367,4 +369,15 @@ export const installation = mysqlTable("installation", {
   secret: char("secret", { length: 64 }),
   /** When a process last checked that the database accepts writes. */
   writtenAt: instant("written_at").notNull(),
+});
+
+/** The pipelines that processes have had. The one in force is the one set last. */
+export const pipelines = mysqlTable("pipelines", {
+  /** SHA-256 of `stages`, in hexadecimal. */
+  fingerprint: fingerprint("fingerprint").primaryKey(),
+  /** JSON: what tells it from others (`Outline`). */
+  stages: text("stages").notNull(),
+  setAt: instant("set_at").notNull(),
+  /** When a process with it last was known to run. */
+  seenAt: instant("seen_at").notNull(),
 });

@@ -22,6 +22,8 @@ export interface WorkerHeartbeatOptions {
   readonly redis: Redis;
   readonly workers: readonly Pick<StageWorker, "name" | "held" | "guests" | "concurrency" | "isPaused">[];
   readonly breakers: Pick<StageBreakers, "troubles">;
+  /** Names the steps that are left to others. */
+  readonly rollout?: { readonly left: readonly string[] };
   readonly counts: MinuteCounts;
   readonly log: Logger;
   readonly intervalMs?: number;
@@ -106,7 +108,7 @@ export class WorkerHeartbeat implements Service {
 
   /** What to report now: a step with no guests is one that has none announced. */
   #now(): Heartbeat {
-    const { workers, breakers } = this.#options;
+    const { workers, breakers, rollout } = this.#options;
     for (const { name, guests } of workers) if (guests === 0) this.#announced.delete(name);
     return {
       ...this.#self,
@@ -119,6 +121,7 @@ export class WorkerHeartbeat implements Service {
         standsStill: isPaused,
       })),
       open: breakers.troubles,
+      left: rollout?.left ?? [],
     };
   }
 }

@@ -36,6 +36,8 @@ export interface Heartbeat {
     /** Whether it takes no jobs, because something is away. */
     readonly standsStill: boolean;
   }[];
+  /** The steps that it leaves to others, because another pipeline is in force. Missing from workers of earlier versions. */
+  readonly left?: readonly string[];
   /** The stages whose circuit breaker is not closed in this worker, with the service at fault. */
   readonly open: readonly {
     readonly stage: string;

@@ -4,6 +4,7 @@ import type { CrashPoint } from "../engine/crash-points.ts";
 import { Executor, type Breakers } from "../engine/executor.ts";
 import { Intake } from "../engine/intake.ts";
 import type { CreatedOrder, Dispatcher, JobMarker } from "../engine/ports.ts";
+import type { Rollout } from "../engine/rollout.ts";
 import { Sweeper, type SweepObserver } from "../engine/sweeper.ts";
 import { Withdrawals } from "../engine/withdrawals.ts";
 import { lifecycle } from "../order/lifecycle.ts";
@@ -23,15 +24,17 @@ export function openExecutor(
     readonly ports: Ports;
     readonly onEvents: () => void;
     readonly breakers?: Breakers;
+    readonly rollout?: Rollout;
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   },
 ): Executor {
-  const { ports, onEvents, breakers, crashHook } = options;
+  const { ports, onEvents, breakers, rollout, crashHook } = options;
   return new Executor({
     lifecycle,
     ports,
     store: new BatchingStore({ store, commit, lifecycle, crashHook, onEvents }),
     ...(breakers && { breakers }),
+    mayTake: rollout?.mayTake,
     crashHook,
   });
 }

@@ -14,6 +14,7 @@ import { StageWorker } from "../../workers/stage-worker.ts";
 import { suspectQuota } from "../../workers/suspect-quota.ts";
 import { Watchdog } from "../../workers/watchdog.ts";
 import { StageBreakers } from "../engine/breakers.ts";
+import type { Rollout } from "../engine/rollout.ts";
 import { FailureLog } from "../engine/failure-log.ts";
 import { StageMetrics } from "../engine/metrics.ts";
 import { Relay } from "../events/relay/relay.ts";
@@ -29,6 +30,7 @@ import { stageOverrides, type WorkerConfig } from "./config.ts";
 import { openExecutor, openSweeper } from "./engine.ts";
 import { connectPorts } from "./providers.ts";
 import { openQueues, redisServer, type OpenQueues } from "./queues.ts";
+import { openRollout } from "./rollout.ts";
 import { openWebhooks } from "./webhooks.ts";
 
 /** Expiry of the key that probes whether Redis takes writes. */
@@ -52,7 +54,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   const open = openQueues(config, base, { server, redis: server.connectWorker() });
   const { redis, queues } = open;
   const ports = await connectPorts(config, database, base.commit);
-  const stages = openStages(config, given, base, { ...open, ports, stageMetrics });
+  const rollout = openRollout(base);
+  const stages = openStages(config, given, base, { ...open, ports, stageMetrics, rollout });
   const { workers } = stages;
 
   const relayRedis = server.connectProducer();
@@ -67,9 +70,10 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     opened("relay's Redis", () => relayRedis.disconnect()),
     new Relay({ database, redis: relayRedis, connectListener, length: config.EVENTS_STREAM_LENGTH, log }),
     openWebhooks(config, base, connectListener),
+    rollout,
     openSweeper(config, base, {
       dispatcher: queues,
-      lease: new DatabaseLease(database, "sweeper"),
+      lease: rollout.whileInForce(new DatabaseLease(database, "sweeper")),
       marker: new Marker(redis, () => readInstallationId(database)),
       observer: stageMetrics,
     }),
@@ -103,7 +107,12 @@ function openStages(
     onEvents,
     ports,
     stageMetrics,
-  }: OpenQueues & { readonly ports: Ports; readonly stageMetrics: StageMetrics },
+    rollout,
+  }: OpenQueues & {
+    readonly ports: Ports;
+    readonly stageMetrics: StageMetrics;
+    readonly rollout: Rollout;
+  },
 ): { workers: readonly StageWorker[]; heartbeat: WorkerHeartbeat; services: readonly Service[] } {
   const workers: StageWorker[] = [];
   const workerOf = (stage: { readonly name: string }) => workers.find(({ name }) => name === stage.name);
@@ -115,7 +124,7 @@ function openStages(
     probeIntervalMs: config.PROBE_INTERVAL_MS,
     log,
   });
-  const own = openExecutor({ store, commit }, { ports, onEvents, breakers, crashHook });
+  const own = openExecutor({ store, commit }, { ports, onEvents, breakers, rollout, crashHook });
   const executor = tracing.attempts(own);
   const isolation = new Isolation({ carriedTrace: () => tracing.carried(), lifecycle, log });
   const databaseWatch = new ServerWatch({ server: "MySQL", probe: () => checkWrites(database), log });
@@ -133,7 +142,7 @@ function openStages(
     probeIntervalMs: config.PROBE_INTERVAL_MS,
   };
   const counts = new MinuteCounts();
-  const heartbeat = new WorkerHeartbeat({ redis, workers, breakers, counts, log });
+  const heartbeat = new WorkerHeartbeat({ redis, workers, breakers, rollout, counts, log });
   const handOver = openHandOver(config, { commit }, { redis, queues }, { workerOf, heartbeat, crashHook });
   const failures = new FailureLog({ store, lifecycle, commit, onEvents });
   const overrides = stageOverrides(config);
@@ -155,6 +164,7 @@ function openStages(
     });
     workers.push(worker);
     databaseWatch.add(worker);
+    rollout.add(worker);
     redisWatch.add(worker);
   }
   stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));

@@ -26,6 +26,7 @@ import {
   type Step,
 } from "../order/stage.ts";
 import type { CrashPoint } from "./crash-points.ts";
+import { LEFT_MS } from "./failure.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
 import { checkOutcome } from "./outcome.ts";
@@ -111,6 +112,7 @@ export class Executor {
   readonly #ports: Ports;
   readonly #store: ExecutorStore;
   readonly #breakers: Breakers;
+  readonly #mayTake: ((step: Pick<Step, "name">) => Promise<boolean>) | undefined;
   readonly #crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 
   constructor(options: {
@@ -118,6 +120,8 @@ export class Executor {
     readonly ports: Ports;
     readonly store: ExecutorStore;
     readonly breakers?: Breakers;
+    /** Whether this process may take the step now; always, unless given. */
+    readonly mayTake?: ((step: Pick<Step, "name">) => Promise<boolean>) | undefined;
     /** Called at each point where a test may kill the process. */
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   }) {
@@ -125,6 +129,7 @@ export class Executor {
     this.#ports = options.ports;
     this.#store = options.store;
     this.#breakers = options.breakers ?? NO_BREAKERS;
+    this.#mayTake = options.mayTake;
     this.#crashHook = options.crashHook;
   }
 
@@ -171,6 +176,10 @@ export class Executor {
     const { step } = attempt;
     const due = this.#lifecycle.due(order.status);
     if (!this.#isFor(order, step) || due === undefined) return this.#endedAt(order);
+    const taken = order.cancellation ? CANCEL : due.step;
+    const mayTake = this.#mayTake;
+    if (mayTake && !(await offTheClock(attempt.signal, () => mayTake(taken))))
+      throw new NotNowError(`${taken.name} is left to workers with the pipeline in force`, LEFT_MS);
     if (order.cancellation) return this.#cancel(order, order.cancellation.reason, attempt);
 
     const [hold] = order.holds;

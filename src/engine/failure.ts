@@ -1,3 +1,4 @@
+import { UnknownStatusError } from "../order/lifecycle.ts";
 import { NotNowError, type ServiceName } from "../order/ports.ts";
 import { StorageError } from "../platform/storage-error.ts";
 import { isTimeout } from "../platform/time-limit.ts";
@@ -51,6 +52,9 @@ export class FailedAttemptError extends Error {
   }
 }
 
+/** How long an order waits that is left to workers with another pipeline, in milliseconds. */
+export const LEFT_MS = 1_000;
+
 /** Classifies an attempt's error. */
 export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: number }): Failure {
   if (error instanceof FailedAttemptError) return error.failure;
@@ -60,6 +64,8 @@ export function failureOf(error: unknown, { timeoutMs }: { readonly timeoutMs: n
     return { kind: "service away", message, stage, tried, service, customerId, timedOut, misconfigured };
   }
   if (error instanceof NoPlaceError) return { kind: "no place", message };
+  // Of a newer pipeline, whose workers take the order.
+  if (error instanceof UnknownStatusError) return { kind: "not now", message, waitMs: LEFT_MS };
   if (error instanceof NotNowError) return { kind: "not now", message, waitMs: error.waitMs };
   if (error instanceof StorageError && error.kind === "away")
     return { kind: "database away", message, how: error.how };

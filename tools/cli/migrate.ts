@@ -1,3 +1,6 @@
+import { Database } from "../../db/database.ts";
+import { setPipeline } from "../../db/pipelines.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { configure, PROCESSES } from "../../src/composition/config.ts";
 import { runMain } from "../../src/platform/startup.ts";
@@ -12,9 +15,20 @@ runMain(async () => {
   const config = await configure(PROCESSES.migrate, process.env);
   const startedAt = performance.now();
   const applied = await migrateDatabase({ url: config.DATABASE_URL });
+  await announcePipeline(config.DATABASE_URL);
   if (await hasOldBooks(config.DATABASE_URL)) process.stdout.write(`${OLD_BOOKS}\n`);
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
   process.stdout.write(
     applied === 0 ? "the database is up to date\n" : `applied ${applied} migrations in ${seconds} s\n`,
   );
 });
+
+/** Puts the pipeline of this version and configuration in force. */
+async function announcePipeline(url: string): Promise<void> {
+  const database = new Database({ url, poolSize: 1 });
+  try {
+    await setPipeline(database, lifecycle.outline);
+  } finally {
+    await database.close();
+  }
+}

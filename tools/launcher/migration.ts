@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import type { Lifecycle } from "../../src/order/lifecycle.ts";
 import { PROJECT_FOLDER } from "./local-folder.ts";
 import { run } from "./run.ts";
 
@@ -13,6 +14,7 @@ const MARKER = "migrated-to";
  *
  * @param code folder of the compiled sources
  * @param dataFolder MySQL's data folder, if only we use it
+ * @param pipeline the one that the processes will have
  * @returns the migration's last line of output; undefined if there was nothing to do
  * @throws CommandFailed with the migration's output
  */
@@ -20,9 +22,11 @@ export async function migrate(
   databaseUrl: string,
   code: string,
   dataFolder: string | undefined,
+  pipeline: Lifecycle["outline"],
 ): Promise<string | undefined> {
   const marker = dataFolder && path.join(dataFolder, MARKER);
-  const version = migrationsDigest();
+  // Migrating puts the pipeline in force, too.
+  const version = `${migrationsDigest()} ${JSON.stringify(pipeline)}`;
   if (marker && readIfPresent(marker) === version) return undefined;
   const script = path.join(code, "tools/cli/migrate.js");
   const lines = await run(process.execPath, [script], { env: { DATABASE_URL: databaseUrl } });

@@ -2,6 +2,7 @@ import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
 import { AppProcess, type AppOptions } from "./app-process.ts";
 import { readConfigFile } from "../../src/composition/config-file.ts";
+import { Lifecycle } from "../../src/order/lifecycle.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
@@ -83,10 +84,11 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
     startServersStep(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
+  const pipeline = new Lifecycle(file.stages).outline;
   const simulators = await chooseSimulators(file, process.env, state);
   await Promise.all([
     keepServersRunning(servers, children),
-    runOn({ servers, simulators, code, state, children }, address),
+    runOn({ servers, simulators, code, pipeline, state, children }, address),
   ]);
 }
 
@@ -97,13 +99,14 @@ interface Platform {
   simulators: Simulators;
   /** Folder of the compiled sources. */
   code: string;
+  pipeline: Lifecycle["outline"];
   state: StateFile;
   children: Children;
 }
 
 async function runOn(platform: Platform, wanted: ApiAddress): Promise<void> {
   const { servers, code, state } = platform;
-  await migrateStep(servers.mysql, code);
+  await migrateStep(servers.mysql, code, platform.pipeline);
   const step = startStep("Starting the API and a worker");
   const [{ api, address }, ...others] = await Promise.all([
     startApi(platform, wanted),
@@ -148,9 +151,13 @@ async function startServersStep(state: StateFile, children: Children): Promise<S
   return servers;
 }
 
-async function migrateStep({ dataFolder, url }: Server, code: string): Promise<void> {
+async function migrateStep(
+  { dataFolder, url }: Server,
+  code: string,
+  pipeline: Platform["pipeline"],
+): Promise<void> {
   const step = startStep("Migrating the database");
-  const outcome = await migrate(url, code, dataFolder);
+  const outcome = await migrate(url, code, dataFolder, pipeline);
   step.done(outcome && `Database: ${outcome}`);
 }
 

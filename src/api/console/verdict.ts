@@ -72,6 +72,12 @@ function findings(status: Status): Finding[] {
   for (const [what, skewMs] of clocks(status))
     if (Math.abs(skewMs) > TOLERATED_MS)
       say("attention", `The clock of ${what} is ${clockInWords(skewMs)}: set it. Deadlines go by MySQL's.`);
+  for (const { host, pid, left = [] } of workers ?? [])
+    if (left.length > 0)
+      say(
+        "attention",
+        `Worker ${host}:${pid} has another pipeline than the one in force: it leaves ${left.join(", ")} to others. Replace it.`,
+      );
   if (workers?.length === 0) say("bad", "No worker is running: orders are accepted but wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
   return found;

@@ -75,6 +75,8 @@ export function boardApi(options: {
           const { queueName = "all queues", jobId } = params;
           const what = route.spec?.summary ?? request.path;
           const details = { what, ...(jobId !== undefined && { job: jobId }) };
+          // First, for when MySQL is away: it is done already.
+          log.info({ actor, queue: queueName, ...details }, "changed in Bull Board");
           await recordAction(database, { actor, action: "board", target: queueName, details });
         }
         response.status(answer.status ?? 200).json(answer.body);

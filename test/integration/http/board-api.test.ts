@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
+import { listActions } from "../../../db/operator-actions.ts";
 import { jobId } from "../../../queues/job.ts";
 import { BASIC, useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
@@ -103,4 +104,26 @@ test("without Redis, the board says so", async () => {
     await lonely.stop();
     await redis.stop();
   }
+});
+
+test.each([
+  ["POST", "/queues/reserve/add", '{"name":"reserve","data":{"orderId":"x"},"options":{"delay":60000}}'],
+  ["PUT", "/queues/ship/empty", undefined],
+  ["PUT", "/queues/ship/clean/completed", undefined],
+  ["PUT", "/queues/ship/promote", undefined],
+  ["PUT", "/queues/ship/pause", undefined],
+  ["PUT", "/queues/ship/resume", undefined],
+] as const)("%s %s is written to the operators' actions, with who did it", async (method, path, body) => {
+  const { items: earlier } = await listActions(api.environment.database, { limit: 100 });
+  const answer = await ask(method, path, body);
+  expect(answer.status).toBeLessThan(300);
+  const { items } = await listActions(api.environment.database, { limit: 100 });
+  expect(items).toHaveLength(earlier.length + 1);
+  const [, , queue, action = ""] = path.split("/");
+  expect(items[0]).toMatchObject({ actor: "operator", target: queue });
+  // Pausing is an operation of the engine's, which is done only together with its record.
+  if (!["pause", "resume"].includes(action))
+    expect(api.process.logs()).toContainEqual(
+      expect.objectContaining({ msg: "changed in Bull Board", actor: "operator", queue }),
+    );
 });

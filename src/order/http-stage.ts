@@ -28,6 +28,7 @@ export const ORDER_FIELDS = [
   "billTo",
   "metadata",
   "note",
+  "whenSoldOut",
 ] as const satisfies readonly OrderField[];
 
 /** What an HTTP stage is told of an order unless it asks for something else. No personal data. */

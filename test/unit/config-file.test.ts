@@ -131,8 +131,8 @@ describe("a configuration file", () => {
       `${at} pipeline the status RESERVED of stage Fraud is already used`,
       `${at} pipeline the stage name pay is already used`,
       `${at} pipeline the status PAID of stage pay is already used`,
-      "  CARRIER_URL must be an address that begins with http:// or https://",
       "  PORT must be a whole number from 0 to 65535",
+      "  CARRIER_URL must be an address that begins with http:// or https://",
     ]);
     expect(lifecycle.stages).toBe(PIPELINE);
   });

@@ -14,6 +14,7 @@ module.exports = [
   "e2e/proxies",
   "e2e/recovery",
   "e2e/replay",
+  "e2e/waiting-orders",
   "e2e/wedged-worker",
   "integration/launcher/start",
   "integration/launcher/supervision",

@@ -23,7 +23,7 @@ interface Service {
   keyOf(id: string): string;
   /** Whether a run comes after its undo. */
   isUndone(key: string): boolean;
-  run(): Promise<Answered>;
+  run(callback: string | null): Promise<Answered>;
   undo(key: string): Answered;
   /** Whether this is the first request under the key; the others wait for its answer. */
   locks: boolean;
@@ -52,9 +52,17 @@ async function start(
     if (request.method !== "POST") return [service.ping()];
     if (!service.isSigned(request.headers, body)) return [401];
     let operation: unknown;
+    let callback: string | null = null;
     try {
       const given = service.parse(body);
       operation = typeof given === "object" && given !== null && "operation" in given && given.operation;
+      if (
+        typeof given === "object" &&
+        given !== null &&
+        "callback" in given &&
+        typeof given.callback === "string"
+      )
+        callback = given.callback;
     } catch {
       return [400];
     }
@@ -64,7 +72,7 @@ async function start(
     if (known) return known;
     const make = async (): Promise<Answered> => {
       await sleep(1);
-      const made = operation === "run" ? await service.run() : service.undo(key);
+      const made = operation === "run" ? await service.run(callback) : service.undo(key);
       answers.set(key, made);
       return made;
     };
@@ -104,6 +112,7 @@ async function faultsOf(url: string, { hasUndo = true, secrets = [SECRET] } = {}
   return { findings, wrong: findings.filter(({ result }) => result === "wrong") };
 }
 
+const CALLS_BACK = "posts the result to the callback after a 202, and again if it is not taken";
 const names = (findings: readonly Finding[]) => findings.map(({ check }) => check);
 let count = 0;
 
@@ -111,8 +120,49 @@ test("a service that keeps the contract passes every check", async () => {
   const { findings, wrong } = await faultsOf(await start());
   expect(wrong).toEqual([]);
   expect(findings.length).toBeGreaterThan(12);
-  expect(findings.every(({ result }) => result === "right")).toBe(true);
+  // It answers at once.
+  expect(names(findings.filter(({ result }) => result === "skipped"))).toEqual([CALLS_BACK]);
 });
+
+/** Posts a result until it is taken, as often as that takes. */
+async function callBack(url: string, result: object): Promise<void> {
+  for (let isTaken = false; !isTaken;) {
+    isTaken = (await fetch(url, { method: "POST", body: JSON.stringify(result) })).ok;
+    await sleep(10);
+  }
+}
+
+test.each<[string, (url: string) => Promise<unknown>, RegExp | undefined]>([
+  [
+    "repeats a callback until it is taken keeps the contract",
+    (url) => callBack(url, { done: {} }),
+    undefined,
+  ],
+  [
+    "calls back once is told so",
+    (url) => fetch(url, { method: "POST", body: '{"done":{}}' }),
+    /sent its result once, and not again after a 503/,
+  ],
+  [
+    "calls back with what is no result is told so",
+    (url) => callBack(url, { approved: true }),
+    /sent \{"approved":true\}, which does not have exactly one of "done"/,
+  ],
+])(
+  "a service that answers 202 and %s",
+  async (_what, later, detail) => {
+    const url = await start(() => ({
+      run: async (callback) => {
+        if (callback !== null) void later(callback);
+        return [202];
+      },
+    }));
+    const { wrong } = await faultsOf(url);
+    expect(names(wrong)).toEqual(detail ? [CALLS_BACK] : []);
+    if (detail) expect(wrong[0]?.detail).toMatch(detail);
+  },
+  60_000,
+);
 
 const NEVER_SIGNED = [
   "refuses what is not signed",

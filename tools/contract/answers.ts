@@ -31,6 +31,11 @@ export function readRun(response: Response, target: Target): Answer {
   return { is: isFinal ? "final" : "later", value: parsed.data };
 }
 
+/** @returns what is wrong with the body of a callback, if anything. */
+export function faultOfCallback(text: string): string | undefined {
+  return runAnswer.safeParse(json(text)).success ? undefined : faultOfBody(text, RUN_KEYS);
+}
+
 /** Reads a response to `undo`. */
 export function readUndo(response: Response, target: Target): Answer {
   const { status, text } = response;
@@ -63,7 +68,7 @@ const RUN_KEYS = ["done", "reject", "snooze", "wait"];
 
 function faultOfBody(text: string, keys: readonly string[]): string {
   const value = json(text);
-  const quoted = `answered 200 ${excerpt(text)}`;
+  const quoted = `sent ${excerpt(text)}`;
   if (value === undefined) return `${quoted}, which is not JSON`;
   const given = typeof value === "object" && value !== null ? Object.keys(value) : [];
   const known = given.filter((key) => keys.includes(key));

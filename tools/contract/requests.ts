@@ -27,6 +27,8 @@ export interface Unusual {
   /** The bytes to send. */
   readonly body?: string;
   readonly attempt?: number;
+  /** Where the result may come later. */
+  readonly callback?: string;
 }
 
 /** What came back. */
@@ -58,9 +60,10 @@ export class TestOrder {
   }
 
   /** The body of a request. */
-  body(operation: "run" | "undo", attempt = 1): object {
+  body(operation: "run" | "undo", { attempt = 1, callback }: Unusual = {}): object {
     const order = { id: this.id, ...this.#fields };
-    return { operation, stage: this.#target.stage, attempt, deadline: null, order, records: {} };
+    const later = { callback: callback ?? null, waited: null };
+    return { operation, stage: this.#target.stage, attempt, deadline: null, ...later, order, records: {} };
   }
 
   run(unusual: Unusual = {}): Promise<Response> {
@@ -73,7 +76,7 @@ export class TestOrder {
 
   #post(operation: "run" | "undo", id: string, unusual: Unusual): Promise<Response> {
     const { secret } = this.#target;
-    const body = unusual.body ?? JSON.stringify(this.body(operation, unusual.attempt));
+    const body = unusual.body ?? JSON.stringify(this.body(operation, unusual));
     const { secrets = secret === undefined ? [] : [secret], at = new Date() } = unusual;
     return exchange(this.#target, "POST", {
       body,

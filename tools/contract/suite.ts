@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { newSecret } from "../../src/events/webhooks/signature.ts";
-import { inWords, readRun, readUndo, type Answer } from "./answers.ts";
+import { openCallbackAddress } from "./callbacks.ts";
+import { faultOfCallback, inWords, readRun, readUndo, type Answer } from "./answers.ts";
 import { AWAY } from "../../src/providers/http/service-client.ts";
 import { ping, TestOrder, type Response, type Target } from "./requests.ts";
 
@@ -31,6 +32,8 @@ class Skipped {
 
 /** A signature is valid for five minutes. */
 const OLD_MS = 10 * 60_000;
+/** How many times as long as an answer a result may take, and so its repetition. */
+const CALLBACK_PATIENCE = 2;
 /** As many as an order may have. */
 const MOST_LINES = 2_000;
 
@@ -178,6 +181,25 @@ const CHECKS: readonly Check[] = [
       return differs(first, second)
         ? `answered ${spoken(first)} first, then ${spoken(second)}. Store the answer under webhook-id, in the same transaction as its effect, and return it again`
         : undefined;
+    },
+  },
+  {
+    name: "posts the result to the callback after a 202, and again if it is not taken",
+    afterRun: true,
+    async run(target) {
+      const address = await openCallbackAddress();
+      const patienceMs = CALLBACK_PATIENCE * target.timeoutMs;
+      try {
+        const { status } = await new TestOrder(target).run({ callback: address.url });
+        if (status !== 202) return new Skipped("the service did not answer 202");
+        if (!(await address.came(1, patienceMs, target.signal)))
+          return `answered 202, and sent nothing to ${address.url} within ${patienceMs / 1_000} s`;
+        if (!(await address.came(2, patienceMs, target.signal)))
+          return "sent its result once, and not again after a 503: the order would wait for minutes";
+        return address.bodies.map(faultOfCallback).find((fault) => fault !== undefined);
+      } finally {
+        address.close();
+      }
     },
   },
   {

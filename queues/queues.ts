@@ -21,6 +21,15 @@ const EVENTS_KEPT = 1_000;
 /** A delayed job is never so late, nor due so much later than its delay, unless a clock is wrong. Milliseconds. */
 const OVERDUE_MS = 5_000;
 
+/** Delayed jobs of each queue that are checked although their orders may have ended. */
+const LAST_DELAYED = 100;
+
+/** A job of a queue. */
+interface JobPlace {
+  readonly queue: Queue<JobData>;
+  readonly id: string;
+}
+
 /** A pipeline's queues, one per step. The only place that opens queues. Adds jobs and processes none. */
 export class Queues implements Dispatcher {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
@@ -137,14 +146,18 @@ export class Queues implements Dispatcher {
   }
 
   async #bringForward(due: readonly DueJob[]): Promise<number> {
-    const areMisplaced = await this.#areMisplaced(due);
-    const misplaced = due.filter((_, index) => areMisplaced[index]);
-    // Fails for jobs that were taken meanwhile.
+    const places = due.map((job) => this.#placeOf(job));
+    // Also those that are due last: their orders may have ended, or moved on, and then nobody else looks at them.
+    for (const queue of this.all) {
+      const last = await this.#connection.zrevrange(queue.toKey("delayed"), 0, LAST_DELAYED - 1);
+      places.push(...last.map((id) => ({ queue, id })));
+    }
+    const areMisplaced = await this.#areMisplaced(places);
+    // Fails for jobs that were taken meanwhile, and for those that are here twice.
     const promoted = await Promise.allSettled(
-      misplaced.map(async ({ orderId, transition }) => {
-        const job = await this.of(transition.step).getJob(jobId(orderId, transition));
-        await job?.promote();
-      }),
+      places
+        .filter((_, index) => areMisplaced[index])
+        .map(async ({ queue, id }) => (await queue.getJob(id))?.promote()),
     );
     return promoted.filter(({ status }) => status === "fulfilled").length;
   }
@@ -157,23 +170,31 @@ export class Queues implements Dispatcher {
     const [states, underWay, misplaced] = await Promise.all([
       this.#states(due),
       this.areUnderWay(due),
-      this.#areMisplaced(due),
+      this.#areMisplaced(due.map((job) => this.#placeOf(job))),
     ]);
     return due.map(
       (_, index) => !underWay[index] && (states[index] !== "unfinished" || misplaced[index] === true),
     );
   }
 
+  #placeOf({ orderId, transition }: DueJob): JobPlace {
+    return { queue: this.of(transition.step), id: jobId(orderId, transition) };
+  }
+
   /** Whether each job is delayed, and due later than its delay allows, or overdue. */
-  async #areMisplaced(due: readonly DueJob[]): Promise<boolean[]> {
-    const [scores, delays] = await Promise.all([
-      this.#ask(due, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
-      this.#ask(due, (pipeline, queue, id) => pipeline.hget(queue.toKey(id), "delay")),
-    ]);
-    return scores.map((score, index) => {
-      if (score === null) return false;
+  async #areMisplaced(places: readonly JobPlace[]): Promise<boolean[]> {
+    const pipeline = this.#connection.pipeline();
+    for (const { queue, id } of places)
+      pipeline.zscore(queue.toKey("delayed"), id).hget(queue.toKey(id), "delay");
+    const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
+      if (error) throw error;
+      return answer;
+    });
+    return places.map((_, index) => {
+      const [score, delay] = answers.slice(2 * index, 2 * index + 2);
+      if (typeof score !== "string") return false;
       const dueInMs = Number(score) / SCORES_PER_MS - nowMs();
-      return dueInMs < -OVERDUE_MS || dueInMs > Number(delays[index] ?? 0) + OVERDUE_MS;
+      return dueInMs < -OVERDUE_MS || dueInMs > Number(delay ?? 0) + OVERDUE_MS;
     });
   }
 

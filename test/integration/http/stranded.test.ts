@@ -83,3 +83,11 @@ test("orders that have a job are not, delayed or not, unless it is due at a time
   });
   expect(await queues.bringForward(ids.map((orderId) => ({ orderId, transition: due })))).toBe(0);
 });
+
+test("a job that is due in a day, whose order has ended, runs now", async () => {
+  const { queue, id } = { queue: queues.of(due.step), id: "an-order-that-ended" };
+  await queue.add(due.step.name, { orderId: id }, { jobId: id, delay: 1_000 });
+  await redis.zadd(queue.toKey("delayed"), "XX", String((Date.now() + 25 * HOUR_MS) * SCORES_PER_MS), id);
+  expect(await queues.bringForward([])).toBe(1);
+  expect(await queue.getJobState(id)).toBe("waiting");
+});

@@ -294,6 +294,9 @@ export const webhookEndpoints = mysqlTable("webhook_endpoints", {
   afterEventId: money("after_event_id").notNull(),
   /** Since when every attempt has failed; null after a success. */
   failingSince: instant("failing_since"),
+  /** Why the last attempt failed, and when it is tried again if it is only probed; null after a success. */
+  lastError: varchar("last_error", { length: LIMITS.reason }),
+  nextAttemptAt: instant("next_attempt_at"),
   createdAt: instant("created_at").notNull(),
   updatedAt: instant("updated_at").notNull(),
 });

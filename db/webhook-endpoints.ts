@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, inArray, isNull, ne, type SQL } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNotNull, ne, sql, type SQL } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
 import type { Reads, Transaction } from "./queries.ts";
@@ -165,7 +165,7 @@ export async function changeEndpoint(
   change: Partial<EndpointSettings>,
   note: Note,
 ): Promise<WebhookEndpoint | undefined> {
-  return update(database, id, change.url === undefined ? change : { ...change, failingSince: null }, note);
+  return update(database, id, change.url === undefined ? change : { ...change, ...WELL }, note);
 }
 
 /**
@@ -183,7 +183,7 @@ export async function enableEndpoint(
     state: "enabled",
     disabledReason: null,
     disabledAt: null,
-    failingSince: null,
+    ...WELL,
     afterEventId,
   } as const;
   return update(database, id, enabled, note, eq(webhookEndpoints.state, "disabled"));
@@ -257,17 +257,42 @@ export async function rotateSecret(
   });
 }
 
-/** Records since when every attempt has failed; null after a success. @throws {DatabaseError} */
-export async function saveFailingSince(database: Database, id: string, since: Date | null): Promise<void> {
-  const condition = since === null ? undefined : isNull(webhookEndpoints.failingSince);
+/** How an endpoint does. */
+export type EndpointCondition = Pick<WebhookEndpoint, "failingSince" | "lastError" | "nextAttemptAt">;
+
+const WELL: EndpointCondition = { failingSince: null, lastError: null, nextAttemptAt: null };
+
+/** Records how an endpoint does; undefined after a success. It has failed since the first time. @throws {DatabaseError} */
+export async function saveCondition(
+  database: Database,
+  id: string,
+  failing: (EndpointCondition & { readonly failingSince: Date }) | undefined,
+): Promise<void> {
+  const { failingSince } = webhookEndpoints;
+  const change = failing
+    ? { ...failing, failingSince: sql`COALESCE(${failingSince}, ${failing.failingSince})` }
+    : WELL;
   await database.transaction(async (queries) =>
-    queries.commit([
-      queries
-        .update(webhookEndpoints)
-        .set({ failingSince: since })
-        .where(and(eq(webhookEndpoints.id, id), condition)),
-    ]),
+    queries.commit([queries.update(webhookEndpoints).set(change).where(eq(webhookEndpoints.id, id))]),
   );
+}
+
+/** An endpoint whose every attempt fails, since when, and why. */
+export type FailingEndpoint = Pick<WebhookEndpoint, "id" | "url" | "description" | "lastError"> & {
+  readonly failingSince: Date;
+};
+
+/** The enabled endpoints whose every attempt fails. @throws {DatabaseError} */
+export async function listFailing(database: Database): Promise<FailingEndpoint[]> {
+  const { id, url, description, lastError, failingSince, state } = webhookEndpoints;
+  const rows = await database.query((queries) =>
+    queries
+      .select({ id, url, description, lastError, failingSince })
+      .from(webhookEndpoints)
+      .where(and(eq(state, "enabled"), isNotNull(failingSince)))
+      .orderBy(asc(failingSince)),
+  );
+  return rows.flatMap((row) => (row.failingSince ? [{ ...row, failingSince: row.failingSince }] : []));
 }
 
 const notDeleted = ne(webhookEndpoints.state, "deleted");

@@ -54,6 +54,14 @@ const endpointShape = {
   failingSince: timestamp
     .nullable()
     .meta({ description: "Time since which every attempt has failed; null after a success" }),
+  lastError: z
+    .string()
+    .nullable()
+    .meta({ description: "Why an attempt has failed, while they do; null after a success" }),
+  nextAttemptAt: timestamp.nullable().meta({
+    description:
+      "While it fails for order after order: when it is tried again with a few messages. All others wait until it accepts one",
+  }),
   createdAt: timestamp,
   updatedAt: timestamp,
 };

@@ -223,7 +223,18 @@ function shortTypes(types: readonly string[] | null): readonly EventType[] | nul
 
 /** An endpoint without its secrets. */
 function endpointBody(endpoint: WebhookEndpoint): WebhookEndpointBody {
-  const { id, url, description, eventTypes, state, disabledReason, disabledAt, failingSince } = endpoint;
+  const {
+    id,
+    url,
+    description,
+    eventTypes,
+    state,
+    disabledReason,
+    disabledAt,
+    failingSince,
+    lastError,
+    nextAttemptAt,
+  } = endpoint;
   return {
     id,
     url,
@@ -234,6 +245,8 @@ function endpointBody(endpoint: WebhookEndpoint): WebhookEndpointBody {
       ? {}
       : { disabled: { reason: disabledReason, at: disabledAt.toISOString() } }),
     failingSince: failingSince?.toISOString() ?? null,
+    lastError,
+    nextAttemptAt: nextAttemptAt?.toISOString() ?? null,
     createdAt: endpoint.createdAt.toISOString(),
     updatedAt: endpoint.updatedAt.toISOString(),
   };

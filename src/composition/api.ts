@@ -2,6 +2,8 @@ import type { RequestListener } from "node:http";
 import packageJson from "../../package.json" with { type: "json" };
 import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
+import { watchWebhooks } from "../api/webhook-metrics.ts";
+import { listFailing } from "../../db/webhook-endpoints.ts";
 import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
@@ -41,6 +43,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const base = await openBase("api", config);
   const { database, metrics, tracing, log } = base;
   const httpMetrics = new HttpMetrics(metrics);
+  watchWebhooks(metrics, () => listFailing(database));
   await checkDatabase(database, lifecycle);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live } = mode.app;

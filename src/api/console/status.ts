@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import type { Database } from "../../../db/database.ts";
 import { countByStage, FAILED, WAITING } from "../../../db/marked.ts";
 import { findOldest, findUntouched } from "../../../db/order-states.ts";
+import { listFailing, type FailingEndpoint } from "../../../db/webhook-endpoints.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import {
   minuteOf,
@@ -54,6 +55,8 @@ export interface Status {
   /** Undefined if there are no queues. */
   readonly redis?: Check;
   readonly steps: readonly StepStatus[];
+  /** Webhook endpoints that have failed for a while; undefined while MySQL is away. */
+  readonly failingEndpoints?: readonly FailingEndpoint[] | undefined;
   /** Undefined if there are no queues or Redis is away. */
   readonly workers?: readonly Heartbeat[];
 }
@@ -104,22 +107,25 @@ export class StatusReader {
   async #status(): Promise<Status> {
     const { database, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
-    const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers] = await Promise.all([
-      health.check(),
-      ifPossible(countByStage(database, FAILED, COUNTED)),
-      ifPossible(countByStage(database, WAITING, COUNTED)),
-      ifPossible(this.#oldest()),
-      queues && ifPossible(this.#stranded(queues)),
-      queues && ifPossible(this.#jobs(queues)),
-      redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
-      redis && ifPossible(readHeartbeats(redis)),
-    ]);
+    const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers, endpoints] =
+      await Promise.all([
+        health.check(),
+        ifPossible(countByStage(database, FAILED, COUNTED)),
+        ifPossible(countByStage(database, WAITING, COUNTED)),
+        ifPossible(this.#oldest()),
+        queues && ifPossible(this.#stranded(queues)),
+        queues && ifPossible(this.#jobs(queues)),
+        redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
+        redis && ifPossible(readHeartbeats(redis)),
+        ifPossible(listFailing(database)),
+      ]);
     return {
       at: timestamp(),
       clockSkewMs: clockSkewMs(),
       mysql: checks.mysql,
       ...(checks.redis && { redis: checks.redis }),
       ...(workers && { workers }),
+      failingEndpoints: endpoints,
       steps: names.map((name): StepStatus => {
         const counted = counts?.get(name);
         return {

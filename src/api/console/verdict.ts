@@ -1,5 +1,5 @@
 import { FOREIGN_REDIS } from "../../../queues/marker.ts";
-import { bounded, counted } from "./format.ts";
+import { bounded, counted, duration } from "./format.ts";
 import type { Status, StepStatus } from "./status.ts";
 import { nowMs } from "../../platform/clock.ts";
 import { TOLERATED_MS } from "../../platform/clock.ts";
@@ -21,11 +21,13 @@ export interface Finding {
   readonly level: Exclude<Level, "good">;
   readonly text: string;
   /** The page where an operator can act on it, relative to the console's root. */
-  readonly to?: "/failures" | "/queues" | undefined;
+  readonly to?: "/failures" | "/queues" | "/webhooks" | undefined;
 }
 
 /** Milliseconds after which an idle stage with waiting orders is reported. */
 const LATE_MS = 120_000;
+/** Milliseconds after which a webhook endpoint that fails is reported. */
+const DEAD_MS = 60_000;
 
 /** Messages for the breaker's states. They call a service unresponsive only if its ping got no answer. */
 const TROUBLES = {
@@ -80,6 +82,12 @@ function findings(status: Status): Finding[] {
       );
   if (workers?.length === 0) say("bad", "No worker is running: orders are accepted but wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
+  for (const { url, description, failingSince, lastError } of status.failingEndpoints ?? []) {
+    const forMs = nowMs() - failingSince.getTime();
+    const text = `Webhook endpoint ${description ?? url} has failed for ${duration(forMs)}: ${lastError ?? "no reason known"}.`;
+    if (forMs > DEAD_MS)
+      found.push({ level: "attention", text: `${text} Its messages wait.`, to: "/webhooks" });
+  }
   return found;
 }
 

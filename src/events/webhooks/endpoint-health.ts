@@ -1,6 +1,6 @@
 import type { Database } from "../../../db/database.ts";
 import { bringAllForward } from "../../../db/webhook-sending.ts";
-import { saveFailingSince, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
+import { saveCondition, type WebhookEndpoint } from "../../../db/webhook-endpoints.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Answer } from "./sender.ts";
 import { nowMs } from "../../platform/clock.ts";
@@ -127,7 +127,7 @@ export class EndpointHealth {
         onForward();
       }
       // Last, so that a process that takes over earlier still brings deliveries forward.
-      if (since !== null) await saveFailingSince(database, id, null);
+      if (since !== null) await saveCondition(database, id, undefined);
     } catch (error) {
       this.#bringsForward ||= bringForward;
       this.#failingSince ??= since;
@@ -159,12 +159,16 @@ export class EndpointHealth {
       this.#troubledUntil = performance.now() + TROUBLED_MS;
       log.warn({ endpoint: id, status, error }, "webhook endpoint is failing: pausing between attempts");
     }
-    this.#pause();
+    const isPausedAnew = this.#pause();
     if (retryAfterMs !== undefined && this.#asksToWait(status))
       this.hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
-    if (since !== null) return undefined;
-    this.#failingSince = at;
-    await saveFailingSince(database, id, at);
+    if (since !== null && !isPausedAnew) return undefined;
+    this.#failingSince ??= at;
+    await saveCondition(database, id, {
+      failingSince: this.#failingSince,
+      lastError: error ?? `it answered ${status}`,
+      nextAttemptAt: this.#isFailing ? this.#nextAttemptAt : null,
+    });
     return undefined;
   }
 
@@ -182,15 +186,21 @@ export class EndpointHealth {
     return status === UNAVAILABLE && (!this.#isProven || this.#failedOrders.size > 1 || this.#isFailing);
   }
 
-  #pause(): void {
+  get #nextAttemptAt(): Date {
+    return new Date(nowMs() + Math.max(0, Math.max(this.#pausedUntil, this.#heldUntil) - performance.now()));
+  }
+
+  /** @returns whether another pause has begun. */
+  #pause(): boolean {
     const { firstPauseMs = FIRST_PAUSE_MS } = this.#options;
     const now = performance.now();
     // Requests that were active when the pause began do not extend it.
-    if (!this.#isFailing || now < this.#pausedUntil) return;
+    if (!this.#isFailing || now < this.#pausedUntil) return false;
     const wanted = firstPauseMs * 2 ** this.#pauses;
     const longest = this.#isProven ? SHORT_PAUSES * firstPauseMs : LONGEST_PAUSE_MS;
     this.#pausedUntil = now + Math.min(wanted, longest);
     if (wanted < longest) this.#pauses += 1;
+    return true;
   }
 
   get #isProven(): boolean {

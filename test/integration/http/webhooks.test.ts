@@ -45,6 +45,8 @@ describe("an endpoint", () => {
       eventTypes: ["conveyor.order.failed.v1"],
       enabled: true,
       failingSince: null,
+      lastError: null,
+      nextAttemptAt: null,
     });
     const path = `/webhook-endpoints/${made.id}`;
     expect((await api.client.get(path)).body).toEqual(made);
@@ -430,4 +432,27 @@ describe("without a key", () => {
       1,
     );
   });
+});
+
+test("an endpoint that is dead is told by the API, the console, its overview, and a metric", async () => {
+  const { id } = await make({ description: "the shop" });
+  await api.environment.database.transaction((queries) =>
+    queries.execute(sql`UPDATE webhook_endpoints SET failing_since = NOW(3) - INTERVAL 20 MINUTE,
+      last_error = 'no answer within 10000 ms', next_attempt_at = NOW(3) + INTERVAL 5 MINUTE WHERE id = ${id}`),
+  );
+  expect((await api.client.get(`/webhook-endpoints/${id}`)).body).toMatchObject({
+    enabled: true,
+    failingSince: expect.any(String),
+    lastError: "no answer within 10000 ms",
+    nextAttemptAt: expect.any(String),
+  });
+  const page = async (path: string) => (await fetch(`${api.client.url}${path}`, { headers: BASIC })).text();
+  for (const path of ["/console/webhooks", `/console/webhooks/${id}`]) {
+    expect(await page(path)).toContain("no answer within 10000 ms");
+    expect(await page(path)).toContain("next attempt");
+  }
+  expect(await page("/console")).toContain("Webhook endpoint the shop has failed for 20 min");
+  expect(await page("/metrics")).toMatch(
+    new RegExp(`conveyor_webhook_endpoint_failing_seconds\\{endpoint="${id}"\\} 12\\d\\d`),
+  );
 });

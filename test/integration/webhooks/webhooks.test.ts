@@ -173,6 +173,28 @@ describe("an endpoint", () => {
     });
   });
 
+  test("that is dead says why, and when it is tried again, until it accepts a message", async () => {
+    let isDown = true;
+    const endpoint = await receiver((response) => void response.writeHead(isDown ? 503 : 204).end());
+    const { id } = await endpointFor(endpoint);
+    const condition = async () => {
+      const { failingSince, lastError, nextAttemptAt } = (await findEndpoint(environment.database, id)) ?? {};
+      return { failingSince, lastError, nextAttemptAt };
+    };
+    send({ firstPauseMs: 500 });
+    await orders(8, 1);
+    const dead = await waitFor("the next attempt to be known", async () => {
+      const now = await condition();
+      return now.nextAttemptAt instanceof Date && now;
+    });
+    expect(dead).toMatchObject({ failingSince: expect.any(Date), lastError: "it answered 503" });
+    expect(Math.abs((dead.nextAttemptAt?.getTime() ?? 0) - Date.now())).toBeLessThan(60_000);
+    isDown = false;
+    await waitFor("all events", () => endpoint.accepted.length >= 16);
+    await waitFor("it to be well", async () => (await condition()).failingSince === null);
+    expect(await condition()).toEqual({ failingSince: null, lastError: null, nextAttemptAt: null });
+  });
+
   test("that refuses one order's events gets each of them eight times, and other orders' meanwhile", async () => {
     const stuck = uuidv7();
     const endpoint = await receiver((response, { orderId }) => {

@@ -413,10 +413,14 @@ function lastAnswer({ lastStatus, lastError }: ListedDelivery): Content {
   return lastStatus === null ? (lastError ?? UNKNOWN) : String(lastStatus);
 }
 
-function stateOf({ state, failingSince }: WebhookEndpoint): Html {
+function stateOf({ state, failingSince, lastError, nextAttemptAt }: WebhookEndpoint): Html {
   if (state !== "enabled") return html`<span class="badge warn">disabled</span>`;
   if (failingSince === null) return html`<span class="badge good">enabled</span>`;
-  return html`<span class="badge bad">failing</span> since ${ago(failingSince)}`;
+  return html`<span class="badge bad">failing</span> since
+    ${ago(failingSince)}${lastError !== null && html`: ${lastError}`}${
+      nextAttemptAt !== null &&
+      html`<br /><span class="muted">next attempt at ${moment(nextAttemptAt)}</span>`
+    }`;
 }
 
 function buttonForm(action: string, text: string, name: string | false = false): Html {

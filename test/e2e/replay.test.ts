@@ -85,6 +85,7 @@ describe("the replay, with a worker", () => {
       row(`936367,${"X".repeat(65)},MUG,6`),
       row("936365,22088,MUG,6", "2010-12-01 08:26,2.55,13047,United Kingdom"),
       row("936368,22/88 ü,MUG,10", "2010-12-01 08:26,1.99,13047,EIRE"),
+      row("936368,D,Discount,-1", "2010-12-01 08:26,5.0,13047,EIRE"),
     ];
     const latin1 = Buffer.from(row("936369,22089,DOTCOM £2 CAFÉ,1"), "latin1");
     const { code, stdout, stderr, json } = await report(
@@ -96,20 +97,19 @@ describe("the replay, with a worker", () => {
     expect(stdout).toMatch(/^Everything reconciles: totals to the penny, and the stock of every SKU\.$/m);
     expect(json).toMatchObject({
       file: {
-        rows: 19,
-        sold: 7,
+        rows: 20,
+        sold: 9,
         skipped: {
           cancellation: 1,
           adjustment: 1,
-          fee: 1,
           "no price": 1,
           "fraction of a penny": 1,
         },
-        invoices: 4,
-        orderLines: 6,
+        invoices: 5,
+        orderLines: 7,
       },
-      orders: { accepted: 4, alreadyThere: 0, refused: [], delivered: 4, cancelled: {}, failed: {}, lost: 0 },
-      money: { file: 8 * 255 + 300 + 847 + 4 * 50 + 1990 + 255, notTaken: 0, differences: [] },
+      orders: { accepted: 5, alreadyThere: 0, refused: [], delivered: 5, cancelled: {}, failed: {}, lost: 0 },
+      money: { file: 8 * 255 + 300 + 847 + 4 * 50 + 1990 - 500 + 255 + 255, notTaken: 0, differences: [] },
       stock: { checked: 5, open: 0, differences: [] },
       reconciles: true,
     });

@@ -4,12 +4,22 @@ import { InvoiceBook } from "../../tools/cli/replay/invoices.ts";
 import type { Sale } from "../../tools/cli/replay/rows.ts";
 import { orderRequest } from "../../src/api/schemas.ts";
 import { LIMITS } from "../../src/order/limits.ts";
-import { totalOf } from "../../src/order/order.ts";
+import { sumsOf, totalOf } from "../../src/order/order.ts";
+import { quantitiesOf } from "../../tools/cli/stock.ts";
 
 let line = 1;
 function sale(changes: Partial<Sale> = {}): Sale {
   line += 1;
-  return { line, invoice: "1", sku: "A", quantity: 1, unitPrice: 100, customer: "17850", ...changes };
+  return {
+    line,
+    invoice: "1",
+    sku: "A",
+    quantity: 1,
+    unitPrice: 100,
+    customer: "17850",
+    what: "goods",
+    ...changes,
+  };
 }
 
 function ordersOf(...sales: Sale[]) {
@@ -19,6 +29,25 @@ function ordersOf(...sales: Sale[]) {
 }
 
 describe("InvoiceBook", () => {
+  it("makes lines that are not stocked of fees, and adjustments of discounts", () => {
+    const book = new InvoiceBook();
+    book.add(sale({ quantity: 6, unitPrice: 255 }));
+    book.add(sale({ sku: "POST", unitPrice: 1800, what: "fee" }));
+    book.add(sale({ sku: "D", quantity: -1, unitPrice: 500, what: "discount" }));
+    const [made] = book.close();
+    expect(made?.order).toMatchObject({
+      lines: [
+        { sku: "A", quantity: 6, unitPrice: 255 },
+        { sku: "POST", quantity: 1, unitPrice: 1800, stocked: false, requiresShipping: false },
+      ],
+      adjustments: [{ kind: "discount", label: "D", amount: -500 }],
+    });
+    expect(made?.total).toBe(6n * 255n + 1800n - 500n);
+    expect(sumsOf({ lines: [], ...made?.order })?.total).toBe(Number(made?.total));
+    expect(orderRequest.safeParse(made?.order).success).toBe(true);
+    expect(quantitiesOf(made ? [made.order] : [])).toEqual(new Map([["A", 6]]));
+  });
+
   it("makes one order of an invoice, as the API takes it", () => {
     const [order] = ordersOf(sale({ invoice: "536365", quantity: 6, unitPrice: 255 }));
     expect(order).toEqual({
@@ -100,7 +129,9 @@ describe("InvoiceBook", () => {
     fc.assert(
       fc.property(sales, (rows) => {
         const book = new InvoiceBook();
-        rows.forEach((row, index) => expect(book.add({ ...row, line: index + 2 })).toBeUndefined());
+        rows.forEach((row, index) =>
+          expect(book.add({ ...row, what: "goods", line: index + 2 })).toBeUndefined(),
+        );
         for (const { number, order, total } of book.close()) {
           const own = rows.filter(({ invoice }) => invoice === number);
           expect(BigInt(totalOf(order.lines) ?? -1)).toBe(total);

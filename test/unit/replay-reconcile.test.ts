@@ -10,7 +10,7 @@ import { lacking, unneeded, type Level } from "../../tools/cli/stock.ts";
 
 function invoice(number: string, sku: string, quantity: number, unitPrice = 100): Invoice {
   const book = new InvoiceBook();
-  book.add({ line: 2, invoice: number, sku, quantity, unitPrice, customer: "17850" });
+  book.add({ line: 2, invoice: number, sku, quantity, unitPrice, customer: "17850", what: "goods" });
   const [made] = book.close();
   if (!made) throw new Error("one sale makes one invoice");
   return made;
@@ -193,7 +193,7 @@ function reportOf({ ledger, invoices, states }: ReturnType<typeof example>): Rep
     rows: 12,
     sales: invoices.length,
     invoiceNumbers: 9,
-    skipped: new Map([["fee", 2]]),
+    skipped: new Map([["no price", 2]]),
     bad: [{ line: 3, fault: "Quantity" }],
     invoices,
   };
@@ -260,7 +260,7 @@ describe("the report", () => {
 
   it("is JSON with amounts in pence", () => {
     expect(JSON.parse(jsonOf(reportOf(example())))).toMatchObject({
-      file: { rows: 12, skipped: { fee: 2, cancellation: 0 }, bad: [{ line: 3, fault: "Quantity" }] },
+      file: { rows: 12, skipped: { "no price": 2, cancellation: 0 }, bad: [{ line: 3, fault: "Quantity" }] },
       orders: { accepted: 6, alreadyThere: 1, delivered: 3, cancelled: { "sold out": 1 }, lost: 1 },
       ordersPerSecond: { accepted: 3, endToEnd: 1 },
       money: { currency: "GBP", file: 800, notTaken: 100, service: 701 },

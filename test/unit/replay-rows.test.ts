@@ -26,6 +26,7 @@ describe("RowReader", () => {
       sku: "85123A",
       quantity: 6,
       unitPrice: 255,
+      what: "goods",
       customer: "17850",
     });
   });
@@ -61,14 +62,20 @@ describe("RowReader", () => {
     ["adjustment", { Quantity: "-6" }],
     ["adjustment", { Quantity: "0" }],
     ["adjustment", { UnitPrice: "-0.01" }],
-    ["fee", { StockCode: "POST" }],
-    ["fee", { StockCode: "m" }],
-    ["fee", { StockCode: "BANK CHARGES" }],
     ["no price", { UnitPrice: "0" }],
     ["no price", { UnitPrice: "0.000" }],
     ["fraction of a penny", { UnitPrice: "0.001" }],
   ])("skips as %s: %j", (reason, changes) => {
     expect(read(changes)).toMatchObject({ kind: "skipped", reason });
+  });
+
+  it.each([
+    ["fee", { StockCode: "POST" }],
+    ["fee", { StockCode: "m" }],
+    ["fee", { StockCode: "BANK CHARGES" }],
+    ["discount", { StockCode: "D", Quantity: "-1" }],
+  ])("takes as a %s: %j", (what, changes) => {
+    expect(read(changes)).toMatchObject({ kind: "sale", what });
   });
 
   it.each(["PADS", "DCGS0070", "gift_0001_20", "15056BL"])("sells %s", (StockCode) => {

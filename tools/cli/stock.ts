@@ -12,11 +12,12 @@ export type Level = Pick<StockBody, "onHand" | "reserved">;
 
 const NOTHING: Level = { onHand: 0, reserved: 0 };
 
-/** The quantities that the orders contain. */
+/** The quantities of stocked goods that the orders contain. */
 export function quantitiesOf(orders: Iterable<Pick<OrderRequestBody, "lines">>): Map<string, number> {
   const quantities = new Map<string, number>();
   for (const { lines } of orders)
-    for (const { sku, quantity } of lines) quantities.set(sku, (quantities.get(sku) ?? 0) + quantity);
+    for (const { sku, quantity, stocked } of lines)
+      if (stocked !== false) quantities.set(sku, (quantities.get(sku) ?? 0) + quantity);
   return quantities;
 }
 
@@ -70,8 +71,7 @@ export async function addToStock(
   quantities: Quantities,
   { reason, concurrency }: { readonly reason: string; readonly concurrency: number },
 ): Promise<void> {
-  const key = randomUUID();
   await concurrently(quantities, concurrency, async ([sku, delta]) => {
-    await client.adjustStock(sku, { delta, reason }, `${key}:${sku}`);
+    await client.adjustStock(sku, { delta, reason }, randomUUID());
   });
 }

@@ -21,7 +21,7 @@ export class InvoiceBook {
   readonly #invoices = new Map<string, { customer: string; sales: Goods[] }>();
 
   /** Adds a row to its invoice. Returns a fault if the row contradicts earlier rows. */
-  add({ line, invoice, customer, sku, quantity, unitPrice }: Sale): BadRow | undefined {
+  add({ line, invoice, customer, sku, quantity, unitPrice, what }: Sale): BadRow | undefined {
     let entry = this.#invoices.get(invoice);
     if (!entry) this.#invoices.set(invoice, (entry = { customer, sales: [] }));
     // A row without a customer contradicts nothing.
@@ -31,7 +31,7 @@ export class InvoiceBook {
         line,
         fault: `CustomerID ${shown(customer)} differs from ${shown(entry.customer)} on earlier rows of invoice ${shown(invoice)}`,
       };
-    entry.sales.push({ sku, quantity, unitPrice });
+    entry.sales.push({ sku, quantity, unitPrice, what });
     return undefined;
   }
 
@@ -44,30 +44,48 @@ export class InvoiceBook {
         currency: CURRENCY,
         reference: number,
         paymentToken: PAYMENT_TOKEN,
-        lines: merged(sales),
+        lines: merged(sales.filter(({ what }) => what !== "discount")),
+        ...withDiscounts(sales.filter(({ what }) => what === "discount")),
       },
       total: sales.reduce((sum, sale) => sum + BigInt(sale.quantity) * BigInt(sale.unitPrice), 0n),
     }));
   }
 }
 
-type Goods = Pick<Sale, "sku" | "quantity" | "unitPrice">;
+type Goods = Pick<Sale, "sku" | "quantity" | "unitPrice" | "what">;
+type Line = OrderRequestBody["lines"][number];
+
+function withDiscounts(discounts: readonly Goods[]): Pick<OrderRequestBody, "adjustments"> {
+  if (discounts.length === 0) return {};
+  return {
+    adjustments: discounts.map(({ sku, quantity, unitPrice }) => ({
+      kind: "discount",
+      label: sku,
+      amount: quantity * unitPrice,
+    })),
+  };
+}
 
 /**
  * Merges rows of the same SKU and price into one line. Rows at different prices stay separate, since a common
  * price would change the total by pence; so do rows that together exceed a line's maximum quantity.
  */
-function merged(sales: readonly Goods[]): Goods[] {
-  const lines: { -readonly [Key in keyof Goods]: Goods[Key] }[] = [];
-  const open = new Map<string, (typeof lines)[number]>();
-  for (const { sku, quantity, unitPrice } of sales) {
+function merged(sales: readonly Goods[]): Line[] {
+  const lines: Line[] = [];
+  const open = new Map<string, Line>();
+  for (const { sku, quantity, unitPrice, what } of sales) {
     const key = `${unitPrice} ${sku}`;
     const line = open.get(key);
     if (line && line.quantity + quantity <= LIMITS.quantity) {
       line.quantity += quantity;
       continue;
     }
-    const added = { sku, quantity, unitPrice };
+    const added = {
+      sku,
+      quantity,
+      unitPrice,
+      ...(what === "fee" && { stocked: false, requiresShipping: false }),
+    };
     open.set(key, added);
     lines.push(added);
   }

@@ -25,8 +25,6 @@ export const SKIP_REASONS = [
   "cancellation",
   /** The invoice number starts with A, or the quantity or price is negative: a correction of the books. */
   "adjustment",
-  /** Postage, bank charges, discounts: not a product. */
-  "fee",
   /** Given away, or without a price. */
   "no price",
   /** Such as 0.001, which no card can be charged. */
@@ -49,6 +47,8 @@ export interface Sale {
   readonly quantity: number;
   /** Pence. */
   readonly unitPrice: number;
+  /** A fee is a line that is not stocked. A discount's quantity is negative. */
+  readonly what: "goods" | "fee" | "discount";
   /** Empty for a quarter of the data set. */
   readonly customer: string;
 }
@@ -58,6 +58,9 @@ export interface BadRow {
   /** What is wrong, and what would be right. */
   readonly fault: string;
 }
+
+/** The stock code of discounts, in capitals. */
+const DISCOUNT = "D";
 
 /** The data set's stock codes for fees and bookings, in capitals. */
 const FEES = new Set([
@@ -69,7 +72,7 @@ const FEES = new Set([
   "C2",
   "C3",
   "CRUK",
-  "D",
+  DISCOUNT,
   "DOT",
   "M",
   "POST",
@@ -133,7 +136,9 @@ export class RowReader {
     const customer = field("CustomerID") === "" ? { id: "" } : this.#customers.take(field("CustomerID"));
     if ("fault" in customer) return bad(`CustomerID ${customer.fault}, such as 17850, or nothing`);
 
-    const reason = whySkipped(invoice.id, sku.id, quantity, price);
+    const code = sku.id.toUpperCase();
+    const what = code === DISCOUNT && quantity < 0 ? "discount" : FEES.has(code) ? "fee" : "goods";
+    const reason = whySkipped(invoice.id, what, quantity, price);
     if (reason) return { kind: "skipped", line, invoice: invoice.id, reason };
     if (quantity > LIMITS.quantity)
       return bad(`Quantity ${quantity} is above the maximum of an order line, ${LIMITS.quantity}`);
@@ -146,15 +151,21 @@ export class RowReader {
       sku: sku.id,
       quantity,
       unitPrice: price.pence,
+      what,
       customer: customer.id,
     };
   }
 }
 
-function whySkipped(invoice: string, sku: string, quantity: number, price: Pence): SkipReason | undefined {
+function whySkipped(
+  invoice: string,
+  what: Sale["what"],
+  quantity: number,
+  price: Pence,
+): SkipReason | undefined {
   if (/^c/i.test(invoice)) return "cancellation";
-  if (/^a/i.test(invoice) || quantity <= 0 || (price.ok && price.pence < 0)) return "adjustment";
-  if (FEES.has(sku.toUpperCase())) return "fee";
+  if (/^a/i.test(invoice) || (quantity <= 0 && what !== "discount") || (price.ok && price.pence < 0))
+    return "adjustment";
   if (price.ok && price.pence === 0) return "no price";
   if (!price.ok && price.why === "not whole pence") return "fraction of a penny";
   return undefined;

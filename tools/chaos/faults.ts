@@ -6,7 +6,7 @@ import { KINDS, LATER_THAN_AN_ATTEMPT_MS, type ProviderFault, type FaultName } f
 import { ACCOUNT, type Deployment } from "./deployment.ts";
 import type { PlannedFault } from "./schedule.ts";
 import { Sql } from "./sql.ts";
-import type { Supervised } from "./supervised.ts";
+import type { EndingSignal, Supervised } from "./supervised.ts";
 
 /** A fault that was injected. */
 export interface InjectedFault extends PlannedFault {
@@ -82,7 +82,10 @@ export class Saboteur {
       case "worker-killed":
       case "workers-killed":
       case "api-killed":
-        return this.#kill(this.#processes(fault), lasts);
+        return this.#end(this.#processes(fault), "SIGKILL", lasts);
+      case "worker-stopped":
+      case "api-stopped":
+        return this.#end(this.#processes(fault), "SIGTERM", lasts);
       case "worker-frozen":
       case "api-frozen":
         return this.#freeze(this.#processes(fault), lasts);
@@ -129,8 +132,8 @@ export class Saboteur {
     return targets.flatMap((target) => this.#deployment.process(target) ?? []);
   }
 
-  async #kill(processes: readonly Supervised[], lasts: number): Promise<void> {
-    await Promise.all(processes.map((each) => each.hold()));
+  async #end(processes: readonly Supervised[], by: EndingSignal, lasts: number): Promise<void> {
+    await Promise.all(processes.map((each) => each.hold(by)));
     await this.#wait(lasts);
     for (const each of processes) each.release();
     await Promise.all(processes.map((each) => each.ready()));

@@ -28,6 +28,12 @@ export const KINDS = {
     lasts: [0, 3],
     meaning: "SIGKILL to all workers, restarted after a delay",
   },
+  "worker-stopped": {
+    family: "worker",
+    hits: "one worker",
+    lasts: [0, 2],
+    meaning: "SIGTERM to one worker in the middle of its orders, restarted after a delay",
+  },
   "worker-frozen": {
     family: "worker",
     hits: "one worker",
@@ -51,6 +57,12 @@ export const KINDS = {
     hits: "one API",
     lasts: [0, 2],
     meaning: "SIGKILL to one API, restarted after a delay",
+  },
+  "api-stopped": {
+    family: "api",
+    hits: "one API",
+    lasts: [0, 2],
+    meaning: "SIGTERM to one API in the middle of its requests, restarted after a delay",
   },
   "api-frozen": {
     family: "api",

@@ -15,6 +15,9 @@ const RAN_WELL_MS = 10_000;
 const STOP_DEADLINE_MS = 20_000;
 const POLL_MS = 50;
 
+/** Ends a process: at once, or once it has finished what it does. */
+export type EndingSignal = "SIGKILL" | "SIGTERM";
+
 export interface SupervisedOptions {
   /** "worker-2"; also the name of its log. */
   readonly name: string;
@@ -41,8 +44,8 @@ export class Supervised {
   #isHeld = false;
   #isStopped = false;
   #pause = FIRST_PAUSE_MS;
-  #killed: GuardedProcess | undefined;
-  /** When and how it exited without being killed. */
+  #ended: { readonly child: GuardedProcess | undefined; readonly by: EndingSignal } | undefined;
+  /** When and how it exited unasked, or was not through when it exited. */
   readonly ownEnds: string[] = [];
 
   constructor(options: SupervisedOptions) {
@@ -65,7 +68,7 @@ export class Supervised {
 
   /** Sends a signal; does nothing if the process is not running. */
   signal(signal: NodeJS.Signals): void {
-    if (signal === "SIGKILL") this.#killed = this.#child;
+    if (signal === "SIGKILL" || signal === "SIGTERM") this.#ended = { child: this.#child, by: signal };
     this.#child?.kill(signal);
   }
 
@@ -74,10 +77,10 @@ export class Supervised {
     writeFileSync(this.#options.clockFile, String(ms));
   }
 
-  /** Kills the process and prevents restarts until {@link release}. Resolves when it has exited. */
-  async hold(): Promise<void> {
+  /** Ends the process and prevents restarts until {@link release}. Resolves when it has exited. */
+  async hold(by: EndingSignal): Promise<void> {
     this.#isHeld = true;
-    this.signal("SIGKILL");
+    this.signal(by);
     await this.#child?.exited;
   }
 
@@ -117,7 +120,8 @@ export class Supervised {
       const child = this.#spawn();
       const { code, signal } = await child.exited;
       if (this.#isStopped) return;
-      if (this.#killed === child) this.#pause = FIRST_PAUSE_MS;
+      const by = this.#ended?.child === child ? this.#ended.by : undefined;
+      if (by === "SIGKILL" || (by === "SIGTERM" && code === 0)) this.#pause = FIRST_PAUSE_MS;
       else this.ownEnds.push(`${new Date().toISOString()} ${signal ?? `exit code ${code}`}`);
       if (Date.now() - startedAt > RAN_WELL_MS) this.#pause = FIRST_PAUSE_MS;
       await delay(this.#pause);

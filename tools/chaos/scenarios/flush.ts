@@ -21,7 +21,7 @@ export function flush(options: ChaosOptions): Script {
     async play({ deployment, ledger, customers, saboteur, signal, note }) {
       await steadyLoad(customers, orders, options.lengthMs, signal);
       await customers.idle();
-      await Promise.all(deployment.workers.map((worker) => worker.hold()));
+      await Promise.all(deployment.workers.map((worker) => worker.hold("SIGKILL")));
       const rows = await deployment.sql.rows("SELECT status, COUNT(*) AS orders FROM orders GROUP BY status");
       const standing = rows
         .map((row) => `${grouped(number(row["orders"]))} ${text(row["status"])}`)

@@ -25,6 +25,10 @@ module.exports = {
       { jsc: { target: "es2023", parser: { syntax: "typescript" } }, module: { type: "commonjs" } },
     ],
   },
+  // Jest has a module loader of its own, and refuses hooks for Node's.
+  moduleNameMapper: {
+    "/composition/load-module\\.ts$|^\\./load-module\\.ts$": "<rootDir>/test/support/load-module.ts",
+  },
   // Compiled copies of this project.
   modulePathIgnorePatterns: ["<rootDir>/.local", "<rootDir>/dist"],
   // Packages that ship ES modules only.

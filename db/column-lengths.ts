@@ -3,6 +3,8 @@ export const COLUMN_LENGTHS = {
   idempotencyKey: 255,
   /** Who did something: an operator's name, or a client. */
   actor: 128,
+  /** A payment provider's id of a payment or a refund. */
+  providerId: 255,
   webhookUrl: 2_000,
   /** What an endpoint's owner says of it. */
   webhookDescription: 200,

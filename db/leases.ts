@@ -8,6 +8,7 @@ import { leases } from "./schema.ts";
 /** The leases, and the milliseconds after which each expires unless it is renewed. */
 const LEASES = {
   sweeper: 8_000,
+  refunds: 8_000,
   webhooks: 8_000,
   /** Short, since readers of the stream wait for the next holder. */
   stream: 4_000,

@@ -26,6 +26,14 @@ import type {
   StageRecord,
 } from "../src/order/order.ts";
 import type { SentResult } from "../src/order/ports.ts";
+import type {
+  PaymentAction,
+  PaymentState,
+  RefundCause,
+  RefundLine,
+  RefundState,
+  Restock,
+} from "../src/order/payment.ts";
 
 /**
  * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
@@ -229,6 +237,71 @@ export const operationResults = mysqlTable(
     takenAt: instant("taken_at"),
   },
   (table) => [primaryKey({ columns: [table.orderId, table.stage, table.nonce] })],
+);
+
+/** What an order's payments have come to. One row per order, unless an authorization had to be renewed. */
+export const payments = mysqlTable(
+  "payments",
+  {
+    orderId: uuid("order_id").notNull(),
+    /** Counts an order's payments, from 1. */
+    sequence: int("sequence").notNull(),
+    state: varchar("state", { length: 16 }).$type<PaymentState>().notNull(),
+    provider: varchar("provider", { length: 32 }).notNull(),
+    /** The provider's id, as soon as there is one. */
+    providerId: varchar("provider_id", { length: COLUMN_LENGTHS.providerId }),
+    amount: money("amount").notNull(),
+    currency: char("currency", { length: 3 }).notNull(),
+    captured: money("captured").notNull(),
+    /** Idempotency keys that were spent on answers that say nothing. */
+    spentKeys: int("spent_keys").notNull(),
+    /** Why it was declined. */
+    code: varchar("code", { length: 64 }),
+    reason: varchar("reason", { length: LIMITS.reason }),
+    /** What the customer has to do, while it is pending. */
+    action: json("action").$type<PaymentAction>(),
+    expiresAt: instant("expires_at"),
+    createdAt: instant("created_at").notNull(),
+    updatedAt: instant("updated_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.orderId, table.sequence] }),
+    index("payments_by_provider_id").on(table.providerId),
+  ],
+);
+
+/** Money to be paid back, or that was. */
+export const refunds = mysqlTable(
+  "refunds",
+  {
+    id: uuid("id").primaryKey(),
+    orderId: uuid("order_id").notNull(),
+    /** Of the payment that it pays back. */
+    sequence: int("sequence").notNull(),
+    cause: varchar("cause", { length: 16 }).$type<RefundCause>().notNull(),
+    state: varchar("state", { length: 16 }).$type<RefundState>().notNull(),
+    amount: money("amount").notNull(),
+    currency: char("currency", { length: 3 }).notNull(),
+    reason: varchar("reason", { length: LIMITS.reason }).notNull(),
+    lines: json("lines").$type<readonly RefundLine[]>(),
+    restock: varchar("restock", { length: 8 }).$type<Restock>().notNull(),
+    actor: varchar("actor", { length: COLUMN_LENGTHS.actor }),
+    /** The client and its idempotency key, if it sent one. */
+    requestKey: varchar("request_key", { length: 320 }),
+    providerId: varchar("provider_id", { length: COLUMN_LENGTHS.providerId }),
+    spentKeys: int("spent_keys").notNull(),
+    /** How often the provider was asked, and why the last time failed. */
+    attempts: int("attempts").notNull(),
+    failure: varchar("failure", { length: LIMITS.reason }),
+    /** When it is looked at next, while it is pending. */
+    dueAt: instant("due_at").notNull(),
+    createdAt: instant("created_at").notNull(),
+    updatedAt: instant("updated_at").notNull(),
+  },
+  (table) => [
+    index("refunds_by_order").on(table.orderId, table.id),
+    index("refunds_by_due").on(table.state, table.dueAt),
+  ],
 );
 
 /** How far each relay has read the event log. */

@@ -4,9 +4,10 @@ import { CANCELLED } from "../src/order/lifecycle.ts";
 import { groupBy } from "../src/platform/group-by.ts";
 import type { Locks } from "../src/platform/contention.ts";
 import { UnexpectedCountError, type Database } from "./database.ts";
-import { insertEvents } from "./order-events.ts";
+import { insertEvents, type NewOrderEvent } from "./order-events.ts";
 import { deleteBackorders, insertBackorders } from "./backorders.ts";
 import { lockOrders } from "./order-states.ts";
+import { paymentEvent, writePayments } from "./payments.ts";
 import type { Statement, Transaction, Write } from "./queries.ts";
 import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMove } from "./reservations.ts";
 import { rowLocks } from "./row-locks.ts";
@@ -72,7 +73,8 @@ function apply(
     beforeCommit?.();
     await transaction.commit([
       ...updates,
-      ...insertEvents(applied),
+      ...writePayments(applied.flatMap(({ payment }) => payment ?? [])),
+      ...insertEvents(eventsOf(applied)),
       ...(warehouse?.writes() ?? []),
       ...backorderWrites(transitions, results),
     ]);
@@ -147,6 +149,15 @@ function updateGroup(group: SameTransitions): Statement {
     sql: `UPDATE orders FORCE INDEX (PRIMARY) SET ${sql} WHERE id IN (?) AND status = ?`,
     values: [...values, group.map(({ orderId }) => orderId), from],
   };
+}
+
+/** The events of transitions, after those of the payments that come with them. */
+function eventsOf(transitions: readonly OrderTransition[]): readonly NewOrderEvent[] {
+  // Few have a payment.
+  if (transitions.every(({ payment }) => payment === undefined)) return transitions;
+  return transitions.flatMap((transition) =>
+    transition.payment ? [paymentEvent(transition.payment, transition.from), transition] : [transition],
+  );
 }
 
 function latest(transitions: readonly OrderTransition[]): Date {

@@ -23,7 +23,10 @@ import type { OrderServices, Services } from "./services.ts";
 export interface AppOptions
   extends
     OrderServices,
-    Pick<Services, "database" | "redis" | "queues" | "live" | "health" | "metrics" | "log"> {
+    Pick<
+      Services,
+      "database" | "redis" | "queues" | "live" | "health" | "metrics" | "log" | "refunds" | "paymentWebhooks"
+    > {
   /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
   readonly apiKeys: readonly string[];

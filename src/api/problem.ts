@@ -31,6 +31,8 @@ const TITLES = {
   "operation-over": "The order no longer waits for the operation",
   "stock-reserved": "More stock is reserved than that",
   "precondition-failed": "It is not what it was",
+  "not-refundable": "So much cannot be refunded",
+  "invalid-webhook": "The webhook cannot be accepted",
   "endpoint-disabled": "The endpoint is disabled",
   "too-many-endpoints": "The limit of endpoints is reached",
   "secret-not-told": "The secret cannot be shown again",

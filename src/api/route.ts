@@ -1,5 +1,12 @@
-import { urlencoded, type Express, type Request, type RequestHandler, type Response } from "express";
-import type { z } from "zod";
+import {
+  raw as readBytes,
+  urlencoded,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from "express";
+import { z } from "zod";
 import { groupBy } from "../platform/group-by.ts";
 import { methodNotAllowed, notFound, Problem } from "./problem.ts";
 import { problem } from "./schemas.ts";
@@ -13,6 +20,9 @@ export type Scope = "public" | "key" | "operator";
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 type Method = (typeof METHODS)[number];
 
+/** A body as it came. */
+export const rawBody = z.custom<Buffer>((value) => Buffer.isBuffer(value));
+
 /** Schemas of a request's parts. Absent parts are not read. */
 interface RequestSchemas {
   /** Path parameters. */
@@ -24,6 +34,8 @@ interface RequestSchemas {
   readonly body?: z.ZodType;
   /** A page's form. */
   readonly form?: z.ZodType;
+  /** The body's bytes as they came, for signatures. */
+  readonly raw?: typeof rawBody;
 }
 
 /** For routes that read neither. */
@@ -107,7 +119,7 @@ export function route<Schemas extends RequestSchemas = NothingRead>(
 type Reader = readonly [part: keyof RequestSchemas, read: (request: Request) => unknown];
 
 function readersOf(schemas: RequestSchemas, names: string | undefined): readonly Reader[] {
-  const { params, query, headers, body, form } = schemas;
+  const { params, query, headers, body, form, raw } = schemas;
   const readers: Reader[] = [];
   if (params)
     readers.push([
@@ -123,6 +135,8 @@ function readersOf(schemas: RequestSchemas, names: string | undefined): readonly
   if (headers) readers.push(["headers", (request) => parseParameters(headers, headersOf(request, headers))]);
   if (body) readers.push(["body", (request) => parseBody(body, request)]);
   if (form) readers.push(["form", (request) => parseForm(form, request)]);
+  if (raw)
+    readers.push(["raw", (request) => (Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0))]);
   return readers;
 }
 
@@ -151,6 +165,9 @@ export function problemAnswer(description: string): RouteAnswer {
 /** Maximum size of a form in bytes. */
 const LARGEST_FORM = 16 * 1024;
 const readForm = urlencoded({ extended: false, limit: LARGEST_FORM, verify: onlyUtf8 });
+/** Maximum size of a body that is read as it is, in bytes. */
+const LARGEST_RAW = 256 * 1024;
+const readRaw = readBytes({ type: () => true, limit: LARGEST_RAW });
 
 /** The middleware that authorizes each scope, and throws for everyone else. */
 export type Guards = Readonly<Record<Scope, readonly RequestHandler[]>>;
@@ -186,7 +203,11 @@ export class RouteTables {
       const answer: RequestHandler = async (incoming, response) => {
         await handle(incoming, response, this.#services);
       };
-      const readers = [...(request.body ? [readJson] : []), ...(request.form ? [readForm] : [])];
+      const readers = [
+        ...(request.body ? [readJson] : []),
+        ...(request.form ? [readForm] : []),
+        ...(request.raw ? [readRaw] : []),
+      ];
       answering[verb(method)](...readers, answer);
     }
     answering.all(

@@ -6,6 +6,7 @@ import { healthRoutes } from "./health.ts";
 import { metricsRoute } from "./metrics.ts";
 import { operationRoute } from "./operations.ts";
 import { orderRoutes } from "./orders.ts";
+import { paymentRoutes } from "./payments.ts";
 import type { Mount, Route } from "./route.ts";
 import { stockRoutes } from "./stock.ts";
 import { webhookRoutes } from "./webhooks.ts";
@@ -13,6 +14,7 @@ import { webhookRoutes } from "./webhooks.ts";
 /** For programs; described in `/openapi.json`. The most used come first. */
 export const API: readonly Route[] = [
   ...orderRoutes,
+  ...paymentRoutes,
   operationRoute,
   ...eventRoutes,
   ...webhookRoutes,

@@ -12,6 +12,8 @@ import type { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
 import type { NewOrder, StoredOrder } from "../order/order.ts";
 import type { Logger } from "../platform/log.ts";
+import type { Refunds } from "../providers/payments/refunds.ts";
+import type { PaymentWebhooks } from "../providers/payments/webhooks.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Callbacks } from "../providers/http/callbacks.ts";
 import type { StatusReader } from "./console/status.ts";
@@ -35,6 +37,8 @@ export interface OrderServices {
 /** Everything that handlers use. */
 export interface Services extends OrderServices {
   readonly database: Database;
+  readonly refunds: Pick<Refunds, "request">;
+  readonly paymentWebhooks: Pick<PaymentWebhooks, "receive">;
   /** Both undefined without queues. */
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;

@@ -10,10 +10,13 @@ import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
 import { openFilesLimit } from "../platform/open-files.ts";
+import { Refunds } from "../providers/payments/refunds.ts";
+import { PaymentWebhooks } from "../providers/payments/webhooks.ts";
 import { Listening, opened, Services } from "../platform/service.ts";
 import { metricsPort, openBase } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { hasQueues, type ApiConfig } from "./config.ts";
+import { connectProviders } from "./providers.ts";
 import { openInline } from "./inline.ts";
 import { openQueued } from "./queued.ts";
 
@@ -49,8 +52,16 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { live } = mode.app;
   const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });
   const health = new Health({ database, redis: mode.app.redis });
+  const { payments: provider } = await connectProviders(config, database, base.commit);
   const app = createApp({
     database,
+    refunds: new Refunds(database, mode.onEvents),
+    paymentWebhooks: new PaymentWebhooks({
+      provider,
+      database,
+      wake: (orderId) => mode.app.waking.wake(orderId),
+      log,
+    }),
     ...mode.app,
     health,
     accept: httpMetrics.counted(mode.app.accept),

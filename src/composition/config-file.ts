@@ -4,7 +4,7 @@ import { z } from "zod";
 import { httpStage, ORDER_FIELDS, type HttpStageOptions } from "../order/http-stage.ts";
 import { faultsOf } from "../order/lifecycle.ts";
 import { PIPELINE } from "../order/pipeline.ts";
-import type { Carrier, Inventory, Payments } from "../order/ports.ts";
+import type { Carrier, Inventory, PaymentProvider } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { loadModule } from "./load-module.ts";
@@ -29,14 +29,14 @@ export type ProviderChoice<Provider> = string | { readonly module: string } | Pr
 /** What a configuration file says. Whatever it leaves out stays as it is without one. */
 export interface Configuration {
   readonly pipeline?: readonly PipelineEntry[];
-  readonly payments?: ProviderChoice<Payments>;
+  readonly payments?: ProviderChoice<PaymentProvider>;
   readonly carrier?: ProviderChoice<Carrier>;
   readonly inventory?: ProviderChoice<Inventory>;
 }
 
 /** Providers that run in the process itself. */
 export interface GivenProviders {
-  readonly payments?: Payments;
+  readonly payments?: PaymentProvider;
   readonly carrier?: Carrier;
   readonly inventory?: Inventory;
 }

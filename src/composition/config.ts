@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { z } from "zod";
 import { readConfigFile, type GivenProviders } from "./config-file.ts";
 import { ConfigError } from "../platform/config-error.ts";
+import { describeError } from "../platform/describe-error.ts";
 import { parseDuration } from "../platform/duration.ts";
 import { usePipeline } from "../order/lifecycle.ts";
 import { DEFAULT_SETTINGS, type Stage, type StageSettings } from "../order/stage.ts";
@@ -187,6 +189,40 @@ export const VARIABLES = {
     description: "How long finished webhook deliveries and their responses are kept",
     unset: "`30d`",
   }),
+  PAYMENTS: oneOf("http", "stripe").default("http").meta({
+    description:
+      "Payment provider: `stripe`, or `http` for one, or an adapter, at `PAYMENTS_URL`; see [providers.md](providers.md)",
+  }),
+  PAYMENT_CAPTURE: oneOf("on-payment", "on-shipment").default("on-payment").meta({
+    description:
+      "When the money is taken. `on-shipment`: the stage `pay` only authorizes, and `ship` captures before it books a label",
+  }),
+  STRIPE_SECRET_KEY: matching(
+    /^(sk|rk)_(test|live)_\w+$/,
+    "must be a secret key of Stripe's, such as sk_test_…",
+  )
+    .optional()
+    .meta({
+      description:
+        "Secret key of Stripe's API. Required with `PAYMENTS=stripe`. Also as `STRIPE_SECRET_KEY_FILE`",
+      unset: "none",
+    }),
+  STRIPE_WEBHOOK_SECRET: z
+    .string()
+    .default("")
+    .transform((text) => text.split(/[ ,]+/).filter((each) => each !== ""))
+    .refine((secrets) => secrets.every((each) => /^whsec_\S+$/.test(each)), {
+      error:
+        "must be a webhook's signing secret, whsec_…; two of them, separated by a space, while one is replaced",
+    })
+    .meta({
+      description:
+        "Signing secret of the webhook endpoint at Stripe that points to `/providers/payments/webhook`; two, separated by a space, while one is replaced. Also as `STRIPE_WEBHOOK_SECRET_FILE`",
+      unset: "webhooks are refused",
+    }),
+  STRIPE_API_URL: webAddress().default("https://api.stripe.com").meta({
+    description: "Base URL of Stripe's API; another one for a simulated Stripe",
+  }),
   PAYMENTS_URL: webAddress()
     .optional()
     .meta({
@@ -267,6 +303,11 @@ const STAGES = {
   PROBE_INTERVAL_MS: true,
   SWEEP_INTERVAL_MS: true,
   SWEEP_AFTER_MS: true,
+  PAYMENTS: true,
+  PAYMENT_CAPTURE: true,
+  STRIPE_SECRET_KEY: true,
+  STRIPE_WEBHOOK_SECRET: true,
+  STRIPE_API_URL: true,
   PAYMENTS_URL: true,
   CARRIER_URL: true,
   INVENTORY_URL: true,
@@ -279,19 +320,32 @@ const STAGES = {
 /** Production has no provider by default. Reported even if other variables are invalid. */
 function requiredInProduction(port: keyof GivenProviders, name: keyof typeof SIMULATED, what: string) {
   type Given = Partial<
-    Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE" | "providers">
+    Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE" | "providers" | "PAYMENTS">
   >;
-  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, providers, [name]: url }: Given) =>
+  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, PAYMENTS, providers, [name]: url }: Given) =>
     NODE_ENV !== "production" ||
     url !== undefined ||
     PROVIDERS_MODULE !== undefined ||
-    providers?.[port] !== undefined;
+    providers?.[port] !== undefined ||
+    (port === "payments" && PAYMENTS === "stripe");
   const error = `must be set to the address of ${what} when NODE_ENV is production: see docs/providers.md`;
   const options = { path: [name], error, when: () => true };
   return [isGiven, options] as const;
 }
 const PAYMENTS_REQUIRED = requiredInProduction("payments", "PAYMENTS_URL", "a payment provider");
 const CARRIER_REQUIRED = requiredInProduction("carrier", "CARRIER_URL", "a carrier");
+
+type StripeGiven = Partial<Pick<z.output<typeof variables>, "PAYMENTS" | "STRIPE_SECRET_KEY">>;
+function stripeKeyRequired() {
+  const isGiven = ({ PAYMENTS, STRIPE_SECRET_KEY }: StripeGiven) =>
+    PAYMENTS !== "stripe" || STRIPE_SECRET_KEY !== undefined;
+  const options = {
+    path: ["STRIPE_SECRET_KEY"],
+    error: "must be set when PAYMENTS is stripe",
+    when: ({ issues }: z.core.ParsePayload) => !issues.some(({ path }) => path?.[0] === "STRIPE_SECRET_KEY"),
+  };
+  return [isGiven, options] as const;
+}
 
 /** What each kind of process reads. */
 const worker = variables.pick({
@@ -349,8 +403,12 @@ export const PROCESSES = {
       when: () => true,
     })
     .refine(...PAYMENTS_REQUIRED)
-    .refine(...CARRIER_REQUIRED),
-  worker: worker.refine(...PAYMENTS_REQUIRED).refine(...CARRIER_REQUIRED),
+    .refine(...CARRIER_REQUIRED)
+    .refine(...stripeKeyRequired()),
+  worker: worker
+    .refine(...PAYMENTS_REQUIRED)
+    .refine(...CARRIER_REQUIRED)
+    .refine(...stripeKeyRequired()),
   migrate: variables.pick({ DATABASE_URL: true, CONVEYOR_CONFIG: true }),
 };
 
@@ -418,13 +476,34 @@ function onlySet(environment: Environment) {
 }
 
 function parse<Schema extends z.ZodType>(schema: Schema, given: Environment, providers?: GivenProviders) {
-  const parsed = schema.safeParse({ ...given, providers });
-  if (parsed.success) return { success: true, config: parsed.data } as const;
-  const { issues } = parsed.error;
+  const { secrets, faults } = readSecrets(given);
+  const parsed = schema.safeParse({ ...given, ...secrets, providers });
+  if (parsed.success && faults.length === 0) return { success: true, config: parsed.data } as const;
+  const issues = parsed.success ? [] : parsed.error.issues;
   return {
     success: false,
-    faults: issues.map(({ path, message }) => `${path.join(".")} ${message}`),
+    faults: [...faults, ...issues.map(({ path, message }) => `${path.join(".")} ${message}`)],
   } as const;
+}
+
+/** The variables that may be in a file instead, as orchestrators mount secrets: `STRIPE_SECRET_KEY_FILE`. */
+const SECRETS = ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"] as const;
+
+/** Reads secrets from their files. */
+function readSecrets(given: Readonly<Record<string, string | undefined>>) {
+  const secrets: Record<string, string> = {};
+  const faults: string[] = [];
+  for (const name of SECRETS) {
+    const file = given[`${name}_FILE`];
+    if (file === undefined) continue;
+    if (given[name] !== undefined) faults.push(`${name} and ${name}_FILE must not both be set`);
+    try {
+      secrets[name] = readFileSync(file, "utf8").trim();
+    } catch (error) {
+      faults.push(`${name}_FILE can't be read: ${describeError(error)}`);
+    }
+  }
+  return { secrets, faults };
 }
 
 /** Nobody in production may be able to play the service of a stage. */
@@ -523,6 +602,10 @@ function proxiesIn(text: string): number | string[] | undefined {
   const networks = text.split(",").map((network) => network.trim());
   const areValid = networks.every((each) => NAMED_NETWORKS.has(each) || isNetwork(each) || isIP(each) !== 0);
   return areValid ? networks : undefined;
+}
+
+function matching(pattern: RegExp, error: string) {
+  return z.string({ error }).regex(pattern, { error });
 }
 
 function oneOf<const Value extends string>(...values: Value[]) {

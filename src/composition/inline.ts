@@ -11,7 +11,7 @@ import type { Base } from "./base.ts";
 import { stageOverrides, type ApiConfig } from "./config.ts";
 import { openIntake, openSweeper } from "./engine.ts";
 import type { Mode } from "./mode.ts";
-import { connectPorts } from "./providers.ts";
+import { connectProviders, openRefundRunner, portsOf } from "./providers.ts";
 import { openWebhooks } from "./webhooks.ts";
 
 /** Processing in the API process, while clients wait. */
@@ -19,9 +19,10 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
   const { database, store, commit, metrics, tracing, log } = base;
   const observer = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, observer.of(step)]));
+  const providers = await connectProviders(config, database, commit);
   const processing = new InlineProcessing({
     lifecycle,
-    ports: await connectPorts(config, database, commit),
+    ports: portsOf(providers, config, { database, commit }),
     store: new BatchingStore({ store, commit, lifecycle }),
     failures: new FailureLog({ store, lifecycle, commit }),
     overrides: stageOverrides(config),
@@ -38,9 +39,11 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
       process: (orderId, created) => processing.process(orderId, created),
       ...intake.app,
     },
+    onEvents: () => undefined,
     services: [
       opened("what is under way", () => processing.idle()),
       openWebhooks(config, base),
+      openRefundRunner(config, base, { provider: providers.payments, onEvents: () => undefined }),
       openSweeper(config, base, { dispatcher: processing, observer }),
       ...intake.services,
     ],

@@ -7,6 +7,8 @@ export interface Mode {
     AppOptions,
     "live" | "redis" | "queues" | "accept" | "process" | "operations" | "waking" | "failureGroups"
   >;
+  /** Called after each committed change that is told as an event. */
+  readonly onEvents: () => void;
   readonly services: readonly Service[];
   /** Stopped before waiting for requests under way. */
   readonly beforeRequests: readonly Service[];

@@ -1,19 +1,23 @@
 import path from "node:path";
 import type { Database } from "../../db/database.ts";
+import type { Base } from "./base.ts";
 import { publicUrl, SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
 import { loadModule } from "./load-module.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import type { Ports } from "../order/ports.ts";
+import type { PaymentProvider, Ports, Providers } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
 import { Callbacks } from "../providers/http/callbacks.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpInventory } from "../providers/http/inventory.ts";
 import { httpPayments } from "../providers/http/payments.ts";
+import type { ServiceAddress } from "../providers/http/service-client.ts";
 import { httpStages } from "../providers/http/stages.ts";
 import { mysqlInventory } from "../providers/inventory.ts";
+import { PaymentDesk } from "../providers/payments/desk.ts";
+import { RefundRunner, type RefundRunnerOptions } from "../providers/payments/refunds.ts";
 
 /** Timeout of a call to an outside service: this long, or this share of a shorter attempt's. */
 const LONGEST_ANSWER_MS = 5_000;
@@ -22,7 +26,7 @@ const PART_OF_ATTEMPT = 0.8;
 const CODE_FOLDER = path.resolve(import.meta.dirname, "../..");
 
 /** The default export of the module in `PROVIDERS_MODULE`: gets the configured ports and returns those to use. */
-export type ChoosePorts = (configured: Ports) => Ports;
+export type ChoosePorts = (configured: Providers) => Providers;
 
 /**
  * Builds the adapters behind the ports. Nothing is connected before the first call.
@@ -35,12 +39,41 @@ export async function connectPorts(
   database: Database,
   commit: Commit = COMMITS[config.GROUP_COMMIT],
 ): Promise<Ports> {
+  return portsOf(await connectProviders(config, database, commit), config, { database, commit });
+}
+
+/** The ports of stages, in front of the providers. */
+export function portsOf(
+  providers: Providers,
+  { PAYMENT_CAPTURE: capture }: StagesConfig,
+  { database, commit }: Pick<Base, "database" | "commit">,
+): Ports {
+  const { payments: provider } = providers;
+  return { ...providers, payments: new PaymentDesk({ provider, database, commit, capture }) };
+}
+
+/** Builds what pays refunds back. */
+export function openRefundRunner(
+  config: StagesConfig,
+  { database, log }: Pick<Base, "database" | "log">,
+  given: Pick<RefundRunnerOptions, "provider" | "onEvents" | "lease">,
+): RefundRunner {
+  // A refund takes two calls: a look-up, and the refund itself.
+  return new RefundRunner({ ...given, database, log, timeoutMs: 2 * answerTimeout(config) });
+}
+
+/** Builds what stands behind the ports of stages. @throws {StartupError} */
+export async function connectProviders(
+  config: StagesConfig,
+  database: Database,
+  commit: Commit = COMMITS[config.GROUP_COMMIT],
+): Promise<Providers> {
   const at = (url: string) => ({ url, timeoutMs: answerTimeout(config), secrets: config.SIGNING_SECRET });
-  const { INVENTORY_URL, PAYMENTS_URL, CARRIER_URL } = config;
-  const ports: Ports = {
+  const { INVENTORY_URL, CARRIER_URL } = config;
+  const configured: Providers = {
     inventory:
       INVENTORY_URL === undefined ? mysqlInventory(database, commit) : httpInventory(at(INVENTORY_URL)),
-    payments: httpPayments(at(PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL)),
+    payments: await paymentProvider(config, at),
     carrier: httpCarrier(at(CARRIER_URL ?? SIMULATED.CARRIER_URL)),
     httpStages: httpStages(
       lifecycle.stages,
@@ -52,10 +85,25 @@ export async function connectPorts(
       new Callbacks({ database, lifecycle, publicUrl: publicUrl(config) }),
     ),
   };
-  const configured = { ...ports, ...config.providers };
-  if (config.PROVIDERS_MODULE === undefined) return configured;
+  const given = { ...configured, ...config.providers };
+  if (config.PROVIDERS_MODULE === undefined) return given;
   const choose = await load(config.PROVIDERS_MODULE);
-  return choose(configured);
+  return choose(given);
+}
+
+async function paymentProvider(
+  config: StagesConfig,
+  at: (url: string) => ServiceAddress & { readonly timeoutMs: number },
+): Promise<PaymentProvider> {
+  const { PAYMENTS, PAYMENTS_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_API_URL } = config;
+  if (PAYMENTS === "http") return httpPayments(at(PAYMENTS_URL ?? SIMULATED.PAYMENTS_URL));
+  // Stripe's package is loaded by those alone who use it.
+  const { stripePayments } = await import("../providers/stripe.ts");
+  return stripePayments({
+    secretKey: STRIPE_SECRET_KEY ?? "",
+    webhookSecrets: STRIPE_WEBHOOK_SECRET,
+    ...at(STRIPE_API_URL),
+  });
 }
 
 /** @param name a path, relative to the code and without an extension, or absolute. @throws {StartupError} */

@@ -34,6 +34,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
       queues,
       ...intake.app,
     },
+    onEvents,
     services: [...services, ...intake.services],
     beforeRequests: [],
   };

@@ -28,7 +28,7 @@ import { metricsPort, openBase, type Base } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { stageOverrides, type WorkerConfig } from "./config.ts";
 import { openExecutor, openSweeper } from "./engine.ts";
-import { connectPorts } from "./providers.ts";
+import { connectProviders, openRefundRunner, portsOf } from "./providers.ts";
 import { openQueues, redisServer, type OpenQueues } from "./queues.ts";
 import { openRollout } from "./rollout.ts";
 import { openWebhooks } from "./webhooks.ts";
@@ -53,7 +53,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   await server.checkAtStart();
   const open = openQueues(config, base, { server, redis: server.connectWorker() });
   const { redis, queues } = open;
-  const ports = await connectPorts(config, database, base.commit);
+  const providers = await connectProviders(config, database, base.commit);
+  const ports = portsOf(providers, config, base);
   const rollout = openRollout(base);
   const stages = openStages(config, given, base, { ...open, ports, stageMetrics, rollout });
   const { workers } = stages;
@@ -71,6 +72,11 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     new Relay({ database, redis: relayRedis, connectListener, length: config.EVENTS_STREAM_LENGTH, log }),
     openWebhooks(config, base, connectListener),
     rollout,
+    openRefundRunner(config, base, {
+      provider: providers.payments,
+      onEvents: open.onEvents,
+      lease: new DatabaseLease(database, "refunds"),
+    }),
     openSweeper(config, base, {
       dispatcher: queues,
       lease: rollout.whileInForce(new DatabaseLease(database, "sweeper")),

@@ -15,6 +15,7 @@ import {
   type ServiceName,
 } from "../order/ports.ts";
 import {
+  Done,
   reject,
   Rejection,
   rejectSoldOut,
@@ -76,8 +77,9 @@ interface Attempt {
 
 /** What running a stage came to. */
 interface Ran {
-  readonly outcome: Outcome | AlreadyUndoneError;
+  readonly outcome: Exclude<Outcome, Done> | AlreadyUndoneError;
   readonly stock?: OrderTransition["stock"];
+  readonly payment?: OrderTransition["payment"];
 }
 
 /** How one execution ended. */
@@ -186,13 +188,13 @@ export class Executor {
     if (hold) return this.#wait(order, new Wait({ for: releaseOf(hold), until: null }), attempt);
 
     this.#crashHook?.("before run", step.name);
-    const { outcome, stock } = await this.#run(order, due.step, attempt);
+    const { outcome, stock, payment } = await this.#run(order, due.step, attempt);
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof AlreadyUndoneError) return this.#late(order, outcome, attempt);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Wait) return this.#wait(order, outcome, attempt);
     if (outcome instanceof Rejection) return this.#reject(order, outcome, attempt);
-    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock }, attempt);
+    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock, payment }, attempt);
     if (soldOut)
       return stock?.orWait
         ? this.#wait(order, waitForStock(soldOut), attempt)
@@ -226,18 +228,19 @@ export class Executor {
     const { signal } = attempt;
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
       const context = this.#context(order, stage, ports, attempt);
-      const outcome = await stage
+      const ran = await stage
         .run(order, context)
         .then((left) => checkOutcome(left, stage.name), alreadyUndone);
+      const [outcome, payment] = ran instanceof Done ? [ran.record, ran.payment] : [ran, undefined];
       const lines = stockedLines(order.lines);
-      if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome };
+      if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome, payment };
       const { id: orderId } = order;
       const request = { key: context.runKey, orderId, lines, signal };
       const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
       const orWait = stage.stock === "reserve" && order.whenSoldOut === "wait";
       if (moved === "at commit")
-        return { outcome, stock: { operation: stage.stock, lines, ...(orWait && { orWait }) } };
-      if (moved === "moved") return { outcome };
+        return { outcome, payment, stock: { operation: stage.stock, lines, ...(orWait && { orWait }) } };
+      if (moved === "moved") return { outcome, payment };
       // Whose stock it is does not tell when more arrives: it is asked again every few minutes.
       if (orWait && !(moved instanceof AlreadyUndoneError)) return { outcome: waitForStock() };
       return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject) };
@@ -362,7 +365,7 @@ export class Executor {
   #commit(
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
-    { record, stock }: Pick<OrderTransition, "record" | "stock">,
+    { record, stock, payment }: Pick<OrderTransition, "record" | "stock" | "payment">,
     { signal, mark }: Attempt,
   ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
     const transition: OrderTransition = {
@@ -374,6 +377,7 @@ export class Executor {
       record,
       unlessCancelled: stage.pointOfNoReturn ?? false,
       stock,
+      payment,
       at: timestamp(),
       // Not spread: this is built for every stage of every order.
       attempt: mark?.attempt,

@@ -2,6 +2,7 @@ import type { Amendable, Amendment } from "../order/amendment.ts";
 import type { AttemptMark } from "../order/event.ts";
 import type { Transition } from "../order/lifecycle.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder, Waiting } from "../order/order.ts";
+import type { PaymentChange } from "../order/payment.ts";
 import type { StockOperation } from "../order/ports.ts";
 import type { Locks } from "../platform/contention.ts";
 
@@ -220,6 +221,8 @@ export interface OrderTransition extends Marked {
   readonly unlessCancelled: boolean;
   /** Moves the order's stock in the same transaction; only if there is enough. */
   readonly stock?: StockChange | undefined;
+  /** What has become of the order's payment, written in the same transaction. */
+  readonly payment?: PaymentChange | undefined;
   readonly at: Date;
 }
 

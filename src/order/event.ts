@@ -20,6 +20,22 @@ export const EVENT_TYPES = [
   /** Somebody holds the order: it does not go on until the last hold is released. */
   "hold.placed",
   "hold.released",
+  /** The customer has to confirm the payment. */
+  "payment.pending",
+  /** The provider holds the money, and has not taken it yet. */
+  "payment.authorized",
+  /** The money was taken. */
+  "payment.captured",
+  "payment.declined",
+  /** The payment was called off before money was taken. */
+  "payment.cancelled",
+  /** The authorization ran out. */
+  "payment.expired",
+  /** Money is to be paid back. */
+  "refund.created",
+  "refund.succeeded",
+  /** The money could not be paid back: a person has to look at it. */
+  "refund.failed",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];

@@ -198,7 +198,9 @@ export function stockedLines(lines: readonly OrderLine[]): readonly OrderLine[] 
 }
 
 /** Quantities by SKU over all lines, sorted by SKU, which is the order in which stock is locked. */
-export function quantitiesBySku(lines: readonly OrderLine[]): ReadonlyMap<string, number> {
+export function quantitiesBySku(
+  lines: readonly Pick<OrderLine, "sku" | "quantity">[],
+): ReadonlyMap<string, number> {
   const quantities = new Map<string, number>();
   for (const line of lines) quantities.set(line.sku, (quantities.get(line.sku) ?? 0) + line.quantity);
   return new Map([...quantities].toSorted(([a], [b]) => (a < b ? -1 : 1)));

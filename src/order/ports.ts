@@ -1,4 +1,5 @@
-import type { OrderLine, StageRecord, WaitSoFar } from "./order.ts";
+import type { Address, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
+import type { PaymentAction, PaymentChange } from "./payment.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -12,6 +13,11 @@ export interface Ports {
   readonly payments: Payments;
   readonly carrier: Carrier;
   readonly httpStages: HttpStages;
+}
+
+/** The outside services themselves: what stands behind the ports of stages. */
+export interface Providers extends Omit<Ports, "payments"> {
+  readonly payments: PaymentProvider;
 }
 
 /** An outside service: one behind a port, or the service of an HTTP stage. */
@@ -51,6 +57,12 @@ export class ServiceUnavailableError extends Error {
 export class ServiceMisconfiguredError extends ServiceUnavailableError {
   override name = "ServiceMisconfiguredError";
 }
+
+/**
+ * An outside service answered with a server error. Whether the call took effect is unknown, and the service may give the
+ * same answer under the same key again: look up what has become of it, and take a new key.
+ */
+export class ServiceFailedError extends ServiceUnavailableError {}
 
 /** An outside service asks to be called again later. No attempt is used up. */
 export class NotNowError extends Error {
@@ -109,32 +121,155 @@ export interface StockRequest {
   readonly signal: AbortSignal;
 }
 
-/** The payment provider. Amounts are in minor units. */
+/**
+ * Payments as stages see them: written down before the provider is asked, and looked up after a lost answer, so that a
+ * provider that has forgotten an idempotency key charges nobody twice. Amounts are in minor units.
+ */
 export interface Payments extends Service {
-  charge(request: {
-    key: string;
-    orderId: string;
-    amount: number;
-    currency: string;
-    /** Null if the customer pays by account. */
-    token: string | null;
-    signal: AbortSignal;
-  }): Promise<Charge>;
   /**
-   * Refunds the charge made under `chargeKey`. Without such a charge it returns undefined, and makes sure that
-   * no charge under that key succeeds later.
+   * Pays an order, or goes on with its payment.
+   *
+   * @returns the payment. AUTHORIZED or CAPTURED is yet to be written, with the order's status; anything else is written.
+   * @throws {AlreadyUndoneError}
    */
-  refund(request: {
-    key: string;
-    chargeKey: string;
-    orderId: string;
-    signal: AbortSignal;
-  }): Promise<{ readonly refundId: string } | undefined>;
+  pay(request: OrderPaymentRequest): Promise<PaymentChange>;
+  /**
+   * Takes what is authorized, less what was refunded since.
+   *
+   * @returns "captured" also if nothing is to be taken; "expired" if the authorization has run out.
+   */
+  capture(request: OrderPaymentRequest): Promise<CaptureOutcome>;
+  /**
+   * Makes sure that the order's payment takes no money, or pays it back. A `pay` that arrives later, from a worker presumed
+   * dead, is refused.
+   */
+  undo(request: OrderPaymentRequest): Promise<{ readonly refundId?: string }>;
 }
 
-export type Charge =
-  | { readonly approved: true; readonly chargeId: string }
-  | { readonly approved: false; readonly reason: string };
+export type CaptureOutcome = "captured" | "expired";
+
+export interface OrderPaymentRequest {
+  readonly order: Order;
+  /** The number of the attempt at the step, from 1. */
+  readonly attempt: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A payment provider, as Stripe, Adyen, Mollie and PayPal are. Keys make a repeated request harmless only for as long as
+ * the provider keeps them; {@link find} is what tells the truth. Amounts are in minor units.
+ *
+ * Beside the errors of all services, its calls throw {@link ServiceFailedError} for an answer that may stay under the key.
+ */
+export interface PaymentProvider extends Service {
+  /** As it is written down with each payment: `stripe`. */
+  readonly name: string;
+  /**
+   * Whether it keeps keys for ever, so that repeating a request can never charge twice. Then a payment is written down
+   * with the order's status, and not before the provider is asked.
+   */
+  readonly keepsKeys?: true;
+  /**
+   * Authorizes a payment, or captures it at once.
+   *
+   * @param request `remember` writes down the provider's id; a provider that can should call it before any money moves.
+   */
+  authorize(request: ProviderPaymentRequest): Promise<ProviderPayment>;
+  /** Takes this much of what is authorized, and releases the rest. */
+  capture(request: KnownPayment & { readonly key: string }): Promise<ProviderPayment>;
+  /** Makes sure that no money is taken. @returns "captured" if it is too late; "pending" if it can't be cancelled yet. */
+  cancel(request: NamedPayment & { readonly key: string }): Promise<ProviderPayment>;
+  /** The payment as it stands; undefined if there is none. */
+  find(request: NamedPayment): Promise<ProviderPayment | undefined>;
+  /** Pays back. `reference` is our own name for the refund. */
+  refund(request: ProviderRefundRequest): Promise<ProviderRefund>;
+  /** The refund as it stands; undefined if there is none. */
+  findRefund(
+    request: Omit<ProviderRefundRequest, "key" | "amount"> & { readonly refundId: string | null },
+  ): Promise<ProviderRefund | undefined>;
+  /**
+   * Checks a webhook's signature over its raw bytes, and reads which payment it is about. Absent if the provider has none.
+   *
+   * @throws {InvalidWebhookError}
+   */
+  parseWebhook?(body: Buffer, headers: Readonly<Record<string, string | undefined>>): Promise<WebhookSubject>;
+}
+
+/** A payment by our own name, and by the provider's if it is known. */
+export interface NamedPayment {
+  readonly orderId: string;
+  /** Our own name for it; its idempotency key, too. */
+  readonly reference: string;
+  readonly id: string | null;
+  readonly amount: number;
+  readonly currency: string;
+  readonly signal: AbortSignal;
+}
+
+export interface KnownPayment extends NamedPayment {
+  readonly id: string;
+}
+
+export interface ProviderPaymentRequest extends NamedPayment {
+  readonly key: string;
+  /** "later" authorizes it. */
+  readonly capture: "at once" | "later";
+  /** Null if the client gave none. */
+  readonly token: string | null;
+  /** In one line, for the customer's statement of account. */
+  readonly description: string;
+  readonly customer: { readonly id: string; readonly email?: string | undefined };
+  readonly shipTo: Address | null;
+  /** Writes down the provider's id. @throws {AlreadyUndoneError} if the payment was called off meanwhile. */
+  readonly remember: (id: string) => Promise<void>;
+}
+
+export interface ProviderRefundRequest {
+  readonly orderId: string;
+  /** The payment to pay back: the provider's id and our own name. */
+  readonly payment: { readonly id: string; readonly reference: string };
+  /** Our own name for the refund. */
+  readonly reference: string;
+  readonly key: string;
+  readonly amount: number;
+  readonly currency: string;
+  readonly signal: AbortSignal;
+}
+
+/** A payment as its provider has it. */
+export type ProviderPayment =
+  | { readonly state: "authorized"; readonly id: string; readonly expiresAt?: Date | undefined }
+  | { readonly state: "captured"; readonly id: string; readonly amount: number }
+  | {
+      readonly state: "declined";
+      /** For customer service: without a token or a card number. */
+      readonly reason: string;
+      readonly code?: string | undefined;
+    }
+  /** The customer or a bank has to act. */
+  | { readonly state: "pending"; readonly id: string; readonly action?: PaymentAction | undefined }
+  /** No money was taken or will be; `refundId` if it was, and was paid back. */
+  | { readonly state: "cancelled"; readonly refundId?: string | undefined }
+  /** The bank was not asked yet. */
+  | { readonly state: "created"; readonly id: string };
+
+export type ProviderRefund = { readonly id: string } & (
+  { readonly state: "pending" | "succeeded" } | { readonly state: "failed"; readonly reason: string }
+);
+
+/** What a webhook is about. */
+export interface WebhookSubject {
+  /** The provider's id of the payment; undefined if it is about something else. */
+  readonly paymentId?: string | undefined;
+  readonly orderId?: string | undefined;
+  /** A customer has disputed the payment, or a dispute has ended. */
+  readonly dispute?: "opened" | "won" | "lost" | undefined;
+}
+
+/** A webhook whose signature is missing, wrong or too old, or that makes no sense. */
+export class InvalidWebhookError extends Error {
+  override name = "InvalidWebhookError";
+}
 
 export interface Carrier extends Service {
   /** Books a parcel and prints its label. */

@@ -1,4 +1,5 @@
 import type { Order, StageRecord, WaitSoFar } from "./order.ts";
+import type { PaymentChange } from "./payment.ts";
 import type { Ports, StockOperation } from "./ports.ts";
 
 /**
@@ -121,7 +122,25 @@ export class Wait {
   }
 }
 
-export type Outcome = StageRecord | Rejection | Snooze | Wait;
+/** The outcome of {@link done}. */
+export class Done {
+  readonly record: StageRecord;
+  readonly payment: PaymentChange | undefined;
+  constructor(record: StageRecord, payment?: PaymentChange) {
+    this.record = record;
+    this.payment = payment;
+  }
+}
+
+export type Outcome = StageRecord | Done | Rejection | Snooze | Wait;
+
+/** Done, with what is to be written in the same transaction as the order's status. */
+export function done(
+  record: StageRecord,
+  { payment }: { readonly payment?: PaymentChange | undefined },
+): Done {
+  return new Done(record, payment);
+}
 
 /** Rejects the order: it is cancelled, and finished stages are undone. */
 export function reject(reason: string): Rejection {

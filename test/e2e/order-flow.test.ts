@@ -48,11 +48,12 @@ describe("an order", () => {
     expect(events).toMatchObject([
       { from: null, to: "CREATED", stage: null, record: null },
       { from: "CREATED", to: "RESERVED", stage: "reserve", record: {} },
+      { type: "payment.captured", from: "RESERVED", to: "RESERVED", stage: null, record: { amount: 2500 } },
       {
         from: "RESERVED",
         to: "PAID",
         stage: "pay",
-        record: { amount: 2500, currency: "EUR", chargeId: expect.stringMatching(/^ch_/) },
+        record: { amount: 2500, currency: "EUR", paymentId: expect.stringMatching(/^ch_/) },
       },
       {
         from: "PAID",
@@ -103,6 +104,7 @@ describe("an order", () => {
     expect((await eventsOf(order)).map(({ type, to }) => [type, to])).toEqual([
       ["status", "CREATED"],
       ["status", "RESERVED"],
+      ["payment.declined", "RESERVED"],
       ["cancel-requested", "RESERVED"],
       ["status", "CANCELLED"],
     ]);

@@ -268,9 +268,13 @@ describe("what can't be undone at all", () => {
   let refunds = 200;
   beforeAll(async () => {
     provider = createServer((request, response) => {
-      const isRefund = String(request.headers["webhook-id"]).endsWith(":undo");
-      const [status, done] = isRefund ? [refunds, { refundId: "re" }] : [200, { chargeId: "ch" }];
-      request.resume().on("end", () => response.writeHead(status).end(JSON.stringify({ done })));
+      const key = String(request.headers["webhook-id"]);
+      const [status, done] = key.endsWith(":undo")
+        ? [refunds, { refundId: "re" }]
+        : [200, { chargeId: "ch" }];
+      // Nothing is found that could not be refunded.
+      const answer = key.endsWith(":undo:find") ? [204] : [status, JSON.stringify({ done })];
+      request.resume().on("end", () => response.writeHead(Number(answer[0])).end(answer[1]));
     }).listen(0, "127.0.0.1");
     await once(provider, "listening");
   });

@@ -50,7 +50,7 @@ const READ = `
   SELECT sku, on_hand AS onHand, reserved FROM stock;
   SELECT order_id AS orderId, state FROM reservations`;
 
-const CLEAR = ["orders", "order_lines", "order_events", "stock", "reservations"]
+const CLEAR = ["orders", "order_lines", "order_events", "stock", "reservations", "payments", "refunds"]
   .map((table) => `DELETE FROM ${table}`)
   .join("; ");
 

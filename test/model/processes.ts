@@ -5,10 +5,11 @@ import { Cancellation } from "../../src/engine/cancellation.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle, type Deadline } from "../../src/order/lifecycle.ts";
-import type { Ports } from "../../src/order/ports.ts";
+import type { Providers } from "../../src/order/ports.ts";
 import { Executor, type ExecutorStore } from "../../src/engine/executor.ts";
 import { httpCarrier } from "../../src/providers/http/carrier.ts";
 import { httpPayments } from "../../src/providers/http/payments.ts";
+import { PaymentDesk } from "../../src/providers/payments/desk.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
@@ -17,11 +18,11 @@ import type { TestEnvironment } from "../support/environment.ts";
 import { UNDISPUTED } from "../support/lease.ts";
 import { Process, type Calls } from "./calls.ts";
 import type { MemoryQueue } from "./memory-queue.ts";
-import { ScheduledDatabase, scheduledPorts, scheduledQueues } from "./services.ts";
+import { ScheduledDatabase, scheduledProviders, scheduledQueues } from "./services.ts";
 
 /** Breaks the service on purpose, to see that it is noticed. */
 export interface Sabotage {
-  readonly ports?: (ports: Ports) => Ports;
+  readonly providers?: (providers: Providers) => Providers;
   readonly store?: (store: ExecutorStore) => ExecutorStore;
 }
 
@@ -51,17 +52,18 @@ const LOG = createLogger({ name: "model", level: "silent" });
 export function startWorker(number: number, { environment, queue, calls, sabotage }: Surroundings): Worker {
   const process = new Process(`worker ${number}`);
   const database = new ScheduledDatabase(environment.database, calls, process);
-  const ports: Ports = {
+  const providers: Providers = {
     inventory: mysqlInventory(environment.database),
     payments: httpPayments({ url: environment.providers.paymentsUrl }),
     carrier: httpCarrier({ url: environment.providers.carrierUrl }),
     httpStages: NO_PORTS.httpStages,
   };
-  const { ports: broken = same, store: brokenStore = same } = sabotage;
+  const { providers: broken = same, store: brokenStore = same } = sabotage;
+  const scheduled = broken(scheduledProviders(providers, calls, process));
   const dispatcher = scheduledQueues(queue, calls, process);
   const executor = new Executor({
     lifecycle,
-    ports: broken(scheduledPorts(ports, calls, process)),
+    ports: { ...scheduled, payments: new PaymentDesk({ provider: scheduled.payments, database }) },
     store: brokenStore(new BatchingStore({ store: orderStore(database) })),
   });
   return {

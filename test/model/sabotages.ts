@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Ports } from "../../src/order/ports.ts";
+import type { Providers } from "../../src/order/ports.ts";
 import type { ExecutorStore } from "../../src/engine/executor.ts";
 import type { Sabotage } from "./processes.ts";
 
@@ -28,19 +28,21 @@ export const SABOTAGES: readonly {
   },
   {
     fault: "each charge has a new key",
-    sabotage: ports(({ payments }) => ({
+    sabotage: providers(({ payments }) => ({
       payments: {
         ...payments,
-        charge: (request) => payments.charge({ ...request, key: randomUUID() }),
+        find: async () => undefined,
+        authorize: (request) => payments.authorize({ ...request, key: randomUUID() }),
       },
     })),
     noticed: /was charged \d times|is CANCELLED, with 1 charges, 0 refunds/,
   },
   {
     fault: "each refund has a new key",
-    sabotage: ports(({ payments }) => ({
+    sabotage: providers(({ payments }) => ({
       payments: {
         ...payments,
+        findRefund: async () => undefined,
         refund: (request) => payments.refund({ ...request, key: randomUUID() }),
       },
     })),
@@ -59,8 +61,8 @@ export const SABOTAGES: readonly {
   },
 ];
 
-function ports(change: (real: Ports) => Partial<Ports>): Sabotage {
-  return { ports: (real) => ({ ...real, ...change(real) }) };
+function providers(change: (real: Providers) => Partial<Providers>): Sabotage {
+  return { providers: (real) => ({ ...real, ...change(real) }) };
 }
 
 function store(change: (real: ExecutorStore) => Partial<ExecutorStore>): Sabotage {

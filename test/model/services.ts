@@ -2,7 +2,7 @@ import { Database } from "../../db/database.ts";
 import type { Reads, Transaction } from "../../db/queries.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { Dispatcher, DueJob } from "../../src/engine/ports.ts";
-import { ServiceUnavailableError, type Ports, type ServiceName } from "../../src/order/ports.ts";
+import { ServiceUnavailableError, type Providers, type ServiceName } from "../../src/order/ports.ts";
 import type { CallOptions, Calls, Process } from "./calls.ts";
 
 /** MySQL as a process sees it: each query and each transaction is a call, with its effect or without. */
@@ -67,7 +67,7 @@ export function scheduledQueues(queues: Dispatcher, calls: Calls, process: Proce
 }
 
 /** The outside world as a worker sees it. A request that was sent arrives, whatever became of its sender. */
-export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Ports {
+export function scheduledProviders(providers: Providers, calls: Calls, process: Process): Providers {
   const asked = new Set<string>();
   const call = <T>(service: ServiceName, name: string, work: () => Promise<T>): Promise<T> => {
     const options: CallOptions = {
@@ -78,18 +78,23 @@ export function scheduledPorts(ports: Ports, calls: Calls, process: Process): Po
     };
     return calls.make(options, work);
   };
-  const { inventory, payments, carrier } = ports;
+  const { inventory, payments, carrier } = providers;
   return {
-    ...ports,
+    ...providers,
     inventory: {
       ping: (signal) => inventory.ping(signal),
       move: (operation, request) => call("inventory", operation, () => inventory.move(operation, request)),
       release: (request) => call("inventory", "release", () => inventory.release(request)),
     },
     payments: {
+      name: payments.name,
       ping: (signal) => payments.ping(signal),
-      charge: (request) => call("payments", "charge", () => payments.charge(request)),
+      authorize: (request) => call("payments", "authorize", () => payments.authorize(request)),
+      capture: (request) => call("payments", "capture", () => payments.capture(request)),
+      cancel: (request) => call("payments", "cancel", () => payments.cancel(request)),
+      find: (request) => call("payments", "find", () => payments.find(request)),
       refund: (request) => call("payments", "refund", () => payments.refund(request)),
+      findRefund: (request) => call("payments", "findRefund", () => payments.findRefund(request)),
     },
     carrier: {
       ping: (signal) => carrier.ping(signal),

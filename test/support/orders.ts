@@ -60,7 +60,7 @@ const nobody = () => Promise.reject(new Error("the stages of this test need nobo
 /** For stages that call no port. */
 export const NO_PORTS: Ports = {
   inventory: { ping: nobody, move: nobody, release: nobody },
-  payments: { ping: nobody, charge: nobody, refund: nobody },
+  payments: { ping: nobody, pay: nobody, capture: nobody, undo: nobody },
   carrier: { ping: nobody, createLabel: nobody, voidLabel: nobody, track: nobody },
   httpStages: { ping: nobody, call: nobody },
 };

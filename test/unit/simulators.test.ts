@@ -179,16 +179,23 @@ describe("the simulated payment provider", () => {
     const [old, current, other] = [newSecret(), newSecret(), newSecret()];
     const { paymentsUrl, charge, books, get } = await start({ secrets: [old, current] });
     const signed = (...secrets: string[]) =>
-      httpPayments({ url: paymentsUrl, secrets }).charge({
+      httpPayments({ url: paymentsUrl, secrets }).authorize({
         key: "k",
+        reference: "k",
+        id: null,
+        capture: "at once",
+        description: "Order o1",
+        customer: { id: "c1" },
+        shipTo: null,
+        remember: async () => undefined,
         ...CHARGE,
         signal: new AbortController().signal,
       });
     expect((await charge("k"))[0]).toBe(401);
     await expect(signed(other)).rejects.toMatchObject({ name: "ServiceMisconfiguredError" });
     expect(books.charges).toEqual([]);
-    expect(await signed(current)).toMatchObject({ approved: true });
-    expect(await signed(other, old)).toMatchObject({ approved: true });
+    expect(await signed(current)).toMatchObject({ state: "captured" });
+    expect(await signed(other, old)).toMatchObject({ state: "captured" });
     expect((await get(paymentsUrl))[0]).toBe(200);
   });
 });

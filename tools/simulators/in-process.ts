@@ -16,15 +16,27 @@ const inProcess: ChoosePorts = ({ inventory, httpStages }) => {
     httpStages,
     inventory: behind(inventory, process.env["INVENTORY_SIMULATOR_URL"]),
     payments: {
+      name: "in-process",
+      keepsKeys: true,
       ping: async () => undefined,
-      async charge({ orderId, signal }) {
+      async authorize({ orderId, amount, signal }) {
         await reach(signal);
-        return { approved: true, chargeId: `ch_${orderId}` };
+        return { state: "captured", id: `ch_${orderId}`, amount };
       },
-      async refund({ orderId, signal }) {
+      async capture({ id, amount, signal }) {
         await reach(signal);
-        return { refundId: `re_${orderId}` };
+        return { state: "captured", id, amount };
       },
+      async cancel({ signal }) {
+        await reach(signal);
+        return { state: "cancelled" };
+      },
+      find: async () => undefined,
+      async refund({ reference, signal }) {
+        await reach(signal);
+        return { id: `re_${reference}`, state: "succeeded" };
+      },
+      findRefund: async () => undefined,
     },
     carrier: {
       ping: async () => undefined,

@@ -64,6 +64,13 @@ export class Ledger {
     return this.#reversals.get(key);
   }
 
+  /** Minor units that were paid back of the charge with this key. */
+  refundedOf(key: string): number {
+    if (!this.#reversals.has(key)) return 0;
+    const back = this.entries.filter(({ kind, reverses }) => kind === "refund" && reverses === key);
+    return back.reduce((sum, { amount }) => sum + amount, 0);
+  }
+
   withProviderId(id: string): Entry | undefined {
     return this.#byProviderId.get(id);
   }

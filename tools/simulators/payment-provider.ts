@@ -11,17 +11,24 @@ const chargeRequest = z.object({
 });
 type ChargeRequest = z.output<typeof chargeRequest>;
 
+/** Without an amount, it pays all back that was charged, and sees to it that nothing is charged later. */
 const refundRequest = z.object({
   operation: z.literal("refund"),
   orderId: z.string().min(1),
   chargeKey: z.string().min(1),
+  amount: z.int().min(1).optional(),
 });
 type RefundRequest = z.output<typeof refundRequest>;
 
-const anyRequest = z.discriminatedUnion("operation", [chargeRequest, refundRequest]);
+const anyRequest = z.discriminatedUnion("operation", [
+  chargeRequest,
+  refundRequest,
+  z.object({ operation: z.literal("find-charge"), chargeKey: z.string().min(1) }),
+  z.object({ operation: z.literal("find-refund"), refundKey: z.string().min(1) }),
+]);
 
 const DECLINED: Answer = { status: 200, body: { reject: "the card was declined" } };
-const NOTHING_TO_UNDO: Answer = { status: 204 };
+const NOTHING: Answer = { status: 204 };
 const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank" } };
 
 /**
@@ -48,11 +55,19 @@ export class PaymentProvider {
   }
 
   handle({ key, body }: Pick<Call, "body"> & { readonly key: string }): Answer {
-    const request = anyRequest.safeParse(body);
-    if (!request.success) return problem(400, request.error.message);
-    return request.data.operation === "charge"
-      ? this.#charge(key, request.data)
-      : this.#refund(key, request.data);
+    const parsed = anyRequest.safeParse(body);
+    if (!parsed.success) return problem(400, parsed.error.message);
+    const request = parsed.data;
+    switch (request.operation) {
+      case "charge":
+        return this.#charge(key, request);
+      case "refund":
+        return this.#refund(key, request);
+      case "find-charge":
+        return this.#find("charge", request.chargeKey);
+      case "find-refund":
+        return this.#find("refund", request.refundKey);
+    }
   }
 
   #charge(key: string, { orderId, amount, currency, token }: ChargeRequest): Answer {
@@ -91,7 +106,16 @@ export class PaymentProvider {
     return { ...entry, outcome: "approved", providerId: `ch_${this.#ledger.issued("charge") + 1}` };
   }
 
-  #refund(key: string, { orderId, chargeKey }: RefundRequest): Answer {
+  #find(kind: "charge" | "refund", key: string): Answer {
+    const found = this.#ledger.get(key);
+    if (found?.kind !== kind || found.outcome === "pending") return NOTHING;
+    const { outcome, providerId, amount } = found;
+    if (kind === "refund") return done({ refundId: providerId });
+    if (outcome === "approved") return done({ chargeId: providerId, amount });
+    return outcome === "declined" ? DECLINED : done({ status: "cancelled" });
+  }
+
+  #refund(key: string, { orderId, chargeKey, amount }: RefundRequest): Answer {
     const known = this.#ledger.get(key);
     if (known && (known.orderId !== orderId || known.reverses !== chargeKey))
       return problem(422, "the key was used for another refund");
@@ -105,11 +129,15 @@ export class PaymentProvider {
     if (charge?.outcome !== "approved") {
       if (charge === undefined) this.#ledger.put(voided("charge", chargeKey, orderId, at));
       else if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "void" });
-      return NOTHING_TO_UNDO;
+      return NOTHING;
     }
-    if (this.#ledger.reversalOf(chargeKey)) return problem(409, "the charge was refunded under another key");
+    if (amount === undefined && this.#ledger.reversalOf(chargeKey))
+      return problem(409, "the charge was refunded under another key");
+    const left = charge.amount - this.#ledger.refundedOf(chargeKey);
+    if ((amount ?? left) > left) return problem(409, `no more than ${left} of the charge can be refunded`);
     const { providerId } = this.#ledger.put({
       ...charge,
+      amount: amount ?? charge.amount,
       key,
       kind: "refund",
       providerId: `re_${this.#ledger.issued("refund") + 1}`,

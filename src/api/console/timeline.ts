@@ -15,6 +15,7 @@ export interface Entry {
     | "cancelling"
     | "cancelled"
     | "note"
+    | "payment"
     | "now";
   readonly title: string;
   readonly reason: string | null;
@@ -94,5 +95,17 @@ function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "
       return { kind: "resumed", title: `${step}: resumed` };
     case "cancel-requested":
       return { kind: "cancelling", title: "Cancellation requested" };
+    case "payment.pending":
+      return { kind: "payment", title: "Payment: the customer has to confirm" };
+    case "payment.authorized":
+    case "payment.captured":
+    case "payment.declined":
+    case "payment.cancelled":
+    case "payment.expired":
+      return { kind: "payment", title: `Payment ${type.slice("payment.".length)}` };
+    case "refund.created":
+    case "refund.succeeded":
+    case "refund.failed":
+      return { kind: "payment", title: `Refund ${type.slice("refund.".length)}` };
   }
 }

@@ -1,4 +1,8 @@
-import { defineStage } from "../stage.ts";
+import { defineStage, wait } from "../stage.ts";
+import { pay } from "./pay.ts";
+
+/** How long an order that can't be paid waits before the stage looks again. Milliseconds. */
+const WAIT_MS = 24 * 60 * 60 * 1_000;
 
 /** Books the parcel and takes the goods out of stock. After this the order can no longer be cancelled. */
 export const ship = defineStage({
@@ -7,7 +11,16 @@ export const ship = defineStage({
   pointOfNoReturn: true,
   stock: "ship",
 
-  async run(order, { ports, runKey, signal }) {
+  async run(order, { ports, runKey, attempt, signal }) {
+    // Before the first label is bought: what can't be paid is not shipped.
+    if (order.records[pay.name]?.["authorized"] === true) {
+      const taken = await ports.payments.capture({ order, attempt, signal });
+      if (taken === "expired")
+        return wait({
+          for: "a new payment: the authorization has run out",
+          until: new Date(Date.now() + WAIT_MS),
+        });
+    }
     const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });
     return { trackingNumber };
   },

@@ -347,10 +347,16 @@ describe("the console", () => {
 });
 
 describe("what is open", () => {
-  test("is health, what a token opens, and nothing else", () => {
+  test("is health, what a token opens or the payment provider signs, and nothing else", () => {
     expect(MOUNTS.map(({ scope }) => scope)).toEqual(MOUNTS.map(() => "operator"));
     const open = TABLE.filter(({ scope }) => scope === "public").map(({ path }) => path);
-    expect(open).toEqual(["/operations/:token", "/health/live", "/health/accepting", "/health/ready"]);
+    expect(open).toEqual([
+      "/providers/payments/webhook",
+      "/operations/:token",
+      "/health/live",
+      "/health/accepting",
+      "/health/ready",
+    ]);
   });
 
   test.each(["/health/live", "/health/accepting", "/health/ready"])("%s asks for nothing", async (path) => {

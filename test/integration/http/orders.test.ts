@@ -213,6 +213,7 @@ describe("GET /orders/:id/events", () => {
     expect(items.map(({ from, to, stage }) => [from, to, stage])).toEqual([
       [null, "CREATED", null],
       ["CREATED", "RESERVED", "reserve"],
+      ["RESERVED", "RESERVED", null],
       ["RESERVED", "PAID", "pay"],
       ["PAID", "SHIPPED", "ship"],
       ["SHIPPED", "DELIVERED", "deliver"],
@@ -220,7 +221,8 @@ describe("GET /orders/:id/events", () => {
     expect(items.map((event) => event.record)).toEqual([
       null,
       {},
-      { chargeId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
+      { provider: "http", paymentId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
+      { paymentId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
       { trackingNumber: expect.stringMatching(/^CV/) },
       { deliveredAt: expect.stringMatching(INSTANT) },
     ]);

@@ -17,7 +17,7 @@ import {
 import { httpCarrier } from "../../../src/providers/http/carrier.ts";
 import { httpInventory } from "../../../src/providers/http/inventory.ts";
 import { httpPayments } from "../../../src/providers/http/payments.ts";
-import { connectPorts } from "../../../src/composition/providers.ts";
+import { connectProviders } from "../../../src/composition/providers.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -34,8 +34,18 @@ afterEach(async () => void (await Promise.all(closing.splice(0).map((close) => c
 /** Nobody aborts it. Of its own for every call, as in a worker. */
 const patience = () => new AbortController().signal;
 
-const CHARGE = { key: "o1:pay", orderId: "o1", amount: 2500, currency: "EUR", token: TOKEN };
-const REFUND = { key: "o1:pay:undo", chargeKey: "o1:pay", orderId: "o1" };
+const PAYMENT = { reference: "o1:pay", orderId: "o1", id: null, amount: 2500, currency: "EUR" };
+const CHARGE = {
+  ...PAYMENT,
+  key: "o1:pay",
+  token: TOKEN,
+  capture: "at once" as const,
+  description: "Order o1",
+  customer: { id: "c1" },
+  shipTo: null,
+  remember: async () => undefined,
+};
+const REFUND = { ...PAYMENT, key: "o1:pay:undo" };
 const LABEL = { key: "o1:ship", orderId: "o1" };
 const TRACK = { key: "o1:deliver", orderId: "o1" };
 const STOCK = {
@@ -101,43 +111,43 @@ async function expectFault(call: Promise<unknown>, message: RegExp): Promise<Err
 describe("payments", () => {
   test("charge, once under a key", async () => {
     const { payments, books } = await startGateways();
-    const charges = [1, 2].map(() => payments.charge({ ...CHARGE, signal: patience() }));
+    const charges = [1, 2].map(() => payments.authorize({ ...CHARGE, signal: patience() }));
     const [first, second] = await Promise.all(charges);
-    expect(first).toEqual({ approved: true, chargeId: books.charges[0]?.chargeId });
+    expect(first).toEqual({ state: "captured", id: books.charges[0]?.chargeId, amount: 2500 });
     expect(second).toEqual(first);
     expect(books.charges).toMatchObject([{ key: CHARGE.key, orderId: "o1", amount: 2500, currency: "EUR" }]);
   });
 
   test("charge without a token", async () => {
     const { payments, books } = await startGateways();
-    expect(await payments.charge({ ...CHARGE, token: null, signal: patience() })).toMatchObject({
-      approved: true,
+    expect(await payments.authorize({ ...CHARGE, token: null, signal: patience() })).toMatchObject({
+      state: "captured",
     });
     expect(books.charges).toHaveLength(1);
   });
 
   test("pass on that a charge was declined, and why", async () => {
     const { payments, books } = await startGateways();
-    const charge = () => payments.charge({ ...CHARGE, token: "tok_declined", signal: patience() });
-    expect(await charge()).toEqual({ approved: false, reason: "the card was declined" });
-    expect(await charge()).toEqual({ approved: false, reason: "the card was declined" });
+    const charge = () => payments.authorize({ ...CHARGE, token: "tok_declined", signal: patience() });
+    expect(await charge()).toMatchObject({ state: "declined", reason: "the card was declined" });
+    expect(await charge()).toMatchObject({ state: "declined", reason: "the card was declined" });
     expect(books.declines).toHaveLength(1);
   });
 
   test("refund what was charged, once under a key", async () => {
     const { payments, books } = await startGateways();
-    await payments.charge({ ...CHARGE, signal: patience() });
-    const first = await payments.refund({ ...REFUND, signal: patience() });
-    expect(first).toEqual({ refundId: books.refunds[0]?.refundId });
-    expect(await payments.refund({ ...REFUND, signal: patience() })).toEqual(first);
+    await payments.authorize({ ...CHARGE, signal: patience() });
+    const first = await payments.cancel({ ...REFUND, signal: patience() });
+    expect(first).toEqual({ state: "cancelled", refundId: books.refunds[0]?.refundId });
+    expect(await payments.cancel({ ...REFUND, signal: patience() })).toEqual(first);
     expect(books.refunds).toMatchObject([{ key: REFUND.key, chargeKey: CHARGE.key, amount: 2500 }]);
   });
 
   test("refund nothing where nothing was charged; a charge that comes later is a fault", async () => {
     const { payments, books } = await startGateways();
-    expect(await payments.refund({ ...REFUND, signal: patience() })).toBeUndefined();
+    expect(await payments.cancel({ ...REFUND, signal: patience() })).toEqual({ state: "cancelled" });
     const late = await expectFault(
-      payments.charge({ ...CHARGE, signal: patience() }),
+      payments.authorize({ ...CHARGE, signal: patience() }),
       /^payments answered 410.*refunded/,
     );
     expect(late).toBeInstanceOf(AlreadyUndoneError);
@@ -146,7 +156,7 @@ describe("payments", () => {
 
   test("take a provider that does not answer for one charge only as unavailable, and its health as good", async () => {
     const { payments } = await startGateways();
-    const charge = payments.charge({ ...CHARGE, token: "tok_down", signal: patience() });
+    const charge = payments.authorize({ ...CHARGE, token: "tok_down", signal: patience() });
     await expectUnavailable(charge, "payments", /^payments answered 503$/);
     await payments.ping(patience());
   });
@@ -265,23 +275,24 @@ describe("a provider with a fault", () => {
     const { payments, hastyPayments, carrier, setFault, books } = await startGateways();
     const asked = message === TOO_LATE ? hastyPayments : payments;
     setFault("payments", fault);
-    await expectUnavailable(asked.charge({ ...CHARGE, signal: patience() }), "payments", message);
+    await expectUnavailable(asked.authorize({ ...CHARGE, signal: patience() }), "payments", message);
     expect(books.charges).toHaveLength(charged ? 1 : 0);
     if (healthy) await payments.ping(patience());
     else await expectUnavailable(asked.ping(patience()), "payments", /^payments /);
     await carrier.ping(patience());
 
     setFault("payments", { kind: "none" });
-    expect(await payments.charge({ ...CHARGE, signal: patience() })).toMatchObject({ approved: true });
+    expect(await payments.authorize({ ...CHARGE, signal: patience() })).toMatchObject({ state: "captured" });
     expect(books.charges).toHaveLength(1);
   });
 
   test("refunds the charge whose answer was never heard", async () => {
     const { payments, hastyPayments, setFault, books } = await startGateways();
     setFault("payments", { kind: "late", ms: FOR_EVER_MS });
-    await expectUnavailable(hastyPayments.charge({ ...CHARGE, signal: patience() }), "payments", TOO_LATE);
+    await expectUnavailable(hastyPayments.authorize({ ...CHARGE, signal: patience() }), "payments", TOO_LATE);
     setFault("payments", { kind: "none" });
-    expect(await payments.refund({ ...REFUND, signal: patience() })).toEqual({
+    expect(await payments.cancel({ ...REFUND, signal: patience() })).toEqual({
+      state: "cancelled",
       refundId: expect.any(String),
     });
     expect(books.refunds).toHaveLength(1);
@@ -293,7 +304,7 @@ describe("the caller's signal", () => {
     const { payments, setFault, books } = await startGateways();
     setFault("payments", { kind: "slow", ms: FOR_EVER_MS });
     const caller = new AbortController();
-    const failed = failureOf(payments.charge({ ...CHARGE, signal: caller.signal }));
+    const failed = failureOf(payments.authorize({ ...CHARGE, signal: caller.signal }));
     await waitFor("the call arrives", () => books.attempts.has(CHARGE.key));
     const reason = new Error("the worker is shutting down");
     caller.abort(reason);
@@ -303,7 +314,7 @@ describe("the caller's signal", () => {
   test("keeps a call from being made once it is aborted", async () => {
     const { payments, books } = await startGateways();
     const reason = new Error("too late");
-    const error = await failureOf(payments.charge({ ...CHARGE, signal: AbortSignal.abort(reason) }));
+    const error = await failureOf(payments.authorize({ ...CHARGE, signal: AbortSignal.abort(reason) }));
     expect(error).toBe(reason);
     expect(books.attempts.size).toBe(0);
   });
@@ -318,8 +329,8 @@ describe("a server that", () => {
     return [
       ["inventory", () => inventory.move("reserve", { ...STOCK, signal: patience() })],
       ["inventory", () => inventory.release({ ...STOCK, signal: patience() })],
-      ["payments", () => payments.charge({ ...CHARGE, signal: patience() })],
-      ["payments", () => payments.refund({ ...REFUND, signal: patience() })],
+      ["payments", () => payments.authorize({ ...CHARGE, signal: patience() })],
+      ["payments", () => payments.cancel({ ...REFUND, signal: patience() })],
       ["carrier", () => carrier.createLabel({ ...LABEL, signal: patience() })],
       ["carrier", () => carrier.voidLabel({ ...VOID, signal: patience() })],
       ["carrier", () => carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() })],
@@ -434,7 +445,9 @@ describe("a server that", () => {
   test("answers 410, or nothing, to an undo has undone it", async () => {
     for (const status of [200, 204, 410]) {
       const { url } = await startAnswering((_request, response) => response.writeHead(status).end());
-      expect(await httpPayments({ url }).refund({ ...REFUND, signal: patience() })).toBeUndefined();
+      expect(await httpPayments({ url }).cancel({ ...REFUND, signal: patience() })).toEqual({
+        state: "cancelled",
+      });
       await httpCarrier({ url }).voidLabel({ ...VOID, signal: patience() });
       await httpInventory({ url }).release({ ...STOCK, signal: patience() });
     }
@@ -477,7 +490,7 @@ describe("a server that", () => {
         Buffer.concat([Buffer.from('{"done":{"chargeId":"ch_'), Buffer.from([0xff]), Buffer.from('"}}')]),
       ),
     );
-    const charge = httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
+    const charge = httpPayments({ url }).authorize({ ...CHARGE, signal: patience() });
     await expectFault(charge, /^payments answered 200 unexpectedly: not UTF-8: /);
   });
 
@@ -517,8 +530,8 @@ describe("a server that", () => {
     const answer = (size: number) => JSON.stringify({ done: { chargeId: "ch_1" } }).padEnd(size);
     let size = 65_536;
     const { url } = await startAnswering((_request, response) => response.end(answer(size)));
-    const charge = () => httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
-    expect(await charge()).toEqual({ approved: true, chargeId: "ch_1" });
+    const charge = () => httpPayments({ url }).authorize({ ...CHARGE, signal: patience() });
+    expect(await charge()).toEqual({ state: "captured", id: "ch_1", amount: 2500 });
     size++;
     await expectFault(charge(), /answered 200.*more than 65536 bytes$/);
   });
@@ -542,7 +555,7 @@ describe("a server that", () => {
       );
     });
     const error = await expectFault(
-      httpPayments({ url }).charge({ ...CHARGE, signal: patience() }),
+      httpPayments({ url }).authorize({ ...CHARGE, signal: patience() }),
       /answered 400/,
     );
     expect(error.message).toContain('bad token [redacted] in {"token":"[redacted]"} and so on');
@@ -559,7 +572,7 @@ describe("a server that", () => {
       response.writeHead(400).end(`no ${written}!`),
     );
     const error = await expectFault(
-      httpPayments({ url }).charge({ ...CHARGE, signal: patience() }),
+      httpPayments({ url }).authorize({ ...CHARGE, signal: patience() }),
       /answered 400 unexpectedly: no \S*\[redacted\]\S*!$/,
     );
     expect(error.message).not.toContain(written);
@@ -569,12 +582,12 @@ describe("a server that", () => {
     const { url } = await startAnswering((_request, response) =>
       json(response, 200, { reject: `no such token:\n${TOKEN}${"!".repeat(900)}` }),
     );
-    const charge = await httpPayments({ url }).charge({ ...CHARGE, signal: patience() });
+    const charge = await httpPayments({ url }).authorize({ ...CHARGE, signal: patience() });
     expect(charge).toEqual({
-      approved: false,
+      state: "declined",
       reason: expect.stringMatching(/^no such token: \[redacted\]!+…$/),
     });
-    if (!charge.approved) expect(charge.reason).toHaveLength(500);
+    if (charge.state === "declined") expect(charge.reason).toHaveLength(500);
   });
 });
 
@@ -597,8 +610,8 @@ describe("requests", () => {
     const carrier = httpCarrier({ url: `${url}/adapters/carrier`, secrets });
     const inventory = httpInventory({ url, secrets });
     await payments.ping(patience());
-    await failureOf(payments.charge({ ...CHARGE, token: null, signal: patience() }));
-    await failureOf(payments.refund({ ...REFUND, signal: patience() }));
+    await failureOf(payments.authorize({ ...CHARGE, token: null, signal: patience() }));
+    await failureOf(payments.cancel({ ...REFUND, signal: patience() }));
     await failureOf(carrier.createLabel({ ...LABEL, signal: patience() }));
     await failureOf(carrier.voidLabel({ ...VOID, signal: patience() }));
     await failureOf(carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() }));
@@ -607,7 +620,7 @@ describe("requests", () => {
     const lines = JSON.stringify(STOCK.lines);
     expect(received).toEqual([
       "GET /adapters/payments/?v=1   ",
-      `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null}`,
+      `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null,"capture":true,"description":"Order o1","customer":{"id":"c1"},"shipTo":null}`,
       `POST /adapters/payments/?v=1 o1:pay:undo application/json {"operation":"refund","orderId":"o1","chargeKey":"o1:pay"}`,
       `POST /adapters/carrier o1:ship application/json {"operation":"create-label","orderId":"o1"}`,
       `POST /adapters/carrier o1:ship:undo application/json {"operation":"void-label","orderId":"o1","labelKey":"o1:ship"}`,
@@ -625,7 +638,7 @@ describe("requests", () => {
     );
     const payments = httpPayments({ url });
     for (let call = 0; call < 60; call++)
-      await payments.charge({ ...CHARGE, signal: patience() }).catch(() => undefined);
+      await payments.authorize({ ...CHARGE, signal: patience() }).catch(() => undefined);
     expect(answered).toBe(60);
     // fetch may open a second one while the first is still being tidied up.
     expect(connections.size).toBeLessThan(10);
@@ -640,7 +653,7 @@ test("calls leave no timers behind, and share one listener", async () => {
   const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
   const before = timers();
   const signal = patience();
-  for (let call = 0; call < 20; call++) await payments.charge({ ...CHARGE, signal });
+  for (let call = 0; call < 20; call++) await payments.authorize({ ...CHARGE, signal });
   // Those of connections that are kept.
   expect(timers()).toBeLessThan(before + 10);
   expect(getEventListeners(signal, "abort")).toHaveLength(1);
@@ -661,7 +674,7 @@ describe("the ports of a worker", () => {
   const connect = (variables: Record<string, string>) => {
     const { databaseUrl, redisUrl, database } = environment;
     const servers = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl };
-    return connectPorts(loadConfig(PROCESSES.worker, { ...servers, ...variables }), database);
+    return connectProviders(loadConfig(PROCESSES.worker, { ...servers, ...variables }), database);
   };
 
   test("are those of the addresses", async () => {
@@ -671,7 +684,7 @@ describe("the ports of a worker", () => {
       INVENTORY_URL: providers.inventoryUrl,
     });
     expect(await inventory.move("reserve", { ...STOCK, signal: patience() })).toBe("moved");
-    await payments.charge({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
+    await payments.authorize({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
     await carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
     expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship"]);
   });
@@ -679,7 +692,7 @@ describe("the ports of a worker", () => {
   test("are those of the module, where one is named", async () => {
     const { payments } = await connect({ PROVIDERS_MODULE: "tools/simulators/in-process" });
     const charge = { ...CHARGE, key: "m:pay", orderId: "m", signal: patience() };
-    expect(await payments.charge(charge)).toEqual({ approved: true, chargeId: "ch_m" });
+    expect(await payments.authorize(charge)).toEqual({ state: "captured", id: "ch_m", amount: 2500 });
     expect(providers.entriesOf("m")).toEqual([]);
   });
 
@@ -699,7 +712,11 @@ describe("the ports of a worker", () => {
       CARRIER_URL: url,
       STAGE_TIMEOUT_MS: "250",
     });
-    await expectUnavailable(payments.charge({ ...CHARGE, signal: patience() }), "payments", /within 200 ms$/);
+    await expectUnavailable(
+      payments.authorize({ ...CHARGE, signal: patience() }),
+      "payments",
+      /within 200 ms$/,
+    );
     await expectUnavailable(
       carrier.createLabel({ ...LABEL, signal: patience() }),
       "carrier",

@@ -163,10 +163,11 @@ export class StripeSimulator {
       return { object: "balance", available: [], pending: [], livemode: false };
     if (route === "POST /v1/payment_intents") return this.#create(form);
     if (route === "GET /v1/payment_intents/search") return this.#search(query.get("query") ?? "");
-    if (method === "GET" && id !== "" && action === undefined) return this.#retrieve(this.#intent(id), query);
+    if (method === "GET" && id !== "" && action === undefined)
+      return this.#expanded(paymentIntentOf(this.#intent(id)), query, {});
     if (method === "POST" && id !== "") {
       const intent = this.#intent(id);
-      if (action === "confirm") return this.#confirm(intent, form);
+      if (action === "confirm") return this.#expanded(this.#confirm(intent, form), query, form);
       if (action === "capture") return this.#capture(intent, form);
       if (action === "cancel") return this.#cancel(intent);
     }
@@ -447,14 +448,15 @@ export class StripeSimulator {
   }
 
   /** With the charge itself, if it is asked for (`expand`). */
-  #retrieve(intent: IntentState, query: URLSearchParams): object {
-    const object = paymentIntentOf(intent);
-    const isExpanded = [...query].some(
-      ([name, value]) => name.startsWith("expand") && value === "latest_charge",
-    );
-    return isExpanded && object.latest_charge !== null
-      ? { ...object, latest_charge: chargeOf(intent) }
-      : object;
+  #expanded(object: object, query: URLSearchParams, form: Form): object {
+    const { expand } = form;
+    const names = [
+      ...[...query].flatMap(([name, value]) => (name.startsWith("expand") ? [value] : [])),
+      ...Object.values(typeof expand === "object" ? expand : {}),
+    ];
+    const intent = "id" in object && this.#intents.get(String(object.id));
+    if (!intent || intent.confirmed === 0 || !names.includes("latest_charge")) return object;
+    return { ...object, latest_charge: chargeOf(intent) };
   }
 
   #listRefunds(id: string): object {

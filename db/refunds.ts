@@ -1,0 +1,231 @@
+import { v7 as uuidv7 } from "uuid";
+import type { EventType } from "../src/order/event.ts";
+import { quantitiesBySku } from "../src/order/order.ts";
+import type { Refund, RefundState } from "../src/order/payment.ts";
+import { timestamp } from "../src/platform/clock.ts";
+import type { Database } from "./database.ts";
+import { insertEvents } from "./order-events.ts";
+import { lockOrders } from "./order-states.ts";
+import type { Transaction } from "./queries.ts";
+import { shortened } from "./reason.ts";
+import { payments, refunds } from "./schema.ts";
+import { insertMovements } from "./stock-movements.ts";
+import { lockStock, writeStock } from "./stock.ts";
+import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
+
+/* Money that is paid back. */
+
+const KEYS = [
+  "id",
+  "orderId",
+  "sequence",
+  "cause",
+  "state",
+  "amount",
+  "currency",
+  "reason",
+  "lines",
+  "restock",
+  "actor",
+  "requestKey",
+  "providerId",
+  "spentKeys",
+  "attempts",
+  "failure",
+  "dueAt",
+  "createdAt",
+  "updatedAt",
+] as const;
+
+const EVENT_OF_STATE = {
+  PENDING: "refund.created",
+  SUCCEEDED: "refund.succeeded",
+  FAILED: "refund.failed",
+} as const satisfies Record<RefundState, EventType>;
+
+const insertRefunds = insertInto(refunds, KEYS);
+const selectByOrder = selectFrom(refunds, KEYS, "WHERE order_id IN (?) ORDER BY order_id, id");
+const selectById = selectFrom(refunds, KEYS, "WHERE id = ? FOR UPDATE");
+const selectDue = selectFrom(
+  refunds,
+  KEYS,
+  "WHERE state = 'PENDING' AND due_at <= ? ORDER BY due_at LIMIT ?",
+);
+const lockPayment = selectFrom(
+  payments,
+  ["orderId", "sequence", "state", "amount", "captured", "currency"],
+  "WHERE order_id = ? AND sequence = ? FOR UPDATE",
+);
+
+type Row = Readonly<typeof refunds.$inferSelect>;
+
+/** A refund to be written before the provider is asked. */
+export type NewRefund = Pick<
+  Refund,
+  "orderId" | "sequence" | "cause" | "reason" | "lines" | "restock" | "actor"
+> & {
+  /** Null for all that is left. */
+  readonly amount: number | null;
+  /** Says the lines and the amount instead, given the order's refunds so far. */
+  readonly worth?: (earlier: readonly Refund[]) => Pick<Refund, "lines" | "amount">;
+  /** Makes the request safe to repeat: the first refund under it is the answer. */
+  readonly key?: string | undefined;
+  /** The provider's id, if the money was paid back already. */
+  readonly providerId?: string | undefined;
+};
+
+/**
+ * Writes a refund down, if so much is left of what was captured, or of what is to be. The payment's row is locked, so that
+ * refunds at the same moment never sum up to more.
+ *
+ * @returns the refund; how much is left if that is less. One for a cancellation is written once. @throws {DatabaseError}
+ */
+export async function openRefund(
+  database: Database,
+  wanted: NewRefund,
+): Promise<{ readonly refund: Refund } | { readonly left: number }> {
+  const { worth, key = null, amount: asked, ...given } = wanted;
+  return database.transaction(async (transaction) => {
+    const { orderId, sequence, cause, providerId = null } = given;
+    const order = (await lockOrders(transaction, [orderId])).get(orderId);
+    const [payment] = await read(transaction, lockPayment(orderId, sequence));
+    const all: Row[] = await read(transaction, selectByOrder([orderId]));
+    const known = all.find((each) => isSame(each, cause, key));
+    if (known) return { refund: known };
+    const isCaptured = payment?.state === "CAPTURED";
+    const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
+    const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
+    const { amount, lines } = worth ? worth(all) : { amount: asked ?? left, lines: given.lines };
+    // What is taken may have changed since the caller looked.
+    const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
+    if (payment === undefined || !isMeant || amount > left || amount < 1) return { left };
+    const at = timestamp();
+    const isDone = providerId !== null || cause === "uncaptured";
+    const refund: Row = {
+      ...given,
+      id: uuidv7(),
+      state: isDone ? "SUCCEEDED" : "PENDING",
+      amount,
+      lines,
+      currency: payment.currency,
+      reason: shortened(given.reason),
+      requestKey: key,
+      providerId,
+      // One for a cancellation has the order's own key, as the cancelling of a payment has.
+      spentKeys: cause === "cancelled" ? all.filter((each) => each.cause === cause).length : 0,
+      attempts: 0,
+      failure: null,
+      dueAt: at,
+      createdAt: at,
+      updatedAt: at,
+    };
+    const told = isDone ? ([{ ...refund, state: "PENDING" }, refund] as const) : [refund];
+    await transaction.commit([
+      insertRefunds([refund]),
+      ...insertEvents(order === undefined ? [] : told.map((each) => eventOf(each, order.status))),
+    ]);
+    return { refund };
+  });
+}
+
+/** Whether a refund was asked for by the same request, or for the same cancellation. */
+function isSame(refund: Row, cause: Refund["cause"], key: string | null): boolean {
+  if (cause === "cancelled") return refund.cause === cause && refund.state !== "FAILED";
+  return key !== null && refund.requestKey === key;
+}
+
+/** What was paid back of an order, or is about to be. Minor units. */
+export function sumOf(all: readonly Pick<Refund, "amount" | "state">[]): number {
+  return all.reduce((sum, { amount, state }) => (state === "FAILED" ? sum : sum + amount), 0);
+}
+
+/** Orders' refunds, oldest first. @throws {DatabaseError} */
+export async function listRefunds(database: Database, orderIds: readonly string[]): Promise<Refund[]> {
+  if (orderIds.length === 0) return [];
+  return database.query((queries) => read(queries, selectByOrder(orderIds)));
+}
+
+/** Pending refunds that are to be looked at, the longest overdue first. @throws {DatabaseError} */
+export async function listDueRefunds(database: Database, limit: number): Promise<Refund[]> {
+  return database.query((queries) => read(queries, selectDue(timestamp(), limit)));
+}
+
+/** Has pending refunds of an order looked at at once. @throws {DatabaseError} */
+export async function wakeRefunds(database: Database, orderId: string): Promise<void> {
+  const statement = {
+    sql: "UPDATE refunds SET due_at = ? WHERE order_id = ? AND state = 'PENDING'",
+    values: [timestamp(), orderId],
+  };
+  await database.transaction((transaction) => transaction.commit([statement]));
+}
+
+/**
+ * Changes a refund that still has its state, and writes the event if the state changes. Its pieces go back into stock in
+ * the same transaction, if they are to, once it has succeeded.
+ *
+ * @returns the refund as it is then; undefined if there is none. @throws {DatabaseError}
+ */
+export async function changeRefund(
+  database: Database,
+  { id, orderId, state, restock, lines }: Pick<Refund, "id" | "orderId" | "state" | "restock" | "lines">,
+  change: Partial<Pick<Refund, "state" | "providerId" | "spentKeys" | "attempts" | "failure" | "dueAt">>,
+): Promise<Refund | undefined> {
+  const isBack = change.state === "SUCCEEDED" && restock === "due";
+  const pieces = isBack ? quantitiesBySku(lines ?? []) : new Map();
+  const work = async (transaction: Transaction) => {
+    // Stock is locked before orders, as by whoever moves them.
+    const levels = pieces.size > 0 ? await read(transaction, lockStock(pieces.keys())) : [];
+    const order = (await lockOrders(transaction, [orderId])).get(orderId);
+    const [row] = await read(transaction, selectById(id));
+    if (row === undefined || row.state !== state) return row;
+    const written = {
+      ...change,
+      ...(typeof change.failure === "string" && { failure: shortened(change.failure) }),
+      ...(isBack && { restock: "done" as const }),
+      updatedAt: timestamp(),
+    };
+    const now = { ...row, ...written };
+    const { sql, values } = assignmentsOf(refunds, written);
+    await transaction.commit([
+      { sql: `UPDATE refunds SET ${sql} WHERE id = ?`, values: [...values, id] },
+      ...writeStock(
+        levels.map(({ sku, onHand, reserved }) => ({
+          sku,
+          onHand: onHand + (pieces.get(sku) ?? 0),
+          reserved,
+        })),
+      ),
+      ...insertMovements(
+        levels.map(({ sku }) => ({
+          sku,
+          at: now.updatedAt,
+          kind: "adjustment" as const,
+          delta: pieces.get(sku) ?? 0,
+          reason: "refunded",
+          reference: id,
+          actor: row.actor,
+        })),
+      ),
+      ...insertEvents(now.state !== state && order !== undefined ? [eventOf(now, order.status)] : []),
+    ]);
+    return now;
+  };
+  return database.transaction(work, { lockWaits: 1 });
+}
+
+function eventOf(
+  { id, orderId, state, amount, currency, providerId, cause, actor, updatedAt }: Refund,
+  status: string,
+) {
+  return {
+    orderId,
+    type: EVENT_OF_STATE[state],
+    from: status,
+    to: status,
+    stage: null,
+    reason: null,
+    record: { refundId: id, providerId, amount, currency, cause },
+    at: updatedAt,
+    actor: state === "PENDING" ? actor : null,
+  };
+}

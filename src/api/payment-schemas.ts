@@ -1,0 +1,89 @@
+import { z } from "zod";
+import { LIMITS } from "../order/limits.ts";
+import { PAYMENT_STATES, REFUND_STATES } from "../order/payment.ts";
+import { sku, text, timestamp } from "./schemas.ts";
+
+/* The payments and refunds of an order, as the API tells them. */
+
+const states = <State extends string>(all: Readonly<Record<State, unknown>>) =>
+  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
+  z.enum(Object.keys(all) as [State, ...State[]]);
+
+const minorUnits = z.int().meta({ description: "In the currency's minor unit", examples: [2500] });
+const quantity = z.int().min(1).max(LIMITS.quantity);
+
+export const payment = z
+  .object({
+    state: states(PAYMENT_STATES),
+    provider: z.string().meta({ examples: ["stripe"] }),
+    providerId: z.string().nullable().meta({ description: "The provider's id, as soon as there is one" }),
+    amount: minorUnits,
+    currency: z.string().meta({ examples: ["EUR"] }),
+    captured: minorUnits.meta({ description: "How much was taken, in the currency's minor unit" }),
+    refunded: minorUnits.meta({ description: "How much is paid back, or about to be" }),
+    declined: z
+      .object({ reason: z.string(), code: z.string().nullable() })
+      .optional()
+      .meta({ description: "Present if it was declined" }),
+    action: z.record(z.string(), z.string()).optional().meta({
+      description:
+        "Present while the customer has to act: what the client needs for that, such as a `clientSecret` for Stripe.js or a `redirectUrl`. Not for logs",
+    }),
+    expiresAt: timestamp.optional().meta({ description: "When the authorization runs out" }),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+  })
+  .meta({ id: "Payment" });
+
+export const refund = z
+  .object({
+    id: z.uuid(),
+    state: states(REFUND_STATES),
+    amount: minorUnits,
+    currency: z.string(),
+    reason: z.string(),
+    lines: z.array(z.object({ sku, quantity: z.int() })).optional(),
+    restock: z.boolean(),
+    providerId: z.string().nullable(),
+    failure: z
+      .string()
+      .optional()
+      .meta({ description: "Why the provider could not pay it back, the last time" }),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+  })
+  .meta({ id: "Refund" });
+
+export const orderPayments = z
+  .object({ payments: z.array(payment), refunds: z.array(refund) })
+  .meta({ id: "OrderPayments" });
+
+export const refundRequest = z
+  .strictObject({
+    amount: z
+      .int()
+      .min(1)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .meta({ description: "In the currency's minor unit. Without `amount` and `lines`, all that is left" }),
+    lines: z.array(z.strictObject({ sku, quantity })).min(1).max(LIMITS.lines).optional().meta({
+      description:
+        "Pieces that come back: price times pieces, with their share of the order's discounts and taxes. Shipping and fees are refunded by amount",
+    }),
+    reason: text(LIMITS.reason).meta({ description: "For customer service", examples: ["arrived broken"] }),
+    restock: z.boolean().optional().meta({
+      description: "Whether the pieces of `lines` go back into stock. Only once the order has shipped",
+    }),
+  })
+  .refine(({ amount, lines }) => amount === undefined || lines === undefined, {
+    path: ["amount"],
+    error: "must not be given together with lines, which say the amount",
+  })
+  .refine(({ restock, lines }) => restock !== true || lines !== undefined, {
+    path: ["restock"],
+    error: "must not be true without lines, which say what goes back into stock",
+  })
+  .meta({ id: "RefundRequest" });
+
+export type PaymentBody = z.output<typeof payment>;
+export type RefundBody = z.output<typeof refund>;

@@ -1,0 +1,146 @@
+/*
+ * The payments and refunds below an order. Each has a small lifecycle, declared as one literal: what may follow each state.
+ */
+
+/** A payment's states, and what may follow each. */
+export const PAYMENT_STATES = {
+  /** Written down; the provider was or is about to be asked, or the customer or a bank has to act. */
+  PENDING: ["AUTHORIZED", "CAPTURED", "DECLINED", "CANCELLED"],
+  /** The money is held, and not taken yet. */
+  AUTHORIZED: ["CAPTURED", "CANCELLED", "EXPIRED"],
+  CAPTURED: [],
+  DECLINED: [],
+  CANCELLED: [],
+  /** The authorization ran out before it was captured. */
+  EXPIRED: [],
+} as const satisfies Record<string, readonly string[]>;
+
+/** A refund's states, and what may follow each. */
+export const REFUND_STATES = {
+  /** Written down: it is asked for until the provider has decided. */
+  PENDING: ["SUCCEEDED", "FAILED"],
+  /** Providers may find later that the money can't be delivered. */
+  SUCCEEDED: ["FAILED"],
+  FAILED: [],
+} as const satisfies Record<string, readonly string[]>;
+
+export type PaymentState = keyof typeof PAYMENT_STATES;
+export type RefundState = keyof typeof REFUND_STATES;
+
+/** What the customer has to do before a payment goes on. For the client alone: a secret, never in a log or an event. */
+export type PaymentAction = Readonly<Record<string, string>>;
+
+/** A payment. Amounts are in minor units. */
+export interface Payment {
+  readonly orderId: string;
+  /** Counts an order's payments, from 1. */
+  readonly sequence: number;
+  readonly state: PaymentState;
+  /** The provider's name, such as `stripe`. */
+  readonly provider: string;
+  /** The provider's id, as soon as there is one. */
+  readonly providerId: string | null;
+  readonly amount: number;
+  readonly currency: string;
+  /** How much was taken. */
+  readonly captured: number;
+  /** How many idempotency keys were spent on answers that say nothing. */
+  readonly spentKeys: number;
+  /** Why it was declined: the provider's code, and a text for people. */
+  readonly code: string | null;
+  readonly reason: string | null;
+  readonly action: PaymentAction | null;
+  /** When an authorization runs out. */
+  readonly expiresAt: Date | null;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** Our own name for a payment, which is its idempotency key too: `<orderId>:pay`, and `<orderId>:pay:2` for the second. */
+export function referenceOf({ orderId, sequence }: Pick<Payment, "orderId" | "sequence">): string {
+  return sequence === 1 ? `${orderId}:pay` : `${orderId}:pay:${sequence}`;
+}
+
+/** What has become of a payment, to be written with the order's status. */
+export type PaymentChange = Omit<Payment, "spentKeys" | "createdAt">;
+
+/** Why money is paid back. */
+export type RefundCause =
+  /** The order was cancelled. */
+  | "cancelled"
+  /** Somebody asked for it. */
+  | "requested"
+  /** Somebody asked for it before the money was taken: so much less is taken. */
+  | "uncaptured";
+
+/** Whether a refund's pieces go back into stock: they never do, or will once it has succeeded, or have. */
+export type Restock = "no" | "due" | "done";
+
+/** A refund. Amounts are in minor units. */
+export interface Refund {
+  /** UUIDv7; our own name for it at the provider, and its idempotency key. */
+  readonly id: string;
+  readonly orderId: string;
+  /** Of the payment that it pays back. */
+  readonly sequence: number;
+  readonly cause: RefundCause;
+  readonly state: RefundState;
+  readonly amount: number;
+  readonly currency: string;
+  /** For customer service. */
+  readonly reason: string;
+  /** Pieces that it pays for, by SKU and position of their line. */
+  readonly lines: readonly RefundLine[] | null;
+  readonly restock: Restock;
+  readonly actor: string | null;
+  readonly providerId: string | null;
+  readonly spentKeys: number;
+  /** How often the provider was asked, and why it failed. */
+  readonly attempts: number;
+  readonly failure: string | null;
+  /** When it is looked at next, while it is pending. */
+  readonly dueAt: Date;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface RefundLine {
+  /** Of the order's line, from 0. */
+  readonly position: number;
+  readonly sku: string;
+  readonly quantity: number;
+}
+
+/** Whether a payment or refund in one state may get to another. */
+export function mayBecome(
+  states: Readonly<Record<string, readonly string[]>>,
+  from: string,
+  to: string,
+): boolean {
+  return states[from]?.includes(to) ?? false;
+}
+
+/** The states from which this one may be reached. */
+export function statesBefore<State extends string>(
+  states: Readonly<Record<State, readonly string[]>>,
+  to: State,
+): State[] {
+  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
+  return (Object.keys(states) as State[]).filter((from) => states[from].includes(to));
+}
+
+/** What is wrong with declared states: one that is followed by an unknown one, or that nothing leads to. */
+export function faultsOfStates(name: string, states: Readonly<Record<string, readonly string[]>>): string[] {
+  const [first] = Object.keys(states);
+  const reached = new Set([first, ...Object.values(states).flat()]);
+  return [
+    ...Object.entries(states).flatMap(([from, nexts]) =>
+      nexts
+        .filter((to) => !(to in states))
+        .map((to) => `a ${name} in ${from} may become ${to}, which is not declared`),
+    ),
+    ...Object.keys(states)
+      .filter((state) => !reached.has(state))
+      .map((state) => `no ${name} ever becomes ${state}`),
+  ];
+}

@@ -1,0 +1,327 @@
+import type { Database } from "../../../db/database.ts";
+import { timestamp } from "../../platform/clock.ts";
+import type { Commit } from "../../platform/group-commit.ts";
+import { offTheClock } from "../../platform/time-limit.ts";
+import type { Order } from "../../order/order.ts";
+import {
+  AlreadyUndoneError,
+  RequestRefusedError,
+  ServiceFailedError,
+  type CaptureOutcome,
+  type OrderPaymentRequest,
+  type PaymentProvider,
+  type Payments,
+  type ProviderPayment,
+} from "../../order/ports.ts";
+import { referenceOf, type Payment, type PaymentChange } from "../../order/payment.ts";
+import { booksOf, type Books } from "./books.ts";
+import { mustBeOf, payBack, undecided } from "./refunding.ts";
+
+/** How soon a cancellation asks again whether a bank has decided. Milliseconds. */
+const UNDECIDED_MS = 60_000;
+/** Changes of one payment at the same moment are few. */
+const TRIES = 5;
+
+/** When a payment's money is taken: when the order is paid, or when it ships. */
+export type CaptureTime = "on-payment" | "on-shipment";
+
+/**
+ * The payments of orders, at a provider. A payment is written down before the provider is asked, and looked up before it
+ * is asked again, so what the provider forgets charges nobody twice.
+ */
+export class PaymentDesk implements Payments {
+  readonly #provider: PaymentProvider;
+  readonly #books: Books;
+  readonly #captureTime: CaptureTime;
+
+  /** @param options `commit`: group commit. */
+  constructor(options: {
+    readonly provider: PaymentProvider;
+    readonly database: Database;
+    readonly commit?: Commit | undefined;
+    readonly capture?: CaptureTime | undefined;
+  }) {
+    this.#provider = options.provider;
+    this.#books = booksOf(options.database, options.commit);
+    this.#captureTime = options.capture ?? "on-payment";
+  }
+
+  ping(signal: AbortSignal): Promise<void> {
+    return this.#provider.ping(signal);
+  }
+
+  async pay({ order, attempt, signal }: OrderPaymentRequest): Promise<PaymentChange> {
+    const provider = this.#provider;
+    // Repeating the request has no further effect, so there is nothing to look up.
+    if (provider.keepsKeys) return this.#authorize(order, firstOf(order, provider), signal);
+    const { payment, isNew } = await offTheClock(signal, () => this.#books.open(firstOf(order, provider)));
+    if (payment.state === "CANCELLED" || payment.state === "EXPIRED")
+      throw new AlreadyUndoneError(`the payment of order ${order.id} was called off`);
+    if (payment.state !== "PENDING") return payment;
+    mustBeOf(provider, payment);
+    const found = isNew && attempt === 1 ? undefined : await this.#find(payment, signal);
+    if (found && found.state !== "created") return this.#settle(payment, found, signal);
+    return this.#authorize(order, payment, signal);
+  }
+
+  async capture({ order, signal }: OrderPaymentRequest): Promise<CaptureOutcome> {
+    const payment = await offTheClock(signal, () => this.#books.last(order.id));
+    if (payment === undefined || payment.state === "CAPTURED") return "captured";
+    if (payment.state !== "AUTHORIZED" || payment.providerId === null) return "expired";
+    mustBeOf(this.#provider, payment);
+    const amount = payment.amount - (await offTheClock(signal, () => this.#books.uncaptured(order.id)));
+    const named = { ...namedOf(payment), id: payment.providerId, amount };
+    const key = keyed(`${named.reference}:capture`, payment);
+    const answer = await this.#answerOf(payment, signal, () =>
+      amount > 0
+        ? this.#provider.capture({ ...named, key, signal })
+        : this.#provider.cancel({ ...named, key, signal }),
+    );
+    switch (answer.state) {
+      case "captured":
+        await this.#change(payment, { state: "CAPTURED", captured: answer.amount }, signal);
+        return "captured";
+      case "cancelled":
+        await this.#change(payment, { state: amount > 0 ? "EXPIRED" : "CANCELLED" }, signal);
+        return amount > 0 ? "expired" : "captured";
+      case "authorized":
+      case "created":
+      case "declined":
+      case "pending":
+        throw undecided(UNDECIDED_MS);
+    }
+  }
+
+  async undo(request: OrderPaymentRequest): Promise<{ readonly refundId?: string }> {
+    for (let tries = 1; tries <= TRIES; tries++) {
+      const undone = await this.#undo(request);
+      if (undone) return undone;
+    }
+    throw new Error(`the payment of order ${request.order.id} changes all the time`);
+  }
+
+  /** @returns undefined if the payment was changed meanwhile. */
+  async #undo({ order, signal }: OrderPaymentRequest): Promise<{ readonly refundId?: string } | undefined> {
+    const payment = await offTheClock(signal, () => this.#paymentToUndo(order));
+    switch (payment?.state) {
+      case undefined:
+      case "CANCELLED":
+      case "EXPIRED":
+        return {};
+      case "DECLINED":
+        // The customer could still pay.
+        if (payment.action !== null) await this.#cancel(payment, signal);
+        return {};
+      case "CAPTURED":
+        return this.#payBack(payment, signal);
+      case "PENDING":
+      case "AUTHORIZED":
+        break;
+    }
+    const answer = await this.#cancel(payment, signal);
+    switch (answer.state) {
+      case "captured": {
+        const { id: providerId, amount: captured } = answer;
+        const change = { state: "CAPTURED", providerId, captured, action: null } as const;
+        if (await this.#change(payment, change, signal))
+          return this.#payBack({ ...payment, ...change }, signal);
+        return undefined;
+      }
+      case "cancelled": {
+        // Paid back already if it was too late: then it is written down as what it was.
+        const change =
+          answer.refundId === undefined
+            ? ({ state: "CANCELLED", action: null } as const)
+            : ({ state: "CAPTURED", captured: payment.amount, action: null } as const);
+        if (!(await this.#change(payment, change, signal))) return undefined;
+        return answer.refundId === undefined
+          ? {}
+          : this.#payBack({ ...payment, ...change }, signal, answer.refundId);
+      }
+      case "declined":
+        await this.#settle(payment, answer, signal);
+        return {};
+      case "authorized":
+      case "created":
+      case "pending":
+        throw undecided(UNDECIDED_MS);
+    }
+  }
+
+  /**
+   * The order's payment. If there is none, one is written, so that none is made later: the provider is then asked by our
+   * own name. An order that was paid when payments were not written down yet has its payment written now.
+   */
+  async #paymentToUndo(order: Order): Promise<Payment | undefined> {
+    if (order.total === 0) return undefined;
+    const first = firstOf(order, this.#provider);
+    const { chargeId, paymentId } = order.records["pay"] ?? {};
+    const paid = chargeId ?? paymentId;
+    const known = { ...first, state: "CAPTURED" as const, providerId: String(paid), captured: order.total };
+    return (await this.#books.open(typeof paid === "string" ? known : first)).payment;
+  }
+
+  async #authorize(order: Order, payment: Payment, signal: AbortSignal): Promise<PaymentChange> {
+    const { customerId, paymentToken: token, shipTo } = order;
+    const reference = referenceOf(payment);
+    const answer = await this.#answerOf(payment, signal, () =>
+      this.#provider.authorize({
+        orderId: order.id,
+        reference,
+        id: payment.providerId,
+        key: keyed(reference, payment),
+        amount: payment.amount,
+        currency: payment.currency,
+        capture: this.#captureTime === "on-shipment" ? "later" : "at once",
+        token,
+        description: `Order ${order.reference ?? order.id}`,
+        customer: { id: customerId },
+        shipTo,
+        remember: (id) => this.#remember(payment, id, signal),
+        signal,
+      }),
+    );
+    return this.#settle(payment, answer, signal);
+  }
+
+  /** @throws {AlreadyUndoneError} */
+  async #remember(payment: Payment, providerId: string, signal: AbortSignal): Promise<void> {
+    if (this.#provider.keepsKeys) return;
+    const now = await offTheClock(signal, () => this.#books.remember({ payment, providerId }));
+    if (now?.state === "PENDING" && now.providerId === providerId) return;
+    if (now?.state === "PENDING") throw new Error(`another attempt pays order ${payment.orderId}`);
+    throw new AlreadyUndoneError(`the payment of order ${payment.orderId} was called off`);
+  }
+
+  /** Asks the provider. A key that may stand for a server error is not used again. */
+  async #answerOf(
+    payment: Payment,
+    signal: AbortSignal,
+    ask: () => Promise<ProviderPayment>,
+  ): Promise<ProviderPayment> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof ServiceFailedError && !this.#provider.keepsKeys) {
+        const now = (await offTheClock(signal, () => this.#books.last(payment.orderId))) ?? payment;
+        await this.#change(now, { spentKeys: now.spentKeys + 1 }, signal);
+      }
+      throw error;
+    }
+  }
+
+  /** What an answer makes of a payment: written at once, unless it comes with the order's status. */
+  async #settle(payment: Payment, answer: ProviderPayment, signal: AbortSignal): Promise<PaymentChange> {
+    const now = { ...payment, updatedAt: timestamp() };
+    switch (answer.state) {
+      case "captured":
+        return { ...now, state: "CAPTURED", providerId: answer.id, captured: answer.amount, action: null };
+      case "authorized":
+        return {
+          ...now,
+          state: "AUTHORIZED",
+          providerId: answer.id,
+          expiresAt: answer.expiresAt ?? null,
+          action: null,
+        };
+      case "pending": {
+        const action = answer.action ?? null;
+        const pending = { ...now, state: "PENDING", providerId: answer.id, action } as const;
+        const stored = { ...payment, providerId: answer.id };
+        if (JSON.stringify(action) !== JSON.stringify(payment.action))
+          await this.#change(stored, { action }, signal);
+        return pending;
+      }
+      case "declined": {
+        const { reason, code = null } = answer;
+        const current = (await offTheClock(signal, () => this.#books.last(payment.orderId))) ?? payment;
+        await this.#change(current, { state: "DECLINED", reason, code }, signal);
+        return { ...current, state: "DECLINED", reason, code };
+      }
+      case "cancelled":
+        throw new AlreadyUndoneError(`the payment of order ${payment.orderId} was called off`);
+      case "created":
+        throw new RequestRefusedError(`the payment of order ${payment.orderId} was not confirmed`);
+    }
+  }
+
+  #change(payment: Payment, change: Parameters<Books["change"]>[1], signal: AbortSignal): Promise<boolean> {
+    return offTheClock(signal, () => this.#books.change(payment, change));
+  }
+
+  #find(payment: Payment, signal: AbortSignal): Promise<ProviderPayment | undefined> {
+    return this.#provider.find({ ...namedOf(payment), signal });
+  }
+
+  #cancel(payment: Payment, signal: AbortSignal): Promise<ProviderPayment> {
+    mustBeOf(this.#provider, payment);
+    const named = namedOf(payment);
+    const key = keyed(`${named.reference}:undo`, payment);
+    return this.#answerOf(payment, signal, () => this.#provider.cancel({ ...named, key, signal }));
+  }
+
+  /** Pays all back that is left. `providerId` if that was done already. @throws if that fails: the order is not cancelled before it is on its way. */
+  async #payBack(
+    payment: Payment,
+    signal: AbortSignal,
+    providerId?: string,
+  ): Promise<{ readonly refundId?: string }> {
+    const { orderId, sequence } = payment;
+    const opened = await offTheClock(signal, () =>
+      this.#books.openRefund({
+        orderId,
+        sequence,
+        cause: "cancelled",
+        amount: null,
+        reason: "the order was cancelled",
+        lines: null,
+        restock: "no",
+        actor: null,
+        providerId,
+      }),
+    );
+    if ("left" in opened) return {};
+    const refund = await payBack(
+      { provider: this.#provider, books: this.#books },
+      opened.refund,
+      payment,
+      signal,
+    );
+    if (refund.state === "FAILED")
+      throw new Error(`the refund failed: ${refund.failure ?? "no reason given"}`);
+    return refund.providerId === null ? {} : { refundId: refund.providerId };
+  }
+}
+
+/** An order's first payment, before the provider is asked. */
+function firstOf(order: Order, { name: provider }: PaymentProvider): Payment {
+  const now = timestamp();
+  return {
+    orderId: order.id,
+    sequence: 1,
+    state: "PENDING",
+    provider,
+    providerId: null,
+    amount: order.total,
+    currency: order.currency,
+    captured: 0,
+    spentKeys: 0,
+    code: null,
+    reason: null,
+    action: null,
+    expiresAt: null,
+    createdAt: now,
+    updatedAt: now,
+  };
+}
+
+/** A payment by the provider's name for it and by ours. */
+function namedOf(payment: Payment) {
+  const { orderId, providerId: id, amount, currency } = payment;
+  return { orderId, reference: referenceOf(payment), id, amount, currency };
+}
+
+/** The idempotency key: a new one for each that was spent. */
+function keyed(key: string, { spentKeys }: Payment): string {
+  return spentKeys === 0 ? key : `${key}:${spentKeys}`;
+}

@@ -1,0 +1,200 @@
+import type { Database } from "../../../db/database.ts";
+import { listPayments } from "../../../db/payments.ts";
+import { changeRefund, listDueRefunds, openRefund } from "../../../db/refunds.ts";
+import { timestamp } from "../../platform/clock.ts";
+import { describeError } from "../../platform/describe-error.ts";
+import type { Lease } from "../../platform/lease.ts";
+import type { Logger } from "../../platform/log.ts";
+import { Repeat } from "../../platform/repeat.ts";
+import type { Service } from "../../platform/service.ts";
+import { withinTime } from "../../platform/time-limit.ts";
+import type { StoredOrder } from "../../order/order.ts";
+import {
+  NotNowError,
+  RequestRefusedError,
+  ServiceUnavailableError,
+  type PaymentProvider,
+} from "../../order/ports.ts";
+import type { Refund } from "../../order/payment.ts";
+import { TooManyPiecesError, worthOf } from "../../order/refund.ts";
+import { booksOf } from "./books.ts";
+import { payBack } from "./refunding.ts";
+
+/** The refund can't be made. */
+export class RefundRefusedError extends Error {
+  override name = "RefundRefusedError";
+}
+
+/** What a client asks for. Without `amount` and `lines`, all that is left. */
+export interface RefundWish {
+  readonly amount?: number | undefined;
+  readonly lines?: readonly { readonly sku: string; readonly quantity: number }[] | undefined;
+  readonly reason: string;
+  readonly restock?: boolean | undefined;
+  readonly actor: string | null;
+  /** The client's idempotency key. */
+  readonly key?: { readonly client: string; readonly key: string } | undefined;
+}
+
+/** Takes requests for refunds. What pays them back is {@link RefundRunner}. */
+export class Refunds {
+  readonly #database: Database;
+  readonly #onEvents: () => void;
+
+  constructor(database: Database, onEvents: () => void) {
+    this.#database = database;
+    this.#onEvents = onEvents;
+  }
+
+  /**
+   * Writes a refund down.
+   *
+   * @throws {RefundRefusedError} if so much, or so many pieces, are not left. @throws {StorageError}
+   */
+  async request(order: StoredOrder, wish: RefundWish): Promise<Refund> {
+    const payment = (await listPayments(this.#database, [order.id])).at(-1);
+    const { reason, actor, key } = wish;
+    const name = key && `${key.client} ${key.key}`;
+    if (payment?.state !== "CAPTURED" && payment?.state !== "AUTHORIZED")
+      throw new RefundRefusedError(
+        payment === undefined
+          ? "nothing was paid that could be refunded"
+          : `the payment is ${payment.state}, and nothing was taken that could be refunded`,
+      );
+    if (wish.restock === true && !("ship" in order.records))
+      throw new RefundRefusedError(`the order is ${order.status}: its pieces have not left the stock`);
+    const opened = await openRefund(this.#database, {
+      orderId: order.id,
+      sequence: payment.sequence,
+      cause: payment.state === "CAPTURED" ? "requested" : "uncaptured",
+      reason,
+      actor,
+      restock: wish.restock === true ? "due" : "no",
+      key: name,
+      lines: null,
+      amount: wish.amount ?? null,
+      // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
+      ...(wish.lines && { worth: (earlier) => asRefusal(() => worthOf(order, wish.lines ?? [], earlier)) }),
+    });
+    if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
+    this.#onEvents();
+    return opened.refund;
+  }
+}
+
+function asRefusal<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof TooManyPiecesError) throw new RefundRefusedError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+function tooMuch({ amount, lines }: RefundWish, left: number, currency: string): string {
+  if (left <= 0) return "all that was captured is refunded";
+  const wanted = lines === undefined ? (amount ?? 0) : "the pieces";
+  return `${wanted} can't be refunded: ${left} ${currency} in minor units are left of what was captured`;
+}
+
+/** How often due refunds are looked for, and how many at once. */
+const EVERY_MS = 1_000;
+const PAGE = 100;
+const AT_ONCE = 8;
+/** The n-th retry waits 2^(n-1) times the first, at most an hour. Milliseconds. */
+const FIRST_RETRY_MS = 2_000;
+const LONGEST_RETRY_MS = 60 * 60_000;
+/** A refund that the provider can make nothing of is tried so often. */
+const MOST_REFUSALS = 3;
+
+/** Pays back what is written down, in the background. One process at a time, the holder of the lease. */
+export class RefundRunner implements Service {
+  readonly name = "refunds";
+  readonly #options: RefundRunnerOptions;
+  readonly #rounds: Repeat;
+  readonly #stopping = new AbortController();
+
+  constructor(options: RefundRunnerOptions) {
+    this.#options = options;
+    this.#rounds = new Repeat({
+      run: () => this.#run(),
+      everyMs: options.everyMs ?? EVERY_MS,
+      onError: (error) => options.log.warn({ error: describeError(error) }, "could not look for refunds"),
+    });
+  }
+
+  start(): void {
+    this.#rounds.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error("the process is stopping"));
+    await this.#rounds.stop();
+    await this.#options.lease?.release();
+  }
+
+  async #run(): Promise<number | void> {
+    const { lease, database } = this.#options;
+    if (lease && (await lease.hold()) === undefined) return;
+    const due = await listDueRefunds(database, PAGE);
+    for (let start = 0; start < due.length && !this.#stopping.signal.aborted; start += AT_ONCE)
+      await Promise.all(due.slice(start, start + AT_ONCE).map((refund) => this.#payBack(refund)));
+    return due.length === PAGE ? 0 : undefined;
+  }
+
+  async #payBack(refund: Refund): Promise<void> {
+    const { database, provider, timeoutMs, onEvents, log } = this.#options;
+    const { id: refundId, orderId, attempts } = refund;
+    try {
+      const payment = (await listPayments(database, [orderId])).find(
+        ({ sequence }) => sequence === refund.sequence,
+      );
+      if (payment === undefined) throw new Error(`order ${orderId} has no payment to refund`);
+      const books = booksOf(database);
+      const now = await withinTime(timeoutMs, this.#stopping.signal, (signal) =>
+        payBack({ provider, books }, refund, payment, signal),
+      );
+      if (now.state === "FAILED") log.error({ orderId, refundId, reason: now.failure }, "the refund failed");
+      else log.info({ orderId, refundId, state: now.state }, "refunded");
+      onEvents();
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return;
+      await this.#retryLater(refund, error);
+      log.warn(
+        { orderId, refundId, attempt: attempts + 1, error: describeError(error) },
+        "could not refund yet",
+      );
+    }
+  }
+
+  /** What the provider can make nothing of fails in the end; everything else is tried for ever. */
+  async #retryLater(refund: Refund, error: unknown): Promise<void> {
+    const { database, onEvents } = this.#options;
+    const attempts = refund.attempts + 1;
+    const failure = describeError(error);
+    const isHopeless = error instanceof RequestRefusedError && attempts >= MOST_REFUSALS;
+    const waitMs =
+      error instanceof NotNowError
+        ? error.waitMs
+        : Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempts - 1, 20), LONGEST_RETRY_MS);
+    await changeRefund(database, refund, {
+      attempts,
+      failure,
+      dueAt: new Date(timestamp().getTime() + waitMs),
+      ...(isHopeless && { state: "FAILED" as const }),
+    });
+    if (isHopeless || !(error instanceof ServiceUnavailableError)) onEvents();
+  }
+}
+
+export interface RefundRunnerOptions {
+  readonly provider: PaymentProvider;
+  readonly database: Database;
+  readonly lease?: Lease | undefined;
+  /** Of one refund, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly everyMs?: number;
+  /** Called after changes that are told as events. */
+  readonly onEvents: () => void;
+  readonly log: Logger;
+}

@@ -1,0 +1,46 @@
+import type { Database } from "../../../db/database.ts";
+import { findByProviderId } from "../../../db/payments.ts";
+import { wakeRefunds } from "../../../db/refunds.ts";
+import { InvalidWebhookError, type PaymentProvider } from "../../order/ports.ts";
+import type { Logger } from "../../platform/log.ts";
+
+export interface PaymentWebhooksOptions {
+  readonly provider: Pick<PaymentProvider, "parseWebhook" | "name">;
+  readonly database: Database;
+  /** Has the order's stage ask for the truth. */
+  readonly wake: (orderId: string) => Promise<unknown>;
+  readonly log: Logger;
+}
+
+/**
+ * Takes in the payment provider's webhooks. One is only a nudge: it says which payment to look at, and nothing that it
+ * says is written down. So it does not matter how late, how often, or in which order they come.
+ */
+export class PaymentWebhooks {
+  readonly #options: PaymentWebhooksOptions;
+
+  constructor(options: PaymentWebhooksOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {InvalidWebhookError} {StorageError} */
+  async receive(
+    body: Buffer,
+    headers: Readonly<Record<string, string | readonly string[] | undefined>>,
+  ): Promise<void> {
+    const { provider, database, wake, log } = this.#options;
+    if (!provider.parseWebhook)
+      throw new InvalidWebhookError(`the payment provider (${provider.name}) sends no webhooks`);
+    const single = Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name, typeof value === "string" ? value : undefined]),
+    );
+    const subject = await provider.parseWebhook(body, single);
+    const known =
+      subject.paymentId === undefined ? undefined : await findByProviderId(database, subject.paymentId);
+    const orderId = known?.orderId ?? subject.orderId;
+    if (orderId === undefined) return;
+    log.debug({ orderId, dispute: subject.dispute }, "the payment provider's webhook");
+    await wakeRefunds(database, orderId);
+    await wake(orderId);
+  }
+}

@@ -1,0 +1,324 @@
+import { default as Stripe } from "stripe";
+import {
+  InvalidWebhookError,
+  NotNowError,
+  RequestRefusedError,
+  ServiceFailedError,
+  ServiceMisconfiguredError,
+  ServiceUnavailableError,
+  type PaymentProvider,
+  type ProviderPayment,
+  type ProviderRefund,
+  type WebhookSubject,
+} from "../order/ports.ts";
+import type { Address } from "../order/order.ts";
+import { describeError } from "../platform/describe-error.ts";
+import { parseRetryAfter } from "../platform/retry-after.ts";
+
+/** The version of Stripe's API that this adapter was written for. The SDK's types are of this version. */
+const API_VERSION = "2026-10-28.endive";
+/** How long to wait when Stripe says "too many requests" or "try again", and not how long. Milliseconds. */
+const AGAIN_MS = 1_000;
+/** A webhook older than this is refused. Seconds. */
+const TOLERANCE_S = 300;
+/** Stripe lists no more at once; an order's refunds are few. */
+const MOST_LISTED = 100;
+
+/**
+ * What Stripe counts in other units than ISO 4217: amounts are multiplied by this.
+ * https://docs.stripe.com/currencies#special-cases (2026-11)
+ */
+const SCALE: Readonly<Record<string, number>> = { ISK: 100, UGX: 100, MGA: 1 / 100 };
+
+export interface StripeOptions {
+  readonly secretKey: string;
+  /** Of the webhook endpoint; two while one is replaced. */
+  readonly webhookSecrets: readonly string[];
+  /** Base URL of the API. */
+  readonly url: string;
+  /** Timeout of one request in milliseconds; shorter than that of a stage's attempt, so that Stripe gets the blame. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Stripe's PaymentIntents. A payment is created, its id written down, and only then confirmed; so a key that Stripe has
+ * forgotten takes no money twice, and one that was called off is never confirmed.
+ */
+export function stripePayments({
+  secretKey,
+  webhookSecrets,
+  url,
+  timeoutMs,
+}: StripeOptions): PaymentProvider {
+  const { hostname, port, protocol } = new URL(url);
+  const isTls = protocol === "https:";
+  const stripe = new Stripe(secretKey, {
+    apiVersion: API_VERSION,
+    host: hostname,
+    port: port || (isTls ? 443 : 80),
+    protocol: isTls ? "https" : "http",
+    // The engine repeats, with what it knows of the order.
+    maxNetworkRetries: 0,
+    timeout: timeoutMs,
+    telemetry: false,
+    // Traced like every other call.
+    httpClient: Stripe.createFetchHttpClient(),
+    appInfo: { name: "Conveyor" },
+  });
+  const ask = async <T>(call: () => Promise<T>): Promise<T> => {
+    try {
+      return await call();
+    } catch (error) {
+      throw asPortError(error, timeoutMs);
+    }
+  };
+  /** The card was declined; or the payment's state has changed meanwhile, and the error tells the payment as it is. */
+  const change = async (
+    currency: string,
+    call: () => Promise<Stripe.PaymentIntent>,
+  ): Promise<ProviderPayment> => {
+    try {
+      return paymentOf(await call(), currency);
+    } catch (error) {
+      if (error instanceof Stripe.errors.StripeCardError) return declined(error);
+      const intent = error instanceof Stripe.errors.StripeError ? error.payment_intent : undefined;
+      if (intent && isOfState(error)) return paymentOf(intent, currency);
+      throw asPortError(error, timeoutMs);
+    }
+  };
+  const retrieve = (id: string) => stripe.paymentIntents.retrieve(id, { expand: ["latest_charge"] });
+
+  return {
+    name: "stripe",
+
+    async ping(signal) {
+      signal.throwIfAborted();
+      try {
+        await stripe.balance.retrieve();
+      } catch (error) {
+        const status = error instanceof Stripe.errors.StripeError ? error.statusCode : undefined;
+        // Who refuses us is up.
+        if (status === undefined || status >= 500) throw asPortError(error, timeoutMs);
+      }
+    },
+
+    async authorize({ id, key, orderId, reference, currency, token, remember, ...request }) {
+      let known = id;
+      if (known === null) {
+        const params: Stripe.PaymentIntentCreateParams = {
+          amount: toStripe(request.amount, currency),
+          currency: currency.toLowerCase(),
+          capture_method: request.capture === "later" ? "manual" : "automatic",
+          automatic_payment_methods: {
+            enabled: true,
+            ...(token !== null && { allow_redirects: "never" as const }),
+          },
+          ...methodOf(token),
+          description: request.description,
+          metadata: { order_id: orderId, reference, customer_id: request.customer.id },
+          ...(request.customer.email !== undefined && { receipt_email: request.customer.email }),
+          ...(request.shipTo && { shipping: shippingOf(request.shipTo) }),
+        };
+        const created = await ask(() => stripe.paymentIntents.create(params, { idempotencyKey: key }));
+        known = created.id;
+        await remember(known);
+        // It has no payment method: the customer chooses one, and confirms.
+        if (created.status !== "requires_confirmation") return paymentOf(created, currency);
+      }
+      const intent = known;
+      const options = { idempotencyKey: `${key}:confirm` };
+      return change(currency, () =>
+        stripe.paymentIntents.confirm(intent, { expand: ["latest_charge"] }, options),
+      );
+    },
+
+    capture: ({ id, key, amount, currency }) =>
+      change(currency, () =>
+        stripe.paymentIntents.capture(
+          id,
+          { amount_to_capture: toStripe(amount, currency) },
+          { idempotencyKey: key },
+        ),
+      ),
+
+    async cancel({ id, key, currency }) {
+      // What was created and not written down is never confirmed.
+      if (id === null) return { state: "cancelled" };
+      return change(currency, () =>
+        stripe.paymentIntents.cancel(id, {}, { idempotencyKey: `${key}:cancel` }),
+      );
+    },
+
+    // Stripe finds payments by our own name only after a minute; but what has no id written down was never confirmed.
+    find: async ({ id, currency }) =>
+      id === null ? undefined : ask(async () => paymentOf(await retrieve(id), currency)),
+
+    refund: ({ payment, reference, orderId, key, amount, currency }) =>
+      ask(async () =>
+        refundOf(
+          await stripe.refunds.create(
+            {
+              ...named(payment.id),
+              amount: toStripe(amount, currency),
+              metadata: { reference, order_id: orderId },
+            },
+            { idempotencyKey: `${key}:refund` },
+          ),
+        ),
+      ),
+
+    findRefund: ({ refundId, payment, reference }) =>
+      ask(async () => {
+        if (refundId !== null) return refundOf(await stripe.refunds.retrieve(refundId));
+        const { data } = await stripe.refunds.list({ ...named(payment.id), limit: MOST_LISTED });
+        const found = data.find(({ metadata }) => metadata?.["reference"] === reference);
+        return found && refundOf(found);
+      }),
+
+    async parseWebhook(body, headers) {
+      const signature = headers["stripe-signature"];
+      if (signature === undefined) throw new InvalidWebhookError("the header Stripe-Signature is missing");
+      let reason = "no webhook secret is set";
+      for (const secret of webhookSecrets) {
+        try {
+          return subjectOf(await stripe.webhooks.constructEventAsync(body, signature, secret, TOLERANCE_S));
+        } catch (error) {
+          reason = error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error);
+        }
+      }
+      throw new InvalidWebhookError(reason);
+    },
+  };
+}
+
+function paymentOf(intent: Stripe.PaymentIntent, currency: string): ProviderPayment {
+  const { id, status, last_payment_error: failure, client_secret: clientSecret } = intent;
+  switch (status) {
+    case "succeeded":
+      return { state: "captured", id, amount: fromStripe(intent.amount_received, currency) };
+    case "requires_capture":
+      return { state: "authorized", id, expiresAt: expiryOf(intent) };
+    case "canceled":
+      return { state: "cancelled" };
+    case "requires_confirmation":
+      return { state: "created", id };
+    case "requires_payment_method":
+      if (failure) return declined(failure);
+      return { state: "pending", id, action: { type: "stripe", clientSecret: clientSecret ?? "" } };
+    case "requires_action": {
+      const redirectUrl = intent.next_action?.redirect_to_url?.url;
+      const action = { type: "stripe", clientSecret: clientSecret ?? "" };
+      return { state: "pending", id, action: redirectUrl ? { ...action, redirectUrl } : action };
+    }
+    case "processing":
+    default:
+      // The bank decides. Whatever Stripe may add to its states is looked at again, too.
+      return { state: "pending", id };
+  }
+}
+
+function declined({
+  message,
+  code,
+  decline_code: declineCode,
+}: {
+  readonly message?: string | undefined;
+  readonly code?: string | undefined;
+  readonly decline_code?: string | undefined;
+}): ProviderPayment {
+  return {
+    state: "declined",
+    reason: message ?? "the card was declined",
+    code: declineCode || code || undefined,
+  };
+}
+
+function expiryOf({ latest_charge: charge }: Stripe.PaymentIntent): Date | undefined {
+  const details = typeof charge === "object" ? charge?.payment_method_details : undefined;
+  const seconds = details?.card?.capture_before;
+  return seconds === undefined ? undefined : new Date(seconds * 1_000);
+}
+
+function refundOf({ id, status, failure_reason: reason }: Stripe.Refund): ProviderRefund {
+  if (status === "succeeded") return { id, state: "succeeded" };
+  if (status === "failed" || status === "canceled") return { id, state: "failed", reason: reason ?? status };
+  return { id, state: "pending" };
+}
+
+/** The token of a card, or the id of a payment method. */
+function methodOf(
+  token: string | null,
+): Pick<Stripe.PaymentIntentCreateParams, "payment_method" | "payment_method_data"> {
+  if (token === null) return {};
+  if (!token.startsWith("tok_")) return { payment_method: token };
+  // The SDK's types leave out the card of `payment_method_data`, which the API takes.
+  const data = { type: "card" as const, card: { token } };
+  return { payment_method_data: data };
+}
+
+/** A charge of before PaymentIntents, or a PaymentIntent. */
+function named(id: string): { readonly charge: string } | { readonly payment_intent: string } {
+  return id.startsWith("pi_") ? { payment_intent: id } : { charge: id };
+}
+
+function shippingOf({ name, line1, line2, city, region, postalCode, country }: Address) {
+  return {
+    name,
+    address: {
+      line1,
+      ...(line2 !== undefined && { line2 }),
+      city,
+      ...(region !== undefined && { state: region }),
+      postal_code: postalCode,
+      country,
+    },
+  };
+}
+
+function subjectOf({ type, data }: Stripe.Event): WebhookSubject {
+  const { object } = data;
+  const metadata = "metadata" in object ? object.metadata : undefined;
+  const orderId = metadata?.["order_id"];
+  if (type.startsWith("payment_intent.") && "id" in object) return { paymentId: object.id, orderId };
+  const intent = "payment_intent" in object ? object.payment_intent : undefined;
+  const paymentId = typeof intent === "string" ? intent : intent && "id" in intent ? intent.id : undefined;
+  if (type === "charge.dispute.created") return { paymentId, dispute: "opened" };
+  if (type === "charge.dispute.closed")
+    return { paymentId, dispute: data.object.status === "lost" ? "lost" : "won" };
+  return { paymentId, orderId };
+}
+
+/** Whether the payment was in another state than the request needs. */
+function isOfState(error: unknown): boolean {
+  return error instanceof Stripe.errors.StripeError && error.code === "payment_intent_unexpected_state";
+}
+
+/** What Stripe's error means to the engine. */
+function asPortError(error: unknown, timeoutMs: number): unknown {
+  if (!(error instanceof Stripe.errors.StripeError)) return error;
+  const { statusCode, message, requestId, code } = error;
+  if (error instanceof Stripe.errors.StripeConnectionError || statusCode === undefined) {
+    const isLate = /timeout|timed out|aborted/i.test(`${message} ${describeError(error.detail)}`);
+    const what = isLate
+      ? `did not answer within ${timeoutMs} ms`
+      : `could not be reached: ${message.split("\n")[0]}`;
+    return new ServiceUnavailableError("payments", `payments ${what}`, { cause: error });
+  }
+  const told = `payments answered ${statusCode}: ${message} (${requestId ?? "no request id"})`;
+  if (statusCode === 429 || code === "lock_timeout" || code === "idempotency_key_in_use")
+    return new NotNowError(told, parseRetryAfter(error.headers?.["retry-after"] ?? null) ?? AGAIN_MS);
+  // The key stands for a server error, or for another request: it is of no use any more.
+  if (statusCode >= 500) return new ServiceFailedError("payments", `payments answered ${statusCode}`);
+  if (error instanceof Stripe.errors.StripeIdempotencyError) return new ServiceFailedError("payments", told);
+  if (statusCode === 401 || statusCode === 403) return new ServiceMisconfiguredError("payments", told);
+  return new RequestRefusedError(told);
+}
+
+/** From minor units by ISO 4217 to Stripe's. */
+function toStripe(amount: number, currency: string): number {
+  return Math.round(amount * (SCALE[currency] ?? 1));
+}
+
+function fromStripe(amount: number, currency: string): number {
+  return Math.round(amount / (SCALE[currency] ?? 1));
+}

@@ -1,0 +1,285 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { listEvents } from "../../../db/order-events.ts";
+import { listPayments } from "../../../db/payments.ts";
+import { listRefunds } from "../../../db/refunds.ts";
+import { applyTransitions } from "../../../db/transitions.ts";
+import type { StoredOrder } from "../../../src/order/order.ts";
+import type { PaymentChange } from "../../../src/order/payment.ts";
+import type { Payments } from "../../../src/order/ports.ts";
+import { RefundRefusedError, Refunds } from "../../../src/providers/payments/refunds.ts";
+import { deskOf, orderWith } from "../../support/desk.ts";
+import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+let environment: TestEnvironment;
+beforeAll(async () => {
+  environment = await createTestEnvironment();
+});
+afterAll(() => environment.close());
+afterEach(() => {
+  environment.providers.setFault("payments", { kind: "none" });
+  environment.providers.forgetKeysAfter(86_400_000);
+});
+
+const request = (order: StoredOrder, attempt = 1) => ({
+  order,
+  attempt,
+  signal: new AbortController().signal,
+});
+const chargesOf = ({ id }: StoredOrder) =>
+  environment.providers.books.charges.filter(({ orderId }) => orderId === id);
+const refundsOf = ({ id }: StoredOrder) =>
+  environment.providers.books.refunds.filter(({ orderId }) => orderId === id);
+const paymentOf = async ({ id }: StoredOrder) => (await listPayments(environment.database, [id])).at(-1);
+
+/** Pays as the engine does: again and again, until there is an answer. */
+async function payUntilAnswered(desk: Payments, order: StoredOrder, most = 40) {
+  for (let attempt = 1; attempt <= most; attempt++) {
+    try {
+      return await desk.pay(request(order, attempt));
+    } catch (error) {
+      if (attempt === most) throw error;
+    }
+  }
+  throw new Error("never answered");
+}
+
+/** Writes what a payment has come to, with the order's status. */
+async function moved({ id }: StoredOrder, payment: PaymentChange): Promise<void> {
+  const to = { orderId: id, from: "CREATED", to: "RESERVED", stage: "pay", reason: null, record: {} };
+  const transition = { ...to, unlessCancelled: false, payment, at: new Date() };
+  expect(await applyTransitions(environment.database, [transition])).toMatchObject([{ made: true }]);
+}
+
+const simulated = (providerId: string | null | undefined, what: string) =>
+  fetch(`${environment.providers.paymentsUrl}/simulator/payment_intents/${providerId}/${what}`, {
+    method: "POST",
+  });
+
+describe("a payment at Stripe", () => {
+  test("is captured, and written with the order's status", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    expect(await deskOf(environment).pay(request(order))).toMatchObject({
+      state: "CAPTURED",
+      providerId: expect.stringMatching(/^pi_/),
+      captured: 2_500,
+    });
+    expect(await paymentOf(order)).toMatchObject({ state: "PENDING", providerId: chargesOf(order)[0]?.key });
+  });
+
+  test.each([
+    ["lost answers", { kind: "lost-reply", rate: 0.6 }],
+    ["server errors, which stay under their keys,", { kind: "errors", rate: 0.6 }],
+  ] as const)("takes the money once, whatever %s and forgotten keys", async (_what, fault) => {
+    environment.providers.forgetKeysAfter(fault.kind === "errors" ? 86_400_000 : 0);
+    environment.providers.setFault("payments", fault);
+    const desk = deskOf(environment);
+    const orders = await Promise.all(Array.from({ length: 8 }, () => orderWith(environment, "pm_card_visa")));
+    for (const order of orders) {
+      expect(await payUntilAnswered(desk, order)).toMatchObject({ state: "CAPTURED", captured: 2_500 });
+      expect(chargesOf(order)).toHaveLength(1);
+    }
+  });
+
+  test("takes the money once when two workers pay at the same moment", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desks = [deskOf(environment), deskOf(environment)];
+    const paid = await Promise.all(desks.map((desk) => payUntilAnswered(desk, order)));
+    expect(paid).toMatchObject([{ state: "CAPTURED" }, { state: "CAPTURED" }]);
+    expect(chargesOf(order)).toHaveLength(1);
+  });
+
+  test("that is declined says why, to people and to programs, and is asked for no more", async () => {
+    const order = await orderWith(environment, "pm_card_chargeDeclinedInsufficientFunds");
+    const declined = {
+      state: "DECLINED",
+      code: "insufficient_funds",
+      reason: "Your card has insufficient funds.",
+    };
+    expect(await deskOf(environment).pay(request(order))).toMatchObject(declined);
+    expect(await paymentOf(order)).toMatchObject(declined);
+    environment.providers.setFault("payments", { kind: "down" });
+    expect(await deskOf(environment).pay(request(order, 2))).toMatchObject(declined);
+    const events = await listEvents(environment.database, order.id);
+    expect(events.map(({ type }) => type)).toEqual(["status", "payment.declined"]);
+    expect(JSON.stringify(events)).not.toContain("pm_card");
+  });
+
+  test("that its customer has to confirm tells the client what to do, and nobody else", async () => {
+    const order = await orderWith(environment, "pm_card_authenticationRequired");
+    const desk = deskOf(environment);
+    const pending = await desk.pay(request(order));
+    expect(pending).toMatchObject({
+      state: "PENDING",
+      action: { type: "stripe", clientSecret: expect.stringMatching(/^pi_.*_secret_/) },
+    });
+    expect((await paymentOf(order))?.action).toEqual(pending.action);
+    expect(JSON.stringify(await listEvents(environment.database, order.id))).not.toContain("_secret_");
+    await simulated(pending.providerId, "authenticate");
+    expect(await desk.pay(request(order))).toMatchObject({ state: "CAPTURED", action: null });
+    expect(chargesOf(order)).toHaveLength(1);
+  });
+
+  test("that is only authorized is captured later, less what was refunded since", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desk = deskOf(environment, { capture: "on-shipment" });
+    const authorized = await desk.pay(request(order));
+    expect(authorized).toMatchObject({ state: "AUTHORIZED", expiresAt: expect.any(Date) });
+    expect(chargesOf(order)).toEqual([]);
+    await moved(order, authorized);
+    const refunds = new Refunds(environment.database, () => undefined);
+    const wish = { reason: "one was missing", actor: null };
+    await refunds.request(order, { ...wish, amount: 500 });
+    await expect(refunds.request(order, { ...wish, amount: 2_001 })).rejects.toThrow(RefundRefusedError);
+    for (let time = 0; time < 2; time++) expect(await desk.capture(request(order))).toBe("captured");
+    expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", captured: 2_000 });
+    expect(chargesOf(order)).toMatchObject([{ amount: 2_000 }]);
+    await expect(refunds.request(order, { ...wish, amount: 2_001 })).rejects.toThrow(RefundRefusedError);
+    expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
+    expect(refundsOf(order)).toMatchObject([{ amount: 2_000 }]);
+  });
+
+  test("whose authorization has run out says so, and takes nothing", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desk = deskOf(environment, { capture: "on-shipment" });
+    const authorized = await desk.pay(request(order));
+    await moved(order, authorized);
+    await simulated(authorized.providerId, "expire");
+    for (let time = 0; time < 2; time++) expect(await desk.capture(request(order))).toBe("expired");
+    expect(await paymentOf(order)).toMatchObject({ state: "EXPIRED", captured: 0 });
+    expect(await desk.undo(request(order))).toEqual({});
+    expect(chargesOf(order)).toEqual([]);
+  });
+
+  test.each([
+    ["429", 429, "NotNowError", /answered 429: slow down \(req_1\)/],
+    ["401", 401, "ServiceMisconfiguredError", /answered 401: .*\(req_1\)/],
+    ["403", 403, "ServiceMisconfiguredError", /answered 403: .*\(req_1\)/],
+    ["400", 400, "RequestRefusedError", /answered 400: .*\(req_1\)/],
+    ["500", 500, "ServiceUnavailableError", /^payments answered 500$/],
+  ])("tells errors by kind: %s", async (_what, status, name, message) => {
+    const { createServer } = await import("node:http");
+    const { stripePayments } = await import("../../../src/providers/stripe.ts");
+    const server = createServer((_request, response) => {
+      const headers = { "content-type": "application/json", "request-id": "req_1", "retry-after": "7" };
+      response
+        .writeHead(status, headers)
+        .end(JSON.stringify({ error: { type: "api_error", message: "slow down" } }));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const address = server.address();
+      const url = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+      const stripe = stripePayments({ secretKey: "sk_test_1", webhookSecrets: [], url, timeoutMs: 5_000 });
+      const about = { orderId: "o", reference: "o:pay", id: "pi_1", amount: 1, currency: "EUR" };
+      const error: unknown = await stripe.find({ ...about, signal: new AbortController().signal }).then(
+        () => undefined,
+        (failure: unknown) => failure,
+      );
+      expect(error).toMatchObject({ name, message: expect.stringMatching(message) });
+      if (status === 429) expect(error).toMatchObject({ waitMs: 7_000 });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+});
+
+describe("undoing a payment at Stripe", () => {
+  test("pays back what was taken, once, and refuses what comes later", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desk = deskOf(environment);
+    await desk.pay(request(order));
+    const undone = await desk.undo(request(order));
+    expect(undone).toEqual({ refundId: expect.stringMatching(/^re_/) });
+    expect(await desk.undo(request(order))).toEqual(undone);
+    expect(refundsOf(order)).toMatchObject([{ amount: 2_500 }]);
+    expect(await listRefunds(environment.database, [order.id])).toMatchObject([
+      { state: "SUCCEEDED", cause: "cancelled", providerId: undone.refundId },
+    ]);
+  });
+
+  test("before it was made refuses it", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desk = deskOf(environment);
+    expect(await desk.undo(request(order))).toEqual({});
+    await expect(desk.pay(request(order))).rejects.toMatchObject({ name: "AlreadyUndoneError" });
+    expect(chargesOf(order)).toEqual([]);
+  });
+
+  test("while it is under way takes no money, or pays it back", async () => {
+    for (let round = 0; round < 12; round++) {
+      const order = await orderWith(environment, "pm_card_visa");
+      environment.providers.setLatency(round);
+      const desk = deskOf(environment);
+      const paying = desk.pay(request(order)).catch((error: unknown) => error);
+      await new Promise((resolve) => setTimeout(resolve, round * 3));
+      await desk.undo(request(order));
+      await paying;
+      await desk.undo(request(order));
+      environment.providers.setLatency(0);
+      expect(refundsOf(order).length).toBe(chargesOf(order).length);
+      await expect(desk.pay(request(order, 2)))
+        .resolves.toBeDefined()
+        .catch(() => undefined);
+      expect(chargesOf(order).length).toBe(refundsOf(order).length);
+    }
+  });
+
+  test("pays it back once, whatever answers are lost and keys forgotten", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_card_visa");
+    await desk.pay(request(order));
+    environment.providers.forgetKeysAfter(0);
+    environment.providers.setFault("payments", { kind: "lost-reply", rate: 0.7 });
+    await waitFor("it to be undone", () =>
+      desk.undo(request(order)).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(refundsOf(order)).toMatchObject([{ amount: 2_500 }]);
+  });
+
+  test("that waits for its customer cancels it; one that its customer confirmed meanwhile is paid back", async () => {
+    const desk = deskOf(environment);
+    for (const isLate of [false, true]) {
+      const order = await orderWith(environment, "pm_card_authenticationRequired");
+      const { providerId } = await desk.pay(request(order));
+      if (isLate) await simulated(providerId, "authenticate");
+      await desk.undo(request(order));
+      expect([chargesOf(order).length, refundsOf(order).length]).toEqual(isLate ? [1, 1] : [0, 0]);
+      expect((await simulated(providerId, "authenticate")).status).toBe(400);
+    }
+  });
+
+  test("that a bank has to decide waits for the bank", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_usBankAccount_success");
+    expect(await desk.pay(request(order))).toMatchObject({ state: "PENDING", action: null });
+    await expect(desk.undo(request(order))).rejects.toMatchObject({ name: "NotNowError" });
+    await waitFor("the bank", () => chargesOf(order).length === 1);
+    await desk.undo(request(order));
+    expect(refundsOf(order)).toHaveLength(1);
+  });
+
+  test("of an order that was paid when payments were not written down pays it back", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const paid = await deskOf(environment).pay(request(await orderWith(environment, "pm_card_visa")));
+    const old = { ...order, records: { pay: { chargeId: paid.providerId, amount: 2_500, currency: "EUR" } } };
+    expect(await deskOf(environment).undo(request(old))).toEqual({ refundId: expect.stringMatching(/^re_/) });
+    expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", providerId: paid.providerId });
+  });
+
+  test("whose refund fails fails, and tries again under a new key", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_card_refundFail");
+    await desk.pay(request(order));
+    await desk.undo(request(order));
+    await waitFor("the refund to fail", async () => {
+      await desk.undo(request(order)).catch(() => undefined);
+      const all = await listRefunds(environment.database, [order.id]);
+      return all.some(({ state }) => state === "FAILED");
+    });
+  });
+});

@@ -35,7 +35,8 @@ export const SABOTAGES: readonly {
         authorize: (request) => payments.authorize({ ...request, key: randomUUID() }),
       },
     })),
-    noticed: /was charged \d times|is CANCELLED, with 1 charges, 0 refunds/,
+    // A payment that stumbles first stumbles anew under each key.
+    noticed: /was charged \d times|is CANCELLED, with 1 charges, 0 refunds|#\d+ has not ended: RESERVED/,
   },
   {
     fault: "each refund has a new key",
@@ -46,7 +47,7 @@ export const SABOTAGES: readonly {
         refund: (request) => payments.refund({ ...request, key: randomUUID() }),
       },
     })),
-    noticed: /the charge was refunded under another key/,
+    noticed: /the charge was refunded under another key|no more than 0 of the charge can be refunded/,
   },
   {
     fault: "what is sold out is promised",

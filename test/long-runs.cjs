@@ -14,8 +14,10 @@ module.exports = [
   "e2e/proxies",
   "e2e/recovery",
   "e2e/replay",
+  "e2e/rollout-in-flight",
   "e2e/waiting-orders",
   "e2e/wedged-worker",
   "integration/launcher/start",
   "integration/launcher/supervision",
+  "integration/launcher/without-a-fork",
 ];

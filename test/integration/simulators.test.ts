@@ -6,9 +6,11 @@ import { sql } from "drizzle-orm";
 import { z } from "zod";
 import { findStock, setStock } from "../../db/stock.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
+import { newSecret } from "../../src/events/webhooks/signature.ts";
 import { fault as faultSchema } from "../../tools/simulators/fault.ts";
 import { reserveStock } from "../support/stock.ts";
 import { behind } from "../../tools/simulators/inventory.ts";
+import { startProviders } from "../../tools/simulators/providers.ts";
 import { createOldLedger, OLD_ENTRIES } from "../support/old-ledger.ts";
 import { TestClient } from "../support/client.ts";
 import { startCommand } from "../support/command.ts";
@@ -293,7 +295,9 @@ describe("the inventory behind the simulators", () => {
   test("is as it was, but fails when they say so, with nothing done", async () => {
     await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10 }]);
     const { providers } = environment;
-    const inventory = behind(mysqlInventory(environment.database), providers.inventoryUrl);
+    const inventory = behind(mysqlInventory(environment.database), {
+      INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
+    });
     providers.setFault("inventory", { kind: "down" });
     const failure = { name: "ServiceUnavailableError", service: "inventory" };
     await expect(inventory.move("reserve", order)).rejects.toMatchObject(failure);
@@ -306,5 +310,24 @@ describe("the inventory behind the simulators", () => {
     expect(await reserved()).toBe(1);
     await inventory.release(order);
     expect(await reserved()).toBe(0);
+  });
+
+  test("signs what it asks them", async () => {
+    const secret = newSecret();
+    const providers = await startProviders({ secrets: [secret] });
+    try {
+      const signedWith = (SIGNING_SECRET: string) =>
+        behind(mysqlInventory(environment.database), {
+          INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
+          SIGNING_SECRET,
+        });
+      await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10 }]);
+      expect(await signedWith(secret).move("reserve", order)).toBe("at commit");
+      await expect(signedWith("").move("reserve", order)).rejects.toThrow(
+        "the signature is missing or wrong",
+      );
+    } finally {
+      await providers.close();
+    }
   });
 });

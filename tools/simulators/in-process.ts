@@ -14,7 +14,7 @@ const inProcess: ChoosePorts = ({ inventory, httpStages }) => {
   };
   return {
     httpStages,
-    inventory: behind(inventory, process.env["INVENTORY_SIMULATOR_URL"]),
+    inventory: behind(inventory, process.env),
     payments: {
       name: "in-process",
       keepsKeys: true,

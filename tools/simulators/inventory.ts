@@ -1,3 +1,4 @@
+import { VARIABLES } from "../../src/composition/config.ts";
 import type { ChoosePorts } from "../../src/composition/providers.ts";
 import type { Inventory } from "../../src/order/ports.ts";
 import { httpInventory } from "../../src/providers/http/inventory.ts";
@@ -11,14 +12,19 @@ const TIMEOUT_MS = 5_000;
  */
 const withSimulatedFaults: ChoosePorts = (configured) => ({
   ...configured,
-  inventory: behind(configured.inventory, process.env["INVENTORY_SIMULATOR_URL"]),
+  inventory: behind(configured.inventory, process.env),
 });
 export default withSimulatedFaults;
 
-/** @param url without one, the inventory stays as it is. */
-export function behind(inventory: Inventory, url: string | undefined): Inventory {
+/** @param environment without `INVENTORY_SIMULATOR_URL`, the inventory stays as it is. */
+export function behind(
+  inventory: Inventory,
+  environment: Readonly<Record<string, string | undefined>>,
+): Inventory {
+  const url = environment["INVENTORY_SIMULATOR_URL"];
   if (url === undefined || url === "") return inventory;
-  const simulator = httpInventory({ url, timeoutMs: TIMEOUT_MS });
+  const secrets = VARIABLES.SIGNING_SECRET.parse(environment["SIGNING_SECRET"]);
+  const simulator = httpInventory({ url, secrets, timeoutMs: TIMEOUT_MS });
   return {
     async ping(signal) {
       await simulator.ping(signal);

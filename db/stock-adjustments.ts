@@ -87,6 +87,7 @@ async function adjust(
   const { levels } = await lockLevels(transaction, [sku]);
   const { onHand = 0, reserved = 0 } = levels[0] ?? {};
   const level = { sku, onHand: onHand + delta, reserved };
+  if (level.onHand < 0) throw new StockReservedError([level], `there are only ${onHand} of ${sku} on hand`);
   if (level.onHand < reserved) throw new StockReservedError([level]);
   if (level.onHand > LIMITS.onHand)
     throw new TooMuchStockError(`there would be ${level.onHand} of ${sku} on hand`);

@@ -44,8 +44,11 @@ export async function findStock(
 export class StockReservedError extends Error {
   override name = "StockReservedError";
   readonly levels: readonly StockLevel[];
-  constructor(levels: readonly StockLevel[]) {
-    super(`reserved already: ${levels.map(({ sku, reserved }) => `${reserved} of ${sku}`).join(", ")}`);
+  constructor(
+    levels: readonly StockLevel[],
+    message = `reserved already: ${levels.map(({ sku, reserved }) => `${reserved} of ${sku}`).join(", ")}`,
+  ) {
+    super(message);
     this.levels = levels;
   }
 }

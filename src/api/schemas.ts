@@ -222,7 +222,7 @@ const address = z
     line2: optional(text(LIMITS.addressLine)),
     city: text(LIMITS.addressLine),
     region: optional(text(LIMITS.addressLine)),
-    postalCode: text(20),
+    postalCode: text(LIMITS.postalCode),
     country: z
       .string()
       .regex(/^[A-Z]{2}$/, "must be an ISO 3166-1 alpha-2 code, such as DE")

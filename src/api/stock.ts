@@ -1,15 +1,10 @@
-import { hash } from "node:crypto";
-import { filling } from "../../db/backorders.ts";
-import { adjustStock, type StockAdjustment } from "../../db/stock-adjustments.ts";
 import { listMovements, type StockMovement } from "../../db/stock-movements.ts";
-import { findStock, listStock, setStock, type StockLevel } from "../../db/stock.ts";
+import { findStock, listStock, type StockLevel } from "../../db/stock.ts";
 import { actorOf } from "./auth.ts";
 import { cursorOf, fromCursor } from "./cursor.ts";
 import { conditionHeaders, conditionOf, ETAG, etagOf } from "./etag.ts";
 import { idempotencyHeaders, keyOf, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { noSuch, route, type Route } from "./route.ts";
-import type { Services } from "./services.ts";
-import { describeError } from "../platform/describe-error.ts";
 import {
   stock,
   stockAdjustment,
@@ -23,6 +18,7 @@ import {
   type StockBody,
   type StockMovementBody,
 } from "./schemas.ts";
+import { adjustLevel, setLevels } from "./stock-changes.ts";
 
 const STOCK = { scope: "key", tag: "Stock" } as const;
 const SETS_TOTAL =
@@ -53,7 +49,7 @@ export const stockRoutes: readonly Route[] = [
     answers: { 200: { description: "The levels now", schema: stockList } },
     failures: [409],
     handler: async ({ body: { items }, response }, services) => {
-      response.json({ items: (await set(services, items, { actor: actorOf(response) })).map(body) });
+      response.json({ items: (await setLevels(services, items, { actor: actorOf(response) })).map(body) });
     },
   }),
   route({
@@ -81,7 +77,7 @@ export const stockRoutes: readonly Route[] = [
     failures: [409, 412],
     handler: async ({ params: { sku }, body: { onHand }, headers, response }, services) => {
       const options = { actor: actorOf(response), isExpected: conditionOf(headers) };
-      const [level] = await set(services, [{ sku, onHand }], options);
+      const [level] = await setLevels(services, [{ sku, onHand }], options);
       if (level) response.set("ETag", etagOf(level)).json(body(level));
     },
   }),
@@ -100,17 +96,7 @@ export const stockRoutes: readonly Route[] = [
     failures: [404, 409],
     handler: async ({ params: { sku }, body: adjustment, headers, response }, services) => {
       const key = keyOf(headers, response);
-      const { delta, reason, reference = null } = adjustment;
-      const requestHash = hash("sha256", JSON.stringify([sku, adjustment]), "base64");
-      const adjusted = await adjust(services, {
-        sku,
-        delta,
-        reason,
-        reference,
-        actor: actorOf(response),
-        idempotency: key ? { ...key, requestHash } : null,
-      });
-      if (adjusted === undefined) throw noSuch("SKU", sku);
+      const adjusted = await adjustLevel(services, sku, adjustment, { actor: actorOf(response), key });
       tellRepeated(response, adjusted.repeated);
       response.set("ETag", etagOf(adjusted.level)).json(body(adjusted.level));
     },
@@ -133,39 +119,6 @@ export const stockRoutes: readonly Route[] = [
     },
   }),
 ];
-
-/** Sets stock, and lets orders go on that have waited for it. */
-function set(
-  services: Services,
-  ...[items, options]: Tail<Parameters<typeof setStock>>
-): Promise<StockLevel[]> {
-  const { database } = services;
-  return filling(
-    database,
-    (alsoCommit) => setStock(database, items, { ...options, alsoCommit }),
-    (ids) => wakeAll(services, ids),
-  );
-}
-
-/** The same for an adjustment. */
-function adjust(services: Services, adjustment: StockAdjustment) {
-  const { database } = services;
-  return filling(
-    database,
-    (alsoCommit) => adjustStock(database, adjustment, alsoCommit),
-    (ids) => wakeAll(services, ids),
-  );
-}
-
-type Tail<List extends readonly unknown[]> = List extends readonly [unknown, ...infer Rest] ? Rest : never;
-
-/** In the background: the sweeper finds those that are missed. */
-function wakeAll({ waking, log }: Services, orderIds: readonly string[]): void {
-  for (const orderId of orderIds)
-    waking.wake(orderId).catch((error: unknown) => {
-      log.warn({ orderId, error: describeError(error) }, "got its stock, but not woken yet");
-    });
-}
 
 function body({ sku, onHand, reserved }: StockLevel): StockBody {
   return { sku, onHand, reserved, available: onHand - reserved };

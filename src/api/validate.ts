@@ -33,7 +33,10 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, request: Req
 }
 
 /** Validates a form. @throws {Problem} 422, listing every fault by field. */
-export function parseForm<Schema extends z.ZodType>(schema: Schema, request: Request): z.output<Schema> {
+export function parseForm<Schema extends z.ZodType>(
+  schema: Schema,
+  request: { readonly body?: unknown },
+): z.output<Schema> {
   return parse(schema, request.body ?? {}, 422);
 }
 

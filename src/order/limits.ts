@@ -22,6 +22,8 @@ export const LIMITS = {
   paymentToken: 255,
   /** Characters of one line of an address. */
   addressLine: 200,
+  /** Characters of a postal code. */
+  postalCode: 20,
   /** Characters of a name, an e-mail address, or the label of an adjustment. */
   name: 254,
   /** Characters of a note. */

@@ -73,6 +73,7 @@ describe("a service without orders", () => {
     ["nothing: the overview", () => ""],
     ["nothing: the orders", () => "/orders"],
     ["nothing: the failures", () => "/failures"],
+    ["nothing: the stock", () => "/stock"],
     ["nothing: the webhooks", () => "/webhooks"],
     ["nothing: the actions", () => "/actions"],
   ]);
@@ -182,6 +183,13 @@ describe("a service with all sorts of orders", () => {
     ["a group to cancel", () => "/failures/cancel?stage=pay&reason=payments+answered+502%3A+Bad+Gateway"],
     ["a group that was worked through", () => batch],
     ["an order to cancel", () => `/orders/${failed.id}/cancel`],
+    ["an order to hold", () => `/orders/${failed.id}/hold`],
+    ["an order whose address is to change", () => `/orders/${failed.id}/address`],
+    ["an order that is held", async () => `/orders/${(await heldOrder()).id}`],
+    ["orders that are held", () => "/orders?waiting=yes"],
+    ["the stock", () => "/stock"],
+    ["the stock of a SKU", () => `/stock?sku=${encodeURIComponent(HOSTILE)}`],
+    ["the stock of a SKU that is unknown", () => "/stock?sku=nothing"],
     ["the queues", () => "/queues"],
     ["webhooks", () => "/webhooks"],
     ["a webhook endpoint", () => `/webhooks/${endpoint}`],
@@ -194,6 +202,16 @@ describe("a service with all sorts of orders", () => {
   async function onItsWay(): Promise<OrderBody> {
     const { id } = await line.client.order({ ...PLAIN_ORDER, reference: "SO-2026-11-005003" });
     return line.client.orderIn(id, "SHIPPED");
+  }
+
+  async function heldOrder(): Promise<OrderBody> {
+    const order = await line.client.order({ ...PLAIN_ORDER, paymentToken: "tok_down" });
+    await line.client.post(`/orders/${order.id}/holds`, { name: HOSTILE.slice(0, 64), reason: HOSTILE });
+    await line.client.post(`/orders/${order.id}/holds`, { name: "x".repeat(64), reason: "y".repeat(500) });
+    return waitFor("it is held", async () => {
+      const { body } = await line.client.get(`/orders/${order.id}`);
+      return body.waiting && body;
+    });
   }
 
   async function failedIn(stage: string): Promise<OrderBody> {

@@ -100,6 +100,7 @@ describe("nginx that serves it below a path, under another name", () => {
         "/console/assets/console.js",
         "/docs/assets/swagger-ui.css",
         "/console/orders",
+        "/console/stock",
       ]),
     );
     expect((await client.get<{ servers: unknown }>("/openapi.json")).body.servers).toEqual([

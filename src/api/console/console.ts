@@ -12,11 +12,13 @@ import { show } from "./context.ts";
 import { html } from "./html.ts";
 import { ROOT, sectionOf } from "./layout.ts";
 import { actionsPage } from "./pages/actions.ts";
+import { amendmentForms } from "./pages/amendments.ts";
 import { failuresPage } from "./pages/failures.ts";
 import { orderListPage } from "./pages/order-list.ts";
 import { orderPage } from "./pages/order.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { queuesPage } from "./pages/queues.ts";
+import { stockPages } from "./pages/stock.ts";
 import { webhooksPage } from "./pages/webhooks.ts";
 
 /** The operators' pages, one file each. To add one, add a line here and one in the navigation of `layout.ts`. */
@@ -24,7 +26,9 @@ export const consoleRoutes: readonly Route[] = [
   ...overviewPage,
   ...orderListPage,
   ...orderPage,
+  ...amendmentForms,
   ...failuresPage,
+  ...stockPages,
   ...queuesPage,
   ...webhooksPage,
   ...actionsPage,

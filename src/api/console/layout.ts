@@ -5,6 +5,7 @@ const SECTIONS = [
   { name: "Overview", href: "", needsQueues: false },
   { name: "Orders", href: "/orders", needsQueues: false },
   { name: "Failures", href: "/failures", needsQueues: false },
+  { name: "Stock", href: "/stock", needsQueues: false },
   { name: "Queues", href: "/queues", needsQueues: true },
   { name: "Webhooks", href: "/webhooks", needsQueues: false },
   { name: "Actions", href: "/actions", needsQueues: false },

@@ -72,7 +72,7 @@ export function statusBadge(order: {
   const beingCancelled = cancelRequested && status !== CANCELLED;
   return html`<span class="badge ${status === CANCELLED ? "gone" : ""}">${status}</span>${
       failedStage ? html` <span class="badge bad">failed in ${failedStage}</span>` : ""
-    }${waitingFor ? html` <span class="badge">waits for ${waitingFor}</span>` : ""}${beingCancelled ? html` <span class="badge warn">being cancelled</span>` : ""}`;
+    }${waitingFor ? html` <span class="badge long">waits for ${waitingFor}</span>` : ""}${beingCancelled ? html` <span class="badge warn">being cancelled</span>` : ""}`;
 }
 
 /** A link to an order, showing its full id. */

@@ -30,6 +30,9 @@ const PAGES = [
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50",
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/live",
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/cancel",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/hold",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/address",
+  "/console/stock",
   "/console/failures",
   "/console/failures/resume",
   "/console/failures/cancel",
@@ -55,6 +58,7 @@ const CONSOLE_NAMES = [
   "after",
   "customer",
   "reference",
+  "sku",
   "stage",
   "reason",
   "state",
@@ -123,6 +127,10 @@ export function pageAttacks(): Attack[] {
 const FORMS = [
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/retry",
   "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/cancel",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/hold",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/release",
+  "/console/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50/address",
+  "/console/stock",
   "/console/failures/resume",
   "/console/failures/cancel",
   "/console/webhooks",
@@ -135,7 +143,20 @@ const FORMS = [
 const BUTTONS = ["pause", "resume", "concurrency", "rate-limit"].flatMap((deed) =>
   lifecycle.steps.map(({ name }) => `/console/queues/${name}/${deed}`),
 );
-const FORM_NAMES = ["stage", "reason", "why", "url", "description", "eventTypes", "enabled", "concurrency"];
+const FORM_NAMES = [
+  "stage",
+  "reason",
+  "why",
+  "url",
+  "description",
+  "eventTypes",
+  "enabled",
+  "concurrency",
+  "name",
+  "sku",
+  "line1",
+  "country",
+];
 
 /** The console's forms, filled with what no form has, sent from elsewhere, or by somebody without a key. */
 export function formAttacks(): Attack[] {

@@ -49,6 +49,9 @@ export const actionsPage: readonly Route[] = [
 const WORDS: Readonly<Record<string, string>> = {
   retry: "retried",
   cancel: "cancelled",
+  hold: "held",
+  release: "released",
+  change: "changed",
   "resume-group": "resumed all",
   "cancel-group": "cancelled all",
   pause: "paused",

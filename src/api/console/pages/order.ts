@@ -18,6 +18,7 @@ import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
 import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
+import { holds } from "./amendments.ts";
 import { people } from "./people.ts";
 import { nowMs } from "../../../platform/clock.ts";
 
@@ -162,7 +163,7 @@ function live(services: Services, found: Found): Html {
         ${ended ? endedText(order, events) : nextText(found)}
       </p>
     </div>
-    ${actions(services, found)}
+    ${actions(services, found)} ${holds(order)}
     <section aria-labelledby="timeline">
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}
@@ -236,7 +237,9 @@ function actions({ lifecycle }: Services, { order, job }: Found): Html | undefin
   const canRetry = order.failed !== null || canAsk || job?.state === "delayed";
   const canCancel = order.cancellation === null && lifecycle.canCancel(order.status);
   const showJob = job && job.state !== "missing";
-  if (!canRetry && !canCancel && !showJob) return undefined;
+  const canHold = !lifecycle.hasEnded(order.status);
+  const canChange = lifecycle.canCancel(order.status);
+  if (!canRetry && !canHold && !showJob) return undefined;
   const path = pathOf(order);
   return html`<div class="actions" id="actions">
     ${
@@ -247,6 +250,8 @@ function actions({ lifecycle }: Services, { order, job }: Found): Html | undefin
         </button>
       </form>`
     }
+    ${canHold && html`<a class="button" id="hold" href="${path}/hold">Hold…</a>`}
+    ${canChange && html`<a class="button" id="address" href="${path}/address">Change address…</a>`}
     ${canCancel && html`<a class="button" id="cancel" href="${path}/cancel">Cancel…</a>`}
     ${
       showJob &&

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import {
   countDeliveries,
@@ -14,9 +13,10 @@ import { idPath, numberPath } from "../../schemas.ts";
 import type { Services } from "../../services.ts";
 import { EVENT_TYPES } from "../../../order/event.ts";
 import { COLUMN_LENGTHS } from "../../../../db/column-lengths.ts";
-import type { KeyedRequest, WebhookEndpoints } from "../../../events/webhooks/endpoints.ts";
+import type { WebhookEndpoints } from "../../../events/webhooks/endpoints.ts";
 import { actorOf } from "../../auth.ts";
 import { FORM, leadTo, PAGE, show } from "../context.ts";
+import { formField, keyOf, keySchema } from "../forms.ts";
 import { ago, bounded, counted, duration, moment, number, UNKNOWN } from "../format.ts";
 import { html, href, type Content, type Html } from "../html.ts";
 import { ROOT } from "../layout.ts";
@@ -50,18 +50,6 @@ const settingsSchema = z.object({
     .transform((text) => text || null),
   eventTypes: typesSchema,
 });
-
-const keySchema = z.object({ form: z.uuid().optional() });
-
-/** Makes a double click or a reload count as one request. */
-function keyOf({ form }: z.output<typeof keySchema>, operator: string): KeyedRequest | undefined {
-  return form === undefined ? undefined : { client: `console ${operator}`, key: form };
-}
-
-/** A hidden field that identifies this rendering of the form. */
-function formField(): Html {
-  return html`<input type="hidden" name="form" value="${randomUUID()}" />`;
-}
 
 const ONE_ENDPOINT = { names: "webhook endpoint", request: { params: idPath } } as const;
 const ONE_DELIVERY = { names: "delivery", request: { params: numberPath } } as const;

@@ -37,47 +37,59 @@ export function deleteBackorders(orderIds: readonly string[]): Statement[] {
 /** Orders looked at in one read, and filled in one transaction. */
 const PAGE = 200;
 
+/** What becomes of orders that wait, once the work that adds to stock is committed. */
+export interface FillingListener {
+  /** Is told which orders have got their goods. */
+  readonly onFilled?: (orderIds: readonly string[]) => void;
+  /** Is told why more did not get theirs: their stages take them when they are asked again. Without it, this is thrown. */
+  readonly onLeft?: (error: unknown) => void;
+}
+
 /**
- * Does work that adds to stock, and gives what it adds to the orders that wait for it.
+ * Does work that adds to stock, and gives what it adds to the orders that wait for it. With `onLeft`, it fails only if
+ * the work does, which is committed by itself.
  *
  * @param work commits what it is given together with the levels that it leads to.
- * @param onFilled is told which orders have got their goods, once that is committed.
  */
 export async function filling<T>(
   database: Database,
   work: (fill: AlsoCommit) => Promise<T>,
-  onFilled?: (orderIds: readonly string[]) => void,
+  { onFilled, onLeft }: FillingListener = {},
 ): Promise<T> {
   let skus: readonly string[] = [];
-  let filled: readonly string[] = [];
+  let first: readonly string[] = [];
   const result = await work(async (transaction, levels) => {
     skus = levels.map(({ sku }) => sku);
-    const first = await fillFrom(transaction, levels);
-    filled = first.filled;
-    return first.writes;
+    const { filled, writes } = await fillFrom(transaction, levels);
+    first = filled;
+    return writes;
   });
-  // Those beyond the first page, and those that began to wait while it was read.
-  const all = [...filled, ...(await fillRest(database, skus))];
+  const all = [...first];
+  try {
+    // Those beyond the first page, and those that began to wait while it was read.
+    for (let more = skus.length > 0; more;) {
+      const filled = await fillMore(database, skus);
+      all.push(...filled);
+      more = filled.length > 0;
+    }
+  } catch (error) {
+    if (onLeft === undefined) throw error;
+    onLeft(error);
+  }
   if (all.length > 0) onFilled?.(all);
   return result;
 }
 
-async function fillRest(database: Database, skus: readonly string[]): Promise<string[]> {
-  const all: string[] = [];
-  for (;;) {
-    if (skus.length === 0) return all;
-    const filled = await database.transaction(
-      async (transaction) => {
-        const levels = await read(transaction, lockStock(skus));
-        const { filled: ids, writes } = await fillFrom(transaction, levels);
-        await transaction.commit(writes);
-        return ids;
-      },
-      { lockWaits: 1 },
-    );
-    if (filled.length === 0) return all;
-    all.push(...filled);
-  }
+function fillMore(database: Database, skus: readonly string[]): Promise<readonly string[]> {
+  return database.transaction(
+    async (transaction) => {
+      const levels = await read(transaction, lockStock(skus));
+      const { filled, writes } = await fillFrom(transaction, levels);
+      await transaction.commit(writes);
+      return filled;
+    },
+    { lockWaits: 1 },
+  );
 }
 
 /** @param levels locked, as they will be. */

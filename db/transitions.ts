@@ -141,13 +141,16 @@ function updateUncancelled(group: SameTransitions): Statement {
     : { sql: `${sql} AND cancel_requested_at IS NULL AND changed_at IS NULL`, values };
 }
 
-/** By the primary key, so that rows are locked in order of id. */
+/** By the primary key, so that rows are locked in order of id. Each order is changed at its own time, as its event says. */
 function updateGroup(group: SameTransitions): Statement {
-  const { from, to } = group[0];
-  const { sql, values } = assignmentsOf(orders, columnsOf(movedTo({ to, at: latest(group) })));
+  const { from, to, at } = group[0];
+  const ids = group.map(({ orderId }) => orderId);
+  const { updatedAt, ...same } = columnsOf(movedTo({ to, at }));
+  const { sql, values } = assignmentsOf(orders, same);
+  const times = group.map((transition) => transition.at);
   return {
-    sql: `UPDATE orders FORCE INDEX (PRIMARY) SET ${sql} WHERE id IN (?) AND status = ?`,
-    values: [...values, group.map(({ orderId }) => orderId), from],
+    sql: `UPDATE orders FORCE INDEX (PRIMARY) SET ${sql}, updated_at = ELT(FIELD(id, ?), ?) WHERE id IN (?) AND status = ?`,
+    values: [...values, ids, times, ids, from],
   };
 }
 
@@ -158,8 +161,4 @@ function eventsOf(transitions: readonly OrderTransition[]): readonly NewOrderEve
   return transitions.flatMap((transition) =>
     transition.payment ? [paymentEvent(transition.payment, transition.from), transition] : [transition],
   );
-}
-
-function latest(transitions: readonly OrderTransition[]): Date {
-  return new Date(Math.max(...transitions.map((transition) => transition.at.getTime())));
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { afterwards } from "../platform/storage-error.ts";
 import { ANSWER_PARTS, runAnswer } from "../providers/http/answers.ts";
 import { TOKEN_LENGTH } from "../providers/http/callbacks.ts";
 import { Problem } from "./problem.ts";
@@ -38,7 +39,7 @@ export const operationRoute = route({
     if (taken === "over") throw new Problem(410, "operation-over", { orderId });
     if (taken === "used") throw new Problem(409, "operation-answered", { orderId });
     // Also for one that came before: the process may have died in between.
-    await waking.wake(orderId);
+    await afterwards(() => waking.wake(orderId));
     response.status(204).end();
   },
 });

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { z } from "zod";
-import { filling } from "../../db/backorders.ts";
+import { filling, type FillingListener } from "../../db/backorders.ts";
 import { adjustStock } from "../../db/stock-adjustments.ts";
 import { setStock, type StockLevel } from "../../db/stock.ts";
 import { describeError } from "../platform/describe-error.ts";
@@ -19,7 +19,7 @@ export function setLevels(
   return filling(
     database,
     (alsoCommit) => setStock(database, items, { ...options, alsoCommit }),
-    (ids) => wakeAll(services, ids),
+    waiting(services),
   );
 }
 
@@ -47,7 +47,7 @@ export async function adjustLevel(
     database,
     (alsoCommit) =>
       adjustStock(database, { sku, delta, reason, reference, actor: by.actor, idempotency }, alsoCommit),
-    (ids) => wakeAll(services, ids),
+    waiting(services),
   );
   if (adjusted === undefined) throw noSuch("SKU", sku);
   return adjusted;
@@ -55,10 +55,17 @@ export async function adjustLevel(
 
 type Tail<List extends readonly unknown[]> = List extends readonly [unknown, ...infer Rest] ? Rest : never;
 
-/** In the background: the sweeper finds those that are missed. */
-function wakeAll({ waking, log }: Services, orderIds: readonly string[]): void {
-  for (const orderId of orderIds)
-    waking.wake(orderId).catch((error: unknown) => {
-      log.warn({ orderId, error: describeError(error) }, "got its stock, but not woken yet");
-    });
+/** Wakes orders that got their goods, in the background: the sweeper finds those that are missed. */
+function waiting({ waking, log }: Services): FillingListener {
+  return {
+    onFilled: (orderIds) => {
+      for (const orderId of orderIds)
+        waking.wake(orderId).catch((error: unknown) => {
+          log.warn({ orderId, error: describeError(error) }, "got its stock, but not woken yet");
+        });
+    },
+    onLeft: (error) => {
+      log.warn({ error: describeError(error) }, "stock came in, but not all who wait for it have theirs yet");
+    },
+  };
 }

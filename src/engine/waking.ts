@@ -3,7 +3,7 @@ import type { Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
-import { failureKindOf } from "../platform/storage-error.ts";
+import { asNeverSent, failureKindOf, isUnknownOutcome } from "../platform/storage-error.ts";
 import type { Dispatcher, OrderStore, WokenOrder } from "./ports.ts";
 
 /** Pauses before an order is queued once more whose stage had just been asked and still held its job. Milliseconds. */
@@ -39,6 +39,8 @@ export class Waking {
         return woken;
       },
       kindOf: failureKindOf,
+      isUnknown: isUnknownOutcome,
+      asNeverSent,
     });
   }
 

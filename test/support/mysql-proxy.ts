@@ -13,8 +13,8 @@ export interface MysqlProxy {
    * - `after` it was carried out: the client never sees the answer.
    */
   cutAt(packet: number, when: "before" | "after"): void;
-  /** Cuts every connection before a packet of this number or a later one arrives, until `cutAt` says otherwise. */
-  cutFrom(packet: number): void;
+  /** The same, and cuts every connection before a later packet arrives, until `cutAt` says otherwise. */
+  cutFrom(packet: number, when: "before" | "after"): void;
   /** Whether every connection is cut after a packet with COMMIT in it was carried out. */
   losesCommits: boolean;
   close(): Promise<void>;
@@ -26,7 +26,7 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
   const sockets = new Set<Socket>();
   let packets = 0;
   let losesCommits = false;
-  let cut: { readonly packet: number; readonly when: "before" | "after" | "ever since" } | undefined;
+  let cut: { readonly packet: number; readonly when: "before" | "after"; readonly ever: boolean } | undefined;
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
     let isMute = false;
@@ -44,9 +44,9 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
     }
     client.on("data", (data) => {
       packets += 1;
-      if (cut?.when === "ever since" && packets >= cut.packet) return end();
       const isCut = packets === cut?.packet;
-      if (isCut && cut?.when === "before") return end();
+      const isLater = cut?.ever === true && packets > cut.packet;
+      if (isLater || (isCut && cut?.when === "before")) return end();
       isMute = isCut || (losesCommits && data.includes("COMMIT"));
       upstream.write(data);
     });
@@ -72,11 +72,11 @@ export async function startMysqlProxy(mysqlUrl: string): Promise<MysqlProxy> {
     },
     cutAt(packet, when) {
       packets = 0;
-      cut = { packet, when };
+      cut = { packet, when, ever: false };
     },
-    cutFrom(packet) {
+    cutFrom(packet, when) {
       packets = 0;
-      cut = { packet, when: "ever since" };
+      cut = { packet, when, ever: true };
     },
     async close() {
       for (const socket of sockets) socket.destroy();

@@ -3,6 +3,7 @@ import { findByProviderId } from "../../../db/payments.ts";
 import { wakeRefunds } from "../../../db/refunds.ts";
 import { InvalidWebhookError, type PaymentProvider } from "../../order/ports.ts";
 import type { Logger } from "../../platform/log.ts";
+import { afterwards } from "../../platform/storage-error.ts";
 
 export interface PaymentWebhooksOptions {
   readonly provider: Pick<PaymentProvider, "parseWebhook" | "name">;
@@ -41,6 +42,6 @@ export class PaymentWebhooks {
     if (orderId === undefined) return;
     log.debug({ orderId, dispute: subject.dispute }, "the payment provider's webhook");
     await wakeRefunds(database, orderId);
-    await wake(orderId);
+    await afterwards(() => wake(orderId));
   }
 }

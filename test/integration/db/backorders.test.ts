@@ -45,7 +45,7 @@ async function arrive(sku: string, delta: number): Promise<string[]> {
   await filling(
     environment.database,
     (alsoCommit) => adjustStock(environment.database, adjustment, alsoCommit),
-    (ids) => filled.push(...ids),
+    { onFilled: (ids) => filled.push(...ids) },
   );
   return filled;
 }
@@ -117,7 +117,7 @@ describe("an order that waits for stock", () => {
     await reserve([first, second, third]);
     const { database } = environment;
     const filled: string[] = [];
-    const note = (ids: readonly string[]) => void filled.push(...ids);
+    const note = { onFilled: (ids: readonly string[]) => void filled.push(...ids) };
     await filling(
       database,
       (alsoCommit) => setStock(database, [{ sku: "C", onHand: 3 }], { alsoCommit }),

@@ -144,6 +144,19 @@ describe("a change of status", () => {
     });
   });
 
+  test("has its own time in a batch, as its event has", async () => {
+    const ids = await Promise.all(Array.from({ length: 3 }, () => createOrder(environment.database)));
+    const times = [20, 0, 10].map((later) => new Date(Date.now() + later));
+    await applyTransitions(
+      environment.database,
+      ids.map((id, index) => change(id, { at: times[index]! })),
+    );
+    const orders = await findOrders(environment.database, ids);
+    expect(orders.map((order) => order?.updatedAt)).toEqual(times);
+    const events = await Promise.all(ids.map((id) => listEvents(environment.database, id)));
+    expect(events.map((each) => each.at(-1)?.at)).toEqual(times);
+  });
+
   test("is not made twice, nor from another status, nor of an unknown order", async () => {
     const id = await createOrder(environment.database);
     const changes = [

@@ -175,11 +175,11 @@ export class Lifecycle {
 
   /** What tells this pipeline from others: its stages in order. */
   get outline(): readonly OutlinedStage[] {
-    return this.stages.map(({ name, to, undo, pointOfNoReturn }) => ({
-      name,
-      to,
-      undo: undo !== undefined,
-      pointOfNoReturn: pointOfNoReturn ?? false,
+    return this.stages.map((stage) => ({
+      name: stage.name,
+      to: stage.to,
+      undo: stage.undo !== undefined,
+      pointOfNoReturn: stage.pointOfNoReturn ?? false,
     }));
   }
 

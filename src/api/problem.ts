@@ -7,6 +7,7 @@ import { WebhookError } from "../events/webhooks/endpoints.ts";
 import { NotAmendableError } from "../order/amendment.ts";
 import { OverloadedError } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
+import { withoutSecrets } from "../platform/route.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { etagOf } from "./etag.ts";
 import type { ProblemBody } from "./schemas.ts";
@@ -110,7 +111,12 @@ export function answerErrors(log: Logger): ErrorRequestHandler {
     const problem = asProblem(error, request);
     if (problem.status >= 500) {
       log.error(
-        { method: request.method, path: request.path, status: problem.status, error: describeError(error) },
+        {
+          method: request.method,
+          path: withoutSecrets(request.path),
+          status: problem.status,
+          error: describeError(error),
+        },
         "request failed",
       );
     }

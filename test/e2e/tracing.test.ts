@@ -274,6 +274,21 @@ describe("the trace of an order", () => {
       expect(text).not.toContain(secret);
   });
 
+  test("has no token of a callback", async () => {
+    const token = "unused-".padEnd(51, "x");
+    const { status } = await fetch(`${line.client.url}/operations/${token}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: '{"done":{}}',
+    });
+    expect(status).toBe(404);
+    const span = await waitFor("the callback's span", () =>
+      receiver.spans.find(({ name }) => name === "POST /operations/:token"),
+    );
+    expect(span.attributes["url.path"]).toBe("/operations/:token");
+    expect(JSON.stringify(receiver.spans)).not.toContain(token);
+  });
+
   test("is not begun for health checks and scrapes, nor for what the workers do by themselves", async () => {
     await fetch(`${line.client.url}/health/ready`);
     await line.client.get("/metrics");

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from "@opentelemetry/api";
-import { routeOf } from "../route.ts";
+import { routeOf, withoutSecrets } from "../route.ts";
 import { tracer } from "./tracer.ts";
 
 /** Polled by machines, and not about orders. */
@@ -16,7 +16,7 @@ export function followRequests(listener: RequestListener): RequestListener {
       method,
       {
         kind: SpanKind.SERVER,
-        attributes: { "http.request.method": method, "url.path": path, "url.scheme": "http" },
+        attributes: { "http.request.method": method, "url.path": withoutSecrets(path), "url.scheme": "http" },
       },
       propagation.extract(context.active(), request.headers),
     );

@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 /** What a client is told, and what is logged, when this happens to its request. */
-async function ask(handler: RequestHandler) {
+async function ask(handler: RequestHandler, path = "/asked/for?token=tok_secret") {
   const logged: unknown[] = [];
   const destination = new Writable({
     write(line, _encoding, done) {
@@ -23,12 +23,12 @@ async function ask(handler: RequestHandler) {
     },
   });
   const app = express();
-  app.get("/asked/:what", handler);
+  app.get(["/asked/:what", "/operations/:token"], handler);
   app.use(notFound);
   app.use(answerErrors(pino({ base: null, timestamp: false }, destination)));
   const server = new HttpServer(app);
   servers.push(server);
-  const answer = fetch(`${await server.listen(0, "127.0.0.1")}/asked/for?token=tok_secret`);
+  const answer = fetch(`${await server.listen(0, "127.0.0.1")}${path}`);
   return { answer: await answer, logged };
 }
 
@@ -101,6 +101,16 @@ test("an internal error goes to the log, in one line without the query, and not 
       msg: "request failed",
     },
   ]);
+});
+
+test("a callback's token does not go to the log", async () => {
+  for (const path of ["/operations/AaIGkXqOd3q7", "/OPERATIONS/AaIGkXqOd3q7/"]) {
+    const { logged } = await ask(failing(new DatabaseError("ECONNREFUSED", undefined)), path);
+    expect(logged).toEqual([
+      expect.objectContaining({ path: expect.stringMatching(/:token\/?$/), status: 503 }),
+    ]);
+    expect(JSON.stringify(logged)).not.toContain("AaIGkXqOd3q7");
+  }
 });
 
 test("a client's error is not logged", async () => {

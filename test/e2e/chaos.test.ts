@@ -67,6 +67,16 @@ test("every promise holds while something of every family is broken under load",
   expect(counts).toMatchObject({ customers: "350", accepted: "350" });
 });
 
+test("every promise holds with a stage in Python that is killed, slow, doubled and late, and calls back twice", async () => {
+  const options = ["--scenario", "http-stage", "--orders", "60", "--minutes", "0.2", "--workers", "2"];
+  const { code } = await chaos(...options, "--apis", "1").exited;
+  const output = lines.join("\n");
+  expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
+  expect(output).toMatch(/^ {2}the stage was killed +[1-9]\d* times?$/m);
+  for (const found of ["requests: doubled", "requests: slow", "requests: late answer", "callbacks"])
+    expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
+});
+
 test("a promise that is broken is told, and ends the command with 1", async () => {
   // Nothing is delivered within a second: parcels are on the road for two.
   const options = ["--orders", "10", "--minutes", "0.05", "--patience", "1", "--workers", "1", "--apis", "1"];

@@ -12,6 +12,7 @@ import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
 import { frozenMysql } from "./scenarios/frozen-mysql.ts";
 import { frozenRedis } from "./scenarios/frozen-redis.ts";
+import { httpStage } from "./scenarios/http-stage.ts";
 import { poisoned } from "./scenarios/poisoned.ts";
 import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
@@ -71,6 +72,8 @@ function scriptOf(options: ChaosOptions): Script {
       return failover(options);
     case "poisoned":
       return poisoned(options);
+    case "http-stage":
+      return httpStage(options);
   }
 }
 

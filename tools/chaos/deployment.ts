@@ -21,6 +21,7 @@ import { startReplicatedMysql, type ReplicatedMysql } from "./replicated-mysql.t
 import { numbered } from "./schedule.ts";
 import { createAccount, createDatabase, Sql } from "./sql.ts";
 import { Supervised } from "./supervised.ts";
+import { startUnreliableStage, type UnreliableStage } from "./unreliable-stage.ts";
 
 /** The API key. */
 export const API_KEY = "chaos-key-0123456789";
@@ -30,16 +31,17 @@ export const ACCOUNT = "service";
 const TRANSIT_MS = 2_000;
 const FIRST_HALF = ["reserve", "pay"];
 /** The stages of every other worker, and those of the rest. */
-const HALVES = [
-  ["--stages", FIRST_HALF.join(",")],
+const halves = () =>
   [
-    "--stages",
-    lifecycle.steps
-      .map(({ name }) => name)
-      .filter((name) => !FIRST_HALF.includes(name))
-      .join(","),
-  ],
-] as const;
+    ["--stages", FIRST_HALF.join(",")],
+    [
+      "--stages",
+      lifecycle.steps
+        .map(({ name }) => name)
+        .filter((name) => !FIRST_HALF.includes(name))
+        .join(","),
+    ],
+  ] as const;
 /** What a fast real provider takes, so that there is nearly always a call in flight when something dies. */
 const PROVIDER_LATENCY_MS = 100;
 /** Variables that we set ourselves; all others are passed on from the environment. */
@@ -54,6 +56,8 @@ export interface Deployment {
   readonly databaseUrl: string;
   /** Set if MySQL has a replica to fail over to. */
   readonly standby: ReplicatedMysql | undefined;
+  /** Set if the pipeline has a stage over HTTP. */
+  readonly stage: UnreliableStage | undefined;
   readonly apis: readonly Supervised[];
   readonly apiUrls: readonly URL[];
   readonly workers: readonly Supervised[];
@@ -80,6 +84,8 @@ export interface DeploymentOptions {
   readonly transitMs?: number;
   /** Whether MySQL has a replica to fail over to. */
   readonly hasStandby?: boolean;
+  /** The seed of a stage over HTTP that the pipeline has as well. */
+  readonly httpStageSeed?: number | undefined;
   /** Decides which calls a provider fault hits. */
   readonly random: () => number;
 }
@@ -111,6 +117,9 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     opened.push(() => providers.close());
     const databaseUrl = await createDatabase(standby?.url ?? mysql.url, DATABASE);
     const serviceUrl = await createAccount(databaseUrl, ACCOUNT);
+    const { httpStageSeed } = options;
+    const stage = httpStageSeed === undefined ? undefined : await startUnreliableStage(folder, httpStageSeed);
+    if (stage) opened.push(() => stage.close());
     await migrateDatabase({ url: databaseUrl });
     if (options.payLimit !== undefined) await limitPayments(databaseUrl, options.payLimit);
 
@@ -123,6 +132,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       CARRIER_URL: providers.carrierUrl,
       PROVIDERS_MODULE: "tools/simulators/inventory",
       INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
+      ...(stage && { ...stage.env, PUBLIC_URL: `http://127.0.0.1:${ports[0]}` }),
     };
     const supervise = (
       name: string,
@@ -146,7 +156,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       supervise(name, "src/main.js", "listening", { PORT: String(ports[index]), API_KEYS: API_KEY }),
     );
     const workers = numbered("worker", options.workers).map((name, index) =>
-      supervise(name, "workers/main.js", "worker ready", {}, options.isSplit ? HALVES[index % 2] : []),
+      supervise(name, "workers/main.js", "worker ready", {}, options.isSplit ? halves()[index % 2] : []),
     );
     const processes = [...apis, ...workers];
     opened.push(async () => void (await Promise.all(processes.map((each) => each.stop()))));
@@ -163,6 +173,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       providers,
       databaseUrl,
       standby,
+      stage,
       apis,
       apiUrls: ports.map((port) => new URL(`http://127.0.0.1:${port}`)),
       workers,

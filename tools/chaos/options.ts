@@ -11,6 +11,7 @@ export const SCENARIOS = [
   "relay",
   "failover",
   "poisoned",
+  "http-stage",
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
@@ -34,6 +35,7 @@ const DEFAULTS: Record<
   failover: { orders: "3000", minutes: "1" },
   // One order per second.
   poisoned: { orders: "300", minutes: "5", workers: "1", patience: "900" },
+  "http-stage": { orders: "500", minutes: "0.75" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -52,8 +54,10 @@ and audits the books from the outside. The seed determines the faults and the or
                    failover      makes MySQL's primary read-only with its connections open; new ones lead to
                                  the replica, which becomes the primary (MariaDB)
                    poisoned      lets a share of the orders fail at the provider, and resumes them later
-  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300)
-  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5)
+                   http-stage    adds a stage over HTTP, in Python, that is killed, slow, doubled, answers late and
+                                 calls back twice
+  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500)
+  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75)
   --seed N         the same seed gives the same faults and orders (default 1)
   --workers N      worker processes (default 4; 1 in poisoned)
   --split          half of the workers run reserve and pay, the others the rest

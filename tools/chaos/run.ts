@@ -48,6 +48,8 @@ export interface Script {
   readonly transitMs?: number;
   /** Whether MySQL has a replica to fail over to. */
   readonly hasStandby?: boolean;
+  /** Whether the pipeline has a stage over HTTP, whose service and network are unreliable. */
+  readonly hasHttpStage?: boolean;
   /**
    * Applies load and injects faults. When it returns, everything is repaired; orders may still be in progress.
    *
@@ -99,6 +101,7 @@ export async function run(
     isSplit: options.isSplit,
     payLimit: options.payLimit,
     hasStandby: script.hasStandby ?? false,
+    httpStageSeed: script.hasHttpStage ? options.seed : undefined,
     random: () => providerRandom.below(2 ** 32) / 2 ** 32,
     ...(script.transitMs === undefined ? {} : { transitMs: script.transitMs }),
   });

@@ -408,7 +408,15 @@ export class Executor {
   #context(order: StoredOrder, stage: Stage, ports: Ports, { signal, mark }: Attempt): StageContext {
     const runKey = `${order.id}:${stage.name}`;
     const undoKey = `${runKey}:undo`;
-    return { ports, runKey, undoKey, attempt: mark?.attempt ?? 1, waited: waitedIn(stage, order), signal };
+    return {
+      ports,
+      runKey,
+      undoKey,
+      attempt: mark?.attempt ?? 1,
+      now: timestamp(),
+      waited: waitedIn(stage, order),
+      signal,
+    };
   }
 }
 

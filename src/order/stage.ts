@@ -57,6 +57,8 @@ export interface StageContext {
   readonly undoKey: string;
   /** The number of the attempt at the step, from 1. */
   readonly attempt: number;
+  /** When the attempt began, by MySQL's clock: a process's own may be wrong. */
+  readonly now: Date;
   /** Null if it has not waited. */
   readonly waited: WaitSoFar | null;
   /** Aborted when the attempt times out or the process shuts down. */

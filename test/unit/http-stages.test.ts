@@ -56,6 +56,7 @@ function stageAt(
     ports,
     runKey: "o1:fraud-check",
     undoKey: "o1:fraud-check:undo",
+    now: new Date(),
     attempt: 3,
     waited,
     signal,

@@ -10,14 +10,14 @@ export const pay = defineStage({
   // Don't hold stock for an unpaid order forever.
   settings: { deadline: 24 * 60 * 60 * 1_000 },
 
-  async run(order, { ports, attempt, signal }) {
+  async run(order, { ports, attempt, now, signal }) {
     if (order.total === 0) return { amount: 0, currency: order.currency };
     const payment = await ports.payments.pay({ order, attempt, signal });
     const { state, providerId, amount, currency, action } = payment;
     if (state === "DECLINED") return reject(`payment declined: ${payment.reason ?? "no reason given"}`);
     if (state === "PENDING") {
       const what = action ? "the customer to confirm the payment" : "the payment to be decided";
-      return wait({ for: what, until: new Date(Date.now() + WAIT_MS) });
+      return wait({ for: what, until: new Date(now.getTime() + WAIT_MS) });
     }
     const authorized = state === "AUTHORIZED" ? { authorized: true } : {};
     return done({ paymentId: providerId, amount, currency, ...authorized }, { payment });

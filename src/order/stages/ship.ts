@@ -11,14 +11,14 @@ export const ship = defineStage({
   pointOfNoReturn: true,
   stock: "ship",
 
-  async run(order, { ports, runKey, attempt, signal }) {
+  async run(order, { ports, runKey, attempt, now, signal }) {
     // Before the first label is bought: what can't be paid is not shipped.
     if (order.records[pay.name]?.["authorized"] === true) {
       const taken = await ports.payments.capture({ order, attempt, signal });
       if (taken === "expired")
         return wait({
           for: "a new payment: the authorization has run out",
-          until: new Date(Date.now() + WAIT_MS),
+          until: new Date(now.getTime() + WAIT_MS),
         });
     }
     const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });

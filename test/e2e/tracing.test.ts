@@ -274,6 +274,19 @@ describe("the trace of an order", () => {
       expect(text).not.toContain(secret);
   });
 
+  test("is not begun for health checks and scrapes, nor for what the workers do by themselves", async () => {
+    await fetch(`${line.client.url}/health/ready`);
+    await line.client.get("/metrics");
+    await line.client.get("/stock/MUG-BLUE");
+    await waitFor("a later request to be told", () =>
+      receiver.spans.some(({ name }) => name === "GET /stock/:sku"),
+    );
+    const roots = new Set(
+      receiver.spans.filter(({ parentSpanId }) => parentSpanId === "").map(({ name }) => name),
+    );
+    expect([...roots].toSorted()).toEqual(["GET /stock/:sku", "POST /orders", "PUT /stock/:sku"]);
+  });
+
   test("has no token of a callback", async () => {
     const token = "unused-".padEnd(51, "x");
     const { status } = await fetch(`${line.client.url}/operations/${token}`, {
@@ -287,19 +300,6 @@ describe("the trace of an order", () => {
     );
     expect(span.attributes["url.path"]).toBe("/operations/:token");
     expect(JSON.stringify(receiver.spans)).not.toContain(token);
-  });
-
-  test("is not begun for health checks and scrapes, nor for what the workers do by themselves", async () => {
-    await fetch(`${line.client.url}/health/ready`);
-    await line.client.get("/metrics");
-    await line.client.get("/stock/MUG-BLUE");
-    await waitFor("a later request to be told", () =>
-      receiver.spans.some(({ name }) => name === "GET /stock/:sku"),
-    );
-    const roots = new Set(
-      receiver.spans.filter(({ parentSpanId }) => parentSpanId === "").map(({ name }) => name),
-    );
-    expect([...roots].toSorted()).toEqual(["GET /stock/:sku", "POST /orders", "PUT /stock/:sku"]);
   });
 
   test("has the undoing of an order that a stage said no to", async () => {

@@ -291,7 +291,7 @@ describe("the console", () => {
     );
 
   /** What is looked at before anything else is what a form says. */
-  const FILLED_IN = /\/(?:cancel|failures\/resume|webhooks|webhooks\/[0-9a-f-]{36})$/;
+  const FILLED_IN = /\/(?:cancel|release|stock|failures\/resume|webhooks|webhooks\/[0-9a-f-]{36})$/;
 
   async function send(form: string, headers: Record<string, string>): Promise<number> {
     const answer = await fetch(api.client.url + form, {

@@ -134,8 +134,9 @@ describe("an order that waits for stock", () => {
     const orders = Array.from({ length: 60 }, () => waiting(line("D", 1), line("E", 1)));
     await createOrders(environment.database, orders);
     await reserve(orders);
+    // They wait for each other's rows, and a second at most.
     const filled = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => arrive(index % 2 === 0 ? "D" : "E", 4)),
+      Array.from({ length: 8 }, (_, index) => arrive(index % 2 === 0 ? "D" : "E", 10)),
     );
     const all = filled.flat();
     expect(new Set(all).size).toBe(all.length);

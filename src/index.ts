@@ -2,7 +2,7 @@
 export { defineConfig, type Configuration } from "./composition/config-file.ts";
 export { httpStage, type HttpStageOptions } from "./order/http-stage.ts";
 export type { Order, OrderLine, StageRecord } from "./order/order.ts";
-export type { Carrier, Inventory, Payments, Ports } from "./order/ports.ts";
+export type { Carrier, Inventory, PaymentProvider, Ports } from "./order/ports.ts";
 export {
   AlreadyUndoneError,
   NotNowError,

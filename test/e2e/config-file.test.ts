@@ -17,11 +17,17 @@ const EXAMPLE = path.resolve(import.meta.dirname, "../../examples/shop");
 const NOTICE = `import { defineStage } from "conveyor";
 export default defineStage({ name: "notice", to: "NOTICED", run: async () => ({}) });
 `;
-const PAYMENTS = `import type { Payments } from "conveyor";
-const payments: Payments = {
+const PAYMENTS = `import type { PaymentProvider } from "conveyor";
+const payments: PaymentProvider = {
+  name: "own",
+  keepsKeys: true,
   ping: async () => undefined,
-  charge: async ({ orderId }) => ({ approved: true, chargeId: "own-" + orderId }),
-  refund: async ({ orderId }) => ({ refundId: "own-" + orderId }),
+  authorize: async ({ orderId, amount }) => ({ state: "captured", id: "own-" + orderId, amount }),
+  capture: async ({ id, amount }) => ({ state: "captured", id, amount }),
+  cancel: async () => ({ state: "cancelled" }),
+  find: async () => undefined,
+  refund: async ({ orderId }) => ({ state: "succeeded", id: "own-" + orderId }),
+  findRefund: async () => undefined,
 };
 export default payments;
 `;
@@ -69,12 +75,12 @@ test("orders go through the stages of a configuration outside, and are paid by i
   const { id } = await line.client.order(PLAIN_ORDER);
   await line.client.orderIn(id, "DELIVERED");
   const events = await listEvents(line.environment.database, id);
-  expect(events.map(({ to }) => to)).toEqual(STATUSES.slice(0, -1));
+  expect(events.flatMap(({ type, to }) => (type === "status" ? [to] : []))).toEqual(STATUSES.slice(0, -1));
   const records = Object.fromEntries(events.map(({ stage, record }) => [stage, record]));
   expect(records).toMatchObject({
     "fraud-check": { score: 12 },
     "gift-wrap": { paper: "red" },
-    pay: { chargeId: `own-${id}` },
+    pay: { paymentId: `own-${id}` },
   });
 });
 

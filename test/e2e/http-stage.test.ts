@@ -83,7 +83,9 @@ test("a service at a wrong address costs no order an attempt; the console says w
   isMended = true;
   for (const { id } of orders) {
     await line.client.orderIn(id, "DELIVERED");
-    expect(new Set((await eventsOf(id)).map(({ type }) => type))).toEqual(new Set(["status"]));
+    expect(new Set((await eventsOf(id)).map(({ type }) => type))).toEqual(
+      new Set(["status", "payment.captured"]),
+    );
   }
 });
 

@@ -15,7 +15,7 @@ jest.setTimeout(180_000);
 const INSPECT = `import { defineStage } from "conveyor";
 export default defineStage({ name: "inspect", to: "INSPECTED", run: async () => ({}) });
 `;
-const WAY = ["CREATED", "RESERVED", "PAID", "INSPECTED", "SHIPPED", "DELIVERED"];
+const WAY = ["CREATED", "RESERVED", "payment.captured", "PAID", "INSPECTED", "SHIPPED", "DELIVERED"];
 
 let folder: string;
 let line: TestLine;

@@ -62,7 +62,8 @@ beforeAll(async () => {
     CARRIER_TRANSIT_MS: "0",
     PROVIDERS_LEDGER: path.join(folder, "data/ledger.jsonl"),
   };
-});
+  // A busy machine compiles for a while.
+}, 300_000);
 afterAll(async () => {
   await Promise.all(started.map((child) => child.stop(DEADLINE_MS)));
   await Promise.all([environment.close(), redis.stop()]);

@@ -59,7 +59,9 @@ beforeAll(async () => {
   );
   await waitFor("both orders to be queued", async () => (await jobs()) === 2);
   operations = (await describedOperations(line.client, { id, sku: "MUG-BLUE" })).map((operation) =>
-    operation.template === WAKE ? { ...operation, path: operation.path.replace(id, uuidv7()) } : operation,
+    operation.template === WAKE
+      ? Object.assign(operation, { path: operation.path.replace(id, uuidv7()) })
+      : operation,
   );
   client = new HostileClient(line.api.url, AT_ONCE);
 });

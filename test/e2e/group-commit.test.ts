@@ -10,8 +10,8 @@ import { startTestMysql, type TestServer } from "../support/servers.ts";
 jest.setTimeout(180_000);
 
 const ORDERS = 40;
-/** Transactions of one order on its way: one takes it, and one each makes the four changes of its status. */
-const OF_ONE = 5;
+/** Of one order on its way: one takes it, one each makes the four changes of its status, and one writes its payment down. */
+const OF_ONE = 6;
 
 /** A MySQL that nobody else talks to, so that its transactions can be counted. */
 let mysql: TestServer;

@@ -312,6 +312,16 @@ describe("a result that comes by callback", () => {
     expect(received).toEqual([]);
   });
 
+  test.each([
+    ["a 200", (response: ServerResponse) => reply(response, 200, { done: { score: 1 } })],
+    ["a 409", (response: ServerResponse) => reply(response, 409)],
+    ["a 500", (response: ServerResponse) => reply(response, 500)],
+    ["an answer that breaks off", (response: ServerResponse) => void response.destroy()],
+  ])("counts before %s that comes after it", async (_what, answer) => {
+    const { run } = await stageOf(answer, { callbacks: callbacks({ reject: "stolen card" }) });
+    expect(await run()).toEqual(reject("stolen card"));
+  });
+
   test("may overtake the 202", async () => {
     const { run } = await stageOf((response) => reply(response, 202), {
       callbacks: callbacks({ reject: "stolen\ncard" }),

@@ -57,20 +57,22 @@ export function httpStages(
         return (await client.undo({ id: key, body, secret, signal }, undoAnswer)) ?? { done: {} };
       }
       const result = () => offTheClock(signal, () => callbacks.take(orderId, stage));
-      const early = waited && (await result());
+      const early = (waited !== null || request.attempt > 1) && (await result());
       if (early) return outcomeOf(early, secret);
       const callback = await offTheClock(signal, () => callbacks.addressFor(orderId, stage));
-      const answer = await client.post({ id: key, body: bodyOf(request, callback), secret, signal });
+      const asked = client.post({ id: key, body: bodyOf(request, callback), secret, signal });
+      const [answered] = await Promise.allSettled([asked]);
+      if (answered.status === "fulfilled" && answered.value.status === 410)
+        throw new AlreadyUndoneError(answered.value.unexpected().message);
+      // The callback may overtake the answer, or come although the answer is lost. The first result counts.
+      const late = await result();
+      if (late) return outcomeOf(late, secret);
+      const answer = await asked;
       switch (answer.status) {
         case 200:
           return outcomeOf(answer.read(runAnswer), secret);
-        case 202: {
-          // It may have overtaken this answer.
-          const late = await result();
-          return late ? outcomeOf(late, secret) : accepted(request, answer);
-        }
-        case 410:
-          throw new AlreadyUndoneError(answer.unexpected().message);
+        case 202:
+          return accepted(request, answer);
         default:
           throw answer.unexpected();
       }

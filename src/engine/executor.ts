@@ -271,6 +271,9 @@ export class Executor {
     const { id: orderId, status, waiting, wokenAt } = order;
     const at = timestamp();
     const isSame = waiting?.stage === step.name && waiting.for === what;
+    // A time that passes before the wait is written is as good as one right after it: the stage decides. Once it has been
+    // told so, it is asked no more often than any other.
+    const isOver = until !== null && until <= at && !waitedIn(step, order)?.isOver;
     const wait: OrderWait = {
       ...mark,
       orderId,
@@ -278,7 +281,7 @@ export class Executor {
       stage: step.name,
       for: what,
       since: isSame ? waiting.since : at,
-      until,
+      until: isOver ? new Date(at.getTime() + 1) : until,
       wokenAt,
       isNew: !isSame,
       at,
@@ -431,7 +434,7 @@ function releaseOf({ name }: Hold): string {
   return `release of the hold ${name}`;
 }
 
-function waitedIn({ name }: Stage, { waiting }: StoredOrder): StageContext["waited"] {
+function waitedIn({ name }: Step, { waiting }: StoredOrder): StageContext["waited"] {
   if (waiting?.stage !== name) return null;
   const { stage: _stage, ...wait } = waiting;
   // The executor's own waits, for a hold or for stock, are none of the stage's.

@@ -18,14 +18,16 @@ const QUERY = /^[\x21\x22\x24-\x7e]*$/;
 /** `.`, `..` and nothing between slashes, which proxies and URL libraries take away. */
 const UNSTABLE_SEGMENT = /\/(?:(?:\.|%2e){0,2}\/|(?:\.|%2e){1,2}$)/i;
 const AUTHORITY = /^(?:[\w\-.~]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+/** Its host, and its path and query as they are written. Clients never send fragments. */
+const WHOLE_URL = /^https?:\/\/([^/?#]*)([^#]*)$/i;
 
 const UNREADABLE = "the address cannot be read";
 
 /**
  * Reads a request's target, and its head as far as it concerns all requests.
  *
- * @returns the target's path and query, with `host` set to the one in the target, if that is a whole URL (RFC 9112, section
- * 3.2.2); or what another program on the way, or the client's own library, would read otherwise than we do.
+ * @returns the target's path and query, also if it is a whole URL (RFC 9112, section 3.2.2); or what another program on the
+ * way, or the client's own library, would read otherwise than we do.
  */
 export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): {
   readonly target?: string;
@@ -40,11 +42,13 @@ export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): {
     const fault = faultOfTarget(url);
     return fault === undefined ? { target: url } : { fault };
   }
-  // Clients never send fragments.
-  if (!/^https?:[^#]*$/i.test(url) || !URL.canParse(url)) return { fault: UNREADABLE };
-  const { host, pathname, search } = new URL(url);
-  headers.host = host;
-  return { target: pathname + search };
+  const [, host = "", rest = ""] = WHOLE_URL.exec(url) ?? [];
+  if (!AUTHORITY.test(host)) return { fault: UNREADABLE };
+  if (headers.host?.toLowerCase() !== host.toLowerCase())
+    return { fault: "the host in the address is not that of the header host" };
+  const target = rest.startsWith("/") ? rest : `/${rest}`;
+  const fault = faultOfTarget(target);
+  return fault === undefined ? { target } : { fault };
 }
 
 function repeatedOf(rawHeaders: readonly string[]): string | undefined {

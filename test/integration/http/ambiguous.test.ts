@@ -150,10 +150,22 @@ describe("the pages", () => {
     },
   );
 
-  test("go by the host in the address, if that is a whole URL", async () => {
+  test("take an address that is a whole URL, of the host in the header", async () => {
     const login = `Authorization: ${BASIC.authorization}`;
-    expect((await head("http://evil.example/console", "Host: localhost", login)).status).toBe(421);
-    expect((await head("http://localhost/console", "Host: evil.example", login)).status).toBe(200);
+    expect((await head("http://localhost/console", "Host: localhost", login)).status).toBe(200);
+    expect((await head("http://evil.example/console", "Host: evil.example", login)).status).toBe(421);
+  });
+
+  test.each([
+    ["http://localhost/orders/../stock", "localhost"],
+    ["http://localhost/orders/%2e%2e/stock", "localhost"],
+    ["http://localhost//stock", "localhost"],
+    ["http:///stock", "localhost"],
+    ["http://evil.example@localhost/stock", "localhost"],
+    ["http://localhost/console", "evil.example"],
+    ["http://evil.example/console", "localhost"],
+  ])("refuse the address %s beside the host %s", async (target, host) => {
+    expect((await head(target, `Host: ${host}`, KEY)).status).toBe(400);
   });
 
   test("take no login that is not base64", async () => {

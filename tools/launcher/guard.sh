@@ -19,7 +19,7 @@ is_running() {
 
 (
   # Signals to the group are meant for COMMAND; this watcher must outlive it.
-  trap '' TERM INT HUP
+  trap '' TERM INT HUP QUIT
   # Other children's pipes: COMMAND holds them so that those children exit after it.
   exec 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
   # `read` is a shell builtin, so no extra process waits here. It returns when fd 3 closes.

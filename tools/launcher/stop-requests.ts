@@ -29,6 +29,7 @@ export function listenForStop({ onStop, onStopNow }: StopRequests): void {
   };
   process.on("SIGINT", stopOrStopNow);
   process.on("SIGTERM", stopOrStopNow);
+  process.on("SIGQUIT", stopOrStopNow);
   process.on("SIGHUP", stop);
   // Run by hand, we may outlive the shell. Run by npm, npm is our parent, and whoever ended it meant us.
   if (process.env["npm_lifecycle_event"] !== undefined) onParentExit(stop);

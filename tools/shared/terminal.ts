@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import type { WriteStream } from "node:tty";
 import { ConfigError } from "../../src/platform/config-error.ts";
+import { SIGNALS } from "../../src/platform/shutdown.ts";
 import { errorCode, Failure } from "./failure.ts";
 import { messageOf, printable } from "./text.ts";
 
@@ -88,7 +89,7 @@ export async function runAsProcess(command: Command): Promise<void> {
     if (stop.signal.aborted) end(terminal, INTERRUPTED);
     stop.abort();
   };
-  process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
+  for (const signal of SIGNALS) process.on(signal, interrupt);
   // The reader of a pipe, such as `head`, may exit early.
   process.stdout.on("error", (error) => end(terminal, errorCode(error) === "EPIPE" ? 0 : 1));
   process.stderr.on("error", () => {});
@@ -100,7 +101,7 @@ export async function runAsProcess(command: Command): Promise<void> {
     process.exitCode = stop.signal.aborted ? INTERRUPTED : 1;
   } finally {
     terminal.release();
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    for (const signal of SIGNALS) process.off(signal, interrupt);
   }
 }
 

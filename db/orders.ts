@@ -48,6 +48,10 @@ const ORDER_KEYS = [
   "whenSoldOut",
 ] as const;
 
+/** Orders of a page read at once, and the characters after which it ends: an order may have a hundred thousand. */
+const ORDERS_READ = 25;
+const PAGE_CHARACTERS = 2_000_000;
+
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
 const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
 /** Lines read at once: some megabytes. More than an order has, so that a read has at least one whole order. */
@@ -120,18 +124,28 @@ async function refreshed(queries: Reads, known: readonly StoredOrder[]): Promise
 
 /**
  * One page of orders, newest first, and the next cursor (null on the last page). Stable while orders arrive,
- * since new ones come before the first page. If few orders match, or they have many lines, a page may have fewer than its
- * limit. @throws {DatabaseError}
+ * since new ones come before the first page. If few orders match, or they are large, a page may have fewer than its limit.
+ * @throws {DatabaseError}
  */
 export async function listOrders(
   database: Database,
   filter: OrderFilter,
-  page: { readonly limit: number; readonly before?: string | undefined },
+  { limit, before }: { readonly limit: number; readonly before?: string | undefined },
 ): Promise<{ items: StoredOrder[]; next: string | null }> {
   return database.query(async (queries) => {
-    const { rows, older } = await findPage(queries, filter, page);
-    const items = await completed(queries, rows);
-    return { items, next: items.length < rows.length ? (items.at(-1)?.id ?? null) : older };
+    const items: StoredOrder[] = [];
+    let next = before ?? null;
+    let bytes = 0;
+    for (;;) {
+      const asked = Math.min(limit - items.length, ORDERS_READ);
+      const { rows, older } = await findPage(queries, filter, { limit: asked, before: next ?? undefined });
+      const some = await completed(queries, rows);
+      items.push(...some);
+      bytes += JSON.stringify(some).length;
+      next = some.length < rows.length ? (some.at(-1)?.id ?? null) : older;
+      const isFull = items.length === limit || bytes > PAGE_CHARACTERS;
+      if (next === null || isFull || some.length < asked) return { items, next };
+    }
   });
 }
 

@@ -27,6 +27,15 @@ const largeOrder = (number: number) => ({
   customerId: "cust-large",
   lines: linesOf(LIMITS.lines, number * 31),
 });
+/** One line, and as much text as an order may have, of characters that are escaped twice on their way. */
+const wordyOrder = () => ({
+  ...PLAIN_ORDER,
+  customerId: "cust-wordy",
+  lines: linesOf(1, 0),
+  note: '"'.repeat(2_000),
+  adjustments: Array.from({ length: 100 }, () => ({ kind: "fee", amount: 1, label: '"'.repeat(200) })),
+  metadata: Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`key-${index}`, '"'.repeat(500)])),
+});
 const smallOrder = (number: number) => ({
   ...PLAIN_ORDER,
   customerId: "cust-small",
@@ -101,5 +110,38 @@ describe("sixty orders of two thousand lines at once", () => {
         .toReversed(),
     );
     expect(slowestMs).toBeLessThan(LIVE_MS);
+  });
+});
+
+describe("orders with more text than lines", () => {
+  const WORDY = 200;
+
+  test("are all accepted at once, and so are small ones beside them", async () => {
+    const wordy = Array.from({ length: WORDY }, () => line.client.post("/orders", wordyOrder()));
+    const small = Array.from({ length: SMALL }, (_, index) => line.client.post("/orders", smallOrder(index)));
+    for (const each of [wordy, small]) {
+      const statuses = (await Promise.all(each)).map(({ status }) => status);
+      expect(statuses).toEqual(statuses.map(() => 202));
+    }
+  });
+
+  test("are listed in pages that end early, each once, by ten clients at once", async () => {
+    const readAll = async () => {
+      const seen: string[] = [];
+      let cursor: string | null = null;
+      do {
+        const query: string = `?customerId=cust-wordy&limit=200${cursor === null ? "" : `&cursor=${cursor}`}`;
+        const { status, headers, body } = await line.client.get(`/orders${query}`);
+        expect(status).toBe(200);
+        expect(Number(headers.get("content-length"))).toBeLessThan(PAGE_BYTES);
+        seen.push(...body.items.map(({ id }: { id: string }) => id));
+        cursor = body.nextCursor;
+      } while (cursor !== null);
+      return seen;
+    };
+    for (const seen of await Promise.all(Array.from({ length: 10 }, readAll))) {
+      expect(seen).toHaveLength(WORDY);
+      expect(new Set(seen).size).toBe(WORDY);
+    }
   });
 });

@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { API_LIMITS } from "../../src/api/limits.ts";
 import { listen } from "../../src/platform/listen.ts";
 import { problem, type Answer, type Call } from "./call.ts";
 import { fault as faultSchema, type Fault } from "./fault.ts";
 import { operationOf, orderOfCall, STUMBLE_RATE, type Treatment } from "./poison.ts";
 
-/** Larger than any body Conveyor sends. */
-const LARGEST_BODY = 64 * 1024;
+/** Larger than any body that Conveyor sends, which may have all of an order. */
+const LARGEST_BODY = 2 * API_LIMITS.bodyBytes;
 /** Longer than the callers' own timeout, so that closing an idle connection never races with a request. */
 const KEEP_ALIVE_MS = 60_000;
 

@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, isNull, lt } from "drizzle-orm";
 import type { OrderState } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
-import type { Queries } from "./queries.ts";
+import type { Queries, Reads } from "./queries.ts";
 import { orders } from "./schema.ts";
 import { read, selectFrom } from "./statements.ts";
 
@@ -57,8 +57,26 @@ export async function lockOrders(queries: Queries, ids: readonly string[]) {
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** Maximum orders scanned for the oldest one, since failed and waiting ones are skipped. */
-const LOOKED_AT_FOR_OLDEST = 1_000;
+/** Maximum orders of a status to look at, since those that have failed or wait are skipped. */
+const LOOKED_AT = 1_000;
+
+/** The first orders of a status, by their ids and so by their age. */
+function firstOf(queries: Reads, status: string) {
+  return queries
+    .select({
+      id: orders.id,
+      failedAt: orders.failedAt,
+      waitingSince: orders.waitingSince,
+      cancelRequestedAt: orders.cancelRequestedAt,
+      createdAt: orders.createdAt,
+      updatedAt: orders.updatedAt,
+    })
+    .from(orders, { forceIndex: "orders_by_status" })
+    .where(eq(orders.status, status))
+    .orderBy(asc(orders.id))
+    .limit(LOOKED_AT)
+    .as("first");
+}
 
 /**
  * The oldest order of a status that neither has failed nor waits for somebody else, among the first ones; undefined if
@@ -69,19 +87,7 @@ export async function findOldest(
   status: string,
 ): Promise<{ readonly id: string; readonly createdAt: Date; readonly updatedAt: Date } | undefined> {
   return database.query(async (queries) => {
-    const first = queries
-      .select({
-        id: orders.id,
-        failedAt: orders.failedAt,
-        waitingSince: orders.waitingSince,
-        createdAt: orders.createdAt,
-        updatedAt: orders.updatedAt,
-      })
-      .from(orders, { forceIndex: "orders_by_status" })
-      .where(eq(orders.status, status))
-      .orderBy(asc(orders.id))
-      .limit(LOOKED_AT_FOR_OLDEST)
-      .as("first");
+    const first = firstOf(queries, status);
     const [oldest] = await queries
       .select({ id: first.id, createdAt: first.createdAt, updatedAt: first.updatedAt })
       .from(first)
@@ -102,19 +108,7 @@ export async function findUntouched(
   { since, limit }: { readonly since: Date; readonly limit: number },
 ): Promise<{ readonly id: string; readonly isCancelled: boolean }[]> {
   return database.query(async (queries) => {
-    const first = queries
-      .select({
-        id: orders.id,
-        failedAt: orders.failedAt,
-        waitingSince: orders.waitingSince,
-        cancelRequestedAt: orders.cancelRequestedAt,
-        updatedAt: orders.updatedAt,
-      })
-      .from(orders, { forceIndex: "orders_by_status" })
-      .where(eq(orders.status, status))
-      .orderBy(asc(orders.id))
-      .limit(LOOKED_AT_FOR_OLDEST)
-      .as("first");
+    const first = firstOf(queries, status);
     const found = await queries
       .select({ id: first.id, cancelRequestedAt: first.cancelRequestedAt })
       .from(first)

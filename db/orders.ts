@@ -48,9 +48,10 @@ const ORDER_KEYS = [
   "whenSoldOut",
 ] as const;
 
-/** Orders of a page read at once, and the characters after which it ends: an order may have a hundred thousand. */
+/** The characters after which a page ends, and how many orders are read at once: one may have a hundred thousand. */
+const PAGE_CHARACTERS = 1_000_000;
+const FIRST_READ = 10;
 const ORDERS_READ = 25;
-const PAGE_CHARACTERS = 2_000_000;
 
 const selectOrders = selectFrom(orders, ORDER_KEYS, "WHERE id IN (?)");
 const selectHeads = selectFrom(orders, HEAD_KEYS, "WHERE id IN (?)");
@@ -132,21 +133,29 @@ export async function listOrders(
   filter: OrderFilter,
   { limit, before }: { readonly limit: number; readonly before?: string | undefined },
 ): Promise<{ items: StoredOrder[]; next: string | null }> {
-  return database.query(async (queries) => {
-    const items: StoredOrder[] = [];
-    let next = before ?? null;
-    let bytes = 0;
-    for (;;) {
-      const asked = Math.min(limit - items.length, ORDERS_READ);
-      const { rows, older } = await findPage(queries, filter, { limit: asked, before: next ?? undefined });
-      const some = await completed(queries, rows);
-      items.push(...some);
-      bytes += JSON.stringify(some).length;
-      next = some.length < rows.length ? (some.at(-1)?.id ?? null) : older;
-      const isFull = items.length === limit || bytes > PAGE_CHARACTERS;
-      if (next === null || isFull || some.length < asked) return { items, next };
-    }
-  });
+  const items: StoredOrder[] = [];
+  let next = before ?? null;
+  let characters = 0;
+  for (;;) {
+    const asked = Math.min(limit - items.length, ordersThatFit(items.length, characters));
+    // Each read has a time limit of its own.
+    const { rows, found, older } = await database.query(async (queries) => {
+      const page = await findPage(queries, filter, { limit: asked, before: next ?? undefined });
+      return { ...page, found: await completed(queries, page.rows) };
+    });
+    items.push(...found);
+    characters += JSON.stringify(found).length;
+    next = found.length < rows.length ? (found.at(-1)?.id ?? null) : older;
+    const isFull = items.length === limit || characters > PAGE_CHARACTERS;
+    if (next === null || isFull || found.length < asked) return { items, next };
+  }
+}
+
+/** How many orders to read next for a page: what fits if they are as large as those read so far, and at least one. */
+function ordersThatFit(orderCount: number, characters: number): number {
+  if (orderCount === 0) return FIRST_READ;
+  const fitting = Math.floor((PAGE_CHARACTERS / characters - 1) * orderCount);
+  return Math.min(Math.max(fitting, 1), ORDERS_READ);
 }
 
 type OrderRow = Pick<typeof orders.$inferSelect, (typeof ORDER_KEYS)[number]>;

@@ -115,7 +115,7 @@ export async function openRefund(
       spentKeys: cause === "cancelled" ? all.filter((each) => each.cause === cause).length : 0,
       attempts: 0,
       failure: null,
-      dueAt: at,
+      dueAt: cause === "cancelled" ? new Date(at.getTime() + UNATTENDED_MS) : at,
       createdAt: at,
       updatedAt: at,
     };
@@ -127,6 +127,12 @@ export async function openRefund(
     return { refund };
   });
 }
+
+/**
+ * The stage `cancel` asks for its refunds itself, with its own limits and waits. Only one that nobody has asked for all this
+ * time is taken for due. Milliseconds.
+ */
+const UNATTENDED_MS = 24 * 60 * 60_000;
 
 /** Whether a refund was asked for by the same request, or for the same cancellation. */
 function isSame(refund: Row, cause: Refund["cause"], key: string | null): boolean {

@@ -1,11 +1,12 @@
 import type { EventType } from "../src/order/event.ts";
 import {
   PAYMENT_STATES,
-  statesBefore,
+  type DisputeState,
   type Payment,
   type PaymentChange,
   type PaymentState,
 } from "../src/order/payment.ts";
+import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
@@ -26,6 +27,11 @@ const EVENT_OF_STATE = {
   CANCELLED: "payment.cancelled",
   EXPIRED: "payment.expired",
 } as const satisfies Record<PaymentState, EventType>;
+const EVENT_OF_DISPUTE = {
+  OPEN: "dispute.opened",
+  WON: "dispute.won",
+  LOST: "dispute.lost",
+} as const satisfies Record<DisputeState, EventType>;
 
 const KEYS = [
   "orderId",
@@ -41,13 +47,16 @@ const KEYS = [
   "reason",
   "action",
   "expiresAt",
+  "dispute",
   "createdAt",
   "updatedAt",
 ] as const;
 
 const insertPayments = insertInto(payments, KEYS);
 /** What was written ahead becomes what it came to, unless that was written meanwhile. */
-const SETTLED_LATER = KEYS.filter((key) => !["orderId", "sequence", "createdAt", "spentKeys"].includes(key));
+const SETTLED_LATER = KEYS.filter(
+  (key) => !["orderId", "sequence", "createdAt", "spentKeys", "dispute"].includes(key),
+);
 const insertOrSettle = insertInto(payments, KEYS, settleIfOpen());
 const selectByOrder = selectFrom(payments, KEYS, "WHERE order_id IN (?) ORDER BY order_id, sequence");
 const selectLocked = selectFrom(
@@ -161,6 +170,9 @@ export async function changePayment(
       row.providerId === payment.providerId &&
       row.spentKeys === payment.spentKeys;
     if (row === undefined || !isSame) return false;
+    const { state = row.state } = change;
+    if (state !== row.state && !mayBecome(PAYMENT_STATES, row.state, state))
+      throw new Error(`a payment in ${row.state} never becomes ${state}`);
     const reason =
       change.reason === undefined || change.reason === null ? {} : { reason: shortened(change.reason) };
     const now: Payment = { ...row, ...change, ...reason, updatedAt: timestamp() };
@@ -174,11 +186,38 @@ export async function changePayment(
   });
 }
 
+/**
+ * Writes down how a payment is disputed, with the event, if that is still as it was read.
+ *
+ * @returns whether it was. @throws {DatabaseError}
+ */
+export async function recordDispute(
+  database: Database,
+  { orderId, sequence, dispute }: Pick<Payment, "orderId" | "sequence" | "dispute">,
+  now: DisputeState,
+): Promise<boolean> {
+  return database.transaction(async (transaction) => {
+    const status = (await lockOrders(transaction, [orderId])).get(orderId)?.status;
+    const row = (await read(transaction, selectLocked([orderId]))).find((each) => each.sequence === sequence);
+    if (row === undefined || row.dispute !== dispute) return false;
+    const updatedAt = timestamp();
+    await transaction.commit([
+      update(row, { dispute: now, updatedAt }),
+      ...(status === undefined
+        ? []
+        : insertEvents([{ ...paymentEvent({ ...row, updatedAt }, status), type: EVENT_OF_DISPUTE[now] }])),
+    ]);
+    return true;
+  });
+}
+
 /** What changes of payments come to, for the transaction that moves their orders. */
 export function writePayments(changes: readonly PaymentChange[]): Statement[] {
   if (changes.length === 0) return [];
   return [
-    insertOrSettle(changes.map((change) => ({ ...change, spentKeys: 0, createdAt: change.updatedAt }))),
+    insertOrSettle(
+      changes.map((change) => ({ ...change, spentKeys: 0, dispute: null, createdAt: change.updatedAt })),
+    ),
   ];
 }
 
@@ -219,6 +258,7 @@ function asRow(payment: NewPayment, at: Date): Payment {
     reason: null,
     action: null,
     expiresAt: null,
+    dispute: null,
     createdAt: at,
     updatedAt: at,
   };

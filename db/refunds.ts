@@ -1,7 +1,8 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
 import { quantitiesBySku } from "../src/order/order.ts";
-import type { Refund, RefundState } from "../src/order/payment.ts";
+import { REFUND_STATES, type Refund, type RefundState } from "../src/order/payment.ts";
+import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
 import type { Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
@@ -184,6 +185,9 @@ export async function changeRefund(
     const order = (await lockOrders(transaction, [orderId])).get(orderId);
     const [row] = await read(transaction, selectById(id));
     if (row === undefined || row.state !== state) return row;
+    const { state: next = state } = change;
+    if (next !== state && !mayBecome(REFUND_STATES, state, next))
+      throw new Error(`a refund in ${state} never becomes ${next}`);
     const written = {
       ...change,
       ...(typeof change.failure === "string" && { failure: shortened(change.failure) }),

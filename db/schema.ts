@@ -27,6 +27,7 @@ import type {
 } from "../src/order/order.ts";
 import type { SentResult } from "../src/order/ports.ts";
 import type {
+  DisputeState,
   PaymentAction,
   PaymentState,
   RefundCause,
@@ -263,6 +264,7 @@ export const payments = mysqlTable(
     expiresAt: instant("expires_at"),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
+    dispute: varchar("dispute", { length: 8 }).$type<DisputeState>(),
   },
   (table) => [
     primaryKey({ columns: [table.orderId, table.sequence] }),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
-import { PAYMENT_STATES, REFUND_STATES } from "../order/payment.ts";
+import { DISPUTE_STATES, PAYMENT_STATES, REFUND_STATES } from "../order/payment.ts";
 import { sku, text, timestamp } from "./schemas.ts";
 
 /* The payments and refunds of an order, as the API tells them. */
@@ -30,6 +30,9 @@ export const payment = z
         "Present while the customer has to act: what the client needs for that, such as a `clientSecret` for Stripe.js or a `redirectUrl`. Not for logs",
     }),
     expiresAt: timestamp.optional().meta({ description: "When the authorization runs out" }),
+    dispute: states(DISPUTE_STATES)
+      .optional()
+      .meta({ description: "Present once the customer's bank has asked the money back" }),
     createdAt: timestamp,
     updatedAt: timestamp,
   })

@@ -1,6 +1,6 @@
 import { listPayments } from "../../db/payments.ts";
 import { listRefunds, sumOf } from "../../db/refunds.ts";
-import { InvalidWebhookError } from "../order/ports.ts";
+import { InvalidWebhookError, NotNowError, ServiceUnavailableError } from "../order/ports.ts";
 import type { Payment, Refund } from "../order/payment.ts";
 import { RefundRefusedError } from "../providers/payments/refunds.ts";
 import { actorOf } from "./auth.ts";
@@ -82,15 +82,22 @@ export const paymentRoutes: readonly Route[] = [
     summary: "Receive a webhook of the payment provider",
     description:
       "The address for the webhook endpoint at the provider. Its signature is checked. It only has the payment looked " +
-      "at: what it says is not believed, so late, doubled and missing ones do no harm.",
+      "at: what it says is not believed, so late, doubled and missing ones do no harm. One about a dispute is answered once " +
+      "the dispute was looked up.",
     request: { raw: rawBody },
-    answers: { 204: { description: "The payment will be looked at" } },
+    answers: {
+      204: { description: "The payment will be looked at" },
+      503: problemAnswer("The provider, or MySQL, is unavailable: send it again"),
+    },
     handler: async ({ raw, request, response }, { paymentWebhooks }) => {
       try {
         await paymentWebhooks.receive(raw, request.headers);
       } catch (error) {
-        if (!(error instanceof InvalidWebhookError)) throw error;
-        throw new Problem(400, "invalid-webhook", { detail: error.message });
+        if (error instanceof InvalidWebhookError)
+          throw new Problem(400, "invalid-webhook", { detail: error.message });
+        if (error instanceof ServiceUnavailableError || error instanceof NotNowError)
+          throw new Problem(503, "unavailable", { detail: error.message, headers: { "Retry-After": "1" } });
+        throw error;
       }
       response.status(204).end();
     },
@@ -98,8 +105,19 @@ export const paymentRoutes: readonly Route[] = [
 ];
 
 function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody {
-  const { state, provider, providerId, amount, currency, captured, code, reason, action, expiresAt } =
-    payment;
+  const {
+    state,
+    provider,
+    providerId,
+    amount,
+    currency,
+    captured,
+    code,
+    reason,
+    action,
+    expiresAt,
+    dispute,
+  } = payment;
   const own = refunds.filter(({ sequence }) => sequence === payment.sequence);
   return {
     state,
@@ -112,6 +130,7 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
     ...(state === "DECLINED" && { declined: { reason: reason ?? "no reason given", code } }),
     ...(state === "PENDING" && action && { action }),
     ...(state === "AUTHORIZED" && expiresAt && { expiresAt: expiresAt.toISOString() }),
+    ...(dispute && { dispute }),
     createdAt: payment.createdAt.toISOString(),
     updatedAt: payment.updatedAt.toISOString(),
   };

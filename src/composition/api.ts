@@ -10,6 +10,7 @@ import { Networks } from "../events/webhooks/networks.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
 import { openFilesLimit } from "../platform/open-files.ts";
+import { Disputes } from "../providers/payments/disputes.ts";
 import { Refunds } from "../providers/payments/refunds.ts";
 import { PaymentWebhooks } from "../providers/payments/webhooks.ts";
 import { Listening, opened, Services } from "../platform/service.ts";
@@ -49,7 +50,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   watchWebhooks(metrics, () => listFailing(database));
   await checkDatabase(database, lifecycle);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
-  const { live } = mode.app;
+  const { live, operations } = mode.app;
   const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });
   const health = new Health({ database, redis: mode.app.redis });
   const { payments: provider } = await connectProviders(config, database, base.commit);
@@ -59,6 +60,14 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     paymentWebhooks: new PaymentWebhooks({
       provider,
       database,
+      disputes: new Disputes({
+        provider,
+        database,
+        hold: (...hold) => operations.hold(...hold),
+        release: (...hold) => operations.release(...hold),
+        onEvents: mode.onEvents,
+        log,
+      }),
       wake: (orderId) => mode.app.waking.wake(orderId),
       log,
     }),

@@ -31,6 +31,11 @@ export const EVENT_TYPES = [
   "payment.cancelled",
   /** The authorization ran out. */
   "payment.expired",
+  /** The customer's bank asks the money back. */
+  "dispute.opened",
+  /** The dispute has ended: the money stays here, or is gone. */
+  "dispute.won",
+  "dispute.lost",
   /** Money is to be paid back. */
   "refund.created",
   "refund.succeeded",

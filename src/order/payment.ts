@@ -2,8 +2,10 @@
  * The payments and refunds below an order. Each has a small lifecycle, declared as one literal: what may follow each state.
  */
 
+import { declareStates } from "./states.ts";
+
 /** A payment's states, and what may follow each. */
-export const PAYMENT_STATES = {
+export const PAYMENT_STATES = declareStates("payment", {
   /** Written down; the provider was or is about to be asked, or the customer or a bank has to act. */
   PENDING: ["AUTHORIZED", "CAPTURED", "DECLINED", "CANCELLED"],
   /** The money is held, and not taken yet. */
@@ -13,18 +15,28 @@ export const PAYMENT_STATES = {
   CANCELLED: [],
   /** The authorization ran out before it was captured. */
   EXPIRED: [],
-} as const satisfies Record<string, readonly string[]>;
+});
 
 /** A refund's states, and what may follow each. */
-export const REFUND_STATES = {
+export const REFUND_STATES = declareStates("refund", {
   /** Written down: it is asked for until the provider has decided. */
   PENDING: ["SUCCEEDED", "FAILED"],
   /** Providers may find later that the money can't be delivered. */
   SUCCEEDED: ["FAILED"],
   FAILED: [],
-} as const satisfies Record<string, readonly string[]>;
+});
+
+/** A dispute's states, and what may follow each. */
+export const DISPUTE_STATES = declareStates("dispute", {
+  /** The customer's bank has asked the money back, or asks about it. */
+  OPEN: ["WON", "LOST"],
+  /** The money stays here. There may be another one. */
+  WON: ["OPEN", "LOST"],
+  LOST: ["OPEN", "WON"],
+});
 
 export type PaymentState = keyof typeof PAYMENT_STATES;
+export type DisputeState = keyof typeof DISPUTE_STATES;
 export type RefundState = keyof typeof REFUND_STATES;
 
 /** What the customer has to do before a payment goes on. For the client alone: a secret, never in a log or an event. */
@@ -52,6 +64,8 @@ export interface Payment {
   readonly action: PaymentAction | null;
   /** When an authorization runs out. */
   readonly expiresAt: Date | null;
+  /** Null while nobody has disputed it. */
+  readonly dispute: DisputeState | null;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
@@ -62,7 +76,7 @@ export function referenceOf({ orderId, sequence }: Pick<Payment, "orderId" | "se
 }
 
 /** What has become of a payment, to be written with the order's status. */
-export type PaymentChange = Omit<Payment, "spentKeys" | "createdAt">;
+export type PaymentChange = Omit<Payment, "spentKeys" | "dispute" | "createdAt">;
 
 /** Why money is paid back. */
 export type RefundCause =
@@ -109,38 +123,4 @@ export interface RefundLine {
   readonly position: number;
   readonly sku: string;
   readonly quantity: number;
-}
-
-/** Whether a payment or refund in one state may get to another. */
-export function mayBecome(
-  states: Readonly<Record<string, readonly string[]>>,
-  from: string,
-  to: string,
-): boolean {
-  return states[from]?.includes(to) ?? false;
-}
-
-/** The states from which this one may be reached. */
-export function statesBefore<State extends string>(
-  states: Readonly<Record<State, readonly string[]>>,
-  to: State,
-): State[] {
-  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
-  return (Object.keys(states) as State[]).filter((from) => states[from].includes(to));
-}
-
-/** What is wrong with declared states: one that is followed by an unknown one, or that nothing leads to. */
-export function faultsOfStates(name: string, states: Readonly<Record<string, readonly string[]>>): string[] {
-  const [first] = Object.keys(states);
-  const reached = new Set([first, ...Object.values(states).flat()]);
-  return [
-    ...Object.entries(states).flatMap(([from, nexts]) =>
-      nexts
-        .filter((to) => !(to in states))
-        .map((to) => `a ${name} in ${from} may become ${to}, which is not declared`),
-    ),
-    ...Object.keys(states)
-      .filter((state) => !reached.has(state))
-      .map((state) => `no ${name} ever becomes ${state}`),
-  ];
 }

@@ -1,5 +1,5 @@
 import type { Address, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
-import type { PaymentAction, PaymentChange } from "./payment.ts";
+import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -187,6 +187,11 @@ export interface PaymentProvider extends Service {
   findRefund(
     request: Omit<ProviderRefundRequest, "key" | "amount"> & { readonly refundId: string | null },
   ): Promise<ProviderRefund | undefined>;
+  /** How a payment is disputed, as it stands; undefined if it is not. Absent if the provider tells of no disputes. */
+  disputeOf?(request: {
+    readonly id: string;
+    readonly signal: AbortSignal;
+  }): Promise<DisputeState | undefined>;
   /**
    * Checks a webhook's signature over its raw bytes, and reads which payment it is about. Absent if the provider has none.
    *
@@ -262,8 +267,8 @@ export interface WebhookSubject {
   /** The provider's id of the payment; undefined if it is about something else. */
   readonly paymentId?: string | undefined;
   readonly orderId?: string | undefined;
-  /** A customer has disputed the payment, or a dispute has ended. */
-  readonly dispute?: "opened" | "won" | "lost" | undefined;
+  /** Whether a dispute has begun or ended, or gone on. */
+  readonly isDispute?: boolean | undefined;
 }
 
 /** A webhook whose signature is missing, wrong or too old, or that makes no sense. */

@@ -12,6 +12,7 @@ import {
   type WebhookSubject,
 } from "../order/ports.ts";
 import type { Address } from "../order/order.ts";
+import type { DisputeState } from "../order/payment.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
 
@@ -175,6 +176,9 @@ export function stripePayments({
         return found && refundOf(found);
       }),
 
+    disputeOf: ({ id }) =>
+      ask(async () => disputeOf((await stripe.disputes.list({ ...named(id), limit: MOST_LISTED })).data)),
+
     async parseWebhook(body, headers) {
       const signature = headers["stripe-signature"];
       if (signature === undefined) throw new InvalidWebhookError("the header Stripe-Signature is missing");
@@ -245,6 +249,20 @@ function refundOf({ id, status, failure_reason: reason }: Stripe.Refund): Provid
   return { id, state: "pending" };
 }
 
+/** How Stripe's disputes end. An inquiry that a bank closes is won, and so is what never became a dispute. */
+const ENDED: Readonly<Record<string, DisputeState>> = {
+  lost: "LOST",
+  won: "WON",
+  warning_closed: "WON",
+  prevented: "WON",
+};
+
+/** Several disputes of one payment count as the worst of them. */
+function disputeOf(disputes: readonly Stripe.Dispute[]): DisputeState | undefined {
+  const states = new Set(disputes.map(({ status }) => ENDED[status] ?? "OPEN"));
+  return (["OPEN", "LOST", "WON"] as const).find((state) => states.has(state));
+}
+
 /** The token of a card, or the id of a payment method. */
 function methodOf(
   token: string | null,
@@ -282,10 +300,7 @@ function subjectOf({ type, data }: Stripe.Event): WebhookSubject {
   if (type.startsWith("payment_intent.") && "id" in object) return { paymentId: object.id, orderId };
   const intent = "payment_intent" in object ? object.payment_intent : undefined;
   const paymentId = typeof intent === "string" ? intent : intent && "id" in intent ? intent.id : undefined;
-  if (type === "charge.dispute.created") return { paymentId, dispute: "opened" };
-  if (type === "charge.dispute.closed")
-    return { paymentId, dispute: data.object.status === "lost" ? "lost" : "won" };
-  return { paymentId, orderId };
+  return { paymentId, orderId, isDispute: type.startsWith("charge.dispute.") };
 }
 
 /** Whether the payment was in another state than the request needs. */

@@ -1,112 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { setStock } from "../../db/stock.ts";
-import { TestClient } from "../support/client.ts";
-import { WEBHOOK_SECRET } from "../support/desk.ts";
-import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
-import { startApi, startWorker, TEST_KEY, type TestProcess } from "../support/processes.ts";
+import {
+  call,
+  closeShop,
+  happens,
+  openShop,
+  paymentsOf,
+  place,
+  refund,
+  typesOf,
+  waitingOf,
+  type Shop,
+} from "../support/stripe-shop.ts";
 import { waitFor } from "../support/wait-for.ts";
-
-/** The whole service with Stripe, which runs here, and its webhooks. */
-interface Shop {
-  readonly environment: TestEnvironment;
-  readonly processes: readonly TestProcess[];
-  readonly client: TestClient;
-  readonly url: string;
-}
-
-async function openShop(env: Readonly<Record<string, string>>): Promise<Shop> {
-  const environment = await createTestEnvironment();
-  const { databaseUrl, redisUrl, providers } = environment;
-  const options = {
-    databaseUrl,
-    redisUrl,
-    providers,
-    env: {
-      STAGE_BACKOFF_MS: "20",
-      PAYMENTS: "stripe",
-      STRIPE_SECRET_KEY: "sk_test_e2e",
-      STRIPE_WEBHOOK_SECRET: `whsec_old_one ${WEBHOOK_SECRET}`,
-      STRIPE_API_URL: providers.paymentsUrl,
-      ...env,
-    },
-  };
-  const api = await startApi(options);
-  const worker = await startWorker(options);
-  providers.setWebhooks({ url: `${api.url}/providers/payments/webhook`, secret: WEBHOOK_SECRET });
-  await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10_000 }]);
-  return { environment, processes: [api, worker], client: new TestClient(api.url), url: api.url };
-}
-
-async function close({ processes, environment }: Shop): Promise<void> {
-  await Promise.all(processes.map((each) => each.stop()));
-  await environment.close();
-}
-
-const body = (paymentToken: string | undefined, more: object = {}) => ({
-  customerId: "cust-1",
-  currency: "EUR",
-  lines: [{ sku: "MUG-BLUE", quantity: 3, unitPrice: 1_000 }],
-  ...(paymentToken !== undefined && { paymentToken }),
-  ...more,
-});
-const told = z.object({
-  payments: z.array(
-    z.looseObject({
-      state: z.string(),
-      providerId: z.string().nullable(),
-      captured: z.number(),
-      refunded: z.number(),
-      action: z.record(z.string(), z.string()).optional(),
-    }),
-  ),
-  refunds: z.array(z.looseObject({ id: z.string(), state: z.string(), amount: z.number() })),
-});
-
-async function call(
-  shop: Shop,
-  method: string,
-  path: string,
-  content?: object,
-  headers: Record<string, string> = {},
-) {
-  const response = await fetch(shop.url + path, {
-    method,
-    headers: { authorization: `Bearer ${TEST_KEY}`, "content-type": "application/json", ...headers },
-    ...(content && { body: JSON.stringify(content) }),
-  });
-  const text = await response.text();
-  const parsed: unknown = text === "" ? undefined : JSON.parse(text);
-  return { status: response.status, body: parsed };
-}
-
-const place = async (shop: Shop, token?: string, more?: object) =>
-  z.object({ id: z.string() }).parse((await call(shop, "POST", "/orders", body(token, more))).body).id;
-const paymentsOf = async (shop: Shop, id: string) =>
-  told.parse((await call(shop, "GET", `/orders/${id}/payments`)).body);
-const eventsOf = async (shop: Shop, id: string) => {
-  const events = z.object({ items: z.array(z.looseObject({ type: z.string(), to: z.string() })) });
-  return events.parse((await call(shop, "GET", `/orders/${id}/events`)).body).items;
-};
-const typesOf = async (shop: Shop, id: string) =>
-  (await eventsOf(shop, id)).map(({ type, to }) => (type === "status" ? to : type));
-const waitingOf = async (shop: Shop, id: string) =>
-  z
-    .object({ waiting: z.looseObject({ for: z.string() }).optional() })
-    .parse((await call(shop, "GET", `/orders/${id}`)).body).waiting;
-const authenticate = (shop: Shop, paymentId: string | null | undefined) =>
-  fetch(`${shop.environment.providers.paymentsUrl}/simulator/payment_intents/${paymentId}/authenticate`, {
-    method: "POST",
-  });
-const refund = (shop: Shop, id: string, content: object, headers?: Record<string, string>) =>
-  call(shop, "POST", `/orders/${id}/refunds`, { reason: "arrived broken", ...content }, headers);
 
 describe("payments with Stripe, captured on payment", () => {
   let shop: Shop;
   beforeAll(async () => {
     shop = await openShop({});
   });
-  afterAll(() => close(shop));
+  afterAll(() => closeShop(shop));
 
   test("an order whose customer has to confirm waits, and goes on as soon as the webhook says so", async () => {
     const id = await place(shop, "pm_card_authenticationRequired");
@@ -114,7 +27,7 @@ describe("payments with Stripe, captured on payment", () => {
     expect(waiting.for).toBe("the customer to confirm the payment");
     const [pending] = (await paymentsOf(shop, id)).payments;
     expect(pending).toMatchObject({ state: "PENDING", action: { clientSecret: expect.any(String) } });
-    await authenticate(shop, pending?.providerId);
+    await happens(shop, pending?.providerId, "authenticate");
     await shop.client.orderIn(id, "DELIVERED");
     expect((await paymentsOf(shop, id)).payments).toMatchObject([{ state: "CAPTURED", captured: 3_000 }]);
     expect(await typesOf(shop, id)).toEqual([
@@ -233,13 +146,13 @@ describe("payments with Stripe, captured on shipment", () => {
   beforeAll(async () => {
     shop = await openShop({ PAYMENT_CAPTURE: "on-shipment" });
   });
-  afterAll(() => close(shop));
+  afterAll(() => closeShop(shop));
 
   test("an order is authorized, confirmed, captured when it ships, and a third of it refunded", async () => {
     const id = await place(shop, "pm_card_authenticationRequired");
     await waitFor("the order to wait", () => waitingOf(shop, id));
     const [pending] = (await paymentsOf(shop, id)).payments;
-    await authenticate(shop, pending?.providerId);
+    await happens(shop, pending?.providerId, "authenticate");
     await shop.client.orderIn(id, "DELIVERED");
     await refund(shop, id, { amount: 1_000 });
     await waitFor("it to be refunded", async () => (await typesOf(shop, id)).includes("refund.succeeded"));

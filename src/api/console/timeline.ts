@@ -103,6 +103,10 @@ function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "
     case "payment.cancelled":
     case "payment.expired":
       return { kind: "payment", title: `Payment ${type.slice("payment.".length)}` };
+    case "dispute.opened":
+    case "dispute.won":
+    case "dispute.lost":
+      return { kind: "payment", title: `Dispute ${type.slice("dispute.".length)}` };
     case "refund.created":
     case "refund.succeeded":
     case "refund.failed":

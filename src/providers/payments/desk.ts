@@ -310,6 +310,7 @@ function firstOf(order: Order, { name: provider }: PaymentProvider): Payment {
     reason: null,
     action: null,
     expiresAt: null,
+    dispute: null,
     createdAt: now,
     updatedAt: now,
   };

@@ -1,6 +1,7 @@
 import type { Database } from "../../../db/database.ts";
 import { findByProviderId } from "../../../db/payments.ts";
 import { wakeRefunds } from "../../../db/refunds.ts";
+import type { Disputes } from "./disputes.ts";
 import { InvalidWebhookError, type PaymentProvider } from "../../order/ports.ts";
 import type { Logger } from "../../platform/log.ts";
 import { afterwards } from "../../platform/storage-error.ts";
@@ -8,6 +9,7 @@ import { afterwards } from "../../platform/storage-error.ts";
 export interface PaymentWebhooksOptions {
   readonly provider: Pick<PaymentProvider, "parseWebhook" | "name">;
   readonly database: Database;
+  readonly disputes: Pick<Disputes, "look">;
   /** Has the order's stage ask for the truth. */
   readonly wake: (orderId: string) => Promise<unknown>;
   readonly log: Logger;
@@ -15,7 +17,8 @@ export interface PaymentWebhooksOptions {
 
 /**
  * Takes in the payment provider's webhooks. One is only a nudge: it says which payment to look at, and nothing that it
- * says is written down. So it does not matter how late, how often, or in which order they come.
+ * says is written down. So it does not matter how late, how often, or in which order they come. Disputes are nobody's stage, so they are looked up
+ * here.
  */
 export class PaymentWebhooks {
   readonly #options: PaymentWebhooksOptions;
@@ -24,12 +27,12 @@ export class PaymentWebhooks {
     this.#options = options;
   }
 
-  /** @throws {InvalidWebhookError} {StorageError} */
+  /** @throws {InvalidWebhookError} {StorageError}; for a dispute also what the provider throws: it is to send it again. */
   async receive(
     body: Buffer,
     headers: Readonly<Record<string, string | readonly string[] | undefined>>,
   ): Promise<void> {
-    const { provider, database, wake, log } = this.#options;
+    const { provider, database, disputes, wake, log } = this.#options;
     if (!provider.parseWebhook)
       throw new InvalidWebhookError(`the payment provider (${provider.name}) sends no webhooks`);
     const single = Object.fromEntries(
@@ -40,7 +43,8 @@ export class PaymentWebhooks {
       subject.paymentId === undefined ? undefined : await findByProviderId(database, subject.paymentId);
     const orderId = known?.orderId ?? subject.orderId;
     if (orderId === undefined) return;
-    log.debug({ orderId, dispute: subject.dispute }, "the payment provider's webhook");
+    log.debug({ orderId, isDispute: subject.isDispute }, "the payment provider's webhook");
+    if (subject.isDispute && known?.providerId) await disputes.look(known.providerId);
     await wakeRefunds(database, orderId);
     await afterwards(() => wake(orderId));
   }

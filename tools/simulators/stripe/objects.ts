@@ -170,7 +170,8 @@ export function disputeOf(intent: IntentState, dispute: DisputeState) {
   return {
     id: dispute.id,
     object: "dispute",
-    amount: intent.captured,
+    // What was not paid back before.
+    amount: intent.captured - refundedOf(intent),
     balance_transactions: [],
     charge: intent.chargeId,
     created: dispute.created,

@@ -47,7 +47,9 @@ type Form = Readonly<Record<string, FormValue>>;
  * Beside Stripe's API it answers, for tests and operators,
  *
  * - `POST /simulator/payment_intents/:id/authenticate?succeed=false`: the customer authenticates, or fails to;
- * - `POST /simulator/payment_intents/:id/expire`: the authorization runs out.
+ * - `POST /simulator/payment_intents/:id/expire`: the authorization runs out;
+ * - `POST /simulator/payment_intents/:id/dispute`: the customer disputes what was not refunded. Stripe's own way of sending
+ *   evidence (`winning_evidence` or `losing_evidence`) ends it.
  */
 export class StripeSimulator {
   readonly webhooks: Webhooks;
@@ -150,11 +152,13 @@ export class StripeSimulator {
   #route({ method, path: target, text = "", authorization }: Call): object {
     const { pathname: path, searchParams: query } = new URL(target, "http://stripe");
     const [, id = "", action] = /^\/v1\/payment_intents\/(pi_\w+)(?:\/(\w+))?$/.exec(path) ?? [];
-    const simulated = /^\/simulator\/payment_intents\/(pi_\w+)\/(authenticate|expire)$/.exec(path);
-    if (method === "POST" && simulated?.[2] === "expire")
-      return this.#expire(this.#intent(simulated[1] ?? ""));
-    if (method === "POST" && simulated)
-      return this.#authenticate(this.#intent(simulated[1] ?? ""), query.get("succeed") !== "false");
+    const simulated = /^\/simulator\/payment_intents\/(pi_\w+)\/(authenticate|expire|dispute)$/.exec(path);
+    if (method === "POST" && simulated) {
+      const intent = this.#intent(simulated[1] ?? "");
+      if (simulated[2] === "expire") return this.#expire(intent);
+      if (simulated[2] === "dispute") return this.#beDisputed(intent);
+      return this.#authenticate(intent, query.get("succeed") !== "false");
+    }
     if (!TEST_KEY.test(authorization ?? ""))
       throw new Refused(401, { type: "invalid_request_error", message: "Invalid API Key provided" });
     const form = parseForm(text);
@@ -178,6 +182,8 @@ export class StripeSimulator {
     if (route === "GET /v1/refunds") return this.#listRefunds(query.get("payment_intent") ?? "");
     const refundId = /^\/v1\/refunds\/(\w+)$/.exec(path)?.[1];
     if (method === "GET" && refundId !== undefined) return this.#refundObject(refundId);
+    if (route === "GET /v1/disputes")
+      return this.#listDisputes(query.get("payment_intent") ?? "", query.get("charge") ?? "");
     const disputeId = /^\/v1\/disputes\/(\w+)$/.exec(path)?.[1];
     if (disputeId !== undefined) return this.#dispute(disputeId, method === "POST" ? form : {});
     throw new Refused(404, {
@@ -278,11 +284,7 @@ export class StripeSimulator {
       }
       case "disputed": {
         const paid = this.#approve(intent);
-        this.#later(() => {
-          intent.dispute = { id: `dp_${newId()}`, status: "needs_response", created: now() };
-          this.#write(intent);
-          this.#tellOf("charge.dispute.created", disputeOf(intent, intent.dispute));
-        });
+        this.#later(() => void this.#beDisputed(intent));
         return paid;
       }
       case "approved":
@@ -411,6 +413,12 @@ export class StripeSimulator {
         code: "payment_intent_unexpected_state",
         message: `This PaymentIntent (${intent.id}) does not have a successful charge to refund.`,
       });
+    if (intent.dispute !== null && intent.dispute.status !== "won")
+      throw new Refused(400, {
+        type: "invalid_request_error",
+        code: "charge_disputed",
+        message: `Charge ${intent.chargeId} has been charged back; cannot issue a refund.`,
+      });
     if (left === 0)
       throw new Refused(400, {
         type: "invalid_request_error",
@@ -469,6 +477,23 @@ export class StripeSimulator {
     const intent = this.#byRefund.get(id) ?? missing("refund", id);
     const refund = intent.refunds.find((each) => each.id === id);
     return refund ? refundOf(intent, refund) : missing("refund", id);
+  }
+
+  #beDisputed(intent: IntentState): object {
+    if (intent.captured === 0 || intent.dispute !== null)
+      throw unexpectedState(intent, "Nothing is left to be disputed.");
+    intent.dispute = { id: `dp_${newId()}`, status: "needs_response", created: now() };
+    this.#write(intent);
+    const dispute = disputeOf(intent, intent.dispute);
+    this.#tellOf("charge.dispute.created", dispute);
+    return dispute;
+  }
+
+  #listDisputes(id: string, chargeId: string): object {
+    const intent =
+      id === "" ? (this.#byCharge.get(chargeId) ?? missing("charge", chargeId)) : this.#intent(id);
+    const data = intent.dispute === null ? [] : [disputeOf(intent, intent.dispute)];
+    return { object: "list", data, has_more: false, url: "/v1/disputes" };
   }
 
   /** Evidence decides it, as in Stripe's test mode: `winning_evidence` or `losing_evidence`. */

@@ -1,0 +1,138 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { z } from "zod";
+import {
+  call,
+  closeShop,
+  dispute,
+  happens,
+  openShop,
+  paymentsOf,
+  place,
+  refund,
+  sendWebhook,
+  typesOf,
+  type Shop,
+} from "../support/stripe-shop.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+let shop: Shop;
+beforeAll(async () => {
+  shop = await openShop({});
+});
+afterAll(() => closeShop(shop));
+afterEach(() => {
+  shop.environment.providers.setFault("carrier", { kind: "none" });
+  shop.environment.providers.setFault("payments", { kind: "none" });
+  shop.environment.providers.setWebhooks({ lost: 0 });
+});
+
+/** An order that is paid, and can't ship. */
+async function paid(): Promise<{ readonly id: string; readonly paymentId: string }> {
+  shop.environment.providers.setFault("carrier", { kind: "down" });
+  const id = await place(shop, "pm_card_visa");
+  await shop.client.orderIn(id, "PAID");
+  const [payment] = (await paymentsOf(shop, id)).payments;
+  return { id, paymentId: payment?.providerId ?? "" };
+}
+const holdsOf = async (id: string) =>
+  z
+    .object({ holds: z.array(z.looseObject({ name: z.string() })).default([]) })
+    .parse((await call(shop, "GET", `/orders/${id}`)).body).holds;
+const disputesOf = async (id: string) =>
+  (await typesOf(shop, id)).filter((type) => type.includes("disput") || type.startsWith("hold"));
+
+test("a disputed order is held, and ships as soon as the dispute is won", async () => {
+  const { id, paymentId } = await paid();
+  const end = await dispute(shop, paymentId);
+  await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+  expect(await holdsOf(id)).toMatchObject([
+    { name: "disputed", reason: "the customer disputes the payment", actor: "stripe" },
+  ]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ state: "CAPTURED", dispute: "OPEN" }]);
+  shop.environment.providers.setFault("carrier", { kind: "none" });
+  await end("winning");
+  await shop.client.orderIn(id, "DELIVERED");
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "WON" }]);
+  expect(await disputesOf(id)).toEqual([
+    "hold.placed",
+    "dispute.opened",
+    "hold.released",
+    "dispute.won",
+  ]);
+});
+
+test("an order whose dispute is lost stays held until somebody decides", async () => {
+  const { id, paymentId } = await paid();
+  const end = await dispute(shop, paymentId);
+  await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+  await end("losing");
+  await waitFor("its end", async () => (await disputesOf(id)).includes("dispute.lost"));
+  expect(await holdsOf(id)).toMatchObject([{ name: "disputed" }]);
+});
+
+test("what a dispute's webhooks say is not believed, whatever their order and number", async () => {
+  shop.environment.providers.setWebhooks({ lost: 1 });
+  const { id, paymentId } = await paid();
+  const about = { id: "dp_1", object: "dispute", payment_intent: paymentId };
+  const opened = () => sendWebhook(shop, "charge.dispute.created", { ...about, status: "needs_response" });
+  const won = () => sendWebhook(shop, "charge.dispute.closed", { ...about, status: "won" });
+  // Nobody disputes it at Stripe.
+  expect((await opened()).status).toBe(204);
+  expect(await holdsOf(id)).toEqual([]);
+  const end = await dispute(shop, paymentId);
+  // It says "won", and is early or forged.
+  expect((await won()).status).toBe(204);
+  expect(await holdsOf(id)).toHaveLength(1);
+  await Promise.all([opened(), won(), opened(), won()]);
+  expect(await holdsOf(id)).toHaveLength(1);
+  await end("winning");
+  // The late one ends it, and the doubled ones change nothing.
+  await Promise.all([opened(), won(), opened(), opened()]);
+  expect(await holdsOf(id)).toEqual([]);
+  await Promise.all([won(), opened()]);
+  expect(await disputesOf(id)).toEqual([
+    "hold.placed",
+    "dispute.opened",
+    "hold.released",
+    "dispute.won",
+  ]);
+});
+
+test("a hold that somebody released while the dispute goes on is not placed anew", async () => {
+  const { id, paymentId } = await paid();
+  await dispute(shop, paymentId);
+  await waitFor("the hold", async () => (await disputesOf(id)).includes("dispute.opened"));
+  await call(shop, "DELETE", `/orders/${id}/holds/disputed`);
+  await sendWebhook(shop, "charge.dispute.updated", { id: "dp_1", payment_intent: paymentId });
+  expect(await holdsOf(id)).toEqual([]);
+});
+
+test("a dispute that can't be looked up is answered so that Stripe sends it again", async () => {
+  const { id, paymentId } = await paid();
+  shop.environment.providers.setWebhooks({ lost: 1 });
+  await dispute(shop, paymentId);
+  shop.environment.providers.setFault("payments", { kind: "down" });
+  const about = { id: "dp_1", object: "dispute", payment_intent: paymentId };
+  const answer = await sendWebhook(shop, "charge.dispute.created", about);
+  expect(answer.status).toBe(503);
+  expect(await answer.json()).toMatchObject({ type: "urn:conveyor:problem:unavailable" });
+  shop.environment.providers.setFault("payments", { kind: "none" });
+  expect((await sendWebhook(shop, "charge.dispute.created", about)).status).toBe(204);
+  expect(await holdsOf(id)).toHaveLength(1);
+});
+
+test("a dispute of what was delivered is told, and its refunds fail in plain sight", async () => {
+  const id = await place(shop, "pm_card_visa");
+  await shop.client.orderIn(id, "DELIVERED");
+  const [payment] = (await paymentsOf(shop, id)).payments;
+  await dispute(shop, payment?.providerId);
+  await waitFor("it to be told", async () => (await disputesOf(id)).includes("dispute.opened"));
+  expect(await holdsOf(id)).toEqual([]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "OPEN" }]);
+  await refund(shop, id, { amount: 1_000 });
+  await waitFor("the refund to fail", async () => (await typesOf(shop, id)).includes("refund.failed"));
+  expect((await paymentsOf(shop, id)).refunds).toMatchObject([
+    { state: "FAILED", failure: expect.stringContaining("charged back") },
+  ]);
+  expect(await (await happens(shop, payment?.providerId, "dispute")).json()).toHaveProperty("error");
+});

@@ -1,0 +1,129 @@
+import { default as Stripe } from "stripe";
+import { z } from "zod";
+import { setStock } from "../../db/stock.ts";
+import { TestClient } from "./client.ts";
+import { WEBHOOK_SECRET } from "./desk.ts";
+import { createTestEnvironment, type TestEnvironment } from "./environment.ts";
+import { startApi, startWorker, TEST_KEY, type TestProcess } from "./processes.ts";
+
+/** The whole service with Stripe, which runs here, and its webhooks. */
+export interface Shop {
+  readonly environment: TestEnvironment;
+  readonly processes: readonly TestProcess[];
+  readonly client: TestClient;
+  readonly url: string;
+}
+
+export async function openShop(env: Readonly<Record<string, string>>): Promise<Shop> {
+  const environment = await createTestEnvironment();
+  const { databaseUrl, redisUrl, providers } = environment;
+  const options = {
+    databaseUrl,
+    redisUrl,
+    providers,
+    env: {
+      STAGE_BACKOFF_MS: "20",
+      PAYMENTS: "stripe",
+      STRIPE_SECRET_KEY: "sk_test_e2e",
+      STRIPE_WEBHOOK_SECRET: `whsec_old_one ${WEBHOOK_SECRET}`,
+      STRIPE_API_URL: providers.paymentsUrl,
+      ...env,
+    },
+  };
+  const api = await startApi(options);
+  const worker = await startWorker(options);
+  providers.setWebhooks({ url: `${api.url}/providers/payments/webhook`, secret: WEBHOOK_SECRET });
+  await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10_000 }]);
+  return { environment, processes: [api, worker], client: new TestClient(api.url), url: api.url };
+}
+
+export async function closeShop({ processes, environment }: Shop): Promise<void> {
+  await Promise.all(processes.map((each) => each.stop()));
+  await environment.close();
+}
+
+export const body = (paymentToken: string | undefined, more: object = {}) => ({
+  customerId: "cust-1",
+  currency: "EUR",
+  lines: [{ sku: "MUG-BLUE", quantity: 3, unitPrice: 1_000 }],
+  ...(paymentToken !== undefined && { paymentToken }),
+  ...more,
+});
+const told = z.object({
+  payments: z.array(
+    z.looseObject({
+      state: z.string(),
+      providerId: z.string().nullable(),
+      captured: z.number(),
+      refunded: z.number(),
+      action: z.record(z.string(), z.string()).optional(),
+    }),
+  ),
+  refunds: z.array(z.looseObject({ id: z.string(), state: z.string(), amount: z.number() })),
+});
+
+export async function call(
+  shop: Shop,
+  method: string,
+  path: string,
+  content?: object,
+  headers: Record<string, string> = {},
+) {
+  const response = await fetch(shop.url + path, {
+    method,
+    headers: { authorization: `Bearer ${TEST_KEY}`, "content-type": "application/json", ...headers },
+    ...(content && { body: JSON.stringify(content) }),
+  });
+  const text = await response.text();
+  const parsed: unknown = text === "" ? undefined : JSON.parse(text);
+  return { status: response.status, body: parsed };
+}
+
+export const place = async (shop: Shop, token?: string, more?: object) =>
+  z.object({ id: z.string() }).parse((await call(shop, "POST", "/orders", body(token, more))).body).id;
+export const paymentsOf = async (shop: Shop, id: string) =>
+  told.parse((await call(shop, "GET", `/orders/${id}/payments`)).body);
+export const eventsOf = async (shop: Shop, id: string) => {
+  const events = z.object({ items: z.array(z.looseObject({ type: z.string(), to: z.string() })) });
+  return events.parse((await call(shop, "GET", `/orders/${id}/events`)).body).items;
+};
+export const typesOf = async (shop: Shop, id: string) =>
+  (await eventsOf(shop, id)).map(({ type, to }) => (type === "status" ? to : type));
+export const waitingOf = async (shop: Shop, id: string) =>
+  z
+    .object({ waiting: z.looseObject({ for: z.string() }).optional() })
+    .parse((await call(shop, "GET", `/orders/${id}`)).body).waiting;
+/** What happens at Stripe: the customer authenticates or disputes, or the authorization runs out. */
+export const happens = (
+  shop: Shop,
+  paymentId: string | null | undefined,
+  what: "authenticate" | "dispute" | "expire",
+) =>
+  fetch(`${shop.environment.providers.paymentsUrl}/simulator/payment_intents/${paymentId}/${what}`, {
+    method: "POST",
+  });
+export const refund = (shop: Shop, id: string, content: object, headers?: Record<string, string>) =>
+  call(shop, "POST", `/orders/${id}/refunds`, { reason: "arrived broken", ...content }, headers);
+
+/** The customer disputes a payment. @returns what ends the dispute. */
+export async function dispute(shop: Shop, paymentId: string | null | undefined) {
+  const made = z.object({ id: z.string() }).parse(await (await happens(shop, paymentId, "dispute")).json());
+  const url = `${shop.environment.providers.paymentsUrl}/v1/disputes/${made.id}`;
+  return async (end: "winning" | "losing") => {
+    const evidence = new URLSearchParams({ "evidence[uncategorized_text]": `${end}_evidence` });
+    const headers = { authorization: "Bearer sk_test_e2e" };
+    const response = await fetch(url, { method: "POST", headers, body: evidence });
+    if (!response.ok) throw new Error(`the dispute did not end: ${response.status}`);
+  };
+}
+
+/** Sends a webhook as Stripe would. */
+export function sendWebhook(shop: Shop, type: string, object: object): Promise<Response> {
+  const payload = JSON.stringify({ id: "evt_1", object: "event", type, data: { object } });
+  const signature = Stripe.webhooks.generateTestHeaderString({ payload, secret: WEBHOOK_SECRET });
+  return fetch(`${shop.url}/providers/payments/webhook`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "stripe-signature": signature },
+    body: payload,
+  });
+}

@@ -104,6 +104,24 @@ export async function openPayments(
   });
 }
 
+/**
+ * Writes down the payment that takes the place of one that has run out, if that is still the order's last.
+ *
+ * @returns whether it was. @throws {DatabaseError}
+ */
+export async function openNextPayment(
+  database: Database,
+  { orderId, sequence }: Pick<Payment, "orderId" | "sequence">,
+  next: Payment,
+): Promise<boolean> {
+  return database.transaction(async (transaction) => {
+    const last = (await read(transaction, selectLocked([orderId]))).at(-1);
+    const isLast = last?.sequence === sequence && last.state === "EXPIRED";
+    await transaction.commit(isLast ? [insertPayments([next])] : []);
+    return isLast;
+  });
+}
+
 /** Orders' payments, by order and sequence. @throws {DatabaseError} */
 export async function listPayments(database: Database, orderIds: readonly string[]): Promise<Payment[]> {
   if (orderIds.length === 0) return [];

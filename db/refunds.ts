@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
-import { quantitiesBySku } from "../src/order/order.ts";
+import { quantitiesBySku, type Idempotency } from "../src/order/order.ts";
 import { REFUND_STATES, type Refund, type RefundState } from "../src/order/payment.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -29,6 +29,7 @@ const KEYS = [
   "restock",
   "actor",
   "requestKey",
+  "requestHash",
   "providerId",
   "spentKeys",
   "attempts",
@@ -60,6 +61,11 @@ const lockPayment = selectFrom(
 
 type Row = Readonly<typeof refunds.$inferSelect>;
 
+/** The idempotency key was used for another refund of the order. Nothing was changed. */
+export class RefundKeyReusedError extends Error {
+  override name = "RefundKeyReusedError";
+}
+
 /** A refund to be written before the provider is asked. */
 export type NewRefund = Pick<
   Refund,
@@ -70,7 +76,7 @@ export type NewRefund = Pick<
   /** Says the lines and the amount instead, given the order's refunds so far. */
   readonly worth?: (earlier: readonly Refund[]) => Pick<Refund, "lines" | "amount">;
   /** Makes the request safe to repeat: the first refund under it is the answer. */
-  readonly key?: string | undefined;
+  readonly idempotency?: Idempotency | undefined;
   /** The provider's id, if the money was paid back already. */
   readonly providerId?: string | undefined;
 };
@@ -79,20 +85,26 @@ export type NewRefund = Pick<
  * Writes a refund down, if so much is left of what was captured, or of what is to be. The payment's row is locked, so that
  * refunds at the same moment never sum up to more.
  *
- * @returns the refund; how much is left if that is less. One for a cancellation is written once. @throws {DatabaseError}
+ * @returns the refund; how much is left if that is less. One for a cancellation is written once.
+ * @throws {RefundKeyReusedError} {DatabaseError}
  */
 export async function openRefund(
   database: Database,
   wanted: NewRefund,
-): Promise<{ readonly refund: Refund } | { readonly left: number }> {
-  const { worth, key = null, amount: asked, ...given } = wanted;
+): Promise<{ readonly refund: Refund; readonly repeated: boolean } | { readonly left: number }> {
+  const { worth, idempotency, amount: asked, ...given } = wanted;
+  const key = idempotency === undefined ? null : `${idempotency.client} ${idempotency.key}`;
   return database.transaction(async (transaction) => {
     const { orderId, sequence, cause, providerId = null } = given;
     const order = (await lockOrders(transaction, [orderId])).get(orderId);
     const [payment] = await read(transaction, lockPayment(orderId, sequence));
     const all: Row[] = await read(transaction, selectByOrder([orderId]));
     const known = all.find((each) => isSame(each, cause, key));
-    if (known) return { refund: known };
+    if (known && key !== null && known.requestHash !== idempotency?.requestHash)
+      throw new RefundKeyReusedError(
+        `the key was used for refund ${known.id}, with another body; use a new key for a new refund`,
+      );
+    if (known) return { refund: known, repeated: true };
     const isCaptured = payment?.state === "CAPTURED";
     const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
     const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
@@ -111,6 +123,7 @@ export async function openRefund(
       currency: payment.currency,
       reason: shortened(given.reason),
       requestKey: key,
+      requestHash: idempotency?.requestHash ?? null,
       providerId,
       // One for a cancellation has the order's own key, as the cancelling of a payment has.
       spentKeys: cause === "cancelled" ? all.filter((each) => each.cause === cause).length : 0,
@@ -125,7 +138,7 @@ export async function openRefund(
       insertRefunds([refund]),
       ...insertEvents(order === undefined ? [] : told.map((each) => eventOf(each, order.status))),
     ]);
-    return { refund };
+    return { refund, repeated: false };
   });
 }
 

@@ -299,6 +299,8 @@ export const refunds = mysqlTable(
     dueAt: instant("due_at").notNull(),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
+    /** Null without a key. */
+    requestHash: char("request_hash", { length: DIGEST_LENGTH }),
   },
   (table) => [
     index("refunds_by_order").on(table.orderId, table.id),

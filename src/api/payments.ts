@@ -2,9 +2,7 @@ import { listPayments } from "../../db/payments.ts";
 import { listRefunds, sumOf } from "../../db/refunds.ts";
 import { InvalidWebhookError, NotNowError, ServiceUnavailableError } from "../order/ports.ts";
 import type { Payment, Refund } from "../order/payment.ts";
-import { RefundRefusedError } from "../providers/payments/refunds.ts";
-import { actorOf } from "./auth.ts";
-import { idempotencyHeaders, keyOf } from "./idempotency.ts";
+import { idempotencyHeaders, keyOf, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { orderOf } from "./lookup.ts";
 import {
   orderPayments,
@@ -14,6 +12,7 @@ import {
   type RefundBody,
 } from "./payment-schemas.ts";
 import { Problem } from "./problem.ts";
+import { requestRefund } from "./refunds.ts";
 import { problemAnswer, rawBody, route, type Route } from "./route.ts";
 import { idPath } from "./schemas.ts";
 
@@ -51,27 +50,19 @@ export const paymentRoutes: readonly Route[] = [
       "From PAID on, several per order, never more in sum than was captured, and never more pieces than were ordered. " +
       "Answers once the refund is written down; the provider is asked in the background, and `refund.succeeded` or " +
       "`refund.failed` tells the result. Before the money is captured, so much less is captured. Repeating the request " +
-      "with the same `Idempotency-Key` returns the first refund.",
+      "with the same `Idempotency-Key` and body returns the first refund.",
     request: { params: idPath, body: refundRequest, headers: idempotencyHeaders },
     answers: {
-      202: { description: "The refund will be paid back", schema: refundSchema },
-      422: problemAnswer("The input is not valid, or so much is not left: `detail` says what is"),
+      202: { description: "The refund will be paid back", schema: refundSchema, headers: REPLAYED },
+      422: problemAnswer("The input is not valid, or the key was used for another refund of the order"),
     },
     failures: [404, 409],
-    handler: async ({ params, body, headers, response }, { database, refunds }) => {
-      const order = await orderOf(database, params.id);
-      try {
-        const key = keyOf(headers, response);
-        const refund = await refunds.request(order, { ...body, actor: actorOf(response), key });
-        response.status(202).location(`/orders/${order.id}/payments`).json(refundBody(refund));
-      } catch (error) {
-        if (!(error instanceof RefundRefusedError)) throw error;
-        throw new Problem(409, "not-refundable", {
-          detail: error.message,
-          orderId: order.id,
-          orderStatus: order.status,
-        });
-      }
+    handler: async ({ params, body, headers, response }, services) => {
+      const order = await orderOf(services.database, params.id);
+      const by = { response, key: keyOf(headers, response) };
+      const { refund, repeated } = await requestRefund(services, order, body, by);
+      tellRepeated(response, repeated);
+      response.status(202).location(`/orders/${order.id}/payments`).json(refundBody(refund));
     },
   }),
   route({

@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { ErrorRequestHandler, Request, RequestHandler } from "express";
 import { isDatabaseUnavailable, isUnknownOutcome } from "../platform/storage-error.ts";
 import { AdjustmentKeyReusedError, TooMuchStockError } from "../../db/stock-adjustments.ts";
+import { RefundKeyReusedError } from "../../db/refunds.ts";
 import { StockChangedError, StockReservedError } from "../../db/stock.ts";
 import { WebhookError } from "../events/webhooks/endpoints.ts";
 import { NotAmendableError } from "../order/amendment.ts";
@@ -146,7 +147,7 @@ export function problemOf(error: unknown): Problem | undefined {
     });
   if (error instanceof TooMuchStockError)
     return new Problem(422, "invalid-input", { errors: [{ path: "delta", message: error.message }] });
-  if (error instanceof AdjustmentKeyReusedError)
+  if (error instanceof AdjustmentKeyReusedError || error instanceof RefundKeyReusedError)
     return new Problem(422, "idempotency-key-reused", { detail: error.message });
   if (error instanceof NotAmendableError) return ofAmendments(error);
   return error instanceof WebhookError ? ofWebhooks(error) : undefined;

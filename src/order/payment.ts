@@ -13,8 +13,8 @@ export const PAYMENT_STATES = declareStates("payment", {
   CAPTURED: [],
   DECLINED: [],
   CANCELLED: [],
-  /** The authorization ran out before it was captured. */
-  EXPIRED: [],
+  /** The authorization ran out before it was captured: another payment takes its place, unless it is called off. */
+  EXPIRED: ["CANCELLED"],
 });
 
 /** A refund's states, and what may follow each. */

@@ -134,9 +134,10 @@ export interface Payments extends Service {
    */
   pay(request: OrderPaymentRequest): Promise<PaymentChange>;
   /**
-   * Takes what is authorized, less what was refunded since.
+   * Takes what is authorized, less what was refunded since. An authorization that has run out is renewed first.
    *
-   * @returns "captured" also if nothing is to be taken; "expired" if the authorization has run out.
+   * @returns "captured" also if nothing is to be taken; what it waits for if it can't be renewed without somebody's doing.
+   * @throws {AlreadyUndoneError}
    */
   capture(request: OrderPaymentRequest): Promise<CaptureOutcome>;
   /**
@@ -146,7 +147,8 @@ export interface Payments extends Service {
   undo(request: OrderPaymentRequest): Promise<{ readonly refundId?: string }>;
 }
 
-export type CaptureOutcome = "captured" | "expired";
+export type CaptureOutcome =
+  "captured" | { /** One line, without personal data. */ readonly waitsFor: string };
 
 export interface OrderPaymentRequest {
   readonly order: Order;
@@ -250,6 +252,8 @@ export type ProviderPayment =
       /** For customer service: without a token or a card number. */
       readonly reason: string;
       readonly code?: string | undefined;
+      /** How the customer may pay with something else, if that is possible. */
+      readonly action?: PaymentAction | undefined;
     }
   /** The customer or a bank has to act. */
   | { readonly state: "pending"; readonly id: string; readonly action?: PaymentAction | undefined }

@@ -81,8 +81,8 @@ export function stripePayments({
     try {
       return paymentOf(await call(), currency);
     } catch (error) {
-      if (error instanceof Stripe.errors.StripeCardError) return declined(error);
       const intent = error instanceof Stripe.errors.StripeError ? error.payment_intent : undefined;
+      if (error instanceof Stripe.errors.StripeCardError) return declined(error, intent?.client_secret);
       if (intent && isOfState(error)) return paymentOf(intent, currency);
       throw asPortError(error, timeoutMs);
     }
@@ -207,7 +207,7 @@ function paymentOf(intent: Stripe.PaymentIntent, currency: string): ProviderPaym
     case "requires_confirmation":
       return { state: "created", id };
     case "requires_payment_method":
-      if (failure) return declined(failure);
+      if (failure) return declined(failure, clientSecret);
       return { state: "pending", id, action: { type: "stripe", clientSecret: clientSecret ?? "" } };
     case "requires_action": {
       const redirectUrl = intent.next_action?.redirect_to_url?.url;
@@ -221,19 +221,23 @@ function paymentOf(intent: Stripe.PaymentIntent, currency: string): ProviderPaym
   }
 }
 
-function declined({
-  message,
-  code,
-  decline_code: declineCode,
-}: {
-  readonly message?: string | undefined;
-  readonly code?: string | undefined;
-  readonly decline_code?: string | undefined;
-}): ProviderPayment {
+function declined(
+  {
+    message,
+    code,
+    decline_code: declineCode,
+  }: {
+    readonly message?: string | undefined;
+    readonly code?: string | undefined;
+    readonly decline_code?: string | undefined;
+  },
+  clientSecret: string | null | undefined,
+): ProviderPayment {
   return {
     state: "declined",
     reason: message ?? "the card was declined",
     code: declineCode || code || undefined,
+    ...(clientSecret && { action: { type: "stripe", clientSecret } }),
   };
 }
 

@@ -53,12 +53,7 @@ test("a disputed order is held, and ships as soon as the dispute is won", async 
   await end("winning");
   await shop.client.orderIn(id, "DELIVERED");
   expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "WON" }]);
-  expect(await disputesOf(id)).toEqual([
-    "hold.placed",
-    "dispute.opened",
-    "hold.released",
-    "dispute.won",
-  ]);
+  expect(await disputesOf(id)).toEqual(["hold.placed", "dispute.opened", "hold.released", "dispute.won"]);
 });
 
 test("an order whose dispute is lost stays held until somebody decides", async () => {
@@ -90,12 +85,7 @@ test("what a dispute's webhooks say is not believed, whatever their order and nu
   await Promise.all([opened(), won(), opened(), opened()]);
   expect(await holdsOf(id)).toEqual([]);
   await Promise.all([won(), opened()]);
-  expect(await disputesOf(id)).toEqual([
-    "hold.placed",
-    "dispute.opened",
-    "hold.released",
-    "dispute.won",
-  ]);
+  expect(await disputesOf(id)).toEqual(["hold.placed", "dispute.opened", "hold.released", "dispute.won"]);
 });
 
 test("a hold that somebody released while the dispute goes on is not placed anew", async () => {

@@ -77,6 +77,10 @@ describe("payments with Stripe, captured on payment", () => {
     expect((await refund(shop, id, { lines, restock: true }, headers)).body).toMatchObject({
       id: z.object({ id: z.string() }).parse(first.body).id,
     });
+    expect(await refund(shop, id, { amount: 967 }, headers)).toMatchObject({
+      status: 422,
+      body: { type: "urn:conveyor:problem:idempotency-key-reused" },
+    });
     await waitFor("it to be paid back", async () =>
       (await paymentsOf(shop, id)).refunds.some(({ state }) => state === "SUCCEEDED"),
     );
@@ -186,4 +190,44 @@ describe("payments with Stripe, captured on shipment", () => {
     expect(charges.filter(({ orderId }) => orderId === id)).toHaveLength(1);
     expect(refunds.filter(({ orderId }) => orderId === id)).toMatchObject([{ amount: 3_000 }]);
   });
+});
+
+test("an authorization that ran out before the order ships is renewed, with the customer's confirmation if need be", async () => {
+  const shop = await openShop({ PAYMENT_CAPTURE: "on-shipment" }, { stages: "reserve,pay,deliver,cancel" });
+  try {
+    const [silent, asked] = [
+      await place(shop, "pm_card_visa"),
+      await place(shop, "pm_card_threeDSecureRequired"),
+    ];
+    await waitFor("the order to wait", () => waitingOf(shop, asked));
+    const lastOf = async (id: string) => (await paymentsOf(shop, id)).payments.at(-1)?.providerId;
+    await happens(shop, await lastOf(asked), "authenticate");
+    for (const id of [silent, asked]) {
+      await shop.client.orderIn(id, "PAID");
+      await happens(shop, await lastOf(id), "expire");
+    }
+    await shop.addWorker("ship");
+    await shop.client.orderIn(silent, "DELIVERED");
+    await waitFor("the order to wait anew", async () =>
+      (await waitingOf(shop, asked))?.for.includes("the new payment"),
+    );
+    expect((await typesOf(shop, asked)).slice(-1)).not.toEqual(["SHIPPED"]);
+    expect((await paymentsOf(shop, asked)).payments).toMatchObject([
+      { state: "EXPIRED" },
+      { state: "PENDING", action: { clientSecret: expect.any(String) } },
+    ]);
+    await happens(shop, await lastOf(asked), "authenticate");
+    await shop.client.orderIn(asked, "DELIVERED");
+    for (const id of [silent, asked]) {
+      expect((await paymentsOf(shop, id)).payments).toMatchObject([
+        { state: "EXPIRED", captured: 0 },
+        { state: "CAPTURED", captured: 3_000 },
+      ]);
+      expect(shop.environment.providers.books.charges.filter(({ orderId }) => orderId === id)).toMatchObject([
+        { amount: 3_000 },
+      ]);
+    }
+  } finally {
+    await closeShop(shop);
+  }
 });

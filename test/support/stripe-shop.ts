@@ -9,12 +9,19 @@ import { startApi, startWorker, TEST_KEY, type TestProcess } from "./processes.t
 /** The whole service with Stripe, which runs here, and its webhooks. */
 export interface Shop {
   readonly environment: TestEnvironment;
+  /** The API first, then its workers. */
   readonly processes: readonly TestProcess[];
   readonly client: TestClient;
   readonly url: string;
+  /** Starts another worker, for these stages. */
+  readonly addWorker: (stages: string) => Promise<void>;
 }
 
-export async function openShop(env: Readonly<Record<string, string>>): Promise<Shop> {
+/** @param options `stages`: those of the first worker, such as `reserve,pay`; none starts if it is empty. */
+export async function openShop(
+  env: Readonly<Record<string, string>>,
+  { stages }: { readonly stages?: string } = {},
+): Promise<Shop> {
   const environment = await createTestEnvironment();
   const { databaseUrl, redisUrl, providers } = environment;
   const options = {
@@ -31,10 +38,21 @@ export async function openShop(env: Readonly<Record<string, string>>): Promise<S
     },
   };
   const api = await startApi(options);
-  const worker = await startWorker(options);
+  const processes: TestProcess[] = [api];
+  const addWorker = async (...args: string[]) => {
+    processes.push(await startWorker({ ...options, args }));
+  };
+  if (stages === undefined) await addWorker();
+  else if (stages !== "") await addWorker("--stages", stages);
   providers.setWebhooks({ url: `${api.url}/providers/payments/webhook`, secret: WEBHOOK_SECRET });
   await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10_000 }]);
-  return { environment, processes: [api, worker], client: new TestClient(api.url), url: api.url };
+  return {
+    environment,
+    processes,
+    client: new TestClient(api.url),
+    url: api.url,
+    addWorker: (only) => addWorker("--stages", only),
+  };
 }
 
 export async function closeShop({ processes, environment }: Shop): Promise<void> {

@@ -15,11 +15,8 @@ export const ship = defineStage({
     // Before the first label is bought: what can't be paid is not shipped.
     if (order.records[pay.name]?.["authorized"] === true) {
       const taken = await ports.payments.capture({ order, attempt, signal });
-      if (taken === "expired")
-        return wait({
-          for: "a new payment: the authorization has run out",
-          until: new Date(now.getTime() + WAIT_MS),
-        });
+      if (taken !== "captured")
+        return wait({ for: taken.waitsFor, until: new Date(now.getTime() + WAIT_MS) });
     }
     const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });
     return { trackingNumber };

@@ -1,5 +1,11 @@
 import type { Database } from "../../../db/database.ts";
-import { changePayment, listPayments, openPayments, rememberPayments } from "../../../db/payments.ts";
+import {
+  changePayment,
+  listPayments,
+  openNextPayment,
+  openPayments,
+  rememberPayments,
+} from "../../../db/payments.ts";
 import type { NewPayment, OpenedPayment, Remembered } from "../../../db/payments.ts";
 import { changeRefund, listRefunds, openRefund, sumOf } from "../../../db/refunds.ts";
 import { grouped, type Commit } from "../../platform/group-commit.ts";
@@ -27,6 +33,7 @@ export function booksOf(database: Database, commit: Commit = grouped) {
     last: async (orderId: string) => (await listPayments(database, [orderId])).at(-1),
     change: (...change: Parameters<typeof changePayment> extends [Database, ...infer Rest] ? Rest : never) =>
       changePayment(database, ...change),
+    openNext: (last: Payment, next: Payment) => openNextPayment(database, last, next),
     /** How much less is to be captured. Minor units. */
     uncaptured: async (orderId: string) =>
       sumOf((await listRefunds(database, [orderId])).filter(({ cause }) => cause === "uncaptured")),

@@ -16,9 +16,12 @@ import {
 import { referenceOf, type Payment, type PaymentChange } from "../../order/payment.ts";
 import { booksOf, type Books } from "./books.ts";
 import { mustBeOf, payBack, undecided } from "./refunding.ts";
+import { firstOf, keyed, namedOf, nextOf } from "./rows.ts";
 
 /** How soon a cancellation asks again whether a bank has decided. Milliseconds. */
 const UNDECIDED_MS = 60_000;
+/** How soon a stage looks anew at a payment that somebody else has changed meanwhile. */
+const AT_ONCE_MS = 100;
 /** Changes of one payment at the same moment are few. */
 const TRIES = 5;
 
@@ -66,11 +69,34 @@ export class PaymentDesk implements Payments {
 
   async capture({ order, signal }: OrderPaymentRequest): Promise<CaptureOutcome> {
     const payment = await offTheClock(signal, () => this.#books.last(order.id));
-    if (payment === undefined || payment.state === "CAPTURED") return "captured";
-    if (payment.state !== "AUTHORIZED" || payment.providerId === null) return "expired";
+    switch (payment?.state) {
+      case undefined:
+      case "CAPTURED":
+        return "captured";
+      case "CANCELLED":
+        if ((await this.#owed(payment, signal)) <= 0) return "captured";
+        throw new AlreadyUndoneError(`the payment of order ${order.id} was called off`);
+      case "AUTHORIZED":
+        return this.#capture(order, payment, signal);
+      case "PENDING":
+        return this.#renew(order, payment, signal);
+      case "EXPIRED": {
+        const next = nextOf(payment);
+        const opened = await offTheClock(signal, () => this.#books.openNext(payment, next));
+        if (!opened) throw undecided(AT_ONCE_MS);
+        return this.#renew(order, next, signal);
+      }
+      case "DECLINED":
+        return {
+          waitsFor: `a new payment: the authorization ran out, and the next one was declined (${payment.reason})`,
+        };
+    }
+  }
+
+  async #capture(order: Order, payment: Payment, signal: AbortSignal): Promise<CaptureOutcome> {
     mustBeOf(this.#provider, payment);
-    const amount = payment.amount - (await offTheClock(signal, () => this.#books.uncaptured(order.id)));
-    const named = { ...namedOf(payment), id: payment.providerId, amount };
+    const amount = await this.#owed(payment, signal);
+    const named = { ...namedOf(payment), id: payment.providerId ?? "", amount };
     const key = keyed(`${named.reference}:capture`, payment);
     const answer = await this.#answerOf(payment, signal, () =>
       amount > 0
@@ -83,13 +109,45 @@ export class PaymentDesk implements Payments {
         return "captured";
       case "cancelled":
         await this.#change(payment, { state: amount > 0 ? "EXPIRED" : "CANCELLED" }, signal);
-        return amount > 0 ? "expired" : "captured";
+        return this.capture({ order, attempt: 1, signal });
       case "authorized":
       case "created":
       case "declined":
       case "pending":
         throw undecided(UNDECIDED_MS);
     }
+  }
+
+  /** Authorizes anew what ran out, and takes it. The customer may have to confirm, or to pay with something else. */
+  async #renew(order: Order, payment: Payment, signal: AbortSignal): Promise<CaptureOutcome> {
+    mustBeOf(this.#provider, payment);
+    const found = await this.#find(payment, signal);
+    const answer =
+      found && found.state !== "created" ? found : await this.#authorized(order, payment, signal);
+    const current = (await offTheClock(signal, () => this.#books.last(order.id))) ?? payment;
+    if (answer.state === "declined" && answer.action) {
+      const { reason, code = null, action } = answer;
+      await this.#change(current, { action, reason, code }, signal);
+      return { waitsFor: `the customer to pay anew: the authorization ran out, and then: ${reason}` };
+    }
+    const { state, providerId, captured, expiresAt, action } = await this.#settle(current, answer, signal);
+    if (state === "DECLINED") return this.capture({ order, attempt: 1, signal });
+    if (state === "PENDING")
+      return {
+        waitsFor: action ? "the customer to confirm the new payment" : "the new payment to be decided",
+      };
+    const isWritten = await this.#change(
+      current,
+      { state, providerId, captured, expiresAt, action, reason: null, code: null },
+      signal,
+    );
+    if (!isWritten) throw undecided(AT_ONCE_MS);
+    return this.capture({ order, attempt: 1, signal });
+  }
+
+  /** What is to be taken: what was asked for, less what was refunded since. */
+  async #owed(payment: Payment, signal: AbortSignal): Promise<number> {
+    return payment.amount - (await offTheClock(signal, () => this.#books.uncaptured(payment.orderId)));
   }
 
   async undo(request: OrderPaymentRequest): Promise<{ readonly refundId?: string }> {
@@ -106,8 +164,10 @@ export class PaymentDesk implements Payments {
     switch (payment?.state) {
       case undefined:
       case "CANCELLED":
-      case "EXPIRED":
         return {};
+      case "EXPIRED":
+        // It is not renewed any more.
+        return (await this.#change(payment, { state: "CANCELLED" }, signal)) ? {} : undefined;
       case "DECLINED":
         // The customer could still pay.
         if (payment.action !== null) await this.#cancel(payment, signal);
@@ -162,9 +222,13 @@ export class PaymentDesk implements Payments {
   }
 
   async #authorize(order: Order, payment: Payment, signal: AbortSignal): Promise<PaymentChange> {
+    return this.#settle(payment, await this.#authorized(order, payment, signal), signal);
+  }
+
+  #authorized(order: Order, payment: Payment, signal: AbortSignal): Promise<ProviderPayment> {
     const { customerId, paymentToken: token, shipTo } = order;
     const reference = referenceOf(payment);
-    const answer = await this.#answerOf(payment, signal, () =>
+    return this.#answerOf(payment, signal, () =>
       this.#provider.authorize({
         orderId: order.id,
         reference,
@@ -181,7 +245,6 @@ export class PaymentDesk implements Payments {
         signal,
       }),
     );
-    return this.#settle(payment, answer, signal);
   }
 
   /** @throws {AlreadyUndoneError} */
@@ -291,38 +354,4 @@ export class PaymentDesk implements Payments {
       throw new Error(`the refund failed: ${refund.failure ?? "no reason given"}`);
     return refund.providerId === null ? {} : { refundId: refund.providerId };
   }
-}
-
-/** An order's first payment, before the provider is asked. */
-function firstOf(order: Order, { name: provider }: PaymentProvider): Payment {
-  const now = timestamp();
-  return {
-    orderId: order.id,
-    sequence: 1,
-    state: "PENDING",
-    provider,
-    providerId: null,
-    amount: order.total,
-    currency: order.currency,
-    captured: 0,
-    spentKeys: 0,
-    code: null,
-    reason: null,
-    action: null,
-    expiresAt: null,
-    dispute: null,
-    createdAt: now,
-    updatedAt: now,
-  };
-}
-
-/** A payment by the provider's name for it and by ours. */
-function namedOf(payment: Payment) {
-  const { orderId, providerId: id, amount, currency } = payment;
-  return { orderId, reference: referenceOf(payment), id, amount, currency };
-}
-
-/** The idempotency key: a new one for each that was spent. */
-function keyed(key: string, { spentKeys }: Payment): string {
-  return spentKeys === 0 ? key : `${key}:${spentKeys}`;
 }

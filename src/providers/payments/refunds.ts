@@ -8,7 +8,7 @@ import type { Logger } from "../../platform/log.ts";
 import { Repeat } from "../../platform/repeat.ts";
 import type { Service } from "../../platform/service.ts";
 import { withinTime } from "../../platform/time-limit.ts";
-import type { StoredOrder } from "../../order/order.ts";
+import type { Idempotency, StoredOrder } from "../../order/order.ts";
 import {
   NotNowError,
   RequestRefusedError,
@@ -32,8 +32,7 @@ export interface RefundWish {
   readonly reason: string;
   readonly restock?: boolean | undefined;
   readonly actor: string | null;
-  /** The client's idempotency key. */
-  readonly key?: { readonly client: string; readonly key: string } | undefined;
+  readonly idempotency?: Idempotency | undefined;
 }
 
 /** Takes requests for refunds. What pays them back is {@link RefundRunner}. */
@@ -49,12 +48,15 @@ export class Refunds {
   /**
    * Writes a refund down.
    *
-   * @throws {RefundRefusedError} if so much, or so many pieces, are not left. @throws {StorageError}
+   * @returns the refund, and whether an earlier request with the same key asked for it.
+   * @throws {RefundRefusedError} if so much, or so many pieces, are not left. @throws {RefundKeyReusedError} {StorageError}
    */
-  async request(order: StoredOrder, wish: RefundWish): Promise<Refund> {
+  async request(
+    order: StoredOrder,
+    wish: RefundWish,
+  ): Promise<{ readonly refund: Refund; readonly repeated: boolean }> {
     const payment = (await listPayments(this.#database, [order.id])).at(-1);
-    const { reason, actor, key } = wish;
-    const name = key && `${key.client} ${key.key}`;
+    const { reason, actor, idempotency } = wish;
     if (payment?.state !== "CAPTURED" && payment?.state !== "AUTHORIZED")
       throw new RefundRefusedError(
         payment === undefined
@@ -70,7 +72,7 @@ export class Refunds {
       reason,
       actor,
       restock: wish.restock === true ? "due" : "no",
-      key: name,
+      idempotency,
       lines: null,
       amount: wish.amount ?? null,
       // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
@@ -78,7 +80,7 @@ export class Refunds {
     });
     if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
     this.#onEvents();
-    return opened.refund;
+    return opened;
   }
 }
 

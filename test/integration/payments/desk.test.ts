@@ -139,15 +139,120 @@ describe("a payment at Stripe", () => {
     expect(refundsOf(order)).toMatchObject([{ amount: 2_000 }]);
   });
 
-  test("whose authorization has run out says so, and takes nothing", async () => {
+  describe("whose authorization has run out", () => {
+    async function expired(token: string) {
+      const order = await orderWith(environment, token);
+      const desk = deskOf(environment, { capture: "on-shipment" });
+      let authorized = await desk.pay(request(order));
+      if (authorized.state === "PENDING") {
+        await simulated(authorized.providerId, "authenticate");
+        authorized = await desk.pay(request(order));
+      }
+      expect(authorized.state).toBe("AUTHORIZED");
+      await moved(order, authorized);
+      await simulated(authorized.providerId, "expire");
+      return { order, desk };
+    }
+    const paymentsOf = ({ id }: StoredOrder) => listPayments(environment.database, [id]);
+
+    test("is renewed before it is taken, less what was refunded since", async () => {
+      const { order, desk } = await expired("pm_card_visa");
+      const refunds = new Refunds(environment.database, () => undefined);
+      await refunds.request(order, { reason: "one was missing", actor: null, amount: 500 });
+      for (let time = 0; time < 2; time++) expect(await desk.capture(request(order))).toBe("captured");
+      expect(await paymentsOf(order)).toMatchObject([
+        { sequence: 1, state: "EXPIRED", captured: 0 },
+        { sequence: 2, state: "CAPTURED", captured: 2_000 },
+      ]);
+      expect(chargesOf(order)).toMatchObject([{ amount: 2_000 }]);
+      const types = (await listEvents(environment.database, order.id)).map(({ type }) => type);
+      expect(types.filter((type) => type.startsWith("payment"))).toEqual([
+        "payment.authorized",
+        "payment.expired",
+        "payment.authorized",
+        "payment.captured",
+      ]);
+      expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
+      expect(refundsOf(order)).toMatchObject([{ amount: 2_000 }]);
+    });
+
+    test("is renewed once, whatever answers are lost, keys forgotten and workers at it", async () => {
+      const { order, desk } = await expired("pm_card_visa");
+      environment.providers.forgetKeysAfter(0);
+      environment.providers.setFault("payments", { kind: "lost-reply", rate: 0.5 });
+      const other = deskOf(environment, { capture: "on-shipment" });
+      const capturing = [desk, other].map((each) =>
+        waitFor("the money", async () => {
+          try {
+            return await each.capture(request(order));
+          } catch {
+            return undefined;
+          }
+        }),
+      );
+      expect(await Promise.all(capturing)).toEqual(["captured", "captured"]);
+      expect(chargesOf(order)).toMatchObject([{ amount: 2_500 }]);
+      expect(await paymentsOf(order)).toHaveLength(2);
+    });
+
+    test("waits for a customer who has to confirm it anew", async () => {
+      const { order, desk } = await expired("pm_card_authenticationRequired");
+      for (let time = 0; time < 2; time++)
+        expect(await desk.capture(request(order))).toEqual({
+          waitsFor: "the customer to confirm the new payment",
+        });
+      const renewed = await paymentOf(order);
+      expect(renewed).toMatchObject({ state: "PENDING", action: { clientSecret: expect.any(String) } });
+      await simulated(renewed?.providerId, "authenticate");
+      expect(await desk.capture(request(order))).toBe("captured");
+      expect(chargesOf(order)).toHaveLength(1);
+    });
+
+    test("waits for a customer whose card is declined by now, who may pay with another one", async () => {
+      const { order, desk } = await expired("pm_card_visa");
+      const declined = { ...order, paymentToken: "pm_card_chargeDeclinedExpiredCard" };
+      for (let time = 0; time < 2; time++)
+        expect(await desk.capture(request(declined))).toEqual({
+          waitsFor: "the customer to pay anew: the authorization ran out, and then: Your card has expired.",
+        });
+      const renewed = await paymentOf(order);
+      expect(renewed).toMatchObject({
+        state: "PENDING",
+        code: "expired_card",
+        action: { clientSecret: expect.any(String) },
+      });
+      const response = await fetch(
+        `${environment.providers.paymentsUrl}/v1/payment_intents/${renewed?.providerId}/confirm`,
+        {
+          method: "POST",
+          headers: { authorization: "Bearer sk_test_desk" },
+          body: new URLSearchParams({ payment_method: "pm_card_mastercard" }),
+        },
+      );
+      expect(response.status).toBe(200);
+      expect(await desk.capture(request(declined))).toBe("captured");
+      expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", reason: null, action: null });
+      expect(chargesOf(order)).toHaveLength(1);
+    });
+
+    test("is not renewed once the order is undone", async () => {
+      const { order, desk } = await expired("pm_card_authenticationRequired");
+      await desk.capture(request(order));
+      expect(await desk.undo(request(order))).toEqual({});
+      await expect(desk.capture(request(order))).rejects.toMatchObject({ name: "AlreadyUndoneError" });
+      expect((await simulated((await paymentOf(order))?.providerId, "authenticate")).status).toBe(400);
+      expect(chargesOf(order)).toEqual([]);
+    });
+  });
+
+  test("that has nothing left to take is called off, and counts as taken", async () => {
     const order = await orderWith(environment, "pm_card_visa");
     const desk = deskOf(environment, { capture: "on-shipment" });
-    const authorized = await desk.pay(request(order));
-    await moved(order, authorized);
-    await simulated(authorized.providerId, "expire");
-    for (let time = 0; time < 2; time++) expect(await desk.capture(request(order))).toBe("expired");
-    expect(await paymentOf(order)).toMatchObject({ state: "EXPIRED", captured: 0 });
-    expect(await desk.undo(request(order))).toEqual({});
+    await moved(order, await desk.pay(request(order)));
+    const refunds = new Refunds(environment.database, () => undefined);
+    await refunds.request(order, { reason: "all of it was missing", actor: null });
+    for (let time = 0; time < 2; time++) expect(await desk.capture(request(order))).toBe("captured");
+    expect(await paymentOf(order)).toMatchObject({ state: "CANCELLED" });
     expect(chargesOf(order)).toEqual([]);
   });
 

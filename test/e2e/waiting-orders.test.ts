@@ -49,7 +49,7 @@ beforeAll(async () => {
   const config = path.join(folder, "conveyor.config.json");
   const http = { name: "approve", to: "APPROVED", url: service.url };
   await writeFile(config, JSON.stringify({ pipeline: ["reserve", { http }, "pay", "ship", "deliver"] }));
-  line = await startLine({ workers: 2, ownRedis: true, env: { CONVEYOR_CONFIG: config } });
+  line = await startLine({ workers: 2, ownRedis: true, ownMysql: true, env: { CONVEYOR_CONFIG: config } });
   await line.client.put("/stock/MUG-BLUE", { onHand: 10 * ORDERS });
 });
 afterAll(async () => {

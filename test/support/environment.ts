@@ -5,7 +5,7 @@ import { Database } from "../../db/database.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { Ledger } from "../../tools/simulators/ledger.ts";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
-import { startTestRedis } from "./servers.ts";
+import { startTestMysql, startTestRedis } from "./servers.ts";
 
 /** A database and a Redis that belong to one test file, on the servers that the whole run shares. */
 export interface TestEnvironment {
@@ -24,13 +24,17 @@ export interface TestEnvironment {
 /**
  * An empty, migrated database, and an empty Redis database: the one of this jest worker.
  *
- * @param options `ownRedis`: a Redis of its own, for tests that change its settings, which all of its databases share.
+ * @param options `ownRedis`, `ownMysql`: a server of its own, for tests that change its settings or read its counters, which
+ * all of its databases share.
  */
 export async function createTestEnvironment({
   migrated = true,
   ownRedis = false,
+  ownMysql = false,
 } = {}): Promise<TestEnvironment> {
-  const databaseUrl = await createDatabase();
+  const mysql = ownMysql ? await startTestMysql() : undefined;
+  const mysqlUrl = mysql?.url ?? serverUrl("TEST_MYSQL_URL");
+  const databaseUrl = await createDatabase(mysqlUrl);
   if (migrated) await migrateDatabase({ url: databaseUrl });
   const own = ownRedis ? await startTestRedis() : undefined;
   const redisUrl = new URL(own?.url ?? serverUrl("TEST_REDIS_URL"));
@@ -52,7 +56,8 @@ export async function createTestEnvironment({
       await database.close();
       redis.disconnect();
       await own?.stop();
-      await dropDatabase(databaseUrl);
+      await withServer(mysqlUrl, `DROP DATABASE ${new URL(databaseUrl).pathname.slice(1)}`);
+      await mysql?.stop();
     },
   };
 }
@@ -63,20 +68,16 @@ function serverUrl(name: "TEST_MYSQL_URL" | "TEST_REDIS_URL"): string {
   return url;
 }
 
-async function createDatabase(): Promise<string> {
-  const url = new URL(serverUrl("TEST_MYSQL_URL"));
+async function createDatabase(serverUrl: string): Promise<string> {
+  const url = new URL(serverUrl);
   const name = `test_${randomBytes(6).toString("hex")}`;
-  await withServer(`CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
+  await withServer(serverUrl, `CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
   url.pathname = `/${name}`;
   return url.href;
 }
 
-async function dropDatabase(url: string): Promise<void> {
-  await withServer(`DROP DATABASE ${new URL(url).pathname.slice(1)}`);
-}
-
-async function withServer(statement: string): Promise<void> {
-  const connection = await createConnection(serverUrl("TEST_MYSQL_URL"));
+async function withServer(url: string, statement: string): Promise<void> {
+  const connection = await createConnection(url);
   await connection.query(statement);
   await connection.end();
 }

@@ -28,6 +28,7 @@ export async function startLine({
   workers: count = 1,
   env = {},
   ownRedis = false,
+  ownMysql = false,
   folder,
   latencyMs = 0,
   transitMs = 0,
@@ -37,10 +38,11 @@ export async function startLine({
   folder?: string;
   env?: Readonly<Record<string, string>>;
   ownRedis?: boolean;
+  ownMysql?: boolean;
   latencyMs?: number;
   transitMs?: number;
 } = {}): Promise<TestLine> {
-  const environment = await createTestEnvironment({ ownRedis });
+  const environment = await createTestEnvironment({ ownRedis, ownMysql });
   environment.providers.setLatency(latencyMs);
   environment.providers.setTransit(transitMs);
   const options = {

@@ -265,6 +265,7 @@ describe("an order", () => {
     expect(await page.locator(".timeline b").allInnerTexts()).toEqual([
       "Created",
       "reserve: CREATED → RESERVED",
+      "Payment captured",
       "pay: RESERVED → PAID",
       "ship: PAID → SHIPPED",
       "deliver: SHIPPED → DELIVERED",

@@ -6,6 +6,7 @@ import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
+import { reply, startAnswering, type AnsweringServer } from "../support/answering.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { scrape } from "../support/metrics.ts";
@@ -82,11 +83,19 @@ function metricsUrl(process: TestProcess): string {
 }
 
 let line: TestLine;
+const closing: AnsweringServer[] = [];
 beforeAll(async () => {
-  line = await startLine({ env: { METRICS_PORT: "0", STAGE_ATTEMPTS: "2", SWEEP_INTERVAL_MS: "100" } });
+  const env = { METRICS_PORT: "0", STAGE_ATTEMPTS: "2", SWEEP_INTERVAL_MS: "100" };
+  line = await startLine({ env: { ...env, WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" } });
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000_000 });
+  const refusing = await startAnswering((response) => reply(response, 500));
+  closing.push(refusing);
+  await line.client.post("/webhook-endpoints", { url: refusing.url });
 });
-afterAll(() => line?.close());
+afterAll(async () => {
+  await line?.close();
+  await Promise.all(closing.map((each) => each.close()));
+});
 
 /** One order that is delivered, one that is cancelled, one that is retried, and one that fails. */
 async function placeSome(): Promise<void> {

@@ -7,6 +7,7 @@ import { PIPELINE } from "../order/pipeline.ts";
 import type { Carrier, Inventory, PaymentProvider } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { faultOfProvider, PROVIDER_NAMES, type ProviderName } from "../providers/checked.ts";
 import { loadModule } from "./load-module.ts";
 
 /** Looked for in the working directory where `CONVEYOR_CONFIG` names none. */
@@ -120,9 +121,6 @@ const httpOptions = object({
   deadline: wholeNumber(1_000, 365 * DAY_MS).exactOptional(),
 });
 
-const PROVIDERS = ["payments", "carrier", "inventory"] as const;
-type ProviderName = (typeof PROVIDERS)[number];
-
 /** Reads the content of a configuration file, and collects its faults. */
 class Reader {
   readonly #file: string;
@@ -142,8 +140,8 @@ class Reader {
     else {
       for (const key of Object.keys(content))
         if (key !== "pipeline" && !isProviderName(key))
-          this.#fault(key, `is not known; known are pipeline, ${PROVIDERS.join(", ")}`);
-      for (const name of PROVIDERS) await this.#readProvider(name, content[name]);
+          this.#fault(key, `is not known; known are pipeline, ${PROVIDER_NAMES.join(", ")}`);
+      for (const name of PROVIDER_NAMES) await this.#readProvider(name, content[name]);
     }
     const stages = isObject(content) ? await this.#readPipeline(content["pipeline"]) : PIPELINE;
     return {
@@ -235,7 +233,9 @@ class Reader {
     const found = isNamed ? await this.#readModule(given["module"], name) : given;
     if (found === undefined) return;
     const provider: unknown = typeof found === "function" ? await found(this.#environment) : found;
-    if (isObject(provider) && typeof provider["ping"] === "function") this.#providers[name] = provider;
+    const fault = faultOfProvider(name, provider);
+    if (fault === undefined) this.#providers[name] = provider;
+    else if (isObject(provider) && typeof provider["ping"] === "function") this.#fault(name, fault);
     else if (isNamed) this.#fault(name, `${String(given["module"])} has no provider as its default export`);
     else this.#fault(name, 'must be an address, {"module": "./provider.ts"} or a provider');
   }
@@ -275,5 +275,5 @@ function isStage(value: unknown): value is Stage {
 }
 
 function isProviderName(name: string): name is ProviderName {
-  return PROVIDERS.some((known) => known === name);
+  return PROVIDER_NAMES.some((known) => known === name);
 }

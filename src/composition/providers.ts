@@ -9,6 +9,7 @@ import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { PaymentProvider, Ports, Providers } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
+import { checkedProviders, faultOfProvider, PROVIDER_NAMES } from "../providers/checked.ts";
 import { Callbacks } from "../providers/http/callbacks.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpInventory } from "../providers/http/inventory.ts";
@@ -26,7 +27,7 @@ const PART_OF_ATTEMPT = 0.8;
 const CODE_FOLDER = path.resolve(import.meta.dirname, "../..");
 
 /** The default export of the module in `PROVIDERS_MODULE`: gets the configured ports and returns those to use. */
-export type ChoosePorts = (configured: Providers) => Providers;
+export type ChoosePorts = (configured: Providers) => Providers | Promise<Providers>;
 
 /**
  * Builds the adapters behind the ports. Nothing is connected before the first call.
@@ -86,9 +87,20 @@ export async function connectProviders(
     ),
   };
   const given = { ...configured, ...config.providers };
-  if (config.PROVIDERS_MODULE === undefined) return given;
-  const choose = await load(config.PROVIDERS_MODULE);
-  return choose(given);
+  return checkedProviders(
+    config.PROVIDERS_MODULE === undefined ? given : await chosen(given, config.PROVIDERS_MODULE),
+  );
+}
+
+/** @throws {StartupError} */
+async function chosen(given: Providers, module: string): Promise<Providers> {
+  const choose = await load(module);
+  const providers = await choose(given);
+  for (const name of PROVIDER_NAMES) {
+    const fault = faultOfProvider(name, providers?.[name]);
+    if (fault !== undefined) throw new StartupError(`PROVIDERS_MODULE ${module}: ${name} ${fault}`);
+  }
+  return providers;
 }
 
 async function paymentProvider(

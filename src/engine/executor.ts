@@ -30,7 +30,7 @@ import type { CrashPoint } from "./crash-points.ts";
 import { LEFT_MS } from "./failure.ts";
 import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
-import { checkOutcome } from "./outcome.ts";
+import { checkOutcome, checkUndone } from "./outcome.ts";
 import { redacted, withoutSecrets } from "./redact.ts";
 import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 import { nowMs, timestamp } from "../platform/clock.ts";
@@ -228,9 +228,8 @@ export class Executor {
     const { signal } = attempt;
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
       const context = this.#context(order, stage, ports, attempt);
-      const ran = await stage
-        .run(order, context)
-        .then((left) => checkOutcome(left, stage.name), alreadyUndone);
+      const run = async () => checkOutcome(await stage.run(order, context), stage.name);
+      const ran = await run().catch(alreadyUndone);
       const [outcome, payment] = ran instanceof Done ? [ran.record, ran.payment] : [ran, undefined];
       const lines = stockedLines(order.lines);
       if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome, payment };
@@ -360,7 +359,7 @@ export class Executor {
   #undo(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<StageRecord | undefined> {
     const { step, signal } = attempt;
     return this.#outside({ stage, step, order }, signal, async (ports) =>
-      checkOutcome(await stage.undo?.(order, this.#context(order, stage, ports, attempt)), stage.name),
+      checkUndone(await stage.undo?.(order, this.#context(order, stage, ports, attempt)), stage.name),
     );
   }
 

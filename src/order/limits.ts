@@ -34,4 +34,6 @@ export const LIMITS = {
   metadataValue: 500,
   /** Characters stored of the reason for a failure or cancellation. */
   reason: 500,
+  /** The longest that an order is put off at once, in milliseconds: a year. */
+  snoozeMs: 366 * 24 * 60 * 60 * 1_000,
 } as const;

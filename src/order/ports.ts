@@ -1,3 +1,4 @@
+import { LIMITS } from "./limits.ts";
 import type { Address, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
 
@@ -67,10 +68,12 @@ export class ServiceFailedError extends ServiceUnavailableError {}
 /** An outside service asks to be called again later. No attempt is used up. */
 export class NotNowError extends Error {
   override name = "NotNowError";
-  /** Milliseconds. */
   readonly waitMs: number;
+  /** @param waitMs milliseconds, at most a year. @throws {RangeError} */
   constructor(message: string, waitMs: number) {
     super(message);
+    if (!(waitMs >= 0 && waitMs <= LIMITS.snoozeMs))
+      throw new RangeError(`can't be called again after ${waitMs} ms: ${message}`);
     this.waitMs = waitMs;
   }
 }

@@ -155,7 +155,7 @@ export function rejectSoldOut(skus: readonly string[]): Rejection {
   return reject(`sold out: ${skus.length > 5 ? `${shown} and ${skus.length - 5} more` : shown}`);
 }
 
-/** Runs the stage again after this many milliseconds, with all its attempts left. */
+/** Runs the stage again after this many milliseconds, at most a year, with all its attempts left. */
 export function snooze(milliseconds: number): Snooze {
   return new Snooze(milliseconds);
 }

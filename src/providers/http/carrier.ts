@@ -2,14 +2,10 @@ import { z } from "zod";
 import type { Carrier } from "../../order/ports.ts";
 import { ServiceClient, snoozed, type ServiceAddress } from "./service-client.ts";
 
-const label = z.strictObject({
-  done: z.object({
-    trackingNumber: z
-      .string()
-      .regex(/^[\x20-\x7e]*[0-9A-Za-z][\x20-\x7e]*$/)
-      .max(100),
-  }),
-});
+/** What labels and forms can hold. */
+export const TRACKING_NUMBER = /^(?=.{1,100}$)[\x20-\x7e]*[0-9A-Za-z][\x20-\x7e]*$/;
+
+const label = z.strictObject({ done: z.object({ trackingNumber: z.string().regex(TRACKING_NUMBER) }) });
 const tracking = z.union([
   z.strictObject({ done: z.object({ deliveredAt: z.iso.datetime({ offset: true }) }) }),
   snoozed,

@@ -254,7 +254,7 @@ export class ServiceAnswer {
 /** Makes a service's text safe for an error or a record: one line, limited length, without the secret. */
 export function safeLine(
   text: string,
-  { most, secret }: { readonly most: number; readonly secret: string | null | undefined },
+  { most, secret }: { readonly most: number; readonly secret?: string | null | undefined },
 ): string {
   const safe = redactor(secret ? [secret] : [])(text);
   const line = safe.replaceAll(/[\s\p{C}]+/gu, " ").trim();

@@ -7,7 +7,9 @@ import type { StoredOrder } from "../../../src/order/order.ts";
 import type { PaymentChange } from "../../../src/order/payment.ts";
 import type { Payments } from "../../../src/order/ports.ts";
 import { RefundRefusedError, Refunds } from "../../../src/providers/payments/refunds.ts";
-import { deskOf, orderWith } from "../../support/desk.ts";
+import { checkedProviders } from "../../../src/providers/checked.ts";
+import { PaymentDesk } from "../../../src/providers/payments/desk.ts";
+import { deskOf, orderWith, stripeOf } from "../../support/desk.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -386,5 +388,34 @@ describe("undoing a payment at Stripe", () => {
       const all = await listRefunds(environment.database, [order.id]);
       return all.some(({ state }) => state === "FAILED");
     });
+  });
+});
+
+test.each<[string, object, string]>([
+  ["an id that is too long", { state: "pending", id: "x".repeat(300), action: { url: "x" } }, "id must be"],
+  ["more than was asked for", { state: "captured", id: "pi_1", amount: 2_501 }, "amount is more than"],
+  ["a code that is too long", { state: "declined", reason: "no", code: "x".repeat(65) }, "code must be"],
+])("nothing is written of a provider's answer with %s", async (_what, answer, fault) => {
+  const order = await orderWith(environment, "pm_card_visa");
+  // oxlint-disable-next-line no-unsafe-type-assertion -- what others return has no type
+  const given = async () => answer as never;
+  const unused = { ping: given, move: given, release: given, createLabel: given, voidLabel: given };
+  const others = {
+    inventory: unused,
+    carrier: { ...unused, track: given },
+    httpStages: { ping: given, call: given },
+  };
+  const payments = { ...stripeOf(environment), authorize: given, cancel: given };
+  const { payments: provider } = checkedProviders({ ...others, payments });
+  const desk = new PaymentDesk({ provider, database: environment.database });
+  await expect(desk.pay(request(order))).rejects.toThrow(
+    `payments (stripe) returned what can't be used: ${fault}`,
+  );
+  await expect(desk.undo(request(order))).rejects.toThrow(fault);
+  expect(await paymentOf(order)).toMatchObject({
+    state: "PENDING",
+    providerId: null,
+    action: null,
+    code: null,
   });
 });

@@ -1,7 +1,10 @@
 import { expect, test } from "@jest/globals";
-import { checkOutcome } from "../../../src/engine/outcome.ts";
+import { checkOutcome, checkUndone } from "../../../src/engine/outcome.ts";
 import { reject, Snooze, Wait, type Outcome } from "../../../src/order/stage.ts";
 
+/** What a stage in JavaScript may return. */
+// oxlint-disable-next-line no-unsafe-type-assertion -- what others return has no type
+const untyped = (value: unknown) => value as Outcome;
 const SOON = new Date("2026-11-28T12:00:00.000Z");
 
 test.each<[string, Outcome]>([
@@ -9,6 +12,7 @@ test.each<[string, Outcome]>([
   ["a rejection", reject("no")],
   ["a snooze", new Snooze(0)],
   ["a wait", new Wait({ for: "the bank", until: SOON })],
+  ["a wait that only somebody outside ends", new Wait({ for: "😀".repeat(500), until: null })],
 ])("%s is passed on", (_name, outcome) => {
   expect(checkOutcome(outcome, "pay")).toBe(outcome);
 });
@@ -26,6 +30,27 @@ test.each<[string, Outcome, string]>([
     "a wait for a text with half a character",
   ],
   ["a wait until no time", new Wait({ for: "x", until: new Date(NaN) }), "a wait until no time"],
+  ["a wait until what MySQL has not", new Wait({ for: "x", until: new Date(8e15) }), "a wait until no time"],
+  ["a wait for nothing", new Wait({ for: " ", until: SOON }), "a wait for nothing"],
+  [
+    "a long wait",
+    new Wait({ for: "x".repeat(501), until: SOON }),
+    "a wait for a text of more than 500 characters",
+  ],
+  ["a snooze for ever", new Snooze(Infinity), "a snooze of more than a year"],
+  ["a rejection of nothing", reject(""), "a rejection without a reason"],
+  ["a list in a record", untyped({ labels: ["1"] }), "labels is no text, number, boolean or null"],
+  ["a number that JSON has not", untyped({ amount: 1n }), "amount is no text, number, boolean or null"],
+  ["nothing", untyped(undefined), "something else than a record"],
+  ["a text", untyped("done"), "something else than a record"],
+  ["a list", untyped([]), "something else than a record"],
+  ["a date", untyped(SOON), "something else than a record"],
 ])("%s is refused when it comes", (_name, outcome, fault) => {
   expect(() => checkOutcome(outcome, "pay")).toThrow(`stage pay returned what can't be stored: ${fault}`);
+});
+
+test("an undo may leave nothing, but nothing that can't be stored", () => {
+  expect(checkUndone(undefined, "pay")).toBeUndefined();
+  expect(checkUndone({ refundId: "re_1" }, "pay")).toEqual({ refundId: "re_1" });
+  expect(() => checkUndone({ refundId: "\ud83d" }, "pay")).toThrow("half a character in refundId");
 });

@@ -1,5 +1,5 @@
 import { DrizzleQueryError } from "drizzle-orm";
-import type { FailureKind } from "../src/platform/flush.ts";
+import type { FailureKind } from "../src/platform/storage-error.ts";
 import { StorageError } from "../src/platform/storage-error.ts";
 
 /*

@@ -1,6 +1,5 @@
 import { withoutResults } from "../platform/flush.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
-import { failureKindOf } from "../platform/storage-error.ts";
 import { CANCEL, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
 import type { ExecutorStore } from "./executor.ts";
@@ -43,7 +42,6 @@ export class BatchingStore implements ExecutorStore {
     this.#loads = commit({
       name: "loads",
       flush: (ids) => store.findOrders(ids, (id) => this.#cache.get(id)),
-      kindOf: failureKindOf,
     });
     const transitions = (name: string) =>
       commit<OrderTransition, TransitionResult>({
@@ -57,7 +55,6 @@ export class BatchingStore implements ExecutorStore {
           onEvents?.();
           return made;
         },
-        kindOf: failureKindOf,
         locks: store.transitionLocks,
         weightOf: ({ stock }) => stock?.lines.length ?? 1,
       });
@@ -68,7 +65,6 @@ export class BatchingStore implements ExecutorStore {
         onEvents?.();
         return noted;
       },
-      kindOf: failureKindOf,
     });
     this.#transitions = transitions("status_changes");
     this.#stockTransitions = transitions("stock_moves");

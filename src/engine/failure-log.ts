@@ -3,7 +3,6 @@ import type { Lifecycle } from "../order/lifecycle.ts";
 import type { Step } from "../order/stage.ts";
 import { withoutResults } from "../platform/flush.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
-import { failureKindOf } from "../platform/storage-error.ts";
 import type { FailedAttempt, OrderStore } from "./ports.ts";
 import { timestamp } from "../platform/clock.ts";
 
@@ -35,7 +34,6 @@ export class FailureLog {
     this.#attempts = commit({
       name: "failed_attempts",
       flush: withoutResults((attempts) => store.appendFailedAttempts(attempts)),
-      kindOf: failureKindOf,
     });
   }
 

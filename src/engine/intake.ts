@@ -1,5 +1,5 @@
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
-import { asNeverSent, failureKindOf, isUnknownOutcome } from "../platform/storage-error.ts";
+import { isUnknownOutcome } from "../platform/storage-error.ts";
 import type { Logger } from "../platform/log.ts";
 import { CREATED, type Lifecycle, type Transition } from "../order/lifecycle.ts";
 import type { NewOrder } from "../order/order.ts";
@@ -45,9 +45,6 @@ export class Intake {
         onEvents?.();
         return created;
       },
-      kindOf: failureKindOf,
-      isUnknown: isUnknownOutcome,
-      asNeverSent,
       locks: store.newOrderLocks,
       weightOf: rowsOf,
     });

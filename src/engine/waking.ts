@@ -3,7 +3,6 @@ import type { Lifecycle } from "../order/lifecycle.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import type { Logger } from "../platform/log.ts";
-import { asNeverSent, failureKindOf, isUnknownOutcome } from "../platform/storage-error.ts";
 import type { Dispatcher, OrderStore, WokenOrder } from "./ports.ts";
 
 /** Pauses before an order is queued once more whose stage had just been asked and still held its job. Milliseconds. */
@@ -38,9 +37,6 @@ export class Waking {
         this.#start([...new Map(waiting).values()]);
         return woken;
       },
-      kindOf: failureKindOf,
-      isUnknown: isUnknownOutcome,
-      asNeverSent,
     });
   }
 

@@ -1,12 +1,4 @@
-/**
- * What a flush's error says about its items:
- *
- * - `item`: one of them is at fault. Each is retried alone, so that the others don't suffer.
- * - `contended`: another transaction holds a lock that one of them needs. Those that need it step aside.
- * - `away`: the server is unavailable. The flush is retried once; then everyone who waits gets the error, since
- *   the server won't be back for the next batch.
- */
-export type FailureKind = "item" | "contended" | "away";
+import { asNeverSent, failureKindOf, isUnknownOutcome, type FailureKind } from "./storage-error.ts";
 
 /** How to flush items. */
 export interface FlushOptions<Item, Result> {
@@ -18,16 +10,16 @@ export interface FlushOptions<Item, Result> {
    * idempotent.
    */
   readonly flush: (items: readonly Item[]) => Promise<readonly Result[]>;
-  /** Classifies errors of `flush` and `locks`. Default: `item`. */
+  /** Classifies errors of `flush` and `locks`. Default: as the database says; `item` for all others. */
   readonly kindOf?: (error: unknown) => FailureKind;
   /**
    * Whether a flush that failed with this error may have taken effect. Its callers get this error if the
-   * retries fail too. Default: never.
+   * retries fail too. Default: as the database says.
    */
   readonly isUnknown?: (error: unknown) => boolean;
   /**
    * Converts an `isUnknown` error for callers who only waited behind such a flush and for whom nothing was
-   * done. Default: unchanged.
+   * done. Default: of the database's errors, the same that says so.
    */
   readonly asNeverSent?: (error: unknown) => unknown;
   /** Called after every flush, successful or not. */
@@ -61,12 +53,12 @@ export type Flushing<Item, Result> = Required<Omit<FlushOptions<Item, Result>, "
 
 export function flushingOf<Item, Result>({
   flush,
-  kindOf = () => "item",
-  isUnknown = () => false,
-  asNeverSent = (error) => error,
+  kindOf = failureKindOf,
+  isUnknown = isUnknownOutcome,
+  asNeverSent: withoutEffect = asNeverSent,
   observe = () => undefined,
 }: FlushOptions<Item, Result>): Flushing<Item, Result> {
-  return { flush, kindOf, isUnknown, asNeverSent, observe };
+  return { flush, kindOf, isUnknown, asNeverSent: withoutEffect, observe };
 }
 
 /** Flushes the members and resolves each with its result. @throws what the flush throws */

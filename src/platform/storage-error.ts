@@ -1,4 +1,12 @@
-import type { FailureKind } from "./flush.ts";
+/**
+ * What a flush's error says about its items:
+ *
+ * - `item`: one of them is at fault. Each is retried alone, so that the others don't suffer.
+ * - `contended`: another transaction holds a lock that one of them needs. Those that need it step aside.
+ * - `away`: the server is unavailable. The flush is retried once; then everyone who waits gets the error, since
+ *   the server won't be back for the next batch.
+ */
+export type FailureKind = "item" | "contended" | "away";
 
 /**
  * A database operation failed. The errors in `db` extend this with details; this class has what every user of a

@@ -1,7 +1,6 @@
 import { sql } from "drizzle-orm";
 import { deleteBackorders, filling } from "../../db/backorders.ts";
 import type { Database } from "../../db/database.ts";
-import { failureKindOf } from "../platform/storage-error.ts";
 import { moveStock, stockLocks, type Holding, type Reservation } from "../../db/reservations.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import { offTheClock } from "../platform/time-limit.ts";
@@ -24,7 +23,6 @@ export function mysqlInventory(database: Database, commit: Commit = grouped): In
           ...(await fill(transaction, levels)),
         ]);
       }),
-    kindOf: failureKindOf,
     locks: stockLocks(database),
     weightOf: ({ lines }) => lines.length,
   });

@@ -1,5 +1,7 @@
 import { describe, expect, jest, test } from "@jest/globals";
-import { withoutResults, type FailureKind } from "../../src/platform/flush.ts";
+import { DatabaseError } from "../../db/errors.ts";
+import { withoutResults } from "../../src/platform/flush.ts";
+import type { FailureKind } from "../../src/platform/storage-error.ts";
 import {
   COMMITS,
   grouped,
@@ -312,6 +314,24 @@ describe("a server that is gone", () => {
       now.mockRestore();
     }
   });
+
+  test.each([
+    ["together", grouped],
+    ["one by one", unbatched],
+  ])(
+    "of a database that leaves it unknown is told so by whoever flushes %s, unless told otherwise",
+    async (_how, commit) => {
+      let flushes = 0;
+      const committer = commit<number, number>({
+        flush: async () => {
+          // The answer to COMMIT was lost, and then there is no server.
+          throw new DatabaseError("ECONNRESET", undefined, { isUnknown: ++flushes === 1 });
+        },
+      });
+      await expect(committer.submit(1)).rejects.toMatchObject({ isUnknown: true });
+      expect(flushes).toBe(2);
+    },
+  );
 
   test("is not tried again when it was slow to fail", async () => {
     let flushes = 0;

@@ -1,6 +1,5 @@
 import { setMaxListeners } from "node:events";
 import type { Redis } from "ioredis";
-import { failureKindOf } from "../../platform/storage-error.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { DatabaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
@@ -94,7 +93,6 @@ export class Webhooks implements Service {
     this.#attempts = new GroupCommit({
       name: "webhook_attempts",
       flush: withoutResults((results) => saveAttempts(database, results)),
-      kindOf: failureKindOf,
       locks: attemptLocks(database),
     });
   }

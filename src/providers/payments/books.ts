@@ -9,7 +9,6 @@ import {
 import type { NewPayment, OpenedPayment, Remembered } from "../../../db/payments.ts";
 import { changeRefund, listRefunds, openRefund, sumOf } from "../../../db/refunds.ts";
 import { grouped, type Commit } from "../../platform/group-commit.ts";
-import { failureKindOf } from "../../platform/storage-error.ts";
 import type { Payment } from "../../order/payment.ts";
 
 /** The payments and refunds in MySQL, as the desk writes them. What every order needs shares transactions. */
@@ -20,12 +19,10 @@ export function booksOf(database: Database, commit: Commit = grouped) {
   const opened = commit<NewPayment, OpenedPayment>({
     name: "payments",
     flush: (wanted) => openPayments(database, wanted),
-    kindOf: failureKindOf,
   });
   const remembered = commit<Remembered, Payment | undefined>({
     name: "payment_ids",
     flush: (given) => rememberPayments(database, given),
-    kindOf: failureKindOf,
   });
   return {
     open: (wanted: NewPayment) => opened.submit(wanted),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { DrizzleQueryError } from "drizzle-orm";
 import { afterCommitWasSent, DatabaseError, withoutValues } from "../../../db/errors.ts";
-import type { FailureKind } from "../../../src/platform/flush.ts";
+import type { FailureKind } from "../../../src/platform/storage-error.ts";
 import { isDatabaseAway, isDatabaseUnavailable, failureKindOf } from "../../../src/platform/storage-error.ts";
 
 type Row = readonly [code: string, errno: number | undefined, kind: FailureKind];

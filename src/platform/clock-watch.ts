@@ -1,4 +1,4 @@
-import { clockSkewMs, TOLERATED_MS } from "./clock.ts";
+import { clockSkewMs, isClockInDoubt, TOLERATED_MS, whenClockJumps } from "./clock.ts";
 import { describeError } from "./describe-error.ts";
 import { durationInWords } from "./duration.ts";
 import type { Logger } from "./log.ts";
@@ -9,12 +9,13 @@ import type { Service } from "./service.ts";
 const LOOK_EVERY_MS = 1_000;
 const READ_EVERY_MS = 10_000;
 
-/** Keeps the reading of MySQL's clock fresh, and logs when this process's own is off by more than a second. */
+/** Keeps the reading of MySQL's clock fresh, also after the own one has jumped, and logs when this process's own is off by more than a second. */
 export class ClockWatch implements Service {
   readonly name = "clock";
   readonly #readClock: () => Promise<void>;
   readonly #log: Logger;
   readonly #looks: Repeat;
+  #forgetJumps: (() => void) | undefined;
   #readAt = -Infinity;
   #isOff = false;
 
@@ -30,15 +31,17 @@ export class ClockWatch implements Service {
   }
 
   start(): void {
+    this.#forgetJumps = whenClockJumps(() => this.#looks.wake());
     this.#looks.start();
   }
 
   async stop(): Promise<void> {
+    this.#forgetJumps?.();
     await this.#looks.stop();
   }
 
   async #look(): Promise<void> {
-    if (performance.now() - this.#readAt >= READ_EVERY_MS) {
+    if (performance.now() - this.#readAt >= READ_EVERY_MS || isClockInDoubt()) {
       await this.#readClock();
       this.#readAt = performance.now();
     }

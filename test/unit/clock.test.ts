@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
-import { clockSkewMs, noteServerTime, nowMs, timestamp } from "../../src/platform/clock.ts";
-import { clockInWords } from "../../src/platform/clock-watch.ts";
+import { clockSkewMs, isClockInDoubt, noteServerTime, nowMs, timestamp } from "../../src/platform/clock.ts";
+import { clockInWords, ClockWatch } from "../../src/platform/clock-watch.ts";
+import { createLogger } from "../../src/platform/log.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -41,6 +43,46 @@ describe("the time", () => {
     read(HOUR_MS, 3_000);
     expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
   });
+
+  test("is taken from a reading that took long if none is better, as far as that is certain", () => {
+    read(0);
+    // After this nothing is known.
+    const ownClock = Date.now;
+    jest.spyOn(Date, "now").mockImplementation(() => ownClock() + 25 * HOUR_MS);
+    expect(isClockInDoubt()).toBe(true);
+    // It may have been read at any moment of six seconds.
+    read(2_500, 6_000);
+    expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
+    expect(clockSkewMs()).toBe(0);
+    read(HOUR_MS, 4_000);
+    expect(Math.abs(nowMs() - (Date.now() + HOUR_MS))).toBeLessThan(50);
+    expect(isClockInDoubt()).toBe(true);
+    read(0);
+    expect(isClockInDoubt()).toBe(false);
+  });
+
+  test("is MySQL's again as soon as it was read after the machine has slept, however long that took", async () => {
+    read(0);
+    const reads: number[] = [];
+    const watch = new ClockWatch(
+      async () => {
+        reads.push(Date.now());
+        read(0, 2_000);
+      },
+      createLogger({ name: "test", level: "silent" }),
+    );
+    watch.start();
+    await waitFor("the first reading", () => reads.length === 1);
+    // The clock of the machine goes on while it sleeps; performance.now() does not.
+    const before = performance.now.bind(performance);
+    jest.spyOn(performance, "now").mockImplementation(() => before() - HOUR_MS);
+    nowMs();
+    // At once, and not at the next look.
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(reads).toHaveLength(2);
+    expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
+    await watch.stop();
+  });
 });
 
 test.each([
@@ -53,7 +95,7 @@ test.each([
 
 test("nobody in the product asks the process's own clock, but the clock, and where BullMQ does", () => {
   const EXCEPT = new Map([
-    ["src/platform/clock.ts", 2],
+    ["src/platform/clock.ts", 4],
     ["workers/stage-worker.ts", 1],
   ]);
   const root = path.resolve(import.meta.dirname, "../..");

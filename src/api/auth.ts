@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { Problem } from "./problem.ts";
@@ -48,7 +49,7 @@ export class Keys {
   }
 }
 
-const clients = new WeakMap<Response, string>();
+const clients = new WeakMap<ServerResponse, string>();
 
 /** The client of this response's request: a digest of its key. */
 export function clientOf(response: Response): string {
@@ -57,7 +58,7 @@ export function clientOf(response: Response): string {
   return client;
 }
 
-const actors = new WeakMap<Response, string>();
+const actors = new WeakMap<ServerResponse, string>();
 
 /** The actor of this response's request for the event log: the operator's login name, or an alias of the key. */
 export function actorOf(response: Response): string {
@@ -65,7 +66,7 @@ export function actorOf(response: Response): string {
 }
 
 /** Whether this response's request had a valid key. */
-export function isKnown(response: Response): boolean {
+export function isKnown(response: ServerResponse): boolean {
   return actors.has(response) || clients.has(response);
 }
 

@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Logger } from "../platform/log.ts";
+import { isKnown } from "./auth.ts";
 
 /** Milliseconds between two log lines about the limit. */
 const LOG_INTERVAL_MS = 60_000;
@@ -17,7 +18,9 @@ const REFUSAL = [
 
 /**
  * A server's open connections, with their unfinished responses. At the limit a new connection takes the place of the one
- * that has been idle for longest, so that silent clients shut nobody out; if none is idle, the new one is refused.
+ * that has been idle for longest, so that silent clients shut nobody out. If none is idle, it takes the place of one that
+ * only a stranger's slowness keeps open: half a request was sent, or the answer is not fetched. Without one of those, too,
+ * the new one is refused.
  */
 export class Connections {
   /** By the time of their last use. */
@@ -45,7 +48,7 @@ export class Connections {
     this.#accepted++;
     if (this.#open.size >= this.#most) {
       this.#logLimit();
-      const idle = this.#longestIdle();
+      const idle = this.#first((underWay) => underWay.size === 0) ?? this.#first(isHeldOnTo);
       if (idle === undefined) {
         // Nobody listens for its errors yet.
         socket.on("error", () => undefined).end(REFUSAL, () => socket.destroy());
@@ -90,8 +93,9 @@ export class Connections {
     for (const socket of this.#open.keys()) socket.destroy();
   }
 
-  #longestIdle(): Socket | undefined {
-    for (const [socket, underWay] of this.#open) if (underWay.size === 0) return socket;
+  /** The one that was used last before all others of its kind. */
+  #first(isOne: (underWay: ReadonlySet<ServerResponse>) => boolean): Socket | undefined {
+    for (const [socket, underWay] of this.#open) if (isOne(underWay)) return socket;
     return undefined;
   }
 
@@ -104,4 +108,11 @@ export class Connections {
       "no more connections can be open: closing those that are idle, or refusing new ones",
     );
   }
+}
+
+/** Whether nothing is to be done for any of a connection's requests, which came without a key, until the client goes on. */
+function isHeldOnTo(underWay: ReadonlySet<ServerResponse>): boolean {
+  return [...underWay].every(
+    (response) => !isKnown(response) && (response.writableEnded || !response.req.complete),
+  );
 }

@@ -7,6 +7,7 @@ const FAILURES = {
   400: "The request is malformed, or a parameter is invalid",
   401: "The API key is missing or unknown",
   404: "Not found",
+  408: "The body took too long to come",
   409: "Not possible in the current state. Nothing was changed",
   410: "Too late: the order no longer waits for it. Nothing was changed",
   412: "The `If-Match` or `If-None-Match` header does not fit what is there now. Nothing was changed",
@@ -18,13 +19,14 @@ const FAILURES = {
 
 /** A route's failures: those that follow from its scope and request, and its own. */
 function failuresOf({ scope, names, request }: Route, own: RouteDescription["failures"] = []) {
-  const { params, query, headers, body } = request;
+  const { params, query, headers, body, raw } = request;
   const guarded = scope !== "public";
   const reads = query ?? headers ?? body ?? (names === undefined ? params : undefined);
   const statuses: readonly (keyof typeof FAILURES | false)[] = [
     reads !== undefined && 400,
     guarded && 401,
     names !== undefined && 404,
+    !guarded && (body ?? raw) !== undefined && 408,
     ...own,
     ...(body ? ([413, 415, 422] as const) : []),
     guarded && 503,

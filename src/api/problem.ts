@@ -20,6 +20,7 @@ const TITLES = {
   "invalid-input": "The input is not valid",
   "unsupported-media-type": "The body must be JSON",
   "body-too-large": "The body is too large",
+  "body-too-slow": "The body took too long",
   unauthorized: "A valid key is needed",
   forbidden: "The request comes from another site",
   misdirected: "The pages are not served under this name",
@@ -105,6 +106,8 @@ export const notFound: RequestHandler = ({ baseUrl, path }) => {
 /** Turns errors into answers. Unexpected ones are logged, and not shown to clients. */
 export function answerErrors(log: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
+    // Its body was given up, and it is answered.
+    if (response.writableEnded && !request.complete) return;
     if (response.headersSent) {
       next(error);
       return;

@@ -8,6 +8,7 @@ import {
 } from "express";
 import { z } from "zod";
 import { groupBy } from "../platform/group-by.ts";
+import { bodyInTime } from "./body-time.ts";
 import { methodNotAllowed, notFound, Problem } from "./problem.ts";
 import { problem } from "./schemas.ts";
 import type { Services } from "./services.ts";
@@ -199,11 +200,12 @@ export class RouteTables {
   #route(path: string, routes: readonly [Route, ...Route[]]): void {
     const answering = this.#app.route(path);
     for (const guard of this.#guards[routes[0].scope]) answering.all(guard);
-    for (const { method, request, handle } of routes) {
+    for (const { method, request, handle, scope } of routes) {
       const answer: RequestHandler = async (incoming, response) => {
         await handle(incoming, response, this.#services);
       };
       const readers = [
+        ...(scope === "public" && (request.body ?? request.raw) ? [bodyInTime] : []),
         ...(request.body ? [readJson] : []),
         ...(request.form ? [readForm] : []),
         ...(request.raw ? [readRaw] : []),

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { PLAIN_ORDER, TestClient } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -52,15 +53,42 @@ test("silent connections, more than can be open, shut nobody out, and are logged
   );
 });
 
+test.each([
+  ["/operations/" + "A".repeat(51), "application/json"],
+  ["/providers/payments/webhook", "application/json"],
+])("clients that send half of a body to %s, more than can be open, shut nobody out", async (path, type) => {
+  await serve(OPEN_FILES);
+  const half = `POST ${path} HTTP/1.1\r\nhost: api\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`;
+  for (let opened = 0; opened < 2 * OPEN_FILES; opened++) (await openConnection()).write(half);
+
+  await client.order(PLAIN_ORDER);
+  expect((await client.get("/health/ready")).body).toMatchObject({ ready: true });
+});
+
+test("a body that does not come is waited for a few seconds, if nobody knows who sends it", async () => {
+  await serve();
+  const socket = await openConnection();
+  const answer = text(socket);
+  const begun = performance.now();
+  socket.write(`POST /providers/payments/webhook HTTP/1.1\r\nhost: api\r\ncontent-length: 100\r\n\r\n{`);
+
+  expect(await answer).toMatch(
+    /^HTTP\/1\.1 408 [^]*connection: close[^]*the body did not come within 5000 ms/i,
+  );
+  expect(performance.now() - begun).toBeLessThan(10_000);
+  // Nobody is told of it, and it is no error.
+  expect(api.lines.filter((line) => !line.includes('"level":"info"'))).toEqual([]);
+});
+
 test("a crowd that asks whether it is ready is told what one of them found, and fails no order", async () => {
   await serve();
   await client.get("/health/ready");
   const before = await infosAsked();
-  const asking = Array.from({ length: CROWD }, async () => (await fetch(`${api.url}/health/ready`)).status);
+  const asking = Array.from({ length: CROWD }, async () => (await fetch(`${api.url}/health/ready`)).text());
   const orders = Array.from({ length: 50 }, () => client.order(PLAIN_ORDER));
 
   await Promise.all(orders);
-  expect(new Set(await Promise.all(asking))).toEqual(new Set([200]));
+  expect(new Set(await Promise.all(asking))).toEqual(new Set([expect.stringContaining('"ready":true')]));
   expect((await infosAsked()) - before).toBeLessThan(CROWD / 20);
 });
 

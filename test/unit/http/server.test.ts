@@ -135,6 +135,22 @@ describe("with as many connections as it may have", () => {
     await server.close();
   });
 
+  test("closes one whose request is half sent, without a key, for a new one", async () => {
+    const { server, connect: open, ask } = await serveLater(options);
+    const busy = [await ask(await open()), await ask(await open())];
+    const half = await open();
+    half.write("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n");
+    // It has read so much.
+    await once(half, "data");
+    const ended = text(half).catch(() => "cut off");
+
+    const response = await ask(await open());
+
+    expect(await ended).not.toContain("HTTP/1.1 200");
+    for (const each of [response, ...busy]) each.end("done");
+    await server.close();
+  });
+
   test("refuses a new one while all are busy", async () => {
     const { server, connect: open, ask } = await serveLater(options);
     const responses = [await ask(await open()), await ask(await open()), await ask(await open())];

@@ -15,6 +15,7 @@ import type { Address } from "../order/order.ts";
 import type { DisputeState } from "../order/payment.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
+import { fetchFresh } from "../platform/stale-connection.ts";
 
 /** The version of Stripe's API that this adapter was written for. The SDK's types are of this version. */
 const API_VERSION = "2026-10-28.endive";
@@ -63,7 +64,7 @@ export function stripePayments({
     timeout: timeoutMs,
     telemetry: false,
     // Traced like every other call.
-    httpClient: Stripe.createFetchHttpClient(),
+    httpClient: Stripe.createFetchHttpClient(fetchFresh),
     appInfo: { name: "Conveyor" },
   });
   const ask = async <T>(call: () => Promise<T>): Promise<T> => {
@@ -333,9 +334,12 @@ function asPortError(error: unknown, timeoutMs: number): unknown {
   return new RequestRefusedError(told);
 }
 
-/** From minor units by ISO 4217 to Stripe's. */
+/** From minor units by ISO 4217 to Stripe's. @throws {RequestRefusedError} if it would be another amount */
 function toStripe(amount: number, currency: string): number {
-  return Math.round(amount * (SCALE[currency] ?? 1));
+  const scaled = Math.round(amount * (SCALE[currency] ?? 1));
+  if (fromStripe(scaled, currency) !== amount)
+    throw new RequestRefusedError(`Stripe takes no parts of 1 ${currency}`);
+  return scaled;
 }
 
 function fromStripe(amount: number, currency: string): number {

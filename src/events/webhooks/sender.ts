@@ -12,6 +12,7 @@ import type { Networks } from "./networks.ts";
 import { LIMITS } from "../../order/limits.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import { parseRetryAfter } from "../../platform/retry-after.ts";
+import { wasStale, wayOver, type Way } from "../../platform/stale-connection.ts";
 import { isTimeout, withinTime } from "../../platform/time-limit.ts";
 import { askDns, AddressRefusedError, guardedLookup, type Resolve } from "./resolve.ts";
 
@@ -92,7 +93,7 @@ export class Sender {
     const body = Buffer.from(message.body);
     const isSecure = url.protocol === "https:";
     return withinTime(this.#timeoutMs, signal, async (patience) => {
-      const send = (agent: HttpAgent | false) => {
+      const send = (agent: HttpAgent | false): Promise<IncomingMessage> => {
         const request = (isSecure ? httpsRequest : httpRequest)(url, {
           method: "POST",
           agent,
@@ -101,15 +102,16 @@ export class Sender {
           headers: { ...message.headers, "content-length": body.length },
         });
         const answered = answerTo(request, patience);
+        let way: Way | undefined;
+        request.once("socket", (socket) => (way = wayOver(socket, request.reusedSocket)));
         request.end(body);
-        return { request, answered };
+        return answered.catch((error: unknown) => {
+          // A connection of its own shows whether the endpoint is well.
+          if (wasStale(error, way)) return send(false);
+          throw error;
+        });
       };
-      const { request, answered } = send(isSecure ? this.#https : this.#http);
-      const answer = await answered.catch((error: unknown) => {
-        // Most likely closed between two messages. A connection of its own shows whether the endpoint is well.
-        if (request.reusedSocket && isClosed(error)) return send(false).answered;
-        throw error;
-      });
+      const answer = await send(isSecure ? this.#https : this.#http);
       return {
         status: answer.statusCode ?? null,
         error: null,
@@ -126,12 +128,6 @@ export class Sender {
     const text = first instanceof Error ? first.message : String(first);
     return text.slice(0, LIMITS.reason);
   }
-}
-
-/** Whether the other side closed the connection without a response. */
-function isClosed(error: unknown): boolean {
-  const code: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "code") : undefined;
-  return code === "ECONNRESET" || code === "EPIPE";
 }
 
 /**

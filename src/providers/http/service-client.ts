@@ -11,6 +11,7 @@ import {
 } from "../../order/ports.ts";
 import { redactor } from "../../platform/redact.ts";
 import { parseRetryAfter } from "../../platform/retry-after.ts";
+import { fetchFresh } from "../../platform/stale-connection.ts";
 import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 import { timestamp } from "../../platform/clock.ts";
@@ -160,7 +161,7 @@ export class ServiceClient {
     };
     return withinTime(this.#timeoutMs, signal, async (deadline) => {
       try {
-        const response = await fetch(this.#url, { ...request, signal: deadline });
+        const response = await fetchFresh(this.#url, { ...request, signal: deadline });
         const retryAfterMs = parseRetryAfter(response.headers.get("retry-after"));
         return { status: response.status, text: await read(response), retryAfterMs };
       } catch (error) {

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import { Networks } from "../../../src/events/webhooks/networks.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import { Sender } from "../../../src/events/webhooks/sender.ts";
+import { closingServer } from "../../support/closing-server.ts";
 import { WebhookReceiver, type Behaviour } from "../../support/webhook-receiver.ts";
 
 const LOOPBACK = new Networks(["127.0.0.0/8"]);
@@ -90,39 +91,25 @@ describe("a request", () => {
 });
 
 describe("a connection that is used again", () => {
-  /** Answers one request on each connection, and does this to a connection with the next one. */
-  async function closingServer(then: (socket: Socket) => void) {
-    const seen: string[] = [];
-    let connections = 0;
-    const server = createServer((socket) => {
-      const number = ++connections;
-      socket.on("error", () => undefined);
-      socket.once("data", () => {
-        seen.push(`${number} answered`);
-        socket.write("HTTP/1.1 204 No Content\r\n\r\n");
-        socket.once("data", () => {
-          seen.push(`${number} closed`);
-          then(socket);
-        });
-      });
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    closing.push(() => server.close());
-    const address = server.address();
-    if (typeof address !== "object" || address === null) throw new Error("the server does not listen");
-    return { url: `http://127.0.0.1:${address.port}/hook`, seen };
-  }
-
   test.each([
     ["reset", (socket: Socket) => void socket.resetAndDestroy()],
     ["closed", (socket: Socket) => void socket.end()],
   ])("and was %s meanwhile costs no attempt: the message is sent again over a new one", async (_, then) => {
-    const { url, seen } = await closingServer(then);
+    const { url, seen, close } = await closingServer(then);
+    closing.push(close);
     const one = sender();
     expect(await one.post(url, message)).toMatchObject({ status: 204 });
     expect(await one.post(url, message)).toMatchObject({ status: 204, error: null });
     expect(seen).toEqual(["1 answered", "1 closed", "2 answered"]);
+  });
+
+  test("and was closed in the middle of an answer costs one: it may have done its work", async () => {
+    const { url, seen, close } = await closingServer((socket) => void socket.end("HTTP/1.1 2"));
+    closing.push(close);
+    const one = sender();
+    expect(await one.post(url, message)).toMatchObject({ status: 204 });
+    expect(await one.post(url, message)).toMatchObject({ status: null });
+    expect(seen).toEqual(["1 answered", "1 closed"]);
   });
 });
 

@@ -1,0 +1,82 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { subscribe } from "node:diagnostics_channel";
+import type { Socket } from "node:net";
+
+/*
+ * Connections are kept for the next request, and the other side may close one just then. That says nothing of the other
+ * side's health, so it must cost nobody an attempt: the request goes out again at once, over a fresh connection. Only if no
+ * byte of an answer had come.
+ */
+
+/** How a request went out. */
+export interface Way {
+  readonly socket: Socket;
+  /** Whether a request went over the connection before. */
+  readonly isReused: boolean;
+  /** Bytes that had come over it before the request. */
+  readonly bytesBefore: number;
+}
+
+/** The way of a request that is about to be written. */
+export function wayOver(socket: Socket, isReused: boolean): Way {
+  return { socket, isReused, bytesBefore: socket.bytesRead };
+}
+
+/** Whether a request failed because the connection, one of before, was closed without a byte of an answer. */
+export function wasStale(error: unknown, way: Way | undefined): boolean {
+  return way?.isReused === true && isClosed(error) && way.socket.bytesRead === way.bytesBefore;
+}
+
+/** Codes of errors of the system, and of fetch for a connection that the other side has ended. */
+const CLOSED = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
+
+function isClosed(error: unknown): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  const { code, cause }: { readonly code?: unknown; readonly cause?: unknown } = error;
+  // fetch's own error has none, but a cause.
+  return CLOSED.has(String(code)) || isClosed(cause);
+}
+
+interface Exchange {
+  way?: Way;
+}
+
+const exchangeHere = new AsyncLocalStorage<Exchange>();
+/** By fetch's own object for the request. */
+const exchanges = new WeakMap<object, Exchange>();
+const used = new WeakSet<Socket>();
+let follows = false;
+
+/** What Node's fetch tells of its requests: https://undici.nodejs.org/#/docs/api/DiagnosticsChannel */
+function follow(): void {
+  if (follows) return;
+  follows = true;
+  subscribe("undici:request:create", (told) => {
+    const exchange = exchangeHere.getStore();
+    if (exchange && isAboutRequest(told)) exchanges.set(told.request, exchange);
+  });
+  subscribe("undici:client:sendHeaders", (told) => {
+    if (!isAboutRequest(told) || told.socket === undefined) return;
+    const exchange = exchanges.get(told.request);
+    if (exchange) exchange.way = wayOver(told.socket, used.has(told.socket));
+    used.add(told.socket);
+  });
+}
+
+function isAboutRequest(told: unknown): told is { readonly request: object; readonly socket?: Socket } {
+  return typeof told === "object" && told !== null && "request" in told;
+}
+
+/** `fetch`, again as long as it took connections that were closed meanwhile. The body must be one that can be sent again. */
+export async function fetchFresh(url: Parameters<typeof fetch>[0], init?: RequestInit): Promise<Response> {
+  follow();
+  for (;;) {
+    const exchange: Exchange = {};
+    try {
+      return await exchangeHere.run(exchange, () => fetch(url, init));
+    } catch (error) {
+      // Each of them leaves the pool, so this ends with a fresh one.
+      if (init?.signal?.aborted === true || !wasStale(error, exchange.way)) throw error;
+    }
+  }
+}

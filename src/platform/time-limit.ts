@@ -13,7 +13,7 @@ const limits = new WeakMap<AbortSignal, TimeLimit>();
  * timer and lists of weak references after the work has ended.
  *
  * @param milliseconds the timeout, after which the signal's reason is a `TimeoutError`; time spent {@link offTheClock}
- * does not count
+ * and time for which the process stood still do not count
  * @param signal the caller's signal, whose reason is passed on
  */
 export async function withinTime<T>(
@@ -106,6 +106,12 @@ export function isTimeout(error: unknown): error is DOMException {
   return error instanceof DOMException && error.name === "TimeoutError";
 }
 
+/**
+ * A timer that is late by so much, in milliseconds, stood still with its process. The answer may have come meanwhile, unread,
+ * so the work gets that time back, once.
+ */
+const STALL_MS = 250;
+
 /** A timer that can be paused. Every order pauses it several times, so pausing leaves the timer as it is. */
 class TimeLimit {
   readonly #isUp: () => void;
@@ -117,6 +123,7 @@ class TimeLimit {
   #pauses = 0;
   #pausedAt = 0;
   #hasStopped = false;
+  #isExtended = false;
 
   constructor(milliseconds: number, isUp: () => void) {
     this.#isUp = isUp;
@@ -147,7 +154,14 @@ class TimeLimit {
   #fired(): void {
     this.#timer = undefined;
     if (this.#pauses > 0) return;
-    if (performance.now() < this.#deadline) this.#start();
-    else this.#isUp();
+    const now = performance.now();
+    const late = now - this.#deadline;
+    if (late < 0) this.#start();
+    else if (late < STALL_MS || this.#isExtended) this.#isUp();
+    else {
+      this.#isExtended = true;
+      this.#deadline = now + late;
+      this.#start();
+    }
   }
 }

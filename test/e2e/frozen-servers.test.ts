@@ -42,10 +42,10 @@ async function startShop(env: Readonly<Record<string, string>>): Promise<TestCli
   return client;
 }
 
-/** Has a server stand still, for each of these milliseconds, with orders in every stage; all must arrive, at the first attempt. */
+/** Has a server or a process stand still, for each of these milliseconds, with orders in every stage; all must arrive, at the first attempt. */
 async function expectNoAttemptUsed(
   client: TestClient,
-  server: TestServer,
+  server: Pick<TestServer, "kill">,
   spans: readonly number[],
 ): Promise<void> {
   for (const span of spans) {
@@ -80,5 +80,11 @@ describe("a server that stands still costs no order an attempt", () => {
   test("Redis, for longer than an attempt may take, and longer than a worker's lock", async () => {
     const client = await startShop({ STAGE_TIMEOUT_MS: "2000" });
     await expectNoAttemptUsed(client, redis, [3_000, 17_000]);
+  });
+
+  test("the worker itself, for longer than an attempt may take", async () => {
+    const client = await startShop({ STAGE_TIMEOUT_MS: "2000" });
+    const [, worker] = processes;
+    await expectNoAttemptUsed(client, worker!.process, [2_500, 5_000]);
   });
 });

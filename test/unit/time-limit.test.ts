@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { offTheClock, settleWithin, untilAborted, withinTime } from "../../src/platform/time-limit.ts";
 
@@ -30,6 +31,34 @@ function limited(milliseconds: number, calledOff?: AbortSignal) {
     },
   };
 }
+
+describe("a process that stood still", () => {
+  beforeEach(() => void jest.useRealTimers());
+
+  /** Holds up all timers and answers of this process. */
+  const standStill = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+
+  test("reads the answers that came meanwhile before it gives up on them", async () => {
+    const answered = await withinTime(100, undefined, (signal) =>
+      untilAborted(signal, async () => {
+        const answer = readFile(__filename, "utf8");
+        standStill(500);
+        return answer;
+      }),
+    );
+    expect(answered).toContain("stood still");
+  });
+
+  test("gives up all the same on what is not answered", async () => {
+    const given = withinTime(50, undefined, (signal) =>
+      untilAborted(signal, async () => {
+        standStill(400);
+        return new Promise(() => undefined);
+      }),
+    );
+    await expect(given).rejects.toMatchObject({ name: "TimeoutError" });
+  });
+});
 
 describe("the time limit of work", () => {
   test("aborts its signal when the time is up, and not before", async () => {

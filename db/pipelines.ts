@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { desc, sql } from "drizzle-orm";
 import { z } from "zod";
-import type { OutlinedStage } from "../src/order/lifecycle.ts";
+import type { Outline } from "../src/order/outline.ts";
 import type { Database } from "./database.ts";
 import { pipelines } from "./schema.ts";
 
@@ -16,16 +16,13 @@ const outline = z.array(
 
 /** The pipeline in force, as a process with its own sees it. */
 export interface InForce {
-  readonly stages: readonly OutlinedStage[];
+  readonly stages: Outline;
   /** Whether the process's own is to be in force from now on: it is new here, or no process of the other one runs. */
   readonly isSuperseded: boolean;
 }
 
 /** Reads the pipeline in force; undefined if there never was one. @throws {DatabaseError} */
-export async function readPipeline(
-  database: Database,
-  own: readonly OutlinedStage[],
-): Promise<InForce | undefined> {
+export async function readPipeline(database: Database, own: Outline): Promise<InForce | undefined> {
   const rows = await database.query((queries) =>
     queries
       .select({
@@ -45,7 +42,7 @@ export async function readPipeline(
 }
 
 /** Puts a pipeline in force. @throws {DatabaseError} */
-export async function setPipeline(database: Database, own: readonly OutlinedStage[]): Promise<void> {
+export async function setPipeline(database: Database, own: Outline): Promise<void> {
   const { fingerprint, stages } = identify(own);
   await database.query((queries) =>
     queries.execute(sql`
@@ -55,7 +52,7 @@ export async function setPipeline(database: Database, own: readonly OutlinedStag
 }
 
 /** Notes that a process with this pipeline runs. Writes at most every ten seconds. @throws {DatabaseError} */
-export async function notePipeline(database: Database, own: readonly OutlinedStage[]): Promise<void> {
+export async function notePipeline(database: Database, own: Outline): Promise<void> {
   await database.query((queries) =>
     queries.execute(sql`
       UPDATE ${pipelines} SET seen_at = NOW(3) WHERE fingerprint = ${identify(own).fingerprint}
@@ -63,7 +60,7 @@ export async function notePipeline(database: Database, own: readonly OutlinedSta
   );
 }
 
-function identify(own: readonly OutlinedStage[]) {
+function identify(own: Outline) {
   const stages = JSON.stringify(own);
   return { stages, fingerprint: createHash("sha256").update(stages).digest("hex") };
 }

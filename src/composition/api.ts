@@ -7,7 +7,6 @@ import { listFailing } from "../../db/webhook-endpoints.ts";
 import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
-import { lifecycle } from "../order/lifecycle.ts";
 import type { Logger } from "../platform/log.ts";
 import { openFilesLimit } from "../platform/open-files.ts";
 import { Disputes } from "../providers/payments/disputes.ts";
@@ -48,7 +47,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { database, metrics, tracing, log } = base;
   const httpMetrics = new HttpMetrics(metrics);
   watchWebhooks(metrics, () => listFailing(database));
-  await checkDatabase(database, lifecycle);
+  await checkDatabase(database, config);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live, operations } = mode.app;
   const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });

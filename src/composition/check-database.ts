@@ -1,20 +1,23 @@
 import type { Database } from "../../db/database.ts";
 import { countPendingMigrations } from "../../db/migrate.ts";
 import { listStatuses } from "../../db/order-states.ts";
-import { readPipeline } from "../../db/pipelines.ts";
-import type { Lifecycle } from "../order/lifecycle.ts";
+import { lifecycle } from "../order/lifecycle.ts";
 import { StartupError } from "../platform/startup.ts";
+import { faultOfMoves, findPipeline, type RolloutConfig } from "./rollout.ts";
 
 /**
- * Refuses a database with pending migrations, or with orders in a status that neither the pipeline nor the one in force knows.
+ * Refuses a database with pending migrations, with orders in a status that neither the pipeline nor the one in force knows,
+ * or with orders that would skip stages if this pipeline took over.
  *
  * @throws {StartupError} {DatabaseError}
  */
-export async function checkDatabase(database: Database, lifecycle: Lifecycle): Promise<void> {
+export async function checkDatabase(database: Database, config: RolloutConfig): Promise<void> {
   const pending = await countPendingMigrations(database);
   if (pending > 0)
     throw new StartupError(`the database lacks ${pending} migrations: run "npm run migrate" first`);
-  const inForce = await readPipeline(database, lifecycle.outline);
+  const inForce = await findPipeline(config, database);
+  const fault = inForce?.isSuperseded && (await faultOfMoves(database, inForce.stages));
+  if (fault) throw new StartupError(fault);
   // Their orders are left to workers that have them, unless this pipeline takes over.
   const others = inForce && !inForce.isSuperseded ? inForce.stages.map(({ to }) => to) : [];
   const unknown = lifecycle

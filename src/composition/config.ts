@@ -258,6 +258,10 @@ export const VARIABLES = {
       "Configuration file with the pipeline and the providers, in TypeScript, JavaScript or JSON; see [Without a fork](without-a-fork.md)",
     unset: "`conveyor.config.ts`, `.mts`, `.js`, `.mjs` or `.json` in the working directory, if there is one",
   }),
+  PIPELINE_SET_BY: oneOf("start", "migrate").default("start").meta({
+    description:
+      "What puts this process's pipeline in force: `start`, its start, if it is new or nobody has the other one any more; `migrate`, nothing but `npm run migrate`, so that no stray process can. See [While old workers still run](without-a-fork.md#while-old-workers-still-run)",
+  }),
   PROVIDERS_MODULE: z.string().optional().meta({
     description:
       "JavaScript module that provides the payments, the carrier or the inventory in the process itself; see [providers.md](providers.md#in-the-process). Makes the two URLs optional",
@@ -271,6 +275,7 @@ const variables = z.object({ ...VARIABLES, providers: z.custom<GivenProviders>()
 /** Read by every process. */
 const SHARED = {
   CONVEYOR_CONFIG: true,
+  PIPELINE_SET_BY: true,
   DATABASE_URL: true,
   REDIS_URL: true,
   REDIS_PREFIX: true,

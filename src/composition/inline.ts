@@ -6,12 +6,14 @@ import { StageMetrics } from "../engine/metrics.ts";
 import { Hub } from "../events/live/hub.ts";
 import { LogSource } from "../events/live/sources.ts";
 import { lifecycle } from "../order/lifecycle.ts";
+import { UNDISPUTED } from "../platform/lease.ts";
 import { opened } from "../platform/service.ts";
 import type { Base } from "./base.ts";
 import { stageOverrides, type ApiConfig } from "./config.ts";
 import { openIntake, openSweeper } from "./engine.ts";
 import type { Mode } from "./mode.ts";
 import { connectProviders, openRefundRunner, portsOf } from "./providers.ts";
+import { openRollout } from "./rollout.ts";
 import { openWebhooks } from "./webhooks.ts";
 
 /** Processing in the API process, while clients wait. */
@@ -20,6 +22,7 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
   const observer = new StageMetrics(metrics, lifecycle);
   const observers = new Map(lifecycle.steps.map((step) => [step, observer.of(step)]));
   const providers = await connectProviders(config, database, commit);
+  const rollout = openRollout(config, base);
   const processing = new InlineProcessing({
     lifecycle,
     ports: portsOf(providers, config, { database, commit }),
@@ -27,6 +30,7 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
     failures: new FailureLog({ store, lifecycle, commit }),
     overrides: stageOverrides(config),
     probeIntervalMs: config.PROBE_INTERVAL_MS,
+    mayTake: rollout.mayTake,
     observerOf: (step) => observers.get(step),
     tracing,
     log,
@@ -44,7 +48,12 @@ export async function openInline(config: ApiConfig, base: Base): Promise<Mode> {
       opened("what is under way", () => processing.idle()),
       openWebhooks(config, base),
       openRefundRunner(config, base, { provider: providers.payments, onEvents: () => undefined }),
-      openSweeper(config, base, { dispatcher: processing, observer }),
+      rollout,
+      openSweeper(config, base, {
+        dispatcher: processing,
+        lease: rollout.whileInForce(UNDISPUTED),
+        observer,
+      }),
       ...intake.services,
     ],
     // So that waiting clients are answered in time.

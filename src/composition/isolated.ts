@@ -6,6 +6,7 @@ import type { WorkerConfig } from "./config.ts";
 import { openExecutor } from "./engine.ts";
 import { connectPorts } from "./providers.ts";
 import { openQueues, redisServer } from "./queues.ts";
+import { openRollout } from "./rollout.ts";
 
 /** A worker's isolated process. */
 export interface Isolated {
@@ -26,6 +27,7 @@ export async function openIsolated(config: WorkerConfig): Promise<Isolated> {
   const executor = openExecutor(base, {
     ports: await connectPorts(config, database, commit),
     onEvents,
+    rollout: openRollout(config, base),
   });
   return {
     executor: tracing.attempts(executor),

@@ -48,14 +48,14 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   const base = await openBase("worker", config);
   const { database, metrics, log } = base;
   const stageMetrics = new StageMetrics(metrics, lifecycle);
-  await checkDatabase(database, lifecycle);
+  await checkDatabase(database, config);
   const server = redisServer(config, base);
   await server.checkAtStart();
   const open = openQueues(config, base, { server, redis: server.connectWorker() });
   const { redis, queues } = open;
   const providers = await connectProviders(config, database, base.commit);
   const ports = portsOf(providers, config, base);
-  const rollout = openRollout(base);
+  const rollout = openRollout(config, base);
   const stages = openStages(config, given, base, { ...open, ports, stageMetrics, rollout });
   const { workers } = stages;
 

@@ -1,5 +1,6 @@
-import { CANCEL, type Lifecycle, type OutlinedStage } from "../order/lifecycle.ts";
-import type { Step } from "../order/stage.ts";
+import { CANCEL } from "../order/lifecycle.ts";
+import { differingSteps, type Outline } from "../order/outline.ts";
+import type { Stage, Step } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Lease } from "../platform/lease.ts";
 import type { Logger } from "../platform/log.ts";
@@ -18,9 +19,10 @@ export interface Holdable {
 }
 
 export interface RolloutOptions {
-  readonly lifecycle: Lifecycle;
-  /** Puts this process's pipeline in force, if it is new or the other one is gone; the one in force. @throws {StorageError} */
-  readonly see: () => Promise<readonly OutlinedStage[]>;
+  /** This process's pipeline. */
+  readonly stages: readonly Stage[];
+  /** The pipeline in force, which may have become this process's own just now. @throws {StorageError} */
+  readonly see: () => Promise<Outline>;
   readonly log: Logger;
   readonly intervalMs?: number;
 }
@@ -102,9 +104,9 @@ export class Rollout implements Service {
   }
 
   async #look(): Promise<void> {
-    const { lifecycle, see, log } = this.#options;
+    const { stages, see, log } = this.#options;
     const askedAt = performance.now();
-    const left = new Set(lifecycle.differingFrom(await see()).map(({ name }) => name));
+    const left = new Set(differingSteps(stages, await see()).map(({ name }) => name));
     this.#seenAt = askedAt;
     const isNews = left.size !== this.#left.size || [...left].some((name) => !this.#left.has(name));
     this.#left = left;

@@ -50,14 +50,6 @@ export class UnknownStatusError extends Error {
   }
 }
 
-/** What of a stage must be the same for two pipelines to share it. */
-export interface OutlinedStage {
-  readonly name: string;
-  readonly to: string;
-  readonly undo: boolean;
-  readonly pointOfNoReturn: boolean;
-}
-
 /** Derives from the pipeline which stage is due in each status, and which orders can be cancelled. */
 export class Lifecycle {
   readonly stages: readonly Stage[];
@@ -171,29 +163,6 @@ export class Lifecycle {
       if (soonest) deadlines.set(this.statusBefore(stage), soonest);
     }
     return deadlines;
-  }
-
-  /** What tells this pipeline from others: its stages in order. */
-  get outline(): readonly OutlinedStage[] {
-    return this.stages.map((stage) => ({
-      name: stage.name,
-      to: stage.to,
-      undo: stage.undo !== undefined,
-      pointOfNoReturn: stage.pointOfNoReturn ?? false,
-    }));
-  }
-
-  /**
-   * The steps of which another pipeline makes something else: stages that it does not have between the same statuses, and,
-   * unless both are the same, `cancel`, which would undo other stages.
-   */
-  differingFrom(other: readonly OutlinedStage[]): readonly Step[] {
-    const own = this.outline;
-    const differing = this.stages.filter(({ name, to }, index) => {
-      const at = other.findIndex((stage) => stage.name === name && stage.to === to);
-      return at < 0 || other[at - 1]?.to !== own[index - 1]?.to;
-    });
-    return JSON.stringify(own) === JSON.stringify(other) ? [] : [...differing, CANCEL];
   }
 
   /** The given statuses that are not in the pipeline. */

@@ -18,3 +18,6 @@ export interface Lease {
   /** Lets another process acquire the lease at once; if the store does not answer, when the lease expires. */
   release(): Promise<void>;
 }
+
+/** A lease that nobody else asks for. */
+export const UNDISPUTED: Lease = { hold: async () => 1, token: 1, release: async () => undefined };

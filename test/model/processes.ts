@@ -15,7 +15,7 @@ import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
 import { NO_PORTS } from "../support/orders.ts";
 import type { TestEnvironment } from "../support/environment.ts";
-import { UNDISPUTED } from "../support/lease.ts";
+import { UNDISPUTED } from "../../src/platform/lease.ts";
 import { Process, type Calls } from "./calls.ts";
 import type { MemoryQueue } from "./memory-queue.ts";
 import { ScheduledDatabase, scheduledProviders, scheduledQueues } from "./services.ts";

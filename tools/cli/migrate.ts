@@ -1,8 +1,7 @@
 import { Database } from "../../db/database.ts";
-import { setPipeline } from "../../db/pipelines.ts";
-import { lifecycle } from "../../src/order/lifecycle.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { configure, PROCESSES } from "../../src/composition/config.ts";
+import { putPipelineInForce } from "../../src/composition/rollout.ts";
 import { runMain } from "../../src/platform/startup.ts";
 import { hasOldBooks } from "../simulators/takeover.ts";
 
@@ -27,7 +26,7 @@ runMain(async () => {
 async function announcePipeline(url: string): Promise<void> {
   const database = new Database({ url, poolSize: 1 });
   try {
-    await setPipeline(database, lifecycle.outline);
+    await putPipelineInForce(database);
   } finally {
     await database.close();
   }

@@ -48,7 +48,7 @@ async function carryOut(command: Command): Promise<string> {
   const { database, log } = base;
   const services: Service[] = [...base.services];
   try {
-    await checkDatabase(database, lifecycle);
+    await checkDatabase(database, config);
     const queued = REDIS_URL === undefined ? undefined : await connect({ ...config, REDIS_URL });
     const { queues: dispatcher = NO_QUEUES, onEvents } = queued ?? {};
     const cancellation = new Cancellation({

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import type { Lifecycle } from "../../src/order/lifecycle.ts";
+import type { Outline } from "../../src/order/outline.ts";
 import { PROJECT_FOLDER } from "./local-folder.ts";
 import { run } from "./run.ts";
 
@@ -22,7 +22,7 @@ export async function migrate(
   databaseUrl: string,
   code: string,
   dataFolder: string | undefined,
-  pipeline: Lifecycle["outline"],
+  pipeline: Outline,
 ): Promise<string | undefined> {
   const marker = dataFolder && path.join(dataFolder, MARKER);
   // Migrating puts the pipeline in force, too.

@@ -2,7 +2,7 @@ import path from "node:path";
 import { chooseApiAddress, type ApiAddress } from "./api-address.ts";
 import { AppProcess, type AppOptions } from "./app-process.ts";
 import { readConfigFile } from "../../src/composition/config-file.ts";
-import { Lifecycle } from "../../src/order/lifecycle.ts";
+import { outlineOf, type Outline } from "../../src/order/outline.ts";
 import { bannerLines } from "./banner.ts";
 import { build } from "./build.ts";
 import { Children } from "./children.ts";
@@ -84,7 +84,7 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
     startServersStep(state, children).finally(() => startStep("Compiling the sources")),
     build(),
   ]);
-  const pipeline = new Lifecycle(file.stages).outline;
+  const pipeline = outlineOf(file.stages);
   const simulators = await chooseSimulators(file, process.env, state);
   await Promise.all([
     keepServersRunning(servers, children),
@@ -99,7 +99,7 @@ interface Platform {
   simulators: Simulators;
   /** Folder of the compiled sources. */
   code: string;
-  pipeline: Lifecycle["outline"];
+  pipeline: Outline;
   state: StateFile;
   children: Children;
 }

@@ -62,6 +62,8 @@ export interface InlineProcessingOptions {
   readonly overrides?: Partial<StageSettings>;
   /** The first wait after an outage; doubles each time, up to a minute. Milliseconds. */
   readonly probeIntervalMs: number;
+  /** Whether this process may take a step now; always, unless given. What it leaves is found by the sweeper later. */
+  readonly mayTake?: ((step: Pick<Step, "name">) => Promise<boolean>) | undefined;
   /** Observes the attempts of a step. */
   readonly observerOf?: ((step: Step) => AttemptObserver | undefined) | undefined;
   readonly tracing?: Pick<Tracing, "attempts" | "resume"> | undefined;
@@ -199,13 +201,14 @@ export class InlineProcessing implements Dispatcher {
   }
 
   async #run(orderId: string, order: OneOrder, past: Past): Promise<Ending> {
-    const { lifecycle, ports, tracing } = this.#options;
-    const own = new Executor({ lifecycle, ports, store: order });
+    const { lifecycle, ports, mayTake, tracing } = this.#options;
+    const own = new Executor({ lifecycle, ports, store: order, mayTake });
     const executor = tracing?.attempts(own) ?? own;
     let ending = PROCESSED;
     let next = await this.#next(order);
     while (next && !this.#leaving) {
       const transition: Transition = next;
+      if ((await mayTake?.(transition.step)) === false) return ACCEPTED;
       const attempt = this.#attemptAt(orderId, transition, past);
       const made = await this.#make(executor, transition, attempt);
       if (made.kind === "over") {

@@ -18,7 +18,7 @@ import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
 import type { Stage, Step } from "../../../src/order/stage.ts";
 import { Sweeper, type SweeperOptions, type Walked } from "../../../src/engine/sweeper.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { UNDISPUTED } from "../../support/lease.ts";
+import { UNDISPUTED } from "../../../src/platform/lease.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
 import { waitFor } from "../../support/wait-for.ts";

@@ -30,7 +30,7 @@ import { createLogger } from "../../../src/platform/log.ts";
 import { InPlace } from "../../../workers/in-place.ts";
 import { StageWorker } from "../../../workers/stage-worker.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { UNDISPUTED } from "../../support/lease.ts";
+import { UNDISPUTED } from "../../../src/platform/lease.ts";
 import { createOrder, NO_PORTS, readOrder } from "../../support/orders.ts";
 import { waitFor } from "../../support/wait-for.ts";
 

@@ -1,17 +1,20 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
-import { z } from "zod";
-import { httpStage, ORDER_FIELDS, type HttpStageOptions } from "../order/http-stage.ts";
+import { httpStage, type HttpStageOptions } from "../order/http-stage.ts";
 import { faultsOf } from "../order/lifecycle.ts";
 import { PIPELINE } from "../order/pipeline.ts";
 import type { Carrier, Inventory, PaymentProvider } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
+import { repeatedNames } from "../platform/json.ts";
 import { faultOfProvider, PROVIDER_NAMES, type ProviderName } from "../providers/checked.ts";
+import { faultsBy, httpOptions, stageShape } from "./config-checks.ts";
 import { loadModule } from "./load-module.ts";
 
-/** Looked for in the working directory where `CONVEYOR_CONFIG` names none. */
-const FILES = ["ts", "mts", "js", "mjs", "json"].map((extension) => `conveyor.config.${extension}`);
+/** Looked for in the working directory, and in its folder `config`, where `CONVEYOR_CONFIG` names none. */
+const FILES = ["ts", "mts", "js", "mjs", "json"]
+  .map((extension) => `conveyor.config.${extension}`)
+  .flatMap((name) => [name, path.join("config", name)]);
 
 /** An entry of the pipeline. */
 export type PipelineEntry =
@@ -75,51 +78,23 @@ export async function readConfigFile(environment: Environment, folder = process.
     return {
       ...none,
       file,
-      faults: [`${at} and ${path.basename(another)}: keep one of them, or name it in CONVEYOR_CONFIG`],
+      faults: [
+        `${path.relative(folder, file)} and ${path.relative(folder, another)}: keep one of them, or name it in CONVEYOR_CONFIG`,
+      ],
     };
+  const reader = new Reader(file, environment);
   try {
-    const content = file.endsWith(".json")
-      ? JSON.parse(readFileSync(file, "utf8"))
-      : (await loadModule(file)).default;
-    return await new Reader(file, environment).read(content);
+    if (statSync(file).isDirectory())
+      return { ...none, file, faults: [`${at} is a folder: name the file in it`] };
+    if (!file.endsWith(".json")) return await reader.read((await loadModule(file)).default);
+    // Editors on Windows put a byte order mark before it.
+    const json = readFileSync(file, "utf8").replace(/^\uFEFF/, "");
+    const content: unknown = JSON.parse(json);
+    return await reader.read(content, repeatedNames(json));
   } catch (error) {
     return { ...none, file, faults: [`${at} can't be read: ${describeError(error)}`] };
   }
 }
-
-const wholeNumber = (least: number, most: number) => {
-  const error = `must be a whole number from ${least} to ${most}`;
-  return z.int({ error }).min(least, { error }).max(most, { error });
-};
-const truth = z.boolean({ error: "must be true or false" });
-const text = z.string({ error: "must be a text" });
-const DAY_MS = 86_400_000;
-const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
-  z.strictObject(shape, { error: ({ code }) => (code === "invalid_type" ? "must be an object" : undefined) });
-
-/** `http` of an entry. Names, statuses, addresses and secrets are checked with the whole pipeline. */
-const httpOptions = object({
-  name: text,
-  to: text,
-  url: text,
-  secret: text.exactOptional(),
-  undo: truth.exactOptional(),
-  pointOfNoReturn: truth.exactOptional(),
-  fields: z
-    .array(z.enum(ORDER_FIELDS, { error: `must be one of ${ORDER_FIELDS.join(", ")}` }), {
-      error: "must be a list",
-    })
-    .exactOptional(),
-  concurrency: wholeNumber(1, 10_000).exactOptional(),
-  attempts: wholeNumber(1, 100).exactOptional(),
-  backoff: object({
-    delay: wholeNumber(1, 3_600_000),
-    jitter: z.number({ error: "must be a number from 0 to 1" }).min(0).max(1),
-  }).exactOptional(),
-  timeout: wholeNumber(10, 600_000).exactOptional(),
-  rateLimit: object({ max: wholeNumber(1, 1_000_000), duration: wholeNumber(1, DAY_MS) }).exactOptional(),
-  deadline: wholeNumber(1_000, 365 * DAY_MS).exactOptional(),
-});
 
 /** Reads the content of a configuration file, and collects its faults. */
 class Reader {
@@ -134,13 +109,15 @@ class Reader {
     this.#environment = environment;
   }
 
-  async read(content: unknown): Promise<ConfigFile> {
+  /** @param repeated names that its JSON has more than once */
+  async read(content: unknown, repeated: readonly string[] = []): Promise<ConfigFile> {
+    for (const name of repeated) this.#fault(name, "is there twice");
     if (!isObject(content))
       this.#fault("", 'must be an object such as {"pipeline": [...]}, as the default export');
     else {
+      const known = ["pipeline", ...PROVIDER_NAMES];
       for (const key of Object.keys(content))
-        if (key !== "pipeline" && !isProviderName(key))
-          this.#fault(key, `is not known; known are pipeline, ${PROVIDER_NAMES.join(", ")}`);
+        if (!known.includes(key)) this.#fault(key, `is not known; known are ${known.join(", ")}`);
       for (const name of PROVIDER_NAMES) await this.#readProvider(name, content[name]);
     }
     const stages = isObject(content) ? await this.#readPipeline(content["pipeline"]) : PIPELINE;
@@ -160,54 +137,48 @@ class Reader {
       return PIPELINE;
     }
     const stages: Stage[] = [];
-    for (const [index, entry] of given.entries()) {
-      const stage = await this.#readStage(entry, `pipeline[${index}]`);
-      if (stage !== undefined) stages.push(stage);
-    }
-    // Without those that can't be read, the rest may look wrong that is not: an empty pipeline, for one.
-    if (stages.length > 0 || given.length === 0)
-      for (const fault of faultsOf(stages)) this.#fault("pipeline", fault);
+    for (const [index, entry] of given.entries())
+      stages.push(await this.#readStage(entry, `pipeline[${index}]`, index));
+    for (const fault of faultsOf(stages)) this.#fault("pipeline", fault);
     return stages;
   }
 
-  async #readStage(entry: unknown, at: string): Promise<Stage | undefined> {
+  async #readStage(entry: unknown, at: string, index: number): Promise<Stage> {
     if (typeof entry === "string") {
       const known = PIPELINE.find(({ name }) => name === entry);
-      if (known === undefined)
-        this.#fault(
-          at,
-          `"${entry}" is no stage of Conveyor's own (${PIPELINE.map(({ name }) => name).join(", ")}): one of yours is {"http": {...}} or {"module": "./stage.ts"}`,
-        );
-      return known;
-    }
-    if (isStage(entry)) return entry;
-    const [kind, ...more] = isObject(entry) ? Object.keys(entry) : [];
-    if (isObject(entry) && more.length === 0 && kind === "http")
-      return this.#readHttpStage(entry["http"], `${at}.http`);
-    if (isObject(entry) && more.length === 0 && kind === "module") {
-      const found = await this.#readModule(entry["module"], at);
-      if (found === undefined || isStage(found)) return found;
+      if (known) return known;
       this.#fault(
         at,
-        `${String(entry["module"])} has no stage as its default export: defineStage({ name, to, run })`,
+        `"${entry}" is no stage of Conveyor's own (${PIPELINE.map(({ name }) => name).join(", ")}): one of yours is {"http": {...}} or {"module": "./stage.ts"}`,
       );
-      return undefined;
+      return standIn({}, index);
     }
-    this.#fault(at, 'must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}');
-    return undefined;
+    const [kind, ...more] = isObject(entry) ? Object.keys(entry) : [];
+    if (isObject(entry) && more.length === 0 && kind === "http")
+      return this.#readHttpStage(entry["http"], `${at}.http`, index);
+    if (isObject(entry) && more.length === 0 && kind === "module") {
+      const found = await this.#readModule(entry["module"], at);
+      const what = `${String(entry["module"])} has no stage as its default export: defineStage({ name, to, run })`;
+      return found === undefined ? standIn({}, index) : this.#checkStage(found, at, what, index);
+    }
+    const what = 'must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}';
+    return this.#checkStage(entry, at, what, index);
   }
 
-  #readHttpStage(given: unknown, at: string): Stage | undefined {
-    const parsed = httpOptions.safeParse(this.#withSecret(given, `${at}.secret`));
+  /** @param otherwise the fault if it is nothing like a stage */
+  #checkStage(given: unknown, at: string, otherwise: string, index: number): Stage {
+    const isLikeStage = isObject(given) && ["name", "to", "run"].some((part) => part in given);
+    const faults = isLikeStage ? faultsBy(stageShape, given, at) : [`${at} ${otherwise}`];
+    for (const fault of faults) this.#fault("", fault);
+    return faults.length === 0 && isStage(given) ? given : standIn(given, index);
+  }
+
+  #readHttpStage(given: unknown, at: string, index: number): Stage {
+    const options = this.#withSecret(given, `${at}.secret`);
+    const parsed = httpOptions.safeParse(options);
     if (parsed.success) return httpStage(parsed.data);
-    for (const { code, path: parts, message, ...issue } of parsed.error.issues) {
-      const place =
-        at + parts.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("");
-      if (code === "unrecognized_keys" && "keys" in issue)
-        for (const key of issue.keys) this.#fault(`${place}.${key}`, "is not an option of an HTTP stage");
-      else this.#fault(place, message);
-    }
-    return undefined;
+    for (const fault of faultsBy(httpOptions, options, at)) this.#fault("", fault);
+    return standIn(options, index);
   }
 
   /** Replaces `{"env": "NAME"}` by what stands there. */
@@ -223,7 +194,7 @@ class Reader {
 
   async #readProvider(name: ProviderName, given: unknown): Promise<void> {
     if (given === undefined) return;
-    if (typeof given === "string") {
+    if (typeof given === "string" && given !== "") {
       // What a variable would say. The variables' own checks tell what is wrong with it.
       this.#variables[`${name.toUpperCase()}${given.includes("://") || name === "inventory" ? "_URL" : ""}`] =
         given;
@@ -232,17 +203,29 @@ class Reader {
     const isNamed = isObject(given) && Object.keys(given).join() === "module";
     const found = isNamed ? await this.#readModule(given["module"], name) : given;
     if (found === undefined) return;
-    const provider: unknown = typeof found === "function" ? await found(this.#environment) : found;
+    const provider = typeof found === "function" ? await this.#make(found, name) : found;
+    if (provider === undefined) return;
     const fault = faultOfProvider(name, provider);
     if (fault === undefined) this.#providers[name] = provider;
-    else if (isObject(provider) && typeof provider["ping"] === "function") this.#fault(name, fault);
+    else if (isObject(provider) && !("module" in provider)) this.#fault(name, fault);
     else if (isNamed) this.#fault(name, `${String(given["module"])} has no provider as its default export`);
     else this.#fault(name, 'must be an address, {"module": "./provider.ts"} or a provider');
   }
 
+  /** Calls a function that makes a provider. @returns undefined, and a fault, if that fails */
+  async #make(make: Function, at: string): Promise<unknown> {
+    try {
+      const made: unknown = await make(this.#environment);
+      return made ?? null;
+    } catch (error) {
+      this.#fault(at, `can't be made: ${describeError(error)}`);
+      return undefined;
+    }
+  }
+
   /** @returns the default export; undefined, and a fault, if it can't be had. */
   async #readModule(given: unknown, at: string): Promise<unknown> {
-    if (typeof given !== "string") {
+    if (typeof given !== "string" || given === "") {
       this.#fault(`${at}.module`, "must be a path");
       return undefined;
     }
@@ -266,14 +249,16 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isStage(value: unknown): value is Stage {
-  return (
-    isObject(value) &&
-    typeof value["name"] === "string" &&
-    typeof value["to"] === "string" &&
-    typeof value["run"] === "function"
-  );
+  return stageShape.safeParse(value).success;
 }
 
-function isProviderName(name: string): name is ProviderName {
-  return PROVIDER_NAMES.some((known) => known === name);
+/** For an entry that is wrong, so that what is wrong between it and others shows too: what is right of it. */
+function standIn(entry: unknown, index: number): Stage {
+  const { name, to, url, secret } = isObject(entry) ? entry : {};
+  return {
+    name: typeof name === "string" ? name : `entry-${index}`,
+    to: typeof to === "string" ? to : `ENTRY_${index}`,
+    ...(typeof url === "string" && { http: { url, ...(typeof secret === "string" && { secret }) } }),
+    run: () => Promise.reject(new Error("it stands in for a stage that is wrong")),
+  };
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
+import { basename } from "node:path";
 import { z } from "zod";
 import { readConfigFile, type GivenProviders } from "./config-file.ts";
 import { ConfigError } from "../platform/config-error.ts";
@@ -256,7 +257,8 @@ export const VARIABLES = {
   CONVEYOR_CONFIG: z.string().optional().meta({
     description:
       "Configuration file with the pipeline and the providers, in TypeScript, JavaScript or JSON; see [Without a fork](without-a-fork.md)",
-    unset: "`conveyor.config.ts`, `.mts`, `.js`, `.mjs` or `.json` in the working directory, if there is one",
+    unset:
+      "`conveyor.config.ts`, `.mts`, `.js`, `.mjs` or `.json` in the working directory or its folder `config`, if there is one",
   }),
   PIPELINE_SET_BY: oneOf("start", "migrate").default("start").meta({
     description:
@@ -447,10 +449,24 @@ export async function configure<Schema extends z.ZodType>(
   schema: Schema,
   environment: Environment,
 ): Promise<z.output<Schema>> {
-  const { stages, variables: defaults, providers, faults } = await readConfigFile(environment);
+  const { file, stages, variables: defaults, providers, faults } = await readConfigFile(environment);
   const set = onlySet(environment);
   const parsed = parse(schema, { ...defaults, ...set }, withoutThose(providers, set));
-  const all = [...faults, ...(parsed.success ? [] : parsed.faults), ...unsigned(stages, environment)];
+  const inFile = (variable: string) => `${basename(file ?? "")} ${providerOf(variable)}`;
+  const isFromFile = (variable: string) => variable in defaults && !(variable in set);
+  const all = [
+    ...faults,
+    ...Object.entries(defaults).flatMap(([variable, value]) =>
+      variable in VARIABLES
+        ? []
+        : [`${inFile(variable)} "${value}" is no address, and no provider that Conveyor knows`],
+    ),
+    ...(parsed.success ? [] : parsed.faults).map((fault) => {
+      const [variable = ""] = fault.split(" ", 1);
+      return isFromFile(variable) ? inFile(variable) + fault.slice(variable.length) : fault;
+    }),
+    ...unsigned(stages, environment),
+  ];
   if (!parsed.success || all.length > 0) throw new ConfigError(all);
   usePipeline(stages);
   return parsed.config;
@@ -468,6 +484,11 @@ export function loadConfig<Schema extends z.ZodType>(
   const parsed = parse(schema, onlySet(environment));
   if (parsed.success) return parsed.config;
   throw new ConfigError(parsed.faults);
+}
+
+/** The provider of a configuration file of which a variable speaks. */
+function providerOf(variable: string): string {
+  return variable.replace(/_URL$/, "").toLowerCase();
 }
 
 /** Leaves out the providers that a variable names too. */
@@ -513,7 +534,7 @@ function readSecrets(given: Readonly<Record<string, string | undefined>>) {
 
 /** Nobody in production may be able to play the service of a stage. */
 function unsigned(stages: readonly Stage[], { NODE_ENV, SIGNING_SECRET }: Environment): string[] {
-  if (NODE_ENV !== "production" || SIGNING_SECRET) return [];
+  if (NODE_ENV !== "production" || SIGNING_SECRET?.trim()) return [];
   return stages
     .filter(({ http }) => http && http.secret === undefined)
     .map(

@@ -1,4 +1,5 @@
 /** Describes an error in one line, for a log. */
 export function describeError(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return text.replaceAll(/\s*\n\s*/g, " ").trim();
 }

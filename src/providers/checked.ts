@@ -184,11 +184,17 @@ const METHODS = {
   carrier: ["ping", "createLabel", "voidLabel", "track"],
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 
+const OPTIONAL: readonly (keyof PaymentProvider)[] = ["parseWebhook", "disputeOf"];
+
 /** What keeps a value from being such a provider; undefined if nothing does. */
 export function faultOfProvider(name: ProviderName, value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return "is no object";
   const missing = METHODS[name].filter((method) => typeof Reflect.get(value, method) !== "function");
   if (missing.length > 0) return `lacks ${missing.map((method) => `${method}()`).join(", ")}`;
+  const other =
+    name === "payments" ? OPTIONAL.map((method) => [method, Reflect.get(value, method)] as const) : [];
+  const wrong = other.filter(([, given]) => given !== undefined && typeof given !== "function");
+  if (wrong.length > 0) return `has no method as ${wrong.map(([method]) => method).join(", ")}`;
   if (name === "payments" && !shown(LONGEST_NAME).safeParse(Reflect.get(value, "name")).success)
     return `needs a name of 1 to ${LONGEST_NAME} characters`;
   return undefined;

@@ -75,7 +75,8 @@ describe("the compose file", () => {
 
   test("mounts a folder with a configuration, to read only", () => {
     for (const each of [migrate, api, worker])
-      expect(each?.volumes).toEqual(["${CONFIG_FOLDER:-./config}:/config:ro"]);
+      // Where the processes look: beside what the image runs.
+      expect(each?.volumes).toEqual(["${CONFIG_FOLDER:-./config}:/app/config:ro"]);
   });
 
   test("checks the health of all that stays, and starts it again", () => {

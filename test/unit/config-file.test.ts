@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
@@ -60,6 +60,10 @@ describe("a configuration file", () => {
     file({ pipeline: ["reserve"] });
     const { stages } = await readConfigFile({}, folder);
     expect(stages.map(({ name }) => name)).toEqual(["reserve"]);
+    const inside = path.join(folder, "shop");
+    mkdirSync(path.join(inside, "config"), { recursive: true });
+    file({ pipeline: ["pay"] }, "shop/config/conveyor.config.json");
+    expect(await readConfigFile({}, inside)).toMatchObject({ stages: [{ name: "pay" }], faults: [] });
   });
 
   test("gives the defaults of variables, which win over it", async () => {
@@ -125,6 +129,7 @@ describe("a configuration file", () => {
       `${at} pipeline[4] must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}`,
       expect.stringMatching(/^ {2}conveyor\.config\.json pipeline\[7\] \.\/nothing\.ts can't be loaded: /),
       `${at} pipeline[8] must be the name of a stage, a stage, {"http": {...}} or {"module": "./stage.ts"}`,
+      `${at} pipeline the URL of stage fraud-check is not an http or https address without user and password`,
       `${at} pipeline the URL of stage Fraud is not an http or https address without user and password`,
       `${at} pipeline the secret of stage Fraud is not whsec_ and the base64 of at least 24 bytes`,
       `${at} pipeline the stage name "Fraud" does not match /^[a-z][a-z0-9-]{0,31}$/`,
@@ -132,7 +137,7 @@ describe("a configuration file", () => {
       `${at} pipeline the stage name pay is already used`,
       `${at} pipeline the status PAID of stage pay is already used`,
       "  PORT must be a whole number from 0 to 65535",
-      "  CARRIER_URL must be an address that begins with http:// or https://",
+      `${at} carrier must be an address that begins with http:// or https://`,
     ]);
     expect(lifecycle.stages).toBe(PIPELINE);
   });
@@ -151,13 +156,113 @@ describe("a configuration file", () => {
     expect(await faultsIn(content)).toEqual([expect.stringMatching(fault)]);
   });
 
+  test("is refused with all that is wrong of an HTTP stage, and between it and the others", async () => {
+    const http = { name: "pay", to: "paid", url: "fraud", secret: "hush", timeout: "1s" };
+    expect(await faultsIn({ pipeline: ["pay", { http }] })).toEqual([
+      "conveyor.config.json pipeline[1].http.timeout must be a whole number from 10 to 600000",
+      "conveyor.config.json pipeline the URL of stage pay is not an http or https address without user and password",
+      "conveyor.config.json pipeline the secret of stage pay is not whsec_ and the base64 of at least 24 bytes",
+      'conveyor.config.json pipeline the status "paid" of stage pay does not match /^[A-Z][A-Z0-9_]{0,31}$/',
+      "conveyor.config.json pipeline the stage name pay is already used",
+    ]);
+    const unusual = { pipeline: [{ http: { ...FRAUD, secret: { variable: "FRAUD_SECRET" } } }] };
+    expect(await faultsIn(unusual)).toEqual([
+      'conveyor.config.json pipeline[0].http.secret must be a text or {"env": "NAME"}',
+    ]);
+    const bad = { pipeline: [{ http: { ...FRAUD, secret: { env: "FRAUD_SECRET" } } }] };
+    expect(await faultsIn(bad, { FRAUD_SECRET: "badset" })).toEqual([
+      "conveyor.config.json pipeline the secret of stage fraud-check is not whsec_ and the base64 of at least 24 bytes",
+    ]);
+  });
+
+  test("is refused with what a stage of a module has that is wrong", async () => {
+    file(
+      `module.exports = {
+        name: "notice", to: "NOTICED", run: "later", undo: 3, pointOfNoReturn: "yes",
+        settings: { concurrency: 0, timeout: "10s", backoff: { delay: -1 }, retries: 3 },
+      };`,
+      "notice.cjs",
+    );
+    file("module.exports = { names: [] };", "other.cjs");
+    file("throw new Error('no\\nlicence');", "broken.cjs");
+    const at = "conveyor.config.json pipeline";
+    const pipeline = ["./notice.cjs", "./other.cjs", "./broken.cjs", ""].map((module) => ({ module }));
+    expect(await faultsIn({ pipeline })).toEqual([
+      `${at}[0].run must be a function`,
+      `${at}[0].undo must be a function`,
+      `${at}[0].pointOfNoReturn must be true or false`,
+      `${at}[0].settings.concurrency must be a whole number from 1 to 10000`,
+      `${at}[0].settings.backoff.delay must be a whole number from 1 to 3600000`,
+      `${at}[0].settings.backoff.jitter must be a number from 0 to 1`,
+      `${at}[0].settings.timeout must be a whole number from 10 to 600000`,
+      `${at}[0].settings.retries is not a setting of a stage`,
+      `${at}[1] ./other.cjs has no stage as its default export: defineStage({ name, to, run })`,
+      `${at}[2] ./broken.cjs can't be loaded: Error: no licence`,
+      `${at}[3].module must be a path`,
+    ]);
+  });
+
+  test("is refused with what its providers lack, and with all else if one can't be made", async () => {
+    file(
+      "module.exports = class { ping() {} authorize() {} capture = true; keepsKeys = 'long' };",
+      "class.cjs",
+    );
+    file("module.exports = () => { throw new Error('no key'); };", "throws.cjs");
+    file("module.exports = async () => ({ ping() {}, move() {} });", "inventory.cjs");
+    file("const Provider = require('./class.cjs'); module.exports = () => new Provider();", "payments.cjs");
+    const given = {
+      payments: { module: "./payments.cjs" },
+      carrier: { module: "./throws.cjs" },
+      inventory: { module: "./inventory.cjs" },
+      pipeline: ["reserve", "frauds"],
+    };
+    const at = "conveyor.config.json";
+    expect(await faultsIn(given)).toEqual([
+      `${at} payments lacks capture(), cancel(), find(), refund(), findRefund()`,
+      `${at} carrier can't be made: Error: no key`,
+      `${at} inventory lacks release()`,
+      expect.stringMatching(/pipeline\[1\] "frauds" is no stage of Conveyor's own/),
+    ]);
+  });
+
+  test.each([
+    ["payments", "", 'must be an address, {"module": "./provider.ts"} or a provider'],
+    ["payments", "paypal", "must be one of http, stripe"],
+    ["carrier", "ups", '"ups" is no address, and no provider that Conveyor knows'],
+    ["inventory", "warehouse", "must be an address that begins with http:// or https://"],
+    ["inventory", { module: "" }, ""],
+    ["payments", { module: "./nothing.ts", key: 1 }, "must be"],
+  ])("is refused with %s: %j", async (name, value, what) => {
+    const environment = { ...SERVERS, ...file({ [name]: value }) };
+    await expect(configure(PROCESSES.worker, environment)).rejects.toThrow(
+      `the configuration is invalid:\n  conveyor.config.json ${name} ${what}`.trim(),
+    );
+  });
+
+  test("may begin with a byte order mark, and is refused with names that are there twice", async () => {
+    const { stages, faults } = await readConfigFile(file('\uFEFF{"pipeline": ["reserve"]}'));
+    expect([stages.length, faults]).toEqual([1, []]);
+    const twice = `{"pipeline": ["reserve", {"http": {"name": "a", "to": "A", "url": "http://a", "u\\u0072l": "http://b"}}],
+      "payments": "http://p", "carrier": "http://payments", "payments" : "stripe"}`;
+    expect(await faultsIn(twice)).toEqual([
+      "conveyor.config.json pipeline[1].http.url is there twice",
+      "conveyor.config.json payments is there twice",
+    ]);
+  });
+
+  test("is refused where it is a folder", async () => {
+    const { faults } = await readConfigFile({ CONVEYOR_CONFIG: folder });
+    expect(faults).toEqual([`${path.basename(folder)} is a folder: name the file in it`]);
+  });
+
   test("is refused where it is missing, or where there are two", async () => {
     const missing = await readConfigFile({ CONVEYOR_CONFIG: "./nowhere.json" }, folder);
     expect(missing.faults).toEqual([expect.stringMatching(/^nowhere\.json can't be read: .*ENOENT/)]);
     file("export default {}", "conveyor.config.ts");
-    file({});
+    mkdirSync(path.join(folder, "config"));
+    file({}, "config/conveyor.config.json");
     expect((await readConfigFile({}, folder)).faults).toEqual([
-      "conveyor.config.ts and conveyor.config.json: keep one of them, or name it in CONVEYOR_CONFIG",
+      "conveyor.config.ts and config/conveyor.config.json: keep one of them, or name it in CONVEYOR_CONFIG",
     ]);
   });
 

@@ -186,6 +186,11 @@ test.each([NaN, -1, Infinity, 1e300])("nobody can ask to be called again after %
 test.each<["payments" | "carrier", unknown, string]>([
   ["payments", undefined, "is no object"],
   ["carrier", { ping() {}, createLabel() {} }, "lacks voidLabel(), track()"],
+  [
+    "payments",
+    { ...returning(1).payments, parseWebhook: "yes", disputeOf: true },
+    "has no method as parseWebhook, disputeOf",
+  ],
   ["payments", { ...returning(1).payments, name: "" }, "needs a name of 1 to 32 characters"],
   ["payments", { ...returning(1).payments, name: "x".repeat(33) }, "needs a name of 1 to 32 characters"],
 ])("what is no provider of %s is told at start", (name, value, fault) => {

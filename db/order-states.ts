@@ -47,7 +47,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
 /** In order of id, so that overlapping batches don't deadlock. */
 const selectLocked = selectFrom(
   orders,
-  ["id", "status", "cancelRequestedAt", "waitingStage", "wokenAt", "changedAt"],
+  ["id", "status", "failedStage", "cancelRequestedAt", "waitingStage", "wokenAt", "changedAt"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
 );
 

@@ -70,13 +70,15 @@ export async function wakeOrders(
       }
       return ids.map((id) => {
         const order = current.get(id);
-        return (
-          order && {
-            id,
-            status: order.status,
-            isWaiting: order.waitingStage !== null && order.cancelRequestedAt === null,
-          }
-        );
+        if (order === undefined) return undefined;
+        const { status, waitingStage, failedStage, cancelRequestedAt } = order;
+        const isCancelled = cancelRequestedAt !== null;
+        return {
+          id,
+          status,
+          isWaiting: waitingStage !== null && !isCancelled,
+          failedIn: isCancelled ? null : failedStage,
+        };
       });
     },
     { lockWaits: 1 },

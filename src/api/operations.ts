@@ -33,13 +33,14 @@ export const operationRoute = route({
     503: problemAnswer("MySQL is unavailable. Try again after `Retry-After` seconds"),
   },
   failures: [404, 409, 410],
-  handler: async ({ params: { token }, body, response }, { callbacks, waking }) => {
-    const { taken, orderId } = await callbacks.store(token, runAnswer.parse(body));
-    if (taken === "unknown" || orderId === undefined) throw noSuch("operation", token);
+  handler: async ({ params: { token }, body, response }, { callbacks, operations }) => {
+    const stored = await callbacks.store(token, runAnswer.parse(body));
+    if (stored.taken === "unknown") throw noSuch("operation", token);
+    const { taken, orderId, stage } = stored;
     if (taken === "over") throw new Problem(410, "operation-over", { orderId });
     if (taken === "used") throw new Problem(409, "operation-answered", { orderId });
     // Also for one that came before: the process may have died in between.
-    await afterwards(() => waking.wake(orderId));
+    await afterwards(() => operations.goOn(orderId, stage));
     response.status(204).end();
   },
 });

@@ -5,7 +5,7 @@ import { listEvents } from "../../db/order-events.ts";
 import { listOrders } from "../../db/orders.ts";
 import type { Processed } from "../engine/inline/processing.ts";
 import { placed } from "../order/change.ts";
-import { CANCELLED } from "../order/lifecycle.ts";
+import { CANCELLED, lifecycle } from "../order/lifecycle.ts";
 import type { Idempotency } from "../order/order.ts";
 import { actorOf } from "./auth.ts";
 import { cursorOf, fromCursor } from "./cursor.ts";
@@ -139,12 +139,18 @@ export const orderRoutes: readonly Route[] = [
     summary: "Wake an order that waits",
     description:
       "Runs the stage of an order that waits for somebody else to act, at once: it asks whether that has happened. Does " +
-      "nothing to other orders, so it may come too early, twice or in vain.",
+      "nothing to other orders on their way, so it may come too early, twice or in vain.",
     request: { params: idPath },
     answers: { 202: { description: "The order", schema: orderSchema } },
-    failures: [404],
+    failures: [404, 409],
     handler: async ({ params: { id }, response }, { database, waking }) => {
-      if ((await waking.wake(id)) === undefined) throw noSuch("order", id);
+      const woken = await waking.wake(id);
+      if (woken === undefined) throw noSuch("order", id);
+      const { status: orderStatus } = woken;
+      if (lifecycle.statuses.includes(orderStatus) && lifecycle.hasEnded(orderStatus)) {
+        const detail = `the order is ${orderStatus}: there is no stage to ask`;
+        throw new Problem(409, "order-ended", { detail, orderStatus });
+      }
       const order = await afterwards(() => orderOf(database, id));
       response.status(202).location(`/orders/${id}`).json(orderBody(order));
     },

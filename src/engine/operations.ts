@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Lifecycle, Transition } from "../order/lifecycle.ts";
 import {
   holding,
@@ -21,7 +22,7 @@ import type {
   OrderStore,
   QueueSettings,
 } from "./ports.ts";
-import type { Waking } from "./waking.ts";
+import { PAUSES_MS, type Waking } from "./waking.ts";
 
 export interface OperationOptions {
   readonly store: Pick<OrderStore, "findOrders"> & OperationStore;
@@ -87,9 +88,20 @@ export class Operations {
     const id = await store.recordAction(action);
     const runs =
       (transition !== undefined && promote !== undefined && (await promote(orderId, transition))) ||
-      (await waking.wake(orderId)) === true;
+      (await waking.wake(orderId))?.isWaiting === true;
     if (!runs) await store.updateAction(id, { done: 0, state: "failed" });
     return runs;
+  }
+
+  /**
+   * Has an order go on for which the result of a stage has come: at once if it waits, and also if it has failed in that
+   * stage, with a full set of attempts.
+   */
+  async goOn(orderId: string, stage: string): Promise<void> {
+    const order = await this.#options.waking.wake(orderId);
+    if (order?.failedIn !== stage) return;
+    const { id, status } = order;
+    await this.resume([{ id, status, cancelRequested: false }], `stage ${stage}`);
   }
 
   /**
@@ -222,14 +234,17 @@ export class Operations {
       // Redis may not know any more that it has failed.
       return transition ? [{ orderId: id, transition, suspect: true }] : [];
     });
-    const done = dispatcher
-      .revive(due)
-      .then(
-        () => undefined,
-        (error: unknown) => {
-          log.warn({ orders: due.length, error: describeError(error) }, "resumed, but not queued yet");
-        },
-      )
+    const revive = async () => {
+      // An order that has only just failed may still have its job for a moment.
+      for (const pauseMs of [...PAUSES_MS, undefined]) {
+        if ((await dispatcher.revive(due)) === due.length || pauseMs === undefined) return;
+        await sleep(pauseMs);
+      }
+    };
+    const done = revive()
+      .catch((error: unknown) => {
+        log.warn({ orders: due.length, error: describeError(error) }, "resumed, but not queued yet");
+      })
       .finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);
     return done;

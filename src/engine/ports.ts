@@ -276,6 +276,8 @@ export interface WokenOrder {
   readonly status: string;
   /** Whether it waits for somebody else, and was not cancelled. */
   readonly isWaiting: boolean;
+  /** The stage in which it has failed, if it has, and was not cancelled. */
+  readonly failedIn: string | null;
 }
 
 /** An order whose attempts are used up. */

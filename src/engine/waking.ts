@@ -5,8 +5,8 @@ import { grouped, type Commit, type Committer } from "../platform/group-commit.t
 import type { Logger } from "../platform/log.ts";
 import type { Dispatcher, OrderStore, WokenOrder } from "./ports.ts";
 
-/** Pauses before an order is queued once more whose stage had just been asked and still held its job. Milliseconds. */
-const PAUSES_MS = [50, 200, 500];
+/** Pauses before an order is queued once more that still had the job of an attempt that has just ended. Milliseconds. */
+export const PAUSES_MS = [50, 200, 500];
 
 export interface WakingOptions {
   readonly store: Pick<OrderStore, "wakeOrders" | "findOrders">;
@@ -43,10 +43,10 @@ export class Waking {
   /**
    * Brings an order forward at once if it waits, or as soon as it does.
    *
-   * @returns whether it was waiting; undefined if there is no such order. @throws {StorageError}
+   * @returns the order as it was; undefined if there is none. @throws {StorageError}
    */
-  async wake(orderId: string): Promise<boolean | undefined> {
-    return (await this.#wakes.submit(orderId))?.isWaiting;
+  wake(orderId: string): Promise<WokenOrder | undefined> {
+    return this.#wakes.submit(orderId);
   }
 
   /** Resolves when no call to the dispatcher is pending. */

@@ -126,6 +126,31 @@ test("a callback may ask for time, after which the service is asked with another
   expect(second?.callback).not.toBe(first?.callback);
 });
 
+test("an order that has failed in the stage goes on with the result that comes late", async () => {
+  answer = () => [422, { error: "no such customer" }];
+  const { id } = await line.client.order(PLAIN_ORDER);
+  const { callback } = await runOf(id);
+  await waitFor(
+    "the order to fail",
+    async () => (await readOrder(line.environment.database, id)).failed ?? undefined,
+  );
+  expect((await callBack(callback, { done: { score: 9 } })).status).toBe(204);
+  await line.client.orderIn(id, "DELIVERED");
+  const events = await listEvents(line.environment.database, id);
+  expect(events.find(({ type }) => type === "resumed")).toMatchObject({ actor: "stage fraud-check" });
+  expect(events.find(({ to, type }) => type === "status" && to === "CHECKED")?.record).toEqual({ score: 9 });
+});
+
+test("an order that has ended is not woken", async () => {
+  answer = () => [200, { done: {} }];
+  const { id } = await line.client.order(PLAIN_ORDER);
+  await line.client.orderIn(id, "DELIVERED");
+  expect(await line.client.post(`/orders/${id}/wake`, undefined)).toMatchObject({
+    status: 409,
+    body: { type: "urn:conveyor:problem:order-ended", orderStatus: "DELIVERED" },
+  });
+});
+
 test("a callback is told what is wrong with it, and changes nothing", async () => {
   const { id } = await line.client.order(PLAIN_ORDER);
   await waits(id);

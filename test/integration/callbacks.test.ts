@@ -35,14 +35,25 @@ test("a result is kept once for the order and the stage that its token is for", 
   const token = await tokenFor(id);
   // Another process than the one that has made the token.
   const callbacks = open(undefined);
-  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", orderId: id });
-  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", orderId: id });
-  expect(await callbacks.store(token, { done: { score: 2 } })).toEqual({ taken: "used", orderId: id });
+  const of = { orderId: id, stage: "check" };
+  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", ...of });
+  expect(await callbacks.store(token, { done: { score: 1 } })).toEqual({ taken: "stored", ...of });
+  expect(await callbacks.store(token, { done: { score: 2 } })).toEqual({ taken: "used", ...of });
   expect(await callbacks.take(id, "check")).toEqual({ done: { score: 1 } });
   // A process that died with it finds it again.
   expect(await callbacks.take(id, "check")).toEqual({ done: { score: 1 } });
   expect(await callbacks.take(id, "scan")).toBeUndefined();
   expect(await callbacks.take(other, "check")).toBeUndefined();
+});
+
+test("a result that is the same JSON is the same, however JavaScript tells its values apart", async () => {
+  const id = await place();
+  const token = await tokenFor(id);
+  const result = { done: { zero: -0, tenth: 0.1 + 0.2, large: 1e21, name: "Zo\u00eb", no: null } };
+  expect(await open().store(token, result)).toMatchObject({ taken: "stored" });
+  expect(await open().store(token, result)).toMatchObject({ taken: "stored" });
+  const { zero: _zero, ...rest } = result.done;
+  expect(await open().store(token, { done: { ...rest, zero: 0 } })).toMatchObject({ taken: "stored" });
 });
 
 test("a result that does not decide is used once, and the next request has a token of its own", async () => {

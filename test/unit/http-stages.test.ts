@@ -164,20 +164,30 @@ describe("the answer to run", () => {
     expect(await run()).toEqual(outcome);
   });
 
+  const ONE_OF = "must have exactly one of done, reject, snooze and wait, and nothing else";
+  const A_VALUE = "must be a text of at most 500 characters, a number, a boolean or null";
   test.each([
-    [{}],
-    [{ done: { deep: { er: 1 } } }],
-    [{ done: {}, reject: "both" }],
-    [{ done: { long: "x".repeat(501) } }],
-    [{ done: Object.fromEntries(Array.from({ length: 51 }, (_, i) => [`field${i}`, i])) }],
-    [{ reject: "" }],
-    [{ snooze: -1 }],
-    [{ wait: { for: "approval", until: "tomorrow" } }],
-    [{ wait: { for: " ", until: "2026-11-29T12:00:00Z" } }],
-    ["no JSON"],
-  ])("%j is retried as an answer that nobody expects", async (body) => {
+    [{}, ONE_OF],
+    [{ approved: true }, ONE_OF],
+    [{ done: { deep: { er: 1 } } }, `done.deep ${A_VALUE}`],
+    [{ done: {}, reject: "both" }, ONE_OF],
+    [{ done: { long: "x".repeat(501) } }, `done.long ${A_VALUE}`],
+    [
+      { done: Object.fromEntries(Array.from({ length: 51 }, (_, i) => [`field${i}`, i])) },
+      "done must have at most 50 fields",
+    ],
+    [{ reject: "" }, "reject must be a text that is not empty"],
+    [{ snooze: -1 }, "snooze must be a number of milliseconds"],
+    [
+      { wait: { for: "approval", until: "2026-11-29T12:00:00" } },
+      "wait.until must be a time in ISO 8601 with its zone",
+    ],
+    [{ wait: { for: " ", until: "2026-11-29T12:00:00Z" } }, "wait.for must say what it waits for"],
+    ["no JSON", '"no JSON"'],
+  ])("%j is retried as an answer that nobody expects, and its error says why", async (body, why) => {
     const { run } = await stageOf((response) => reply(response, 200, body));
     await expect(run()).rejects.toThrow(/^stage fraud-check answered 200 unexpectedly: /);
+    await expect(run()).rejects.toThrow(why);
     await expect(run()).rejects.not.toBeInstanceOf(ServiceUnavailableError);
   });
 

@@ -14,12 +14,15 @@ const wellFormed = (text: string) => text.toWellFormed();
 const record = z
   .record(
     z.string().min(1).max(FIELD_NAME).transform(wellFormed),
-    z.union([
-      z.string().max(FIELD_VALUE).transform(wellFormed), //
-      z.number(),
-      z.boolean(),
-      z.null(),
-    ]),
+    z.union(
+      [
+        z.string().max(FIELD_VALUE).transform(wellFormed), //
+        z.number(),
+        z.boolean(),
+        z.null(),
+      ],
+      { error: `must be a text of at most ${FIELD_VALUE} characters, a number, a boolean or null` },
+    ),
   )
   .refine((given) => Object.keys(given).length <= RECORD_FIELDS, {
     error: `must have at most ${RECORD_FIELDS} fields`,
@@ -32,12 +35,14 @@ const waits = z.strictObject({
       .string()
       .max(LIMITS.reason)
       .regex(/[^\s\p{C}]/u, { error: "must say what it waits for" }),
-    until: z.iso.datetime({ offset: true }),
+    until: z.iso.datetime({ offset: true, error: "must be a time in ISO 8601 with its zone" }),
   }),
 });
 
 /** The body of a 200 to `run`, and of a callback. */
-export const runAnswer = z.union([done, rejected, snoozed, waits]);
+export const runAnswer = z.union([done, rejected, snoozed, waits], {
+  error: "must have exactly one of done, reject, snooze and wait, and nothing else",
+});
 export type RunAnswer = z.output<typeof runAnswer>;
 
 /** The body of a 200 to `undo`. */

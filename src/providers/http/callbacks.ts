@@ -17,14 +17,17 @@ export const TOKEN_LENGTH = Math.ceil(((ID_BYTES + NONCE_BYTES + MAC_BYTES) * 4)
 
 /** What became of a result. */
 export type Taken =
-  /** It is stored, or was before: the same result under the same token. */
-  | "stored"
-  /** The token has brought another result before. */
-  | "used"
-  /** The order is done with the stage, or is to be cancelled. */
-  | "over"
+  | {
+      /**
+       * `stored`, or stored before: the same result under the same token. `used`: the token has brought another result
+       * before. `over`: the order is done with the stage, or is to be cancelled.
+       */
+      readonly taken: "stored" | "used" | "over";
+      readonly orderId: string;
+      readonly stage: string;
+    }
   /** Nobody was given this token. */
-  | "unknown";
+  | { readonly taken: "unknown" };
 
 /**
  * Results of HTTP stages that come later, by callback. Every request to a service carries an address whose token is for
@@ -68,10 +71,9 @@ export class Callbacks {
   }
 
   /** Stores the result that comes under a token. @throws {DatabaseError} */
-  async store(
-    token: string,
-    result: RunAnswer,
-  ): Promise<{ readonly taken: Taken; readonly orderId?: string }> {
+  async store(token: string, given: RunAnswer): Promise<Taken> {
+    // As it is written down: in JSON -0 and 0 are the same.
+    const result: RunAnswer = JSON.parse(JSON.stringify(given));
     const bytes = Buffer.from(token, "base64url");
     if (bytes.length !== ID_BYTES + NONCE_BYTES + MAC_BYTES) return { taken: "unknown" };
     const head = bytes.subarray(0, ID_BYTES + NONCE_BYTES);
@@ -85,8 +87,9 @@ export class Callbacks {
       whileIn: this.#lifecycle.statusBefore(stage),
       result,
     });
-    if (stored === "over") return { taken: "over", orderId };
-    return { taken: isDeepStrictEqual(stored, result) ? "stored" : "used", orderId };
+    const of = { orderId, stage: stage.name };
+    if (stored === "over") return { taken: "over", ...of };
+    return { taken: isDeepStrictEqual(stored, result) ? "stored" : "used", ...of };
   }
 
   /** The stage that a token is for. */

@@ -15,6 +15,7 @@ import { fetchFresh } from "../../platform/stale-connection.ts";
 import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 import { timestamp } from "../../platform/clock.ts";
+import { mismatch } from "./mismatch.ts";
 
 /** The version of the contract of docs/http-stages.md. */
 export const CONTRACT = "1";
@@ -57,10 +58,14 @@ const EXCERPT = 200;
 const SOONEST_MS = 100;
 const LATEST_MS = 24 * 60 * 60 * 1_000;
 
+const A_TEXT = { error: "must be a text that is not empty" };
+const A_TIME = { error: "must be a number of milliseconds" };
 /** The answer of a service that says no. */
-export const rejected = z.strictObject({ reject: z.string().min(1) });
+export const rejected = z.strictObject({ reject: z.string(A_TEXT).min(1, A_TEXT) });
 /** The answer of a service that wants to be asked again, after milliseconds. */
-export const snoozed = z.strictObject({ snooze: z.number().nonnegative().transform(snoozeWithin) });
+export const snoozed = z.strictObject({
+  snooze: z.number(A_TIME).nonnegative(A_TIME).transform(snoozeWithin),
+});
 
 /** Brings a `snooze` within its bounds. */
 export function snoozeWithin(ms: number): number {
@@ -223,14 +228,21 @@ export class ServiceAnswer {
     const parsed = schema.safeParse(
       no.success ? { reject: this.shorten(no.data.reject, LIMITS.reason) } : body,
     );
-    if (!parsed.success) throw this.unexpected();
+    if (!parsed.success) throw this.unexpected(body === undefined ? undefined : mismatch(parsed.error));
     return parsed.data;
   }
 
-  /** An error with the status and the start of the response, on one line and without the secret. */
-  unexpected(): Error {
+  /**
+   * An error with the status and the start of the response, on one line and without the secret.
+   *
+   * @param why what is wrong with the body
+   */
+  unexpected(why?: string): Error {
     const excerpt = this.#text === undefined ? `more than ${LARGEST_ANSWER} bytes` : this.shorten(this.#text);
-    return new Error(`${this.#service} answered ${this.status} unexpectedly: ${excerpt || "no body"}`);
+    const because = why === undefined ? "" : `; ${this.shorten(why)}`;
+    return new Error(
+      `${this.#service} answered ${this.status} unexpectedly: ${excerpt || "no body"}${because}`,
+    );
   }
 
   /** Whether the body is empty. */

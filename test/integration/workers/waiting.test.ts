@@ -206,7 +206,7 @@ describe("a stage that waits", () => {
     const { waiting, waking, confirmed, posted, asked } = await line();
     const id = await waiting();
     confirmed.add(id);
-    expect(await waking().wake(id)).toBe(true);
+    expect(await waking().wake(id)).toMatchObject({ isWaiting: true, failedIn: null });
     await posted(id);
     expect(await read(id)).toMatchObject({ waiting: null });
     expect(asked).toHaveLength(2);
@@ -315,7 +315,7 @@ describe("a wake", () => {
     const id = await place();
     confirmed.add(id);
     await posted(id);
-    expect(await waking().wake(id)).toBe(false);
+    expect(await waking().wake(id)).toMatchObject({ isWaiting: false });
     expect(await waking().wake(uuidv7())).toBeUndefined();
     expect(asked).toHaveLength(1);
   });

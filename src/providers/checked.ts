@@ -78,6 +78,7 @@ const subject = z.object(
   },
   { error: "must be an object" },
 );
+const dispute = z.enum(["OPEN", "WON", "LOST"], { error: "must be OPEN, WON or LOST" }).optional();
 const moved = z.union([z.literal(["at commit", "moved"]), z.object({ reject: told })], {
   error: 'must be "moved" or an object with a reason to reject',
 });
@@ -141,6 +142,9 @@ function checkedPayments(provider: PaymentProvider): PaymentProvider {
     findRefund: (request) => answer(maybeRefund, () => provider.findRefund(request)),
     ...(provider.parseWebhook && {
       parseWebhook: (body, headers) => answer(subject, () => provider.parseWebhook?.(body, headers)),
+    }),
+    ...(provider.disputeOf && {
+      disputeOf: (request) => answer(dispute, () => provider.disputeOf?.(request)),
     }),
   };
 }

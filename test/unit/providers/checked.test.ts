@@ -32,6 +32,7 @@ function returning(value: unknown) {
     refund: given,
     findRefund: given,
     parseWebhook: given,
+    disputeOf: given,
   };
   const inventory: Inventory = { ping: given, move: given, release: given };
   const carrier: Carrier = { ping: given, createLabel: given, voidLabel: given, track: given };
@@ -44,6 +45,13 @@ const refused = (what: string, service = "payments (acme)") =>
 const ID_FAULT =
   "id must be a text of 1 to 255 characters, without control characters and halves of characters";
 const DATE_FAULT = "must be a date, from 1970 to 9999";
+
+test("how a payment is disputed is passed on, and nothing else", async () => {
+  const ask = (given: unknown) => returning(given).payments.disputeOf?.({ id: "pi_1", signal });
+  expect(await ask("OPEN")).toBe("OPEN");
+  expect(await ask(undefined)).toBeUndefined();
+  await expect(ask("open")).rejects.toThrow(refused("must be OPEN, WON or LOST"));
+});
 
 describe("a payment that a provider returns", () => {
   test.each([

@@ -9,6 +9,7 @@ module.exports = [
   "e2e/crash-points",
   "e2e/crashing-stage",
   "e2e/hostile-requests",
+  "e2e/payment-webhooks",
   "e2e/poisoned-orders",
   "e2e/prometheus",
   "e2e/proxies",

@@ -38,3 +38,16 @@ export function moneyText(amount: number | bigint, currency: string): string {
   const whole = padded.slice(0, padded.length - digits).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");
   return `${sign}${currency}\u00A0${whole}${digits > 0 ? `.${padded.slice(-digits)}` : ""}`;
 }
+
+/**
+ * Reads what people write: `12`, `12.5` or `12.50`; a comma will do as well.
+ *
+ * @returns minor units; undefined for anything else, and for more digits than the currency has
+ */
+export function minorUnitsOf(text: string, currency: string): number | undefined {
+  const digits = CURRENCIES.get(currency) ?? 2;
+  const [, whole, part = ""] = /^(\d{1,15})(?:[.,](\d+))?$/.exec(text.trim()) ?? [];
+  if (whole === undefined || part.length > digits) return undefined;
+  const amount = Number(whole + part.padEnd(digits, "0"));
+  return Number.isSafeInteger(amount) ? amount : undefined;
+}

@@ -1,5 +1,5 @@
 import { LIMITS } from "./limits.ts";
-import type { Address, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
+import type { Address, Metadata, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
 
 /**
@@ -228,8 +228,11 @@ export interface ProviderPaymentRequest extends NamedPayment {
   readonly token: string | null;
   /** In one line, for the customer's statement of account. */
   readonly description: string;
+  /** Personal data, as the address: not for logs. */
   readonly customer: { readonly id: string; readonly email?: string | undefined };
   readonly shipTo: Address | null;
+  /** What the client has noted; null for nothing. */
+  readonly metadata: Metadata | null;
   /** Writes down the provider's id. @throws {AlreadyUndoneError} if the payment was called off meanwhile. */
   readonly remember: (id: string) => Promise<void>;
 }

@@ -11,7 +11,7 @@ import {
   type ProviderRefund,
   type WebhookSubject,
 } from "../order/ports.ts";
-import type { Address } from "../order/order.ts";
+import type { Address, Metadata } from "../order/order.ts";
 import type { DisputeState } from "../order/payment.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
@@ -23,6 +23,8 @@ const API_VERSION = "2026-10-28.endive";
 const AGAIN_MS = 1_000;
 /** A webhook older than this is refused. Seconds. */
 const TOLERANCE_S = 300;
+/** Keys of metadata. https://docs.stripe.com/metadata (2026-11) */
+const MOST_METADATA = 50;
 /** Stripe lists no more at once; an order's refunds are few. */
 const MOST_LISTED = 100;
 
@@ -117,7 +119,11 @@ export function stripePayments({
           },
           ...methodOf(token),
           description: request.description,
-          metadata: { order_id: orderId, reference, customer_id: request.customer.id },
+          metadata: metadataOf(request.metadata, {
+            order_id: orderId,
+            reference,
+            customer_id: request.customer.id,
+          }),
           ...(request.customer.email !== undefined && { receipt_email: request.customer.email }),
           ...(request.shipTo && { shipping: shippingOf(request.shipTo) }),
         };
@@ -277,6 +283,13 @@ function methodOf(
   // The SDK's types leave out the card of `payment_method_data`, which the API takes.
   const data = { type: "card" as const, card: { token } };
   return { payment_method_data: data };
+}
+
+/** The client's own metadata as far as Stripe takes it, beside ours: it takes 50 keys, none with brackets. */
+function metadataOf(given: Metadata | null, own: Record<string, string>): Record<string, string> {
+  const taken = Object.entries(given ?? {}).filter(([key]) => !/[[\]]/.test(key) && !(key in own));
+  const most = MOST_METADATA - Object.keys(own).length;
+  return { ...Object.fromEntries(taken.slice(0, most)), ...own };
 }
 
 /** A charge of before PaymentIntents, or a PaymentIntent. */

@@ -185,6 +185,8 @@ describe("a service with all sorts of orders", () => {
     ["an order to cancel", () => `/orders/${failed.id}/cancel`],
     ["an order to hold", () => `/orders/${failed.id}/hold`],
     ["an order whose address is to change", () => `/orders/${failed.id}/address`],
+    ["an order to refund", () => `/orders/${long.id}/refund`],
+    ["an order that was refunded", async () => `/orders/${await refundedOrder()}`],
     ["an order that is held", async () => `/orders/${(await heldOrder()).id}`],
     ["orders that are held", () => "/orders?waiting=yes"],
     ["the stock", () => "/stock"],
@@ -202,6 +204,21 @@ describe("a service with all sorts of orders", () => {
   async function onItsWay(): Promise<OrderBody> {
     const { id } = await line.client.order({ ...PLAIN_ORDER, reference: "SO-2026-11-005003" });
     return line.client.orderIn(id, "SHIPPED");
+  }
+
+  async function refundedOrder(): Promise<string> {
+    const { id } = await line.client.order(PLAIN_ORDER);
+    await line.client.orderIn(id, "DELIVERED");
+    await line.client.post(`/orders/${id}/refunds`, { reason: HOSTILE, amount: 100 });
+    await line.client.post(`/orders/${id}/refunds`, {
+      reason: "y".repeat(500),
+      lines: [{ sku: "MUG-BLUE", quantity: 1 }],
+      restock: true,
+    });
+    return waitFor("it is refunded", async () => {
+      const { body } = await line.client.get<{ refunds: { state: string }[] }>(`/orders/${id}/payments`);
+      return body.refunds.length === 2 && body.refunds.every(({ state }) => state === "SUCCEEDED") && id;
+    });
   }
 
   async function heldOrder(): Promise<OrderBody> {

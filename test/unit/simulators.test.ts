@@ -186,6 +186,7 @@ describe("the simulated payment provider", () => {
         capture: "at once",
         description: "Order o1",
         customer: { id: "c1" },
+        metadata: null,
         shipTo: null,
         remember: async () => undefined,
         ...CHARGE,

@@ -349,6 +349,7 @@ const INTENT: IntentState = {
   description: null,
   receiptEmail: null,
   metadata: {},
+  shipping: null,
   lastError: null,
   confirmed: 1,
   created: 1_234_567_890,
@@ -362,6 +363,7 @@ const REFUND = {
   status: "succeeded",
   reason: null,
   metadata: {},
+  shipping: null,
   created: 1,
 } as const;
 const DISPUTE = { id: "dp_1", status: "needs_response", created: 1 } as const;

@@ -17,6 +17,7 @@ import { failuresPage } from "./pages/failures.ts";
 import { orderListPage } from "./pages/order-list.ts";
 import { orderPage } from "./pages/order.ts";
 import { overviewPage } from "./pages/overview.ts";
+import { refundForms } from "./pages/payments.ts";
 import { queuesPage } from "./pages/queues.ts";
 import { stockPages } from "./pages/stock.ts";
 import { webhooksPage } from "./pages/webhooks.ts";
@@ -27,6 +28,7 @@ export const consoleRoutes: readonly Route[] = [
   ...orderListPage,
   ...orderPage,
   ...amendmentForms,
+  ...refundForms,
   ...failuresPage,
   ...stockPages,
   ...queuesPage,

@@ -41,8 +41,8 @@ export function httpPayments(address: ServiceAddress): PaymentProvider {
     ping: (signal) => client.ping(signal),
 
     async authorize({ key, reference, remember, ...request }) {
-      const { orderId, currency, token, capture, description, customer, shipTo, signal } = request;
-      const about = { capture: capture === "at once", description, customer, shipTo };
+      const { orderId, currency, token, capture, description, customer, shipTo, metadata, signal } = request;
+      const about = { capture: capture === "at once", description, customer, shipTo, metadata };
       const body = { operation: "charge", orderId, amount: request.amount, currency, token, ...about };
       const answer = await client.run({ id: key, body, secret: token, signal }, charged);
       return paymentOf(answer, request.amount);

@@ -226,7 +226,7 @@ export class PaymentDesk implements Payments {
   }
 
   #authorized(order: Order, payment: Payment, signal: AbortSignal): Promise<ProviderPayment> {
-    const { customerId, paymentToken: token, shipTo } = order;
+    const { customerId, customer, paymentToken: token, shipTo, metadata } = order;
     const reference = referenceOf(payment);
     return this.#answerOf(payment, signal, () =>
       this.#provider.authorize({
@@ -239,8 +239,9 @@ export class PaymentDesk implements Payments {
         capture: this.#captureTime === "on-shipment" ? "later" : "at once",
         token,
         description: `Order ${order.reference ?? order.id}`,
-        customer: { id: customerId },
+        customer: { id: customerId, email: customer?.email },
         shipTo,
+        metadata,
         remember: (id) => this.#remember(payment, id, signal),
         signal,
       }),

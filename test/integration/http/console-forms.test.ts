@@ -2,6 +2,8 @@ import { describe, expect, test } from "@jest/globals";
 import { randomUUID } from "node:crypto";
 import { eq } from "drizzle-orm";
 import { listActions } from "../../../db/operator-actions.ts";
+import { openPayments } from "../../../db/payments.ts";
+import { listRefunds } from "../../../db/refunds.ts";
 import { orders } from "../../../db/schema.ts";
 import type { OrderBody, StockMovementBody } from "../../../src/api/schemas.ts";
 import { useApi } from "../../support/api.ts";
@@ -56,6 +58,114 @@ async function markShipped(id: string): Promise<void> {
     queries.update(orders).set({ status: "SHIPPED" }).where(eq(orders.id, id)),
   );
 }
+
+/** An order of two products, 37.50 in all, whose payment was taken. */
+async function paidOrder(currency = "EUR"): Promise<string> {
+  const id = await newOrder({
+    currency,
+    lines: [
+      { sku: "MUG-BLUE", quantity: 2, unitPrice: 1_250 },
+      { sku: 'TRAY "L"', quantity: 1, unitPrice: 1_250 },
+    ],
+  });
+  const payment = {
+    orderId: id,
+    provider: "stripe",
+    providerId: "pi_1",
+    amount: 3_750,
+    captured: 3_750,
+    currency,
+  };
+  await openPayments(api.environment.database, [{ ...payment, state: "CAPTURED" }]);
+  return id;
+}
+const refundsOf = async (id: string) => listRefunds(api.environment.database, [id]);
+
+describe("an order's payments and refunds", () => {
+  test("are shown with their provider's ids, and what is left can be refunded", async () => {
+    const id = await paidOrder();
+    const shown = await page(`/orders/${id}`);
+    expect(shown).toContain("pi_1");
+    expect(shown).toContain(`href="/console/orders/${id}/refund"`);
+    const form = await page(`/orders/${id}/refund`);
+    expect(form).toContain("EUR\u00A037.50");
+    expect(form).toContain("Pieces of TRAY &quot;L&quot;, of 1 (optional)");
+    expect((await send(`/orders/${id}/refund`, { reason: "broken <all>" })).status).toBe(303);
+    expect(await refundsOf(id)).toMatchObject([
+      { amount: 3_750, reason: "broken <all>", actor: OPERATOR, state: "PENDING" },
+    ]);
+    const after = await page(`/orders/${id}`);
+    expect(after).toContain("broken &lt;all&gt;");
+    expect(after).not.toContain("/refund");
+  });
+
+  test("are refunded by amount, as people write it, and by pieces", async () => {
+    const id = await paidOrder();
+    const answers = [
+      await send(`/orders/${id}/refund`, { reason: "late", amount: "1,5", pieces0: "" }),
+      await send(`/orders/${id}/refund`, { reason: "broken", pieces0: "1", pieces1: "1", amount: " " }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([303, 303]);
+    expect(await refundsOf(id)).toMatchObject([
+      { amount: 150, lines: null },
+      {
+        amount: 2_500,
+        lines: [
+          { sku: "MUG-BLUE", quantity: 1 },
+          { sku: 'TRAY "L"', quantity: 1 },
+        ],
+      },
+    ]);
+  });
+
+  test("are refunded once by a form that is sent twice", async () => {
+    const id = await paidOrder();
+    const { form = "" } = filled(await page(`/orders/${id}/refund`));
+    const fields = { form, reason: "late", amount: "10" };
+    const answers = await Promise.all([1, 2].map(() => send(`/orders/${id}/refund`, fields)));
+    expect(answers.map(({ status }) => status)).toEqual([303, 303]);
+    expect(await refundsOf(id)).toHaveLength(1);
+  });
+
+  test.each([
+    ["an amount of too many digits", "EUR", { reason: "x", amount: "1.005" }, 422, /Amount in EUR.*10\.00/],
+    ["an amount that is none", "EUR", { reason: "x", amount: "ten" }, 422, /Amount in EUR/],
+    [
+      "more than was taken",
+      "EUR",
+      { reason: "x", amount: "37.51" },
+      409,
+      /3751 can.+t be refunded: 3750 EUR/,
+    ],
+    ["part of a unit that has none", "JPY", { reason: "x", amount: "1.5" }, 422, /Amount in JPY/],
+    ["no reason", "EUR", { reason: " ", amount: "1" }, 422, /Reason, for customer service: is missing/],
+    ["more pieces than were ordered", "EUR", { reason: "x", pieces1: "2" }, 409, /only 1 of 2 TRAY/],
+    ["pieces and an amount", "EUR", { reason: "x", pieces1: "1", amount: "1" }, 422, /together with lines/],
+    [
+      "stock that never left",
+      "EUR",
+      { reason: "x", pieces1: "1", restock: "yes" },
+      409,
+      /not left the stock/,
+    ],
+  ])("are not refunded with %s, and the form says so", async (_what, currency, fields, status, fault) => {
+    const id = await paidOrder(currency);
+    const answer = await send(`/orders/${id}/refund`, fields);
+    expect([answer.status, faults(answer.text).join(" ")]).toEqual([status, expect.stringMatching(fault)]);
+    expect(await refundsOf(id)).toEqual([]);
+    const { form: _form, ...kept } = filled(answer.text);
+    for (const [name, value] of Object.entries(fields).filter(([, each]) => each.trim() !== ""))
+      expect([name, kept[name]]).toEqual([name, value]);
+  });
+
+  test("are not refunded where nothing was paid", async () => {
+    const id = await newOrder();
+    expect(await page(`/orders/${id}`)).not.toContain("Payments</h2>");
+    const answer = await send(`/orders/${id}/refund`, { reason: "x" });
+    expect(answer.status).toBe(409);
+    expect(faults(answer.text)).toEqual(["nothing was paid that could be refunded"]);
+  });
+});
 
 describe("an order", () => {
   test("is held for a reason, says who holds it, and is released", async () => {

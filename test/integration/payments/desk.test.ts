@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { z } from "zod";
 import { listEvents } from "../../../db/order-events.ts";
 import { listPayments } from "../../../db/payments.ts";
 import { listRefunds } from "../../../db/refunds.ts";
@@ -105,6 +106,31 @@ describe("a payment at Stripe", () => {
     const events = await listEvents(environment.database, order.id);
     expect(events.map(({ type }) => type)).toEqual(["status", "payment.declined"]);
     expect(JSON.stringify(events)).not.toContain("pm_card");
+  });
+
+  test("tells Stripe whom it is for, where the goods go, and what the client has noted", async () => {
+    const many = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`note-${index}`, "x"]));
+    const order = await orderWith(environment, "pm_card_visa", {
+      reference: "SO-1",
+      customerId: "cust-7",
+      customer: { name: "Ada", email: "ada@example.org" },
+      shipTo: { name: "Ada", line1: "1 Lane", city: "York", postalCode: "Y1", country: "GB" },
+      metadata: { "a[b]": "no key of Stripe's", order_id: "another", ...many },
+    });
+    const { providerId } = await deskOf(environment).pay(request(order));
+    const response = await fetch(`${environment.providers.paymentsUrl}/v1/payment_intents/${providerId}`, {
+      headers: { authorization: "Bearer sk_test_desk" },
+    });
+    const told: unknown = await response.json();
+    expect(told).toMatchObject({
+      description: "Order SO-1",
+      receipt_email: "ada@example.org",
+      metadata: { order_id: order.id, customer_id: "cust-7", reference: `${order.id}:pay`, "note-0": "x" },
+      shipping: { name: "Ada", address: { line1: "1 Lane", city: "York", postal_code: "Y1", country: "GB" } },
+    });
+    const { metadata } = z.object({ metadata: z.record(z.string(), z.string()) }).parse(told);
+    expect(Object.keys(metadata)).toHaveLength(50);
+    expect(metadata).not.toHaveProperty("a[b]");
   });
 
   test("that its customer has to confirm tells the client what to do, and nobody else", async () => {

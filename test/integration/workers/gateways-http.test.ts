@@ -42,6 +42,7 @@ const CHARGE = {
   capture: "at once" as const,
   description: "Order o1",
   customer: { id: "c1" },
+  metadata: null,
   shipTo: null,
   remember: async () => undefined,
 };
@@ -620,7 +621,7 @@ describe("requests", () => {
     const lines = JSON.stringify(STOCK.lines);
     expect(received).toEqual([
       "GET /adapters/payments/?v=1   ",
-      `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null,"capture":true,"description":"Order o1","customer":{"id":"c1"},"shipTo":null}`,
+      `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null,"capture":true,"description":"Order o1","customer":{"id":"c1"},"shipTo":null,"metadata":null}`,
       `POST /adapters/payments/?v=1 o1:pay:undo application/json {"operation":"refund","orderId":"o1","chargeKey":"o1:pay"}`,
       `POST /adapters/carrier o1:ship application/json {"operation":"create-label","orderId":"o1"}`,
       `POST /adapters/carrier o1:ship:undo application/json {"operation":"void-label","orderId":"o1","labelKey":"o1:ship"}`,

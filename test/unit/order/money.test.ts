@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import * as fc from "fast-check";
-import { CURRENCIES, moneyText } from "../../../src/order/money.ts";
+import { CURRENCIES, minorUnitsOf, moneyText } from "../../../src/order/money.ts";
 
 /** ISO 4217, List One, of 2024-06-25: every code with the digits of its minor unit. */
 const LIST_ONE = readFileSync(path.join(import.meta.dirname, "../../support/iso-4217.csv"), "utf8")
@@ -50,4 +50,22 @@ describe("amounts are written in their currency", () => {
       }),
     );
   });
+});
+
+test.each([
+  ["12", "EUR", 1_200],
+  ["12.5", "EUR", 1_250],
+  [" 0,05 ", "EUR", 5],
+  ["12", "JPY", 12],
+  ["1.234", "KWD", 1_234],
+  ["1.2345", "CLF", 12_345],
+  ["12.345", "EUR", undefined],
+  ["1.0", "JPY", undefined],
+  ["-1", "EUR", undefined],
+  ["1e3", "EUR", undefined],
+  ["1,000.00", "EUR", undefined],
+  ["", "EUR", undefined],
+  ["999999999999999", "EUR", undefined],
+])("what people write as %j of %s is read as %j minor units", (text, currency, amount) => {
+  expect(minorUnitsOf(text, currency)).toBe(amount);
 });

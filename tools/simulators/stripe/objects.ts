@@ -53,7 +53,7 @@ export function paymentIntentOf(intent: IntentState) {
     receipt_email: intent.receiptEmail,
     review: null,
     setup_future_usage: null,
-    shipping: null,
+    shipping: shippingOf(intent),
     source: null,
     statement_descriptor: null,
     statement_descriptor_suffix: null,
@@ -212,6 +212,22 @@ export function eventOf(id: string, type: string, object: object) {
     pending_webhooks: 1,
     request: { id: null, idempotency_key: null },
     type,
+  };
+}
+
+function shippingOf({ shipping }: IntentState): Stripe.PaymentIntent.Shipping | null {
+  if (shipping === null) return null;
+  const { city, country, line1, line2, postal_code: postalCode, state } = shipping.address;
+  return {
+    name: shipping.name,
+    address: {
+      city: city ?? null,
+      country: country ?? null,
+      line1: line1 ?? null,
+      line2: line2 ?? null,
+      postal_code: postalCode ?? null,
+      state: state ?? null,
+    },
   };
 }
 

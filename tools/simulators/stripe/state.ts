@@ -44,6 +44,10 @@ export const intentState = z.object({
   description: z.string().nullable(),
   receiptEmail: z.string().nullable(),
   metadata: z.record(z.string(), z.string()),
+  shipping: z
+    .object({ name: z.string(), address: z.record(z.string(), z.string()) })
+    .nullable()
+    .default(null),
   lastError: z
     .object({ code: z.string(), declineCode: z.string().optional(), message: z.string() })
     .nullable(),

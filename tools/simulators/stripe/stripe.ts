@@ -231,6 +231,7 @@ export class StripeSimulator {
       description: textOf(form["description"]) ?? null,
       receiptEmail: textOf(form["receipt_email"]) ?? null,
       metadata: metadataOf(form),
+      shipping: shippingOf(form),
       lastError: null,
       confirmed: 0,
       created: now(),
@@ -589,6 +590,7 @@ export class StripeSimulator {
       description: null,
       receiptEmail: null,
       metadata: { order_id: orderId, reference: key },
+      shipping: null,
       lastError: null,
       confirmed: 1,
       created,
@@ -678,12 +680,19 @@ function methodOf(form: Form): string | null {
   return textOf(form["payment_method"]) ?? token ?? null;
 }
 
-function metadataOf(form: Form): Record<string, string> {
-  const metadata = form["metadata"];
+function metadataOf({ metadata }: Form): Record<string, string> {
+  return typeof metadata === "object" ? textsOf(metadata) : {};
+}
+
+function shippingOf({ shipping }: Form): IntentState["shipping"] {
+  if (typeof shipping !== "object") return null;
+  const { name, address } = shipping;
+  return { name: textOf(name) ?? "", address: typeof address === "object" ? textsOf(address) : {} };
+}
+
+function textsOf(form: Form): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(typeof metadata === "object" ? metadata : {}).flatMap(([name, value]) =>
-      typeof value === "string" ? [[name, value]] : [],
-    ),
+    Object.entries(form).flatMap(([name, value]) => (typeof value === "string" ? [[name, value]] : [])),
   );
 }
 

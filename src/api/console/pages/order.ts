@@ -19,6 +19,7 @@ import { ROOT } from "../layout.ts";
 import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
 import { holds } from "./amendments.ts";
+import { ledgerOf, payments, type OrderLedger } from "./payments.ts";
 import { people } from "./people.ts";
 import { nowMs } from "../../../platform/clock.ts";
 
@@ -112,6 +113,7 @@ function cancelForm(order: StoredOrder): Html {
 interface Found {
   readonly order: StoredOrder;
   readonly events: readonly OrderEvent[];
+  readonly ledger: OrderLedger;
   /** The next transition; undefined if the order has ended. */
   readonly transition: Transition | undefined;
   /** Undefined if there are no queues or Redis is away. */
@@ -119,9 +121,10 @@ interface Found {
 }
 
 /** @throws {Problem} 404 if there is no such order */
-async function look({ database, redis, queues, lifecycle }: Services, id: string): Promise<Found> {
+async function look(services: Services, id: string): Promise<Found> {
+  const { database, redis, queues, lifecycle } = services;
   const order = await orderOf(database, id);
-  const events = await listEvents(database, order.id);
+  const [events, ledger] = await Promise.all([listEvents(database, order.id), ledgerOf(services, order)]);
   const transition = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
   const job =
     transition && queues && redis
@@ -130,7 +133,7 @@ async function look({ database, redis, queues, lifecycle }: Services, id: string
           throw error;
         })
       : undefined;
-  return { order, events, transition, job };
+  return { order, events, ledger, transition, job };
 }
 
 function about({ id, customerId, total, currency, createdAt }: StoredOrder): Html {
@@ -145,7 +148,7 @@ function about({ id, customerId, total, currency, createdAt }: StoredOrder): Htm
 /** The parts of the page that update themselves. */
 function live(services: Services, found: Found): Html {
   const { lifecycle } = services;
-  const { order, events, transition, job } = found;
+  const { order, events, ledger, transition, job } = found;
   const ended = lifecycle.hasEnded(order.status);
   const entries = timelineOf(
     order,
@@ -168,7 +171,7 @@ function live(services: Services, found: Found): Html {
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}
     </section>
-    ${records(order, events)} ${!ended && followed(order)}`;
+    ${payments(order, ledger)} ${records(order, events)} ${!ended && followed(order)}`;
 }
 
 /**

@@ -1,0 +1,237 @@
+import { describe, expect, test } from "@jest/globals";
+import { eq, isNotNull } from "drizzle-orm";
+import pLimit from "p-limit";
+import { listEvents } from "../../db/order-events.ts";
+import { listPayments } from "../../db/payments.ts";
+import { listRefunds, wakeRefunds } from "../../db/refunds.ts";
+import { orders } from "../../db/schema.ts";
+import {
+  call,
+  closeShop,
+  happens,
+  openShop,
+  place,
+  refund,
+  sendWebhook,
+  type Shop,
+} from "../support/stripe-shop.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+/*
+ * Every permutation of early, late, doubled and missing webhooks around authorization, capture and refund. Stripe's own
+ * webhooks are off: each order gets those of its schedule, between the same three steps.
+ */
+
+/** The steps of every order, and the webhooks about them: of the authorization, the capture and the refund. */
+const STEPS = ["authorize", "capture", "refund"] as const;
+type Step = (typeof STEPS)[number];
+type Webhook = `${Step} webhook`;
+type Schedule = readonly (Step | Webhook)[];
+
+/** Every sequence of the steps, in their order, and so many webhooks of each, in any. */
+function schedulesWith(left: Readonly<Record<Step, number>>, steps: readonly Step[] = STEPS): Schedule[] {
+  const next: Schedule[] = STEPS.filter((step) => left[step] > 0).flatMap((step) =>
+    schedulesWith({ ...left, [step]: left[step] - 1 }, steps).map((rest): Schedule => [
+      `${step} webhook`,
+      ...rest,
+    ]),
+  );
+  const [step, ...others] = steps;
+  if (step === undefined) return next.length > 0 ? next : [[]];
+  return [...next, ...schedulesWith(left, others).map((rest): Schedule => [step, ...rest])];
+}
+
+const COUNTS = [0, 1, 2].flatMap((authorize) =>
+  [0, 1, 2].flatMap((capture) => [0, 1, 2].map((refunded) => ({ authorize, capture, refund: refunded }))),
+);
+const EACH_ONCE = schedulesWith({ authorize: 1, capture: 1, refund: 1 });
+
+/**
+ * Each webhook missing, early, in time, late, or twice at any two moments, at most three of them in all, in every order;
+ * and all three of them sent twice at any moment.
+ */
+const SCHEDULES: readonly Schedule[] = [
+  ...COUNTS.filter(({ authorize, capture, refund: refunded }) => authorize + capture + refunded <= 3)
+    .filter((counts) => Object.values(counts).filter((count) => count === 2).length <= 1)
+    .flatMap((counts) => schedulesWith(counts)),
+  ...EACH_ONCE.map((schedule) =>
+    schedule.flatMap((each) => (each.endsWith(" webhook") ? [each, each] : [each])),
+  ),
+];
+
+interface Placed {
+  readonly id: string;
+  readonly schedule: Schedule;
+  /** At Stripe; null before it is known. */
+  readonly paymentId: string | null;
+}
+
+const TYPES: Readonly<Record<Webhook, string>> = {
+  "authorize webhook": "payment_intent.amount_capturable_updated",
+  "capture webhook": "payment_intent.succeeded",
+  "refund webhook": "refund.updated",
+};
+
+const limited = pLimit(48);
+const atOnce = (orders: readonly Placed[], work: (order: Placed) => Promise<unknown>) =>
+  Promise.all(orders.map((order) => limited(() => work(order))));
+
+/** An order's webhooks between two of its steps. */
+function between({ schedule }: Placed, from: Step | undefined, to: Step | undefined): Webhook[] {
+  const begin = from === undefined ? 0 : schedule.indexOf(from) + 1;
+  const end = to === undefined ? schedule.length : schedule.indexOf(to);
+  return schedule.slice(begin, end).filter((each): each is Webhook => each.endsWith(" webhook"));
+}
+
+/** Sends each order's webhooks one after the other. @returns the orders that got some. */
+async function sendBetween(
+  shop: Shop,
+  orders: readonly Placed[],
+  from: Step | undefined,
+  to: Step | undefined,
+): Promise<readonly Placed[]> {
+  const told = orders.filter((order) => between(order, from, to).length > 0);
+  await atOnce(told, async (order) => {
+    for (const webhook of between(order, from, to)) {
+      const intent = order.paymentId ?? "pi_unknown";
+      const about = webhook === "refund webhook" ? { id: "re_1", payment_intent: intent } : { id: intent };
+      // It claims to be late, whenever it comes: nothing that it says may be believed.
+      const object = { ...about, status: "succeeded", metadata: { order_id: order.id } };
+      expect((await sendWebhook(shop, TYPES[webhook], object)).status).toBe(204);
+    }
+  });
+  return told;
+}
+
+/** What is looked at every few minutes is looked at now: for those whose webhook was early, or is missing. */
+async function minutesPass(shop: Shop, all: readonly Placed[]): Promise<void> {
+  await atOnce(all, ({ id }) => call(shop, "POST", `/orders/${id}/wake`));
+  await atOnce(all, ({ id }) => wakeRefunds(shop.environment.database, id));
+}
+
+async function untilIn(shop: Shop, wanted: readonly Placed[], status: string): Promise<void> {
+  const ids = new Set(wanted.map(({ id }) => id));
+  const isThere = async () => {
+    const rows = await shop.environment.database.query((queries) =>
+      queries.select({ id: orders.id }).from(orders).where(eq(orders.status, status)),
+    );
+    return rows.filter(({ id }) => ids.has(id)).length === ids.size;
+  };
+  await waitFor(`${ids.size} orders to be ${status}`, isThere, { timeoutMs: 240_000 });
+}
+
+async function withPayments(shop: Shop, all: readonly Placed[]): Promise<Placed[]> {
+  const payments = await listPayments(
+    shop.environment.database,
+    all.map(({ id }) => id),
+  );
+  const known = new Map(payments.map(({ orderId, providerId }) => [orderId, providerId]));
+  return all.map((order) => ({ ...order, paymentId: known.get(order.id) ?? null }));
+}
+
+test("the schedules are all that there are", () => {
+  // Of n webhooks among three steps: n of (3 + n) places, and the webhooks in every order that can be told apart.
+  const upToThree = 1 + 3 * 4 + 3 * 20 + 120 + 3 * (10 + 2 * 60);
+  expect(SCHEDULES).toHaveLength(upToThree + EACH_ONCE.length);
+  expect(new Set(SCHEDULES.map((schedule) => schedule.join())).size).toBe(SCHEDULES.length);
+});
+
+describe.each([
+  ["that a customer confirms", "pm_card_authenticationRequired"],
+  ["that are refunded in a bank's own time", "pm_card_pendingRefund"],
+])("payments %s", (_what, token) => {
+  test("are captured once, refunded once and told once, whatever webhooks come when", async () => {
+    const isConfirmed = token === "pm_card_authenticationRequired";
+    const first = "deliver,cancel";
+    const shop = await openShop(
+      { PAYMENT_CAPTURE: "on-shipment" },
+      { stages: isConfirmed ? `reserve,pay,${first}` : first },
+    );
+    const { database, providers } = shop.environment;
+    providers.setWebhooks({ lost: 1 });
+    try {
+      let all: readonly Placed[] = await Promise.all(
+        SCHEDULES.map((schedule) =>
+          limited(async () => ({ id: await place(shop, token), schedule, paymentId: null })),
+        ),
+      );
+      if (isConfirmed) {
+        await waitFor("all to wait for their customers", async () => {
+          all = await withPayments(shop, all);
+          return all.every(({ paymentId }) => paymentId !== null) && (await waitingIn(shop)) === all.length;
+        });
+      }
+      await sendBetween(shop, all, undefined, "authorize");
+      if (isConfirmed) await atOnce(all, ({ paymentId }) => happens(shop, paymentId, "authenticate"));
+      else {
+        await shop.addWorker("reserve,pay");
+        await untilIn(shop, all, "PAID");
+        all = await withPayments(shop, all);
+      }
+      // Any webhook about a payment has it looked at.
+      await untilIn(shop, await sendBetween(shop, all, "authorize", "capture"), "PAID");
+      await minutesPass(shop, all);
+      await untilIn(shop, all, "PAID");
+      await shop.addWorker("ship");
+      await untilIn(shop, all, "DELIVERED");
+      await sendBetween(shop, all, "capture", "refund");
+      await atOnce(all, async ({ id }) => {
+        expect((await refund(shop, id, { amount: 1_000 })).status).toBe(202);
+      });
+      await waitFor("all to be refunded", () => providers.books.refunds.length >= all.length, {
+        timeoutMs: 240_000,
+      });
+      await sendBetween(shop, all, "refund", undefined);
+      await minutesPass(shop, all);
+      const ids = all.map(({ id }) => id);
+      await waitFor("all refunds to be known", async () =>
+        (await listRefunds(database, ids)).every(({ state }) => state === "SUCCEEDED"),
+      );
+
+      const { charges, refunds } = providers.books;
+      const told = new Map<string, string[]>();
+      for (const { id, schedule } of all) {
+        const events = (await listEvents(database, id)).filter(({ type }) => type !== "waiting");
+        const story = JSON.stringify({
+          events: events.map(({ type, to, reason }) =>
+            type === "status" ? to : type === "attempt-failed" ? `failed: ${reason}` : type,
+          ),
+          charged: charges.filter(({ orderId }) => orderId === id).map(({ amount }) => amount),
+          refunded: refunds.filter(({ orderId }) => orderId === id).map(({ amount }) => amount),
+        });
+        told.set(story, [...(told.get(story) ?? []), schedule.join(", ")]);
+      }
+      // One story for all of them; the schedules of any other would be named here.
+      expect([...told].map(([story, schedules]) => [JSON.parse(story), schedules.length])).toEqual([
+        [
+          {
+            events: [
+              "CREATED",
+              "RESERVED",
+              ...(isConfirmed ? ["payment.pending"] : []),
+              "payment.authorized",
+              "PAID",
+              "payment.captured",
+              "SHIPPED",
+              "DELIVERED",
+              "refund.created",
+              "refund.succeeded",
+            ],
+            charged: [3_000],
+            refunded: [1_000],
+          },
+          SCHEDULES.length,
+        ],
+      ]);
+    } finally {
+      await closeShop(shop);
+    }
+  }, 600_000);
+});
+
+async function waitingIn({ environment }: Shop): Promise<number> {
+  const rows = await environment.database.query((queries) =>
+    queries.select({ id: orders.id }).from(orders).where(isNotNull(orders.waitingStage)),
+  );
+  return rows.length;
+}

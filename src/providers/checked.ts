@@ -52,7 +52,12 @@ const payment = z.discriminatedUnion(
   [
     z.object({ state: z.literal("authorized"), id, expiresAt: date.optional() }),
     z.object({ state: z.literal("captured"), id, amount }),
-    z.object({ state: z.literal("declined"), reason: told, code: shown(LONGEST_CODE).optional() }),
+    z.object({
+      state: z.literal("declined"),
+      reason: told,
+      code: shown(LONGEST_CODE).optional(),
+      action: action.optional(),
+    }),
     z.object({ state: z.literal("pending"), id, action: action.optional() }),
     z.object({ state: z.literal("cancelled"), refundId: id.optional() }),
     z.object({ state: z.literal("created"), id }),
@@ -74,7 +79,7 @@ const subject = z.object(
   {
     paymentId: id.optional().catch(undefined),
     orderId: z.uuid().optional().catch(undefined),
-    dispute: z.enum(["opened", "won", "lost"]).optional(),
+    isDispute: z.boolean({ error: "must be true or false" }).optional(),
   },
   { error: "must be an object" },
 );

@@ -28,17 +28,18 @@ type Step = (typeof STEPS)[number];
 type Webhook = `${Step} webhook`;
 type Schedule = readonly (Step | Webhook)[];
 
+function before(first: Step | Webhook, rest: Schedule): Schedule {
+  return [first, ...rest];
+}
+
 /** Every sequence of the steps, in their order, and so many webhooks of each, in any. */
 function schedulesWith(left: Readonly<Record<Step, number>>, steps: readonly Step[] = STEPS): Schedule[] {
-  const next: Schedule[] = STEPS.filter((step) => left[step] > 0).flatMap((step) =>
-    schedulesWith({ ...left, [step]: left[step] - 1 }, steps).map((rest): Schedule => [
-      `${step} webhook`,
-      ...rest,
-    ]),
+  const next = STEPS.filter((step) => left[step] > 0).flatMap((step) =>
+    schedulesWith({ ...left, [step]: left[step] - 1 }, steps).map((rest) => before(`${step} webhook`, rest)),
   );
   const [step, ...others] = steps;
   if (step === undefined) return next.length > 0 ? next : [[]];
-  return [...next, ...schedulesWith(left, others).map((rest): Schedule => [step, ...rest])];
+  return [...next, ...schedulesWith(left, others).map((rest) => before(step, rest))];
 }
 
 const COUNTS = [0, 1, 2].flatMap((authorize) =>
@@ -73,8 +74,8 @@ const TYPES: Readonly<Record<Webhook, string>> = {
 };
 
 const limited = pLimit(48);
-const atOnce = (orders: readonly Placed[], work: (order: Placed) => Promise<unknown>) =>
-  Promise.all(orders.map((order) => limited(() => work(order))));
+const atOnce = (all: readonly Placed[], work: (order: Placed) => Promise<unknown>) =>
+  Promise.all(all.map((order) => limited(() => work(order))));
 
 /** An order's webhooks between two of its steps. */
 function between({ schedule }: Placed, from: Step | undefined, to: Step | undefined): Webhook[] {
@@ -86,11 +87,11 @@ function between({ schedule }: Placed, from: Step | undefined, to: Step | undefi
 /** Sends each order's webhooks one after the other. @returns the orders that got some. */
 async function sendBetween(
   shop: Shop,
-  orders: readonly Placed[],
+  all: readonly Placed[],
   from: Step | undefined,
   to: Step | undefined,
 ): Promise<readonly Placed[]> {
-  const told = orders.filter((order) => between(order, from, to).length > 0);
+  const told = all.filter((order) => between(order, from, to).length > 0);
   await atOnce(told, async (order) => {
     for (const webhook of between(order, from, to)) {
       const intent = order.paymentId ?? "pi_unknown";

@@ -13,6 +13,7 @@ const REQUEST = {
   description: "Order o1",
   customer: { id: "c1" },
   shipTo: null,
+  metadata: null,
   remember: async () => undefined,
 } as const;
 const MOVE = { key: "k", orderId: "o1", lines: [], signal };
@@ -154,8 +155,8 @@ test.each<[string, unknown, string]>([
 });
 
 test("a webhook about what can't be ours is about nobody", async () => {
-  const { payments } = returning({ paymentId: "x".repeat(300), orderId: `#1${HALF}`, dispute: "opened" });
-  expect(await payments.parseWebhook?.(Buffer.alloc(0), {})).toEqual({ dispute: "opened" });
+  const { payments } = returning({ paymentId: "x".repeat(300), orderId: `#1${HALF}`, isDispute: true });
+  expect(await payments.parseWebhook?.(Buffer.alloc(0), {})).toEqual({ isDispute: true });
 });
 
 test.each<[string, unknown, string]>([
@@ -204,4 +205,18 @@ test.each<["payments" | "carrier", unknown, string]>([
 ])("what is no provider of %s is told at start", (name, value, fault) => {
   expect(faultOfProvider(name, value)).toBe(fault);
   expect(faultOfProvider("payments", returning(1).payments)).toBeUndefined();
+});
+
+test.each([
+  [undefined, undefined],
+  ["LOST", undefined],
+  ["lost", refused("must be OPEN, WON or LOST")],
+])("a dispute that a provider tells as %j is taken as it is, or refused", async (given, fault) => {
+  const { payments } = checkedProviders({
+    ...returning(undefined),
+    // oxlint-disable-next-line no-unsafe-type-assertion -- what a provider of others may return
+    payments: { ...returning(undefined).payments, disputeOf: async () => given as "LOST" },
+  });
+  const asked = payments.disputeOf?.({ id: "pi_1", signal });
+  await (fault === undefined ? expect(asked).resolves.toBe(given) : expect(asked).rejects.toThrow(fault));
 });

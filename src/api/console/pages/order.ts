@@ -19,7 +19,7 @@ import { ROOT } from "../layout.ts";
 import { confirmation, facts, reasonField, statusBadge, table } from "../parts.ts";
 import { timelineOf, type Entry } from "../timeline.ts";
 import { holds } from "./amendments.ts";
-import { ledgerOf, payments, type OrderLedger } from "./payments.ts";
+import { ledgerOf, paymentsOf, type OrderLedger } from "./payments.ts";
 import { people } from "./people.ts";
 import { nowMs } from "../../../platform/clock.ts";
 
@@ -171,7 +171,7 @@ function live(services: Services, found: Found): Html {
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}
     </section>
-    ${payments(order, ledger)} ${records(order, events)} ${!ended && followed(order)}`;
+    ${paymentsOf(order, ledger)} ${records(order, events)} ${!ended && followed(order)}`;
 }
 
 /**

@@ -77,7 +77,7 @@ export async function ledgerOf(
 }
 
 /** An order's payments and refunds, with their provider's ids; undefined if there are none. */
-export function payments(order: StoredOrder, ledger: OrderLedger): Html | undefined {
+export function paymentsOf(order: StoredOrder, ledger: OrderLedger): Html | undefined {
   if (ledger.payments.length === 0) return undefined;
   return html`<section aria-labelledby="payments">
     <h2 id="payments">Payments</h2>

@@ -45,8 +45,9 @@ export function createApp(options: AppOptions): Express {
   const { address = new PublicAddress(), trustProxy } = options;
   const app = express();
   app.disable("x-powered-by");
-  // As in front of it: `/CONSOLE` must not be a way around a proxy's rule about `/console`.
+  // As in front of it: `/CONSOLE` or `/metrics/` must not be a way around a proxy's rule about `/console` or `/metrics`.
   app.enable("case sensitive routing");
+  app.enable("strict routing");
   if (trustProxy !== undefined) app.set("trust proxy", trustProxy);
   setBase(app, address.base);
   // Answers change between calls, so hashing them for caches is wasted work.

@@ -76,7 +76,7 @@ function clientName(client: string): string {
 }
 
 function operatorName(name: string): string {
-  const printable = name.replaceAll(/\p{Cc}/gu, " ").trim();
+  const printable = name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, " ").trim();
   return Array.from(printable || "operator")
     .slice(0, COLUMN_LENGTHS.actor)
     .join("");

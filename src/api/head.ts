@@ -15,11 +15,14 @@ const ONCE = new Set([
 const PATH = /^[\w\-.~!$&'()*+,;=:@%/]*$/;
 /** Browsers leave some characters as they are that RFC 3986 would have encoded. */
 const QUERY = /^[\x21\x22\x24-\x7e]*$/;
-/** `.`, `..` and nothing between slashes, which proxies and URL libraries take away. */
-const UNSTABLE_SEGMENT = /\/(?:(?:\.|%2e){0,2}\/|(?:\.|%2e){1,2}$)/i;
+/** `.`, `..` and nothing between slashes, which proxies and URL libraries take away; some decode the slashes first. */
+const UNSTABLE_SEGMENT = /(?:\/|%2f|%5c)(?:(?:\.|%2e){0,2}(?:\/|%2f|%5c)|(?:\.|%2e){1,2}$)/i;
 const AUTHORITY = /^(?:[\w\-.~]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 /** Its host, and its path and query as they are written. Clients never send fragments. */
 const WHOLE_URL = /^https?:\/\/([^/?#]*)([^#]*)$/i;
+
+/** Which of several counts, not all agree. */
+const CHARSET = /;\s*charset\s*=/gi;
 
 const UNREADABLE = "the address cannot be read";
 
@@ -35,6 +38,8 @@ export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): {
 } {
   const repeated = repeatedOf(rawHeaders);
   if (repeated !== undefined) return { fault: `there is more than one header ${repeated}` };
+  if ((headers["content-type"]?.match(CHARSET)?.length ?? 0) > 1)
+    return { fault: "the header content-type has more than one charset" };
   if (headers.host !== undefined && !AUTHORITY.test(headers.host))
     return { fault: "the header host is not the name of a host" };
   if (url === "*") return { target: url };

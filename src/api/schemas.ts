@@ -39,6 +39,17 @@ export function text(length: number, forbidden = CONTROL_CHARACTERS) {
   );
 }
 
+/** What nobody sees, or what turns the writing around: two identifiers would look the same. What joins emoji is seen. */
+const INVISIBLE =
+  /(?!(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})|(?<=\p{Extended_Pictographic})\ufe0f)[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
+
+/** A {@link text} that names something, and is compared byte by byte. */
+function identifier() {
+  return text(LIMITS.identifier).refine((value) => !INVISIBLE.test(value), {
+    error: "must not contain invisible characters",
+  });
+}
+
 function refuse({ value, issues }: z.core.ParsePayload<string>, message: string): void {
   issues.push({ code: "custom", input: value, message });
 }
@@ -73,10 +84,17 @@ export const nextCursor = z
   .nullable()
   .meta({ description: "Pass as `cursor` for the next page; null on the last" });
 
-export const sku = text(LIMITS.identifier)
-  // It stands in paths, where `.` and `..` are steps that clients and proxies take.
-  .refine((value) => value !== "." && value !== "..", { error: "must not be . or .." })
-  .meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
+/** `.`, `..` or nothing between slashes. */
+const STEP = /(?:^|[/\\])\.{0,2}(?:[/\\]|$)/;
+
+/** An {@link identifier} that stands in paths, where clients and proxies take such steps. */
+function identifierInPath() {
+  return identifier().refine((value) => !STEP.test(value), {
+    error: "must not have ., .. or nothing between slashes",
+  });
+}
+
+export const sku = identifierInPath().meta({ description: "Stock keeping unit", examples: ["MUG-BLUE"] });
 const quantity = z
   .int()
   .min(1)
@@ -96,8 +114,8 @@ const currency = z
       refuse(payload, "must be an ISO 4217 currency code, such as EUR");
   })
   .meta({ pattern: "^[A-Z]{3}$", description: "ISO 4217 code", examples: ["EUR"] });
-export const customerId = text(LIMITS.identifier).meta({ examples: ["cust-1"] });
-export const reference = text(LIMITS.identifier).meta({
+export const customerId = identifier().meta({ examples: ["cust-1"] });
+export const reference = identifier().meta({
   description: "Your own name for the order, such as an invoice number",
   examples: ["INV-1001"],
 });
@@ -404,7 +422,7 @@ export const order = z
   })
   .meta({ id: "Order" });
 
-const holdName = text(LIMITS.identifier).meta({
+const holdName = identifierInPath().meta({
   description: "One hold of each name per order",
   examples: ["fraud review"],
 });

@@ -3,6 +3,7 @@ import { json, type Request, type RequestHandler } from "express";
 import type { z } from "zod";
 import { API_LIMITS } from "./limits.ts";
 import { Problem } from "./problem.ts";
+import { repeatedName } from "./repeated-name.ts";
 
 /** Media types that count as JSON. */
 const JSON_TYPES = ["application/json", "application/*+json"];
@@ -12,7 +13,13 @@ export const readJson: RequestHandler = json({
   limit: API_LIMITS.bodyBytes,
   type: JSON_TYPES,
   strict: false,
-  verify: onlyUtf8,
+  verify(request, response, body, charset) {
+    onlyUtf8(request, response, body, charset);
+    const name = repeatedName(body.toString("utf8"));
+    if (name === undefined) return;
+    const detail = `the name ${JSON.stringify(cut(name))} stands twice in an object of the body`;
+    throw new Problem(400, "malformed-request", { detail });
+  },
 });
 
 /** For body parsers, which would decode UTF-7, UTF-16 and UTF-32 too, and insert replacement characters. @throws {Problem} */

@@ -30,12 +30,16 @@ describe("a header that a proxy might read otherwise is refused", () => {
     [KEY, "Host: localhost, evil.example"],
     [KEY, "Host: local host"],
     [KEY, "Host: user@localhost"],
+    [KEY, "Content-Type: application/json; charset=utf-8; charset=utf-16"],
+    [KEY, 'Content-Type: application/json;CHARSET="utf-16" ; charset=utf-8'],
   ])("%s, %s %s", async (...headers) => {
     const { status, body } = await head("/orders", ...headers);
     expect(status).toBe(400);
     expect(JSON.parse(body)).toMatchObject({
       type: "urn:conveyor:problem:malformed-request",
-      detail: expect.stringMatching(/^there is more than one header \S+$|^the header host is not the name/),
+      detail: expect.stringMatching(
+        /^there is more than one header \S+$|^the header host is not the name|more than one charset$/,
+      ),
     });
   });
 
@@ -53,6 +57,9 @@ describe("an address that a proxy or a URL library would change is refused", () 
     "/./orders",
     "//orders",
     "/orders//",
+    "/stock/A%2F..%2FB",
+    "/stock/A%2f%2e%5cB",
+    "/stock/%2FA",
     "/stock/a\\b",
     "/stock/\u00e9",
     '/stock/"a"',
@@ -70,8 +77,16 @@ describe("an address that a proxy or a URL library would change is refused", () 
   );
 });
 
-describe("a SKU that is a step in a path is refused", () => {
-  test.each([".", ".."])("%s", async (sku) => {
+test.each(["/orders/", "/metrics/", "/health/live/", "/console/", "/stock/MUG-BLUE/"])(
+  "with a slash at its end an address is another: %s",
+  async (path) => {
+    const login = path === "/console/" ? `Authorization: ${BASIC.authorization}` : KEY;
+    expect((await head(path, login)).status).toBe(404);
+  },
+);
+
+describe("a SKU that has a step of a path is refused", () => {
+  test.each([".", "..", "A/../B", "A/./B", "A//B", "/A", "A/", "A\\..\\B", "../A"])("%s", async (sku) => {
     const lines = [{ ...PLAIN_ORDER.lines[0], sku }];
     const answers = [
       await api.client.post("/orders", { ...PLAIN_ORDER, lines }),
@@ -80,17 +95,52 @@ describe("a SKU that is a step in a path is refused", () => {
     for (const { status, body } of answers) {
       expect(status).toBe(422);
       expect(body.errors).toEqual([
-        { path: expect.stringMatching(/\[0\]\.sku$/), message: "must not be . or .." },
+        {
+          path: expect.stringMatching(/\[0\]\.sku$/),
+          message: "must not have ., .. or nothing between slashes",
+        },
       ]);
     }
   });
 
   test("but not one that is only unusual", async () => {
-    const sku = "Kaffee/Käse 100% 日本 😀";
+    const sku = "Kaffee/Käse 100% 日本 👩‍👩‍👧‍👦❤️";
     await api.client.put(`/stock/${encodeURIComponent(sku)}`, { onHand: 3 });
     const { body } = await api.client.get(`/stock/${encodeURIComponent(sku)}`);
     expect(body).toMatchObject({ sku, onHand: 3 });
   });
+});
+
+test.each([
+  "\u202e1-tsuc",
+  "cust\u200b-1",
+  "cust\u2028-1",
+  "cust\ufe0f-1",
+  "cust\u3164-1",
+  "cust\u00ad-1",
+  "😀\u200d",
+])("an identifier that looks like another one is refused: %j", async (id) => {
+  const { status, body } = await api.client.post("/orders", {
+    ...PLAIN_ORDER,
+    customerId: id,
+    reference: id,
+    lines: [{ ...PLAIN_ORDER.lines[0], sku: id }],
+  });
+  expect(status).toBe(422);
+  const message = "must not contain invisible characters";
+  expect(body.errors).toEqual(["customerId", "lines[0].sku", "reference"].map((path) => ({ path, message })));
+});
+
+test.each([
+  ['"customerId":"cust-1","customerId":"cust-2"', "customerId"],
+  ['"customerId":"cust-1","customer\\u0049d":"cust-2"', "customerId"],
+  ['"metadata":{"a":"1","a":"1"}', "a"],
+])("a body in which a name stands twice is refused: %s", async (twice, name) => {
+  const { status, body } = await api.client.raw("POST", "/orders", {
+    headers: { ...BEARER, "content-type": "application/json" },
+    body: Buffer.from(JSON.stringify(PLAIN_ORDER).replace(/^\{/, `{${twice},`)),
+  });
+  expect([status, body.detail]).toEqual([400, `the name "${name}" stands twice in an object of the body`]);
 });
 
 describe("a body that is not UTF-8 is refused, whatever its charset says", () => {

@@ -299,7 +299,7 @@ describe("stock", () => {
     [{ delta: "", reason: "" }, ["Pieces, negative to take away: is missing", "Reason: is missing"]],
     [{ delta: "-11" }, ["there are only 10 of KEPT on hand"]],
     [{ sku: "UNKNOWN", delta: "-1" }, ["there is no SKU UNKNOWN"]],
-    [{ sku: ".." }, ["SKU: must not be . or .."]],
+    [{ sku: ".." }, ["SKU: must not have ., .. or nothing between slashes"]],
   ])("is not adjusted by %j, and the form says why", async (fields, expected) => {
     await api.client.put("/stock/KEPT", { onHand: 10 });
     const before = await movementsOf("KEPT");

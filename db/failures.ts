@@ -8,6 +8,7 @@ import type {
   OrderFailure,
 } from "../src/engine/ports.ts";
 import { failedIn, recovered, resumed } from "../src/order/change.ts";
+import { CANCEL } from "../src/order/lifecycle.ts";
 import type { Database } from "./database.ts";
 import { countIn, FAILED, stagesWith } from "./marked.ts";
 import { insertAction } from "./operator-actions.ts";
@@ -22,16 +23,18 @@ import { timestamp } from "../src/platform/clock.ts";
 /** Implements `OrderStore.markFailed`. @throws {DatabaseError} */
 export async function markFailed(database: Database, failure: OrderFailure): Promise<void> {
   const { whileIn, ...event } = failure;
-  const { orderId, stage, at } = failure;
+  const { orderId, at } = failure;
   const reason = shortened(failure.reason);
   await database.transaction(async (queries) => {
-    const status = (await lockOrders(queries, [orderId])).get(orderId)?.status;
+    const { status, cancelRequestedAt } = (await lockOrders(queries, [orderId])).get(orderId) ?? {};
     if (status === undefined || !whileIn.includes(status)) return;
+    // Whichever step finds a cancellation request carries it out; it is the cancelling that has failed, and is resumed.
+    const stage = cancelRequestedAt === null ? failure.stage : CANCEL.name;
     await queries
       .update(orders)
       .set(columnsOf(failedIn({ stage, reason, at })))
       .where(eq(orders.id, orderId));
-    await queries.commit(insertUnmoved("failed", [{ ...event, status, reason }]));
+    await queries.commit(insertUnmoved("failed", [{ ...event, stage, status, reason }]));
   });
 }
 

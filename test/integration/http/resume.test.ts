@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { createOrders } from "../../../db/new-orders.ts";
-import { listFailed, resumeOrders } from "../../../db/failures.ts";
+import { requestCancellation } from "../../../db/cancellations.ts";
+import { listFailed, markFailed, resumeOrders } from "../../../db/failures.ts";
 import { listActions } from "../../../db/operator-actions.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { openOperations } from "../../../src/composition/operations.ts";
@@ -10,7 +11,7 @@ import type { DueJob, FailureFilter } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { newOrder } from "../../support/orders.ts";
+import { newOrder, readOrder } from "../../support/orders.ts";
 import { countingDatabase } from "../../support/reads.ts";
 
 /** Orders of one transaction. */
@@ -82,6 +83,24 @@ test("resumed orders are queued at once, and no client waits for a dispatcher th
   answer();
   await idle;
 });
+
+test.each(["pay", "cancel"])(
+  "a cancellation that failed in the queue of %s is found as one, and resumed",
+  async (stage) => {
+    const { database } = environment;
+    const order = newOrder();
+    const at = new Date();
+    await createOrders(database, [order]);
+    await requestCancellation(database, { orderId: order.id, whileIn: ["CREATED"], reason: "declined", at });
+    await markFailed(database, { orderId: order.id, whileIn: ["CREATED"], stage, reason: "no answer", at });
+    expect((await readOrder(database, order.id)).failed).toMatchObject({
+      stage: "cancel",
+      reason: "no answer",
+    });
+    expect(await resumeIn(60_000)({ stage: "cancel" })).toEqual({ resumed: 1 });
+    expect(queued).toMatchObject([{ orderId: order.id, transition: { step: { name: "cancel" } } }]);
+  },
+);
 
 test("orders that failed alike are one group, whatever ids their reasons name", async () => {
   const { database } = environment;

@@ -2,14 +2,15 @@ const REDACTED = "[redacted]";
 /** A shorter piece of base64 or hexadecimal digits would be found in unrelated words. */
 const SHORTEST_ENCODED = 8;
 
-/** Escapes of JSON, URLs (also twice) and HTML. */
+/** Escapes of JSON and other languages' texts, URLs (also twice) and HTML. */
 const ESCAPES =
-  /\\u[0-9a-f]{4}|\\["\\/]|(?:%(?:25)*[0-9a-f]{2})+|&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,4});/gi;
+  /\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\["\\/]|(?:%(?:25)*[0-9a-f]{2})+|&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,4});/gi;
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 
 /**
  * Takes secrets out of a text, however they are written there: in another case, escaped for JSON, HTML or a URL (also in
- * part, or twice), in hexadecimal digits, or in base64, with whatever stands before them (`user:secret`).
+ * part, or twice), in hexadecimal digits, or in base64, with whatever stands before them (`user:secret`), or in one of these
+ * within another. Not what is encrypted, compressed, cut in pieces, or encoded three times.
  */
 export function redactor(secrets: readonly string[]): (text: string) => string {
   const spellings = secrets.flatMap(spellingsOf).map(folded);
@@ -29,12 +30,18 @@ export function redactor(secrets: readonly string[]): (text: string) => string {
   };
 }
 
-/** As it is, in hexadecimal digits, and in base64. */
+/** As it is, encoded, and encoded twice. */
 function spellingsOf(secret: string): string[] {
   if (secret === "") return [];
-  const bytes = Buffer.from(secret);
+  const once = encodingsOf(secret);
+  return [secret, ...once, ...once.flatMap(encodingsOf)];
+}
+
+/** In hexadecimal digits, and in base64. */
+function encodingsOf(text: string): string[] {
+  const bytes = Buffer.from(text);
   const encoded = [bytes.toString("hex"), ...[0, 1, 2].map((before) => base64Of(bytes, before))];
-  return [secret].concat(encoded.filter(({ length }) => length >= SHORTEST_ENCODED));
+  return encoded.filter(({ length }) => length >= SHORTEST_ENCODED);
 }
 
 /** The base64 digits that the bytes alone decide, with so many other bytes before them. */
@@ -83,9 +90,10 @@ function unescaped(text: string): { readonly plain: string; readonly starts?: re
 /** The characters that escapes stand for, each with the length of its own. */
 function decoded(escape: string): (readonly [part: string, length: number])[] {
   if (escape.startsWith("%")) return decodedBytes(escape.match(/%(?:25)*[0-9a-f]{2}/gi) ?? []);
-  const [, unicode, quoted, code, hexCode, name = ""] =
-    /^(?:\\u(.{4})|\\(.)|&#(\d+);|&#x(.+);|&(\w+);)$/i.exec(escape) ?? [];
-  if (unicode !== undefined) return [[String.fromCharCode(parseInt(unicode, 16)), escape.length]];
+  const [, unicode, byte, quoted, code, hexCode, name = ""] =
+    /^(?:\\u(.{4})|\\x(.{2})|\\(.)|&#(\d+);|&#x(.+);|&(\w+);)$/i.exec(escape) ?? [];
+  const unit = unicode ?? byte;
+  if (unit !== undefined) return [[String.fromCharCode(parseInt(unit, 16)), escape.length]];
   if (quoted !== undefined) return [[quoted, escape.length]];
   const point = code === undefined ? parseInt(hexCode ?? "", 16) : Number(code);
   const character = point <= 0x10_ff_ff ? String.fromCodePoint(point) : ENTITIES[name.toLowerCase()];

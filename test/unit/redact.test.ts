@@ -31,6 +31,10 @@ describe("a secret is taken out", () => {
     ["in base64", Buffer.from(SECRET).toString("base64").replace(/=+$/, "")],
     ["in base64 for URLs", Buffer.from(SECRET).toString("base64url")],
     ["in hexadecimal digits", Buffer.from(SECRET).toString("hex")],
+    [
+      "in the escapes of other languages",
+      SECRET.replaceAll(/[\x20-\x7e]/g, (unit) => `\\x${unit.charCodeAt(0).toString(16)}`),
+    ],
   ])("%s", (_name, written) => {
     const [told, rest] = redact(`cannot charge <${written}>, try again`).split("[redacted]");
     expect(told).toBe("cannot charge <");
@@ -42,6 +46,12 @@ describe("a secret is taken out", () => {
     const written = Buffer.from(`${before}${SECRET}:z`).toString("base64");
     const told = redact(`authorization: Basic ${written}`);
     expect(told).toMatch(/^authorization: Basic \S{0,8}\[redacted\]\S{0,8}$/);
+  });
+
+  test.each(["base64", "base64url", "hex"] as const)("in base64 within %s", (outer) => {
+    const inner = Buffer.from(`user:${SECRET}`).toString("base64");
+    const told = redact(`header <${Buffer.from(`Basic ${inner}`).toString(outer)}>`);
+    expect(told).toMatch(/^header <\S{0,30}\[redacted\]\S{0,8}>$/);
   });
 
   test("of several, each, where they overlap once", () => {

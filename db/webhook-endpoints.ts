@@ -4,6 +4,7 @@ import type { Database } from "./database.ts";
 import type { Reads, Transaction } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
 import type { NewAction } from "../src/engine/ports.ts";
+import { afterRotation } from "./previous-secrets.ts";
 import { insertAction } from "./operator-actions.ts";
 import { operatorActions, webhookEndpoints } from "./schema.ts";
 import { nowMs, timestamp } from "../src/platform/clock.ts";
@@ -41,8 +42,6 @@ export type SecretMade =
 
 /** Milliseconds for which a repeated request gets its secret again. */
 const TOLD_AGAIN_FOR_MS = 24 * 3_600_000;
-/** So that a receiver that still has the secret before the last is not cut off, as after rotating twice by mistake. */
-const PREVIOUS_SECRETS = 2;
 const CREATED = "webhook-create";
 const ROTATED = "webhook-rotate";
 
@@ -241,15 +240,10 @@ export async function rotateSecret(
     if (place >= 0) {
       return place === 0 && isNew ? done(shaped(row), true) : { outcome: "not told again" };
     }
-    const before = (isNew && row.previousSecret?.split(" ")) || [];
+    const at = timestamp();
     await queries
       .update(webhookEndpoints)
-      .set({
-        secret,
-        previousSecret: [row.secret, ...before].slice(0, PREVIOUS_SECRETS).join(" "),
-        previousSecretUntil: previousUntil,
-        updatedAt: timestamp(),
-      })
+      .set({ secret, ...afterRotation(row, { at, until: previousUntil }), updatedAt: at })
       .where(isThere);
     const rotated = done(await find(queries, id), false);
     await queries.commit([insertAction({ actor, action: ROTATED, target: id, details: markOf(request) })]);

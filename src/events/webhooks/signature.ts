@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { validSecrets, type PreviousSecrets } from "../../../db/previous-secrets.ts";
 import { sign, type SignedHeaders } from "../../platform/signature.ts";
 
 /** Standard Webhooks recommends 24 to 64. */
@@ -10,18 +11,15 @@ export function newSecret(): string {
 }
 
 /** An endpoint's signing secrets. */
-export interface Secrets {
+export interface Secrets extends PreviousSecrets {
   readonly secret: string;
-  /** The last ones, separated by spaces. */
-  readonly previousSecret: string | null;
-  readonly previousSecretUntil: Date | null;
 }
 
 /** The Standard Webhooks headers, signed with every secret valid at that time. */
 export function signedHeaders(
-  { secret, previousSecret, previousSecretUntil }: Secrets,
+  secrets: Secrets,
   message: { readonly id: string; readonly at: Date; readonly body: string },
 ): SignedHeaders {
-  const isValid = previousSecretUntil !== null && previousSecretUntil > message.at;
-  return sign([secret, ...((isValid && previousSecret?.split(" ")) || [])], message);
+  const previous = validSecrets(secrets, message.at).map(({ secret }) => secret);
+  return sign([secrets.secret, ...previous], message);
 }

@@ -42,6 +42,23 @@ test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false"])("%p
 test.each([
   ["postgres://db", "must be an address that begins with mysql://"],
   ["db.example", "must be an address that begins with mysql://"],
+  ["mysql:db/shop", "must be an address that begins with mysql://"],
+  ["mysql:///shop", "must name one host, such as mysql://user:password@host:3306/database, and names none"],
+  ["mysql://", "must name one host, such as mysql://user:password@host:3306/database, and names none"],
+  ["mysql://a:b@one,two/shop", "must name one host, such as mysql://user:password@host:3306/database"],
+  [
+    "mysql://a:b@%2Fvar%2Fmysql.sock/shop",
+    "must name one host, such as mysql://user:password@host:3306/database",
+  ],
+  [
+    "mysql://one:3306,two:3306/shop",
+    "must be an address of one host, such as mysql://user:password@host:3306/database",
+  ],
+  [
+    "mysql://db:65536/shop",
+    "must be an address of one host, such as mysql://user:password@host:3306/database",
+  ],
+  ["mysql://db:0/shop", "must have a port from 1 to 65535"],
   ["mysql://a:100%@db", "must have a % in its user name, password or database written as %25"],
   ["mysql://a:b@db/shop#1", "must not contain #; in a password it is written as %23"],
   [

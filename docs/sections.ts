@@ -270,11 +270,11 @@ function answers(): string {
   );
 }
 
-/** The list that stands in the simulated payment provider's own comment. */
+/** The list that stands in the simulated Stripe's own comment. */
 function paymentTokens(): string {
-  const source = readFileSync(join(ROOT, "tools/simulators/payment-provider.ts"), "utf8");
-  const items = [...source.matchAll(/^ \* (- `tok_.*)$/gm)].map(([, item]) => item);
-  if (items.length === 0) throw new Error("the payment provider's comment lists no tokens");
+  const source = readFileSync(join(ROOT, "tools/simulators/stripe/methods.ts"), "utf8");
+  const items = [...source.matchAll(/^ \* (- `(?:tok|pm)_.*)$/gm)].map(([, item]) => item);
+  if (items.length === 0) throw new Error("the simulated Stripe's comment lists no payment methods");
   return items.join("\n");
 }
 

@@ -21,7 +21,7 @@ export async function chooseSimulators(
 ): Promise<Simulators> {
   const given = (name: string) => environment[name] || variables[name];
   const hasOwn = {
-    payments: given("PAYMENTS_URL") ?? providers.payments,
+    payments: given("PAYMENTS") === "stripe" || given("PAYMENTS_URL") || providers.payments,
     carrier: given("CARRIER_URL") ?? providers.carrier,
     inventory: given("INVENTORY_URL") ?? providers.inventory,
   };
@@ -38,21 +38,40 @@ export async function chooseSimulators(
   };
 }
 
-/** What has an API or a worker use them. */
-export function simulatorVariables({ payments, carrier, inventory }: Simulators): Record<string, string> {
+/** The simulated Stripe's. They open nothing else. */
+const STRIPE_KEY = "sk_test_simulated";
+const WEBHOOK_SECRET = "whsec_simulated";
+
+/**
+ * What has an API or a worker use them. The simulated payment provider is Stripe, unless `PAYMENTS` asks for the one of our
+ * own protocol, which listens at the same address.
+ */
+export function simulatorVariables(
+  { payments, carrier, inventory }: Simulators,
+  { PAYMENTS }: NodeJS.ProcessEnv = process.env,
+): Record<string, string> {
   return {
     ...(payments && { PAYMENTS_URL: payments }),
+    ...(payments &&
+      PAYMENTS !== "http" && {
+        PAYMENTS: "stripe",
+        STRIPE_API_URL: payments,
+        STRIPE_SECRET_KEY: STRIPE_KEY,
+        STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+      }),
     ...(carrier && { CARRIER_URL: carrier }),
     ...(inventory && { PROVIDERS_MODULE: "tools/simulators/inventory", INVENTORY_SIMULATOR_URL: inventory }),
   };
 }
 
-/** What has them listen there. One that is not used gets a free port. */
-export function simulatorPorts(simulators: Simulators): Record<string, string> {
+/** What has them listen there, and Stripe's webhooks sent to the API. One that is not used gets a free port. */
+export function simulatorSettings(simulators: Simulators, apiUrl: string): Record<string, string> {
   const portOf = (url = "http://127.0.0.1:0") => new URL(url).port;
   return {
     PAYMENTS_PORT: portOf(simulators.payments),
     CARRIER_PORT: portOf(simulators.carrier),
     INVENTORY_PORT: portOf(simulators.inventory),
+    STRIPE_WEBHOOK_URL: `${apiUrl}/providers/payments/webhook`,
+    STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
   };
 }

@@ -14,7 +14,7 @@ import { identify, tryLock } from "./lock.js";
 import { migrate } from "./migration.ts";
 import { isFree } from "./ports.ts";
 import { CommandFailed } from "./run.ts";
-import { chooseSimulators, ledgerFile, simulatorPorts, simulatorVariables } from "./simulators.ts";
+import { chooseSimulators, ledgerFile, simulatorSettings, simulatorVariables } from "./simulators.ts";
 import type { Server } from "./servers/server.ts";
 import { keepServersRunning } from "./servers/keep-running.ts";
 import { startServers, type Servers } from "./servers/start-servers.ts";
@@ -111,7 +111,7 @@ async function runOn(platform: Platform, wanted: ApiAddress): Promise<void> {
   const [{ api, address }, ...others] = await Promise.all([
     startApi(platform, wanted),
     startWorker(platform, wanted),
-    ...(hasSimulators(platform) ? [startSimulators(platform)] : []),
+    ...(hasSimulators(platform) ? [startSimulators(platform, wanted)] : []),
   ]);
   step.done("API and worker ready");
   await loadStock(address.url, apiKey(state));
@@ -194,13 +194,13 @@ async function startApi(
 }
 
 /** It takes over the books that earlier versions kept in MySQL. */
-async function startSimulators(platform: Platform): Promise<AppProcess> {
+async function startSimulators(platform: Platform, api: ApiAddress): Promise<AppProcess> {
   const common = appOptions(platform);
   const simulators = new AppProcess({
     ...common,
     env: {
       ...common.env,
-      ...simulatorPorts(platform.simulators),
+      ...simulatorSettings(platform.simulators, api.url),
       HOST: "127.0.0.1",
       PROVIDERS_LEDGER: ledgerFile(platform.servers.mysql.process !== undefined),
     },

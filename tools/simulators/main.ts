@@ -19,6 +19,8 @@ const SETTINGS = z.object({
   CARRIER_TRANSIT_MS: wholeNumber(0, 86_400_000).default(2_000),
   PROVIDERS_LEDGER: z.string().default(".local/simulators/ledger.jsonl"),
   SIGNING_SECRET: VARIABLES.SIGNING_SECRET,
+  STRIPE_WEBHOOK_URL: VARIABLES.PAYMENTS_URL,
+  STRIPE_WEBHOOK_SECRET: z.string().regex(/^whsec_\S+$/, "must be a webhook's signing secret, whsec_…").optional(),
   DATABASE_URL: VARIABLES.DATABASE_URL.optional(),
   LOG_LEVEL: VARIABLES.LOG_LEVEL,
 });
@@ -49,6 +51,8 @@ runMain(async () => {
     latencyMs: config.PROVIDER_LATENCY_MS,
     transitMs: config.CARRIER_TRANSIT_MS,
   });
+  const { STRIPE_WEBHOOK_URL: url, STRIPE_WEBHOOK_SECRET: secret } = config;
+  if (url !== undefined) providers.setWebhooks({ url, ...(secret !== undefined && { secret }) });
   const services = new Services(
     [opened("ledger", () => journal.close()), opened("providers", () => providers.close())],
     log,

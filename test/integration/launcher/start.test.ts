@@ -110,6 +110,10 @@ describe("while Conveyor runs", () => {
       CONVEYOR_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
       CONVEYOR_API_KEY: expect.stringMatching(/^ck_[0-9a-f]{32}$/),
       PAYMENTS_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      PAYMENTS: "stripe",
+      STRIPE_API_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      STRIPE_SECRET_KEY: "sk_test_simulated",
+      STRIPE_WEBHOOK_SECRET: "whsec_simulated",
       CARRIER_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
       PROVIDERS_MODULE: "tools/simulators/inventory",
       INVENTORY_SIMULATOR_URL: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
@@ -125,6 +129,24 @@ describe("while Conveyor runs", () => {
       (await (await fetch(`${url}/ledger`)).text()).includes(`"${id}:pay"`),
     );
     expect(readFileSync(clone.path(".local/data/simulators/ledger.jsonl"), "utf8")).toContain(`"${id}:pay"`);
+  });
+
+  test("payments are Stripe's: an order waits for its customer, and a webhook has it go on", async () => {
+    const { STRIPE_API_URL: url } = await environmentOf(clone);
+    const client = new TestClient(clone.state().run!.conveyorUrl, {
+      authorization: `Bearer ${clone.state().apiKey}`,
+    });
+    const { id } = await client.order({ ...DEMO_ORDER, paymentToken: "pm_card_authenticationRequired" });
+    const providerId = await waitFor("the order to wait for its customer", async () => {
+      const { body } = await client.get<{ payments: { providerId: string; action?: object }[] }>(
+        `/orders/${id}/payments`,
+      );
+      return body.payments[0]?.action && body.payments[0].providerId;
+    });
+    await fetch(`${url}/simulator/payment_intents/${providerId}/authenticate`, { method: "POST" });
+    await client.orderIn(id, "DELIVERED");
+    const declined = await client.order({ ...DEMO_ORDER, paymentToken: "pm_card_chargeDeclined" });
+    await client.orderIn(declined.id, "CANCELLED");
   });
 
   test("people are told which processes run", async () => {

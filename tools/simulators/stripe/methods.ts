@@ -79,12 +79,22 @@ const BANKS: Readonly<Record<string, Behaviour>> = {
 const ALWAYS = Infinity;
 
 /**
- * What a payment method or token does; undefined if there is no such payment method. Beside Stripe's own:
+ * What a payment method or token does; undefined if there is no such payment method. Stripe's own, as its documentation of
+ * testing has them, with `tok_` in place of `pm_card_` as well:
  *
- * - `tok_declined`: declined.
- * - `tok_stumbles_N`: fails the first N times (1 to 99), then approved.
- * - `tok_down`: fails until `npm run providers -- payments up`.
- * - any other token, or none: approved. A customer without one has a card on file.
+ * - `pm_card_visa`, `pm_card_mastercard`, `pm_card_amex`, …: approved.
+ * - `pm_card_chargeDeclined`, `pm_card_chargeDeclinedInsufficientFunds`, `pm_card_chargeDeclinedExpiredCard`, …: declined for this reason.
+ * - `pm_card_authenticationRequired`, `pm_card_threeDSecureRequired`: the customer has to confirm first.
+ * - `pm_usBankAccount_success`, `pm_usBankAccount_insufficientFunds`: the bank decides a second later.
+ * - `pm_card_createDispute`: approved, and disputed a second later.
+ * - `pm_card_pendingRefund`, `pm_card_refundFail`: approved; a refund is pending first, and then succeeds or fails.
+ *
+ * And these:
+ *
+ * - `tok_approved`, any token not listed here, or none: approved. A customer without one has a card on file.
+ * - `tok_declined`: always declined.
+ * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
+ * - `tok_down`: no answer until `npm run providers -- payments up` is run after the first attempt.
  */
 export function behaviourOf(method: string | null): Behaviour | undefined {
   if (method === null) return APPROVED;

@@ -20,7 +20,10 @@ const SETTINGS = z.object({
   PROVIDERS_LEDGER: z.string().default(".local/simulators/ledger.jsonl"),
   SIGNING_SECRET: VARIABLES.SIGNING_SECRET,
   STRIPE_WEBHOOK_URL: VARIABLES.PAYMENTS_URL,
-  STRIPE_WEBHOOK_SECRET: z.string().regex(/^whsec_\S+$/, "must be a webhook's signing secret, whsec_…").optional(),
+  STRIPE_WEBHOOK_SECRET: z
+    .string()
+    .regex(/^whsec_\S+$/, "must be a webhook's signing secret, whsec_…")
+    .optional(),
   DATABASE_URL: VARIABLES.DATABASE_URL.optional(),
   LOG_LEVEL: VARIABLES.LOG_LEVEL,
 });

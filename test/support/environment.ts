@@ -68,10 +68,10 @@ function serverUrl(name: "TEST_MYSQL_URL" | "TEST_REDIS_URL"): string {
   return url;
 }
 
-async function createDatabase(serverUrl: string): Promise<string> {
-  const url = new URL(serverUrl);
+async function createDatabase(server: string): Promise<string> {
+  const url = new URL(server);
   const name = `test_${randomBytes(6).toString("hex")}`;
-  await withServer(serverUrl, `CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
+  await withServer(server, `CREATE DATABASE ${name} CHARACTER SET utf8mb4`);
   url.pathname = `/${name}`;
   return url.href;
 }

@@ -6,7 +6,7 @@ function hasPython(): boolean {
     execFileSync("python3", ["-c", "import sqlite3"], { stdio: "ignore" });
     return true;
   } catch {
-    process.stderr.write("There is no python3 with sqlite3 here: the examples are not tried.\n");
+    process.stderr.write("NOT TRIED: what needs python3 with sqlite3, which is not installed here.\n");
     return false;
   }
 }

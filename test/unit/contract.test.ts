@@ -5,6 +5,7 @@ import { afterEach, expect, test } from "@jest/globals";
 import { Webhook } from "standardwebhooks";
 import { newSecret } from "../../src/events/webhooks/signature.ts";
 import { listen } from "../../src/platform/listen.ts";
+import { stageRole } from "../../tools/contract/roles.ts";
 import { runSuite, type Finding } from "../../tools/contract/suite.ts";
 
 const SECRET = newSecret();
@@ -107,7 +108,7 @@ function verified(given: IncomingMessage["headers"], body: string, tolerance: nu
 async function faultsOf(url: string, { hasUndo = true, secrets = [SECRET] } = {}) {
   const { signal } = new AbortController();
   const order = { total: 2_500, lines: [] };
-  const target = { url, secret: secrets[0], timeoutMs: TIMEOUT_MS, stage: "fraud", order, signal };
+  const target = { url, secret: secrets[0], timeoutMs: TIMEOUT_MS, role: stageRole("fraud"), order, signal };
   const findings = await runSuite(target, { hasUndo });
   return { findings, wrong: findings.filter(({ result }) => result === "wrong") };
 }
@@ -146,7 +147,7 @@ test.each<[string, (url: string) => Promise<unknown>, RegExp | undefined]>([
   [
     "calls back with what is no result is told so",
     (url) => callBack(url, { approved: true }),
-    /sent \{"approved":true\}, which does not have exactly one of "done"/,
+    /sent \{"approved":true\}: must have exactly one of done, reject, snooze and wait/,
   ],
 ])(
   "a service that answers 202 and %s",
@@ -246,13 +247,13 @@ test.each<[string, (answers: Map<string, Answered>) => Partial<Service>, string[
     "answers with wrong types",
     () => ({ run: async () => [200, { done: { score: { value: 1 } } }] }),
     [ANY_RUN],
-    /"done" is not an object of at most 50/,
+    /done\.score must be a text of at most 500 characters, a number, a boolean or null/,
   ],
   [
     "answers something else",
     () => ({ run: async () => [200, { ok: true }] }),
     [ANY_RUN],
-    /exactly one of "done", "reject", "snooze", "wait"/,
+    /exactly one of done, reject, snooze and wait/,
   ],
   ["answers with text", () => ({ run: async () => [200, "fine"] }), [ANY_RUN], /which is not JSON/],
   [

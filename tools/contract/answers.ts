@@ -1,4 +1,6 @@
-import { runAnswer, undoAnswer } from "../../src/providers/http/answers.ts";
+import type { z } from "zod";
+import { runAnswer } from "../../src/providers/http/answers.ts";
+import { mismatch } from "../../src/providers/http/mismatch.ts";
 import { LARGEST_ANSWER, type Response, type Target } from "./requests.ts";
 
 /** Characters of an answer to quote. */
@@ -11,43 +13,54 @@ export type Answer =
   /** Not as the contract says. */
   | { readonly is: "wrong"; readonly why: string };
 
-/** Reads a response to `run`. */
+/** Reads a response to a run. */
 export function readRun(response: Response, target: Target): Answer {
+  return readWith(target.role.runAnswer, response, target);
+}
+
+/** Reads a response whose body is to be like this. */
+export function readWith(body: z.ZodType, response: Response, target: Target): Answer {
   const { status, text } = response;
   const fault = faultOf(response, target);
   if (fault !== undefined) return { is: "wrong", why: fault };
   if (status === 410) return { is: "undone", value: undefined };
-  if (status === 202 || status === 429 || status === 503) return { is: "later", value: undefined };
+  if (isLater(response, target)) return { is: "later", value: undefined };
   if (status === 401 || status === 403)
     return { is: "wrong", why: `answered ${status} to a request with the right signature` };
   if (status !== 200)
     return {
       is: "wrong",
-      why: `answered ${status}. A stage answers a run with 200; a business "no" is 200 {"reject": "why"}`,
+      why: `answered ${status}. What was done is answered with 200; a business "no" is 200 {"reject": "why"}`,
     };
-  const parsed = runAnswer.safeParse(json(text));
-  if (!parsed.success) return { is: "wrong", why: faultOfBody(text, RUN_KEYS) };
-  const isFinal = "done" in parsed.data || "reject" in parsed.data;
+  const parsed = body.safeParse(json(text));
+  if (!parsed.success) return { is: "wrong", why: faultOfBody(text, parsed.error) };
+  const isFinal = !["snooze", "wait"].some((part) => Object.keys(Object(parsed.data)).includes(part));
   return { is: isFinal ? "final" : "later", value: parsed.data };
 }
 
 /** @returns what is wrong with the body of a callback, if anything. */
 export function faultOfCallback(text: string): string | undefined {
-  return runAnswer.safeParse(json(text)).success ? undefined : faultOfBody(text, RUN_KEYS);
+  const { error } = runAnswer.safeParse(json(text));
+  return error && faultOfBody(text, error);
 }
 
-/** Reads a response to `undo`. */
-export function readUndo(response: Response, target: Target): Answer {
+/** Reads a response to an undo. */
+export function readUndo(response: Response, target: Target, body = target.role.undoAnswer): Answer {
   const { status, text } = response;
   const fault = faultOf(response, target);
   if (fault !== undefined) return { is: "wrong", why: fault };
-  if (status === 202 || status === 429 || status === 503) return { is: "later", value: undefined };
+  if (isLater(response, target)) return { is: "later", value: undefined };
   if (status === 204 || status === 410 || (status === 200 && text === ""))
     return { is: "final", value: undefined };
   if (status !== 200) return { is: "wrong", why: `answered ${status} to an undo, instead of 200 or 204` };
-  const parsed = undoAnswer.safeParse(json(text));
-  if (!parsed.success) return { is: "wrong", why: faultOfBody(text, ["done"]) };
+  const parsed = body.safeParse(json(text));
+  if (!parsed.success) return { is: "wrong", why: faultOfBody(text, parsed.error) };
   return { is: "final", value: parsed.data };
+}
+
+/** Only a stage's result may come by callback. */
+function isLater({ status }: Response, { role }: Target): boolean {
+  return (status === 202 && role.name === "stage") || status === 429 || status === 503;
 }
 
 /** A response in words. */
@@ -64,22 +77,9 @@ function faultOf({ status, error, isTooLarge, milliseconds }: Response, { timeou
   return undefined;
 }
 
-const RUN_KEYS = ["done", "reject", "snooze", "wait"];
-
-function faultOfBody(text: string, keys: readonly string[]): string {
-  const value = json(text);
+function faultOfBody(text: string, error: z.ZodError): string {
   const quoted = `sent ${excerpt(text)}`;
-  if (value === undefined) return `${quoted}, which is not JSON`;
-  const given = typeof value === "object" && value !== null ? Object.keys(value) : [];
-  const known = given.filter((key) => keys.includes(key));
-  const names = keys.map((key) => `"${key}"`).join(", ");
-  if (known.length !== 1 || given.length !== 1)
-    return `${quoted}, which does not have exactly one of ${names}, and nothing else`;
-  if (known[0] === "done")
-    return `${quoted}, where "done" is not an object of at most 50 strings (up to 500 characters), numbers, booleans and nulls`;
-  if (known[0] === "wait")
-    return `${quoted}, where "wait" is not {"for": text, "until": a time in ISO 8601 with its zone}`;
-  return `${quoted}, where "${known[0]}" is not ${known[0] === "reject" ? "a text" : "a number of milliseconds"}`;
+  return json(text) === undefined ? `${quoted}, which is not JSON` : `${quoted}: ${mismatch(error)}`;
 }
 
 function json(text: string): unknown {

@@ -6,13 +6,16 @@ import { numberOption, readArguments } from "../shared/options.ts";
 import type { Command } from "../shared/terminal.ts";
 import { messageOf } from "../shared/text.ts";
 import type { Target } from "./requests.ts";
+import { PROVIDER_ROLES, stageRole, type Role } from "./roles.ts";
 import { runSuite, type Finding } from "./suite.ts";
 
 const HELP = `npm run contract -- URL [options]
 
-Finds out what the service of an HTTP stage gets wrong of the contract in docs/http-stages.md. It runs and undoes the stage
-for orders that do not exist: point it at a service for tests.
+Finds out what the service of an HTTP stage gets wrong of the contract in docs/http-stages.md, or a provider of that in
+docs/providers.md. It runs and undoes the stage, or charges and reserves, for orders that do not exist: point it at a service
+for tests.
 
+  --as ROLE        a provider instead of a stage: inventory or payments
   --no-undo        the stage has no undo
   --stage NAME     the stage's name (default: the last part of the URL's path, or "stage")
   --timeout MS     how long an answer may take (default 8000)
@@ -69,6 +72,7 @@ function read(
     args: [...args],
     allowPositionals: true,
     options: {
+      as: { type: "string" },
       "no-undo": { type: "boolean", default: false },
       stage: { type: "string" },
       timeout: { type: "string", default: "8000" },
@@ -90,11 +94,18 @@ function read(
       url,
       secret: secret || undefined,
       timeoutMs: numberOption("timeout", values.timeout, { least: 1, most: 600_000 }),
-      stage: values.stage ?? lastPart ?? "stage",
+      role:
+        values.as === undefined ? stageRole(values.stage ?? lastPart ?? "stage") : providerRole(values.as),
       order: { createdAt: new Date().toISOString(), ...ORDER, ...(values.order && readOrder(values.order)) },
       signal,
     },
   };
+}
+
+function providerRole(name: string): Role {
+  const role = Object.values(PROVIDER_ROLES).find((each) => each.name === name);
+  if (role) return role;
+  throw new Failure(`--as must be ${Object.keys(PROVIDER_ROLES).join(" or ")}`);
 }
 
 function readOrder(file: string): Record<string, unknown> {

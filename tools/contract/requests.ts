@@ -3,6 +3,7 @@ import { sign } from "../../src/platform/signature.ts";
 import { withinTime } from "../../src/platform/time-limit.ts";
 import { messageOf } from "../shared/text.ts";
 import { CONTRACT } from "../../src/providers/http/service-client.ts";
+import type { Asked, Role } from "./roles.ts";
 
 /** The service under test. */
 export interface Target {
@@ -11,8 +12,7 @@ export interface Target {
   readonly secret: string | undefined;
   /** How long an answer may take. Milliseconds. */
   readonly timeoutMs: number;
-  /** The stage's name. */
-  readonly stage: string;
+  readonly role: Role;
   /** Fields of each order besides its id. */
   readonly order: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
@@ -28,7 +28,7 @@ export interface Unusual {
   readonly body?: string;
   readonly attempt?: number;
   /** Where the result may come later. */
-  readonly callback?: string;
+  readonly callback?: string | null;
 }
 
 /** What came back. */
@@ -51,33 +51,33 @@ const PATIENCE = 2;
 /** One order as the service sees it: its runs and undos. */
 export class TestOrder {
   readonly id = uuidv7();
+  /** Its fields besides its id. */
+  readonly order: Readonly<Record<string, unknown>>;
   readonly #target: Target;
-  readonly #fields: Readonly<Record<string, unknown>>;
 
   constructor(target: Target, fields: Readonly<Record<string, unknown>> = target.order) {
     this.#target = target;
-    this.#fields = fields;
+    this.order = fields;
   }
 
-  /** The body of a request. */
-  body(operation: "run" | "undo", { attempt = 1, callback }: Unusual = {}): object {
-    const order = { id: this.id, ...this.#fields };
-    const later = { callback: callback ?? null, waited: null };
-    return { operation, stage: this.#target.stage, attempt, deadline: null, ...later, order, records: {} };
+  /** The body of a run. */
+  get body(): object {
+    return this.#target.role.run(this.#given({})).body;
   }
 
   run(unusual: Unusual = {}): Promise<Response> {
-    return this.#post("run", `${this.id}:${this.#target.stage}`, unusual);
+    return this.ask(this.#target.role.run(this.#given(unusual)), unusual);
   }
 
   undo(unusual: Unusual = {}): Promise<Response> {
-    return this.#post("undo", `${this.id}:${this.#target.stage}:undo`, unusual);
+    return this.ask(this.#target.role.undo(this.#given(unusual)), unusual);
   }
 
-  #post(operation: "run" | "undo", id: string, unusual: Unusual): Promise<Response> {
+  /** Sends any request. */
+  ask({ id, ...asked }: Asked, unusual: Unusual = {}): Promise<Response> {
     const { secret } = this.#target;
-    const body = unusual.body ?? JSON.stringify(this.body(operation, unusual));
     const { secrets = secret === undefined ? [] : [secret], at = new Date() } = unusual;
+    const body = unusual.body ?? JSON.stringify(asked.body);
     return exchange(this.#target, "POST", {
       body,
       headers: {
@@ -87,6 +87,10 @@ export class TestOrder {
         ...(secrets.length > 0 ? sign(secrets, { id, at, body }) : { "webhook-id": id }),
       },
     });
+  }
+
+  #given({ attempt = 1, callback = null }: Unusual) {
+    return { id: this.id, order: this.order, attempt, callback };
   }
 }
 

@@ -1,7 +1,8 @@
-import { isDeepStrictEqual } from "node:util";
 import { newSecret } from "../../src/events/webhooks/signature.ts";
 import { openCallbackAddress } from "./callbacks.ts";
-import { faultOfCallback, inWords, readRun, readUndo, type Answer } from "./answers.ts";
+import { faultOfCallback, inWords, readRun, readUndo } from "./answers.ts";
+import { differs, Skipped, spoken, whyWrong, type Check } from "./check.ts";
+import { PROVIDER_CHECKS } from "./provider-checks.ts";
 import { AWAY } from "../../src/providers/http/service-client.ts";
 import { ping, TestOrder, type Response, type Target } from "./requests.ts";
 
@@ -14,22 +15,6 @@ export interface Finding {
   readonly detail?: string;
 }
 
-/** A check: resolves to what is wrong, or to why it can't be made. */
-interface Check {
-  readonly name: string;
-  readonly needs?: "secret" | "undo";
-  /** Makes no sense where a plain run fails. */
-  readonly afterRun?: true;
-  run(target: Target): Promise<string | Skipped | undefined>;
-}
-
-class Skipped {
-  readonly why: string;
-  constructor(why: string) {
-    this.why = why;
-  }
-}
-
 /** A signature is valid for five minutes. */
 const OLD_MS = 10 * 60_000;
 /** How many times as long as an answer a result may take, and so its repetition. */
@@ -38,7 +23,7 @@ const CALLBACK_PATIENCE = 2;
 const MOST_LINES = 2_000;
 
 /**
- * Finds out what a service gets wrong of docs/http-stages.md. It sends runs and undos of orders that do not exist, which
+ * Finds out what a service gets wrong of docs/http-stages.md, or of docs/providers.md. It sends runs and undos of orders that do not exist, which
  * take effect there.
  *
  * @param onFinding is told each finding as soon as there is one
@@ -48,7 +33,8 @@ export async function runSuite(
   { hasUndo, onFinding }: { readonly hasUndo: boolean; readonly onFinding?: (finding: Finding) => void },
 ): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
-  for (const check of CHECKS) {
+  const checks = [...CHECKS, ...PROVIDER_CHECKS];
+  for (const check of checks.filter(({ of }) => of?.includes(target.role.name) ?? true)) {
     const { name, needs, afterRun } = check;
     const finding = (result: Finding["result"], detail?: string): Finding => ({
       check: name,
@@ -118,7 +104,7 @@ const CHECKS: readonly Check[] = [
     needs: "secret",
     async run(target) {
       const order = new TestOrder(target);
-      const answer = readRun(await order.run({ body: spelledDifferently(order.body("run")) }), target);
+      const answer = readRun(await order.run({ body: spelledDifferently(order.body) }), target);
       return (
         whyWrong(answer) &&
         `refused JSON with other spaces and escapes, signed all the same (${whyWrong(answer)}). Verify the raw body, before it is parsed: JSON that is written again has other bytes`
@@ -154,13 +140,14 @@ const CHECKS: readonly Check[] = [
     afterRun: true,
     async run(target) {
       const order = new TestOrder(target, { ...target.order, "field-of-tomorrow": { a: [1] } });
-      const body = JSON.stringify({ ...order.body("run"), "another-field": true });
+      const body = JSON.stringify({ ...order.body, "another-field": true });
       const fault = whyWrong(readRun(await order.run({ body }), target));
       return fault && `${fault}. Later versions of Conveyor may send more fields`;
     },
   },
   {
     name: `takes an order of ${MOST_LINES} lines`,
+    of: ["stage", "inventory"],
     afterRun: true,
     async run(target) {
       const line = (index: number) => ({ sku: `SKU-${index}`, quantity: 1, unitPrice: 1 });
@@ -185,6 +172,7 @@ const CHECKS: readonly Check[] = [
   },
   {
     name: "posts the result to the callback after a 202, and again if it is not taken",
+    of: ["stage"],
     afterRun: true,
     async run(target) {
       const address = await openCallbackAddress();
@@ -274,11 +262,6 @@ const CHECKS: readonly Check[] = [
   },
 ];
 
-function whyWrong(answer: Answer): string | undefined {
-  if (answer.is === "undone") return "answered 410 to a run that was not undone";
-  return answer.is === "wrong" ? answer.why : undefined;
-}
-
 function mustRefuse(response: Response, what: string): string | undefined {
   if (response.status === 401 || response.status === 403) return undefined;
   return `answered ${inWords(response)} to ${what}, instead of 401`;
@@ -289,14 +272,6 @@ function mustBeUndone(response: Response, target: Target): string | undefined {
   if (answer.is === "undone") return undefined;
   const fault = answer.is === "wrong" ? answer.why : `answered ${spoken(answer)}`;
   return `${fault} to a run that came after its undo, instead of 410: nobody would undo it again`;
-}
-
-function differs(one: Answer, other: Answer): boolean {
-  return !isDeepStrictEqual(one, other);
-}
-
-function spoken(answer: Answer): string {
-  return answer.is === "wrong" || answer.value === undefined ? answer.is : JSON.stringify(answer.value);
 }
 
 /** The same JSON in other bytes: spaces, and an escape for every letter that needs none. */

@@ -2,8 +2,9 @@ import { z } from "zod";
 import type { Inventory } from "../../order/ports.ts";
 import { rejected, ServiceClient, type ServiceAddress } from "./service-client.ts";
 
-const done = z.strictObject({ done: z.object({}) });
-const moved = z.union([done, rejected]);
+/** The answers to `reserve` and `ship`, and to `release`. */
+export const released = z.strictObject({ done: z.object({}) });
+export const moved = z.union([released, rejected]);
 
 /** Client for an inventory service that implements docs/providers.md. */
 export function httpInventory(address: ServiceAddress): Inventory {
@@ -17,7 +18,7 @@ export function httpInventory(address: ServiceAddress): Inventory {
     },
 
     async release({ key, orderId, lines, signal }) {
-      await client.undo({ id: key, body: { operation: "release", orderId, lines }, signal }, done);
+      await client.undo({ id: key, body: { operation: "release", orderId, lines }, signal }, released);
     },
   };
 }

@@ -24,9 +24,10 @@ const charge = z.union([
   }),
   z.object({ status: z.literal("cancelled") }),
 ]);
-const charged = z.union([z.strictObject({ done: charge }), rejected]);
-const cancelled = z.strictObject({ done: z.object({ refundId: id }) });
-const refunded = z.union([
+/** The answers to `charge`, `capture` and `find-charge`, to `refund` of a whole charge, and to that of a part. */
+export const charged = z.union([z.strictObject({ done: charge }), rejected]);
+export const cancelled = z.strictObject({ done: z.object({ refundId: id }) });
+export const refunded = z.union([
   z.strictObject({
     done: z.object({ refundId: id, status: z.enum(["pending", "succeeded"]).default("succeeded") }),
   }),

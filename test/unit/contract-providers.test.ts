@@ -1,0 +1,238 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { PassThrough } from "node:stream";
+import { text } from "node:stream/consumers";
+import { afterEach, describe, expect, test } from "@jest/globals";
+import { Webhook } from "standardwebhooks";
+import { z } from "zod";
+import { newSecret } from "../../src/events/webhooks/signature.ts";
+import { listen } from "../../src/platform/listen.ts";
+import { contract } from "../../tools/contract/command.ts";
+import { PROVIDER_ROLES } from "../../tools/contract/roles.ts";
+import { runSuite } from "../../tools/contract/suite.ts";
+import { Terminal } from "../../tools/shared/terminal.ts";
+import { startProviders } from "../../tools/simulators/providers.ts";
+
+const SECRET = newSecret();
+const ORDER = {
+  customerId: "cust-1",
+  currency: "EUR",
+  total: 2_500,
+  lines: [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1_250 }],
+  paymentToken: "tok_approved",
+};
+
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => void (await Promise.all(closing.splice(0).map((close) => close()))));
+
+async function findingsAt(
+  url: string,
+  role: keyof typeof PROVIDER_ROLES,
+  secret: string | undefined = SECRET,
+) {
+  const { signal } = new AbortController();
+  const target = { url, secret, timeoutMs: 5_000, role: PROVIDER_ROLES[role], order: ORDER, signal };
+  const findings = await runSuite(target, { hasUndo: true });
+  return findings.filter(({ result }) => result !== "right");
+}
+
+const asked = z.object({
+  operation: z.string(),
+  orderId: z.string(),
+  chargeKey: z.string().optional(),
+  refundKey: z.string().optional(),
+  amount: z.number().optional(),
+});
+type Asked = z.output<typeof asked>;
+type Answered = readonly [status: number, body?: object];
+/** What was answered, by key. */
+type Books = Map<string, Answered>;
+type Provider = (request: Asked, key: string, books: Books) => Answered;
+
+const NOTHING: Answered = [204];
+const DONE: Answered = [200, { done: {} }];
+const CALLED_OFF: Answered = [200, { done: { status: "cancelled" } }];
+
+/** Does nothing twice under one key. */
+const once = (books: Books, key: string, make: () => Answered): Answered => {
+  const known = books.get(key) ?? make();
+  books.set(key, known);
+  return known;
+};
+
+const inventory: Provider = ({ operation, orderId }, key, books) => {
+  if (operation === "release") return once(books, `${orderId}:released`, () => DONE);
+  if (books.has(`${orderId}:released`)) return [410];
+  return once(books, key, () => DONE);
+};
+
+const payments: Provider = ({ operation, orderId, chargeKey = "", refundKey = "", amount }, key, books) => {
+  const undone = `${orderId}:pay:undo`;
+  switch (operation) {
+    case "charge":
+      return books.has(undone) ? [410] : once(books, key, () => [200, { done: { chargeId: `ch_${key}` } }]);
+    case "find-charge":
+      if (!books.has(chargeKey)) return NOTHING;
+      return books.has(undone) ? CALLED_OFF : (books.get(chargeKey) ?? NOTHING);
+    case "refund":
+      if (amount === undefined && !books.has(chargeKey)) return once(books, key, () => NOTHING);
+      return once(books, key, () => [200, { done: { refundId: `re_${key}` } }]);
+    default:
+      return books.get(refundKey) ?? NOTHING;
+  }
+};
+
+async function serve(provider: Provider): Promise<string> {
+  const books: Books = new Map();
+  const take = async (request: IncomingMessage): Promise<Answered> => {
+    const body = await text(request);
+    const headers = Object.fromEntries(
+      Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
+    );
+    try {
+      new Webhook(SECRET).verify(body, headers, { jsonParse: false });
+    } catch {
+      return [401];
+    }
+    try {
+      return provider(asked.parse(JSON.parse(body)), headers["webhook-id"] ?? "", books);
+    } catch {
+      return [400];
+    }
+  };
+  const reply = async (request: IncomingMessage, response: ServerResponse) => {
+    const [status, body] = await take(request);
+    response.writeHead(status).end(body && JSON.stringify(body));
+  };
+  const server = createServer((request, response) => void reply(request, response));
+  const url = await listen(server, { port: 0, host: "127.0.0.1", variable: "the port" });
+  closing.push(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return url;
+}
+
+describe("a provider that keeps the contract passes every check:", () => {
+  test.each([
+    ["inventory", inventory],
+    ["payments", payments],
+  ] as const)("%s", async (role, provider) => {
+    expect(await findingsAt(await serve(provider), role)).toEqual([]);
+  });
+
+  test("the simulated payments", async () => {
+    const simulated = await startProviders({ secrets: [SECRET] });
+    closing.push(() => simulated.close());
+    expect(await findingsAt(simulated.paymentsUrl, "payments")).toEqual([]);
+  });
+});
+
+const SHIPS = "ships what it has reserved, and takes it back";
+const FINDS = "finds a charge by its key, as it is now";
+const FINDS_NONE = "finds no charge that nobody asked for";
+const CALLS_OFF = "tells of a refunded charge that it was called off";
+const PART = "refunds a part of a charge, once, and finds the refund";
+const AFTER_UNDO = "has no effect, and answers 410, when a run comes after its undo";
+const NEVER_DONE = "undoes what was never done, and refuses its run for ever";
+
+let count = 0;
+test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
+  [
+    "inventory",
+    "reserves after a release",
+    (given, key, books) => (given.operation === "reserve" ? DONE : inventory(given, key, books)),
+    [AFTER_UNDO, NEVER_DONE],
+    /instead of 410/,
+  ],
+  [
+    "inventory",
+    "finds orders sold out when they ship",
+    (given, key, books) =>
+      given.operation === "ship" ? [200, { reject: "sold out" }] : inventory(given, key, books),
+    [SHIPS],
+    /only reserve may find an order sold out/,
+  ],
+  [
+    "inventory",
+    "does not know ship",
+    (given, key, books) => (given.operation === "ship" ? [404] : inventory(given, key, books)),
+    [SHIPS],
+    /answered 404.*, to ship after reserve/,
+  ],
+  [
+    "inventory",
+    "releases with a text",
+    (given, key, books) => {
+      const answered = inventory(given, key, books);
+      return given.operation === "release" ? [200, { released: true }] : answered;
+    },
+    ["undoes what it has done, once", NEVER_DONE, SHIPS],
+    /sent \{"released":true\}: done Invalid input/,
+  ],
+  [
+    "payments",
+    "charges without an id",
+    (given, key, books) => (given.operation === "charge" ? DONE : payments(given, key, books)),
+    ["answers a run, in time and as the contract says"],
+    /sent \{"done":\{\}\}: done/,
+  ],
+  [
+    "payments",
+    "answers 202",
+    (given, key, books) => (given.operation === "charge" ? [202] : payments(given, key, books)),
+    ["answers a run, in time and as the contract says"],
+    /answered 202/,
+  ],
+  [
+    "payments",
+    "has no find-charge",
+    (given, key, books) => (given.operation === "find-charge" ? NOTHING : payments(given, key, books)),
+    [FINDS],
+    /answered 204/,
+  ],
+  [
+    "payments",
+    "finds every charge",
+    (given, key, books) =>
+      given.operation === "find-charge"
+        ? [200, { done: { chargeId: `ch_${given.chargeKey}` } }]
+        : payments(given, key, books),
+    [FINDS_NONE, CALLS_OFF],
+    /for a charge that was called off/,
+  ],
+  [
+    "payments",
+    "refunds a part twice",
+    (given, key, books) => {
+      if (given.operation !== "refund" || given.amount === undefined) return payments(given, key, books);
+      const refund: Answered = [200, { done: { refundId: `re_${++count}` } }];
+      books.set(key, refund);
+      return refund;
+    },
+    [PART],
+    /to the refund of a part, then/,
+  ],
+  [
+    "payments",
+    "forgets refunds",
+    (given, key, books) => (given.operation === "find-refund" ? NOTHING : payments(given, key, books)),
+    [PART],
+    /answered 204.*, to a refund of a part/,
+  ],
+])("an implementation of %s that %s is told so", async (role, _what, provider, checks, detail) => {
+  const wrong = (await findingsAt(await serve(provider), role)).filter(({ result }) => result === "wrong");
+  expect(wrong.map(({ check }) => check)).toEqual(checks);
+  expect(wrong.map(({ detail: found = "" }) => found).join("\n")).toMatch(detail);
+});
+
+test("the command takes the role of a provider, and refuses one that it does not know", async () => {
+  const url = await serve(inventory);
+  const stdout = new PassThrough({ encoding: "utf8" });
+  const { signal } = new AbortController();
+  const run = (...args: string[]) => contract(args, new Terminal(stdout, stdout), signal);
+  process.env["SIGNING_SECRET"] = SECRET;
+  closing.push(async () => delete process.env["SIGNING_SECRET"]);
+  expect(await run(url, "--as", "inventory")).toBe(0);
+  expect(String(stdout.read())).toContain(`  ok       ${SHIPS}\n`);
+  await expect(run(url, "--as", "stock")).rejects.toThrow("--as must be inventory or payments");
+});

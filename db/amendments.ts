@@ -4,6 +4,7 @@ import type { Hold } from "../src/order/order.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { insertEvents } from "./order-events.ts";
+import { laterThan } from "./order-states.ts";
 import { shortened } from "./reason.ts";
 import { orders, type StoredHold } from "./schema.ts";
 import { assignmentsOf, read, selectFrom } from "./statements.ts";
@@ -64,9 +65,4 @@ export function holdsOf({ holds }: { readonly holds: readonly StoredHold[] | nul
 
 function storedHold(hold: Hold): StoredHold {
   return { ...hold, at: hold.at.toISOString() };
-}
-
-/** Whatever the clocks say: two changes never look like one. */
-function laterThan(before: Date | null, at: Date): Date {
-  return before !== null && before >= at ? new Date(before.getTime() + 1) : at;
 }

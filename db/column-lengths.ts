@@ -12,4 +12,10 @@ export const COLUMN_LENGTHS = {
   webhookResponse: 1_000,
   /** The host and the process that hold a lease. */
   leaseHolder: 64,
+  /** A carrier's own id of a shipment. */
+  carrierId: 200,
+  /** Where a parcel can be followed, or a label fetched. */
+  parcelUrl: 1_000,
+  trackingNumber: 100,
+  service: 64,
 } as const;

@@ -57,6 +57,11 @@ export async function lockOrders(queries: Queries, ids: readonly string[]) {
   return new Map(rows.map((row) => [row.id, row]));
 }
 
+/** Whatever the clocks say: two changes never look like one. */
+export function laterThan(before: Date | null, at: Date): Date {
+  return before !== null && before >= at ? new Date(before.getTime() + 1) : at;
+}
+
 /** Maximum orders of a status to look at, since those that have failed or wait are skipped. */
 const LOOKED_AT = 1_000;
 

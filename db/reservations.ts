@@ -1,15 +1,21 @@
 import { quantitiesBySku, type OrderLine } from "../src/order/order.ts";
-import { insertInto, readBoth, selectFrom } from "./statements.ts";
+import { hasLeft } from "../src/order/shipment.ts";
+import { insertInto, read, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
 import type { Locks } from "../src/platform/contention.ts";
 import { rowLocks } from "./row-locks.ts";
-import { reservations, stock, type ReservationState } from "./schema.ts";
+import { reservations, shipments, stock, type ReservationState } from "./schema.ts";
 import { insertMovements, type NewMovement } from "./stock-movements.ts";
 import { lockStock, writeStock, type AlsoCommit, type StockLevel } from "./stock.ts";
 import { timestamp } from "../src/platform/clock.ts";
 
 export const lockStates = selectFrom(reservations, ["orderId", "state"], "WHERE order_id IN (?) FOR UPDATE");
+const lockShipments = selectFrom(
+  shipments,
+  ["orderId", "state", "lines"],
+  "WHERE order_id IN (?) ORDER BY order_id, number FOR UPDATE",
+);
 const insertStates = insertInto(
   reservations,
   ["orderId", "state", "updatedAt"],
@@ -62,12 +68,31 @@ export async function lockWarehouse(
   transaction: Transaction,
   moves: readonly StockMove[],
 ): Promise<Warehouse> {
+  const skus = new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)));
   const [levels, states] = await readBoth(
     transaction,
-    lockStock(new Set(moves.flatMap(({ lines }) => lines.map((line) => line.sku)))),
+    lockStock(skus.size > 0 ? skus : NO_SKUS),
     lockStates(moves.map((move) => move.orderId)),
   );
-  return new Warehouse(states, levels);
+  const released = moves.filter(({ operation }) => operation === "release").map(({ orderId }) => orderId);
+  const parcels = released.length > 0 ? await read(transaction, lockShipments(released)) : [];
+  return new Warehouse(states, levels, goneWith(parcels));
+}
+
+/** SQL has no empty lists. */
+const NO_SKUS = [""];
+
+/** The pieces that have left with parcels, by order and SKU. */
+function goneWith(
+  parcels: readonly Pick<typeof shipments.$inferSelect, "orderId" | "state" | "lines">[],
+): Map<string, Map<string, number>> {
+  const gone = new Map<string, Map<string, number>>();
+  for (const { orderId, lines } of parcels.filter(hasLeft)) {
+    const bySku = gone.get(orderId) ?? new Map<string, number>();
+    for (const { sku, quantity } of lines) bySku.set(sku, (bySku.get(sku) ?? 0) + quantity);
+    gone.set(orderId, bySku);
+  }
+  return gone;
 }
 
 /** The rows that moves lock, by which {@link rowLocks} knows them. */
@@ -100,7 +125,10 @@ const MADE: Reservation = { ok: true };
 /**
  * - `reserve` reserves all lines of an order or none, and keeps an existing reservation. It throws if the reservation was
  *   released, since the order is being cancelled.
- * - `ship` takes the reserved stock out of the warehouse. Repeating it does nothing.
+ * - `ship` takes the reserved stock out of the warehouse, with the order's last parcel. Repeating it does nothing.
+ * - `sendAgain` takes unreserved stock for a parcel that replaces a lost one.
+ * - `dispatch` takes out what leaves with an earlier parcel, and `takeBack` brings that back when the parcel is voided. Whoever
+ *   makes them sees to it that they are not repeated.
  * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the warehouse. An order
  *   without a reservation is marked as released, so that a late one is refused.
  */
@@ -126,6 +154,31 @@ const OPERATIONS = {
     return MADE;
   },
 
+  dispatch(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const state = warehouse.stateOf(orderId);
+    if (state !== "HELD") throw new InvalidMoveError(`order ${orderId} holds no reservation to ship`);
+    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: -1, reserved: -1 });
+    return MADE;
+  },
+
+  sendAgain(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const quantities = quantitiesBySku(lines);
+    const soldOut = [...quantities].flatMap(([sku, count]) =>
+      warehouse.available(sku) < count ? [sku] : [],
+    );
+    if (soldOut.length > 0) return { ok: false, soldOut };
+    warehouse.move(orderId, warehouse.stateOf(orderId) ?? "SHIPPED", quantities, { onHand: -1, reserved: 0 });
+    return MADE;
+  },
+
+  takeBack(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const state = warehouse.stateOf(orderId);
+    const isReleased = state === undefined || state === "RELEASED";
+    const back = { onHand: 1, reserved: isReleased ? 0 : 1 };
+    warehouse.move(orderId, isReleased ? "RELEASED" : "HELD", quantitiesBySku(lines), back);
+    return MADE;
+  },
+
   release(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
     if (state === "RELEASED") return MADE;
@@ -135,7 +188,11 @@ const OPERATIONS = {
         : state === "SHIPPED"
           ? { onHand: 1, reserved: 0 }
           : { onHand: 0, reserved: 0 };
-    warehouse.move(orderId, "RELEASED", quantitiesBySku(lines), back);
+    const gone = state === "HELD" ? warehouse.goneOf(orderId) : undefined;
+    const quantities = [...quantitiesBySku(lines)].map(
+      ([sku, count]) => [sku, count - (gone?.get(sku) ?? 0)] as const,
+    );
+    warehouse.move(orderId, "RELEASED", new Map(quantities), back);
     return MADE;
   },
 };
@@ -148,11 +205,15 @@ export class Warehouse {
   readonly moved = new Set<string>();
   readonly #movements: NewMovement[] = [];
   readonly #at = timestamp();
+  readonly #gone: ReadonlyMap<string, ReadonlyMap<string, number>>;
 
+  /** @param gone what has left with parcels, by order and SKU */
   constructor(
     states: readonly { readonly orderId: string; readonly state: ReservationState }[],
     levels: readonly StockLevel[],
+    gone: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map(),
   ) {
+    this.#gone = gone;
     this.states = new Map(states.map(({ orderId, state }) => [orderId, state]));
     this.stock = new Map(levels.map((level) => [level.sku, level]));
   }
@@ -169,6 +230,10 @@ export class Warehouse {
 
   stateOf(orderId: string): ReservationState | undefined {
     return this.states.get(orderId);
+  }
+
+  goneOf(orderId: string): ReadonlyMap<string, number> | undefined {
+    return this.#gone.get(orderId);
   }
 
   available(sku: string): number {
@@ -213,7 +278,7 @@ export class Warehouse {
       change.onHand += perUnit.onHand * count;
       change.reserved += perUnit.reserved * count;
       this.changes.set(sku, change);
-      if (perUnit.onHand === 0) continue;
+      if (perUnit.onHand === 0 || count === 0) continue;
       const kind = perUnit.onHand < 0 ? "shipment" : "return";
       this.#movements.push({ sku, at: this.#at, kind, delta: perUnit.onHand * count, orderId });
     }

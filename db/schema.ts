@@ -35,6 +35,7 @@ import type {
   RefundState,
   Restock,
 } from "../src/order/payment.ts";
+import type { Cost, Parcel, ShipmentLine, ShipmentState, Voiding } from "../src/order/shipment.ts";
 
 /**
  * The tables. The migrations create them (a test compares both). Times are UTC with milliseconds, set by the
@@ -305,6 +306,39 @@ export const refunds = mysqlTable(
   (table) => [
     index("refunds_by_order").on(table.orderId, table.id),
     index("refunds_by_due").on(table.state, table.dueAt),
+  ],
+);
+
+/** Parcels below the orders. What they are made of is JSON: SQL never looks inside. */
+export const shipments = mysqlTable(
+  "shipments",
+  {
+    orderId: uuid("order_id").notNull(),
+    /** Counts an order's shipments, from 1. */
+    number: int("number").notNull(),
+    state: varchar("state", { length: 16 }).$type<ShipmentState>().notNull(),
+    lines: json("lines").$type<readonly ShipmentLine[]>().notNull(),
+    parcel: json("parcel").$type<Parcel>(),
+    carrier: varchar("carrier", { length: 32 }).notNull(),
+    carrierId: varchar("carrier_id", { length: COLUMN_LENGTHS.carrierId }),
+    service: varchar("service", { length: COLUMN_LENGTHS.service }),
+    cost: json("cost").$type<Cost>(),
+    trackingNumber: varchar("tracking_number", { length: COLUMN_LENGTHS.trackingNumber }),
+    trackingUrl: varchar("tracking_url", { length: COLUMN_LENGTHS.parcelUrl }),
+    labelUrl: varchar("label_url", { length: COLUMN_LENGTHS.parcelUrl }),
+    expectedAt: instant("expected_at"),
+    bookRequestedAt: instant("book_requested_at"),
+    voiding: varchar("voiding", { length: 16 }).$type<Voiding>(),
+    reason: varchar("reason", { length: LIMITS.reason }),
+    askedAt: instant("asked_at"),
+    nudgedAt: instant("nudged_at"),
+    closedAt: instant("closed_at"),
+    createdAt: instant("created_at").notNull(),
+    updatedAt: instant("updated_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.orderId, table.number] }),
+    index("shipments_by_carrier_id").on(table.carrierId),
   ],
 );
 

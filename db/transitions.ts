@@ -12,6 +12,8 @@ import type { Statement, Transaction, Write } from "./queries.ts";
 import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMove } from "./reservations.ts";
 import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
+import { shipmentEvent } from "./shipment-events.ts";
+import { writeShipments } from "./shipments.ts";
 import { columnsOf } from "./standing.ts";
 import { assignmentsOf } from "./statements.ts";
 
@@ -74,6 +76,7 @@ function apply(
     await transaction.commit([
       ...updates,
       ...writePayments(applied.flatMap(({ payment }) => payment ?? [])),
+      ...writeShipments(applied.flatMap(({ shipment }) => shipment ?? [])),
       ...insertEvents(eventsOf(applied)),
       ...(warehouse?.writes() ?? []),
       ...backorderWrites(transitions, results),
@@ -154,11 +157,16 @@ function updateGroup(group: SameTransitions): Statement {
   };
 }
 
-/** The events of transitions, after those of the payments that come with them. */
+/** The events of transitions, after those of the payments and shipments that come with them. */
 function eventsOf(transitions: readonly OrderTransition[]): readonly NewOrderEvent[] {
-  // Few have a payment.
-  if (transitions.every(({ payment }) => payment === undefined)) return transitions;
-  return transitions.flatMap((transition) =>
-    transition.payment ? [paymentEvent(transition.payment, transition.from), transition] : [transition],
-  );
+  // Most have neither.
+  if (transitions.every(({ payment, shipment }) => !payment && !shipment)) return transitions;
+  return transitions.flatMap((transition) => {
+    const { payment, shipment, from } = transition;
+    return [
+      ...(payment ? [paymentEvent(payment, from)] : []),
+      ...(shipment ? [shipmentEvent(shipment, from)] : []),
+      transition,
+    ];
+  });
 }

@@ -73,7 +73,8 @@ function configuration(): string {
 function defaultOf(schema: (typeof VARIABLES)[keyof typeof VARIABLES]): string {
   const unset = schema.safeParse(undefined);
   if (!unset.success) return "**required**";
-  if (unset.data !== undefined && String(unset.data) !== "") return code(String(unset.data));
+  const { data } = unset;
+  if (data !== undefined && typeof data !== "object" && String(data) !== "") return code(String(data));
   const instead = schema.meta()?.["unset"];
   return typeof instead === "string" ? instead : "the stage's own";
 }

@@ -25,7 +25,16 @@ export interface AppOptions
     OrderServices,
     Pick<
       Services,
-      "database" | "redis" | "queues" | "live" | "health" | "metrics" | "log" | "refunds" | "paymentWebhooks"
+      | "database"
+      | "redis"
+      | "queues"
+      | "live"
+      | "health"
+      | "metrics"
+      | "log"
+      | "refunds"
+      | "paymentWebhooks"
+      | "parcels"
     > {
   /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;

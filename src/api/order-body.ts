@@ -1,9 +1,10 @@
 import type { OrderEvent } from "../../db/order-events.ts";
 import type { StoredOrder } from "../order/order.ts";
+import { fulfilmentOf, type Shipment } from "../order/shipment.ts";
 import type { OrderBody, OrderEventBody } from "./schemas.ts";
 
 /** An order as the API shows it: all but the payment token. What is not there is left out. */
-export function orderBody(order: StoredOrder): OrderBody {
+export function orderBody(order: StoredOrder, shipments: readonly Shipment[] = []): OrderBody {
   return {
     id: order.id,
     status: order.status,
@@ -30,6 +31,7 @@ export function orderBody(order: StoredOrder): OrderBody {
         until: order.waiting.until?.toISOString() ?? null,
       },
     }),
+    ...(shipments.length > 0 && { fulfilment: fulfilmentOf(shipments) }),
     ...(order.cancellation && {
       cancellation: {
         reason: order.cancellation.reason,

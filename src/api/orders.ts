@@ -68,7 +68,7 @@ export const orderRoutes: readonly Route[] = [
       },
       503: problemAnswer(NOT_PROCESSED),
     },
-    handler: async ({ body: content, headers, response }, { accept, process }) => {
+    handler: async ({ body: content, headers, response }, { accept, process, parcels }) => {
       const order = newOrder(content, idempotencyOf(keyOf(headers, response), content));
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
@@ -78,8 +78,11 @@ export const orderRoutes: readonly Route[] = [
       const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
       if (processed?.outcome === "failed") throw notProcessed(processed);
       tellRepeated(response, repeated);
-      const status = processed?.outcome === "processed" ? 201 : 202;
-      sendJson(response, status, orderBody(processed?.order ?? created), { Location: `/orders/${id}` });
+      const isProcessed = processed?.outcome === "processed";
+      const status = isProcessed ? 201 : 202;
+      const shipments = isProcessed ? await afterwards(() => parcels.list(processed.order)) : [];
+      const body = orderBody(processed?.order ?? created, shipments);
+      sendJson(response, status, body, { Location: `/orders/${id}` });
     },
   }),
   route({
@@ -98,7 +101,7 @@ export const orderRoutes: readonly Route[] = [
         { ...filter, failed: isTrue(failed), waiting: isTrue(waiting) },
         { limit, before: fromCursor(cursor, uuidOf) },
       );
-      response.json({ items: items.map(orderBody), nextCursor: cursorOf(next) });
+      response.json({ items: items.map((order) => orderBody(order)), nextCursor: cursorOf(next) });
     },
   }),
   resumeRoute,
@@ -109,8 +112,9 @@ export const orderRoutes: readonly Route[] = [
     summary: "Get an order",
     request: { params: idPath },
     answers: { 200: { description: "The order", schema: orderSchema } },
-    handler: async ({ params, response }, { database }) => {
-      response.json(orderBody(await orderOf(database, params.id)));
+    handler: async ({ params, response }, { database, parcels }) => {
+      const order = await orderOf(database, params.id);
+      response.json(orderBody(order, await parcels.list(order)));
     },
   }),
   ...amendmentRoutes,

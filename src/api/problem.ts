@@ -35,6 +35,7 @@ const TITLES = {
   "stock-reserved": "More stock is reserved than that",
   "precondition-failed": "It is not what it was",
   "not-refundable": "So much cannot be refunded",
+  "not-shippable": "That cannot be done with the shipment",
   "invalid-webhook": "The webhook cannot be accepted",
   "endpoint-disabled": "The endpoint is disabled",
   "too-many-endpoints": "The limit of endpoints is reached",

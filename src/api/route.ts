@@ -47,7 +47,11 @@ interface NothingRead {
 
 /** A handler's input: the validated request. */
 type Input<Schemas> = {
-  readonly [Part in keyof Schemas]: Schemas[Part] extends z.ZodType ? z.output<Schemas[Part]> : never;
+  readonly [Part in keyof Schemas]: Part extends "raw"
+    ? Buffer
+    : Schemas[Part] extends z.ZodType
+      ? z.output<Schemas[Part]>
+      : never;
 } & { readonly request: Request; readonly response: Response };
 
 /** An answer, as described in `/openapi.json`. */
@@ -62,7 +66,7 @@ export interface RouteAnswer {
 
 /** A route's description in `/openapi.json`. Pages and their assets are not in it. */
 export interface RouteDescription {
-  readonly tag: "Orders" | "Operations" | "Events" | "Webhooks" | "Stock" | "Health";
+  readonly tag: "Orders" | "Shipments" | "Operations" | "Events" | "Webhooks" | "Stock" | "Health";
   readonly summary: string;
   readonly description?: string;
   readonly answers: Readonly<Record<number, RouteAnswer>>;

@@ -8,6 +8,7 @@ import { operationRoute } from "./operations.ts";
 import { orderRoutes } from "./orders.ts";
 import { paymentRoutes } from "./payments.ts";
 import type { Mount, Route } from "./route.ts";
+import { shipmentRoutes } from "./shipments.ts";
 import { stockRoutes } from "./stock.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
@@ -15,6 +16,7 @@ import { webhookRoutes } from "./webhooks.ts";
 export const API: readonly Route[] = [
   ...orderRoutes,
   ...paymentRoutes,
+  ...shipmentRoutes,
   operationRoute,
   ...eventRoutes,
   ...webhookRoutes,

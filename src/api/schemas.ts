@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
 import { API_LIMITS } from "./limits.ts";
+import { fulfilment } from "./shipment-schemas.ts";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { messageType } from "../events/message.ts";
 import { EVENT_TYPES } from "../order/event.ts";
@@ -186,6 +187,19 @@ const orderLine = z
       description:
         "False for what no warehouse holds, such as a service, a gift card or a fee: never sold out",
     }),
+    customs: optional(
+      z.strictObject({
+        description: optional(text(LIMITS.name)).meta({
+          description: "What it is, in English; the line's name, or its SKU, unless given",
+        }),
+        origin: optional(z.string().regex(/^[A-Z]{2}$/, { error: "must be a country code such as DE" })).meta(
+          { description: "Where it was made: ISO 3166-1 alpha-2 code" },
+        ),
+        hsCode: optional(
+          z.string().regex(/^\d{6,10}$/, { error: "must be 6 to 10 digits, such as 691110" }),
+        ).meta({ description: "Number by the Harmonized System", examples: ["691110"] }),
+      }),
+    ).meta({ description: "For parcels to other countries" }),
   })
   .meta({ id: "OrderLine" });
 
@@ -413,6 +427,9 @@ export const order = z
       })
       .optional()
       .meta({ description: "Present while the order waits for somebody else to act" }),
+    fulfilment: fulfilment.optional().meta({
+      description: "How many of its parcels were shipped, and have arrived; absent before there are any",
+    }),
     cancellation: z
       .object({ reason: z.string(), requestedAt: timestamp })
       .optional()

@@ -14,6 +14,7 @@ import type { NewOrder, StoredOrder } from "../order/order.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Refunds } from "../providers/payments/refunds.ts";
 import type { PaymentWebhooks } from "../providers/payments/webhooks.ts";
+import type { Parcels } from "../providers/shipping/parcels.ts";
 import type { Metrics } from "../platform/metrics.ts";
 import type { Callbacks } from "../providers/http/callbacks.ts";
 import type { StatusReader } from "./console/status.ts";
@@ -39,6 +40,7 @@ export interface Services extends OrderServices {
   readonly database: Database;
   readonly refunds: Pick<Refunds, "request">;
   readonly paymentWebhooks: Pick<PaymentWebhooks, "receive">;
+  readonly parcels: Parcels;
   /** Both undefined without queues. */
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;

@@ -12,12 +12,13 @@ import { openFilesLimit } from "../platform/open-files.ts";
 import { Disputes } from "../providers/payments/disputes.ts";
 import { Refunds } from "../providers/payments/refunds.ts";
 import { PaymentWebhooks } from "../providers/payments/webhooks.ts";
+import { Parcels } from "../providers/shipping/parcels.ts";
 import { Listening, opened, Services } from "../platform/service.ts";
 import { metricsPort, openBase } from "./base.ts";
 import { checkDatabase } from "./check-database.ts";
 import { hasQueues, type ApiConfig } from "./config.ts";
-import { connectProviders } from "./providers.ts";
 import { openInline } from "./inline.ts";
+import { connectProviders } from "./providers.ts";
 import { openQueued } from "./queued.ts";
 
 /** An API process. */
@@ -52,22 +53,30 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { live, operations } = mode.app;
   const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });
   const health = new Health({ database, redis: mode.app.redis });
-  const { payments: provider } = await connectProviders(config, database, base.commit);
+  const { payments, carrier } = await connectProviders(config, database, base.commit);
+  const wake = (orderId: string) => mode.app.waking.wake(orderId);
   const app = createApp({
     database,
     refunds: new Refunds(database, mode.onEvents),
     paymentWebhooks: new PaymentWebhooks({
-      provider,
+      provider: payments,
       database,
       disputes: new Disputes({
-        provider,
+        provider: payments,
         database,
         hold: (...hold) => operations.hold(...hold),
         release: (...hold) => operations.release(...hold),
         onEvents: mode.onEvents,
         log,
       }),
-      wake: (orderId) => mode.app.waking.wake(orderId),
+      wake,
+      log,
+    }),
+    parcels: new Parcels({
+      database,
+      provider: carrier,
+      wake,
+      onEvents: mode.onEvents,
       log,
     }),
     ...mode.app,

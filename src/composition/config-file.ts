@@ -3,7 +3,7 @@ import path from "node:path";
 import { httpStage, type HttpStageOptions } from "../order/http-stage.ts";
 import { faultsOf } from "../order/lifecycle.ts";
 import { PIPELINE } from "../order/pipeline.ts";
-import type { Carrier, Inventory, PaymentProvider } from "../order/ports.ts";
+import type { CarrierProvider, Inventory, PaymentProvider } from "../order/ports.ts";
 import type { Stage } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { repeatedNames } from "../platform/json.ts";
@@ -34,14 +34,14 @@ export type ProviderChoice<Provider> = string | { readonly module: string } | Pr
 export interface Configuration {
   readonly pipeline?: readonly PipelineEntry[];
   readonly payments?: ProviderChoice<PaymentProvider>;
-  readonly carrier?: ProviderChoice<Carrier>;
+  readonly carrier?: ProviderChoice<CarrierProvider>;
   readonly inventory?: ProviderChoice<Inventory>;
 }
 
 /** Providers that run in the process itself. */
 export interface GivenProviders {
   readonly payments?: PaymentProvider;
-  readonly carrier?: Carrier;
+  readonly carrier?: CarrierProvider;
   readonly inventory?: Inventory;
 }
 

@@ -264,6 +264,90 @@ export const VARIABLES = {
     description:
       "What puts this process's pipeline in force: `start`, its start, if it is new or nobody has the other one any more; `migrate`, nothing but `npm run migrate`, so that no stray process can. See [While old workers still run](without-a-fork.md#while-old-workers-still-run)",
   }),
+  CARRIER: oneOf("http", "easypost").default("http").meta({
+    description:
+      "Carrier: `easypost`, or `http` for one, or an adapter, at `CARRIER_URL`; see [shipping.md](shipping.md)",
+  }),
+  CARRIER_SERVICE: z
+    .string()
+    .default("cheapest")
+    .transform((text): "cheapest" | "fastest" | readonly string[] => {
+      if (text === "cheapest" || text === "fastest") return text;
+      return text
+        .split(",")
+        .map((service) => service.trim())
+        .filter((service) => service !== "");
+    })
+    .refine((choice) => choice.length > 0, {
+      error: "must be cheapest, fastest, or services by preference, separated by commas",
+    })
+    .meta({
+      description:
+        "Which service EasyPost's labels are bought of: `cheapest`, `fastest`, or services by preference, such as `USPS Priority,UPS Ground`",
+    }),
+  SHIP_FROM: jsonOf(
+    z.strictObject({
+      name: z.string().min(1),
+      company: z.string().optional(),
+      line1: z.string().min(1),
+      line2: z.string().optional(),
+      city: z.string().min(1),
+      region: z.string().optional(),
+      postalCode: z.string().min(1),
+      country: z.string().regex(/^[A-Z]{2}$/),
+      phone: z.string().optional(),
+    }),
+    '{"name":"Conveyor","line1":"1 Main St","city":"Springfield","region":"IL","postalCode":"62701","country":"US","phone":"2175550100"}',
+  )
+    .optional()
+    .meta({
+      description:
+        "The sender's address, as JSON with the fields of `shipTo`, `company` and `phone`. Required with `CARRIER=easypost`",
+      unset: "none",
+    }),
+  DEFAULT_PARCEL: jsonOf(
+    z.strictObject({
+      weight: z.int().positive(),
+      length: z.int().positive().optional(),
+      width: z.int().positive().optional(),
+      height: z.int().positive().optional(),
+    }),
+    '{"weight":500,"length":300,"width":200,"height":100}',
+  )
+    .default({ weight: 500, length: 300, width: 200, height: 100 })
+    .meta({
+      description:
+        "What a parcel is without a word about it, as JSON: grams and millimetres. Weights of lines go before its weight",
+      unset: '`{"weight":500,"length":300,"width":200,"height":100}`',
+    }),
+  EASYPOST_API_KEY: z
+    .string()
+    .regex(/^EZ[AT]K\S+$/, { error: "must be a key of EasyPost's API: EZTK… for tests, EZAK… for real" })
+    .optional()
+    .meta({
+      description: "Key of EasyPost's API. Required with `CARRIER=easypost`. Also as `EASYPOST_API_KEY_FILE`",
+      unset: "none",
+    }),
+  EASYPOST_WEBHOOK_SECRET: z
+    .string()
+    .default("")
+    .transform((text) => text.split(" ").filter((secret) => secret !== ""))
+    .meta({
+      description:
+        "Secret of the webhook at EasyPost that points to `/providers/carrier/webhook`; two, separated by a space, while one is replaced. Also as `EASYPOST_WEBHOOK_SECRET_FILE`",
+      unset: "webhooks are refused",
+    }),
+  EASYPOST_API_URL: webAddress().default("https://api.easypost.com/v2").meta({
+    description: "Base URL of EasyPost's API; another one for a simulated EasyPost",
+  }),
+  FULFILMENT: oneOf("automatic", "manual").default("automatic").meta({
+    description:
+      "`automatic`: one parcel for each order, booked by itself. `manual`: orders wait while the warehouse plans and books their parcels; see [shipping.md](shipping.md)",
+  }),
+  TRACKING_INTERVAL: duration("1s", "7d").optional().meta({
+    description: "How often a carrier that sends webhooks is asked where a parcel is, in case one was lost",
+    unset: "`4h`",
+  }),
   PROVIDERS_MODULE: z.string().optional().meta({
     description:
       "JavaScript module that provides the payments, the carrier or the inventory in the process itself; see [providers.md](providers.md#in-the-process). Makes the two URLs optional",
@@ -319,6 +403,15 @@ const STAGES = {
   CARRIER_URL: true,
   INVENTORY_URL: true,
   SIGNING_SECRET: true,
+  CARRIER: true,
+  CARRIER_SERVICE: true,
+  SHIP_FROM: true,
+  DEFAULT_PARCEL: true,
+  EASYPOST_API_KEY: true,
+  EASYPOST_WEBHOOK_SECRET: true,
+  EASYPOST_API_URL: true,
+  FULFILMENT: true,
+  TRACKING_INTERVAL: true,
   PROVIDERS_MODULE: true,
   providers: true,
   ...WEBHOOKS,
@@ -327,14 +420,18 @@ const STAGES = {
 /** Production has no provider by default. Reported even if other variables are invalid. */
 function requiredInProduction(port: keyof GivenProviders, name: keyof typeof SIMULATED, what: string) {
   type Given = Partial<
-    Pick<z.output<typeof variables>, "NODE_ENV" | typeof name | "PROVIDERS_MODULE" | "providers" | "PAYMENTS">
+    Pick<
+      z.output<typeof variables>,
+      "NODE_ENV" | typeof name | "PROVIDERS_MODULE" | "providers" | "PAYMENTS" | "CARRIER"
+    >
   >;
-  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, PAYMENTS, providers, [name]: url }: Given) =>
+  const isGiven = ({ NODE_ENV, PROVIDERS_MODULE, PAYMENTS, CARRIER, providers, [name]: url }: Given) =>
     NODE_ENV !== "production" ||
     url !== undefined ||
     PROVIDERS_MODULE !== undefined ||
     providers?.[port] !== undefined ||
-    (port === "payments" && PAYMENTS === "stripe");
+    (port === "payments" && PAYMENTS === "stripe") ||
+    (port === "carrier" && CARRIER === "easypost");
   const error = `must be set to the address of ${what} when NODE_ENV is production: see docs/providers.md`;
   const options = { path: [name], error, when: () => true };
   return [isGiven, options] as const;
@@ -342,17 +439,25 @@ function requiredInProduction(port: keyof GivenProviders, name: keyof typeof SIM
 const PAYMENTS_REQUIRED = requiredInProduction("payments", "PAYMENTS_URL", "a payment provider");
 const CARRIER_REQUIRED = requiredInProduction("carrier", "CARRIER_URL", "a carrier");
 
-type StripeGiven = Partial<Pick<z.output<typeof variables>, "PAYMENTS" | "STRIPE_SECRET_KEY">>;
-function stripeKeyRequired() {
-  const isGiven = ({ PAYMENTS, STRIPE_SECRET_KEY }: StripeGiven) =>
-    PAYMENTS !== "stripe" || STRIPE_SECRET_KEY !== undefined;
+/** What must be set if a provider is chosen. */
+function requiredBy(
+  choice: "PAYMENTS" | "CARRIER",
+  chosen: "stripe" | "easypost",
+  name: "STRIPE_SECRET_KEY" | "EASYPOST_API_KEY" | "SHIP_FROM",
+  guide: string,
+) {
+  type Given = Partial<Pick<z.output<typeof variables>, typeof choice | typeof name>>;
+  const isGiven = ({ [choice]: used, [name]: value }: Given) => used !== chosen || value !== undefined;
   const options = {
-    path: ["STRIPE_SECRET_KEY"],
-    error: "must be set when PAYMENTS is stripe",
-    when: ({ issues }: z.core.ParsePayload) => !issues.some(({ path }) => path?.[0] === "STRIPE_SECRET_KEY"),
+    path: [name],
+    error: `must be set when ${choice} is ${chosen}: see ${guide}`,
+    when: ({ issues }: z.core.ParsePayload) => !issues.some(({ path }) => path?.[0] === name),
   };
   return [isGiven, options] as const;
 }
+const STRIPE_KEY_REQUIRED = requiredBy("PAYMENTS", "stripe", "STRIPE_SECRET_KEY", "docs/providers.md");
+const EASYPOST_KEY_REQUIRED = requiredBy("CARRIER", "easypost", "EASYPOST_API_KEY", "docs/shipping.md");
+const SENDER_REQUIRED = requiredBy("CARRIER", "easypost", "SHIP_FROM", "docs/shipping.md");
 
 /** What each kind of process reads. */
 const worker = variables.pick({
@@ -411,11 +516,15 @@ export const PROCESSES = {
     })
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED)
-    .refine(...stripeKeyRequired()),
+    .refine(...STRIPE_KEY_REQUIRED)
+    .refine(...EASYPOST_KEY_REQUIRED)
+    .refine(...SENDER_REQUIRED),
   worker: worker
     .refine(...PAYMENTS_REQUIRED)
     .refine(...CARRIER_REQUIRED)
-    .refine(...stripeKeyRequired()),
+    .refine(...STRIPE_KEY_REQUIRED)
+    .refine(...EASYPOST_KEY_REQUIRED)
+    .refine(...SENDER_REQUIRED),
   migrate: variables.pick({ DATABASE_URL: true, CONVEYOR_CONFIG: true }),
 };
 
@@ -513,7 +622,12 @@ function parse<Schema extends z.ZodType>(schema: Schema, given: Environment, pro
 }
 
 /** The variables that may be in a file instead, as orchestrators mount secrets: `STRIPE_SECRET_KEY_FILE`. */
-const SECRETS = ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"] as const;
+const SECRETS = [
+  "STRIPE_SECRET_KEY",
+  "STRIPE_WEBHOOK_SECRET",
+  "EASYPOST_API_KEY",
+  "EASYPOST_WEBHOOK_SECRET",
+] as const;
 
 /** Reads secrets from their files. */
 function readSecrets(given: Readonly<Record<string, string | undefined>>) {
@@ -632,6 +746,22 @@ function proxiesIn(text: string): number | string[] | undefined {
 
 function matching(pattern: RegExp, error: string) {
   return z.string({ error }).regex(pattern, { error });
+}
+
+/** JSON with these fields. @param example of a right value, for errors */
+function jsonOf<Schema extends z.ZodType>(schema: Schema, example: string) {
+  const error = `must be JSON such as ${example}`;
+  return z
+    .string({ error })
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue({ code: "custom", message: error });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
 }
 
 function oneOf<const Value extends string>(...values: Value[]) {

@@ -7,7 +7,7 @@ import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
-import type { PaymentProvider, Ports, Providers } from "../order/ports.ts";
+import type { CarrierProvider, PaymentProvider, Ports, Providers } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
 import { checkedProviders, faultOfProvider, PROVIDER_NAMES } from "../providers/checked.ts";
 import { Callbacks } from "../providers/http/callbacks.ts";
@@ -19,6 +19,7 @@ import { httpStages } from "../providers/http/stages.ts";
 import { mysqlInventory } from "../providers/inventory.ts";
 import { PaymentDesk } from "../providers/payments/desk.ts";
 import { RefundRunner, type RefundRunnerOptions } from "../providers/payments/refunds.ts";
+import { ShippingDesk } from "../providers/shipping/desk.ts";
 
 /** Timeout of a call to an outside service: this long, or this share of a shorter attempt's. */
 const LONGEST_ANSWER_MS = 5_000;
@@ -46,11 +47,22 @@ export async function connectPorts(
 /** The ports of stages, in front of the providers. */
 export function portsOf(
   providers: Providers,
-  { PAYMENT_CAPTURE: capture }: StagesConfig,
+  { PAYMENT_CAPTURE: capture, FULFILMENT: fulfilment, TRACKING_INTERVAL: trackingIntervalMs }: StagesConfig,
   { database, commit }: Pick<Base, "database" | "commit">,
 ): Ports {
-  const { payments: provider } = providers;
-  return { ...providers, payments: new PaymentDesk({ provider, database, commit, capture }) };
+  const { payments, carrier, inventory } = providers;
+  return {
+    ...providers,
+    payments: new PaymentDesk({ provider: payments, database, commit, capture }),
+    carrier: new ShippingDesk({
+      provider: carrier,
+      inventory,
+      database,
+      commit,
+      fulfilment,
+      trackingIntervalMs,
+    }),
+  };
 }
 
 /** Builds what pays refunds back. */
@@ -75,7 +87,7 @@ export async function connectProviders(
     inventory:
       INVENTORY_URL === undefined ? mysqlInventory(database, commit) : httpInventory(at(INVENTORY_URL)),
     payments: await paymentProvider(config, at),
-    carrier: httpCarrier(at(CARRIER_URL ?? SIMULATED.CARRIER_URL)),
+    carrier: await carrierProvider(config, at(CARRIER_URL ?? SIMULATED.CARRIER_URL)),
     httpStages: httpStages(
       lifecycle.stages,
       ({ http, ...stage }) => ({
@@ -115,6 +127,24 @@ async function paymentProvider(
     secretKey: STRIPE_SECRET_KEY ?? "",
     webhookSecrets: STRIPE_WEBHOOK_SECRET,
     ...at(STRIPE_API_URL),
+  });
+}
+
+async function carrierProvider(config: StagesConfig, address: ServiceAddress): Promise<CarrierProvider> {
+  if (config.CARRIER === "http") return httpCarrier(address);
+  const { EASYPOST_API_KEY = "", EASYPOST_WEBHOOK_SECRET, EASYPOST_API_URL } = config;
+  if (config.SHIP_FROM === undefined)
+    throw new StartupError("SHIP_FROM must be set when CARRIER is easypost");
+  // EasyPost's package is loaded by those alone who use it.
+  const { easypostCarrier } = await import("../providers/easypost/carrier.ts");
+  return easypostCarrier({
+    apiKey: EASYPOST_API_KEY,
+    webhookSecrets: EASYPOST_WEBHOOK_SECRET,
+    url: EASYPOST_API_URL,
+    timeoutMs: answerTimeout(config),
+    from: config.SHIP_FROM,
+    parcel: config.DEFAULT_PARCEL,
+    service: config.CARRIER_SERVICE,
   });
 }
 

@@ -11,6 +11,7 @@ import {
   AlreadyUndoneError,
   NotNowError,
   serviceOfStage,
+  UndoRefusedError,
   type Ports,
   type ServiceName,
 } from "../order/ports.ts";
@@ -80,6 +81,7 @@ interface Ran {
   readonly outcome: Exclude<Outcome, Done> | AlreadyUndoneError;
   readonly stock?: OrderTransition["stock"];
   readonly payment?: OrderTransition["payment"];
+  readonly shipment?: OrderTransition["shipment"];
 }
 
 /** How one execution ended. */
@@ -188,18 +190,18 @@ export class Executor {
     if (hold) return this.#wait(order, new Wait({ for: releaseOf(hold), until: null }), attempt);
 
     this.#crashHook?.("before run", step.name);
-    const { outcome, stock, payment } = await this.#run(order, due.step, attempt);
+    const { outcome, ...alongside } = await this.#run(order, due.step, attempt);
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof AlreadyUndoneError) return this.#late(order, outcome, attempt);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Wait) return this.#wait(order, outcome, attempt);
     if (outcome instanceof Rejection) return this.#reject(order, outcome, attempt);
-    const { made, soldOut } = await this.#commit(order, due, { record: outcome, stock, payment }, attempt);
+    const { made, soldOut } = await this.#commit(order, due, { record: outcome, ...alongside }, attempt);
     if (soldOut)
-      return stock?.orWait
+      return alongside.stock?.orWait
         ? this.#wait(order, waitForStock(soldOut), attempt)
         : this.#reject(order, rejectSoldOut(soldOut), attempt);
-    if (!made) return this.#overtaken(order.id, attempt);
+    if (!made) return this.#overtaken(order.id, attempt, due.step);
     this.#crashHook?.("after commit", step.name);
     return this.#endedAt({ status: due.to, cancellation: null }, "done");
   }
@@ -230,19 +232,26 @@ export class Executor {
       const context = this.#context(order, stage, ports, attempt);
       const run = async () => checkOutcome(await stage.run(order, context), stage.name);
       const ran = await run().catch(alreadyUndone);
-      const [outcome, payment] = ran instanceof Done ? [ran.record, ran.payment] : [ran, undefined];
-      const lines = stockedLines(order.lines);
-      if (stage.stock === undefined || lines.length === 0 || !isRecord(outcome)) return { outcome, payment };
-      const { id: orderId } = order;
-      const request = { key: context.runKey, orderId, lines, signal };
+      const [outcome, alongside] = ran instanceof Done ? [ran.record, ran.alongside] : [ran, {}];
+      const { payment, shipment } = alongside;
+      const stocked = stockedLines(order.lines);
+      if (stage.stock === undefined || stocked.length === 0 || !isRecord(outcome))
+        return { outcome, payment, shipment };
+      const { key, lines } = alongside.stock ?? { key: context.runKey, lines: stocked };
+      const request = { key, orderId: order.id, lines, signal };
       const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
       const orWait = stage.stock === "reserve" && order.whenSoldOut === "wait";
       if (moved === "at commit")
-        return { outcome, payment, stock: { operation: stage.stock, lines, ...(orWait && { orWait }) } };
-      if (moved === "moved") return { outcome, payment };
+        return {
+          outcome,
+          payment,
+          shipment,
+          stock: { operation: stage.stock, lines, ...(orWait && { orWait }) },
+        };
+      if (moved === "moved") return { outcome, payment, shipment };
       // Whose stock it is does not tell when more arrives: it is asked again every few minutes.
       if (orWait && !(moved instanceof AlreadyUndoneError)) return { outcome: waitForStock() };
-      return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject) };
+      return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject), shipment };
     });
   }
 
@@ -333,8 +342,8 @@ export class Executor {
   }
 
   /**
-   * Undoes every stage it can, even when one fails: stock need not wait for a payment provider. The order stays
-   * uncancelled until all are undone.
+   * Undoes every stage it can, even when one fails: stock need not wait for a payment provider. But nothing is undone
+   * before a stage whose work stands. The order stays uncancelled until all are undone.
    *
    * @throws the first error; unavailable services, and what only has to wait, rank last.
    */
@@ -350,6 +359,8 @@ export class Executor {
       } catch (error) {
         if (attempt.signal.aborted) throw error;
         errors.push(error);
+        // What it did stands, so what came before it stays as it is, too.
+        if (error instanceof UndoRefusedError) break;
       }
     }
     if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];
@@ -367,7 +378,7 @@ export class Executor {
   #commit(
     order: StoredOrder,
     { step: stage, from, to }: StageTransition,
-    { record, stock, payment }: Pick<OrderTransition, "record" | "stock" | "payment">,
+    { record, stock, payment, shipment }: Pick<OrderTransition, "record" | "stock" | "payment" | "shipment">,
     { signal, mark }: Attempt,
   ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
     const transition: OrderTransition = {
@@ -380,6 +391,7 @@ export class Executor {
       unlessCancelled: stage.pointOfNoReturn ?? false,
       stock,
       payment,
+      shipment,
       at: timestamp(),
       // Not spread: this is built for every stage of every order.
       attempt: mark?.attempt,
@@ -399,11 +411,13 @@ export class Executor {
     return this.#overtaken(id, attempt);
   }
 
-  /** The order changed status, or was cancelled, while the stage ran. */
-  async #overtaken(orderId: string, attempt: Attempt): Promise<Execution> {
+  /** The order changed status, or was cancelled, while the stage ran. @param ran the stage, if its work is done. */
+  async #overtaken(orderId: string, attempt: Attempt, ran?: Stage): Promise<Execution> {
     const order = await this.#load(orderId, attempt.signal);
     if (order.cancellation && this.#isFor(order, attempt.step))
       return this.#cancel(order, order.cancellation.reason, attempt);
+    // It was cancelled meanwhile, and the stage may have had its effect after its undo.
+    if (order.status === CANCELLED && ran?.undo) await this.#undo(order, ran, attempt);
     return this.#endedAt(order);
   }
 

@@ -4,6 +4,7 @@ import type { Transition } from "../order/lifecycle.ts";
 import type { NewOrder, OrderLine, StageRecord, StoredOrder, Waiting } from "../order/order.ts";
 import type { PaymentChange } from "../order/payment.ts";
 import type { StockOperation } from "../order/ports.ts";
+import type { ShipmentChange } from "../order/shipment.ts";
 import type { Locks } from "../platform/contention.ts";
 
 /*
@@ -223,6 +224,8 @@ export interface OrderTransition extends Marked {
   readonly stock?: StockChange | undefined;
   /** What has become of the order's payment, written in the same transaction. */
   readonly payment?: PaymentChange | undefined;
+  /** What has become of a shipment, written in the same transaction. */
+  readonly shipment?: ShipmentChange | undefined;
   readonly at: Date;
 }
 

@@ -41,6 +41,24 @@ export const EVENT_TYPES = [
   "refund.succeeded",
   /** The money could not be paid back: a person has to look at it. */
   "refund.failed",
+  /** The warehouse has planned a parcel. */
+  "shipment.planned",
+  /** The label of a parcel was bought, and its goods have left the stock. */
+  "shipment.booked",
+  "shipment.in_transit",
+  /** The carrier brings the parcel today, or has it ready to be picked up. */
+  "shipment.out_for_delivery",
+  "shipment.delivered",
+  /** Something went wrong on the way; the carrier may still deliver the parcel. */
+  "shipment.exception",
+  /** The parcel is back, or on its way back. */
+  "shipment.returned",
+  "shipment.lost",
+  "shipment.voided",
+  /** The carrier does not take the label back: a person has to decide. */
+  "shipment.void_refused",
+  /** An operator has settled a parcel that never arrives. */
+  "shipment.closed",
 ] as const;
 
 export type EventType = (typeof EVENT_TYPES)[number];

@@ -14,6 +14,17 @@ export interface OrderLine {
   readonly taxRate?: number | undefined;
   /** False for what no warehouse holds, such as a service, a gift card or a fee; true unless given. */
   readonly stocked?: boolean | undefined;
+  /** For parcels to other countries. */
+  readonly customs?: CustomsDetails | undefined;
+}
+
+/** What customs want to know of a piece. */
+export interface CustomsDetails {
+  readonly description?: string | undefined;
+  /** Where it was made: ISO 3166-1 alpha-2 code. */
+  readonly origin?: string | undefined;
+  /** By the Harmonized System, 6 to 10 digits. */
+  readonly hsCode?: string | undefined;
 }
 
 /** What an adjustment of an order's total can be. */

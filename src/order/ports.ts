@@ -1,6 +1,7 @@
 import { LIMITS } from "./limits.ts";
 import type { Address, Metadata, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
+import type { Label, ParcelRequest, Shipment, ShipmentChange, Tracking } from "./shipment.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -17,8 +18,9 @@ export interface Ports {
 }
 
 /** The outside services themselves: what stands behind the ports of stages. */
-export interface Providers extends Omit<Ports, "payments"> {
+export interface Providers extends Omit<Ports, "payments" | "carrier"> {
   readonly payments: PaymentProvider;
+  readonly carrier: CarrierProvider;
 }
 
 /** An outside service: one behind a port, or the service of an HTTP stage. */
@@ -83,6 +85,12 @@ export class RequestRefusedError extends Error {
   override name = "RequestRefusedError";
 }
 
+/**
+ * What a stage did can't be undone: the parcel is on its way, and the carrier takes no label back. A person has to decide, and
+ * earlier stages are not undone before. Never retried.
+ */
+export class UndoRefusedError extends RequestRefusedError {}
+
 /** The call came after its undo, and had no effect. */
 export class AlreadyUndoneError extends Error {
   override name = "AlreadyUndoneError";
@@ -100,14 +108,14 @@ export type StockOperation = "reserve" | "ship";
 /** The warehouse. An order has one reservation. */
 export interface Inventory extends Service {
   /**
-   * Moves an order's stock. Only `reserve` can find it sold out.
+   * Moves an order's stock. Nearly always `reserve` alone can find it sold out: `ship` only with pieces that are sent again.
    *
    * @returns "at commit" if the stock is in the orders' database: it moves in the transaction that changes the order's
    * status, which tells what is sold out.
    * @throws {AlreadyUndoneError} if the order's stock was released before
    */
   move(
-    operation: StockOperation,
+    operation: StockOperation | "take-back",
     request: StockRequest,
   ): Promise<"at commit" | "moved" | { readonly reject: string }>;
   /**
@@ -286,30 +294,125 @@ export class InvalidWebhookError extends Error {
   override name = "InvalidWebhookError";
 }
 
+/**
+ * The parcels of orders, as stages see them: written down before a label is bought, and looked up after a lost answer, since
+ * carriers know no idempotency keys.
+ */
 export interface Carrier extends Service {
-  /** Books a parcel and prints its label. */
-  createLabel(request: { key: string; orderId: string; signal: AbortSignal }): Promise<Label>;
-  /** Cancels the label made under `labelKey`, or makes sure that none is made under it later. */
-  voidLabel(request: { key: string; labelKey: string; orderId: string; signal: AbortSignal }): Promise<void>;
-  /** Returns the parcel's state. */
-  track(request: {
-    key: string;
-    orderId: string;
-    trackingNumber: string;
-    signal: AbortSignal;
-  }): Promise<Tracking>;
+  /** Plans what is to be planned, and buys the labels that are wanted. @throws {AlreadyUndoneError} */
+  ship(
+    request: OrderParcelsRequest & {
+      /** Called before the first label is bought, and not while the warehouse packs. Nothing is bought while it waits. */
+      readonly beforeBuying?: () => Promise<ParcelsWait | undefined>;
+    },
+  ): Promise<Shipped>;
+  /** Asks where the parcels are. */
+  deliver(request: OrderParcelsRequest): Promise<Delivered>;
+  /**
+   * Voids all labels, and makes sure that none is bought later.
+   *
+   * @throws {UndoRefusedError} if the carrier takes one back no more; {@link NotNowError} while it has not decided
+   */
+  undo(request: OrderParcelsRequest): Promise<void>;
 }
 
-export interface Label {
-  readonly trackingNumber: string;
+export interface OrderParcelsRequest {
+  readonly order: Order;
+  /** The number of the attempt at the step, from 1. */
+  readonly attempt: number;
+  readonly signal: AbortSignal;
 }
 
-export type Tracking =
-  | { readonly delivered: true; readonly at: Date }
+/** What shipping an order came to. */
+export type Shipped =
   | {
-      readonly delivered: false;
-      /** Milliseconds to wait before asking again. */ readonly askAgainIn: number;
-    };
+      /** All that needs shipping is in these. */
+      readonly shipments: readonly Shipment[];
+      /** Of the last one, yet to be written with the order's status. */
+      readonly change?: ShipmentChange | undefined;
+      /** What leaves the stock with the order's status, and the key of that: earlier parcels have taken theirs. */
+      readonly stock: { readonly key: string; readonly lines: readonly OrderLine[] };
+    }
+  | ParcelsWait;
+
+/** Where an order's parcels are. */
+export type Delivered =
+  | {
+      /** When the last one arrived; null if none did. */
+      readonly at: Date | null;
+      readonly change?: ShipmentChange | undefined;
+    }
+  | { readonly snooze: number }
+  | ParcelsWait;
+
+/** Somebody has to act: the warehouse, the carrier, or an operator. */
+export interface ParcelsWait {
+  readonly waitFor: string;
+  readonly until: Date;
+}
+
+/** A carrier, or an aggregator of carriers, as EasyPost, Shippo, ShipStation and Sendcloud are. */
+export interface CarrierProvider extends Service {
+  /** As it is written down with each shipment: `easypost`. */
+  readonly name: string;
+  /**
+   * Whether it keeps idempotency keys for ever, so that repeating a request never buys twice. Then a shipment that nobody has
+   * planned is written down with the order's status, and not before the label is bought.
+   */
+  readonly keepsKeys?: true;
+  /** Whether it tells of news by webhooks; then it is asked rarely. Otherwise it says when to ask again. */
+  readonly tells?: true;
+  /**
+   * Announces a shipment, which costs nothing. @returns the carrier's id of it.
+   *
+   * @throws {UndeliverableError}
+   */
+  create(request: CarrierRequest): Promise<{ readonly carrierId: string }>;
+  /** Buys the label of an announced shipment. What was bought before is found, and not bought again. */
+  buy(request: CarrierRequest & { readonly carrierId: string }): Promise<Label>;
+  /** Gives a label back. Repeating it tells what has become of that. */
+  void(request: NamedParcel): Promise<Voided>;
+  /** Where the parcel is. */
+  track(request: NamedParcel): Promise<Tracking>;
+  /** The shipment with our own name; undefined if there is none. `label` is null if none was bought. */
+  find(
+    request: Pick<NamedParcel, "orderId" | "reference" | "carrierId" | "signal">,
+  ): Promise<{ readonly carrierId: string; readonly label: Label | null } | undefined>;
+  /**
+   * Checks a webhook's signature over its raw bytes, and reads which shipment it is about; undefined if it is about none.
+   * Absent if the carrier has none.
+   *
+   * @throws {InvalidWebhookError}
+   */
+  parseWebhook?(
+    body: Uint8Array,
+    headers: Readonly<Record<string, string | undefined>>,
+  ): Promise<{ readonly carrierId: string } | undefined>;
+}
+
+export interface CarrierRequest extends ParcelRequest {
+  readonly signal: AbortSignal;
+}
+
+/** A shipment by our own name, and by the carrier's id and tracking number if they are known. */
+export interface NamedParcel {
+  readonly orderId: string;
+  readonly reference: string;
+  readonly carrierId: string | null;
+  readonly trackingNumber: string | null;
+  readonly signal: AbortSignal;
+}
+
+export type Voided =
+  | { readonly outcome: "voided" }
+  /** The carrier decides later, some take days. */
+  | { readonly outcome: "pending" }
+  | { readonly outcome: "refused"; readonly reason: string };
+
+/** The carrier can't deliver to the address. A person can mend it; repeating the request can't. */
+export class UndeliverableError extends Error {
+  override name = "UndeliverableError";
+}
 
 /** The services of HTTP stages, which may be written in any language: docs/http-stages.md. */
 export interface HttpStages {

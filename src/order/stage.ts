@@ -1,6 +1,7 @@
-import type { Order, StageRecord, WaitSoFar } from "./order.ts";
+import type { Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 import type { PaymentChange } from "./payment.ts";
 import type { Ports, StockOperation } from "./ports.ts";
+import type { ShipmentChange } from "./shipment.ts";
 
 /**
  * A stage of the pipeline, one per file. A stage does its work and returns an outcome. It never writes a status
@@ -124,24 +125,29 @@ export class Wait {
   }
 }
 
+/** What is written in the same transaction as the order's status. */
+export interface Alongside {
+  readonly payment?: PaymentChange | undefined;
+  readonly shipment?: ShipmentChange | undefined;
+  /** The lines whose stock moves, for a stage with `stock`, and the key of that; all of the order's, under its own, if absent. */
+  readonly stock?: { readonly key: string; readonly lines: readonly OrderLine[] } | undefined;
+}
+
 /** The outcome of {@link done}. */
 export class Done {
   readonly record: StageRecord;
-  readonly payment: PaymentChange | undefined;
-  constructor(record: StageRecord, payment?: PaymentChange) {
+  readonly alongside: Alongside;
+  constructor(record: StageRecord, alongside: Alongside) {
     this.record = record;
-    this.payment = payment;
+    this.alongside = alongside;
   }
 }
 
 export type Outcome = StageRecord | Done | Rejection | Snooze | Wait;
 
 /** Done, with what is to be written in the same transaction as the order's status. */
-export function done(
-  record: StageRecord,
-  { payment }: { readonly payment?: PaymentChange | undefined },
-): Done {
-  return new Done(record, payment);
+export function done(record: StageRecord, alongside: Alongside): Done {
+  return new Done(record, alongside);
 }
 
 /** Rejects the order: it is cancelled, and finished stages are undone. */

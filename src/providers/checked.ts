@@ -1,7 +1,13 @@
 import { z } from "zod";
 import { COLUMN_LENGTHS } from "../../db/column-lengths.ts";
 import { LIMITS } from "../order/limits.ts";
-import type { Carrier, Inventory, PaymentProvider, ProviderPayment, Providers } from "../order/ports.ts";
+import type {
+  CarrierProvider,
+  Inventory,
+  PaymentProvider,
+  ProviderPayment,
+  Providers,
+} from "../order/ports.ts";
 import { redactor } from "../platform/redact.ts";
 import { TRACKING_NUMBER } from "./http/carrier.ts";
 import { safeLine } from "./http/service-client.ts";
@@ -88,26 +94,51 @@ const moved = z.union([z.literal(["at commit", "moved"]), z.object({ reject: tol
   error: 'must be "moved" or an object with a reason to reject',
 });
 const ASCII = { error: "must be 1 to 100 printable characters of ASCII" };
+const carrierId = shown(COLUMN_LENGTHS.carrierId);
+const link = z
+  .url({ protocol: /^https?$/, error: "must be an address of the web, or null" })
+  .max(COLUMN_LENGTHS.parcelUrl, { error: `must have at most ${COLUMN_LENGTHS.parcelUrl} characters` })
+  .nullable();
 const label = z.object(
   {
     trackingNumber: z.string(ASCII).regex(TRACKING_NUMBER, ASCII),
+    carrierId: carrierId.nullable(),
+    service: shown(COLUMN_LENGTHS.service).nullable(),
+    cost: z.object({ amount, currency: z.string().regex(/^[A-Z]{3}$/) }).nullable(),
+    trackingUrl: link,
+    labelUrl: link,
   },
   { error: "must be an object" },
 );
-const tracking = z.discriminatedUnion(
-  "delivered",
+const announced = z.object({ carrierId }, { error: "must be an object" });
+const found = z
+  .object({ carrierId, label: label.nullable() }, { error: "must be an object, or undefined" })
+  .optional();
+const voided = z.discriminatedUnion(
+  "outcome",
   [
-    z.object({ delivered: z.literal(true), at: date }),
-    z.object({
-      delivered: z.literal(false),
-      askAgainIn: z
-        .number({ error: "must be a number of milliseconds" })
-        .min(0, { error: "must be a number of milliseconds from 0" })
-        .max(LIMITS.snoozeMs, { error: "must be a year at most" }),
-    }),
+    z.object({ outcome: z.literal("voided") }),
+    z.object({ outcome: z.literal("pending") }),
+    z.object({ outcome: z.literal("refused"), reason: told }),
   ],
-  { error: "must be an object with delivered: true or false" },
+  oneOf("outcome"),
 );
+const tracking = z.object(
+  {
+    state: z.enum(["BOOKED", "IN_TRANSIT", "OUT_FOR_DELIVERY", "DELIVERED", "EXCEPTION", "RETURNED", "LOST"]),
+    at: date,
+    expectedAt: date.nullable(),
+    reason: told.nullable(),
+    askAgainIn: z
+      .number({ error: "must be a number of milliseconds" })
+      .min(0, { error: "must be a number of milliseconds from 0" })
+      .max(LIMITS.snoozeMs, { error: "must be a year at most" })
+      .nullable(),
+  },
+  { error: "must be an object" },
+);
+/** What can't be an id of a carrier is about somebody else's parcel. */
+const parcel = announced.optional().catch(undefined);
 
 /** The providers, with everything that they return checked. */
 export function checkedProviders({ payments, inventory, carrier, httpStages }: Providers): Providers {
@@ -163,13 +194,21 @@ function checkedInventory(inventory: Inventory): Inventory {
   };
 }
 
-function checkedCarrier(carrier: Carrier): Carrier {
-  const answer = answerOf("carrier");
+function checkedCarrier(carrier: CarrierProvider): CarrierProvider {
+  const answer = answerOf(`carrier (${carrier.name})`);
   return {
+    name: carrier.name,
+    ...(carrier.keepsKeys && { keepsKeys: true }),
+    ...(carrier.tells && { tells: true }),
     ping: (signal) => carrier.ping(signal),
-    createLabel: (request) => answer(label, () => carrier.createLabel(request)),
-    voidLabel: (request) => carrier.voidLabel(request),
+    create: (request) => answer(announced, () => carrier.create(request)),
+    buy: (request) => answer(label, () => carrier.buy(request)),
+    void: (request) => answer(voided, () => carrier.void(request)),
     track: (request) => answer(tracking, () => carrier.track(request)),
+    find: (request) => answer(found, () => carrier.find(request)),
+    ...(carrier.parseWebhook && {
+      parseWebhook: (body, headers) => answer(parcel, () => carrier.parseWebhook?.(body, headers)),
+    }),
   };
 }
 
@@ -190,21 +229,24 @@ export type ProviderName = (typeof PROVIDER_NAMES)[number];
 const METHODS = {
   payments: ["ping", "authorize", "capture", "cancel", "find", "refund", "findRefund"],
   inventory: ["ping", "move", "release"],
-  carrier: ["ping", "createLabel", "voidLabel", "track"],
+  carrier: ["ping", "create", "buy", "void", "track", "find"],
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 
-const OPTIONAL: readonly (keyof PaymentProvider)[] = ["parseWebhook", "disputeOf"];
+const OPTIONAL = {
+  payments: ["parseWebhook", "disputeOf"],
+  inventory: [],
+  carrier: ["parseWebhook"],
+} as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 
 /** What keeps a value from being such a provider; undefined if nothing does. */
 export function faultOfProvider(name: ProviderName, value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return "is no object";
   const missing = METHODS[name].filter((method) => typeof Reflect.get(value, method) !== "function");
   if (missing.length > 0) return `lacks ${missing.map((method) => `${method}()`).join(", ")}`;
-  const other =
-    name === "payments" ? OPTIONAL.map((method) => [method, Reflect.get(value, method)] as const) : [];
+  const other = OPTIONAL[name].map((method) => [method, Reflect.get(value, method)] as const);
   const wrong = other.filter(([, given]) => given !== undefined && typeof given !== "function");
   if (wrong.length > 0) return `has no method as ${wrong.map(([method]) => method).join(", ")}`;
-  if (name === "payments" && !shown(LONGEST_NAME).safeParse(Reflect.get(value, "name")).success)
+  if (name !== "inventory" && !shown(LONGEST_NAME).safeParse(Reflect.get(value, "name")).success)
     return `needs a name of 1 to ${LONGEST_NAME} characters`;
   return undefined;
 }

@@ -37,7 +37,9 @@ describe("payments with Stripe, captured on payment", () => {
       ...(await typesOf(shop, id)).filter((type) => type.startsWith("wait")),
       "payment.captured",
       "PAID",
+      "shipment.booked",
       "SHIPPED",
+      "shipment.delivered",
       "DELIVERED",
     ]);
     const logged = shop.processes.flatMap(({ lines }) => lines).join("\n");
@@ -167,7 +169,9 @@ describe("payments with Stripe, captured on shipment", () => {
       "payment.authorized",
       "PAID",
       "payment.captured",
+      "shipment.booked",
       "SHIPPED",
+      "shipment.delivered",
       "DELIVERED",
       "refund.created",
       "refund.succeeded",

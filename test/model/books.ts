@@ -50,7 +50,16 @@ const READ = `
   SELECT sku, on_hand AS onHand, reserved FROM stock;
   SELECT order_id AS orderId, state FROM reservations`;
 
-const CLEAR = ["orders", "order_lines", "order_events", "stock", "reservations", "payments", "refunds"]
+const CLEAR = [
+  "orders",
+  "order_lines",
+  "order_events",
+  "stock",
+  "reservations",
+  "payments",
+  "refunds",
+  "shipments",
+]
   .map((table) => `DELETE FROM ${table}`)
   .join("; ");
 

@@ -10,6 +10,7 @@ import { Executor, type ExecutorStore } from "../../src/engine/executor.ts";
 import { httpCarrier } from "../../src/providers/http/carrier.ts";
 import { httpPayments } from "../../src/providers/http/payments.ts";
 import { PaymentDesk } from "../../src/providers/payments/desk.ts";
+import { ShippingDesk } from "../../src/providers/shipping/desk.ts";
 import { mysqlInventory } from "../../src/providers/inventory.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Sweeper } from "../../src/engine/sweeper.ts";
@@ -63,7 +64,11 @@ export function startWorker(number: number, { environment, queue, calls, sabotag
   const dispatcher = scheduledQueues(queue, calls, process);
   const executor = new Executor({
     lifecycle,
-    ports: { ...scheduled, payments: new PaymentDesk({ provider: scheduled.payments, database }) },
+    ports: {
+      ...scheduled,
+      payments: new PaymentDesk({ provider: scheduled.payments, database }),
+      carrier: new ShippingDesk({ provider: scheduled.carrier, inventory: scheduled.inventory, database }),
+    },
     store: brokenStore(new BatchingStore({ store: orderStore(database) })),
   });
   return {

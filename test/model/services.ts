@@ -98,15 +98,18 @@ export function scheduledProviders(providers: Providers, calls: Calls, process: 
     },
     carrier: {
       ping: (signal) => carrier.ping(signal),
-      createLabel: (request) => call("carrier", "createLabel", () => carrier.createLabel(request)),
-      voidLabel: (request) => call("carrier", "voidLabel", () => carrier.voidLabel(request)),
+      name: carrier.name,
+      create: (request) => call("carrier", "create", () => carrier.create(request)),
+      buy: (request) => call("carrier", "buy", () => carrier.buy(request)),
+      void: (request) => call("carrier", "void", () => carrier.void(request)),
+      find: (request) => call("carrier", "find", () => carrier.find(request)),
       track: (request) =>
         call("carrier", "track", async () => {
           const tracking = await carrier.track(request);
           // Who asks for the first time is told to wait.
-          if (asked.has(request.trackingNumber)) return tracking;
-          asked.add(request.trackingNumber);
-          return { delivered: false, askAgainIn: 1_000 };
+          if (asked.has(request.orderId)) return tracking;
+          asked.add(request.orderId);
+          return { ...tracking, state: "BOOKED", askAgainIn: 1_000 };
         }),
     },
   };

@@ -228,7 +228,7 @@ describe("a configuration file", () => {
   test.each([
     ["payments", "", 'must be an address, {"module": "./provider.ts"} or a provider'],
     ["payments", "paypal", "must be one of http, stripe"],
-    ["carrier", "ups", '"ups" is no address, and no provider that Conveyor knows'],
+    ["carrier", "ups", "must be one of http, easypost"],
     ["inventory", "warehouse", "must be an address that begins with http:// or https://"],
     ["inventory", { module: "" }, ""],
     ["payments", { module: "./nothing.ts", key: 1 }, "must be"],

@@ -11,6 +11,18 @@ const DONE = JSON.stringify({ done: { trackingNumber: "CV1" } });
 const ANSWER = `200 OK\r\ncontent-type: application/json\r\ncontent-length: ${DONE.length}\r\n\r\n${DONE}`;
 const FAILED = "could not be reached: UND_ERR_SOCKET";
 
+const label = () => ({
+  orderId: "o1",
+  reference: "o1:ship",
+  carrierId: "o1:ship",
+  to: null,
+  parcel: null,
+  items: [],
+  currency: "EUR",
+  service: null,
+  signal: new AbortController().signal,
+});
+
 const closing: (() => void)[] = [];
 afterEach(() => {
   for (const close of closing.splice(0)) close();
@@ -20,7 +32,7 @@ async function carrierAt(then: (socket: Socket) => void) {
   const { url, seen, close } = await closingServer(then, ANSWER);
   closing.push(close);
   const carrier = httpCarrier({ url, timeoutMs: 10_000 });
-  const ask = () => carrier.createLabel({ key: "k", orderId: "o1", signal: new AbortController().signal });
+  const ask = () => carrier.buy(label());
   return { ask, seen };
 }
 
@@ -63,8 +75,7 @@ describe("a provider that closes a connection between two calls", () => {
     closing.push(() => server.close());
     const address = new URL(await listen(server, { port: 0, host: "127.0.0.1", variable: "PORT" }));
     const carrier = httpCarrier({ url: address.href });
-    const request = { key: "k", orderId: "o1", signal: new AbortController().signal };
-    await expect(carrier.createLabel(request)).rejects.toThrow(FAILED);
+    await expect(carrier.buy(label())).rejects.toThrow(FAILED);
     expect(calls).toBe(1);
   });
 

@@ -39,15 +39,23 @@ const inProcess: ChoosePorts = ({ inventory, httpStages }) => {
       findRefund: async () => undefined,
     },
     carrier: {
+      name: "in-process",
+      keepsKeys: true,
       ping: async () => undefined,
-      async createLabel({ orderId, signal }) {
+      create: async ({ reference }) => ({ carrierId: reference }),
+      find: async () => undefined,
+      async buy({ orderId, signal }) {
         await reach(signal);
-        return { trackingNumber: orderId };
+        const unknown = { carrierId: null, service: null, cost: null, trackingUrl: null, labelUrl: null };
+        return { ...unknown, trackingNumber: orderId };
       },
-      voidLabel: ({ signal }) => reach(signal),
+      async void({ signal }) {
+        await reach(signal);
+        return { outcome: "voided" };
+      },
       async track({ signal }) {
         await reach(signal);
-        return { delivered: true, at: new Date() };
+        return { state: "DELIVERED", at: new Date(), expectedAt: null, reason: null, askAgainIn: null };
       },
     },
   };

@@ -111,5 +111,28 @@ function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "
     case "refund.succeeded":
     case "refund.failed":
       return { kind: "payment", title: `Refund ${type.slice("refund.".length)}` };
+    case "shipment.planned":
+    case "shipment.booked":
+    case "shipment.in_transit":
+    case "shipment.out_for_delivery":
+    case "shipment.delivered":
+      return { kind: "done", title: `parcel ${numberOf(record)}: ${words(type)}` };
+    case "shipment.exception":
+    case "shipment.returned":
+    case "shipment.lost":
+    case "shipment.void_refused":
+      return { kind: "failed", title: `parcel ${numberOf(record)}: ${words(type)}` };
+    case "shipment.voided":
+    case "shipment.closed":
+      return { kind: "cancelling", title: `parcel ${numberOf(record)}: ${words(type)}` };
   }
+}
+
+function numberOf(record: OrderEvent["record"]): string {
+  return String(record?.["shipment"] ?? "");
+}
+
+/** `shipment.out_for_delivery` as people say it. */
+function words(type: OrderEvent["type"]): string {
+  return type.replace(/^.*\./, "").replaceAll("_", " ");
 }

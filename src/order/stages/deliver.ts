@@ -1,16 +1,15 @@
-import { defineStage, snooze } from "../stage.ts";
-import { ship } from "./ship.ts";
+import { defineStage, done, snooze, wait } from "../stage.ts";
 
-/** Waits until the carrier has delivered the parcel. */
+/** Waits until all parcels have arrived. */
 export const deliver = defineStage({
   name: "deliver",
   to: "DELIVERED",
 
-  async run(order, { ports, runKey, signal }) {
-    const trackingNumber = order.records[ship.name]?.["trackingNumber"];
-    if (typeof trackingNumber !== "string") throw new Error("the ship stage recorded no tracking number");
-    const tracking = await ports.carrier.track({ key: runKey, orderId: order.id, trackingNumber, signal });
-    if (!tracking.delivered) return snooze(tracking.askAgainIn);
-    return { deliveredAt: tracking.at.toISOString() };
+  async run(order, { ports, attempt, signal }) {
+    const delivered = await ports.carrier.deliver({ order, attempt, signal });
+    if ("waitFor" in delivered) return wait({ for: delivered.waitFor, until: delivered.until });
+    if ("snooze" in delivered) return snooze(delivered.snooze);
+    const { at, change } = delivered;
+    return done(at === null ? {} : { deliveredAt: at.toISOString() }, { shipment: change });
   },
 });

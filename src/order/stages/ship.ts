@@ -1,30 +1,40 @@
-import { defineStage, wait } from "../stage.ts";
+import { defineStage, done, wait } from "../stage.ts";
 import { pay } from "./pay.ts";
 
 /** How long an order that can't be paid waits before the stage looks again. Milliseconds. */
 const WAIT_MS = 24 * 60 * 60 * 1_000;
 
-/** Books the parcel and takes the goods out of stock. After this the order can no longer be cancelled. */
+/**
+ * Books the parcels, with which the goods leave the stock. Waits while the warehouse packs, if it does
+ * (`FULFILMENT=manual`). After this the order can no longer be cancelled.
+ */
 export const ship = defineStage({
   name: "ship",
   to: "SHIPPED",
   pointOfNoReturn: true,
   stock: "ship",
 
-  async run(order, { ports, runKey, attempt, now, signal }) {
-    // Before the first label is bought: what can't be paid is not shipped.
-    if (order.records[pay.name]?.["authorized"] === true) {
+  async run(order, { ports, attempt, now, signal }) {
+    // What can't be paid is not shipped.
+    const beforeBuying = async () => {
+      if (order.records[pay.name]?.["authorized"] !== true) return undefined;
       const taken = await ports.payments.capture({ order, attempt, signal });
-      if (taken !== "captured")
-        return wait({ for: taken.waitsFor, until: new Date(now.getTime() + WAIT_MS) });
-    }
-    const { trackingNumber } = await ports.carrier.createLabel({ key: runKey, orderId: order.id, signal });
-    return { trackingNumber };
+      if (taken === "captured") return undefined;
+      return { waitFor: taken.waitsFor, until: new Date(now.getTime() + WAIT_MS) };
+    };
+    const shipped = await ports.carrier.ship({ order, attempt, signal, beforeBuying });
+    if ("waitFor" in shipped) return wait({ for: shipped.waitFor, until: shipped.until });
+    const { shipments, change, stock } = shipped;
+    const trackingNumber = (shipments.length === 1 && shipments[0]?.trackingNumber) || null;
+    return done(
+      { shipments: shipments.length, ...(trackingNumber !== null && { trackingNumber }) },
+      { shipment: change, stock },
+    );
   },
 
-  async undo(order, { ports, runKey, undoKey, signal }) {
-    // Undoing `reserve` puts shipped stock back.
-    await ports.carrier.voidLabel({ key: undoKey, labelKey: runKey, orderId: order.id, signal });
+  async undo(order, { ports, attempt, signal }) {
+    // Undoing `reserve` puts the goods back.
+    await ports.carrier.undo({ order, attempt, signal });
     return {};
   },
 });

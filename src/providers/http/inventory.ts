@@ -13,6 +13,7 @@ export function httpInventory(address: ServiceAddress): Inventory {
     ping: (signal) => client.ping(signal),
 
     async move(operation, { key, orderId, lines, signal }) {
+      if (lines.length === 0) return "moved";
       const answer = await client.run({ id: key, body: { operation, orderId, lines }, signal }, moved);
       return "reject" in answer ? answer : "moved";
     },

@@ -347,11 +347,12 @@ describe("the console", () => {
 });
 
 describe("what is open", () => {
-  test("is health, what a token opens or the payment provider signs, and nothing else", () => {
+  test("is health, what a token opens or a provider signs, and nothing else", () => {
     expect(MOUNTS.map(({ scope }) => scope)).toEqual(MOUNTS.map(() => "operator"));
     const open = TABLE.filter(({ scope }) => scope === "public").map(({ path }) => path);
     expect(open).toEqual([
       "/providers/payments/webhook",
+      "/providers/carrier/webhook",
       "/operations/:token",
       "/health/live",
       "/health/accepting",

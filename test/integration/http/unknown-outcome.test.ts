@@ -10,6 +10,7 @@ import { default as Stripe } from "stripe";
 import { createOrders } from "../../../db/new-orders.ts";
 import { openRefund } from "../../../db/refunds.ts";
 import { payments } from "../../../db/schema.ts";
+import { newShipment, openShipments } from "../../../db/shipments.ts";
 import { setStock } from "../../../db/stock.ts";
 import { openApiDocument } from "../../../src/api/openapi.ts";
 import { WITHDRAWN } from "../../../src/engine/withdrawals.ts";
@@ -19,9 +20,11 @@ import { Callbacks } from "../../../src/providers/http/callbacks.ts";
 import { PLAIN_ORDER, TestClient, type Answer } from "../../support/client.ts";
 import { WEBHOOK_SECRET } from "../../support/desk.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
+import { signatureOf } from "../../../tools/simulators/easypost/webhooks.ts";
 import { startMysqlProxy, type MysqlProxy } from "../../support/mysql-proxy.ts";
 import { newOrder } from "../../support/orders.ts";
 import { startApi, type TestProcess } from "../../support/processes.ts";
+import { easypostVariables, WEBHOOK_SECRET as CARRIER_SECRET } from "../../support/shipping.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 jest.setTimeout(180_000);
@@ -50,6 +53,8 @@ beforeAll(async () => {
     PAYMENTS: "stripe",
     STRIPE_SECRET_KEY: "sk_test_unknown",
     STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+    // Nobody speaks to it here.
+    ...easypostVariables("http://127.0.0.1:9"),
   };
   api = await startApi({ databaseUrl: proxy.url, redisUrl: environment.redisUrl, env });
   client = new TestClient(api.url);
@@ -82,6 +87,8 @@ async function everything(but?: RegExp): Promise<string> {
 /** What every change that the API offers is done to. */
 interface Things {
   readonly order: string;
+  /** The shipments of an order that the warehouse is packing: the first is planned, the second is lost. */
+  readonly shipments: string;
   readonly endpoint: string;
   readonly delivery: string;
   readonly sku: string;
@@ -112,6 +119,7 @@ async function prepare(): Promise<Things> {
   const delivery = await client.post(`/webhook-endpoints/${endpoint.body.id}/test`, {});
   return {
     order: made.id,
+    shipments: await pack(),
     endpoint: endpoint.body.id,
     delivery: delivery.body.id,
     sku: `SKU-${made.id}`,
@@ -119,6 +127,38 @@ async function prepare(): Promise<Things> {
     callback,
     key: { "idempotency-key": randomUUID() },
   };
+}
+
+async function pack(): Promise<string> {
+  const made = newOrder({ lines: [{ sku: "MUG-BLUE", quantity: 3, unitPrice: 1250 }] });
+  await createOrders(environment.database, [made]);
+  const at = new Date();
+  const parcel = (number: number) => ({
+    ...newShipment(
+      {
+        orderId: made.id,
+        number,
+        lines: [{ position: 0, sku: "MUG-BLUE", quantity: 1 }],
+        carrier: "easypost",
+      },
+      at,
+    ),
+    carrierId: `shp_${made.id}_${number}`,
+  });
+  await environment.database.transaction((queries) =>
+    queries.commit([{ sql: "UPDATE orders SET status = 'PAID' WHERE id = ?", values: [made.id] }]),
+  );
+  await openShipments(environment.database, [parcel(1), { ...parcel(2), state: "LOST" }]);
+  return `/orders/${made.id}/shipments`;
+}
+
+/** What EasyPost sends when something happens to a parcel. */
+function easypostSays({ shipments }: Things): Promise<Answer> {
+  const orderId = shipments.split("/")[2] ?? "";
+  const body = JSON.stringify({ result: { object: "Tracker", shipment_id: `shp_${orderId}_2` } });
+  return client.post("/providers/carrier/webhook", body, {
+    "x-hmac-signature": signatureOf(body, CARRIER_SECRET),
+  });
 }
 
 /** The order is paid, and a part of that is about to be paid back. */
@@ -178,6 +218,12 @@ const CHANGES: Record<string, (things: Things) => Promise<Answer>> = {
   "POST /orders/{id}/wake": ({ order }) => client.post(`/orders/${order}/wake`, {}),
   "POST /orders/{id}/refunds": ({ order, key }) =>
     client.post(`/orders/${order}/refunds`, { amount: 500, reason: "a scratch" }, key),
+  "POST /orders/{id}/shipments": ({ shipments }) => client.post(shipments, {}),
+  "POST /orders/{id}/shipments/{number}/book": ({ shipments }) => client.post(`${shipments}/1/book`, {}),
+  "POST /orders/{id}/shipments/{number}/void": ({ shipments }) => client.post(`${shipments}/1/void`, {}),
+  "POST /orders/{id}/shipments/{number}/close": ({ shipments }) =>
+    client.post(`${shipments}/2/close`, { reason: "refunded" }),
+  "POST /providers/carrier/webhook": easypostSays,
   "POST /operations/{token}": ({ callback }) => client.post(callback, { done: { score: 7 } }),
   "POST /providers/payments/webhook": stripeSays,
   "POST /stock": ({ sku }) => client.post("/stock", { items: [{ sku, onHand: 3 }] }),

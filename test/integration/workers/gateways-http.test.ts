@@ -17,6 +17,7 @@ import {
 import { httpCarrier } from "../../../src/providers/http/carrier.ts";
 import { httpInventory } from "../../../src/providers/http/inventory.ts";
 import { httpPayments } from "../../../src/providers/http/payments.ts";
+import { COMMITS } from "../../../src/platform/group-commit.ts";
 import { connectProviders } from "../../../src/composition/providers.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -47,14 +48,23 @@ const CHARGE = {
   remember: async () => undefined,
 };
 const REFUND = { ...PAYMENT, key: "o1:pay:undo" };
-const LABEL = { key: "o1:ship", orderId: "o1" };
-const TRACK = { key: "o1:deliver", orderId: "o1" };
+const PARCEL = { orderId: "o1", reference: "o1:ship", carrierId: null };
+const LABEL = {
+  ...PARCEL,
+  carrierId: "o1:ship",
+  to: null,
+  parcel: null,
+  items: [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }],
+  currency: "EUR",
+  service: null,
+};
+const TRACK = PARCEL;
 const STOCK = {
   key: "o1:reserve",
   orderId: "o1",
   lines: [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }],
 };
-const VOID = { key: "o1:ship:undo", labelKey: "o1:ship", orderId: "o1" };
+const VOID = { ...PARCEL, trackingNumber: null };
 
 async function startGateways(options?: { transitMs: number }) {
   const providers = await startProviders(options);
@@ -166,44 +176,48 @@ describe("payments", () => {
 describe("the carrier", () => {
   test("makes a label, once under a key", async () => {
     const { carrier, books } = await startGateways();
-    const first = await carrier.createLabel({ ...LABEL, signal: patience() });
-    expect(first).toEqual({ trackingNumber: books.labels[0]?.trackingNumber });
-    expect(await carrier.createLabel({ ...LABEL, signal: patience() })).toEqual(first);
+    const first = await carrier.buy({ ...LABEL, signal: patience() });
+    expect(first).toEqual({
+      trackingNumber: books.labels[0]?.trackingNumber,
+      carrierId: null,
+      service: null,
+      cost: null,
+      trackingUrl: null,
+      labelUrl: null,
+    });
+    expect(await carrier.buy({ ...LABEL, signal: patience() })).toEqual(first);
     expect(books.labels).toHaveLength(1);
   });
 
   test("voids a label, as often as it is asked to", async () => {
     const { carrier, books } = await startGateways();
-    await carrier.createLabel({ ...LABEL, signal: patience() });
-    await carrier.voidLabel({ ...VOID, signal: patience() });
-    await carrier.voidLabel({ ...VOID, signal: patience() });
-    expect(books.labels).toMatchObject([{ key: LABEL.key, voided: true }]);
+    await carrier.buy({ ...LABEL, signal: patience() });
+    await carrier.void({ ...VOID, signal: patience() });
+    await carrier.void({ ...VOID, signal: patience() });
+    expect(books.labels).toMatchObject([{ key: LABEL.reference, voided: true }]);
   });
 
   test("makes no label that was called off before", async () => {
     const { carrier, books } = await startGateways();
-    await carrier.voidLabel({ ...VOID, signal: patience() });
-    const late = await expectFault(
-      carrier.createLabel({ ...LABEL, signal: patience() }),
-      /^carrier answered 410/,
-    );
+    await carrier.void({ ...VOID, signal: patience() });
+    const late = await expectFault(carrier.buy({ ...LABEL, signal: patience() }), /^carrier answered 410/);
     expect(late).toBeInstanceOf(AlreadyUndoneError);
     expect(books.labels).toEqual([]);
   });
 
   test("says when to ask again for a parcel on the road", async () => {
     const { carrier } = await startGateways({ transitMs: 60_000 });
-    const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
+    const { trackingNumber } = await carrier.buy({ ...LABEL, signal: patience() });
     const found = await carrier.track({ ...TRACK, trackingNumber, signal: patience() });
-    expect(found).toEqual({ delivered: false, askAgainIn: expect.any(Number) });
-    if (!found.delivered) expect(found.askAgainIn).toBeLessThanOrEqual(60_000);
+    expect(found).toMatchObject({ state: "BOOKED", askAgainIn: expect.any(Number) });
+    expect(found.askAgainIn).toBeLessThanOrEqual(60_000);
   });
 
   test("says when a parcel was delivered", async () => {
     const { carrier, books } = await startGateways({ transitMs: 0 });
-    const { trackingNumber } = await carrier.createLabel({ ...LABEL, signal: patience() });
-    expect(await carrier.track({ ...TRACK, trackingNumber, signal: patience() })).toEqual({
-      delivered: true,
+    const { trackingNumber } = await carrier.buy({ ...LABEL, signal: patience() });
+    expect(await carrier.track({ ...TRACK, trackingNumber, signal: patience() })).toMatchObject({
+      state: "DELIVERED",
       at: books.labels[0]?.at,
     });
   });
@@ -222,7 +236,7 @@ describe("the carrier", () => {
   ])("can't have an order asked for after %p ms", async (snooze, askAgainIn) => {
     const { url } = await startAnswering((_request, response) => json(response, 200, { snooze }));
     const found = await httpCarrier({ url }).track({ ...TRACK, trackingNumber: "CV1", signal: patience() });
-    expect(found).toEqual({ delivered: false, askAgainIn });
+    expect(found).toMatchObject({ state: "BOOKED", askAgainIn });
   });
 
   test("is asked for the very tracking number, whatever is in it", async () => {
@@ -240,7 +254,7 @@ describe("the carrier", () => {
       signal: patience(),
     });
     expect(asked).toEqual([{ operation: "track", orderId: "o1", trackingNumber: "A/../b?c#d e" }]);
-    expect(found).toEqual({ delivered: true, at: new Date("2026-01-02T02:04:05.000Z") });
+    expect(found).toMatchObject({ state: "DELIVERED", at: new Date("2026-01-02T02:04:05.000Z") });
   });
 });
 
@@ -332,8 +346,8 @@ describe("a server that", () => {
       ["inventory", () => inventory.release({ ...STOCK, signal: patience() })],
       ["payments", () => payments.authorize({ ...CHARGE, signal: patience() })],
       ["payments", () => payments.cancel({ ...REFUND, signal: patience() })],
-      ["carrier", () => carrier.createLabel({ ...LABEL, signal: patience() })],
-      ["carrier", () => carrier.voidLabel({ ...VOID, signal: patience() })],
+      ["carrier", () => carrier.buy({ ...LABEL, signal: patience() })],
+      ["carrier", () => carrier.void({ ...VOID, signal: patience() })],
       ["carrier", () => carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() })],
     ] as const;
   };
@@ -449,7 +463,7 @@ describe("a server that", () => {
       expect(await httpPayments({ url }).cancel({ ...REFUND, signal: patience() })).toEqual({
         state: "cancelled",
       });
-      await httpCarrier({ url }).voidLabel({ ...VOID, signal: patience() });
+      await httpCarrier({ url }).void({ ...VOID, signal: patience() });
       await httpInventory({ url }).release({ ...STOCK, signal: patience() });
     }
   });
@@ -613,8 +627,8 @@ describe("requests", () => {
     await payments.ping(patience());
     await failureOf(payments.authorize({ ...CHARGE, token: null, signal: patience() }));
     await failureOf(payments.cancel({ ...REFUND, signal: patience() }));
-    await failureOf(carrier.createLabel({ ...LABEL, signal: patience() }));
-    await failureOf(carrier.voidLabel({ ...VOID, signal: patience() }));
+    await failureOf(carrier.buy({ ...LABEL, signal: patience() }));
+    await failureOf(carrier.void({ ...VOID, signal: patience() }));
     await failureOf(carrier.track({ ...TRACK, trackingNumber: "CV1", signal: patience() }));
     await failureOf(inventory.move("reserve", { ...STOCK, signal: patience() }));
     await failureOf(inventory.release({ ...STOCK, key: "o1:reserve:undo", signal: patience() }));
@@ -623,9 +637,9 @@ describe("requests", () => {
       "GET /adapters/payments/?v=1   ",
       `POST /adapters/payments/?v=1 o1:pay application/json {"operation":"charge","orderId":"o1","amount":2500,"currency":"EUR","token":null,"capture":true,"description":"Order o1","customer":{"id":"c1"},"shipTo":null,"metadata":null}`,
       `POST /adapters/payments/?v=1 o1:pay:undo application/json {"operation":"refund","orderId":"o1","chargeKey":"o1:pay"}`,
-      `POST /adapters/carrier o1:ship application/json {"operation":"create-label","orderId":"o1"}`,
+      `POST /adapters/carrier o1:ship application/json {"operation":"create-label","orderId":"o1","shipTo":null,"parcel":null,"lines":${lines},"currency":"EUR","service":null}`,
       `POST /adapters/carrier o1:ship:undo application/json {"operation":"void-label","orderId":"o1","labelKey":"o1:ship"}`,
-      `POST /adapters/carrier o1:deliver application/json {"operation":"track","orderId":"o1","trackingNumber":"CV1"}`,
+      `POST /adapters/carrier o1:ship:track application/json {"operation":"track","orderId":"o1","trackingNumber":"CV1"}`,
       `POST / o1:reserve application/json {"operation":"reserve","orderId":"o1","lines":${lines}}`,
       `POST / o1:reserve:undo application/json {"operation":"release","orderId":"o1","lines":${lines}}`,
     ]);
@@ -675,7 +689,8 @@ describe("the ports of a worker", () => {
   const connect = (variables: Record<string, string>) => {
     const { databaseUrl, redisUrl, database } = environment;
     const servers = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl };
-    return connectProviders(loadConfig(PROCESSES.worker, { ...servers, ...variables }), database);
+    const config = loadConfig(PROCESSES.worker, { ...servers, ...variables });
+    return connectProviders(config, database, COMMITS.on);
   };
 
   test("are those of the addresses", async () => {
@@ -686,7 +701,7 @@ describe("the ports of a worker", () => {
     });
     expect(await inventory.move("reserve", { ...STOCK, signal: patience() })).toBe("moved");
     await payments.authorize({ ...CHARGE, key: "b:pay", orderId: "b", signal: patience() });
-    await carrier.createLabel({ key: "b:ship", orderId: "b", signal: patience() });
+    await carrier.buy({ ...LABEL, reference: "b:ship", orderId: "b", signal: patience() });
     expect([...providers.books.attempts.keys()]).toEqual(["b:pay", "b:ship"]);
   });
 
@@ -718,11 +733,7 @@ describe("the ports of a worker", () => {
       "payments",
       /within 200 ms$/,
     );
-    await expectUnavailable(
-      carrier.createLabel({ ...LABEL, signal: patience() }),
-      "carrier",
-      /within 200 ms$/,
-    );
+    await expectUnavailable(carrier.buy({ ...LABEL, signal: patience() }), "carrier", /within 200 ms$/);
   });
 });
 

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
-import { NotNowError, type Carrier, type Inventory, type PaymentProvider } from "../../../src/order/ports.ts";
+import {
+  NotNowError,
+  type CarrierProvider,
+  type Inventory,
+  type PaymentProvider,
+} from "../../../src/order/ports.ts";
 import { checkedProviders, faultOfProvider } from "../../../src/providers/checked.ts";
 
 const { signal } = new AbortController();
@@ -17,7 +22,23 @@ const REQUEST = {
   remember: async () => undefined,
 } as const;
 const MOVE = { key: "k", orderId: "o1", lines: [], signal };
-const PARCEL = { key: "k", orderId: "o1", signal };
+const PARCEL = { orderId: "o1", reference: "o1:ship", carrierId: "shp_1", trackingNumber: "CV1", signal };
+const WANTED = { ...PARCEL, to: null, parcel: null, items: [], currency: "EUR", service: null };
+const LABEL = {
+  trackingNumber: "CV1",
+  carrierId: "shp_1",
+  service: "Ground",
+  cost: { amount: 500, currency: "EUR" },
+  trackingUrl: "https://track.example/CV1",
+  labelUrl: null,
+};
+const TRACKING = {
+  state: "IN_TRANSIT",
+  at: new Date(0),
+  expectedAt: null,
+  reason: null,
+  askAgainIn: null,
+} as const;
 
 /** A provider of somebody else, whose every call returns this. */
 function returning(value: unknown) {
@@ -36,7 +57,16 @@ function returning(value: unknown) {
     disputeOf: given,
   };
   const inventory: Inventory = { ping: given, move: given, release: given };
-  const carrier: Carrier = { ping: given, createLabel: given, voidLabel: given, track: given };
+  const carrier: CarrierProvider = {
+    name: "acme",
+    ping: given,
+    create: given,
+    buy: given,
+    void: given,
+    track: given,
+    find: given,
+    parseWebhook: given,
+  };
   const httpStages = { ping: given, call: given };
   return checkedProviders({ payments, inventory, carrier, httpStages });
 }
@@ -166,26 +196,53 @@ test.each<[string, unknown, string]>([
   await expect(returning(given).inventory.move("reserve", MOVE)).rejects.toThrow(refused(fault, "inventory"));
 });
 
+test("what a carrier returns is passed on", async () => {
+  expect(await returning(LABEL).carrier.buy(WANTED)).toEqual(LABEL);
+  expect(await returning(TRACKING).carrier.track(PARCEL)).toEqual(TRACKING);
+  expect(await returning({ carrierId: "shp_1" }).carrier.create(WANTED)).toEqual({ carrierId: "shp_1" });
+  expect(await returning(undefined).carrier.find(PARCEL)).toBeUndefined();
+  expect(await returning({ outcome: "pending" }).carrier.void(PARCEL)).toEqual({ outcome: "pending" });
+  expect(
+    await returning({ carrierId: "x".repeat(300) }).carrier.parseWebhook?.(Buffer.alloc(0), {}),
+  ).toBeUndefined();
+});
+
 test.each<[string, unknown]>([
-  ["none", {}],
-  ["one that is too long", { trackingNumber: "1".repeat(101) }],
-  ["one that no label holds", { trackingNumber: `1${HALF}` }],
+  ["none", { ...LABEL, trackingNumber: undefined }],
+  ["one that is too long", { ...LABEL, trackingNumber: "1".repeat(101) }],
+  ["one that no label holds", { ...LABEL, trackingNumber: `1${HALF}` }],
 ])("a label's tracking number is refused: %s", async (_what, given) => {
-  await expect(returning(given).carrier.createLabel(PARCEL)).rejects.toThrow(
-    refused("trackingNumber must be 1 to 100 printable characters of ASCII", "carrier"),
+  await expect(returning(given).carrier.buy(WANTED)).rejects.toThrow(
+    refused("trackingNumber must be 1 to 100 printable characters of ASCII", "carrier (acme)"),
+  );
+});
+
+test.each<[string, object, string]>([
+  ["id", { carrierId: "x".repeat(201) }, "carrierId must be a text of 1 to 200 characters"],
+  ["link", { trackingUrl: "javascript:alert(1)" }, "trackingUrl must be an address of the web, or null"],
+  ["price", { cost: { amount: 4.5, currency: "EUR" } }, "cost.amount must be a whole number from 0"],
+])("a label is refused with an %s that can't be stored or shown", async (_what, given, fault) => {
+  await expect(returning({ ...LABEL, ...given }).carrier.buy(WANTED)).rejects.toThrow(
+    refused(fault, "carrier (acme)"),
+  );
+});
+
+test("the answer to a void is refused if it is none that is known", async () => {
+  await expect(returning({ outcome: "perhaps" }).carrier.void(PARCEL)).rejects.toThrow(
+    refused("outcome must be an object with a known outcome", "carrier (acme)"),
   );
 });
 
 test.each<[string, unknown, string]>([
-  ["NaN", { delivered: false, askAgainIn: NaN }, "askAgainIn must be a number of milliseconds"],
-  ["Infinity", { delivered: false, askAgainIn: Infinity }, "askAgainIn must be a number of milliseconds"],
-  ["-1", { delivered: false, askAgainIn: -1 }, "askAgainIn must be a number of milliseconds from 0"],
-  ["1e300", { delivered: false, askAgainIn: 1e300 }, "askAgainIn must be a year at most"],
-  ["no date", { delivered: true, at: new Date(NaN) }, `at ${DATE_FAULT}`],
-  ["neither", { delivered: "yes" }, "delivered must be an object with delivered: true or false"],
+  ["NaN", { askAgainIn: NaN }, "askAgainIn must be a number of milliseconds"],
+  ["Infinity", { askAgainIn: Infinity }, "askAgainIn must be a number of milliseconds"],
+  ["-1", { askAgainIn: -1 }, "askAgainIn must be a number of milliseconds from 0"],
+  ["1e300", { askAgainIn: 1e300 }, "askAgainIn must be a year at most"],
+  ["no date", { state: "DELIVERED", at: new Date(NaN) }, `at ${DATE_FAULT}`],
+  ["a state of ours alone", { state: "VOIDED" }, "state Invalid option"],
 ])("a parcel's state is refused with %s", async (_what, given, fault) => {
-  const asked = returning(given).carrier.track({ ...PARCEL, trackingNumber: "CV1" });
-  await expect(asked).rejects.toThrow(refused(fault, "carrier"));
+  const asked = returning({ ...TRACKING, ...Object(given) }).carrier.track(PARCEL);
+  await expect(asked).rejects.toThrow(refused(fault, "carrier (acme)"));
 });
 
 test.each([NaN, -1, Infinity, 1e300])("nobody can ask to be called again after %d ms", (waitMs) => {
@@ -194,12 +251,13 @@ test.each([NaN, -1, Infinity, 1e300])("nobody can ask to be called again after %
 
 test.each<["payments" | "carrier", unknown, string]>([
   ["payments", undefined, "is no object"],
-  ["carrier", { ping() {}, createLabel() {} }, "lacks voidLabel(), track()"],
   [
     "payments",
     { ...returning(1).payments, parseWebhook: "yes", disputeOf: true },
     "has no method as parseWebhook, disputeOf",
   ],
+  ["carrier", { ping() {}, create() {}, buy() {}, void() {} }, "lacks track(), find()"],
+  ["carrier", { ...returning(1).carrier, name: undefined }, "needs a name of 1 to 32 characters"],
   ["payments", { ...returning(1).payments, name: "" }, "needs a name of 1 to 32 characters"],
   ["payments", { ...returning(1).payments, name: "x".repeat(33) }, "needs a name of 1 to 32 characters"],
 ])("what is no provider of %s is told at start", (name, value, fault) => {

@@ -1,0 +1,26 @@
+-- Parcels below the orders.
+CREATE TABLE IF NOT EXISTS `shipments` (
+  `order_id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  `number` int NOT NULL,
+  `state` varchar(16) NOT NULL,
+  `lines` json NOT NULL,
+  `parcel` json,
+  `carrier` varchar(32) NOT NULL,
+  `carrier_id` varchar(200),
+  `service` varchar(64),
+  `cost` json,
+  `tracking_number` varchar(100),
+  `tracking_url` varchar(1000),
+  `label_url` varchar(1000),
+  `expected_at` datetime(3),
+  `book_requested_at` datetime(3),
+  `voiding` varchar(16),
+  `reason` varchar(500),
+  `asked_at` datetime(3),
+  `nudged_at` datetime(3),
+  `closed_at` datetime(3),
+  `created_at` datetime(3) NOT NULL,
+  `updated_at` datetime(3) NOT NULL,
+  PRIMARY KEY (`order_id`,`number`),
+  KEY `shipments_by_carrier_id` (`carrier_id`)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -1,0 +1,304 @@
+import type { EventType } from "../src/order/event.ts";
+import type { OrderLine } from "../src/order/order.ts";
+import { takePieces, unplanned } from "../src/order/pieces.ts";
+import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
+import { mayBecome, statesBefore } from "../src/order/states.ts";
+import { timestamp } from "../src/platform/clock.ts";
+import type { Database } from "./database.ts";
+import { DatabaseError } from "./errors.ts";
+import { insertEvents } from "./order-events.ts";
+import { laterThan, lockOrders } from "./order-states.ts";
+import type { Reads, Statement } from "./queries.ts";
+import { shortened } from "./reason.ts";
+import { lockWarehouse } from "./reservations.ts";
+import { shipments } from "./schema.ts";
+import { EVENT_OF_STATE, shipmentEvent } from "./shipment-events.ts";
+import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
+
+/* The shipments below orders. */
+
+const KEYS = [
+  "orderId",
+  "number",
+  "state",
+  "lines",
+  "parcel",
+  "carrier",
+  "carrierId",
+  "service",
+  "cost",
+  "trackingNumber",
+  "trackingUrl",
+  "labelUrl",
+  "expectedAt",
+  "bookRequestedAt",
+  "voiding",
+  "reason",
+  "askedAt",
+  "nudgedAt",
+  "closedAt",
+  "createdAt",
+  "updatedAt",
+] as const satisfies readonly (keyof Shipment)[];
+
+/** What a label and its tracking say. What the warehouse has asked for meanwhile stays. The state comes last. */
+const SAID_BY_CARRIER = [
+  "carrierId",
+  "service",
+  "cost",
+  "trackingNumber",
+  "trackingUrl",
+  "labelUrl",
+  "expectedAt",
+  "reason",
+  "askedAt",
+  "updatedAt",
+  "state",
+] as const satisfies readonly (keyof Shipment)[];
+
+const insertRows = insertInto(shipments, KEYS);
+const insertOrChange = insertInto(shipments, KEYS, changeIfAllowed());
+const selectRows = selectFrom(shipments, KEYS, "WHERE order_id IN (?) ORDER BY order_id, number");
+const selectLocked = selectFrom(
+  shipments,
+  KEYS,
+  "WHERE order_id IN (?) ORDER BY order_id, number FOR UPDATE",
+);
+const selectByCarrierId = selectFrom(shipments, KEYS, "WHERE carrier_id = ?");
+
+/** Orders' shipments, by order and number. @throws {DatabaseError} */
+export async function listShipments(database: Database, orderIds: readonly string[]): Promise<Shipment[]> {
+  return database.query((queries) => readShipments(queries, orderIds));
+}
+
+/** The same, within a transaction. */
+export async function readShipments(queries: Reads, orderIds: readonly string[]): Promise<Shipment[]> {
+  return orderIds.length === 0 ? [] : read(queries, selectRows(orderIds));
+}
+
+/**
+ * Notes that the carrier has news of the shipment with this id there. It changes nothing that others read before, so it never
+ * comes too late. @returns the shipment; undefined if there is none. @throws {DatabaseError}
+ */
+export async function nudgeShipment(database: Database, carrierId: string): Promise<Shipment | undefined> {
+  const [shipment] = await database.query((queries) => read(queries, selectByCarrierId(carrierId)));
+  if (shipment === undefined) return undefined;
+  await database.transaction((transaction) =>
+    transaction.commit([updateRow(shipment, { nudgedAt: timestamp() })]),
+  );
+  return shipment;
+}
+
+/**
+ * Writes orders' first shipments down, unless they have one; in batches.
+ *
+ * @returns the shipments as they are then, in the same sequence. @throws {DatabaseError}
+ */
+export async function openShipments(database: Database, wanted: readonly Shipment[]): Promise<Shipment[]> {
+  try {
+    // Nearly always all are new, so existing ones are looked up only after a duplicate.
+    await database.transaction((transaction) => transaction.commit([insertRows(wanted)]));
+    return [...wanted];
+  } catch (error) {
+    if (!(error instanceof DatabaseError && error.isDuplicateKey)) throw error;
+  }
+  return database.transaction(async (transaction) => {
+    const rows = await read(transaction, selectLocked(wanted.map(({ orderId }) => orderId)));
+    const known = new Map(rows.map((row) => [nameOf(row), row]));
+    const fresh = new Map<string, Shipment>();
+    for (const each of wanted) if (!known.has(nameOf(each))) fresh.set(nameOf(each), each);
+    await transaction.commit(fresh.size > 0 ? [insertRows([...fresh.values()])] : []);
+    return wanted.map((each) => known.get(nameOf(each)) ?? fresh.get(nameOf(each)) ?? each);
+  });
+}
+
+/** What the warehouse wants to ship. */
+export interface ShipmentPlan {
+  readonly orderId: string;
+  /** Pieces by SKU, taken from the order's lines in their order; all that is left if absent. */
+  readonly lines?: readonly { readonly sku: string; readonly quantity: number }[] | undefined;
+  readonly parcel: Shipment["parcel"];
+  readonly service: string | null;
+  readonly carrier: string;
+  /** The statuses in which an order may get a parcel. */
+  readonly whileIn: readonly string[];
+  readonly actor: string | null;
+}
+
+/** Why nothing was planned. */
+export type PlanRefusal =
+  | { readonly refused: "no order" }
+  | { readonly refused: "status"; readonly status: string; readonly cancelled: boolean }
+  | { readonly refused: "nothing left" };
+
+/**
+ * Plans a shipment. The order is locked, so that no piece gets into two, whatever comes at once.
+ *
+ * @throws {TooManyPiecesError} {DatabaseError}
+ */
+export async function planShipment(
+  database: Database,
+  plan: ShipmentPlan,
+  lines: readonly OrderLine[],
+): Promise<Shipment | PlanRefusal> {
+  return database.transaction(async (transaction) => {
+    const order = (await lockOrders(transaction, [plan.orderId])).get(plan.orderId);
+    if (order === undefined) return { refused: "no order" };
+    const cancelled = order.cancelRequestedAt !== null;
+    if (cancelled || !plan.whileIn.includes(order.status))
+      return { refused: "status", status: order.status, cancelled };
+    const known = await read(transaction, selectLocked([plan.orderId]));
+    const left = unplanned(lines, known);
+    const pieces = plan.lines === undefined ? left : takePieces(left, plan.lines);
+    if (pieces.length === 0) return { refused: "nothing left" };
+    const now = timestamp();
+    const shipment: Shipment = {
+      ...newShipment(
+        { orderId: plan.orderId, number: known.length + 1, lines: pieces, carrier: plan.carrier },
+        now,
+      ),
+      parcel: plan.parcel,
+      service: plan.service,
+    };
+    await transaction.commit([
+      insertRows([shipment]),
+      ...insertEvents([shipmentEvent(shipment, order.status, { actor: plan.actor })]),
+      wake(order, now),
+    ]);
+    return shipment;
+  });
+}
+
+/** A shipment that nobody has asked a label for. */
+export function newShipment(
+  given: Pick<Shipment, "orderId" | "number" | "lines" | "carrier">,
+  at: Date,
+): Shipment {
+  return {
+    ...given,
+    state: "PLANNED",
+    parcel: null,
+    carrierId: null,
+    service: null,
+    cost: null,
+    trackingNumber: null,
+    trackingUrl: null,
+    labelUrl: null,
+    expectedAt: null,
+    bookRequestedAt: null,
+    voiding: null,
+    reason: null,
+    askedAt: null,
+    nudgedAt: null,
+    closedAt: null,
+    createdAt: at,
+    updatedAt: at,
+  };
+}
+
+/** A move of stock that comes with a shipment's state. */
+export interface StockChange {
+  readonly operation: "dispatch" | "sendAgain" | "takeBack";
+  readonly lines: readonly OrderLine[];
+}
+
+/** What has become of a change. */
+export interface ChangedShipment {
+  readonly shipment: Shipment;
+  readonly changed: boolean;
+  /** SKUs without enough stock, because of which nothing changed. */
+  readonly soldOut?: readonly string[];
+}
+
+/** How a shipment changes. */
+export interface ShipmentUpdate {
+  readonly change: Partial<Omit<Shipment, "orderId" | "number" | "createdAt" | "updatedAt">>;
+  /** Told instead of the event of the new state. */
+  readonly type?: EventType | undefined;
+  readonly actor?: string | null | undefined;
+  /** Whether the order's stage has to look at it. */
+  readonly wakes?: true | undefined;
+  /** What the stock loses or gets back with it; none if it is kept elsewhere. */
+  readonly stock?: readonly StockChange[] | undefined;
+}
+
+/**
+ * Changes a shipment that still has the state and the id at its carrier with which it was read, and writes the event, if there is one.
+ *
+ * @returns the shipment as it is then, and whether it was changed; undefined if there is none.
+ * @throws {InvalidMoveError} {DatabaseError}
+ */
+export async function changeShipment(
+  database: Database,
+  { orderId, number, state, carrierId }: Pick<Shipment, "orderId" | "number" | "state" | "carrierId">,
+  { change, type, actor = null, wakes, stock = [] }: ShipmentUpdate,
+): Promise<ChangedShipment | undefined> {
+  return database.transaction(
+    async (transaction) => {
+      const to = change.state ?? state;
+      const moves = stock
+        .filter(({ lines }) => lines.length > 0)
+        .map(({ operation, lines }) => ({ orderId, operation, lines }));
+      // Stock is locked before orders, and orders before what is below them.
+      const warehouse = moves.length > 0 ? await lockWarehouse(transaction, moves) : undefined;
+      const order = (await lockOrders(transaction, [orderId])).get(orderId);
+      const row = (await read(transaction, selectLocked([orderId]))).find((each) => each.number === number);
+      if (row === undefined || order === undefined) return undefined;
+      const isAllowed = to === state || mayBecome(SHIPMENT_STATES, state, to);
+      if (row.state !== state || row.carrierId !== carrierId || !isAllowed)
+        return { shipment: row, changed: false };
+      for (const move of moves) {
+        const made = warehouse?.make(move);
+        if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };
+      }
+      const reason =
+        change.reason === undefined || change.reason === null ? {} : { reason: shortened(change.reason) };
+      const now: Shipment = { ...row, ...change, ...reason, updatedAt: timestamp() };
+      const told = type ?? (to === state ? undefined : EVENT_OF_STATE[to]);
+      await transaction.commit([
+        updateRow(row, { ...change, ...reason, updatedAt: now.updatedAt }),
+        ...(told ? insertEvents([shipmentEvent(now, order.status, { type: told, actor })]) : []),
+        ...(warehouse?.writes() ?? []),
+        ...(wakes ? [wake(order, now.updatedAt)] : []),
+      ]);
+      return { shipment: now, changed: true };
+    },
+    { lockWaits: 1 },
+  );
+}
+
+/** What changes of shipments come to, for the transaction that moves their orders. */
+export function writeShipments(changes: readonly ShipmentChange[]): Statement[] {
+  if (changes.length === 0) return [];
+  return [insertOrChange(changes.map((change) => ({ ...change, createdAt: change.updatedAt })))];
+}
+
+/** So that a stage that was asked before does not wait for what has happened, and the sweeper finds the order. */
+function wake({ id, wokenAt }: { readonly id: string; readonly wokenAt: Date | null }, at: Date): Statement {
+  return { sql: "UPDATE orders SET woken_at = ? WHERE id = ?", values: [laterThan(wokenAt, at), id] };
+}
+
+function updateRow({ orderId, number }: Shipment, change: Partial<Shipment>): Statement {
+  const { sql, values } = assignmentsOf(shipments, change);
+  return {
+    sql: `UPDATE shipments SET ${sql} WHERE order_id = ? AND number = ?`,
+    values: [...values, orderId, number],
+  };
+}
+
+/** `UPDATE` of a duplicate, if its state may become the new one: booked or delivered. */
+function changeIfAllowed(): string {
+  const allowed = ["BOOKED", "DELIVERED"]
+    .map((to) => {
+      const from = statesBefore(SHIPMENT_STATES, to).map((state) => `'${state}'`);
+      return `(VALUES(state) = '${to}' AND shipments.state IN (${from.join(", ")}))`;
+    })
+    .join(" OR ");
+  return SAID_BY_CARRIER.map((key) => shipments[key].name)
+    .map((name) => `\`${name}\` = IF(${allowed}, VALUES(\`${name}\`), shipments.\`${name}\`)`)
+    .join(", ");
+}
+
+function nameOf({ orderId, number }: Pick<Shipment, "orderId" | "number">): string {
+  return `${orderId} ${number}`;
+}

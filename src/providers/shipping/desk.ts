@@ -1,0 +1,291 @@
+import type { Database } from "../../../db/database.ts";
+import { newShipment } from "../../../db/shipments.ts";
+import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
+import { fromStock, hasArrived, linesOf, notGone, unplanned } from "../../order/pieces.ts";
+import {
+  AlreadyUndoneError,
+  NotNowError,
+  UndeliverableError,
+  UndoRefusedError,
+  type Carrier,
+  type CarrierProvider,
+  type Delivered,
+  type Inventory,
+  type OrderParcelsRequest,
+  type ParcelsWait,
+  type Shipped,
+} from "../../order/ports.ts";
+import {
+  hasLeft,
+  holdsPieces,
+  isSettled,
+  isWanted,
+  SHIPMENT_STATES,
+  shipmentReference,
+  type Label,
+  type Shipment,
+  type Tracking,
+} from "../../order/shipment.ts";
+import { mayBecome } from "../../order/states.ts";
+import type { Commit } from "../../platform/group-commit.ts";
+import { nowMs, timestamp } from "../../platform/clock.ts";
+import { offTheClock } from "../../platform/time-limit.ts";
+import { booksOf, type Books } from "./books.ts";
+import { Labels, named } from "./labels.ts";
+
+/** Who plans and books parcels: Conveyor, one for each order, or the warehouse. */
+export type FulfilmentMode = "automatic" | "manual";
+
+/** How soon a carrier that has not decided on a refund is asked again, and how long an order may wait for a person. */
+const UNDECIDED_MS = 4 * 60 * 60_000;
+const PATIENCE_MS = 24 * 60 * 60_000;
+
+export interface ShippingDeskOptions {
+  readonly provider: CarrierProvider;
+  readonly inventory: Inventory;
+  readonly database: Database;
+  /** Group commit. */
+  readonly commit?: Commit | undefined;
+  readonly fulfilment?: FulfilmentMode | undefined;
+  /** How long a carrier that tells of news by itself is left in peace. Milliseconds. */
+  readonly trackingIntervalMs?: number | undefined;
+}
+
+/** The parcels of orders, at a carrier: what the stages want of them. */
+export class ShippingDesk implements Carrier {
+  readonly #provider: CarrierProvider;
+  readonly #books: Books;
+  readonly #labels: Labels;
+  readonly #isAutomatic: boolean;
+  readonly #intervalMs: number;
+
+  constructor(options: ShippingDeskOptions) {
+    const { provider, inventory, database, commit, fulfilment, trackingIntervalMs } = options;
+    this.#provider = provider;
+    this.#books = booksOf(database, provider.name, commit);
+    this.#labels = new Labels({ provider, inventory, books: this.#books });
+    this.#isAutomatic = fulfilment !== "manual";
+    this.#intervalMs = trackingIntervalMs ?? UNDECIDED_MS;
+  }
+
+  ping(signal: AbortSignal): Promise<void> {
+    return this.#provider.ping(signal);
+  }
+
+  async ship(request: Parameters<Carrier["ship"]>[0]): Promise<Shipped> {
+    const { order, signal } = request;
+    const known = await this.#list(order, signal);
+    if (known.some(isRefusal))
+      throw new AlreadyUndoneError(`the parcels of order ${order.id} were called off`);
+    const shipments = await this.#voidWanted(order, known, signal);
+    const left = unplanned(order.lines, shipments);
+    const planned = this.#isAutomatic && left.length > 0 ? [this.#planned(order, shipments, left)] : [];
+    const all = [...shipments, ...planned];
+    const toBook = all.filter(isWanted);
+    const isComplete =
+      unplanned(order.lines, all).length === 0 &&
+      all.every((each) => each.state !== "PLANNED" || isWanted(each));
+    if (toBook.length > 0 || isComplete) {
+      const unpaid = await request.beforeBuying?.();
+      if (unpaid) return unpaid;
+    }
+    try {
+      const [last] = toBook;
+      if (isComplete && toBook.length === 1 && last) {
+        const others = shipments.filter((each) => each !== last);
+        const pieces = stockedLines(linesOf(order.lines, last.lines));
+        const { again } = fromStock(order.lines, pieces, others);
+        // Its goods leave the stock with the order's status, and it is written with it, too.
+        if (again.length === 0) {
+          const change = bookedBy(last, await this.#labels.buy(request, last, planned.includes(last)));
+          const stock = { key: shipmentReference(last), lines: notGone(order.lines, others) };
+          return { shipments: [...others, change], change, stock };
+        }
+      }
+      for (const each of planned) await offTheClock(signal, () => this.#books.open(each));
+      const now: Shipment[] = [];
+      for (const each of all) now.push(toBook.includes(each) ? await this.#labels.book(request, each) : each);
+      if (isComplete && now.every(({ state }) => state !== "PLANNED"))
+        return { shipments: now, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, now) } };
+    } catch (error) {
+      return waitForAddress(error);
+    }
+    return waitFor(`the warehouse: ${piecesLeft(order.lines, all)}`);
+  }
+
+  async deliver(request: OrderParcelsRequest): Promise<Delivered> {
+    const { order, signal } = request;
+    let shipments = await this.#voidWanted(order, await this.#list(order, signal), signal);
+    try {
+      for (const wanted of shipments.filter(isWanted)) {
+        const booked = await this.#labels.book(request, wanted);
+        shipments = shipments.map((each) => (each === wanted ? booked : each));
+      }
+    } catch (error) {
+      return waitForAddress(error);
+    }
+    const open = shipments.filter((each) => holdsPieces(each) && hasLeft(each) && !isSettled(each));
+    const soonest: number[] = [];
+    let arrivedAt: Date | null = null;
+    for (const shipment of open.filter((each) => this.#isDue(each))) {
+      // News that come while the carrier answers are not in the answer.
+      const askedAt = timestamp();
+      const tracking = await this.#provider.track({ ...named(shipment), signal });
+      if (tracking.askAgainIn !== null && tracking.state !== "DELIVERED") soonest.push(tracking.askAgainIn);
+      const now = trackedBy(shipment, tracking, askedAt);
+      if (now.state === "DELIVERED") arrivedAt = latest(arrivedAt, tracking.at);
+      shipments = shipments.map((each) => (each === shipment ? now : each));
+      // The last one to arrive is written with the order's status.
+      if (now.state === "DELIVERED" && hasArrived(order.lines, shipments))
+        return { at: arrivedAt, change: now };
+      if (now.state !== shipment.state || tracking.askAgainIn === null)
+        await this.#write(shipment, now, signal);
+    }
+    if (hasArrived(order.lines, shipments)) return { at: arrivedAt };
+    if (unplanned(order.lines, shipments).length > 0) {
+      const gone = shipments.filter((each) => hasLeft(each) && !holdsPieces(each));
+      return waitFor(["an operator: " + piecesLeft(order.lines, shipments), ...gone.map(inWords)].join(", "));
+    }
+    if (shipments.some(({ state }) => state === "PLANNED"))
+      return waitFor("the warehouse: a parcel is planned, and not booked");
+    if (soonest.length > 0) return { snooze: Math.min(...soonest) };
+    const onTheWay = shipments.filter((each) => holdsPieces(each) && !isSettled(each));
+    const troubled = onTheWay.filter(({ state }) => state === "EXCEPTION").map(inWords);
+    const what = onTheWay.length === 1 ? "the parcel" : "the parcels";
+    return {
+      waitFor: [`the carrier to deliver ${what}`, ...troubled].join(", "),
+      until: new Date(Math.min(...onTheWay.map((each) => this.#dueAt(each)), nowMs() + PATIENCE_MS)),
+    };
+  }
+
+  async undo({ order, signal }: OrderParcelsRequest): Promise<void> {
+    let known = await this.#list(order, signal);
+    if (known.length === 0) {
+      const { name: carrier, keepsKeys } = this.#provider;
+      const first = newShipment({ orderId: order.id, number: 1, lines: [], carrier }, timestamp());
+      if (keepsKeys) {
+        const answer = await this.#labels.giveBack(first, signal);
+        if (answer.outcome === "voided") return;
+        throw notVoided(first, answer.outcome === "refused" ? answer.reason : null);
+      }
+      // So that a label is refused that a worker presumed dead wants later.
+      known = [await offTheClock(signal, () => this.#books.open({ ...first, state: "VOIDED" }))];
+    }
+    for (const shipment of known) await this.#callOff(order, shipment, signal);
+  }
+
+  #list(order: Order, signal: AbortSignal): Promise<Shipment[]> {
+    return offTheClock(signal, () => this.#books.list(order));
+  }
+
+  /** Voids a shipment of an order that is being cancelled. */
+  async #callOff(order: Order, shipment: Shipment, signal: AbortSignal): Promise<void> {
+    if (isSettled(shipment) || (hasLeft(shipment) && !holdsPieces(shipment))) return;
+    if (shipment.state === "VOIDED") {
+      // A worker presumed dead may have bought its label since.
+      if (shipment.carrierId !== null && !this.#provider.keepsKeys)
+        await this.#labels.giveBack(shipment, signal);
+      return;
+    }
+    const { state, voiding, reason } = await this.#labels.void(order, shipment, signal);
+    if (state !== "VOIDED")
+      throw notVoided(shipment, voiding === "refused" ? (reason ?? "it was refused") : null);
+  }
+
+  /** Gives back the labels that an operator wants voided, or that a carrier has to decide on. */
+  async #voidWanted(order: Order, shipments: readonly Shipment[], signal: AbortSignal): Promise<Shipment[]> {
+    const now: Shipment[] = [];
+    for (const shipment of shipments)
+      now.push(this.#isToBeVoided(shipment) ? await this.#labels.void(order, shipment, signal) : shipment);
+    return now;
+  }
+
+  #planned(order: Order, known: readonly Shipment[], lines: Shipment["lines"]): Shipment {
+    const now = timestamp();
+    const next = { orderId: order.id, number: known.length + 1, lines, carrier: this.#provider.name };
+    return { ...newShipment(next, now), bookRequestedAt: now };
+  }
+
+  async #write(before: Shipment, now: Shipment, signal: AbortSignal): Promise<void> {
+    const { state, expectedAt, reason, askedAt } = now;
+    await offTheClock(signal, () =>
+      this.#books.change(before, { change: { state, expectedAt, reason, askedAt } }),
+    );
+  }
+
+  /** Whether the carrier is to be asked where it is. */
+  #isDue(shipment: Shipment): boolean {
+    const { askedAt } = shipment;
+    return !this.#provider.tells || hasNewsSince(askedAt, shipment) || this.#dueAt(shipment) <= nowMs();
+  }
+
+  #dueAt({ askedAt, updatedAt }: Shipment): number {
+    return (askedAt ?? updatedAt).getTime() + this.#intervalMs;
+  }
+
+  /** Whether a label is to be given back now, or asked for what has become of that. */
+  #isToBeVoided(shipment: Shipment): boolean {
+    const { state, voiding, updatedAt } = shipment;
+    if (state === "VOIDED") return false;
+    if (voiding === "requested") return true;
+    if (voiding !== "pending") return false;
+    return hasNewsSince(updatedAt, shipment) || updatedAt.getTime() + this.#intervalMs <= nowMs();
+  }
+}
+
+function hasNewsSince(time: Date | null, { nudgedAt }: Shipment): boolean {
+  return nudgedAt !== null && (time === null || nudgedAt >= time);
+}
+
+/** A shipment without pieces says that the order's parcels were called off before there were any. */
+function isRefusal({ state, lines }: Shipment): boolean {
+  return state === "VOIDED" && lines.length === 0;
+}
+
+function bookedBy(shipment: Shipment, label: Label): Shipment {
+  return { ...shipment, ...label, state: "BOOKED", reason: null, updatedAt: timestamp() };
+}
+
+function trackedBy(shipment: Shipment, tracking: Tracking, askedAt: Date): Shipment {
+  const { state, expectedAt, reason } = tracking;
+  const isNews = mayBecome(SHIPMENT_STATES, shipment.state, state);
+  return {
+    ...shipment,
+    ...(isNews && { state, reason, updatedAt: timestamp() }),
+    expectedAt: expectedAt ?? shipment.expectedAt,
+    askedAt,
+  };
+}
+
+/** @param reason of the refusal; null if the carrier has not decided yet. */
+function notVoided({ number }: Shipment, reason: string | null): Error {
+  return reason === null
+    ? new NotNowError(`the carrier has not decided yet on the label of parcel ${number}`, UNDECIDED_MS)
+    : new UndoRefusedError(`parcel ${number} can't be called off: ${reason}`);
+}
+
+/** `parcel 2 is LOST`, for those who have to act. */
+function inWords({ number, state, reason }: Shipment): string {
+  return `parcel ${number} is ${state}${reason === null ? "" : ` (${reason})`}`;
+}
+
+function piecesLeft(lines: readonly OrderLine[], shipments: readonly Shipment[]): string {
+  const count = unplanned(lines, shipments).reduce((sum, { quantity }) => sum + quantity, 0);
+  if (count === 0) return "parcels are planned, and not booked";
+  return count === 1 ? "1 piece is to be shipped" : `${count} pieces are to be shipped`;
+}
+
+function waitFor(what: string): ParcelsWait {
+  return { waitFor: what, until: new Date(nowMs() + PATIENCE_MS) };
+}
+
+/** @throws any other error. */
+function waitForAddress(error: unknown): ParcelsWait {
+  if (error instanceof UndeliverableError)
+    return waitFor(`an address that can be delivered to: ${error.message}`);
+  throw error;
+}
+
+function latest(a: Date | null, b: Date): Date {
+  return a !== null && a > b ? a : b;
+}

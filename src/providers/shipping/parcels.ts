@@ -1,0 +1,164 @@
+import type { Database } from "../../../db/database.ts";
+import { changeShipment, nudgeShipment, planShipment } from "../../../db/shipments.ts";
+import { lifecycle } from "../../order/lifecycle.ts";
+import type { StoredOrder } from "../../order/order.ts";
+import { TooManyPiecesError } from "../../order/pieces.ts";
+import { InvalidWebhookError, type CarrierProvider } from "../../order/ports.ts";
+import { hasLeft, SHIPMENT_STATES, type Parcel, type Shipment } from "../../order/shipment.ts";
+import { ship } from "../../order/stages/ship.ts";
+import { mayBecome } from "../../order/states.ts";
+import { timestamp } from "../../platform/clock.ts";
+import { describeError } from "../../platform/describe-error.ts";
+import type { Logger } from "../../platform/log.ts";
+import { afterwards } from "../../platform/storage-error.ts";
+import { booksOf, type Books } from "./books.ts";
+
+export interface ParcelsOptions {
+  readonly database: Database;
+  readonly provider: Pick<CarrierProvider, "name" | "parseWebhook">;
+  /** Has the order's stage look at its parcels. */
+  readonly wake: (orderId: string) => Promise<unknown>;
+  /** Called after events are written. */
+  readonly onEvents: () => void;
+  readonly log: Logger;
+}
+
+/** What is asked for does not fit what the shipment, or its order, is. */
+export class ParcelRefusedError extends Error {
+  override name = "ParcelRefusedError";
+}
+
+/** The parcel that the warehouse wants. */
+export interface WantedParcel {
+  readonly lines?: readonly { readonly sku: string; readonly quantity: number }[] | undefined;
+  readonly parcel?: Parcel | undefined;
+  readonly service?: string | undefined;
+}
+
+/**
+ * What the warehouse and operators do with an order's parcels. They write down what they want; a stage of the order does it
+ * at the carrier, so that a carrier that is away keeps nobody waiting.
+ */
+export class Parcels {
+  readonly #options: ParcelsOptions;
+  readonly #books: Books;
+
+  constructor(options: ParcelsOptions) {
+    this.#options = options;
+    this.#books = booksOf(options.database, options.provider.name);
+  }
+
+  /** An order's shipments, in their sequence. @throws {StorageError} */
+  list(order: StoredOrder): Promise<Shipment[]> {
+    return this.#books.show(order);
+  }
+
+  /** The shipment with this number; undefined if there is none. @throws {StorageError} */
+  async find(order: StoredOrder, number: number): Promise<Shipment | undefined> {
+    return (await this.#books.list(order)).find((each) => each.number === number);
+  }
+
+  /** Plans a parcel. @throws {ParcelRefusedError} {StorageError} */
+  async plan(order: StoredOrder, { lines, parcel, service }: WantedParcel, actor: string): Promise<Shipment> {
+    const { database, provider } = this.#options;
+    const whileIn = [lifecycle.statusBefore(ship), ship.to];
+    const wanted = { lines, parcel: parcel ?? null, service: service ?? null, carrier: provider.name };
+    const plan = { ...wanted, orderId: order.id, whileIn, actor };
+    await this.#books.list(order);
+    const planned = await planShipment(database, plan, order.lines).catch((error: unknown) => {
+      if (error instanceof TooManyPiecesError) throw new ParcelRefusedError(error.message);
+      throw error;
+    });
+    if (!("refused" in planned)) return this.#done(planned);
+    switch (planned.refused) {
+      case "nothing left":
+        throw new ParcelRefusedError("all pieces that need shipping are in parcels already");
+      case "status":
+        throw new ParcelRefusedError(
+          planned.cancelled
+            ? "the order is being cancelled"
+            : `the order is ${planned.status}; parcels are planned from ${whileIn.join(" to ")}`,
+        );
+      case "no order":
+        throw new ParcelRefusedError("there is no such order");
+    }
+  }
+
+  /** Has a label bought for a planned parcel. Repeating it changes nothing. @throws {ParcelRefusedError} {StorageError} */
+  book(shipment: Shipment): Promise<Shipment> {
+    if (shipment.state === "VOIDED" || shipment.voiding !== null)
+      throw new ParcelRefusedError(`parcel ${shipment.number} was called off; plan another one`);
+    if (hasLeft(shipment)) return Promise.resolve(shipment);
+    return this.#change(shipment, { change: { bookRequestedAt: shipment.bookRequestedAt ?? timestamp() } });
+  }
+
+  /** Calls a parcel off. Its label is given back to the carrier. @throws {ParcelRefusedError} {StorageError} */
+  void(shipment: Shipment): Promise<Shipment> {
+    const { number, state, voiding } = shipment;
+    if (state === "VOIDED" || voiding === "requested" || voiding === "pending")
+      return Promise.resolve(shipment);
+    if (!mayBecome(SHIPMENT_STATES, state, "VOIDED"))
+      throw new ParcelRefusedError(`parcel ${number} is ${state}, and can no longer be called off`);
+    return this.#change(shipment, { change: { voiding: "requested" } });
+  }
+
+  /**
+   * Settles a parcel that never arrives: nobody waits for it any more, and its pieces are not shipped again.
+   *
+   * @throws {ParcelRefusedError} {StorageError}
+   */
+  close(shipment: Shipment, reason: string, actor: string): Promise<Shipment> {
+    const { number, state } = shipment;
+    if (shipment.closedAt !== null) return Promise.resolve(shipment);
+    if (!hasLeft(shipment) || state === "DELIVERED")
+      throw new ParcelRefusedError(
+        `parcel ${number} is ${state}: only what was sent and does not arrive is closed`,
+      );
+    const change = { closedAt: timestamp(), reason };
+    return this.#change(shipment, { change, type: "shipment.closed" as const, actor });
+  }
+
+  /**
+   * Takes in a webhook of the carrier. It is only a nudge: it says which shipment to look at, and nothing that it says is
+   * written down. So it does not matter how late, how often, or in which order they come.
+   *
+   * @throws {InvalidWebhookError} {StorageError}
+   */
+  async receive(
+    body: Uint8Array,
+    headers: Readonly<Record<string, string | readonly string[] | undefined>>,
+  ): Promise<void> {
+    const { provider, database, wake, log } = this.#options;
+    if (!provider.parseWebhook)
+      throw new InvalidWebhookError(`the carrier (${provider.name}) sends no webhooks`);
+    const single = Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name, typeof value === "string" ? value : undefined]),
+    );
+    const subject = await provider.parseWebhook(body, single);
+    const known = subject && (await nudgeShipment(database, subject.carrierId));
+    if (!known) return;
+    log.debug({ orderId: known.orderId, shipment: known.number }, "the carrier's webhook");
+    await afterwards(() => wake(known.orderId));
+  }
+
+  async #change(shipment: Shipment, update: Parameters<typeof changeShipment>[2]): Promise<Shipment> {
+    const changed = await changeShipment(this.#options.database, shipment, { ...update, wakes: true });
+    if (changed === undefined) throw new ParcelRefusedError("there is no such parcel");
+    if (!changed.changed)
+      throw new ParcelRefusedError(
+        `parcel ${shipment.number} has become ${changed.shipment.state} meanwhile; look at it again`,
+      );
+    return this.#done(changed.shipment);
+  }
+
+  async #done(shipment: Shipment): Promise<Shipment> {
+    const { onEvents, wake, log } = this.#options;
+    const { orderId } = shipment;
+    onEvents();
+    // The change says so too, so that the sweeper finds what this one misses.
+    await wake(orderId).catch((error: unknown) => {
+      log.warn({ orderId, error: describeError(error) }, "changed, but not woken yet");
+    });
+    return shipment;
+  }
+}

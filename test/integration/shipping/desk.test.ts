@@ -1,0 +1,349 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { z } from "zod";
+import { changeShipment, planShipment } from "../../../db/shipments.ts";
+import { findStock } from "../../../db/stock.ts";
+import type { Shipment } from "../../../src/order/shipment.ts";
+import { reply, startAnswering } from "../../support/answering.ts";
+import { createOrder, readOrder } from "../../support/orders.ts";
+import { HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+
+/* What the stages want of the parcels, whatever carrier and inventory there are. */
+
+const MUGS = (quantity: number) => [{ sku: "MUG-BLUE", quantity, unitPrice: 1250 }];
+
+/** Plans a parcel as the warehouse does, and asks for its label. */
+async function plan(line: Shipping, id: string, quantity: number): Promise<Shipment> {
+  const { lines } = await line.order(id);
+  const planned = await planShipment(
+    line.database,
+    {
+      orderId: id,
+      lines: [{ sku: "MUG-BLUE", quantity }],
+      parcel: null,
+      service: null,
+      carrier: "easypost",
+      whileIn: ["PAID", "SHIPPED"],
+      actor: null,
+    },
+    lines,
+  );
+  if ("refused" in planned) throw new Error(planned.refused);
+  await ask(line, planned, { bookRequestedAt: new Date() });
+  return planned;
+}
+
+async function ask(line: Shipping, shipment: Shipment, change: Partial<Shipment>): Promise<void> {
+  expect(await changeShipment(line.database, shipment, { change })).toMatchObject({ changed: true });
+}
+
+const level = async ({ database }: Shipping) => {
+  const [found] = await findStock(database, ["MUG-BLUE"]);
+  return { onHand: found?.onHand ?? 0, reserved: found?.reserved ?? 0 };
+};
+
+describe("an order that is only authorized", () => {
+  let automatic: Shipping;
+  let manual: Shipping;
+  beforeAll(async () => {
+    const stripe = { PAYMENTS: "stripe", STRIPE_SECRET_KEY: "sk_test_1", PAYMENT_CAPTURE: "on-shipment" };
+    automatic = await startShipping(stripe);
+    manual = await startShipping({ ...stripe, FULFILMENT: "manual" });
+  });
+  afterAll(async () => {
+    await automatic.close();
+    await manual.close();
+  });
+
+  /** Notes, at each label that is bought, how much of the order was captured by then. */
+  function capturedAtLabels({ easypost: { easypost }, environment }: Shipping, id: string): number[] {
+    const captured: number[] = [];
+    const handle = easypost.handle.bind(easypost);
+    easypost.handle = (call) => {
+      if (call.path.endsWith("/buy")) {
+        const charges = environment.providers.books.charges.filter(({ orderId }) => orderId === id);
+        captured.push(charges.reduce((sum, { amount }) => sum + amount, 0));
+      }
+      return handle(call);
+    };
+    return captured;
+  }
+
+  test("is captured before its label is bought", async () => {
+    const id = await automatic.paid({ paymentToken: "pm_card_visa" });
+    const captured = capturedAtLabels(automatic, id);
+    expect(await automatic.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(captured).toEqual([2_500]);
+  });
+
+  test("is captured, once, before the warehouse's first label, and not while it packs", async () => {
+    const id = await manual.paid({ paymentToken: "pm_card_visa", lines: MUGS(2) });
+    const charges = () => manual.environment.providers.books.charges.filter(({ orderId }) => orderId === id);
+    const captured = capturedAtLabels(manual, id);
+    expect(await manual.step(id)).toMatchObject({
+      outcome: "waiting",
+      for: expect.stringMatching(/warehouse/),
+    });
+    expect(charges()).toEqual([]);
+    await plan(manual, id, 1);
+    expect(await manual.step(id)).toMatchObject({
+      outcome: "waiting",
+      for: expect.stringMatching(/warehouse/),
+    });
+    await plan(manual, id, 1);
+    expect(await manual.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(captured).toEqual([2_500, 2_500]);
+    expect(charges()).toHaveLength(1);
+  });
+
+  test("is authorized anew before its label is bought, if the authorization has run out", async () => {
+    const id = await automatic.paid({ paymentToken: "pm_card_visa" });
+    const captured = capturedAtLabels(automatic, id);
+    const payment = (await automatic.order(id)).records["pay"]?.["paymentId"];
+    await fetch(
+      `${automatic.environment.providers.paymentsUrl}/simulator/payment_intents/${String(payment)}/expire`,
+      { method: "POST" },
+    );
+    expect(await automatic.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(captured).toEqual([2_500]);
+  });
+});
+
+describe("several parcels", () => {
+  let line: Shipping;
+  beforeAll(async () => {
+    line = await startShipping({ FULFILMENT: "manual" });
+  });
+  afterAll(async () => line.close());
+
+  test("that replace one lost before the order was shipped take their pieces from the stock, too", async () => {
+    const before = await level(line);
+    const id = await line.paid({ lines: MUGS(3) });
+    await plan(line, id, 2);
+    await line.step(id);
+    const [first] = await line.shipments(id);
+    if (first === undefined) throw new Error("no parcel");
+    await ask(line, first, { state: "LOST" });
+    await plan(line, id, 1);
+    await line.step(id);
+    await plan(line, id, 2);
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(await level(line)).toEqual({ onHand: before.onHand - 5, reserved: before.reserved });
+  });
+
+  test("are booked at once when one was planned by hand, and the rest is planned by itself", async () => {
+    const by = line.executorOf(await line.connect({ FULFILMENT: "automatic" }));
+    const before = await level(line);
+    const card = { sku: "CARD", quantity: 1, unitPrice: 500, stocked: false };
+    const id = await line.paid({ lines: [...MUGS(3), card] });
+    await plan(line, id, 1);
+    expect(await line.step(id, { by })).toMatchObject({ status: "SHIPPED" });
+    expect(await line.shipments(id)).toMatchObject([
+      { state: "BOOKED", lines: [{ sku: "MUG-BLUE", quantity: 1 }] },
+      {
+        state: "BOOKED",
+        lines: [
+          { sku: "MUG-BLUE", quantity: 2 },
+          { sku: "CARD", quantity: 1 },
+        ],
+      },
+    ]);
+    expect(await level(line)).toEqual({ onHand: before.onHand - 3, reserved: before.reserved });
+  });
+
+  test("keep a wish to call one off that comes while its label is bought", async () => {
+    const id = await line.paid({ lines: MUGS(1) });
+    const planned = await plan(line, id, 1);
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    let wish: Promise<void> | undefined;
+    easypost.handle = (call) => {
+      const answer = handle(call);
+      if (!call.path.endsWith("/buy")) return answer;
+      wish = (async () => {
+        const [now] = await line.shipments(id);
+        await ask(line, now ?? planned, { voiding: "requested" });
+      })();
+      return answer;
+    };
+    const request = { order: await line.order(id), attempt: 1, signal: AbortSignal.timeout(20_000) };
+    const shipped = await line.ports.carrier.ship(request);
+    easypost.handle = handle;
+    await wish;
+    if ("waitFor" in shipped || !shipped.change) throw new Error("nothing was booked");
+    await line.store.applyTransitions([
+      {
+        orderId: id,
+        from: "PAID",
+        to: "SHIPPED",
+        stage: "ship",
+        reason: null,
+        record: {},
+        unlessCancelled: true,
+        shipment: shipped.change,
+        stock: { operation: "ship", lines: shipped.stock.lines },
+        at: new Date(),
+      },
+    ]);
+    expect(await line.shipments(id)).toMatchObject([{ state: "BOOKED", voiding: "requested" }]);
+    expect(await line.step(id)).toMatchObject({
+      outcome: "waiting",
+      for: expect.stringMatching(/^an operator/),
+    });
+    expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED" }]);
+  });
+
+  test("are booked by two workers at once, and their goods leave the stock once", async () => {
+    const before = await level(line);
+    const id = await line.paid({ lines: MUGS(3) });
+    await plan(line, id, 2);
+    const others = await Promise.all([1, 2, 3].map(async () => line.executorOf(await line.connect({}))));
+    await Promise.all(others.map((by) => line.step(id, { by })));
+    expect(await line.shipments(id)).toMatchObject([{ state: "BOOKED" }]);
+    expect(await level(line)).toEqual({ onHand: before.onHand - 2, reserved: before.reserved + 1 });
+  });
+
+  test("move the stock of an inventory outside under keys of their own, and give it back when they are voided", async () => {
+    const asked: object[] = [];
+    const server = await startAnswering((response, request) => {
+      const { operation, lines } = JSON.parse(request.body);
+      asked.push({ operation, key: request.headers["webhook-id"], pieces: lines[0]?.quantity });
+      reply(response, 200, { done: {} });
+    });
+    const by = line.executorOf(await line.connect({ INVENTORY_URL: server.url }));
+    const id = await createOrder(line.database, { shipTo: SHIP_TO, lines: MUGS(3) });
+    await line.step(id, { by });
+    await line.step(id, { by });
+    await plan(line, id, 1);
+    await line.step(id, { by });
+    const [first] = await line.shipments(id);
+    if (first) await ask(line, first, { voiding: "requested" });
+    await line.step(id, { by });
+    await plan(line, id, 1);
+    await line.step(id, { by });
+    await plan(line, id, 2);
+    expect(await line.step(id, { by })).toMatchObject({ status: "SHIPPED" });
+    await server.close();
+    expect(asked).toEqual([
+      { operation: "reserve", key: `${id}:reserve`, pieces: 3 },
+      { operation: "ship", key: `${id}:ship`, pieces: 1 },
+      { operation: "take-back", key: `${id}:ship:take-back`, pieces: 1 },
+      { operation: "ship", key: `${id}:ship:2`, pieces: 1 },
+      { operation: "ship", key: `${id}:ship:3`, pieces: 2 },
+    ]);
+  });
+
+  test("wait for what the carrier decides, without asking it again and again", async () => {
+    const id = await line.paid({ lines: MUGS(2) });
+    await plan(line, id, 1);
+    await line.step(id);
+    const [first] = await line.shipments(id);
+    if (first === undefined) throw new Error("no parcel");
+    line.easypost.easypost.behave({ refundMs: 48 * HOUR_MS });
+    await ask(line, first, { voiding: "requested" });
+    await line.step(id);
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    let calls = 0;
+    easypost.handle = (call) => {
+      calls++;
+      return handle(call);
+    };
+    await line.step(id);
+    expect([calls, await line.shipments(id)]).toMatchObject([0, [{ state: "BOOKED", voiding: "pending" }]]);
+    easypost.advance(49 * HOUR_MS);
+    const [pending] = await line.shipments(id);
+    if (pending) await ask(line, pending, { nudgedAt: new Date(Date.now() + 1_000) });
+    await line.step(id);
+    expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED", voiding: null }]);
+    easypost.handle = handle;
+    easypost.behave({ refundMs: 0 });
+  });
+});
+
+describe("orders that were labelled when parcels were not written down", () => {
+  let line: Shipping;
+  beforeAll(async () => {
+    line = await startShipping({ CARRIER: "http" });
+  });
+  afterAll(async () => line.close());
+
+  const labels = (id: string) =>
+    line.environment.providers.books.labels.filter(({ orderId }) => orderId === id);
+
+  /** An order whose label the version before has bought, with the key of then. */
+  async function labelled({ lines = MUGS(2) } = {}): Promise<{ id: string; trackingNumber: string }> {
+    const id = await line.paid({ lines });
+    const { carrierUrl } = line.environment.providers;
+    const answer = await fetch(carrierUrl, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        "webhook-id": `${id}:ship`,
+        "webhook-timestamp": String(Math.floor(Date.now() / 1_000)),
+      },
+      body: JSON.stringify({ operation: "create-label", orderId: id }),
+    });
+    const { done } = z.object({ done: z.object({ trackingNumber: z.string() }) }).parse(await answer.json());
+    return { id, trackingNumber: done.trackingNumber };
+  }
+
+  /** And whose status it has written. */
+  async function shipped(): Promise<string> {
+    const { id, trackingNumber } = await labelled();
+    await line.store.applyTransitions([
+      {
+        orderId: id,
+        from: "PAID",
+        to: "SHIPPED",
+        stage: "ship",
+        reason: null,
+        record: { trackingNumber },
+        unlessCancelled: true,
+        stock: { operation: "ship", lines: MUGS(2) },
+        at: new Date(),
+      },
+    ]);
+    expect(await line.shipments(id)).toEqual([]);
+    return id;
+  }
+
+  test("are delivered, and their parcel is known from then on", async () => {
+    const id = await shipped();
+    expect(await line.step(id)).toMatchObject({ status: "DELIVERED" });
+    const [label, ...others] = labels(id);
+    expect(others).toEqual([]);
+    const trackingNumber = label?.trackingNumber;
+    expect(await line.shipments(id)).toMatchObject([{ number: 1, state: "DELIVERED", trackingNumber }]);
+  });
+
+  test("get no second label when the worker died before it could write the first down", async () => {
+    const { id, trackingNumber } = await labelled();
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(labels(id)).toMatchObject([{ trackingNumber, voided: false }]);
+  });
+
+  test("lose their label when they are cancelled", async () => {
+    const before = await level(line);
+    const { id } = await labelled();
+    expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+    expect(labels(id)).toMatchObject([{ voided: true }]);
+    expect(await level(line)).toEqual(before);
+  });
+
+  test("are shipped again under another key when their parcel is lost", async () => {
+    const id = await shipped();
+    line.environment.providers.setTransit(HOUR_MS);
+    expect(await line.step(id)).toMatchObject({ outcome: "snoozed" });
+    const [first] = await line.shipments(id);
+    if (first === undefined) throw new Error("no parcel");
+    await ask(line, first, { state: "LOST" });
+    const { lines } = await readOrder(line.database, id);
+    const wish = { orderId: id, parcel: null, service: null, carrier: "http", whileIn: ["SHIPPED"] };
+    const planned = await planShipment(line.database, { ...wish, actor: null }, lines);
+    if ("refused" in planned) throw new Error(planned.refused);
+    await ask(line, planned, { bookRequestedAt: new Date() });
+    line.environment.providers.setTransit(0);
+    expect(await line.step(id)).toMatchObject({ status: "DELIVERED" });
+    expect(labels(id).map(({ key }) => key)).toEqual([`${id}:ship`, `${id}:ship:2`]);
+  });
+});

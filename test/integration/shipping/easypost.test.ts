@@ -1,0 +1,330 @@
+import type { ServerResponse } from "node:http";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { findStock } from "../../../db/stock.ts";
+import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
+import {
+  NotNowError,
+  RequestRefusedError,
+  ServiceMisconfiguredError,
+  ServiceUnavailableError,
+  UndoRefusedError,
+} from "../../../src/order/ports.ts";
+import { HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+import { startAnswering } from "../../support/answering.ts";
+
+let line: Shipping;
+beforeAll(async () => {
+  line = await startShipping();
+});
+afterAll(async () => line.close());
+beforeEach(() => {
+  line.easypost.setFault({ kind: "none" });
+  line.easypost.easypost.behave({ refundMs: 0, refundsRefused: 0, refundsRejected: 0 });
+});
+
+const labelsOf = (id: string) =>
+  line.easypost.easypost.bought.filter(({ reference }) => reference?.startsWith(id) ?? false);
+const level = async (sku: string) => {
+  const [found] = await findStock(line.database, [sku]);
+  return [found?.onHand, found?.reserved];
+};
+
+describe("an order that EasyPost ships", () => {
+  test("gets one label, for its address, and leaves the stock with it", async () => {
+    const [onHand = 0, reserved] = await level("MUG-BLUE");
+    const id = await line.paid();
+    expect(await line.step(id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    const [shipment, ...others] = await line.shipments(id);
+    const [label] = labelsOf(id);
+    expect(others).toEqual([]);
+    expect(shipment).toMatchObject({
+      number: 1,
+      state: "BOOKED",
+      carrier: "easypost",
+      carrierId: label?.shipmentId,
+      service: "USPS GroundAdvantage",
+      trackingNumber: label?.trackingCode,
+      trackingUrl: expect.stringMatching(/^https:\/\/track\.easypost\.com\//),
+      labelUrl: expect.stringMatching(/\.png$/),
+      lines: [{ position: 0, sku: "MUG-BLUE", quantity: 2 }],
+    });
+    expect(shipment?.cost?.currency).toBe("USD");
+    expect(label?.reference).toBe(`${id}:ship`);
+    expect(await level("MUG-BLUE")).toEqual([onHand - 2, reserved]);
+    expect(await line.eventTypes(id)).toContain("shipment.booked");
+  });
+
+  test("is delivered when EasyPost says so, and asks rarely without news", async () => {
+    const id = await line.paid();
+    await line.step(id);
+    expect(await line.step(id)).toEqual({ outcome: "waiting", for: "the carrier to deliver the parcel" });
+    const [shipment] = await line.shipments(id);
+    line.easypost.easypost.move(shipment?.trackingNumber ?? "", "delivered", "arrived_at_destination");
+    // Nobody has said that there is news.
+    expect(await line.step(id)).toMatchObject({ outcome: "waiting" });
+    await line.database.transaction((transaction) =>
+      transaction.commit([
+        { sql: "UPDATE shipments SET nudged_at = ? WHERE order_id = ?", values: [new Date(), id] },
+      ]),
+    );
+    expect(await line.step(id)).toMatchObject({ outcome: "done", status: "DELIVERED" });
+    expect((await line.shipments(id))[0]).toMatchObject({ state: "DELIVERED" });
+    expect(await line.eventTypes(id)).toContain("shipment.delivered");
+  });
+
+  test("waits for an address that can be delivered to, and not ten attempts", async () => {
+    const id = await line.paid({ shipTo: { ...SHIP_TO, line1: "nowhere" } });
+    expect(await line.step(id)).toEqual({
+      outcome: "waiting",
+      for: "an address that can be delivered to: Address not found, House number is missing",
+    });
+    expect((await line.order(id)).waiting?.for).toMatch(/^an address/);
+    expect(labelsOf(id)).toEqual([]);
+    await line.database.transaction((transaction) =>
+      transaction.commit([
+        { sql: "UPDATE orders SET ship_to = ? WHERE id = ?", values: [JSON.stringify(SHIP_TO), id] },
+      ]),
+    );
+    expect(await line.step(id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+  });
+
+  test("to another country carries its customs data", async () => {
+    const id = await line.paid({
+      shipTo: { ...SHIP_TO, country: "CA", postalCode: "K1A 0B1" },
+      lines: [
+        {
+          sku: "MUG-BLUE",
+          quantity: 2,
+          unitPrice: 1250,
+          weight: 300,
+          customs: { description: "Blue mug", origin: "DE", hsCode: "691110" },
+        },
+      ],
+    });
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+  });
+
+  test("of what needs no shipping passes without a label", async () => {
+    const id = await line.paid({
+      lines: [{ sku: "GIFT-CARD", quantity: 1, unitPrice: 1000, requiresShipping: false, stocked: false }],
+    });
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(await line.step(id)).toMatchObject({ status: "DELIVERED" });
+    expect(await line.shipments(id)).toEqual([]);
+  });
+});
+
+describe("a lost answer of EasyPost", () => {
+  test("to the purchase buys nothing twice: the label is found", async () => {
+    const id = await line.paid();
+    // The shipment is written down; then the answer to the purchase is lost.
+    let calls = 0;
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    easypost.handle = (call) => {
+      const answer = handle(call);
+      if (call.path.endsWith("/buy")) calls++;
+      return call.path.endsWith("/buy") && calls === 1 ? { status: 504, body: {} } : answer;
+    };
+    await expect(line.step(id)).rejects.toThrow(/EasyPost answered 504/);
+    expect(await line.shipments(id)).toMatchObject([{ state: "PLANNED", carrierId: expect.any(String) }]);
+    expect(labelsOf(id)).toHaveLength(1);
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    easypost.handle = handle;
+    expect(labelsOf(id)).toHaveLength(1);
+    expect(calls).toBe(1);
+  });
+
+  test("to the announcement is looked up by our own name", async () => {
+    const id = await line.paid();
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    let created = 0;
+    easypost.handle = (call) => {
+      const answer = handle(call);
+      const isCreation = call.method === "POST" && call.path.endsWith("/shipments");
+      if (isCreation) created++;
+      return isCreation && created === 1 ? { status: 502, body: {} } : answer;
+    };
+    await expect(line.step(id)).rejects.toThrow(/EasyPost answered 502/);
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    easypost.handle = handle;
+    expect([created, labelsOf(id).length]).toEqual([1, 1]);
+  });
+
+  test("is nothing to two workers at once: one label", async () => {
+    const id = await line.paid();
+    const others = await Promise.all([1, 2, 3].map(async () => line.executorOf(await line.connect({}))));
+    await Promise.all(others.map((by) => line.step(id, { by })));
+    expect((await line.order(id)).status).toBe("SHIPPED");
+    expect(labelsOf(id)).toHaveLength(1);
+    expect(await line.shipments(id)).toMatchObject([
+      { carrierId: labelsOf(id)[0]?.shipmentId, state: "BOOKED" },
+    ]);
+  });
+});
+
+describe("cancelling what EasyPost ships", () => {
+  /** An order whose label is bought, and whose worker has died before it could say so. */
+  async function labelled(): Promise<string> {
+    const id = await line.paid();
+    const shipped = await line.ports.carrier.ship({
+      order: await line.order(id),
+      attempt: 1,
+      signal: AbortSignal.timeout(20_000),
+    });
+    expect(shipped).toMatchObject({ change: { state: "BOOKED" } });
+    return id;
+  }
+
+  test("gives the label back, and the stock", async () => {
+    const [onHand, reserved = 0] = await level("MUG-BLUE");
+    const id = await labelled();
+    expect(await level("MUG-BLUE")).toEqual([onHand, reserved + 2]);
+    expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+    expect(labelsOf(id)).toMatchObject([{ refundStatus: "refunded" }]);
+    expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED" }]);
+    expect(await level("MUG-BLUE")).toEqual([onHand, reserved]);
+  });
+
+  test("waits while the carrier decides, and ends when it has", async () => {
+    const id = await labelled();
+    line.easypost.easypost.behave({ refundMs: 48 * HOUR_MS });
+    await expect(line.cancel(id)).rejects.toThrow(NotNowError);
+    expect(await line.shipments(id)).toMatchObject([{ voiding: "pending" }]);
+    line.easypost.easypost.advance(49 * HOUR_MS);
+    expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+    expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED", voiding: null }]);
+  });
+
+  test("rests with the reason when the carrier takes the label back no more; nothing earlier is undone", async () => {
+    const [onHand, reserved = 0] = await level("MUG-BLUE");
+    const id = await labelled();
+    line.easypost.easypost.behave({ refundsRefused: 1 });
+    const refused = await line.cancel(id).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UndoRefusedError);
+    expect(refused).toMatchObject({
+      message: expect.stringMatching(/^parcel 1 can't be called off: .*shipped/),
+    });
+    expect(await line.shipments(id)).toMatchObject([{ voiding: "refused", reason: expect.any(String) }]);
+    expect(await line.eventTypes(id)).toContain("shipment.void_refused");
+    expect(await level("MUG-BLUE")).toEqual([onHand, reserved + 2]);
+  });
+
+  test("keeps a label from being bought later, by a worker presumed dead", async () => {
+    const id = await line.paid();
+    const order = await line.order(id);
+    expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+    await expect(
+      line.ports.carrier.ship({ order, attempt: 1, signal: AbortSignal.timeout(20_000) }),
+    ).rejects.toThrow(/called off/);
+    expect(labelsOf(id)).toEqual([]);
+  });
+
+  test("gives back the label that was bought while the order was cancelled", async () => {
+    const id = await line.paid();
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    let meanwhile: Promise<unknown> | undefined;
+    // The order is cancelled after its shipment was announced, and before the label is bought.
+    const late = line.ports.carrier;
+    const order = await line.order(id);
+    easypost.handle = (call) => {
+      if (call.path.endsWith("/buy")) meanwhile ??= line.cancel(id);
+      return handle(call);
+    };
+    await late.ship({ order, attempt: 1, signal: AbortSignal.timeout(20_000) });
+    await meanwhile;
+    easypost.handle = handle;
+    await late.undo({ order, attempt: 1, signal: AbortSignal.timeout(20_000) });
+    expect(labelsOf(id)).toMatchObject([{ refundStatus: "refunded" }]);
+  });
+});
+
+describe("EasyPost as a service", () => {
+  const carrierAt = (url: string, options: Partial<Parameters<typeof easypostCarrier>[0]> = {}) =>
+    easypostCarrier({
+      apiKey: "EZTKtest",
+      webhookSecrets: [],
+      url,
+      timeoutMs: 500,
+      from: SHIP_TO,
+      parcel: { weight: 500 },
+      service: "cheapest",
+      ...options,
+    });
+  const request = () => ({
+    orderId: "o1",
+    reference: "o1:ship",
+    to: SHIP_TO,
+    parcel: null,
+    items: [{ sku: "MUG-BLUE", quantity: 1, unitPrice: 1000 }],
+    currency: "USD",
+    service: null,
+    signal: AbortSignal.timeout(20_000),
+  });
+
+  test.each([
+    [401, {}, ServiceMisconfiguredError],
+    [
+      402,
+      { error: { code: "PAYMENT_REQUIRED", message: "Insufficient balance" } },
+      ServiceMisconfiguredError,
+    ],
+    [422, { error: { code: "PARAMETER.INVALID", message: "Bad", errors: [] } }, RequestRefusedError],
+    [429, { error: { code: "RATE_LIMITED", message: "Slow down" } }, NotNowError],
+    [500, {}, ServiceUnavailableError],
+    [503, { error: { code: "X", message: "Y" } }, ServiceUnavailableError],
+    [200, { hello: "world" }, ServiceUnavailableError],
+  ])("that answers %p %j", async (status, body, kind) => {
+    const server = await startAnswering((response) => {
+      response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(body));
+    });
+    const error = await carrierAt(server.url)
+      .create(request())
+      .catch((thrown: unknown) => thrown);
+    await server.close();
+    expect(error).toBeInstanceOf(kind);
+    expect(String(error)).not.toContain(SHIP_TO.line1);
+  });
+
+  test("that answers HTML, nothing, or too late is unavailable", async () => {
+    const answers: ((response: ServerResponse) => void)[] = [
+      (response) => response.writeHead(502, { "Content-Type": "text/html" }).end("<h1>Bad gateway</h1>"),
+      (response) => response.destroy(),
+      () => undefined,
+    ];
+    const server = await startAnswering((response) => answers.shift()?.(response));
+    for (let left = answers.length; left > 0; left--)
+      await expect(carrierAt(server.url).create(request())).rejects.toThrow(ServiceUnavailableError);
+    await server.close();
+  });
+
+  test("ends a call with the caller's reason", async () => {
+    const server = await startAnswering(() => undefined);
+    const reason = new Error("the worker is shutting down");
+    const caller = new AbortController();
+    const failed = carrierAt(server.url, { timeoutMs: 20_000 })
+      .create({ ...request(), signal: caller.signal })
+      .catch((error: unknown) => error);
+    setImmediate(() => caller.abort(reason));
+    expect(await failed).toBe(reason);
+    await server.close();
+  });
+
+  test.each([
+    ["cheapest" as const, "USPS GroundAdvantage"],
+    ["fastest" as const, "USPS Priority"],
+    [["UPS Ground", "usps express"], "USPS Express"],
+  ])("is bought the service that is configured: %j", async (service, bought) => {
+    const carrier = carrierAt(`${line.easypost.url}/v2`, { service, timeoutMs: 10_000 });
+    const { carrierId } = await carrier.create(request());
+    expect((await carrier.buy({ ...request(), carrierId })).service).toBe(bought);
+  });
+
+  test("that offers no wanted service is a fault that a person can read", async () => {
+    const carrier = carrierAt(`${line.easypost.url}/v2`, { service: ["DHL"], timeoutMs: 10_000 });
+    const { carrierId } = await carrier.create(request());
+    await expect(carrier.buy({ ...request(), carrierId })).rejects.toThrow(/does not offer DHL, but USPS/);
+  });
+});

@@ -1,0 +1,116 @@
+import { listEvents } from "../../db/order-events.ts";
+import { orderStore } from "../../db/order-store.ts";
+import { listShipments } from "../../db/shipments.ts";
+import { setStock } from "../../db/stock.ts";
+import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
+import { connectPorts } from "../../src/composition/providers.ts";
+import { BatchingStore } from "../../src/engine/batching-store.ts";
+import { Executor } from "../../src/engine/executor.ts";
+import { CANCEL, lifecycle } from "../../src/order/lifecycle.ts";
+import type { NewOrder } from "../../src/order/order.ts";
+import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
+import { createTestEnvironment } from "./environment.ts";
+import { createOrder, readOrder } from "./orders.ts";
+
+export const WEBHOOK_SECRET = "webhook-sécret-1";
+export const HOUR_MS = 3_600_000;
+
+export const SHIP_TO = {
+  name: "Elizabeth Swan",
+  line1: "179 N Harbor Dr",
+  city: "Redondo Beach",
+  region: "CA",
+  postalCode: "90277",
+  country: "US",
+};
+
+/** What makes EasyPost, as simulated at this URL, the carrier. */
+export function easypostVariables(url: string) {
+  return {
+    CARRIER: "easypost",
+    EASYPOST_API_KEY: "EZTKtest",
+    EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
+    EASYPOST_API_URL: `${url}/v2`,
+    SHIP_FROM: JSON.stringify({
+      ...SHIP_TO,
+      name: "Jack Sparrow",
+      line1: "388 Townsend St",
+      phone: "5555555555",
+    }),
+  };
+}
+
+/** Stages with the simulated EasyPost behind them, and no queue: a test says which stage runs when. */
+export async function startShipping(variables: Readonly<Record<string, string>> = {}) {
+  const environment = await createTestEnvironment();
+  const easypost = await startEasyPost({ behaviour: { transitMs: 10 * HOUR_MS } });
+  const { database, databaseUrl, redisUrl, providers } = environment;
+  const connect = (others: Readonly<Record<string, string>>) =>
+    connectPorts(
+      loadConfig(PROCESSES.worker, {
+        DATABASE_URL: databaseUrl,
+        REDIS_URL: redisUrl,
+        PAYMENTS_URL: providers.paymentsUrl,
+        CARRIER_URL: providers.carrierUrl,
+        STRIPE_API_URL: providers.paymentsUrl,
+        ...easypostVariables(easypost.url),
+        ...variables,
+        ...others,
+      }),
+      database,
+    );
+  const store = orderStore(database);
+  const ports = await connect({});
+  const executorOf = (given: typeof ports) =>
+    new Executor({ lifecycle, ports: given, store: new BatchingStore({ store }) });
+  const executor = executorOf(ports);
+  await setStock(
+    database,
+    ["MUG-BLUE", "MUG-RED"].map((sku) => ({ sku, onHand: 1_000 })),
+  );
+
+  /** Runs the step that is due. */
+  const step = async (id: string, { attempt = 1, by = executor } = {}) => {
+    const { status, cancellation } = await readOrder(database, id);
+    const due = lifecycle.next({ status, cancelled: cancellation !== null });
+    if (due === undefined) throw new Error(`the order is ${status}`);
+    return by.execute(id, due.step, AbortSignal.timeout(20_000), { attempt, startedAt: new Date() });
+  };
+  return {
+    environment,
+    database,
+    easypost,
+    ports,
+    executor,
+    store,
+    connect,
+    executorOf,
+    step,
+    /** An order that is paid. */
+    async paid(given: Partial<NewOrder> = {}): Promise<string> {
+      const id = await createOrder(database, { shipTo: SHIP_TO, ...given });
+      await step(id);
+      await step(id);
+      return id;
+    },
+    async cancel(id: string) {
+      const { status } = await readOrder(database, id);
+      await store.requestCancellation({
+        orderId: id,
+        whileIn: [status],
+        reason: "asked for",
+        at: new Date(),
+      });
+      return executor.execute(id, CANCEL, AbortSignal.timeout(20_000));
+    },
+    shipments: (id: string) => listShipments(database, [id]),
+    order: (id: string) => readOrder(database, id),
+    eventTypes: async (id: string) => (await listEvents(database, id)).map(({ type }) => type),
+    async close() {
+      await easypost.close();
+      await environment.close();
+    },
+  };
+}
+
+export type Shipping = Awaited<ReturnType<typeof startShipping>>;

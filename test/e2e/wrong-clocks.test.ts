@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { sql } from "drizzle-orm";
 import type { OrderEventBody } from "../../src/api/schemas.ts";
 import { BASIC } from "../support/api.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
@@ -39,6 +40,14 @@ test("a worker whose clock is 25 hours ahead cancels no young order, and leaves 
     );
     return answers.every(({ body }) => body.items.some(({ type }) => type === "attempt-failed"));
   });
+  // One that really is so old, behind them: once that is cancelled, the worker has looked at the others.
+  const old = await line.client.order(PLAIN_ORDER);
+  await line.client.orderIn(old.id, "RESERVED");
+  await line.environment.database.query((queries) =>
+    queries.execute(sql`UPDATE orders SET created_at = created_at - INTERVAL 25 HOUR WHERE id = ${old.id}`),
+  );
+  await waitFor("the worker to cancel it", async () => (await read(old.id)).cancellation !== undefined);
+  for (const { id } of orders) expect((await read(id)).cancellation).toBeUndefined();
   await ahead.stop();
   line.environment.providers.setFault("payments", { kind: "none" });
   await line.addWorker();

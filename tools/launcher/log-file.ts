@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { StringDecoder } from "node:string_decoder";
+import { errorCode } from "../shared/failure.ts";
 import { diskFault } from "./disk.ts";
 import { say, yellow } from "./terminal.ts";
 
@@ -19,8 +20,11 @@ const MAX_BYTES = 10 * 1024 * 1024;
 const TAIL_BYTES = 64 * 1024;
 const POLL_MS = 100;
 const SPACE_CHECK_MS = 2_000;
-/** With less, the next lines don't fit. */
+/** With less, the next lines don't fit; with so much, they do again. */
 const LEAST_BYTES = 64 * 1024;
+const ENOUGH_BYTES = 16 * LEAST_BYTES;
+/** Disks without space, by their number. All logs on one have the same trouble, and it is said once. */
+const full = new Set<number>();
 /** Between two lines about the same trouble. */
 const TELL_MS = 60_000;
 
@@ -84,8 +88,17 @@ export class LogFile {
     if (now < this.#lookAgainAt) return;
     this.#lookAgainAt = now + SPACE_CHECK_MS;
     const { bavail, bsize } = statfsSync(this.path);
-    if (bavail * bsize < LEAST_BYTES)
-      this.#tell(`${this.path} can't be written: no space is left on its disk`);
+    const free = bavail * bsize;
+    if (free < LEAST_BYTES) this.#sayFull();
+    if (free >= ENOUGH_BYTES && full.delete(fstatSync(this.fd).dev))
+      say(`There is space for ${path.dirname(this.path)} again`);
+  }
+
+  #sayFull(): void {
+    const { dev } = fstatSync(this.fd);
+    if (full.has(dev)) return;
+    full.add(dev);
+    say(yellow(`! ${path.dirname(this.path)} can't be written: no space is left on its disk`));
   }
 
   /** Trouble with a log must not end what is logged. */
@@ -93,7 +106,8 @@ export class LogFile {
     try {
       work();
     } catch (error) {
-      this.#tell(diskFault(error) ?? `${this.path} can't be kept: ${String(error)}`);
+      if (errorCode(error) === "ENOSPC") this.#sayFull();
+      else this.#tell(diskFault(error) ?? `${this.path} can't be kept: ${String(error)}`);
     }
   }
 

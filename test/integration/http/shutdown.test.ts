@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { Agent, get, type IncomingHttpHeaders } from "node:http";
+import { Agent, get, type IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
@@ -182,21 +182,23 @@ class BusyClient {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
   constructor(url: string) {
-    this.#url = `${url}/health/live`;
+    this.#url = `${url}/orders?limit=1`;
   }
 
   /** @returns why it stopped: an error's code, or that the server asked for a new connection. */
   async ask(): Promise<string> {
     try {
       for (;;) {
-        const { connection } = await new Promise<IncomingHttpHeaders>((resolve, reject) => {
-          get(this.#url, { agent: this.#agent }, (response) => {
+        const { statusCode, headers } = await new Promise<IncomingMessage>((resolve, reject) => {
+          get(this.#url, { agent: this.#agent, headers: BEARER }, (response) => {
             response
               .on("error", reject)
-              .on("end", () => resolve(response.headers))
+              .on("end", () => resolve(response))
               .resume();
           }).on("error", reject);
         });
+        if (statusCode !== 200) return `answered ${statusCode}`;
+        const { connection } = headers;
         this.answered++;
         if (connection === "close") return "told to go";
       }

@@ -58,6 +58,23 @@ afterEach(() => clone.remove());
 
     run.kill("SIGTERM");
     expect(await run.ended).toBe(0);
+    // Each log of it has the same trouble: those of the servers, the providers, the API and two workers.
+    expect(run.output().match(/^.*no space is left on its disk.*$/gm)).toEqual([
+      expect.stringContaining(`${logs} can't be written: no space is left on its disk`),
+    ]);
+  });
+
+  test("under the logs: it is said when there is space again", async () => {
+    const logs = clone.path(".local/logs");
+    mkdirSync(logs, { recursive: true });
+    const run = await clone.start({}, onSmallDisk(logs, "4m"));
+    const filler = path.join(`/proc/${run.pid}/root`, logs, "filler");
+    spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4k"]);
+    await waitFor("the launcher to tell", () => run.output().includes("no space is left on its disk"));
+    rmSync(filler);
+    await waitFor("it to tell that too", () => run.output().includes(`There is space for ${logs} again`));
+    run.kill("SIGTERM");
+    expect(await run.ended).toBe(0);
   });
 
   test("under everything: one line that names the folder and the cause", async () => {

@@ -214,7 +214,7 @@ describe("how it ends", () => {
     expect(second.output()).not.toContain("Database:");
   });
 
-  test.each(["SIGTERM", "SIGHUP"] as const)("%s does the same", async (signal) => {
+  test.each(["SIGTERM", "SIGHUP", "SIGQUIT"] as const)("%s does the same", async (signal) => {
     const run = await clone.start();
     run.kill(signal);
     expect(await run.ended).toBe(0);

@@ -77,6 +77,16 @@ test("every promise holds with a stage in Python that is killed, slow, doubled a
     expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
 });
 
+test("nobody is charged or refunded twice by a Stripe that forgets keys, and loses, doubles and delays webhooks", async () => {
+  const report = path.join(folder, "report.json");
+  const options = ["--seed", "3", "--orders", "120", "--minutes", "0.25", "--workers", "2", "--apis", "1"];
+  const { code } = await chaos("--scenario", "stripe", ...options, "--json", report).exited;
+  const output = lines.join("\n");
+  expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
+  for (const found of ["payments that customers confirmed", "of which there was enough left"])
+    expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
+}, 900_000);
+
 test("a promise that is broken is told, and ends the command with 1", async () => {
   // Nothing is delivered within a second: parcels are on the road for two.
   const options = ["--orders", "10", "--minutes", "0.05", "--patience", "1", "--workers", "1", "--apis", "1"];

@@ -239,7 +239,10 @@ function charges(books: Books): Check {
   );
 }
 
-/** Each charged order that was cancelled has one full refund; no other order has any. */
+/**
+ * Each charged order that was cancelled has one full refund; every other one has those that its customer was promised, and
+ * never more in sum than was charged.
+ */
 function refunds({ orders, evidence }: Books): Check {
   const byOrder = groupBy(evidence.books.refunds, ({ orderId }) => orderId);
   const charged = new Map(evidence.books.charges.map((charge) => [charge.orderId, charge]));
@@ -250,23 +253,29 @@ function refunds({ orders, evidence }: Books): Check {
   for (const order of orders.values()) {
     const those = byOrder.get(order.id) ?? [];
     const charge = charged.get(order.id);
-    const due = order.status === CANCELLED && charge ? 1 : 0;
-    if (those.length !== due)
+    const promised = evidence.customers.refunded.get(order.id) ?? [];
+    const due = order.status === CANCELLED ? (charge ? [charge.amount] : []) : promised;
+    const amounts = those.map(({ amount }) => amount);
+    const sum = amounts.reduce((total, amount) => total + amount, 0);
+    if (sum > (charge?.amount ?? 0)) breaches.push(`${order.id} was refunded ${sum}, more than was charged`);
+    else if (textOf(amounts) !== textOf(due))
       breaches.push(
-        `${order.id} is ${order.status}, ${charge ? "charged" : "not charged"}, refunded ${those.length} times`,
+        `${order.id} is ${order.status}, charged ${charge?.amount ?? "nothing"}, and refunded ${textOf(amounts)}, not ${textOf(due)}`,
       );
-    for (const { amount, chargeKey } of those)
-      if (charge && (amount !== charge.amount || chargeKey !== charge.key))
-        breaches.push(
-          `${order.id}: refunded ${amount} of ${chargeKey}, not ${charge.amount} of ${charge.key}`,
-        );
+    for (const { chargeKey } of those)
+      if (charge && chargeKey !== charge.key)
+        breaches.push(`${order.id}: refunded ${chargeKey}, and not ${charge.key}`);
   }
   return check(
-    "one refund for each charged order that was cancelled",
+    "one refund for each charged order that was cancelled, and what customers were promised",
     evidence.books.refunds.length,
     "refunds",
     breaches,
   );
+}
+
+function textOf(amounts: readonly number[]): string {
+  return amounts.length === 0 ? "nothing" : amounts.toSorted((a, b) => a - b).join(" + ");
 }
 
 function labels({ orders, evidence }: Books): Check {

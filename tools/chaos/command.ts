@@ -16,6 +16,7 @@ import { httpStage } from "./scenarios/http-stage.ts";
 import { poisoned } from "./scenarios/poisoned.ts";
 import { relay } from "./scenarios/relay.ts";
 import { steady } from "./scenarios/steady.ts";
+import { stripe } from "./scenarios/stripe.ts";
 
 const WRONG_OPTIONS = 2;
 
@@ -74,6 +75,8 @@ function scriptOf(options: ChaosOptions): Script {
       return poisoned(options);
     case "http-stage":
       return httpStage(options);
+    case "stripe":
+      return stripe(options);
   }
 }
 

@@ -65,6 +65,11 @@ export class Customers {
     this.#begin(this.#place(accepted.order));
   }
 
+  /** Asks for a refund, in minor units, until there is an answer. */
+  refund(id: string, amount: number, key: string): void {
+    this.#begin(this.#refund(id, amount, key));
+  }
+
   /** The number of requests in progress. */
   get waiting(): number {
     return this.#pending.size;
@@ -125,6 +130,16 @@ export class Customers {
     else if (answer.status === 409) this.#ledger.tooLate += 1;
     else
       this.#ledger.surprises.push(`POST /orders/${id}/cancel: ${answer.status} ${answer.text.slice(0, 200)}`);
+  }
+
+  async #refund(id: string, amount: number, key: string): Promise<void> {
+    const body = JSON.stringify({ amount, reason: "arrived broken" });
+    const answer = await this.#retry(`/orders/${id}/refunds`, body, { "idempotency-key": key });
+    if (answer === undefined) return;
+    const { refunded, surprises } = this.#ledger;
+    if (answer.status === 202) refunded.set(id, [...(refunded.get(id) ?? []), amount]);
+    else if (answer.status === 409) this.#ledger.notRefundable += 1;
+    else surprises.push(`POST /orders/${id}/refunds: ${answer.status} ${answer.text.slice(0, 200)}`);
   }
 
   /** Sends until there is a useful answer; undefined if the run ends first. */

@@ -14,6 +14,7 @@ import {
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
+import type { WebhookSettings } from "../simulators/stripe/webhooks.ts";
 import { VARIABLES } from "../../src/composition/config.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
@@ -73,6 +74,13 @@ export interface Deployment {
   close(keepLogs: boolean): Promise<void>;
 }
 
+/** How the simulated Stripe misbehaves all the time. */
+export interface StripeTrouble {
+  /** How long it keeps idempotency keys. Milliseconds. */
+  readonly keysMs: number;
+  readonly webhooks: Pick<WebhookSettings, "lost" | "doubled" | "latestMs">;
+}
+
 export interface DeploymentOptions {
   readonly apis: number;
   readonly workers: number;
@@ -86,6 +94,8 @@ export interface DeploymentOptions {
   readonly hasStandby?: boolean;
   /** The seed of a stage over HTTP that the pipeline has as well. */
   readonly httpStageSeed?: number | undefined;
+  /** Set if the simulated Stripe takes the payments. */
+  readonly stripe?: StripeTrouble | undefined;
   /** Decides which calls a provider fault hits. */
   readonly random: () => number;
 }
@@ -132,8 +142,15 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       CARRIER_URL: providers.carrierUrl,
       PROVIDERS_MODULE: "tools/simulators/inventory",
       INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
+      ...(options.stripe && stripeVariables(providers.paymentsUrl)),
       ...(stage && { ...stage.env, PUBLIC_URL: `http://127.0.0.1:${ports[0]}` }),
     };
+    if (options.stripe) {
+      const { keysMs, webhooks } = options.stripe;
+      providers.forgetKeysAfter(keysMs);
+      const url = `http://127.0.0.1:${ports[0]}/providers/payments/webhook`;
+      providers.setWebhooks({ url, secret: WEBHOOK_SECRET, ...webhooks });
+    }
     const supervise = (
       name: string,
       script: string,
@@ -187,6 +204,17 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     await closeAll(true);
     throw error;
   }
+}
+
+const WEBHOOK_SECRET = "whsec_chaos";
+
+function stripeVariables(url: string): Record<string, string> {
+  return {
+    PAYMENTS: "stripe",
+    STRIPE_API_URL: url,
+    STRIPE_SECRET_KEY: "sk_test_chaos",
+    STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  };
 }
 
 /** As an operator would, before any worker runs. */

@@ -66,7 +66,7 @@ export interface Evidence {
   readonly loaded: ReadonlyMap<string, number>;
   readonly customers: Pick<
     Ledger,
-    "sent" | "accepted" | "cancelled" | "contradictions" | "surprises" | "repeated202s"
+    "sent" | "accepted" | "cancelled" | "refunded" | "contradictions" | "surprises" | "repeated202s"
   >;
   readonly samples: Pick<Watch, "stockSamples" | "sums" | "breaches">;
 }

@@ -32,6 +32,10 @@ export class Ledger {
   readonly attempts: Attempt[] = [];
   /** Ids of orders whose cancellation got a 202, with the time of the first one. */
   readonly cancelled = new Map<string, number>();
+  /** Refunds that got a 202, in minor units, by order. */
+  readonly refunded = new Map<string, number[]>();
+  /** Refunds that got a 409: so much was not left. */
+  notRefundable = 0;
   /** Cancellations that got a 409 because they came too late. */
   tooLate = 0;
   /** 202s after the first one of an order. */

@@ -12,6 +12,7 @@ export const SCENARIOS = [
   "failover",
   "poisoned",
   "http-stage",
+  "stripe",
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
@@ -36,6 +37,8 @@ const DEFAULTS: Record<
   // One order per second.
   poisoned: { orders: "300", minutes: "5", workers: "1", patience: "900" },
   "http-stage": { orders: "500", minutes: "0.75" },
+  // A payment whose webhook is lost is looked at after five minutes.
+  stripe: { orders: "5000", minutes: "3", patience: "600" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -56,8 +59,11 @@ and audits the books from the outside. The seed determines the faults and the or
                    poisoned      lets a share of the orders fail at the provider, and resumes them later
                    http-stage    adds a stage over HTTP, in Python, that is killed, slow, doubled, answers late and
                                  calls back twice
-  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500)
-  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75)
+                   stripe        steady, with the simulated Stripe: it forgets keys after two seconds, and its webhooks
+                                 are lost, late and doubled; customers confirm, banks take their time, and goods
+                                 are refunded
+  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500, 5000)
+  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75, 3)
   --seed N         the same seed gives the same faults and orders (default 1)
   --workers N      worker processes (default 4; 1 in poisoned)
   --split          half of the workers run reserve and pay, the others the rest
@@ -68,7 +74,7 @@ and audits the books from the outside. The seed determines the faults and the or
   --poison KIND    poisoned: no answer (hangs, default), always 5xx (fails), or often 5xx (stumbles)
   --customers WHO  poisoned: one customer per order (each, default), or one for all (one)
   --call CALL      poisoned: the call that fails: pay (default), ship, track or refund
-  --patience N     seconds to wait for the orders to end after the load (default 180; 900 in poisoned)
+  --patience N     seconds to wait for the orders to end after the load (default 180; 900 in poisoned, 600 in stripe)
   --plan           print the planned faults and exit
   --json FILE      also write the report as JSON
   --help           show this

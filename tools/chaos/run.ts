@@ -8,7 +8,7 @@ import { Customers } from "./customers.ts";
 import { countJobs, gatherEvidence, type Evidence } from "./evidence.ts";
 import { Saboteur, type InjectedFault } from "./faults.ts";
 import { Ledger } from "./ledger.ts";
-import { API_KEY, startDeployment, type Deployment } from "./deployment.ts";
+import { API_KEY, startDeployment, type Deployment, type StripeTrouble } from "./deployment.ts";
 import type { ChaosOptions } from "./options.ts";
 import type { Goods } from "./orders.ts";
 import { shuffled, stream } from "./random.ts";
@@ -50,6 +50,8 @@ export interface Script {
   readonly hasStandby?: boolean;
   /** Whether the pipeline has a stage over HTTP, whose service and network are unreliable. */
   readonly hasHttpStage?: boolean;
+  /** Whether the simulated Stripe takes the payments, and how it misbehaves all the time. */
+  readonly stripe?: StripeTrouble;
   /**
    * Applies load and injects faults. When it returns, everything is repaired; orders may still be in progress.
    *
@@ -103,6 +105,7 @@ export async function run(
     hasStandby: script.hasStandby ?? false,
     httpStageSeed: script.hasHttpStage ? options.seed : undefined,
     random: () => providerRandom.below(2 ** 32) / 2 ** 32,
+    stripe: script.stripe,
     ...(script.transitMs === undefined ? {} : { transitMs: script.transitMs }),
   });
   let isClean = false;
@@ -237,10 +240,11 @@ async function untilSettled({
   let stuckSince: number | undefined;
   while (Date.now() < deadline) {
     const jobs = await countJobs(deployment.observerRedis);
+    // MySQL may be away for a moment.
+    const refunds = await countPendingRefunds(deployment).catch(() => undefined);
     const hasJobs = [...jobs].some(([what, count]) => count > 0 && !what.endsWith(" failed"));
     const { open } = ledger;
-    if (!hasJobs && open.length === 0 && customers.waiting === 0) return true;
-    // MySQL may be away for a moment.
+    if (!hasJobs && open.length === 0 && customers.waiting === 0 && refunds === 0) return true;
     const failed = await countFailed(deployment).catch(() => undefined);
     const isStuck = !hasJobs && customers.waiting === 0 && open.length === failed;
     stuckSince = isStuck ? (stuckSince ?? Date.now()) : undefined;
@@ -248,6 +252,11 @@ async function untilSettled({
     await delay(POLL_EVERY_MS, undefined, { signal });
   }
   return false;
+}
+
+async function countPendingRefunds(deployment: Deployment): Promise<number> {
+  const [row] = await deployment.sql.rows("SELECT COUNT(*) AS pending FROM refunds WHERE state = 'PENDING'");
+  return number(row?.["pending"]);
 }
 
 /** Counts failed orders, which wait for an operator. */

@@ -193,7 +193,7 @@ test("the audit says how much it has checked at", () => {
 describe("the audit finds", () => {
   const ENDED = "every accepted order is DELIVERED or CANCELLED";
   const CHARGES = "one charge of the right amount for each order paid";
-  const REFUNDS = "one refund for each charged order that was cancelled";
+  const REFUNDS = "one refund for each charged order that was cancelled, and what customers were promised";
   const LABELS = "one label for each order delivered, none for cancelled ones";
   const STOCK = "stock on hand plus delivered equals stock loaded, and nothing is reserved";
   const RESERVATIONS = "the stock shipped is the stock delivered, order by order";
@@ -363,19 +363,19 @@ describe("the audit finds", () => {
     [
       "a refund that is missing",
       REFUNDS,
-      /overtaken is CANCELLED, charged, refunded 0 times/,
+      /overtaken is CANCELLED, charged 100, and refunded nothing, not 100/,
       (books) => without(books.books.refunds, ({ orderId }) => orderId === "overtaken"),
     ],
     [
       "a second refund under another key",
       REFUNDS,
-      /cancelled is CANCELLED, charged, refunded 2 times/,
+      /cancelled was refunded 200, more than was charged/,
       (books) => books.books.refunds.push(copyOf(books.books.refunds[0], { key: "again" })),
     ],
     [
       "a refund for what was delivered",
       REFUNDS,
-      /delivered is DELIVERED, charged, refunded 1 times/,
+      /delivered is DELIVERED, charged 100, and refunded 100, not nothing/,
       (books) =>
         books.books.refunds.push(
           copyOf(books.books.refunds[0], { orderId: "delivered", chargeKey: "delivered:pay" }),
@@ -384,14 +384,26 @@ describe("the audit finds", () => {
     [
       "a refund for what was never charged",
       REFUNDS,
-      /soldOut is CANCELLED, not charged, refunded 1 times/,
+      /soldOut was refunded 100, more than was charged/,
       (books) => books.books.refunds.push(copyOf(books.books.refunds[0], { orderId: "soldOut" })),
     ],
     [
       "a refund of another amount",
       REFUNDS,
-      /cancelled: refunded 1 of/,
+      /cancelled is CANCELLED, charged 100, and refunded 1, not 100/,
       (books) => (books.books.refunds[0]!.amount = 1),
+    ],
+    [
+      "a refund that a customer was promised and never got",
+      REFUNDS,
+      /delivered is DELIVERED, charged 100, and refunded nothing, not 60/,
+      (books) => books.customers.refunded.set("delivered", [60]),
+    ],
+    [
+      "a refund of another order's charge",
+      REFUNDS,
+      /cancelled: refunded delivered:pay, and not cancelled:pay/,
+      (books) => (books.books.refunds[0]!.chargeKey = "delivered:pay"),
     ],
     [
       "a refund for no order",

@@ -156,8 +156,10 @@ function refundRemarks({ cause, lines, restock, failure, updatedAt }: Refund): C
 }
 
 function isRefundable(ledger: OrderLedger): boolean {
-  const { state } = ledger.payments.at(-1) ?? {};
-  return (state === "CAPTURED" || state === "AUTHORIZED") && leftOf(ledger) > 0;
+  const { state, dispute } = ledger.payments.at(-1) ?? {};
+  // What the customer's bank has taken back is not refunded as well.
+  const isDisputed = dispute === "OPEN" || dispute === "LOST";
+  return (state === "CAPTURED" || state === "AUTHORIZED") && !isDisputed && leftOf(ledger) > 0;
 }
 
 /** How much may still be refunded, in minor units. */

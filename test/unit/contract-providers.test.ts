@@ -81,6 +81,13 @@ const payments: Provider = ({ operation, orderId, chargeKey = "", refundKey = ""
   }
 };
 
+const carrier: Provider = ({ operation, orderId }, key, books) => {
+  if (operation === "track") return [200, { snooze: 60_000, state: "IN_TRANSIT" }];
+  if (operation === "void-label") return once(books, `${orderId}:void`, () => DONE);
+  if (books.has(`${orderId}:void`)) return [410];
+  return once(books, key, () => [200, { done: { trackingNumber: `CV-${orderId}` } }]);
+};
+
 async function serve(provider: Provider): Promise<string> {
   const books: Books = new Map();
   const take = async (request: IncomingMessage): Promise<Answered> => {
@@ -116,18 +123,21 @@ describe("a provider that keeps the contract passes every check:", () => {
   test.each([
     ["inventory", inventory],
     ["payments", payments],
+    ["carrier", carrier],
   ] as const)("%s", async (role, provider) => {
     expect(await findingsAt(await serve(provider), role)).toEqual([]);
   });
 
-  test("the simulated payments", async () => {
+  test("the simulated payments and carrier", async () => {
     const simulated = await startProviders({ secrets: [SECRET] });
     closing.push(() => simulated.close());
     expect(await findingsAt(simulated.paymentsUrl, "payments")).toEqual([]);
+    expect(await findingsAt(simulated.carrierUrl, "carrier")).toEqual([]);
   });
 });
 
 const SHIPS = "ships what it has reserved, and takes it back";
+const TRACKS = "tracks the parcel that it has booked";
 const FINDS = "finds a charge by its key, as it is now";
 const FINDS_NONE = "finds no charge that nobody asked for";
 const CALLS_OFF = "tells of a refunded charge that it was called off";
@@ -219,6 +229,24 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
     [PART],
     /answered 204.*, to a refund of a part/,
   ],
+  [
+    "carrier",
+    "prints a label after it was voided",
+    (given, key, books) =>
+      given.operation === "create-label"
+        ? [200, { done: { trackingNumber: `CV-${given.orderId}` } }]
+        : carrier(given, key, books),
+    [AFTER_UNDO, NEVER_DONE],
+    /instead of 410/,
+  ],
+  [
+    "carrier",
+    "tracks in words of its own",
+    (given, key, books) =>
+      given.operation === "track" ? [200, { snooze: 1, state: "SOON" }] : carrier(given, key, books),
+    [TRACKS],
+    /sent \{"snooze":1,"state":"SOON"\}: state .*, to track after create-label/,
+  ],
 ])("an implementation of %s that %s is told so", async (role, _what, provider, checks, detail) => {
   const wrong = (await findingsAt(await serve(provider), role)).filter(({ result }) => result === "wrong");
   expect(wrong.map(({ check }) => check)).toEqual(checks);
@@ -234,5 +262,5 @@ test("the command takes the role of a provider, and refuses one that it does not
   closing.push(async () => delete process.env["SIGNING_SECRET"]);
   expect(await run(url, "--as", "inventory")).toBe(0);
   expect(String(stdout.read())).toContain(`  ok       ${SHIPS}\n`);
-  await expect(run(url, "--as", "stock")).rejects.toThrow("--as must be inventory or payments");
+  await expect(run(url, "--as", "stock")).rejects.toThrow("--as must be inventory, payments, carrier");
 });

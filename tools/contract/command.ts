@@ -15,7 +15,7 @@ Finds out what the service of an HTTP stage gets wrong of the contract in docs/h
 docs/providers.md. It runs and undoes the stage, or charges and reserves, for orders that do not exist: point it at a service
 for tests.
 
-  --as ROLE        a provider instead of a stage: inventory or payments
+  --as ROLE        a provider instead of a stage: inventory, payments or carrier
   --no-undo        the stage has no undo
   --stage NAME     the stage's name (default: the last part of the URL's path, or "stage")
   --timeout MS     how long an answer may take (default 8000)
@@ -105,7 +105,7 @@ function read(
 function providerRole(name: string): Role {
   const role = Object.values(PROVIDER_ROLES).find((each) => each.name === name);
   if (role) return role;
-  throw new Failure(`--as must be ${Object.keys(PROVIDER_ROLES).join(" or ")}`);
+  throw new Failure(`--as must be ${Object.keys(PROVIDER_ROLES).join(", ")}`);
 }
 
 function readOrder(file: string): Record<string, unknown> {

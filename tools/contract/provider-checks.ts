@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { label, tracking } from "../../src/providers/http/carrier.ts";
 import { moved, released } from "../../src/providers/http/inventory.ts";
 import { charged, refunded } from "../../src/providers/http/payments.ts";
 import { readUndo, readWith, type Answer } from "./answers.ts";
@@ -92,6 +93,22 @@ export const PROVIDER_CHECKS: readonly Check[] = [
       return refundOf(found) === refundOf(first)
         ? undefined
         : `answered ${spoken(found)} to find-refund, for a refund that was answered with ${spoken(first)}`;
+    },
+  },
+  {
+    name: "tracks the parcel that it has booked",
+    of: ["carrier"],
+    afterRun: true,
+    async run(target) {
+      const order = new TestOrder(target);
+      const booked = label.safeParse(valueOf(readWith(label, await order.run(), target)));
+      if (!booked.success) return new Skipped("the parcel was not booked");
+      const { trackingNumber } = booked.data.done;
+      const body = { operation: "track", orderId: order.id, trackingNumber };
+      const fault = whyWrong(
+        readWith(tracking, await order.ask({ id: `${order.id}:ship:track`, body }), target),
+      );
+      return fault && `${fault}, to track after create-label`;
     },
   },
 ];

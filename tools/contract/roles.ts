@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { runAnswer, undoAnswer } from "../../src/providers/http/answers.ts";
+import { label, voided } from "../../src/providers/http/carrier.ts";
 import { moved, released } from "../../src/providers/http/inventory.ts";
 import { cancelled, charged } from "../../src/providers/http/payments.ts";
 
@@ -21,7 +22,7 @@ interface Given {
 
 /** What a service is to Conveyor: the work that it is asked for, and how that is undone. */
 export interface Role {
-  readonly name: "stage" | "inventory" | "payments";
+  readonly name: "stage" | "inventory" | "payments" | "carrier";
   run(given: Given): Asked;
   undo(given: Given): Asked;
   readonly runAnswer: z.ZodType;
@@ -92,4 +93,26 @@ const payments: Role = {
   undoAnswer: cancelled,
 };
 
-export const PROVIDER_ROLES = { inventory, payments } as const;
+const carrier: Role = {
+  name: "carrier",
+  run: ({ id, order }) => ({
+    id: `${id}:ship`,
+    body: {
+      operation: "create-label",
+      orderId: id,
+      shipTo: order["shipTo"] ?? null,
+      parcel: null,
+      lines: order["lines"],
+      currency: order["currency"],
+      service: null,
+    },
+  }),
+  undo: ({ id }) => ({
+    id: `${id}:ship:undo`,
+    body: { operation: "void-label", orderId: id, labelKey: `${id}:ship` },
+  }),
+  runAnswer: label,
+  undoAnswer: voided,
+};
+
+export const PROVIDER_ROLES = { inventory, payments, carrier } as const;

@@ -147,7 +147,7 @@ const CHECKS: readonly Check[] = [
   },
   {
     name: `takes an order of ${MOST_LINES} lines`,
-    of: ["stage", "inventory"],
+    of: ["stage", "inventory", "carrier"],
     afterRun: true,
     async run(target) {
       const line = (index: number) => ({ sku: `SKU-${index}`, quantity: 1, unitPrice: 1 });

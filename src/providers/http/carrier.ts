@@ -13,7 +13,8 @@ const time = z.iso.datetime({ offset: true });
 /** What labels and forms can hold. */
 export const TRACKING_NUMBER = /^(?=.{1,100}$)[\x20-\x7e]*[0-9A-Za-z][\x20-\x7e]*$/;
 
-const label = z.strictObject({
+/** The answers to `create-label`, `void-label` and `track`. */
+export const label = z.strictObject({
   done: z.object({
     trackingNumber: z.string().regex(TRACKING_NUMBER),
     service: z.string().max(64).nullish(),
@@ -22,12 +23,12 @@ const label = z.strictObject({
     labelUrl: link,
   }),
 });
-const voided = z.union([
+export const voided = z.union([
   z.strictObject({ done: z.object({}) }),
   rejected,
   z.strictObject({ snooze: z.number().nonnegative() }),
 ]);
-const tracking = z.union([
+export const tracking = z.union([
   z.strictObject({ done: z.object({ deliveredAt: time }) }),
   z.strictObject({
     snooze: z.number().nonnegative().transform(snoozeWithin),

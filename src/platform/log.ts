@@ -38,6 +38,8 @@ export function announce(log: Logger, fields: object, message: string): void {
 /** Shared by all loggers of a process. */
 let output: { write(line: string): void } | undefined;
 
+function ignoreClosedPipe(): void {}
+
 /** Maximum characters to buffer. */
 const MAX_BUFFERED = 65_536;
 
@@ -53,7 +55,9 @@ function standardOutput(): { write(line: string): void } {
     if (lines !== "") process.stdout.write(lines);
   };
   // Ignore a closed pipe. (pino's own destination would keep the process from exiting.)
-  process.stdout.on("error", () => undefined);
+  // Once, also where modules are loaded anew, as jest does.
+  const isIgnored = process.stdout.listeners("error").some(({ name }) => name === ignoreClosedPipe.name);
+  if (!isIgnored) process.stdout.on("error", ignoreClosedPipe);
   process.on("exit", write);
   return {
     write(line) {

@@ -8,10 +8,12 @@ import {
   paymentsOf,
   place,
   refund,
+  sendWebhook,
   typesOf,
   waitingOf,
   type Shop,
 } from "../support/stripe-shop.ts";
+import { startTestRedis } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 describe("payments with Stripe, captured on payment", () => {
@@ -233,5 +235,29 @@ test("an authorization that ran out before the order ships is renewed, with the 
     }
   } finally {
     await closeShop(shop);
+  }
+});
+
+test("a webhook is answered at once while Redis is away, and its order goes on when Redis is back", async () => {
+  const redis = await startTestRedis();
+  const shop = await openShop({ SWEEP_INTERVAL_MS: "100", SWEEP_AFTER_MS: "500" }, { redisUrl: redis.url });
+  try {
+    shop.environment.providers.setWebhooks({ lost: 1 });
+    const id = await place(shop, "pm_card_authenticationRequired");
+    await waitFor("the order to wait", () => waitingOf(shop, id));
+    const [payment] = (await paymentsOf(shop, id)).payments;
+    await happens(shop, payment?.providerId, "authenticate");
+    redis.kill("SIGKILL");
+    const began = performance.now();
+    const answer = await sendWebhook(shop, "payment_intent.succeeded", { id: payment?.providerId });
+    const tookMs = performance.now() - began;
+    expect(answer.status).toBe(204);
+    // Redis is taken for gone after a second; Stripe is not to wait for that.
+    expect(tookMs).toBeLessThan(950);
+    await redis.restart();
+    await shop.client.orderIn(id, "DELIVERED");
+  } finally {
+    await closeShop(shop);
+    await redis.stop();
   }
 });

@@ -17,16 +17,19 @@ export interface Shop {
   readonly addWorker: (stages: string) => Promise<void>;
 }
 
-/** @param options `stages`: those of the first worker, such as `reserve,pay`; none starts if it is empty. */
+/**
+ * @param options `stages`: those of the first worker, such as `reserve,pay`; none starts if it is empty. `redisUrl`: another
+ * Redis than the environment's.
+ */
 export async function openShop(
   env: Readonly<Record<string, string>>,
-  { stages }: { readonly stages?: string } = {},
+  { stages, redisUrl: other }: { readonly stages?: string; readonly redisUrl?: string } = {},
 ): Promise<Shop> {
   const environment = await createTestEnvironment();
   const { databaseUrl, redisUrl, providers } = environment;
   const options = {
     databaseUrl,
-    redisUrl,
+    redisUrl: other ?? redisUrl,
     providers,
     env: {
       STAGE_BACKOFF_MS: "20",

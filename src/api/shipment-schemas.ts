@@ -39,6 +39,14 @@ export const shipmentRequest = z
   })
   .meta({ id: "ShipmentRequest" });
 
+export const shipmentPath = z.object({
+  id: z.uuid().toLowerCase(),
+  number: z
+    .string()
+    .regex(/^[1-9]\d{0,5}$/)
+    .transform(Number),
+});
+
 export const closeRequest = z
   .strictObject({
     reason: z

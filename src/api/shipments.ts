@@ -1,6 +1,7 @@
-import { z } from "zod";
+import type { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { InvalidWebhookError } from "../order/ports.ts";
+import type { StoredOrder } from "../order/order.ts";
 import { hasLeft, type Shipment } from "../order/shipment.ts";
 import { ParcelRefusedError } from "../providers/shipping/parcels.ts";
 import { actorOf } from "./auth.ts";
@@ -12,6 +13,7 @@ import type { Services } from "./services.ts";
 import {
   closeRequest,
   shipment as shipmentSchema,
+  shipmentPath,
   shipmentRequest,
   shipments as shipmentsSchema,
   type ShipmentBody,
@@ -20,12 +22,6 @@ import {
 const ONE_ORDER = { scope: "key", tag: "Shipments", names: "order" } as const;
 const ONE_SHIPMENT = { scope: "key", tag: "Shipments", names: "shipment" } as const;
 
-const shipmentPath = idPath.extend({
-  number: z
-    .string()
-    .regex(/^[1-9]\d{0,5}$/)
-    .transform(Number),
-});
 const CHANGED = { description: "The shipment, as it is now", schema: shipmentSchema };
 
 /** An order's parcels, and the carrier's webhooks. */
@@ -55,9 +51,7 @@ export const shipmentRoutes: readonly Route[] = [
     failures: [404, 409],
     handler: async ({ params, body, response }, { database, parcels }) => {
       const order = await orderOf(database, params.id);
-      const planned = await refusing(order.id, order.status, () =>
-        parcels.plan(order, body, actorOf(response)),
-      );
+      const planned = await refusing(order, () => parcels.plan(order, body, actorOf(response)));
       response.status(201).location(`/orders/${order.id}/shipments/${planned.number}`).json(bodyOf(planned));
     },
   }),
@@ -95,8 +89,8 @@ export const shipmentRoutes: readonly Route[] = [
     answers: { 200: CHANGED },
     failures: [404, 409],
     handler: async ({ params, body, response }, services) => {
-      const { shipment, status } = await find(services, params);
-      const closed = await refusing(shipment.orderId, status, () =>
+      const { shipment, order } = await find(services, params);
+      const closed = await refusing(order, () =>
         services.parcels.close(shipment, body.reason, actorOf(response)),
       );
       response.json(bodyOf(closed));
@@ -134,6 +128,7 @@ export const shipmentRoutes: readonly Route[] = [
     answers: {
       204: { description: "The parcel will be looked at" },
       400: problemAnswer("The signature is missing or wrong"),
+      503: problemAnswer("MySQL is unavailable: send it again"),
     },
     handler: async ({ raw, request, response }, { parcels }) => {
       try {
@@ -166,8 +161,8 @@ function change(
     answers: { 202: CHANGED },
     failures: [404, 409],
     handler: async ({ params, response }, services) => {
-      const { shipment, status } = await find(services, params);
-      const changed = await refusing(shipment.orderId, status, () => given.work(services, shipment));
+      const { shipment, order } = await find(services, params);
+      const changed = await refusing(order, () => given.work(services, shipment));
       response.status(202).json(bodyOf(changed));
     },
   });
@@ -176,17 +171,16 @@ function change(
 async function find(
   { database, parcels }: { readonly database: Database } & Pick<Services, "parcels">,
   { id, number }: z.output<typeof shipmentPath>,
-): Promise<{ readonly shipment: Shipment; readonly status: string }> {
+): Promise<{ readonly shipment: Shipment; readonly order: StoredOrder }> {
   const order = await orderOf(database, id);
   const shipment = await parcels.find(order, number);
   if (shipment === undefined) throw noSuch("shipment", number);
-  return { shipment, status: order.status };
+  return { shipment, order };
 }
 
 /** @throws {Problem} 409 for what does not fit. */
-async function refusing<Result>(
-  orderId: string,
-  orderStatus: string,
+export async function refusing<Result>(
+  { id: orderId, status: orderStatus }: { readonly id: string; readonly status: string },
   work: () => Promise<Result>,
 ): Promise<Result> {
   try {

@@ -1,5 +1,5 @@
 import type { Address, OrderLine } from "./order.ts";
-import { declareStates } from "./states.ts";
+import { declareStates, mayBecome } from "./states.ts";
 
 /*
  * The shipments below an order: parcels with some of its pieces. They have a small lifecycle, declared as one literal.
@@ -146,6 +146,25 @@ export function isWanted({
   voiding,
 }: Pick<Shipment, "state" | "bookRequestedAt" | "voiding">): boolean {
   return state === "PLANNED" && bookRequestedAt !== null && voiding === null;
+}
+
+/** Whether a label may be asked for. */
+export function mayBeBooked({
+  state,
+  bookRequestedAt,
+  voiding,
+}: Pick<Shipment, "state" | "bookRequestedAt" | "voiding">): boolean {
+  return state === "PLANNED" && bookRequestedAt === null && voiding === null;
+}
+
+/** Whether it may be called off, as far as the carrier agrees. */
+export function mayBeVoided({ state, voiding }: Pick<Shipment, "state" | "voiding">): boolean {
+  return mayBecome(SHIPMENT_STATES, state, "VOIDED") && voiding !== "requested" && voiding !== "pending";
+}
+
+/** Whether an operator may settle it: it was sent, and does not arrive. */
+export function mayBeClosed({ state, closedAt }: Pick<Shipment, "state" | "closedAt">): boolean {
+  return hasLeft({ state }) && state !== "DELIVERED" && closedAt === null;
 }
 
 /** Whether nobody waits for it any more: it has arrived, or an operator has closed it. */

@@ -18,6 +18,7 @@ import { orderListPage } from "./pages/order-list.ts";
 import { orderPage } from "./pages/order.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { refundForms } from "./pages/payments.ts";
+import { shipmentPages } from "./pages/shipments.ts";
 import { queuesPage } from "./pages/queues.ts";
 import { stockPages } from "./pages/stock.ts";
 import { webhooksPage } from "./pages/webhooks.ts";
@@ -29,6 +30,7 @@ export const consoleRoutes: readonly Route[] = [
   ...orderPage,
   ...amendmentForms,
   ...refundForms,
+  ...shipmentPages,
   ...failuresPage,
   ...stockPages,
   ...queuesPage,

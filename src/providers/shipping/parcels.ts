@@ -4,9 +4,8 @@ import { lifecycle } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import { TooManyPiecesError } from "../../order/pieces.ts";
 import { InvalidWebhookError, type CarrierProvider } from "../../order/ports.ts";
-import { hasLeft, SHIPMENT_STATES, type Parcel, type Shipment } from "../../order/shipment.ts";
+import { hasLeft, mayBeClosed, mayBeVoided, type Parcel, type Shipment } from "../../order/shipment.ts";
 import { ship } from "../../order/stages/ship.ts";
-import { mayBecome } from "../../order/states.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -35,6 +34,13 @@ export interface WantedParcel {
   readonly service?: string | undefined;
 }
 
+/** The statuses in which an order may get a parcel: before all are shipped, and while one may get lost. */
+function plannable(): readonly string[] {
+  // Read late: a configuration file may have set the pipeline.
+  const ships = lifecycle.stages.some(({ name }) => name === ship.name);
+  return ships ? [lifecycle.statusBefore(ship), ship.to] : [];
+}
+
 /**
  * What the warehouse and operators do with an order's parcels. They write down what they want; a stage of the order does it
  * at the carrier, so that a carrier that is away keeps nobody waiting.
@@ -58,10 +64,15 @@ export class Parcels {
     return (await this.#books.list(order)).find((each) => each.number === number);
   }
 
+  /** Whether an order may get a parcel now, if any of its pieces are left. */
+  mayPlan({ status, cancellation }: Pick<StoredOrder, "status" | "cancellation">): boolean {
+    return plannable().includes(status) && cancellation === null;
+  }
+
   /** Plans a parcel. @throws {ParcelRefusedError} {StorageError} */
   async plan(order: StoredOrder, { lines, parcel, service }: WantedParcel, actor: string): Promise<Shipment> {
     const { database, provider } = this.#options;
-    const whileIn = [lifecycle.statusBefore(ship), ship.to];
+    const whileIn = plannable();
     const wanted = { lines, parcel: parcel ?? null, service: service ?? null, carrier: provider.name };
     const plan = { ...wanted, orderId: order.id, whileIn, actor };
     await this.#books.list(order);
@@ -97,7 +108,7 @@ export class Parcels {
     const { number, state, voiding } = shipment;
     if (state === "VOIDED" || voiding === "requested" || voiding === "pending")
       return Promise.resolve(shipment);
-    if (!mayBecome(SHIPMENT_STATES, state, "VOIDED"))
+    if (!mayBeVoided(shipment))
       throw new ParcelRefusedError(`parcel ${number} is ${state}, and can no longer be called off`);
     return this.#change(shipment, { change: { voiding: "requested" } });
   }
@@ -110,7 +121,7 @@ export class Parcels {
   close(shipment: Shipment, reason: string, actor: string): Promise<Shipment> {
     const { number, state } = shipment;
     if (shipment.closedAt !== null) return Promise.resolve(shipment);
-    if (!hasLeft(shipment) || state === "DELIVERED")
+    if (!mayBeClosed(shipment))
       throw new ParcelRefusedError(
         `parcel ${number} is ${state}: only what was sent and does not arrive is closed`,
       );

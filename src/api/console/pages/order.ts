@@ -11,6 +11,7 @@ import { LIMITS } from "../../../order/limits.ts";
 import type { Transition } from "../../../order/lifecycle.ts";
 import { CURRENCIES, moneyText } from "../../../order/money.ts";
 import type { Adjustment, StageRecord, StoredOrder } from "../../../order/order.ts";
+import type { Shipment } from "../../../order/shipment.ts";
 import { actorOf } from "../../auth.ts";
 import { FORM, leadTo, PAGE, show, showPart } from "../context.ts";
 import { ago, counted, duration, moment, number, roughly, UNKNOWN } from "../format.ts";
@@ -21,6 +22,7 @@ import { timelineOf, type Entry } from "../timeline.ts";
 import { holds } from "./amendments.ts";
 import { ledgerOf, paymentsOf, type OrderLedger } from "./payments.ts";
 import { people } from "./people.ts";
+import { parcelsOf } from "./shipments.ts";
 import { nowMs } from "../../../platform/clock.ts";
 
 /** Bull Board's path of a queue. */
@@ -114,6 +116,7 @@ interface Found {
   readonly order: StoredOrder;
   readonly events: readonly OrderEvent[];
   readonly ledger: OrderLedger;
+  readonly shipments: readonly Shipment[];
   /** The next transition; undefined if the order has ended. */
   readonly transition: Transition | undefined;
   /** Undefined if there are no queues or Redis is away. */
@@ -124,7 +127,11 @@ interface Found {
 async function look(services: Services, id: string): Promise<Found> {
   const { database, redis, queues, lifecycle } = services;
   const order = await orderOf(database, id);
-  const [events, ledger] = await Promise.all([listEvents(database, order.id), ledgerOf(services, order)]);
+  const [events, ledger, shipments] = await Promise.all([
+    listEvents(database, order.id),
+    ledgerOf(services, order),
+    services.parcels.list(order),
+  ]);
   const transition = lifecycle.next({ status: order.status, cancelled: order.cancellation !== null });
   const job =
     transition && queues && redis
@@ -133,7 +140,7 @@ async function look(services: Services, id: string): Promise<Found> {
           throw error;
         })
       : undefined;
-  return { order, events, ledger, transition, job };
+  return { order, events, ledger, shipments, transition, job };
 }
 
 function about({ id, customerId, total, currency, createdAt }: StoredOrder): Html {
@@ -166,7 +173,7 @@ function live(services: Services, found: Found): Html {
         ${ended ? endedText(order, events) : nextText(found)}
       </p>
     </div>
-    ${actions(services, found)} ${holds(order)}
+    ${actions(services, found)} ${holds(order)} ${parcelsOf(services, order, found.shipments)}
     <section aria-labelledby="timeline">
       <h2 id="timeline">Timeline</h2>
       ${timeline(entries)}

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { listEvents } from "../../../db/order-events.ts";
-import { listPayments } from "../../../db/payments.ts";
+import { changePayment, listPayments } from "../../../db/payments.ts";
 import { listRefunds } from "../../../db/refunds.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
@@ -271,6 +271,21 @@ describe("a payment at Stripe", () => {
       expect((await simulated((await paymentOf(order))?.providerId, "authenticate")).status).toBe(400);
       expect(chargesOf(order)).toEqual([]);
     });
+  });
+
+  test("that ran out, and whose order was undone before it was renewed, is never renewed", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const desk = deskOf(environment, { capture: "on-shipment" });
+    const authorized = await desk.pay(request(order));
+    await moved(order, authorized);
+    await simulated(authorized.providerId, "expire");
+    // A worker found out, and died.
+    const stored = await paymentOf(order);
+    if (stored === undefined) throw new Error("there is no payment");
+    expect(await changePayment(environment.database, stored, { state: "EXPIRED" })).toBe(true);
+    expect(await desk.undo(request(order))).toEqual({});
+    await expect(desk.capture(request(order))).rejects.toMatchObject({ name: "AlreadyUndoneError" });
+    expect(await listPayments(environment.database, [order.id])).toMatchObject([{ state: "CANCELLED" }]);
   });
 
   test("that has nothing left to take is called off, and counts as taken", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { startCommand } from "../support/command.ts";
 
@@ -10,6 +11,7 @@ afterAll(() => providers.close());
 
 const smoke = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
   startCommand("tools/cli/smoke.ts", args, env).ended;
+const easypost = (env: Readonly<Record<string, string>>) => smoke(["easypost"], env);
 const stripe = (env: Readonly<Record<string, string>> = {}) =>
   smoke(["stripe"], { STRIPE_API_URL: providers.paymentsUrl, ...env });
 
@@ -51,6 +53,54 @@ test.each<[string, Record<string, string>, RegExp]>([
   expect(stderr.trim().split("\n")).toHaveLength(1);
 });
 
+test("EasyPost is tried with a test key, a line for each step", async () => {
+  const server = await startEasyPost({ behaviour: { transitMs: 60_000 } });
+  const { code, stdout, stderr } = await easypost({
+    EASYPOST_API_KEY: "EZTKsmoke",
+    EASYPOST_API_URL: `${server.url}/v2`,
+  });
+  const { bought } = server.easypost;
+  await server.close();
+  expect([code, stderr]).toEqual([0, ""]);
+  expect(stdout.split("\n").map((line) => line.replace(/: .*/, ""))).toEqual([
+    "ok  a shipment is created",
+    "ok  its label is bought",
+    "ok  once",
+    "ok  it is found by its id",
+    "ok  it is found by our own name",
+    "ok  it is tracked",
+    "ok  EZ2000000002 is IN_TRANSIT",
+    "ok  EZ3000000003 is OUT_FOR_DELIVERY",
+    "ok  EZ4000000004 is DELIVERED",
+    "ok  EZ5000000005 is RETURNED",
+    "ok  EZ6000000006 is EXCEPTION",
+    "ok  the label is given back",
+    "ok  an address that does not exist is refused",
+    "all is well. Webhooks need one at EasyPost",
+    "",
+  ]);
+  expect(bought).toMatchObject([{ refundStatus: "refunded" }]);
+});
+
+test.each<[string, Record<string, string>, RegExp]>([
+  ["without a key", {}, /EASYPOST_API_KEY.*EZTK/],
+  ["with a key for real money", { EASYPOST_API_KEY: "EZAK1" }, /no label is bought with real money/],
+  [
+    "that does not answer",
+    { EASYPOST_API_KEY: "EZTK1", EASYPOST_API_URL: "http://127.0.0.1:1/v2" },
+    /^a shipment is created: EasyPost could not be reached/,
+  ],
+])("EasyPost %s is told in one line", async (_what, env, line) => {
+  const { code, stdout, stderr } = await easypost(env);
+  expect([code, stdout]).toEqual([1, ""]);
+  expect(stderr.trim()).toMatch(line);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+});
+
 test("a provider that is unknown is answered with the usage", async () => {
-  expect(await smoke(["adyen"])).toEqual({ code: 1, stdout: "", stderr: "usage: npm run smoke -- stripe\n" });
+  expect(await smoke(["adyen"])).toEqual({
+    code: 1,
+    stdout: "",
+    stderr: "usage: npm run smoke -- stripe|easypost\n",
+  });
 });

@@ -1,4 +1,5 @@
 import { runMain, StartupError, UsageError } from "../../src/platform/startup.ts";
+import { smokeEasypost } from "./smoke/easypost.ts";
 import { smokeStripe } from "./smoke/stripe.ts";
 
 type Print = (line: string) => void;
@@ -13,9 +14,18 @@ const SMOKES: Readonly<Record<string, (print: Print) => Promise<void>>> = {
       );
     return smokeStripe({ secretKey, url }, print);
   },
+  easypost: (print) => {
+    const { EASYPOST_API_KEY: apiKey = "", EASYPOST_API_URL: url = "https://api.easypost.com/v2" } =
+      process.env;
+    if (!/^EZTK\S+$/.test(apiKey))
+      throw new StartupError(
+        "set EASYPOST_API_KEY to a test key of EasyPost's, EZTK…: no label is bought with real money",
+      );
+    return smokeEasypost({ apiKey, url }, print);
+  },
 };
 
-/** `npm run smoke -- stripe`: tries a real provider with test keys. */
+/** `npm run smoke -- stripe` or `easypost`: tries a real provider with test keys. */
 runMain(async () => {
   const [name = "", ...rest] = process.argv.slice(2);
   const smoke = SMOKES[name];

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { changeShipment, planShipment } from "../../../db/shipments.ts";
 import { findStock } from "../../../db/stock.ts";
+import { UndoRefusedError } from "../../../src/order/ports.ts";
 import type { Shipment } from "../../../src/order/shipment.ts";
 import { reply, startAnswering } from "../../support/answering.ts";
 import { createOrder, readOrder } from "../../support/orders.ts";
@@ -230,6 +231,81 @@ describe("several parcels", () => {
       { operation: "ship", key: `${id}:ship:2`, pieces: 1 },
       { operation: "ship", key: `${id}:ship:3`, pieces: 2 },
     ]);
+  });
+
+  describe("of an order that is cancelled", () => {
+    const booked = async (id: string) => {
+      await plan(line, id, 1);
+      await line.step(id);
+      const [shipment] = await line.shipments(id);
+      if (shipment?.state !== "BOOKED") throw new Error("nothing was booked");
+      return shipment;
+    };
+    const moments: readonly (readonly [
+      moment: string,
+      arrange: (id: string) => Promise<unknown>,
+      then: "cancelled" | "rests",
+      states: readonly string[],
+    ])[] = [
+      ["before anything is planned", async () => undefined, "cancelled", ["VOIDED"]],
+      [
+        "once a parcel is planned",
+        async (id) => {
+          const planned = await plan(line, id, 1);
+          await ask(line, planned, { bookRequestedAt: null });
+        },
+        "cancelled",
+        ["VOIDED"],
+      ],
+      ["once its label is asked for", (id) => plan(line, id, 1), "cancelled", ["VOIDED"]],
+      [
+        "once it is booked, beside one that is planned",
+        async (id) => [await booked(id), await plan(line, id, 1)],
+        "cancelled",
+        ["VOIDED", "VOIDED"],
+      ],
+      [
+        "while the carrier refuses to take the label back",
+        async (id) => {
+          await booked(id);
+          line.easypost.easypost.behave({ refundsRefused: 1 });
+        },
+        "rests",
+        ["BOOKED"],
+      ],
+      [
+        "once it is handed over",
+        async (id) => {
+          const { trackingNumber } = await booked(id);
+          line.easypost.easypost.move(trackingNumber ?? "", "in_transit", "x");
+        },
+        "rests",
+        ["BOOKED"],
+      ],
+    ];
+    test.each(moments)("%s", async (_moment, arrange, then, states) => {
+      const id = await line.paid({ lines: MUGS(3) });
+      const { onHand, reserved } = await level(line);
+      await arrange(id);
+      const ended = await line.cancel(id).catch((error: unknown) => error);
+      line.easypost.easypost.behave({ refundsRefused: 0 });
+      const labels = line.easypost.easypost.bought.filter(({ reference }) => reference?.startsWith(id));
+      const refunds = line.environment.providers.books.refunds.filter(({ orderId }) => orderId === id);
+      expect((await line.shipments(id)).map(({ state }) => state)).toEqual(states);
+      if (then === "cancelled") {
+        expect(ended).toMatchObject({ outcome: "cancelled" });
+        expect(labels.filter(({ refundStatus }) => refundStatus !== "refunded")).toEqual([]);
+        expect([await level(line), refunds.length]).toEqual([{ onHand, reserved: reserved - 3 }, 1]);
+      } else {
+        expect(ended).toBeInstanceOf(UndoRefusedError);
+        expect(await line.shipments(id)).toMatchObject([{ voiding: "refused", reason: expect.any(String) }]);
+        // The payment is not paid back for goods that are on their way.
+        expect([await level(line), refunds.length]).toEqual([
+          { onHand: onHand - 1, reserved: reserved - 1 },
+          0,
+        ]);
+      }
+    });
   });
 
   test("wait for what the carrier decides, without asking it again and again", async () => {

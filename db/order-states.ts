@@ -23,6 +23,7 @@ export async function listStates(
         failedAt: orders.failedAt,
         waitingSince: orders.waitingSince,
         waitingUntil: orders.waitingUntil,
+        waitingFor: orders.waitingFor,
         wokenAt: orders.wokenAt,
         cancelRequestedAt: orders.cancelRequestedAt,
       })

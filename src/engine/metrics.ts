@@ -197,9 +197,10 @@ export class StageMetrics implements SweepObserver {
       labelNames: ["status", "state"],
       collect() {
         this.reset();
-        for (const [status, { moving, waiting, failed, cancelling }] of walks) {
+        for (const [status, { moving, waiting, operator, failed, cancelling }] of walks) {
           this.set({ status, state: "moving" }, moving.count);
           this.set({ status, state: "waiting" }, waiting.count);
+          this.set({ status, state: "operator" }, operator.count);
           this.set({ status, state: "failed" }, failed.count);
           this.set({ status, state: "cancelling" }, cancelling.count);
         }

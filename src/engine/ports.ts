@@ -313,6 +313,7 @@ export interface OrderState {
   /** Since when it has waited, if somebody else has to act, and until when. */
   readonly waitingSince: Date | null;
   readonly waitingUntil: Date | null;
+  readonly waitingFor: string | null;
   /** When it was last woken, if its stage has not been asked since. */
   readonly wokenAt: Date | null;
   readonly cancelRequestedAt: Date | null;

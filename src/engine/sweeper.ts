@@ -3,6 +3,7 @@ import type { Lease } from "../platform/lease.ts";
 import type { Logger } from "../platform/log.ts";
 import { Repeat } from "../platform/repeat.ts";
 import type { Deadline, Lifecycle } from "../order/lifecycle.ts";
+import { OPERATOR } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Service } from "../platform/service.ts";
 import { settleWithin } from "../platform/time-limit.ts";
@@ -41,6 +42,8 @@ export interface Walked {
   readonly moving: Seen;
   /** Waiting for somebody else to act. */
   readonly waiting: Seen;
+  /** Waiting for an operator. */
+  readonly operator: Seen;
   /** In a failed set. */
   readonly failed: Seen;
   /** With a cancellation request. */
@@ -319,6 +322,7 @@ export class Sweeper implements Service {
 class Tally {
   readonly #moving = { count: 0, oldest: Infinity };
   readonly #waiting = { count: 0, oldest: Infinity };
+  readonly #operator = { count: 0, oldest: Infinity };
   readonly #failed = { count: 0, oldest: Infinity };
   readonly #cancelling = { count: 0, oldest: Infinity };
 
@@ -334,6 +338,7 @@ class Tally {
     return {
       moving: this.#moving,
       waiting: this.#waiting,
+      operator: this.#operator,
       failed: this.#failed,
       cancelling: this.#cancelling,
       at: nowMs(),
@@ -343,7 +348,8 @@ class Tally {
   #kindOf(order: OrderState) {
     if (!isOnItsWay(order)) return this.#failed;
     if (isCancelled(order)) return this.#cancelling;
-    return isWaiting(order) ? this.#waiting : this.#moving;
+    if (!isWaiting(order)) return this.#moving;
+    return order.waitingFor?.startsWith(OPERATOR) ? this.#operator : this.#waiting;
   }
 }
 

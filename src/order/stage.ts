@@ -114,6 +114,9 @@ export class Snooze {
   }
 }
 
+/** How that begins which nobody but an operator ends, such as a lost parcel: such waits are counted apart, and alerted. */
+export const OPERATOR = "an operator: ";
+
 /** The outcome of {@link wait}. */
 export class Wait {
   /** What it waits for, such as `the customer's confirmation`: one line, without personal data. */

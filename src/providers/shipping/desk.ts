@@ -26,6 +26,7 @@ import {
   type Shipment,
   type Tracking,
 } from "../../order/shipment.ts";
+import { OPERATOR } from "../../order/stage.ts";
 import { mayBecome } from "../../order/states.ts";
 import type { Commit } from "../../platform/group-commit.ts";
 import { nowMs, timestamp } from "../../platform/clock.ts";
@@ -144,7 +145,7 @@ export class ShippingDesk implements Carrier {
     if (hasArrived(order.lines, shipments)) return { at: arrivedAt };
     if (unplanned(order.lines, shipments).length > 0) {
       const gone = shipments.filter((each) => hasLeft(each) && !holdsPieces(each));
-      return waitFor(["an operator: " + piecesLeft(order.lines, shipments), ...gone.map(inWords)].join(", "));
+      return waitFor([OPERATOR + piecesLeft(order.lines, shipments), ...gone.map(inWords)].join(", "));
     }
     if (shipments.some(({ state }) => state === "PLANNED"))
       return waitFor("the warehouse: a parcel is planned, and not booked");

@@ -25,6 +25,7 @@ import {
   type Stage,
   type StageContext,
   type StageSettings,
+  OPERATOR,
 } from "../../../src/order/stage.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { InPlace } from "../../../workers/in-place.ts";
@@ -349,7 +350,7 @@ describe("the sweeper", () => {
     const id = await waiting();
     const rounds = sweeper();
     await rounds.sweep();
-    await connection.flushall();
+    await connection.flushdb();
     // The restoration, and the walk after it.
     for (let round = 0; round < 3; round++) await rounds.sweep();
     expect(asked).toHaveLength(1);
@@ -358,6 +359,21 @@ describe("the sweeper", () => {
       moving: { count: 0 },
       waiting: { count: 1, oldest: since.getTime() },
     });
+  });
+
+  test("counts orders apart that nobody but an operator brings forward", async () => {
+    const { waiting, sweeper, walks } = await line();
+    const id = await waiting();
+    await environment.database.transaction((transaction) =>
+      transaction.commit([
+        {
+          sql: "UPDATE orders SET waiting_for = ? WHERE id = ?",
+          values: [`${OPERATOR}1 piece is to be shipped, parcel 1 is LOST`, id],
+        },
+      ]),
+    );
+    await sweeper().sweep();
+    expect(walks.get("PICKED")).toMatchObject({ waiting: { count: 0 }, operator: { count: 1 } });
   });
 
   test("asks again after some minutes, in case a wake was lost", async () => {

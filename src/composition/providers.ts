@@ -1,7 +1,8 @@
 import path from "node:path";
 import type { Database } from "../../db/database.ts";
 import type { Base } from "./base.ts";
-import { publicUrl, SIMULATED, stageOverrides, type StagesConfig } from "./config.ts";
+import { publicUrl, stageOverrides, type StagesConfig } from "./config.ts";
+import { SIMULATED } from "./variables.ts";
 import { loadModule } from "./load-module.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";

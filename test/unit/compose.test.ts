@@ -3,7 +3,8 @@ import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
 import { z } from "zod";
-import { PROCESSES, SIMULATED, VARIABLES } from "../../src/composition/config.ts";
+import { PROCESSES } from "../../src/composition/config.ts";
+import { SIMULATED, VARIABLES } from "../../src/composition/variables.ts";
 
 /*
  * What the compose file and the Dockerfile must not lose. That they are well-formed is checked by

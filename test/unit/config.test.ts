@@ -1,12 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import {
-  DEVELOPMENT_KEY,
-  hasQueues,
-  loadConfig,
-  PROCESSES,
-  stageOverrides,
-  VARIABLES,
-} from "../../src/composition/config.ts";
+import { hasQueues, loadConfig, PROCESSES, stageOverrides } from "../../src/composition/config.ts";
+import { DEVELOPMENT_KEY, VARIABLES } from "../../src/composition/variables.ts";
 import { ConfigError } from "../../src/platform/config-error.ts";
 import { parseDuration } from "../../src/platform/duration.ts";
 import { pay } from "../../src/order/stages/pay.ts";

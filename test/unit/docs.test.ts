@@ -4,7 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import { fraudCheck } from "../../docs/examples/fraud-check.ts";
 import { fill, inPlace, lifeAsMermaid, lifeAsText, sections } from "../../docs/sections.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import { VARIABLES } from "../../src/composition/config.ts";
+import { VARIABLES } from "../../src/composition/variables.ts";
 import { order, orderRequest, problem } from "../../src/api/schemas.ts";
 import { lifecycle, Lifecycle } from "../../src/order/lifecycle.ts";
 import { PIPELINE } from "../../src/order/pipeline.ts";

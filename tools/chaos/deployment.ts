@@ -15,7 +15,7 @@ import {
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import { startProviders, type Providers } from "../simulators/providers.ts";
 import type { WebhookSettings } from "../simulators/stripe/webhooks.ts";
-import { VARIABLES } from "../../src/composition/config.ts";
+import { VARIABLES } from "../../src/composition/variables.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
 import { startReplicatedMysql, type ReplicatedMysql } from "./replicated-mysql.ts";

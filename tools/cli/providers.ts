@@ -1,4 +1,4 @@
-import { SIMULATED } from "../../src/composition/config.ts";
+import { SIMULATED } from "../../src/composition/variables.ts";
 import { runMain, StartupError, UsageError } from "../../src/platform/startup.ts";
 import { readRunning } from "../launcher/state.ts";
 import { fault as faultSchema, SLOWEST_MS, type Fault } from "../simulators/fault.ts";

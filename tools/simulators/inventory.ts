@@ -1,4 +1,4 @@
-import { VARIABLES } from "../../src/composition/config.ts";
+import { VARIABLES } from "../../src/composition/variables.ts";
 import type { ChoosePorts } from "../../src/composition/providers.ts";
 import type { Inventory } from "../../src/order/ports.ts";
 import { httpInventory } from "../../src/providers/http/inventory.ts";

@@ -1,5 +1,7 @@
 import { z } from "zod";
-import { loadConfig, SIMULATED, VARIABLES, wholeNumber } from "../../src/composition/config.ts";
+import { loadConfig } from "../../src/composition/config.ts";
+import { wholeNumber } from "../../src/composition/formats.ts";
+import { SIMULATED, VARIABLES } from "../../src/composition/variables.ts";
 import { announce, createLogger } from "../../src/platform/log.ts";
 import { opened, Services } from "../../src/platform/service.ts";
 import { shutDownOnSignal } from "../../src/platform/shutdown.ts";

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createOrders } from "../../../db/new-orders.ts";
 import { orders } from "../../../db/schema.ts";
 import { freePort } from "../../../tools/launcher/ports.ts";
-import { DEVELOPMENT_KEY } from "../../../src/composition/config.ts";
+import { DEVELOPMENT_KEY } from "../../../src/composition/variables.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { start, startApi, TEST_KEY } from "../../support/processes.ts";

@@ -15,16 +15,25 @@ export interface Way {
   readonly isReused: boolean;
   /** Bytes that had come over it before the request. */
   readonly bytesBefore: number;
+  /** In the time of `performance.now()`. */
+  readonly sentAt: number;
 }
+
+/**
+ * A connection that was closed before a request is found to be so at once. One that is closed later may have been at work on
+ * the request for long, and its idempotency key may be forgotten by now. Milliseconds.
+ */
+const AT_ONCE_MS = 1_000;
 
 /** The way of a request that is about to be written. */
 export function wayOver(socket: Socket, isReused: boolean): Way {
-  return { socket, isReused, bytesBefore: socket.bytesRead };
+  return { socket, isReused, bytesBefore: socket.bytesRead, sentAt: performance.now() };
 }
 
-/** Whether a request failed because the connection, one of before, was closed without a byte of an answer. */
+/** Whether a request failed at once because the connection, one of before, was closed without a byte of an answer. */
 export function wasStale(error: unknown, way: Way | undefined): boolean {
-  return way?.isReused === true && isClosed(error) && way.socket.bytesRead === way.bytesBefore;
+  if (way?.isReused !== true || !isClosed(error)) return false;
+  return way.socket.bytesRead === way.bytesBefore && performance.now() - way.sentAt < AT_ONCE_MS;
 }
 
 /** Codes of errors of the system, and of fetch for a connection that the other side has ended. */

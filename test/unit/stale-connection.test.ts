@@ -66,6 +66,11 @@ describe("a provider that closes a connection between two calls", () => {
     expect(seen.filter((each) => each.endsWith("closed"))).toHaveLength(1);
   });
 
+  test("costs one if the call may have been worked on for long", async () => {
+    const { ask, seen } = await carrierAt((socket) => void setTimeout(() => socket.end(), 1_100));
+    await expect(untilClosed(ask, seen)).rejects.toThrow(FAILED);
+  });
+
   test("costs one if the connection was a new one", async () => {
     let calls = 0;
     const server = createServer(({ socket }) => {

@@ -2,8 +2,8 @@ import { isUtf8 } from "node:buffer";
 import { json, type Request, type RequestHandler } from "express";
 import type { z } from "zod";
 import { API_LIMITS } from "./limits.ts";
+import { repeatedNames } from "../platform/json.ts";
 import { Problem } from "./problem.ts";
-import { repeatedName } from "./repeated-name.ts";
 
 /** Media types that count as JSON. */
 const JSON_TYPES = ["application/json", "application/*+json"];
@@ -15,9 +15,9 @@ export const readJson: RequestHandler = json({
   strict: false,
   verify(request, response, body, charset) {
     onlyUtf8(request, response, body, charset);
-    const name = repeatedName(body.toString("utf8"));
+    const [name] = repeatedNames(body.toString("utf8"));
     if (name === undefined) return;
-    const detail = `the name ${JSON.stringify(cut(name))} stands twice in an object of the body`;
+    const detail = `${JSON.stringify(cut(name))} stands twice in the body`;
     throw new Problem(400, "malformed-request", { detail });
   },
 });

@@ -87,17 +87,18 @@ function onAbort(signal: AbortSignal, call: () => void): () => void {
 /**
  * Waits for a promise with a timeout. Its later result or error is ignored.
  *
- * @param milliseconds negative counts as 0. @param late gives the result on timeout, or throws.
+ * @param milliseconds negative counts as 0; time for which the process stood still does not count. @param late gives the
+ * result on timeout, or throws.
  */
 export async function settleWithin<T>(milliseconds: number, pending: Promise<T>, late: () => T): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let limit: TimeLimit | undefined;
   const timeIsUp = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, milliseconds));
+    limit = new TimeLimit(Math.max(0, milliseconds), resolve);
   });
   try {
     return await Promise.race([pending, timeIsUp.then(late)]);
   } finally {
-    clearTimeout(timer);
+    limit?.stop();
   }
 }
 
@@ -107,8 +108,8 @@ export function isTimeout(error: unknown): error is DOMException {
 }
 
 /**
- * A timer that is late by so much, in milliseconds, stood still with its process. The answer may have come meanwhile, unread,
- * so the work gets that time back, once.
+ * A timer that is late by so much, in milliseconds, stood still with its process, or the process was busy. The answer may have
+ * come meanwhile, unread, so the work gets that time back: at most its limit once more, in all.
  */
 const STALL_MS = 250;
 
@@ -123,10 +124,12 @@ class TimeLimit {
   #pauses = 0;
   #pausedAt = 0;
   #hasStopped = false;
-  #isExtended = false;
+  /** How much time may still be given back. Milliseconds. */
+  #returnableMs: number;
 
   constructor(milliseconds: number, isUp: () => void) {
     this.#isUp = isUp;
+    this.#returnableMs = Math.max(milliseconds, STALL_MS);
     this.#deadline = performance.now() + milliseconds;
     this.#start();
   }
@@ -157,10 +160,11 @@ class TimeLimit {
     const now = performance.now();
     const late = now - this.#deadline;
     if (late < 0) this.#start();
-    else if (late < STALL_MS || this.#isExtended) this.#isUp();
+    else if (late < STALL_MS || this.#returnableMs <= 0) this.#isUp();
     else {
-      this.#isExtended = true;
-      this.#deadline = now + late;
+      const returned = Math.min(late, this.#returnableMs);
+      this.#returnableMs -= returned;
+      this.#deadline = now + returned;
       this.#start();
     }
   }

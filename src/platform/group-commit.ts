@@ -55,8 +55,8 @@ export const unbatched: Commit = (options) => new Unbatched(options);
 export const COMMITS = { on: grouped, off: unbatched } as const;
 
 const MAX_WAITING = 10_000;
-/** Some hundred milliseconds' work for MySQL, and far below its `max_allowed_packet` (at least 16 MiB), in rows. */
-const MAX_WEIGHT = 4_000;
+/** A tenth of a second for MySQL, even on a slow machine well below its time limit, in rows. */
+const MAX_WEIGHT = 2_000;
 /** An item that weighs more is heavy. */
 const LIGHT = 100;
 const PATIENCE_MS = 2_000;

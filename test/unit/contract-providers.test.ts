@@ -40,6 +40,7 @@ const asked = z.object({
   orderId: z.string(),
   chargeKey: z.string().optional(),
   refundKey: z.string().optional(),
+  labelKey: z.string().optional(),
   amount: z.number().optional(),
 });
 type Asked = z.output<typeof asked>;
@@ -65,11 +66,13 @@ const inventory: Provider = ({ operation, orderId }, key, books) => {
   return once(books, key, () => DONE);
 };
 
-const payments: Provider = ({ operation, orderId, chargeKey = "", refundKey = "", amount }, key, books) => {
-  const undone = `${orderId}:pay:undo`;
+const payments: Provider = ({ operation, chargeKey = "", refundKey = "", amount }, key, books) => {
+  const undone = `${chargeKey}:undo`;
   switch (operation) {
     case "charge":
-      return books.has(undone) ? [410] : once(books, key, () => [200, { done: { chargeId: `ch_${key}` } }]);
+      return books.has(`${key}:undo`)
+        ? [410]
+        : once(books, key, () => [200, { done: { chargeId: `ch_${key}` } }]);
     case "find-charge":
       if (!books.has(chargeKey)) return NOTHING;
       return books.has(undone) ? CALLED_OFF : (books.get(chargeKey) ?? NOTHING);
@@ -81,11 +84,11 @@ const payments: Provider = ({ operation, orderId, chargeKey = "", refundKey = ""
   }
 };
 
-const carrier: Provider = ({ operation, orderId }, key, books) => {
+const carrier: Provider = ({ operation, labelKey = "" }, key, books) => {
   if (operation === "track") return [200, { snooze: 60_000, state: "IN_TRANSIT" }];
-  if (operation === "void-label") return once(books, `${orderId}:void`, () => DONE);
-  if (books.has(`${orderId}:void`)) return [410];
-  return once(books, key, () => [200, { done: { trackingNumber: `CV-${orderId}` } }]);
+  if (operation === "void-label") return once(books, `${labelKey}:void`, () => DONE);
+  if (books.has(`${key}:void`)) return [410];
+  return once(books, key, () => [200, { done: { trackingNumber: `CV-${key}` } }]);
 };
 
 async function serve(provider: Provider): Promise<string> {
@@ -144,6 +147,8 @@ const CALLS_OFF = "tells of a refunded charge that it was called off";
 const PART = "refunds a part of a charge, once, and finds the refund";
 const AFTER_UNDO = "has no effect, and answers 410, when a run comes after its undo";
 const NEVER_DONE = "undoes what was never done, and refuses its run for ever";
+
+const BY_ID = "keeps the operations on one order apart by their webhook-ids";
 
 let count = 0;
 test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
@@ -234,10 +239,17 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
     "prints a label after it was voided",
     (given, key, books) =>
       given.operation === "create-label"
-        ? [200, { done: { trackingNumber: `CV-${given.orderId}` } }]
+        ? [200, { done: { trackingNumber: `CV-${key}` } }]
         : carrier(given, key, books),
     [AFTER_UNDO, NEVER_DONE],
     /instead of 410/,
+  ],
+  [
+    "carrier",
+    "has one parcel for each order",
+    (given, key, books) => carrier(given, key.replace(/:2$/, ""), books),
+    [BY_ID],
+    /to two webhook-ids of one order/,
   ],
   [
     "carrier",

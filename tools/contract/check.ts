@@ -32,6 +32,11 @@ export function differs(one: Answer, other: Answer): boolean {
   return !isDeepStrictEqual(one, other);
 }
 
+/** Whether the work is done: not rejected, and not put off. */
+export function isDone(answer: Answer): boolean {
+  return answer.is === "final" && Object.hasOwn(Object(answer.value), "done");
+}
+
 /** An answer in words. */
 export function spoken(answer: Answer): string {
   return answer.is === "wrong" || answer.value === undefined ? answer.is : JSON.stringify(answer.value);

@@ -24,6 +24,8 @@ export interface Unusual {
   readonly secrets?: readonly string[];
   /** The time of the signature. */
   readonly at?: Date;
+  /** What becomes of the signature. */
+  readonly signature?: (right: string) => string;
   /** The bytes to send. */
   readonly body?: string;
   readonly attempt?: number;
@@ -73,18 +75,26 @@ export class TestOrder {
     return this.ask(this.#target.role.undo(this.#given(unusual)), unusual);
   }
 
+  /** Another operation on the order, where the role has one: the work of {@link run} under another id. */
+  runAnother(): Promise<Response> | undefined {
+    const asked = this.#target.role.another?.(this.#given({}));
+    return asked && this.ask(asked);
+  }
+
   /** Sends any request. */
   ask({ id, ...asked }: Asked, unusual: Unusual = {}): Promise<Response> {
     const { secret } = this.#target;
     const { secrets = secret === undefined ? [] : [secret], at = new Date() } = unusual;
-    const body = unusual.body ?? JSON.stringify(asked.body);
+    const { body = JSON.stringify(asked.body), signature = (right) => right } = unusual;
+    const signed = secrets.length > 0 ? sign(secrets, { id, at, body }) : undefined;
     return exchange(this.#target, "POST", {
       body,
       headers: {
         "content-type": "application/json",
         "conveyor-contract": CONTRACT,
         "conveyor-timeout-ms": String(this.#target.timeoutMs),
-        ...(secrets.length > 0 ? sign(secrets, { id, at, body }) : { "webhook-id": id }),
+        "webhook-id": id,
+        ...(signed && { ...signed, "webhook-signature": signature(signed["webhook-signature"]) }),
       },
     });
   }

@@ -25,6 +25,8 @@ export interface Role {
   readonly name: "stage" | "inventory" | "payments" | "carrier";
   run(given: Given): Asked;
   undo(given: Given): Asked;
+  /** The same work once more for the same order, as an operation of its own. */
+  another?(given: Given): Asked;
   readonly runAnswer: z.ZodType;
   readonly undoAnswer: z.ZodType;
 }
@@ -45,6 +47,10 @@ export function stageRole(stage: string): Role {
     name: "stage",
     run: (given) => ({ id: `${given.id}:${stage}`, body: body("run", given) }),
     undo: (given) => ({ id: `${given.id}:${stage}:undo`, body: body("undo", given) }),
+    another: (given) => ({
+      id: `${given.id}:${stage}-2`,
+      body: { ...body("run", given), stage: `${stage}-2` },
+    }),
     runAnswer,
     undoAnswer,
   };
@@ -69,22 +75,26 @@ const inventory: Role = {
   undoAnswer: released,
 };
 
+/** A charge of the order's total. */
+const charge = (key: "pay" | "pay:2", { id, order }: Given) => ({
+  id: `${id}:${key}`,
+  body: {
+    operation: "charge",
+    orderId: id,
+    amount: order["total"],
+    currency: order["currency"],
+    token: order["paymentToken"],
+    capture: true,
+    description: `Order ${id}`,
+    customer: { id: order["customerId"] },
+    shipTo: order["shipTo"] ?? null,
+  },
+});
+
 const payments: Role = {
   name: "payments",
-  run: ({ id, order }) => ({
-    id: `${id}:pay`,
-    body: {
-      operation: "charge",
-      orderId: id,
-      amount: order["total"],
-      currency: order["currency"],
-      token: order["paymentToken"],
-      capture: true,
-      description: `Order ${id}`,
-      customer: { id: order["customerId"] },
-      shipTo: order["shipTo"] ?? null,
-    },
-  }),
+  run: (given) => charge("pay", given),
+  another: (given) => charge("pay:2", given),
   undo: ({ id }) => ({
     id: `${id}:pay:undo`,
     body: { operation: "refund", orderId: id, chargeKey: `${id}:pay` },
@@ -93,20 +103,24 @@ const payments: Role = {
   undoAnswer: cancelled,
 };
 
+/** A parcel with all of the order. */
+const createLabel = (key: "ship" | "ship:2", { id, order }: Given) => ({
+  id: `${id}:${key}`,
+  body: {
+    operation: "create-label",
+    orderId: id,
+    shipTo: order["shipTo"] ?? null,
+    parcel: null,
+    lines: order["lines"],
+    currency: order["currency"],
+    service: null,
+  },
+});
+
 const carrier: Role = {
   name: "carrier",
-  run: ({ id, order }) => ({
-    id: `${id}:ship`,
-    body: {
-      operation: "create-label",
-      orderId: id,
-      shipTo: order["shipTo"] ?? null,
-      parcel: null,
-      lines: order["lines"],
-      currency: order["currency"],
-      service: null,
-    },
-  }),
+  run: (given) => createLabel("ship", given),
+  another: (given) => createLabel("ship:2", given),
   undo: ({ id }) => ({
     id: `${id}:ship:undo`,
     body: { operation: "void-label", orderId: id, labelKey: `${id}:ship` },

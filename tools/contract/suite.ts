@@ -1,10 +1,10 @@
-import { newSecret } from "../../src/events/webhooks/signature.ts";
 import { openCallbackAddress } from "./callbacks.ts";
 import { faultOfCallback, inWords, readRun, readUndo } from "./answers.ts";
-import { differs, Skipped, spoken, whyWrong, type Check } from "./check.ts";
+import { differs, isDone, Skipped, spoken, whyWrong, type Check } from "./check.ts";
 import { PROVIDER_CHECKS } from "./provider-checks.ts";
 import { AWAY } from "../../src/providers/http/service-client.ts";
 import { ping, TestOrder, type Response, type Target } from "./requests.ts";
+import { SIGNATURE_CHECKS } from "./signature-checks.ts";
 
 /** What a check found. */
 export interface Finding {
@@ -15,8 +15,6 @@ export interface Finding {
   readonly detail?: string;
 }
 
-/** A signature is valid for five minutes. */
-const OLD_MS = 10 * 60_000;
 /** How many times as long as an answer a result may take, and so its repetition. */
 const CALLBACK_PATIENCE = 2;
 /** As many as an order may have. */
@@ -71,62 +69,7 @@ const CHECKS: readonly Check[] = [
       return undefined;
     },
   },
-  {
-    name: "refuses what is not signed",
-    needs: "secret",
-    run: async (target) =>
-      mustRefuse(await new TestOrder(target).run({ secrets: [] }), "a request without a signature"),
-  },
-  {
-    name: "refuses what another secret has signed",
-    needs: "secret",
-    run: async (target) =>
-      mustRefuse(
-        await new TestOrder(target).run({ secrets: [newSecret()] }),
-        "a signature of another secret",
-      ),
-  },
-  {
-    name: "refuses what was signed long ago",
-    needs: "secret",
-    async run(target) {
-      const response = await new TestOrder(target).run({ at: new Date(Date.now() - OLD_MS) });
-      const fault = mustRefuse(response, "a signature of ten minutes ago");
-      return (
-        fault &&
-        `${fault}. Compare webhook-timestamp with the clock, or whoever recorded a request can send it again`
-      );
-    },
-  },
-  {
-    name: "verifies the signature over the bytes as they came",
-    afterRun: true,
-    needs: "secret",
-    async run(target) {
-      const order = new TestOrder(target);
-      const answer = readRun(await order.run({ body: spelledDifferently(order.body) }), target);
-      return (
-        whyWrong(answer) &&
-        `refused JSON with other spaces and escapes, signed all the same (${whyWrong(answer)}). Verify the raw body, before it is parsed: JSON that is written again has other bytes`
-      );
-    },
-  },
-  {
-    name: "takes any of several signatures, so that secrets can be replaced",
-    afterRun: true,
-    needs: "secret",
-    async run(target) {
-      const { secret } = target;
-      if (secret === undefined) return undefined;
-      const fault = whyWrong(
-        readRun(await new TestOrder(target).run({ secrets: [newSecret(), secret] }), target),
-      );
-      return (
-        fault &&
-        `refused a request whose second signature is right (${fault}). webhook-signature may have several, separated by spaces`
-      );
-    },
-  },
+  ...SIGNATURE_CHECKS,
   {
     name: "refuses a body that is not JSON with 400 or 422",
     async run(target) {
@@ -260,28 +203,38 @@ const CHECKS: readonly Check[] = [
       return whyWrong(answer);
     },
   },
+  {
+    name: "keeps the operations on one order apart by their webhook-ids",
+    of: ["stage", "payments", "carrier"],
+    afterRun: true,
+    needs: "undo",
+    async run(target) {
+      const order = new TestOrder(target);
+      const one = readRun(await order.run(), target);
+      const response = await order.runAnother();
+      if (response === undefined) return new Skipped("there is no other operation");
+      const other = readRun(response, target);
+      if (target.role.name === "stage" && other.is === "wrong")
+        return new Skipped(`the service knows this stage alone (${other.why})`);
+      const fault = whyWrong(one) ?? whyWrong(other);
+      if (fault !== undefined) return `${fault}, to two operations on one order`;
+      // What a provider answers names the charge or the parcel; that of a stage may be the same.
+      if (target.role.name !== "stage" && isDone(one) && !differs(one, other))
+        return `answered ${spoken(one)} to two webhook-ids of one order. ${BY_ID}`;
+      await order.undo();
+      const { is } = readRun((await order.runAnother()) ?? response, target);
+      return is === "undone"
+        ? `answered 410 to a run because another operation on the order was undone. ${BY_ID}`
+        : undefined;
+    },
+  },
 ];
 
-function mustRefuse(response: Response, what: string): string | undefined {
-  if (response.status === 401 || response.status === 403) return undefined;
-  return `answered ${inWords(response)} to ${what}, instead of 401`;
-}
+const BY_ID = "Store effects and undos under webhook-id, not under the order's id";
 
 function mustBeUndone(response: Response, target: Target): string | undefined {
   const answer = readRun(response, target);
   if (answer.is === "undone") return undefined;
   const fault = answer.is === "wrong" ? answer.why : `answered ${spoken(answer)}`;
   return `${fault} to a run that came after its undo, instead of 410: nobody would undo it again`;
-}
-
-/** The same JSON in other bytes: spaces, and an escape for every letter that needs none. */
-function spelledDifferently(body: object): string {
-  return JSON.stringify(body, undefined, 3).replaceAll("e", (letter, index: number, whole: string) =>
-    isInString(whole, index) ? "\\u0065" : letter,
-  );
-}
-
-/** Whether this place of a JSON text is in a string. Strings here have no escaped quotes. */
-function isInString(text: string, index: number): boolean {
-  return text.slice(0, index).split('"').length % 2 === 0;
 }

@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import type { Response } from "express";
 import { validate as isUuid } from "uuid";
 import { afterwards } from "../platform/storage-error.ts";
 import { listEvents } from "../../db/order-events.ts";
@@ -15,6 +16,7 @@ import { orderOf } from "./lookup.ts";
 import { eventBody, orderBody } from "./order-body.ts";
 import { newOrder } from "./new-order.ts";
 import { Problem } from "./problem.ts";
+import { addressOf } from "./public-address.ts";
 import { resumeRoute } from "./resume.ts";
 import { noSuch, problemAnswer, route, type Route } from "./route.ts";
 import { sendJson } from "./send-json.ts";
@@ -76,13 +78,13 @@ export const orderRoutes: readonly Route[] = [
       const created = placed(repeated ? { ...order, id, createdAt } : order);
       // The order is stored, so it is processed even if this request fails.
       const processed = process && (await afterwards(() => process(id, repeated ? undefined : created)));
-      if (processed?.outcome === "failed") throw notProcessed(processed);
+      if (processed?.outcome === "failed") throw notProcessed(processed, response);
       tellRepeated(response, repeated);
       const isProcessed = processed?.outcome === "processed";
       const status = isProcessed ? 201 : 202;
       const shipments = isProcessed ? await afterwards(() => parcels.list(processed.order)) : [];
       const body = orderBody(processed?.order ?? created, shipments);
-      sendJson(response, status, body, { Location: `/orders/${id}` });
+      sendJson(response, status, body, { Location: addressOf(response, `/orders/${id}`) });
     },
   }),
   route({
@@ -133,7 +135,10 @@ export const orderRoutes: readonly Route[] = [
       const cancellation = await operations.cancel(id, reason, actorOf(response));
       if (cancellation === undefined) throw noSuch("order", id);
       if (!cancellation.accepted) throw tooLate(cancellation.order.status);
-      response.status(202).location(`/orders/${id}`).json(orderBody(cancellation.order));
+      response
+        .status(202)
+        .location(addressOf(response, `/orders/${id}`))
+        .json(orderBody(cancellation.order));
     },
   }),
   route({
@@ -156,7 +161,10 @@ export const orderRoutes: readonly Route[] = [
         throw new Problem(409, "order-ended", { detail, orderStatus });
       }
       const order = await afterwards(() => orderOf(database, id));
-      response.status(202).location(`/orders/${id}`).json(orderBody(order));
+      response
+        .status(202)
+        .location(addressOf(response, `/orders/${id}`))
+        .json(orderBody(order));
     },
   }),
   route({
@@ -195,16 +203,19 @@ function keyReused(orderId: string): Problem {
 }
 
 /** Sent once: a repeated request gets the order's current state. */
-function notProcessed({
-  reason,
-  order: { id, status },
-}: Processed & { readonly outcome: "failed" }): Problem {
+function notProcessed(
+  { reason, order: { id, status } }: Processed & { readonly outcome: "failed" },
+  response: Response,
+): Problem {
   const fate = status === CANCELLED ? "is cancelled" : "will be cancelled once everything is undone";
   return new Problem(503, "not-processed", {
     detail: `order ${id} ${fate}: ${reason}; a new order needs a new Idempotency-Key`,
     orderId: id,
     orderStatus: status,
-    headers: { "Retry-After": String(ORDER_AGAIN_AFTER_S), Location: `/orders/${id}` },
+    headers: {
+      "Retry-After": String(ORDER_AGAIN_AFTER_S),
+      Location: addressOf(response, `/orders/${id}`),
+    },
   });
 }
 

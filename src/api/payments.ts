@@ -12,6 +12,7 @@ import {
   type RefundBody,
 } from "./payment-schemas.ts";
 import { Problem } from "./problem.ts";
+import { addressOf } from "./public-address.ts";
 import { requestRefund } from "./refunds.ts";
 import { problemAnswer, rawBody, route, type Route } from "./route.ts";
 import { idPath } from "./schemas.ts";
@@ -62,7 +63,10 @@ export const paymentRoutes: readonly Route[] = [
       const by = { response, key: keyOf(headers, response) };
       const { refund, repeated } = await requestRefund(services, order, body, by);
       tellRepeated(response, repeated);
-      response.status(202).location(`/orders/${order.id}/payments`).json(refundBody(refund));
+      response
+        .status(202)
+        .location(addressOf(response, `/orders/${order.id}/payments`))
+        .json(refundBody(refund));
     },
   }),
   route({

@@ -28,11 +28,12 @@ export class PublicAddress {
 
   /**
    * Refuses pages under a name that is not known to be ours (DNS rebinding): a site could have its name point here, and
-   * would then share the origin of the pages. No site can do that with an IP address or with `localhost`.
+   * would then share the origin of the pages. No site can do that with an IP address or with `localhost`. A proxy that is
+   * trusted answers for the names it forwards.
    */
   readonly servedHere: RequestHandler = (request, _response, next) => {
     const name = nameOf(request);
-    if (name === undefined || !this.#isOurs(name)) {
+    if (name === undefined || !(isForwarded(request) || this.#isOurs(name))) {
       const detail = `the pages are served for ${[...this.#names, "localhost", "IP addresses"].join(", ")}, and not for ${name ?? "a request without Host"}: set PUBLIC_URL to the address that people use`;
       throw new Problem(421, "misdirected", { detail });
     }
@@ -74,11 +75,26 @@ function nameOf({ host }: Request): string | undefined {
   return host && URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : undefined;
 }
 
+/** Whether that name is from a trusted proxy, as Express finds it. */
+function isForwarded(request: Request): boolean {
+  const isTrusted: unknown = request.app.get("trust proxy fn");
+  return (
+    request.get("x-forwarded-host") !== undefined &&
+    typeof isTrusted === "function" &&
+    isTrusted(request.socket.remoteAddress, 0) === true
+  );
+}
+
 const bases = new WeakMap<object, string>();
 
 /** Has pages begin their links with this path: see {@link baseOf}. */
 export function setBase(app: Response["app"], base: string): void {
   bases.set(app, base);
+}
+
+/** Where the client finds one of our paths, for links and `Location`. */
+export function addressOf(response: Pick<Response, "app">, path: string): string {
+  return baseOf(response) + path;
 }
 
 /** What links on a page of this response begin with. */

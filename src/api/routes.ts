@@ -7,7 +7,7 @@ import { metricsRoute } from "./metrics.ts";
 import { operationRoute } from "./operations.ts";
 import { orderRoutes } from "./orders.ts";
 import { paymentRoutes } from "./payments.ts";
-import type { Mount, Route } from "./route.ts";
+import { isRoute, type Mount, type Route } from "./route.ts";
 import { shipmentRoutes } from "./shipments.ts";
 import { stockRoutes } from "./stock.ts";
 import { webhookRoutes } from "./webhooks.ts";
@@ -26,3 +26,15 @@ export const API: readonly Route[] = [
 
 /** For operators and their browsers, and for Prometheus. */
 export const PAGES: readonly (Route | Mount)[] = [...docsRoutes, metricsRoute, ...consoleRoutes, board];
+
+const NAMES = new Set([...API, ...PAGES].map((each) => firstOf(isRoute(each) ? each.path : each.mount)));
+
+/** The name with which a path begins, if it is one with which routes begin, such as `/orders`. */
+export function routeNameIn(path: string): string | undefined {
+  const name = firstOf(path);
+  return NAMES.has(name) ? `/${name}` : undefined;
+}
+
+function firstOf(path: string): string | undefined {
+  return path.split("/", 2)[1];
+}

@@ -7,6 +7,7 @@ import { ParcelRefusedError } from "../providers/shipping/parcels.ts";
 import { actorOf } from "./auth.ts";
 import { orderOf } from "./lookup.ts";
 import { Problem } from "./problem.ts";
+import { addressOf } from "./public-address.ts";
 import { noSuch, problemAnswer, rawBody, route, type Route } from "./route.ts";
 import { idPath } from "./schemas.ts";
 import type { Services } from "./services.ts";
@@ -52,7 +53,10 @@ export const shipmentRoutes: readonly Route[] = [
     handler: async ({ params, body, response }, { database, parcels }) => {
       const order = await orderOf(database, params.id);
       const planned = await refusing(order, () => parcels.plan(order, body, actorOf(response)));
-      response.status(201).location(`/orders/${order.id}/shipments/${planned.number}`).json(bodyOf(planned));
+      response
+        .status(201)
+        .location(addressOf(response, `/orders/${order.id}/shipments/${planned.number}`))
+        .json(bodyOf(planned));
     },
   }),
   route({

@@ -6,6 +6,7 @@ import { messageType } from "../events/message.ts";
 import { actorOf } from "./auth.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { deliveryOf, endpointOf } from "./lookup.ts";
+import { addressOf } from "./public-address.ts";
 import { route, type Route } from "./route.ts";
 import { idPath, numberPath } from "./schemas.ts";
 import {
@@ -71,7 +72,7 @@ export const webhookRoutes: readonly Route[] = [
       tellRepeated(response, repeated);
       response
         .status(201)
-        .location(`/webhook-endpoints/${endpoint.id}`)
+        .location(addressOf(response, `/webhook-endpoints/${endpoint.id}`))
         .json({ ...endpointBody(endpoint), secret: endpoint.secret });
     },
   }),

@@ -50,9 +50,9 @@ export function wholeNumber(min: number, max: number) {
     .refine((value) => value >= min && value <= max, { error });
 }
 
-/** The path becomes part of pages and scripts. */
+/** The path becomes part of pages and scripts, where `//a` would be another host. */
 export function isPlain({ pathname, search, hash }: URL): boolean {
-  return /^[\w\-.~/]*$/.test(pathname) && search === "" && hash === "";
+  return /^(\/[\w\-.~]+)*\/*$/.test(pathname) && search === "" && hash === "";
 }
 
 /** Names of networks that Express knows. */

@@ -70,7 +70,8 @@ export const VARIABLES = {
   PORT: wholeNumber(0, 65_535).default(3000).meta({ description: "Port to listen on; 0 picks a free one" }),
   PUBLIC_URL: webAddress()
     .refine((url) => !URL.canParse(url) || isPlain(new URL(url)), {
-      error: "must have no query and no #, and a path of letters, digits, -, ., _ and ~",
+      error:
+        "must have no query and no #, and a path of letters, digits, -, ., _ and ~, with single slashes between",
     })
     .transform((url) => url.replace(/\/+$/, ""))
     .optional()

@@ -1,4 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
+import { API, PAGES } from "../../src/api/routes.ts";
+import { isRoute } from "../../src/api/route.ts";
+import { API_PROCESS } from "../../src/composition/api-config.ts";
 import { hasQueues, loadConfig, PROCESSES, stageOverrides } from "../../src/composition/config.ts";
 import { DEVELOPMENT_KEY, VARIABLES } from "../../src/composition/variables.ts";
 import { ConfigError } from "../../src/platform/config-error.ts";
@@ -12,9 +15,11 @@ const PROVIDERS_MISSING = [
   "CARRIER_URL must be set to the address of a carrier when NODE_ENV is production: see docs/providers.md",
 ];
 
-function faultsOf(process: keyof typeof PROCESSES, environment: Record<string, string>): string[] {
+const READ = { ...PROCESSES, api: API_PROCESS };
+
+function faultsOf(process: keyof typeof READ, environment: Record<string, string>): string[] {
   try {
-    loadConfig(PROCESSES[process], environment);
+    loadConfig(READ[process], environment);
   } catch (error) {
     if (error instanceof ConfigError) return error.message.split("\n  ").slice(1);
     throw error;
@@ -99,8 +104,29 @@ describe("the configuration", () => {
       "https://ops.example.com/?a=b",
       "https://ops.example.com/a%20b",
       "https://ops.example.com/#a",
+      "https://ops.example.com//a",
+      "https://ops.example.com/a//b",
     ])
       expect(faultsOf("api", { ...SERVERS, PUBLIC_URL })).toHaveLength(1);
+  });
+
+  test("refuses an address whose path could be one of the API's own", () => {
+    const faultsAt = (path: string) =>
+      faultsOf("api", { ...SERVERS, PUBLIC_URL: `https://shop.example${path}` });
+    const paths = [...API, ...PAGES].map((each) => (isRoute(each) ? each.path : each.mount));
+    expect(paths).toEqual(expect.arrayContaining(["/orders", "/console", "/queues", "/openapi.json"]));
+    for (const path of paths) {
+      const [, name = ""] = path.split("/");
+      const fault = `PUBLIC_URL must not have a path that begins with /${name}, as paths of the API do; use another name, such as https://shop.example/conveyor`;
+      for (const given of [`/${name}`, `/${name}/`, `/${name}/shop`])
+        expect(faultsAt(given)).toEqual([fault]);
+    }
+    for (const path of ["", "/", "/shop/orders", "/orders-of-ours", "/Orders"])
+      expect(faultsAt(path)).toEqual([]);
+    // Together with every other fault.
+    expect(faultsOf("api", { ...SERVERS, PUBLIC_URL: "https://shop.example/stock", PORT: "x" })).toHaveLength(
+      2,
+    );
   });
 
   test("reads which proxies are trusted: how many, or where they are", () => {

@@ -1,6 +1,6 @@
 import type { Response } from "express";
 import { actorOf } from "../auth.ts";
-import { baseOf } from "../public-address.ts";
+import { addressOf, baseOf } from "../public-address.ts";
 import type { Services } from "../services.ts";
 import type { Html } from "./html.ts";
 import { layout, type Page } from "./layout.ts";
@@ -27,5 +27,5 @@ export function showPart(response: Response, part: Html): void {
 
 /** Redirects after an action, so that reloading the page does not repeat it. */
 export function leadTo(response: Response, address: string): void {
-  response.redirect(303, baseOf(response) + address);
+  response.redirect(303, addressOf(response, address));
 }

@@ -156,8 +156,10 @@ const OPERATIONS = {
 
   dispatch(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
-    if (state !== "HELD") throw new InvalidMoveError(`order ${orderId} holds no reservation to ship`);
-    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: -1, reserved: -1 });
+    // SHIPPED if a parcel was voided after all had been booked, and its goods are sent anew.
+    if (state !== "HELD" && state !== "SHIPPED")
+      throw new InvalidMoveError(`order ${orderId} holds no reservation to ship`);
+    warehouse.move(orderId, state, quantitiesBySku(lines), { onHand: -1, reserved: -1 });
     return MADE;
   },
 
@@ -175,7 +177,7 @@ const OPERATIONS = {
     const state = warehouse.stateOf(orderId);
     const isReleased = state === undefined || state === "RELEASED";
     const back = { onHand: 1, reserved: isReleased ? 0 : 1 };
-    warehouse.move(orderId, isReleased ? "RELEASED" : "HELD", quantitiesBySku(lines), back);
+    warehouse.move(orderId, state ?? "RELEASED", quantitiesBySku(lines), back);
     return MADE;
   },
 

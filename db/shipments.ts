@@ -1,3 +1,4 @@
+import type { NewAction } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
 import type { OrderLine } from "../src/order/order.ts";
 import { takePieces, unplanned } from "../src/order/pieces.ts";
@@ -6,6 +7,7 @@ import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
+import { insertAction } from "./operator-actions.ts";
 import { insertEvents } from "./order-events.ts";
 import { laterThan, lockOrders } from "./order-states.ts";
 import type { Reads, Statement } from "./queries.ts";
@@ -216,6 +218,8 @@ export interface ShipmentUpdate {
   /** Told instead of the event of the new state. */
   readonly type?: EventType | undefined;
   readonly actor?: string | null | undefined;
+  /** Recorded with it: an operator's action that no event tells yet. */
+  readonly action?: NewAction | undefined;
   /** Whether the order's stage has to look at it. */
   readonly wakes?: true | undefined;
   /** What the stock loses or gets back with it; none if it is kept elsewhere. */
@@ -231,7 +235,7 @@ export interface ShipmentUpdate {
 export async function changeShipment(
   database: Database,
   { orderId, number, state, carrierId }: Pick<Shipment, "orderId" | "number" | "state" | "carrierId">,
-  { change, type, actor = null, wakes, stock = [] }: ShipmentUpdate,
+  { change, type, actor = null, action, wakes, stock = [] }: ShipmentUpdate,
 ): Promise<ChangedShipment | undefined> {
   return database.transaction(
     async (transaction) => {
@@ -259,6 +263,7 @@ export async function changeShipment(
         updateRow(row, { ...change, ...reason, updatedAt: now.updatedAt }),
         ...(told ? insertEvents([shipmentEvent(now, order.status, { type: told, actor })]) : []),
         ...(warehouse?.writes() ?? []),
+        ...(action ? [insertAction(action)] : []),
         ...(wakes ? [wake(order, now.updatedAt)] : []),
       ]);
       return { shipment: now, changed: true };

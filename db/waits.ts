@@ -1,6 +1,7 @@
 import { inArray } from "drizzle-orm";
 import type { OrderWait, WokenOrder } from "../src/engine/ports.ts";
 import { waitingFor } from "../src/order/change.ts";
+import { CANCEL } from "../src/order/lifecycle.ts";
 import type { Database } from "./database.ts";
 import { insertUnmoved } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
@@ -18,11 +19,11 @@ export async function markWaiting(database: Database, waits: readonly OrderWait[
         queries,
         waits.map(({ orderId }) => orderId),
       );
-      const noted = waits.map(({ orderId, status, wokenAt }) => {
+      const noted = waits.map(({ orderId, status, stage, wokenAt }) => {
         const order = current.get(orderId);
         return (
           order?.status === status &&
-          order.cancelRequestedAt === null &&
+          (order.cancelRequestedAt !== null) === (stage === CANCEL.name) &&
           order.wokenAt?.getTime() === wokenAt?.getTime()
         );
       });
@@ -76,7 +77,8 @@ export async function wakeOrders(
         return {
           id,
           status,
-          isWaiting: waitingStage !== null && !isCancelled,
+          isWaiting: waitingStage !== null && isCancelled === (waitingStage === CANCEL.name),
+          isCancelled,
           failedIn: isCancelled ? null : failedStage,
         };
       });

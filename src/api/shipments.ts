@@ -74,13 +74,13 @@ export const shipmentRoutes: readonly Route[] = [
     description:
       "Answers once that is written down; the label is bought in the background, and `shipment.booked` tells it. " +
       "Repeating it buys nothing twice.",
-    work: ({ parcels }, shipment) => parcels.book(shipment),
+    work: ({ parcels }, shipment, actor) => parcels.book(shipment, actor),
   }),
   change("void", "Call a shipment off", {
     description:
       "Its label is given back in the background. Carriers take some days, or refuse it for labels that were used: " +
       "`voiding` tells.",
-    work: ({ parcels }, shipment) => parcels.void(shipment),
+    work: ({ parcels }, shipment, actor) => parcels.void(shipment, actor),
   }),
   route({
     ...ONE_SHIPMENT,
@@ -152,7 +152,7 @@ function change(
   summary: string,
   given: {
     readonly description: string;
-    readonly work: (services: Services, shipment: Shipment) => Promise<Shipment>;
+    readonly work: (services: Services, shipment: Shipment, actor: string) => Promise<Shipment>;
   },
 ): Route {
   return route({
@@ -166,7 +166,7 @@ function change(
     failures: [404, 409],
     handler: async ({ params, response }, services) => {
       const { shipment, order } = await find(services, params);
-      const changed = await refusing(order, () => given.work(services, shipment));
+      const changed = await refusing(order, () => given.work(services, shipment, actorOf(response)));
       response.status(202).json(bodyOf(changed));
     },
   });

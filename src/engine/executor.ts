@@ -11,6 +11,7 @@ import {
   AlreadyUndoneError,
   NotNowError,
   serviceOfStage,
+  UndecidedError,
   UndoRefusedError,
   type Ports,
   type ServiceName,
@@ -297,7 +298,7 @@ export class Executor {
     if (await offTheClock(signal, () => this.#store.markWaiting(wait)))
       return { outcome: "waiting", for: what };
     const current = await this.#load(orderId, signal);
-    if (current.status === status && current.cancellation === null)
+    if (current.status === status && (current.cancellation !== null) === (step.name === CANCEL.name))
       return this.#snooze(current, new Snooze(0));
     return this.#overtaken(orderId, attempt);
   }
@@ -324,7 +325,12 @@ export class Executor {
   /** Undoes stages in reverse, then sets CANCELLED. Safe to repeat after a crash: undo is idempotent. */
   async #cancel(order: StoredOrder, reason: string, attempt: Attempt): Promise<Execution> {
     const { signal, mark } = attempt;
-    const record = await this.#undoAll(order, attempt);
+    const record = await this.#undoAll(order, attempt).catch((error: unknown) => {
+      if (error instanceof UndecidedError)
+        return new Wait({ for: error.waitsFor, until: new Date(nowMs() + error.waitMs) });
+      throw error;
+    });
+    if (record instanceof Wait) return this.#wait(order, record, { ...attempt, step: CANCEL });
     const { made } = await this.#store.applyTransition({
       ...mark,
       orderId: order.id,
@@ -359,8 +365,8 @@ export class Executor {
       } catch (error) {
         if (attempt.signal.aborted) throw error;
         errors.push(error);
-        // What it did stands, so what came before it stays as it is, too.
-        if (error instanceof UndoRefusedError) break;
+        // What it did stands, at least for now, so what came before it stays as it is, too.
+        if (error instanceof UndoRefusedError || error instanceof UndecidedError) break;
       }
     }
     if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];

@@ -277,8 +277,9 @@ export interface OrderWait extends Waiting, Partial<AttemptMark> {
 export interface WokenOrder {
   readonly id: string;
   readonly status: string;
-  /** Whether it waits for somebody else, and was not cancelled. */
+  /** Whether a stage of it waits for somebody else; or its undoing, if it was cancelled. */
   readonly isWaiting: boolean;
+  readonly isCancelled: boolean;
   /** The stage in which it has failed, if it has, and was not cancelled. */
   readonly failedIn: string | null;
 }

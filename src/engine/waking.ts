@@ -71,8 +71,8 @@ export class Waking {
     const { dispatcher, lifecycle, store } = this.#options;
     let left = orders;
     for (const pauseMs of [...PAUSES_MS, undefined]) {
-      const due = left.flatMap(({ id: orderId, status }) => {
-        const transition = lifecycle.due(status);
+      const due = left.flatMap(({ id: orderId, status, isCancelled }) => {
+        const transition = lifecycle.next({ status, cancelled: isCancelled });
         return transition ? [{ orderId, transition }] : [];
       });
       if ((await dispatcher.revive(due)) === due.length || pauseMs === undefined) return;

@@ -80,6 +80,18 @@ export class NotNowError extends Error {
   }
 }
 
+/** An outside service has not decided yet, and tells or is asked again. An order that is being cancelled waits for it. */
+export class UndecidedError extends NotNowError {
+  override name = "UndecidedError";
+  /** Who has to do what, as in `wait({ for })`: `the carrier to decide on the label of parcel 1`. */
+  readonly waitsFor: string;
+  /** @param waitMs milliseconds until it is asked again, at most a year. @throws {RangeError} */
+  constructor(waitsFor: string, waitMs: number) {
+    super(`waits for ${waitsFor}`, waitMs);
+    this.waitsFor = waitsFor;
+  }
+}
+
 /** An outside service can make nothing of the request for this order: a person has to look at it. Never retried. */
 export class RequestRefusedError extends Error {
   override name = "RequestRefusedError";
@@ -311,7 +323,7 @@ export interface Carrier extends Service {
   /**
    * Voids all labels, and makes sure that none is bought later.
    *
-   * @throws {UndoRefusedError} if the carrier takes one back no more; {@link NotNowError} while it has not decided
+   * @throws {UndoRefusedError} if the carrier takes one back no more; {@link UndecidedError} while it has not decided
    */
   undo(request: OrderParcelsRequest): Promise<void>;
 }

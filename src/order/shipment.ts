@@ -148,13 +148,14 @@ export function isWanted({
   return state === "PLANNED" && bookRequestedAt !== null && voiding === null;
 }
 
-/** Whether a label may be asked for. */
+/** Whether a label may be asked for. One that the carrier does not take back may be used after all. */
 export function mayBeBooked({
   state,
   bookRequestedAt,
   voiding,
 }: Pick<Shipment, "state" | "bookRequestedAt" | "voiding">): boolean {
-  return state === "PLANNED" && bookRequestedAt === null && voiding === null;
+  if (state !== "PLANNED") return false;
+  return voiding === "refused" || (bookRequestedAt === null && voiding === null);
 }
 
 /** Whether it may be called off, as far as the carrier agrees. */
@@ -162,9 +163,10 @@ export function mayBeVoided({ state, voiding }: Pick<Shipment, "state" | "voidin
   return mayBecome(SHIPMENT_STATES, state, "VOIDED") && voiding !== "requested" && voiding !== "pending";
 }
 
-/** Whether an operator may settle it: it was sent, and does not arrive. */
-export function mayBeClosed({ state, closedAt }: Pick<Shipment, "state" | "closedAt">): boolean {
-  return hasLeft({ state }) && state !== "DELIVERED" && closedAt === null;
+/** Whether an operator may settle it: it was sent, or its label can't be given back, and it does not arrive. */
+export function mayBeClosed(shipment: Pick<Shipment, "state" | "closedAt" | "voiding">): boolean {
+  const { state, closedAt, voiding } = shipment;
+  return closedAt === null && state !== "DELIVERED" && (hasLeft({ state }) || voiding === "refused");
 }
 
 /** Whether nobody waits for it any more: it has arrived, or an operator has closed it. */

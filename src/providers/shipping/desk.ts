@@ -4,7 +4,7 @@ import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
 import { fromStock, hasArrived, linesOf, notGone, unplanned } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
-  NotNowError,
+  UndecidedError,
   UndeliverableError,
   UndoRefusedError,
   type Carrier,
@@ -261,7 +261,7 @@ function trackedBy(shipment: Shipment, tracking: Tracking, askedAt: Date): Shipm
 /** @param reason of the refusal; null if the carrier has not decided yet. */
 function notVoided({ number }: Shipment, reason: string | null): Error {
   return reason === null
-    ? new NotNowError(`the carrier has not decided yet on the label of parcel ${number}`, UNDECIDED_MS)
+    ? new UndecidedError(`the carrier to decide on the label of parcel ${number}`, UNDECIDED_MS)
     : new UndoRefusedError(`parcel ${number} can't be called off: ${reason}`);
 }
 

@@ -1,10 +1,17 @@
 import type { Database } from "../../../db/database.ts";
-import { changeShipment, nudgeShipment, planShipment } from "../../../db/shipments.ts";
+import { changeShipment, nudgeShipment, planShipment, type ShipmentUpdate } from "../../../db/shipments.ts";
 import { lifecycle } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import { TooManyPiecesError } from "../../order/pieces.ts";
 import { InvalidWebhookError, type CarrierProvider } from "../../order/ports.ts";
-import { hasLeft, mayBeClosed, mayBeVoided, type Parcel, type Shipment } from "../../order/shipment.ts";
+import {
+  hasLeft,
+  mayBeBooked,
+  mayBeClosed,
+  mayBeVoided,
+  type Parcel,
+  type Shipment,
+} from "../../order/shipment.ts";
 import { ship } from "../../order/stages/ship.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { describeError } from "../../platform/describe-error.ts";
@@ -96,21 +103,24 @@ export class Parcels {
   }
 
   /** Has a label bought for a planned parcel. Repeating it changes nothing. @throws {ParcelRefusedError} {StorageError} */
-  book(shipment: Shipment): Promise<Shipment> {
-    if (shipment.state === "VOIDED" || shipment.voiding !== null)
+  book(shipment: Shipment, actor: string): Promise<Shipment> {
+    if (shipment.state === "VOIDED" || (shipment.voiding !== null && !mayBeBooked(shipment)))
       throw new ParcelRefusedError(`parcel ${shipment.number} was called off; plan another one`);
     if (hasLeft(shipment)) return Promise.resolve(shipment);
-    return this.#change(shipment, { change: { bookRequestedAt: shipment.bookRequestedAt ?? timestamp() } });
+    if (!mayBeBooked(shipment)) return Promise.resolve(shipment);
+    const action = actionOn(shipment, "book", actor);
+    return this.#change(shipment, { change: { bookRequestedAt: timestamp(), voiding: null }, action });
   }
 
   /** Calls a parcel off. Its label is given back to the carrier. @throws {ParcelRefusedError} {StorageError} */
-  void(shipment: Shipment): Promise<Shipment> {
+  void(shipment: Shipment, actor: string): Promise<Shipment> {
     const { number, state, voiding } = shipment;
     if (state === "VOIDED" || voiding === "requested" || voiding === "pending")
       return Promise.resolve(shipment);
     if (!mayBeVoided(shipment))
       throw new ParcelRefusedError(`parcel ${number} is ${state}, and can no longer be called off`);
-    return this.#change(shipment, { change: { voiding: "requested" } });
+    const action = actionOn(shipment, "void", actor);
+    return this.#change(shipment, { change: { voiding: "requested" }, action });
   }
 
   /**
@@ -126,7 +136,8 @@ export class Parcels {
         `parcel ${number} is ${state}: only what was sent and does not arrive is closed`,
       );
     const change = { closedAt: timestamp(), reason };
-    return this.#change(shipment, { change, type: "shipment.closed" as const, actor });
+    const action = actionOn(shipment, "close", actor, { reason });
+    return this.#change(shipment, { change, type: "shipment.closed" as const, actor, action });
   }
 
   /**
@@ -172,4 +183,14 @@ export class Parcels {
     });
     return shipment;
   }
+}
+
+/** The line in the operators' trail. */
+function actionOn(
+  { orderId, number }: Shipment,
+  action: string,
+  actor: string,
+  details: { readonly reason?: string } = {},
+): NonNullable<ShipmentUpdate["action"]> {
+  return { actor, action, target: orderId, details: { parcel: number, ...details } };
 }

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { changeShipment, planShipment } from "../../../db/shipments.ts";
+import { listActions } from "../../../db/operator-actions.ts";
 import { findStock } from "../../../db/stock.ts";
 import { UndoRefusedError } from "../../../src/order/ports.ts";
+import { createLogger } from "../../../src/platform/log.ts";
+import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import type { Shipment } from "../../../src/order/shipment.ts";
 import { reply, startAnswering } from "../../support/answering.ts";
 import { createOrder, readOrder } from "../../support/orders.ts";
@@ -36,6 +39,15 @@ async function plan(line: Shipping, id: string, quantity: number): Promise<Shipm
 async function ask(line: Shipping, shipment: Shipment, change: Partial<Shipment>): Promise<void> {
   expect(await changeShipment(line.database, shipment, { change })).toMatchObject({ changed: true });
 }
+
+const parcelsOf = ({ database }: Shipping) =>
+  new Parcels({
+    database,
+    provider: { name: "easypost" },
+    wake: () => Promise.resolve(),
+    onEvents: () => undefined,
+    log: createLogger({ name: "test", level: "silent" }),
+  });
 
 const level = async ({ database }: Shipping) => {
   const [found] = await findStock(database, ["MUG-BLUE"]);
@@ -306,6 +318,47 @@ describe("several parcels", () => {
         ]);
       }
     });
+  });
+
+  test("a label that was bought without our knowing, and is not taken back, may be used or closed", async () => {
+    for (const way of ["use", "close"] as const) {
+      const id = await line.paid({ lines: MUGS(2) });
+      const planned = await plan(line, id, 2);
+      const { easypost } = line.easypost;
+      const handle = easypost.handle.bind(easypost);
+      // The label is bought, and the answer is lost.
+      easypost.handle = (call) => {
+        const answer = handle(call);
+        return call.path.endsWith("/buy") ? { status: 500, body: {} } : answer;
+      };
+      await expect(line.step(id)).rejects.toThrow();
+      easypost.handle = handle;
+      easypost.behave({ refundsRefused: 1 });
+      const parcels = parcelsOf(line);
+      const known = async () => {
+        const [found] = await line.shipments(id);
+        if (found === undefined) throw new Error(`no parcel ${planned.number}`);
+        return found;
+      };
+      if (way === "use") {
+        await parcels.void(await known(), "olga");
+        await line.step(id);
+        expect(await known()).toMatchObject({ state: "PLANNED", voiding: "refused" });
+        await parcels.book(await known(), "olga");
+        expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+        const { items } = await listActions(line.database, { limit: 2 });
+        expect(items.map(({ action, actor, target }) => [action, actor, target])).toEqual([
+          ["book", "olga", id],
+          ["void", "olga", id],
+        ]);
+      } else {
+        await expect(line.cancel(id)).rejects.toThrow(UndoRefusedError);
+        await parcels.close(await known(), "it was stolen", "olga");
+        expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+      }
+      expect(easypost.bought.filter(({ reference }) => reference?.startsWith(id))).toHaveLength(1);
+      easypost.behave({ refundsRefused: 0 });
+    }
   });
 
   test("wait for what the carrier decides, without asking it again and again", async () => {

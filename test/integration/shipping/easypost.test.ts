@@ -2,6 +2,11 @@ import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { findStock } from "../../../db/stock.ts";
 import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
+import { Waking } from "../../../src/engine/waking.ts";
+import type { DueJob } from "../../../src/engine/ports.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
+import { Parcels } from "../../../src/providers/shipping/parcels.ts";
+import { createLogger } from "../../../src/platform/log.ts";
 import {
   NotNowError,
   RequestRefusedError,
@@ -187,15 +192,55 @@ describe("cancelling what EasyPost ships", () => {
     expect(await level("MUG-BLUE")).toEqual([onHand, reserved]);
   });
 
-  test("waits while the carrier decides, and ends when it has", async () => {
+  test("waits with a reason while the carrier decides, and goes on at once when its webhook comes", async () => {
     const id = await labelled();
+    // Read anew each time.
+    const { books } = line.environment.providers;
     line.easypost.easypost.behave({ refundMs: 48 * HOUR_MS });
-    await expect(line.cancel(id)).rejects.toThrow(NotNowError);
+    expect(await line.cancel(id)).toMatchObject({ outcome: "waiting" });
     expect(await line.shipments(id)).toMatchObject([{ voiding: "pending" }]);
+    expect((await line.order(id)).waiting).toMatchObject({
+      stage: "cancel",
+      for: "the carrier to decide on the label of parcel 1",
+    });
+    expect(await line.eventTypes(id)).toContain("waiting");
+    // The carrier may still refuse: then nothing was undone for goods that are on their way.
+    expect(books.refunds.filter(({ orderId }) => orderId === id)).toEqual([]);
+
     line.easypost.easypost.advance(49 * HOUR_MS);
+    const revived: DueJob[] = [];
+    const waking = new Waking({
+      store: line.store,
+      lifecycle,
+      log: createLogger({ name: "test", level: "silent" }),
+      dispatcher: {
+        revive: (due) => {
+          revived.push(...due);
+          return Promise.resolve(due.length);
+        },
+      },
+    });
+    const parcels = new Parcels({
+      database: line.database,
+      provider: { name: "easypost", parseWebhook: await webhookOf(id) },
+      wake: (orderId) => waking.wake(orderId),
+      onEvents: () => undefined,
+      log: createLogger({ name: "test", level: "silent" }),
+    });
+    await parcels.receive(Buffer.from("{}"), {});
+    await waking.idle();
+    expect(revived).toMatchObject([{ orderId: id, transition: { step: { name: "cancel" } } }]);
     expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
     expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED", voiding: null }]);
+    expect((await line.order(id)).waiting).toBeNull();
+    expect(books.refunds.filter(({ orderId }) => orderId === id)).toHaveLength(1);
   });
+
+  /** Reads a webhook about the order's parcel. */
+  async function webhookOf(id: string) {
+    const carrierId = (await line.shipments(id))[0]?.carrierId ?? "";
+    return () => Promise.resolve({ carrierId });
+  }
 
   test("rests with the reason when the carrier takes the label back no more; nothing earlier is undone", async () => {
     const [onHand, reserved = 0] = await level("MUG-BLUE");

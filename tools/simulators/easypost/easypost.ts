@@ -20,6 +20,7 @@ import {
   parcelOf,
   part,
   ratesOf,
+  refundOf,
   text,
   time,
   verificationOf,
@@ -28,6 +29,8 @@ import {
   type Rate,
 } from "./shapes.ts";
 import { shownEndpoint, Webhooks } from "./webhooks.ts";
+
+const LONGEST_TIMER_MS = 24 * 60 * 60 * 1_000;
 
 /** A label that was bought, for an auditor. */
 export interface BoughtLabel {
@@ -52,7 +55,7 @@ interface Shipment {
   readonly rates: readonly Rate[];
   readonly messages: readonly Json[];
   purchase?: { readonly at: Date; readonly rate: Rate; readonly label: Json; readonly parcel: Parcel };
-  refund?: { readonly at: Date; readonly rejected: boolean; readonly decidedAt: Date };
+  refund?: { readonly at: Date; readonly rejected: boolean; readonly decidedAt: Date; isTold?: boolean };
 }
 
 export interface EasyPostOptions {
@@ -78,6 +81,7 @@ export class EasyPost {
   readonly #trackers = new Map<string, Parcel>();
   readonly #byCode = new Map<string, Parcel>();
   readonly #timers = new Map<Parcel, NodeJS.Timeout>();
+  readonly #refundTimers = new Map<Shipment, NodeJS.Timeout>();
   /** What the clock is ahead of the machine's, in milliseconds. */
   #ahead = 0;
   #behaviour: Behaviour = STANDARD;
@@ -126,6 +130,7 @@ export class EasyPost {
     const before = this.now();
     this.#ahead += ms;
     for (const parcel of Array.from(this.#timers.keys())) this.#tellMoves(parcel, before);
+    for (const shipment of Array.from(this.#refundTimers.keys())) this.#tellRefund(shipment);
   }
 
   /** Says where a parcel is. From then on it is only moved by hand. @returns whether there is such a parcel */
@@ -140,7 +145,7 @@ export class EasyPost {
   }
 
   close(): Promise<unknown> {
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const timer of [...this.#timers.values(), ...this.#refundTimers.values()]) clearTimeout(timer);
     return this.webhooks.close();
   }
 
@@ -332,8 +337,32 @@ export class EasyPost {
       rejected: this.#random() < this.#behaviour.refundsRejected,
       decidedAt: new Date(now.getTime() + this.#behaviour.refundMs),
     };
-    this.move(purchase.parcel.code, "cancelled", "cancelled");
+    // What is rejected later was used, and its parcel is on its way.
+    if (!shipment.refund.rejected) {
+      this.move(purchase.parcel.code, "cancelled", "cancelled");
+      this.#tellRefund(shipment);
+    }
     return this.#shown(shipment);
+  }
+
+  /** EasyPost tells of refunds that were granted, once they are; of others it says nothing. */
+  #tellRefund(shipment: Shipment): void {
+    const { purchase, refund } = shipment;
+    if (!purchase || !refund || refund.isTold) return;
+    const now = this.now();
+    const timer = this.#refundTimers.get(shipment);
+    clearTimeout(timer);
+    this.#refundTimers.delete(shipment);
+    const ms = refund.decidedAt.getTime() - now.getTime();
+    if (ms > 0) {
+      // At most: timers can't wait for more than some weeks, and the clock may be set.
+      const again = setTimeout(() => this.#tellRefund(shipment), Math.min(ms, LONGEST_TIMER_MS));
+      this.#refundTimers.set(shipment, again);
+      return;
+    }
+    refund.isTold = true;
+    const result = refundOf(shipment.id, purchase.parcel.code, refund.at);
+    this.webhooks.tell("refund.successful", result, { status: "submitted" }, now);
   }
 
   #list(query: URLSearchParams): Answer {

@@ -211,6 +211,18 @@ export function labelOf(labelUrl: string, at: Date) {
   };
 }
 
+/** A refund that was granted, after EasyPost's documentation. */
+export function refundOf(shipmentId: string, trackingCode: string, at: Date) {
+  return {
+    ...head(newId("rfnd"), "Refund", at),
+    tracking_code: trackingCode,
+    confirmation_number: null,
+    status: "refunded",
+    carrier: "USPS",
+    shipment_id: shipmentId,
+  };
+}
+
 /** The statuses of EasyPost's trackers. */
 export const TRACKER_STATUSES = [
   "unknown",

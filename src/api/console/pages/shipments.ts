@@ -9,6 +9,7 @@ import {
   type Shipment,
   type ShipmentLine,
 } from "../../../order/shipment.ts";
+import { actorOf } from "../../auth.ts";
 import { route, type Route } from "../../route.ts";
 import type { Services } from "../../services.ts";
 import { refusing } from "../../shipments.ts";
@@ -27,19 +28,22 @@ const LINES_SHOWN = 50;
 export const shipmentPages: readonly Route[] = [
   ...shipmentForms,
   ...packingPages,
-  asked("book", ({ parcels }, shipment) => parcels.book(shipment)),
-  asked("void", ({ parcels }, shipment) => parcels.void(shipment)),
+  asked("book", ({ parcels }, shipment, actor) => parcels.book(shipment, actor)),
+  asked("void", ({ parcels }, shipment, actor) => parcels.void(shipment, actor)),
 ];
 
 /** A button's route. */
-function asked(verb: string, work: (services: Services, shipment: Shipment) => Promise<unknown>): Route {
+function asked(
+  verb: string,
+  work: (services: Services, shipment: Shipment, actor: string) => Promise<unknown>,
+): Route {
   return route({
     ...FORM,
     ...ONE_SHIPMENT,
     path: `${SHIPMENTS}/:number/${verb}`,
     handler: async ({ params, response }, services) => {
       const { order, shipment } = await find(services, params);
-      await refusing(order, () => work(services, shipment));
+      await refusing(order, () => work(services, shipment, actorOf(response)));
       leadTo(response, orderPath(order));
     },
   });

@@ -87,6 +87,15 @@ test("nobody is charged or refunded twice by a Stripe that forgets keys, and los
     expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
 }, 900_000);
 
+test("no label is bought twice, and pieces add up, whatever EasyPost loses, doubles, delays and refuses, and whoever plans at once", async () => {
+  const options = ["--seed", "3", "--orders", "60", "--minutes", "0.25", "--workers", "2", "--apis", "1"];
+  const { code } = await chaos("--scenario", "easypost", ...options).exited;
+  const output = lines.join("\n");
+  expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
+  for (const found of ["of which was refused", "orders with several parcels", "parcels called off"])
+    expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
+}, 900_000);
+
 test("a promise that is broken is told, and ends the command with 1", async () => {
   // Nothing is delivered within a second: parcels are on the road for two.
   const options = ["--orders", "10", "--minutes", "0.05", "--patience", "1", "--workers", "1", "--apis", "1"];

@@ -2,8 +2,9 @@ import { CANCELLED, CREATED, lifecycle } from "../../src/order/lifecycle.ts";
 import { WITHDRAWN } from "../../src/engine/withdrawals.ts";
 import { groupBy } from "../../src/platform/group-by.ts";
 import { CUSTOMERS_REASON } from "./customers.ts";
-import type { Evidence, EventRow, OrderRow } from "./evidence.ts";
+import type { Evidence, EventRow, OrderRow, ShipmentRow } from "./evidence.ts";
 import type { InjectedFault } from "./faults.ts";
+import { faultsOfLabels, faultsOfPieces, hasLeft } from "./parcels.ts";
 
 /** A promise, checked against the evidence. */
 export interface Check {
@@ -43,6 +44,7 @@ export function audit(evidence: Evidence): Check[] {
     charges(books),
     refunds(books),
     labels(books),
+    parcels(books),
     stockAtTheEnd(books),
     reservations(books),
     stockAllThrough(books),
@@ -61,11 +63,13 @@ class Books {
   readonly evidence: Evidence;
   readonly orders: ReadonlyMap<string, OrderRow>;
   readonly events: ReadonlyMap<string, readonly EventRow[]>;
+  readonly shipments: ReadonlyMap<string, readonly ShipmentRow[]>;
 
   constructor(evidence: Evidence) {
     this.evidence = evidence;
     this.orders = new Map(evidence.orders.map((order) => [order.id, order]));
     this.events = groupBy(evidence.events, ({ orderId }) => orderId);
+    this.shipments = groupBy(evidence.shipments, ({ orderId }) => orderId);
   }
 
   hasReached(order: OrderRow, status: string): boolean {
@@ -278,54 +282,68 @@ function textOf(amounts: readonly number[]): string {
   return amounts.length === 0 ? "nothing" : amounts.toSorted((a, b) => a - b).join(" + ");
 }
 
-function labels({ orders, evidence }: Books): Check {
-  const byOrder = groupBy(
-    evidence.books.labels.filter(({ voided }) => !voided),
-    ({ orderId }) => orderId,
-  );
+function labels({ orders, shipments, evidence }: Books): Check {
+  const byOrder = groupBy(evidence.books.labels, ({ orderId }) => orderId);
   const breaches: string[] = [];
   for (const [orderId, those] of byOrder)
     if (!orders.has(orderId)) breaches.push(`${orderId} has ${those.length} labels but is not an order`);
   for (const order of orders.values()) {
-    const count = byOrder.get(order.id)?.length ?? 0;
-    const due = order.status === DELIVERED ? 1 : 0;
-    // An order in progress may already have its label.
-    const isFine = hasEnded(order) ? count === due : count <= 1;
-    if (!isFine) breaches.push(`${order.id} is ${order.status} with ${count} labels`);
+    const known = shipments.get(order.id) ?? [];
+    const found = byOrder.get(order.id) ?? [];
+    breaches.push(...faultsOfLabels({ order, hasEnded: hasEnded(order), shipments: known, labels: found }));
   }
   return check(
-    "one label for each order delivered, none for cancelled ones",
+    "one valid label for each parcel that was sent, none for others, and none bought twice",
     evidence.books.labels.length,
     "labels",
     breaches,
   );
 }
 
-/** Orders that have not ended, itself a breach, may hold a reservation or have shipped. */
+function parcels({ orders, shipments, evidence }: Books): Check {
+  const lines = groupBy(evidence.lines, ({ orderId }) => orderId);
+  const breaches: string[] = [];
+  for (const orderId of shipments.keys())
+    if (!orders.has(orderId)) breaches.push(`${orderId} has parcels but is not an order`);
+  for (const order of orders.values())
+    breaches.push(...faultsOfPieces(order, lines.get(order.id) ?? [], shipments.get(order.id) ?? []));
+  return check(
+    "no piece is in two parcels, and every piece delivered was in one",
+    evidence.shipments.length,
+    "parcels",
+    breaches,
+  );
+}
+
+/** Orders that have not ended, itself a breach, may hold a reservation. */
 function stockAtTheEnd({ orders, evidence }: Books): Check {
-  const delivered = new Map<string, number>();
+  const gone = new Map<string, number>();
   const held = new Map<string, number>();
   const add = (to: Map<string, number>, sku: string, quantity: number) =>
     to.set(sku, (to.get(sku) ?? 0) + quantity);
-  for (const { orderId, sku, quantity } of evidence.lines) {
+  const isHeld = (orderId: string) => {
     const order = orders.get(orderId);
     const state = evidence.reservations.get(orderId);
-    if (order?.status === DELIVERED) add(delivered, sku, quantity);
-    else if (order && !hasEnded(order) && state === "SHIPPED") add(delivered, sku, quantity);
-    else if (order && !hasEnded(order) && state === "HELD") add(held, sku, quantity);
-  }
+    return order !== undefined && !hasEnded(order) && state !== undefined && state !== "RELEASED";
+  };
+  for (const { orderId, sku, quantity } of evidence.lines) if (isHeld(orderId)) add(held, sku, quantity);
+  for (const shipment of evidence.shipments.filter(hasLeft))
+    for (const { sku, quantity } of shipment.pieces) {
+      add(gone, sku, quantity);
+      if (isHeld(shipment.orderId)) add(held, sku, -quantity);
+    }
   const found = new Map(evidence.stock.map((row) => [row.sku, row]));
-  const skus = new Set([...evidence.loaded.keys(), ...found.keys(), ...delivered.keys()]);
+  const skus = new Set([...evidence.loaded.keys(), ...found.keys(), ...gone.keys()]);
   const breaches = [...skus].flatMap((sku) => {
     const { onHand, reserved } = found.get(sku) ?? { onHand: 0, reserved: 0 };
     const loaded = evidence.loaded.get(sku) ?? 0;
-    const sold = delivered.get(sku) ?? 0;
-    return onHand + sold === loaded && reserved === (held.get(sku) ?? 0)
+    const sent = gone.get(sku) ?? 0;
+    return onHand + sent === loaded && reserved === (held.get(sku) ?? 0)
       ? []
-      : [`${sku}: ${onHand} on hand and ${sold} delivered of ${loaded}, ${reserved} reserved`];
+      : [`${sku}: ${onHand} on hand and ${sent} sent of ${loaded}, ${reserved} reserved`];
   });
   return check(
-    "stock on hand plus delivered equals stock loaded, and nothing is reserved",
+    "stock on hand plus what was sent equals stock loaded, and nothing is reserved",
     skus.size,
     "SKUs",
     breaches,

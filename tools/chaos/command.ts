@@ -7,6 +7,7 @@ import { CHAOS_HELP, readChaosOptions, type ChaosOptions } from "./options.ts";
 import { jsonOf, renderPlan, renderReport } from "./report.ts";
 import { run, type Script } from "./run.ts";
 import { planFaults } from "./schedule.ts";
+import { easypost } from "./scenarios/easypost.ts";
 import { failover } from "./scenarios/failover.ts";
 import { flashSale } from "./scenarios/flash-sale.ts";
 import { flush } from "./scenarios/flush.ts";
@@ -77,6 +78,8 @@ function scriptOf(options: ChaosOptions): Script {
       return httpStage(options);
     case "stripe":
       return stripe(options);
+    case "easypost":
+      return easypost(options);
   }
 }
 

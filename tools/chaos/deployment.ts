@@ -13,7 +13,9 @@ import {
   type PrivateServer,
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
-import { startProviders, type Providers } from "../simulators/providers.ts";
+import type { BehaviourChange } from "../simulators/easypost/behaviour.ts";
+import { startEasyPost, type EasyPostServer } from "../simulators/easypost/server.ts";
+import { startProviders, type Fault, type Provider, type Providers } from "../simulators/providers.ts";
 import type { WebhookSettings } from "../simulators/stripe/webhooks.ts";
 import { VARIABLES } from "../../src/composition/variables.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
@@ -53,6 +55,8 @@ export interface Deployment {
   readonly mysql: PrivateServer;
   readonly redis: PrivateServer;
   readonly providers: Providers;
+  /** Set if the simulated EasyPost is the carrier. */
+  readonly easypost: EasyPostServer | undefined;
   /** For observers: an account with all rights. */
   readonly databaseUrl: string;
   /** Set if MySQL has a replica to fail over to. */
@@ -68,6 +72,10 @@ export interface Deployment {
   readonly observerRedis: Redis;
   /** The folder with the processes' logs. */
   readonly logFolder: string;
+  /** Replaces the current fault of a provider, for calls from now on. */
+  setFault(provider: Provider, fault: Fault): void;
+  /** The records of the providers that are in use. */
+  books(): Providers["books"];
   /** The API or worker with this name. */
   process(name: string): Supervised | undefined;
   /** Stops everything, whatever its state. `keepLogs` keeps the processes' logs. */
@@ -80,6 +88,9 @@ export interface StripeTrouble {
   readonly keysMs: number;
   readonly webhooks: Pick<WebhookSettings, "lost" | "doubled" | "latestMs">;
 }
+
+/** How the simulated EasyPost misbehaves all the time. */
+export type EasyPostTrouble = BehaviourChange;
 
 export interface DeploymentOptions {
   readonly apis: number;
@@ -96,6 +107,8 @@ export interface DeploymentOptions {
   readonly httpStageSeed?: number | undefined;
   /** Set if the simulated Stripe takes the payments. */
   readonly stripe?: StripeTrouble | undefined;
+  /** Set if the simulated EasyPost is the carrier. */
+  readonly easypost?: EasyPostTrouble | undefined;
   /** Decides which calls a provider fault hits. */
   readonly random: () => number;
 }
@@ -125,6 +138,8 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       random: options.random,
     });
     opened.push(() => providers.close());
+    const easypost = options.easypost && (await startSimulatedEasyPost(options.easypost, options.random));
+    if (easypost) opened.push(() => easypost.close());
     const databaseUrl = await createDatabase(standby?.url ?? mysql.url, DATABASE);
     const serviceUrl = await createAccount(databaseUrl, ACCOUNT);
     const { httpStageSeed } = options;
@@ -143,6 +158,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       PROVIDERS_MODULE: "tools/simulators/inventory",
       INVENTORY_SIMULATOR_URL: providers.inventoryUrl,
       ...(options.stripe && stripeVariables(providers.paymentsUrl)),
+      ...(easypost && easypostVariables(easypost.url)),
       ...(stage && { ...stage.env, PUBLIC_URL: `http://127.0.0.1:${ports[0]}` }),
     };
     if (options.stripe) {
@@ -151,6 +167,13 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       const url = `http://127.0.0.1:${ports[0]}/providers/payments/webhook`;
       providers.setWebhooks({ url, secret: WEBHOOK_SECRET, ...webhooks });
     }
+    easypost?.easypost.webhooks.endpoints.set("hook_chaos", {
+      id: "hook_chaos",
+      url: `http://127.0.0.1:${ports[0]}/providers/carrier/webhook`,
+      secret: WEBHOOK_SECRET,
+      at: new Date(),
+      headers: [],
+    });
     const supervise = (
       name: string,
       script: string,
@@ -188,6 +211,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       mysql,
       redis,
       providers,
+      easypost,
       databaseUrl,
       standby,
       stage,
@@ -197,6 +221,11 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
       sql,
       observerRedis,
       logFolder: folder,
+      setFault(provider, fault) {
+        if (provider === "carrier" && easypost) easypost.setFault(fault);
+        else providers.setFault(provider, fault);
+      },
+      books: () => (easypost ? withLabelsOf(easypost, providers) : providers.books),
       process: (name) => processes.find((each) => each.name === name),
       close: closeAll,
     };
@@ -206,6 +235,18 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   }
 }
 
+/** The parcels' sender. */
+const SENDER = {
+  name: "Conveyor",
+  line1: "388 Townsend St",
+  city: "San Francisco",
+  region: "CA",
+  postalCode: "94107",
+  country: "US",
+  phone: "4155550100",
+};
+/** Soon enough that a run does not wait for lost webhooks. */
+const TRACKED_EVERY = "5s";
 const WEBHOOK_SECRET = "whsec_chaos";
 
 function stripeVariables(url: string): Record<string, string> {
@@ -215,6 +256,35 @@ function stripeVariables(url: string): Record<string, string> {
     STRIPE_SECRET_KEY: "sk_test_chaos",
     STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
   };
+}
+
+function startSimulatedEasyPost(behaviour: EasyPostTrouble, random: () => number): Promise<EasyPostServer> {
+  return startEasyPost({ behaviour, random, latencyMs: PROVIDER_LATENCY_MS });
+}
+
+function easypostVariables(url: string): Record<string, string> {
+  return {
+    CARRIER: "easypost",
+    EASYPOST_API_URL: `${url}/v2`,
+    EASYPOST_API_KEY: "EZTKchaos",
+    EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
+    SHIP_FROM: JSON.stringify(SENDER),
+    TRACKING_INTERVAL: TRACKED_EVERY,
+    FULFILMENT: process.env["FULFILMENT"] ?? "manual",
+  };
+}
+
+/** The carrier's labels in place of those of the carrier that is not in use. */
+function withLabelsOf({ easypost }: EasyPostServer, { books }: Providers): Providers["books"] {
+  const labels = easypost.bought.map(({ reference, trackingCode, refundStatus, at }) => ({
+    key: reference ?? "",
+    orderId: reference?.split(":")[0] ?? "",
+    trackingNumber: trackingCode,
+    voided: refundStatus === "refunded",
+    at,
+  }));
+  const { charges, refunds, declines, attempts } = books;
+  return { charges, refunds, declines, attempts, labels };
 }
 
 /** As an operator would, before any worker runs. */

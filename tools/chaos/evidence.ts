@@ -1,5 +1,7 @@
 import type { Redis } from "ioredis";
+import { z } from "zod";
 import type { ProviderBooks } from "../simulators/providers.ts";
+import { shipmentReference } from "../../src/order/shipment.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import type { Ledger } from "./ledger.ts";
 import { instant, number, text, textOrNull, type Sql } from "./sql.ts";
@@ -43,6 +45,18 @@ export interface LineRow {
   readonly quantity: number;
 }
 
+export interface ShipmentRow {
+  readonly orderId: string;
+  /** Our name for it, which the carrier knows: `<order id>:ship:2`. */
+  readonly reference: string;
+  readonly number: number;
+  readonly state: string;
+  readonly pieces: readonly { readonly sku: string; readonly quantity: number }[];
+  readonly trackingNumber: string | null;
+  /** Whether an operator settled it: nobody waits for it any more. */
+  readonly isClosed: boolean;
+}
+
 export interface StockRow {
   readonly sku: string;
   readonly onHand: number;
@@ -57,6 +71,7 @@ export interface Evidence {
   readonly events: readonly EventRow[];
   readonly failedAttempts: readonly FailedAttemptRow[];
   readonly stock: readonly StockRow[];
+  readonly shipments: readonly ShipmentRow[];
   /** State by order id. */
   readonly reservations: ReadonlyMap<string, string>;
   readonly books: Pick<ProviderBooks, "charges" | "refunds" | "labels" | "declines">;
@@ -89,7 +104,10 @@ export async function gatherEvidence(
   return { ...rest, ...tables, jobs: await countJobs(redis) };
 }
 
-type Tables = Pick<Evidence, "orders" | "lines" | "events" | "failedAttempts" | "stock" | "reservations">;
+type Tables = Pick<
+  Evidence,
+  "orders" | "lines" | "events" | "failedAttempts" | "stock" | "reservations" | "shipments"
+>;
 
 async function readTables(sql: Sql): Promise<Tables> {
   return {
@@ -125,6 +143,18 @@ async function readTables(sql: Sql): Promise<Tables> {
       onHand: number(row["on_hand"]),
       reserved: number(row["reserved"]),
     })),
+    shipments: (await sql.rows("SELECT * FROM shipments ORDER BY order_id, number")).map((row) => {
+      const [orderId, position] = [text(row["order_id"]), number(row["number"])];
+      return {
+        orderId,
+        reference: shipmentReference({ orderId, number: position }),
+        number: position,
+        state: text(row["state"]),
+        pieces: piecesOf(row["lines"]),
+        trackingNumber: textOrNull(row["tracking_number"]),
+        isClosed: row["closed_at"] !== null,
+      };
+    }),
     reservations: new Map(
       (await sql.rows("SELECT order_id, state FROM reservations")).map((row) => [
         text(row["order_id"]),
@@ -132,6 +162,13 @@ async function readTables(sql: Sql): Promise<Tables> {
       ]),
     ),
   };
+}
+
+const pieces = z.array(z.object({ sku: z.string(), quantity: z.number() }));
+
+/** MariaDB's driver returns JSON as text. */
+function piecesOf(lines: unknown): z.output<typeof pieces> {
+  return pieces.parse(typeof lines === "string" ? JSON.parse(lines) : lines);
 }
 
 /** All transitions, in order of id. @throws {Error} of the driver */

@@ -222,12 +222,11 @@ export class Saboteur {
 
   async #injectProviderFault(name: ProviderFault, lasts: number): Promise<void> {
     const { hits: provider } = KINDS[name];
-    const { providers } = this.#deployment;
-    providers.setFault(provider, faultOf(name));
+    this.#deployment.setFault(provider, faultOf(name));
     try {
       await this.#wait(lasts);
     } finally {
-      providers.setFault(provider, { kind: "none" });
+      this.#deployment.setFault(provider, { kind: "none" });
     }
   }
 

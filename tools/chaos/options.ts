@@ -13,6 +13,7 @@ export const SCENARIOS = [
   "poisoned",
   "http-stage",
   "stripe",
+  "easypost",
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
@@ -39,6 +40,7 @@ const DEFAULTS: Record<
   "http-stage": { orders: "500", minutes: "0.75" },
   // A payment whose webhook is lost is looked at after five minutes.
   stripe: { orders: "5000", minutes: "3", patience: "600" },
+  easypost: { orders: "5000", minutes: "3", patience: "600" },
 };
 
 export const CHAOS_HELP = `npm run chaos -- [options]
@@ -62,8 +64,11 @@ and audits the books from the outside. The seed determines the faults and the or
                    stripe        steady, with the simulated Stripe: it forgets keys after two seconds, and its webhooks
                                  are lost, late and doubled; customers confirm, banks take their time, and goods
                                  are refunded
-  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500, 5000)
-  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75, 3)
+                   easypost      steady, with the simulated EasyPost and FULFILMENT=manual: clerks plan at the same time,
+                                 call parcels off, and EasyPost refuses that or decides later; its webhooks are
+                                 lost, late and doubled
+  --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500, 5000, 5000)
+  --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75, 3, 3)
   --seed N         the same seed gives the same faults and orders (default 1)
   --workers N      worker processes (default 4; 1 in poisoned)
   --split          half of the workers run reserve and pay, the others the rest
@@ -74,7 +79,7 @@ and audits the books from the outside. The seed determines the faults and the or
   --poison KIND    poisoned: no answer (hangs, default), always 5xx (fails), or often 5xx (stumbles)
   --customers WHO  poisoned: one customer per order (each, default), or one for all (one)
   --call CALL      poisoned: the call that fails: pay (default), ship, track or refund
-  --patience N     seconds to wait for the orders to end after the load (default 180; 900 in poisoned, 600 in stripe)
+  --patience N     seconds to wait for the orders to end after the load (default 180; 900 in poisoned, 600 in stripe and easypost)
   --plan           print the planned faults and exit
   --json FILE      also write the report as JSON
   --help           show this

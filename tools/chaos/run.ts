@@ -8,7 +8,13 @@ import { Customers } from "./customers.ts";
 import { countJobs, gatherEvidence, type Evidence } from "./evidence.ts";
 import { Saboteur, type InjectedFault } from "./faults.ts";
 import { Ledger } from "./ledger.ts";
-import { API_KEY, startDeployment, type Deployment, type StripeTrouble } from "./deployment.ts";
+import {
+  API_KEY,
+  startDeployment,
+  type Deployment,
+  type EasyPostTrouble,
+  type StripeTrouble,
+} from "./deployment.ts";
 import type { ChaosOptions } from "./options.ts";
 import type { Goods } from "./orders.ts";
 import { shuffled, stream } from "./random.ts";
@@ -52,6 +58,8 @@ export interface Script {
   readonly hasHttpStage?: boolean;
   /** Whether the simulated Stripe takes the payments, and how it misbehaves all the time. */
   readonly stripe?: StripeTrouble;
+  /** Whether the simulated EasyPost is the carrier, and how it misbehaves all the time. */
+  readonly easypost?: EasyPostTrouble;
   /**
    * Applies load and injects faults. When it returns, everything is repaired; orders may still be in progress.
    *
@@ -106,6 +114,7 @@ export async function run(
     httpStageSeed: script.hasHttpStage ? options.seed : undefined,
     random: () => providerRandom.below(2 ** 32) / 2 ** 32,
     stripe: script.stripe,
+    easypost: script.easypost,
     ...(script.transitMs === undefined ? {} : { transitMs: script.transitMs }),
   });
   let isClean = false;
@@ -171,7 +180,7 @@ async function playOn(
     // A last sample, with everything settled.
     await watch.sample();
     const evidence = await gatherEvidence(deployment.sql, deployment.observerRedis, {
-      books: deployment.providers.books,
+      books: deployment.books(),
       loaded,
       customers: ledger,
       samples: watch,

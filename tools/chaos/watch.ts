@@ -9,6 +9,10 @@ const ADD_UP_EVERY_MS = 5_000;
 const PAGE = 500;
 const WITHIN_MS = 5_000;
 
+/** A shipment's pieces as rows. */
+const PIECES =
+  "JSON_TABLE(shipments.lines, '$[*]' COLUMNS (sku VARCHAR(64) PATH '$.sku', quantity INT PATH '$.quantity')) AS pieces";
+
 const ENDED = new Set(["DELIVERED", "CANCELLED"]);
 
 /** Samples the orders and the stock from the outside, throughout the run. */
@@ -79,10 +83,17 @@ export class Watch {
     const { stock, moved } = await this.#sql.snapshot(async () => ({
       stock: await this.#sql.rows("SELECT sku, on_hand, reserved FROM stock", [], WITHIN_MS),
       moved: await this.#sql.rows(
-        `SELECT order_lines.sku AS sku, reservations.state AS state, SUM(order_lines.quantity) AS quantities
-           FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
-          WHERE reservations.state IN ('HELD', 'SHIPPED')
-          GROUP BY order_lines.sku, reservations.state`,
+        `SELECT sku, state, SUM(quantity) AS quantities FROM (
+           SELECT order_lines.sku, 'HELD' AS state, order_lines.quantity
+             FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
+            WHERE reservations.state <> 'RELEASED'
+           UNION ALL
+           SELECT pieces.sku, moved.state, moved.times * pieces.quantity
+             FROM shipments JOIN ${PIECES} LEFT JOIN reservations ON reservations.order_id = shipments.order_id
+             JOIN (SELECT 'SHIPPED' AS state, 1 AS times UNION ALL SELECT 'HELD', -1) AS moved
+               ON moved.state = 'SHIPPED' OR reservations.state <> 'RELEASED'
+            WHERE shipments.state NOT IN ('PLANNED', 'VOIDED')
+         ) AS moves GROUP BY sku, state`,
         [],
         WITHIN_MS,
       ),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { audit, countBreaches, noAttemptLost } from "../../../tools/chaos/audit.ts";
 import { CUSTOMERS_REASON } from "../../../tools/chaos/customers.ts";
-import type { EventRow, OrderRow } from "../../../tools/chaos/evidence.ts";
+import type { EventRow, OrderRow, ShipmentRow } from "../../../tools/chaos/evidence.ts";
 import { Ledger } from "../../../tools/chaos/ledger.ts";
 import type { ProviderBooks } from "../../../tools/simulators/providers.ts";
 
@@ -64,6 +64,7 @@ function makeEvidence() {
   const events: Writable<EventRow>[] = [];
   const lines: { orderId: string; sku: string; quantity: number }[] = [];
   const reservations = new Map<string, string>();
+  const shipments: Writable<ShipmentRow>[] = [];
   const books: Omit<ProviderBooks, "attempts"> = { charges: [], refunds: [], labels: [], declines: [] };
   const at = new Date(AT);
   for (const [id, story] of Object.entries(STORIES)) {
@@ -109,6 +110,16 @@ function makeEvidence() {
       });
     if (story.declined) books.declines.push({ key: chargeKey, orderId: id });
     if (story.label)
+      shipments.push({
+        orderId: id,
+        reference: `${id}:ship`,
+        number: 1,
+        state: story.label === "valid" ? "DELIVERED" : "VOIDED",
+        pieces: [{ sku, quantity: 1 }],
+        trackingNumber: `CV-${id}`,
+        isClosed: false,
+      });
+    if (story.label)
       books.labels.push({
         key: `${id}:ship`,
         orderId: id,
@@ -136,6 +147,7 @@ function makeEvidence() {
     events,
     failedAttempts: [],
     stock,
+    shipments,
     reservations,
     books,
     jobs,
@@ -194,8 +206,9 @@ describe("the audit finds", () => {
   const ENDED = "every accepted order is DELIVERED or CANCELLED";
   const CHARGES = "one charge of the right amount for each order paid";
   const REFUNDS = "one refund for each charged order that was cancelled, and what customers were promised";
-  const LABELS = "one label for each order delivered, none for cancelled ones";
-  const STOCK = "stock on hand plus delivered equals stock loaded, and nothing is reserved";
+  const LABELS = "one valid label for each parcel that was sent, none for others, and none bought twice";
+  const PIECES = "no piece is in two parcels, and every piece delivered was in one";
+  const STOCK = "stock on hand plus what was sent equals stock loaded, and nothing is reserved";
   const RESERVATIONS = "the stock shipped is the stock delivered, order by order";
   const PATHS = "each order's events form a legal path, in order and without gaps";
   const CAUSE = "no order was cancelled without a cause";
@@ -420,13 +433,50 @@ describe("the audit finds", () => {
     [
       "a second label",
       LABELS,
-      /delivered is DELIVERED with 2 labels/,
-      (books) => books.books.labels.push(copyOf(books.books.labels[0], { key: "again" })),
+      /delivered is DELIVERED with 2 labels bought for delivered:ship/,
+      (books) => books.books.labels.push(copyOf(books.books.labels[0], { voided: true })),
+    ],
+    [
+      "a label for no parcel",
+      LABELS,
+      /delivered is DELIVERED with 1 labels for no parcel/,
+      (books) => books.books.labels.push(copyOf(books.books.labels[0], { key: "delivered:ship:2" })),
+    ],
+    [
+      "a label of another parcel",
+      LABELS,
+      /delivered: parcel 1 is CV-delivered, and its label CV-other/,
+      (books) => (books.books.labels[0]!.trackingNumber = "CV-other"),
+    ],
+    [
+      "a piece in two parcels",
+      PIECES,
+      /delivered: 1 PLENTY more in parcels than were ordered/,
+      (books) =>
+        books.shipments.push(copyOf(books.shipments[0], { number: 2, reference: "delivered:ship:2" })),
+    ],
+    [
+      "a piece that is in no parcel",
+      PIECES,
+      /free is DELIVERED without 1 PLENTY/,
+      (books) => without(books.shipments, ({ orderId }) => orderId === "free"),
+    ],
+    [
+      "a parcel that is on its way although its order has ended",
+      PIECES,
+      /delivered is DELIVERED, and its parcel 1 is IN_TRANSIT/,
+      (books) => (books.shipments[0]!.state = "IN_TRANSIT"),
+    ],
+    [
+      "a parcel of no order",
+      PIECES,
+      /nobody has parcels but is not an order/,
+      (books) => books.shipments.push(copyOf(books.shipments[0], { orderId: "nobody" })),
     ],
     [
       "a label that was not voided",
       LABELS,
-      /cancelled is CANCELLED with 1 labels/,
+      /cancelled is CANCELLED with 1 labels for parcel 1, which is VOIDED/,
       (books) => (books.books.labels.find(({ orderId }) => orderId === "cancelled")!.voided = false),
     ],
     [
@@ -438,19 +488,19 @@ describe("the audit finds", () => {
     [
       "a piece that is gone",
       STOCK,
-      /PLENTY: 7 on hand and 2 delivered of 10, 0 reserved/,
+      /PLENTY: 7 on hand and 2 sent of 10, 0 reserved/,
       (books) => (books.stock[0]!.onHand = 7),
     ],
     [
       "a piece too many",
       STOCK,
-      /SCARCE: 1 on hand and 0 delivered of 0, 0 reserved/,
+      /SCARCE: 1 on hand and 0 sent of 0, 0 reserved/,
       (books) => (books.stock[1]!.onHand = 1),
     ],
     [
       "a piece that is still reserved",
       STOCK,
-      /PLENTY: 8 on hand and 2 delivered of 10, 1 reserved/,
+      /PLENTY: 8 on hand and 2 sent of 10, 1 reserved/,
       (books) => (books.stock[0]!.reserved = 1),
     ],
     ["a SKU that is gone", STOCK, /PLENTY: 0 on hand/, (books) => books.stock.shift()],

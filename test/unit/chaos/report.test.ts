@@ -48,6 +48,7 @@ function report(checks: readonly Check[]): RunReport {
       failedAttempts: [],
       stock: [],
       reservations: new Map(),
+      shipments: [],
       books: { charges: [], refunds: [], labels: [], declines: [] },
       jobs: new Map(),
       loaded: new Map(),

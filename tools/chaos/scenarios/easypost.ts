@@ -1,0 +1,78 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { grouped } from "../../shared/text.ts";
+import { steadyLoad } from "../load.ts";
+import type { ChaosOptions } from "../options.ts";
+import { makeGoods, makeOrders } from "../orders.ts";
+import type { Script } from "../run.ts";
+import { planFaults } from "../schedule.ts";
+import { Warehouse } from "../warehouse.ts";
+
+/** Long enough that most parcels are called off before the carrier has them. */
+const TRANSIT_MS = 15_000;
+const BEHAVIOUR = {
+  transitMs: TRANSIT_MS,
+  refundMs: 3_000,
+  refundsRejected: 0.2,
+  refundsRefused: 0.2,
+  webhooks: { lost: 0.1, doubled: 0.2, late: 0.2, lateMs: 3_000 },
+};
+const SHIP_TO = {
+  name: "Elizabeth Swan",
+  line1: "179 N Harbor Dr",
+  city: "Redondo Beach",
+  region: "CA",
+  postalCode: "90277",
+  country: "US",
+};
+const EVERY_MS = 300;
+
+/**
+ * Faults of every kind under a steady load, with an EasyPost that loses, doubles and delays webhooks, and refuses to take
+ * labels back or decides later, and with clerks who plan, book and call off the same order's parcels at the same time.
+ */
+export function easypost(options: ChaosOptions): Script {
+  // Nothing is scarce: what is called off and sold to somebody else meanwhile could not be sent again.
+  const onHand = Math.max(...makeGoods(options.orders).map((each) => each.onHand));
+  const goods = makeGoods(options.orders).map(({ sku }) => ({ sku, onHand }));
+  const orders = makeOrders({ count: options.orders, seed: options.seed, goods });
+  for (const { request } of orders) request.shipTo = SHIP_TO;
+  const plan = planFaults(options);
+  return {
+    goods,
+    easypost: BEHAVIOUR,
+    async play(scene) {
+      const { customers, saboteur, signal } = scene;
+      const warehouse = new Warehouse(scene);
+      const closing = new AbortController();
+      const working = work(warehouse, AbortSignal.any([signal, closing.signal]));
+      await Promise.all([steadyLoad(customers, orders, options.lengthMs, signal), saboteur.injectAll(plan)]);
+      return async ({ shipments }) => {
+        closing.abort();
+        await working;
+        const { asked, refused, settled } = warehouse.counts;
+        const ordersInParts = new Set(
+          shipments.filter(({ number }) => number > 1).map((each) => each.orderId),
+        );
+        return [
+          ["what clerks asked for", grouped(asked)],
+          ["of which was refused", grouped(refused)],
+          ["orders with several parcels", grouped(ordersInParts.size)],
+          ["parcels called off", grouped(shipments.filter(({ state }) => state === "VOIDED").length)],
+          ["parcels closed by an operator", grouped(settled)],
+        ];
+      };
+    },
+  };
+}
+
+async function work(warehouse: Warehouse, over: AbortSignal): Promise<void> {
+  try {
+    while (!over.aborted) {
+      // MySQL may be away.
+      await warehouse.lookAround().catch(() => {});
+      await delay(EVERY_MS, undefined, { signal: over }).catch(() => {});
+    }
+  } finally {
+    warehouse.close();
+  }
+}

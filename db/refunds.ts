@@ -237,7 +237,7 @@ export async function changeRefund(
 }
 
 function eventOf(
-  { id, orderId, state, amount, currency, providerId, cause, actor, updatedAt }: Refund,
+  { id, orderId, state, amount, currency, providerId, cause, restock, actor, updatedAt }: Refund,
   status: string,
 ) {
   return {
@@ -247,7 +247,15 @@ function eventOf(
     to: status,
     stage: null,
     reason: null,
-    record: { refundId: id, providerId, amount, currency, cause },
+    record: {
+      refundId: id,
+      providerId,
+      amount,
+      currency,
+      cause,
+      // They stay in stock, whatever has become of the money.
+      ...(state === "FAILED" && restock === "done" && { restocked: true }),
+    },
     at: updatedAt,
     actor: state === "PENDING" ? actor : null,
   };

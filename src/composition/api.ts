@@ -70,6 +70,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
         log,
       }),
       wake,
+      onEvents: mode.onEvents,
       log,
     }),
     parcels: new Parcels({

@@ -299,6 +299,8 @@ export interface WebhookSubject {
   readonly orderId?: string | undefined;
   /** Whether a dispute has begun or ended, or gone on. */
   readonly isDispute?: boolean | undefined;
+  /** The provider's id of the refund, if it is about one. */
+  readonly refundId?: string | undefined;
 }
 
 /** A webhook whose signature is missing, wrong or too old, or that makes no sense. */

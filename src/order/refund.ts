@@ -64,6 +64,28 @@ export function worthOf(
   return { lines: taken, amount };
 }
 
+/**
+ * Pieces go back into stock once, also if their refund has failed since.
+ *
+ * @throws {TooManyPiecesError} if some of these are there already
+ */
+export function mustBeOut(
+  order: Priced,
+  back: readonly RefundLine[],
+  earlier: readonly Pick<Refund, "lines" | "state" | "restock">[],
+): void {
+  const restocked = earlier
+    .filter(({ state, restock }) => restock === "done" || (restock === "due" && state !== "FAILED"))
+    .flatMap(({ lines }) => lines ?? []);
+  for (const { position, sku } of back) {
+    const pieces = [...restocked, ...back]
+      .filter((each) => each.position === position)
+      .reduce((sum, { quantity }) => sum + quantity, 0);
+    if (pieces > (order.lines[position]?.quantity ?? 0))
+      throw new TooManyPiecesError(`pieces of ${sku} are back in stock already: refund them without restock`);
+  }
+}
+
 /** What each line is worth, with its share of discounts and taxes. Minor units. */
 export function worthOfLines({ lines, adjustments = [] }: Priced): number[] {
   const prices = lines.map(({ quantity, unitPrice }) => quantity * unitPrice);

@@ -86,6 +86,7 @@ const subject = z.object(
     paymentId: id.optional().catch(undefined),
     orderId: z.uuid().optional().catch(undefined),
     isDispute: z.boolean({ error: "must be true or false" }).optional(),
+    refundId: id.optional().catch(undefined),
   },
   { error: "must be an object" },
 );

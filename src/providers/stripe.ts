@@ -318,7 +318,9 @@ function subjectOf({ type, data }: Stripe.Event): WebhookSubject {
   if (type.startsWith("payment_intent.") && "id" in object) return { paymentId: object.id, orderId };
   const intent = "payment_intent" in object ? object.payment_intent : undefined;
   const paymentId = typeof intent === "string" ? intent : intent && "id" in intent ? intent.id : undefined;
-  return { paymentId, orderId, isDispute: type.startsWith("charge.dispute.") };
+  const isRefund = type.startsWith("refund.") || type.startsWith("charge.refund.");
+  const refundId = isRefund && "id" in object ? object.id : undefined;
+  return { paymentId, orderId, isDispute: type.startsWith("charge.dispute."), refundId };
 }
 
 /** Whether the payment was in another state than the request needs. */

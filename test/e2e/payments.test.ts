@@ -3,6 +3,7 @@ import { z } from "zod";
 import {
   call,
   closeShop,
+  eventsOf,
   happens,
   openShop,
   paymentsOf,
@@ -127,12 +128,30 @@ describe("payments with Stripe, captured on payment", () => {
   });
 
   test("a refund that the provider can't deliver is told as failed", async () => {
-    const id = await place(shop, "pm_card_refundFail");
+    const id = await place(shop, "tok_pendingRefundFail");
     await shop.client.orderIn(id, "DELIVERED");
     await refund(shop, id, { amount: 500 });
     await waitFor("it to fail", async () => (await typesOf(shop, id)).includes("refund.failed"));
     expect((await paymentsOf(shop, id)).payments).toMatchObject([{ refunded: 0 }]);
     expect((await refund(shop, id, { amount: 3_000 })).status).toBe(202);
+  });
+
+  test("a refund that succeeds, and fails later, is told as failed, and its amount is free again", async () => {
+    const id = await place(shop, "pm_card_refundFail");
+    await shop.client.orderIn(id, "DELIVERED");
+    const lines = [{ sku: "MUG-BLUE", quantity: 3 }];
+    await refund(shop, id, { lines, restock: true });
+    await waitFor("it to fail", async () => (await typesOf(shop, id)).includes("refund.failed"));
+    const told = (await eventsOf(shop, id)).filter(({ type }) => type.startsWith("refund."));
+    expect(told.map(({ type }) => type)).toEqual(["refund.created", "refund.succeeded", "refund.failed"]);
+    expect(told.at(-1)).toMatchObject({ record: { amount: 3_000, restocked: true } });
+    expect(await paymentsOf(shop, id)).toMatchObject({
+      payments: [{ refunded: 0 }],
+      refunds: [{ state: "FAILED", failure: "expired_or_canceled_card" }],
+    });
+    // Its pieces are back in stock already.
+    expect((await refund(shop, id, { lines, restock: true })).status).toBe(409);
+    expect((await refund(shop, id, { lines })).status).toBe(202);
   });
 
   test.each([

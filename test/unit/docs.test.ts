@@ -111,7 +111,13 @@ describe("the parts made from the code", () => {
 
   test("list the tokens that the payment provider knows", () => {
     const tokens = sections(lifecycle).get("payment tokens") ?? "";
-    expect(tokens.match(/tok_\w+/g)).toEqual(["tok_approved", "tok_declined", "tok_stumbles_N", "tok_down"]);
+    expect(tokens.match(/tok_\w+/g)).toEqual([
+      "tok_approved",
+      "tok_declined",
+      "tok_pendingRefundFail",
+      "tok_stumbles_N",
+      "tok_down",
+    ]);
   });
 });
 

@@ -27,16 +27,9 @@ export async function payBack(
   signal: AbortSignal,
 ): Promise<Refund> {
   if (refund.state !== "PENDING") return refund;
-  const { orderId, id, providerId, amount, currency, cause, spentKeys, attempts } = refund;
-  const paid = referenceOf(payment);
+  const { providerId, amount, spentKeys, attempts } = refund;
   mustBeOf(provider, payment);
-  const about = {
-    orderId,
-    reference: cause === "cancelled" ? `${paid}:undo` : id,
-    currency,
-    payment: { id: payment.providerId ?? paid, reference: paid },
-    signal,
-  };
+  const about = { ...namedRefund(refund, payment), signal };
   const change = (changes: Parameters<Books["changeRefund"]>[1]) =>
     offTheClock(signal, () => books.changeRefund(refund, changes));
   const known = attempts > 0 ? await provider.findRefund({ ...about, refundId: providerId }) : undefined;
@@ -62,7 +55,39 @@ export async function payBack(
     ...(answer.state === "failed" && { state: "FAILED" as const, failure: answer.reason }),
     ...(answer.state === "pending" && { dueAt: new Date(timestamp().getTime() + LOOK_AGAIN_MS) }),
   });
-  return now ?? refund;
+  if (now === undefined) return refund;
+  // A webhook came while the provider was asked: what it answered may be out of date.
+  const isWoken = now.state === "SUCCEEDED" && now.dueAt.getTime() !== refund.dueAt.getTime();
+  return isWoken ? lookAgain({ provider, books }, now, payment, signal) : now;
+}
+
+/**
+ * Asks whether a refund that had succeeded has failed since: a bank may send the money back weeks later.
+ *
+ * @returns the refund as it is then. @throws what the provider throws
+ */
+export async function lookAgain(
+  { provider, books }: { readonly provider: Pick<PaymentProvider, "findRefund">; readonly books: Books },
+  refund: Refund,
+  payment: Payment,
+  signal: AbortSignal,
+): Promise<Refund> {
+  const about = { ...namedRefund(refund, payment), refundId: refund.providerId, signal };
+  const answer = await provider.findRefund(about);
+  if (answer?.state !== "failed") return refund;
+  const failed = { state: "FAILED", failure: answer.reason } as const;
+  return (await offTheClock(signal, () => books.changeRefund(refund, failed))) ?? refund;
+}
+
+/** What names a refund at its provider. */
+function namedRefund({ orderId, id, currency, cause }: Refund, payment: Payment) {
+  const paid = referenceOf(payment);
+  return {
+    orderId,
+    reference: cause === "cancelled" ? `${paid}:undo` : id,
+    currency,
+    payment: { id: payment.providerId ?? paid, reference: paid },
+  };
 }
 
 /** @throws {RequestRefusedError} for a payment that was made with another provider than the one in use. */

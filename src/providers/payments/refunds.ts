@@ -16,7 +16,7 @@ import {
   type PaymentProvider,
 } from "../../order/ports.ts";
 import type { Refund } from "../../order/payment.ts";
-import { TooManyPiecesError, worthOf } from "../../order/refund.ts";
+import { mustBeOut, TooManyPiecesError, worthOf } from "../../order/refund.ts";
 import { booksOf } from "./books.ts";
 import { payBack } from "./refunding.ts";
 
@@ -76,12 +76,19 @@ export class Refunds {
       lines: null,
       amount: wish.amount ?? null,
       // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
-      ...(wish.lines && { worth: (earlier) => asRefusal(() => worthOf(order, wish.lines ?? [], earlier)) }),
+      ...(wish.lines && { worth: (earlier) => asRefusal(() => worthOfWish(order, wish, earlier)) }),
     });
     if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
     this.#onEvents();
     return opened;
   }
+}
+
+/** @throws {TooManyPiecesError} */
+function worthOfWish(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
+  const worth = worthOf(order, lines, earlier);
+  if (restock === true) mustBeOut(order, worth.lines, earlier);
+  return worth;
 }
 
 function asRefusal<T>(work: () => T): T {

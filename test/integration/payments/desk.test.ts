@@ -421,7 +421,7 @@ describe("undoing a payment at Stripe", () => {
 
   test("whose refund fails fails, and tries again under a new key", async () => {
     const desk = deskOf(environment);
-    const order = await orderWith(environment, "pm_card_refundFail");
+    const order = await orderWith(environment, "tok_pendingRefundFail");
     await desk.pay(request(order));
     await desk.undo(request(order));
     await waitFor("the refund to fail", async () => {

@@ -13,8 +13,12 @@ export type Behaviour =
   | { readonly kind: "processing"; readonly pays: boolean }
   /** Paid, and then disputed. */
   | { readonly kind: "disputed" }
-  /** Paid; its refunds are pending first, and then succeed or fail. */
-  | { readonly kind: "slow refunds"; readonly succeed: boolean }
+  /** Paid; what its refunds are at first, and what becomes of them a second later. */
+  | {
+      readonly kind: "slow refunds";
+      readonly first: "pending" | "succeeded";
+      readonly end: "succeeded" | "failed";
+    }
   /** The provider fails the first so many times, or until it is switched up. */
   | { readonly kind: "stumbles"; readonly times: number };
 
@@ -65,8 +69,9 @@ const CARDS: Readonly<Record<string, Behaviour>> = {
   threeDSecureRequired: AUTHENTICATION,
   createDispute: { kind: "disputed" },
   createDisputeProductNotReceived: { kind: "disputed" },
-  pendingRefund: { kind: "slow refunds", succeed: true },
-  refundFail: { kind: "slow refunds", succeed: false },
+  pendingRefund: { kind: "slow refunds", first: "pending", end: "succeeded" },
+  refundFail: { kind: "slow refunds", first: "succeeded", end: "failed" },
+  pendingRefundFail: { kind: "slow refunds", first: "pending", end: "failed" },
 };
 
 const BANKS: Readonly<Record<string, Behaviour>> = {
@@ -87,12 +92,14 @@ const ALWAYS = Infinity;
  * - `pm_card_authenticationRequired`, `pm_card_threeDSecureRequired`: the customer has to confirm first.
  * - `pm_usBankAccount_success`, `pm_usBankAccount_insufficientFunds`: the bank decides a second later.
  * - `pm_card_createDispute`: approved, and disputed a second later.
- * - `pm_card_pendingRefund`, `pm_card_refundFail`: approved; a refund is pending first, and then succeeds or fails.
+ * - `pm_card_pendingRefund`: approved; a refund is pending first, and then succeeds.
+ * - `pm_card_refundFail`: approved; a refund succeeds first, and fails a second later.
  *
  * And these:
  *
  * - `tok_approved`, any token not listed here, or none: approved. A customer without one has a card on file.
  * - `tok_declined`: always declined.
+ * - `tok_pendingRefundFail`: approved; a refund is pending first, and then fails.
  * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
  * - `tok_down`: no answer until `npm run providers -- payments up` is run after the first attempt.
  */

@@ -434,11 +434,11 @@ export class StripeSimulator {
         message: `Refund amount (${amount}) is greater than unrefunded amount on charge (${left})`,
       });
     const behaviour = behaviourOf(intent.method);
-    const isSlow = behaviour?.kind === "slow refunds";
+    const slow = behaviour?.kind === "slow refunds" ? behaviour : undefined;
     const refund: RefundState = {
       id: `re_${newId()}`,
       amount,
-      status: isSlow ? "pending" : "succeeded",
+      status: slow?.first ?? "succeeded",
       reason: textOf(form["reason"]) ?? null,
       metadata: metadataOf(form),
       created: now(),
@@ -447,11 +447,11 @@ export class StripeSimulator {
     this.#write(intent);
     this.#tellOf("refund.created", refundOf(intent, refund));
     this.#tellOf("charge.refunded", chargeOf(intent));
-    if (isSlow)
+    if (slow)
       this.#later(() => {
-        refund.status = behaviour.succeed ? "succeeded" : "failed";
+        refund.status = slow.end;
         this.#write(intent);
-        this.#tellOf(behaviour.succeed ? "refund.updated" : "refund.failed", refundOf(intent, refund));
+        this.#tellOf(slow.end === "succeeded" ? "refund.updated" : "refund.failed", refundOf(intent, refund));
       });
     return refundOf(intent, refund);
   }

@@ -72,9 +72,13 @@ export function boardApi(options: {
         const done = await operate(`${method} ${String(route.route)}`, { ...services, params, body, actor });
         const answer = done ?? (await route.handler({ queues, uiConfig, query, params, body, headers }));
         if (done === undefined && method !== "get" && (answer.status ?? 200) < 400) {
-          const { queueName = "all queues", jobId } = params;
+          const { queueName = "all queues", jobId, queueStatus } = params;
           const what = route.spec?.summary ?? request.path;
-          const details = { what, ...(jobId !== undefined && { job: jobId }) };
+          const details = {
+            what,
+            ...(queueStatus !== undefined && { status: queueStatus }),
+            ...(jobId !== undefined && { job: jobId }),
+          };
           // First, for when MySQL is away: it is done already.
           log.info({ actor, queue: queueName, ...details }, "changed in Bull Board");
           await recordAction(database, { actor, action: "board", target: queueName, details });

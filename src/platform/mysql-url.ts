@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { decoded } from "./decoded.ts";
+import { faultOfHost } from "./host-fault.ts";
 
 const DEFAULT_PORT = 3306;
 
-/** A name or an address; not several, and not the socket that some clients take in its place. */
-const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/i;
+const EXAMPLE = "mysql://user:password@host:3306/database";
 
 /** How to connect to MySQL, in the driver's terms. */
 export interface MysqlAddress {
@@ -53,9 +53,11 @@ const SPELLINGS = new Map<string, Mode>(
     disabled: "DISABLED",
     disable: "DISABLED",
     false: "DISABLED",
+    0: "DISABLED",
     required: "REQUIRED",
     require: "REQUIRED",
     true: "REQUIRED",
+    1: "REQUIRED",
     skipverify: "REQUIRED",
     acceptinvalidcerts: "REQUIRED",
     '{"rejectunauthorized":false}': "REQUIRED",
@@ -83,16 +85,12 @@ export function mysqlAddress(url: string): MysqlAddress {
 /** Strict, because the driver takes any parameter as an option and ignores those that it does not know. */
 function parse(url: string): MysqlAddress | string {
   if (!/^mysql:\/\//i.test(url)) return "must be an address that begins with mysql://";
-  if (!URL.canParse(url))
-    return "must be an address of one host, such as mysql://user:password@host:3306/database";
-  const { hostname, port, username, password, pathname, searchParams, hash } = new URL(url);
+  const fault = faultOfHost(url, EXAMPLE);
+  if (fault !== undefined) return fault;
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
   const [user, secret, database] = [username, password, pathname.slice(1)].map(decoded);
   if (user === undefined || secret === undefined || database === undefined)
     return "must have a % in its user name, password or database written as %25";
-  if (hash !== "") return "must not contain #; in a password it is written as %23";
-  if (!HOST.test(hostname))
-    return `must name one host, such as mysql://user:password@host:3306/database${hostname === "" ? ", and names none" : ""}`;
-  if (port === "0") return "must have a port from 1 to 65535";
   const host = hostname.replaceAll(/^\[|\]$/g, "");
   const ssl = tlsOf(searchParams, host);
   if (typeof ssl === "string") return ssl;

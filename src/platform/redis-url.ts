@@ -1,6 +1,7 @@
 import { decoded } from "./decoded.ts";
+import { faultOfHost } from "./host-fault.ts";
 
-const PROTOCOLS = new Set(["redis:", "rediss:"]);
+const EXAMPLE = "redis://:password@host:6379/0";
 /** IPv4 only, IPv6 only, or both. */
 const FAMILIES = new Set(["0", "4", "6"]);
 
@@ -9,9 +10,10 @@ const FAMILIES = new Set(["0", "4", "6"]);
  * because ioredis accepts options in the query and any path as the database.
  */
 export function faultOfRedisUrl(url: string): string | undefined {
-  if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol))
-    return "must start with redis:// or rediss://";
-  const { pathname, searchParams, hash, username, password } = new URL(url);
+  if (!/^rediss?:\/\//i.test(url)) return "must start with redis:// or rediss://";
+  const fault = faultOfHost(url, EXAMPLE);
+  if (fault !== undefined) return fault;
+  const { pathname, searchParams, username, password } = new URL(url);
   if ([username, password].some((part) => decoded(part) === undefined))
     return "must have a % in its user name or password written as %25";
   if (!/^\/?$|^\/(0|[1-9]\d{0,5})$/.test(pathname))
@@ -20,5 +22,5 @@ export function faultOfRedisUrl(url: string): string | undefined {
     if (name !== "family" || !FAMILIES.has(value))
       return "must have no query except family=4 or family=6; the database goes in the path, as in redis://host:6379/0";
   }
-  return hash === "" ? undefined : "must not contain #";
+  return undefined;
 }

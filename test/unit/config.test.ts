@@ -222,6 +222,7 @@ describe("the configuration", () => {
     expect(loadConfig(PROCESSES.worker, { ...SERVERS, REDIS_URL })).toMatchObject({ REDIS_URL });
   });
 
+  const HASH = "must not contain #; in a password it is written as %23";
   const INDEX = "must have a database index, a whole number, as its path, or none: redis://host:6379/0";
   const QUERY =
     "must have no query except family=4 or family=6; the database goes in the path, as in redis://host:6379/0";
@@ -237,7 +238,12 @@ describe("the configuration", () => {
     ["redis://host?db=3", QUERY],
     ["redis://host/0?keyPrefix=x", QUERY],
     ["redis://host/0?family=x", QUERY],
-    ["redis://host/0#1", "must not contain #"],
+    ["redis://host/0#1", HASH],
+    ["redis://:pa#ss@host/0", HASH],
+    ["redis://one,two/0", "must name one host, such as redis://:password@host:6379/0"],
+    ["redis://one:6379,two:6379/0", "must be an address of one host, such as redis://:password@host:6379/0"],
+    ["redis://host:0/0", "must have a port from 1 to 65535"],
+    ["redis:///0", "must name one host, such as redis://:password@host:6379/0, and names none"],
   ])("refuses the address %p for a Redis'", (REDIS_URL, fault) => {
     for (const kind of ["api", "worker"] as const)
       expect(faultsOf(kind, { ...SERVERS, REDIS_URL })).toEqual([`REDIS_URL ${fault}`]);

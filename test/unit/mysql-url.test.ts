@@ -23,6 +23,7 @@ test.each([
   ["?ssl_mode=required", verified(false, false)],
   ["?sslMode=REQUIRED", verified(false, false)],
   ["?ssl=true", verified(false, false)],
+  ["?ssl=1", verified(false, false)],
   ["?tls=skip-verify", verified(false, false)],
   ['?ssl={"rejectUnauthorized":false}', verified(false, false)],
   ["?ssl-mode=VERIFY_CA", verified(true, false)],
@@ -35,9 +36,12 @@ test.each([
   expect(mysqlAddress(at(query))).toMatchObject(tls);
 });
 
-test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false"])("%p asks for none", (query) => {
-  expect(mysqlAddress(at(query))).not.toHaveProperty("ssl");
-});
+test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false", "?ssl=0"])(
+  "%p asks for none",
+  (query) => {
+    expect(mysqlAddress(at(query))).not.toHaveProperty("ssl");
+  },
+);
 
 test.each([
   ["postgres://db", "must be an address that begins with mysql://"],
@@ -61,6 +65,7 @@ test.each([
   ["mysql://db:0/shop", "must have a port from 1 to 65535"],
   ["mysql://a:100%@db", "must have a % in its user name, password or database written as %25"],
   ["mysql://a:b@db/shop#1", "must not contain #; in a password it is written as %23"],
+  ["mysql://a:p#b@db/shop", "must not contain #; in a password it is written as %23"],
   [
     at("?ssl-mod=REQUIRED"),
     "must have no parameter ssl-mod; known are ssl-mode, ssl-ca, ssl-cert and ssl-key",

@@ -110,6 +110,9 @@ test.each([
   ["POST", "/queues/reserve/add", '{"name":"reserve","data":{"orderId":"x"},"options":{"delay":60000}}'],
   ["PUT", "/queues/ship/empty", undefined],
   ["PUT", "/queues/ship/clean/completed", undefined],
+  ["PUT", "/queues/ship/clean/failed", undefined],
+  ["PUT", "/queues/ship/clean/wait", undefined],
+  ["PUT", "/queues/ship/retry/completed", undefined],
   ["PUT", "/queues/ship/promote", undefined],
   ["PUT", "/queues/ship/pause", undefined],
   ["PUT", "/queues/ship/resume", undefined],
@@ -119,8 +122,9 @@ test.each([
   expect(answer.status).toBeLessThan(300);
   const { items } = await listActions(api.environment.database, { limit: 100 });
   expect(items).toHaveLength(earlier.length + 1);
-  const [, , queue, action = ""] = path.split("/");
+  const [, , queue, action = "", status] = path.split("/");
   expect(items[0]).toMatchObject({ actor: "operator", target: queue });
+  if (status !== undefined) expect(items[0]).toMatchObject({ details: { status } });
   // Pausing is an operation of the engine's, which is done only together with its record.
   if (!["pause", "resume"].includes(action))
     expect(api.process.logs()).toContainEqual(

@@ -42,11 +42,15 @@ const asked = z.object({
   refundKey: z.string().optional(),
   labelKey: z.string().optional(),
   amount: z.number().optional(),
+  capture: z.boolean().optional(),
 });
 type Asked = z.output<typeof asked>;
 type Answered = readonly [status: number, body?: object];
 /** What was answered, by key. */
-type Books = Map<string, Answered>;
+class Books extends Map<string, Answered> {
+  /** What was taken and paid back, by the charge's key. */
+  readonly charges = new Map<string, { readonly held: number; taken: number; back: number }>();
+}
 type Provider = (request: Asked, key: string, books: Books) => Answered;
 
 const NOTHING: Answered = [204];
@@ -66,23 +70,42 @@ const inventory: Provider = ({ operation, orderId }, key, books) => {
   return once(books, key, () => DONE);
 };
 
-const payments: Provider = ({ operation, chargeKey = "", refundKey = "", amount }, key, books) => {
-  const undone = `${chargeKey}:undo`;
+const payments: Provider = (given, key, books) => {
+  const { operation, chargeKey = "", refundKey = "", amount = 0 } = given;
+  const charge = books.charges.get(chargeKey);
   switch (operation) {
     case "charge":
-      return books.has(`${key}:undo`)
-        ? [410]
-        : once(books, key, () => [200, { done: { chargeId: `ch_${key}` } }]);
-    case "find-charge":
-      if (!books.has(chargeKey)) return NOTHING;
-      return books.has(undone) ? CALLED_OFF : (books.get(chargeKey) ?? NOTHING);
+      if (books.has(`${key}:undo`)) return [410];
+      return once(books, key, () => {
+        books.charges.set(key, { held: amount, taken: given.capture ? amount : 0, back: 0 });
+        return [200, { done: { chargeId: `ch_${key}`, ...(!given.capture && { status: "authorized" }) } }];
+      });
+    case "capture":
+      if (charge === undefined || amount > charge.held) return [409];
+      return once(books, key, () => {
+        charge.taken = amount;
+        return [200, { done: { chargeId: `ch_${chargeKey}`, amount } }];
+      });
+    case "find-charge": {
+      if (charge === undefined) return NOTHING;
+      if (books.has(`${chargeKey}:undo`)) return CALLED_OFF;
+      const { taken } = charge;
+      const state = taken > 0 ? { amount: taken } : { status: "authorized" };
+      return [200, { done: { chargeId: `ch_${chargeKey}`, ...state } }];
+    }
     case "refund":
-      if (amount === undefined && !books.has(chargeKey)) return once(books, key, () => NOTHING);
-      return once(books, key, () => [200, { done: { refundId: `re_${key}` } }]);
+      return once(books, key, () => {
+        if (given.amount === undefined) return charge ? refunded(key) : NOTHING;
+        if (charge === undefined || charge.back + amount > charge.taken) return TOO_MUCH;
+        charge.back += amount;
+        return refunded(key);
+      });
     default:
       return books.get(refundKey) ?? NOTHING;
   }
 };
+const TOO_MUCH: Answered = [200, { reject: "that is more than was taken" }];
+const refunded = (key: string): Answered => [200, { done: { refundId: `re_${key}` } }];
 
 const carrier: Provider = ({ operation, labelKey = "" }, key, books) => {
   if (operation === "track") return [200, { snooze: 60_000, state: "IN_TRANSIT" }];
@@ -92,7 +115,7 @@ const carrier: Provider = ({ operation, labelKey = "" }, key, books) => {
 };
 
 async function serve(provider: Provider): Promise<string> {
-  const books: Books = new Map();
+  const books = new Books();
   const take = async (request: IncomingMessage): Promise<Answered> => {
     const body = await text(request);
     const headers = Object.fromEntries(
@@ -148,6 +171,11 @@ const PART = "refunds a part of a charge, once, and finds the refund";
 const AFTER_UNDO = "has no effect, and answers 410, when a run comes after its undo";
 const NEVER_DONE = "undoes what was never done, and refuses its run for ever";
 
+const HOLDS = "holds the money where capture is false, and takes as much as capture asks for";
+const AMOUNT = "charges the amount that is asked for";
+const OWN_ID = "gives each order's charge an id of its own";
+const ABOVE = "refunds no more than was charged";
+const MOVES = "moves the money of a refund of a part";
 const BY_ID = "keeps the operations on one order apart by their webhook-ids";
 
 let count = 0;
@@ -202,7 +230,7 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
     "payments",
     "has no find-charge",
     (given, key, books) => (given.operation === "find-charge" ? NOTHING : payments(given, key, books)),
-    [FINDS],
+    [FINDS, HOLDS],
     /answered 204/,
   ],
   [
@@ -212,7 +240,7 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
       given.operation === "find-charge"
         ? [200, { done: { chargeId: `ch_${given.chargeKey}` } }]
         : payments(given, key, books),
-    [FINDS_NONE, CALLS_OFF],
+    [FINDS_NONE, CALLS_OFF, HOLDS],
     /for a charge that was called off/,
   ],
   [
@@ -220,7 +248,7 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
     "refunds a part twice",
     (given, key, books) => {
       if (given.operation !== "refund" || given.amount === undefined) return payments(given, key, books);
-      const refund: Answered = [200, { done: { refundId: `re_${++count}` } }];
+      const refund = payments(given, `${key}#${++count}`, books);
       books.set(key, refund);
       return refund;
     },
@@ -233,6 +261,143 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
     (given, key, books) => (given.operation === "find-refund" ? NOTHING : payments(given, key, books)),
     [PART],
     /answered 204.*, to a refund of a part/,
+  ],
+  [
+    "payments",
+    "takes at once what it is to hold",
+    (given, key, books) => payments({ ...given, capture: true }, key, books),
+    [HOLDS],
+    /to a charge with "capture": false\. Hold the money/,
+  ],
+  [
+    "payments",
+    "captures nothing",
+    (given, key, books) =>
+      given.operation === "capture"
+        ? [200, { done: { chargeId: `ch_${given.chargeKey}` } }]
+        : payments(given, key, books),
+    [HOLDS],
+    /to find-charge after a capture of 1250 of the 2500 that were held: nothing was taken/,
+  ],
+  [
+    "payments",
+    "captures nothing, and tells of it as if it had",
+    (given, key, books) => {
+      const captured: Answered = [200, { done: { chargeId: `ch_${given.chargeKey}` } }];
+      if (given.operation === "capture") return once(books, key, () => captured);
+      if (given.operation === "find-charge" && books.has(`${given.chargeKey}:capture`)) return captured;
+      return payments(given, key, books);
+    },
+    [HOLDS],
+    /answered \{"reject":.*, to a refund of 1250, after a capture of 1250 .*: less was taken/,
+  ],
+  [
+    "payments",
+    "captures everything where a part is asked for",
+    (given, key, books) =>
+      payments(given.operation === "capture" ? { ...given, amount: 2_500 } : given, key, books),
+    [HOLDS],
+    /to a capture of 1250 of the 2500 that were held: 2500 were taken/,
+  ],
+  [
+    "payments",
+    "captures everything, and tells no amounts",
+    (given, key, books) => {
+      const capturing = given.operation === "capture";
+      const answered = payments(capturing ? { ...given, amount: 2_500 } : given, key, books);
+      const hasAmount = JSON.stringify(answered).includes('"amount"');
+      return hasAmount ? [200, { done: { chargeId: `ch_${given.chargeKey}` } }] : answered;
+    },
+    [HOLDS],
+    /refunded 1251 after a capture of 1250 .*: more was taken/,
+  ],
+  [
+    "payments",
+    "charges another amount",
+    (given, key, books) => {
+      const answered = payments(given, key, books);
+      const isTold = given.operation === "charge" && given.capture && answered[0] === 200;
+      return isTold ? [200, { done: { chargeId: `ch_${key}`, amount: 25 } }] : answered;
+    },
+    [AMOUNT],
+    /"amount":25,.* for a charge of 2500/,
+  ],
+  [
+    "payments",
+    "has one id for all charges",
+    (given, key, books) => {
+      const [status, body] = payments(given, key, books);
+      const json = body && JSON.stringify(body).replace(/"ch_[^"]*"/, '"ch_1"');
+      return json === undefined ? [status] : [status, z.looseObject({}).parse(JSON.parse(json))];
+    },
+    [BY_ID, OWN_ID],
+    /answered with the chargeId ch_1 to the charges of two orders/,
+  ],
+  [
+    "payments",
+    "has one charge for each order",
+    (given, key, books) => payments(given, key.replace(/:2$/, ""), books),
+    [BY_ID],
+    /to two webhook-ids of one order/,
+  ],
+  [
+    "payments",
+    "refunds more than was charged",
+    (given, key, books) =>
+      (given.amount ?? 0) > 2_500 && given.operation === "refund"
+        ? refunded(key)
+        : payments(given, key, books),
+    [ABOVE],
+    /refunded 2501 of a charge of 2500/,
+  ],
+  [
+    "payments",
+    "moves nothing for a refund of a part",
+    (given, key, books) => {
+      const charge = books.charges.get(given.chargeKey ?? "");
+      const answered = payments(given, key, books);
+      if (charge) charge.back = 0;
+      return answered;
+    },
+    [MOVES],
+    /refunded 1 of 2500, and then 2500 more/,
+  ],
+  [
+    "payments",
+    "refunds everything where a part is asked for",
+    (given, key, books) => {
+      const charge = books.charges.get(given.chargeKey ?? "");
+      const answered = payments(given, key, books);
+      if (charge && charge.back > 0) charge.back = charge.taken;
+      return answered;
+    },
+    [MOVES],
+    /to a refund of the 2499 that are left after 1 of 2500/,
+  ],
+  [
+    "payments",
+    "finds the first refund under any key",
+    (given, key, books) => {
+      const first = [...books].find(([each]) => each.includes(given.orderId) && /:refund:/.test(each));
+      return given.operation === "find-refund" ? (first?.[1] ?? NOTHING) : payments(given, key, books);
+    },
+    [PART],
+    /to find-refund with a refundKey that was never used/,
+  ],
+  [
+    "payments",
+    "gives all refunds of a charge one id",
+    (given, key, books) => {
+      const { operation, chargeKey, amount } = given;
+      if (operation !== "refund" || amount === undefined) return payments(given, key, books);
+      return once(books, `of ${chargeKey} ${key}`, () => {
+        const answered = payments(given, key, books);
+        if (answered !== TOO_MUCH) books.set(key, refunded(chargeKey ?? ""));
+        return books.get(key) ?? answered;
+      });
+    },
+    [PART],
+    /for the second refund of a charge/,
   ],
   [
     "carrier",

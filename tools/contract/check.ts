@@ -37,6 +37,16 @@ export function isDone(answer: Answer): boolean {
   return answer.is === "final" && Object.hasOwn(Object(answer.value), "done");
 }
 
+/** Whether the answer is a business "no". */
+export function isRejected(answer: Answer): boolean {
+  return Object.hasOwn(Object(valueOf(answer)), "reject");
+}
+
+/** The answer's body, unless it is wrong. */
+export function valueOf(answer: Answer): unknown {
+  return answer.is === "wrong" ? undefined : answer.value;
+}
+
 /** An answer in words. */
 export function spoken(answer: Answer): string {
   return answer.is === "wrong" || answer.value === undefined ? answer.is : JSON.stringify(answer.value);

@@ -1,9 +1,8 @@
-import { z } from "zod";
 import { label, tracking } from "../../src/providers/http/carrier.ts";
 import { moved, released } from "../../src/providers/http/inventory.ts";
-import { charged, refunded } from "../../src/providers/http/payments.ts";
-import { readUndo, readWith, type Answer } from "./answers.ts";
-import { differs, Skipped, spoken, whyWrong, type Check } from "./check.ts";
+import { readUndo, readWith } from "./answers.ts";
+import { isRejected, Skipped, spoken, valueOf, whyWrong, type Check } from "./check.ts";
+import { PAYMENTS_CHECKS } from "./payments-checks.ts";
 import { TestOrder } from "./requests.ts";
 import { ofInventory } from "./roles.ts";
 
@@ -28,73 +27,7 @@ export const PROVIDER_CHECKS: readonly Check[] = [
       return back && `${back}, to release after ship`;
     },
   },
-  {
-    name: "finds a charge by its key, as it is now",
-    of: ["payments"],
-    afterRun: true,
-    async run(target) {
-      const order = new TestOrder(target);
-      const made = readWith(charged, await order.run(), target);
-      const found = readWith(charged, await find(order), target);
-      const fault = whyWrong(made) ?? whyWrong(found);
-      if (fault !== undefined) return `${fault}, to find-charge`;
-      if (isRejected(made)) return new Skipped("the charge was declined");
-      return chargeOf(found) === chargeOf(made)
-        ? undefined
-        : `answered ${spoken(found)} to find-charge, for a charge that was answered with ${spoken(made)}`;
-    },
-  },
-  {
-    name: "finds no charge that nobody asked for",
-    of: ["payments"],
-    afterRun: true,
-    async run(target) {
-      const response = await find(new TestOrder(target));
-      return response.status === 204
-        ? undefined
-        : `answered ${response.status ?? response.error} to find-charge, instead of 204`;
-    },
-  },
-  {
-    name: "tells of a refunded charge that it was called off",
-    of: ["payments"],
-    afterRun: true,
-    async run(target) {
-      const order = new TestOrder(target);
-      await order.undo();
-      const response = await find(order);
-      if (response.status === 204) return undefined;
-      const found = readWith(charged, response, target);
-      const fault = whyWrong(found);
-      if (fault !== undefined) return fault;
-      return isCalledOff(found)
-        ? undefined
-        : `answered ${spoken(found)} to find-charge, for a charge that was called off: {"done": {"status": "cancelled"}} or 204`;
-    },
-  },
-  {
-    name: "refunds a part of a charge, once, and finds the refund",
-    of: ["payments"],
-    afterRun: true,
-    async run(target) {
-      const order = new TestOrder(target);
-      const made = readWith(charged, await order.run(), target);
-      if (isRejected(made)) return new Skipped("the charge was declined");
-      const [chargeKey, refundKey] = [`${order.id}:pay`, `${order.id}:refund`];
-      const part = { operation: "refund", orderId: order.id, chargeKey, chargeId: chargeOf(made), amount: 1 };
-      const refund = async () => readWith(refunded, await order.ask({ id: refundKey, body: part }), target);
-      const [first, second] = [await refund(), await refund()];
-      const body = { operation: "find-refund", orderId: order.id, refundKey };
-      const found = readWith(refunded, await order.ask({ id: `${refundKey}:find`, body }), target);
-      const fault = [first, second, found].map(whyWrong).find((each) => each !== undefined);
-      if (fault !== undefined) return `${fault}, to a refund of a part`;
-      if (differs(first, second))
-        return `answered ${spoken(first)} to the refund of a part, then ${spoken(second)}`;
-      return refundOf(found) === refundOf(first)
-        ? undefined
-        : `answered ${spoken(found)} to find-refund, for a refund that was answered with ${spoken(first)}`;
-    },
-  },
+  ...PAYMENTS_CHECKS,
   {
     name: "tracks the parcel that it has booked",
     of: ["carrier"],
@@ -112,34 +45,3 @@ export const PROVIDER_CHECKS: readonly Check[] = [
     },
   },
 ];
-
-function find(order: TestOrder) {
-  const chargeKey = `${order.id}:pay`;
-  return order.ask({
-    id: `${chargeKey}:find`,
-    body: { operation: "find-charge", orderId: order.id, chargeKey },
-  });
-}
-
-function isRejected(answer: Answer): boolean {
-  return z.object({ reject: z.string() }).safeParse(valueOf(answer)).success;
-}
-
-function isCalledOff(answer: Answer): boolean {
-  const cancelled = z.object({ done: z.object({ status: z.literal("cancelled") }) });
-  return isRejected(answer) || cancelled.safeParse(valueOf(answer)).success;
-}
-
-function chargeOf(answer: Answer): string | undefined {
-  return z.object({ done: z.object({ chargeId: z.string() }) }).safeParse(valueOf(answer)).data?.done
-    .chargeId;
-}
-
-function refundOf(answer: Answer): string | undefined {
-  return z.object({ done: z.object({ refundId: z.string() }) }).safeParse(valueOf(answer)).data?.done
-    .refundId;
-}
-
-function valueOf(answer: Answer): unknown {
-  return answer.is === "wrong" ? undefined : answer.value;
-}

@@ -25,6 +25,7 @@ const entry = z.object({
   reverses: z.string().nullable(),
   attempts: z.number(),
   at: z.coerce.date(),
+  held: z.number().optional(),
   intent: intentState.optional(),
 });
 

@@ -13,7 +13,7 @@ export interface Entry {
   readonly amount: number;
   readonly currency: string | null;
   readonly outcome: Outcome;
-  /** The provider's own id, such as a charge's or a tracking number; empty unless approved. */
+  /** The provider's own id, such as a charge's or a tracking number; empty unless approved or held. */
   readonly providerId: string;
   /** The key that a refund or a voided label reverses. */
   readonly reverses: string | null;
@@ -21,6 +21,8 @@ export interface Entry {
   readonly attempts: number;
   /** When it was asked for first. */
   readonly at: Date;
+  /** Minor units that a charge held before it took any. It is pending while they are held. */
+  readonly held?: number | undefined;
   /** What the simulated Stripe knows of it; set for its PaymentIntents alone. */
   readonly intent?: IntentState | undefined;
 }

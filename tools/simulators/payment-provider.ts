@@ -8,8 +8,17 @@ const chargeRequest = z.object({
   amount: z.int().min(1),
   currency: z.string().regex(/^[A-Z]{3}$/),
   token: z.string().nullable(),
+  capture: z.boolean().default(true),
 });
 type ChargeRequest = z.output<typeof chargeRequest>;
+
+const captureRequest = z.object({
+  operation: z.literal("capture"),
+  orderId: z.string().min(1),
+  chargeKey: z.string().min(1),
+  amount: z.int().min(1),
+});
+type CaptureRequest = z.output<typeof captureRequest>;
 
 /** Without an amount, it pays all back that was charged, and sees to it that nothing is charged later. */
 const refundRequest = z.object({
@@ -22,6 +31,7 @@ type RefundRequest = z.output<typeof refundRequest>;
 
 const anyRequest = z.discriminatedUnion("operation", [
   chargeRequest,
+  captureRequest,
   refundRequest,
   z.object({ operation: z.literal("find-charge"), chargeKey: z.string().min(1) }),
   z.object({ operation: z.literal("find-refund"), refundKey: z.string().min(1) }),
@@ -32,7 +42,7 @@ const NOTHING: Answer = { status: 204 };
 const NO_ANSWER: Answer = { status: 503, body: { error: "no answer from the bank" } };
 
 /**
- * Simulates charges and refunds, booked by idempotency key. The token decides:
+ * Simulates charges, captures and refunds, booked by idempotency key. The token decides:
  *
  * - `tok_approved`, any token not listed here, or none: approved.
  * - `tok_declined`: always declined.
@@ -61,6 +71,8 @@ export class PaymentProvider {
     switch (request.operation) {
       case "charge":
         return this.#charge(key, request);
+      case "capture":
+        return this.#capture(request);
       case "refund":
         return this.#refund(key, request);
       case "find-charge":
@@ -70,10 +82,11 @@ export class PaymentProvider {
     }
   }
 
-  #charge(key: string, { orderId, amount, currency, token }: ChargeRequest): Answer {
+  #charge(key: string, { orderId, amount, currency, token, capture }: ChargeRequest): Answer {
     const known = this.#ledger.get(key);
     // A charge that was refunded before it was made has no amount.
-    const isOther = known?.orderId !== orderId || known.amount !== amount || known.currency !== currency;
+    const isOther =
+      known?.orderId !== orderId || (known.held ?? known.amount) !== amount || known.currency !== currency;
     if (known && known.outcome !== "void" && isOther)
       return problem(422, "the key was used for another charge");
     const entry: Entry = {
@@ -91,9 +104,13 @@ export class PaymentProvider {
       attempts: (known?.attempts ?? 0) + 1,
     };
     if (entry.outcome === "void" || this.#ledger.reversalOf(key)) return undone("the charge was refunded");
-    const { outcome, providerId } = this.#ledger.put(
-      entry.outcome === "pending" ? this.#decide(entry, token) : entry,
+    const isDecided = entry.outcome !== "pending" || entry.held !== undefined;
+    const decided = isDecided ? entry : this.#decide(entry, token);
+    const holds = !isDecided && !capture && decided.outcome === "approved";
+    const { outcome, providerId, held } = this.#ledger.put(
+      holds ? { ...decided, outcome: "pending", held: amount } : decided,
     );
+    if (held !== undefined) return done({ chargeId: providerId, status: "authorized" });
     if (outcome === "pending") return NO_ANSWER;
     return outcome === "declined" ? DECLINED : done({ chargeId: providerId });
   }
@@ -106,10 +123,25 @@ export class PaymentProvider {
     return { ...entry, outcome: "approved", providerId: `ch_${this.#ledger.issued("charge") + 1}` };
   }
 
+  #capture({ orderId, chargeKey, amount }: CaptureRequest): Answer {
+    const charge = this.#ledger.get(chargeKey);
+    if (charge?.kind !== "charge" || charge.orderId !== orderId)
+      return problem(422, "there is no such charge of this order");
+    if (charge.outcome === "void") return undone("the charge was called off");
+    const { held, providerId } = charge;
+    if (held === undefined) return problem(409, "no money is held");
+    if (amount > held) return problem(409, `no more than ${held} are held`);
+    if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "approved", amount });
+    else if (charge.amount !== amount) return problem(409, `${charge.amount} were taken before`);
+    return done({ chargeId: providerId, amount });
+  }
+
   #find(kind: "charge" | "refund", key: string): Answer {
     const found = this.#ledger.get(key);
-    if (found?.kind !== kind || found.outcome === "pending") return NOTHING;
-    const { outcome, providerId, amount } = found;
+    if (found?.kind !== kind) return NOTHING;
+    const { outcome, providerId, amount, held } = found;
+    if (outcome === "pending")
+      return held === undefined ? NOTHING : done({ chargeId: providerId, status: "authorized" });
     if (kind === "refund") return done({ refundId: providerId });
     if (outcome === "approved") return done({ chargeId: providerId, amount });
     return outcome === "declined" ? DECLINED : done({ status: "cancelled" });
@@ -127,6 +159,7 @@ export class PaymentProvider {
     const charge = this.#ledger.get(chargeKey);
     if (charge && charge.orderId !== orderId) return problem(422, "the charge belongs to another order");
     if (charge?.outcome !== "approved") {
+      if (amount !== undefined && charge?.held !== undefined) return problem(409, "no money was taken");
       if (charge === undefined) this.#ledger.put(voided("charge", chargeKey, orderId, at));
       else if (charge.outcome === "pending") this.#ledger.put({ ...charge, outcome: "void" });
       return NOTHING;

@@ -9,6 +9,7 @@ import {
   ServiceUnavailableError,
   type ServiceName,
 } from "../../order/ports.ts";
+import { repeatedNames } from "../../platform/json.ts";
 import { redactor } from "../../platform/redact.ts";
 import { parseRetryAfter } from "../../platform/retry-after.ts";
 import { fetchFresh } from "../../platform/stale-connection.ts";
@@ -224,6 +225,8 @@ export class ServiceAnswer {
   /** Parses the body; makes the reason to reject an order safe for its record. @throws {Error} if it does not match the schema */
   read<Schema extends z.ZodType>(schema: Schema): z.output<Schema> {
     const body = this.#json();
+    const [repeated] = body === undefined ? [] : repeatedNames(this.#text ?? "");
+    if (repeated !== undefined) throw this.unexpected(`${repeated} stands twice in its object`);
     const no = rejected.safeParse(body);
     const parsed = schema.safeParse(
       no.success ? { reject: this.shorten(no.data.reject, LIMITS.reason) } : body,

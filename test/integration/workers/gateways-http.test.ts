@@ -562,6 +562,16 @@ describe("a server that", () => {
     await expectUnavailable(ping, "payments", new RegExp(`^payments answered ${status}$`));
   });
 
+  test("says a name twice is refused, and the name is told", async () => {
+    const { url } = await startAnswering((_request, response) => {
+      response.end('{"reject":"no money","reject":"no card"}');
+    });
+    await expectFault(
+      httpPayments({ url }).authorize({ ...CHARGE, signal: patience() }),
+      /; reject stands twice in its object$/,
+    );
+  });
+
   test("repeats the token has it taken out, and is quoted on one short line", async () => {
     const { url } = await startAnswering((_request, response) => {
       response.writeHead(400);

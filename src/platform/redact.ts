@@ -9,8 +9,8 @@ const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">",
 
 /**
  * Takes secrets out of a text, however they are written there: in another case, escaped for JSON, HTML or a URL (also in
- * part, or twice), in hexadecimal digits, or in base64, with whatever stands before them (`user:secret`), or in one of these
- * within another. Not what is encrypted, compressed, cut in pieces, or encoded three times.
+ * part, or twice), in hexadecimal digits, or in base64, with whatever stands before them (`user:secret`), and in base64 of
+ * base64. Not what is encrypted, compressed, cut in pieces or lines, or escaped before it is encoded.
  */
 export function redactor(secrets: readonly string[]): (text: string) => string {
   const spellings = secrets.flatMap(spellingsOf).map(folded);

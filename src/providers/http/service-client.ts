@@ -291,7 +291,9 @@ async function read(response: Response): Promise<string | undefined> {
   const bytes = Buffer.concat(chunks);
   const text = bytes.toString("utf8");
   // Replacement characters would make two ids one. This is no JSON, and tells in an error why.
-  return isUtf8(bytes) ? text : `not UTF-8: ${text}`;
+  if (!isUtf8(bytes)) return `not UTF-8: ${text}`;
+  // Nor is this, which nobody would see.
+  return text.startsWith("\uFEFF") ? `a byte order mark, before ${text.slice(1)}` : text;
 }
 
 /** fetch's own message is always "fetch failed" or "terminated"; the cause has the details. */

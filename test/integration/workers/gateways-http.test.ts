@@ -509,6 +509,14 @@ describe("a server that", () => {
     await expectFault(charge, /^payments answered 200 unexpectedly: not UTF-8: /);
   });
 
+  test("answers with a byte order mark is at fault, and told so", async () => {
+    const { url } = await startAnswering((_request, response) =>
+      response.end('\uFEFF{"done":{"chargeId":"ch_1"}}'),
+    );
+    const charge = httpPayments({ url }).authorize({ ...CHARGE, signal: patience() });
+    await expectFault(charge, /^payments answered 200 unexpectedly: a byte order mark, before \{/);
+  });
+
   test("redirects is not followed", async () => {
     const asked: (string | undefined)[] = [];
     const { url } = await startAnswering((request, response) => {

@@ -32,6 +32,14 @@ test.each([
   ["Mon, 23 Nov 2026 10:00:30 GMT", 30_000],
   ["Mon, 23 Nov 2026 09:00:00 GMT", 0],
   ["999999999", 24 * HOUR],
+  ["9999999999", 24 * HOUR],
+  ["9".repeat(400), 24 * HOUR],
+  ["Mon Nov 23 11:00:00 2026", HOUR],
+  ["Monday, 23-Nov-26 11:00:00 GMT", HOUR],
+  ["-5", undefined],
+  ["1.5", undefined],
+  ["2027", 2_027_000],
+  ["2027-01-01", undefined],
   ["soon", undefined],
 ])("Retry-After: %s", (header, expected) => {
   expect(parseRetryAfter(header, Date.parse("2026-11-23T10:00:00Z"))).toBe(expected);

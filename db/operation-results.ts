@@ -13,7 +13,8 @@ interface Of {
 }
 
 /**
- * Stores the first result that comes under a nonce, if the order has this status and is not to be cancelled.
+ * Stores the first result that comes under a nonce, if the order has one of these statuses or waits in the stage, and is not
+ * to be cancelled.
  *
  * @returns the result that is stored, perhaps by an earlier call; "over" if there is none. @throws {DatabaseError}
  */
@@ -22,7 +23,7 @@ export async function storeResult(
   {
     whileIn,
     ...given
-  }: Of & { readonly nonce: string; readonly whileIn: string; readonly result: SentResult },
+  }: Of & { readonly nonce: string; readonly whileIn: readonly string[]; readonly result: SentResult },
 ): Promise<SentResult | "over"> {
   const { orderId, stage, nonce, result } = given;
   return database.transaction(
@@ -34,7 +35,8 @@ export async function storeResult(
         .from(operationResults)
         .where(and(isOf({ orderId, stage }), eq(operationResults.nonce, nonce)));
       if (known) return known.result;
-      if (order?.status !== whileIn || order.cancelRequestedAt !== null) return "over";
+      const isAhead = order && (whileIn.includes(order.status) || order.waitingStage === stage);
+      if (!isAhead || order.cancelRequestedAt !== null) return "over";
       await queries.commit([queries.insert(operationResults).values({ ...given, receivedAt: timestamp() })]);
       return result;
     },

@@ -370,6 +370,9 @@ export class Executor {
       }
     }
     if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];
+    const gone = Object.keys(order.records).filter((name) => !this.#lifecycle.has(name));
+    // Nobody knows any more how: the order's history says so, for people.
+    if (gone.length > 0) record["notUndone"] = `no longer in the pipeline: ${gone.join(", ")}`;
     return record;
   }
 

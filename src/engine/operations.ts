@@ -230,7 +230,10 @@ export class Operations {
   #queue(orders: readonly FailedOrder[]): Promise<void> {
     const { dispatcher, lifecycle, log } = this.#options;
     const due = orders.flatMap(({ id, status, cancelRequested }) => {
-      const transition = lifecycle.next({ status, cancelled: cancelRequested });
+      // A status that only the pipeline in force knows is left to its workers, whose sweeper finds the order.
+      const transition = lifecycle.knows(status)
+        ? lifecycle.next({ status, cancelled: cancelRequested })
+        : undefined;
       // Redis may not know any more that it has failed.
       return transition ? [{ orderId: id, transition, suspect: true }] : [];
     });

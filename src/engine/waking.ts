@@ -72,7 +72,10 @@ export class Waking {
     let left = orders;
     for (const pauseMs of [...PAUSES_MS, undefined]) {
       const due = left.flatMap(({ id: orderId, status, isCancelled }) => {
-        const transition = lifecycle.next({ status, cancelled: isCancelled });
+        // A status that only the pipeline in force knows is left to its workers, whose sweeper finds the order.
+        const transition = lifecycle.knows(status)
+          ? lifecycle.next({ status, cancelled: isCancelled })
+          : undefined;
         return transition ? [{ orderId, transition }] : [];
       });
       if ((await dispatcher.revive(due)) === due.length || pauseMs === undefined) return;

@@ -165,9 +165,19 @@ export class Lifecycle {
     return deadlines;
   }
 
+  /** Whether the pipeline has a stage of this name. */
+  has(name: string): boolean {
+    return this.stages.some((stage) => stage.name === name);
+  }
+
+  /** Whether the status is one of the pipeline's. */
+  knows(status: string): boolean {
+    return this.statuses.includes(status);
+  }
+
   /** The given statuses that are not in the pipeline. */
   unknown(statuses: readonly string[]): string[] {
-    return statuses.filter((status) => !this.statuses.includes(status));
+    return statuses.filter((status) => !this.knows(status));
   }
 
   #finished(status: string): readonly Stage[] {
@@ -175,7 +185,7 @@ export class Lifecycle {
   }
 
   #check(status: string): void {
-    if (!this.statuses.includes(status)) throw new UnknownStatusError(status, this.statuses);
+    if (!this.knows(status)) throw new UnknownStatusError(status, this.statuses);
   }
 }
 

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { setPipeline } from "../../db/pipelines.ts";
 import { orderStore } from "../../db/order-store.ts";
 import { httpStage } from "../../src/order/http-stage.ts";
 import { Lifecycle } from "../../src/order/lifecycle.ts";
+import { outlineOf } from "../../src/order/outline.ts";
 import { Callbacks, TOKEN_LENGTH } from "../../src/providers/http/callbacks.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { createOrder } from "../support/orders.ts";
@@ -113,6 +115,53 @@ test("a result that comes when the order is done with the stage, or is to be can
   expect(await later?.()).toMatchObject({ taken: "over" });
   // The same again is answered as before.
   expect(await early?.()).toMatchObject({ taken: "stored" });
+});
+
+test("a result for a stage before which another was put is kept until the order gets there", async () => {
+  const id = await place();
+  const token = await tokenFor(id);
+  // The order stands at CREATED, where `added` is due now.
+  const added = httpStage({ name: "added", to: "ADDED", url: "http://added" });
+  const longer = new Lifecycle([added, check, scan]);
+  const callbacks = new Callbacks({
+    database: environment.database,
+    lifecycle: longer,
+    publicUrl: undefined,
+  });
+  expect(await callbacks.store(token, { done: { score: 1 } })).toMatchObject({ taken: "stored" });
+  expect(await callbacks.take(id, "check")).toEqual({ done: { score: 1 } });
+});
+
+test("a process with a former pipeline takes results for the stages of the one in force", async () => {
+  const id = await place();
+  const token = await tokenFor(id);
+  const former = new Callbacks({
+    database: environment.database,
+    lifecycle: new Lifecycle([scan]),
+    publicUrl: undefined,
+  });
+  expect(await former.store(token, { done: {} })).toEqual({ taken: "unknown" });
+  await setPipeline(environment.database, outlineOf([check, scan]));
+  expect(await former.store(token, { done: { score: 1 } })).toMatchObject({
+    taken: "stored",
+    stage: "check",
+  });
+  expect(await open().take(id, "check")).toEqual({ done: { score: 1 } });
+  // Past a stage that it does not have, the order is in a status that it does not know.
+  await orderStore(environment.database).applyTransitions([
+    {
+      orderId: id,
+      from: "CREATED",
+      to: "CHECKED",
+      stage: "check",
+      reason: null,
+      record: {},
+      unlessCancelled: false,
+      at: new Date(),
+    },
+  ]);
+  expect(await former.store(await tokenFor(id, "scan"), { done: {} })).toMatchObject({ taken: "stored" });
+  expect(await former.store(await tokenFor(id), { done: {} })).toMatchObject({ taken: "over" });
 });
 
 test("without an address of the API there is none for callbacks", async () => {

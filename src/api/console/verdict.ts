@@ -78,7 +78,7 @@ function findings(status: Status): Finding[] {
     if (left.length > 0)
       say(
         "attention",
-        `Worker ${host}:${pid} has another pipeline than the one in force: it leaves ${left.join(", ")} to others. Replace it.`,
+        `Worker ${host}:${pid} has another pipeline than the one in force: it leaves ${left.join(", ")} to others. Replace it, once no orders stand in a status that only it knows.`,
       );
   if (workers?.length === 0) say("bad", "No worker is running: orders are accepted but wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));

@@ -4,8 +4,9 @@ import { parse as bytesOf, stringify as textOf } from "uuid";
 import type { Database } from "../../../db/database.ts";
 import { readInstallationSecret } from "../../../db/identity.ts";
 import { findResults, storeResult, takeResult } from "../../../db/operation-results.ts";
-import type { Lifecycle } from "../../order/lifecycle.ts";
-import type { Stage } from "../../order/stage.ts";
+import { readPipeline } from "../../../db/pipelines.ts";
+import { CREATED, type Lifecycle } from "../../order/lifecycle.ts";
+import { outlineOf, type Outline } from "../../order/outline.ts";
 import { isFinal, type RunAnswer } from "./answers.ts";
 
 const ID_BYTES = 16;
@@ -70,34 +71,42 @@ export class Callbacks {
     return found?.result;
   }
 
-  /** Stores the result that comes under a token. @throws {DatabaseError} */
+  /**
+   * Stores the result that comes under a token, for a stage that is still ahead of the order, or that it waits in: other
+   * stages may have been put before it since the service was asked. @throws {DatabaseError}
+   */
   async store(token: string, given: RunAnswer): Promise<Taken> {
     // As it is written down: in JSON -0 and 0 are the same.
     const result: RunAnswer = JSON.parse(JSON.stringify(given));
     const bytes = Buffer.from(token, "base64url");
     if (bytes.length !== ID_BYTES + NONCE_BYTES + MAC_BYTES) return { taken: "unknown" };
-    const head = bytes.subarray(0, ID_BYTES + NONCE_BYTES);
-    const stage = await this.#stageOf(head, bytes.subarray(head.length));
-    if (stage === undefined) return { taken: "unknown" };
-    const orderId = textOf(bytes.subarray(0, ID_BYTES));
-    const stored = await storeResult(this.#database, {
-      orderId,
-      stage: stage.name,
-      nonce: head.subarray(ID_BYTES).toString("base64url"),
-      whileIn: this.#lifecycle.statusBefore(stage),
-      result,
-    });
-    const of = { orderId, stage: stage.name };
-    if (stored === "over") return { taken: "over", ...of };
-    return { taken: isDeepStrictEqual(stored, result) ? "stored" : "used", ...of };
+    const own = outlineOf(this.#lifecycle.stages);
+    const taken = await this.#storeFor(own, bytes, result);
+    if (taken.taken !== "unknown" && taken.taken !== "over") return taken;
+    // This process may have a former pipeline, while workers with the one in force have asked the service.
+    const inForce = await readPipeline(this.#database, own);
+    if (inForce === undefined || isDeepStrictEqual(inForce.stages, own)) return taken;
+    const byOther = await this.#storeFor(inForce.stages, bytes, result);
+    return byOther.taken === "unknown" ? taken : byOther;
   }
 
-  /** The stage that a token is for. */
-  async #stageOf(head: Buffer, mac: Buffer): Promise<Stage | undefined> {
+  async #storeFor(stages: Outline, token: Buffer, result: RunAnswer): Promise<Taken> {
+    const head = token.subarray(0, ID_BYTES + NONCE_BYTES);
     const secret = await this.#key();
-    return this.#lifecycle.stages.find(
-      ({ name, http }) => http !== undefined && timingSafeEqual(macOf(secret, head, name), mac),
+    const at = stages.findIndex(({ name }) =>
+      timingSafeEqual(macOf(secret, head, name), token.subarray(head.length)),
     );
+    const name = stages[at]?.name;
+    if (name === undefined) return { taken: "unknown" };
+    const of = { orderId: textOf(head.subarray(0, ID_BYTES)), stage: name };
+    const stored = await storeResult(this.#database, {
+      ...of,
+      nonce: head.subarray(ID_BYTES).toString("base64url"),
+      whileIn: [CREATED, ...stages.slice(0, at).map(({ to }) => to)],
+      result,
+    });
+    if (stored === "over") return { taken: "over", ...of };
+    return { taken: isDeepStrictEqual(stored, result) ? "stored" : "used", ...of };
   }
 
   /** Read once, and not at the start: an isolated process must start without MySQL. */

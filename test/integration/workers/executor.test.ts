@@ -5,7 +5,7 @@ import { applyTransitions } from "../../../db/transitions.ts";
 import { markFailed } from "../../../db/failures.ts";
 import { requestCancellation } from "../../../db/cancellations.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
-import { Lifecycle } from "../../../src/order/lifecycle.ts";
+import { CANCEL, Lifecycle } from "../../../src/order/lifecycle.ts";
 import { AlreadyUndoneError, type Inventory } from "../../../src/order/ports.ts";
 import { reject, snooze, type Stage } from "../../../src/order/stage.ts";
 import { Executor, OrderNotFoundError, TooLateToRejectError } from "../../../src/engine/executor.ts";
@@ -348,6 +348,21 @@ describe("a stage that comes after its undo", () => {
 });
 
 describe("an order whose cancellation was asked for", () => {
+  test("that went through a stage which the pipeline no longer has says that this one is not undone", async () => {
+    const { executor, steps } = line();
+    const id = await createOrder(environment.database);
+    await move(id, "CREATED", "WRAPPED", "wrap");
+    await move(id, "WRAPPED", "PICKED", "pick");
+    await cancel(id, "PICKED");
+    expect(await executor.execute(id, CANCEL, NEVER)).toMatchObject({ outcome: "cancelled" });
+    expect(steps).toEqual(["undo pack:undo", "undo pick:undo"]);
+    expect((await listEvents(environment.database, id)).at(-1)?.record).toEqual({
+      "pack.undone": true,
+      "pick.undone": true,
+      notUndone: "no longer in the pipeline: wrap",
+    });
+  });
+
   test("is not worked on, but undone", async () => {
     const { pack, steps, executor } = line();
     const id = await createOrder(environment.database);

@@ -2,9 +2,10 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { httpStage, type HttpStageOptions } from "../order/http-stage.ts";
 import { faultsOf } from "../order/lifecycle.ts";
+import type { Order } from "../order/order.ts";
 import { PIPELINE } from "../order/pipeline.ts";
 import type { CarrierProvider, Inventory, PaymentProvider } from "../order/ports.ts";
-import type { Stage } from "../order/stage.ts";
+import type { Stage, StageContext } from "../order/stage.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { repeatedNames } from "../platform/json.ts";
 import { faultOfProvider, PROVIDER_NAMES, type ProviderName } from "../providers/checked.ts";
@@ -15,6 +16,11 @@ import { loadModule } from "./load-module.ts";
 const FILES = ["ts", "mts", "js", "mjs", "json"]
   .map((extension) => `conveyor.config.${extension}`)
   .flatMap((name) => [name, path.join("config", name)]);
+
+const READABLE = /\.([mc]?js|m?ts|json)$/;
+
+/** A module that waits for what never comes would keep its process from starting, and Node from saying so. */
+const LOAD_WITHIN_MS = 30_000;
 
 /** An entry of the pipeline. */
 export type PipelineEntry =
@@ -64,8 +70,16 @@ export interface ConfigFile {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Reads and checks the configuration file, if there is one, with all stages and providers that it names. */
-export async function readConfigFile(environment: Environment, folder = process.cwd()): Promise<ConfigFile> {
+/**
+ * Reads and checks the configuration file, if there is one, with all stages and providers that it names.
+ *
+ * @param loadWithinMs how long it, and each module that it names, may take to load
+ */
+export async function readConfigFile(
+  environment: Environment,
+  folder = process.cwd(),
+  loadWithinMs = LOAD_WITHIN_MS,
+): Promise<ConfigFile> {
   const none = { file: undefined, stages: PIPELINE, variables: {}, providers: {}, faults: [] };
   const named = environment["CONVEYOR_CONFIG"];
   const found = named
@@ -82,11 +96,14 @@ export async function readConfigFile(environment: Environment, folder = process.
         `${path.relative(folder, file)} and ${path.relative(folder, another)}: keep one of them, or name it in CONVEYOR_CONFIG`,
       ],
     };
-  const reader = new Reader(file, environment);
+  const reader = new Reader(file, environment, loadWithinMs);
   try {
     if (statSync(file).isDirectory())
       return { ...none, file, faults: [`${at} is a folder: name the file in it`] };
-    if (!file.endsWith(".json")) return await reader.read((await loadModule(file)).default);
+    if (!READABLE.test(file))
+      return { ...none, file, faults: [`${at} must end in .ts, .mts, .js, .mjs, .cjs or .json`] };
+    if (!file.endsWith(".json"))
+      return await reader.read((await settledWithin(loadWithinMs, loadModule(file))).default);
     // Editors on Windows put a byte order mark before it.
     const json = readFileSync(file, "utf8").replace(/^\uFEFF/, "");
     const content: unknown = JSON.parse(json);
@@ -100,12 +117,14 @@ export async function readConfigFile(environment: Environment, folder = process.
 class Reader {
   readonly #file: string;
   readonly #environment: Environment;
+  readonly #loadWithinMs: number;
   readonly #faults: string[] = [];
   readonly #variables: Record<string, string> = {};
   readonly #providers: Record<string, unknown> = {};
 
-  constructor(file: string, environment: Environment) {
+  constructor(file: string, environment: Environment, loadWithinMs: number) {
     this.#file = file;
+    this.#loadWithinMs = loadWithinMs;
     this.#environment = environment;
   }
 
@@ -170,7 +189,7 @@ class Reader {
     const isLikeStage = isObject(given) && ["name", "to", "run"].some((part) => part in given);
     const faults = isLikeStage ? faultsBy(stageShape, given, at) : [`${at} ${otherwise}`];
     for (const fault of faults) this.#fault("", fault);
-    return faults.length === 0 && isStage(given) ? given : standIn(given, index);
+    return faults.length === 0 && isStage(given) ? ownOrder(given) : standIn(given, index);
   }
 
   #readHttpStage(given: unknown, at: string, index: number): Stage {
@@ -201,6 +220,15 @@ class Reader {
       return;
     }
     const isNamed = isObject(given) && Object.keys(given).join() === "module";
+    const isData = isObject(given) && Object.values(given).every((value) => typeof value !== "function");
+    const strange = isData ? Object.keys(given).filter((key) => key !== "module") : [];
+    if (isData && Object.getPrototypeOf(given) === Object.prototype && strange.length > 0) {
+      this.#fault(
+        name,
+        `must be an address, {"module": "./provider.ts"} or a provider: ${strange.join(", ")} is not known`,
+      );
+      return;
+    }
     const found = isNamed ? await this.#readModule(given["module"], name) : given;
     if (found === undefined) return;
     const provider = typeof found === "function" ? await this.#make(found, name) : found;
@@ -215,7 +243,7 @@ class Reader {
   /** Calls a function that makes a provider. @returns undefined, and a fault, if that fails */
   async #make(make: Function, at: string): Promise<unknown> {
     try {
-      const made: unknown = await make(this.#environment);
+      const made: unknown = await settledWithin(this.#loadWithinMs, Promise.resolve(make(this.#environment)));
       return made ?? null;
     } catch (error) {
       this.#fault(at, `can't be made: ${describeError(error)}`);
@@ -230,7 +258,8 @@ class Reader {
       return undefined;
     }
     try {
-      const { default: found } = await loadModule(path.resolve(path.dirname(this.#file), given));
+      const module = loadModule(path.resolve(path.dirname(this.#file), given));
+      const { default: found } = await settledWithin(this.#loadWithinMs, module);
       if (found === undefined) this.#fault(at, `${given} has no default export`);
       return found;
     } catch (error) {
@@ -244,12 +273,50 @@ class Reader {
   }
 }
 
+/** The timer keeps the process alive, which would otherwise end without a word. @throws {Error} when the time is up */
+async function settledWithin<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const error = new Error(
+      `it was not ready within ${milliseconds / 1_000} s: does it await what never comes?`,
+    );
+    timer = setTimeout(() => reject(error), milliseconds);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isStage(value: unknown): value is Stage {
   return stageShape.safeParse(value).success;
+}
+
+/**
+ * The stage with an order of its own, unless it is one of Conveyor's: what somebody else's changes there would change what
+ * later stages do in the same process, and what is written down.
+ */
+function ownOrder(stage: Stage): Stage {
+  if (PIPELINE.some((own) => own === stage)) return stage;
+  const { name, to, http, stock, pointOfNoReturn, settings } = stage;
+  const own = (context: StageContext) => ({ ...context, waited: structuredClone(context.waited) });
+  return {
+    name,
+    to,
+    ...(http && { http }),
+    ...(stock && { stock }),
+    ...(pointOfNoReturn && { pointOfNoReturn }),
+    ...(settings && { settings }),
+    run: async (order, context) => stage.run(structuredClone(order), own(context)),
+    ...(stage.undo && {
+      undo: async (order: Order, context: StageContext) => stage.undo?.(structuredClone(order), own(context)),
+    }),
+  };
 }
 
 /** For an entry that is wrong, so that what is wrong between it and others shows too: what is right of it. */

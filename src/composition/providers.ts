@@ -11,6 +11,7 @@ import { lifecycle } from "../order/lifecycle.ts";
 import type { CarrierProvider, PaymentProvider, Ports, Providers } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
 import { checkedProviders, faultOfProvider, PROVIDER_NAMES } from "../providers/checked.ts";
+import { withCopies } from "../providers/copies.ts";
 import { Callbacks } from "../providers/http/callbacks.ts";
 import { httpCarrier } from "../providers/http/carrier.ts";
 import { httpInventory } from "../providers/http/inventory.ts";
@@ -100,9 +101,16 @@ export async function connectProviders(
     ),
   };
   const given = { ...configured, ...config.providers };
-  return checkedProviders(
-    config.PROVIDERS_MODULE === undefined ? given : await chosen(given, config.PROVIDERS_MODULE),
-  );
+  const { PROVIDERS_MODULE } = config;
+  const used = PROVIDERS_MODULE === undefined ? given : await chosen(given, PROVIDERS_MODULE);
+  const ownOf = <Provider extends object>(provider: Provider, ours: Provider) =>
+    provider === ours ? provider : withCopies(provider);
+  return checkedProviders({
+    payments: ownOf(used.payments, configured.payments),
+    carrier: ownOf(used.carrier, configured.carrier),
+    inventory: ownOf(used.inventory, configured.inventory),
+    httpStages: used.httpStages,
+  });
 }
 
 /** @throws {StartupError} */

@@ -14,15 +14,31 @@ jest.setTimeout(120_000);
 
 const EXAMPLE = path.resolve(import.meta.dirname, "../../examples/shop");
 
+/** Changes what it is given, as stages of others may by mistake. */
 const NOTICE = `import { defineStage } from "conveyor";
-export default defineStage({ name: "notice", to: "NOTICED", run: async () => ({}) });
+export default defineStage({
+  name: "notice",
+  to: "NOTICED",
+  run: async (order) => {
+    order.total = 1;
+    order.id = "x";
+    order.lines[0].quantity = 5;
+    order.lines.pop();
+    order.records["fraud-check"].score = 99;
+    return {};
+  },
+});
 `;
 const PAYMENTS = `import type { PaymentProvider } from "conveyor";
 const payments: PaymentProvider = {
   name: "own",
   keepsKeys: true,
   ping: async () => undefined,
-  authorize: async ({ orderId, amount }) => ({ state: "captured", id: "own-" + orderId, amount }),
+  authorize: async (request) => {
+    const { orderId, amount } = request;
+    Object.assign(request.shipTo ?? {}, { city: "Nowhere" });
+    return { state: "captured", id: "own-" + orderId, amount };
+  },
   capture: async ({ id, amount }) => ({ state: "captured", id, amount }),
   cancel: async () => ({ state: "cancelled" }),
   find: async () => undefined,
@@ -82,6 +98,16 @@ test("orders go through the stages of a configuration outside, and are paid by i
     "gift-wrap": { paper: "red" },
     pay: { paymentId: `own-${id}` },
   });
+});
+
+test("what a stage or a provider outside changes in its order changes nothing for later stages, nor what is written", async () => {
+  const shipTo = { name: "Ada", line1: "1 High Street", city: "Leeds", postalCode: "LS1", country: "GB" };
+  const { id } = await line.client.order({ ...PLAIN_ORDER, shipTo });
+  await line.client.orderIn(id, "DELIVERED");
+  const told = async (what: string) => (await line.client.get(`/orders/${id}${what}`)).body;
+  expect(await told("")).toMatchObject({ lines: [{ quantity: 2 }], total: 2_500, shipTo });
+  expect(await told("/payments")).toMatchObject({ payments: [{ amount: 2_500 }] });
+  expect(await told("/shipments")).toMatchObject({ items: [{ lines: [{ quantity: 2 }] }] });
 });
 
 test("what a stage outside rejects is undone, and cancelled with its reason", async () => {

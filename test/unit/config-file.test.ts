@@ -1,12 +1,15 @@
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { configure, loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { readConfigFile } from "../../src/composition/config-file.ts";
 import { ORDER_FIELDS } from "../../src/order/http-stage.ts";
 import { lifecycle, usePipeline } from "../../src/order/lifecycle.ts";
 import { PIPELINE } from "../../src/order/pipeline.ts";
+import type { Ports } from "../../src/order/ports.ts";
 import { newOrder } from "../support/orders.ts";
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
@@ -232,6 +235,11 @@ describe("a configuration file", () => {
     ["inventory", "warehouse", "must be an address that begins with http:// or https://"],
     ["inventory", { module: "" }, ""],
     ["payments", { module: "./nothing.ts", key: 1 }, "must be"],
+    [
+      "payments",
+      { modul: "./payments.ts" },
+      'must be an address, {"module": "./provider.ts"} or a provider: modul is not known',
+    ],
   ])("is refused with %s: %j", async (name, value, what) => {
     const environment = { ...SERVERS, ...file({ [name]: value }) };
     await expect(configure(PROCESSES.worker, environment)).rejects.toThrow(
@@ -248,6 +256,71 @@ describe("a configuration file", () => {
       "conveyor.config.json pipeline[1].http.url is there twice",
       "conveyor.config.json payments is there twice",
     ]);
+  });
+
+  test("is refused when it, or a module that it names, is never ready, and keeps the process alive until then", async () => {
+    const never = "await new Promise(() => undefined);";
+    file(never, "stage.mjs");
+    file("module.exports = () => new Promise(() => undefined);", "provider.cjs");
+    const names = { pipeline: [{ module: "./stage.mjs" }], payments: { module: "./provider.cjs" } };
+    const late = "Error: it was not ready within 0.5 s: does it await what never comes?";
+    for (const [name, content, faults] of [
+      ["conveyor.config.mjs", never, [`conveyor.config.mjs can't be read: ${late}`]],
+      [
+        "conveyor.config.json",
+        names,
+        [
+          `conveyor.config.json payments can't be made: ${late}`,
+          `conveyor.config.json pipeline[0] ./stage.mjs can't be loaded: ${late}`,
+        ],
+      ],
+    ] as const) {
+      const { CONVEYOR_CONFIG } = file(content, name);
+      // A process with nothing else to do: Node ends it when nothing can happen any more.
+      const reader = new URL("../../src/composition/config-file.ts", import.meta.url).href;
+      const script = `import { readConfigFile } from ${JSON.stringify(reader)};
+        const { faults } = await readConfigFile({ CONVEYOR_CONFIG: ${JSON.stringify(CONVEYOR_CONFIG)} }, ".", 500);
+        console.log(JSON.stringify(faults));`;
+      const given = ["--import", "tsx", "--input-type=module", "--eval", script];
+      const { stdout } = await promisify(execFile)(process.execPath, given);
+      expect(JSON.parse(stdout)).toEqual(faults);
+    }
+  }, 60_000);
+
+  test("is refused where its name tells nothing that can be read", async () => {
+    const { faults } = await readConfigFile(file("pipeline: []", "conveyor.yaml"));
+    expect(faults).toEqual(["conveyor.yaml must end in .ts, .mts, .js, .mjs, .cjs or .json"]);
+  });
+
+  test("gives a stage of a module an order of its own", async () => {
+    const changing = `(order, { waited }) => {
+        order.total = 1; order.id = "x"; order.lines[0].quantity = 5; waited.since.setTime(0); return {};
+      }`;
+    file(
+      `module.exports = Object.freeze({ name: "notice", to: "NOTICED", pointOfNoReturn: true, run: ${changing}, undo: ${changing} });`,
+      "notice.cjs",
+    );
+    const { stages } = await readConfigFile(file({ pipeline: [{ module: "./notice.cjs" }] }));
+    const [stage] = stages;
+    expect(stage).toMatchObject({ name: "notice", to: "NOTICED", pointOfNoReturn: true });
+    const given = () => ({ ...newOrder(), records: {} });
+    const [order, before] = [given(), given()];
+    const same = { ...before, id: order.id, createdAt: order.createdAt };
+    const waited = { for: "x", since: new Date(5), until: null, isOver: false };
+    const ports: Ports = Object.create(null);
+    const context = {
+      ports,
+      runKey: "",
+      undoKey: "",
+      attempt: 1,
+      now: new Date(),
+      waited,
+      signal: AbortSignal.abort(),
+    };
+    expect(await stage?.run(order, context)).toEqual({});
+    expect(await stage?.undo?.(order, context)).toEqual({});
+    expect(order).toEqual(same);
+    expect(waited.since).toEqual(new Date(5));
   });
 
   test("is refused where it is a folder", async () => {

@@ -47,8 +47,13 @@ export async function requestCancellations(
   const reason = shortened(request.reason);
   return database.transaction(async (queries) => {
     const current = await lockOrders(queries, request.orderIds);
+    const held = await queries
+      .select({ id: orders.id, holds: orders.holds })
+      .from(orders)
+      .where(inArray(orders.id, [...request.orderIds]));
+    const isHeld = new Set(held.flatMap(({ id, holds }) => (holds !== null && holds.length > 0 ? [id] : [])));
     const ids = [...current.values()].flatMap((order) =>
-      order.status === status && order.cancelRequestedAt === null ? [order.id] : [],
+      order.status === status && order.cancelRequestedAt === null && !isHeld.has(order.id) ? [order.id] : [],
     );
     if (ids.length === 0) return 0;
     await queries

@@ -25,6 +25,7 @@ export async function listStates(
         waitingUntil: orders.waitingUntil,
         waitingFor: orders.waitingFor,
         wokenAt: orders.wokenAt,
+        holds: orders.holds,
         cancelRequestedAt: orders.cancelRequestedAt,
       })
       // Otherwise MariaDB reads all entries of the status up to the id.

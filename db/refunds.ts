@@ -191,7 +191,9 @@ export async function changeRefund(
   change: Partial<Pick<Refund, "state" | "providerId" | "spentKeys" | "attempts" | "failure" | "dueAt">>,
 ): Promise<Refund | undefined> {
   const isBack = change.state === "SUCCEEDED" && restock === "due";
-  const pieces = isBack ? quantitiesBySku(lines ?? []) : new Map();
+  const pieces = isBack
+    ? quantitiesBySku((lines ?? []).filter(({ stocked }) => stocked !== false))
+    : new Map<string, number>();
   const work = async (transaction: Transaction) => {
     // Stock is locked before orders, as by whoever moves them.
     const levels = pieces.size > 0 ? await read(transaction, lockStock(pieces.keys())) : [];

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
 import { DISPUTE_STATES, PAYMENT_STATES, REFUND_STATES } from "../order/payment.ts";
-import { sku, text, timestamp } from "./schemas.ts";
+import { optional, sku, text, timestamp, withoutNulls } from "./schemas.ts";
 
 /* The payments and refunds of an order, as the API tells them. */
 
@@ -63,21 +63,19 @@ export const orderPayments = z
 
 export const refundRequest = z
   .strictObject({
-    amount: z
-      .int()
-      .min(1)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .meta({ description: "In the currency's minor unit. Without `amount` and `lines`, all that is left" }),
-    lines: z.array(z.strictObject({ sku, quantity })).min(1).max(LIMITS.lines).optional().meta({
+    amount: optional(z.int().min(1).max(Number.MAX_SAFE_INTEGER)).meta({
+      description: "In the currency's minor unit. Without `amount` and `lines`, all that is left",
+    }),
+    lines: optional(z.array(z.strictObject({ sku, quantity })).min(1).max(LIMITS.lines)).meta({
       description:
         "Pieces that come back: price times pieces, with their share of the order's discounts and taxes. Shipping and fees are refunded by amount",
     }),
     reason: text(LIMITS.reason).meta({ description: "For customer service", examples: ["arrived broken"] }),
-    restock: z.boolean().optional().meta({
+    restock: optional(z.boolean()).meta({
       description: "Whether the pieces of `lines` go back into stock. Only once the order has shipped",
     }),
   })
+  .transform((given) => withoutNulls(given))
   .refine(({ amount, lines }) => amount === undefined || lines === undefined, {
     path: ["amount"],
     error: "must not be given together with lines, which say the amount",

@@ -134,7 +134,7 @@ const status = z.lazy(() => z.enum(lifecycle.statuses));
 const stageName = z.lazy(() => z.enum(lifecycle.steps.map((step) => step.name)));
 
 /** A field that may be missing or null, which is the same: {@link withoutNulls} leaves nulls out. */
-function optional<Schema extends z.ZodType>(schema: Schema) {
+export function optional<Schema extends z.ZodType>(schema: Schema) {
   return schema.nullish();
 }
 
@@ -145,8 +145,8 @@ type WithoutNulls<Value> = Value extends readonly (infer Item)[]
     : Value;
 
 /** Leaves out fields that are null, in place, at every depth. */
-function withoutNulls<Value>(value: Value): WithoutNulls<Value>;
-function withoutNulls(value: unknown): unknown {
+export function withoutNulls<Value>(value: Value): WithoutNulls<Value>;
+export function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) value.forEach(withoutNulls);
   else if (isObject(value)) {
     // Faster than entries, where nearly nothing is null.

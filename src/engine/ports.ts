@@ -49,7 +49,7 @@ export interface OrderStore {
    * @returns whether a cancellation is now requested.
    */
   requestCancellation(request: CancellationRequest, action?: NewAction): Promise<boolean>;
-  /** The same for many orders of one status. @returns how many were newly requested. */
+  /** The same for many orders of one status, but for those that are held. @returns how many were newly requested. */
   requestCancellations(request: CancellationsRequest): Promise<number>;
   /**
    * Marks orders as waiting, in one transaction, each unless it has another status by now, is to be cancelled, or was
@@ -317,6 +317,8 @@ export interface OrderState {
   readonly waitingFor: string | null;
   /** When it was last woken, if its stage has not been asked since. */
   readonly wokenAt: Date | null;
+  /** What holds it; null if nothing does. */
+  readonly holds: readonly object[] | null;
   readonly cancelRequestedAt: Date | null;
 }
 

@@ -280,9 +280,10 @@ export class Sweeper implements Service {
     cancelRequestedAt,
     waitingSince,
     waitingUntil,
+    holds,
   }: OrderState): boolean {
     // While it is held, or waits for stock, nobody can be in time.
-    if (waitingSince !== null && waitingUntil === null) return false;
+    if (isHeld({ holds }) || (waitingSince !== null && waitingUntil === null)) return false;
     const deadline = this.#deadlines.get(status);
     if (deadline === undefined || cancelRequestedAt !== null) return false;
     return nowMs() - (dueFrom ?? createdAt).getTime() >= deadline.milliseconds;
@@ -355,6 +356,10 @@ class Tally {
 
 function isCancelled({ cancelRequestedAt }: OrderState): boolean {
   return cancelRequestedAt !== null;
+}
+
+function isHeld({ holds }: Pick<OrderState, "holds">): boolean {
+  return holds !== null && holds.length > 0;
 }
 
 function isWaiting({ waitingSince }: OrderState): boolean {

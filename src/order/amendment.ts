@@ -23,7 +23,7 @@ export interface Amendment {
     /** Names, never values. */
     readonly record: StageRecord;
   };
-  /** Whether the order goes on at once, if it waits. */
+  /** Whether the order is looked at at once, if it waits. */
   readonly wakes: boolean;
 }
 
@@ -49,7 +49,8 @@ export function holding(
   return {
     set: { holds: [...order.holds, hold] },
     event: { type: "hold.placed", reason: hold.reason, record: { hold: hold.name } },
-    wakes: false,
+    // One that waits for somebody else waits for the release from now on.
+    wakes: true,
   };
 }
 

@@ -123,4 +123,6 @@ export interface RefundLine {
   readonly position: number;
   readonly sku: string;
   readonly quantity: number;
+  /** False for what never goes back into stock. */
+  readonly stocked?: false;
 }

@@ -8,7 +8,7 @@ import type { Refund, RefundLine } from "./payment.ts";
 
 /** The part of an order that says what its pieces are worth. */
 export interface Priced {
-  readonly lines: readonly Pick<OrderLine, "sku" | "quantity" | "unitPrice">[];
+  readonly lines: readonly Pick<OrderLine, "sku" | "quantity" | "unitPrice" | "stocked">[];
   readonly adjustments?:
     | readonly { readonly kind: string; readonly amount: number; readonly included?: boolean | undefined }[]
     | undefined;
@@ -54,7 +54,12 @@ export function worthOf(
       if (pieces === 0) return;
       const worth = worths[position] ?? 0;
       amount += partOf(worth, before + pieces, line.quantity) - partOf(worth, before, line.quantity);
-      taken.push({ position, sku, quantity: pieces });
+      taken.push({
+        position,
+        sku,
+        quantity: pieces,
+        ...(line.stocked === false && { stocked: false as const }),
+      });
       back[position] = before + pieces;
       left -= pieces;
     });

@@ -136,6 +136,25 @@ describe("payments with Stripe, captured on payment", () => {
     expect((await refund(shop, id, { amount: 3_000 })).status).toBe(202);
   });
 
+  test("only stocked pieces go back into stock, and null is the same as leaving a field out", async () => {
+    const stock = async () => (await shop.client.get("/stock/MUG-BLUE")).body.onHand;
+    const lines = [
+      { sku: "MUG-BLUE", quantity: 2, unitPrice: 1_000 },
+      { sku: "MUG-BLUE", quantity: 3, unitPrice: 500, stocked: false },
+    ];
+    const id = await place(shop, "pm_card_visa", { lines });
+    await shop.client.orderIn(id, "DELIVERED");
+    const before = await stock();
+    const back = [{ sku: "MUG-BLUE", quantity: 4 }];
+    const key = { "idempotency-key": "back" };
+    const first = await refund(shop, id, { amount: null, lines: back, restock: true }, key);
+    expect(first).toMatchObject({ status: 202, body: { amount: 3_000 } });
+    expect(await refund(shop, id, { lines: back, restock: true }, key)).toEqual(first);
+    await waitFor("it to be refunded", async () => (await typesOf(shop, id)).includes("refund.succeeded"));
+    expect(await stock()).toBe(before + 2);
+    expect(await refund(shop, id, { amount: 1, lines: null, restock: null })).toMatchObject({ status: 202 });
+  });
+
   test("a refund that succeeds, and fails later, is told as failed, and its amount is free again", async () => {
     const id = await place(shop, "pm_card_refundFail");
     await shop.client.orderIn(id, "DELIVERED");

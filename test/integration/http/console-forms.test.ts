@@ -90,7 +90,9 @@ describe("an order's payments and refunds", () => {
     const form = await page(`/orders/${id}/refund`);
     expect(form).toContain("EUR\u00A037.50");
     expect(form).toContain("Pieces of TRAY &quot;L&quot;, of 1 (optional)");
-    expect((await send(`/orders/${id}/refund`, { reason: "broken <all>" })).status).toBe(303);
+    expect(
+      (await send(`/orders/${id}/refund`, { reason: "broken <all>", all: "yes", pieces0: "0" })).status,
+    ).toBe(303);
     expect(await refundsOf(id)).toMatchObject([
       { amount: 3_750, reason: "broken <all>", actor: OPERATOR, state: "PENDING" },
     ]);
@@ -140,6 +142,14 @@ describe("an order's payments and refunds", () => {
     ["part of a unit that has none", "JPY", { reason: "x", amount: "1.5" }, 422, /Amount in JPY/],
     ["no reason", "EUR", { reason: " ", amount: "1" }, 422, /Reason, for customer service: is missing/],
     ["more pieces than were ordered", "EUR", { reason: "x", pieces1: "2" }, 409, /only 1 of 2 TRAY/],
+    [
+      "neither amount nor pieces",
+      "EUR",
+      { reason: "x", pieces0: "0", pieces1: "0" },
+      422,
+      /everything that is left/,
+    ],
+    ["everything and an amount", "EUR", { reason: "x", amount: "1", all: "yes" }, 422, /must be empty/],
     ["pieces and an amount", "EUR", { reason: "x", pieces1: "1", amount: "1" }, 422, /together with lines/],
     [
       "stock that never left",
@@ -161,7 +171,7 @@ describe("an order's payments and refunds", () => {
   test("are not refunded where nothing was paid", async () => {
     const id = await newOrder();
     expect(await page(`/orders/${id}`)).not.toContain("Payments</h2>");
-    const answer = await send(`/orders/${id}/refund`, { reason: "x" });
+    const answer = await send(`/orders/${id}/refund`, { reason: "x", all: "yes" });
     expect(answer.status).toBe(409);
     expect(faults(answer.text)).toEqual(["nothing was paid that could be refunded"]);
   });

@@ -48,14 +48,15 @@ export const refundForms: readonly Route[] = [
       const { values, form: rendering } = form.schema.parse(sent);
       const ledger = await ledgerOf(services, order);
       const restock = sent["restock"] === "yes";
+      const all = sent["all"] === "yes";
       await form.submit(services, response, {
         act: async () => {
-          const body = parseForm(refundRequest, { body: wishOf(order, values, restock) });
+          const body = parseForm(refundRequest, { body: wishOf(order, values, { restock, all }) });
           const key = digestedKeyOf({ form: rendering }, actorOf(response));
           await requestRefund(services, order, body, { response, key });
           return pathOf(order);
         },
-        again: (faults) => refundPage(order, ledger, { values, restock, faults }),
+        again: (faults) => refundPage(order, ledger, { values, restock, all, faults }),
       });
     },
   }),
@@ -191,8 +192,12 @@ function formOf(order: StoredOrder): TextForm {
   });
 }
 
-/** What the form asks for, as the API takes it. @throws {Problem} 422 for an amount that is none */
-function wishOf(order: StoredOrder, values: Values, restock: boolean): object {
+/** What the form asks for, as the API takes it. @throws {Problem} 422 for an amount that is none, or unless it asks for one thing */
+function wishOf(
+  order: StoredOrder,
+  values: Values,
+  { restock, all }: { readonly restock: boolean; readonly all: boolean },
+): object {
   const { reason, amount: text } = values;
   const amount = text === undefined ? undefined : minorUnitsOf(text, order.currency);
   if (text !== undefined && amount === undefined)
@@ -203,6 +208,17 @@ function wishOf(order: StoredOrder, values: Values, restock: boolean): object {
     const pieces = values[`pieces${index}`];
     return pieces === undefined || pieces === "0" ? [] : [{ sku, quantity: Number(pieces) }];
   });
+  if (all === (amount !== undefined || lines.length > 0))
+    throw new Problem(422, "invalid-input", {
+      errors: [
+        {
+          path: "amount",
+          message: all
+            ? "must be empty, and the pieces too, where everything that is left is refunded"
+            : "is missing: give an amount, or pieces, or choose everything that is left",
+        },
+      ],
+    });
   return {
     reason,
     ...(amount !== undefined && { amount }),
@@ -214,9 +230,14 @@ function wishOf(order: StoredOrder, values: Values, restock: boolean): object {
 function refundPage(
   order: StoredOrder,
   ledger: OrderLedger,
-  given: { readonly values?: Values; readonly restock?: boolean; readonly faults?: Html } = {},
+  given: {
+    readonly values?: Values;
+    readonly restock?: boolean;
+    readonly all?: boolean;
+    readonly faults?: Html;
+  } = {},
 ): Page {
-  const { values = {}, restock = false, faults } = given;
+  const { values = {}, restock = false, all = false, faults } = given;
   const title = `Refund order ${order.reference ?? order.id}`;
   return {
     title,
@@ -230,25 +251,27 @@ function refundPage(
       })}
       <p>
         Give an amount, or the pieces that come back: they are worth their price, with their share of the
-        order's discounts and taxes. Without either, all that is left is refunded.
+        order's discounts and taxes. Or choose everything that is left.
       </p>
+      <p>A refund stops no parcel: the order ships all the same. To stop the parcel, cancel the order.</p>
       ${faults}
       ${confirmation({
         action: `${pathOf(order)}/refund`,
         fields: html`${formField()} ${formOf(order).inputs(values)}
-          <p>
-            <label
-              >${
-                restock
-                  ? html`<input type="checkbox" name="restock" value="yes" checked />`
-                  : html`<input type="checkbox" name="restock" value="yes" />`
-              }
-              The pieces go back into stock</label
-            >
-          </p>`,
+        ${checkbox("all", "Everything that is left", all)}
+        ${checkbox("restock", "The pieces go back into stock", restock)}`,
         button: "Refund",
         kind: "danger",
         back: pathOf(order),
       })}`,
   };
+}
+
+function checkbox(name: string, label: string, isChecked: boolean): Html {
+  const input = isChecked
+    ? html`<input type="checkbox" name="${name}" value="yes" checked />`
+    : html`<input type="checkbox" name="${name}" value="yes" />`;
+  return html`<p>
+    <label>${input} ${label}</label>
+  </p>`;
 }

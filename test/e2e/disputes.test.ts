@@ -111,6 +111,18 @@ test("a dispute that can't be looked up is answered so that Stripe sends it agai
   expect(await holdsOf(id)).toHaveLength(1);
 });
 
+test("an order whose dispute is lost is cancelled without a refund: the customer has the money", async () => {
+  const { id, paymentId } = await paid();
+  const end = await dispute(shop, paymentId);
+  await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+  await end("losing");
+  await waitFor("its end", async () => (await disputesOf(id)).includes("dispute.lost"));
+  shop.environment.providers.setFault("carrier", { kind: "none" });
+  await call(shop, "POST", `/orders/${id}/cancel`, { reason: "the dispute was lost" });
+  await shop.client.orderIn(id, "CANCELLED");
+  expect((await paymentsOf(shop, id)).refunds).toEqual([]);
+});
+
 test("a dispute of what was delivered is told, and its refunds fail in plain sight", async () => {
   const id = await place(shop, "pm_card_visa");
   await shop.client.orderIn(id, "DELIVERED");

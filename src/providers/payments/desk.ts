@@ -5,6 +5,7 @@ import { offTheClock } from "../../platform/time-limit.ts";
 import type { Order } from "../../order/order.ts";
 import {
   AlreadyUndoneError,
+  NotNowError,
   RequestRefusedError,
   ServiceFailedError,
   type CaptureOutcome,
@@ -20,6 +21,8 @@ import { firstOf, keyed, namedOf, nextOf } from "./rows.ts";
 
 /** How soon a cancellation asks again whether a bank has decided. Milliseconds. */
 const UNDECIDED_MS = 60_000;
+/** How soon a cancellation asks again whether a dispute has ended. Milliseconds. */
+const DISPUTED_MS = 60_000;
 /** How soon a stage looks anew at a payment that somebody else has changed meanwhile. */
 const AT_ONCE_MS = 100;
 /** Changes of one payment at the same moment are few. */
@@ -330,6 +333,7 @@ export class PaymentDesk implements Payments {
     signal: AbortSignal,
     providerId?: string,
   ): Promise<{ readonly refundId?: string }> {
+    if (await this.#isChargedBack(payment, signal)) return {};
     const { orderId, sequence } = payment;
     const opened = await offTheClock(signal, () =>
       this.#books.openRefund({
@@ -354,5 +358,22 @@ export class PaymentDesk implements Payments {
     if (refund.state === "FAILED")
       throw new Error(`the refund failed: ${refund.failure ?? "no reason given"}`);
     return refund.providerId === null ? {} : { refundId: refund.providerId };
+  }
+
+  /**
+   * Whether the customer has the money back already: nothing is left to be refunded then. Asks the provider, since the
+   * webhook that tells of a dispute's end may be lost.
+   *
+   * @throws {NotNowError} while the dispute is open: its end decides
+   */
+  async #isChargedBack({ providerId: id, dispute }: Payment, signal: AbortSignal): Promise<boolean> {
+    if (id === null || dispute === null || dispute === "WON") return false;
+    const now = (await this.#provider.disputeOf?.({ id, signal })) ?? dispute;
+    if (now === "OPEN")
+      throw new NotNowError(
+        "the payment is disputed: it is refunded, or not, once the dispute has ended",
+        DISPUTED_MS,
+      );
+    return now === "LOST";
   }
 }

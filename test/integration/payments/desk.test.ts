@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { listEvents } from "../../../db/order-events.ts";
-import { changePayment, listPayments } from "../../../db/payments.ts";
+import { changePayment, findByProviderId, listPayments, recordDispute } from "../../../db/payments.ts";
 import { listRefunds } from "../../../db/refunds.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
@@ -417,6 +417,33 @@ describe("undoing a payment at Stripe", () => {
     const old = { ...order, records: { pay: { chargeId: paid.providerId, amount: 2_500, currency: "EUR" } } };
     expect(await deskOf(environment).undo(request(old))).toEqual({ refundId: expect.stringMatching(/^re_/) });
     expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", providerId: paid.providerId });
+  });
+
+  test.each([
+    ["lost: the customer has the money", "losing", 0],
+    ["won: it is refunded", "winning", 1],
+  ])("that is disputed is not called off before the dispute is %s", async (_what, ending, refunds) => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_card_visa");
+    const paid = await desk.pay(request(order));
+    await moved(order, paid);
+    const dispute = z.object({ id: z.string() });
+    const { id } = dispute.parse(await (await simulated(paid.providerId, "dispute")).json());
+    const known = await findByProviderId(environment.database, paid.providerId ?? "");
+    if (known === undefined) throw new Error("the payment is not written down");
+    await recordDispute(environment.database, known, "OPEN");
+    await expect(desk.undo(request(order))).rejects.toThrow(
+      "the payment is disputed: it is refunded, or not, once the dispute has ended",
+    );
+    expect(await listRefunds(environment.database, [order.id])).toEqual([]);
+    // The webhook that tells of its end is lost.
+    await fetch(`${environment.providers.paymentsUrl}/v1/disputes/${id}`, {
+      method: "POST",
+      headers: { authorization: "Bearer sk_test_desk" },
+      body: new URLSearchParams({ "evidence[uncategorized_text]": `${ending}_evidence` }),
+    });
+    await desk.undo(request(order));
+    expect(refundsOf(order)).toHaveLength(refunds);
   });
 
   test("whose refund fails fails, and tries again under a new key", async () => {

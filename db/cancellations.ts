@@ -4,7 +4,7 @@ import { cancellationRequested } from "../src/order/change.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { insertUnmoved } from "./order-events.ts";
-import { lockOrders } from "./order-states.ts";
+import { isHeld, lockOrders } from "./order-states.ts";
 import { shortened } from "./reason.ts";
 import { orders } from "./schema.ts";
 import { columnsOf } from "./standing.ts";
@@ -47,13 +47,8 @@ export async function requestCancellations(
   const reason = shortened(request.reason);
   return database.transaction(async (queries) => {
     const current = await lockOrders(queries, request.orderIds);
-    const held = await queries
-      .select({ id: orders.id, holds: orders.holds })
-      .from(orders)
-      .where(inArray(orders.id, [...request.orderIds]));
-    const isHeld = new Set(held.flatMap(({ id, holds }) => (holds !== null && holds.length > 0 ? [id] : [])));
     const ids = [...current.values()].flatMap((order) =>
-      order.status === status && order.cancelRequestedAt === null && !isHeld.has(order.id) ? [order.id] : [],
+      order.status === status && order.cancelRequestedAt === null && !isHeld(order) ? [order.id] : [],
     );
     if (ids.length === 0) return 0;
     await queries

@@ -49,7 +49,7 @@ export async function listStatuses(database: Database): Promise<string[]> {
 /** In order of id, so that overlapping batches don't deadlock. */
 const selectLocked = selectFrom(
   orders,
-  ["id", "status", "failedStage", "cancelRequestedAt", "waitingStage", "wokenAt", "changedAt"],
+  ["id", "status", "failedStage", "cancelRequestedAt", "waitingStage", "wokenAt", "changedAt", "holds"],
   "WHERE id IN (?) ORDER BY id FOR UPDATE",
 );
 
@@ -57,6 +57,11 @@ const selectLocked = selectFrom(
 export async function lockOrders(queries: Queries, ids: readonly string[]) {
   const rows = await read(queries, selectLocked(ids));
   return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** Whether somebody holds the order. */
+export function isHeld({ holds }: { readonly holds: readonly object[] | null }): boolean {
+  return holds !== null && holds.length > 0;
 }
 
 /** Whatever the clocks say: two changes never look like one. */

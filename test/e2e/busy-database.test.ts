@@ -11,7 +11,9 @@ jest.setTimeout(180_000);
 /** The service while others use its database: they hold locks for long, and kill connections. */
 let line: TestLine;
 beforeAll(async () => {
-  line = await startLine({ workers: 2, env: { LOG_LEVEL: "warn" } });
+  // This process is its clients and its providers too, and may be slow to answer: only MySQL is the matter here.
+  const env = { PROVIDERS_MODULE: "", STAGE_TIMEOUT_MS: "60000", LOG_LEVEL: "warn" };
+  line = await startLine({ workers: 2, env });
   await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
 });
 afterAll(() => line.close());

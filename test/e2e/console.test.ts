@@ -284,7 +284,9 @@ describe("an order", () => {
       "reserve: CREATED → RESERVED",
       "Payment captured",
       "pay: RESERVED → PAID",
+      "parcel 1: booked",
       "ship: PAID → SHIPPED",
+      "parcel 1: delivered",
       "deliver: SHIPPED → DELIVERED",
     ]);
     expect(requests).toContain(`${visitor.url}/orders/${id}/stream`);

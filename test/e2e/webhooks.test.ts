@@ -11,7 +11,7 @@ const RATE = Number(process.env["WEBHOOK_RATE"] ?? Infinity);
 const AT_ONCE = 10;
 const FEW = 100;
 /** CREATED to DELIVERED. */
-const EVENTS = 6;
+const EVENTS = 8;
 const OUTAGE_MS = 8_000;
 
 let line: TestLine;

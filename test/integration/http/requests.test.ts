@@ -177,12 +177,16 @@ test("a body that ends before its length is no order", async () => {
 });
 
 describe("a path", () => {
-  test.each(["/orders/%E0%A4%A", "/orders/%", "/orders/%zz/events", "/stock/%ff", "/stock/%C0%80"])(
-    "with a bad percent encoding is refused: %s",
-    async (path) => {
-      expectProblem(await api.client.raw("GET", path, { headers: BEARER }), 400, "malformed-request");
-    },
-  );
+  test.each([
+    "/orders/%E0%A4%A",
+    "/orders/%",
+    "/orders/%zz/events",
+    "/stock/%ff",
+    "/stock/%C0%80",
+    "/docs/assets/..%2f..%2f..%2fpackage.json",
+  ])("with a bad percent encoding, or one that others would read otherwise, is refused: %s", async (path) => {
+    expectProblem(await api.client.raw("GET", path, { headers: BEARER }), 400, "malformed-request");
+  });
 
   test.each([
     "/",
@@ -194,7 +198,6 @@ describe("a path", () => {
     "/docs/assets/nothing.js",
     "/docs/assets/%zz",
     "/queues/static/%E0%A4%A",
-    "/docs/assets/..%2f..%2f..%2fpackage.json",
     "/queues/api/nothing",
     "/favicon.ico",
     "/%00",

@@ -38,6 +38,8 @@ export interface DatabaseOptions {
 const TRANSACTION_TRIES = 5;
 /** Callers that may wait for a connection; more are refused. */
 const WAITING_LIMIT = 1_000;
+/** For a new connection, in milliseconds. */
+const CONNECT_MS = 10_000;
 const TIMEOUT_MS = 10_000;
 
 /**
@@ -75,7 +77,9 @@ export class Database {
       ...mysqlAddress(url),
       connectionLimit: poolSize,
       queueLimit: WAITING_LIMIT,
-      connectTimeout: timeoutMs,
+      // Callers stop waiting by their own time limit. The driver's would fire before the server's greeting is read, after the
+      // process was busy for that long.
+      connectTimeout: Math.max(CONNECT_MS, timeoutMs),
       charset: "utf8mb4",
       timezone: "Z",
       // Taking a stack trace for every statement, in case it fails, is expensive.

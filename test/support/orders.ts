@@ -64,3 +64,11 @@ export const NO_PORTS: Ports = {
   carrier: { ping: nobody, ship: nobody, deliver: nobody, undo: nobody },
   httpStages: { ping: nobody, call: nobody },
 };
+
+/** The types of the events of an order of which no attempt failed. */
+export const WITHOUT_TROUBLE = new Set([
+  "status",
+  "payment.captured",
+  "shipment.booked",
+  "shipment.delivered",
+]);

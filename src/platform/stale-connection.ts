@@ -76,16 +76,31 @@ function isAboutRequest(told: unknown): told is { readonly request: object; read
   return typeof told === "object" && told !== null && "request" in told;
 }
 
+/** The connection was one of before, and was found closed at once. Whether the request was read is not known. */
+export class StaleConnectionError extends Error {
+  override name = "StaleConnectionError";
+}
+
+/** `fetch` that tells of connections that were closed meanwhile. @throws {StaleConnectionError} */
+export async function fetchOnce(url: Parameters<typeof fetch>[0], init?: RequestInit): Promise<Response> {
+  follow();
+  const exchange: Exchange = {};
+  try {
+    return await exchangeHere.run(exchange, () => fetch(url, init));
+  } catch (error) {
+    if (init?.signal?.aborted === true || !wasStale(error, exchange.way)) throw error;
+    throw new StaleConnectionError("the connection was closed before an answer", { cause: error });
+  }
+}
+
 /** `fetch`, again as long as it took connections that were closed meanwhile. The body must be one that can be sent again. */
 export async function fetchFresh(url: Parameters<typeof fetch>[0], init?: RequestInit): Promise<Response> {
-  follow();
   for (;;) {
-    const exchange: Exchange = {};
     try {
-      return await exchangeHere.run(exchange, () => fetch(url, init));
+      return await fetchOnce(url, init);
     } catch (error) {
       // Each of them leaves the pool, so this ends with a fresh one.
-      if (init?.signal?.aborted === true || !wasStale(error, exchange.way)) throw error;
+      if (!(error instanceof StaleConnectionError)) throw error;
     }
   }
 }

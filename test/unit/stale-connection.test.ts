@@ -2,14 +2,35 @@ import { createServer } from "node:http";
 import type { Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { listen } from "../../src/platform/listen.ts";
+import { NotNowError } from "../../src/order/ports.ts";
 import { httpCarrier } from "../../src/providers/http/carrier.ts";
+import { httpPayments } from "../../src/providers/http/payments.ts";
 import { stripePayments } from "../../src/providers/stripe.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { closingServer } from "../support/closing-server.ts";
 
+const PAID = JSON.stringify({ done: { chargeId: "ch_1" } });
+const CHARGED = `200 OK\r\ncontent-type: application/json\r\ncontent-length: ${PAID.length}\r\n\r\n${PAID}`;
 const DONE = JSON.stringify({ done: { trackingNumber: "CV1" } });
 const ANSWER = `200 OK\r\ncontent-type: application/json\r\ncontent-length: ${DONE.length}\r\n\r\n${DONE}`;
 const FAILED = "could not be reached: UND_ERR_SOCKET";
+
+const charge = () => ({
+  orderId: "o1",
+  reference: "o1:pay",
+  id: null,
+  key: "o1:pay",
+  amount: 100,
+  currency: "EUR",
+  capture: "at once" as const,
+  token: null,
+  description: "Order o1",
+  customer: { id: "c1" },
+  shipTo: null,
+  metadata: null,
+  remember: async () => undefined,
+  signal: new AbortController().signal,
+});
 
 const label = () => ({
   orderId: "o1",
@@ -58,6 +79,17 @@ describe("a provider that closes a connection between two calls", () => {
     await Promise.all([ask(), ask(), ask(), ask()]);
     await Promise.all([ask(), ask(), ask(), ask()]);
     expect(seen.filter((each) => each.endsWith("answered"))).toHaveLength(8);
+  });
+
+  test("costs none for a payment, which is not asked for again before it was looked up", async () => {
+    const { url, seen, close } = await closingServer((socket) => void socket.end(), CHARGED);
+    closing.push(close);
+    const payments = httpPayments({ url, timeoutMs: 10_000 });
+    const failed = await untilClosed(() => payments.authorize(charge()), seen).catch(
+      (error: unknown) => error,
+    );
+    expect(failed).toBeInstanceOf(NotNowError);
+    expect(seen.at(-1)).toMatch("closed");
   });
 
   test("costs one if some of an answer had come", async () => {

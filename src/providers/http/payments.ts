@@ -36,7 +36,8 @@ export const refunded = z.union([
 
 /** Client for a payment provider, or an adapter in front of one, that implements docs/providers.md. */
 export function httpPayments(address: ServiceAddress): PaymentProvider {
-  const client = new ServiceClient("payments", address);
+  // It may have forgotten the key of a charge whose answer is lost.
+  const client = new ServiceClient("payments", address, "look up");
   return {
     name: "http",
     ping: (signal) => client.ping(signal),

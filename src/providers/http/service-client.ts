@@ -12,7 +12,7 @@ import {
 import { repeatedNames } from "../../platform/json.ts";
 import { redactor } from "../../platform/redact.ts";
 import { parseRetryAfter } from "../../platform/retry-after.ts";
-import { fetchFresh } from "../../platform/stale-connection.ts";
+import { fetchFresh, fetchOnce, StaleConnectionError } from "../../platform/stale-connection.ts";
 import { sign } from "../../platform/signature.ts";
 import { withinTime } from "../../platform/time-limit.ts";
 import { timestamp } from "../../platform/clock.ts";
@@ -30,6 +30,13 @@ export interface ServiceAddress {
   /** Sign the requests; unsigned without. */
   readonly secrets?: readonly string[];
 }
+
+/** What becomes of a request whose connection, one of before, was found closed. In no case does it cost an attempt. */
+type Stale =
+  /** It goes out again at once, under the same key. */
+  | "repeat"
+  /** The caller looks up first what has become of it. */
+  | "look up";
 
 /** A request of docs/http-stages.md. */
 export interface SignedRequest {
@@ -82,8 +89,14 @@ export class ServiceClient {
   readonly #url: string;
   readonly #timeoutMs: number;
   readonly #secrets: readonly string[];
+  readonly #stale: Stale;
 
-  constructor(service: ServiceName, { url, timeoutMs = DEFAULT_TIMEOUT_MS, secrets = [] }: ServiceAddress) {
+  constructor(
+    service: ServiceName,
+    { url, timeoutMs = DEFAULT_TIMEOUT_MS, secrets = [] }: ServiceAddress,
+    stale: Stale = "repeat",
+  ) {
+    this.#stale = stale;
     this.#secrets = secrets;
     this.#service = service;
     this.#url = url;
@@ -167,11 +180,14 @@ export class ServiceClient {
     };
     return withinTime(this.#timeoutMs, signal, async (deadline) => {
       try {
-        const response = await fetchFresh(this.#url, { ...request, signal: deadline });
+        const ask = method === "GET" || this.#stale === "repeat" ? fetchFresh : fetchOnce;
+        const response = await ask(this.#url, { ...request, signal: deadline });
         const retryAfterMs = parseRetryAfter(response.headers.get("retry-after"));
         return { status: response.status, text: await read(response), retryAfterMs };
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof StaleConnectionError)
+          throw new NotNowError(`${this.#service} closed the connection`, SOONEST_MS);
         if (deadline.aborted)
           throw this.#unavailable(`did not answer within ${this.#timeoutMs} ms`, { cause: error });
         // No connection, a broken one, or a response that is not HTTP.

@@ -289,6 +289,8 @@ describe("an order", () => {
       "parcel 1: delivered",
       "deliver: SHIPPED → DELIVERED",
     ]);
+    // Over the stream that all tabs share: only a browser without workers for it asks every other second.
+    expect(await page.evaluate("'SharedWorker' in window")).toBe(true);
     // It was the same page all the time, and it asks no more.
     expect(await page.evaluate("window.stays")).toBe(true);
     expect(await page.locator("[hx-trigger]").count()).toBe(0);

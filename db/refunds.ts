@@ -1,7 +1,8 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
 import { quantitiesBySku, type Idempotency } from "../src/order/order.ts";
-import { REFUND_STATES, type Refund, type RefundState } from "../src/order/payment.ts";
+import { REFUND_STATES, type Refund, type RefundLine, type RefundState } from "../src/order/payment.ts";
+import { sumOfWorth } from "../src/order/refund.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
 import type { Database } from "./database.ts";
@@ -73,8 +74,8 @@ export type NewRefund = Pick<
 > & {
   /** Null for all that is left. */
   readonly amount: number | null;
-  /** Says the lines and the amount instead, given the order's refunds so far. */
-  readonly worth?: (earlier: readonly Refund[]) => Pick<Refund, "lines" | "amount">;
+  /** Says the lines instead, given the order's refunds so far. What they are worth is paid back, as far as it is left. */
+  readonly linesAfter?: (earlier: readonly Refund[]) => readonly RefundLine[];
   /** Makes the request safe to repeat: the first refund under it is the answer. */
   readonly idempotency?: Idempotency | undefined;
   /** The provider's id, if the money was paid back already. */
@@ -92,7 +93,7 @@ export async function openRefund(
   database: Database,
   wanted: NewRefund,
 ): Promise<{ readonly refund: Refund; readonly repeated: boolean } | { readonly left: number }> {
-  const { worth, idempotency, amount: asked, ...given } = wanted;
+  const { linesAfter, idempotency, amount: asked, ...given } = wanted;
   const key = idempotency === undefined ? null : `${idempotency.client} ${idempotency.key}`;
   return database.transaction(async (transaction) => {
     const { orderId, sequence, cause, providerId = null } = given;
@@ -108,10 +109,13 @@ export async function openRefund(
     const isCaptured = payment?.state === "CAPTURED";
     const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
     const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
-    const { amount, lines } = worth ? worth(all) : { amount: asked ?? left, lines: given.lines };
+    const lines = linesAfter?.(all) ?? given.lines;
+    const amount = lines === null ? (asked ?? left) : Math.max(0, Math.min(sumOfWorth(lines), left));
+    // Pieces come back also when nothing is left to be paid for them, or they were free.
+    const least = lines !== null && given.restock === "due" ? 0 : 1;
     // What is taken may have changed since the caller looked.
     const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
-    if (payment === undefined || !isMeant || amount > left || amount < 1) return { left };
+    if (payment === undefined || !isMeant || amount > left || amount < least) return { left };
     const at = timestamp();
     const isDone = providerId !== null || cause === "uncaptured";
     const refund: Row = {

@@ -45,7 +45,20 @@ export const refund = z
     amount: minorUnits,
     currency: z.string(),
     reason: z.string(),
-    lines: z.array(z.object({ sku, quantity: z.int() })).optional(),
+    worth: minorUnits
+      .optional()
+      .meta({ description: "What the pieces are worth. Present if so much was not left to be paid back" }),
+    lines: z
+      .array(
+        z.object({
+          sku,
+          quantity: z.int(),
+          amount: minorUnits
+            .optional()
+            .meta({ description: "What the pieces are worth, with their share of discounts and taxes" }),
+        }),
+      )
+      .optional(),
     restock: z.boolean(),
     providerId: z.string().nullable(),
     failure: z
@@ -68,7 +81,7 @@ export const refundRequest = z
     }),
     lines: optional(z.array(z.strictObject({ sku, quantity })).min(1).max(LIMITS.lines)).meta({
       description:
-        "Pieces that come back: price times pieces, with their share of the order's discounts and taxes. Shipping and fees are refunded by amount",
+        "Pieces that come back: price times pieces, with their share of the order's discounts and taxes; less if less is left. Shipping and fees are refunded by amount",
     }),
     reason: text(LIMITS.reason).meta({ description: "For customer service", examples: ["arrived broken"] }),
     restock: optional(z.boolean()).meta({

@@ -2,6 +2,7 @@ import { listPayments } from "../../db/payments.ts";
 import { listRefunds, sumOf } from "../../db/refunds.ts";
 import { InvalidWebhookError, NotNowError, ServiceUnavailableError } from "../order/ports.ts";
 import type { Payment, Refund } from "../order/payment.ts";
+import { sumOfWorth } from "../order/refund.ts";
 import { idempotencyHeaders, keyOf, REPLAYED, tellRepeated } from "./idempotency.ts";
 import { orderOf } from "./lookup.ts";
 import {
@@ -49,6 +50,7 @@ export const paymentRoutes: readonly Route[] = [
     summary: "Refund an order, in full or in part",
     description:
       "From PAID on, several per order, never more in sum than was captured, and never more pieces than were ordered. " +
+      "Where less is left than the pieces are worth, `amount` is what is left, and `worth` says what they are worth. " +
       "Answers once the refund is written down; the provider is asked in the background, and `refund.succeeded` or " +
       "`refund.failed` tells the result. Before the money is captured, so much less is captured. Repeating the request " +
       "with the same `Idempotency-Key` and body returns the first refund.",
@@ -133,13 +135,17 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
 
 function refundBody(refund: Refund): RefundBody {
   const { id, state, amount, currency, reason, lines, restock, providerId, failure } = refund;
+  const worth = sumOfWorth(lines ?? []);
   return {
     id,
     state,
     amount,
     currency,
     reason,
-    ...(lines && { lines: lines.map(({ sku, quantity }) => ({ sku, quantity })) }),
+    ...(lines && {
+      lines: lines.map((line) => ({ sku: line.sku, quantity: line.quantity, amount: line.worth })),
+    }),
+    ...(worth > amount && { worth }),
     restock: restock !== "no",
     providerId,
     ...(failure !== null && { failure }),

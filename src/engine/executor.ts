@@ -232,7 +232,9 @@ export class Executor {
     return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
       const context = this.#context(order, stage, ports, attempt);
       const run = async () => checkOutcome(await stage.run(order, context), stage.name);
-      const ran = await run().catch(alreadyUndone);
+      const ran = await run().catch((error: unknown) =>
+        error instanceof UndecidedError ? waitOf(error) : alreadyUndone(error),
+      );
       const [outcome, alongside] = ran instanceof Done ? [ran.record, ran.alongside] : [ran, {}];
       const { payment, shipment } = alongside;
       const stocked = stockedLines(order.lines);
@@ -326,8 +328,7 @@ export class Executor {
   async #cancel(order: StoredOrder, reason: string, attempt: Attempt): Promise<Execution> {
     const { signal, mark } = attempt;
     const record = await this.#undoAll(order, attempt).catch((error: unknown) => {
-      if (error instanceof UndecidedError)
-        return new Wait({ for: error.waitsFor, until: new Date(nowMs() + error.waitMs) });
+      if (error instanceof UndecidedError) return waitOf(error);
       throw error;
     });
     if (record instanceof Wait) return this.#wait(order, record, { ...attempt, step: CANCEL });
@@ -366,7 +367,7 @@ export class Executor {
         if (attempt.signal.aborted) throw error;
         errors.push(error);
         // What it did stands, at least for now, so what came before it stays as it is, too.
-        if (error instanceof UndoRefusedError || error instanceof UndecidedError) break;
+        if (error instanceof UndoRefusedError || (error instanceof UndecidedError && error.stands)) break;
       }
     }
     if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];
@@ -443,6 +444,10 @@ export class Executor {
       signal,
     };
   }
+}
+
+function waitOf({ waitsFor, waitMs }: UndecidedError): Wait {
+  return new Wait({ for: waitsFor, until: new Date(nowMs() + waitMs) });
 }
 
 /** Names the first few SKUs: an order may have thousands. */

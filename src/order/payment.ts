@@ -123,6 +123,8 @@ export interface RefundLine {
   readonly position: number;
   readonly sku: string;
   readonly quantity: number;
+  /** What the pieces are worth, in minor units. The refund pays less if less is left. Absent before it was written down. */
+  readonly worth?: number;
   /** False for what never goes back into stock. */
   readonly stocked?: false;
 }

@@ -80,15 +80,18 @@ export class NotNowError extends Error {
   }
 }
 
-/** An outside service has not decided yet, and tells or is asked again. An order that is being cancelled waits for it. */
+/** An outside service has not decided yet, and tells or is asked again. The order waits for it, also one that is being cancelled. */
 export class UndecidedError extends NotNowError {
   override name = "UndecidedError";
   /** Who has to do what, as in `wait({ for })`: `the carrier to decide on the label of parcel 1`. */
   readonly waitsFor: string;
+  /** Whether what the stage did stands until then, so that earlier stages are not undone yet. */
+  readonly stands: boolean;
   /** @param waitMs milliseconds until it is asked again, at most a year. @throws {RangeError} */
-  constructor(waitsFor: string, waitMs: number) {
+  constructor(waitsFor: string, waitMs: number, { stands = false }: { readonly stands?: boolean } = {}) {
     super(`waits for ${waitsFor}`, waitMs);
     this.waitsFor = waitsFor;
+    this.stands = stands;
   }
 }
 

@@ -19,17 +19,11 @@ export class TooManyPiecesError extends Error {
   override name = "TooManyPiecesError";
 }
 
-/** The lines and the sum to pay back, in minor units. */
-export interface Worth {
-  readonly lines: readonly RefundLine[];
-  readonly amount: number;
-}
-
 /** What a share of the order's sum may be of: taxes that are contained in the prices are paid back with them. */
 const SHARED = new Set(["discount", "tax"]);
 
 /**
- * What these pieces are worth, taken from the order's lines in their order, after those that came back before.
+ * These pieces with what they are worth, taken from the order's lines in their order, after those that came back before.
  *
  * @param earlier the order's refunds so far; failed ones don't count.
  * @throws {TooManyPiecesError} if the order has not so many left
@@ -38,14 +32,13 @@ export function worthOf(
   order: Priced,
   wanted: readonly { readonly sku: string; readonly quantity: number }[],
   earlier: readonly Pick<Refund, "lines" | "state">[],
-): Worth {
+): readonly RefundLine[] {
   const back = order.lines.map(() => 0);
   for (const { lines, state } of earlier)
     if (state !== "FAILED")
       for (const { position, quantity } of lines ?? []) back[position] = (back[position] ?? 0) + quantity;
   const worths = worthOfLines(order);
   const taken: RefundLine[] = [];
-  let amount = 0;
   for (const { sku, quantity } of wanted) {
     let left = quantity;
     order.lines.forEach((line, position) => {
@@ -53,11 +46,11 @@ export function worthOf(
       const pieces = line.sku === sku ? Math.min(left, line.quantity - before) : 0;
       if (pieces === 0) return;
       const worth = worths[position] ?? 0;
-      amount += partOf(worth, before + pieces, line.quantity) - partOf(worth, before, line.quantity);
       taken.push({
         position,
         sku,
         quantity: pieces,
+        worth: partOf(worth, before + pieces, line.quantity) - partOf(worth, before, line.quantity),
         ...(line.stocked === false && { stocked: false as const }),
       });
       back[position] = before + pieces;
@@ -66,7 +59,12 @@ export function worthOf(
     if (left > 0)
       throw new TooManyPiecesError(`only ${quantity - left} of ${quantity} ${sku} are left to refund`);
   }
-  return { lines: taken, amount };
+  return taken;
+}
+
+/** What these lines of a refund are worth together. Minor units. */
+export function sumOfWorth(lines: readonly RefundLine[]): number {
+  return lines.reduce((sum, { worth = 0 }) => sum + worth, 0);
 }
 
 /**

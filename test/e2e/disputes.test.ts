@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { eq } from "drizzle-orm";
 import { z } from "zod";
+import { reservations } from "../../db/schema.ts";
 import {
   call,
   closeShop,
@@ -11,6 +13,7 @@ import {
   refund,
   sendWebhook,
   typesOf,
+  waitingOf,
   type Shop,
 } from "../support/stripe-shop.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -122,6 +125,30 @@ test("an order whose dispute is lost is cancelled without a refund: the customer
   await shop.client.orderIn(id, "CANCELLED");
   expect((await paymentsOf(shop, id)).refunds).toEqual([]);
 });
+
+test.each([
+  ["won: it is refunded", "winning", ["refund.created", "refund.succeeded"]],
+  ["lost: the customer has the money", "losing", []],
+] as const)(
+  "a cancellation waits for the dispute, and ends as soon as it is %s",
+  async (_what, ending, told) => {
+    const { id, paymentId } = await paid();
+    const end = await dispute(shop, paymentId);
+    await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+    shop.environment.providers.setFault("carrier", { kind: "none" });
+    await call(shop, "POST", `/orders/${id}/cancel`, { reason: "changed my mind" });
+    const waiting = await waitFor("it to wait", () => waitingOf(shop, id));
+    expect(waiting).toMatchObject({ stage: "cancel", for: "the dispute of the payment to end" });
+    // Its goods need not wait.
+    const [reservation] = await shop.environment.database.query((queries) =>
+      queries.select().from(reservations).where(eq(reservations.orderId, id)),
+    );
+    expect(reservation).toMatchObject({ state: "RELEASED" });
+    await end(ending);
+    await shop.client.orderIn(id, "CANCELLED");
+    expect((await typesOf(shop, id)).filter((type) => type.startsWith("refund."))).toEqual(told);
+  },
+);
 
 test("a dispute of what was delivered is told, and its refunds fail in plain sight", async () => {
   const id = await place(shop, "pm_card_visa");

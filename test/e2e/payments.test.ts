@@ -100,6 +100,36 @@ describe("payments with Stripe, captured on payment", () => {
     expect((await typesOf(shop, id)).filter((type) => type === "refund.created")).toHaveLength(3);
   });
 
+  test("pieces whose money was refunded before come back for what is left of it, also for nothing", async () => {
+    const id = await place(shop, "pm_card_visa");
+    await shop.client.orderIn(id, "DELIVERED");
+    const stock = async () => (await shop.client.get("/stock/MUG-BLUE")).body.onHand;
+    const before = await stock();
+    const piece = (quantity: number) => ({ lines: [{ sku: "MUG-BLUE", quantity }] });
+    await refund(shop, id, { amount: 1_500 });
+    expect(await refund(shop, id, { ...piece(2), restock: true })).toMatchObject({
+      status: 202,
+      body: { amount: 1_500, worth: 2_000, lines: [{ sku: "MUG-BLUE", quantity: 2, amount: 2_000 }] },
+    });
+    // Without going back into stock, it would say nothing.
+    expect(await refund(shop, id, piece(1))).toMatchObject({
+      status: 409,
+      body: { detail: "all that was captured is refunded" },
+    });
+    expect(await refund(shop, id, { ...piece(1), restock: true })).toMatchObject({
+      status: 202,
+      body: { amount: 0, worth: 1_000 },
+    });
+    await waitFor("all to be paid back", async () =>
+      (await paymentsOf(shop, id)).refunds.every(({ state }) => state === "SUCCEEDED"),
+    );
+    expect(await stock()).toBe(before + 3);
+    const books = shop.environment.providers.books.refunds.filter(({ orderId }) => orderId === id);
+    expect(books.map(({ amount }) => amount)).toEqual([1_500, 1_500]);
+    expect((await paymentsOf(shop, id)).payments).toMatchObject([{ captured: 3_000, refunded: 3_000 }]);
+    expect((await refund(shop, id, { ...piece(1), restock: true })).status).toBe(409);
+  });
+
   test.each([
     ["before it is paid", "pm_card_authenticationRequired", {}, /PENDING/],
     ["that is declined", "pm_card_chargeDeclined", {}, /DECLINED/],

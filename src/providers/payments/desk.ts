@@ -8,6 +8,7 @@ import {
   NotNowError,
   RequestRefusedError,
   ServiceFailedError,
+  UndecidedError,
   type CaptureOutcome,
   type OrderPaymentRequest,
   type PaymentProvider,
@@ -16,13 +17,11 @@ import {
 } from "../../order/ports.ts";
 import { referenceOf, type Payment, type PaymentChange } from "../../order/payment.ts";
 import { booksOf, type Books } from "./books.ts";
-import { mustBeOf, payBack, undecided } from "./refunding.ts";
+import { mustBeOf, payBack } from "./refunding.ts";
 import { firstOf, keyed, namedOf, nextOf } from "./rows.ts";
 
-/** How soon a cancellation asks again whether a bank has decided. Milliseconds. */
-const UNDECIDED_MS = 60_000;
-/** How soon a cancellation asks again whether a dispute has ended. Milliseconds. */
-const DISPUTED_MS = 60_000;
+/** How soon an order asks again what a bank, or who decides on a dispute, has decided, if no webhook tells. Milliseconds. */
+const UNDECIDED_MS = 5 * 60_000;
 /** How soon a stage looks anew at a payment that somebody else has changed meanwhile. */
 const AT_ONCE_MS = 100;
 /** Changes of one payment at the same moment are few. */
@@ -86,7 +85,7 @@ export class PaymentDesk implements Payments {
       case "EXPIRED": {
         const next = nextOf(payment);
         const opened = await offTheClock(signal, () => this.#books.openNext(payment, next));
-        if (!opened) throw undecided(AT_ONCE_MS);
+        if (!opened) throw changedMeanwhile();
         return this.#renew(order, next, signal);
       }
       case "DECLINED":
@@ -117,7 +116,7 @@ export class PaymentDesk implements Payments {
       case "created":
       case "declined":
       case "pending":
-        throw undecided(UNDECIDED_MS);
+        throw undecided();
     }
   }
 
@@ -144,7 +143,7 @@ export class PaymentDesk implements Payments {
       { state, providerId, captured, expiresAt, action, reason: null, code: null },
       signal,
     );
-    if (!isWritten) throw undecided(AT_ONCE_MS);
+    if (!isWritten) throw changedMeanwhile();
     return this.capture({ order, attempt: 1, signal });
   }
 
@@ -207,7 +206,7 @@ export class PaymentDesk implements Payments {
       case "authorized":
       case "created":
       case "pending":
-        throw undecided(UNDECIDED_MS);
+        throw undecided();
     }
   }
 
@@ -364,16 +363,21 @@ export class PaymentDesk implements Payments {
    * Whether the customer has the money back already: nothing is left to be refunded then. Asks the provider, since the
    * webhook that tells of a dispute's end may be lost.
    *
-   * @throws {NotNowError} while the dispute is open: its end decides
+   * @throws {UndecidedError} while the dispute is open: its end decides
    */
   async #isChargedBack({ providerId: id, dispute }: Payment, signal: AbortSignal): Promise<boolean> {
     if (id === null || dispute === null || dispute === "WON") return false;
     const now = (await this.#provider.disputeOf?.({ id, signal })) ?? dispute;
-    if (now === "OPEN")
-      throw new NotNowError(
-        "the payment is disputed: it is refunded, or not, once the dispute has ended",
-        DISPUTED_MS,
-      );
+    if (now === "OPEN") throw new UndecidedError("the dispute of the payment to end", UNDECIDED_MS);
     return now === "LOST";
   }
+}
+
+/** The bank or the customer decides first. */
+function undecided(): UndecidedError {
+  return new UndecidedError("the payment to be decided", UNDECIDED_MS);
+}
+
+function changedMeanwhile(): NotNowError {
+  return new NotNowError("the payment was changed meanwhile", AT_ONCE_MS);
 }

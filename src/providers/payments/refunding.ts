@@ -1,7 +1,6 @@
 import { timestamp } from "../../platform/clock.ts";
 import { offTheClock } from "../../platform/time-limit.ts";
 import {
-  NotNowError,
   RequestRefusedError,
   ServiceFailedError,
   type PaymentProvider,
@@ -28,10 +27,12 @@ export async function payBack(
 ): Promise<Refund> {
   if (refund.state !== "PENDING") return refund;
   const { providerId, amount, spentKeys, attempts } = refund;
-  mustBeOf(provider, payment);
-  const about = { ...namedRefund(refund, payment), signal };
   const change = (changes: Parameters<Books["changeRefund"]>[1]) =>
     offTheClock(signal, () => books.changeRefund(refund, changes));
+  // Only its pieces come back: there is nothing to ask the provider for.
+  if (amount === 0) return (await change({ state: "SUCCEEDED" })) ?? refund;
+  mustBeOf(provider, payment);
+  const about = { ...namedRefund(refund, payment), signal };
   const known = attempts > 0 ? await provider.findRefund({ ...about, refundId: providerId }) : undefined;
   let answer: ProviderRefund;
   if (known) answer = known;
@@ -96,9 +97,4 @@ export function mustBeOf({ name }: PaymentProvider, { orderId, provider }: Payme
     throw new RequestRefusedError(
       `order ${orderId} was paid with ${provider}, and the payment provider is ${name}`,
     );
-}
-
-/** The bank or the customer decides first. */
-export function undecided(waitMs: number): NotNowError {
-  return new NotNowError("the payment is not decided yet", waitMs);
 }

@@ -76,7 +76,7 @@ export class Refunds {
       lines: null,
       amount: wish.amount ?? null,
       // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
-      ...(wish.lines && { worth: (earlier) => asRefusal(() => worthOfWish(order, wish, earlier)) }),
+      ...(wish.lines && { linesAfter: (earlier) => asRefusal(() => linesOfWish(order, wish, earlier)) }),
     });
     if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
     this.#onEvents();
@@ -85,9 +85,9 @@ export class Refunds {
 }
 
 /** @throws {TooManyPiecesError} */
-function worthOfWish(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
+function linesOfWish(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
   const worth = worthOf(order, lines, earlier);
-  if (restock === true) mustBeOut(order, worth.lines, earlier);
+  if (restock === true) mustBeOut(order, worth, earlier);
   return worth;
 }
 
@@ -100,10 +100,10 @@ function asRefusal<T>(work: () => T): T {
   }
 }
 
-function tooMuch({ amount, lines }: RefundWish, left: number, currency: string): string {
+function tooMuch({ amount = 0, lines }: RefundWish, left: number, currency: string): string {
   if (left <= 0) return "all that was captured is refunded";
-  const wanted = lines === undefined ? (amount ?? 0) : "the pieces";
-  return `${wanted} can't be refunded: ${left} ${currency} in minor units are left of what was captured`;
+  if (lines !== undefined) return "the pieces are worth nothing: refund them with restock, or not at all";
+  return `${amount} can't be refunded: ${left} ${currency} in minor units are left of what was captured`;
 }
 
 /** How often due refunds are looked for, and how many at once. */

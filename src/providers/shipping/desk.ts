@@ -261,7 +261,9 @@ function trackedBy(shipment: Shipment, tracking: Tracking, askedAt: Date): Shipm
 /** @param reason of the refusal; null if the carrier has not decided yet. */
 function notVoided({ number }: Shipment, reason: string | null): Error {
   return reason === null
-    ? new UndecidedError(`the carrier to decide on the label of parcel ${number}`, UNDECIDED_MS)
+    ? new UndecidedError(`the carrier to decide on the label of parcel ${number}`, UNDECIDED_MS, {
+        stands: true,
+      })
     : new UndoRefusedError(`parcel ${number} can't be called off: ${reason}`);
 }
 

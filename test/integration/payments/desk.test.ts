@@ -405,7 +405,10 @@ describe("undoing a payment at Stripe", () => {
     const desk = deskOf(environment);
     const order = await orderWith(environment, "pm_usBankAccount_success");
     expect(await desk.pay(request(order))).toMatchObject({ state: "PENDING", action: null });
-    await expect(desk.undo(request(order))).rejects.toMatchObject({ name: "NotNowError" });
+    await expect(desk.undo(request(order))).rejects.toMatchObject({
+      name: "UndecidedError",
+      waitsFor: "the payment to be decided",
+    });
     await waitFor("the bank", () => chargesOf(order).length === 1);
     await desk.undo(request(order));
     expect(refundsOf(order)).toHaveLength(1);
@@ -432,9 +435,10 @@ describe("undoing a payment at Stripe", () => {
     const known = await findByProviderId(environment.database, paid.providerId ?? "");
     if (known === undefined) throw new Error("the payment is not written down");
     await recordDispute(environment.database, known, "OPEN");
-    await expect(desk.undo(request(order))).rejects.toThrow(
-      "the payment is disputed: it is refunded, or not, once the dispute has ended",
-    );
+    await expect(desk.undo(request(order))).rejects.toMatchObject({
+      name: "UndecidedError",
+      waitsFor: "the dispute of the payment to end",
+    });
     expect(await listRefunds(environment.database, [order.id])).toEqual([]);
     // The webhook that tells of its end is lost.
     await fetch(`${environment.providers.paymentsUrl}/v1/disputes/${id}`, {

@@ -5,6 +5,7 @@ import { LIMITS } from "../../../order/limits.ts";
 import { minorUnitsOf, moneyText } from "../../../order/money.ts";
 import { quantitiesBySku, type StoredOrder } from "../../../order/order.ts";
 import type { Payment, PaymentState, Refund, RefundState } from "../../../order/payment.ts";
+import { sumOfWorth } from "../../../order/refund.ts";
 import { actorOf } from "../../auth.ts";
 import { orderOf } from "../../lookup.ts";
 import { refundRequest } from "../../payment-schemas.ts";
@@ -142,7 +143,8 @@ function remarks({ state, provider, reason, expiresAt, dispute }: Payment): Cont
   return html`${all}`;
 }
 
-function refundRemarks({ cause, lines, restock, failure, updatedAt }: Refund): Content {
+function refundRemarks({ cause, lines, restock, failure, updatedAt, amount, currency }: Refund): Content {
+  const worth = sumOfWorth(lines ?? []);
   const pieces = [...quantitiesBySku(lines ?? [])]
     .map(([sku, quantity]) => `${quantity} × ${sku}`)
     .join(", ");
@@ -150,6 +152,7 @@ function refundRemarks({ cause, lines, restock, failure, updatedAt }: Refund): C
     moment(updatedAt),
     ...(cause === "uncaptured" ? ["; before the money was taken"] : []),
     ...(pieces === "" ? [] : [`; ${pieces}`]),
+    ...(worth > amount ? [`, worth ${moneyText(worth, currency)}: no more was left`] : []),
     ...(restock === "no" ? [] : [restock === "done" ? ", back in stock" : ", to go back into stock"]),
     ...(failure === null ? [] : [html`; <b>${failure}</b>`]),
   ];

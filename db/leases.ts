@@ -10,6 +10,8 @@ const LEASES = {
   sweeper: 8_000,
   refunds: 8_000,
   webhooks: 8_000,
+  /** Longer than its rounds are apart, so that they are not made by every process in turn. */
+  "missed-webhooks": 600_000,
   /** Short, since readers of the stream wait for the next holder. */
   stream: 4_000,
 } as const;

@@ -5,9 +5,11 @@ import { nowMs, timestamp } from "../src/platform/clock.ts";
 
 /** The readers of the event log: the relay to the Redis Stream, and the one that creates webhook deliveries. */
 export type RelayName = "stream" | "webhooks";
+/** Who reads a log up to a position: ours by an event's id, or a payment provider's by what it counts with. */
+export type ReaderName = RelayName | `payments:${string}`;
 
-/** The last relayed event; undefined if none ever was. @throws {DatabaseError} */
-export async function findPosition(database: Database, name: RelayName): Promise<number | undefined> {
+/** The position, such as the last relayed event; undefined if there is none yet. @throws {DatabaseError} */
+export async function findPosition(database: Database, name: ReaderName): Promise<number | undefined> {
   const [row] = await database.query((queries) =>
     queries.select().from(relayPositions).where(eq(relayPositions.name, name)),
   );
@@ -20,7 +22,7 @@ export async function findPosition(database: Database, name: RelayName): Promise
  */
 export async function savePosition(
   database: Database,
-  name: RelayName,
+  name: ReaderName,
   eventId: number,
   { backwards = false }: { readonly backwards?: boolean } = {},
 ): Promise<void> {

@@ -345,7 +345,7 @@ export const shipments = mysqlTable(
 /** How far each relay has read the event log. */
 export const relayPositions = mysqlTable("relay_positions", {
   name: varchar("name", { length: 32 }).primaryKey(),
-  /** Every event up to this one has been relayed. */
+  /** Every event up to this one has been relayed, or looked at: an id of ours, or a payment provider's position. */
   eventId: money("event_id").notNull(),
   updatedAt: instant("updated_at").notNull(),
 });

@@ -3,6 +3,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
 import { watchWebhooks } from "../api/webhook-metrics.ts";
+import { DatabaseLease } from "../../db/leases.ts";
 import { listFailing } from "../../db/webhook-endpoints.ts";
 import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
@@ -10,6 +11,7 @@ import { Networks } from "../events/webhooks/networks.ts";
 import type { Logger } from "../platform/log.ts";
 import { openFilesLimit } from "../platform/open-files.ts";
 import { Disputes } from "../providers/payments/disputes.ts";
+import { MissedWebhooks } from "../providers/payments/missed-webhooks.ts";
 import { Refunds } from "../providers/payments/refunds.ts";
 import { PaymentWebhooks } from "../providers/payments/webhooks.ts";
 import { Parcels } from "../providers/shipping/parcels.ts";
@@ -55,24 +57,26 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const health = new Health({ database, redis: mode.app.redis });
   const { payments, carrier } = await connectProviders(config, database, base.commit);
   const wake = (orderId: string) => mode.app.waking.wake(orderId);
+  const disputes = new Disputes({
+    provider: payments,
+    database,
+    hold: (...hold) => operations.hold(...hold),
+    release: (...hold) => operations.release(...hold),
+    onEvents: mode.onEvents,
+    log,
+  });
+  const paymentWebhooks = new PaymentWebhooks({
+    provider: payments,
+    database,
+    disputes,
+    wake,
+    onEvents: mode.onEvents,
+    log,
+  });
   const app = createApp({
     database,
     refunds: new Refunds(database, mode.onEvents),
-    paymentWebhooks: new PaymentWebhooks({
-      provider: payments,
-      database,
-      disputes: new Disputes({
-        provider: payments,
-        database,
-        hold: (...hold) => operations.hold(...hold),
-        release: (...hold) => operations.release(...hold),
-        onEvents: mode.onEvents,
-        log,
-      }),
-      wake,
-      onEvents: mode.onEvents,
-      log,
-    }),
+    paymentWebhooks,
     parcels: new Parcels({
       database,
       provider: carrier,
@@ -104,6 +108,13 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     ...base.services,
     scraped,
     ...mode.services,
+    new MissedWebhooks({
+      provider: payments,
+      database,
+      look: (subject) => paymentWebhooks.look(subject),
+      lease: new DatabaseLease(database, "missed-webhooks"),
+      log,
+    }),
     http,
     ...mode.beforeRequests,
     // Streaming requests never end by themselves.

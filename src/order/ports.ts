@@ -226,6 +226,16 @@ export interface PaymentProvider extends Service {
    * @throws {InvalidWebhookError}
    */
   parseWebhook?(body: Buffer, headers: Readonly<Record<string, string | undefined>>): Promise<WebhookSubject>;
+  /**
+   * What webhooks told, or should have: refunds that failed, and disputes. Absent if the provider does not list that.
+   *
+   * @param request `since`: the position up to which it was read; undefined for all that the provider has kept.
+   * @returns the new position; the same if nothing has happened.
+   */
+  webhooksSince?(request: {
+    readonly since: number | undefined;
+    readonly signal: AbortSignal;
+  }): Promise<{ readonly subjects: readonly WebhookSubject[]; readonly until: number | undefined }>;
 }
 
 /** A payment by our own name, and by the provider's if it is known. */

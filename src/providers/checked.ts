@@ -90,6 +90,10 @@ const subject = z.object(
   },
   { error: "must be an object" },
 );
+const missed = z.object(
+  { subjects: z.array(subject), until: z.int({ error: "must be a whole number" }).min(0).optional() },
+  { error: "must be an object" },
+);
 const dispute = z.enum(["OPEN", "WON", "LOST"], { error: "must be OPEN, WON or LOST" }).optional();
 const moved = z.union([z.literal(["at commit", "moved"]), z.object({ reject: told })], {
   error: 'must be "moved" or an object with a reason to reject',
@@ -180,6 +184,12 @@ function checkedPayments(provider: PaymentProvider): PaymentProvider {
     ...(provider.parseWebhook && {
       parseWebhook: (body, headers) => answer(subject, () => provider.parseWebhook?.(body, headers)),
     }),
+    ...(provider.webhooksSince && {
+      async webhooksSince(request) {
+        const { subjects, until } = await answer(missed, () => provider.webhooksSince?.(request));
+        return { subjects, until };
+      },
+    }),
     ...(provider.disputeOf && {
       disputeOf: (request) => answer(dispute, () => provider.disputeOf?.(request)),
     }),
@@ -234,7 +244,7 @@ const METHODS = {
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 
 const OPTIONAL = {
-  payments: ["parseWebhook", "disputeOf"],
+  payments: ["parseWebhook", "disputeOf", "webhooksSince"],
   inventory: [],
   carrier: ["parseWebhook"],
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };

@@ -25,6 +25,10 @@ const AGAIN_MS = 1_000;
 const TOLERANCE_S = 300;
 /** Keys of metadata. https://docs.stripe.com/metadata (2026-11) */
 const MOST_METADATA = 50;
+/** What nobody asks for by itself: a refund that had succeeded, and disputes. */
+const MISSED = ["refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed"];
+/** An event may be listed that much after it was created. Seconds. */
+const LATE_EVENTS_S = 600;
 /** Stripe lists no more at once; an order's refunds are few. */
 const MOST_LISTED = 100;
 
@@ -185,6 +189,22 @@ export function stripePayments({
 
     disputeOf: ({ id }) =>
       ask(async () => disputeOf((await stripe.disputes.list({ ...named(id), limit: MOST_LISTED })).data)),
+
+    async webhooksSince({ since, signal }) {
+      const created = since === undefined ? {} : { created: { gte: since - LATE_EVENTS_S } };
+      const subjects: WebhookSubject[] = [];
+      let until = since;
+      try {
+        for await (const event of stripe.events.list({ types: MISSED, limit: MOST_LISTED, ...created })) {
+          signal.throwIfAborted();
+          subjects.push(subjectOf(event));
+          until = Math.max(until ?? 0, event.created);
+        }
+      } catch (error) {
+        throw asPortError(error, timeoutMs);
+      }
+      return { subjects, until };
+    },
 
     async parseWebhook(body, headers) {
       const signature = headers["stripe-signature"];

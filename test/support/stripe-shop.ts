@@ -13,6 +13,8 @@ export interface Shop {
   readonly processes: readonly TestProcess[];
   readonly client: TestClient;
   readonly url: string;
+  /** Stops the API, and starts another one. @returns the shop with that */
+  readonly withNewApi: () => Promise<Shop>;
   /** Starts another worker, for these stages. */
   readonly addWorker: (stages: string) => Promise<void>;
 }
@@ -49,13 +51,20 @@ export async function openShop(
   else if (stages !== "") await addWorker("--stages", stages);
   providers.setWebhooks({ url: `${api.url}/providers/payments/webhook`, secret: WEBHOOK_SECRET });
   await setStock(environment.database, [{ sku: "MUG-BLUE", onHand: 10_000 }]);
-  return {
+  const shopWith = ({ url }: { readonly url: string }): Shop => ({
     environment,
     processes,
-    client: new TestClient(api.url),
-    url: api.url,
+    client: new TestClient(url),
+    url,
+    withNewApi: async () => {
+      await processes[0]?.stop();
+      const next = await startApi(options);
+      processes[0] = next;
+      return shopWith(next);
+    },
     addWorker: (only) => addWorker("--stages", only),
-  };
+  });
+  return shopWith(api);
 }
 
 export async function closeShop({ processes, environment }: Shop): Promise<void> {

@@ -5,7 +5,7 @@ import type { Payment } from "../../order/payment.ts";
 import { booksOf } from "./books.ts";
 import type { Disputes } from "./disputes.ts";
 import { lookAgain } from "./refunding.ts";
-import { InvalidWebhookError, type PaymentProvider } from "../../order/ports.ts";
+import { InvalidWebhookError, type PaymentProvider, type WebhookSubject } from "../../order/ports.ts";
 import type { Logger } from "../../platform/log.ts";
 import { afterwards } from "../../platform/storage-error.ts";
 
@@ -37,13 +37,18 @@ export class PaymentWebhooks {
     body: Buffer,
     headers: Readonly<Record<string, string | readonly string[] | undefined>>,
   ): Promise<void> {
-    const { provider, database, disputes, wake, log } = this.#options;
+    const { provider } = this.#options;
     if (!provider.parseWebhook)
       throw new InvalidWebhookError(`the payment provider (${provider.name}) sends no webhooks`);
     const single = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, typeof value === "string" ? value : undefined]),
     );
-    const subject = await provider.parseWebhook(body, single);
+    await this.look(await provider.parseWebhook(body, single));
+  }
+
+  /** Looks at what a webhook is about. @throws {StorageError}; for a dispute or a refund also what the provider throws */
+  async look(subject: WebhookSubject): Promise<void> {
+    const { database, disputes, wake, log } = this.#options;
     const known =
       subject.paymentId === undefined ? undefined : await findByProviderId(database, subject.paymentId);
     const orderId = known?.orderId ?? subject.orderId;

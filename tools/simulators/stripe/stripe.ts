@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Answer, Call } from "../call.ts";
 import type { Entry, Ledger } from "../ledger.ts";
+import { Events } from "./events.ts";
 import { parseForm, type FormValue } from "./form.ts";
 import { Keys } from "./keys.ts";
 import { behaviourOf, type Behaviour } from "./methods.ts";
@@ -42,7 +43,7 @@ type Form = Readonly<Record<string, FormValue>>;
 
 /**
  * The part of Stripe that runs here: PaymentIntents with manual and partial capture, authentication and bank debits,
- * refunds, disputes, idempotency keys and webhooks, in test mode. Spoken to by Stripe's own SDK.
+ * refunds, disputes, idempotency keys, events and webhooks, in test mode. Spoken to by Stripe's own SDK.
  *
  * Beside Stripe's API it answers, for tests and operators,
  *
@@ -59,6 +60,7 @@ export class StripeSimulator {
   readonly #byCharge = new Map<string, IntentState>();
   readonly #byRefund = new Map<string, IntentState>();
   readonly #byDispute = new Map<string, IntentState>();
+  readonly #events = new Events();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #random: () => number;
   #upSince = 0;
@@ -178,6 +180,7 @@ export class StripeSimulator {
     const chargeId = /^\/v1\/charges\/(\w+)$/.exec(path)?.[1];
     if (method === "GET" && chargeId !== undefined)
       return chargeOf(this.#byCharge.get(chargeId) ?? missing("charge", chargeId));
+    if (route === "GET /v1/events") return this.#events.list(query);
     if (route === "POST /v1/refunds") return this.#refund(form);
     if (route === "GET /v1/refunds") return this.#listRefunds(query.get("payment_intent") ?? "");
     const refundId = /^\/v1\/refunds\/(\w+)$/.exec(path)?.[1];
@@ -612,7 +615,9 @@ export class StripeSimulator {
   }
 
   #tellOf(type: string, object: object): void {
-    this.webhooks.send(eventOf(`evt_${newId()}`, type, object));
+    const event = eventOf(`evt_${newId()}`, type, object);
+    this.#events.add(event);
+    this.webhooks.send(event);
   }
 
   #later(work: () => void): void {

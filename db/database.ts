@@ -3,25 +3,12 @@ import { createPool, type Pool, type PoolConnection } from "mysql2/promise";
 import { noteServerTime } from "../src/platform/clock.ts";
 import { mysqlAddress } from "../src/platform/mysql-url.ts";
 import { settleWithin } from "../src/platform/time-limit.ts";
-import {
-  afterCommitWasSent,
-  CONNECTION_CLOSED,
-  DatabaseError,
-  LateCommitError,
-  TIMEOUT,
-  withoutValues,
-} from "./errors.ts";
+import { commitOneByOne, commitTogether, say } from "./commit.ts";
+import { DatabaseError, LateCommitError, TIMEOUT, withoutValues } from "./errors.ts";
 import { Fence, isLate, READ_CLOCK, timeIn } from "./fence.ts";
-import type { Builder, Queries, Reads, Statement, Transaction, Write } from "./queries.ts";
-
-/** One of a transaction's last writes affected an unexpected number of rows. Nothing was committed. */
-export class UnexpectedCountError extends Error {
-  override name = "UnexpectedCountError";
-
-  constructor() {
-    super("a statement affected an unexpected number of rows: nothing was committed");
-  }
-}
+import type { Queries, Reads, Transaction } from "./queries.ts";
+import { prepareSession, type Session } from "./session.ts";
+import { sendOneByOne } from "./statements.ts";
 
 export interface DatabaseOptions {
   /** mysql://user:password@host:port/database */
@@ -33,6 +20,8 @@ export interface DatabaseOptions {
    * away. A retry after a deadlock has its own timeout.
    */
   readonly timeoutMs?: number;
+  /** Whether it only reads, and may read what is somewhat old: nothing may be decided by it. */
+  readonly mayLag?: boolean;
 }
 
 const TRANSACTION_TRIES = 5;
@@ -41,17 +30,6 @@ const WAITING_LIMIT = 1_000;
 /** For a new connection, in milliseconds. */
 const CONNECT_MS = 10_000;
 const TIMEOUT_MS = 10_000;
-
-/**
- * Set on every new connection, to override the server's settings: UTC, errors for data that doesn't fit, a
- * short lock timeout, and READ COMMITTED, which locks rows but not the gaps between them.
- */
-const SESSION = [
-  `SET SESSION time_zone = '+00:00',
-    sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
-    innodb_lock_wait_timeout = 1`,
-  "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-];
 
 /**
  * A connection pool for MySQL or MariaDB, with transactions. Connects on the first query.
@@ -67,10 +45,11 @@ export class Database {
   /** The value of `#doubts` when each connection was opened; connections with an earlier value are not reused. */
   readonly #opened = new WeakMap<object, number>();
   #doubts = 0;
+  readonly #sessions = new WeakMap<object, Promise<Session>>();
   /** Connections that have been used. */
   readonly #used = new WeakSet<object>();
 
-  constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS }: DatabaseOptions) {
+  constructor({ url, poolSize = 10, timeoutMs = TIMEOUT_MS, mayLag = false }: DatabaseOptions) {
     this.#timeoutMs = timeoutMs;
     this.#fence = new Fence(timeoutMs);
     this.#pool = createPool({
@@ -89,18 +68,7 @@ export class Database {
     });
     this.#pool.pool.on("connection", (connection) => {
       this.#opened.set(connection, this.#doubts);
-      let sentAt = performance.now();
-      for (const statement of SESSION) {
-        connection.query(statement, (error) => {
-          // A connection in an unknown session must not be used.
-          if (error) connection.destroy();
-          sentAt = performance.now();
-        });
-      }
-      // Before anything else, so that no process goes by a clock of its own that is wrong.
-      connection.query(READ_CLOCK, (error, rows: unknown) => {
-        if (!error) noteServerTime(timeIn(rows), sentAt);
-      });
+      this.#sessions.set(connection, prepareSession(connection, { mayLag }));
     });
   }
 
@@ -233,9 +201,24 @@ export class Database {
   async #undoubted(): Promise<PoolConnection> {
     for (;;) {
       const connection = await this.#pool.getConnection();
+      await this.#sessions.get(connection.connection);
       if (this.#opened.get(connection.connection) === this.#doubts) return connection;
       connection.destroy();
     }
+  }
+
+  /** Begins a transaction with its first statement. @returns how it ends. */
+  async #begin(connection: PoolConnection, deadline: number): Promise<Transaction["commit"]> {
+    const session = await this.#sessions.get(connection.connection);
+    if (session?.isGalera) {
+      sendOneByOne(connection);
+      begunBefore(prepared(connection, deadline));
+      return (writes) => commitOneByOne(connection, writes, { deadline });
+    }
+    const ask = connection.query.bind(connection);
+    const fence = await this.#fence.before(deadline, connection, (sql) => inTime(ask(sql), deadline));
+    begun(prepared(connection, deadline));
+    return (writes) => commitTogether(connection, writes, { fence, deadline });
   }
 
   /** Stops the reuse of open connections if the error puts them in doubt. */
@@ -255,15 +238,13 @@ export class Database {
   ): Promise<T> {
     let clean = false;
     try {
-      const ask = connection.query.bind(connection);
-      const fence = await this.#fence.before(deadline, connection, (sql) => inTime(ask(sql), deadline));
-      begun(prepared(connection, deadline));
+      const commitBy = await this.#begin(connection, deadline);
       let result: T;
       try {
         let committed: Promise<void> | undefined;
         const commit: Transaction["commit"] = (writes) => {
           if (committed) throw new Error("the transaction was already committed");
-          return (committed = sendCommit(connection, [...writes.flatMap(asStatements), fence], deadline));
+          return (committed = commitBy(writes));
         };
         result = await work(Object.assign(drizzle({ client: connection }), { commit }));
         await (committed ?? commit([]));
@@ -285,76 +266,9 @@ export class Database {
   }
 }
 
-/**
- * Sends the last statements of a transaction together with COMMIT. The only place that commits.
- *
- * @throws {UnexpectedCountError} @throws {DatabaseError} which `isUnknown` unless certainly nothing was
- * committed.
- */
-async function sendCommit(
-  connection: PoolConnection,
-  last: readonly Statement[],
-  deadline: number,
-): Promise<void> {
-  // A timeout before sending has a known outcome.
-  if (performance.now() >= deadline) throw new DatabaseError(TIMEOUT, undefined);
-  try {
-    await say(
-      connection,
-      [...last.map(({ sql }) => sql), "COMMIT"].join(";\n"),
-      last.flatMap(({ values }) => values),
-    );
-  } catch (error) {
-    if (isOutOfRange(error) && last.some(isCheck)) throw new UnexpectedCountError();
-    throw afterCommitWasSent(error);
-  }
-}
-
-function asStatements(write: Write | Builder): Statement[] {
-  if ("toSQL" in write) {
-    const { sql, params } = write.toSQL();
-    return [{ sql, values: params }];
-  }
-  return write.mustAffect === undefined ? [write] : [write, mustHaveAffected(write.mustAffect)];
-}
-
-const CHECK = "SET @affected = 9223372036854775807 + (ROW_COUNT() <> ?)";
-
-/**
- * Aborts the statements and the transaction unless the previous statement affected this many rows. SQL has no
- * conditions outside procedures, but a number beyond BIGINT is an error in MySQL and MariaDB. (Not in a `DO`,
- * which hides errors.)
- */
-function mustHaveAffected(rows: number): Statement {
-  return { sql: CHECK, values: [rows] };
-}
-
-function isCheck({ sql }: Statement): boolean {
-  return sql === CHECK;
-}
-
-function isOutOfRange(error: unknown): boolean {
-  const failure = withoutValues(error);
-  return failure instanceof DatabaseError && failure.isOutOfRange;
-}
-
 function lengthOf(list: unknown): number | undefined {
   const length: unknown = typeof list === "object" && list !== null ? Reflect.get(list, "length") : undefined;
   return typeof length === "number" ? length : undefined;
-}
-
-/** Runs a statement. @throws {DatabaseError} also if the connection was closed in the meantime. */
-async function say(
-  connection: PoolConnection,
-  statement: string,
-  values: readonly unknown[] = [],
-): Promise<void> {
-  try {
-    await connection.query(statement, [...values]);
-  } catch (error) {
-    const failure = withoutValues(error);
-    throw failure instanceof DatabaseError ? failure : new DatabaseError(CONNECTION_CLOSED, undefined);
-  }
 }
 
 function isGone(error: unknown): boolean {
@@ -366,7 +280,7 @@ function isTimeout(failure: unknown): boolean {
   return failure instanceof DatabaseError && failure.code === TIMEOUT;
 }
 
-function succeeds(work: Promise<void>): Promise<boolean> {
+function succeeds(work: Promise<unknown>): Promise<boolean> {
   return work.then(
     () => true,
     () => false,
@@ -393,6 +307,18 @@ function begun(connection: PoolConnection): PoolConnection {
     begins = false;
     const { sql, ...options } = typeof statement === "string" ? { sql: statement } : statement;
     return withoutFirst(await query({ ...options, sql: `START TRANSACTION;\n${sql}` }, values));
+  });
+}
+
+/** The same connection, which sends START TRANSACTION before the first statement. */
+function begunBefore(connection: PoolConnection): PoolConnection {
+  let begins = true;
+  return withQuery(connection, (query) => async (statement, values) => {
+    if (begins) {
+      begins = false;
+      await query("START TRANSACTION");
+    }
+    return query(statement, values);
   });
 }
 

@@ -54,6 +54,14 @@ export function assignmentsOf<Table extends MySqlTable>(
   };
 }
 
+/** Connections in a transaction whose statements must not share a round trip. */
+const oneByOne = new WeakSet<object>();
+
+/** Has statements that would share a round trip sent one after another, until the connection is given back. */
+export function sendOneByOne(connection: object): void {
+  oneByOne.add(connection);
+}
+
 /** A statement that returns rows. */
 export interface Selection<Row> extends Statement {
   /** Converts the driver's rows to the table's types. */
@@ -99,6 +107,7 @@ export async function readBoth<First, Second>(
   first: Selection<First>,
   second: Selection<Second>,
 ): Promise<[First[], Second[]]> {
+  if (oneByOne.has(queries.$client)) return [await read(queries, first), await read(queries, second)];
   const [[firstRows, secondRows]] = await queries.$client.query<[Rows<First>, Rows<Second>]>(
     ...together(first, second),
   );
@@ -112,6 +121,8 @@ export async function readThree<First, Second, Third>(
   second: Selection<Second>,
   third: Selection<Third>,
 ): Promise<[First[], Second[], Third[]]> {
+  if (oneByOne.has(queries.$client))
+    return [await read(queries, first), await read(queries, second), await read(queries, third)];
   const [[firstRows, secondRows, thirdRows]] = await queries.$client.query<
     [Rows<First>, Rows<Second>, Rows<Third>]
   >(...together(first, second, third));

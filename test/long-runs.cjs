@@ -18,6 +18,7 @@ module.exports = [
   "e2e/rollout-in-flight",
   "e2e/waiting-orders",
   "e2e/wedged-worker",
+  "integration/db/galera",
   "integration/launcher/start",
   "integration/launcher/supervision",
   "integration/launcher/without-a-fork",

@@ -15,7 +15,8 @@ export async function freePort(preferred?: number): Promise<number> {
   return listenOnce(0, LOOPBACK);
 }
 
-function answers(port: number): Promise<boolean> {
+/** Whether something listens there. */
+export function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect({ port, host: LOOPBACK, timeout: CONNECT_TIMEOUT_MS });
     const settle = (answer: boolean): void => {

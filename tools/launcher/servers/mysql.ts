@@ -82,15 +82,13 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
   const child = spawnGuarded(
     binary.path,
     [
-      "--no-defaults",
-      ...location(binary),
+      ...ownSettings(binary),
       `--datadir=${dataFolder}`,
       `--port=${port}`,
       `--socket=${path.join(folder, "mysql.sock")}`,
       `--pid-file=${path.join(folder, "mysql.pid")}`,
       `--init-file=${initFile}`,
       temporaryFiles(folder),
-      ...SETTINGS[binary.flavor === "MySQL" ? "MySQL" : "MariaDB"],
       ...args,
     ],
     { env: { ...process.env, ...binary.environment }, graceSeconds: GRACE_SECONDS, output: log.fd },
@@ -166,6 +164,11 @@ async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folde
     ],
     { env: binary.environment },
   );
+}
+
+/** The arguments of every server of ours, without those that say where it is. */
+export function ownSettings(binary: ServerBinary): string[] {
+  return ["--no-defaults", ...location(binary), ...SETTINGS[binary.flavor === "MySQL" ? "MySQL" : "MariaDB"]];
 }
 
 function location(binary: ServerBinary): string[] {

@@ -126,7 +126,7 @@ function wantedMysql(name = ""): MysqlFlavor | undefined {
 }
 
 /** A data folder for this server version, initialised once: copying it is ten times as fast. */
-async function mysqlTemplate(binary: ServerBinary): Promise<string> {
+export async function mysqlTemplate(binary: ServerBinary): Promise<string> {
   const template = path.join(LOCAL.templates, `${binary.flavor}-${binary.version}`);
   if (existsSync(template)) return template;
   return withLock(`${template}.lock`, async () => {

@@ -22,11 +22,10 @@ export async function withinTime<T>(
   work: (limited: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const limit = new TimeLimit(milliseconds, () =>
-    controller.abort(new DOMException("its time is up", "TimeoutError")),
-  );
+  const abort = abortOf(controller);
+  const limit = new TimeLimit(milliseconds, () => abort(new DOMException("its time is up", "TimeoutError")));
   limits.set(controller.signal, limit);
-  const forget = signal && onAbort(signal, () => controller.abort(signal.reason));
+  const forget = signal && onAbort(signal, () => abort(signal.reason));
   try {
     return await work(controller.signal);
   } finally {
@@ -68,9 +67,20 @@ export async function untilAborted<T>(signal: AbortSignal, work: () => Promise<T
 /** What to call when a signal aborts. */
 const calls = new WeakMap<AbortSignal, Set<() => void>>();
 
+/** Aborts a controller's signal, and makes the calls of {@link onAbort} without a listener: adding one to a new signal takes long. */
+function abortOf(controller: AbortController): (reason: unknown) => void {
+  const all = new Set<() => void>();
+  calls.set(controller.signal, all);
+  return (reason) => {
+    if (controller.signal.aborted) return;
+    controller.abort(reason);
+    for (const call of all) call();
+  };
+}
+
 /**
- * Calls back when the signal aborts, at once if it has. One listener serves all: adding and removing one takes longer than
- * much of what a stage does. @returns a function that forgets the callback.
+ * Calls back when the signal aborts, at once if it has. At most one listener serves all: adding and removing one takes
+ * longer than much of what a stage does. @returns a function that forgets the callback.
  */
 function onAbort(signal: AbortSignal, call: () => void): () => void {
   if (signal.aborted) call();

@@ -15,12 +15,17 @@ export function withCopies<Provider extends object>(provider: Provider): Provide
   return new Proxy(stand, copying);
 }
 
+/**
+ * Plain data, which orders are made of, by hand: `structuredClone` takes ten times as long, and every stage of every order
+ * passes here.
+ */
 function copyOf(given: unknown): unknown {
   if (typeof given !== "object" || given === null || isShared(given)) return given;
-  const entries = Object.entries(given);
-  return Object.fromEntries(
-    entries.map(([name, value]) => [name, isShared(value) ? value : structuredClone(value)]),
-  );
+  if (Array.isArray(given)) return given.map(copyOf);
+  if (given instanceof Date) return new Date(given);
+  const prototype: unknown = Object.getPrototypeOf(given);
+  if (prototype !== Object.prototype && prototype !== null) return structuredClone(given);
+  return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, copyOf(value)]));
 }
 
 /** Whether it is there to be shared, or is read only once, as a request's body is. */

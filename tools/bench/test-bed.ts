@@ -121,7 +121,8 @@ export class TestBed {
     const profiling =
       this.#profiles === undefined
         ? []
-        : ["--cpu-prof", `--cpu-prof-dir=${this.#profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
+        : // A folder each: every thread of a process writes a profile of its own.
+          ["--cpu-prof", `--cpu-prof-dir=${path.join(this.#profiles, name)}`];
     return this.#start(
       [...SERVICE_FLAGS, ...profiling, path.join(options.code ?? this.#code, `${script}.js`)],
       {

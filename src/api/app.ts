@@ -32,6 +32,7 @@ export interface AppOptions
       | "health"
       | "metrics"
       | "log"
+      | "payments"
       | "refunds"
       | "paymentWebhooks"
       | "parcels"

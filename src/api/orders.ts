@@ -7,7 +7,9 @@ import { listOrders } from "../../db/orders.ts";
 import type { Processed } from "../engine/inline/processing.ts";
 import { placed } from "../order/change.ts";
 import { CANCELLED, lifecycle } from "../order/lifecycle.ts";
-import type { Idempotency } from "../order/order.ts";
+import type { Idempotency, NewOrder } from "../order/order.ts";
+import type { PaymentProvider } from "../order/ports.ts";
+import { pay } from "../order/stages/pay.ts";
 import { actorOf } from "./auth.ts";
 import { cursorOf, fromCursor } from "./cursor.ts";
 import { idempotencyHeaders, keyOf, REPEATABLE, REPLAYED, tellRepeated } from "./idempotency.ts";
@@ -70,8 +72,9 @@ export const orderRoutes: readonly Route[] = [
       },
       503: problemAnswer(NOT_PROCESSED),
     },
-    handler: async ({ body: content, headers, response }, { accept, process, parcels }) => {
+    handler: async ({ body: content, headers, response }, { accept, process, parcels, payments }) => {
       const order = newOrder(content, idempotencyOf(keyOf(headers, response), content));
+      mustBePayable(order, payments);
       const { id, createdAt, requestHash, repeated } = await accept(order);
       if (repeated && requestHash !== order.idempotency?.requestHash) throw keyReused(id);
       // Same content, same order: only the id and time may come from an earlier request.
@@ -203,6 +206,16 @@ function keyReused(orderId: string): Problem {
 }
 
 /** Sent once: a repeated request gets the order's current state. */
+/** @throws {Problem} 422 for an amount that the provider of the stage `pay` can't take. */
+function mustBePayable(
+  { total, currency }: Pick<NewOrder, "total" | "currency">,
+  payments: Pick<PaymentProvider, "faultOfAmount">,
+): void {
+  const fault = lifecycle.has(pay.name) ? payments.faultOfAmount?.(total, currency) : undefined;
+  if (fault !== undefined)
+    throw new Problem(422, "invalid-input", { errors: [{ path: "total", message: fault }] });
+}
+
 function notProcessed(
   { reason, order: { id, status } }: Processed & { readonly outcome: "failed" },
   response: Response,

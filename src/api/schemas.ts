@@ -254,7 +254,7 @@ const address = z
     line2: optional(text(LIMITS.addressLine)),
     city: text(LIMITS.addressLine),
     region: optional(text(LIMITS.addressLine)),
-    postalCode: text(LIMITS.postalCode),
+    postalCode: optional(text(LIMITS.postalCode)).meta({ description: "Some countries have none" }),
     country: z
       .string()
       .regex(/^[A-Z]{2}$/, "must be an ISO 3166-1 alpha-2 code, such as DE")
@@ -263,10 +263,24 @@ const address = z
   .meta({ id: "Address" });
 
 const metadata = z
-  .record(text(LIMITS.metadataName), text(LIMITS.metadataValue).nullable())
-  .refine((fields) => Object.keys(fields).length <= LIMITS.metadata, {
-    error: `must not have more than ${LIMITS.metadata} fields`,
-  })
+  .preprocess(
+    // Zod drops such a field without a word.
+    (given, context) => {
+      if (typeof given === "object" && given !== null && Object.hasOwn(given, "__proto__"))
+        context.issues.push({
+          code: "custom",
+          path: ["__proto__"],
+          message: "can't have this name: programs take it for something else",
+          input: given,
+        });
+      return given;
+    },
+    z
+      .record(text(LIMITS.metadataName), text(LIMITS.metadataValue).nullable())
+      .refine((fields) => Object.keys(fields).length <= LIMITS.metadata, {
+        error: `must not have more than ${LIMITS.metadata} fields`,
+      }),
+  )
   .meta({
     maxProperties: LIMITS.metadata,
     description: "Fields of your own, as text",

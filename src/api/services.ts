@@ -11,6 +11,7 @@ import type { Hub } from "../events/live/hub.ts";
 import type { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import type { Lifecycle } from "../order/lifecycle.ts";
 import type { NewOrder, StoredOrder } from "../order/order.ts";
+import type { PaymentProvider } from "../order/ports.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Refunds } from "../providers/payments/refunds.ts";
 import type { PaymentWebhooks } from "../providers/payments/webhooks.ts";
@@ -38,6 +39,7 @@ export interface OrderServices {
 /** Everything that handlers use. */
 export interface Services extends OrderServices {
   readonly database: Database;
+  readonly payments: Pick<PaymentProvider, "faultOfAmount">;
   readonly refunds: Pick<Refunds, "request">;
   readonly paymentWebhooks: Pick<PaymentWebhooks, "receive">;
   readonly parcels: Parcels;

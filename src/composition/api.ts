@@ -75,7 +75,8 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   });
   const app = createApp({
     database,
-    refunds: new Refunds(database, mode.onEvents),
+    payments,
+    refunds: new Refunds(database, mode.onEvents, payments),
     paymentWebhooks,
     parcels: new Parcels({
       database,

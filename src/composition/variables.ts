@@ -296,7 +296,7 @@ export const VARIABLES = {
       line2: z.string().optional(),
       city: z.string().min(1),
       region: z.string().optional(),
-      postalCode: z.string().min(1),
+      postalCode: z.string().min(1).optional(),
       country: z.string().regex(/^[A-Z]{2}$/),
       phone: z.string().optional(),
     }),

@@ -57,7 +57,8 @@ export interface Address {
   readonly line2?: string | undefined;
   readonly city: string;
   readonly region?: string | undefined;
-  readonly postalCode: string;
+  /** Some countries have none. */
+  readonly postalCode?: string | undefined;
   /** ISO 3166-1 alpha-2 code. */
   readonly country: string;
 }

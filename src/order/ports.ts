@@ -197,6 +197,8 @@ export interface PaymentProvider extends Service {
    * with the order's status, and not before the provider is asked.
    */
   readonly keepsKeys?: true;
+  /** Why it can't move this amount, in minor units; undefined if it can. Absent if it can move any. */
+  faultOfAmount?(amount: number, currency: string): string | undefined;
   /**
    * Authorizes a payment, or captures it at once.
    *

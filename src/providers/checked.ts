@@ -37,6 +37,7 @@ const shown = (most: number) => {
 const told = z
   .string({ error: "must be a text" })
   .transform((text) => safeLine(text, { most: LIMITS.reason }));
+const maybeText = told.optional();
 const amount = z
   .int({ error: "must be a whole number from 0" }) //
   .min(0, { error: "must be a whole number from 0" });
@@ -167,6 +168,9 @@ function checkedPayments(provider: PaymentProvider): PaymentProvider {
   return {
     name: provider.name,
     ...(provider.keepsKeys && { keepsKeys: true }),
+    ...(provider.faultOfAmount && {
+      faultOfAmount: (...asked) => maybeText.parse(provider.faultOfAmount?.(...asked)),
+    }),
     ping: (signal) => provider.ping(signal),
     async authorize(request) {
       const remember = async (given: string) => request.remember(await answer(id, () => given));
@@ -244,7 +248,7 @@ const METHODS = {
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 
 const OPTIONAL = {
-  payments: ["parseWebhook", "disputeOf", "webhooksSince"],
+  payments: ["faultOfAmount", "parseWebhook", "disputeOf", "webhooksSince"],
   inventory: [],
   carrier: ["parseWebhook"],
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };

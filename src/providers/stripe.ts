@@ -1,4 +1,6 @@
 import { default as Stripe } from "stripe";
+import { z } from "zod";
+import { CURRENCIES } from "../order/money.ts";
 import {
   InvalidWebhookError,
   NotNowError,
@@ -13,6 +15,7 @@ import {
 } from "../order/ports.ts";
 import type { Address, Metadata } from "../order/order.ts";
 import type { DisputeState } from "../order/payment.ts";
+import { nowMs } from "../platform/clock.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
 import { fetchFresh } from "../platform/stale-connection.ts";
@@ -21,7 +24,9 @@ import { fetchFresh } from "../platform/stale-connection.ts";
 const API_VERSION = "2026-10-28.endive";
 /** How long to wait when Stripe says "too many requests" or "try again", and not how long. Milliseconds. */
 const AGAIN_MS = 1_000;
-/** A webhook older than this is refused. Seconds. */
+/** What is read of an event. */
+const eventShape = z.object({ type: z.string(), data: z.object({ object: z.looseObject({}) }) });
+/** A webhook that is older than this, or that much ahead, is refused. Seconds. */
 const TOLERANCE_S = 300;
 /** Keys of metadata. https://docs.stripe.com/metadata (2026-11) */
 const MOST_METADATA = 50;
@@ -98,6 +103,7 @@ export function stripePayments({
 
   return {
     name: "stripe",
+    faultOfAmount,
 
     async ping(signal) {
       signal.throwIfAborted();
@@ -212,8 +218,12 @@ export function stripePayments({
       let reason = "no webhook secret is set";
       for (const secret of webhookSecrets) {
         try {
-          return subjectOf(await stripe.webhooks.constructEventAsync(body, signature, secret, TOLERANCE_S));
+          const event = await stripe.webhooks.constructEventAsync(body, signature, secret, TOLERANCE_S);
+          return subjectOf(signed(event, signature));
         } catch (error) {
+          if (error instanceof InvalidWebhookError) throw error;
+          // The signature is right: only then is the body read.
+          if (error instanceof SyntaxError) throw new InvalidWebhookError("the body is not JSON");
           reason = error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error);
         }
       }
@@ -325,7 +335,7 @@ function shippingOf({ name, line1, line2, city, region, postalCode, country }: A
       ...(line2 !== undefined && { line2 }),
       city,
       ...(region !== undefined && { state: region }),
-      postal_code: postalCode,
+      ...(postalCode !== undefined && { postal_code: postalCode }),
       country,
     },
   };
@@ -341,6 +351,20 @@ function subjectOf({ type, data }: Stripe.Event): WebhookSubject {
   const isRefund = type.startsWith("refund.") || type.startsWith("charge.refund.");
   const refundId = isRefund && "id" in object ? object.id : undefined;
   return { paymentId, orderId, isDispute: type.startsWith("charge.dispute."), refundId };
+}
+
+/**
+ * An event whose signature is right. Stripe's package takes one from the future, whose signature could be used for as long.
+ *
+ * @throws {InvalidWebhookError}
+ */
+function signed(event: Stripe.Event, signature: string): Stripe.Event {
+  const time = Number(/.*(?:^|,)\s*t=(\d+)/.exec(signature)?.[1]);
+  if (!(time <= nowMs() / 1_000 + TOLERANCE_S))
+    throw new InvalidWebhookError("the signature's time is ahead of this machine's clock");
+  const given: unknown = event;
+  if (!eventShape.safeParse(given).success) throw new InvalidWebhookError("the body is no event of Stripe's");
+  return event;
 }
 
 /** Whether the payment was in another state than the request needs. */
@@ -369,12 +393,19 @@ function asPortError(error: unknown, timeoutMs: number): unknown {
   return new RequestRefusedError(told);
 }
 
-/** From minor units by ISO 4217 to Stripe's. @throws {RequestRefusedError} if it would be another amount */
+/** Why Stripe can't move an amount in minor units by ISO 4217; undefined if it can. */
+function faultOfAmount(amount: number, currency: string): string | undefined {
+  // Whatever a currency's smallest unit is, card networks take no thousandth parts.
+  const step = CURRENCIES.get(currency) === 3 ? 10 : 1 / Math.min(1, SCALE[currency] ?? 1);
+  if (amount % step === 0) return undefined;
+  return `Stripe takes ${currency} in multiples of ${step} minor units only, and this is ${amount}`;
+}
+
+/** From minor units by ISO 4217 to Stripe's. @throws {RequestRefusedError} if Stripe can't move so much */
 function toStripe(amount: number, currency: string): number {
-  const scaled = Math.round(amount * (SCALE[currency] ?? 1));
-  if (fromStripe(scaled, currency) !== amount)
-    throw new RequestRefusedError(`Stripe takes no parts of 1 ${currency}`);
-  return scaled;
+  const fault = faultOfAmount(amount, currency);
+  if (fault !== undefined) throw new RequestRefusedError(fault);
+  return Math.round(amount * (SCALE[currency] ?? 1));
 }
 
 function fromStripe(amount: number, currency: string): number {

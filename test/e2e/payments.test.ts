@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { default as Stripe } from "stripe";
 import { z } from "zod";
+import { WEBHOOK_SECRET } from "../support/desk.ts";
 import {
+  body,
   call,
   closeShop,
   eventsOf,
@@ -204,16 +207,63 @@ describe("payments with Stripe, captured on payment", () => {
   });
 
   test.each([
-    ["without a signature", undefined],
-    ["with a forged signature", "t=1,v1=00"],
-  ])("a webhook %s is refused", async (_what, signature) => {
+    ["MGA", 150, 200],
+    ["KWD", 1_005, 1_010],
+  ])(
+    "an amount in %s that Stripe can't take is refused at once, and so is a refund",
+    async (currency, odd, even) => {
+      const order = (unitPrice: number) => ({
+        currency,
+        lines: [{ sku: "MUG-BLUE", quantity: 1, unitPrice }],
+      });
+      expect(await call(shop, "POST", "/orders", body("pm_card_visa", order(odd)))).toMatchObject({
+        status: 422,
+        body: {
+          errors: [
+            { path: "total", message: expect.stringContaining(`Stripe takes ${currency} in multiples`) },
+          ],
+        },
+      });
+      const id = await place(shop, "pm_card_visa", order(even));
+      await shop.client.orderIn(id, "DELIVERED");
+      expect((await paymentsOf(shop, id)).payments).toMatchObject([{ state: "CAPTURED", captured: even }]);
+      expect(await refund(shop, id, { amount: 55 })).toMatchObject({
+        status: 409,
+        body: { detail: expect.stringContaining("in multiples of") },
+      });
+      expect((await refund(shop, id, {})).status).toBe(202);
+    },
+  );
+
+  const EVENT = JSON.stringify({ type: "refund.failed", data: { object: { id: "re_1" } } });
+  const now = () => Math.floor(Date.now() / 1_000);
+  const signed = (payload: string, timestamp = now()) =>
+    Stripe.webhooks.generateTestHeaderString({ payload, secret: WEBHOOK_SECRET, timestamp });
+  test.each<[string, string, () => string | undefined, string | RegExp]>([
+    ["without a signature", EVENT, () => undefined, "the header Stripe-Signature is missing"],
+    ["with a forged signature", EVENT, () => `t=${now()},v1=00`, /No signatures found/],
+    ["from long ago", EVENT, () => signed(EVENT, now() - 3_600), /Timestamp outside the tolerance/],
+    [
+      "from an hour ahead",
+      EVENT,
+      () => signed(EVENT, now() + 3_600),
+      "the signature's time is ahead of this machine's clock",
+    ],
+    ["that is no JSON", "{'", () => signed("{'"), "the body is not JSON"],
+    ["that is no event", "null", () => signed("null"), "the body is no event of Stripe's"],
+    ["about nothing", '{"type":"x"}', () => signed('{"type":"x"}'), "the body is no event of Stripe's"],
+  ])("a webhook %s is refused", async (_what, payload, signatureOf, detail) => {
+    const signature = signatureOf();
     const response = await fetch(`${shop.url}/providers/payments/webhook`, {
       method: "POST",
       headers: { "content-type": "application/json", ...(signature && { "stripe-signature": signature }) },
-      body: "{}",
+      body: payload,
     });
     expect(response.status).toBe(400);
-    expect(await response.json()).toMatchObject({ type: "urn:conveyor:problem:invalid-webhook" });
+    expect(await response.json()).toMatchObject({
+      type: "urn:conveyor:problem:invalid-webhook",
+      detail: typeof detail === "string" ? detail : expect.stringMatching(detail),
+    });
   });
 });
 

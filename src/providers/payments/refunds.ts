@@ -2,7 +2,7 @@ import type { Database } from "../../../db/database.ts";
 import { listPayments } from "../../../db/payments.ts";
 import { changeRefund, listDueRefunds, openRefund } from "../../../db/refunds.ts";
 import { timestamp } from "../../platform/clock.ts";
-import { describeError } from "../../platform/describe-error.ts";
+import { describeError, messageOf } from "../../platform/describe-error.ts";
 import type { Lease } from "../../platform/lease.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Repeat } from "../../platform/repeat.ts";
@@ -16,7 +16,7 @@ import {
   type PaymentProvider,
 } from "../../order/ports.ts";
 import type { Refund } from "../../order/payment.ts";
-import { mustBeOut, TooManyPiecesError, worthOf } from "../../order/refund.ts";
+import { mustBeOut, sumOfWorth, TooManyPiecesError, worthOf } from "../../order/refund.ts";
 import { booksOf } from "./books.ts";
 import { payBack } from "./refunding.ts";
 
@@ -39,10 +39,16 @@ export interface RefundWish {
 export class Refunds {
   readonly #database: Database;
   readonly #onEvents: () => void;
+  readonly #provider: Pick<PaymentProvider, "faultOfAmount">;
 
-  constructor(database: Database, onEvents: () => void) {
+  constructor(
+    database: Database,
+    onEvents: () => void,
+    provider: Pick<PaymentProvider, "faultOfAmount"> = {},
+  ) {
     this.#database = database;
     this.#onEvents = onEvents;
+    this.#provider = provider;
   }
 
   /**
@@ -65,6 +71,7 @@ export class Refunds {
       );
     if (wish.restock === true && !("ship" in order.records))
       throw new RefundRefusedError(`the order is ${order.status}: its pieces have not left the stock`);
+    this.#mustBeMovable(wish.amount, order.currency);
     const opened = await openRefund(this.#database, {
       orderId: order.id,
       sequence: payment.sequence,
@@ -76,27 +83,29 @@ export class Refunds {
       lines: null,
       amount: wish.amount ?? null,
       // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
-      ...(wish.lines && { linesAfter: (earlier) => asRefusal(() => linesOfWish(order, wish, earlier)) }),
+      ...(wish.lines && { linesAfter: (earlier) => this.#linesOf(order, wish, earlier) }),
     });
     if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
     this.#onEvents();
     return opened;
   }
-}
 
-/** @throws {TooManyPiecesError} */
-function linesOfWish(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
-  const worth = worthOf(order, lines, earlier);
-  if (restock === true) mustBeOut(order, worth, earlier);
-  return worth;
-}
+  #linesOf(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
+    try {
+      const worth = worthOf(order, lines, earlier);
+      if (restock === true) mustBeOut(order, worth, earlier);
+      this.#mustBeMovable(sumOfWorth(worth), order.currency);
+      return worth;
+    } catch (error) {
+      if (error instanceof TooManyPiecesError) throw new RefundRefusedError(error.message, { cause: error });
+      throw error;
+    }
+  }
 
-function asRefusal<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof TooManyPiecesError) throw new RefundRefusedError(error.message, { cause: error });
-    throw error;
+  /** @throws {RefundRefusedError} */
+  #mustBeMovable(amount: number | undefined, currency: string): void {
+    const fault = amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency);
+    if (fault !== undefined) throw new RefundRefusedError(fault);
   }
 }
 
@@ -180,7 +189,7 @@ export class RefundRunner implements Service {
   async #retryLater(refund: Refund, error: unknown): Promise<void> {
     const { database, onEvents } = this.#options;
     const attempts = refund.attempts + 1;
-    const failure = describeError(error);
+    const failure = messageOf(error);
     const isHopeless = error instanceof RequestRefusedError && attempts >= MOST_REFUSALS;
     const waitMs =
       error instanceof NotNowError

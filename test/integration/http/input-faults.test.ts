@@ -189,6 +189,12 @@ describe("a field is refused at its place", () => {
       "shipTo.__proto__",
       UNKNOWN,
     ],
+    [
+      "a prototype as metadata",
+      and('"metadata":{"__proto__":"x","a":"b"}', ORDER),
+      "metadata.__proto__",
+      "can't have this name: programs take it for something else",
+    ],
   ])("%s", async (_, body, path, message) => {
     const answer = await refused(body);
     expect(answer.status).toBe(422);

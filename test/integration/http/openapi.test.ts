@@ -57,6 +57,7 @@ describe("/openapi.json", () => {
       log: silent,
     });
     const app = createApp({
+      payments: {},
       ...api.environment,
       ...openOperations({ database, dispatcher, cancellation, log: silent }),
       accept: nothingIsSent,

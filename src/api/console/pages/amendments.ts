@@ -24,7 +24,7 @@ const ADDRESS = new TextForm({
   name: { label: "Name", most: LIMITS.addressLine },
   line1: { label: "Address", most: LIMITS.addressLine },
   line2: { label: "Address, second line (optional)", most: LIMITS.addressLine, isOptional: true },
-  postalCode: { label: "Postal code", most: LIMITS.postalCode },
+  postalCode: { label: "Postal code (optional)", most: LIMITS.postalCode, isOptional: true },
   city: { label: "City", most: LIMITS.addressLine },
   region: { label: "State or region (optional)", most: LIMITS.addressLine, isOptional: true },
   country: { label: "Country, as a code such as DE", most: 2 },

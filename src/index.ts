@@ -1,5 +1,5 @@
 /** What a configuration file, and stages and providers outside of this folder, import from "conveyor". */
-export { defineConfig, type Configuration } from "./composition/config-file.ts";
+export { defineConfig, type Configuration } from "./composition/configuration.ts";
 export { httpStage, type HttpStageOptions } from "./order/http-stage.ts";
 export type { Order, OrderLine, StageRecord } from "./order/order.ts";
 export type { Carrier, Inventory, PaymentProvider, Ports } from "./order/ports.ts";

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { z } from "zod";
-import { readConfigFile, type GivenProviders } from "./config-file.ts";
+import { readConfigFile } from "./config-file.ts";
+import type { GivenProviders } from "./configuration.ts";
 import { type SIMULATED, VARIABLES, WELL_KNOWN_KEYS } from "./variables.ts";
 import { ConfigError } from "../platform/config-error.ts";
 import { describeError } from "../platform/describe-error.ts";

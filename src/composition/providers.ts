@@ -4,6 +4,7 @@ import type { Base } from "./base.ts";
 import { publicUrl, stageOverrides, type StagesConfig } from "./config.ts";
 import { SIMULATED } from "./variables.ts";
 import { loadModule } from "./load-module.ts";
+import { LOAD_WITHIN_MS, loadedWithin } from "./load-time.ts";
 import { COMMITS, type Commit } from "../platform/group-commit.ts";
 import { StartupError } from "../platform/startup.ts";
 import { describeError } from "../platform/describe-error.ts";
@@ -164,7 +165,7 @@ async function load(name: string): Promise<ChoosePorts> {
     : path.join(CODE_FOLDER, name + path.extname(import.meta.filename));
   let module: { readonly default?: unknown };
   try {
-    module = await loadModule(file);
+    module = await loadedWithin(LOAD_WITHIN_MS, loadModule(file));
   } catch (error) {
     throw new StartupError(`PROVIDERS_MODULE ${name} can't be loaded: ${describeError(error)}`, {
       cause: error,

@@ -395,19 +395,25 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "",
       },
       {
-        breaks: "a lost answer to COMMIT is told as if nothing had been done",
-        find: "throw afterCommitWasSent(error);",
-        replace: "throw error;",
-      },
-      {
-        breaks: "a server that stood still commits what was given up",
-        find: "[...writes.flatMap(asStatements), fence]",
-        replace: "[...writes.flatMap(asStatements)]",
-      },
-      {
         breaks: "a deadlock fails a transaction that would succeed the next time",
         find: 'else if (failure.kind !== "contended" || tries === TRANSACTION_TRIES) throw failure;',
         replace: "else if (true) throw failure;",
+      },
+    ],
+  ),
+  ...inFile(
+    "db/commit.ts",
+    ["integration/db/database", "integration/db/database-away"],
+    [
+      {
+        breaks: "a lost answer to COMMIT is told as if nothing had been done",
+        find: "last.some(isCheck)) throw new UnexpectedCountError();\n    throw afterCommitWasSent(error);",
+        replace: "last.some(isCheck)) throw new UnexpectedCountError();\n    throw error;",
+      },
+      {
+        breaks: "a server that stood still commits what was given up",
+        find: "[...writes.map(asWrite).flatMap(checked), fence]",
+        replace: "[...writes.map(asWrite).flatMap(checked)]",
       },
     ],
   ),

@@ -1,5 +1,5 @@
 import path from "node:path";
-import type { ConfigFile } from "../../src/composition/config-file.ts";
+import type { ConfigFile } from "../../src/composition/configuration.ts";
 import { LOCAL } from "./local-folder.ts";
 import { freePort } from "./ports.ts";
 import type { Simulators, StateFile } from "./state.ts";

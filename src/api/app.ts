@@ -127,9 +127,9 @@ export function serverOf(
 function listenerOf(app: Express, address: PublicAddress): RequestListener {
   return (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
-    const { target, fault } = readHead(request);
-    if (target === undefined) {
-      new Problem(400, "malformed-request", { ...(fault !== undefined && { detail: fault }) }).send(response);
+    const target = readHead(request);
+    if (target instanceof Problem) {
+      target.send(response);
       return;
     }
     request.url = address.withoutBase(target);

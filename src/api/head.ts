@@ -1,4 +1,6 @@
 import type { IncomingMessage } from "node:http";
+import { Problem } from "./problem.ts";
+import { SEND_UTF8 } from "./validate.ts";
 
 /** Headers that have one value. Of several, a proxy might pass on, or act on, another than we do. */
 const ONCE = new Set([
@@ -21,8 +23,8 @@ const AUTHORITY = /^(?:[\w\-.~]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 /** Its host, and its path and query as they are written. Clients never send fragments. */
 const WHOLE_URL = /^https?:\/\/([^/?#]*)([^#]*)$/i;
 
-/** Which of several counts, not all agree. */
-const CHARSET = /;\s*charset\s*=/gi;
+/** A charset, also as RFC 8187 writes it. Which of several counts, not all agree. */
+const CHARSET = /;\s*charset(\*?)\s*=\s*("[^"]*"|[^\s;]*)/gi;
 
 const UNREADABLE = "the address cannot be read";
 
@@ -32,28 +34,26 @@ const UNREADABLE = "the address cannot be read";
  * @returns the target's path and query, also if it is a whole URL (RFC 9112, section 3.2.2); or what another program on the
  * way, or the client's own library, would read otherwise than we do.
  */
-export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): {
-  readonly target?: string;
-  readonly fault?: string;
-} {
+export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): string | Problem {
   const repeated = repeatedOf(rawHeaders);
-  if (repeated !== undefined) return { fault: `there is more than one header ${repeated}` };
-  if ((headers["content-type"]?.match(CHARSET)?.length ?? 0) > 1)
-    return { fault: "the header content-type has more than one charset" };
+  if (repeated !== undefined) return malformed(`there is more than one header ${repeated}`);
+  const [charset, another] = headers["content-type"]?.matchAll(CHARSET) ?? [];
+  if (another) return malformed("the header content-type has more than one charset");
+  if (charset && (charset[1] || !/^(utf-8|"utf-8")$/i.test(charset[2] ?? "")))
+    return new Problem(415, "unsupported-media-type", { detail: SEND_UTF8 });
   if (headers.host !== undefined && !AUTHORITY.test(headers.host))
-    return { fault: "the header host is not the name of a host" };
-  if (url === "*") return { target: url };
-  if (url.startsWith("/")) {
-    const fault = faultOfTarget(url);
-    return fault === undefined ? { target: url } : { fault };
-  }
+    return malformed("the header host is not the name of a host");
+  if (url === "*") return url;
+  if (url.startsWith("/")) return checked(url);
   const [, host = "", rest = ""] = WHOLE_URL.exec(url) ?? [];
-  if (!AUTHORITY.test(host)) return { fault: UNREADABLE };
+  if (!AUTHORITY.test(host)) return malformed(UNREADABLE);
   if (headers.host?.toLowerCase() !== host.toLowerCase())
-    return { fault: "the host in the address is not that of the header host" };
-  const target = rest.startsWith("/") ? rest : `/${rest}`;
-  const fault = faultOfTarget(target);
-  return fault === undefined ? { target } : { fault };
+    return malformed("the host in the address is not that of the header host");
+  return checked(rest.startsWith("/") ? rest : `/${rest}`);
+}
+
+function malformed(detail: string): Problem {
+  return new Problem(400, "malformed-request", { detail });
 }
 
 function repeatedOf(rawHeaders: readonly string[]): string | undefined {
@@ -67,8 +67,10 @@ function repeatedOf(rawHeaders: readonly string[]): string | undefined {
   return undefined;
 }
 
-function faultOfTarget(target: string): string | undefined {
+function checked(target: string): string | Problem {
   const [path = ""] = target.split("?", 1);
-  if (!PATH.test(path) || !QUERY.test(target.slice(path.length))) return UNREADABLE;
-  return UNSTABLE_SEGMENT.test(path) ? "the address has an empty segment, . or .. in its path" : undefined;
+  if (!PATH.test(path) || !QUERY.test(target.slice(path.length))) return malformed(UNREADABLE);
+  return UNSTABLE_SEGMENT.test(path)
+    ? malformed("the address has an empty segment, . or .. in its path")
+    : target;
 }

@@ -22,10 +22,11 @@ export const readJson: RequestHandler = json({
   },
 });
 
+export const SEND_UTF8 = "send the body as UTF-8";
+
 /** For body parsers, which would decode UTF-7, UTF-16 and UTF-32 too, and insert replacement characters. @throws {Problem} */
 export function onlyUtf8(_request: unknown, _response: unknown, body: Buffer, charset: string): void {
-  if (charset !== "utf-8")
-    throw new Problem(415, "unsupported-media-type", { detail: "send the body as UTF-8" });
+  if (charset !== "utf-8") throw new Problem(415, "unsupported-media-type", { detail: SEND_UTF8 });
   if (!isUtf8(body)) throw new Problem(400, "malformed-request", { detail: "the body is not UTF-8" });
 }
 

@@ -154,10 +154,23 @@ describe("a body that is not UTF-8 is refused, whatever its charset says", () =>
       Buffer.from([0xff, 0xfe, 0, 0, ...Array.from(order).flatMap((each) => [each.charCodeAt(0), 0, 0, 0])]),
     ],
     ["utf-32le", Buffer.from(Array.from(order).flatMap((each) => [each.charCodeAt(0), 0, 0, 0]))],
+    ["latin1", Buffer.from(order)],
+    ["", Buffer.from(order)],
+    ['""', Buffer.from(order)],
+    ['"utf-8', Buffer.from(order)],
+    ["utf-8x", Buffer.from(order)],
   ])("%s", async (charset, body) => {
     const answer = await api.client.raw("POST", "/orders", {
       headers: { ...BEARER, "content-type": `application/json; charset=${charset}` },
       body,
+    });
+    expect([answer.status, answer.body.detail]).toEqual([415, "send the body as UTF-8"]);
+  });
+
+  test("also as RFC 8187 writes it", async () => {
+    const answer = await api.client.raw("POST", "/orders", {
+      headers: { ...BEARER, "content-type": "application/json; charset*=utf-16''x" },
+      body: Buffer.from(order),
     });
     expect([answer.status, answer.body.detail]).toEqual([415, "send the body as UTF-8"]);
   });

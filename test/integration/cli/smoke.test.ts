@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
-import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
-import { startCommand } from "../support/command.ts";
+import { startEasyPost } from "../../../tools/simulators/easypost/server.ts";
+import { startProviders, type Providers } from "../../../tools/simulators/providers.ts";
+import { startCommand } from "../../support/command.ts";
 
 let providers: Providers;
 beforeAll(async () => {

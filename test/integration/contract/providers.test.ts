@@ -4,13 +4,13 @@ import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { Webhook } from "standardwebhooks";
 import { z } from "zod";
-import { newSecret } from "../../src/events/webhooks/signature.ts";
-import { listen } from "../../src/platform/listen.ts";
-import { contract } from "../../tools/contract/command.ts";
-import { PROVIDER_ROLES } from "../../tools/contract/roles.ts";
-import { runSuite } from "../../tools/contract/suite.ts";
-import { Terminal } from "../../tools/shared/terminal.ts";
-import { startProviders } from "../../tools/simulators/providers.ts";
+import { newSecret } from "../../../src/events/webhooks/signature.ts";
+import { listen } from "../../../src/platform/listen.ts";
+import { contract } from "../../../tools/contract/command.ts";
+import { PROVIDER_ROLES } from "../../../tools/contract/roles.ts";
+import { runSuite } from "../../../tools/contract/suite.ts";
+import { Terminal } from "../../../tools/shared/terminal.ts";
+import { startProviders } from "../../../tools/simulators/providers.ts";
 
 const SECRET = newSecret();
 const ORDER = {
@@ -104,6 +104,16 @@ const payments: Provider = (given, key, books) => {
       return books.get(refundKey) ?? NOTHING;
   }
 };
+
+/** Payments whose charge is changed after each answer that concerns it. */
+function thenCharge(change: (charge: { taken: number; back: number }) => void): Provider {
+  return (given, key, books) => {
+    const charge = books.charges.get(given.chargeKey ?? "");
+    const answered = payments(given, key, books);
+    if (charge) change(charge);
+    return answered;
+  };
+}
 const TOO_MUCH: Answered = [200, { reject: "that is more than was taken" }];
 const refunded = (key: string): Answered => [200, { done: { refundId: `re_${key}` } }];
 
@@ -353,24 +363,14 @@ test.each<[keyof typeof PROVIDER_ROLES, string, Provider, string[], RegExp]>([
   [
     "payments",
     "moves nothing for a refund of a part",
-    (given, key, books) => {
-      const charge = books.charges.get(given.chargeKey ?? "");
-      const answered = payments(given, key, books);
-      if (charge) charge.back = 0;
-      return answered;
-    },
+    thenCharge((charge) => void (charge.back = 0)),
     [MOVES],
     /refunded 1 of 2500, and then 2500 more/,
   ],
   [
     "payments",
     "refunds everything where a part is asked for",
-    (given, key, books) => {
-      const charge = books.charges.get(given.chargeKey ?? "");
-      const answered = payments(given, key, books);
-      if (charge && charge.back > 0) charge.back = charge.taken;
-      return answered;
-    },
+    thenCharge((charge) => void (charge.back &&= charge.taken)),
     [MOVES],
     /to a refund of the 2499 that are left after 1 of 2500/,
   ],

@@ -3,10 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { text } from "node:stream/consumers";
 import { afterEach, expect, test } from "@jest/globals";
 import { Webhook } from "standardwebhooks";
-import { newSecret } from "../../src/events/webhooks/signature.ts";
-import { listen } from "../../src/platform/listen.ts";
-import { stageRole } from "../../tools/contract/roles.ts";
-import { runSuite, type Finding } from "../../tools/contract/suite.ts";
+import { newSecret } from "../../../src/events/webhooks/signature.ts";
+import { listen } from "../../../src/platform/listen.ts";
+import { stageRole } from "../../../tools/contract/roles.ts";
+import { runSuite, type Finding } from "../../../tools/contract/suite.ts";
 
 const SECRET = newSecret();
 const TIMEOUT_MS = 1_000;

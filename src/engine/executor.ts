@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { AttemptMark } from "../order/event.ts";
 import {
   CANCEL,
@@ -97,6 +98,13 @@ export type Execution =
   | { readonly outcome: "cancelled"; readonly reason: string }
   /** Nothing to do: the job was late, a duplicate, or queued before a deploy. The order may wait for `next`. */
   | { readonly outcome: "not due"; readonly status: string; readonly next?: Transition | undefined };
+
+/**
+ * Milliseconds for which an order that is not found is asked for again, and between two questions: it was accepted, but the
+ * server that is asked may lag behind the one that has it, as after a failover.
+ */
+const BELIEVED_AFTER_MS = 5_000;
+const ASK_AGAIN_MS = 200;
 
 /** The job's order does not exist. Retrying cannot help. */
 export class OrderNotFoundError extends Error {
@@ -213,10 +221,15 @@ export class Executor {
     return this.#lifecycle.due(order.status)?.step.name === step.name;
   }
 
-  async #load(orderId: string, signal: AbortSignal): Promise<StoredOrder> {
-    const order = await offTheClock(signal, () => this.#store.load(orderId));
-    if (order === undefined) throw new OrderNotFoundError(`there is no order ${orderId}`);
-    return order;
+  #load(orderId: string, signal: AbortSignal): Promise<StoredOrder> {
+    return offTheClock(signal, async () => {
+      for (const until = performance.now() + BELIEVED_AFTER_MS; ;) {
+        const order = await this.#store.load(orderId);
+        if (order !== undefined) return order;
+        if (performance.now() >= until) throw new OrderNotFoundError(`there is no order ${orderId}`);
+        await untilAborted(signal, () => delay(ASK_AGAIN_MS));
+      }
+    });
   }
 
   #endedAt(

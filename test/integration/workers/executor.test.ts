@@ -26,6 +26,7 @@ const NEVER = new AbortController().signal;
 function line(
   given: { [Name in "pick" | "pack" | "post"]?: Partial<Stage> } = {},
   inventory: Partial<Inventory> = {},
+  store = orderStore(environment.database),
 ) {
   const steps: string[] = [];
   const jobs: DueJob[] = [];
@@ -52,7 +53,7 @@ function line(
   const real = new Executor({
     lifecycle,
     ports: { ...NO_PORTS, inventory: { ...NO_PORTS.inventory, ...inventory } },
-    store: new BatchingStore({ store: orderStore(environment.database) }),
+    store: new BatchingStore({ store }),
   });
   /** What the orders wait for next is noted. */
   const executor = {
@@ -448,7 +449,23 @@ describe("a job that comes late, twice, or from before a deploy", () => {
     expect(await pathOf(id)).toEqual(["CREATED", "PICKED"]);
   });
 
-  test("of an order that does not exist is permanent", async () => {
+  test("of an order that its server does not have yet waits until it has", async () => {
+    const store = orderStore(environment.database);
+    let reads = 0;
+    const lagging: typeof store = {
+      ...store,
+      findOrders: async (ids, known) =>
+        ++reads < 4 ? ids.map(() => undefined) : store.findOrders(ids, known),
+    };
+    const { pick, executor } = line({}, {}, lagging);
+    const id = await createOrder(environment.database);
+    // The stage's own time limit is shorter than the wait.
+    const execution = withinTime(100, undefined, (signal) => executor.execute(id, pick, signal));
+    expect(await execution).toEqual({ outcome: "done", status: "PICKED" });
+    expect(reads).toBe(4);
+  });
+
+  test("of an order that does not exist, however often it is asked for, is permanent", async () => {
     const { pick, executor } = line();
     await expect(executor.execute("01a20691-7a8e-777a-bbfa-0d625ad32c50", pick, NEVER)).rejects.toThrow(
       OrderNotFoundError,

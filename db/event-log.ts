@@ -1,4 +1,5 @@
-import { and, asc, eq, gt, inArray, lt, lte, max, sql } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, lte, max, sql } from "drizzle-orm";
+import type { RowDataPacket } from "mysql2";
 import type { Database } from "./database.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import type { Reads } from "./queries.ts";
@@ -37,6 +38,23 @@ export type LoggedEvent = Pick<
  * unless it waits for a lock (at most 1 s, see `innodb_lock_wait_timeout` in database.ts) or for the disk.
  */
 const GRACE_MS = 5_000;
+/** Which ids are assigned: every so many, beginning with the offset. */
+interface Numbers {
+  readonly increment: number;
+  readonly offset: number;
+}
+const ALL: Numbers = { increment: 1, offset: 1 };
+
+type Standing = RowDataPacket & { readonly id: number };
+
+/**
+ * How ids are assigned, and the ids that stand between two others, uncommitted ones included. The isolation level is for the
+ * next statement only. Another index may lack an entry whose row exists already.
+ */
+const STANDING = `SELECT @@auto_increment_increment AS increment, @@auto_increment_offset AS \`offset\`;
+SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
+SELECT id FROM order_events FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id`;
+
 /** If the server takes this long to report an id missing, it may have frozen before it looked. */
 const PROMPT_MS = 1_000;
 /** Ids kept with the time they were seen: this many, then one for each such fraction of the grace period. */
@@ -99,13 +117,14 @@ export interface EventPage {
  * 1. belongs to an open transaction. READ UNCOMMITTED shows it, without locking or waiting, as a locking read
  *   would. It runs after the committed rows were read, so it also shows rows committed in between. Such an id
  *   is unsettled;
- * 2. or will never exist: its transaction was rolled back, or the counter advanced in larger steps;
+ * 2. or will never exist: its transaction was rolled back, or the counter advances in larger steps, as in a cluster. What
+ *   the server says of the steps (`auto_increment_increment`) tells most of these, see {@link EventLog.#believed};
  * 3. or was assigned to an INSERT that has not written it yet. InnoDB assigns a statement's ids together and
  *   inserts its rows in order, so this lasts only until the first row is written; then case 1 covers the
  *   others. The statement waits there only for a gap lock of a session with another isolation level, for at
  *   most a second, or for the disk.
  *
- * Only time tells the last two apart: a missing id counts as lost once a higher id was seen more than {@link
+ * Only time tells the others apart: a missing id counts as lost once a higher id was seen more than {@link
  * GRACE_MS} ago. That settles all lower ids, however many are missing, so a replay of millions waits at most
  * once. Ids must come from one counter, so all writers must use the same primary: with several (Galera,
  * multi-primary group replication), ids are not in order of time.
@@ -118,6 +137,8 @@ export class EventLog {
   #samples: { readonly at: number; readonly id: number }[] = [];
   /** Every id up to this one is settled: it exists, or never will. */
   #taken = 0;
+  /** What the server says of how ids are assigned, and since when. */
+  #numbers: (Numbers & { readonly since: number }) | undefined;
 
   constructor(
     database: Database,
@@ -211,22 +232,30 @@ export class EventLog {
   ): Promise<number | undefined> {
     const { after, last, events, settled } = read;
     const askedAt = this.#now();
-    // For the next statement only.
-    await queries.execute(sql`SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED`);
-    const standing = await queries
-      .select({ id: orderEvents.id })
-      // Another index may lack an entry whose row exists already.
-      .from(orderEvents, { forceIndex: "PRIMARY" })
-      .where(and(gt(orderEvents.id, after), lt(orderEvents.id, last)))
-      .orderBy(asc(orderEvents.id));
+    const [[[numbering], , standing]] = await queries.$client.query<
+      [(RowDataPacket & Numbers)[], never, Standing[]]
+    >(STANDING, [after, last]);
     const known = new Set(events.map(({ id }) => id));
     const uncommitted = standing.find(({ id }) => !known.has(id))?.id ?? Infinity;
     const isPrompt = this.#now() - askedAt < PROMPT_MS;
-    const decided = Math.max(settled, isPrompt ? this.#takenUpTo(askedAt) : 0);
-    const missing = firstMissing(after, events, decided) ?? Infinity;
+    const taken = isPrompt ? this.#takenUpTo(askedAt) : 0;
+    const numbers = this.#believed(numbering, events, askedAt);
+    const missing = firstMissing({ after, events, decided: Math.max(settled, taken), numbers }) ?? Infinity;
     if (missing < uncommitted) await this.#newest(queries);
     const open = Math.min(uncommitted, missing);
     return open === Infinity ? undefined : open;
+  }
+
+  /**
+   * How ids are assigned, if the server has said the same for the grace period and all ids that appeared meanwhile agree: a
+   * session may have other settings than this one, and a cluster changes them when a node comes or goes.
+   */
+  #believed(said: Numbers | undefined, events: readonly LoggedEvent[], at: number): Numbers {
+    const known = this.#numbers;
+    const isSame = said !== undefined && known?.increment === said.increment && known.offset === said.offset;
+    const fit = isSame && events.every(({ id }) => id <= this.#taken || assigned(said, id) === id);
+    if (!fit) this.#numbers = said && { ...said, since: at };
+    return fit && at - known.since >= this.#graceMs ? said : ALL;
   }
 
   #remember(id: number): void {
@@ -247,11 +276,29 @@ export class EventLog {
 }
 
 /** The first id above `decided` that is missing between the events. */
-function firstMissing(after: number, events: readonly LoggedEvent[], decided: number): number | undefined {
+function firstMissing({
+  after,
+  events,
+  decided,
+  numbers,
+}: {
+  readonly after: number;
+  readonly events: readonly LoggedEvent[];
+  readonly decided: number;
+  readonly numbers: Numbers;
+}): number | undefined {
   let expected = after + 1;
   for (const { id } of events) {
-    if (id > expected && id - 1 > decided) return Math.max(expected, decided + 1);
+    const missing = assigned(numbers, Math.max(expected, decided + 1));
+    if (missing < id) return missing;
     expected = id + 1;
   }
   return undefined;
+}
+
+/** The first id from this one on that is ever assigned. */
+function assigned({ increment, offset }: Numbers, from: number): number {
+  // As MySQL does, which ignores such an offset.
+  if (offset > increment) return from;
+  return from + ((((offset - from) % increment) + increment) % increment);
 }

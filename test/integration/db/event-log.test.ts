@@ -24,8 +24,8 @@ afterEach(async () => {
   await environment.close();
 });
 
-async function session(isolation = "READ COMMITTED"): Promise<Connection> {
-  const connection = await createConnection(environment.databaseUrl);
+async function session(isolation = "READ COMMITTED", { databaseUrl } = environment): Promise<Connection> {
+  const connection = await createConnection(databaseUrl);
   connections.push(connection);
   await connection.query(`SET SESSION TRANSACTION ISOLATION LEVEL ${isolation}`);
   await connection.query("START TRANSACTION");
@@ -192,6 +192,82 @@ describe("a reader that goes on after the last id", () => {
     await writers;
     expect(read).toEqual(committed.toSorted((one, other) => one - other));
     expect(rounds).toBeGreaterThan(10);
+  });
+});
+
+describe.each([3, 7])("where ids step by %d, as in a cluster", (step) => {
+  let stepping: TestEnvironment;
+  beforeEach(async () => {
+    stepping = await createTestEnvironment({ ownMysql: true });
+    const admin = await createConnection(stepping.databaseUrl);
+    await admin.query(`SET GLOBAL auto_increment_increment = ${step}, GLOBAL auto_increment_offset = 2`);
+    admin.destroy();
+    log = new EventLog(stepping.database, { graceMs: GRACE_MS, now: () => clock });
+  });
+  afterEach(() => stepping.close());
+
+  /** Lets the log see how ids are assigned, for as long as it takes to believe it. @returns the last id. */
+  async function believed(writer: Connection): Promise<number> {
+    const first = await insert(writer);
+    const last = await insert(writer);
+    await writer.commit();
+    expect(last).toBe(first + step);
+    // At first it waits, as for any id.
+    expect(await idsAfter(0)).toEqual([]);
+    clock += GRACE_MS;
+    expect(await idsAfter(0)).toEqual([first, last]);
+    return last;
+  }
+
+  test("an event is told at once, and an open transaction is waited for", async () => {
+    const [slow, fast] = [
+      await session("READ COMMITTED", stepping),
+      await session("READ COMMITTED", stepping),
+    ];
+    let last = await believed(fast);
+    for (let times = 0; times < 3; times++) {
+      const ids = [await insert(fast, 2), await insert(fast)];
+      await fast.commit();
+      expect(await idsAfter(last)).toEqual([ids[0], ids[0]! + step, ids[1]]);
+      last = ids[1]!;
+    }
+    const open = await insert(slow);
+    const after = await insert(fast);
+    await fast.commit();
+    expect(await idsAfter(last)).toEqual([]);
+    await slow.commit();
+    expect(await idsAfter(last)).toEqual([open, after]);
+  });
+
+  test("an id that was rolled back, or is not written yet, is waited for as elsewhere", async () => {
+    const [lost, kept] = [
+      await session("READ COMMITTED", stepping),
+      await session("READ COMMITTED", stepping),
+    ];
+    const last = await believed(kept);
+    await insert(lost);
+    await lost.rollback();
+    const id = await insert(kept);
+    await kept.commit();
+    expect(await idsAfter(last)).toEqual([]);
+    clock += GRACE_MS;
+    expect(await idsAfter(last)).toEqual([id]);
+  });
+
+  test("steps are not believed while somebody writes other ids", async () => {
+    const [writer, stranger] = [
+      await session("READ COMMITTED", stepping),
+      await session("READ COMMITTED", stepping),
+    ];
+    const last = await believed(writer);
+    await stranger.query("SET SESSION auto_increment_increment = 1, SESSION auto_increment_offset = 1");
+    const strange = await insert(stranger, 2);
+    await stranger.commit();
+    // The first of its ids could be anybody's. It might have taken those before, too.
+    expect((strange + 1 - last) % step).not.toBe(0);
+    expect(await idsAfter(last)).toEqual([]);
+    clock += GRACE_MS;
+    expect(await idsAfter(last)).toEqual([strange, strange + 1]);
   });
 });
 

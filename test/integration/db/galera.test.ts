@@ -4,11 +4,14 @@ import { sql } from "drizzle-orm";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import { Database } from "../../../db/database.ts";
 import { DatabaseError } from "../../../db/errors.ts";
+import { EventLog } from "../../../db/event-log.ts";
 import { migrateDatabase } from "../../../db/migrate.ts";
 import { createOrders } from "../../../db/new-orders.ts";
 import { findOrders } from "../../../db/orders.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { findStock, setStock } from "../../../db/stock.ts";
+import { hasSeveralWriters } from "../../../db/writers.ts";
+import { checkDatabase } from "../../../src/composition/check-database.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { grouped } from "../../../src/platform/group-commit.ts";
 import {
@@ -152,6 +155,40 @@ describeWithGalera("a cluster of three Galera nodes", () => {
     } finally {
       admin.destroy();
       await lagging.close();
+    }
+  });
+
+  test("tells every event at once, though ids step, once their steps have been seen for the grace period", async () => {
+    const database = new Database({ url: address(cluster.url) });
+    try {
+      expect(await rows(database, "SELECT @@auto_increment_increment AS step")).toEqual([{ step: 3 }]);
+      const log = new EventLog(database, { graceMs: 1_000 });
+      let after = await log.newest();
+      const isToldAtOnce = async (): Promise<boolean> => {
+        const order = newOrder();
+        await createOrders(database, [order]);
+        const events = await log.read({ after, limit: 1_000 });
+        after = events.at(-1)?.id ?? after;
+        return events.some(({ orderId }) => orderId === order.id);
+      };
+      await waitFor("the steps to be believed", isToldAtOnce);
+      for (let times = 0; times < 20; times++) expect(await isToldAtOnce()).toBe(true);
+    } finally {
+      await database.close();
+    }
+  });
+
+  test("is refused at the start where connections lead to several of its nodes, and not behind one writer", async () => {
+    const [writer, several] = [cluster.url, cluster.readUrl].map(
+      (url) => new Database({ url: address(url) }),
+    );
+    try {
+      expect(await hasSeveralWriters(writer!)).toBe(false);
+      await expect(checkDatabase(several!, { PIPELINE_SET_BY: "start" })).rejects.toThrow(
+        "DATABASE_URL leads to several servers that take writes",
+      );
+    } finally {
+      await Promise.all([writer?.close(), several?.close()]);
     }
   });
 

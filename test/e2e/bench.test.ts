@@ -1,61 +1,22 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { expect, jest, test } from "@jest/globals";
 import { benchReport } from "../../tools/bench/report.ts";
 import { SIZES } from "../../tools/bench/sizes.ts";
-import { spawnGuarded, type GuardedProcess } from "../../tools/launcher/guard.ts";
-import { endWithJest } from "../support/end-with-jest.ts";
+import { ToolRun } from "../support/tool.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 jest.setTimeout(300_000);
 
-const REPOSITORY = path.resolve(import.meta.dirname, "../..");
 const SMOKE = SIZES.smoke;
 
-let folder: string;
-let command: GuardedProcess | undefined;
-let lines: string[];
-
-beforeEach(() => {
-  // Short, and without spaces: sockets lie in it.
-  folder = mkdtempSync("/tmp/bench-");
-  lines = [];
-});
-afterEach(async () => {
-  await command?.stop(30_000);
-  rmSync(folder, { recursive: true });
-});
-
-/** `npm run bench`; all that its servers and processes write lies in the test's folder. */
-function bench(...args: string[]): GuardedProcess {
-  endWithJest();
-  command = spawnGuarded(process.execPath, ["--import", "tsx", "tools/bench/main.ts", ...args], {
-    cwd: REPOSITORY,
-    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder },
-    onLine: (line) => lines.push(line),
-  });
-  return command;
-}
-
-/** Processes that have the command's folder open, or its code. Linux only. */
-function leftOf(pid: number): string[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
-      try {
-        const started = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ");
-        return started.includes(folder) || started.includes(`-${pid}/code/`) ? [started] : [];
-      } catch {
-        return [];
-      }
-    });
-}
+const bench = new ToolRun("bench");
 
 test("everything is run and counted, and told in numbers", async () => {
-  const file = path.join(folder, "report.json");
+  const file = path.join(bench.folder, "report.json");
   // The current commit, which the bench checks out, builds and measures like any earlier version.
-  const { code } = await bench("--smoke", "--json", file, "--against", "HEAD").exited;
-  const output = lines.join("\n");
+  const { code } = await bench.start("--smoke", "--json", file, "--against", "HEAD").exited;
+  const output = bench.lines.join("\n");
   // Orders that are missing or not delivered end it with 1.
   expect([code, output]).toEqual([0, expect.stringContaining("Goals")]);
   const report = benchReport.parse(JSON.parse(readFileSync(file, "utf8")));
@@ -89,10 +50,10 @@ test("everything is run and counted, and told in numbers", async () => {
 });
 
 test("Ctrl-C ends it with all that it has started", async () => {
-  const running = bench("--only", "drain");
-  await waitFor("servers and processes", () => leftOf(running.pid).some((each) => each.includes("/code/")));
+  const running = bench.start("--only", "drain");
+  await waitFor("servers and processes", () => bench.left().some((each) => each.includes("/code/")));
   running.kill("SIGINT");
   expect(await running.exited).toEqual({ code: 130, signal: null });
-  await waitFor("all processes to be gone", () => leftOf(running.pid).length === 0);
-  expect(readdirSync(folder).filter((name) => name.startsWith("conveyor-"))).toEqual([]);
+  await waitFor("all processes to be gone", () => bench.left().length === 0);
+  expect(readdirSync(bench.folder).filter((name) => name.startsWith("conveyor-"))).toEqual([]);
 });

@@ -1,8 +1,7 @@
-import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { bench } from "../../../tools/bench/command.ts";
 import { BENCH_HELP, readBenchOptions } from "../../../tools/bench/options.ts";
-import { Terminal } from "../../../tools/shared/terminal.ts";
+import { runHere } from "../../support/tool.ts";
 
 describe("readBenchOptions", () => {
   test("measures everything in full, unless it is told otherwise", () => {
@@ -45,15 +44,7 @@ describe("readBenchOptions", () => {
 });
 
 describe("the command", () => {
-  function run(...args: string[]) {
-    const stdout = new PassThrough({ encoding: "utf8" });
-    const stderr = new PassThrough({ encoding: "utf8" });
-    return bench(args, new Terminal(stdout, stderr), new AbortController().signal).then((code) => ({
-      code,
-      stdout: String(stdout.read() ?? ""),
-      stderr: String(stderr.read() ?? ""),
-    }));
-  }
+  const run = (...args: string[]) => runHere(bench, ...args);
 
   test.each([
     [

@@ -1,8 +1,7 @@
-import { PassThrough } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { chaos } from "../../../tools/chaos/command.ts";
 import { CHAOS_HELP, readChaosOptions } from "../../../tools/chaos/options.ts";
-import { Terminal } from "../../../tools/shared/terminal.ts";
+import { runHere } from "../../support/tool.ts";
 
 describe("readChaosOptions", () => {
   test("has defaults for everything, and others in other scenarios", () => {
@@ -76,15 +75,7 @@ describe("readChaosOptions", () => {
 });
 
 describe("the command", () => {
-  function run(...args: string[]) {
-    const stdout = new PassThrough({ encoding: "utf8" });
-    const stderr = new PassThrough({ encoding: "utf8" });
-    return chaos(args, new Terminal(stdout, stderr), new AbortController().signal).then((code) => ({
-      code,
-      stdout: String(stdout.read() ?? ""),
-      stderr: String(stderr.read() ?? ""),
-    }));
-  }
+  const run = (...args: string[]) => runHere(chaos, ...args);
 
   test.each([
     ["--orders must be a whole number from 1 to 1000000", ["--orders", "none"]],

@@ -1,28 +1,10 @@
-import { and, asc, eq, gt, inArray, lte, max, sql } from "drizzle-orm";
+import { max } from "drizzle-orm";
 import type { RowDataPacket } from "mysql2";
 import type { Database } from "./database.ts";
 import type { StageRecord } from "../src/order/order.ts";
 import type { Reads } from "./queries.ts";
 import { orderEvents } from "./schema.ts";
-
-/** The public part of an event: without the stage's record and free text. */
-export const LOGGED_COLUMNS = {
-  id: orderEvents.id,
-  orderId: orderEvents.orderId,
-  type: orderEvents.type,
-  from: orderEvents.fromStatus,
-  to: orderEvents.toStatus,
-  stage: orderEvents.stage,
-  attempt: orderEvents.attempt,
-  startedAt: orderEvents.startedAt,
-  at: orderEvents.at,
-  /** Names of what was changed or held; null for all other types, whose records are not for everybody. */
-  details: sql<
-    string | null
-  >`IF(${orderEvents.type} IN ('changed', 'hold.placed', 'hold.released'), ${orderEvents.record}, NULL)`.mapWith(
-    (record: unknown) => (typeof record === "string" ? JSON.parse(record) : record),
-  ),
-};
+import { parseDocuments, read, type Selection } from "./statements.ts";
 
 export type LoggedEvent = Pick<
   typeof orderEvents.$inferSelect,
@@ -32,6 +14,20 @@ export type LoggedEvent = Pick<
   readonly to: string;
   readonly details?: StageRecord | null;
 };
+
+/** The public part of an event: without free text, and without the stage's record, which is not for everybody. */
+const COLUMNS = `id, order_id AS orderId, type, from_status AS \`from\`, to_status AS \`to\`, stage, attempt,
+  started_at AS startedAt, at, IF(type IN ('changed', 'hold.placed', 'hold.released'), record, NULL) AS details`;
+
+const selectAfter = logged("WHERE id > ? ORDER BY id LIMIT ?");
+const selectOfOrder = logged("WHERE order_id = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?");
+const selectByIds = logged("WHERE id IN (?)");
+
+/** As in statements.ts: every event of every order is read here. */
+function logged(rest: string): (...values: readonly unknown[]) => Selection<LoggedEvent> {
+  const sql = `SELECT ${COLUMNS} FROM order_events ${rest}`;
+  return (...values) => ({ sql, values, shape: (rows) => parseDocuments(rows, "details") });
+}
 
 /**
  * Milliseconds after which a missing id never appears. An INSERT that has its ids writes the first row at once,
@@ -73,15 +69,7 @@ export async function listEventsAfter(
   orderId: string,
   { after, upTo, limit }: { readonly after: number; readonly upTo: number; readonly limit: number },
 ): Promise<LoggedEvent[]> {
-  const { id, orderId: order } = orderEvents;
-  return database.query((queries) =>
-    queries
-      .select(LOGGED_COLUMNS)
-      .from(orderEvents)
-      .where(and(eq(order, orderId), gt(id, after), lte(id, upTo)))
-      .orderBy(asc(id))
-      .limit(limit),
-  );
+  return database.query((queries) => read(queries, selectOfOrder(orderId, after, upTo, limit)));
 }
 
 /** These events, by id. @throws {DatabaseError} */
@@ -90,12 +78,7 @@ export async function findEvents(
   ids: readonly number[],
 ): Promise<Map<number, LoggedEvent>> {
   if (ids.length === 0) return new Map();
-  const rows = await database.query((queries) =>
-    queries
-      .select(LOGGED_COLUMNS)
-      .from(orderEvents)
-      .where(inArray(orderEvents.id, [...ids])),
-  );
+  const rows = await database.query((queries) => read(queries, selectByIds(ids)));
   return new Map(rows.map((row) => [row.id, row]));
 }
 
@@ -164,12 +147,7 @@ export class EventLog {
     readonly settled?: number;
   }): Promise<LoggedEvent[]> {
     return this.#database.query(async (queries) => {
-      const events = await queries
-        .select(LOGGED_COLUMNS)
-        .from(orderEvents)
-        .where(gt(orderEvents.id, after))
-        .orderBy(asc(orderEvents.id))
-        .limit(limit);
+      const events = await read(queries, selectAfter(after, limit));
       const last = events.at(-1)?.id;
       if (last === undefined) return [];
       this.#remember(last);
@@ -223,14 +201,14 @@ export class EventLog {
   /** The first unsettled id in the range that was read, if any. */
   async #firstOpen(
     queries: Reads,
-    read: {
+    page: {
       readonly after: number;
       readonly last: number;
       readonly events: readonly LoggedEvent[];
       readonly settled: number;
     },
   ): Promise<number | undefined> {
-    const { after, last, events, settled } = read;
+    const { after, last, events, settled } = page;
     const askedAt = this.#now();
     const [[[numbering], , standing]] = await queries.$client.query<
       [(RowDataPacket & Numbers)[], never, Standing[]]

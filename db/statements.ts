@@ -148,12 +148,13 @@ function toDriver(column: MySqlColumn, value: unknown): unknown {
   return value === null || value === undefined ? null : column.mapToDriverValue(value);
 }
 
-/** MariaDB's JSON is text, which only some versions of its protocol mark as JSON. */
-function parseDocuments(rows: readonly Record<string, unknown>[], key: string): void {
+/** Parses a column of JSON. MariaDB's is text, which only some versions of its protocol mark as JSON. @returns the rows */
+export function parseDocuments<Row extends object>(rows: Row[], key: keyof Row & string): Row[] {
   for (const row of rows) {
-    const value = row[key];
+    const value: unknown = row[key];
     if (typeof value === "string") Object.assign(row, { [key]: JSON.parse(value) });
   }
+  return rows;
 }
 
 function quoted(name: string): string {

@@ -50,6 +50,9 @@ const RUN_RETRY_DELAY_MS = 1_000;
 /** A worker at its rate limit looks again after at most this long: operators may have raised the limit. */
 const LONGEST_RATE_LIMIT_WAIT_MS = 2_000;
 
+/** Why a step takes no jobs while a service is away. */
+const CIRCUIT = "circuit";
+
 /** An order's way through further steps of this process. */
 export interface Visit {
   /** Resolves with the transitions made, when the order has been enqueued or has ended. */
@@ -189,17 +192,17 @@ export class StageWorker {
     return this.#places.progressAt;
   }
 
-  /** What the stage's circuit breaker controls. */
+  /** What the stage's circuit breakers control. */
   get gate(): Gate {
     return {
-      shut: () => void this.hold("circuit"),
+      shut: () => void this.hold(CIRCUIT),
       halfOpen: () => {
         this.setConcurrency(shareOf(this.settings.concurrency));
-        void this.release("circuit");
+        void this.release(CIRCUIT);
       },
       open: () => {
         this.setConcurrency();
-        void this.release("circuit");
+        void this.release(CIRCUIT);
       },
     };
   }
@@ -231,9 +234,9 @@ export class StageWorker {
   get hasPlace(): boolean {
     return (
       this.#places.hasPlaceForGuest &&
-      this.#holds.size === 0 &&
+      // A guest that needs no service that is away goes on; any other is turned away when it calls it.
+      [...this.#holds].every((reason) => reason === CIRCUIT) &&
       !this.#stopping &&
-      !this.isPaused &&
       this.#options.settings.rateLimit === undefined
     );
   }

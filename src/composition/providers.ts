@@ -11,6 +11,7 @@ import { describeError } from "../platform/describe-error.ts";
 import { lifecycle } from "../order/lifecycle.ts";
 import type { CarrierProvider, PaymentProvider, Ports, Providers } from "../order/ports.ts";
 import { settingsOf } from "../order/stage.ts";
+import { toldOf } from "../engine/calls.ts";
 import { checkedProviders, faultOfProvider, PROVIDER_NAMES } from "../providers/checked.ts";
 import { withCopies } from "../providers/copies.ts";
 import { Callbacks } from "../providers/http/callbacks.ts";
@@ -53,9 +54,10 @@ export function portsOf(
   { PAYMENT_CAPTURE: capture, FULFILMENT: fulfilment, TRACKING_INTERVAL: trackingIntervalMs }: StagesConfig,
   { database, commit }: Pick<Base, "database" | "commit">,
 ): Ports {
-  const { payments, carrier, inventory } = providers;
+  const told = toldOf(providers);
+  const { payments, carrier, inventory } = told;
   return {
-    ...providers,
+    ...told,
     payments: new PaymentDesk({ provider: payments, database, commit, capture }),
     carrier: new ShippingDesk({
       provider: carrier,

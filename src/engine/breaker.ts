@@ -24,7 +24,7 @@ const MAY_HANG_AFTER_MS = 1_000;
 /** The longest wait while a service fails everyone. Milliseconds. */
 const LONGEST_WAIT_MS = 300_000;
 
-/** What a breaker controls: whether its stage takes jobs. */
+/** What breakers control: whether their stage takes jobs. */
 export interface Gate {
   /** Stops taking jobs. */
   shut(): void;
@@ -47,6 +47,8 @@ export type Trouble =
 
 export interface BreakerOptions {
   readonly stage: Pick<Stage, "name">;
+  /** Undefined for the one of attempts that fail without telling which service they wanted. */
+  readonly service: ServiceName | undefined;
   readonly gate: Gate;
   readonly pings: Pick<Pings, "answers" | "lastAwayAt" | "lastLateAt">;
   /** The time between two pings during an outage. Milliseconds. */
@@ -84,9 +86,15 @@ export type Verdict =
   /** The order itself is to blame: an attempt is used up. */
   | { readonly cause: "order" };
 
+/** A call of a service, from its beginning to the end of the attempt that made it. */
+export interface ServiceCall {
+  succeeded(): void;
+  failed(error: unknown): void;
+}
+
 /**
- * The circuit breaker of one stage in one worker process (Nygard, "Release It!", 2007). After a failed call it pings
- * the service to tell a failing service from a failing order:
+ * The circuit breaker of one service in one stage and one worker process (Nygard, "Release It!", 2007). After a failed call it
+ * pings the service to tell a failing service from a failing order:
  *
  * - No answer: the service is away. This process holds the stage and pings until the service answers. Then a share of
  *   the places opens, for orders of several customers; the first success opens all of them. No attempt is used up.
@@ -102,7 +110,7 @@ export type Verdict =
  *   is a probe, and the first success ends this state. Until then no order ends up failed, since nothing shows that it
  *   is to blame; a stage's deadline still applies.
  */
-export class StageBreaker {
+export class ServiceBreaker {
   readonly #options: BreakerOptions;
   /** Customers with a failure since the last success, and when it was. */
   readonly #failing = new Map<string, number>();
@@ -114,10 +122,6 @@ export class StageBreaker {
   #servedAt = -Infinity;
   /** When the service last succeeded. */
   #succeededAt = -Infinity;
-  /** The service named by the last failure. */
-  #service: ServiceName | undefined;
-  /** The service for which the stage is, or was last, held. */
-  #heldFor: ServiceName | undefined;
   /** What the service answered that is, or was last, not set up right. */
   #misconfigured: string | undefined;
   /** When the service last answered each of these orders like one that is not set up right. */
@@ -138,12 +142,6 @@ export class StageBreaker {
     return this.#circuit === "half open" ? "half open" : undefined;
   }
 
-  /** The service the stage is held for, or else the one that failed last. */
-  get service(): ServiceName | undefined {
-    const { trouble } = this;
-    return trouble === "failing" || trouble === undefined ? this.#service : this.#heldFor;
-  }
-
   /** What the service answered, if it is not set up right. */
   get reason(): string | undefined {
     return this.trouble === "misconfigured" ? this.#misconfigured : undefined;
@@ -154,28 +152,25 @@ export class StageBreaker {
     return this.#ofCustomers.get(customerId) === SEVERAL;
   }
 
-  /**
-   * Runs the stage's work for an order, unless the stage is held.
-   *
-   * @throws {StageUnavailableError} and whatever `work` throws.
-   */
-  async run<T>(order: Pick<Order, "customerId">, work: () => Promise<T>): Promise<T> {
+  /** An attempt calls the service for an order. @throws {StageUnavailableError} if the service is not to be called. */
+  begin(order: Pick<Order, "customerId">): ServiceCall {
     if (this.#circuit === "open") throw this.#heldError();
     const call = { customerId: order.customerId, startedAt: performance.now() };
     this.#calls.add(call);
-    try {
-      const result = await work();
-      this.#succeeded(order);
-      return result;
-    } catch (error) {
-      // An aborted attempt is not an error. Any other error shows that the service answered.
-      if (error instanceof Error && !(error instanceof StageUnavailableError) && !isOutage(error))
-        this.#answered();
-      throw error;
-    } finally {
-      // Those that give up at the same moment are judged before any of them is forgotten.
-      setImmediate(() => this.#calls.delete(call));
-    }
+    // Those that give up at the same moment are judged before any of them is forgotten.
+    const over = () => setImmediate(() => this.#calls.delete(call));
+    return {
+      succeeded: () => {
+        this.#succeeded(order);
+        over();
+      },
+      failed: (error) => {
+        // An aborted attempt is not an error. Any other error shows that the service answered.
+        if (error instanceof Error && !(error instanceof StageUnavailableError) && !isOutage(error))
+          this.#answered();
+        over();
+      },
+    };
   }
 
   /** Decides whether the service or the order is to blame, and what happens to the order. */
@@ -189,18 +184,18 @@ export class StageBreaker {
   }
 
   async #judge(call: FailedCall): Promise<Verdict> {
-    const { pings, probeIntervalMs } = this.#options;
-    const { service, startedAt } = call;
+    const { service, pings, probeIntervalMs } = this.#options;
+    const { startedAt } = call;
     // Check before the ping: if the service is back by then, so are the answers to others.
     let mayHaveHung = this.#hangsForOthersThan(call);
     if (service !== undefined && call.misconfigured !== undefined) {
       if (this.#servesOthersThan(call)) return { cause: "order" };
-      this.#hold(service, call.misconfigured);
+      this.#hold(call.misconfigured);
       return { cause: "away", waitMs: probeIntervalMs };
     }
     if (service !== undefined) {
       const answers = await pings.answers(service);
-      if (!answers) this.#hold(service);
+      if (!answers) this.#hold();
       // It may have been away during the call and be back now.
       if (!answers || pings.lastAwayAt(service) >= startedAt)
         return { cause: "away", waitMs: probeIntervalMs };
@@ -219,9 +214,9 @@ export class StageBreaker {
   }
 
   #succeeded({ customerId }: Pick<Order, "customerId">): void {
-    const { stage, log } = this.#options;
+    const { stage, service, log } = this.#options;
     if (this.#failsEverybody())
-      log.info({ stage: stage.name, service: this.#service }, "the service is serving orders again");
+      log.info({ stage: stage.name, service }, "the service is serving orders again");
     this.#succeededAt = performance.now();
     this.#failing.clear();
     this.#ofCustomers.delete(customerId);
@@ -248,7 +243,7 @@ export class StageBreaker {
     return this.#succeededAt > before;
   }
 
-  #note({ orderId, customerId, service, isSuspect }: FailedCall): void {
+  #note({ orderId, customerId, isSuspect }: FailedCall): void {
     if (customerId === undefined) return;
     const before = this.#ofCustomers.get(customerId) ?? orderId;
     remember(this.#ofCustomers, customerId, before === orderId ? orderId : SEVERAL, CUSTOMERS_REMEMBERED);
@@ -257,12 +252,11 @@ export class StageBreaker {
     const isKnown = this.#failing.has(customerId);
     // Suspects fail repeatedly while others are served, so only their first failure counts.
     if (isSuspect && !isKnown) return;
-    this.#service = service ?? this.#service;
     remember(this.#failing, customerId, performance.now(), CUSTOMERS_IN_A_ROW);
     if (!failedBefore && this.#failsEverybody()) {
-      const { stage, log } = this.#options;
+      const { stage, service, log } = this.#options;
       log.warn(
-        { stage: stage.name, service: this.#service },
+        { stage: stage.name, service },
         "the service answers pings but fails order after order: orders wait and use up no attempts",
       );
     }
@@ -284,17 +278,16 @@ export class StageBreaker {
   }
 
   #heldError(): StageUnavailableError {
-    const message = `held: ${this.#misconfigured ?? `${this.#heldFor ?? "a service it needs"} does not answer`}`;
-    return new StageUnavailableError(this.#options.stage, { message });
+    const { stage, service } = this.#options;
+    const message = `held: ${this.#misconfigured ?? `${service ?? "a service it needs"} does not answer`}`;
+    return new StageUnavailableError(stage, { message });
   }
 
   /** @param misconfigured what the service answered, if it is not set up right. */
-  #hold(service: ServiceName, misconfigured?: string): void {
+  #hold(misconfigured?: string): void {
     if (this.#circuit === "open" || this.#stopped) return;
-    const { stage, gate, log } = this.#options;
+    const { stage, service, gate, log } = this.#options;
     this.#misconfigured = misconfigured;
-    this.#service = service;
-    this.#heldFor = service;
     this.#circuit = "open";
     gate.shut();
     log.warn({ stage: stage.name, service, reason: misconfigured }, "circuit open: the stage is held");
@@ -306,8 +299,7 @@ export class StageBreaker {
   }
 
   async #probeNow(): Promise<void> {
-    const { pings, gate, stage, log } = this.#options;
-    const service = this.#heldFor;
+    const { service, pings, gate, stage, log } = this.#options;
     const answers = service === undefined || (await pings.answers(service));
     if (this.#stopped) return;
     if (!answers) {
@@ -321,9 +313,9 @@ export class StageBreaker {
 
   #release(): void {
     if (this.#circuit !== "half open") return;
-    const { stage, gate, log } = this.#options;
+    const { stage, service, gate, log } = this.#options;
     this.#circuit = "closed";
     gate.open();
-    log.info({ stage: stage.name, service: this.#heldFor }, "circuit closed: the stage resumes");
+    log.info({ stage: stage.name, service }, "circuit closed: the stage resumes");
   }
 }

@@ -63,13 +63,14 @@ export interface Breakers {
   /**
    * Runs a stage's work for an order, or refuses to.
    *
+   * @param signal the one that the work passes to the ports
    * @throws {StageUnavailableError} {@link NoPlaceError} and whatever `work` throws.
    */
-  run<T>(of: StageWork, work: () => Promise<T>): Promise<T>;
+  run<T>(of: StageWork, signal: AbortSignal, work: () => Promise<T>): Promise<T>;
 }
 
 /** Lets every call through. */
-const NO_BREAKERS: Breakers = { run: (_of, work) => work() };
+const NO_BREAKERS: Breakers = { run: (_of, _signal, work) => work() };
 
 /** One attempt at a step: when it has to end, and what identifies it in the event log. */
 interface Attempt {
@@ -271,11 +272,11 @@ export class Executor {
     });
   }
 
-  /** Calls outside services: through the stage's breaker, and only until the signal aborts. */
+  /** Calls outside services: through their breakers, and only until the signal aborts. */
   async #outside<T>(of: StageWork, signal: AbortSignal, work: (ports: Ports) => Promise<T>): Promise<T> {
     const { ports, lastAsked } = observed(this.#ports, of.stage.name);
     try {
-      return await this.#breakers.run(of, () => untilAborted(signal, () => work(ports)));
+      return await this.#breakers.run(of, signal, () => untilAborted(signal, () => work(ports)));
     } catch (error) {
       if (!isOutage(error)) throw error;
       // If the attempt timed out, the port it used last is to blame.

@@ -89,6 +89,23 @@ describe("an outage that lasts many times as long as all attempts together", () 
   });
 });
 
+test("an order that needs no carrier goes on while the carrier is away", async () => {
+  switched("carrier", "down");
+  const parcel = await place();
+  await untilLogged(worker, HELD);
+  const digital = {
+    lines: [{ sku: "GIFT-CARD", quantity: 1, unitPrice: 1_000, requiresShipping: false, stocked: false }],
+  };
+  const card = await place(digital);
+  await line.client.orderIn(card.id, "DELIVERED");
+  expect(await line.client.orderIn(parcel.id, "PAID")).not.toHaveProperty("failed");
+  // That order says nothing of the carrier.
+  expect(logged("circuit half open: trying a share of the orders")).toEqual([]);
+  switched("carrier", "up");
+  await line.client.orderIn(parcel.id, "DELIVERED");
+  expect(logged("will be retried")).toEqual([]);
+});
+
 test("a customer's poisoned orders come to rest, however many they are, and hold up nobody", async () => {
   const poisoned = await Promise.all(
     Array.from({ length: 60 }, () => place({ customerId: "unlucky", paymentToken: "tok_down" })),

@@ -3,7 +3,7 @@ import type { Database } from "../../db/database.ts";
 import { listEvents } from "../../db/order-events.ts";
 import { createOrders } from "../../db/new-orders.ts";
 import { findOrders } from "../../db/orders.ts";
-import type { Ports } from "../../src/order/ports.ts";
+import type { Ports, Providers } from "../../src/order/ports.ts";
 import { totalOf, type NewOrder, type StoredOrder } from "../../src/order/order.ts";
 
 /** An order of which the client has told nothing more. */
@@ -63,6 +63,30 @@ export const NO_PORTS: Ports = {
   payments: { ping: nobody, pay: nobody, capture: nobody, undo: nobody },
   carrier: { ping: nobody, ship: nobody, deliver: nobody, undo: nobody },
   httpStages: { ping: nobody, call: nobody },
+};
+
+export const NO_PROVIDERS: Providers = {
+  inventory: NO_PORTS.inventory,
+  payments: {
+    name: "nobody",
+    ping: nobody,
+    authorize: nobody,
+    capture: nobody,
+    cancel: nobody,
+    find: nobody,
+    refund: nobody,
+    findRefund: nobody,
+  },
+  carrier: {
+    name: "nobody",
+    ping: nobody,
+    create: nobody,
+    buy: nobody,
+    void: nobody,
+    track: nobody,
+    find: nobody,
+  },
+  httpStages: NO_PORTS.httpStages,
 };
 
 /** The types of the events of an order of which no attempt failed. */

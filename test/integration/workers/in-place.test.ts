@@ -199,6 +199,15 @@ describe("an order goes on in place", () => {
     expect(await wrap.getCompletedCount()).toBe(1);
   });
 
+  test("to a stage that takes no jobs while a service is away, which this order may not call", async () => {
+    const { order, start, worker, sendJob } = await line({});
+    worker("send").gate.shut();
+    await start();
+    const id = await order();
+    await inStatus(id, "SENT");
+    expect(await sendJob(id)).toBeUndefined();
+  });
+
   test.each<[string, Stage["run"]]>([
     ["snoozes", async () => snooze(60_000)],
     ["fails", async () => Promise.reject(new Error("out of stamps"))],
@@ -296,7 +305,7 @@ describe("an order takes the way of the queue", () => {
   });
 
   test("to a stage that is held here", async () => {
-    const { id } = await queued({}, ({ worker }) => worker("send").hold("circuit"));
+    const { id } = await queued({}, ({ worker }) => worker("send").hold("MySQL is away"));
     expect(await status(id)).toBe("WRAPPED");
   });
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { ServiceUnavailableError, type ServiceName } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
-import { StageBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
+import { ServiceBreaker, type FailedCall } from "../../../src/engine/breaker.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
 import { Pings } from "../../../src/engine/pings.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -13,20 +13,19 @@ const FIVE = ["a", "b", "c", "d", "e"];
 let service: {
   isUp: boolean;
   answersPings: boolean;
-  /** Those that answer pings also when the others don't. */
-  answering: ServiceName[];
   pings: ServiceName[];
   pingTakesMs: number;
 };
 let gate: string;
-let breaker: StageBreaker;
+let breaker: ServiceBreaker;
 let orders: number;
 beforeEach(() => {
-  service = { isUp: true, answersPings: true, answering: [], pings: [], pingTakesMs: 0 };
+  service = { isUp: true, answersPings: true, pings: [], pingTakesMs: 0 };
   gate = "open";
   orders = 0;
-  breaker = new StageBreaker({
+  breaker = new ServiceBreaker({
     stage: { name: "pay" },
+    service: "payments",
     gate: {
       shut: () => (gate = "shut"),
       halfOpen: () => (gate = "ajar"),
@@ -35,8 +34,7 @@ beforeEach(() => {
     pings: new Pings(async (name) => {
       service.pings.push(name);
       if (service.pingTakesMs > 0) await sleep(service.pingTakesMs);
-      if (!service.answersPings && !service.answering.includes(name))
-        throw new ServiceUnavailableError(name, "no answer");
+      if (!service.answersPings) throw new ServiceUnavailableError(name, "no answer");
     }),
     probeIntervalMs: PROBE_INTERVAL_MS,
     log: createLogger({ name: "test", level: "silent" }),
@@ -55,11 +53,24 @@ function later<T>(milliseconds: number, begin: () => T): T {
   }
 }
 
+/** An attempt that calls the service at once. */
+async function run<T>(customer: { customerId: string }, work: () => Promise<T>): Promise<T> {
+  const call = breaker.begin(customer);
+  try {
+    const result = await work();
+    call.succeeded();
+    return result;
+  } catch (error) {
+    call.failed(error);
+    throw error;
+  }
+}
+
 /** What becomes of an order of this customer: "done", "held" when nobody was asked, or what it is taken to fail of. */
 async function order(customerId: string, given: Partial<FailedCall> & { isUp?: boolean } = {}) {
   const { isUp = service.isUp, ...call } = given;
   const startedAt = performance.now();
-  const attempt = breaker.run({ customerId }, async () => {
+  const attempt = run({ customerId }, async () => {
     if (!isUp) throw new ServiceUnavailableError("payments", "no answer");
     return "done";
   });
@@ -93,7 +104,7 @@ describe("a service that does not answer pings", () => {
     service.isUp = false;
     service.answersPings = false;
     expect(await Promise.all(FIVE.map((customer) => order(customer)))).toEqual(FIVE.map(() => "away"));
-    expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
+    expect([gate, breaker.trouble]).toEqual(["shut", "away"]);
     expect(await order("f")).toBe("held");
   });
 
@@ -154,7 +165,7 @@ describe("a service that is not set up right", () => {
     expect(await Promise.all(FIVE.map((id) => wrong(id)))).toEqual(FIVE.map(() => "away"));
     expect([gate, breaker.trouble, breaker.reason]).toEqual(["shut", "misconfigured", NOT_FOUND]);
     expect(service.pings).toEqual([]);
-    await expect(breaker.run({ customerId: "f" }, async () => "done")).rejects.toThrow(`held: ${NOT_FOUND}`);
+    await expect(run({ customerId: "f" }, async () => "done")).rejects.toThrow(`held: ${NOT_FOUND}`);
   });
 
   test("is tried with a share of the orders now and then, and takes all once it is mended", async () => {
@@ -182,29 +193,6 @@ describe("a service that is not set up right", () => {
   });
 });
 
-test("a stage stays held for the service that is away when another one fails an order late", async () => {
-  await goAway();
-  service.answering = ["inventory"];
-  const failed = {
-    orderId: "late",
-    customerId: "late",
-    timedOut: false,
-    isSuspect: false,
-    delays: 0,
-  } as const;
-  const startedAt = performance.now();
-  expect((await breaker.judge({ ...failed, service: "inventory", startedAt })).cause).toBe("order");
-  expect([gate, breaker.trouble, breaker.service]).toEqual(["shut", "away", "payments"]);
-  const work = () => Promise.resolve();
-  await expect(breaker.run({ customerId: "a" }, work)).rejects.toThrow("held: payments does not answer");
-  service.pings = [];
-  await waitFor("a few pings", () => service.pings.length > 2);
-  expect([gate, ...new Set(service.pings)]).toEqual(["shut", "payments"]);
-  service.answersPings = true;
-  await until("ajar");
-  expect([breaker.trouble, breaker.service]).toEqual(["half open", "payments"]);
-});
-
 describe("a service that answers pings", () => {
   test("never holds the stage, whoever fails", async () => {
     for (let index = 0; index < 100; index++) await order(`customer-${index}`, { isUp: false });
@@ -223,7 +211,7 @@ describe("a service that answers pings", () => {
   test("and fails orders of five customers in a row costs no attempt, and each order waits longer", async () => {
     for (const customer of FIVE.slice(1)) expect(await order(customer, { isUp: false })).toBe("order");
     expect(await order("e2", { isUp: false })).toBe("failing");
-    expect([gate, breaker.trouble, breaker.service]).toEqual(["open", "failing", "payments"]);
+    expect([gate, breaker.trouble]).toEqual(["open", "failing"]);
     const waits = [0, 1, 2, 30].map((delays) =>
       breaker.judge({
         orderId: "o",
@@ -265,22 +253,6 @@ describe("a service that answers pings", () => {
     later(901_000, () => expect(breaker.trouble).toBeUndefined());
     expect(await order("f", { isUp: false })).toBe("order");
   });
-
-  test("is blamed by the last five customers: a suspect's failure says nothing new once five others have failed", async () => {
-    const asCarrier = { isUp: false, service: "carrier", isSuspect: true } as const;
-    for (const customer of FIVE) await order(customer, { isUp: false });
-    await order("a", asCarrier);
-    expect(breaker.service).toBe("carrier");
-    for (const customer of ["f", "g", "h", "i", "j"]) await order(customer, { isUp: false });
-    await order("a", asCarrier);
-    expect(breaker.service).toBe("payments");
-  });
-
-  test("is not blamed by a stage whose time runs out with no service asked", async () => {
-    for (let index = 0; index < 4; index++)
-      expect(await order(`slow-${index}`, { isUp: false, service: undefined })).toBe("order");
-    expect(service.pings).toEqual([]);
-  });
 });
 
 describe("a service that answers pings again after it has hung", () => {
@@ -291,7 +263,7 @@ describe("a service that answers pings again after it has hung", () => {
   function open(customerId: string, seconds: number): () => Promise<void> {
     let answer: () => void = () => undefined;
     const work = () => new Promise<void>((resolve) => (answer = resolve));
-    const call = later(-seconds * 1_000, () => breaker.run({ customerId }, work));
+    const call = later(-seconds * 1_000, () => run({ customerId }, work));
     return () => (answer(), call);
   }
 
@@ -316,7 +288,7 @@ describe("a service that answers pings again after it has hung", () => {
     const hanging = new Promise<never>((_resolve, reject) => (giveUp = reject));
     const verdicts = ["a", "b"].map((customerId) => {
       const call = { customerId, service: "payments", timedOut: true, isSuspect: false, delays: 0 } as const;
-      return later(-5_000, () => breaker.run({ customerId }, () => hanging)).catch(() =>
+      return later(-5_000, () => run({ customerId }, () => hanging)).catch(() =>
         breaker.judge({ ...call, orderId: customerId, startedAt }),
       );
     });
@@ -390,7 +362,7 @@ describe("a customer", () => {
 });
 
 test("an error that says nothing of the service holds nothing, and shows that the service is there", async () => {
-  const broken = () => breaker.run({ customerId: "a" }, async () => Promise.reject(new TypeError("a fault")));
+  const broken = () => run({ customerId: "a" }, async () => Promise.reject(new TypeError("a fault")));
   for (let index = 0; index < 20; index++) await expect(broken()).rejects.toThrow("a fault");
   expect([gate, breaker.trouble]).toEqual(["open", undefined]);
   await goAway();
@@ -404,7 +376,7 @@ test("an attempt that is ended from outside shows nothing of the service", async
   await goAway();
   service.answersPings = true;
   await until("ajar");
-  const ended = breaker.run({ customerId: "a" }, () => Promise.reject("the worker is shutting down"));
+  const ended = run({ customerId: "a" }, () => Promise.reject("the worker is shutting down"));
   await expect(ended).rejects.toBe("the worker is shutting down");
   expect(gate).toBe("ajar");
 });

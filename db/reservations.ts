@@ -127,8 +127,8 @@ const MADE: Reservation = { ok: true };
  *   released, since the order is being cancelled.
  * - `ship` takes the reserved stock out of the warehouse, with the order's last parcel. Repeating it does nothing.
  * - `sendAgain` takes unreserved stock for a parcel that replaces a lost one.
- * - `dispatch` takes out what leaves with an earlier parcel, and `takeBack` brings that back when the parcel is voided. Whoever
- *   makes them sees to it that they are not repeated.
+ * - `dispatch` takes out what leaves with an earlier parcel, and `takeBack` brings that back when the parcel is voided;
+ *   `restock` does so for `sendAgain`. Whoever makes them sees to it that they are not repeated.
  * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the warehouse. An order
  *   without a reservation is marked as released, so that a late one is refused.
  */
@@ -181,6 +181,12 @@ const OPERATIONS = {
     return MADE;
   },
 
+  restock(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    const back = { onHand: 1, reserved: 0 };
+    warehouse.move(orderId, warehouse.stateOf(orderId) ?? "RELEASED", quantitiesBySku(lines), back);
+    return MADE;
+  },
+
   release(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
     if (state === "RELEASED") return MADE;
@@ -192,7 +198,8 @@ const OPERATIONS = {
           : { onHand: 0, reserved: 0 };
     const gone = state === "HELD" ? warehouse.goneOf(orderId) : undefined;
     const quantities = [...quantitiesBySku(lines)].map(
-      ([sku, count]) => [sku, count - (gone?.get(sku) ?? 0)] as const,
+      // More have gone than were ordered if some were sent once more.
+      ([sku, count]) => [sku, Math.max(0, count - (gone?.get(sku) ?? 0))] as const,
     );
     warehouse.move(orderId, "RELEASED", new Map(quantities), back);
     return MADE;

@@ -1,7 +1,7 @@
 import type { NewAction } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
 import type { OrderLine } from "../src/order/order.ts";
-import { takePieces, unplanned } from "../src/order/pieces.ts";
+import { fromStock, takePieces, unplanned } from "../src/order/pieces.ts";
 import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
 import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -12,36 +12,12 @@ import { insertEvents } from "./order-events.ts";
 import { laterThan, lockOrders } from "./order-states.ts";
 import type { Reads, Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
-import { lockWarehouse } from "./reservations.ts";
+import { lockWarehouse, type StockMove } from "./reservations.ts";
 import { shipments } from "./schema.ts";
 import { EVENT_OF_STATE, shipmentEvent } from "./shipment-events.ts";
 import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
 
 /* The shipments below orders. */
-
-const KEYS = [
-  "orderId",
-  "number",
-  "state",
-  "lines",
-  "parcel",
-  "carrier",
-  "carrierId",
-  "service",
-  "cost",
-  "trackingNumber",
-  "trackingUrl",
-  "labelUrl",
-  "expectedAt",
-  "bookRequestedAt",
-  "voiding",
-  "reason",
-  "askedAt",
-  "nudgedAt",
-  "closedAt",
-  "createdAt",
-  "updatedAt",
-] as const satisfies readonly (keyof Shipment)[];
 
 /** What a label and its tracking say. What the warehouse has asked for meanwhile stays. The state comes last. */
 const SAID_BY_CARRIER = [
@@ -56,6 +32,20 @@ const SAID_BY_CARRIER = [
   "askedAt",
   "updatedAt",
   "state",
+] as const satisfies readonly (keyof Shipment)[];
+
+const KEYS = [
+  "orderId",
+  "number",
+  "lines",
+  "parcel",
+  "carrier",
+  "bookRequestedAt",
+  "voiding",
+  "nudgedAt",
+  "closedAt",
+  "createdAt",
+  ...SAID_BY_CARRIER,
 ] as const satisfies readonly (keyof Shipment)[];
 
 const insertRows = insertInto(shipments, KEYS);
@@ -198,11 +188,19 @@ export function newShipment(
   };
 }
 
-/** A move of stock that comes with a shipment's state. */
+/** The goods that leave the stock with a shipment, or come back with it. */
 export interface StockChange {
-  readonly operation: "dispatch" | "sendAgain" | "takeBack";
+  readonly direction: "out" | "back";
+  /** Its pieces, and all lines of the order. */
+  readonly pieces: readonly OrderLine[];
   readonly lines: readonly OrderLine[];
 }
+
+/** For pieces that the order has reserved, and for those that are sent once more. */
+const OPERATIONS = {
+  out: { reserved: "dispatch", again: "sendAgain" },
+  back: { reserved: "takeBack", again: "restock" },
+} as const;
 
 /** What has become of a change. */
 export interface ChangedShipment {
@@ -223,7 +221,7 @@ export interface ShipmentUpdate {
   /** Whether the order's stage has to look at it. */
   readonly wakes?: true | undefined;
   /** What the stock loses or gets back with it; none if it is kept elsewhere. */
-  readonly stock?: readonly StockChange[] | undefined;
+  readonly stock?: StockChange | undefined;
 }
 
 /**
@@ -235,23 +233,25 @@ export interface ShipmentUpdate {
 export async function changeShipment(
   database: Database,
   { orderId, number, state, carrierId }: Pick<Shipment, "orderId" | "number" | "state" | "carrierId">,
-  { change, type, actor = null, action, wakes, stock = [] }: ShipmentUpdate,
+  { change, type, actor = null, action, wakes, stock }: ShipmentUpdate,
 ): Promise<ChangedShipment | undefined> {
   return database.transaction(
     async (transaction) => {
       const to = change.state ?? state;
-      const moves = stock
-        .filter(({ lines }) => lines.length > 0)
-        .map(({ operation, lines }) => ({ orderId, operation, lines }));
+      const moved = stock && stock.pieces.length > 0 ? stock : undefined;
       // Stock is locked before orders, and orders before what is below them.
-      const warehouse = moves.length > 0 ? await lockWarehouse(transaction, moves) : undefined;
+      const warehouse =
+        moved &&
+        (await lockWarehouse(transaction, [{ orderId, operation: "dispatch", lines: moved.pieces }]));
       const order = (await lockOrders(transaction, [orderId])).get(orderId);
-      const row = (await read(transaction, selectLocked([orderId]))).find((each) => each.number === number);
+      const rows = await read(transaction, selectLocked([orderId]));
+      const row = rows.find((each) => each.number === number);
       if (row === undefined || order === undefined) return undefined;
       const isAllowed = to === state || mayBecome(SHIPMENT_STATES, state, to);
       if (row.state !== state || row.carrierId !== carrierId || !isAllowed)
         return { shipment: row, changed: false };
-      for (const move of moves) {
+      const others = rows.filter((each) => each !== row);
+      for (const move of moved ? movesOf(orderId, moved, others) : []) {
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };
       }
@@ -270,6 +270,20 @@ export async function changeShipment(
     },
     { lockWaits: 1 },
   );
+}
+
+/** Decided under the order's lock, so that it fits what other parcels have taken and brought back. */
+function movesOf(
+  orderId: string,
+  { direction, pieces, lines }: StockChange,
+  others: readonly Shipment[],
+): StockMove[] {
+  const { reserved, again } = fromStock(lines, pieces, others);
+  const { reserved: usual, again: more } = OPERATIONS[direction];
+  return [
+    { orderId, operation: usual, lines: reserved },
+    { orderId, operation: more, lines: again },
+  ].filter((move) => move.lines.length > 0);
 }
 
 /** What changes of shipments come to, for the transaction that moves their orders. */

@@ -218,7 +218,7 @@ export class Queues implements Dispatcher {
     await Promise.all(
       jobs.filter((_, index) => isResting(index) && !underWay[index]).map((job) => this.#remove(job)),
     );
-    await this.#revive(replacements.filter((_, index) => !underWay[index]).map(({ by }) => by));
+    await this.#revive(replacements.flatMap(({ by }, index) => (by && !underWay[index] ? [by] : [])));
   }
 
   /**

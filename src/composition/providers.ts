@@ -51,9 +51,10 @@ export async function connectPorts(
 /** The ports of stages, in front of the providers. */
 export function portsOf(
   providers: Providers,
-  { PAYMENT_CAPTURE: capture, FULFILMENT: fulfilment, TRACKING_INTERVAL: trackingIntervalMs }: StagesConfig,
+  config: StagesConfig,
   { database, commit }: Pick<Base, "database" | "commit">,
 ): Ports {
+  const { PAYMENT_CAPTURE: capture, FULFILMENT: fulfilment } = config;
   const told = toldOf(providers);
   const { payments, carrier, inventory } = told;
   return {
@@ -65,7 +66,9 @@ export function portsOf(
       database,
       commit,
       fulfilment,
-      trackingIntervalMs,
+      from: config.SHIP_FROM,
+      service: config.CARRIER_SERVICE,
+      trackingIntervalMs: config.TRACKING_INTERVAL,
     }),
   };
 }
@@ -145,8 +148,6 @@ async function paymentProvider(
 async function carrierProvider(config: StagesConfig, address: ServiceAddress): Promise<CarrierProvider> {
   if (config.CARRIER === "http") return httpCarrier(address);
   const { EASYPOST_API_KEY = "", EASYPOST_WEBHOOK_SECRET, EASYPOST_API_URL } = config;
-  if (config.SHIP_FROM === undefined)
-    throw new StartupError("SHIP_FROM must be set when CARRIER is easypost");
   // EasyPost's package is loaded by those alone who use it.
   const { easypostCarrier } = await import("../providers/easypost/carrier.ts");
   return easypostCarrier({
@@ -154,9 +155,7 @@ async function carrierProvider(config: StagesConfig, address: ServiceAddress): P
     webhookSecrets: EASYPOST_WEBHOOK_SECRET,
     url: EASYPOST_API_URL,
     timeoutMs: answerTimeout(config),
-    from: config.SHIP_FROM,
     parcel: config.DEFAULT_PARCEL,
-    service: config.CARRIER_SERVICE,
   });
 }
 

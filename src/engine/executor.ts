@@ -297,8 +297,8 @@ export class Executor {
     const at = timestamp();
     const isSame = waiting?.stage === step.name && waiting.for === what;
     // A time that passes before the wait is written is as good as one right after it: the stage decides. Once it has been
-    // told so, it is asked no more often than any other.
-    const isOver = until !== null && until <= at && !waitedIn(step, order)?.isOver;
+    // told so, as this attempt began, it is asked no more often than any other.
+    const isOver = until !== null && until <= at && !waitedIn(step, order, mark?.startedAt)?.isOver;
     const wait: OrderWait = {
       ...mark,
       orderId,
@@ -475,11 +475,11 @@ function releaseOf({ name }: Hold): string {
   return `release of the hold ${name}`;
 }
 
-function waitedIn({ name }: Step, { waiting }: StoredOrder): StageContext["waited"] {
+function waitedIn({ name }: Step, { waiting }: StoredOrder, at: Date = timestamp()): StageContext["waited"] {
   if (waiting?.stage !== name) return null;
   const { stage: _stage, ...wait } = waiting;
   // The executor's own waits, for a hold or for stock, are none of the stage's.
-  return wait.until === null ? null : { ...wait, isOver: wait.until.getTime() <= nowMs() };
+  return wait.until === null ? null : { ...wait, isOver: wait.until <= at };
 }
 
 function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {

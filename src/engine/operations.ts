@@ -26,7 +26,7 @@ import { PAUSES_MS, type Waking } from "./waking.ts";
 
 export interface OperationOptions {
   readonly store: Pick<OrderStore, "findOrders"> & OperationStore;
-  readonly dispatcher: Pick<Dispatcher, "revive">;
+  readonly dispatcher: Pick<Dispatcher, "revive" | "replace">;
   readonly cancellation: Pick<Cancellation, "request">;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
@@ -237,7 +237,13 @@ export class Operations {
       // Redis may not know any more that it has failed.
       return transition ? [{ orderId: id, transition, suspect: true }] : [];
     });
+    // A cancellation may have failed in the queue of the stage that found it; it goes on in that of its own.
+    const left = orders.flatMap(({ id, status, cancelRequested }) => {
+      const transition = cancelRequested && lifecycle.knows(status) ? lifecycle.due(status) : undefined;
+      return transition ? [{ job: { orderId: id, transition } }] : [];
+    });
     const revive = async () => {
+      if (left.length > 0) await dispatcher.replace(left);
       // An order that has only just failed may still have its job for a moment.
       for (const pauseMs of [...PAUSES_MS, undefined]) {
         if ((await dispatcher.revive(due)) === due.length || pauseMs === undefined) return;

@@ -364,10 +364,10 @@ export interface FailedFirst {
   readonly message: string;
 }
 
-/** One job in place of another. */
+/** One job in place of another, or of none. */
 export interface Replacement {
   readonly job: DueJob;
-  readonly by: DueJob;
+  readonly by?: DueJob | undefined;
 }
 
 /** The dispatcher is unavailable. It may still have carried out the call. */

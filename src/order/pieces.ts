@@ -67,18 +67,23 @@ export function hasArrived(lines: readonly OrderLine[], shipments: readonly Ship
   );
 }
 
-/** The stocked pieces that have not left the stock with any of these shipments. */
-export function notGone(lines: readonly OrderLine[], shipments: readonly Shipment[]): readonly OrderLine[] {
-  const gone = new Map<number, number>();
+/**
+ * The stocked pieces that have not left the stock with any of these shipments. They are what the order has reserved, so they are
+ * counted by SKU: which of several lines of one SKU a piece was sent for makes no difference to the stock.
+ */
+export function notGone(
+  lines: readonly OrderLine[],
+  shipments: readonly Pick<Shipment, "state" | "lines">[],
+): readonly OrderLine[] {
+  const gone = new Map<string, number>();
   for (const shipment of shipments.filter(hasLeft))
-    for (const { position, quantity } of shipment.lines)
-      gone.set(position, (gone.get(position) ?? 0) + quantity);
-  return stockedLines(
-    lines.flatMap((line, position) => {
-      const quantity = line.quantity - (gone.get(position) ?? 0);
-      return quantity > 0 ? [{ ...line, quantity }] : [];
-    }),
-  );
+    for (const { position, sku, quantity } of shipment.lines)
+      if (lines[position]?.stocked !== false) gone.set(sku, (gone.get(sku) ?? 0) + quantity);
+  return stockedLines(lines).flatMap((line) => {
+    const left = line.quantity - (gone.get(line.sku) ?? 0);
+    gone.set(line.sku, Math.max(0, -left));
+    return left > 0 ? [{ ...line, quantity: left }] : [];
+  });
 }
 
 /** Divides pieces into those that the order still has reserved, and those that are sent once more. */

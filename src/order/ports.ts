@@ -1,7 +1,7 @@
 import { LIMITS } from "./limits.ts";
 import type { Address, Metadata, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
 import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
-import type { Label, ParcelRequest, Shipment, ShipmentChange, Tracking } from "./shipment.ts";
+import type { Label, ParcelRequest, Rate, Shipment, ShipmentChange, Tracking } from "./shipment.ts";
 
 /**
  * The outside services as stages see them. Every call with an effect carries an idempotency key: repeating it
@@ -392,13 +392,19 @@ export interface CarrierProvider extends Service {
   /** Whether it tells of news by webhooks; then it is asked rarely. Otherwise it says when to ask again. */
   readonly tells?: true;
   /**
-   * Announces a shipment, which costs nothing. @returns the carrier's id of it.
+   * Announces a shipment, which costs nothing.
    *
-   * @throws {UndeliverableError}
+   * @throws {UndeliverableError} {RequestRefusedError} if there is no service for the parcel
    */
-  create(request: CarrierRequest): Promise<{ readonly carrierId: string }>;
-  /** Buys the label of an announced shipment. What was bought before is found, and not bought again. */
-  buy(request: CarrierRequest & { readonly carrierId: string }): Promise<Label>;
+  create(request: CarrierRequest): Promise<AnnouncedParcel>;
+  /**
+   * Buys the label of an announced shipment. What was bought before is found, and not bought again.
+   *
+   * @param request `service`: one of the rates' if there are rates, or else what the warehouse asks for
+   */
+  buy(
+    request: CarrierRequest & { readonly carrierId: string; readonly service: string | null },
+  ): Promise<Label>;
   /** Gives a label back. Repeating it tells what has become of that. */
   void(request: NamedParcel): Promise<Voided>;
   /** Where the parcel is. */
@@ -406,7 +412,7 @@ export interface CarrierProvider extends Service {
   /** The shipment with our own name; undefined if there is none. `label` is null if none was bought. */
   find(
     request: Pick<NamedParcel, "orderId" | "reference" | "carrierId" | "signal">,
-  ): Promise<{ readonly carrierId: string; readonly label: Label | null } | undefined>;
+  ): Promise<(AnnouncedParcel & { readonly label: Label | null }) | undefined>;
   /**
    * Checks a webhook's signature over its raw bytes, and reads which shipment it is about; undefined if it is about none.
    * Absent if the carrier has none.
@@ -417,6 +423,14 @@ export interface CarrierProvider extends Service {
     body: Uint8Array,
     headers: Readonly<Record<string, string | undefined>>,
   ): Promise<{ readonly carrierId: string } | undefined>;
+}
+
+/** A shipment that a carrier knows. */
+export interface AnnouncedParcel {
+  /** The carrier's id of it. */
+  readonly carrierId: string;
+  /** What its services take; null if the carrier does not say before a label is bought. */
+  readonly rates: readonly Rate[] | null;
 }
 
 export interface CarrierRequest extends ParcelRequest {

@@ -56,6 +56,15 @@ export interface Cost {
   readonly currency: string;
 }
 
+/** A service that a carrier offers for a parcel. */
+export interface Rate {
+  /** Its name there: `USPS Priority`. */
+  readonly service: string;
+  readonly cost: Cost;
+  /** Days until delivery; null if the carrier does not say. */
+  readonly days: number | null;
+}
+
 /** A label that was bought. */
 export interface Label {
   /** At most 100 printable ASCII characters. */
@@ -190,16 +199,20 @@ export function fulfilmentOf(shipments: readonly Pick<Shipment, "state" | "close
   };
 }
 
+/** Who sends parcels. */
+export type Sender = Address & { readonly phone?: string | undefined; readonly company?: string | undefined };
+
 /** What a carrier needs to know of a parcel. Personal data: never in a log line, a job or an error. */
 export interface ParcelRequest {
   readonly orderId: string;
   /** Our own name for the shipment. */
   readonly reference: string;
+  /** Null if the configuration has no sender. */
+  readonly from: Sender | null;
   readonly to: Address | null;
   readonly parcel: Parcel | null;
+  /** With what customs want to know of them, as far as the lines say it. */
   readonly items: readonly OrderLine[];
   /** Of the items' prices. */
   readonly currency: string;
-  /** A service that was asked for; null for what the configuration chooses. */
-  readonly service: string | null;
 }

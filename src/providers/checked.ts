@@ -105,20 +105,32 @@ const link = z
   .url({ protocol: /^https?$/, error: "must be an address of the web, or null" })
   .max(COLUMN_LENGTHS.parcelUrl, { error: `must have at most ${COLUMN_LENGTHS.parcelUrl} characters` })
   .nullable();
+const cost = z.object({ amount, currency: z.string().regex(/^[A-Z]{3}$/) });
 const label = z.object(
   {
     trackingNumber: z.string(ASCII).regex(TRACKING_NUMBER, ASCII),
     carrierId: carrierId.nullable(),
     service: shown(COLUMN_LENGTHS.service).nullable(),
-    cost: z.object({ amount, currency: z.string().regex(/^[A-Z]{3}$/) }).nullable(),
+    cost: cost.nullable(),
     trackingUrl: link,
     labelUrl: link,
   },
   { error: "must be an object" },
 );
-const announced = z.object({ carrierId }, { error: "must be an object" });
+const rates = z
+  .array(
+    z.object({
+      service: shown(COLUMN_LENGTHS.service),
+      cost,
+      days: z.number({ error: "must be a number of days, or null" }).min(0).nullable(),
+    }),
+    { error: "must be an array, or null" },
+  )
+  .nullish()
+  .transform((given) => given ?? null);
+const announced = z.object({ carrierId, rates }, { error: "must be an object" });
 const found = z
-  .object({ carrierId, label: label.nullable() }, { error: "must be an object, or undefined" })
+  .object({ carrierId, rates, label: label.nullable() }, { error: "must be an object, or undefined" })
   .optional();
 const voided = z.discriminatedUnion(
   "outcome",
@@ -144,7 +156,7 @@ const tracking = z.object(
   { error: "must be an object" },
 );
 /** What can't be an id of a carrier is about somebody else's parcel. */
-const parcel = announced.optional().catch(undefined);
+const parcel = z.object({ carrierId }).optional().catch(undefined);
 
 /** The providers, with everything that they return checked. */
 export function checkedProviders({ payments, inventory, carrier, httpStages }: Providers): Providers {

@@ -64,7 +64,7 @@ export class MemoryQueue implements Dispatcher {
       if (state === "active") continue;
       // One that waits in line stays there.
       if (state !== "waiting") this.#jobs.delete(idOf(job));
-      await this.revive([by]);
+      if (by) await this.revive([by]);
     }
   }
 

@@ -60,7 +60,7 @@ export function scheduledQueues(queues: Dispatcher, calls: Calls, process: Proce
     enqueue: (due) => call("enqueue", due, () => queues.enqueue(due)),
     revive: (due) => call("revive", due, () => queues.revive(due)),
     replace: (replacements) => {
-      const due = replacements.map(({ by }) => by);
+      const due = replacements.map(({ job, by }) => by ?? job);
       return call("replace by", due, () => queues.replace(replacements));
     },
   };

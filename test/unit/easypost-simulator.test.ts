@@ -64,6 +64,28 @@ async function receiver() {
 }
 
 describe("the simulated EasyPost, spoken to by EasyPost's own client", () => {
+  test.each([
+    ["parcelsLost", ["failure", "lost"]],
+    ["parcelsReturned", ["return_to_sender", "return"]],
+  ] as const)("has parcels end as %s says", async (fault, end) => {
+    const { client, easypost } = await start({ behaviour: { transitMs: HOUR_MS, [fault]: 1 } });
+    const { id, rates } = await client.Shipment.create(SHIPMENT);
+    await client.Shipment.buy(id, rates[0]?.id ?? "");
+    easypost.advance(HOUR_MS);
+    const { tracker } = await client.Shipment.retrieve(id);
+    expect([tracker.status, tracker.status_detail]).toEqual(end);
+  });
+
+  test("sells labels without an answer, on request", async () => {
+    const { client, easypost } = await start({ behaviour: { purchasesUnanswered: 1 } });
+    const { id, rates } = await client.Shipment.create(SHIPMENT);
+    await expect(client.Shipment.buy(id, rates[0]?.id ?? "")).rejects.toThrow();
+    expect((await client.Shipment.retrieve(id)).tracking_code).not.toBeNull();
+    expect(easypost.counts).toEqual({ unanswered: 1, boughtAgain: 0 });
+    await expect(client.Shipment.buy(id, rates[0]?.id ?? "")).rejects.toThrow();
+    expect(easypost.bought).toHaveLength(1);
+  });
+
   test("sells the label of a shipment once", async () => {
     const { client, easypost } = await start();
     const { id, rates, tracking_code } = await client.Shipment.create(SHIPMENT);

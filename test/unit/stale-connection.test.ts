@@ -41,6 +41,7 @@ const label = () => ({
   items: [],
   currency: "EUR",
   service: null,
+  from: null,
   signal: new AbortController().signal,
 });
 

@@ -318,20 +318,24 @@ function parcels({ orders, shipments, evidence }: Books): Check {
 /** Orders that have not ended, itself a breach, may hold a reservation. */
 function stockAtTheEnd({ orders, evidence }: Books): Check {
   const gone = new Map<string, number>();
-  const held = new Map<string, number>();
-  const add = (to: Map<string, number>, sku: string, quantity: number) =>
-    to.set(sku, (to.get(sku) ?? 0) + quantity);
-  const isHeld = (orderId: string) => {
+  /** By order and SKU: what it has still reserved. More may have been sent than it ordered, once more for what was lost. */
+  const left = new Map<string, { readonly sku: string; quantity: number }>();
+  const hold = (orderId: string, sku: string, quantity: number) => {
     const order = orders.get(orderId);
     const state = evidence.reservations.get(orderId);
-    return order !== undefined && !hasEnded(order) && state !== undefined && state !== "RELEASED";
+    if (order === undefined || hasEnded(order) || state === undefined || state === "RELEASED") return;
+    const of = left.get(`${orderId} ${sku}`) ?? { sku, quantity: 0 };
+    of.quantity += quantity;
+    left.set(`${orderId} ${sku}`, of);
   };
-  for (const { orderId, sku, quantity } of evidence.lines) if (isHeld(orderId)) add(held, sku, quantity);
-  for (const shipment of evidence.shipments.filter(hasLeft))
-    for (const { sku, quantity } of shipment.pieces) {
-      add(gone, sku, quantity);
-      if (isHeld(shipment.orderId)) add(held, sku, -quantity);
+  for (const { orderId, sku, quantity } of evidence.lines) hold(orderId, sku, quantity);
+  for (const { orderId, pieces } of evidence.shipments.filter(hasLeft))
+    for (const { sku, quantity } of pieces) {
+      gone.set(sku, (gone.get(sku) ?? 0) + quantity);
+      hold(orderId, sku, -quantity);
     }
+  const held = new Map<string, number>();
+  for (const { sku, quantity } of left.values()) held.set(sku, (held.get(sku) ?? 0) + Math.max(0, quantity));
   const found = new Map(evidence.stock.map((row) => [row.sku, row]));
   const skus = new Set([...evidence.loaded.keys(), ...found.keys(), ...gone.keys()]);
   const breaches = [...skus].flatMap((sku) => {

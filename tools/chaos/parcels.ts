@@ -54,14 +54,19 @@ export function faultsOfPieces(
   const left = new Map<string, number>();
   const add = (sku: string, quantity: number) => left.set(sku, (left.get(sku) ?? 0) + quantity);
   for (const { sku, quantity } of lines) add(sku, quantity);
-  const holding = shipments.filter(({ state, isClosed }) =>
-    isClosed ? state !== "VOIDED" : !GIVES_UP.has(state),
-  );
+  const holding = shipments.filter(({ state }) => !GIVES_UP.has(state));
   for (const { pieces } of holding) for (const { sku, quantity } of pieces) add(sku, -quantity);
-  const faults = [...left].flatMap(([sku, quantity]) => {
-    if (quantity < 0) return [`${id}: ${-quantity} ${sku} more in parcels than were ordered`];
-    return quantity > 0 && status === "DELIVERED" ? [`${id} is DELIVERED without ${quantity} ${sku}`] : [];
-  });
+  const faults = [...left].flatMap(([sku, quantity]) =>
+    quantity < 0 ? [`${id}: ${-quantity} ${sku} more in parcels than were ordered`] : [],
+  );
+  // What was lost or returned, and closed, is settled, unless it was shipped again before.
+  const closed = shipments.filter(
+    ({ state, isClosed }) => isClosed && (state === "LOST" || state === "RETURNED"),
+  );
+  for (const { pieces } of closed) for (const { sku, quantity } of pieces) add(sku, -quantity);
+  if (status === "DELIVERED")
+    for (const [sku, quantity] of left)
+      if (quantity > 0) faults.push(`${id} is DELIVERED without ${quantity} ${sku}`);
   const open = holding.filter(({ state, isClosed }) => !isClosed && state !== "DELIVERED");
   if (status === "DELIVERED" || status === "CANCELLED")
     for (const { number, state } of open)

@@ -8,6 +8,8 @@ import { number, Sql, text, textOrNull, type Row } from "./sql.ts";
 /** Of the orders, those that travel in parts; and of the parcels, those that are called off once they are booked. */
 const PARTED_SHARE = 0.4;
 const CALLED_OFF_SHARE = 0.15;
+/** Of the parcels that were lost or returned, those whose pieces are not shipped again. */
+const GIVEN_UP_SHARE = 0.25;
 /** An answer that does not come is asked for again when the order is looked at next. */
 const PATIENCE_MS = 5_000;
 const WITHIN_MS = 5_000;
@@ -16,7 +18,8 @@ const CLERKS = 8;
 
 /**
  * The warehouse and its operators. Again and again they look at the orders in MySQL, and ask for what is missing: parcels, two
- * at once; labels; that a parcel is called off. What the carrier does not take back they close.
+ * at once; labels; that a parcel is called off. What the carrier does not take back they close. What does not arrive they close
+ * or ship again.
  */
 export class Warehouse {
   readonly counts = { asked: 0, refused: 0, settled: 0 };
@@ -77,6 +80,10 @@ export class Warehouse {
       return true;
     }
     const random = stream(seed, `${id} ${shipments.length}`);
+    for (const each of shipments.filter(isGone)) {
+      const one = `${path}/${number(each["number"])}`;
+      if (chance(stream(seed, one), GIVEN_UP_SHARE)) await this.#settle(one);
+    }
     if (
       /^(the warehouse|an operator): \d/.test(textOrNull(order["waiting_for"]) ?? "") &&
       shipments.length < 6
@@ -133,6 +140,11 @@ export class Warehouse {
       this.#scene.ledger.surprises.push(`POST ${path}: ${status} ${answer.text.slice(0, 200)}`);
     return status;
   }
+}
+
+/** Whether it does not arrive. */
+function isGone({ state, closed_at }: Row): boolean {
+  return ["LOST", "RETURNED"].includes(text(state)) && closed_at === null;
 }
 
 function isRefused(shipment: Row): boolean {

@@ -83,31 +83,30 @@ export class Watch {
     const { stock, moved } = await this.#sql.snapshot(async () => ({
       stock: await this.#sql.rows("SELECT sku, on_hand, reserved FROM stock", [], WITHIN_MS),
       moved: await this.#sql.rows(
-        `SELECT sku, state, SUM(quantity) AS quantities FROM (
-           SELECT order_lines.sku, 'HELD' AS state, order_lines.quantity
-             FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
-            WHERE reservations.state <> 'RELEASED'
-           UNION ALL
-           SELECT pieces.sku, moved.state, moved.times * pieces.quantity
-             FROM shipments JOIN ${PIECES} LEFT JOIN reservations ON reservations.order_id = shipments.order_id
-             JOIN (SELECT 'SHIPPED' AS state, 1 AS times UNION ALL SELECT 'HELD', -1) AS moved
-               ON moved.state = 'SHIPPED' OR reservations.state <> 'RELEASED'
-            WHERE shipments.state NOT IN ('PLANNED', 'VOIDED')
-         ) AS moves GROUP BY sku, state`,
+        // More may have been sent of an order than it ordered, once more for what was lost.
+        `SELECT sku, SUM(shipped) AS shipped, SUM(GREATEST(0, ordered - shipped)) AS held FROM (
+           SELECT order_id, sku, SUM(ordered) AS ordered, SUM(shipped) AS shipped FROM (
+             SELECT order_lines.order_id, order_lines.sku, order_lines.quantity AS ordered, 0 AS shipped
+               FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
+              WHERE reservations.state <> 'RELEASED'
+             UNION ALL
+             SELECT shipments.order_id, pieces.sku, 0, pieces.quantity
+               FROM shipments JOIN ${PIECES}
+              WHERE shipments.state NOT IN ('PLANNED', 'VOIDED')
+           ) AS moves GROUP BY order_id, sku
+         ) AS of_orders GROUP BY sku`,
         [],
         WITHIN_MS,
       ),
     }));
     this.sums += 1;
-    const quantities = new Map(
-      moved.map((row) => [`${text(row["state"])} ${text(row["sku"])}`, number(row["quantities"])]),
-    );
+    const bySku = new Map(moved.map((row) => [text(row["sku"]), row]));
     for (const row of stock) {
       const sku = text(row["sku"]);
       const onHand = number(row["on_hand"]);
       const reserved = number(row["reserved"]);
-      const shipped = quantities.get(`SHIPPED ${sku}`) ?? 0;
-      const held = quantities.get(`HELD ${sku}`) ?? 0;
+      const shipped = number(bySku.get(sku)?.["shipped"] ?? 0);
+      const held = number(bySku.get(sku)?.["held"] ?? 0);
       const loaded = this.#loaded.get(sku) ?? 0;
       if (onHand + shipped === loaded && reserved === held) continue;
       this.#breach(

@@ -42,7 +42,7 @@ const inProcess: ChoosePorts = ({ inventory, httpStages }) => {
       name: "in-process",
       keepsKeys: true,
       ping: async () => undefined,
-      create: async ({ reference }) => ({ carrierId: reference }),
+      create: async ({ reference }) => ({ carrierId: reference, rates: null }),
       find: async () => undefined,
       async buy({ orderId, signal }) {
         await reach(signal);

@@ -15,6 +15,8 @@ const KEEP_ALIVE_MS = 60_000;
 interface ProviderServerOptions {
   /** Decides and books a call. Synchronous, so that calls can't interleave. */
   readonly handle: (call: Call) => Answer;
+  /** Whether the answer to a call is lost while no other fault is set; by default none is. */
+  readonly isUnanswered?: (call: Call) => boolean;
   /** Counts a call under its idempotency key. @returns the calls under this key so far. */
   readonly countAttempt: (key: string) => number;
   /** Answers a call that a fault makes fail; by default with a plain 500. */
@@ -155,8 +157,10 @@ export class ProviderServer {
       return respond(response, fail());
     switch (fault.kind) {
       case "none":
-      case "poisoned":
-        return respond(response, handle());
+      case "poisoned": {
+        const answer = handle();
+        return this.#options.isUnanswered?.(call) ? void response.destroy() : respond(response, answer);
+      }
       case "down":
         return respond(response, { status: 503, body: { error: "down" } });
       case "refuse":

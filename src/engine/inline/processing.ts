@@ -130,7 +130,7 @@ export class InlineProcessing implements Dispatcher {
 
   /** Carries out cancellations. A run under way notices its own; an undo that failed waits for its retry. */
   async replace(replacements: readonly Replacement[]): Promise<void> {
-    const orderIds = replacements.map(({ by }) => by.orderId);
+    const orderIds = replacements.flatMap(({ by }) => by?.orderId ?? []);
     await this.#resume(orderIds.filter((orderId) => !this.#resting.get(orderId)?.isUndoing));
   }
 

@@ -2,19 +2,17 @@ import { z } from "zod";
 import {
   InvalidWebhookError,
   RequestRefusedError,
+  ServiceMisconfiguredError,
   ServiceUnavailableError,
   UndeliverableError,
   type CarrierProvider,
   type Voided,
 } from "../../order/ports.ts";
-import type { Label, Tracking } from "../../order/shipment.ts";
+import type { Cost, Label, Rate, Tracking } from "../../order/shipment.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { EasyPostCalls, EasyPostRefusal, shorten } from "./client.ts";
-import { asked, digitsOf, type Sender, type StandardParcel } from "./new-shipment.ts";
-import { read, shipment, tracker, type EasyPostShipment, type Rate } from "./objects.ts";
-
-/** How a service is chosen: by price, by days, or the first of these that is offered, such as `USPS Priority`. */
-export type ServiceChoice = "cheapest" | "fastest" | readonly string[];
+import { asked, digitsOf, type StandardParcel } from "./new-shipment.ts";
+import { read, shipment, tracker, type EasyPostRate, type EasyPostShipment } from "./objects.ts";
 
 export interface EasyPostOptions {
   readonly apiKey: string;
@@ -22,9 +20,7 @@ export interface EasyPostOptions {
   readonly webhookSecrets: readonly string[];
   readonly url: string;
   readonly timeoutMs: number;
-  readonly from: Sender;
   readonly parcel: StandardParcel;
-  readonly service: ServiceChoice;
 }
 
 const webhook = z.object({
@@ -75,15 +71,15 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
     },
 
     async create(request) {
-      const { signal, to } = request;
+      const { signal, from, to } = request;
       if (to === null) throw new UndeliverableError("the order has none");
+      if (from === null) throw new ServiceMisconfiguredError("carrier", "EasyPost needs SHIP_FROM");
       try {
-        const made = await shipmentOf(signal, (client) =>
-          client.Shipment.create(asked(request, to, options)),
-        );
+        const body = asked(request, { from, to }, options.parcel);
+        const made = await shipmentOf(signal, (client) => client.Shipment.create(body));
         const checked = made.to_address.verifications?.delivery;
         if (checked?.success === false) throw undeliverable(checked.errors?.map(({ message }) => message));
-        return { carrierId: made.id };
+        return { carrierId: made.id, rates: ratesOf(made) };
       } catch (error) {
         if (error instanceof EasyPostRefusal && error.code.startsWith("ADDRESS."))
           throw undeliverable(error.faults);
@@ -94,7 +90,11 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
     async buy({ carrierId, service, signal }) {
       const before = await retrieve(carrierId, signal);
       if (isBought(before)) return labelOf(before);
-      const chosen = choose(before, service === null ? options.service : [service]);
+      const chosen = before.rates.find((each) => nameOf(each) === service);
+      if (chosen === undefined)
+        throw new RequestRefusedError(
+          `EasyPost no longer offers ${service ?? "any service"} for this parcel`,
+        );
       try {
         return labelOf(await shipmentOf(signal, (client) => client.Shipment.buy(carrierId, chosen.id)));
       } catch (error) {
@@ -135,7 +135,9 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
     async find({ reference, carrierId, signal }) {
       try {
         const found = await retrieve(carrierId ?? reference, signal);
-        return { carrierId: found.id, label: isBought(found) ? labelOf(found) : null };
+        return isBought(found)
+          ? { carrierId: found.id, rates: [], label: labelOf(found) }
+          : { carrierId: found.id, rates: ratesOf(found), label: null };
       } catch (error) {
         if (error instanceof EasyPostRefusal && error.status === 404) return undefined;
         throw error;
@@ -172,18 +174,18 @@ function labelOf(bought: EasyPostShipment): Label {
   return {
     trackingNumber: shorten(tracking_code).slice(0, 100),
     carrierId: id,
-    service: selected_rate ? shorten(`${selected_rate.carrier} ${selected_rate.service}`).slice(0, 64) : null,
-    cost: selected_rate ? { amount: minorUnits(selected_rate), currency: selected_rate.currency } : null,
+    service: selected_rate ? nameOf(selected_rate) : null,
+    cost: selected_rate ? costOf(selected_rate) : null,
     trackingUrl: linkOf(bought.tracker?.public_url),
     labelUrl: linkOf(postage_label?.label_url),
   };
 }
 
 /** A price as EasyPost writes it, a decimal, in minor units. */
-function minorUnits({ rate: price, currency }: Rate): number {
+function costOf({ rate: price, currency }: EasyPostRate): Cost {
   const [whole = "0", fraction = ""] = price.split(".");
   const digits = digitsOf(currency);
-  return Number(whole + fraction.padEnd(digits, "0").slice(0, digits));
+  return { amount: Number(whole + fraction.padEnd(digits, "0").slice(0, digits)), currency };
 }
 
 function linkOf(text: string | null | undefined): string | null {
@@ -191,31 +193,22 @@ function linkOf(text: string | null | undefined): string | null {
   return /^https?:$/.test(new URL(text).protocol) ? text : null;
 }
 
-/** @throws {RequestRefusedError} if there is no such service. */
-function choose({ rates, messages }: EasyPostShipment, choice: ServiceChoice): Rate {
-  const byPrice = rates.toSorted((a, b) => Number(a.rate) - Number(b.rate));
-  const [cheapest] = byPrice;
-  if (cheapest === undefined) {
-    const why = (messages ?? [])
-      .map(({ message }) => (typeof message === "string" ? message : ""))
-      .join("; ");
-    throw new RequestRefusedError(
-      `EasyPost offers no service for this parcel: ${shorten(why) || "no reason given"}`,
-    );
-  }
-  if (choice === "cheapest") return cheapest;
-  if (choice === "fastest") {
-    const days = ({ delivery_days }: Rate) => delivery_days ?? Infinity;
-    return byPrice.reduce((best, each) => (days(each) < days(best) ? each : best));
-  }
-  for (const wanted of choice) {
-    const found = byPrice.find(({ carrier, service }) =>
-      [service, `${carrier} ${service}`].some((name) => name.toLowerCase() === wanted.toLowerCase()),
-    );
-    if (found) return found;
-  }
-  const offered = byPrice.map(({ carrier, service }) => `${carrier} ${service}`).join(", ");
-  throw new RequestRefusedError(`EasyPost does not offer ${choice.join(", ")}, but ${shorten(offered)}`);
+/** @throws {RequestRefusedError} if it offers none. */
+function ratesOf({ rates, messages }: EasyPostShipment): Rate[] {
+  if (rates.length > 0)
+    return rates.map((each) => ({
+      service: nameOf(each),
+      cost: costOf(each),
+      days: each.delivery_days ?? null,
+    }));
+  const why = (messages ?? []).map(({ message }) => (typeof message === "string" ? message : "")).join("; ");
+  throw new RequestRefusedError(
+    `EasyPost offers no service for this parcel: ${shorten(why) || "no reason given"}`,
+  );
+}
+
+function nameOf({ carrier, service }: EasyPostRate): string {
+  return shorten(`${carrier} ${service}`).slice(0, 64);
 }
 
 function voidedBy(given: EasyPostShipment): Voided | undefined {

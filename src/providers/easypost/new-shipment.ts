@@ -1,13 +1,10 @@
 import { CURRENCIES } from "../../order/money.ts";
 import type { Address, OrderLine } from "../../order/order.ts";
 import type { CarrierRequest } from "../../order/ports.ts";
-import type { Parcel } from "../../order/shipment.ts";
+import type { Parcel, Sender } from "../../order/shipment.ts";
 
 const GRAMS_PER_OUNCE = 28.349_523_125;
 const MILLIMETRES_PER_INCH = 25.4;
-
-/** The sender. */
-export type Sender = Address & { readonly phone?: string | undefined; readonly company?: string | undefined };
 
 /** What a parcel is without a word about it: grams and millimetres. */
 export type StandardParcel = Parcel & { readonly weight: number };
@@ -15,8 +12,8 @@ export type StandardParcel = Parcel & { readonly weight: number };
 /** The body of a new shipment. */
 export function asked(
   request: CarrierRequest,
-  to: Address,
-  { from, parcel: standard }: { readonly from: Sender; readonly parcel: StandardParcel },
+  { from, to }: { readonly from: Sender; readonly to: Address },
+  standard: StandardParcel,
 ): object {
   const parcel = { ...standard, ...request.parcel };
   const weighed = weightOf(request.items);

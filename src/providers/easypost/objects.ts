@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ServiceUnavailableError } from "../../order/ports.ts";
 
 /** What is read of EasyPost's objects. Whatever else they have may change. */
-export const rate = z.object({
+const rate = z.object({
   id: z.string(),
   carrier: z.string(),
   service: z.string(),
@@ -36,7 +36,7 @@ export const shipment = z.object({
   }),
 });
 export type EasyPostShipment = z.output<typeof shipment>;
-export type Rate = z.output<typeof rate>;
+export type EasyPostRate = z.output<typeof rate>;
 
 /** @throws {ServiceUnavailableError} if EasyPost answers what is not its own. */
 export function read<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {

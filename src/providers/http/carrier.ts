@@ -47,7 +47,7 @@ export function httpCarrier(address: ServiceAddress): CarrierProvider {
     ping: (signal) => client.ping(signal),
 
     // A label is bought under a key, which announces the parcel too.
-    create: async ({ reference }) => ({ carrierId: reference }),
+    create: async ({ reference }) => ({ carrierId: reference, rates: null }),
     find: async () => undefined,
 
     async buy({ orderId, reference, to, parcel, items, currency, service, signal }) {

@@ -23,6 +23,7 @@ import {
   SHIPMENT_STATES,
   shipmentReference,
   type Label,
+  type Sender,
   type Shipment,
   type Tracking,
 } from "../../order/shipment.ts";
@@ -32,7 +33,8 @@ import type { Commit } from "../../platform/group-commit.ts";
 import { nowMs, timestamp } from "../../platform/clock.ts";
 import { offTheClock } from "../../platform/time-limit.ts";
 import { booksOf, type Books } from "./books.ts";
-import { Labels, named } from "./labels.ts";
+import { Labels, named, type Announced } from "./labels.ts";
+import type { ServiceChoice } from "./services.ts";
 
 /** Who plans and books parcels: Conveyor, one for each order, or the warehouse. */
 export type FulfilmentMode = "automatic" | "manual";
@@ -48,6 +50,9 @@ export interface ShippingDeskOptions {
   /** Group commit. */
   readonly commit?: Commit | undefined;
   readonly fulfilment?: FulfilmentMode | undefined;
+  readonly from?: Sender | undefined;
+  /** How a service is chosen, if the warehouse asks for none. */
+  readonly service?: ServiceChoice | undefined;
   /** How long a carrier that tells of news by itself is left in peace. Milliseconds. */
   readonly trackingIntervalMs?: number | undefined;
 }
@@ -61,10 +66,10 @@ export class ShippingDesk implements Carrier {
   readonly #intervalMs: number;
 
   constructor(options: ShippingDeskOptions) {
-    const { provider, inventory, database, commit, fulfilment, trackingIntervalMs } = options;
+    const { provider, inventory, database, commit, fulfilment, trackingIntervalMs, from, service } = options;
     this.#provider = provider;
     this.#books = booksOf(database, provider.name, commit);
-    this.#labels = new Labels({ provider, inventory, books: this.#books });
+    this.#labels = new Labels({ provider, inventory, books: this.#books, from, service });
     this.#isAutomatic = fulfilment !== "manual";
     this.#intervalMs = trackingIntervalMs ?? UNDECIDED_MS;
   }
@@ -78,7 +83,13 @@ export class ShippingDesk implements Carrier {
     const known = await this.#list(order, signal);
     if (known.some(isRefusal))
       throw new AlreadyUndoneError(`the parcels of order ${order.id} were called off`);
-    const shipments = await this.#voidWanted(order, known, signal);
+    // Parcels that left before the others are on their way already.
+    const { shipments, soonest } = await this.#track(
+      order,
+      await this.#voidWanted(order, known, signal),
+      signal,
+    );
+    const until = this.#nextLook(shipments, soonest);
     const left = unplanned(order.lines, shipments);
     const planned = this.#isAutomatic && left.length > 0 ? [this.#planned(order, shipments, left)] : [];
     const all = [...shipments, ...planned];
@@ -86,77 +97,68 @@ export class ShippingDesk implements Carrier {
     const isComplete =
       unplanned(order.lines, all).length === 0 &&
       all.every((each) => each.state !== "PLANNED" || isWanted(each));
-    if (toBook.length > 0 || isComplete) {
-      const unpaid = await request.beforeBuying?.();
-      if (unpaid) return unpaid;
-    }
     try {
-      const [last] = toBook;
-      if (isComplete && toBook.length === 1 && last) {
+      // The carrier takes nothing for that. So no money is taken for what it can't deliver, or while it is away.
+      const announced = new Map<Shipment, Announced>();
+      for (const each of toBook)
+        announced.set(each, await this.#labels.announce(request, each, planned.includes(each)));
+      if (toBook.length > 0 || isComplete) {
+        const unpaid = await request.beforeBuying?.();
+        if (unpaid) return unpaid;
+      }
+      const [[last, parcel] = []] = announced;
+      if (isComplete && announced.size === 1 && last && parcel) {
         const others = shipments.filter((each) => each !== last);
         const pieces = stockedLines(linesOf(order.lines, last.lines));
         const { again } = fromStock(order.lines, pieces, others);
         // Its goods leave the stock with the order's status, and it is written with it, too.
         if (again.length === 0) {
-          const change = bookedBy(last, await this.#labels.buy(request, last, planned.includes(last)));
+          const change = bookedBy(last, await this.#labels.buy(request, last, parcel));
           const stock = { key: shipmentReference(last), lines: notGone(order.lines, others) };
           return { shipments: [...others, change], change, stock };
         }
       }
       for (const each of planned) await offTheClock(signal, () => this.#books.open(each));
       const now: Shipment[] = [];
-      for (const each of all) now.push(toBook.includes(each) ? await this.#labels.book(request, each) : each);
+      for (const each of all) {
+        const ready = announced.get(each);
+        now.push(ready ? await this.#labels.book(request, each, ready) : each);
+      }
       if (isComplete && now.every(({ state }) => state !== "PLANNED"))
         return { shipments: now, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, now) } };
     } catch (error) {
-      return waitForAddress(error);
+      return waitForAddress(error, until);
     }
-    return waitFor(`the warehouse: ${piecesLeft(order.lines, all)}`);
+    return { waitFor: whoShips(order.lines, all, false), until };
   }
 
   async deliver(request: OrderParcelsRequest): Promise<Delivered> {
     const { order, signal } = request;
-    let shipments = await this.#voidWanted(order, await this.#list(order, signal), signal);
+    let booked = await this.#voidWanted(order, await this.#list(order, signal), signal);
     try {
-      for (const wanted of shipments.filter(isWanted)) {
-        const booked = await this.#labels.book(request, wanted);
-        shipments = shipments.map((each) => (each === wanted ? booked : each));
+      for (const wanted of booked.filter(isWanted)) {
+        const announced = await this.#labels.announce(request, wanted, false);
+        const now = await this.#labels.book(request, wanted, announced);
+        booked = booked.map((each) => (each === wanted ? now : each));
       }
     } catch (error) {
-      return waitForAddress(error);
+      return waitForAddress(error, this.#nextLook(booked, []));
     }
-    const open = shipments.filter((each) => holdsPieces(each) && hasLeft(each) && !isSettled(each));
-    const soonest: number[] = [];
-    let arrivedAt: Date | null = null;
-    for (const shipment of open.filter((each) => this.#isDue(each))) {
-      // News that come while the carrier answers are not in the answer.
-      const askedAt = timestamp();
-      const tracking = await this.#provider.track({ ...named(shipment), signal });
-      if (tracking.askAgainIn !== null && tracking.state !== "DELIVERED") soonest.push(tracking.askAgainIn);
-      const now = trackedBy(shipment, tracking, askedAt);
-      if (now.state === "DELIVERED") arrivedAt = latest(arrivedAt, tracking.at);
-      shipments = shipments.map((each) => (each === shipment ? now : each));
-      // The last one to arrive is written with the order's status.
-      if (now.state === "DELIVERED" && hasArrived(order.lines, shipments))
-        return { at: arrivedAt, change: now };
-      if (now.state !== shipment.state || tracking.askAgainIn === null)
-        await this.#write(shipment, now, signal);
-    }
+    const { shipments, soonest, arrivedAt, last } = await this.#track(order, booked, signal);
+    if (last !== undefined) return { at: arrivedAt, change: last };
     if (hasArrived(order.lines, shipments)) return { at: arrivedAt };
-    if (unplanned(order.lines, shipments).length > 0) {
-      const gone = shipments.filter((each) => hasLeft(each) && !holdsPieces(each));
-      return waitFor([OPERATOR + piecesLeft(order.lines, shipments), ...gone.map(inWords)].join(", "));
-    }
-    if (shipments.some(({ state }) => state === "PLANNED"))
-      return waitFor("the warehouse: a parcel is planned, and not booked");
+    const until = this.#nextLook(shipments, soonest);
+    if (unplanned(order.lines, shipments).length > 0 || shipments.some(({ state }) => state === "PLANNED"))
+      return { waitFor: whoShips(order.lines, shipments, true), until };
+    const troubled = shipments.filter(({ state }) => state === "EXCEPTION").filter(isOnItsWay);
+    if (troubled.length > 0)
+      return {
+        waitFor: `${OPERATOR}${troubled.map(inWords).join(", ")}; the carrier may still deliver it`,
+        until,
+      };
     if (soonest.length > 0) return { snooze: Math.min(...soonest) };
-    const onTheWay = shipments.filter((each) => holdsPieces(each) && !isSettled(each));
-    const troubled = onTheWay.filter(({ state }) => state === "EXCEPTION").map(inWords);
-    const what = onTheWay.length === 1 ? "the parcel" : "the parcels";
-    return {
-      waitFor: [`the carrier to deliver ${what}`, ...troubled].join(", "),
-      until: new Date(Math.min(...onTheWay.map((each) => this.#dueAt(each)), nowMs() + PATIENCE_MS)),
-    };
+    const count = shipments.filter(isOnItsWay).length;
+    return { waitFor: `the carrier to deliver the ${count === 1 ? "parcel" : "parcels"}`, until };
   }
 
   async undo({ order, signal }: OrderParcelsRequest): Promise<void> {
@@ -173,6 +175,48 @@ export class ShippingDesk implements Carrier {
       known = [await offTheClock(signal, () => this.#books.open({ ...first, state: "VOIDED" }))];
     }
     for (const shipment of known) await this.#callOff(order, shipment, signal);
+  }
+
+  /**
+   * Asks where the parcels are that are on their way, if it is time, and writes it down.
+   *
+   * @returns them as they are then; `last` is the last one of the order to arrive, yet to be written with the order's status
+   */
+  async #track(
+    order: Order,
+    known: readonly Shipment[],
+    signal: AbortSignal,
+  ): Promise<{
+    readonly shipments: readonly Shipment[];
+    /** When the carrier wants to be asked again, in milliseconds from now. */
+    readonly soonest: readonly number[];
+    readonly arrivedAt: Date | null;
+    readonly last?: Shipment;
+  }> {
+    let shipments = known;
+    const soonest: number[] = [];
+    let arrivedAt: Date | null = null;
+    for (const shipment of known.filter(isOnItsWay).filter((each) => this.#isDue(each))) {
+      // News that come while the carrier answers are not in the answer.
+      const askedAt = timestamp();
+      const tracking = await this.#provider.track({ ...named(shipment), signal });
+      if (tracking.askAgainIn !== null && tracking.state !== "DELIVERED") soonest.push(tracking.askAgainIn);
+      const now = trackedBy(shipment, tracking, askedAt);
+      if (now.state === "DELIVERED") arrivedAt = latest(arrivedAt, tracking.at);
+      shipments = shipments.map((each) => (each === shipment ? now : each));
+      if (now.state === "DELIVERED" && hasArrived(order.lines, shipments))
+        return { shipments, soonest, arrivedAt, last: now };
+      if (now.state !== shipment.state || tracking.askAgainIn === null)
+        await this.#write(shipment, now, signal);
+    }
+    return { shipments, soonest, arrivedAt };
+  }
+
+  /** When an order that waits for somebody is looked at again. */
+  #nextLook(shipments: readonly Shipment[], soonest: readonly number[]): Date {
+    const now = nowMs();
+    const asked = this.#provider.tells ? shipments.filter(isOnItsWay).map((each) => this.#dueAt(each)) : [];
+    return new Date(Math.min(now + PATIENCE_MS, ...asked, ...soonest.map((ms) => now + ms)));
   }
 
   #list(order: Order, signal: AbortSignal): Promise<Shipment[]> {
@@ -278,15 +322,24 @@ function piecesLeft(lines: readonly OrderLine[], shipments: readonly Shipment[])
   return count === 1 ? "1 piece is to be shipped" : `${count} pieces are to be shipped`;
 }
 
-function waitFor(what: string): ParcelsWait {
-  return { waitFor: what, until: new Date(nowMs() + PATIENCE_MS) };
+/** Whom an order waits for whose parcels are not all booked. @param isShipped whether all were, once */
+function whoShips(lines: readonly OrderLine[], shipments: readonly Shipment[], isShipped: boolean): string {
+  const left = unplanned(lines, shipments).length > 0;
+  const gone = left ? shipments.filter((each) => hasLeft(each) && !holdsPieces(each)) : [];
+  const who = left && (isShipped || gone.length > 0) ? OPERATOR : "the warehouse: ";
+  return [who + piecesLeft(lines, shipments), ...gone.map(inWords)].join(", ");
 }
 
 /** @throws any other error. */
-function waitForAddress(error: unknown): ParcelsWait {
+function waitForAddress(error: unknown, until: Date): ParcelsWait {
   if (error instanceof UndeliverableError)
-    return waitFor(`an address that can be delivered to: ${error.message}`);
+    return { waitFor: `an address that can be delivered to: ${error.message}`, until };
   throw error;
+}
+
+/** Whether its carrier has it, or is to get it. */
+function isOnItsWay(shipment: Shipment): boolean {
+  return holdsPieces(shipment) && hasLeft(shipment) && !isSettled(shipment);
 }
 
 function latest(a: Date | null, b: Date): Date {

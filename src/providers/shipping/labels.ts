@@ -1,9 +1,10 @@
 import type { StockChange } from "../../../db/shipments.ts";
 import { stockedLines, type Order } from "../../order/order.ts";
-import { fromStock, linesOf } from "../../order/pieces.ts";
+import { linesOf } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   RequestRefusedError,
+  type AnnouncedParcel,
   type CarrierProvider,
   type CarrierRequest,
   type Inventory,
@@ -11,9 +12,28 @@ import {
   type OrderParcelsRequest,
   type Voided,
 } from "../../order/ports.ts";
-import { hasLeft, shipmentReference, type Label, type Shipment } from "../../order/shipment.ts";
+import { hasLeft, shipmentReference, type Label, type Sender, type Shipment } from "../../order/shipment.ts";
 import { offTheClock } from "../../platform/time-limit.ts";
 import type { Books } from "./books.ts";
+import { chooseRate, type ServiceChoice } from "./services.ts";
+
+export interface LabelsOptions {
+  readonly provider: CarrierProvider;
+  readonly inventory: Inventory;
+  readonly books: Books;
+  readonly from?: Sender | undefined;
+  /** How a service is chosen, if the warehouse asks for none. */
+  readonly service?: ServiceChoice | undefined;
+}
+
+/** A parcel that its carrier knows. */
+export interface Announced {
+  readonly carrierId: string;
+  /** The service to buy. */
+  readonly service: string | null;
+  /** The label, if it was bought by an attempt whose answer was lost. */
+  readonly label: Label | null;
+}
 
 /**
  * Buys labels and gives them back. The carrier's id of a shipment is written down before its label is bought, and looked up
@@ -23,60 +43,75 @@ export class Labels {
   readonly #provider: CarrierProvider;
   readonly #inventory: Inventory;
   readonly #books: Books;
+  readonly #from: Sender | null;
+  readonly #choice: ServiceChoice;
 
-  constructor(given: {
-    readonly provider: CarrierProvider;
-    readonly inventory: Inventory;
-    readonly books: Books;
-  }) {
+  constructor(given: LabelsOptions) {
+    this.#from = given.from ?? null;
+    this.#choice = given.service ?? "cheapest";
     this.#provider = given.provider;
     this.#inventory = given.inventory;
     this.#books = given.books;
   }
 
-  /** Buys a label. @param isNew whether the shipment is not written down yet. @throws {AlreadyUndoneError} */
-  async buy(
+  /**
+   * Makes a parcel known to the carrier, and chooses its service. Costs nothing.
+   *
+   * @param isNew whether the shipment is not written down yet
+   * @throws {AlreadyUndoneError} {UndeliverableError} {RequestRefusedError}
+   */
+  async announce(
     { order, attempt, signal }: OrderParcelsRequest,
     shipment: Shipment,
     isNew: boolean,
-  ): Promise<Label> {
+  ): Promise<Announced> {
     const provider = this.#provider;
     mustBeOf(provider, shipment);
-    const request = requestOf(order, shipment, signal);
-    if (provider.keepsKeys) return provider.buy({ ...request, carrierId: request.reference });
-    let { carrierId } = shipment;
-    if (carrierId === null) {
-      const { orderId, reference } = request;
-      const found =
-        attempt > 1 ? await provider.find({ orderId, reference, carrierId: null, signal }) : undefined;
-      const announced = found?.carrierId ?? (await provider.create(request)).carrierId;
-      const stored = await offTheClock(signal, async () =>
-        isNew
-          ? this.#books.open({ ...shipment, carrierId: announced })
-          : (await this.#books.change(shipment, { change: { carrierId: announced } }))?.shipment,
-      );
-      if (stored === undefined || stored.state === "VOIDED") throw calledOff(shipment);
-      // Another worker may have announced it first: then its shipment is the one to buy.
-      carrierId = stored.carrierId ?? announced;
-    }
-    return provider.buy({ ...request, carrierId });
+    const request = this.#requestOf(order, shipment, signal);
+    const { orderId, reference } = request;
+    const find = (carrierId: string | null) => provider.find({ orderId, reference, carrierId, signal });
+    const isKnown = !provider.keepsKeys && (shipment.carrierId !== null || attempt > 1);
+    const found = isKnown ? await find(shipment.carrierId) : undefined;
+    if (found === undefined && shipment.carrierId !== null)
+      throw new RequestRefusedError(`the carrier no longer knows parcel ${shipment.number}`);
+    const announced = found ?? (await provider.create(request));
+    const chosen = this.#chosen(shipment, announced);
+    if (provider.keepsKeys || shipment.carrierId !== null) return chosen;
+    const { carrierId } = announced;
+    const stored = await offTheClock(signal, async () =>
+      isNew
+        ? this.#books.open({ ...shipment, carrierId })
+        : (await this.#books.change(shipment, { change: { carrierId } }))?.shipment,
+    );
+    if (stored === undefined || stored.state === "VOIDED") throw calledOff(shipment);
+    if (stored.carrierId === null || stored.carrierId === carrierId) return chosen;
+    // Another worker has announced it first: its shipment is the one to buy.
+    const first = await find(stored.carrierId);
+    if (first === undefined)
+      throw new RequestRefusedError(`the carrier no longer knows parcel ${shipment.number}`);
+    return this.#chosen(shipment, first);
+  }
+
+  /** Buys the label of an announced parcel. */
+  async buy(
+    { order, signal }: OrderParcelsRequest,
+    shipment: Shipment,
+    { carrierId, service, label }: Announced,
+  ): Promise<Label> {
+    if (label !== null) return label;
+    return this.#provider.buy({ ...this.#requestOf(order, shipment, signal), carrierId, service });
   }
 
   /** Buys a label and writes it down, with the goods that leave the stock. @throws {AlreadyUndoneError} */
-  async book(request: OrderParcelsRequest, shipment: Shipment): Promise<Shipment> {
+  async book(request: OrderParcelsRequest, shipment: Shipment, announced: Announced): Promise<Shipment> {
     const { order, signal } = request;
-    const label = await this.buy(request, shipment, false);
+    const label = await this.buy(request, shipment, announced);
     const known = await offTheClock(signal, () => this.#books.list(order));
     const now = known.find(({ number }) => number === shipment.number);
     if (now === undefined || now.state === "VOIDED") throw calledOff(shipment);
     // Another worker was faster.
     if (now.state !== "PLANNED") return now;
-    const lines = stockedLines(linesOf(order.lines, shipment.lines));
-    const { reserved, again } = fromStock(order.lines, lines, known);
-    const stock = await this.#move("ship", shipment, { order, signal }, [
-      { operation: "dispatch", lines: reserved },
-      { operation: "sendAgain", lines: again },
-    ]);
+    const stock = await this.#move("ship", shipment, { order, signal });
     const change = { ...label, state: "BOOKED" as const, reason: null };
     const result = await offTheClock(signal, () => this.#books.change(now, { change, stock }));
     if (result?.soldOut) throw soldOut(shipment, result.soldOut);
@@ -92,10 +127,9 @@ export class Labels {
     const changed = await (async () => {
       switch (answer.outcome) {
         case "voided": {
-          const lines = stockedLines(linesOf(order.lines, shipment.lines));
           const stock = hasLeft(shipment)
-            ? await this.#move("take-back", shipment, { order, signal }, [{ operation: "takeBack", lines }])
-            : [];
+            ? await this.#move("take-back", shipment, { order, signal })
+            : undefined;
           const change = { state: "VOIDED" as const, voiding: null };
           return offTheClock(signal, () => this.#books.change(shipment, { change, stock }));
         }
@@ -117,21 +151,43 @@ export class Labels {
     return this.#provider.void({ ...named(shipment), signal });
   }
 
+  #chosen(
+    { service }: Shipment,
+    { carrierId, rates, label = null }: AnnouncedParcel & { label?: Label | null },
+  ): Announced {
+    if (label !== null || rates === null) return { carrierId, service, label };
+    const choice = service === null ? this.#choice : [service];
+    return { carrierId, service: chooseRate(rates, choice).service, label };
+  }
+
+  #requestOf(order: Order, shipment: Shipment, signal: AbortSignal): CarrierRequest {
+    return {
+      orderId: order.id,
+      reference: shipmentReference(shipment),
+      from: this.#from,
+      to: order.shipTo,
+      parcel: shipment.parcel,
+      items: linesOf(order.lines, shipment.lines),
+      currency: order.currency,
+      signal,
+    };
+  }
+
   /** Moves a parcel's goods, if the stock is kept elsewhere. @returns how they move with the shipment's state, if it is not. */
   async #move(
     operation: "ship" | "take-back",
     shipment: Shipment,
     { order, signal }: { readonly order: Order; readonly signal: AbortSignal },
-    moves: readonly StockChange[],
-  ): Promise<readonly StockChange[]> {
-    const lines = stockedLines(linesOf(order.lines, shipment.lines));
-    if (lines.length === 0) return [];
+  ): Promise<StockChange | undefined> {
+    const pieces = stockedLines(linesOf(order.lines, shipment.lines));
+    if (pieces.length === 0) return undefined;
     const reference = shipmentReference(shipment);
     const key = operation === "ship" ? reference : `${reference}:${operation}`;
-    const moved = await this.#inventory.move(operation, { key, orderId: order.id, lines, signal });
-    if (moved === "at commit") return moves;
+    const moved = await this.#inventory.move(operation, { key, orderId: order.id, lines: pieces, signal });
+    if (moved === "at commit")
+      return { direction: operation === "ship" ? "out" : "back", pieces, lines: order.lines };
     if (moved !== "moved") throw soldOut(shipment, [moved.reject]);
-    return [];
+    return undefined;
   }
 }
 
@@ -139,19 +195,6 @@ export class Labels {
 export function named(shipment: Shipment): Omit<NamedParcel, "signal"> {
   const { orderId, carrierId, trackingNumber } = shipment;
   return { orderId, reference: shipmentReference(shipment), carrierId, trackingNumber };
-}
-
-function requestOf(order: Order, shipment: Shipment, signal: AbortSignal): CarrierRequest {
-  return {
-    orderId: order.id,
-    reference: shipmentReference(shipment),
-    to: order.shipTo,
-    parcel: shipment.parcel,
-    items: linesOf(order.lines, shipment.lines),
-    currency: order.currency,
-    service: shipment.service,
-    signal,
-  };
 }
 
 function calledOff({ orderId, number }: Shipment): AlreadyUndoneError {

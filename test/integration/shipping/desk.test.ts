@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
-import { changeShipment, planShipment } from "../../../db/shipments.ts";
+import { changeShipment, nudgeShipment, planShipment } from "../../../db/shipments.ts";
 import { listActions } from "../../../db/operator-actions.ts";
 import { findStock } from "../../../db/stock.ts";
 import { UndoRefusedError } from "../../../src/order/ports.ts";
@@ -108,6 +108,23 @@ describe("an order that is only authorized", () => {
     expect(charges()).toHaveLength(1);
   });
 
+  test("is not captured while nothing can be sent: to its address, or because the carrier is away", async () => {
+    const charges = (id: string) =>
+      automatic.environment.providers.books.charges.filter(({ orderId }) => orderId === id);
+    const nowhere = await automatic.paid({
+      paymentToken: "pm_card_visa",
+      shipTo: { ...SHIP_TO, line1: "Nowhere" },
+    });
+    expect(await automatic.step(nowhere)).toMatchObject({ outcome: "waiting" });
+    const id = await automatic.paid({ paymentToken: "pm_card_visa" });
+    automatic.easypost.setFault({ kind: "down" });
+    await expect(automatic.step(id)).rejects.toThrow("EasyPost answered 503");
+    expect([...charges(nowhere), ...charges(id)]).toEqual([]);
+    automatic.easypost.setFault({ kind: "none" });
+    expect(await automatic.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(charges(id)).toHaveLength(1);
+  });
+
   test("is authorized anew before its label is bought, if the authorization has run out", async () => {
     const id = await automatic.paid({ paymentToken: "pm_card_visa" });
     const captured = capturedAtLabels(automatic, id);
@@ -141,6 +158,97 @@ describe("several parcels", () => {
     await plan(line, id, 2);
     expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
     expect(await level(line)).toEqual({ onHand: before.onHand - 5, reserved: before.reserved });
+  });
+
+  const lose = async (id: string) => {
+    const last = (await line.shipments(id)).at(-1);
+    if (last === undefined) throw new Error("no parcel");
+    await ask(line, last, { state: "LOST" });
+  };
+
+  test("leave the stock's books right when what was sent again is called off", async () => {
+    const before = await level(line);
+    // Two lines of one SKU: which of them a piece is sent for makes no difference to the stock.
+    const id = await line.paid({ lines: [...MUGS(1), ...MUGS(1)] });
+    await plan(line, id, 1);
+    await line.step(id);
+    await lose(id);
+    await plan(line, id, 1);
+    await line.step(id);
+    const [, again] = await line.shipments(id);
+    if (again === undefined) throw new Error("no parcel");
+    expect(await level(line)).toEqual({ onHand: before.onHand - 2, reserved: before.reserved });
+    await ask(line, again, { voiding: "requested" });
+    await line.step(id);
+    expect(await level(line)).toEqual({ onHand: before.onHand - 1, reserved: before.reserved + 1 });
+    await plan(line, id, 2);
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(await level(line)).toEqual({ onHand: before.onHand - 3, reserved: before.reserved });
+    const last = (await line.shipments(id)).at(-1);
+    if (last === undefined) throw new Error("no parcel");
+    await ask(line, last, { voiding: "requested" });
+    await line.step(id);
+    expect(await level(line)).toEqual({ onHand: before.onHand - 1, reserved: before.reserved + 1 });
+  });
+
+  test("that are lost one after the other reserve nothing when their order is cancelled", async () => {
+    const before = await level(line);
+    const red = { sku: "MUG-RED", quantity: 1, unitPrice: 1_250 };
+    const id = await line.paid({ lines: [...MUGS(1), red] });
+    for (let times = 0; times < 2; times++) {
+      await plan(line, id, 1);
+      await line.step(id);
+      await lose(id);
+    }
+    expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+    expect(await level(line)).toEqual({ onHand: before.onHand - 2, reserved: before.reserved });
+  });
+
+  /** EasyPost says where the order's parcel is, and tells of it. */
+  const move = async (
+    id: string,
+    number: number,
+    ...where: ["in_transit" | "delivered" | "failure", string]
+  ) => {
+    const shipment = (await line.shipments(id)).find((each) => each.number === number);
+    line.easypost.easypost.move(shipment?.trackingNumber ?? "", ...where);
+    await nudgeShipment(line.database, shipment?.carrierId ?? "");
+    return line.step(id);
+  };
+
+  test("are followed from the moment in which the first one leaves, while others are packed", async () => {
+    const id = await line.paid({ lines: MUGS(3) });
+    await plan(line, id, 1);
+    const waits = { outcome: "waiting", for: "the warehouse: 2 pieces are to be shipped" };
+    // The plan has woken the order meanwhile, so the stage is asked once more.
+    await line.step(id);
+    expect(await line.step(id)).toEqual(waits);
+    expect(await move(id, 1, "in_transit", "arrived_at_facility")).toEqual(waits);
+    expect(await line.shipments(id)).toMatchObject([{ state: "IN_TRANSIT" }]);
+    expect(await line.eventTypes(id)).toContain("shipment.in_transit");
+    // Also without news, now and then.
+    const until = (await line.order(id)).waiting?.until?.getTime() ?? 0;
+    expect(until).toBeLessThanOrEqual(Date.now() + 4 * HOUR_MS);
+    expect(await move(id, 1, "failure", "lost")).toEqual({
+      outcome: "waiting",
+      for: "an operator: 3 pieces are to be shipped, parcel 1 is LOST (failure: lost)",
+    });
+    await plan(line, id, 3);
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+  });
+
+  test("that meet with an exception wait for an operator, and for the carrier", async () => {
+    const id = await line.paid({ lines: MUGS(2) });
+    await plan(line, id, 1);
+    await line.step(id);
+    await plan(line, id, 1);
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    expect(await move(id, 1, "failure", "damaged")).toEqual({
+      outcome: "waiting",
+      for: "an operator: parcel 1 is EXCEPTION (failure: damaged); the carrier may still deliver it",
+    });
+    await move(id, 2, "delivered", "arrived_at_destination");
+    expect(await move(id, 1, "delivered", "arrived_at_destination")).toMatchObject({ status: "DELIVERED" });
   });
 
   test("are booked at once when one was planned by hand, and the rest is planned by itself", async () => {

@@ -293,19 +293,17 @@ describe("EasyPost as a service", () => {
       webhookSecrets: [],
       url,
       timeoutMs: 500,
-      from: SHIP_TO,
       parcel: { weight: 500 },
-      service: "cheapest",
       ...options,
     });
   const request = () => ({
     orderId: "o1",
     reference: "o1:ship",
+    from: SHIP_TO,
     to: SHIP_TO,
     parcel: null,
     items: [{ sku: "MUG-BLUE", quantity: 1, unitPrice: 1000 }],
     currency: "USD",
-    service: null,
     signal: AbortSignal.timeout(20_000),
   });
 
@@ -357,19 +355,47 @@ describe("EasyPost as a service", () => {
     await server.close();
   });
 
-  test.each([
-    ["cheapest" as const, "USPS GroundAdvantage"],
-    ["fastest" as const, "USPS Priority"],
-    [["UPS Ground", "usps express"], "USPS Express"],
-  ])("is bought the service that is configured: %j", async (service, bought) => {
-    const carrier = carrierAt(`${line.easypost.url}/v2`, { service, timeoutMs: 10_000 });
-    const { carrierId } = await carrier.create(request());
-    expect((await carrier.buy({ ...request(), carrierId })).service).toBe(bought);
+  test("tells what its services take, and sells the one that is chosen", async () => {
+    const carrier = carrierAt(`${line.easypost.url}/v2`, { timeoutMs: 10_000 });
+    const { carrierId, rates } = await carrier.create(request());
+    expect(rates).toEqual([
+      { service: "USPS Express", cost: { amount: 3_378, currency: "USD" }, days: 2 },
+      { service: "USPS Priority", cost: { amount: 716, currency: "USD" }, days: 2 },
+      { service: "USPS GroundAdvantage", cost: { amount: 610, currency: "USD" }, days: 3 },
+    ]);
+    expect((await carrier.find({ ...request(), carrierId }))?.rates).toEqual(rates);
+    const bought = await carrier.buy({ ...request(), carrierId, service: "USPS Priority" });
+    expect(bought).toMatchObject({ service: "USPS Priority", cost: { amount: 716 } });
   });
 
-  test("that offers no wanted service is a fault that a person can read", async () => {
-    const carrier = carrierAt(`${line.easypost.url}/v2`, { service: ["DHL"], timeoutMs: 10_000 });
+  test("sells nothing that it does not offer", async () => {
+    const carrier = carrierAt(`${line.easypost.url}/v2`, { timeoutMs: 10_000 });
     const { carrierId } = await carrier.create(request());
-    await expect(carrier.buy({ ...request(), carrierId })).rejects.toThrow(/does not offer DHL, but USPS/);
+    await expect(carrier.buy({ ...request(), carrierId, service: "DHL Air" })).rejects.toThrow(
+      "EasyPost no longer offers DHL Air for this parcel",
+    );
+  });
+});
+
+describe("an order's label", () => {
+  test.each([
+    ["cheapest", "USPS GroundAdvantage"],
+    ["fastest", "USPS Priority"],
+    ["UPS Ground,usps express", "USPS Express"],
+    ["express", "USPS Express"],
+  ])("is bought of the service that is configured: %s", async (CARRIER_SERVICE, bought) => {
+    const by = line.executorOf(await line.connect({ CARRIER_SERVICE }));
+    const id = await line.paid();
+    expect(await line.step(id, { by })).toMatchObject({ status: "SHIPPED" });
+    expect((await line.shipments(id))[0]?.service).toBe(bought);
+  });
+
+  test("is not bought where no wanted service is offered: nothing is announced, and a person can read why", async () => {
+    const by = line.executorOf(await line.connect({ CARRIER_SERVICE: "DHL" }));
+    const id = await line.paid();
+    await expect(line.step(id, { by })).rejects.toThrow(
+      "the carrier does not offer DHL, but USPS GroundAdvantage, USPS Priority, USPS Express",
+    );
+    expect(await line.shipments(id)).toEqual([]);
   });
 });

@@ -57,6 +57,7 @@ const LABEL = {
   items: [{ sku: "MUG-BLUE", quantity: 2, unitPrice: 1250 }],
   currency: "EUR",
   service: null,
+  from: null,
 };
 const TRACK = PARCEL;
 const STOCK = {

@@ -416,6 +416,29 @@ describe("the sweeper", () => {
     expect(asked.map((waited) => waited?.isOver)).toEqual([undefined, true]);
   });
 
+  test("asks once more for an order whose wait was over while its stage was asked", async () => {
+    let until = inAnHour();
+    const { waiting, sweeper, waking, asked } = await line({
+      run: async () => {
+        // Nobody has told this attempt that it is over.
+        await waitFor("the time", () => asked.length !== 2 || Date.now() > until.getTime());
+        return wait({ for: "the customer", until });
+      },
+    });
+    const id = await waiting();
+    until = new Date(Date.now() + 1_000);
+    await environment.database.query((queries) =>
+      queries.execute(sql`UPDATE orders SET waiting_until = ${until} WHERE id = ${id}`),
+    );
+    await waking().wake(id);
+    await waitFor("it to be asked", () => asked.length === 2);
+    await waitFor("it to be asked again", async () => {
+      await sweeper().sweep();
+      return asked.length === 3;
+    });
+    expect(asked.map((waited) => waited?.isOver)).toEqual([undefined, false, true]);
+  });
+
   test("cancels an order that waits past its stage's deadline", async () => {
     const { waiting, sweeper, cancelled } = await line({ settings: { deadline: 1_000 } });
     const id = await waiting();

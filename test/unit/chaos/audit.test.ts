@@ -197,6 +197,26 @@ test("the audit finds nothing in books that agree", () => {
   expect(countBreaches(audit(makeEvidence()))).toBe(0);
 });
 
+test.each([
+  ["shipped again", [{ state: "DELIVERED", isClosed: false }]],
+  ["closed", []],
+  ["closed after it was shipped again", [{ state: "DELIVERED", isClosed: false }]],
+])("the audit finds nothing wrong with a parcel that was lost and %s", (how, others) => {
+  const broken = brokenBy((books) => {
+    const [lost] = books.shipments;
+    others.forEach((other, index) => {
+      const reference = `delivered:ship:${index + 2}`;
+      const trackingNumber = `CV-${reference}`;
+      books.shipments.push(copyOf(lost, { ...other, number: index + 2, reference, trackingNumber }));
+      books.books.labels.push(copyOf(books.books.labels[0], { key: reference, trackingNumber }));
+      // It went out of the stock, too.
+      books.stock[0]!.onHand -= 1;
+    });
+    Object.assign(lost!, { state: "LOST", isClosed: how !== "shipped again" });
+  });
+  expect(broken).toEqual([]);
+});
+
 test("the audit says how much it has checked at", () => {
   const empty = audit(makeEvidence()).filter(({ checked }) => checked === 0);
   expect(empty.map(({ promise }) => promise)).toEqual(["a repeated request gets the first answer again"]);
@@ -460,6 +480,12 @@ describe("the audit finds", () => {
       PIECES,
       /free is DELIVERED without 1 PLENTY/,
       (books) => without(books.shipments, ({ orderId }) => orderId === "free"),
+    ],
+    [
+      "a piece that was lost, and neither shipped again nor closed",
+      PIECES,
+      /delivered is DELIVERED without 1 PLENTY/,
+      (books) => (books.shipments[0]!.state = "LOST"),
     ],
     [
       "a parcel that is on its way although its order has ended",

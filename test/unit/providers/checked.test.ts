@@ -23,7 +23,7 @@ const REQUEST = {
 } as const;
 const MOVE = { key: "k", orderId: "o1", lines: [], signal };
 const PARCEL = { orderId: "o1", reference: "o1:ship", carrierId: "shp_1", trackingNumber: "CV1", signal };
-const WANTED = { ...PARCEL, to: null, parcel: null, items: [], currency: "EUR", service: null };
+const WANTED = { ...PARCEL, to: null, from: null, parcel: null, items: [], currency: "EUR", service: null };
 const LABEL = {
   trackingNumber: "CV1",
   carrierId: "shp_1",
@@ -199,7 +199,16 @@ test.each<[string, unknown, string]>([
 test("what a carrier returns is passed on", async () => {
   expect(await returning(LABEL).carrier.buy(WANTED)).toEqual(LABEL);
   expect(await returning(TRACKING).carrier.track(PARCEL)).toEqual(TRACKING);
-  expect(await returning({ carrierId: "shp_1" }).carrier.create(WANTED)).toEqual({ carrierId: "shp_1" });
+  const rates = [{ service: "USPS Priority", cost: { amount: 690, currency: "USD" }, days: null }];
+  expect(await returning({ carrierId: "shp_1", rates }).carrier.create(WANTED)).toEqual({
+    carrierId: "shp_1",
+    rates,
+  });
+  // One that says no prices may leave them out.
+  expect(await returning({ carrierId: "shp_1" }).carrier.create(WANTED)).toEqual({
+    carrierId: "shp_1",
+    rates: null,
+  });
   expect(await returning(undefined).carrier.find(PARCEL)).toBeUndefined();
   expect(await returning({ outcome: "pending" }).carrier.void(PARCEL)).toEqual({ outcome: "pending" });
   expect(
@@ -224,6 +233,13 @@ test.each<[string, object, string]>([
 ])("a label is refused with an %s that can't be stored or shown", async (_what, given, fault) => {
   await expect(returning({ ...LABEL, ...given }).carrier.buy(WANTED)).rejects.toThrow(
     refused(fault, "carrier (acme)"),
+  );
+});
+
+test("a rate is refused whose price can't be compared", async () => {
+  const rates = [{ service: "Fast", cost: { amount: "6.90", currency: "USD" }, days: 2 }];
+  await expect(returning({ carrierId: "shp_1", rates }).carrier.create(WANTED)).rejects.toThrow(
+    refused("rates.0.cost.amount must be a whole number from 0", "carrier (acme)"),
   );
 });
 

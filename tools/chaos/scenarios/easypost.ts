@@ -14,6 +14,9 @@ const BEHAVIOUR = {
   refundMs: 3_000,
   refundsRejected: 0.2,
   refundsRefused: 0.2,
+  purchasesUnanswered: 0.1,
+  parcelsLost: 0.04,
+  parcelsReturned: 0.04,
   webhooks: { lost: 0.1, doubled: 0.2, late: 0.2, lateMs: 3_000 },
 };
 const SHIP_TO = {
@@ -27,8 +30,9 @@ const SHIP_TO = {
 const EVERY_MS = 300;
 
 /**
- * Faults of every kind under a steady load, with an EasyPost that loses, doubles and delays webhooks, and refuses to take
- * labels back or decides later, and with clerks who plan, book and call off the same order's parcels at the same time.
+ * Faults of every kind under a steady load, with an EasyPost that loses answers to purchases and parcels, loses, doubles and
+ * delays webhooks, and refuses to take labels back or decides later, and with clerks who plan, book and call off the same
+ * order's parcels at the same time.
  */
 export function easypost(options: ChaosOptions): Script {
   // Nothing is scarce: what is called off and sold to somebody else meanwhile could not be sent again.
@@ -41,7 +45,7 @@ export function easypost(options: ChaosOptions): Script {
     goods,
     easypost: BEHAVIOUR,
     async play(scene) {
-      const { customers, saboteur, signal } = scene;
+      const { customers, saboteur, deployment, signal } = scene;
       const warehouse = new Warehouse(scene);
       const closing = new AbortController();
       const working = work(warehouse, AbortSignal.any([signal, closing.signal]));
@@ -53,11 +57,17 @@ export function easypost(options: ChaosOptions): Script {
         const ordersInParts = new Set(
           shipments.filter(({ number }) => number > 1).map((each) => each.orderId),
         );
+        const bought = deployment.easypost?.easypost.counts;
+        const count = (...states: string[]) =>
+          grouped(shipments.filter(({ state }) => states.includes(state)).length);
         return [
+          ["label purchases whose answer was lost", grouped(bought?.unanswered ?? 0)],
+          ["labels asked for once more, which EasyPost refused", grouped(bought?.boughtAgain ?? 0)],
+          ["parcels lost or returned", count("LOST", "RETURNED")],
           ["what clerks asked for", grouped(asked)],
           ["of which was refused", grouped(refused)],
           ["orders with several parcels", grouped(ordersInParts.size)],
-          ["parcels called off", grouped(shipments.filter(({ state }) => state === "VOIDED").length)],
+          ["parcels called off", count("VOIDED")],
           ["parcels closed by an operator", grouped(settled)],
         ];
       };

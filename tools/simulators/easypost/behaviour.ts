@@ -13,6 +13,11 @@ export interface Behaviour {
   readonly refundsRejected: number;
   /** The share of refunds that are refused at once, as for labels that were used. */
   readonly refundsRefused: number;
+  /** The share of labels that are bought without an answer: the connection breaks after the work is done. */
+  readonly purchasesUnanswered: number;
+  /** The shares of parcels that get lost on their way, and that come back. */
+  readonly parcelsLost: number;
+  readonly parcelsReturned: number;
   readonly webhooks: Delivery;
 }
 
@@ -21,6 +26,9 @@ export const STANDARD: Behaviour = {
   refundMs: 0,
   refundsRejected: 0,
   refundsRefused: 0,
+  purchasesUnanswered: 0,
+  parcelsLost: 0,
+  parcelsReturned: 0,
   webhooks: { lost: 0, doubled: 0, late: 0, lateMs: 0 },
 };
 
@@ -34,6 +42,9 @@ export const behaviourChange = z
     refundMs: time,
     refundsRejected: share,
     refundsRefused: share,
+    purchasesUnanswered: share,
+    parcelsLost: share,
+    parcelsReturned: share,
     webhooks: z.strictObject({ lost: share, doubled: share, late: share, lateMs: time }),
   } satisfies Record<keyof Behaviour, unknown>)
   .partial();

@@ -9,7 +9,7 @@ import {
   type Behaviour,
   type BehaviourChange,
 } from "./behaviour.ts";
-import { Parcel, TEST_CODES, type Scan } from "./parcels.ts";
+import { Parcel, TEST_CODES, type Fate, type Scan } from "./parcels.ts";
 import {
   addressOf,
   customsOf,
@@ -85,6 +85,8 @@ export class EasyPost {
   /** What the clock is ahead of the machine's, in milliseconds. */
   #ahead = 0;
   #behaviour: Behaviour = STANDARD;
+  /** Purchases whose answer was lost, and those of shipments that were bought before, which are refused. */
+  readonly counts = { unanswered: 0, boughtAgain: 0 };
   /** Where the labels are, without a trailing slash. */
   labelsUrl = "";
 
@@ -147,6 +149,24 @@ export class EasyPost {
   close(): Promise<unknown> {
     for (const timer of [...this.#timers.values(), ...this.#refundTimers.values()]) clearTimeout(timer);
     return this.webhooks.close();
+  }
+
+  /** Whether the answer to this call is lost. */
+  isUnanswered({ method, path }: Pick<Call, "method" | "path">): boolean {
+    if (method !== "POST" || !path.endsWith("/buy") || !this.#draws(this.#behaviour.purchasesUnanswered))
+      return false;
+    this.counts.unanswered += 1;
+    return true;
+  }
+
+  /** The order that a call is about, as our references tell: `<order id>:ship:2`. */
+  orderOf({ path, body }: Pick<Call, "path" | "body">): string | undefined {
+    const id = /^\/v2\/shipments\/([^/?]+)/.exec(path)?.[1];
+    const reference =
+      id === undefined
+        ? text(part(isJson(body) ? body : {}, "shipment"), "reference")
+        : (this.#find(decodeURIComponent(id))?.reference ?? id);
+    return reference?.split(":")[0];
   }
 
   handle(call: Call): Answer {
@@ -290,6 +310,7 @@ export class EasyPost {
   }
 
   #buy(shipment: Shipment, body: Json): Answer {
+    if (shipment.purchase) this.counts.boughtAgain += 1;
     if (shipment.purchase)
       return fault(422, "SHIPMENT.POSTAGE.EXISTS", "Postage already exists for this shipment.");
     const rateId = text(part(body, "rate"), "id");
@@ -300,7 +321,7 @@ export class EasyPost {
     const code = `94${String(this.#shipments.size).padStart(8, "0")}${Math.floor(this.#random() * 1e12)
       .toString()
       .padStart(12, "0")}`;
-    const parcel = new Parcel({ code, shipmentId: shipment.id, bought: now });
+    const parcel = new Parcel({ code, shipmentId: shipment.id, bought: now, fate: this.#fate() });
     shipment.purchase = {
       at: now,
       rate,
@@ -315,6 +336,15 @@ export class EasyPost {
     this.#tell(parcel, undefined);
     this.#arm(parcel);
     return answer;
+  }
+
+  #fate(): Fate {
+    if (this.#draws(this.#behaviour.parcelsLost)) return "lost";
+    return this.#draws(this.#behaviour.parcelsReturned) ? "returned" : "delivered";
+  }
+
+  #draws(share: number): boolean {
+    return share > 0 && this.#random() < share;
   }
 
   #refund(shipment: Shipment): Answer {
@@ -432,8 +462,12 @@ export class EasyPost {
 
   /** By id or, as EasyPost allows, by the first reference. */
   #with(id: string, answer: (shipment: Shipment) => Answer): Answer {
-    const shipment = this.#shipments.get(id) ?? this.#byReference.get(id);
+    const shipment = this.#find(id);
     return shipment === undefined ? NOT_FOUND : answer(shipment);
+  }
+
+  #find(id: string): Shipment | undefined {
+    return this.#shipments.get(id) ?? this.#byReference.get(id);
   }
 
   #refundStatus({ refund }: Shipment): string | null {

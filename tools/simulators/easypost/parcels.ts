@@ -14,8 +14,15 @@ const WAY = [
   { part: 0.05, status: "pre_transit", detail: "label_created" },
   { part: 0.25, status: "in_transit", detail: "arrived_at_facility" },
   { part: 0.75, status: "out_for_delivery", detail: "out_for_delivery" },
-  { part: 1, status: "delivered", detail: "arrived_at_destination" },
 ] as const;
+
+/** How a parcel's way ends. */
+const ENDS = {
+  delivered: { status: "delivered", detail: "arrived_at_destination" },
+  lost: { status: "failure", detail: "lost" },
+  returned: { status: "return_to_sender", detail: "return" },
+} as const satisfies Record<string, Pick<Scan, "status" | "detail">>;
+export type Fate = keyof typeof ENDS;
 
 /** EasyPost's test codes: a tracker with one of them has this status at once. */
 export const TEST_CODES: Readonly<
@@ -36,10 +43,12 @@ export class Parcel {
   readonly code: string;
   readonly shipmentId: string | null;
   readonly bought: Date;
+  readonly #fate: Fate;
   /** Said by hand, oldest first; none after the first of them follows the clock. */
   readonly said: Scan[] = [];
 
-  constructor(given: { code: string; shipmentId: string | null; bought: Date }) {
+  constructor(given: { code: string; shipmentId: string | null; bought: Date; fate?: Fate }) {
+    this.#fate = given.fate ?? "delivered";
     this.code = given.code;
     this.shipmentId = given.shipmentId;
     this.bought = given.bought;
@@ -88,7 +97,7 @@ export class Parcel {
   #way(transitMs: number): Scan[] {
     const test = TEST_CODES[this.code];
     if (test) return [{ ...test, at: this.bought }];
-    return WAY.map(({ part, status, detail }) => ({
+    return [...WAY, { part: 1, ...ENDS[this.#fate] }].map(({ part, status, detail }) => ({
       status,
       detail,
       at: new Date(this.bought.getTime() + part * transitMs),

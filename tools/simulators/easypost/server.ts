@@ -22,6 +22,8 @@ export async function startEasyPost(
   const easypost = new EasyPost(options);
   const server = new ProviderServer({
     handle: (call) => easypost.handle(call),
+    orderOf: (call) => easypost.orderOf(call),
+    isUnanswered: (call) => easypost.isUnanswered(call),
     countAttempt: () => 1,
     poisonOf: () => undefined,
     random: options.random ?? Math.random,

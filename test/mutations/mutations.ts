@@ -149,6 +149,12 @@ export const MUTATIONS: readonly Mutation[] = [
         find: "if (!hasConcurrency || !(await haveGuests(step)))",
         replace: "",
       },
+    ],
+  ),
+  ...inFile(
+    "workers/in-place.ts",
+    ["unit/workers/in-place"],
+    [
       {
         breaks: "orders that a limit turns away count as guests, so that the limited stage stands still",
         find: "if (this.#limited.has(step.name) && !(await this.#isUnlimited(step))) return undefined;",

@@ -8,7 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Database, type DatabaseOptions } from "./database.ts";
 import type { Queries } from "./queries.ts";
 import { DatabaseError } from "./errors.ts";
-import { nowMs } from "../src/platform/clock.ts";
+import { StartupError } from "../src/platform/startup.ts";
 
 const migrationsFolder = join(import.meta.dirname, "migrations");
 const migrationsTable = "__drizzle_migrations";
@@ -17,17 +17,27 @@ const NO_SUCH_TABLE = 1146;
 /** Seconds to wait for another process that is migrating, or that uses a table. */
 const LOCK_TIMEOUT_S = 120;
 const LOCK_WAIT_TIMEOUT = 1205;
+const END_IT = "end the backup or other long transaction, and run it again";
 /** Between two tries to alter a table that others use. Milliseconds. */
 const PAUSE_MS = 2_000;
+
+export interface MigrationListener {
+  /** Called each time that a table can't be altered since others use it, with the seconds waited so far. */
+  readonly onBusy?: (seconds: number) => void;
+}
 
 /**
  * Migrates the database to this version's schema. Processes may call it concurrently: the migrator takes no
  * lock, so one is held around it, on the same connection. Each file has one repeatable statement, since MySQL
  * can't roll back DDL; after an interrupted run, run it again.
  *
- * @returns how many migrations were applied. @throws {DatabaseError}
+ * @returns how many migrations were applied. @throws {DatabaseError}, or {StartupError} if others use a table
+ * for longer than this waits.
  */
-export async function migrateDatabase(options: DatabaseOptions): Promise<number> {
+export async function migrateDatabase(
+  options: DatabaseOptions,
+  { onBusy = () => undefined }: MigrationListener = {},
+): Promise<number> {
   const database = new Database({ ...options, poolSize: 1 });
   try {
     return await database.withConnection(async (connection, queries) => {
@@ -35,7 +45,7 @@ export async function migrateDatabase(options: DatabaseOptions): Promise<number>
       const before = await countApplied(queries);
       // A table that others are reading can't be altered, and whoever comes next waits too: not for longer than this.
       await connection.query("SET SESSION lock_wait_timeout = 1");
-      await patiently(() => migrate(queries, { migrationsFolder, migrationsTable }));
+      await patiently(() => migrate(queries, { migrationsFolder, migrationsTable }), onBusy);
       return (await countApplied(queries)) - before;
     });
   } finally {
@@ -44,12 +54,18 @@ export async function migrateDatabase(options: DatabaseOptions): Promise<number>
 }
 
 /** Tries again while somebody else uses a table: a backup may read it for minutes. */
-async function patiently(work: () => Promise<void>): Promise<void> {
-  for (const until = nowMs() + LOCK_TIMEOUT_S * 1_000; ; await delay(PAUSE_MS)) {
+async function patiently(work: () => Promise<void>, onBusy: (seconds: number) => void): Promise<void> {
+  for (const since = performance.now(); ; await delay(PAUSE_MS)) {
     try {
       return await work();
     } catch (error) {
-      if (!isLockTimeout(error) || nowMs() >= until) throw error;
+      if (!isLockTimeout(error)) throw error;
+      const seconds = Math.round((performance.now() - since) / 1_000);
+      if (seconds >= LOCK_TIMEOUT_S)
+        throw new StartupError(
+          `a table that the migration changes has been in use for ${seconds} s: ${END_IT}`,
+        );
+      onBusy(seconds);
     }
   }
 }

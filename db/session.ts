@@ -44,17 +44,21 @@ export async function prepareSession(
     for (const statement of SETTINGS) await answerTo(connection, statement);
     const isGalera = (await answerTo(connection, IS_GALERA)).length > 0;
     if (isGalera && !mayLag) await answerTo(connection, CURRENT);
-    // Before anything else, so that no process goes by a clock of its own that is wrong.
-    const sentAt = performance.now();
-    await answerTo(connection, READ_CLOCK).then(
-      (rows) => noteServerTime(timeIn(rows), sentAt),
-      () => undefined,
-    );
+    if (!mayLag) await readClock(connection);
     return isGalera ? { isGalera } : PLAIN;
   } catch {
     connection.destroy();
     return PLAIN;
   }
+}
+
+/** Before anything else, so that no process goes by a clock of its own that is wrong; nor by that of another server. */
+async function readClock(connection: Connection): Promise<void> {
+  const sentAt = performance.now();
+  await answerTo(connection, READ_CLOCK).then(
+    (rows) => noteServerTime(timeIn(rows), sentAt),
+    () => undefined,
+  );
 }
 
 function answerTo(connection: Connection, statement: string): Promise<RowDataPacket[]> {

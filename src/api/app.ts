@@ -1,5 +1,6 @@
 import { IncomingMessage, ServerResponse, type RequestListener } from "node:http";
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
+import type { Database } from "../../db/database.ts";
 import { EventLog } from "../../db/event-log.ts";
 import { WebhookEndpoints } from "../events/webhooks/endpoints.ts";
 import { Networks } from "../events/webhooks/networks.ts";
@@ -39,6 +40,8 @@ export interface AppOptions
     > {
   /** Private networks that webhooks may be sent to. */
   readonly webhookNetworks?: Networks;
+  /** By default the same database. */
+  readonly reads?: Database;
   readonly apiKeys: readonly string[];
   /** Where pages are served; by default under this machine's addresses. */
   readonly address?: PublicAddress;
@@ -92,8 +95,8 @@ function servicesOf({
   address,
   ...options
 }: AppOptions): Services {
-  const { database } = options;
-  const given = { ...options, lifecycle };
+  const { database, reads = database } = options;
+  const given = { ...options, reads, lifecycle };
   return {
     ...given,
     events: new EventLog(database),

@@ -100,9 +100,9 @@ export const orderRoutes: readonly Route[] = [
       "Pages are stable while orders arrive. Follow `nextCursor` with the same filters: a page of orders with many lines may have fewer than `limit`.",
     request: { query: orderQuery },
     answers: { 200: { description: "One page", schema: orderPage } },
-    handler: async ({ query: { limit, cursor, failed, waiting, ...filter }, response }, { database }) => {
+    handler: async ({ query: { limit, cursor, failed, waiting, ...filter }, response }, { reads }) => {
       const { items, next } = await listOrders(
-        database,
+        reads,
         { ...filter, failed: isTrue(failed), waiting: isTrue(waiting) },
         { limit, before: fromCursor(cursor, uuidOf) },
       );

@@ -39,6 +39,8 @@ export interface OrderServices {
 /** Everything that handlers use. */
 export interface Services extends OrderServices {
   readonly database: Database;
+  /** For lists and counts, which may be somewhat old, and decide nothing. */
+  readonly reads: Database;
   readonly payments: Pick<PaymentProvider, "faultOfAmount">;
   readonly refunds: Pick<Refunds, "request">;
   readonly paymentWebhooks: Pick<PaymentWebhooks, "receive">;

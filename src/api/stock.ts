@@ -34,8 +34,8 @@ export const stockRoutes: readonly Route[] = [
     summary: "List stock levels, by SKU",
     request: { query: stockQuery },
     answers: { 200: { description: "One page", schema: stockPage } },
-    handler: async ({ query: { limit, cursor }, response }, { database }) => {
-      const { items, next } = await listStock(database, { limit, after: fromCursor(cursor) });
+    handler: async ({ query: { limit, cursor }, response }, { reads }) => {
+      const { items, next } = await listStock(reads, { limit, after: fromCursor(cursor) });
       response.json({ items: items.map(body), nextCursor: cursorOf(next) });
     },
   }),
@@ -110,11 +110,11 @@ export const stockRoutes: readonly Route[] = [
     request: { params: stockPath, query: stockQuery },
     answers: { 200: { description: "One page", schema: stockMovements } },
     failures: [404],
-    handler: async ({ params: { sku }, query: { limit, cursor }, response }, { database }) => {
+    handler: async ({ params: { sku }, query: { limit, cursor }, response }, { database, reads }) => {
       const [level] = await findStock(database, [sku]);
       if (level === undefined) throw noSuch("SKU", sku);
       const before = fromCursor(cursor, Number);
-      const { items, older } = await listMovements(database, sku, { limit, before });
+      const { items, older } = await listMovements(reads, sku, { limit, before });
       response.json({ items: items.map(movementBody), nextCursor: cursorOf(older) });
     },
   }),

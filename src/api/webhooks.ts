@@ -165,10 +165,10 @@ export const webhookRoutes: readonly Route[] = [
     summary: "List the deliveries of a webhook endpoint, newest first",
     request: { params: idPath, query: webhookDeliveryQuery },
     answers: { 200: { description: "One page", schema: webhookDeliveryPage } },
-    handler: async ({ params, query: { state, limit, cursor }, response }, { database }) => {
+    handler: async ({ params, query: { state, limit, cursor }, response }, { database, reads }) => {
       const { id } = await endpointOf(database, params.id);
       const before = cursor === undefined ? undefined : Number(cursor);
-      const { items, older } = await listDeliveries(database, id, { state, limit, before });
+      const { items, older } = await listDeliveries(reads, id, { state, limit, before });
       response.json({
         items: items.map(deliveryBody),
         nextCursor: older === null ? null : String(older),

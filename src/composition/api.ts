@@ -3,7 +3,9 @@ import packageJson from "../../package.json" with { type: "json" };
 import { createApp, serverOf } from "../api/app.ts";
 import { HttpMetrics } from "../api/metrics.ts";
 import { watchWebhooks } from "../api/webhook-metrics.ts";
+import type { Database } from "../../db/database.ts";
 import { DatabaseLease } from "../../db/leases.ts";
+import { ReadDatabase } from "../../db/reads.ts";
 import { listFailing } from "../../db/webhook-endpoints.ts";
 import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
@@ -44,11 +46,18 @@ function mostConnections(poolSize: number): number {
   return Math.max(FEWEST_CONNECTIONS, Math.min(MOST_CONNECTIONS, left));
 }
 
+/** The server for reads, if there is one. Connects on first use. */
+function openReads(config: ApiConfig, database: Database): Database | undefined {
+  const { DATABASE_READ_URL: url, DATABASE_POOL_SIZE: poolSize } = config;
+  return url === undefined ? undefined : new ReadDatabase({ url, poolSize }, database);
+}
+
 /** Builds an API process without starting it. @throws {StartupError} if a server does not fit this version. */
 export async function openApi(config: ApiConfig): Promise<Api> {
   const base = await openBase("api", config);
   const { database, metrics, tracing, log } = base;
   const httpMetrics = new HttpMetrics(metrics);
+  const reads = openReads(config, database);
   watchWebhooks(metrics, () => listFailing(database));
   await checkDatabase(database, config);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
@@ -75,6 +84,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   });
   const app = createApp({
     database,
+    ...(reads && { reads }),
     payments,
     refunds: new Refunds(database, mode.onEvents, payments),
     paymentWebhooks,
@@ -100,13 +110,14 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const server = serverOf(app, around, {
     closeWithinMs: config.SHUTDOWN_TIMEOUT_MS,
     address,
-    mostConnections: mostConnections(config.DATABASE_POOL_SIZE),
+    mostConnections: mostConnections((reads ? 2 : 1) * config.DATABASE_POOL_SIZE),
     log,
   });
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
   const scraped = metricsPort(config, metrics);
   const services = [
     ...base.services,
+    ...(reads ? [opened("reads", () => reads.close())] : []),
     scraped,
     ...mode.services,
     new MissedWebhooks({

@@ -144,6 +144,7 @@ export const PROCESSES = {
     .pick({
       ...SHARED,
       ...STAGES,
+      DATABASE_READ_URL: true,
       DATABASE_TIMEOUT_MS: true,
       API_KEYS: true,
       PROCESSING: true,

@@ -37,6 +37,10 @@ export const VARIABLES = {
     description:
       "MySQL 8.4 or later, or MariaDB 10.11 or later: `mysql://user:password@host:port/database`, with `?ssl-mode=REQUIRED` and the like for [TLS](deploying.md#tls)",
   }),
+  DATABASE_READ_URL: serverAddress(faultOfMysqlUrl).optional().meta({
+    description:
+      "A MySQL that follows the one of `DATABASE_URL`, for reads that may be somewhat old: lists of orders, stock and deliveries, and the console's lists and counts. While it is away, `DATABASE_URL` answers. See [Replicated MySQL](deploying.md#replicated-mysql)",
+  }),
   REDIS_URL: serverAddress(faultOfRedisUrl).meta({
     description:
       "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the database index; `rediss:` for TLS. Not needed with `PROCESSING=sync`",

@@ -13,7 +13,15 @@ const OLD_BOOKS =
 runMain(async () => {
   const config = await configure(PROCESSES.migrate, process.env);
   const startedAt = performance.now();
-  const applied = await migrateDatabase({ url: config.DATABASE_URL });
+  const applied = await migrateDatabase(
+    { url: config.DATABASE_URL },
+    {
+      onBusy: (seconds) =>
+        process.stdout.write(
+          `a table that the migration changes is in use, by a backup or another long transaction: waited ${seconds} s, trying again\n`,
+        ),
+    },
+  );
   await announcePipeline(config.DATABASE_URL);
   if (await hasOldBooks(config.DATABASE_URL)) process.stdout.write(`${OLD_BOOKS}\n`);
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);

@@ -76,6 +76,8 @@ export interface History {
 
 export interface StatusOptions {
   readonly database: Database;
+  /** For counts. */
+  readonly reads: Database;
   readonly redis?: Redis | undefined;
   readonly queues?: Queues | undefined;
   readonly health: Pick<Health, "check">;
@@ -105,13 +107,13 @@ export class StatusReader {
   }
 
   async #status(): Promise<Status> {
-    const { database, redis, queues, health, lifecycle } = this.#options;
+    const { database, reads, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
     const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers, endpoints] =
       await Promise.all([
         health.check(),
-        ifPossible(countByStage(database, FAILED, COUNTED)),
-        ifPossible(countByStage(database, WAITING, COUNTED)),
+        ifPossible(countByStage(reads, FAILED, COUNTED)),
+        ifPossible(countByStage(reads, WAITING, COUNTED)),
         ifPossible(this.#oldest()),
         queues && ifPossible(this.#stranded(queues)),
         queues && ifPossible(this.#jobs(queues)),
@@ -157,11 +159,11 @@ export class StatusReader {
   }
 
   async #oldest(): Promise<Map<string, { id: string; since: Date }>> {
-    const { database, lifecycle } = this.#options;
+    const { reads, lifecycle } = this.#options;
     const found = new Map<string, { id: string; since: Date }>();
     // Orders being cancelled can be in any status, so they are skipped.
     for (const { name } of lifecycle.steps.filter((step) => step.name !== CANCEL.name)) {
-      const order = await findOldest(database, lifecycle.statusBefore({ name }));
+      const order = await findOldest(reads, lifecycle.statusBefore({ name }));
       if (order) found.set(name, { id: order.id, since: order.updatedAt });
     }
     return found;

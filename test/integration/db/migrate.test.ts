@@ -88,10 +88,14 @@ describe("migrating", () => {
       queries.execute(sql`DELETE FROM __drizzle_migrations WHERE created_at >= ${ORDER_DETAILS}`),
     );
     let migrated = false;
+    const told: number[] = [];
     const migrating = await environment.database.transaction(async (queries) => {
       // As a backup does, for as long as it takes.
       await queries.execute(sql`SELECT COUNT(*) FROM orders`);
-      const done = migrateDatabase({ url: environment.databaseUrl }).finally(() => (migrated = true));
+      const done = migrateDatabase(
+        { url: environment.databaseUrl },
+        { onBusy: (seconds) => told.push(seconds) },
+      ).finally(() => (migrated = true));
       await waitFor("the migration waits for the table", async () => {
         const waiting = await rows(
           sql`SELECT 1 AS one FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table metadata lock%'`,
@@ -101,6 +105,7 @@ describe("migrating", () => {
       const startedAt = performance.now();
       await rows(sql`SELECT id FROM orders LIMIT 1`);
       expect(performance.now() - startedAt).toBeLessThan(2_500);
+      await waitFor("the migration to say that it waits", () => told.length > 1);
       expect(migrated).toBe(false);
       return { done };
     });

@@ -34,7 +34,14 @@ afterAll(async () => {
 async function verdict(): Promise<string> {
   const ready = { ready: true, detail: "well" };
   const health = { check: async () => ({ ready: true, checks: { mysql: ready, redis: ready } }) };
-  const reader = new StatusReader({ database: environment.database, redis, queues, health, lifecycle });
+  const reader = new StatusReader({
+    database: environment.database,
+    reads: environment.database,
+    redis,
+    queues,
+    health,
+    lifecycle,
+  });
   const worker = {
     id: "w",
     host: "h",

@@ -20,7 +20,7 @@ export const actionsPage: readonly Route[] = [
     path: PATH,
     request: { query: querySchema },
     handler: async ({ query: { before }, response }, services) => {
-      const { items, older } = await listActions(services.database, { limit: PAGE_SIZE, before });
+      const { items, older } = await listActions(services.reads, { limit: PAGE_SIZE, before });
       show(services, response, {
         title: "Actions",
         section: "Actions",

@@ -44,7 +44,7 @@ export const failuresPage: readonly Route[] = [
     ...PAGE,
     path: PATH,
     handler: async ({ response }, services) => {
-      const { groups, more } = await groupFailures(services.database, EXAMINED);
+      const { groups, more } = await groupFailures(services.reads, EXAMINED);
       show(services, response, { title: "Failures", section: "Failures", body: body(groups, more) });
     },
   }),

@@ -56,16 +56,16 @@ export const orderListPage: readonly Route[] = [
     path: PATH,
     request: { query: querySchema },
     handler: async ({ query, response }, services) => {
-      const { database } = services;
+      const { reads } = services;
       const { q } = query;
-      const found = q ? await search(database, q) : undefined;
+      const found = q ? await search(reads, q) : undefined;
       if (found !== undefined) {
         leadTo(response, found);
         return;
       }
       const rows = q
         ? { rows: [], older: null, newer: null }
-        : await listRows(database, filterOf(query), placeOf(query));
+        : await listRows(reads, filterOf(query), placeOf(query));
       show(services, response, {
         title: q ? `Search for ${q}` : "Orders",
         section: "Orders",

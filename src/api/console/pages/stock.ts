@@ -91,8 +91,8 @@ const LEVEL: readonly Column<StockLevel>[] = [
   { title: "Available", numeric: true, cell: ({ onHand, reserved }) => number(onHand - reserved) },
 ];
 
-async function listPage({ database }: Services, after: string | undefined): Promise<Page> {
-  const { items, next } = await listStock(database, { limit: PAGE_SIZE, after });
+async function listPage({ reads }: Services, after: string | undefined): Promise<Page> {
+  const { items, next } = await listStock(reads, { limit: PAGE_SIZE, after });
   return {
     title: "Stock",
     section: "Stock",
@@ -111,10 +111,14 @@ async function listPage({ database }: Services, after: string | undefined): Prom
   };
 }
 
-async function skuPage({ database }: Services, sku: string, before: number | undefined): Promise<Page> {
+async function skuPage(
+  { database, reads }: Services,
+  sku: string,
+  before: number | undefined,
+): Promise<Page> {
   const [level] = await findStock(database, [sku]);
   if (level === undefined) throw noSuch("SKU", sku);
-  const { items, older } = await listMovements(database, sku, { limit: PAGE_SIZE, before });
+  const { items, older } = await listMovements(reads, sku, { limit: PAGE_SIZE, before });
   const { onHand, reserved } = level;
   return {
     title: `Stock of ${level.sku}`,

@@ -113,7 +113,7 @@ export const webhooksPage: readonly Route[] = [
     request: { params: idPath, query: querySchema },
     handler: async ({ params, query: { before, state }, response }, services) => {
       const endpoint = await endpointOf(services.database, params.id);
-      const page = await listDeliveries(services.database, endpoint.id, { limit: PAGE_SIZE, before, state });
+      const page = await listDeliveries(services.reads, endpoint.id, { limit: PAGE_SIZE, before, state });
       const body = endpointPage(endpoint, { ...page, before, state });
       show(services, response, { title: "Webhook endpoint", section: "Webhooks", body });
     },

@@ -1,16 +1,26 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
-import { quantitiesBySku, type Idempotency } from "../src/order/order.ts";
+import {
+  cancelledPieces,
+  quantitiesBySku,
+  stockedLines,
+  type Idempotency,
+  type OrderLine,
+} from "../src/order/order.ts";
 import { REFUND_STATES, type Refund, type RefundLine, type RefundState } from "../src/order/payment.ts";
 import { sumOfWorth } from "../src/order/refund.ts";
+import { inNoParcel } from "../src/order/pieces.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
+import { withCancelled, writeCancelled } from "./cancelled-pieces.ts";
 import type { Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
-import { lockOrders } from "./order-states.ts";
-import type { Transaction } from "./queries.ts";
+import { laterThan, lockOrders } from "./order-states.ts";
+import type { Statement, Transaction } from "./queries.ts";
 import { shortened } from "./reason.ts";
-import { payments, refunds } from "./schema.ts";
+import { lockWarehouse } from "./reservations.ts";
+import { orders, payments, refunds } from "./schema.ts";
+import { readShipments } from "./shipments.ts";
 import { insertMovements } from "./stock-movements.ts";
 import { lockStock, writeStock } from "./stock.ts";
 import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
@@ -74,13 +84,28 @@ export type NewRefund = Pick<
 > & {
   /** Null for all that is left. */
   readonly amount: number | null;
-  /** Says the lines instead, given the order's refunds so far. What they are worth is paid back, as far as it is left. */
-  readonly linesAfter?: (earlier: readonly Refund[]) => readonly RefundLine[];
+  /** Pieces to pay for instead: what they are worth, as far as it is left. */
+  readonly pieces?: WantedPieces | undefined;
   /** Makes the request safe to repeat: the first refund under it is the answer. */
   readonly idempotency?: Idempotency | undefined;
   /** The provider's id, if the money was paid back already. */
   readonly providerId?: string | undefined;
 };
+
+/** Pieces of an order that are paid back. Those that are in no parcel yet are not shipped. */
+export interface WantedPieces {
+  /** The order's lines, as they were read. */
+  readonly of: readonly OrderLine[];
+  readonly skus: readonly string[];
+  /** Whether they go back into stock. */
+  readonly restock: boolean;
+  /** The statuses in which pieces may still be kept from being shipped. */
+  readonly whileIn: readonly string[];
+  /** Which lines they are of, after those that came back before. */
+  readonly linesAfter: (earlier: readonly Refund[]) => readonly RefundLine[];
+  /** Called with the lines and what is not shipped of them. @throws if that can't be. */
+  readonly check: (lines: readonly RefundLine[], isShipped: boolean) => void;
+}
 
 /**
  * Writes a refund down, if so much is left of what was captured, or of what is to be. The payment's row is locked, so that
@@ -93,10 +118,19 @@ export async function openRefund(
   database: Database,
   wanted: NewRefund,
 ): Promise<{ readonly refund: Refund; readonly repeated: boolean } | { readonly left: number }> {
-  const { linesAfter, idempotency, amount: asked, ...given } = wanted;
+  const { pieces, idempotency, amount: asked, ...given } = wanted;
   const key = idempotency === undefined ? null : `${idempotency.client} ${idempotency.key}`;
   return database.transaction(async (transaction) => {
     const { orderId, sequence, cause, providerId = null } = given;
+    // Stock is locked before orders, as by whoever moves them.
+    const taking =
+      pieces &&
+      ({
+        orderId,
+        operation: pieces.restock ? "unreserve" : "writeOff",
+        lines: pieces.of.filter(({ sku }) => pieces.skus.includes(sku)),
+      } as const);
+    const warehouse = taking && (await lockWarehouse(transaction, [taking]));
     const order = (await lockOrders(transaction, [orderId])).get(orderId);
     const [payment] = await read(transaction, lockPayment(orderId, sequence));
     const all: Row[] = await read(transaction, selectByOrder([orderId]));
@@ -109,10 +143,13 @@ export async function openRefund(
     const isCaptured = payment?.state === "CAPTURED";
     const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
     const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
-    const lines = linesAfter?.(all) ?? given.lines;
+    const kept = pieces && order && (await keptBack(transaction, order, pieces, all));
+    const lines = kept?.lines ?? given.lines;
     const amount = lines === null ? (asked ?? left) : Math.max(0, Math.min(sumOfWorth(lines), left));
-    // Pieces come back also when nothing is left to be paid for them, or they were free.
-    const least = lines !== null && given.restock === "due" ? 0 : 1;
+    const isBackAlready = lines?.every(({ quantity, cancelled = 0 }) => quantity === cancelled) ?? false;
+    const restock = given.restock === "due" && isBackAlready ? ("done" as const) : given.restock;
+    // Pieces come back, or are not shipped, also when nothing is left to be paid for them, or they were free.
+    const least = kept && (restock !== "no" || kept.pieces.length > 0) ? 0 : 1;
     // What is taken may have changed since the caller looked.
     const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
     if (payment === undefined || !isMeant || amount > left || amount < least) return { left };
@@ -124,6 +161,7 @@ export async function openRefund(
       state: isDone ? "SUCCEEDED" : "PENDING",
       amount,
       lines,
+      restock,
       currency: payment.currency,
       reason: shortened(given.reason),
       requestKey: key,
@@ -138,12 +176,86 @@ export async function openRefund(
       updatedAt: at,
     };
     const told = isDone ? ([{ ...refund, state: "PENDING" }, refund] as const) : [refund];
+    if (taking && kept) warehouse?.make({ ...taking, lines: stockedLines(kept.pieces) });
     await transaction.commit([
       insertRefunds([refund]),
+      ...(kept && order && kept.pieces.length > 0 ? [...kept.writes, changed(order, at)] : []),
+      ...(warehouse?.writes() ?? []),
       ...insertEvents(order === undefined ? [] : told.map((each) => eventOf(each, order.status))),
     ]);
     return { refund, repeated: false };
   });
+}
+
+/** What a refund keeps from being shipped, decided under the order's lock. */
+interface KeptBack {
+  readonly lines: readonly RefundLine[];
+  /** The pieces that are not shipped from now on, by line. */
+  readonly pieces: readonly OrderLine[];
+  readonly writes: readonly Statement[];
+}
+
+/**
+ * Which of the pieces are not shipped: those in no parcel, if the order has not shipped. Those that an earlier refund has kept
+ * back, which failed, come first: they are kept back already.
+ */
+async function keptBack(
+  transaction: Transaction,
+  order: { readonly id: string; readonly status: string; readonly cancelRequestedAt: Date | null },
+  { of, whileIn, linesAfter, check }: WantedPieces,
+  earlier: readonly Refund[],
+): Promise<KeptBack> {
+  const isShipped = !whileIn.includes(order.status) || order.cancelRequestedAt !== null;
+  const wanted = linesAfter(earlier);
+  if (isShipped) {
+    check(wanted, isShipped);
+    return { lines: wanted, pieces: [], writes: [] };
+  }
+  const now = await withCancelled(transaction, order.id, of);
+  const free = inNoParcel(now, await readShipments(transaction, [order.id]));
+  const paid = earlier.filter(({ state }) => state !== "FAILED").flatMap(({ lines }) => lines ?? []);
+  // What failed refunds have kept back, and nobody has been paid for.
+  const unpaid = now.map(({ cancelled = 0 }) => cancelled);
+  for (const { position, cancelled = 0 } of paid) unpaid[position] = (unpaid[position] ?? 0) - cancelled;
+  const more = now.map(() => 0);
+  const lines: RefundLine[] = [];
+  // Two of them may be of one line.
+  for (const line of wanted) {
+    const { position, quantity } = line;
+    const known = Math.min(quantity, unpaid[position] ?? 0);
+    const fresh = Math.min(quantity - known, free[position] ?? 0);
+    unpaid[position] = (unpaid[position] ?? 0) - known;
+    free[position] = (free[position] ?? 0) - fresh;
+    more[position] = (more[position] ?? 0) + fresh;
+    lines.push(known + fresh > 0 ? { ...line, cancelled: known + fresh } : line);
+  }
+  const pieces: OrderLine[] = [];
+  const writes: Statement[] = [];
+  for (const [position, line] of now.entries()) {
+    const quantity = more[position] ?? 0;
+    if (quantity === 0) continue;
+    pieces.push({ ...line, quantity, cancelled: undefined });
+    const cancelled = (line.cancelled ?? 0) + quantity;
+    writes.push(writeCancelled(order.id, position, { ...line, cancelled }));
+  }
+  check(lines, isShipped);
+  return { lines, pieces, writes };
+}
+
+/** So that whoever has read the order before notices, and its stage looks at it. */
+function changed(
+  {
+    id,
+    changedAt,
+    wokenAt,
+  }: { readonly id: string; readonly changedAt: Date | null; readonly wokenAt: Date | null },
+  at: Date,
+): Statement {
+  const { sql, values } = assignmentsOf(orders, {
+    changedAt: laterThan(changedAt, at),
+    wokenAt: laterThan(wokenAt, at),
+  });
+  return { sql: `UPDATE orders SET ${sql} WHERE id = ?`, values: [...values, id] };
 }
 
 /**
@@ -196,7 +308,11 @@ export async function changeRefund(
 ): Promise<Refund | undefined> {
   const isBack = change.state === "SUCCEEDED" && restock === "due";
   const pieces = isBack
-    ? quantitiesBySku((lines ?? []).filter(({ stocked }) => stocked !== false))
+    ? quantitiesBySku(
+        (lines ?? []).flatMap(({ sku, quantity, cancelled = 0, stocked }) =>
+          stocked === false || quantity === cancelled ? [] : [{ sku, quantity: quantity - cancelled }],
+        ),
+      )
     : new Map<string, number>();
   const work = async (transaction: Transaction) => {
     // Stock is locked before orders, as by whoever moves them.
@@ -243,9 +359,10 @@ export async function changeRefund(
 }
 
 function eventOf(
-  { id, orderId, state, amount, currency, providerId, cause, restock, actor, updatedAt }: Refund,
+  { id, orderId, state, amount, currency, providerId, cause, restock, actor, updatedAt, lines }: Refund,
   status: string,
 ) {
+  const notShipped = cancelledPieces(lines ?? []);
   return {
     orderId,
     type: EVENT_OF_STATE[state],
@@ -259,6 +376,7 @@ function eventOf(
       amount,
       currency,
       cause,
+      ...(state === "PENDING" && notShipped > 0 && { notShipped }),
       // They stay in stock, whatever has become of the money.
       ...(state === "FAILED" && restock === "done" && { restocked: true }),
     },

@@ -1,5 +1,6 @@
 import { quantitiesBySku, type OrderLine } from "../src/order/order.ts";
 import { hasLeft } from "../src/order/shipment.ts";
+import { cancelledBySku } from "./cancelled-pieces.ts";
 import { insertInto, read, readBoth, selectFrom } from "./statements.ts";
 import type { Database } from "./database.ts";
 import type { Statement, Transaction } from "./queries.ts";
@@ -76,7 +77,8 @@ export async function lockWarehouse(
   );
   const released = moves.filter(({ operation }) => operation === "release").map(({ orderId }) => orderId);
   const parcels = released.length > 0 ? await read(transaction, lockShipments(released)) : [];
-  return new Warehouse(states, levels, goneWith(parcels));
+  const cancelled = await cancelledBySku(transaction, released);
+  return new Warehouse(states, levels, { gone: goneWith(parcels), cancelled });
 }
 
 /** SQL has no empty lists. */
@@ -129,6 +131,8 @@ const MADE: Reservation = { ok: true };
  * - `sendAgain` takes unreserved stock for a parcel that replaces a lost one.
  * - `dispatch` takes out what leaves with an earlier parcel, and `takeBack` brings that back when the parcel is voided;
  *   `restock` does so for `sendAgain`. Whoever makes them sees to it that they are not repeated.
+ * - `unreserve` makes pieces available that are not shipped after all, and `writeOff` takes them out of the stock, since nobody
+ *   can sell them. They do nothing where the stock is kept elsewhere.
  * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the warehouse. An order
  *   without a reservation is marked as released, so that a late one is refused.
  */
@@ -187,6 +191,18 @@ const OPERATIONS = {
     return MADE;
   },
 
+  unreserve(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    if (warehouse.stateOf(orderId) !== "HELD") return MADE;
+    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: 0, reserved: -1 });
+    return MADE;
+  },
+
+  writeOff(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
+    if (warehouse.stateOf(orderId) !== "HELD") return MADE;
+    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: -1, reserved: -1 }, "adjustment");
+    return MADE;
+  },
+
   release(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
     if (state === "RELEASED") return MADE;
@@ -197,14 +213,19 @@ const OPERATIONS = {
           ? { onHand: 1, reserved: 0 }
           : { onHand: 0, reserved: 0 };
     const gone = state === "HELD" ? warehouse.goneOf(orderId) : undefined;
+    const cancelled = warehouse.cancelledOf(orderId);
     const quantities = [...quantitiesBySku(lines)].map(
       // More have gone than were ordered if some were sent once more.
-      ([sku, count]) => [sku, Math.max(0, count - (gone?.get(sku) ?? 0))] as const,
+      ([sku, count]) =>
+        [sku, Math.max(0, count - (gone?.get(sku) ?? 0) - (cancelled?.get(sku) ?? 0))] as const,
     );
     warehouse.move(orderId, "RELEASED", new Map(quantities), back);
     return MADE;
   },
 };
+
+/** Pieces by order and SKU. */
+type PiecesOf = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
 /** Locked stock and reservations, and their changes. Moves are made first come, first served. */
 export class Warehouse {
@@ -214,15 +235,17 @@ export class Warehouse {
   readonly moved = new Set<string>();
   readonly #movements: NewMovement[] = [];
   readonly #at = timestamp();
-  readonly #gone: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  readonly #gone: PiecesOf | undefined;
+  readonly #cancelled: PiecesOf | undefined;
 
-  /** @param gone what has left with parcels, by order and SKU */
+  /** @param less what has left with parcels, and what was cancelled, by order and SKU: for orders that are released */
   constructor(
     states: readonly { readonly orderId: string; readonly state: ReservationState }[],
     levels: readonly StockLevel[],
-    gone: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map(),
+    less: { readonly gone?: PiecesOf; readonly cancelled?: PiecesOf } = {},
   ) {
-    this.#gone = gone;
+    this.#gone = less.gone;
+    this.#cancelled = less.cancelled;
     this.states = new Map(states.map(({ orderId, state }) => [orderId, state]));
     this.stock = new Map(levels.map((level) => [level.sku, level]));
   }
@@ -242,7 +265,11 @@ export class Warehouse {
   }
 
   goneOf(orderId: string): ReadonlyMap<string, number> | undefined {
-    return this.#gone.get(orderId);
+    return this.#gone?.get(orderId);
+  }
+
+  cancelledOf(orderId: string): ReadonlyMap<string, number> | undefined {
+    return this.#cancelled?.get(orderId);
   }
 
   available(sku: string): number {
@@ -279,6 +306,7 @@ export class Warehouse {
     state: ReservationState,
     quantities: ReadonlyMap<string, number>,
     perUnit: { readonly onHand: number; readonly reserved: number },
+    kind: NewMovement["kind"] = perUnit.onHand < 0 ? "shipment" : "return",
   ): void {
     this.states.set(orderId, state);
     this.moved.add(orderId);
@@ -288,8 +316,8 @@ export class Warehouse {
       change.reserved += perUnit.reserved * count;
       this.changes.set(sku, change);
       if (perUnit.onHand === 0 || count === 0) continue;
-      const kind = perUnit.onHand < 0 ? "shipment" : "return";
-      this.#movements.push({ sku, at: this.#at, kind, delta: perUnit.onHand * count, orderId });
+      const reason = kind === "adjustment" ? { reason: "refunded" } : {};
+      this.#movements.push({ sku, at: this.#at, kind, delta: perUnit.onHand * count, orderId, ...reason });
     }
   }
 }

@@ -1,10 +1,11 @@
 import type { NewAction } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
-import type { OrderLine } from "../src/order/order.ts";
+import { cancelledPieces, type OrderLine } from "../src/order/order.ts";
 import { fromStock, takePieces, unplanned } from "../src/order/pieces.ts";
 import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
 import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
+import { countCancelled, withCancelled } from "./cancelled-pieces.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
 import { insertAction } from "./operator-actions.ts";
@@ -140,7 +141,8 @@ export async function planShipment(
     if (cancelled || !plan.whileIn.includes(order.status))
       return { refused: "status", status: order.status, cancelled };
     const known = await read(transaction, selectLocked([plan.orderId]));
-    const left = unplanned(lines, known);
+    const current = order.changedAt === null ? lines : await withCancelled(transaction, plan.orderId, lines);
+    const left = unplanned(current, known);
     const pieces = plan.lines === undefined ? left : takePieces(left, plan.lines);
     if (pieces.length === 0) return { refused: "nothing left" };
     const now = timestamp();
@@ -250,6 +252,11 @@ export async function changeShipment(
       const isAllowed = to === state || mayBecome(SHIPMENT_STATES, state, to);
       if (row.state !== state || row.carrierId !== carrierId || !isAllowed)
         return { shipment: row, changed: false };
+      // Whoever read the order before it was changed may not know of all that is not shipped.
+      if (moved && order.changedAt !== null) {
+        const cancelled = await countCancelled(transaction, [orderId]);
+        if (cancelled.get(orderId) !== cancelledPieces(moved.lines)) return { shipment: row, changed: false };
+      }
       const others = rows.filter((each) => each !== row);
       for (const move of moved ? movesOf(orderId, moved, others) : []) {
         const made = warehouse?.make(move);

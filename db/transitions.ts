@@ -6,6 +6,7 @@ import type { Locks } from "../src/platform/contention.ts";
 import { UnexpectedCountError } from "./commit.ts";
 import type { Database } from "./database.ts";
 import { insertEvents, type NewOrderEvent } from "./order-events.ts";
+import { countCancelled } from "./cancelled-pieces.ts";
 import { deleteBackorders, insertBackorders } from "./backorders.ts";
 import { lockOrders } from "./order-states.ts";
 import { paymentEvent, writePayments } from "./payments.ts";
@@ -53,11 +54,22 @@ function apply(
     const warehouse = moves.length > 0 ? await lockWarehouse(transaction, moves) : undefined;
     const orderIds = transitions.map(({ orderId }) => orderId);
     const found = ordersFirst ? await lockOrders(transaction, orderIds) : undefined;
+    // Only a change of the order cancels pieces.
+    const changed = transitions.filter(
+      ({ orderId, cancelledPieces }) =>
+        cancelledPieces !== undefined && (found?.get(orderId)?.changedAt ?? null) !== null,
+    );
+    const cancelled = await countCancelled(
+      transaction,
+      changed.map(({ orderId }) => orderId),
+    );
     const results = transitions.map((transition): TransitionResult => {
-      const { orderId, from, to, unlessCancelled } = transition;
+      const { orderId, from, to, unlessCancelled, cancelledPieces } = transition;
       const order = found ? found.get(orderId) : { status: from, cancelRequestedAt: null, changedAt: null };
       const toBeCancelled = order !== undefined && order.cancelRequestedAt !== null;
       if (order?.status !== from || (unlessCancelled && toBeCancelled)) return { made: false, toBeCancelled };
+      if (cancelledPieces !== undefined && cancelledPieces !== (cancelled.get(orderId) ?? cancelledPieces))
+        return { made: false, toBeCancelled, isStale: true };
       for (const move of moveOf(transition)) {
         const moved = warehouse?.make(move);
         if (moved?.ok === false) return { made: false, toBeCancelled, soldOut: moved.soldOut };

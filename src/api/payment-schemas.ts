@@ -56,6 +56,10 @@ export const refund = z
           amount: minorUnits
             .optional()
             .meta({ description: "What the pieces are worth, with their share of discounts and taxes" }),
+          notShipped: z
+            .int()
+            .optional()
+            .meta({ description: "How many of them were in no parcel yet: they are not shipped" }),
         }),
       )
       .optional(),
@@ -85,7 +89,8 @@ export const refundRequest = z
     }),
     reason: text(LIMITS.reason).meta({ description: "For customer service", examples: ["arrived broken"] }),
     restock: optional(z.boolean()).meta({
-      description: "Whether the pieces of `lines` go back into stock. Only once the order has shipped",
+      description:
+        "Whether the pieces of `lines` go back into stock. Not those that are in a parcel before the order has shipped",
     }),
   })
   .transform((given) => withoutNulls(given))

@@ -50,7 +50,7 @@ export const paymentRoutes: readonly Route[] = [
     summary: "Refund an order, in full or in part",
     description:
       "From PAID on, several per order, never more in sum than was captured, and never more pieces than were ordered. " +
-      "Where less is left than the pieces are worth, `amount` is what is left, and `worth` says what they are worth. " +
+      "Pieces in no parcel yet are not shipped. Where less is left than the pieces are worth, `amount` is what is left, and `worth` says what they are worth. " +
       "Answers once the refund is written down; the provider is asked in the background, and `refund.succeeded` or " +
       "`refund.failed` tells the result. Before the money is captured, so much less is captured. Repeating the request " +
       "with the same `Idempotency-Key` and body returns the first refund.",
@@ -143,7 +143,12 @@ function refundBody(refund: Refund): RefundBody {
     currency,
     reason,
     ...(lines && {
-      lines: lines.map((line) => ({ sku: line.sku, quantity: line.quantity, amount: line.worth })),
+      lines: lines.map(({ sku, quantity, worth: amountOf, cancelled }) => ({
+        sku,
+        quantity,
+        amount: amountOf,
+        notShipped: cancelled,
+      })),
     }),
     ...(worth > amount && { worth }),
     restock: restock !== "no",

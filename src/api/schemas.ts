@@ -407,7 +407,15 @@ export const order = z
     customerId,
     currency,
     total: z.int().meta({ description: "In the currency's minor unit", examples: [2500] }),
-    lines: z.array(orderLine),
+    lines: z.array(
+      orderLine
+        .extend({
+          cancelled: z.int().optional().meta({
+            description: "Pieces that were refunded before they were in a parcel: they are not shipped",
+          }),
+        })
+        .meta({ id: "OrderedLine" }),
+    ),
     adjustments: z.array(adjustment).optional().meta({ description: "Absent if there are none" }),
     customer: customer.optional().meta({ description: "Absent if only the id is known" }),
     shipTo: address.optional(),

@@ -86,7 +86,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     database,
     ...(reads && { reads }),
     payments,
-    refunds: new Refunds(database, mode.onEvents, payments),
+    refunds: new Refunds(database, mode.onEvents, { provider: payments, wake }),
     paymentWebhooks,
     parcels: new Parcels({
       database,

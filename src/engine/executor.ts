@@ -7,7 +7,14 @@ import {
   type StageTransition,
   type Transition,
 } from "../order/lifecycle.ts";
-import { stockedLines, type Hold, type StageRecord, type StoredOrder } from "../order/order.ts";
+import {
+  cancelledPieces,
+  stockedLines,
+  toDeliver,
+  type Hold,
+  type StageRecord,
+  type StoredOrder,
+} from "../order/order.ts";
 import {
   AlreadyUndoneError,
   NotNowError,
@@ -43,7 +50,9 @@ export interface ExecutorStore {
   load(orderId: string): Promise<StoredOrder | undefined>;
   /** The order as this process left it a moment ago, if no cancellation was requested. Saves a read. */
   recall?(orderId: string): StoredOrder | undefined;
-  applyTransition(transition: OrderTransition): Promise<Pick<TransitionResult, "made" | "soldOut">>;
+  applyTransition(
+    transition: OrderTransition,
+  ): Promise<Pick<TransitionResult, "made" | "soldOut" | "isStale">>;
   requestCancellation(request: CancellationRequest): Promise<boolean>;
   /** @returns whether it waits now: it was not woken, moved or cancelled since its stage asked. */
   markWaiting(wait: OrderWait): Promise<boolean>;
@@ -206,11 +215,18 @@ export class Executor {
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
     if (outcome instanceof Wait) return this.#wait(order, outcome, attempt);
     if (outcome instanceof Rejection) return this.#reject(order, outcome, attempt);
-    const { made, soldOut } = await this.#commit(order, due, { record: outcome, ...alongside }, attempt);
+    const { made, soldOut, isStale } = await this.#commit(
+      order,
+      due,
+      { record: outcome, ...alongside },
+      attempt,
+    );
     if (soldOut)
       return alongside.stock?.orWait
         ? this.#wait(order, waitForStock(soldOut), attempt)
         : this.#reject(order, rejectSoldOut(soldOut), attempt);
+    // What it did fits other pieces: it runs again, and finds what it did.
+    if (isStale) return this.#snooze(await this.#load(order.id, attempt.signal), new Snooze(0));
     if (!made) return this.#overtaken(order.id, attempt, due.step);
     this.#crashHook?.("after commit", step.name);
     return this.#endedAt({ status: due.to, cancellation: null }, "done");
@@ -251,7 +267,7 @@ export class Executor {
       );
       const [outcome, alongside] = ran instanceof Done ? [ran.record, ran.alongside] : [ran, {}];
       const { payment, shipment } = alongside;
-      const stocked = stockedLines(order.lines);
+      const stocked = stockedLines(toDeliver(order.lines));
       if (stage.stock === undefined || stocked.length === 0 || !isRecord(outcome))
         return { outcome, payment, shipment };
       const { key, lines } = alongside.stock ?? { key: context.runKey, lines: stocked };
@@ -404,7 +420,7 @@ export class Executor {
     { step: stage, from, to }: StageTransition,
     { record, stock, payment, shipment }: Pick<OrderTransition, "record" | "stock" | "payment" | "shipment">,
     { signal, mark }: Attempt,
-  ): Promise<Pick<TransitionResult, "made" | "soldOut">> {
+  ): Promise<Pick<TransitionResult, "made" | "soldOut" | "isStale">> {
     const transition: OrderTransition = {
       orderId: order.id,
       from,
@@ -413,6 +429,7 @@ export class Executor {
       reason: null,
       record,
       unlessCancelled: stage.pointOfNoReturn ?? false,
+      cancelledPieces: stage.pointOfNoReturn ? cancelledPieces(order.lines) : undefined,
       stock,
       payment,
       shipment,

@@ -220,6 +220,8 @@ export interface OrderTransition extends Marked {
   readonly record: StageRecord | null;
   /** Do nothing if a cancellation was requested meanwhile. */
   readonly unlessCancelled: boolean;
+  /** How many cancelled pieces the stage knew of: do nothing if there are others. Undefined if it does not matter. */
+  readonly cancelledPieces?: number | undefined;
   /** Moves the order's stock in the same transaction; only if there is enough. */
   readonly stock?: StockChange | undefined;
   /** What has become of the order's payment, written in the same transaction. */
@@ -239,6 +241,8 @@ export interface TransitionResult {
   readonly isChanged?: boolean;
   /** SKUs without enough stock, because of which the status did not change. */
   readonly soldOut?: readonly string[];
+  /** Whether pieces were cancelled of which the stage did not know, because of which the status did not change. */
+  readonly isStale?: boolean;
 }
 
 /** A request to cancel an order. */

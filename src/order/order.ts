@@ -16,6 +16,8 @@ export interface OrderLine {
   readonly stocked?: boolean | undefined;
   /** For parcels to other countries. */
   readonly customs?: CustomsDetails | undefined;
+  /** Pieces that were refunded before they were in a parcel: they are not shipped. None unless given. */
+  readonly cancelled?: number | undefined;
 }
 
 /** What customs want to know of a piece. */
@@ -199,6 +201,20 @@ export function sumsOf(order: {
   const total = lines + adjustments;
   const isExact = Number.isSafeInteger(adjustments) && total <= Number.MAX_SAFE_INTEGER;
   return isExact ? { lines, adjustments, total } : undefined;
+}
+
+/** The lines as far as they are to be delivered: without the pieces that were cancelled. Each stays in its place. */
+export function toDeliver(lines: readonly OrderLine[]): readonly OrderLine[] {
+  // Nearly always all are.
+  if (lines.every(({ cancelled = 0 }) => cancelled === 0)) return lines;
+  return lines.map(({ cancelled = 0, ...line }) =>
+    Object.assign(line, { quantity: line.quantity - cancelled }),
+  );
+}
+
+/** How many pieces of an order were cancelled. */
+export function cancelledPieces(lines: readonly Pick<OrderLine, "cancelled">[]): number {
+  return lines.reduce((sum, { cancelled = 0 }) => sum + cancelled, 0);
 }
 
 /** The lines of goods that a warehouse holds. */

@@ -125,6 +125,8 @@ export interface RefundLine {
   readonly quantity: number;
   /** What the pieces are worth, in minor units. The refund pays less if less is left. Absent before it was written down. */
   readonly worth?: number;
+  /** How many of them were in no parcel yet: they are not shipped. None unless given. */
+  readonly cancelled?: number;
   /** False for what never goes back into stock. */
   readonly stocked?: false;
 }

@@ -1,4 +1,4 @@
-import { stockedLines, type OrderLine } from "./order.ts";
+import { stockedLines, toDeliver, type OrderLine } from "./order.ts";
 import { hasLeft, holdsPieces, isSettled, type Shipment, type ShipmentLine } from "./shipment.ts";
 
 /* Which pieces of an order are in which shipment. */
@@ -13,7 +13,7 @@ export function unplanned(
     if (holdsPieces(shipment))
       for (const { position, quantity } of shipment.lines)
         held.set(position, (held.get(position) ?? 0) + quantity);
-  return lines.flatMap((line, position) => {
+  return toDeliver(lines).flatMap((line, position) => {
     const quantity = line.requiresShipping !== false ? line.quantity - (held.get(position) ?? 0) : 0;
     return quantity > 0 ? [{ position, sku: line.sku, quantity }] : [];
   });
@@ -55,8 +55,46 @@ export function takePieces(
 export function linesOf(lines: readonly OrderLine[], pieces: readonly ShipmentLine[]): OrderLine[] {
   return pieces.flatMap(({ position, quantity }) => {
     const line = lines[position];
-    return line ? [{ ...line, quantity }] : [];
+    if (line === undefined) return [];
+    const { cancelled: _cancelled, ...piece } = line;
+    return [{ ...piece, quantity }];
   });
+}
+
+/** Shipments, of which those that are planned lack the pieces that were cancelled since. */
+export function withoutCancelled(
+  lines: readonly OrderLine[],
+  shipments: readonly Shipment[],
+): readonly Shipment[] {
+  if (lines.every(({ cancelled = 0 }) => cancelled === 0)) return shipments;
+  const left = new Map(toDeliver(lines).map(({ quantity }, position) => [position, quantity]));
+  const take = ({ position, quantity }: ShipmentLine) => {
+    const taken = Math.max(0, Math.min(quantity, left.get(position) ?? 0));
+    left.set(position, (left.get(position) ?? 0) - quantity);
+    return taken;
+  };
+  for (const { lines: sent } of shipments.filter((each) => each.state !== "PLANNED" && holdsPieces(each)))
+    for (const line of sent) take(line);
+  return shipments.map((each) => {
+    if (each.state !== "PLANNED") return each;
+    const fitting = each.lines.map((line) => ({ ...line, quantity: take(line) }));
+    return fitting.every(({ quantity }, index) => quantity === each.lines[index]?.quantity)
+      ? each
+      : { ...each, lines: fitting.filter(({ quantity }) => quantity > 0) };
+  });
+}
+
+/** How many pieces of each line are in no parcel, by position: neither in one that is planned, nor gone with one. */
+export function inNoParcel(
+  lines: readonly OrderLine[],
+  shipments: readonly Pick<Shipment, "state" | "closedAt" | "lines">[],
+): number[] {
+  const free = toDeliver(lines).map(({ quantity }) => quantity);
+  for (const shipment of shipments)
+    if (holdsPieces(shipment) || hasLeft(shipment))
+      for (const { position, quantity } of shipment.lines)
+        free[position] = Math.max(0, (free[position] ?? 0) - quantity);
+  return free;
 }
 
 /** Whether nothing is left to ship, and nothing on its way. */
@@ -79,7 +117,7 @@ export function notGone(
   for (const shipment of shipments.filter(hasLeft))
     for (const { position, sku, quantity } of shipment.lines)
       if (lines[position]?.stocked !== false) gone.set(sku, (gone.get(sku) ?? 0) + quantity);
-  return stockedLines(lines).flatMap((line) => {
+  return stockedLines(toDeliver(lines)).flatMap((line) => {
     const left = line.quantity - (gone.get(line.sku) ?? 0);
     gone.set(line.sku, Math.max(0, -left));
     return left > 0 ? [{ ...line, quantity: left }] : [];

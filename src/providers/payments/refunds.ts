@@ -8,14 +8,15 @@ import type { Logger } from "../../platform/log.ts";
 import { Repeat } from "../../platform/repeat.ts";
 import type { Service } from "../../platform/service.ts";
 import { withinTime } from "../../platform/time-limit.ts";
-import type { Idempotency, StoredOrder } from "../../order/order.ts";
+import { lifecycle } from "../../order/lifecycle.ts";
+import { cancelledPieces, type Idempotency, type StoredOrder } from "../../order/order.ts";
 import {
   NotNowError,
   RequestRefusedError,
   ServiceUnavailableError,
   type PaymentProvider,
 } from "../../order/ports.ts";
-import type { Refund } from "../../order/payment.ts";
+import type { Refund, RefundLine } from "../../order/payment.ts";
 import { mustBeOut, sumOfWorth, TooManyPiecesError, worthOf } from "../../order/refund.ts";
 import { booksOf } from "./books.ts";
 import { payBack } from "./refunding.ts";
@@ -40,15 +41,21 @@ export class Refunds {
   readonly #database: Database;
   readonly #onEvents: () => void;
   readonly #provider: Pick<PaymentProvider, "faultOfAmount">;
+  readonly #wake: ((orderId: string) => Promise<unknown>) | undefined;
 
+  /** @param given `wake`: has the order's stage look at what is left to ship. */
   constructor(
     database: Database,
     onEvents: () => void,
-    provider: Pick<PaymentProvider, "faultOfAmount"> = {},
+    given: {
+      readonly provider?: Pick<PaymentProvider, "faultOfAmount">;
+      readonly wake?: (orderId: string) => Promise<unknown>;
+    } = {},
   ) {
     this.#database = database;
     this.#onEvents = onEvents;
-    this.#provider = provider;
+    this.#provider = given.provider ?? {};
+    this.#wake = given.wake;
   }
 
   /**
@@ -69,8 +76,6 @@ export class Refunds {
           ? "nothing was paid that could be refunded"
           : `the payment is ${payment.state}, and nothing was taken that could be refunded`,
       );
-    if (wish.restock === true && !("ship" in order.records))
-      throw new RefundRefusedError(`the order is ${order.status}: its pieces have not left the stock`);
     this.#mustBeMovable(wish.amount, order.currency);
     const opened = await openRefund(this.#database, {
       orderId: order.id,
@@ -83,10 +88,21 @@ export class Refunds {
       lines: null,
       amount: wish.amount ?? null,
       // Reckoned where the payment's row is locked, so that two requests never refund the same piece.
-      ...(wish.lines && { linesAfter: (earlier) => this.#linesOf(order, wish, earlier) }),
+      pieces: wish.lines && {
+        of: order.lines,
+        skus: wish.lines.map(({ sku }) => sku),
+        restock: wish.restock === true,
+        whileIn: lifecycle.statuses.filter((status) => lifecycle.canCancel(status)),
+        linesAfter: (earlier) => this.#linesOf(order, wish, earlier),
+        check: (lines, isShipped) => {
+          if (wish.restock === true && !isShipped) mustBeInNoParcel(lines);
+        },
+      },
     });
     if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
     this.#onEvents();
+    // The refund says so too, so that the sweeper finds what this one misses.
+    if (cancelledPieces(opened.refund.lines ?? []) > 0) await this.#wake?.(order.id).catch(() => undefined);
     return opened;
   }
 
@@ -107,6 +123,15 @@ export class Refunds {
     const fault = amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency);
     if (fault !== undefined) throw new RefundRefusedError(fault);
   }
+}
+
+/** @throws {RefundRefusedError} if some of these are being shipped: they go back into stock once they are back. */
+function mustBeInNoParcel(lines: readonly RefundLine[]): void {
+  for (const { sku, quantity, cancelled = 0, stocked } of lines)
+    if (stocked !== false && quantity > cancelled)
+      throw new RefundRefusedError(
+        `${quantity - cancelled} of ${quantity} ${sku} are in a parcel: call it off first, or refund them without restock`,
+      );
 }
 
 function tooMuch({ amount = 0, lines }: RefundWish, left: number, currency: string): string {

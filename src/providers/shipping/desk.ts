@@ -1,7 +1,7 @@
 import type { Database } from "../../../db/database.ts";
 import { newShipment } from "../../../db/shipments.ts";
 import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
-import { fromStock, hasArrived, linesOf, notGone, unplanned } from "../../order/pieces.ts";
+import { fromStock, hasArrived, linesOf, notGone, unplanned, withoutCancelled } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   UndecidedError,
@@ -84,11 +84,8 @@ export class ShippingDesk implements Carrier {
     if (known.some(isRefusal))
       throw new AlreadyUndoneError(`the parcels of order ${order.id} were called off`);
     // Parcels that left before the others are on their way already.
-    const { shipments, soonest } = await this.#track(
-      order,
-      await this.#voidWanted(order, known, signal),
-      signal,
-    );
+    const current = await this.#fit(order, await this.#voidWanted(order, known, signal), signal);
+    const { shipments, soonest } = await this.#track(order, current, signal);
     const until = this.#nextLook(shipments, soonest);
     const left = unplanned(order.lines, shipments);
     const planned = this.#isAutomatic && left.length > 0 ? [this.#planned(order, shipments, left)] : [];
@@ -242,6 +239,22 @@ export class ShippingDesk implements Carrier {
     const now: Shipment[] = [];
     for (const shipment of shipments)
       now.push(this.#isToBeVoided(shipment) ? await this.#labels.void(order, shipment, signal) : shipment);
+    return now;
+  }
+
+  /** Takes out of planned parcels what was cancelled while they were written down. */
+  async #fit(order: Order, shipments: readonly Shipment[], signal: AbortSignal): Promise<Shipment[]> {
+    const now: Shipment[] = [];
+    for (const [index, fitting] of withoutCancelled(order.lines, shipments).entries()) {
+      const shipment = shipments[index] ?? fitting;
+      const { lines } = fitting;
+      if (fitting === shipment) now.push(shipment);
+      else if (lines.length === 0) now.push(await this.#labels.void(order, shipment, signal));
+      else {
+        const changed = await offTheClock(signal, () => this.#books.change(shipment, { change: { lines } }));
+        now.push(changed?.shipment ?? shipment);
+      }
+    }
     return now;
   }
 

@@ -399,7 +399,12 @@ function lines({ lines: all, currency }: StoredOrder): Html {
           cell: ({ sku, name, stocked }) =>
             html`${sku}${name !== undefined && html` <span class="muted">${name}</span>`}${stocked === false && html` <span class="muted">not stocked</span>`}`,
         },
-        { title: "Quantity", numeric: true, cell: ({ quantity }) => number(quantity) },
+        {
+          title: "Quantity",
+          numeric: true,
+          cell: ({ quantity, cancelled = 0 }) =>
+            html`${number(quantity)}${cancelled > 0 && html` <span class="muted">${number(cancelled)} not shipped</span>`}`,
+        },
         { title: "Unit price", numeric: true, cell: ({ unitPrice }) => moneyText(unitPrice, currency) },
         {
           title: "Total",

@@ -256,7 +256,10 @@ function refundPage(
         Give an amount, or the pieces that come back: they are worth their price, with their share of the
         order's discounts and taxes. Or choose everything that is left.
       </p>
-      <p>A refund stops no parcel: the order ships all the same. To stop the parcel, cancel the order.</p>
+      <p>
+        Pieces that are in no parcel yet are not shipped. Those that do not go back into stock are written
+        off. A refund by amount stops no parcel: to stop the order, cancel it.
+      </p>
       ${faults}
       ${confirmation({
         action: `${pathOf(order)}/refund`,

@@ -1,0 +1,228 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { findStock } from "../../../db/stock.ts";
+import { listMovements } from "../../../db/stock-movements.ts";
+import type { Ports } from "../../../src/order/ports.ts";
+import { createLogger } from "../../../src/platform/log.ts";
+import { Refunds } from "../../../src/providers/payments/refunds.ts";
+import { Parcels } from "../../../src/providers/shipping/parcels.ts";
+import { startShipping, type Shipping } from "../../support/shipping.ts";
+
+const LINES = [
+  { sku: "MUG-BLUE", quantity: 3, unitPrice: 1_000 },
+  { sku: "MUG-RED", quantity: 1, unitPrice: 500 },
+];
+
+/** What warehouses and customer service do. */
+function deskOf(shipping: Shipping) {
+  const { database } = shipping;
+  const none = async () => undefined;
+  const log = createLogger({ name: "test", level: "silent" });
+  const provider = { name: "easypost" };
+  const parcels = new Parcels({ database, provider, wake: none, onEvents: () => undefined, log });
+  const refunds = new Refunds(database, () => undefined);
+  return {
+    async refund(id: string, quantity: number, { sku = "MUG-BLUE", restock = true } = {}) {
+      const wish = { lines: [{ sku, quantity }], reason: "one too many", restock, actor: null };
+      return (await refunds.request(await shipping.order(id), wish)).refund;
+    },
+    async plan(id: string, quantity?: number) {
+      const lines = quantity === undefined ? undefined : [{ sku: "MUG-BLUE", quantity }];
+      return parcels.plan(await shipping.order(id), { lines }, "ada");
+    },
+    async book(id: string, number: number) {
+      const shipment = await parcels.find(await shipping.order(id), number);
+      if (shipment === undefined) throw new Error("there is no such parcel");
+      await parcels.book(shipment, "ada");
+    },
+  };
+}
+
+/** Runs the step that is due; once more if the order was remembered from before a refund. */
+async function stepped(shipping: Shipping, id: string) {
+  const first = await shipping.step(id);
+  return first.outcome === "snoozed" ? shipping.step(id) : first;
+}
+
+const stockOf = async ({ database }: Shipping, sku: string) => (await findStock(database, [sku]))[0];
+
+describe("pieces that are refunded before they are in a parcel", () => {
+  let shipping: Shipping;
+  let desk: ReturnType<typeof deskOf>;
+  beforeAll(async () => {
+    shipping = await startShipping({ FULFILMENT: "manual" });
+    desk = deskOf(shipping);
+  });
+  afterAll(() => shipping.close());
+
+  test("are not shipped, and go back into stock or are written off", async () => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES });
+    expect(await desk.refund(id, 1)).toMatchObject({
+      restock: "done",
+      lines: [{ cancelled: 1, worth: 1_000 }],
+    });
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: before?.onHand,
+      reserved: Number(before?.reserved) + 2,
+    });
+    await desk.refund(id, 1, { restock: false });
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - 1,
+      reserved: Number(before?.reserved) + 1,
+    });
+    const { items } = await listMovements(shipping.database, "MUG-BLUE", { limit: 1 });
+    expect(items).toMatchObject([{ kind: "adjustment", delta: -1, reason: "refunded", orderId: id }]);
+    expect((await shipping.order(id)).lines).toMatchObject([{ quantity: 3, cancelled: 2 }, { quantity: 1 }]);
+    const { lines } = await desk.plan(id);
+    expect(lines).toMatchObject([
+      { sku: "MUG-BLUE", quantity: 1 },
+      { sku: "MUG-RED", quantity: 1 },
+    ]);
+    await desk.book(id, 1);
+    expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - 2,
+      reserved: before?.reserved,
+    });
+    // The others come back when they do.
+    expect(await desk.refund(id, 1)).toMatchObject({ restock: "due" });
+  });
+
+  test("are those in no parcel first; what is in one ships", async () => {
+    const id = await shipping.paid({ lines: LINES });
+    await desk.plan(id, 2);
+    await expect(desk.refund(id, 2)).rejects.toThrow(
+      "1 of 2 MUG-BLUE are in a parcel: call it off first, or refund them without restock",
+    );
+    expect((await shipping.order(id)).lines).toMatchObject([{ quantity: 3 }, { quantity: 1 }]);
+    expect(await desk.refund(id, 2, { restock: false })).toMatchObject({
+      lines: [{ quantity: 2, cancelled: 1 }],
+    });
+    await expect(desk.plan(id, 1)).rejects.toThrow("no pieces of MUG-BLUE are left to ship");
+  });
+
+  test("of a refund that fails are not shipped all the same, and are paid for by the next one", async () => {
+    const id = await shipping.paid({ lines: LINES });
+    const { id: refundId } = await desk.refund(id, 1);
+    await shipping.database.transaction((transaction) =>
+      transaction.commit([{ sql: "UPDATE refunds SET state = 'FAILED' WHERE id = ?", values: [refundId] }]),
+    );
+    expect(await desk.refund(id, 1, { restock: false })).toMatchObject({ lines: [{ cancelled: 1 }] });
+    expect((await shipping.order(id)).lines).toMatchObject([{ quantity: 3, cancelled: 1 }, {}]);
+    await desk.refund(id, 1);
+    expect((await shipping.order(id)).lines).toMatchObject([{ quantity: 3, cancelled: 2 }, {}]);
+  });
+
+  test("are counted once each, also if one request names them twice", async () => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES });
+    const piece = { sku: "MUG-BLUE", quantity: 1 };
+    const wish = { lines: [piece, piece], reason: "twice", restock: true, actor: null };
+    const refunds = new Refunds(shipping.database, () => undefined);
+    await refunds.request(await shipping.order(id), wish);
+    expect((await shipping.order(id)).lines).toMatchObject([{ quantity: 3, cancelled: 2 }, {}]);
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({ reserved: Number(before?.reserved) + 1 });
+  });
+
+  test("are not released once more when the order is cancelled", async () => {
+    const before = [await stockOf(shipping, "MUG-BLUE"), await stockOf(shipping, "MUG-RED")];
+    const id = await shipping.paid({ lines: LINES });
+    await desk.refund(id, 2);
+    await shipping.cancel(id);
+    expect([await stockOf(shipping, "MUG-BLUE"), await stockOf(shipping, "MUG-RED")]).toEqual(before);
+  });
+
+  test("leave an order with nothing to ship, which ends without a parcel", async () => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES });
+    await desk.refund(id, 3);
+    await desk.refund(id, 1, { sku: "MUG-RED" });
+    expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    expect(await shipping.step(id)).toMatchObject({ outcome: "done", status: "DELIVERED" });
+    expect(await stockOf(shipping, "MUG-BLUE")).toEqual(before);
+    expect(await shipping.shipments(id)).toEqual([]);
+  });
+});
+
+describe.each([
+  ["before a parcel is written down, of an order that was read before", { CARRIER: "easypost" }, "before"],
+  ["while the label is bought of a carrier that keeps keys", { CARRIER: "http" }, "after"],
+] as const)("pieces that are refunded %s,", (_when, variables, moment) => {
+  let shipping: Shipping;
+  beforeAll(async () => {
+    shipping = await startShipping(variables);
+  });
+  afterAll(() => shipping.close());
+
+  test.each([
+    ["some", 1, LINES, ["MUG-BLUE 2", "MUG-RED 1"]],
+    ["all of a line", 3, LINES, ["MUG-RED 1"]],
+    ["all", 3, LINES.slice(0, 1), []],
+  ])("%s, are not in the parcel, and move once", async (_what, quantity, lines, inParcel) => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const desk = deskOf(shipping);
+    const id = await shipping.paid({ lines });
+    const { ports } = shipping;
+    const carrier: Ports["carrier"] = {
+      ping: (signal) => ports.carrier.ping(signal),
+      deliver: (request) => ports.carrier.deliver(request),
+      undo: (request) => ports.carrier.undo(request),
+      async ship(request) {
+        if (moment === "before") await desk.refund(id, quantity);
+        const shipped = await ports.carrier.ship(request);
+        if (moment === "after") await desk.refund(id, quantity);
+        return shipped;
+      },
+    };
+    const by = shipping.executorOf({ ...ports, carrier });
+    expect(await shipping.step(id, { by })).toMatchObject({ outcome: "snoozed", milliseconds: 0 });
+    expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    const shipments = await shipping.shipments(id);
+    const sent = shipments.filter(({ state }) => state === "BOOKED").flatMap((each) => each.lines);
+    expect(sent.map((line) => `${line.sku} ${line.quantity}`)).toEqual(inParcel);
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - (3 - quantity),
+      reserved: before?.reserved,
+    });
+  });
+});
+
+test("pieces that are refunded while several parcels are booked are in none of them", async () => {
+  const shipping = await startShipping();
+  try {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const desk = deskOf(shipping);
+    const id = await shipping.paid({ lines: LINES });
+    await desk.plan(id, 1);
+    await desk.book(id, 1);
+    const { ports } = shipping;
+    const carrier: Ports["carrier"] = {
+      ping: (signal) => ports.carrier.ping(signal),
+      deliver: (request) => ports.carrier.deliver(request),
+      undo: (request) => ports.carrier.undo(request),
+      async ship(request) {
+        await desk.refund(id, 1);
+        return ports.carrier.ship(request);
+      },
+    };
+    const by = shipping.executorOf({ ...ports, carrier });
+    expect(await shipping.step(id, { by })).toMatchObject({ outcome: "snoozed", milliseconds: 0 });
+    expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    expect(await shipping.shipments(id)).toMatchObject([
+      { state: "BOOKED", lines: [{ sku: "MUG-BLUE", quantity: 1 }] },
+      {
+        state: "BOOKED",
+        lines: [
+          { sku: "MUG-BLUE", quantity: 1 },
+          { sku: "MUG-RED", quantity: 1 },
+        ],
+      },
+    ]);
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - 2,
+      reserved: before?.reserved,
+    });
+  } finally {
+    await shipping.close();
+  }
+});

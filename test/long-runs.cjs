@@ -8,6 +8,7 @@ module.exports = [
   "e2e/console",
   "e2e/crash-points",
   "e2e/crashing-stage",
+  "e2e/galera",
   "e2e/hostile-requests",
   "e2e/payment-webhooks",
   "e2e/poisoned-orders",

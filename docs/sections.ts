@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { FAULT_NAMES, KINDS } from "../tools/chaos/kinds.ts";
-import { PROCESSES } from "../src/composition/config.ts";
+import { PROCESSES, SECRETS } from "../src/composition/config.ts";
 import { VARIABLES } from "../src/composition/variables.ts";
 import { durationInWords } from "../src/platform/duration.ts";
 import { HttpMetrics } from "../src/api/metrics.ts";
@@ -66,9 +66,14 @@ function configuration(): string {
       code(name),
       defaultOf(schema),
       readersOf(name),
-      schema.meta()?.description ?? "",
+      (schema.meta()?.description ?? "") +
+        (isSecret(name) ? `. Also in a file that ${code(`${name}_FILE`)} names` : ""),
     ]),
   );
+}
+
+function isSecret(name: string): boolean {
+  return SECRETS.some((secret) => secret === name);
 }
 
 function defaultOf(schema: (typeof VARIABLES)[keyof typeof VARIABLES]): string {

@@ -18,7 +18,7 @@ const MAY_IMPORT = {
 const COMPOSITION = "src/composition";
 const PRODUCT = ["src", "db", "queues", "workers"];
 /** Where a process begins. */
-const MAINS = ["src/main.ts", "workers/main.ts", "workers/isolation/main.ts", "workers/healthcheck.ts"];
+const MAINS = ["src/main.ts", "workers/main.ts", "workers/isolation/main.ts"];
 /** They stand around the service, and may look into all of it. */
 const AROUND = ["tools", "test", "docs"];
 /** The engine knows MySQL, Redis and HTTP by its ports alone. */

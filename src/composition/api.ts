@@ -114,8 +114,8 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     log,
   });
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
-  const scraped = metricsPort(config, metrics);
-  const services = [
+  const scraped = metricsPort(config, metrics, () => services.running);
+  const all = [
     ...base.services,
     ...(reads ? [opened("reads", () => reads.close())] : []),
     scraped,
@@ -136,5 +136,6 @@ export async function openApi(config: ApiConfig): Promise<Api> {
       return server.retire(config.SHUTDOWN_DELAY_MS);
     }),
   ];
-  return { log, services: new Services(services, log), http, metrics: scraped };
+  const services = new Services(all, log);
+  return { log, services, http, metrics: scraped };
 }

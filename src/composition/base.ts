@@ -62,10 +62,14 @@ export async function openBase(name: keyof typeof TRACED_AS, config: BaseConfig)
   };
 }
 
-/** The process's own port for Prometheus, if it has one. */
+/** The process's own port for Prometheus and for orchestrators, if it has one. */
 export function metricsPort(
   { METRICS_PORT, HOST }: Pick<WorkerConfig, "METRICS_PORT" | "HOST">,
   metrics: Metrics,
+  isAccepting: () => boolean,
 ): Listening {
-  return new Listening("metrics", new MetricsServer(metrics), { port: METRICS_PORT, host: HOST });
+  return new Listening("metrics", new MetricsServer(metrics, isAccepting), {
+    port: METRICS_PORT,
+    host: HOST,
+  });
 }

@@ -213,13 +213,14 @@ export async function configure<Schema extends z.ZodType>(
   schema: Schema,
   environment: Environment,
 ): Promise<z.output<Schema>> {
-  const { file, stages, variables: defaults, providers, faults } = await readConfigFile(environment);
-  const set = onlySet(environment);
+  const { set, faults: unreadable } = readSecrets(onlySet(environment));
+  const { file, stages, variables: defaults, providers, faults } = await readConfigFile(set);
   const parsed = parse(schema, { ...defaults, ...set }, withoutThose(providers, set));
   const inFile = (variable: string) => `${basename(file ?? "")} ${providerOf(variable)}`;
   const isFromFile = (variable: string) => variable in defaults && !(variable in set);
   const all = [
     ...faults,
+    ...unreadable,
     ...Object.entries(defaults).flatMap(([variable, value]) =>
       variable in VARIABLES
         ? []
@@ -229,7 +230,7 @@ export async function configure<Schema extends z.ZodType>(
       const [variable = ""] = fault.split(" ", 1);
       return isFromFile(variable) ? inFile(variable) + fault.slice(variable.length) : fault;
     }),
-    ...unsigned(stages, environment),
+    ...unsigned(stages, set),
   ];
   if (!parsed.success || all.length > 0) throw new ConfigError(all);
   usePipeline(stages);
@@ -245,9 +246,10 @@ export function loadConfig<Schema extends z.ZodType>(
   schema: Schema,
   environment: Environment,
 ): z.output<Schema> {
-  const parsed = parse(schema, onlySet(environment));
-  if (parsed.success) return parsed.config;
-  throw new ConfigError(parsed.faults);
+  const { set, faults } = readSecrets(onlySet(environment));
+  const parsed = parse(schema, set);
+  if (parsed.success && faults.length === 0) return parsed.config;
+  throw new ConfigError([...faults, ...(parsed.success ? [] : parsed.faults)]);
 }
 
 /** The provider of a configuration file of which a variable speaks. */
@@ -266,39 +268,40 @@ function onlySet(environment: Environment) {
 }
 
 function parse<Schema extends z.ZodType>(schema: Schema, given: Environment, providers?: GivenProviders) {
-  const { secrets, faults } = readSecrets(given);
-  const parsed = schema.safeParse({ ...given, ...secrets, providers });
-  if (parsed.success && faults.length === 0) return { success: true, config: parsed.data } as const;
-  const issues = parsed.success ? [] : parsed.error.issues;
-  return {
-    success: false,
-    faults: [...faults, ...issues.map(({ path, message }) => `${path.join(".")} ${message}`)],
-  } as const;
+  const parsed = schema.safeParse({ ...given, providers });
+  if (parsed.success) return { success: true, config: parsed.data } as const;
+  const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`);
+  return { success: false, faults } as const;
 }
 
 /** The variables that may be in a file instead, as orchestrators mount secrets: `STRIPE_SECRET_KEY_FILE`. */
-const SECRETS = [
+export const SECRETS = [
+  "DATABASE_URL",
+  "DATABASE_READ_URL",
+  "REDIS_URL",
+  "API_KEYS",
+  "SIGNING_SECRET",
   "STRIPE_SECRET_KEY",
   "STRIPE_WEBHOOK_SECRET",
   "EASYPOST_API_KEY",
   "EASYPOST_WEBHOOK_SECRET",
 ] as const;
 
-/** Reads secrets from their files. */
-function readSecrets(given: Readonly<Record<string, string | undefined>>) {
-  const secrets: Record<string, string> = {};
+/** Adds the secrets that are in files. One whose file can't be read is left out, and is a fault. */
+function readSecrets(given: Environment): { readonly set: Environment; readonly faults: readonly string[] } {
+  const set: Record<string, string | undefined> = { ...given };
   const faults: string[] = [];
   for (const name of SECRETS) {
     const file = given[`${name}_FILE`];
     if (file === undefined) continue;
     if (given[name] !== undefined) faults.push(`${name} and ${name}_FILE must not both be set`);
     try {
-      secrets[name] = readFileSync(file, "utf8").trim();
+      set[name] = readFileSync(file, "utf8").trim();
     } catch (error) {
       faults.push(`${name}_FILE can't be read: ${describeError(error)}`);
     }
   }
-  return { secrets, faults };
+  return { set, faults };
 }
 
 /** Nobody in production may be able to play the service of a stage. */

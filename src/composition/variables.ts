@@ -40,6 +40,7 @@ export const VARIABLES = {
   DATABASE_READ_URL: serverAddress(faultOfMysqlUrl).optional().meta({
     description:
       "A MySQL that follows the one of `DATABASE_URL`, for reads that may be somewhat old: lists of orders, stock and deliveries, and the console's lists and counts. While it is away, `DATABASE_URL` answers. See [Replicated MySQL](deploying.md#replicated-mysql)",
+    unset: "none",
   }),
   REDIS_URL: serverAddress(faultOfRedisUrl).meta({
     description:
@@ -62,6 +63,7 @@ export const VARIABLES = {
     })
     .meta({
       description: `API keys of clients, separated by commas, at least ${SHORTEST_KEY} characters each. Must be your own keys when \`NODE_ENV\` is \`production\``,
+      unset: "a well-known key for development",
     }),
   PROCESSING: oneOf("queue", "sync").default("queue").meta({
     description:
@@ -99,7 +101,7 @@ export const VARIABLES = {
     }),
   METRICS_PORT: wholeNumber(0, 65_535).optional().meta({
     description:
-      "Port on which the process serves `/metrics` for Prometheus, without a key, at `HOST`; 0 picks a free one and logs it. The API also serves `/metrics` on its own port, with a key",
+      "Port on which the process serves `/metrics` for Prometheus, `/health/live` and `/health/accepting` for orchestrators, without a key, at `HOST`; 0 picks a free one and logs it. The API also serves `/metrics` on its own port, with a key",
     unset: "none",
   }),
   NODE_ENV: oneOf("development", "production", "test").default("development").meta({
@@ -211,8 +213,7 @@ export const VARIABLES = {
   )
     .optional()
     .meta({
-      description:
-        "Secret key of Stripe's API. Required with `PAYMENTS=stripe`. Also as `STRIPE_SECRET_KEY_FILE`",
+      description: "Secret key of Stripe's API. Required with `PAYMENTS=stripe`",
       unset: "none",
     }),
   STRIPE_WEBHOOK_SECRET: z
@@ -225,7 +226,7 @@ export const VARIABLES = {
     })
     .meta({
       description:
-        "Signing secret of the webhook endpoint at Stripe that points to `/providers/payments/webhook`; two, separated by a space, while one is replaced. Also as `STRIPE_WEBHOOK_SECRET_FILE`",
+        "Signing secret of the webhook endpoint at Stripe that points to `/providers/payments/webhook`; two, separated by a space, while one is replaced",
       unset: "webhooks are refused",
     }),
   STRIPE_API_URL: webAddress().default("https://api.stripe.com").meta({
@@ -332,7 +333,7 @@ export const VARIABLES = {
     .regex(/^EZ[AT]K\S+$/, { error: "must be a key of EasyPost's API: EZTK… for tests, EZAK… for real" })
     .optional()
     .meta({
-      description: "Key of EasyPost's API. Required with `CARRIER=easypost`. Also as `EASYPOST_API_KEY_FILE`",
+      description: "Key of EasyPost's API. Required with `CARRIER=easypost`",
       unset: "none",
     }),
   EASYPOST_WEBHOOK_SECRET: z
@@ -341,7 +342,7 @@ export const VARIABLES = {
     .transform((text) => text.split(" ").filter((secret) => secret !== ""))
     .meta({
       description:
-        "Secret of the webhook at EasyPost that points to `/providers/carrier/webhook`; two, separated by a space, while one is replaced. Also as `EASYPOST_WEBHOOK_SECRET_FILE`",
+        "Secret of the webhook at EasyPost that points to `/providers/carrier/webhook`; two, separated by a space, while one is replaced",
       unset: "webhooks are refused",
     }),
   EASYPOST_API_URL: webAddress().default("https://api.easypost.com/v2").meta({

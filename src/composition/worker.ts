@@ -63,8 +63,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   // The main connection logs it.
   relayRedis.on("error", () => undefined);
   const connectListener = () => server.connectWorker();
-  const scraped = metricsPort(config, metrics);
-  const services = [
+  const scraped = metricsPort(config, metrics, () => services.running);
+  const all = [
     ...base.services,
     scraped,
     ...open.services,
@@ -99,7 +99,8 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
       afterMs: config.WEDGED_AFTER_MS,
     }),
   ];
-  return { log, services: new Services(services, log), metrics: scraped };
+  const services = new Services(all, log);
+  return { log, services, metrics: scraped };
 }
 
 /** The stage workers and what they need. */

@@ -6,24 +6,37 @@ import type { Metrics } from "./metrics.ts";
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /**
- * Serves `/metrics` on a separate port: for workers, which have no other, and for scrapers that should not have an API
- * key. It requires no authentication, so the port must be on a private network.
+ * Serves `/metrics` and the health checks on a separate port: for workers, which have no other, and for scrapers that
+ * should not have an API key. It requires no authentication, so the port must be on a private network.
  */
 export class MetricsServer {
   readonly #server: Server;
 
-  constructor(metrics: Pick<Metrics, "text" | "contentType">) {
+  /** @param isAccepting whether the process has started and is not about to stop */
+  constructor(metrics: Pick<Metrics, "text" | "contentType">, isAccepting: () => boolean) {
+    const routes: Readonly<Record<string, (response: ServerResponse) => void>> = {
+      "/metrics": (response) =>
+        void metrics.text().then(
+          (text) => answer(response, 200, text, metrics.contentType),
+          () => answer(response, 500, "the metrics could not be collected\n"),
+        ),
+      // As the API's own: see src/api/health.ts.
+      "/health/live": (response) => answerJson(response, 200, { live: true }),
+      "/health/accepting": (response) => {
+        const accepting = isAccepting();
+        answerJson(response, accepting ? 200 : 503, { accepting });
+      },
+    };
+    const paths = Object.keys(routes).join(", ");
     this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-      if (request.url?.split("?", 1)[0] !== "/metrics")
-        return answer(response, 404, "not found: only /metrics is served here\n");
+      const path = request.url?.split("?", 1)[0] ?? "";
+      const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+      if (route === undefined) return answer(response, 404, `not found: here are only ${paths}\n`);
       if (request.method !== "GET" && request.method !== "HEAD") {
         response.setHeader("Allow", "GET, HEAD");
         return answer(response, 405, "GET and HEAD are allowed\n");
       }
-      metrics.text().then(
-        (text) => answer(response, 200, text, metrics.contentType),
-        () => answer(response, 500, "the metrics could not be collected\n"),
-      );
+      route(response);
     });
   }
 
@@ -40,6 +53,10 @@ export class MetricsServer {
     this.#server.closeAllConnections();
     return closed;
   }
+}
+
+function answerJson(response: ServerResponse, status: number, body: object): void {
+  answer(response, status, JSON.stringify(body), "application/json; charset=utf-8");
 }
 
 function answer(response: ServerResponse, status: number, text: string, type = "text/plain"): void {

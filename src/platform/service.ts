@@ -61,11 +61,17 @@ export class Services {
   readonly #all: readonly Service[];
   readonly #log: Logger;
   #started = 0;
+  #running = false;
   #stopping = false;
 
   constructor(all: readonly Service[], log: Logger) {
     this.#all = all;
     this.#log = log;
+  }
+
+  /** Whether all have started and none is about to stop. */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** Starts all, unless stopped in the meantime. @throws what a service throws */
@@ -75,11 +81,13 @@ export class Services {
       this.#started++;
       await service.start();
     }
+    this.#running = !this.#stopping;
   }
 
   /** Stops those that were started. A failure is logged and does not stop the others. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#running = false;
     for (const service of this.#all.slice(0, this.#started).toReversed()) {
       try {
         await service.stop();

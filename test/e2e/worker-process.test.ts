@@ -84,6 +84,29 @@ describe("a worker process", () => {
     expect((await line.client.get(`/orders/${order?.id}`)).body).toMatchObject({ status: "RESERVED" });
   });
 
+  test("that was told to stop and has work in hand is alive, and says that it takes no more", async () => {
+    line.environment.providers.setLatency(60_000);
+    const worker = await startWorker({ ...line.environment, env: { METRICS_PORT: "0" } });
+    const address = String(worker.logs().find(({ msg }) => msg === "worker ready")?.["metrics"]);
+    const health = async (path: string) =>
+      (await fetch(address.replace("/metrics", `/health/${path}`))).status;
+    const [order] = await place(1);
+    await atWork("pay");
+    expect(await health("accepting")).toBe(200);
+    worker.process.kill("SIGTERM");
+    await waitFor("it to say so", async () => (await health("accepting")) === 503);
+    expect(await health("live")).toBe(200);
+    await untilLogged(worker, "shutting down");
+    await waitFor("it to end", () => {
+      worker.process.kill("SIGTERM");
+      return !worker.process.running;
+    });
+    line.environment.providers.setLatency(LATENCY_MS);
+    const next = await line.addWorker();
+    await line.client.orderIn(order?.id ?? "", "DELIVERED");
+    expect(await next.stop()).toBe(0);
+  });
+
   test("hands back what does not end before the deadline", async () => {
     line.environment.providers.setLatency(60_000);
     const env = { STAGE_TIMEOUT_MS: "60000", SHUTDOWN_TIMEOUT_MS: "300" };

@@ -10,7 +10,6 @@ import { freePort } from "../../tools/launcher/ports.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
 import { TEST_KEY } from "../support/processes.ts";
-import { startTestRedis, type TestServer } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 /*
@@ -23,10 +22,10 @@ const DEADLINE_MS = 30_000;
 
 let folder: string;
 let environment: TestEnvironment;
-/** Of its own: the health check of a worker takes everybody at its own address for the worker. */
-let redis: TestServer;
 let variables: NodeJS.ProcessEnv;
 let port: number;
+/** Where the worker tells its health. */
+let workerPort: number;
 const started: GuardedProcess[] = [];
 
 beforeAll(async () => {
@@ -44,14 +43,13 @@ beforeAll(async () => {
   await rm(context, { recursive: true });
 
   environment = await createTestEnvironment({ migrated: false });
-  redis = await startTestRedis();
-  port = await freePort();
+  [port, workerPort] = [await freePort(), await freePort()];
   const [payments, carrier] = [await freePort(), await freePort()];
   variables = {
     PATH: process.env["PATH"],
     NODE_ENV: "production",
     DATABASE_URL: environment.databaseUrl,
-    REDIS_URL: redis.url,
+    REDIS_URL: environment.redisUrl,
     API_KEYS: TEST_KEY,
     PORT: String(port),
     PAYMENTS_URL: `http://127.0.0.1:${payments}`,
@@ -66,14 +64,19 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(async () => {
   await Promise.all(started.map((child) => child.stop(DEADLINE_MS)));
-  await Promise.all([environment.close(), redis.stop()]);
+  await environment.close();
   await rm(folder, { recursive: true });
 });
 
 /** Starts a command of the compose file where the image would. */
-function start([command = "", ...args]: readonly string[], lines: string[] = []): GuardedProcess {
+function start(
+  [command = "", ...args]: readonly string[],
+  lines: string[] = [],
+  more: NodeJS.ProcessEnv = {},
+): GuardedProcess {
   const onLine = (line: string) => lines.push(line);
-  const child = spawnGuarded(command, args, { cwd: path.join(folder, "image"), env: variables, onLine });
+  const env = { ...variables, ...more };
+  const child = spawnGuarded(command, args, { cwd: path.join(folder, "image"), env, onLine });
   started.push(child);
   return child;
 }
@@ -86,9 +89,10 @@ async function exitCode(command: readonly string[]): Promise<number | null> {
 async function startHealthy(
   command: readonly string[],
   healthCheck: readonly string[],
+  more: NodeJS.ProcessEnv = {},
 ): Promise<GuardedProcess> {
   const lines: string[] = [];
-  const child = start(command, lines);
+  const child = start(command, lines, more);
   await waitFor(`${command.join(" ")} in good health`, async () => {
     if (!child.running) throw new Error(`it ended:\n${lines.join("\n")}`);
     return (await exitCode(healthCheck)) === 0;
@@ -101,7 +105,9 @@ test("the image's processes migrate, take an order to its end, know their health
   const health = {
     // The container's port is its own; ours may be taken.
     api: services.api.healthcheck.test.slice(1).map((each: string) => each.replace(":3000/", `:${port}/`)),
-    worker: services.worker.healthcheck.test.slice(1),
+    worker: services.worker.healthcheck.test
+      .slice(1)
+      .map((each: string) => each.replace(":9464/", `:${workerPort}/`)),
     simulators: services.simulators.healthcheck.test
       .slice(1)
       .map((each: string) => each.replace(":4101/", `:${variables["PAYMENTS_PORT"]}/`)),
@@ -110,7 +116,9 @@ test("the image's processes migrate, take an order to its end, know their health
   expect(await exitCode(health.worker)).toBe(1);
 
   const simulators = await startHealthy(services.simulators.command, health.simulators);
-  const worker = await startHealthy(services.worker.command, health.worker);
+  const worker = await startHealthy(services.worker.command, health.worker, {
+    METRICS_PORT: String(workerPort),
+  });
   expect(await exitCode(health.api)).toBe(1);
   const api = await startHealthy(services.api.command, health.api);
 

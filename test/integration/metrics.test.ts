@@ -61,6 +61,19 @@ describe("the metrics of an API and its workers", () => {
     }
   });
 
+  test("come with the health of the process, for orchestrators", async () => {
+    for (const process of [line.workers[0]!, line.api]) {
+      const at = (path: string, method = "GET") =>
+        fetch(metricsUrl(process).replace("/metrics", path), { method });
+      expect(await (await at("/health/live")).json()).toEqual({ live: true });
+      await waitFor("the last of it to have started", async () => (await at("/health/accepting")).ok);
+      expect(await (await at("/health/accepting?verbose")).json()).toEqual({ accepting: true });
+      expect((await at("/health/live", "POST")).status).toBe(405);
+      expect((await at("/health/ready")).status).toBe(404);
+      expect((await at("/constructor")).status).toBe(404);
+    }
+  });
+
   test("tell the way of orders, stage by stage", async () => {
     const placed = await Promise.all(Array.from({ length: 20 }, () => line.client.order(PLAIN_ORDER)));
     await Promise.all(placed.map(({ id }) => line.client.orderIn(id, "DELIVERED")));

@@ -59,7 +59,6 @@ const ALLOWED = [
   ["src/composition/worker.ts", "../../workers/heartbeat.ts"],
   ["src/composition/queues.ts", "../../package.json"],
   ["workers/isolation/main.ts", "../../src/composition/worker.ts"],
-  ["workers/healthcheck.ts", "../src/composition/worker.ts"],
   ["db/drizzle.config.ts", "drizzle-kit"],
   ["db/statements.ts", "drizzle-orm"],
   ["src/engine/batching-store.ts", "p-limit"],

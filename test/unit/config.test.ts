@@ -1,15 +1,29 @@
-import { describe, expect, test } from "@jest/globals";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "@jest/globals";
 import { API, PAGES } from "../../src/api/routes.ts";
 import { isRoute } from "../../src/api/route.ts";
 import { API_PROCESS } from "../../src/composition/api-config.ts";
-import { hasQueues, loadConfig, PROCESSES, stageOverrides } from "../../src/composition/config.ts";
+import {
+  configure,
+  hasQueues,
+  loadConfig,
+  PROCESSES,
+  SECRETS,
+  stageOverrides,
+} from "../../src/composition/config.ts";
 import { DEVELOPMENT_KEY, VARIABLES } from "../../src/composition/variables.ts";
 import { ConfigError } from "../../src/platform/config-error.ts";
 import { parseDuration } from "../../src/platform/duration.ts";
+import { usePipeline } from "../../src/order/lifecycle.ts";
+import { PIPELINE } from "../../src/order/pipeline.ts";
 import { pay } from "../../src/order/stages/pay.ts";
+import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
 
 const SERVERS = { DATABASE_URL: "mysql://u:p@localhost:3306/shop", REDIS_URL: "redis://localhost:6379" };
 const PROVIDERS = { PAYMENTS_URL: "http://payments:8080", CARRIER_URL: "http://carrier:8080" };
+const SIGNING_SECRET = `whsec_${Buffer.alloc(32, "key").toString("base64")}`;
+const FRAUD = { name: "fraud", to: "CHECKED", url: "http://fraud:8080" };
 const PROVIDERS_MISSING = [
   "PAYMENTS_URL must be set to the address of a payment provider when NODE_ENV is production: see docs/providers.md",
   "CARRIER_URL must be set to the address of a carrier when NODE_ENV is production: see docs/providers.md",
@@ -46,6 +60,66 @@ describe("the configuration", () => {
     expect(faultsOf("migrate", { DATABASE_URL: "" })).toEqual([
       "DATABASE_URL must be an address that begins with mysql://",
     ]);
+  });
+
+  describe("with secrets in files", () => {
+    const folder = makeTempFolder();
+    afterAll(() => rmSync(folder, { recursive: true }));
+    /** Writes a file as an orchestrator mounts it. */
+    const secret = (name: string, content: string) => {
+      writeFileSync(join(folder, name), content);
+      return join(folder, name);
+    };
+
+    test("reads each of them, without the end of its line", () => {
+      const environment = {
+        DATABASE_URL_FILE: secret("database", `${SERVERS.DATABASE_URL}\n`),
+        REDIS_URL_FILE: secret("redis", SERVERS.REDIS_URL),
+        API_KEYS_FILE: secret("keys", "first-key-0123456,second-key-654321\n"),
+        SIGNING_SECRET_FILE: secret("signing", SIGNING_SECRET),
+      };
+      expect(loadConfig(PROCESSES.api, environment)).toMatchObject({
+        ...SERVERS,
+        API_KEYS: ["first-key-0123456", "second-key-654321"],
+        SIGNING_SECRET: [SIGNING_SECRET],
+      });
+      for (const name of SECRETS) expect(Object.keys(VARIABLES)).toContain(name);
+    });
+
+    test("signs the requests of HTTP stages in production by one", async () => {
+      const stages = secret("conveyor.config.json", JSON.stringify({ pipeline: [{ http: FRAUD }] }));
+      const environment = { ...SERVERS, ...PROVIDERS, NODE_ENV: "production", CONVEYOR_CONFIG: stages };
+      const { worker } = PROCESSES;
+      await expect(configure(worker, environment)).rejects.toThrow(/SIGNING_SECRET must be set/);
+      const SIGNING_SECRET_FILE = secret("empty", "\n");
+      await expect(configure(worker, { ...environment, SIGNING_SECRET_FILE })).rejects.toThrow(
+        /SIGNING_SECRET must be set/,
+      );
+      try {
+        const read = await configure(worker, {
+          ...environment,
+          SIGNING_SECRET_FILE: secret("signing", SIGNING_SECRET),
+        });
+        expect(read.SIGNING_SECRET).toEqual([SIGNING_SECRET]);
+      } finally {
+        usePipeline(PIPELINE);
+      }
+    });
+
+    test("refuses one that is not there, is empty, or is set twice", () => {
+      const missing = join(folder, "missing");
+      expect(faultsOf("worker", { REDIS_URL: SERVERS.REDIS_URL, DATABASE_URL_FILE: missing })).toEqual([
+        `DATABASE_URL_FILE can't be read: Error: ENOENT: no such file or directory, open '${missing}'`,
+        "DATABASE_URL must be an address that begins with mysql://",
+      ]);
+      expect(faultsOf("api", { ...SERVERS, API_KEYS_FILE: secret("empty", "\n") })).toEqual([
+        "API_KEYS must be keys of at least 16 printable characters, separated by commas",
+      ]);
+      const REDIS_URL_FILE = secret("redis", SERVERS.REDIS_URL);
+      expect(faultsOf("worker", { ...SERVERS, REDIS_URL_FILE })).toEqual([
+        "REDIS_URL and REDIS_URL_FILE must not both be set",
+      ]);
+    });
   });
 
   test("tells every fault at once, by name and with what would be right", () => {

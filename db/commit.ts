@@ -40,8 +40,8 @@ export async function commitTogether(
 
 /**
  * Sends each of the last statements of a transaction once the one before was answered, and then COMMIT: see
- * {@link Session.isGalera}. A server that froze before COMMIT may carry it out late; the cluster has left such a node behind
- * after seconds, and refuses what does not fit any more.
+ * {@link Session.isGalera}. The fence must not be passed before the server froze, and COMMIT be carried out when it wakes up.
+ * So both are in one compound statement, which ends at the first error; only MariaDB knows these outside of procedures.
  *
  * @throws {UnexpectedCountError} @throws {DatabaseError} which `isUnknown` unless certainly nothing was
  * committed.
@@ -49,7 +49,7 @@ export async function commitTogether(
 export async function commitOneByOne(
   connection: PoolConnection,
   writes: readonly (Write | Builder)[],
-  { deadline }: { readonly deadline: number },
+  { fence, deadline }: { readonly fence: Statement; readonly deadline: number },
 ): Promise<void> {
   for (const { sql, values, mustAffect } of writes.map(asWrite)) {
     const [result] = await say(connection, sql, values);
@@ -57,7 +57,7 @@ export async function commitOneByOne(
   }
   refuseLate(deadline);
   try {
-    await say(connection, "COMMIT");
+    await say(connection, `BEGIN NOT ATOMIC\n${fence.sql};\nCOMMIT;\nEND`, fence.values);
   } catch (error) {
     throw afterCommitWasSent(error);
   }

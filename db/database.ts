@@ -211,9 +211,10 @@ export class Database {
   async #begin(connection: PoolConnection, deadline: number): Promise<Transaction["commit"]> {
     const session = await this.#sessions.get(connection.connection);
     if (session?.isGalera) {
-      sendOneByOne(connection);
-      begunBefore(prepared(connection, deadline));
-      return (writes) => commitOneByOne(connection, writes, { deadline });
+      sendOneByOne(prepared(connection, deadline));
+      await say(connection, "START TRANSACTION");
+      const fence = await this.#fence.before(deadline, connection, (sql) => say(connection, sql));
+      return (writes) => commitOneByOne(connection, writes, { fence, deadline });
     }
     const ask = connection.query.bind(connection);
     const fence = await this.#fence.before(deadline, connection, (sql) => inTime(ask(sql), deadline));
@@ -307,18 +308,6 @@ function begun(connection: PoolConnection): PoolConnection {
     begins = false;
     const { sql, ...options } = typeof statement === "string" ? { sql: statement } : statement;
     return withoutFirst(await query({ ...options, sql: `START TRANSACTION;\n${sql}` }, values));
-  });
-}
-
-/** The same connection, which sends START TRANSACTION before the first statement. */
-function begunBefore(connection: PoolConnection): PoolConnection {
-  let begins = true;
-  return withQuery(connection, (query) => async (statement, values) => {
-    if (begins) {
-      begins = false;
-      await query("START TRANSACTION");
-    }
-    return query(statement, values);
   });
 }
 

@@ -192,6 +192,39 @@ describeWithGalera("a cluster of three Galera nodes", () => {
     }
   });
 
+  test("commits nothing later that was given up, when a node that stood still wakes up", async () => {
+    const [node] = cluster.nodes;
+    const database = new Database({ url: address(node!.url), timeoutMs: 1_000 });
+    const other = databases[1]!;
+    const there = async (table: string) =>
+      (await rows(other, `SELECT id FROM ${table} WHERE id = 'frozen'`)).length;
+    try {
+      await expect(
+        database.transaction(async (transaction) => {
+          await transaction.execute(sql`INSERT INTO first_notes VALUES ('frozen')`);
+          node!.kill("SIGSTOP");
+          await transaction.commit([]);
+        }),
+      ).rejects.toMatchObject({ code: "TIMEOUT", isUnknown: true });
+      node!.kill("SIGCONT");
+      // What it had received it carries out, or refuses, before it takes what comes now.
+      await waitFor("the node to work again", async () => {
+        const added = database.transaction((transaction) =>
+          transaction.commit([{ sql: "INSERT INTO second_notes VALUES ('frozen')", values: [] }]),
+        );
+        return added.then(
+          () => true,
+          () => false,
+        );
+      });
+      expect(await there("second_notes")).toBe(1);
+      expect(await there("first_notes")).toBe(0);
+    } finally {
+      node!.kill("SIGCONT");
+      await database.close();
+    }
+  });
+
   test("loses nothing that was committed when its writer dies, and writes go on through the proxy", async () => {
     const database = new Database({ url: address(cluster.url), timeoutMs: 5_000 });
     const committed: string[] = [];

@@ -1,7 +1,6 @@
 import { Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import { establish, send, type Connection } from "./connection.ts";
 import type { StageSettings } from "../src/order/stage.ts";
-import { repliesTo } from "./connection.ts";
 import { queuePrefix } from "./keys.ts";
 import type { RedisServer } from "./server.ts";
 import { nowMs } from "../src/platform/clock.ts";
@@ -37,14 +36,14 @@ export async function readBacklogs(
   const connection = server.connectOnce();
   connection.on("error", () => {});
   try {
-    await connection.connect();
+    await establish(connection);
     return await Promise.all(queues.map((queue) => readBacklog(connection, queue)));
   } finally {
     connection.disconnect();
   }
 }
 
-async function readBacklog(connection: Redis, { name, settings }: LookedAt): Promise<Backlog> {
+async function readBacklog(connection: Connection, { name, settings }: LookedAt): Promise<Backlog> {
   const queue = new Queue(name, {
     connection,
     prefix: queuePrefix(connection, { name }),
@@ -81,7 +80,7 @@ async function isAtItsLimits(queue: Queue, workersMax: number | undefined): Prom
   return max !== undefined && (await queue.getRateLimitTtl(max)) > 0;
 }
 
-async function countAbandoned(queue: Queue, connection: Redis): Promise<number> {
+async function countAbandoned(queue: Queue, connection: Connection): Promise<number> {
   const before = await queue.getRanges(["active"], 0, PAGE - 1, true);
   const unlocked = [];
   for (const [index, locked] of (await areLocked(queue, connection, before)).entries()) {
@@ -93,8 +92,10 @@ async function countAbandoned(queue: Queue, connection: Redis): Promise<number> 
   return unlocked.filter((id) => after.has(id)).length;
 }
 
-async function areLocked(queue: Queue, connection: Redis, ids: readonly string[]): Promise<boolean[]> {
-  const pipeline = connection.pipeline();
-  for (const id of ids) pipeline.exists(queue.toKey(`${id}:lock`));
-  return (await repliesTo(pipeline)).map((exists) => exists === 1);
+async function areLocked(queue: Queue, connection: Connection, ids: readonly string[]): Promise<boolean[]> {
+  const replies = await send(
+    connection,
+    ids.map((id) => ["exists", queue.toKey(`${id}:lock`)]),
+  );
+  return replies.map((exists) => exists === 1);
 }

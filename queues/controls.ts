@@ -1,18 +1,15 @@
 import type { Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import { send, type Connection } from "./connection.ts";
 import type { QueueSettings, StoredSettings } from "../src/engine/ports.ts";
 import type { Step } from "../src/order/stage.ts";
-import { keyOf } from "./keys.ts";
+import { keyBesideQueue } from "./keys.ts";
 import type { Queues } from "./queues.ts";
 
-/** When the settings in Redis were changed, by step. Lost together with them. */
-const APPLIED = "queue-settings";
+/** When the settings in Redis were changed, beside the queue. Lost together with them. */
+const APPLIED = "settings";
 
 /** Applies settings to all workers, through Redis, which they check with every job. */
-async function applyControls(queues: Queues, { step, ...wanted }: StoredSettings): Promise<void> {
-  const queue = queues.all.find(({ name }) => name === step);
-  // Of a removed stage.
-  if (queue === undefined) return;
+async function applyControls(queue: Queue, wanted: QueueSettings): Promise<void> {
   const { concurrency, rateLimit } = wanted;
   await (concurrency === null ? queue.removeGlobalConcurrency() : queue.setGlobalConcurrency(concurrency));
   await applyRateLimit(queue, rateLimit);
@@ -34,14 +31,22 @@ async function applyRateLimit(queue: Queue, wanted: QueueSettings["rateLimit"]):
  * changed only in Redis. @returns how many queues were updated. @throws {Error} of Redis.
  */
 export async function restoreControls(
-  { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
+  { queues, redis }: { readonly queues: Queues; readonly redis: Connection },
   settings: readonly StoredSettings[],
 ): Promise<number> {
-  const applied = await redis.hgetall(keyOf(redis, APPLIED));
-  const stale = settings.filter(({ step, updatedAt }) => applied[step] !== updatedAt.toISOString());
-  for (const each of stale) {
-    await applyControls(queues, each);
-    await redis.hset(keyOf(redis, APPLIED), each.step, each.updatedAt.toISOString());
+  // Those of a removed stage have no queue.
+  const ours = settings.flatMap((each) => {
+    const queue = queues.all.find(({ name }) => name === each.step);
+    return queue ? [{ queue, wanted: each, key: keyBesideQueue(redis, queue, APPLIED) }] : [];
+  });
+  const applied = await send(
+    redis,
+    ours.map(({ key }) => ["get", key]),
+  );
+  const stale = ours.filter(({ wanted }, index) => applied[index] !== wanted.updatedAt.toISOString());
+  for (const { queue, wanted, key } of stale) {
+    await applyControls(queue, wanted);
+    await redis.set(key, wanted.updatedAt.toISOString());
   }
   return stale.length;
 }
@@ -55,7 +60,7 @@ export interface Limits {
 
 /** The limits of a step's queue, read where BullMQ's own scripts read them. @throws {Error} of Redis. */
 export async function readLimits(
-  { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
+  { queues, redis }: { readonly queues: Queues; readonly redis: Connection },
   step: Pick<Step, "name">,
 ): Promise<Limits> {
   const key = queues.of(step).toKey("meta");

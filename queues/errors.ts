@@ -42,6 +42,8 @@ const CONNECTION_MESSAGES = new Set([
   "None of startup nodes is available",
   "Stream isn't writeable and enableOfflineQueue options is false",
 ]);
+/** How ioredis says that no Sentinel has told it a master, for a connection that does not ask again. */
+const NO_SENTINELS = /^All sentinels are unreachable\b/;
 /** Too many redirects in a cluster that is changing. */
 const TOO_MANY_REDIRECTIONS = /^Too many Cluster redirections\b/;
 const CONNECTION_ERRORS = new Set([
@@ -64,8 +66,18 @@ export function isRedisUnavailable(error: unknown): boolean {
   if (error instanceof DispatcherUnavailableError) return true;
   if (name === "ReplyError") return isUnavailableReply(error);
   return (
-    CONNECTION_ERRORS.has(name) || CONNECTION_MESSAGES.has(message) || TOO_MANY_REDIRECTIONS.test(message)
+    CONNECTION_ERRORS.has(name) ||
+    CONNECTION_MESSAGES.has(message) ||
+    TOO_MANY_REDIRECTIONS.test(message) ||
+    NO_SENTINELS.test(message)
   );
+}
+
+/** Why a cluster could not be connected to: the error of the last node that was asked. Other errors are their own reason. */
+export function reasonOf(error: unknown): unknown {
+  return error instanceof Error && "lastNodeError" in error && error.lastNodeError instanceof Error
+    ? error.lastNodeError
+    : error;
 }
 
 /** Whether Redis is a replica, which takes no writes. */

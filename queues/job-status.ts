@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "./connection.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import { jobId, SCORES_PER_MS } from "./job.ts";
 import type { Queues } from "./queues.ts";
@@ -19,7 +19,7 @@ export interface JobStatus {
 
 /** The job of an order's transition. @throws {Error} of Redis. */
 export async function readJob(
-  { queues, redis }: { readonly queues: Queues; readonly redis: Redis },
+  { queues, redis }: { readonly queues: Queues; readonly redis: Connection },
   orderId: string,
   transition: Transition,
 ): Promise<JobStatus> {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Redis } from "ioredis";
+import { send, type Connection } from "./connection.ts";
 import type { JobMarker, Restoration } from "../src/engine/ports.ts";
 import { keyOf } from "./keys.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -28,15 +28,23 @@ export class ForeignRedisError extends Error {
  * Whichever process finds it missing writes it, atomically: of two databases at an empty Redis, one gets it and
  * the other is refused. A marker of an earlier version names no database; the first process to find it claims
  * it.
+ *
+ * In a cluster, one shard may lose its data, and others not. So there each queue has a witness beside it, written when a
+ * restoration begins: the jobs are complete only as long as all witnesses are there.
  */
 export class Marker implements JobMarker {
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #key: string;
+  readonly #witnesses: readonly string[];
   readonly #installation: () => Promise<string>;
 
-  /** @param installation the identity of the database. */
-  constructor(redis: Redis, installation: () => Promise<string>) {
+  /**
+   * @param installation the identity of the database. @param witnesses a key in each shard with jobs, beside that of the
+   * marker.
+   */
+  constructor(redis: Connection, installation: () => Promise<string>, witnesses: readonly string[] = []) {
     this.#redis = redis;
+    this.#witnesses = witnesses;
     this.#key = keyOf(redis, "marker");
     this.#installation = installation;
   }
@@ -59,7 +67,7 @@ export class Marker implements JobMarker {
     if (text !== null && owner === installation) return text;
     if (owner !== undefined) throw new ForeignRedisError(owner);
     if (text === null) {
-      await this.#redis.set(this.#key, written({ run: randomUUID(), orders: 0, installation }), "NX");
+      await this.#redis.set(this.#key, begun(installation), "NX");
     } else await this.#replace(text, withOwner(text, installation));
     return this.claim();
   }
@@ -70,21 +78,49 @@ export class Marker implements JobMarker {
    * @throws {ForeignRedisError} {Error} of Redis, or of the database.
    */
   async restoration(): Promise<Restoration | undefined> {
-    return parsed(await this.claim());
+    const text = await this.claim();
+    const restoration = parsed(text);
+    const witnessed = await this.#witnessed();
+    if (restoration === undefined) {
+      if (witnessed.every((run) => run !== null)) return undefined;
+      await this.#replace(text, begun(ownerOf(text) ?? ""));
+      return this.restoration();
+    }
+    const run = runOf(text);
+    if (witnessed.every((each) => each === run)) return restoration;
+    if (restoration.status === undefined) {
+      await send(
+        this.#redis,
+        this.#witnesses.map((key) => ["set", key, run]),
+      );
+      return restoration;
+    }
+    // Another loss: start over.
+    await this.#replace(text, begun(ownerOf(text) ?? ""));
+    return this.restoration();
   }
 
   /** Records the restoration's progress, unless it has ended. @throws {Error} of Redis. */
   async goOn({ text }: Restoration, reached: Omit<Restoration, "text">): Promise<void> {
-    const run = text.split(" ")[1] ?? "";
-    await this.#replace(text, written({ run, ...reached, installation: ownerOf(text) ?? "" }));
+    await this.#replace(text, written({ run: runOf(text), ...reached, installation: ownerOf(text) ?? "" }));
   }
 
   /**
-   * Ends the restoration: Redis has all its jobs. @returns whether it was still running. @throws {Error} of
+   * Ends the restoration: Connection has all its jobs. @returns whether it was still running. @throws {Error} of
    * Redis.
    */
   async end({ text }: Restoration): Promise<boolean> {
+    const run = runOf(text);
+    if ((await this.#witnessed()).some((each) => each !== run)) return false;
     return this.#replace(text, withOwner(timestamp().toISOString(), ownerOf(text) ?? ""));
+  }
+
+  /** The restoration of which each shard knows; null where there is none. */
+  #witnessed(): Promise<unknown[]> {
+    return send(
+      this.#redis,
+      this.#witnesses.map((key) => ["get", key]),
+    );
   }
 
   async #replace(before: string, after: string): Promise<boolean> {
@@ -107,6 +143,15 @@ function written(progress: {
 }): string {
   const { run, orders, status = "", after = "", installation } = progress;
   return [RESTORING, run, orders, status, after, installation].join(" ");
+}
+
+function begun(installation: string): string {
+  return written({ run: randomUUID(), orders: 0, installation });
+}
+
+/** Identifies a restoration. */
+function runOf(text: string): string {
+  return text.split(" ")[1] ?? "";
 }
 
 /** The owner's position: after the restoration's fields, or after the time when it ended. */

@@ -1,5 +1,5 @@
 import { Queue } from "bullmq";
-import type { ChainableCommander, Redis } from "ioredis";
+import { send, type Connection, type RedisCommand } from "./connection.ts";
 import {
   DispatcherUnavailableError,
   type Dispatcher,
@@ -33,13 +33,13 @@ interface JobPlace {
 /** A pipeline's queues, one per step. The only place that opens queues. Adds jobs and processes none. */
 export class Queues implements Dispatcher {
   readonly #queues: ReadonlyMap<string, Queue<JobData>>;
-  readonly #connection: Redis;
+  readonly #connection: Connection;
   readonly #lifecycle: Lifecycle;
   readonly #overrides: Partial<StageSettings>;
   readonly #tracing: JobTracing | undefined;
 
   constructor(options: {
-    readonly connection: Redis;
+    readonly connection: Connection;
     readonly lifecycle: Lifecycle;
     /** The operator's settings, which override every step's own. */
     readonly overrides?: Partial<StageSettings>;
@@ -183,13 +183,13 @@ export class Queues implements Dispatcher {
 
   /** Whether each job is delayed, and due later than its delay allows, or overdue. */
   async #areMisplaced(places: readonly JobPlace[]): Promise<boolean[]> {
-    const pipeline = this.#connection.pipeline();
-    for (const { queue, id } of places)
-      pipeline.zscore(queue.toKey("delayed"), id).hget(queue.toKey(id), "delay");
-    const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
-      if (error) throw error;
-      return answer;
-    });
+    const answers = await send(
+      this.#connection,
+      places.flatMap(({ queue, id }): RedisCommand[] => [
+        ["zscore", queue.toKey("delayed"), id],
+        ["hget", queue.toKey(id), "delay"],
+      ]),
+    );
     return places.map((_, index) => {
       const [score, delay] = answers.slice(2 * index, 2 * index + 2);
       if (typeof score !== "string") return false;
@@ -212,7 +212,7 @@ export class Queues implements Dispatcher {
     const [states, underWay, delayed] = await Promise.all([
       this.#states(jobs),
       this.areUnderWay(jobs),
-      this.#ask(jobs, (pipeline, queue, id) => pipeline.zscore(queue.toKey("delayed"), id)),
+      this.#ask(jobs, (queue, id) => ["zscore", queue.toKey("delayed"), id]),
     ]);
     const isResting = (index: number) => isOver(states[index]) || delayed[index] !== null;
     await Promise.all(
@@ -230,15 +230,19 @@ export class Queues implements Dispatcher {
     const jobs = due.flatMap(({ orderId, transition }, index) =>
       this.#lifecycle.upTo(transition).map((each) => ({ index, orderId, transition: each })),
     );
-    const locks = await this.#ask(jobs, (pipeline, queue, id) => pipeline.exists(`${queue.toKey(id)}:lock`));
+    const locks = await this.#ask(jobs, (queue, id) => ["exists", `${queue.toKey(id)}:lock`]);
     const held = new Set(jobs.filter((_, place) => locks[place] === 1).map(({ index }) => index));
     return due.map((_, index) => held.has(index));
   }
 
   async #states(due: readonly DueJob[]): Promise<JobState[]> {
-    const found = await this.#ask(due, (pipeline, queue, id) =>
-      pipeline.hmget(queue.toKey(id), "timestamp", "finishedOn", "returnvalue"),
-    );
+    const found = await this.#ask(due, (queue, id) => [
+      "hmget",
+      queue.toKey(id),
+      "timestamp",
+      "finishedOn",
+      "returnvalue",
+    ]);
     return found.map((each) => {
       const [added, finished, returned] = Array.isArray(each) ? each : [];
       // A completed job has a return value, even if empty.
@@ -247,18 +251,16 @@ export class Queues implements Dispatcher {
     });
   }
 
-  /** Runs one command for each job, in one round trip. */
-  async #ask(
+  /** Runs one command for each job, all at once. */
+  #ask(
     due: readonly DueJob[],
-    ask: (pipeline: ChainableCommander, queue: Queue<JobData>, id: string) => unknown,
+    command: (queue: Queue<JobData>, id: string) => RedisCommand,
   ): Promise<unknown[]> {
-    const pipeline = this.#connection.pipeline();
-    for (const { orderId, transition } of due)
-      ask(pipeline, this.of(transition.step), jobId(orderId, transition));
-    return ((await pipeline.exec()) ?? []).map(([error, answer]) => {
-      if (error) throw error;
-      return answer;
+    const commands = due.map((job) => {
+      const { queue, id } = this.#placeOf(job);
+      return command(queue, id);
     });
+    return send(this.#connection, commands);
   }
 
   async #remove({ orderId, transition }: DueJob): Promise<void> {

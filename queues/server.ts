@@ -1,15 +1,17 @@
-import { createConnection, Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
-import { AbstractConnector, type Redis, type RedisOptions } from "ioredis";
 import { Repeat } from "../src/platform/repeat.ts";
-import { connectOnce, connectProducer, connectWorker } from "./connection.ts";
-import { isOfSelect } from "./errors.ts";
+import { guardedBy, type NetStream } from "./checked-connector.ts";
+import {
+  connectOnce,
+  connectProducer,
+  connectWorker,
+  establish,
+  type Connection,
+  type Guard,
+} from "./connection.ts";
+import { checkFit, faultOf, RedisUrlError } from "./fit.ts";
 import { usePrefix } from "./keys.ts";
 import { ForeignRedisError, Marker } from "./marker.ts";
 
-/** Milliseconds for the other side to close a connection. */
-const DISCONNECT_TIMEOUT_MS = 2_000;
-const DEFAULT_PORT = 6379;
 /** Milliseconds between checks of the marker. */
 const WATCH_INTERVAL_MS = 2_000;
 /**
@@ -17,13 +19,6 @@ const WATCH_INTERVAL_MS = 2_000;
  * and write its marker again.
  */
 const WAIT_FOR_OWNER_MS = 10_000;
-
-type NetStream = Awaited<ReturnType<AbstractConnector["connect"]>>;
-
-/** The database index in REDIS_URL does not exist or can't be used. */
-export class RedisDatabaseError extends Error {
-  override name = "RedisDatabaseError";
-}
 
 export interface RedisServerOptions {
   readonly url: string;
@@ -51,24 +46,24 @@ export class RedisServer {
   }
 
   /** For processes that must never wait for Redis. */
-  connectProducer(): Redis {
+  connectProducer(): Connection {
     return this.#opened(connectProducer(this.#options.url, this.#guarded));
   }
 
   /** For workers, which can. */
-  connectWorker(): Redis {
+  connectWorker(): Connection {
     return this.#opened(connectWorker(this.#options.url, this.#guarded));
   }
 
-  /** For a single look, which fails rather than waits. Connects when told to. */
-  connectOnce(): Redis {
+  /** For a single look, which fails rather than waits. `establish` connects it. */
+  connectOnce(): Connection {
     return this.#opened(connectOnce(this.#options.url, this.#guarded));
   }
 
   /**
    * Checks whether this Redis may be used, and claims an empty one.
    *
-   * @throws {ForeignRedisError} {RedisDatabaseError}, or errors of Redis or the database.
+   * @throws {ForeignRedisError} {RedisUrlError}, or errors of Redis or the database.
    */
   check(): Promise<void> {
     return (this.#checking ??= this.#check().finally(() => (this.#checking = undefined)));
@@ -77,11 +72,11 @@ export class RedisServer {
   /**
    * The same at startup, where a Redis that is away is no error.
    *
-   * @throws {ForeignRedisError} {RedisDatabaseError}
+   * @throws {ForeignRedisError} {RedisUrlError}
    */
   async checkAtStart(): Promise<void> {
     await this.check().catch((error: unknown) => {
-      if (error instanceof ForeignRedisError || error instanceof RedisDatabaseError) throw error;
+      if (error instanceof ForeignRedisError || error instanceof RedisUrlError) throw error;
     });
   }
 
@@ -89,7 +84,7 @@ export class RedisServer {
    * Checks the marker periodically over this connection: the data may have been lost, and Redis claimed by
    * another installation.
    */
-  watch(redis: Redis): void {
+  watch(redis: Connection): void {
     const marker = new Marker(redis, this.#options.installation);
     this.#looks = new Repeat({
       run: async () => {
@@ -108,19 +103,11 @@ export class RedisServer {
     void this.#looks?.stop();
   }
 
-  get #guarded(): Pick<RedisOptions, "Connector"> {
-    const { url } = this.#options;
-    const connections = { check: () => this.check(), connected: this.#connected };
-    return {
-      Connector: class extends CheckedConnector {
-        constructor() {
-          super(url, connections);
-        }
-      },
-    };
+  get #guarded(): Guard {
+    return guardedBy({ check: () => this.check(), connected: this.#connected });
   }
 
-  #opened(redis: Redis): Redis {
+  #opened(redis: Connection): Connection {
     usePrefix(redis, this.#options.prefix);
     return redis;
   }
@@ -130,9 +117,10 @@ export class RedisServer {
     // A connection of its own, so that no other is used before the check.
     const redis = this.#opened(connectOnce(url));
     let failure: unknown;
-    redis.on("error", (error) => (failure ??= isOfSelect(error) ? noDatabase(url, error) : error));
+    redis.on("error", (error) => (failure ??= error));
     try {
-      await redis.connect();
+      await establish(redis);
+      await checkFit(redis, url);
       // It is connected anyway, to database 0.
       if (failure !== undefined) throw failure;
       const marker = new Marker(redis, installation);
@@ -142,7 +130,8 @@ export class RedisServer {
       await marker.claim();
     } catch (error) {
       if (error instanceof ForeignRedisError) this.#refusedAt = performance.now();
-      throw failure ?? error;
+      if (error instanceof RedisUrlError) throw error;
+      throw faultOf(failure ?? error, url);
     } finally {
       redis.disconnect();
     }
@@ -152,58 +141,4 @@ export class RedisServer {
     this.#refusedAt = performance.now();
     for (const stream of this.#connected) stream.destroy(error);
   }
-}
-
-interface Connections {
-  /** @throws {Error} if no connection may be used. */
-  readonly check: () => Promise<void>;
-  readonly connected: Set<NetStream>;
-}
-
-/** Connects once the server is known to be usable. */
-class CheckedConnector extends AbstractConnector {
-  readonly #url: URL;
-  readonly #server: Connections;
-
-  constructor(url: string, server: Connections) {
-    super(DISCONNECT_TIMEOUT_MS);
-    this.#url = new URL(url);
-    this.#server = server;
-  }
-
-  async connect(): Promise<NetStream> {
-    this.connecting = true;
-    const { check, connected } = this.#server;
-    const refusal = await check().then(
-      () => undefined,
-      (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
-    );
-    if (!this.connecting) throw new Error("Connection is closed.");
-    delete this.firstError;
-    if (refusal) {
-      // ioredis retries, as after every failed connection.
-      this.firstError = refusal;
-      return (this.stream = new Socket().destroy());
-    }
-    const stream = this.#open();
-    connected.add(stream);
-    stream.once("close", () => connected.delete(stream));
-    stream.once("error", (error) => (this.firstError = error));
-    return (this.stream = stream);
-  }
-
-  #open(): NetStream {
-    const { protocol, hostname, port, searchParams } = this.#url;
-    const address = {
-      host: hostname.replace(/^\[|\]$/g, "") || "localhost",
-      port: Number(port || DEFAULT_PORT),
-      family: Number(searchParams.get("family") ?? 0),
-    };
-    return protocol === "rediss:" ? connectTls(address) : createConnection(address);
-  }
-}
-
-function noDatabase(url: string, { message }: Error): RedisDatabaseError {
-  const index = new URL(url).pathname.slice(1);
-  return new RedisDatabaseError(`REDIS_URL names database ${index}, which Redis does not have: ${message}`);
 }

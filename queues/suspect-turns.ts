@@ -1,5 +1,5 @@
 import type { Job, Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import type { Connection } from "./connection.ts";
 import { SUSPECTS_SHARE } from "../src/engine/ports.ts";
 import type { StageSettings } from "../src/order/stage.ts";
 import { isSuspect, SCORES_PER_MS, type JobData } from "./job.ts";
@@ -30,7 +30,7 @@ interface Delayed {
  */
 export class SuspectTurns {
   readonly #queue: Queue<JobData>;
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #rateLimit: StageSettings["rateLimit"];
   /**
    * A hash: the end of the line (`end`, in milliseconds since 1970), the turns taken recently (`given`) and since when they
@@ -39,7 +39,7 @@ export class SuspectTurns {
   readonly #key: string;
 
   /** @param rateLimit the stage's own. */
-  constructor(queue: Queue<JobData>, redis: Redis, rateLimit: StageSettings["rateLimit"]) {
+  constructor(queue: Queue<JobData>, redis: Connection, rateLimit: StageSettings["rateLimit"]) {
     this.#queue = queue;
     this.#redis = redis;
     this.#rateLimit = rateLimit;

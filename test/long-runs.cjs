@@ -15,6 +15,7 @@ module.exports = [
   "e2e/prometheus",
   "e2e/proxies",
   "e2e/recovery",
+  "e2e/redis-topologies",
   "e2e/replay",
   "e2e/rollout-in-flight",
   "e2e/waiting-orders",

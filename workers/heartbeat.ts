@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { Redis } from "ioredis";
+import type { Connection } from "../queues/connection.ts";
 import { beat, lastBeat, report, type Heartbeat } from "../queues/telemetry/heartbeats.ts";
 import { addCounts, type MinuteCounts } from "../queues/telemetry/minute-counts.ts";
 import type { Logger } from "../src/platform/log.ts";
@@ -19,7 +19,7 @@ const INTERVAL_MS = 3_000;
 const RETRY_MS = 200;
 
 export interface WorkerHeartbeatOptions {
-  readonly redis: Redis;
+  readonly redis: Connection;
   readonly workers: readonly Pick<StageWorker, "name" | "held" | "guests" | "concurrency" | "isPaused">[];
   readonly breakers: Pick<StageBreakers, "troubles">;
   /** Names the steps that are left to others. */

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../queues/connection.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
@@ -6,7 +6,7 @@ import { Repeat } from "../src/platform/repeat.ts";
 
 export interface RedisCheckOptions {
   readonly name: string;
-  readonly redis: Redis;
+  readonly redis: Connection;
   readonly run: () => Promise<void>;
   /** Milliseconds from the end of a run to the start of the next. */
   readonly everyMs: number;
@@ -18,7 +18,7 @@ export interface RedisCheckOptions {
 /** Work that a worker repeats against Redis. A failed run is logged, and the next one tries again. */
 export class RedisCheck implements Service {
   readonly name: string;
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #runs: Repeat;
 
   constructor({ name, redis, run, everyMs, failure, log }: RedisCheckOptions) {

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../queues/connection.ts";
 import type { Database } from "../db/database.ts";
 import { listQueueSettings } from "../db/queue-settings.ts";
 import { restoreControls } from "../queues/controls.ts";
@@ -12,7 +12,7 @@ const INTERVAL_MS = 2_000;
 
 export interface SettingsSyncOptions {
   readonly database: Database;
-  readonly redis: Redis;
+  readonly redis: Connection;
   readonly queues: Queues;
   readonly log: Logger;
 }

@@ -9,7 +9,7 @@ import {
   type Telemetry,
   type WorkerOptions,
 } from "bullmq";
-import type { Redis } from "ioredis";
+import type { Connection } from "../queues/connection.ts";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
@@ -85,7 +85,7 @@ export interface HandOver {
 }
 
 export interface StageWorkerOptions extends AttemptsOptions {
-  readonly connection: Redis;
+  readonly connection: Connection;
   readonly handOver: HandOver;
   /** BullMQ's own. */
   readonly telemetry?: Telemetry | undefined;

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../queues/connection.ts";
 import { readHeartbeats } from "../queues/telemetry/heartbeats.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
@@ -11,7 +11,7 @@ import type { StageWorker } from "./stage-worker.ts";
 const INTERVAL_MS = 3_000;
 
 export interface SuspectQuotaOptions {
-  readonly redis: Redis;
+  readonly redis: Connection;
   readonly queues: Pick<Queues, "of" | "turnsOf">;
   readonly workers: readonly Pick<StageWorker, "name" | "step" | "suspects">[];
   /** This process's heartbeat id. */

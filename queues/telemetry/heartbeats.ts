@@ -1,5 +1,4 @@
-import type { Redis } from "ioredis";
-import { repliesTo } from "../connection.ts";
+import { send, type Connection } from "../connection.ts";
 import type { Step } from "../../src/order/stage.ts";
 import { keyOf } from "../keys.ts";
 import { nowMs } from "../../src/platform/clock.ts";
@@ -50,45 +49,46 @@ export interface Heartbeat {
 }
 
 /** Reports that a worker is alive. @throws {Error} of Redis. */
-export async function beat(redis: Redis, heartbeat: Heartbeat): Promise<void> {
+export async function beat(redis: Connection, heartbeat: Heartbeat): Promise<void> {
   const now = nowMs();
-  await repliesTo(
-    redis
-      .pipeline()
-      .set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS)
-      .zadd(keyOf(redis, NAMES), now, heartbeat.id)
-      .zremrangebyscore(keyOf(redis, NAMES), "-inf", now - FORGOTTEN_AFTER_MS),
-  );
+  await send(redis, [
+    ["set", workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS],
+    ["zadd", keyOf(redis, NAMES), now, heartbeat.id],
+    ["zremrangebyscore", keyOf(redis, NAMES), "-inf", now - FORGOTTEN_AFTER_MS],
+  ]);
 }
 
 /** Reports what a worker does, between its heartbeats. @throws {Error} of Redis. */
-export async function report(redis: Redis, heartbeat: Heartbeat): Promise<void> {
+export async function report(redis: Connection, heartbeat: Heartbeat): Promise<void> {
   await redis.set(workerKey(redis, heartbeat.id), JSON.stringify(heartbeat), "EX", ALIVE_SECONDS);
 }
 
 /** Reports that a worker has stopped. @throws {Error} of Redis. */
-export async function lastBeat(redis: Redis, id: string): Promise<void> {
-  await redis.pipeline().del(workerKey(redis, id)).zrem(keyOf(redis, NAMES), id).exec();
+export async function lastBeat(redis: Connection, id: string): Promise<void> {
+  await send(redis, [
+    ["del", workerKey(redis, id)],
+    ["zrem", keyOf(redis, NAMES), id],
+  ]);
 }
 
 /** The workers that are alive, oldest first. @throws {Error} of Redis. */
-export async function readHeartbeats(redis: Redis): Promise<Heartbeat[]> {
+export async function readHeartbeats(redis: Connection): Promise<Heartbeat[]> {
   const ids = await redis.zrange(keyOf(redis, NAMES), "0", "-1");
   if (ids.length === 0) return [];
-  const pipeline = redis.pipeline();
-  for (const id of ids) pipeline.get(workerKey(redis, id));
-  const alive = (await repliesTo(pipeline)).flatMap((text): Heartbeat[] =>
-    typeof text === "string" ? [JSON.parse(text)] : [],
+  const found = await send(
+    redis,
+    ids.map((id) => ["get", workerKey(redis, id)]),
   );
+  const alive = found.flatMap((text): Heartbeat[] => (typeof text === "string" ? [JSON.parse(text)] : []));
   return alive.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1));
 }
 
 /** Whether any worker may have guests in a step. @throws {Error} of Redis. */
-export async function haveGuests(redis: Redis, { name }: Pick<Step, "name">): Promise<boolean> {
+export async function haveGuests(redis: Connection, { name }: Pick<Step, "name">): Promise<boolean> {
   const workers = await readHeartbeats(redis);
   return workers.some(({ steps }) => steps.some((step) => step.name === name && (step.guests ?? 0) > 0));
 }
 
-function workerKey(redis: Redis, id: string): string {
+function workerKey(redis: Connection, id: string): string {
   return keyOf(redis, `worker:${id}`);
 }

@@ -1,5 +1,4 @@
-import type { Redis } from "ioredis";
-import { repliesTo } from "../connection.ts";
+import { send, type Connection, type RedisCommand } from "../connection.ts";
 import { keyOf } from "../keys.ts";
 import { nowMs } from "../../src/platform/clock.ts";
 
@@ -96,31 +95,34 @@ export class MinuteCounts {
 }
 
 /** Adds a process's counts to those in Redis. @throws {Error} of Redis. */
-export async function addCounts(redis: Redis, taken: ReadonlyMap<string, StepCounts>): Promise<void> {
+export async function addCounts(redis: Connection, taken: ReadonlyMap<string, StepCounts>): Promise<void> {
   if (taken.size === 0) return;
-  const pipeline = redis.pipeline();
+  const commands: RedisCommand[] = [];
   for (const [name, { done, failed, buckets }] of taken) {
     const key = keyOf(redis, name);
-    if (done > 0) pipeline.hincrby(key, DONE, done);
-    if (failed > 0) pipeline.hincrby(key, FAILED, failed);
-    for (const [bucket, count] of buckets) pipeline.hincrby(key, String(bucket), count);
-    pipeline.expire(key, KEPT_SECONDS);
+    if (done > 0) commands.push(["hincrby", key, DONE, done]);
+    if (failed > 0) commands.push(["hincrby", key, FAILED, failed]);
+    for (const [bucket, count] of buckets) commands.push(["hincrby", key, bucket, count]);
+    commands.push(["expire", key, KEPT_SECONDS]);
   }
-  await repliesTo(pipeline);
+  await send(redis, commands);
 }
 
 /** The counts of each step for each of `minutes` minutes up to `last`, oldest first. @throws {Error} of Redis. */
 export async function readCounts(
-  redis: Redis,
+  redis: Connection,
   steps: readonly string[],
   { last, minutes }: { readonly last: number; readonly minutes: number },
 ): Promise<Map<string, StepCounts[]>> {
-  const pipeline = redis.pipeline();
-  for (const step of steps)
-    for (let minute = last - minutes + 1; minute <= last; minute++)
-      pipeline.hgetall(keyOf(redis, minuteKey(step, minute)));
-  const answers = (await repliesTo(pipeline)).map(parsed);
-  return new Map(steps.map((step, index) => [step, answers.slice(index * minutes, (index + 1) * minutes)]));
+  const wanted = steps.flatMap((step) =>
+    Array.from({ length: minutes }, (_, index) => minuteKey(step, last - minutes + 1 + index)),
+  );
+  const answers = await send(
+    redis,
+    wanted.map((name) => ["hgetall", keyOf(redis, name)]),
+  );
+  const counts = answers.map(parsed);
+  return new Map(steps.map((step, index) => [step, counts.slice(index * minutes, (index + 1) * minutes)]));
 }
 
 const DONE = "done";

@@ -1,4 +1,6 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
+import { reasonOf } from "../../queues/errors.ts";
+import { checkServers } from "../../queues/health.ts";
 import type { Database } from "../../db/database.ts";
 import { DatabaseError, TIMEOUT } from "../../db/errors.ts";
 import { checkWrites } from "../../db/write-check.ts";
@@ -30,18 +32,18 @@ export class Health {
   /** Asks all servers at most once a second, however many ask. */
   readonly #servers: () => Promise<{ readonly mysql: Check; readonly redis?: Check }>;
   readonly #database: Database;
-  readonly #redis: Redis | undefined;
+  readonly #redis: Connection | undefined;
   /** The last connection error; commands only report that there is no connection. */
   #redisError: unknown;
   #shuttingDown = false;
 
   /** @param given without `redis` if there is none. */
-  constructor(given: { readonly database: Database; readonly redis?: Redis | undefined }) {
+  constructor(given: { readonly database: Database; readonly redis?: Connection | undefined }) {
     const { database, redis } = given;
     this.#database = database;
     this.#servers = shared(FRESH_MS, () => this.#checkServers());
     this.#redis = redis;
-    redis?.on("error", (error) => (this.#redisError = error));
+    redis?.on("error", (error) => (this.#redisError = reasonOf(error)));
     redis?.on("ready", () => (this.#redisError = undefined));
   }
 
@@ -78,19 +80,9 @@ export class Health {
     return { ready: true, detail: `MySQL ${await checkWrites(this.#database)}` };
   }
 
-  /** A Redis that evicts keys deletes jobs at random, so it is never ready. */
-  async #checkRedis(redis: Redis): Promise<Check> {
+  async #checkRedis(redis: Connection): Promise<Check> {
     if (redis.status !== "ready") return { ready: false, detail: this.#whyNotConnected() };
-    const info = await redis.info();
-    const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown";
-    const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
-    if (policy !== undefined && policy !== "noeviction") {
-      return {
-        ready: false,
-        detail: `maxmemory-policy is ${policy}; it must be noeviction, or Redis deletes jobs`,
-      };
-    }
-    return { ready: true, detail: `Redis ${version}` };
+    return { ready: true, detail: `Redis ${await checkServers(redis)}` };
   }
 
   #whyNotConnected(): string {

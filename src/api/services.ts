@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import type { Database } from "../../db/database.ts";
 import type { EventLog } from "../../db/event-log.ts";
 import type { Queues } from "../../queues/queues.ts";
@@ -46,7 +46,7 @@ export interface Services extends OrderServices {
   readonly paymentWebhooks: Pick<PaymentWebhooks, "receive">;
   readonly parcels: Parcels;
   /** Both undefined without queues. */
-  readonly redis?: Redis | undefined;
+  readonly redis?: Connection | undefined;
   readonly queues?: Queues | undefined;
   readonly lifecycle: Lifecycle;
   readonly events: EventLog;

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import type { Database } from "../../db/database.ts";
 import { operationStore } from "../../db/operation-store.ts";
 import { orderStore } from "../../db/order-store.ts";
@@ -22,7 +22,7 @@ export interface OperationsGiven {
   readonly commit?: Commit;
   readonly log: Logger;
   readonly onEvents?: (() => void) | undefined;
-  readonly queues?: { readonly queues: Queues; readonly redis: Redis };
+  readonly queues?: { readonly queues: Queues; readonly redis: Connection };
 }
 
 export interface OpenOperations {

@@ -10,7 +10,7 @@ import { openIntake } from "./engine.ts";
 import type { Mode } from "./mode.ts";
 import { openQueues, redisServer } from "./queues.ts";
 
-/** Processing by workers, through queues. @throws {ForeignRedisError} {RedisDatabaseError} */
+/** Processing by workers, through queues. @throws {ForeignRedisError} {RedisUrlError} */
 export async function openQueued(config: QueuedApiConfig, base: Base): Promise<Mode> {
   const { database, metrics, log } = base;
   const server = redisServer(config, base);

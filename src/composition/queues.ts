@@ -1,5 +1,6 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import { readInstallationId } from "../../db/identity.ts";
+import { reasonOf } from "../../queues/errors.ts";
 import { Queues } from "../../queues/queues.ts";
 import { RedisServer } from "../../queues/server.ts";
 import { EventNotifier } from "../events/notifier.ts";
@@ -12,7 +13,7 @@ import { stageOverrides, type WorkerConfig } from "./config.ts";
 
 /** What a process with queues has. */
 export interface OpenQueues {
-  readonly redis: Redis;
+  readonly redis: Connection;
   readonly queues: Queues;
   /** Announces new events. */
   readonly onEvents: () => void;
@@ -37,9 +38,9 @@ export function redisServer(config: QueueConfig, { database }: Base): RedisServe
 export function openQueues(
   config: QueueConfig,
   { log, tracing }: Base,
-  { server, redis }: { readonly server: RedisServer; readonly redis: Redis },
+  { server, redis }: { readonly server: RedisServer; readonly redis: Connection },
 ): OpenQueues {
-  redis.on("error", (error) => log.warn({ error: describeError(error) }, "Redis does not answer"));
+  redis.on("error", (error) => log.warn({ error: describeError(reasonOf(error)) }, "Redis does not answer"));
   const queues = new Queues({
     connection: redis,
     lifecycle,

@@ -44,7 +44,7 @@ export const VARIABLES = {
   }),
   REDIS_URL: serverAddress(faultOfRedisUrl).meta({
     description:
-      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://:password@host:port/0`, where 0 is the database index; `rediss:` for TLS. Not needed with `PROCESSING=sync`",
+      "Redis 6.2 or later, or Valkey, with `maxmemory-policy noeviction`: `redis://user:password@host:port/0`, where 0 is the database index; also Sentinels, a cluster, TLS and a socket, see [Redis](deploying.md#redis). Not needed with `PROCESSING=sync`",
   }),
   REDIS_PREFIX: z
     .string()

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import type { Base } from "./base.ts";
 import type { StagesConfig } from "./config.ts";
 import { Networks } from "../events/webhooks/networks.ts";
@@ -12,7 +12,7 @@ const KEEP_MS = 30 * DAY_MS;
 export function openWebhooks(
   config: StagesConfig,
   { database, log }: Base,
-  connectListener?: () => Redis,
+  connectListener?: () => Connection,
 ): Webhooks {
   return new Webhooks({
     database,

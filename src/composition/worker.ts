@@ -1,7 +1,8 @@
 import { readInstallationId } from "../../db/identity.ts";
 import { checkWrites } from "../../db/write-check.ts";
 import { readBacklogs } from "../../queues/backlog.ts";
-import { keyOf } from "../../queues/keys.ts";
+import { send } from "../../queues/connection.ts";
+import { keyBesideQueue, witnessKeys } from "../../queues/keys.ts";
 import { DatabaseLease } from "../../db/leases.ts";
 import { Marker } from "../../queues/marker.ts";
 import { MinuteCounts } from "../../queues/telemetry/minute-counts.ts";
@@ -33,7 +34,7 @@ import { openQueues, redisServer, type OpenQueues } from "./queues.ts";
 import { openRollout } from "./rollout.ts";
 import { openWebhooks } from "./webhooks.ts";
 
-/** Expiry of the key that probes whether Redis takes writes. */
+/** Expiry of the keys that probe whether Redis takes writes. */
 const PROBE_SECONDS = 60;
 
 /** A worker process. */
@@ -80,7 +81,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     openSweeper(config, base, {
       dispatcher: queues,
       lease: rollout.whileInForce(new DatabaseLease(database, "sweeper")),
-      marker: new Marker(redis, () => readInstallationId(database)),
+      marker: new Marker(redis, () => readInstallationId(database), witnessKeys(redis, lifecycle.steps)),
       observer: stageMetrics,
     }),
     ...stages.services,
@@ -139,7 +140,12 @@ function openStages(
   // one wait by themselves.
   const redisWatch = new ServerWatch({
     server: "Redis",
-    probe: () => redis.set(keyOf(redis, "probe"), 1, "EX", PROBE_SECONDS),
+    // In every shard that has jobs.
+    probe: () =>
+      send(
+        redis,
+        steps.map((step) => ["set", keyBesideQueue(redis, step, "probe"), 1, "EX", PROBE_SECONDS]),
+      ),
     log,
   });
   const outages = {

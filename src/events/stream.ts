@@ -1,18 +1,18 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import { keyOf } from "../../queues/keys.ts";
 
 /** The Redis Stream that other services read. Entries have the ids of their events, so no event is in it twice. */
-export function streamOf(redis: Redis): string {
+export function streamOf(redis: Connection): string {
   return keyOf(redis, "events");
 }
 
 /** The greatest fencing token of all workers that have fed the stream. In the stream's slot of a Redis Cluster. */
-export function streamTokenOf(redis: Redis): string {
+export function streamTokenOf(redis: Connection): string {
   return `{${streamOf(redis)}}:token`;
 }
 
 /** The channel that announces new events, so that the relay need not poll constantly. */
-export function notificationChannelOf(redis: Redis): string {
+export function notificationChannelOf(redis: Connection): string {
   return `{${streamOf(redis)}}:nudge`;
 }
 

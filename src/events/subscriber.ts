@@ -1,14 +1,14 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../queues/connection.ts";
 import { notificationChannelOf } from "./stream.ts";
 
 /** Receives an `EventNotifier`'s notifications of new events over Redis. Notifications may get lost. */
 export class EventSubscriber {
-  readonly #connect: (() => Redis) | undefined;
+  readonly #connect: (() => Connection) | undefined;
   readonly #onNotification: () => void;
-  #listener: Redis | undefined;
+  #listener: Connection | undefined;
 
   /** @param connect opens a connection that waits for Redis; without it, no notifications arrive. */
-  constructor(connect: (() => Redis) | undefined, onNotification: () => void) {
+  constructor(connect: (() => Connection) | undefined, onNotification: () => void) {
     this.#connect = connect;
     this.#onNotification = onNotification;
   }

@@ -35,5 +35,5 @@ const FOR_OPERATORS = new Set([
   "DatabaseError",
   "InvalidPipelineError",
   "ForeignRedisError",
-  "RedisDatabaseError",
+  "RedisUrlError",
 ]);

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import type { Redis } from "ioredis";
 import { listQueueSettings } from "../../db/queue-settings.ts";
-import { connectProducer } from "../../queues/connection.ts";
+import { connectProducer, type Connection } from "../../queues/connection.ts";
 import { Queues } from "../../queues/queues.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
 import { pay } from "../../src/order/stages/pay.ts";
@@ -17,7 +16,7 @@ let providers: Providers;
 let line: TestLine;
 let browser: TestBrowser;
 let visitor: ConsoleVisitor;
-let connection: Redis;
+let connection: Connection;
 let queues: Queues;
 beforeAll(async () => {
   providers = await startProviders({ latencyMs: 100 });

@@ -145,7 +145,7 @@ describe("a worker process does not start", () => {
     expect(said.split("\n")).toEqual([
       "the configuration is invalid:",
       "  DATABASE_URL must be an address that begins with mysql://",
-      "  REDIS_URL must start with redis:// or rediss://",
+      "  REDIS_URL must start with redis://, redis+sentinel://, redis+cluster:// (rediss for TLS) or unix://",
       "  STAGE_TIMEOUT_MS must be a whole number from 10 to 600000",
     ]);
   });

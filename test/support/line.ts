@@ -29,6 +29,7 @@ export async function startLine({
   env = {},
   ownRedis = false,
   ownMysql = false,
+  redisUrl,
   folder,
   latencyMs = 0,
   transitMs = 0,
@@ -38,6 +39,8 @@ export async function startLine({
   folder?: string;
   env?: Readonly<Record<string, string>>;
   ownRedis?: boolean;
+  /** Another Redis than the environment's. */
+  redisUrl?: string;
   ownMysql?: boolean;
   latencyMs?: number;
   transitMs?: number;
@@ -47,7 +50,7 @@ export async function startLine({
   environment.providers.setTransit(transitMs);
   const options = {
     databaseUrl: environment.databaseUrl,
-    redisUrl: environment.redisUrl,
+    redisUrl: redisUrl ?? environment.redisUrl,
     providers: environment.providers,
     env: { ...QUICK, ...env },
     ...(folder !== undefined && { folder }),

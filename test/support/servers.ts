@@ -9,7 +9,9 @@ import { endWithJest } from "./end-with-jest.ts";
 export type TestServer = PrivateServer;
 
 /** An empty private Redis. `args` go to its command line: `["--maxmemory", "10mb"]`. */
-export async function startTestRedis(options: { args?: string[] } = {}): Promise<TestServer> {
+export async function startTestRedis(
+  options: { args?: string[]; password?: string } = {},
+): Promise<TestServer> {
   endWithJest();
   return startPrivateRedis(options);
 }

@@ -29,6 +29,9 @@ const PROVIDERS_MISSING = [
   "CARRIER_URL must be set to the address of a carrier when NODE_ENV is production: see docs/providers.md",
 ];
 
+const REDIS_SCHEMES =
+  "must start with redis://, redis+sentinel://, redis+cluster:// (rediss for TLS) or unix://";
+
 const READ = { ...PROCESSES, api: API_PROCESS };
 
 function faultsOf(process: keyof typeof READ, environment: Record<string, string>): string[] {
@@ -131,7 +134,7 @@ describe("the configuration", () => {
       "LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent",
       PROVIDERS_MISSING[0],
       "PORT must be a whole number from 0 to 65535",
-      "REDIS_URL must start with redis:// or rediss://",
+      `REDIS_URL ${REDIS_SCHEMES}`,
     ]);
   });
 
@@ -292,12 +295,27 @@ describe("the configuration", () => {
     "redis://host:6379/0",
     "rediss://:p%40ss@host/15?family=6",
     "redis://[::1]:1/3",
+    "redis://shop:p%40ss@host:6379",
+    "redis+sentinel://one:26379,two:26379,[::1]:3/mymaster",
+    "rediss+sentinel://shop:secret@one,two/my-master/3?family=4&sentinelUsername=a&sentinelPassword=b",
+    "redis+cluster://one:6379,two:6379",
+    "rediss+cluster://shop:secret@one/0",
+    "unix:///run/redis.sock",
+    "unix://shop:secret@/run/redis.sock?db=3",
   ])("takes the address %p for a Redis'", (REDIS_URL) => {
     expect(loadConfig(PROCESSES.worker, { ...SERVERS, REDIS_URL })).toMatchObject({ REDIS_URL });
   });
 
   const HASH = "must not contain #; in a password it is written as %23";
   const INDEX = "must have a database index, a whole number, as its path, or none: redis://host:6379/0";
+  const SEVERAL =
+    "names several hosts: write redis+sentinel://host1:26379,host2:26379/mymaster for Sentinels, " +
+    "redis+cluster://host1:6379,host2:6379 for a cluster";
+  const MASTER =
+    "must name the master, as the Sentinels know it, as its path: " +
+    "redis+sentinel://host1:26379,host2:26379/mymaster";
+  const ONLY_ZERO =
+    "must have no database index, since a cluster has only database 0: redis+cluster://host1:6379,host2:6379";
   const QUERY =
     "must have no query except family=4 or family=6; the database goes in the path, as in redis://host:6379/0";
   test.each([
@@ -314,8 +332,36 @@ describe("the configuration", () => {
     ["redis://host/0?family=x", QUERY],
     ["redis://host/0#1", HASH],
     ["redis://:pa#ss@host/0", HASH],
-    ["redis://one,two/0", "must name one host, such as redis://:password@host:6379/0"],
-    ["redis://one:6379,two:6379/0", "must be an address of one host, such as redis://:password@host:6379/0"],
+    ["redis://one,two/0", SEVERAL],
+    ["redis://one:6379,two:6379/0", SEVERAL],
+    ["redis+cluster://one:6379,two:6379/3", ONLY_ZERO],
+    [
+      "redis+cluster://one:port",
+      "must name hosts, each with its port, such as redis+cluster://host1:6379,host2:6379",
+    ],
+    [
+      "redis+cluster://one,,two",
+      "must name hosts, each with its port, such as redis+cluster://host1:6379,host2:6379",
+    ],
+    ["redis+cluster://one?db=0", "must have no query except family=4 or family=6"],
+    ["redis+sentinel://one:26379", MASTER],
+    ["redis+sentinel://one:26379/", MASTER],
+    ["redis+sentinel://one:26379/my%20master", MASTER],
+    [
+      "redis+sentinel://one/mymaster/x",
+      "must have a database index, a whole number, after the master's name, or none: " +
+        "redis+sentinel://host1:26379,host2:26379/mymaster/0",
+    ],
+    [
+      "redis+sentinel://one/mymaster?sentinel=x",
+      "must have no query except sentinelUsername, sentinelPassword, family=4 or family=6",
+    ],
+    ["redis+sentinels://one/mymaster", REDIS_SCHEMES],
+    ["unix://run/redis.sock", "must name a socket by its path, such as unix:///run/redis/redis.sock"],
+    [
+      "unix:///run/redis.sock/?db=x",
+      "must have no query except a database index: unix:///run/redis/redis.sock?db=0",
+    ],
     ["redis://host:0/0", "must have a port from 1 to 65535"],
     ["redis:///0", "must name one host, such as redis://:password@host:6379/0, and names none"],
   ])("refuses the address %p for a Redis'", (REDIS_URL, fault) => {
@@ -337,9 +383,7 @@ describe("the configuration", () => {
     expect(hasQueues(config)).toBe(false);
     expect(hasQueues(loadConfig(PROCESSES.api, { ...SERVERS, PROCESSING: "sync" }))).toBe(false);
     expect(hasQueues(loadConfig(PROCESSES.api, SERVERS))).toBe(true);
-    expect(faultsOf("worker", { ...DATABASE, PROCESSING: "sync" })).toEqual([
-      "REDIS_URL must start with redis:// or rediss://",
-    ]);
+    expect(faultsOf("worker", { ...DATABASE, PROCESSING: "sync" })).toEqual([`REDIS_URL ${REDIS_SCHEMES}`]);
   });
 
   test.each<[string, Record<string, string>, string[]]>([
@@ -352,7 +396,7 @@ describe("the configuration", () => {
     [
       "a Redis that is none",
       { ...DATABASE, PROCESSING: "sync", REDIS_URL: "localhost" },
-      ["REDIS_URL must start with redis:// or rediss://"],
+      [`REDIS_URL ${REDIS_SCHEMES}`],
     ],
     [
       "another way of processing",

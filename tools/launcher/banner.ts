@@ -1,3 +1,4 @@
+import { describeRedis } from "../../src/platform/redis-url.ts";
 import { DEMO_ORDER } from "./demo-stock.ts";
 import { environmentUrl } from "./servers/external.ts";
 import { bold, dim } from "./terminal.ts";
@@ -18,7 +19,7 @@ export function bannerLines(run: Run, environment: NodeJS.ProcessEnv): string[] 
     row("Bull Board", `${conveyorUrl}/queues`, "the same"),
     row("Key", apiKey),
     row("MySQL", `${versions.mysql} on ${new URL(databaseUrl).host}`),
-    row("Redis", `${versions.redis} on ${new URL(redisUrl).host}`),
+    row("Redis", `${versions.redis} on ${describeRedis(redisUrl)}`),
     row("Data", ...whereDataIsKept(environment)),
     row("Logs", LOCAL.logs),
     "",

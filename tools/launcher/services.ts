@@ -1,3 +1,4 @@
+import { describeRedis } from "../../src/platform/redis-url.ts";
 import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
 import { isAlive } from "./lock.js";
@@ -39,7 +40,7 @@ function statusLines(): string[] {
     row("Running", `since ${run.startedAt} (process ${run.owner.pid})`),
     row("API", run.conveyorUrl),
     row("MySQL", `${run.versions.mysql} on ${new URL(run.databaseUrl).host}`),
-    row("Redis", `${run.versions.redis} on ${new URL(run.redisUrl).host}`),
+    row("Redis", `${run.versions.redis} on ${describeRedis(run.redisUrl)}`),
     row("Providers", providersOf(run)),
     ...children.map((child) => row(child.name, `process ${child.pid}${isAlive(child) ? "" : ", exited"}`)),
     row("Data", LOCAL.data),

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import type { Database } from "../../../db/database.ts";
 import { countByStage, FAILED, WAITING } from "../../../db/marked.ts";
 import { findOldest, findUntouched } from "../../../db/order-states.ts";
@@ -78,7 +78,7 @@ export interface StatusOptions {
   readonly database: Database;
   /** For counts. */
   readonly reads: Database;
-  readonly redis?: Redis | undefined;
+  readonly redis?: Connection | undefined;
   readonly queues?: Queues | undefined;
   readonly health: Pick<Health, "check">;
   readonly lifecycle: Lifecycle;

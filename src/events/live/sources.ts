@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import type { EventLog } from "../../../db/event-log.ts";
 import { entryId, eventIdOf, streamOf } from "../stream.ts";
 import { frameOf, frameOfLogged, type Frame } from "./frame.ts";
@@ -51,10 +51,10 @@ export class LogSource implements LiveSource {
  */
 export class StreamSource implements LiveSource {
   readonly #log: EventLog;
-  readonly #redis: Redis;
+  readonly #redis: Connection;
 
   /** @param redis a dedicated connection, since it blocks; its commands wait while Redis is away. */
-  constructor({ log, redis }: { readonly log: EventLog; readonly redis: Redis }) {
+  constructor({ log, redis }: { readonly log: EventLog; readonly redis: Connection }) {
     this.#log = log;
     this.#redis = redis;
   }

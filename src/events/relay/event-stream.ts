@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import { entryId, eventIdOf, streamOf, streamTokenOf } from "../stream.ts";
 
 /** A message with the id of its event. */
@@ -21,11 +21,11 @@ export class StreamChangedError extends Error {
  * late worker expects it to.
  */
 export class EventStream {
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #length: number;
 
   /** @param length minimum number of entries to keep. */
-  constructor({ redis, length }: { readonly redis: Redis; readonly length: number }) {
+  constructor({ redis, length }: { readonly redis: Connection; readonly length: number }) {
     this.#redis = redis;
     this.#length = length;
   }

@@ -1,4 +1,4 @@
-import type { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import type { Database } from "../../../db/database.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { DatabaseLease } from "../../../db/leases.ts";
@@ -25,9 +25,9 @@ const SAVE_INTERVAL_MS = 1_000;
 export interface RelayOptions {
   readonly database: Database;
   /** Fails fast. A dedicated connection, so that nothing queues behind the relay's batches. */
-  readonly redis: Redis;
+  readonly redis: Connection;
   /** Opens a connection to listen for notifications, while this worker feeds the stream. */
-  readonly connectListener: () => Redis;
+  readonly connectListener: () => Connection;
   /** Minimum number of entries that the stream keeps. */
   readonly length: number;
   readonly log: Logger;

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import type { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import { EventLog } from "../../../db/event-log.ts";
 import { DatabaseLease } from "../../../db/leases.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
@@ -39,7 +39,7 @@ export interface WebhooksOptions extends Omit<
 > {
   readonly networks: Networks;
   /** Opens a connection to listen for notifications; without it, new events are polled for once a second. */
-  readonly connectListener?: (() => Redis) | undefined;
+  readonly connectListener?: (() => Connection) | undefined;
   /** Milliseconds that an endpoint may take to respond. */
   readonly timeoutMs: number;
   /** Milliseconds for which settled deliveries and their attempts are kept. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { Redis } from "ioredis";
+import { Redis } from "ioredis";
+import type { Connection } from "../../../queues/connection.ts";
 import { Marker } from "../../../queues/marker.ts";
 import { RedisServer } from "../../../queues/server.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
@@ -23,11 +24,16 @@ function server(id: string, { url = environment.redisUrl, prefix = "conveyor" } 
   return made;
 }
 
-function opened(redis: Redis): Redis & { readonly errors: string[] } {
+function opened(redis: Connection): Connection & { readonly errors: string[] } {
   const errors: string[] = [];
   redis.on("error", ({ message }) => errors.push(message));
   closing.push(() => redis.disconnect());
   return Object.assign(redis, { errors });
+}
+
+/** As BullMQ makes one. */
+function copyOf(redis: Connection): Connection {
+  return redis instanceof Redis ? redis.duplicate() : redis.duplicate([]);
 }
 
 const marker = () => environment.redis.get("conveyor:marker");
@@ -72,7 +78,7 @@ describe("a Redis that is somebody else's", () => {
     await server("theirs").check();
     const ours = server("ours");
     const redis = opened(ours.connectWorker());
-    const copy = opened(redis.duplicate());
+    const copy = opened(copyOf(redis));
     await waitFor("the refusals", () => redis.errors.length > 2 && copy.errors.length > 2);
     expect(redis.errors[0]).toContain("set REDIS_PREFIX");
     expect(copy.errors[0]).toContain("set REDIS_PREFIX");
@@ -130,7 +136,7 @@ describe("a database that Redis does not have", () => {
   test("is never taken for database 0, by no kind of connection", async () => {
     const other = server("ours", { url: elsewhere() });
     const connections = [other.connectProducer(), other.connectWorker()].map(opened);
-    connections.push(...connections.map((each) => opened(each.duplicate())));
+    connections.push(...connections.map((each) => opened(copyOf(each))));
     await waitFor("the refusals", () => connections.every(({ errors }) => errors.length > 1));
     for (const { errors, status } of connections) {
       expect(errors[0]).toContain("database 9999");

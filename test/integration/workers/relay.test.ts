@@ -1,10 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
-import type { Redis } from "ioredis";
 import { EventLog } from "../../../db/event-log.ts";
 import { findPosition } from "../../../db/relay-positions.ts";
 import { createOrders } from "../../../db/new-orders.ts";
-import { connectProducer, connectWorker } from "../../../queues/connection.ts";
+import { connectProducer, connectWorker, type Connection } from "../../../queues/connection.ts";
 import { notificationChannelOf, streamOf } from "../../../src/events/stream.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { EventStream, StreamChangedError } from "../../../src/events/relay/event-stream.ts";
@@ -27,7 +26,7 @@ afterEach(async () => {
   await environment.close();
 });
 
-function connect(open = connectProducer): Redis {
+function connect(open = connectProducer): Connection {
   const connection = open(environment.redisUrl);
   connection.on("error", () => undefined);
   closing.push(() => connection.disconnect());

@@ -1,20 +1,23 @@
 import { faultOfMysqlUrl } from "../../../src/platform/mysql-url.ts";
-import { faultOfRedisUrl } from "../../../src/platform/redis-url.ts";
+import { describeRedis, faultOfRedisUrl } from "../../../src/platform/redis-url.ts";
 import { errorCode, Failure } from "../../shared/failure.ts";
 import type { ServerName } from "./binaries.ts";
 import { probeMysql, probeRedis } from "./probe.ts";
 import type { Server } from "./server.ts";
 
-const VARIABLES = {
-  mysql: { name: "DATABASE_URL", protocols: ["mysql:"], example: "mysql://user:password@host:3306/database" },
-  redis: { name: "REDIS_URL", protocols: ["redis:", "rediss:"], example: "redis://:password@host:6379" },
+const SERVERS = {
+  mysql: {
+    name: "DATABASE_URL",
+    faultOf: faultOfMysqlUrl,
+    probe: probeMysql,
+    describe: (url: string) => new URL(url).host,
+  },
+  redis: { name: "REDIS_URL", faultOf: faultOfRedisUrl, probe: probeRedis, describe: describeRedis },
 } as const;
-const FAULTS = { mysql: faultOfMysqlUrl, redis: faultOfRedisUrl };
-const PROBES = { mysql: probeMysql, redis: probeRedis };
 
 /** The URL of a server from the environment; an empty variable counts as unset. */
 export function environmentUrl(server: ServerName, environment: NodeJS.ProcessEnv): string | undefined {
-  return environment[VARIABLES[server].name] || undefined;
+  return environment[SERVERS[server].name] || undefined;
 }
 
 /**
@@ -24,17 +27,13 @@ export function environmentUrl(server: ServerName, environment: NodeJS.ProcessEn
  * @throws Failure that names the variable but never the password
  */
 export async function checkExternal(server: ServerName, url: string): Promise<Server> {
-  const { name, protocols, example } = VARIABLES[server];
-  const fault = FAULTS[server](url);
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (!parsed || !protocols.some((protocol) => protocol === parsed.protocol)) {
-    throw new Failure(`${name} is not an address like ${example}`);
-  }
+  const { name, faultOf, probe, describe } = SERVERS[server];
+  const fault = faultOf(url);
   if (fault !== undefined) throw new Failure(`${name} ${fault}`);
   try {
-    return { url, version: await PROBES[server](url) };
+    return { url, version: await probe(url) };
   } catch (error) {
-    throw new Failure(`${name}: ${parsed.host} can't be used: ${reasonOf(error)}`);
+    throw new Failure(`${name}: ${describe(url)} can't be used: ${reasonOf(error)}`);
   }
 }
 

@@ -36,10 +36,15 @@ export interface PrivateServer {
   restart(): Promise<void>;
 }
 
-/** An empty private Redis. `args` go to its command line: `["--maxmemory", "10mb"]`. */
-export async function startPrivateRedis({ args = [] }: { args?: string[] } = {}): Promise<PrivateServer> {
+/**
+ * An empty private Redis. `args` go to its command line: `["--maxmemory", "10mb"]`. Those that replicate each other share a
+ * password.
+ */
+export async function startPrivateRedis({
+  args = [],
+  password = randomBytes(12).toString("hex"),
+}: { args?: string[]; password?: string } = {}): Promise<PrivateServer> {
   const { redis: binary } = await findServers();
-  const password = randomBytes(12).toString("hex");
   return startPrivate((dataFolder, port, log) =>
     startRedis({ args, binary, dataFolder: path.join(dataFolder, "redis"), log, password, port }),
   );

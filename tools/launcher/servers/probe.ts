@@ -27,24 +27,18 @@ export async function probeMysql(url: string): Promise<string> {
 /**
  * Connects to a Redis or Valkey and returns its name and version: "Redis 7.0.15".
  *
- * @param url redis://:password@host:port/database
+ * @param url what REDIS_URL takes
  * @throws the driver's error if the server can't be reached, refuses the login, or is still loading its data
  */
 export async function probeRedis(url: string): Promise<string> {
-  const { Redis } = await import("ioredis");
-  const redis = new Redis(url, {
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    // After a refused connection, ioredis keeps a timer, and so the process, alive for this long.
-    disconnectTimeout: 100,
-    lazyConnect: true,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => null,
-  });
+  const { connectOnce, establish } = await import("../../../queues/connection.ts");
+  const { reasonOf } = await import("../../../queues/errors.ts");
+  const redis = connectOnce(url);
   let failure: unknown;
   // More specific than the "connection is closed" that commands fail with.
-  redis.on("error", (error) => (failure = error));
+  redis.on("error", (error) => (failure = reasonOf(error)));
   try {
-    await redis.connect();
+    await establish(redis);
     // Despite the error it may be connected, but to database 0 instead of the one in the URL.
     if (failure !== undefined) throw failure;
     const info = await redis.info("server");

@@ -136,14 +136,25 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   ),
   ...inFile(
-    "workers/in-place.ts",
+    "workers/stage-worker.ts",
     ["integration/workers/in-place"],
     [
       {
-        breaks: "an order goes on in place where a stage is full, held or done by others",
-        find: "if (!worker?.hasPlace) return undefined;",
-        replace: "if (!worker) return undefined;",
+        breaks: "orders go on in place in a stage that is full",
+        find: "this.#places.hasPlaceForGuest &&",
+        replace: "",
       },
+      {
+        breaks: "orders go on in place in a stage that this worker holds",
+        find: "[...this.#holds].every((reason) => reason === CIRCUIT) &&",
+        replace: "",
+      },
+    ],
+  ),
+  ...inFile(
+    "workers/in-place.ts",
+    ["integration/workers/in-place"],
+    [
       {
         breaks: "a limit over all workers is exceeded by orders that entered before it was set",
         find: "if (!hasConcurrency || !(await haveGuests(step)))",

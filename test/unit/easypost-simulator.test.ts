@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { EasyPostClient } from "../../src/providers/easypost/client.ts";
 import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
+import { shipmentSchema } from "../../tools/simulators/easypost/shipment.ts";
 import { isJson } from "../../tools/simulators/easypost/shapes.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -74,6 +75,39 @@ describe("the simulated EasyPost, spoken to by EasyPost's own client", () => {
     easypost.advance(HOUR_MS);
     const { tracker } = await client.Shipment.retrieve(id);
     expect([tracker.status, tracker.status_detail]).toEqual(end);
+  });
+
+  test("knows after a restart what it has sold, where it is, and what it took back", async () => {
+    const lines: string[] = [];
+    const keep = (shipment: object) => void lines.push(JSON.stringify(shipment));
+    const first = await start({ book: { entries: [], append: keep }, behaviour: { refundMs: HOUR_MS } });
+    const ids = await Promise.all(
+      ["a", "b", "c"].map(
+        async (reference) => (await first.client.Shipment.create({ ...SHIPMENT, reference })).id,
+      ),
+    );
+    const [sold = "", moved = "", back = ""] = ids;
+    for (const id of ids) {
+      const { rates } = await first.client.Shipment.retrieve(id);
+      const { tracking_code } = await first.client.Shipment.buy(id, rates[0]?.id ?? "");
+      if (id === moved) first.easypost.move(tracking_code, "in_transit", "departed_facility");
+      if (id === back) await first.client.Shipment.refund(id);
+    }
+    const before = await Promise.all(ids.map((id) => first.client.Shipment.retrieve(id)));
+    const entries = lines.map((line) => shipmentSchema.parse(JSON.parse(line)));
+    const second = await start({ book: { entries, append: keep } });
+    expect(await Promise.all(ids.map((id) => second.client.Shipment.retrieve(id)))).toEqual(before);
+    expect((await second.client.Shipment.retrieve("a")).id).toBe(sold);
+    await expect(second.client.Shipment.buy(sold, before[0]?.rates[0]?.id ?? "")).rejects.toMatchObject({
+      code: "SHIPMENT.POSTAGE.EXISTS",
+    });
+    second.easypost.advance(HOUR_MS);
+    const after = await Promise.all(ids.map((id) => second.client.Shipment.retrieve(id)));
+    expect(after.map(({ tracker, refund_status }) => [tracker.status, refund_status])).toEqual([
+      ["delivered", null],
+      ["in_transit", null],
+      ["cancelled", "refunded"],
+    ]);
   });
 
   test("sells labels without an answer, on request", async () => {

@@ -20,9 +20,13 @@ export async function chooseSimulators(
   state: StateFile,
 ): Promise<Simulators> {
   const given = (name: string) => environment[name] || variables[name];
+  const wantsEasyPost = given("CARRIER") === "easypost";
   const hasOwn = {
     payments: given("PAYMENTS") === "stripe" || given("PAYMENTS_URL") || providers.payments,
-    carrier: given("CARRIER_URL") ?? providers.carrier,
+    carrier:
+      (wantsEasyPost && (given("EASYPOST_API_KEY") || given("EASYPOST_API_KEY_FILE"))) ||
+      given("CARRIER_URL") ||
+      providers.carrier,
     inventory: given("INVENTORY_URL") ?? providers.inventory,
   };
   if (hasOwn.payments && hasOwn.carrier) return {};
@@ -34,21 +38,35 @@ export async function chooseSimulators(
   return {
     ...(hasOwn.payments ? {} : { payments: await choose("payments") }),
     ...(hasOwn.carrier ? {} : { carrier: await choose("carrier") }),
+    ...(hasOwn.carrier || !wantsEasyPost ? {} : { easypost: await choose("easypost") }),
     ...(hasOwn.inventory ? {} : { inventory: await choose("inventory") }),
   };
 }
 
-/** The simulated Stripe's. They open nothing else. */
+/** The simulated Stripe's and EasyPost's. They open nothing else. */
 const STRIPE_KEY = "sk_test_simulated";
+const EASYPOST_KEY = "EZTKsimulated";
 const WEBHOOK_SECRET = "whsec_simulated";
+const SHIP_FROM = {
+  name: "Conveyor",
+  line1: "388 Townsend St",
+  city: "San Francisco",
+  region: "CA",
+  postalCode: "94107",
+  country: "US",
+  phone: "4155550100",
+};
+/** Parcels take seconds, so one whose webhook was lost is asked for soon. */
+const TRACKED_EVERY = "10s";
 
 /**
  * What has an API or a worker use them. The simulated payment provider is Stripe, unless `PAYMENTS` asks for the one of our
- * own protocol, which listens at the same address.
+ * own protocol, which listens at the same address. The carrier is the one of our own protocol, which needs no addresses, unless
+ * `CARRIER` asks for EasyPost.
  */
 export function simulatorVariables(
-  { payments, carrier, inventory }: Simulators,
-  { PAYMENTS }: NodeJS.ProcessEnv = process.env,
+  { payments, carrier, inventory, easypost }: Simulators,
+  { PAYMENTS, SHIP_FROM: sender, TRACKING_INTERVAL }: NodeJS.ProcessEnv = process.env,
 ): Record<string, string> {
   return {
     ...(payments && { PAYMENTS_URL: payments }),
@@ -60,17 +78,28 @@ export function simulatorVariables(
         STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
       }),
     ...(carrier && { CARRIER_URL: carrier }),
+    ...(easypost && {
+      CARRIER: "easypost",
+      EASYPOST_API_URL: `${easypost}/v2`,
+      EASYPOST_API_KEY: EASYPOST_KEY,
+      EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
+      SHIP_FROM: sender || JSON.stringify(SHIP_FROM),
+      TRACKING_INTERVAL: TRACKING_INTERVAL || TRACKED_EVERY,
+    }),
     ...(inventory && { PROVIDERS_MODULE: "tools/simulators/inventory", INVENTORY_SIMULATOR_URL: inventory }),
   };
 }
 
-/** What has them listen there, and Stripe's webhooks sent to the API. One that is not used gets a free port. */
+/** What has them listen there, and webhooks sent to the API. One that is not used gets a free port. */
 export function simulatorSettings(simulators: Simulators, apiUrl: string): Record<string, string> {
   const portOf = (url = "http://127.0.0.1:0") => new URL(url).port;
   return {
     PAYMENTS_PORT: portOf(simulators.payments),
     CARRIER_PORT: portOf(simulators.carrier),
     INVENTORY_PORT: portOf(simulators.inventory),
+    EASYPOST_PORT: portOf(simulators.easypost),
+    EASYPOST_WEBHOOK_URL: `${apiUrl}/providers/carrier/webhook`,
+    EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
     STRIPE_WEBHOOK_URL: `${apiUrl}/providers/payments/webhook`,
     STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
   };

@@ -32,6 +32,7 @@ Takes no arguments. Environment variables configure it (see docs/configuration.m
   PORT, HOST                where the API listens; by default 127.0.0.1, port 3000 or the next free one
   DATABASE_URL, REDIS_URL   your own servers instead of those in this folder
   PAYMENTS_URL, CARRIER_URL your own providers instead of the simulated ones
+  CARRIER=easypost          a simulated EasyPost as the carrier; orders need a shipTo then
   API_KEYS                  your own keys, separated by commas`;
 const INTERRUPTED = 130;
 const LINES = 15;

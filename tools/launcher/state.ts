@@ -21,6 +21,8 @@ export interface Simulators {
   payments?: string;
   carrier?: string;
   inventory?: string;
+  /** Only where it is the carrier. */
+  easypost?: string;
 }
 
 /** The run in this folder. Stays behind if `npm start` is killed: check `isAlive(owner)`. */
@@ -47,6 +49,7 @@ export interface State {
   paymentsPort?: number;
   carrierPort?: number;
   inventoryPort?: number;
+  easypostPort?: number;
   /** The compose project that holds the servers' data; set once they have run in containers. */
   composeProject?: string;
   children: ChildRecord[];

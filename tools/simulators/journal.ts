@@ -11,10 +11,10 @@ import path from "node:path";
 import { z } from "zod";
 import { StartupError } from "../../src/platform/startup.ts";
 import { errorCode } from "../shared/failure.ts";
-import type { Entry } from "./ledger.ts";
 import { intentState } from "./stripe/state.ts";
 
-const entry = z.object({
+/** A line of the providers' books. */
+export const entrySchema = z.object({
   key: z.string(),
   kind: z.enum(["charge", "refund", "label", "label-void"]),
   orderId: z.string(),
@@ -30,10 +30,10 @@ const entry = z.object({
 });
 
 /**
- * Keeps the books in a file, one JSON document a line: an entry each time it changes. What was written survives the death
+ * Keeps books in a file, one JSON document a line: an entry each time it changes. What was written survives the death
  * of this process, though not of the machine, unless {@link sync} was called. One process at a time may have it open.
  */
-export class Journal {
+export class Journal<Entry> {
   readonly #fd: number;
 
   /**
@@ -42,7 +42,10 @@ export class Journal {
    * @returns the journal, and the entries in it; later ones replace earlier ones with the same key
    * @throws {StartupError} if the file can't be used
    */
-  static open(file: string): { readonly journal: Journal; readonly entries: readonly Entry[] } {
+  static open<Entry>(
+    file: string,
+    schema: z.ZodType<Entry>,
+  ): { readonly journal: Journal<Entry>; readonly entries: readonly Entry[] } {
     try {
       mkdirSync(path.dirname(file), { recursive: true });
       const text = readIfPresent(file);
@@ -50,7 +53,10 @@ export class Journal {
       const whole = text.slice(0, text.lastIndexOf("\n") + 1);
       if (whole.length < text.length) truncateSync(file, Buffer.byteLength(whole));
       const lines = whole.split("\n").slice(0, -1);
-      return { entries: lines.map((line, index) => parse(line, index, file)), journal: new Journal(file) };
+      return {
+        entries: lines.map((line, index) => parse(line, schema, `${file} has no entry in line ${index + 1}`)),
+        journal: new Journal<Entry>(file),
+      };
     } catch (error) {
       if (error instanceof StartupError) throw error;
       throw new StartupError(`${file} can't be used (${errorCode(error) ?? String(error)})`);
@@ -84,10 +90,10 @@ function readIfPresent(file: string): string {
   }
 }
 
-function parse(line: string, index: number, file: string): Entry {
+function parse<Entry>(line: string, schema: z.ZodType<Entry>, fault: string): Entry {
   try {
-    return entry.parse(JSON.parse(line));
+    return schema.parse(JSON.parse(line));
   } catch {
-    throw new StartupError(`${file} has no entry of the providers' books in line ${index + 1}`);
+    throw new StartupError(fault);
   }
 }

@@ -26,8 +26,8 @@ import {
   verificationOf,
   type Address,
   type Json,
-  type Rate,
 } from "./shapes.ts";
+import type { Shipment } from "./shipment.ts";
 import { shownEndpoint, Webhooks } from "./webhooks.ts";
 
 const LONGEST_TIMER_MS = 24 * 60 * 60 * 1_000;
@@ -43,27 +43,14 @@ export interface BoughtLabel {
   readonly at: Date;
 }
 
-interface Shipment {
-  readonly id: string;
-  readonly created: Date;
-  readonly reference: string | null;
-  readonly options: Json;
-  readonly from: Address;
-  to: Address;
-  readonly parcel: Json;
-  readonly customs: Json | null;
-  readonly rates: readonly Rate[];
-  readonly messages: readonly Json[];
-  purchase?: { readonly at: Date; readonly rate: Rate; readonly label: Json; readonly parcel: Parcel };
-  refund?: { readonly at: Date; readonly rejected: boolean; readonly decidedAt: Date; isTold?: boolean };
-}
-
 export interface EasyPostOptions {
   /** The keys that are accepted; any by default. */
   readonly keys?: readonly string[];
   readonly behaviour?: BehaviourChange;
   /** Returns numbers from 0 to below 1. */
   readonly random?: () => number;
+  /** What it knew before, and what keeps it: shipments, each time they change. By default they are only in memory. */
+  readonly book?: { readonly entries: readonly Shipment[]; readonly append: (shipment: Shipment) => void };
 }
 
 /**
@@ -75,6 +62,7 @@ export class EasyPost {
   readonly webhooks: Webhooks;
   readonly #keys: readonly string[] | undefined;
   readonly #random: () => number;
+  readonly #keep: (shipment: Shipment) => void;
   readonly #addresses = new Map<string, Address & { readonly given: Json }>();
   readonly #shipments = new Map<string, Shipment>();
   readonly #byReference = new Map<string, Shipment>();
@@ -90,11 +78,17 @@ export class EasyPost {
   /** Where the labels are, without a trailing slash. */
   labelsUrl = "";
 
-  constructor({ keys, behaviour: given = {}, random = Math.random }: EasyPostOptions = {}) {
+  constructor({ keys, behaviour: given = {}, random = Math.random, book }: EasyPostOptions = {}) {
+    this.#keep = (shipment) => book?.append(shipment);
+    for (const shipment of book?.entries ?? []) this.#add(shipment);
     this.#keys = keys;
     this.#random = random;
     this.webhooks = new Webhooks(random);
     this.behave(given);
+    for (const shipment of this.#shipments.values()) {
+      if (shipment.purchase) this.#arm(shipment.purchase.parcel);
+      this.#tellRefund(shipment);
+    }
   }
 
   /** Its time. */
@@ -141,6 +135,8 @@ export class EasyPost {
     if (parcel === undefined) return false;
     const before = parcel.tracker(this.now(), this.#behaviour.transitMs);
     parcel.said.push({ status, detail, at: this.now() });
+    const shipment = this.#shipments.get(parcel.shipmentId ?? "");
+    if (shipment) this.#keep(shipment);
     this.#disarm(parcel);
     this.#tell(parcel, before);
     return true;
@@ -303,10 +299,19 @@ export class EasyPost {
       rates: messages.length > 0 || ounces <= 0 ? [] : ratesOf(id, ounces, now),
       messages,
     };
-    this.#shipments.set(id, shipment);
-    if (shipment.reference !== null && !this.#byReference.has(shipment.reference))
-      this.#byReference.set(shipment.reference, shipment);
+    this.#add(shipment);
+    this.#keep(shipment);
     return { ...this.#shown(shipment), status: 201 };
+  }
+
+  #add(shipment: Shipment): void {
+    const { id, reference, purchase } = shipment;
+    this.#shipments.set(id, shipment);
+    if (reference !== null && (this.#byReference.get(reference)?.id ?? id) === id)
+      this.#byReference.set(reference, shipment);
+    if (purchase === undefined) return;
+    this.#trackers.set(purchase.parcel.trackerId, purchase.parcel);
+    this.#byCode.set(purchase.parcel.code, purchase.parcel);
   }
 
   #buy(shipment: Shipment, body: Json): Answer {
@@ -330,8 +335,8 @@ export class EasyPost {
     };
     // Whoever buys has the address checked, and spelled as the post does.
     shipment.to = { ...addressOf(shipment.to, now, true), id: shipment.to.id };
-    this.#trackers.set(parcel.trackerId, parcel);
-    this.#byCode.set(code, parcel);
+    this.#add(shipment);
+    this.#keep(shipment);
     const answer = this.#shown(shipment);
     this.#tell(parcel, undefined);
     this.#arm(parcel);
@@ -366,7 +371,9 @@ export class EasyPost {
       at: now,
       rejected: this.#random() < this.#behaviour.refundsRejected,
       decidedAt: new Date(now.getTime() + this.#behaviour.refundMs),
+      isTold: false,
     };
+    this.#keep(shipment);
     // What is rejected later was used, and its parcel is on its way.
     if (!shipment.refund.rejected) {
       this.move(purchase.parcel.code, "cancelled", "cancelled");
@@ -391,6 +398,7 @@ export class EasyPost {
       return;
     }
     refund.isTold = true;
+    this.#keep(shipment);
     const result = refundOf(shipment.id, purchase.parcel.code, refund.at);
     this.webhooks.tell("refund.successful", result, { status: "submitted" }, now);
   }

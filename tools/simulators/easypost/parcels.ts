@@ -37,9 +37,19 @@ export const TEST_CODES: Readonly<
   EZ7000000007: { status: "unknown", detail: "status_update" },
 };
 
+/** What makes a parcel. */
+export interface StoredParcel {
+  readonly trackerId: string;
+  readonly code: string;
+  readonly shipmentId: string | null;
+  readonly bought: Date;
+  readonly fate: Fate;
+  readonly said: readonly Scan[];
+}
+
 /** A parcel on its way. Its statuses follow the clock until somebody says where it is. */
 export class Parcel {
-  readonly trackerId = newId("trk");
+  readonly trackerId: string;
   readonly code: string;
   readonly shipmentId: string | null;
   readonly bought: Date;
@@ -47,11 +57,19 @@ export class Parcel {
   /** Said by hand, oldest first; none after the first of them follows the clock. */
   readonly said: Scan[] = [];
 
-  constructor(given: { code: string; shipmentId: string | null; bought: Date; fate?: Fate }) {
+  constructor(given: Pick<StoredParcel, "code" | "shipmentId" | "bought"> & Partial<StoredParcel>) {
+    this.trackerId = given.trackerId ?? newId("trk");
+    this.said.push(...(given.said ?? []));
     this.#fate = given.fate ?? "delivered";
     this.code = given.code;
     this.shipmentId = given.shipmentId;
     this.bought = given.bought;
+  }
+
+  /** As it is kept in a file. */
+  toJSON(): StoredParcel {
+    const { trackerId, code, shipmentId, bought, said } = this;
+    return { trackerId, code, shipmentId, bought, said, fate: this.#fate };
   }
 
   /** Everything that has happened to it by then. @param transitMs how long its way takes */

@@ -16,10 +16,19 @@ export interface EasyPostServer {
 
 /** Starts it. @throws {StartupError} if it can't listen */
 export async function startEasyPost(
-  options: EasyPostOptions & { readonly listen?: ListenAddress; readonly latencyMs?: number } = {},
+  options: EasyPostOptions & {
+    readonly listen?: ListenAddress;
+    readonly latencyMs?: number;
+    /** An endpoint that is registered from the start. */
+    readonly webhook?: { readonly url: string; readonly secret: string | null };
+  } = {},
 ): Promise<EasyPostServer> {
   const { listen = { port: 0, host: "127.0.0.1", variable: "the port" }, latencyMs = 0 } = options;
   const easypost = new EasyPost(options);
+  if (options.webhook) {
+    const id = "hook_0";
+    easypost.webhooks.endpoints.set(id, { id, ...options.webhook, at: easypost.now(), headers: [] });
+  }
   const server = new ProviderServer({
     handle: (call) => easypost.handle(call),
     orderOf: (call) => easypost.orderOf(call),

@@ -16,7 +16,7 @@ transaction per order, and the synchronous design. Takes about half an hour on a
                      outage   a steady load while the inventory is slow, down, and back
                      growth   with growing numbers of past orders, and a large backlog
                      scaling  1, 2 and 4 workers with slow providers
-  --against REV    compare the drain with this commit; otherwise, with the last tag
+  --against REV    compare accept and drain with this commit; otherwise, drain with the last tag
   --json FILE      also write the results as JSON
   --write-docs     write docs/benchmarks.md and its plots from the results
   --from FILE      measure nothing; use the results in this JSON file
@@ -69,8 +69,8 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | undefi
   if (values.from !== undefined && measuring)
     throw new Failure("--from measures nothing; combine it only with --write-docs and --json");
   const compared = only === undefined ? COMPARISONS : comparisonsOf(only);
-  if (against !== undefined && !compared.includes("drain"))
-    throw new Failure("--against compares the drain; add drain to --only");
+  if (against !== undefined && !compared.includes("drain") && !compared.includes("accept"))
+    throw new Failure("--against compares accept and drain; add one of them to --only");
   return {
     size: smoke ? "smoke" : quick ? "quick" : "full",
     only: compared,

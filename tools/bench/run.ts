@@ -37,7 +37,8 @@ export async function measure(
   const startedAt = new Date();
   const seconds = () => (Date.now() - startedAt.getTime()) / 1_000;
   const note = (line: string) => terminal.note(`${seconds().toFixed(1).padStart(6)} s  ${line}`);
-  const commit = options.only.includes("drain") ? await findCommit(options.against) : undefined;
+  const isCompared = options.only.includes("drain") || options.against !== undefined;
+  const commit = isCompared ? await findCommit(options.against) : undefined;
   const skipped = options.only.includes("drain") && commit === undefined ? [NOTHING_BEFORE] : [];
   for (const line of skipped) terminal.note(`skipped: ${line}`);
   terminal.note("starting MySQL and Redis");

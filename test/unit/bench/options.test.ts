@@ -55,7 +55,7 @@ describe("the command", () => {
     ["--json must name a file", ["--json", ""]],
     ["--cpu-prof must name a folder", ["--cpu-prof", ""]],
     ["--against must name a commit", ["--against", ""]],
-    ["--against compares the drain", ["--against", "HEAD", "--only", "accept"]],
+    ["--against compares accept and drain", ["--against", "HEAD", "--only", "alone"]],
     ["--from measures nothing", ["--from", "a.json", "--against", "HEAD"]],
     ["--quick and --smoke are mutually exclusive", ["--quick", "--smoke"]],
     ["--from measures nothing", ["--from", "a.json", "--quick"]],

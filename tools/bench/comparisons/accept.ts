@@ -4,7 +4,7 @@ import { Failure } from "../../shared/failure.ts";
 import { acceptedOf, type LoadResult, type Target } from "../load/messages.ts";
 import { cpuMsOf, type BenchProcess } from "../process.ts";
 import type { AcceptRow, ResultOf } from "../report.ts";
-import { API_KEY, Shop } from "../shop.ts";
+import { API_KEY, Shop, type ShopOptions } from "../shop.ts";
 import { spreadIfKnown, spreadOf } from "../statistics.ts";
 import { CONVEYOR, NAMES, ONE_TRANSACTION, SYNC, SYNC_GROUPED, type Mode } from "../variants.ts";
 
@@ -28,10 +28,13 @@ interface Measured {
 
 /** How fast orders are accepted while no worker runs. The synchronous servers also process them. */
 export async function accept(context: Context): Promise<ResultOf<"accept">> {
+  const { before } = context;
   const { warmUpMs, ms, connections } = context.sizes.accept;
   const servers = await Promise.all([
     bareExpress(context),
-    ...[CONVEYOR, ONE_TRANSACTION, SYNC, SYNC_GROUPED].map((mode) => shopServer(context, mode)),
+    shopServer(context, CONVEYOR),
+    ...(before ? [shopServer(context, { name: NAMES.before, env: {} }, { version: before })] : []),
+    ...[ONE_TRANSACTION, SYNC, SYNC_GROUPED].map((mode) => shopServer(context, mode)),
   ]);
   for (const server of servers) await measure(context, server, Math.max(...connections), warmUpMs);
   const loads = connections.flatMap((count) => servers.map((server) => ({ server, count })));
@@ -61,8 +64,12 @@ async function bareExpress({ testBed, closers }: Context): Promise<Server> {
   };
 }
 
-async function shopServer(context: Context, { name, env }: Mode): Promise<Server> {
-  const shop = await Shop.open(context, { name: "accept", env });
+async function shopServer(
+  context: Context,
+  { name, env }: Mode,
+  options: Pick<ShopOptions, "version"> = {},
+): Promise<Server> {
+  const shop = await Shop.open(context, { name: "accept", env, ...options });
   await shop.startApi();
   let before = 0;
   return {

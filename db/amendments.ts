@@ -1,18 +1,25 @@
 import type { NewAction } from "../src/engine/ports.ts";
-import type { Amendable, Amendment } from "../src/order/amendment.ts";
+import { NotAmendableError, type Amendable, type Amendment } from "../src/order/amendment.ts";
 import type { Hold } from "../src/order/order.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
 import { insertEvents } from "./order-events.ts";
 import { laterThan } from "./order-states.ts";
 import { shortened } from "./reason.ts";
-import { orders, type StoredHold } from "./schema.ts";
+import { orders, shipments, type StoredHold } from "./schema.ts";
 import { assignmentsOf, read, selectFrom } from "./statements.ts";
 
 const selectLocked = selectFrom(
   orders,
   ["status", "customer", "shipTo", "billTo", "metadata", "note", "holds", "changedAt", "wokenAt"],
   "WHERE id = ? FOR UPDATE",
+);
+
+/** Parcels that the carrier knows, with an address, and whose labels may be bought at any moment. */
+const selectAnnounced = selectFrom(
+  shipments,
+  ["number"],
+  "WHERE order_id = ? AND state = 'PLANNED' AND carrier_id IS NOT NULL FOR UPDATE",
 );
 
 /** Implements `OperationStore.amendOrder`. @throws {DatabaseError} and what `decide` throws */
@@ -28,6 +35,14 @@ export async function amendOrder(
     const amendment = decide({ ...row, holds: holdsOf(row) });
     if (amendment === undefined) return "unchanged";
     const { holds, ...fields } = amendment.set;
+    if (fields.shipTo !== undefined) {
+      const [announced] = await read(queries, selectAnnounced(orderId));
+      if (announced)
+        throw new NotAmendableError(
+          "booked",
+          `the label of parcel ${announced.number} is being bought for the address; call the parcel off first`,
+        );
+    }
     const { sql, values } = assignmentsOf(orders, {
       ...fields,
       ...(holds && { holds: holds.length === 0 ? null : holds.map(storedHold) }),

@@ -1,7 +1,8 @@
 import type { NewAction } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
-import { cancelledPieces, type OrderLine } from "../src/order/order.ts";
-import { fromStock, takePieces, unplanned } from "../src/order/pieces.ts";
+import { isSame } from "../src/order/amendment.ts";
+import { cancelledPieces, type Address, type OrderLine } from "../src/order/order.ts";
+import { areFree, fromStock, takePieces, unplanned } from "../src/order/pieces.ts";
 import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
 import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -14,7 +15,7 @@ import { laterThan, lockOrders } from "./order-states.ts";
 import type { Reads, Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { lockWarehouse, type StockMove } from "./reservations.ts";
-import { shipments } from "./schema.ts";
+import { orders, shipments } from "./schema.ts";
 import { EVENT_OF_STATE, shipmentEvent } from "./shipment-events.ts";
 import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
 
@@ -57,6 +58,7 @@ const selectLocked = selectFrom(
   KEYS,
   "WHERE order_id IN (?) ORDER BY order_id, number FOR UPDATE",
 );
+const selectShipTo = selectFrom(orders, ["shipTo"], "WHERE id = ?");
 const selectByCarrierId = selectFrom(shipments, KEYS, "WHERE carrier_id = ?");
 
 /** Orders' shipments, by order and number. @throws {DatabaseError} */
@@ -222,6 +224,12 @@ export interface ShipmentUpdate {
   readonly action?: NewAction | undefined;
   /** Whether the order's stage has to look at it. */
   readonly wakes?: true | undefined;
+  /** Whether it is decided on what others have asked for: nothing changes if that is no longer as it was read. */
+  readonly unlessAsked?: true | undefined;
+  /** The address that the carrier was told: nothing changes if the order ships to another one by now. */
+  readonly shipTo?: Address | null | undefined;
+  /** All lines of the order: nothing changes if its pieces are in another parcel by now, which replaces it. */
+  readonly unlessReplaced?: readonly OrderLine[] | undefined;
   /** What the stock loses or gets back with it; none if it is kept elsewhere. */
   readonly stock?: StockChange | undefined;
 }
@@ -234,9 +242,10 @@ export interface ShipmentUpdate {
  */
 export async function changeShipment(
   database: Database,
-  { orderId, number, state, carrierId }: Pick<Shipment, "orderId" | "number" | "state" | "carrierId">,
-  { change, type, actor = null, action, wakes, stock }: ShipmentUpdate,
+  known: Shipment,
+  { change, type, actor = null, action, wakes, unlessAsked, unlessReplaced, shipTo, stock }: ShipmentUpdate,
 ): Promise<ChangedShipment | undefined> {
+  const { orderId, number, state, carrierId } = known;
   return database.transaction(
     async (transaction) => {
       const to = change.state ?? state;
@@ -250,7 +259,14 @@ export async function changeShipment(
       const row = rows.find((each) => each.number === number);
       if (row === undefined || order === undefined) return undefined;
       const isAllowed = to === state || mayBecome(SHIPMENT_STATES, state, to);
-      if (row.state !== state || row.carrierId !== carrierId || !isAllowed)
+      const isAsked =
+        unlessAsked &&
+        (row.voiding !== known.voiding ||
+          row.closedAt?.getTime() !== known.closedAt?.getTime() ||
+          row.bookRequestedAt?.getTime() !== known.bookRequestedAt?.getTime());
+      const [address] = shipTo === undefined ? [] : await read(transaction, selectShipTo(orderId));
+      const isElsewhere = shipTo !== undefined && !isSame(address?.shipTo ?? null, shipTo);
+      if (row.state !== state || row.carrierId !== carrierId || !isAllowed || isAsked || isElsewhere)
         return { shipment: row, changed: false };
       // Whoever read the order before it was changed may not know of all that is not shipped.
       if (moved && order.changedAt !== null) {
@@ -258,6 +274,8 @@ export async function changeShipment(
         if (cancelled.get(orderId) !== cancelledPieces(moved.lines)) return { shipment: row, changed: false };
       }
       const others = rows.filter((each) => each !== row);
+      if (unlessReplaced && !areFree(unlessReplaced, row.lines, others))
+        return { shipment: row, changed: false };
       for (const move of moved ? movesOf(orderId, moved, others) : []) {
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };

@@ -15,7 +15,7 @@ export const amendmentRoutes: readonly Route[] = [
     path: "/orders/:id",
     summary: "Change an order's addresses, customer, metadata or note",
     description:
-      "Possible until the shipment is booked. null removes a field, and what is left out stays. An address is replaced as a " +
+      "Possible until the shipment is booked; the address, until its label is being bought. null removes a field, and what is left out stays. An address is replaced as a " +
       `whole; fields of the customer and of the metadata are merged. The event names the fields that changed, not their values. ${REPEATABLE}.`,
     request: { params: idPath, body: orderPatch },
     answers: { 200: { description: "The order now", schema: orderSchema } },

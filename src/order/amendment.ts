@@ -134,7 +134,8 @@ function mergedMetadata(
   return after;
 }
 
-function isSame(before: unknown, after: unknown): boolean {
+/** Whether both say the same, in whatever order. */
+export function isSame(before: unknown, after: unknown): boolean {
   const text = (value: unknown) =>
     typeof value === "object" && value !== null
       ? JSON.stringify(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)))

@@ -19,6 +19,16 @@ export function unplanned(
   });
 }
 
+/** Whether none of these pieces is in one of these shipments. */
+export function areFree(
+  lines: readonly OrderLine[],
+  pieces: readonly ShipmentLine[],
+  shipments: readonly Pick<Shipment, "state" | "closedAt" | "lines">[],
+): boolean {
+  const left = new Map(unplanned(lines, shipments).map(({ position, quantity }) => [position, quantity]));
+  return pieces.every(({ position, quantity }) => (left.get(position) ?? 0) >= quantity);
+}
+
 /** More pieces are asked for than are left. */
 export class TooManyPiecesError extends Error {
   override name = "TooManyPiecesError";

@@ -409,9 +409,15 @@ export interface CarrierProvider extends Service {
   void(request: NamedParcel): Promise<Voided>;
   /** Where the parcel is. */
   track(request: NamedParcel): Promise<Tracking>;
-  /** The shipment with our own name; undefined if there is none. `label` is null if none was bought. */
+  /**
+   * The shipment with the carrier's id, or with our own name; undefined if there is none. `label` is null if none was bought.
+   *
+   * @param request `to`: one with our own name that was announced for another address before, and not bought, is none
+   */
   find(
-    request: Pick<NamedParcel, "orderId" | "reference" | "carrierId" | "signal">,
+    request: Pick<NamedParcel, "orderId" | "reference" | "carrierId" | "signal"> & {
+      readonly to: Address | null;
+    },
   ): Promise<(AnnouncedParcel & { readonly label: Label | null }) | undefined>;
   /**
    * Checks a webhook's signature over its raw bytes, and reads which shipment it is about; undefined if it is about none.

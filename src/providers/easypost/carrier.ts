@@ -8,6 +8,7 @@ import {
   type CarrierProvider,
   type Voided,
 } from "../../order/ports.ts";
+import type { Address } from "../../order/order.ts";
 import type { Cost, Label, Rate, Tracking } from "../../order/shipment.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { EasyPostCalls, EasyPostRefusal, shorten } from "./client.ts";
@@ -132,9 +133,10 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
       return trackingOf(found);
     },
 
-    async find({ reference, carrierId, signal }) {
+    async find({ reference, carrierId, to, signal }) {
       try {
         const found = await retrieve(carrierId ?? reference, signal);
+        if (carrierId === null && !isBought(found) && !isFor(found, to)) return undefined;
         return isBought(found)
           ? { carrierId: found.id, rates: [], label: labelOf(found) }
           : { carrierId: found.id, rates: ratesOf(found), label: null };
@@ -165,6 +167,20 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
 
 function isBought({ tracking_code, postage_label }: EasyPostShipment): boolean {
   return Boolean(tracking_code) && Boolean(postage_label);
+}
+
+/** Whether it was announced for this address; in doubt not, since another one costs nothing. */
+function isFor({ to_address: known }: EasyPostShipment, to: Address | null): boolean {
+  const plain = (text: string | null | undefined) =>
+    (text ?? "").toUpperCase().replaceAll(/\s+/g, " ").trim();
+  return (
+    to !== null &&
+    plain(known.name) === plain(to.name) &&
+    plain(known.street1) === plain(to.line1) &&
+    plain(known.street2) === plain(to.line2) &&
+    plain(known.zip).startsWith(plain(to.postalCode)) &&
+    plain(known.country) === to.country
+  );
 }
 
 function labelOf(bought: EasyPostShipment): Label {

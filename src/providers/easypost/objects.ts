@@ -32,6 +32,11 @@ export const shipment = z.object({
   refund_status: z.string().nullish(),
   tracker: tracker.nullish(),
   to_address: z.object({
+    name: z.string().nullish(),
+    street1: z.string().nullish(),
+    street2: z.string().nullish(),
+    zip: z.string().nullish(),
+    country: z.string().nullish(),
     verifications: z.object({ delivery: verification.nullish() }).nullish(),
   }),
 });

@@ -1,7 +1,15 @@
 import type { Database } from "../../../db/database.ts";
 import { newShipment } from "../../../db/shipments.ts";
 import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
-import { fromStock, hasArrived, linesOf, notGone, unplanned, withoutCancelled } from "../../order/pieces.ts";
+import {
+  areFree,
+  fromStock,
+  hasArrived,
+  linesOf,
+  notGone,
+  unplanned,
+  withoutCancelled,
+} from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   UndecidedError,
@@ -193,7 +201,13 @@ export class ShippingDesk implements Carrier {
     let shipments = known;
     const soonest: number[] = [];
     let arrivedAt: Date | null = null;
-    for (const shipment of known.filter(isOnItsWay).filter((each) => this.#isDue(each))) {
+    /** What was lost, and replaced meanwhile, stays lost. */
+    const write = async (before: Shipment, now: Shipment) => {
+      const stored = await this.#write(order, before, now, signal);
+      shipments = shipments.map((each) => (each === now && stored ? stored : each));
+    };
+    const followed = known.filter((each) => isOnItsWay(each) || mayTurnUp(order.lines, each, known));
+    for (const shipment of followed.filter((each) => this.#isDue(each))) {
       // News that come while the carrier answers are not in the answer.
       const askedAt = timestamp();
       const tracking = await this.#provider.track({ ...named(shipment), signal });
@@ -201,10 +215,9 @@ export class ShippingDesk implements Carrier {
       const now = trackedBy(shipment, tracking, askedAt);
       if (now.state === "DELIVERED") arrivedAt = latest(arrivedAt, tracking.at);
       shipments = shipments.map((each) => (each === shipment ? now : each));
-      if (now.state === "DELIVERED" && hasArrived(order.lines, shipments))
+      if (now.state === "DELIVERED" && holdsPieces(shipment) && hasArrived(order.lines, shipments))
         return { shipments, soonest, arrivedAt, last: now };
-      if (now.state !== shipment.state || tracking.askAgainIn === null)
-        await this.#write(shipment, now, signal);
+      if (now.state !== shipment.state || tracking.askAgainIn === null) await write(shipment, now);
     }
     return { shipments, soonest, arrivedAt };
   }
@@ -264,11 +277,14 @@ export class ShippingDesk implements Carrier {
     return { ...newShipment(next, now), bookRequestedAt: now };
   }
 
-  async #write(before: Shipment, now: Shipment, signal: AbortSignal): Promise<void> {
+  async #write(order: Order, before: Shipment, now: Shipment, signal: AbortSignal) {
     const { state, expectedAt, reason, askedAt } = now;
-    await offTheClock(signal, () =>
-      this.#books.change(before, { change: { state, expectedAt, reason, askedAt } }),
-    );
+    const turnsUp = !holdsPieces(before) && holdsPieces(now);
+    const update = {
+      change: { state, expectedAt, reason, askedAt },
+      ...(turnsUp && { unlessReplaced: order.lines }),
+    };
+    return (await offTheClock(signal, () => this.#books.change(before, update)))?.shipment;
   }
 
   /** Whether the carrier is to be asked where it is. */
@@ -353,6 +369,11 @@ function waitForAddress(error: unknown, until: Date): ParcelsWait {
 /** Whether its carrier has it, or is to get it. */
 function isOnItsWay(shipment: Shipment): boolean {
   return holdsPieces(shipment) && hasLeft(shipment) && !isSettled(shipment);
+}
+
+/** Whether it was lost and nothing has replaced it, so that it may be found. */
+function mayTurnUp(lines: readonly OrderLine[], shipment: Shipment, known: readonly Shipment[]): boolean {
+  return shipment.state === "LOST" && shipment.closedAt === null && areFree(lines, shipment.lines, known);
 }
 
 function latest(a: Date | null, b: Date): Date {

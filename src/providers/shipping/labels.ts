@@ -3,6 +3,7 @@ import { stockedLines, type Order } from "../../order/order.ts";
 import { linesOf } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
+  NotNowError,
   RequestRefusedError,
   type AnnouncedParcel,
   type CarrierProvider,
@@ -16,6 +17,9 @@ import { hasLeft, shipmentReference, type Label, type Sender, type Shipment } fr
 import { offTheClock } from "../../platform/time-limit.ts";
 import type { Books } from "./books.ts";
 import { chooseRate, type ServiceChoice } from "./services.ts";
+
+/** How soon a stage looks anew at what somebody else has changed meanwhile. Milliseconds. */
+const AT_ONCE_MS = 100;
 
 export interface LabelsOptions {
   readonly provider: CarrierProvider;
@@ -69,7 +73,8 @@ export class Labels {
     mustBeOf(provider, shipment);
     const request = this.#requestOf(order, shipment, signal);
     const { orderId, reference } = request;
-    const find = (carrierId: string | null) => provider.find({ orderId, reference, carrierId, signal });
+    const find = (carrierId: string | null) =>
+      provider.find({ orderId, reference, carrierId, to: order.shipTo, signal });
     const isKnown = !provider.keepsKeys && (shipment.carrierId !== null || attempt > 1);
     const found = isKnown ? await find(shipment.carrierId) : undefined;
     if (found === undefined && shipment.carrierId !== null)
@@ -78,13 +83,16 @@ export class Labels {
     const chosen = this.#chosen(shipment, announced);
     if (provider.keepsKeys || shipment.carrierId !== null) return chosen;
     const { carrierId } = announced;
-    const stored = await offTheClock(signal, async () =>
-      isNew
-        ? this.#books.open({ ...shipment, carrierId })
-        : (await this.#books.change(shipment, { change: { carrierId } }))?.shipment,
-    );
-    if (stored === undefined || stored.state === "VOIDED") throw calledOff(shipment);
-    if (stored.carrierId === null || stored.carrierId === carrierId) return chosen;
+    const known = isNew ? await offTheClock(signal, () => this.#books.open(shipment)) : shipment;
+    const isUnknown = known.state === "PLANNED" && known.carrierId === null && hasSamePieces(known, shipment);
+    const change = { change: { carrierId }, shipTo: order.shipTo };
+    const changed = isUnknown && (await offTheClock(signal, () => this.#books.change(known, change)));
+    const stored = changed ? changed.shipment : known;
+    if (changed === undefined || stored.state === "VOIDED") throw calledOff(shipment);
+    // The warehouse has planned other pieces under this number, or the order goes to another address now.
+    if (stored.carrierId === null)
+      throw new NotNowError(`parcel ${shipment.number} was changed meanwhile`, AT_ONCE_MS);
+    if (stored.carrierId === carrierId) return chosen;
     // Another worker has announced it first: its shipment is the one to buy.
     const first = await find(stored.carrierId);
     if (first === undefined)
@@ -195,6 +203,12 @@ export class Labels {
 export function named(shipment: Shipment): Omit<NamedParcel, "signal"> {
   const { orderId, carrierId, trackingNumber } = shipment;
   return { orderId, reference: shipmentReference(shipment), carrierId, trackingNumber };
+}
+
+function hasSamePieces(one: Shipment, other: Shipment): boolean {
+  const pieces = ({ lines }: Shipment) =>
+    lines.map(({ position, quantity }) => `${position}:${quantity}`).join();
+  return pieces(one) === pieces(other);
 }
 
 function calledOff({ orderId, number }: Shipment): AlreadyUndoneError {

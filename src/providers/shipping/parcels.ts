@@ -109,7 +109,8 @@ export class Parcels {
     if (hasLeft(shipment)) return Promise.resolve(shipment);
     if (!mayBeBooked(shipment)) return Promise.resolve(shipment);
     const action = actionOn(shipment, "book", actor);
-    return this.#change(shipment, { change: { bookRequestedAt: timestamp(), voiding: null }, action });
+    const change = { bookRequestedAt: timestamp(), voiding: null };
+    return this.#change(shipment, { change, action }, (now) => this.book(now, actor));
   }
 
   /** Calls a parcel off. Its label is given back to the carrier. @throws {ParcelRefusedError} {StorageError} */
@@ -120,7 +121,8 @@ export class Parcels {
     if (!mayBeVoided(shipment))
       throw new ParcelRefusedError(`parcel ${number} is ${state}, and can no longer be called off`);
     const action = actionOn(shipment, "void", actor);
-    return this.#change(shipment, { change: { voiding: "requested" }, action });
+    const change = { voiding: "requested" as const };
+    return this.#change(shipment, { change, action }, (now) => this.void(now, actor));
   }
 
   /**
@@ -137,7 +139,8 @@ export class Parcels {
       );
     const change = { closedAt: timestamp(), reason };
     const action = actionOn(shipment, "close", actor, { reason });
-    return this.#change(shipment, { change, type: "shipment.closed" as const, actor, action });
+    const update = { change, type: "shipment.closed" as const, actor, action };
+    return this.#change(shipment, update, (now) => this.close(now, reason, actor));
   }
 
   /**
@@ -163,14 +166,16 @@ export class Parcels {
     await afterwards(() => wake(known.orderId));
   }
 
-  async #change(shipment: Shipment, update: Parameters<typeof changeShipment>[2]): Promise<Shipment> {
-    const changed = await changeShipment(this.#options.database, shipment, { ...update, wakes: true });
+  /** @param again decides anew on what the shipment has become meanwhile */
+  async #change(
+    shipment: Shipment,
+    update: ShipmentUpdate,
+    again: (now: Shipment) => Promise<Shipment>,
+  ): Promise<Shipment> {
+    const given = { ...update, wakes: true as const, unlessAsked: true as const };
+    const changed = await changeShipment(this.#options.database, shipment, given);
     if (changed === undefined) throw new ParcelRefusedError("there is no such parcel");
-    if (!changed.changed)
-      throw new ParcelRefusedError(
-        `parcel ${shipment.number} has become ${changed.shipment.state} meanwhile; look at it again`,
-      );
-    return this.#done(changed.shipment);
+    return changed.changed ? this.#done(changed.shipment) : again(changed.shipment);
   }
 
   async #done(shipment: Shipment): Promise<Shipment> {

@@ -160,6 +160,20 @@ describe("several parcels", () => {
     expect(await level(line)).toEqual({ onHand: before.onHand - 5, reserved: before.reserved });
   });
 
+  test("are called off whatever else is asked for at the same moment", async () => {
+    const id = await line.paid({ lines: MUGS(2) });
+    const planned = await plan(line, id, 1);
+    const [wanted] = await line.shipments(id);
+    if (wanted === undefined) throw new Error("no parcel");
+    const parcels = parcelsOf(line);
+    // Each has read the parcel before the others were answered.
+    await ask(line, wanted, { bookRequestedAt: null });
+    expect(await parcels.void(planned, "ada")).toMatchObject({ voiding: "requested" });
+    await expect(parcels.book(planned, "ben")).rejects.toThrow("parcel 1 was called off; plan another one");
+    expect(await parcels.void(planned, "cleo")).toMatchObject({ voiding: "requested" });
+    expect(await line.shipments(id)).toMatchObject([{ voiding: "requested", bookRequestedAt: null }]);
+  });
+
   const lose = async (id: string) => {
     const last = (await line.shipments(id)).at(-1);
     if (last === undefined) throw new Error("no parcel");
@@ -213,7 +227,9 @@ describe("several parcels", () => {
     const shipment = (await line.shipments(id)).find((each) => each.number === number);
     line.easypost.easypost.move(shipment?.trackingNumber ?? "", ...where);
     await nudgeShipment(line.database, shipment?.carrierId ?? "");
-    return line.step(id);
+    const outcome = await line.step(id);
+    // An order that was woken while it was asked is asked once more.
+    return outcome.outcome === "snoozed" ? line.step(id) : outcome;
   };
 
   test("are followed from the moment in which the first one leaves, while others are packed", async () => {
@@ -235,6 +251,27 @@ describe("several parcels", () => {
     });
     await plan(line, id, 3);
     expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+  });
+
+  test("that were lost and turn up are as if they had not been, unless they were replaced", async () => {
+    const ids = await Promise.all([1, 2].map(() => line.paid({ lines: MUGS(2) })));
+    for (const id of ids) {
+      await plan(line, id, 2);
+      expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+      expect(await move(id, 1, "failure", "lost")).toMatchObject({
+        for: expect.stringMatching(/^an operator: 2/),
+      });
+    }
+    const [found = "", replaced = ""] = ids;
+    expect(await move(found, 1, "delivered", "arrived_at_destination")).toMatchObject({
+      status: "DELIVERED",
+    });
+    expect((await line.shipments(found)).map(({ state }) => state)).toEqual(["DELIVERED"]);
+    await plan(line, replaced, 2);
+    await line.step(replaced);
+    await move(replaced, 1, "delivered", "arrived_at_destination");
+    expect((await line.shipments(replaced)).map(({ state }) => state)).toEqual(["LOST", "BOOKED"]);
+    expect((await line.order(replaced)).status).toBe("SHIPPED");
   });
 
   test("that meet with an exception wait for an operator, and for the carrier", async () => {

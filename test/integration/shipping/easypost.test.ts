@@ -1,6 +1,10 @@
 import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { amendOrder } from "../../../db/amendments.ts";
+import { changeShipment, planShipment } from "../../../db/shipments.ts";
 import { findStock } from "../../../db/stock.ts";
+import { patching } from "../../../src/order/amendment.ts";
+import { EasyPostClient } from "../../../src/providers/easypost/client.ts";
 import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
 import { Waking } from "../../../src/engine/waking.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
@@ -167,6 +171,108 @@ describe("a lost answer of EasyPost", () => {
       { carrierId: labelsOf(id)[0]?.shipmentId, state: "BOOKED" },
     ]);
   });
+});
+
+describe("an address that changes", () => {
+  const ELSEWHERE = {
+    ...SHIP_TO,
+    line1: "1 Main St",
+    city: "Springfield",
+    region: "IL",
+    postalCode: "62701",
+  };
+  const patch = (id: string, shipTo: object = ELSEWHERE) =>
+    amendOrder(
+      line.database,
+      id,
+      (order) => patching(lifecycle, order, { shipTo: { ...SHIP_TO, ...shipTo } }),
+      {
+        actor: "ada",
+        at: new Date(),
+      },
+    );
+  const sentTo = async (id: string) => {
+    const [shipment] = await line.shipments(id);
+    const client = new EasyPostClient("EZTKtest", { baseUrl: line.easypost.baseUrl });
+    return (await client.Shipment.retrieve(shipment?.carrierId ?? "")).to_address.street1;
+  };
+  /** Loses the answer to the next call that ends with this. */
+  function losing(end: string): void {
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    easypost.handle = (call) => {
+      const answer = handle(call);
+      if (call.method !== "POST" || !call.path.endsWith(end)) return answer;
+      easypost.handle = handle;
+      return { status: 502, body: {} };
+    };
+  }
+
+  test("while it is announced is the one that the label has", async () => {
+    const id = await line.paid();
+    const order = await line.order(id);
+    await patch(id);
+    // A worker that has read the order before.
+    const late = line.ports.carrier.ship({ order, attempt: 1, signal: AbortSignal.timeout(20_000) });
+    await expect(late).rejects.toThrow("parcel 1 was changed meanwhile");
+    // Another worker, that does not remember the order from when it was paid.
+    expect(await line.step(id, { by: line.executorOf(line.ports) })).toMatchObject({ status: "SHIPPED" });
+    expect(await sentTo(id)).toBe("1 MAIN ST");
+    expect(labelsOf(id)).toHaveLength(1);
+  });
+
+  test("after an announcement whose answer was lost is the one that the label has", async () => {
+    const id = await line.paid();
+    losing("/shipments");
+    await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
+    await patch(id);
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    expect(await sentTo(id)).toBe("1 MAIN ST");
+  });
+
+  test("is refused while its label is bought, and taken again once the parcel is called off", async () => {
+    const id = await line.paid();
+    losing("/buy");
+    await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
+    await expect(patch(id)).rejects.toThrow(
+      "the label of parcel 1 is being bought for the address; call the parcel off first",
+    );
+    expect((await line.order(id)).shipTo).toEqual(SHIP_TO);
+    const [planned] = await line.shipments(id);
+    if (planned === undefined) throw new Error("no parcel");
+    await changeShipment(line.database, planned, { change: { voiding: "requested" } });
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    expect((await line.shipments(id)).map(({ state }) => state)).toEqual(["VOIDED", "BOOKED"]);
+  });
+});
+
+test("a parcel that the warehouse plans while the rest is announced leaves that its own pieces", async () => {
+  const id = await line.paid();
+  const order = await line.order(id);
+  const { sku } = order.lines[0] ?? { sku: "" };
+  const plan = { orderId: id, lines: [{ sku, quantity: 1 }], parcel: null, service: null };
+  const given = { ...plan, carrier: "easypost", whileIn: ["PAID"], actor: null };
+  const handle = line.easypost.easypost.handle.bind(line.easypost.easypost);
+  let planned: Promise<unknown> | undefined;
+  const meanwhile = new Promise<void>((resolve) => {
+    line.easypost.easypost.handle = (call) => {
+      planned ??= planShipment(line.database, given, order.lines).then(() => resolve());
+      return handle(call);
+    };
+  });
+  line.easypost.setFault({ kind: "late", ms: 300 });
+  await expect(line.step(id)).rejects.toThrow("parcel 1 was changed meanwhile");
+  await meanwhile;
+  line.easypost.easypost.handle = handle;
+  line.easypost.setFault({ kind: "none" });
+  await line.step(id);
+  const [first] = await line.shipments(id);
+  if (first === undefined) throw new Error("no parcel");
+  await changeShipment(line.database, first, { change: { bookRequestedAt: new Date() } });
+  expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+  const shipments = await line.shipments(id);
+  expect(shipments.flatMap(({ lines }) => lines.map(({ quantity }) => quantity))).toEqual([1, 1]);
+  expect(labelsOf(id)).toHaveLength(2);
 });
 
 describe("cancelling what EasyPost ships", () => {

@@ -61,7 +61,7 @@ async function order(customerId: string, ...services: ("carrier" | "payments")[]
     payments: { ...NO_PROVIDERS.payments, find: async () => (await called("payments"), undefined) },
     carrier: { ...NO_PROVIDERS.carrier, find: async () => (await called("carrier"), undefined) },
   });
-  const parcel = { orderId: id, reference: id, carrierId: null, signal };
+  const parcel = { orderId: id, reference: id, carrierId: null, to: null, signal };
   const payment = { orderId: id, reference: id, id: null, amount: 1, currency: "EUR", signal };
   try {
     await breakers.run({ stage: ship, step: ship, order: { id, customerId } }, signal, async () => {

@@ -57,6 +57,7 @@ beforeAll(async () => {
     PAYMENTS_PORT: String(payments),
     CARRIER_PORT: String(carrier),
     INVENTORY_PORT: "0",
+    EASYPOST_PORT: "0",
     CARRIER_TRANSIT_MS: "0",
     PROVIDERS_LEDGER: path.join(folder, "data/ledger.jsonl"),
   };

@@ -42,6 +42,7 @@ async function startSimulators() {
       PAYMENTS_PORT: "0",
       CARRIER_PORT: "0",
       INVENTORY_PORT: "0",
+      EASYPOST_PORT: "0",
       PROVIDER_LATENCY_MS: "0",
       PROVIDERS_LEDGER: ledger(),
     },

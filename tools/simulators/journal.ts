@@ -54,7 +54,9 @@ export class Journal<Entry> {
       if (whole.length < text.length) truncateSync(file, Buffer.byteLength(whole));
       const lines = whole.split("\n").slice(0, -1);
       return {
-        entries: lines.map((line, index) => parse(line, schema, `${file} has no entry in line ${index + 1}`)),
+        entries: lines.map((line, index) =>
+          parse(line, schema, `${file} has no entry of the providers' books in line ${index + 1}`),
+        ),
         journal: new Journal<Entry>(file),
       };
     } catch (error) {

@@ -67,17 +67,28 @@ export async function filling<T>(
   const all = [...first];
   try {
     // Those beyond the first page, and those that began to wait while it was read.
-    for (let more = skus.length > 0; more;) {
-      const filled = await fillMore(database, skus);
-      all.push(...filled);
-      more = filled.length > 0;
-    }
+    all.push(...(await fillFromStock(database, skus)));
   } catch (error) {
     if (onLeft === undefined) throw error;
     onLeft(error);
   }
   if (all.length > 0) onFilled?.(all);
   return result;
+}
+
+/**
+ * Gives what is in stock of these SKUs to the orders that wait for it.
+ *
+ * @returns those that have got theirs. @throws {DatabaseError}
+ */
+export async function fillFromStock(database: Database, skus: readonly string[]): Promise<readonly string[]> {
+  const all: string[] = [];
+  for (let more = skus.length > 0; more;) {
+    const filled = await fillMore(database, skus);
+    all.push(...filled);
+    more = filled.length > 0;
+  }
+  return all;
 }
 
 function fillMore(database: Database, skus: readonly string[]): Promise<readonly string[]> {

@@ -12,6 +12,7 @@ import { sumOfWorth } from "../src/order/refund.ts";
 import { inNoParcel } from "../src/order/pieces.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
+import { fillFromStock } from "./backorders.ts";
 import { withCancelled, writeCancelled } from "./cancelled-pieces.ts";
 import type { Database } from "./database.ts";
 import { insertEvents } from "./order-events.ts";
@@ -120,7 +121,7 @@ export async function openRefund(
 ): Promise<{ readonly refund: Refund; readonly repeated: boolean } | { readonly left: number }> {
   const { pieces, idempotency, amount: asked, ...given } = wanted;
   const key = idempotency === undefined ? null : `${idempotency.client} ${idempotency.key}`;
-  return database.transaction(async (transaction) => {
+  const opened = await database.transaction(async (transaction) => {
     const { orderId, sequence, cause, providerId = null } = given;
     // Stock is locked before orders, as by whoever moves them.
     const taking =
@@ -179,12 +180,19 @@ export async function openRefund(
     if (taking && kept) warehouse?.make({ ...taking, lines: stockedLines(kept.pieces) });
     await transaction.commit([
       insertRefunds([refund]),
-      ...(kept && order && kept.pieces.length > 0 ? [...kept.writes, changed(order, at)] : []),
+      ...(kept && order && kept.pieces.length > 0 ? [...kept.writes, asChanged(order, at)] : []),
       ...(warehouse?.writes() ?? []),
       ...insertEvents(order === undefined ? [] : told.map((each) => eventOf(each, order.status))),
     ]);
     return { refund, repeated: false };
   });
+  if (pieces?.restock && "refund" in opened) await giveAway(database, pieces.skus);
+  return opened;
+}
+
+/** Orders may wait for what has become available. Those that are missed here take it when their stage is asked again. */
+async function giveAway(database: Database, skus: readonly string[]): Promise<void> {
+  await fillFromStock(database, skus).catch(() => undefined);
 }
 
 /** What a refund keeps from being shipped, decided under the order's lock. */
@@ -243,7 +251,7 @@ async function keptBack(
 }
 
 /** So that whoever has read the order before notices, and its stage looks at it. */
-function changed(
+function asChanged(
   {
     id,
     changedAt,
@@ -355,7 +363,9 @@ export async function changeRefund(
     ]);
     return now;
   };
-  return database.transaction(work, { lockWaits: 1 });
+  const changed = await database.transaction(work, { lockWaits: 1 });
+  if (pieces.size > 0) await giveAway(database, [...pieces.keys()]);
+  return changed;
 }
 
 function eventOf(

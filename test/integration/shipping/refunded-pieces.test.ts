@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { findStock } from "../../../db/stock.ts";
+import { changeRefund } from "../../../db/refunds.ts";
+import { findStock, setStock } from "../../../db/stock.ts";
 import { listMovements } from "../../../db/stock-movements.ts";
 import type { Ports } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Refunds } from "../../../src/providers/payments/refunds.ts";
 import { Parcels } from "../../../src/providers/shipping/parcels.ts";
+import { createOrder } from "../../support/orders.ts";
 import { startShipping, type Shipping } from "../../support/shipping.ts";
 
 const LINES = [
@@ -86,6 +88,28 @@ describe("pieces that are refunded before they are in a parcel", () => {
     });
     // The others come back when they do.
     expect(await desk.refund(id, 1)).toMatchObject({ restock: "due" });
+  });
+
+  test.each([
+    ["before they are shipped", false],
+    ["after they were", true],
+  ])("go to an order that waits for them, if they are refunded %s", async (_when, isShipped) => {
+    const { database } = shipping;
+    const sku = `CUP-${isShipped}`;
+    const lines = [{ sku, quantity: 1, unitPrice: 900 }];
+    await setStock(database, [{ sku, onHand: 1 }]);
+    const id = await shipping.paid({ lines });
+    const waiting = await createOrder(database, { lines, whenSoldOut: "wait" });
+    expect(await shipping.step(waiting)).toMatchObject({ outcome: "waiting" });
+    if (isShipped) {
+      await desk.plan(id);
+      await desk.book(id, 1);
+      await stepped(shipping, id);
+    }
+    const refund = await desk.refund(id, 1, { sku });
+    if (isShipped) await changeRefund(database, refund, { state: "SUCCEEDED" });
+    expect(await stockOf(shipping, sku)).toEqual({ sku, onHand: 1, reserved: 1 });
+    expect((await shipping.order(waiting)).wokenAt).not.toBeNull();
   });
 
   test("are those in no parcel first; what is in one ships", async () => {

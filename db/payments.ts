@@ -15,7 +15,7 @@ import { lockOrders } from "./order-states.ts";
 import type { Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { payments } from "./schema.ts";
-import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
+import { assignmentsOf, insertInto, read, selectFrom, selectsFrom } from "./statements.ts";
 
 /* The payments below orders. */
 
@@ -58,19 +58,12 @@ const SETTLED_LATER = KEYS.filter(
   (key) => !["orderId", "sequence", "createdAt", "spentKeys", "dispute"].includes(key),
 );
 const insertOrSettle = insertInto(payments, KEYS, settleIfOpen());
-const selectByOrder = selectFrom(payments, KEYS, "WHERE order_id IN (?) ORDER BY order_id, sequence");
-const selectLocked = selectFrom(
+const { read: selectByOrder, lock: selectLocked } = selectsFrom(
   payments,
   KEYS,
-  "WHERE order_id IN (?) ORDER BY order_id, sequence FOR UPDATE",
+  "WHERE order_id IN (?) ORDER BY order_id, sequence",
 );
 const selectByProviderId = selectFrom(payments, KEYS, "WHERE provider_id = ?");
-
-/** A payment to be written before its provider is asked. */
-export type NewPayment = Pick<
-  Payment,
-  "orderId" | "state" | "provider" | "providerId" | "amount" | "currency" | "captured"
->;
 
 /** An order's last payment, and whether it is new. */
 export interface OpenedPayment {
@@ -83,12 +76,7 @@ export interface OpenedPayment {
  *
  * @returns the orders' last payments, in the same sequence. @throws {DatabaseError}
  */
-export async function openPayments(
-  database: Database,
-  wanted: readonly NewPayment[],
-): Promise<OpenedPayment[]> {
-  const at = timestamp();
-  const rows = wanted.map((payment) => asRow(payment, at));
+export async function openPayments(database: Database, rows: readonly Payment[]): Promise<OpenedPayment[]> {
   try {
     // Nearly always all are new, so existing ones are looked up only after a duplicate.
     await database.transaction((transaction) => transaction.commit([insertPayments(rows)]));
@@ -97,7 +85,7 @@ export async function openPayments(
     if (!(error instanceof DatabaseError && error.isDuplicateKey)) throw error;
   }
   return database.transaction(async (transaction) => {
-    const known = lastOf(await read(transaction, selectLocked(wanted.map(({ orderId }) => orderId))));
+    const known = lastOf(await read(transaction, selectLocked(rows.map(({ orderId }) => orderId))));
     const fresh = new Map(rows.filter(({ orderId }) => !known.has(orderId)).map((row) => [row.orderId, row]));
     await transaction.commit(fresh.size > 0 ? [insertPayments([...fresh.values()])] : []);
     return rows.map((row) => ({ payment: known.get(row.orderId) ?? row, isNew: !known.has(row.orderId) }));
@@ -265,21 +253,6 @@ export function paymentEvent(
 /** An order's last payments by order. */
 function lastOf(rows: readonly Payment[]): Map<string, Payment> {
   return new Map(rows.map((row) => [row.orderId, row]));
-}
-
-function asRow(payment: NewPayment, at: Date): Payment {
-  return {
-    ...payment,
-    sequence: 1,
-    spentKeys: 0,
-    code: null,
-    reason: null,
-    action: null,
-    expiresAt: null,
-    dispute: null,
-    createdAt: at,
-    updatedAt: at,
-  };
 }
 
 function update({ orderId, sequence }: Payment, change: Partial<Payment>): Statement {

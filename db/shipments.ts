@@ -17,7 +17,7 @@ import { shortened } from "./reason.ts";
 import { lockWarehouse, type StockMove } from "./reservations.ts";
 import { orders, shipments } from "./schema.ts";
 import { EVENT_OF_STATE, shipmentEvent } from "./shipment-events.ts";
-import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
+import { assignmentsOf, insertInto, read, selectFrom, selectsFrom } from "./statements.ts";
 
 /* The shipments below orders. */
 
@@ -52,11 +52,10 @@ const KEYS = [
 
 const insertRows = insertInto(shipments, KEYS);
 const insertOrChange = insertInto(shipments, KEYS, changeIfAllowed());
-const selectRows = selectFrom(shipments, KEYS, "WHERE order_id IN (?) ORDER BY order_id, number");
-const selectLocked = selectFrom(
+const { read: selectRows, lock: selectLocked } = selectsFrom(
   shipments,
   KEYS,
-  "WHERE order_id IN (?) ORDER BY order_id, number FOR UPDATE",
+  "WHERE order_id IN (?) ORDER BY order_id, number",
 );
 const selectShipTo = selectFrom(orders, ["shipTo"], "WHERE id = ?");
 const selectByCarrierId = selectFrom(shipments, KEYS, "WHERE carrier_id = ?");

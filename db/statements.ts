@@ -89,6 +89,15 @@ export function selectFrom<Table extends MySqlTable, K extends Key<Table>>(
   return (...values) => ({ sql, values, shape });
 }
 
+/** The same, twice: `lock` also locks the rows until the transaction ends. */
+export function selectsFrom<Table extends MySqlTable, K extends Key<Table>>(
+  table: Table,
+  keys: readonly K[],
+  rest: string,
+) {
+  return { read: selectFrom(table, keys, rest), lock: selectFrom(table, keys, `${rest} FOR UPDATE`) };
+}
+
 /** @returns the affected rows as MySQL counts them: 2 for a row updated instead of inserted. */
 export async function execute(queries: Queries, { sql, values }: Statement): Promise<number> {
   const [result] = await queries.$client.query<ResultSetHeader>(sql, [...values]);

@@ -1,20 +1,17 @@
 import { z } from "zod";
 import { LIMITS } from "../order/limits.ts";
 import { DISPUTE_STATES, PAYMENT_STATES, REFUND_STATES } from "../order/payment.ts";
+import { statesOf } from "../order/states.ts";
 import { optional, sku, text, timestamp, withoutNulls } from "./schemas.ts";
 
 /* The payments and refunds of an order, as the API tells them. */
-
-const states = <State extends string>(all: Readonly<Record<State, unknown>>) =>
-  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
-  z.enum(Object.keys(all) as [State, ...State[]]);
 
 const minorUnits = z.int().meta({ description: "In the currency's minor unit", examples: [2500] });
 const quantity = z.int().min(1).max(LIMITS.quantity);
 
 export const payment = z
   .object({
-    state: states(PAYMENT_STATES),
+    state: z.enum(statesOf(PAYMENT_STATES)),
     provider: z.string().meta({ examples: ["stripe"] }),
     providerId: z.string().nullable().meta({ description: "The provider's id, as soon as there is one" }),
     amount: minorUnits,
@@ -30,7 +27,8 @@ export const payment = z
         "Present while the customer has to act: what the client needs for that, such as a `clientSecret` for Stripe.js or a `redirectUrl`. Not for logs",
     }),
     expiresAt: timestamp.optional().meta({ description: "When the authorization runs out" }),
-    dispute: states(DISPUTE_STATES)
+    dispute: z
+      .enum(statesOf(DISPUTE_STATES))
       .optional()
       .meta({ description: "Present once the customer's bank has asked the money back" }),
     createdAt: timestamp,
@@ -41,7 +39,7 @@ export const payment = z
 export const refund = z
   .object({
     id: z.uuid(),
-    state: states(REFUND_STATES),
+    state: z.enum(statesOf(REFUND_STATES)),
     amount: minorUnits,
     currency: z.string(),
     reason: z.string(),

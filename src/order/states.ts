@@ -21,13 +21,18 @@ export function mayBecome(states: States, from: string, to: string): boolean {
   return states[from]?.includes(to) ?? false;
 }
 
+/** All states, as declared. */
+export function statesOf<State extends string>(states: Readonly<Record<State, readonly string[]>>): State[] {
+  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
+  return Object.keys(states) as State[];
+}
+
 /** The states from which this one may be reached. */
 export function statesBefore<State extends string>(
   states: Readonly<Record<State, readonly string[]>>,
   to: State,
 ): State[] {
-  // oxlint-disable-next-line no-unsafe-type-assertion -- the keys are what the type says
-  return (Object.keys(states) as State[]).filter((from) => states[from].includes(to));
+  return statesOf(states).filter((from) => states[from].includes(to));
 }
 
 /** What is wrong with declared states: one that is followed by an unknown one, or that nothing leads to. */

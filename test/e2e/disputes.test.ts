@@ -1,28 +1,22 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { afterEach, expect, test } from "@jest/globals";
 import { eq } from "drizzle-orm";
 import { z } from "zod";
 import { reservations } from "../../db/schema.ts";
 import {
   call,
-  closeShop,
   dispute,
   happens,
-  openShop,
   paymentsOf,
   place,
   refund,
   sendWebhook,
   typesOf,
+  useShop,
   waitingOf,
-  type Shop,
 } from "../support/stripe-shop.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let shop: Shop;
-beforeAll(async () => {
-  shop = await openShop({});
-});
-afterAll(() => closeShop(shop));
+const shop = useShop();
 afterEach(() => {
   shop.environment.providers.setFault("carrier", { kind: "none" });
   shop.environment.providers.setFault("payments", { kind: "none" });

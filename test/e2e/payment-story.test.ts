@@ -1,26 +1,21 @@
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { z } from "zod";
 import {
+  CAPTURED_ON_SHIPMENT,
   call,
-  closeShop,
   dispute,
   happens,
-  openShop,
   paymentsOf,
   place,
   refund,
   typesOf,
+  useShop,
   waitingOf,
-  type Shop,
 } from "../support/stripe-shop.ts";
 import { TEST_KEY } from "../support/processes.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let shop: Shop;
-beforeAll(async () => {
-  shop = await openShop({ PAYMENT_CAPTURE: "on-shipment" });
-});
-afterAll(() => closeShop(shop));
+const shop = useShop({ PAYMENT_CAPTURE: "on-shipment" });
 
 /** The order's page in the console, as its text. */
 async function page(id: string): Promise<string> {
@@ -81,16 +76,7 @@ test("an order is authorized, confirmed, captured when it ships, refunded in par
   await end("losing");
   await waitFor("its end", async () => (await typesOf(shop, id)).includes("dispute.lost"));
   expect((await typesOf(shop, id)).filter((type) => !type.startsWith("wait"))).toEqual([
-    "CREATED",
-    "RESERVED",
-    "payment.pending",
-    "payment.authorized",
-    "PAID",
-    "payment.captured",
-    "shipment.booked",
-    "SHIPPED",
-    "shipment.delivered",
-    "DELIVERED",
+    ...CAPTURED_ON_SHIPMENT,
     "refund.created",
     "refund.succeeded",
     "dispute.opened",

@@ -6,6 +6,7 @@ import { listPayments } from "../../db/payments.ts";
 import { listRefunds, wakeRefunds } from "../../db/refunds.ts";
 import { orders } from "../../db/schema.ts";
 import {
+  CAPTURED_ON_SHIPMENT,
   call,
   closeShop,
   happens,
@@ -211,16 +212,7 @@ describe.each([
         [
           {
             events: [
-              "CREATED",
-              "RESERVED",
-              ...(isConfirmed ? ["payment.pending"] : []),
-              "payment.authorized",
-              "PAID",
-              "payment.captured",
-              "shipment.booked",
-              "SHIPPED",
-              "shipment.delivered",
-              "DELIVERED",
+              ...CAPTURED_ON_SHIPMENT.filter((type) => isConfirmed || type !== "payment.pending"),
               "refund.created",
               "refund.succeeded",
             ],

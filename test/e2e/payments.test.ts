@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { default as Stripe } from "stripe";
 import { z } from "zod";
 import { WEBHOOK_SECRET } from "../support/desk.ts";
 import {
+  CAPTURED_ON_SHIPMENT,
   body,
   call,
   closeShop,
@@ -11,21 +12,18 @@ import {
   openShop,
   paymentsOf,
   place,
+  placeConfirmed,
   refund,
   sendWebhook,
   typesOf,
+  useShop,
   waitingOf,
-  type Shop,
 } from "../support/stripe-shop.ts";
 import { startTestRedis } from "../support/servers.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 describe("payments with Stripe, captured on payment", () => {
-  let shop: Shop;
-  beforeAll(async () => {
-    shop = await openShop({});
-  });
-  afterAll(() => closeShop(shop));
+  const shop = useShop();
 
   test("an order whose customer has to confirm waits, and goes on as soon as the webhook says so", async () => {
     const id = await place(shop, "pm_card_authenticationRequired");
@@ -268,31 +266,15 @@ describe("payments with Stripe, captured on payment", () => {
 });
 
 describe("payments with Stripe, captured on shipment", () => {
-  let shop: Shop;
-  beforeAll(async () => {
-    shop = await openShop({ PAYMENT_CAPTURE: "on-shipment" });
-  });
-  afterAll(() => closeShop(shop));
+  const shop = useShop({ PAYMENT_CAPTURE: "on-shipment" });
 
   test("an order is authorized, confirmed, captured when it ships, and a third of it refunded", async () => {
-    const id = await place(shop, "pm_card_authenticationRequired");
-    await waitFor("the order to wait", () => waitingOf(shop, id));
-    const [pending] = (await paymentsOf(shop, id)).payments;
-    await happens(shop, pending?.providerId, "authenticate");
+    const { id } = await placeConfirmed(shop);
     await shop.client.orderIn(id, "DELIVERED");
     await refund(shop, id, { amount: 1_000 });
     await waitFor("it to be refunded", async () => (await typesOf(shop, id)).includes("refund.succeeded"));
     expect((await typesOf(shop, id)).filter((type) => !type.startsWith("wait"))).toEqual([
-      "CREATED",
-      "RESERVED",
-      "payment.pending",
-      "payment.authorized",
-      "PAID",
-      "payment.captured",
-      "shipment.booked",
-      "SHIPPED",
-      "shipment.delivered",
-      "DELIVERED",
+      ...CAPTURED_ON_SHIPMENT,
       "refund.created",
       "refund.succeeded",
     ]);

@@ -1,3 +1,4 @@
+import { afterAll, beforeAll } from "@jest/globals";
 import { default as Stripe } from "stripe";
 import { z } from "zod";
 import { setStock } from "../../db/stock.ts";
@@ -5,6 +6,7 @@ import { TestClient } from "./client.ts";
 import { WEBHOOK_SECRET } from "./desk.ts";
 import { createTestEnvironment, type TestEnvironment } from "./environment.ts";
 import { startApi, startWorker, TEST_KEY, type TestProcess } from "./processes.ts";
+import { waitFor } from "./wait-for.ts";
 
 /** The whole service with Stripe, which runs here, and its webhooks. */
 export interface Shop {
@@ -67,6 +69,31 @@ export async function openShop(
   return shopWith(api);
 }
 
+/** Opens a shop before the tests of the file, or of the group, and closes it after them. */
+export function useShop(env: Readonly<Record<string, string>> = {}): Shop {
+  let shop: Shop;
+  beforeAll(async () => {
+    shop = await openShop(env);
+  });
+  afterAll(() => closeShop(shop));
+  return {
+    get environment() {
+      return shop.environment;
+    },
+    get processes() {
+      return shop.processes;
+    },
+    get client() {
+      return shop.client;
+    },
+    get url() {
+      return shop.url;
+    },
+    withNewApi: () => shop.withNewApi(),
+    addWorker: (stages) => shop.addWorker(stages),
+  };
+}
+
 export async function closeShop({ processes, environment }: Shop): Promise<void> {
   await Promise.all(processes.map((each) => each.stop()));
   await environment.close();
@@ -123,6 +150,29 @@ export const waitingOf = async (shop: Shop, id: string) =>
   z
     .object({ waiting: z.looseObject({ for: z.string() }).optional() })
     .parse((await call(shop, "GET", `/orders/${id}`)).body).waiting;
+/** An order whose customer has to confirm the payment, and does. @returns its id, and the payment's at Stripe */
+export async function placeConfirmed(shop: Shop, more?: object) {
+  const id = await place(shop, "pm_card_authenticationRequired", more);
+  await waitFor("the order to wait", () => waitingOf(shop, id));
+  const intent = (await paymentsOf(shop, id)).payments[0]?.providerId ?? "";
+  await happens(shop, intent, "authenticate");
+  return { id, intent };
+}
+
+/** What is told of an order that was authorized, confirmed by its customer, and captured when it shipped. */
+export const CAPTURED_ON_SHIPMENT = [
+  "CREATED",
+  "RESERVED",
+  "payment.pending",
+  "payment.authorized",
+  "PAID",
+  "payment.captured",
+  "shipment.booked",
+  "SHIPPED",
+  "shipment.delivered",
+  "DELIVERED",
+] as const;
+
 /** What happens at Stripe: the customer authenticates or disputes, or the authorization runs out. */
 export const happens = (
   shop: Shop,

@@ -6,7 +6,7 @@ import {
   openPayments,
   rememberPayments,
 } from "../../../db/payments.ts";
-import type { NewPayment, OpenedPayment, Remembered } from "../../../db/payments.ts";
+import type { OpenedPayment, Remembered } from "../../../db/payments.ts";
 import { changeRefund, listRefunds, openRefund, sumOf } from "../../../db/refunds.ts";
 import { grouped, type Commit } from "../../platform/group-commit.ts";
 import type { Payment } from "../../order/payment.ts";
@@ -16,7 +16,7 @@ export type Books = ReturnType<typeof booksOf>;
 
 /** @param commit group commit. */
 export function booksOf(database: Database, commit: Commit = grouped) {
-  const opened = commit<NewPayment, OpenedPayment>({
+  const opened = commit<Payment, OpenedPayment>({
     name: "payments",
     flush: (wanted) => openPayments(database, wanted),
   });
@@ -25,7 +25,7 @@ export function booksOf(database: Database, commit: Commit = grouped) {
     flush: (given) => rememberPayments(database, given),
   });
   return {
-    open: (wanted: NewPayment) => opened.submit(wanted),
+    open: (wanted: Payment) => opened.submit(wanted),
     remember: (given: Remembered) => remembered.submit(given),
     last: async (orderId: string) => (await listPayments(database, [orderId])).at(-1),
     change: (...change: Parameters<typeof changePayment> extends [Database, ...infer Rest] ? Rest : never) =>

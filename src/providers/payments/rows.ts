@@ -4,7 +4,7 @@ import { referenceOf, type Payment } from "../../order/payment.ts";
 import type { PaymentProvider } from "../../order/ports.ts";
 
 /** An order's first payment, before the provider is asked. */
-export function firstOf({ id, total, currency }: Order, { name }: PaymentProvider): Payment {
+export function firstOf({ id, total, currency }: Order, { name }: Pick<PaymentProvider, "name">): Payment {
   return fresh({ orderId: id, sequence: 1, provider: name, amount: total, currency });
 }
 

@@ -6,8 +6,10 @@ import { openPayments } from "../../../db/payments.ts";
 import { listRefunds } from "../../../db/refunds.ts";
 import { orders } from "../../../db/schema.ts";
 import type { OrderBody, StockMovementBody } from "../../../src/api/schemas.ts";
+import { firstOf } from "../../../src/providers/payments/rows.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
+import { readOrder } from "../../support/orders.ts";
 import { TEST_KEY } from "../../support/processes.ts";
 
 const api = useApi();
@@ -68,15 +70,9 @@ async function paidOrder(currency = "EUR"): Promise<string> {
       { sku: 'TRAY "L"', quantity: 1, unitPrice: 1_250 },
     ],
   });
-  const payment = {
-    orderId: id,
-    provider: "stripe",
-    providerId: "pi_1",
-    amount: 3_750,
-    captured: 3_750,
-    currency,
-  };
-  await openPayments(api.environment.database, [{ ...payment, state: "CAPTURED" }]);
+  const { database } = api.environment;
+  const payment = firstOf(await readOrder(database, id), { name: "stripe" });
+  await openPayments(database, [{ ...payment, state: "CAPTURED", providerId: "pi_1", captured: 3_750 }]);
   return id;
 }
 const refundsOf = async (id: string) => listRefunds(api.environment.database, [id]);

@@ -64,6 +64,7 @@ test("EasyPost is tried with a test key, a line for each step", async () => {
   expect([code, stderr]).toEqual([0, ""]);
   expect(stdout.split("\n").map((line) => line.replace(/: .*/, ""))).toEqual([
     "ok  a shipment is created",
+    "ok  it has rates",
     "ok  its label is bought",
     "ok  once",
     "ok  it is found by its id",

@@ -211,6 +211,8 @@ export interface ChangedShipment {
   readonly changed: boolean;
   /** SKUs without enough stock, because of which nothing changed. */
   readonly soldOut?: readonly string[];
+  /** Its pieces are in another parcel, because of which nothing changed. */
+  readonly isReplaced?: true;
 }
 
 /** How a shipment changes. */
@@ -274,7 +276,7 @@ export async function changeShipment(
       }
       const others = rows.filter((each) => each !== row);
       if (unlessReplaced && !areFree(unlessReplaced, row.lines, others))
-        return { shipment: row, changed: false };
+        return { shipment: row, changed: false, isReplaced: true };
       for (const move of moved ? movesOf(orderId, moved, others) : []) {
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };

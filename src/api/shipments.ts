@@ -95,7 +95,7 @@ export const shipmentRoutes: readonly Route[] = [
     handler: async ({ params, body, response }, services) => {
       const { shipment, order } = await find(services, params);
       const closed = await refusing(order, () =>
-        services.parcels.close(shipment, body.reason, actorOf(response)),
+        services.parcels.close(order, shipment, body.reason, actorOf(response)),
       );
       response.json(bodyOf(closed));
     },

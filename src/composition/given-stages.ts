@@ -29,6 +29,10 @@ export function ownOrder(stage: Stage): Stage {
     ...(stage.undo && {
       undo: async (order: Order, context: StageContext) => stage.undo?.(copyOf(order), own(context)),
     }),
+    ...(stage.stands && {
+      stands: async (order: Order, context: StageContext) =>
+        (await stage.stands?.(copyOf(order), own(context))) === true,
+    }),
   };
 }
 

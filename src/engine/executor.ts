@@ -398,6 +398,7 @@ export class Executor {
         errors.push(error);
         // What it did stands, at least for now, so what came before it stays as it is, too.
         if (error instanceof UndoRefusedError || (error instanceof UndecidedError && error.stands)) break;
+        if (await stage.stands?.(order, this.#context(order, stage, this.#ports, attempt))) break;
       }
     }
     if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];

@@ -343,6 +343,8 @@ export interface Carrier extends Service {
    * @throws {UndoRefusedError} if the carrier takes one back no more; {@link UndecidedError} while it has not decided
    */
   undo(request: OrderParcelsRequest): Promise<void>;
+  /** Whether one of the order's parcels is written down as having a label, or may have one. The carrier is not asked. */
+  hasLabels(request: Pick<OrderParcelsRequest, "order" | "signal">): Promise<boolean>;
 }
 
 export interface OrderParcelsRequest {

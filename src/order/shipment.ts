@@ -172,10 +172,10 @@ export function mayBeVoided({ state, voiding }: Pick<Shipment, "state" | "voidin
   return mayBecome(SHIPMENT_STATES, state, "VOIDED") && voiding !== "requested" && voiding !== "pending";
 }
 
-/** Whether an operator may settle it: it was sent, or its label can't be given back, and it does not arrive. */
+/** Whether an operator may settle it: it was sent and does not arrive, or can't be called off. */
 export function mayBeClosed(shipment: Pick<Shipment, "state" | "closedAt" | "voiding">): boolean {
   const { state, closedAt, voiding } = shipment;
-  return closedAt === null && state !== "DELIVERED" && (hasLeft({ state }) || voiding === "refused");
+  return closedAt === null && (voiding === "refused" || (state !== "DELIVERED" && hasLeft({ state })));
 }
 
 /** Whether nobody waits for it any more: it has arrived, or an operator has closed it. */

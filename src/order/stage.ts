@@ -25,6 +25,11 @@ export interface Stage<Name extends string = string, To extends string = string>
    * and may be called again after a crash, so it must do nothing if there is nothing to undo.
    */
   undo?(order: Order, context: StageContext): Promise<StageRecord | undefined>;
+  /**
+   * Whether the work is known to stand. Asked when `undo` has failed, and also while a service is away: then nothing that came
+   * before is undone yet. It asks only what is written down here.
+   */
+  stands?(order: Order, context: StageContext): Promise<boolean>;
   /** The service that does the work, if the stage is an HTTP stage. */
   readonly http?: HttpService;
   /**

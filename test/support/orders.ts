@@ -61,7 +61,7 @@ const nobody = () => Promise.reject(new Error("the stages of this test need nobo
 export const NO_PORTS: Ports = {
   inventory: { ping: nobody, move: nobody, release: nobody },
   payments: { ping: nobody, pay: nobody, capture: nobody, undo: nobody },
-  carrier: { ping: nobody, ship: nobody, deliver: nobody, undo: nobody },
+  carrier: { ping: nobody, ship: nobody, deliver: nobody, undo: nobody, hasLabels: nobody },
   httpStages: { ping: nobody, call: nobody },
 };
 

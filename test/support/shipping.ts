@@ -5,7 +5,7 @@ import { setStock } from "../../db/stock.ts";
 import { loadConfig, PROCESSES } from "../../src/composition/config.ts";
 import { connectPorts } from "../../src/composition/providers.ts";
 import { BatchingStore } from "../../src/engine/batching-store.ts";
-import { Executor } from "../../src/engine/executor.ts";
+import { Executor, type Breakers } from "../../src/engine/executor.ts";
 import { CANCEL, lifecycle } from "../../src/order/lifecycle.ts";
 import type { NewOrder } from "../../src/order/order.ts";
 import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
@@ -61,8 +61,13 @@ export async function startShipping(variables: Readonly<Record<string, string>> 
     );
   const store = orderStore(database);
   const ports = await connect({});
-  const executorOf = (given: typeof ports) =>
-    new Executor({ lifecycle, ports: given, store: new BatchingStore({ store }) });
+  const executorOf = (given: typeof ports, breakers?: Breakers) =>
+    new Executor({
+      lifecycle,
+      ports: given,
+      store: new BatchingStore({ store }),
+      ...(breakers && { breakers }),
+    });
   const executor = executorOf(ports);
   await setStock(
     database,
@@ -93,7 +98,7 @@ export async function startShipping(variables: Readonly<Record<string, string>> 
       await step(id);
       return id;
     },
-    async cancel(id: string) {
+    async cancel(id: string, by = executor) {
       const { status } = await readOrder(database, id);
       await store.requestCancellation({
         orderId: id,
@@ -101,7 +106,7 @@ export async function startShipping(variables: Readonly<Record<string, string>> 
         reason: "asked for",
         at: new Date(),
       });
-      return executor.execute(id, CANCEL, AbortSignal.timeout(20_000));
+      return by.execute(id, CANCEL, AbortSignal.timeout(20_000));
     },
     shipments: (id: string) => listShipments(database, [id]),
     order: (id: string) => readOrder(database, id),

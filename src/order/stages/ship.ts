@@ -37,4 +37,7 @@ export const ship = defineStage({
     await ports.carrier.undo({ order, attempt, signal });
     return {};
   },
+
+  // Its payment is not paid back for a parcel that may be on its way.
+  stands: (order, { ports, signal }) => ports.carrier.hasLabels({ order, signal }),
 });

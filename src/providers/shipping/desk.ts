@@ -12,6 +12,7 @@ import {
 } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
+  RequestRefusedError,
   UndecidedError,
   UndeliverableError,
   UndoRefusedError,
@@ -179,7 +180,23 @@ export class ShippingDesk implements Carrier {
       // So that a label is refused that a worker presumed dead wants later.
       known = [await offTheClock(signal, () => this.#books.open({ ...first, state: "VOIDED" }))];
     }
-    for (const shipment of known) await this.#callOff(order, shipment, signal);
+    const errors: Error[] = [];
+    for (const shipment of known)
+      await this.#callOff(order, shipment, signal).catch((error: unknown) => {
+        // The others are called off all the same.
+        if (!(error instanceof RequestRefusedError || error instanceof UndecidedError)) throw error;
+        errors.push(error);
+      });
+    // What a person has to settle comes first: the rest may settle itself.
+    const [worst] = errors.toSorted((a, b) => Number(isUndecided(a)) - Number(isUndecided(b)));
+    if (worst) throw worst;
+  }
+
+  async hasLabels({ order, signal }: Pick<OrderParcelsRequest, "order" | "signal">): Promise<boolean> {
+    const known = await offTheClock(signal, () => this.#books.show(order));
+    return known.some(
+      (each) => each.closedAt === null && holdsPieces(each) && (hasLeft(each) || each.carrierId !== null),
+    );
   }
 
   /**
@@ -235,13 +252,14 @@ export class ShippingDesk implements Carrier {
 
   /** Voids a shipment of an order that is being cancelled. */
   async #callOff(order: Order, shipment: Shipment, signal: AbortSignal): Promise<void> {
-    if (isSettled(shipment) || (hasLeft(shipment) && !holdsPieces(shipment))) return;
+    if (shipment.closedAt !== null || (hasLeft(shipment) && !holdsPieces(shipment))) return;
     if (shipment.state === "VOIDED") {
       // A worker presumed dead may have bought its label since.
       if (shipment.carrierId !== null && !this.#provider.keepsKeys)
         await this.#labels.giveBack(shipment, signal);
       return;
     }
+    if (shipment.voiding === "pending" && !this.#isToBeVoided(shipment)) throw notVoided(shipment, null);
     const { state, voiding, reason } = await this.#labels.void(order, shipment, signal);
     if (state !== "VOIDED")
       throw notVoided(shipment, voiding === "refused" ? (reason ?? "it was refused") : null);
@@ -305,6 +323,10 @@ export class ShippingDesk implements Carrier {
     if (voiding !== "pending") return false;
     return hasNewsSince(updatedAt, shipment) || updatedAt.getTime() + this.#intervalMs <= nowMs();
   }
+}
+
+function isUndecided(error: Error): boolean {
+  return error instanceof UndecidedError;
 }
 
 function hasNewsSince(time: Date | null, { nudgedAt }: Shipment): boolean {

@@ -131,7 +131,7 @@ export class Labels {
   async void(order: Order, shipment: Shipment, signal: AbortSignal): Promise<Shipment> {
     const isAnnounced =
       shipment.carrierId !== null || shipment.state !== "PLANNED" || this.#provider.keepsKeys;
-    const answer = isAnnounced ? await this.giveBack(shipment, signal) : { outcome: "voided" as const };
+    const answer = isAnnounced ? await this.#answer(shipment, signal) : { outcome: "voided" as const };
     const changed = await (async () => {
       switch (answer.outcome) {
         case "voided": {
@@ -151,6 +151,12 @@ export class Labels {
       }
     })();
     return changed?.shipment ?? shipment;
+  }
+
+  async #answer(shipment: Shipment, signal: AbortSignal): Promise<Voided> {
+    // No carrier takes that back, and the customer has the goods.
+    if (shipment.state === "DELIVERED") return { outcome: "refused", reason: "it was delivered" };
+    return this.giveBack(shipment, signal);
   }
 
   /** Gives a label back at the carrier. */

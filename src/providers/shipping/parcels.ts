@@ -6,6 +6,7 @@ import { TooManyPiecesError } from "../../order/pieces.ts";
 import { InvalidWebhookError, type CarrierProvider } from "../../order/ports.ts";
 import {
   hasLeft,
+  holdsPieces,
   mayBeBooked,
   mayBeClosed,
   mayBeVoided,
@@ -130,7 +131,12 @@ export class Parcels {
    *
    * @throws {ParcelRefusedError} {StorageError}
    */
-  close(shipment: Shipment, reason: string, actor: string): Promise<Shipment> {
+  close(
+    order: Pick<StoredOrder, "lines">,
+    shipment: Shipment,
+    reason: string,
+    actor: string,
+  ): Promise<Shipment> {
     const { number, state } = shipment;
     if (shipment.closedAt !== null) return Promise.resolve(shipment);
     if (!mayBeClosed(shipment))
@@ -139,8 +145,15 @@ export class Parcels {
       );
     const change = { closedAt: timestamp(), reason };
     const action = actionOn(shipment, "close", actor, { reason });
-    const update = { change, type: "shipment.closed" as const, actor, action };
-    return this.#change(shipment, update, (now) => this.close(now, reason, actor));
+    const update = {
+      change,
+      type: "shipment.closed" as const,
+      actor,
+      action,
+      // A closed parcel holds its pieces, and no piece is in two.
+      ...(!holdsPieces(shipment) && { unlessReplaced: order.lines }),
+    };
+    return this.#change(shipment, update, (now) => this.close(order, now, reason, actor));
   }
 
   /**
@@ -175,6 +188,8 @@ export class Parcels {
     const given = { ...update, wakes: true as const, unlessAsked: true as const };
     const changed = await changeShipment(this.#options.database, shipment, given);
     if (changed === undefined) throw new ParcelRefusedError("there is no such parcel");
+    if (changed.isReplaced)
+      throw new ParcelRefusedError(`the pieces of parcel ${shipment.number} are shipped again`);
     return changed.changed ? this.#done(changed.shipment) : again(changed.shipment);
   }
 

@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { changeShipment, nudgeShipment, planShipment } from "../../../db/shipments.ts";
 import { listActions } from "../../../db/operator-actions.ts";
 import { findStock } from "../../../db/stock.ts";
+import type { Executor } from "../../../src/engine/executor.ts";
+import { StageUnavailableError } from "../../../src/engine/outage.ts";
 import { UndoRefusedError } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Parcels } from "../../../src/providers/shipping/parcels.ts";
@@ -465,6 +467,138 @@ describe("several parcels", () => {
     });
   });
 
+  describe("whose order is cancelled", () => {
+    afterEach(() => line.easypost.easypost.behave({ refundMs: 0, refundsRefused: 0 }));
+    const refundsOf = (id: string) =>
+      line.environment.providers.books.refunds.filter(({ orderId }) => orderId === id);
+    /** An order of three mugs with this many parcels, of one each, that are booked. */
+    const booked = async (count: number) => {
+      const id = await line.paid({ lines: MUGS(3) });
+      for (let number = 1; number <= count; number++) await plan(line, id, 1);
+      await line.step(id);
+      return id;
+    };
+
+    const obstacles: readonly (readonly [
+      what: string,
+      given: { by?: () => Promise<Executor>; answer?: { status: number; body: object } },
+    ])[] = [
+      ["is away", { answer: { status: 503, body: {} } }],
+      ["has enough", { answer: { status: 429, body: { error: { code: "RATE_LIMITED", message: "Slow" } } } }],
+      ["is another one now", { by: async () => line.executorOf(await line.connect({ CARRIER: "http" })) }],
+      [
+        "is not asked while its breaker is open",
+        {
+          by: async () =>
+            line.executorOf(line.ports, {
+              run: ({ stage }, _signal, work) =>
+                stage.name === "ship"
+                  ? Promise.reject(new StageUnavailableError(stage, { message: "circuit open" }))
+                  : work(),
+            }),
+        },
+      ],
+    ];
+    test.each(obstacles)(
+      "are not paid back while a label stands whose carrier %s",
+      async (_what, { by, answer }) => {
+        const id = await booked(1);
+        const before = await level(line);
+        const { easypost } = line.easypost;
+        const handle = easypost.handle.bind(easypost);
+        if (answer) easypost.handle = () => answer;
+        const failed = await line.cancel(id, await by?.()).catch((error: unknown) => error);
+        easypost.handle = handle;
+        expect(failed).toBeInstanceOf(Error);
+        expect([await level(line), refundsOf(id)]).toEqual([before, []]);
+        expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+        expect(refundsOf(id)).toHaveLength(1);
+      },
+    );
+
+    test("are all called off, whatever becomes of the first", async () => {
+      const { easypost } = line.easypost;
+      const refused = await booked(2);
+      const [first] = await line.shipments(refused);
+      easypost.move(first?.trackingNumber ?? "", "in_transit", "x");
+      await expect(line.cancel(refused)).rejects.toThrow(UndoRefusedError);
+      expect(await line.shipments(refused)).toMatchObject([
+        { state: "BOOKED", voiding: "refused" },
+        { state: "VOIDED" },
+      ]);
+
+      const pending = await booked(3);
+      easypost.behave({ refundMs: 48 * HOUR_MS });
+      const third = (await line.shipments(pending))[2];
+      easypost.move(third?.trackingNumber ?? "", "in_transit", "x");
+      // What a person has to settle is told, and not what will settle itself.
+      await expect(line.cancel(pending)).rejects.toThrow(/^parcel 3 can't be called off/);
+      expect((await line.shipments(pending)).map(({ voiding }) => voiding)).toEqual([
+        "pending",
+        "pending",
+        "refused",
+      ]);
+    });
+
+    test("are asked for again only when there is news, or after hours", async () => {
+      const { easypost } = line.easypost;
+      const id = await booked(1);
+      easypost.behave({ refundMs: 48 * HOUR_MS });
+      expect(await line.cancel(id)).toMatchObject({ outcome: "waiting" });
+      easypost.behave({ refundMs: 0 });
+      const handle = easypost.handle.bind(easypost);
+      let calls = 0;
+      easypost.handle = (call) => {
+        calls++;
+        return handle(call);
+      };
+      // As the sweeper does it every few minutes.
+      expect(await line.cancel(id)).toMatchObject({
+        outcome: "waiting",
+        for: "the carrier to decide on the label of parcel 1",
+      });
+      easypost.handle = handle;
+      expect(calls).toBe(0);
+    });
+
+    test("and of which one has arrived are not paid back before an operator settles that", async () => {
+      const id = await booked(1);
+      expect(await move(id, 1, "delivered", "arrived_at_destination")).toMatchObject({ outcome: "waiting" });
+      expect(await line.shipments(id)).toMatchObject([{ state: "DELIVERED" }]);
+      await expect(line.cancel(id)).rejects.toThrow("parcel 1 can't be called off: it was delivered");
+      expect(refundsOf(id)).toEqual([]);
+      const [arrived] = await line.shipments(id);
+      if (arrived === undefined) throw new Error("no parcel");
+      expect(arrived).toMatchObject({ state: "DELIVERED", voiding: "refused" });
+      expect(await line.eventTypes(id)).toContain("shipment.void_refused");
+      await parcelsOf(line).close(await line.order(id), arrived, "the customer keeps it", "olga");
+      expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+      expect(refundsOf(id)).toHaveLength(1);
+    });
+  });
+
+  test("that were lost, and whose pieces are shipped again, are not closed", async () => {
+    const id = await line.paid({ lines: MUGS(1) });
+    await plan(line, id, 1);
+    await line.step(id);
+    await lose(id);
+    const [lost] = await line.shipments(id);
+    await plan(line, id, 1);
+    if (lost === undefined) throw new Error("no parcel");
+    await expect(parcelsOf(line).close(await line.order(id), lost, "paid back", "olga")).rejects.toThrow(
+      "the pieces of parcel 1 are shipped again",
+    );
+    expect((await line.shipments(id)).map(({ closedAt }) => closedAt)).toEqual([null, null]);
+    // Of several that were lost, any may be closed.
+    await line.step(id);
+    await lose(id);
+    const parcels = await line.shipments(id);
+    for (const each of parcels.slice(1))
+      expect(await parcelsOf(line).close(await line.order(id), each, "paid back", "olga")).toMatchObject({
+        closedAt: expect.any(Date),
+      });
+  });
+
   test("a label that was bought without our knowing, and is not taken back, may be used or closed", async () => {
     for (const way of ["use", "close"] as const) {
       const id = await line.paid({ lines: MUGS(2) });
@@ -498,7 +632,7 @@ describe("several parcels", () => {
         ]);
       } else {
         await expect(line.cancel(id)).rejects.toThrow(UndoRefusedError);
-        await parcels.close(await known(), "it was stolen", "olga");
+        await parcels.close(await line.order(id), await known(), "it was stolen", "olga");
         expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
       }
       expect(easypost.bought.filter(({ reference }) => reference?.startsWith(id))).toHaveLength(1);

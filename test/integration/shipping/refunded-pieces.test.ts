@@ -191,6 +191,7 @@ describe.each([
       ping: (signal) => ports.carrier.ping(signal),
       deliver: (request) => ports.carrier.deliver(request),
       undo: (request) => ports.carrier.undo(request),
+      hasLabels: (request) => ports.carrier.hasLabels(request),
       async ship(request) {
         if (moment === "before") await desk.refund(id, quantity);
         const shipped = await ports.carrier.ship(request);
@@ -224,6 +225,7 @@ test("pieces that are refunded while several parcels are booked are in none of t
       ping: (signal) => ports.carrier.ping(signal),
       deliver: (request) => ports.carrier.deliver(request),
       undo: (request) => ports.carrier.undo(request),
+      hasLabels: (request) => ports.carrier.hasLabels(request),
       async ship(request) {
         await desk.refund(id, 1);
         return ports.carrier.ship(request);

@@ -93,7 +93,7 @@ export const shipmentForms: readonly Route[] = [
       await CLOSE.submit(services, response, {
         act: async () => {
           const { reason } = parseForm(closeRequest, { body: values });
-          const close = () => services.parcels.close(found.shipment, reason, actorOf(response));
+          const close = () => services.parcels.close(found.order, found.shipment, reason, actorOf(response));
           await refusing(found.order, close);
           return orderPath(found.order);
         },

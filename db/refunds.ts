@@ -1,27 +1,19 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
-import {
-  cancelledPieces,
-  quantitiesBySku,
-  stockedLines,
-  type Idempotency,
-  type OrderLine,
-} from "../src/order/order.ts";
-import { REFUND_STATES, type Refund, type RefundLine, type RefundState } from "../src/order/payment.ts";
+import { cancelledPieces, quantitiesBySku, type Idempotency } from "../src/order/order.ts";
+import { REFUND_STATES, type Refund, type RefundState } from "../src/order/payment.ts";
 import { sumOfWorth } from "../src/order/refund.ts";
-import { inNoParcel } from "../src/order/pieces.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
 import { fillFromStock } from "./backorders.ts";
-import { withCancelled, writeCancelled } from "./cancelled-pieces.ts";
 import type { Database } from "./database.ts";
+import { keptBack, type WantedPieces } from "./kept-back.ts";
 import { insertEvents } from "./order-events.ts";
 import { laterThan, lockOrders } from "./order-states.ts";
 import type { Statement, Transaction } from "./queries.ts";
 import { shortened } from "./reason.ts";
 import { lockWarehouse } from "./reservations.ts";
 import { orders, payments, refunds } from "./schema.ts";
-import { readShipments } from "./shipments.ts";
 import { insertMovements } from "./stock-movements.ts";
 import { lockStock, writeStock } from "./stock.ts";
 import { assignmentsOf, insertInto, read, selectFrom } from "./statements.ts";
@@ -93,21 +85,6 @@ export type NewRefund = Pick<
   readonly providerId?: string | undefined;
 };
 
-/** Pieces of an order that are paid back. Those that are in no parcel yet are not shipped. */
-export interface WantedPieces {
-  /** The order's lines, as they were read. */
-  readonly of: readonly OrderLine[];
-  readonly skus: readonly string[];
-  /** Whether they go back into stock. */
-  readonly restock: boolean;
-  /** The statuses in which pieces may still be kept from being shipped. */
-  readonly whileIn: readonly string[];
-  /** Which lines they are of, after those that came back before. */
-  readonly linesAfter: (earlier: readonly Refund[]) => readonly RefundLine[];
-  /** Called with the lines and what is not shipped of them. @throws if that can't be. */
-  readonly check: (lines: readonly RefundLine[], isShipped: boolean) => void;
-}
-
 /**
  * Writes a refund down, if so much is left of what was captured, or of what is to be. The payment's row is locked, so that
  * refunds at the same moment never sum up to more.
@@ -128,7 +105,7 @@ export async function openRefund(
       pieces &&
       ({
         orderId,
-        operation: pieces.restock ? "unreserve" : "writeOff",
+        operation: "unreserve",
         lines: pieces.of.filter(({ sku }) => pieces.skus.includes(sku)),
       } as const);
     const warehouse = taking && (await lockWarehouse(transaction, [taking]));
@@ -150,7 +127,7 @@ export async function openRefund(
     const isBackAlready = lines?.every(({ quantity, cancelled = 0 }) => quantity === cancelled) ?? false;
     const restock = given.restock === "due" && isBackAlready ? ("done" as const) : given.restock;
     // Pieces come back, or are not shipped, also when nothing is left to be paid for them, or they were free.
-    const least = kept && (restock !== "no" || kept.pieces.length > 0) ? 0 : 1;
+    const least = kept && (restock !== "no" || kept.writes.length > 0) ? 0 : 1;
     // What is taken may have changed since the caller looked.
     const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
     if (payment === undefined || !isMeant || amount > left || amount < least) return { left };
@@ -177,10 +154,10 @@ export async function openRefund(
       updatedAt: at,
     };
     const told = isDone ? ([{ ...refund, state: "PENDING" }, refund] as const) : [refund];
-    if (taking && kept) warehouse?.make({ ...taking, lines: stockedLines(kept.pieces) });
+    if (taking && kept) for (const move of kept.moves) warehouse?.make({ orderId, ...move });
     await transaction.commit([
       insertRefunds([refund]),
-      ...(kept && order && kept.pieces.length > 0 ? [...kept.writes, asChanged(order, at)] : []),
+      ...(kept && order && kept.writes.length > 0 ? [...kept.writes, asChanged(order, at)] : []),
       ...(warehouse?.writes() ?? []),
       ...insertEvents(order === undefined ? [] : told.map((each) => eventOf(each, order.status))),
     ]);
@@ -193,61 +170,6 @@ export async function openRefund(
 /** Orders may wait for what has become available. Those that are missed here take it when their stage is asked again. */
 async function giveAway(database: Database, skus: readonly string[]): Promise<void> {
   await fillFromStock(database, skus).catch(() => undefined);
-}
-
-/** What a refund keeps from being shipped, decided under the order's lock. */
-interface KeptBack {
-  readonly lines: readonly RefundLine[];
-  /** The pieces that are not shipped from now on, by line. */
-  readonly pieces: readonly OrderLine[];
-  readonly writes: readonly Statement[];
-}
-
-/**
- * Which of the pieces are not shipped: those in no parcel, if the order has not shipped. Those that an earlier refund has kept
- * back, which failed, come first: they are kept back already.
- */
-async function keptBack(
-  transaction: Transaction,
-  order: { readonly id: string; readonly status: string; readonly cancelRequestedAt: Date | null },
-  { of, whileIn, linesAfter, check }: WantedPieces,
-  earlier: readonly Refund[],
-): Promise<KeptBack> {
-  const isShipped = !whileIn.includes(order.status) || order.cancelRequestedAt !== null;
-  const wanted = linesAfter(earlier);
-  if (isShipped) {
-    check(wanted, isShipped);
-    return { lines: wanted, pieces: [], writes: [] };
-  }
-  const now = await withCancelled(transaction, order.id, of);
-  const free = inNoParcel(now, await readShipments(transaction, [order.id]));
-  const paid = earlier.filter(({ state }) => state !== "FAILED").flatMap(({ lines }) => lines ?? []);
-  // What failed refunds have kept back, and nobody has been paid for.
-  const unpaid = now.map(({ cancelled = 0 }) => cancelled);
-  for (const { position, cancelled = 0 } of paid) unpaid[position] = (unpaid[position] ?? 0) - cancelled;
-  const more = now.map(() => 0);
-  const lines: RefundLine[] = [];
-  // Two of them may be of one line.
-  for (const line of wanted) {
-    const { position, quantity } = line;
-    const known = Math.min(quantity, unpaid[position] ?? 0);
-    const fresh = Math.min(quantity - known, free[position] ?? 0);
-    unpaid[position] = (unpaid[position] ?? 0) - known;
-    free[position] = (free[position] ?? 0) - fresh;
-    more[position] = (more[position] ?? 0) + fresh;
-    lines.push(known + fresh > 0 ? { ...line, cancelled: known + fresh } : line);
-  }
-  const pieces: OrderLine[] = [];
-  const writes: Statement[] = [];
-  for (const [position, line] of now.entries()) {
-    const quantity = more[position] ?? 0;
-    if (quantity === 0) continue;
-    pieces.push({ ...line, quantity, cancelled: undefined });
-    const cancelled = (line.cancelled ?? 0) + quantity;
-    writes.push(writeCancelled(order.id, position, { ...line, cancelled }));
-  }
-  check(lines, isShipped);
-  return { lines, pieces, writes };
 }
 
 /** So that whoever has read the order before notices, and its stage looks at it. */

@@ -132,7 +132,7 @@ const MADE: Reservation = { ok: true };
  * - `dispatch` takes out what leaves with an earlier parcel, and `takeBack` brings that back when the parcel is voided;
  *   `restock` does so for `sendAgain`. Whoever makes them sees to it that they are not repeated.
  * - `unreserve` makes pieces available that are not shipped after all, and `writeOff` takes them out of the stock, since nobody
- *   can sell them. They do nothing where the stock is kept elsewhere.
+ *   can sell them; `putBack` takes in what was out of it. They do nothing where the stock is kept elsewhere.
  * - `release` returns an order's stock: reserved stock becomes available, shipped stock returns to the warehouse. An order
  *   without a reservation is marked as released, so that a late one is refused.
  */
@@ -191,17 +191,14 @@ const OPERATIONS = {
     return MADE;
   },
 
-  unreserve(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
-    if (warehouse.stateOf(orderId) !== "HELD") return MADE;
-    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: 0, reserved: -1 });
-    return MADE;
-  },
+  unreserve: (warehouse: Warehouse, holding: Holding) =>
+    refunded(warehouse, holding, { onHand: 0, reserved: -1 }),
 
-  writeOff(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
-    if (warehouse.stateOf(orderId) !== "HELD") return MADE;
-    warehouse.move(orderId, "HELD", quantitiesBySku(lines), { onHand: -1, reserved: -1 }, "adjustment");
-    return MADE;
-  },
+  writeOff: (warehouse: Warehouse, holding: Holding) =>
+    refunded(warehouse, holding, { onHand: -1, reserved: -1 }),
+
+  putBack: (warehouse: Warehouse, holding: Holding) =>
+    refunded(warehouse, holding, { onHand: 1, reserved: 0 }),
 
   release(warehouse: Warehouse, { orderId, lines }: Holding): Reservation {
     const state = warehouse.stateOf(orderId);
@@ -223,6 +220,18 @@ const OPERATIONS = {
     return MADE;
   },
 };
+
+function refunded(
+  warehouse: Warehouse,
+  { orderId, lines }: Holding,
+  perUnit: { readonly onHand: number; readonly reserved: number },
+): Reservation {
+  const state = warehouse.stateOf(orderId);
+  // SHIPPED if a parcel was voided after all had been booked, and its goods are not sent anew.
+  if (state === "HELD" || state === "SHIPPED")
+    warehouse.move(orderId, state, quantitiesBySku(lines), perUnit, "adjustment");
+  return MADE;
+}
 
 /** Pieces by order and SKU. */
 type PiecesOf = ReadonlyMap<string, ReadonlyMap<string, number>>;

@@ -94,14 +94,14 @@ export function withoutCancelled(
   });
 }
 
-/** How many pieces of each line are in no parcel, by position: neither in one that is planned, nor gone with one. */
+/** How many pieces of each line are in no parcel that brings them to the customer, by position. */
 export function inNoParcel(
   lines: readonly OrderLine[],
   shipments: readonly Pick<Shipment, "state" | "closedAt" | "lines">[],
 ): number[] {
   const free = toDeliver(lines).map(({ quantity }) => quantity);
   for (const shipment of shipments)
-    if (holdsPieces(shipment) || hasLeft(shipment))
+    if (holdsPieces(shipment))
       for (const { position, quantity } of shipment.lines)
         free[position] = Math.max(0, (free[position] ?? 0) - quantity);
   return free;

@@ -8,7 +8,7 @@ import type { Logger } from "../../platform/log.ts";
 import { Repeat } from "../../platform/repeat.ts";
 import type { Service } from "../../platform/service.ts";
 import { withinTime } from "../../platform/time-limit.ts";
-import { lifecycle } from "../../order/lifecycle.ts";
+import { CANCEL, CANCELLED, lifecycle } from "../../order/lifecycle.ts";
 import { cancelledPieces, type Idempotency, type StoredOrder } from "../../order/order.ts";
 import {
   NotNowError,
@@ -17,6 +17,7 @@ import {
   type PaymentProvider,
 } from "../../order/ports.ts";
 import type { Refund, RefundLine } from "../../order/payment.ts";
+import { ship } from "../../order/stages/ship.ts";
 import { mustBeOut, sumOfWorth, TooManyPiecesError, worthOf } from "../../order/refund.ts";
 import { booksOf } from "./books.ts";
 import { payBack } from "./refunding.ts";
@@ -92,10 +93,11 @@ export class Refunds {
         of: order.lines,
         skus: wish.lines.map(({ sku }) => sku),
         restock: wish.restock === true,
-        whileIn: lifecycle.statuses.filter((status) => lifecycle.canCancel(status)),
+        // A label may be voided after the order has shipped.
+        mayKeep: (now) => now.status === ship.to || (mayBeCancelled(now) && now.cancelRequestedAt === null),
         linesAfter: (earlier) => this.#linesOf(order, wish, earlier),
-        check: (lines, isShipped) => {
-          if (wish.restock === true && !isShipped) mustBeInNoParcel(lines);
+        check: (lines, now) => {
+          if (wish.restock === true) mustComeBack(lines, now);
         },
       },
     });
@@ -125,8 +127,24 @@ export class Refunds {
   }
 }
 
-/** @throws {RefundRefusedError} if some of these are being shipped: they go back into stock once they are back. */
-function mustBeInNoParcel(lines: readonly RefundLine[]): void {
+function mayBeCancelled({ status }: { readonly status: string }): boolean {
+  return lifecycle.statusesIn(CANCEL).includes(status);
+}
+
+/**
+ * @throws {RefundRefusedError} if some of these are being shipped: they go back into stock once they are back; or if the
+ *   order is cancelled, which puts them back itself
+ */
+function mustComeBack(
+  lines: readonly RefundLine[],
+  order: { readonly status: string; readonly cancelRequestedAt: Date | null },
+): void {
+  const isOpen = mayBeCancelled(order);
+  if (order.status === CANCELLED || (isOpen && order.cancelRequestedAt !== null))
+    throw new RefundRefusedError(
+      `the order ${isOpen ? "is being" : "was"} cancelled, which puts its pieces back into stock: refund them without restock`,
+    );
+  if (!isOpen) return;
   for (const { sku, quantity, cancelled = 0, stocked } of lines)
     if (stocked !== false && quantity > cancelled)
       throw new RefundRefusedError(

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { changeRefund } from "../../../db/refunds.ts";
+import { changeRefund, listRefunds } from "../../../db/refunds.ts";
+import { nudgeShipment } from "../../../db/shipments.ts";
 import { findStock, setStock } from "../../../db/stock.ts";
 import { listMovements } from "../../../db/stock-movements.ts";
 import type { Ports } from "../../../src/order/ports.ts";
@@ -7,6 +8,7 @@ import { createLogger } from "../../../src/platform/log.ts";
 import { Refunds } from "../../../src/providers/payments/refunds.ts";
 import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import { createOrder } from "../../support/orders.ts";
+import { waitFor } from "../../support/wait-for.ts";
 import { startShipping, type Shipping } from "../../support/shipping.ts";
 
 const LINES = [
@@ -36,6 +38,12 @@ function deskOf(shipping: Shipping) {
       if (shipment === undefined) throw new Error("there is no such parcel");
       await parcels.book(shipment, "ada");
     },
+    async callOff(id: string, number: number) {
+      const shipment = await parcels.find(await shipping.order(id), number);
+      if (shipment === undefined) throw new Error("there is no such parcel");
+      await parcels.void(shipment, "ada");
+    },
+    look: async (carrierId: string | null | undefined) => nudgeShipment(database, carrierId ?? ""),
   };
 }
 
@@ -154,6 +162,91 @@ describe("pieces that are refunded before they are in a parcel", () => {
     await desk.refund(id, 2);
     await shipping.cancel(id);
     expect([await stockOf(shipping, "MUG-BLUE"), await stockOf(shipping, "MUG-RED")]).toEqual(before);
+  });
+
+  test("come back once, with the order, if it is being cancelled or was", async () => {
+    const { database, store } = shipping;
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES });
+    const cancelling = { orderId: id, whileIn: ["PAID"], reason: "asked for", at: new Date() };
+    await store.requestCancellation(cancelling);
+    await expect(desk.refund(id, 1)).rejects.toThrow(
+      "the order is being cancelled, which puts its pieces back into stock: refund them without restock",
+    );
+    await shipping.cancel(id);
+    expect(await shipping.order(id)).toMatchObject({ status: "CANCELLED" });
+    await expect(desk.refund(id, 1)).rejects.toThrow("the order was cancelled");
+    expect(await listRefunds(database, [id])).toMatchObject([{ cause: "cancelled" }]);
+    expect(await stockOf(shipping, "MUG-BLUE")).toEqual(before);
+  });
+
+  test("of a refund that fails are written off, and come back with the next one that wants them", async () => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES });
+    const failed = await desk.refund(id, 1, { restock: false });
+    await changeRefund(shipping.database, failed, { state: "FAILED" });
+    const reserved = Number(before?.reserved) + 2;
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - 1,
+      reserved,
+    });
+    const next = await desk.refund(id, 1);
+    expect(next).toMatchObject({ restock: "done", lines: [{ cancelled: 1 }] });
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({ onHand: before?.onHand, reserved });
+    // Once is enough.
+    await changeRefund(shipping.database, next, { state: "FAILED" });
+    await desk.refund(id, 1);
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({ onHand: before?.onHand, reserved });
+  });
+
+  test.each([
+    ["go back into stock once", true, 0],
+    ["are written off", false, 3],
+  ])(
+    "whose label was voided after the order had shipped %s, and the order ends",
+    async (_how, restock, less) => {
+      const before = await stockOf(shipping, "MUG-BLUE");
+      const id = await shipping.paid({ lines: LINES.slice(0, 1) });
+      await desk.plan(id);
+      await desk.book(id, 1);
+      expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+      await desk.callOff(id, 1);
+      await stepped(shipping, id);
+      expect(await shipping.shipments(id)).toMatchObject([{ state: "VOIDED" }]);
+      const refund = await desk.refund(id, 3, { restock });
+      if (refund.state === "PENDING") await changeRefund(shipping.database, refund, { state: "SUCCEEDED" });
+      expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+        onHand: Number(before?.onHand) - less,
+        reserved: before?.reserved,
+      });
+      expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "DELIVERED" });
+    },
+  );
+
+  test.each([
+    ["go back into stock once", true, 2],
+    ["stay away", false, 3],
+  ])("that come back in a parcel %s, and are not sent again", async (_how, restock, gone) => {
+    const before = await stockOf(shipping, "MUG-BLUE");
+    const id = await shipping.paid({ lines: LINES.slice(0, 1) });
+    await desk.plan(id);
+    await desk.book(id, 1);
+    expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+    const [parcel] = await shipping.shipments(id);
+    shipping.easypost.easypost.move(parcel?.trackingNumber ?? "", "return_to_sender", "refused");
+    await waitFor("the parcel to be back", async () => {
+      await desk.look(parcel?.carrierId);
+      await stepped(shipping, id);
+      return (await shipping.shipments(id))[0]?.state === "RETURNED";
+    });
+    const refund = await desk.refund(id, 1, { restock });
+    expect(refund).toMatchObject({ lines: [{ cancelled: 1 }] });
+    if (refund.state === "PENDING") await changeRefund(shipping.database, refund, { state: "SUCCEEDED" });
+    expect((await desk.plan(id)).lines).toMatchObject([{ quantity: 2 }]);
+    expect(await stockOf(shipping, "MUG-BLUE")).toMatchObject({
+      onHand: Number(before?.onHand) - gone,
+      reserved: before?.reserved,
+    });
   });
 
   test("leave an order with nothing to ship, which ends without a parcel", async () => {

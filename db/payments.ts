@@ -14,6 +14,7 @@ import { insertEvents, type NewOrderEvent } from "./order-events.ts";
 import { lockOrders } from "./order-states.ts";
 import type { Statement } from "./queries.ts";
 import { shortened } from "./reason.ts";
+import { payBackOver } from "./refunds.ts";
 import { payments } from "./schema.ts";
 import { assignmentsOf, insertInto, read, selectFrom, selectsFrom } from "./statements.ts";
 
@@ -156,7 +157,8 @@ export async function rememberPayments(
 }
 
 /**
- * Changes a payment that is still as it was read, and writes the event, if there is one.
+ * Changes a payment that is still as it was read, and writes the event, if there is one. If it is captured, what was refunded
+ * meanwhile is to be paid back.
  *
  * @returns whether it was. @throws {DatabaseError}
  */
@@ -174,6 +176,7 @@ export async function changePayment(
     const isSame =
       row?.state === payment.state &&
       row.providerId === payment.providerId &&
+      row.captured === payment.captured &&
       row.spentKeys === payment.spentKeys;
     if (row === undefined || !isSame) return false;
     const { state = row.state } = change;
@@ -187,6 +190,7 @@ export async function changePayment(
     await transaction.commit([
       update(row, { ...change, ...reason, updatedAt: now.updatedAt }),
       ...(isTold ? insertEvents([paymentEvent(now, status)]) : []),
+      ...(state === "CAPTURED" && row.state !== state ? await payBackOver(transaction, now, status) : []),
     ]);
     return true;
   });

@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
 import { cancelledPieces, quantitiesBySku, type Idempotency } from "../src/order/order.ts";
-import { REFUND_STATES, type Refund, type RefundState } from "../src/order/payment.ts";
+import { REFUND_STATES, type Payment, type Refund, type RefundState } from "../src/order/payment.ts";
 import { sumOfWorth } from "../src/order/refund.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -165,6 +165,44 @@ export async function openRefund(
   });
   if (pieces?.restock && "refund" in opened) await giveAway(database, pieces.skus);
   return opened;
+}
+
+/**
+ * What was refunded while it was taken is paid back: the refund of it, to be written with the captured payment. The order is
+ * locked.
+ */
+export async function payBackOver(
+  transaction: Transaction,
+  { orderId, sequence, amount, captured, currency }: Payment,
+  status: string | undefined,
+): Promise<Statement[]> {
+  const all: Row[] = await read(transaction, selectByOrder([orderId]));
+  const over = captured + sumOf(all.filter(({ cause }) => cause === "uncaptured")) - amount;
+  if (over <= 0) return [];
+  const at = timestamp();
+  const refund: Row = {
+    id: uuidv7(),
+    orderId,
+    sequence,
+    cause: "requested",
+    state: "PENDING",
+    amount: over,
+    currency,
+    reason: "refunded while the money was taken",
+    lines: null,
+    restock: "no",
+    actor: null,
+    requestKey: null,
+    requestHash: null,
+    providerId: null,
+    spentKeys: 0,
+    attempts: 0,
+    failure: null,
+    dueAt: at,
+    createdAt: at,
+    updatedAt: at,
+  };
+  return [insertRefunds([refund]), ...(status === undefined ? [] : insertEvents([eventOf(refund, status)]))];
 }
 
 /** Orders may wait for what has become available. Those that are missed here take it when their stage is asked again. */

@@ -122,7 +122,7 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
     providerId,
     amount,
     currency,
-    captured,
+    captured: state === "CAPTURED" ? captured : 0,
     refunded: sumOf(own.filter(({ cause }) => cause !== "uncaptured")),
     ...(state === "DECLINED" && { declined: { reason: reason ?? "no reason given", code } }),
     ...(state === "PENDING" && action && { action }),

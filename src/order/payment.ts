@@ -54,7 +54,7 @@ export interface Payment {
   readonly providerId: string | null;
   readonly amount: number;
   readonly currency: string;
-  /** How much was taken. */
+  /** How much was taken; while AUTHORIZED how much was asked for, 0 before it was. */
   readonly captured: number;
   /** How many idempotency keys were spent on answers that say nothing. */
   readonly spentKeys: number;

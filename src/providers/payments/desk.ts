@@ -97,7 +97,13 @@ export class PaymentDesk implements Payments {
 
   async #capture(order: Order, payment: Payment, signal: AbortSignal): Promise<CaptureOutcome> {
     mustBeOf(this.#provider, payment);
-    const amount = await this.#owed(payment, signal);
+    const amount = payment.captured || (await this.#owed(payment, signal));
+    // A provider answers as it did the first time, whatever is asked for then.
+    if (amount > 0 && payment.captured === 0) {
+      const isWritten = await this.#change(payment, { captured: amount }, signal);
+      if (!isWritten) throw changedMeanwhile();
+      return this.#capture(order, { ...payment, captured: amount }, signal);
+    }
     const named = { ...namedOf(payment), id: payment.providerId ?? "", amount };
     const key = keyed(`${named.reference}:capture`, payment);
     const answer = await this.#answerOf(payment, signal, () =>
@@ -107,10 +113,12 @@ export class PaymentDesk implements Payments {
     );
     switch (answer.state) {
       case "captured":
-        await this.#change(payment, { state: "CAPTURED", captured: answer.amount }, signal);
+        // What was refunded meanwhile is paid back.
+        if (!(await this.#change(payment, { state: "CAPTURED", captured: answer.amount }, signal)))
+          throw changedMeanwhile();
         return "captured";
       case "cancelled":
-        await this.#change(payment, { state: amount > 0 ? "EXPIRED" : "CANCELLED" }, signal);
+        await this.#change(payment, { state: amount > 0 ? "EXPIRED" : "CANCELLED", captured: 0 }, signal);
         return this.capture({ order, attempt: 1, signal });
       case "authorized":
       case "created":
@@ -193,8 +201,8 @@ export class PaymentDesk implements Payments {
         // Paid back already if it was too late: then it is written down as what it was.
         const change =
           answer.refundId === undefined
-            ? ({ state: "CANCELLED", action: null } as const)
-            : ({ state: "CAPTURED", captured: payment.amount, action: null } as const);
+            ? ({ state: "CANCELLED", captured: 0, action: null } as const)
+            : ({ state: "CAPTURED", captured: await this.#owed(payment, signal), action: null } as const);
         if (!(await this.#change(payment, change, signal))) return undefined;
         return answer.refundId === undefined
           ? {}

@@ -6,7 +6,7 @@ import { listRefunds } from "../../../db/refunds.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
 import type { StoredOrder } from "../../../src/order/order.ts";
 import type { PaymentChange } from "../../../src/order/payment.ts";
-import type { Payments } from "../../../src/order/ports.ts";
+import { ServiceUnavailableError, type PaymentProvider, type Payments } from "../../../src/order/ports.ts";
 import { RefundRefusedError, Refunds } from "../../../src/providers/payments/refunds.ts";
 import { checkedProviders } from "../../../src/providers/checked.ts";
 import { PaymentDesk } from "../../../src/providers/payments/desk.ts";
@@ -165,6 +165,63 @@ describe("a payment at Stripe", () => {
     await expect(refunds.request(order, { ...wish, amount: 2_001 })).rejects.toThrow(RefundRefusedError);
     expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
     expect(refundsOf(order)).toMatchObject([{ amount: 2_000 }]);
+  });
+
+  describe("that is refunded in part while it is captured", () => {
+    /** The answer to the first capture is lost, or comes after the refund. */
+    async function capturedLate(given: (provider: PaymentProvider) => PaymentProvider, isLost: boolean) {
+      const order = await orderWith(environment, "pm_card_visa");
+      const refunds = new Refunds(environment.database, () => undefined);
+      const stripe = stripeOf(environment);
+      let isFirst = true;
+      const capture: PaymentProvider["capture"] = async (about) => {
+        const answer = await stripe.capture(about);
+        if (!isFirst) return answer;
+        isFirst = false;
+        await refunds.request(order, { reason: "one was missing", actor: null, amount: 500 });
+        if (isLost) throw new ServiceUnavailableError("payments", "the answer was lost");
+        return answer;
+      };
+      const provider = given({ ...stripe, capture });
+      const desk = new PaymentDesk({ provider, database: environment.database, capture: "on-shipment" });
+      await moved(order, await desk.pay(request(order)));
+      await waitFor("the money", () => desk.capture(request(order)).catch(() => undefined));
+      return order;
+    }
+
+    test.each([
+      ["the answer comes after the refund", false],
+      ["the first answer is lost", true],
+    ])("pays that back when %s", async (_when, isLost) => {
+      const order = await capturedLate((provider) => provider, isLost);
+      expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", captured: 2_500 });
+      expect(await listRefunds(environment.database, [order.id])).toMatchObject([
+        { cause: "uncaptured", state: "SUCCEEDED", amount: 500 },
+        { cause: "requested", state: "PENDING", amount: 500 },
+      ]);
+      const types = (await listEvents(environment.database, order.id)).map(({ type }) => type);
+      expect(types.filter((type) => type === "refund.created")).toHaveLength(2);
+    });
+
+    test("pays that back too at a provider that answers under its key as before, and not how much", async () => {
+      const answers = new Map<string, number>();
+      const forgetful = (provider: PaymentProvider): PaymentProvider => ({
+        ...provider,
+        async capture(about) {
+          // What such a provider took is what it was asked for first.
+          if (!answers.has(about.key)) answers.set(about.key, about.amount);
+          else return { state: "captured", id: about.id, amount: about.amount };
+          return provider.capture(about);
+        },
+      });
+      const order = await capturedLate(forgetful, true);
+      expect(chargesOf(order)).toMatchObject([{ amount: 2_500 }]);
+      expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", captured: 2_500 });
+      expect(await listRefunds(environment.database, [order.id])).toMatchObject([
+        { cause: "uncaptured" },
+        { cause: "requested", amount: 500 },
+      ]);
+    });
   });
 
   describe("whose authorization has run out", () => {

@@ -89,7 +89,11 @@ export function paymentsOf(order: StoredOrder, ledger: OrderLedger): Html | unde
       columns: [
         { title: "State", heading: true, cell: stateBadge },
         { title: "Amount", numeric: true, cell: ({ amount, currency }) => moneyText(amount, currency) },
-        { title: "Taken", numeric: true, cell: ({ captured, currency }) => moneyText(captured, currency) },
+        {
+          title: "Taken",
+          numeric: true,
+          cell: ({ state, captured, currency }) => moneyText(state === "CAPTURED" ? captured : 0, currency),
+        },
         { title: "Provider's id", wide: true, cell: providersId },
         { title: "Remarks", wide: true, cell: remarks },
       ],

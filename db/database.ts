@@ -68,7 +68,10 @@ export class Database {
     });
     this.#pool.pool.on("connection", (connection) => {
       this.#opened.set(connection, this.#doubts);
-      this.#sessions.set(connection, prepareSession(connection, { mayLag }));
+      const session = prepareSession(connection, { mayLag });
+      // Whoever uses the connection gets the error.
+      session.catch(() => undefined);
+      this.#sessions.set(connection, session);
     });
   }
 
@@ -152,7 +155,7 @@ export class Database {
 
   /** Runs `work` on a dedicated connection without a timeout, for session state such as GET_LOCK. */
   async withConnection<T>(work: (connection: PoolConnection, queries: Queries) => Promise<T>): Promise<T> {
-    const connection = await this.#pool.getConnection().catch((error: unknown) => {
+    const connection = await this.#prepared().catch((error: unknown) => {
       throw withoutValues(error);
     });
     try {
@@ -198,10 +201,15 @@ export class Database {
     }
   }
 
+  async #prepared(): Promise<PoolConnection> {
+    const connection = await this.#pool.getConnection();
+    await this.#sessions.get(connection.connection);
+    return connection;
+  }
+
   async #undoubted(): Promise<PoolConnection> {
     for (;;) {
-      const connection = await this.#pool.getConnection();
-      await this.#sessions.get(connection.connection);
+      const connection = await this.#prepared();
       if (this.#opened.get(connection.connection) === this.#doubts) return connection;
       connection.destroy();
     }

@@ -33,7 +33,7 @@ const CURRENT = "SET SESSION wsrep_sync_wait = 1";
 /**
  * Prepares a new connection. Its other statements must wait for this.
  *
- * @param options `mayLag`: whether it may read what is somewhat old. @returns never rejects: a connection in an unknown
+ * @param options `mayLag`: whether it may read what is somewhat old. @throws the driver's error: a connection in an unknown
  * session is destroyed.
  */
 export async function prepareSession(
@@ -46,19 +46,16 @@ export async function prepareSession(
     if (isGalera && !mayLag) await answerTo(connection, CURRENT);
     if (!mayLag) await readClock(connection);
     return isGalera ? { isGalera } : PLAIN;
-  } catch {
+  } catch (error) {
     connection.destroy();
-    return PLAIN;
+    throw error;
   }
 }
 
 /** Before anything else, so that no process goes by a clock of its own that is wrong; nor by that of another server. */
 async function readClock(connection: Connection): Promise<void> {
   const sentAt = performance.now();
-  await answerTo(connection, READ_CLOCK).then(
-    (rows) => noteServerTime(timeIn(rows), sentAt),
-    () => undefined,
-  );
+  noteServerTime(timeIn(await answerTo(connection, READ_CLOCK)), sentAt);
 }
 
 function answerTo(connection: Connection, statement: string): Promise<RowDataPacket[]> {

@@ -11,8 +11,8 @@ jest.setTimeout(180_000);
 /** The service while others use its database: they hold locks for long, and kill connections. */
 let line: TestLine;
 beforeAll(async () => {
-  // This process is its clients and its providers too, and may be slow to answer: only MySQL is the matter here.
-  const env = { PROVIDERS_MODULE: "", STAGE_TIMEOUT_MS: "60000", LOG_LEVEL: "warn" };
+  // This process is the clients, and would be slow to answer as a provider: only MySQL is the matter here.
+  const env = { PROVIDERS_MODULE: "tools/simulators/in-process", INVENTORY_SIMULATOR_URL: "", LOG_LEVEL: "warn" };
   line = await startLine({ workers: 2, env });
   await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
 });

@@ -78,7 +78,7 @@ export async function nudgeShipment(database: Database, carrierId: string): Prom
   const [shipment] = await database.query((queries) => read(queries, selectByCarrierId(carrierId)));
   if (shipment === undefined) return undefined;
   await database.transaction((transaction) =>
-    transaction.commit([updateRow(shipment, { nudgedAt: timestamp() })]),
+    transaction.commit([updateRow(shipment, { nudgedAt: laterThan(shipment.nudgedAt, timestamp()) })]),
   );
   return shipment;
 }
@@ -227,6 +227,8 @@ export interface ShipmentUpdate {
   readonly wakes?: true | undefined;
   /** Whether it is decided on what others have asked for: nothing changes if that is no longer as it was read. */
   readonly unlessAsked?: true | undefined;
+  /** Whether the carrier was asked since it was read: then the news of which it had told by then are taken in. */
+  readonly heard?: true | undefined;
   /** The address that the carrier was told: nothing changes if the order ships to another one by now. */
   readonly shipTo?: Address | null | undefined;
   /** All lines of the order: nothing changes if its pieces are in another parcel by now, which replaces it. */
@@ -244,12 +246,13 @@ export interface ShipmentUpdate {
 export async function changeShipment(
   database: Database,
   known: Shipment,
-  { change, type, actor = null, action, wakes, unlessAsked, unlessReplaced, shipTo, stock }: ShipmentUpdate,
+  { change: wanted, type, actor = null, action, wakes, heard, ...given }: ShipmentUpdate,
 ): Promise<ChangedShipment | undefined> {
   const { orderId, number, state, carrierId } = known;
+  const { unlessAsked, unlessReplaced, shipTo, stock } = given;
   return database.transaction(
     async (transaction) => {
-      const to = change.state ?? state;
+      const to = wanted.state ?? state;
       const moved = stock && stock.pieces.length > 0 ? stock : undefined;
       // Stock is locked before orders, and orders before what is below them.
       const warehouse =
@@ -281,12 +284,16 @@ export async function changeShipment(
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };
       }
-      const reason =
-        change.reason === undefined || change.reason === null ? {} : { reason: shortened(change.reason) };
-      const now: Shipment = { ...row, ...change, ...reason, updatedAt: timestamp() };
+      const change = {
+        ...wanted,
+        ...(wanted.reason && { reason: shortened(wanted.reason) }),
+        // News that have come meanwhile stay, whatever the clocks say of those who are told and those who ask.
+        ...(heard && row.nudgedAt?.getTime() === known.nudgedAt?.getTime() && { nudgedAt: null }),
+      };
+      const now: Shipment = { ...row, ...change, updatedAt: timestamp() };
       const told = type ?? (to === state ? undefined : EVENT_OF_STATE[to]);
       await transaction.commit([
-        updateRow(row, { ...change, ...reason, updatedAt: now.updatedAt }),
+        updateRow(row, { ...change, updatedAt: now.updatedAt }),
         ...(told ? insertEvents([shipmentEvent(now, order.status, { type: told, actor })]) : []),
         ...(warehouse?.writes() ?? []),
         ...(action ? [insertAction(action)] : []),

@@ -493,11 +493,16 @@ function releaseOf({ name }: Hold): string {
   return `release of the hold ${name}`;
 }
 
-function waitedIn({ name }: Step, { waiting }: StoredOrder, at: Date = timestamp()): StageContext["waited"] {
+function waitedIn(
+  { name }: Step,
+  { waiting, wokenAt }: StoredOrder,
+  at: Date = timestamp(),
+): StageContext["waited"] {
   if (waiting?.stage !== name) return null;
   const { stage: _stage, ...wait } = waiting;
   // The executor's own waits, for a hold or for stock, are none of the stage's.
-  return wait.until === null ? null : { ...wait, isOver: wait.until <= at };
+  if (wait.until === null) return null;
+  return { ...wait, isOver: wait.until <= at, ...(wokenAt !== null && { isWoken: true }) };
 }
 
 function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {

@@ -149,6 +149,8 @@ export interface WaitSoFar extends Omit<Waiting, "stage"> {
    * ever.
    */
   readonly isOver: boolean;
+  /** Set if somebody has woken the order since: what it waits for may have changed. */
+  readonly isWoken?: true;
 }
 
 /** An order as stored. */

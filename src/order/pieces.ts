@@ -109,10 +109,7 @@ export function inNoParcel(
 
 /** Whether nothing is left to ship, and nothing on its way. */
 export function hasArrived(lines: readonly OrderLine[], shipments: readonly Shipment[]): boolean {
-  return (
-    unplanned(lines, shipments).length === 0 &&
-    shipments.filter(holdsPieces).every((each) => hasLeft(each) && isSettled(each))
-  );
+  return unplanned(lines, shipments).length === 0 && shipments.filter(holdsPieces).every(isSettled);
 }
 
 /**

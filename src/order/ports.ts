@@ -351,6 +351,8 @@ export interface OrderParcelsRequest {
   readonly order: Order;
   /** The number of the attempt at the step, from 1. */
   readonly attempt: number;
+  /** What the stage has waited for, if it has. */
+  readonly waited?: WaitSoFar | null;
   readonly signal: AbortSignal;
 }
 

@@ -105,7 +105,7 @@ export interface Shipment {
   readonly voiding: Voiding | null;
   /** Why something went wrong: one line, without personal data. */
   readonly reason: string | null;
-  /** When the carrier was last asked where it is, and when it last said that there is news. */
+  /** When the carrier was last asked where it is, and when it said that there is news; null once it was asked since. */
   readonly askedAt: Date | null;
   readonly nudgedAt: Date | null;
   /** When an operator settled what never arrives. */
@@ -162,8 +162,9 @@ export function mayBeBooked({
   state,
   bookRequestedAt,
   voiding,
-}: Pick<Shipment, "state" | "bookRequestedAt" | "voiding">): boolean {
-  if (state !== "PLANNED") return false;
+  closedAt,
+}: Pick<Shipment, "state" | "bookRequestedAt" | "voiding" | "closedAt">): boolean {
+  if (state !== "PLANNED" || closedAt !== null) return false;
   return voiding === "refused" || (bookRequestedAt === null && voiding === null);
 }
 

@@ -5,8 +5,8 @@ export const deliver = defineStage({
   name: "deliver",
   to: "DELIVERED",
 
-  async run(order, { ports, attempt, signal }) {
-    const delivered = await ports.carrier.deliver({ order, attempt, signal });
+  async run(order, { ports, attempt, waited, signal }) {
+    const delivered = await ports.carrier.deliver({ order, attempt, waited, signal });
     if ("waitFor" in delivered) return wait({ for: delivered.waitFor, until: delivered.until });
     if ("snooze" in delivered) return snooze(delivered.snooze);
     const { at, change } = delivered;

@@ -14,7 +14,7 @@ export const ship = defineStage({
   pointOfNoReturn: true,
   stock: "ship",
 
-  async run(order, { ports, attempt, now, signal }) {
+  async run(order, { ports, attempt, now, waited, signal }) {
     // What can't be paid is not shipped.
     const beforeBuying = async () => {
       if (order.records[pay.name]?.["authorized"] !== true) return undefined;
@@ -22,7 +22,7 @@ export const ship = defineStage({
       if (taken === "captured") return undefined;
       return { waitFor: taken.waitsFor, until: new Date(now.getTime() + WAIT_MS) };
     };
-    const shipped = await ports.carrier.ship({ order, attempt, signal, beforeBuying });
+    const shipped = await ports.carrier.ship({ order, attempt, waited, signal, beforeBuying });
     if ("waitFor" in shipped) return wait({ for: shipped.waitFor, until: shipped.until });
     const { shipments, change, stock } = shipped;
     const trackingNumber = (shipments.length === 1 && shipments[0]?.trackingNumber) || null;

@@ -78,8 +78,7 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
       try {
         const body = asked(request, { from, to }, options.parcel);
         const made = await shipmentOf(signal, (client) => client.Shipment.create(body));
-        const checked = made.to_address.verifications?.delivery;
-        if (checked?.success === false) throw undeliverable(checked.errors?.map(({ message }) => message));
+        mustBeDeliverable(made);
         return { carrierId: made.id, rates: ratesOf(made) };
       } catch (error) {
         if (error instanceof EasyPostRefusal && error.code.startsWith("ADDRESS."))
@@ -136,10 +135,13 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
     async find({ reference, carrierId, to, signal }) {
       try {
         const found = await retrieve(carrierId ?? reference, signal);
-        if (carrierId === null && !isBought(found) && !isFor(found, to)) return undefined;
-        return isBought(found)
-          ? { carrierId: found.id, rates: [], label: labelOf(found) }
-          : { carrierId: found.id, rates: ratesOf(found), label: null };
+        if (isBought(found)) return { carrierId: found.id, rates: [], label: labelOf(found) };
+        if (carrierId === null) {
+          const isChecked = Boolean(found.to_address.verifications?.delivery);
+          if (!isChecked || !isFor(found, to)) return undefined;
+          mustBeDeliverable(found);
+        }
+        return { carrierId: found.id, rates: ratesOf(found), label: null };
       } catch (error) {
         if (error instanceof EasyPostRefusal && error.status === 404) return undefined;
         throw error;
@@ -165,6 +167,12 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
   };
 }
 
+/** @throws {UndeliverableError} */
+function mustBeDeliverable({ to_address: { verifications } }: EasyPostShipment): void {
+  const checked = verifications?.delivery;
+  if (checked?.success === false) throw undeliverable(checked.errors?.map(({ message }) => message));
+}
+
 function isBought({ tracking_code, postage_label }: EasyPostShipment): boolean {
   return Boolean(tracking_code) && Boolean(postage_label);
 }
@@ -178,6 +186,8 @@ function isFor({ to_address: known }: EasyPostShipment, to: Address | null): boo
     plain(known.name) === plain(to.name) &&
     plain(known.street1) === plain(to.line1) &&
     plain(known.street2) === plain(to.line2) &&
+    plain(known.city) === plain(to.city) &&
+    plain(known.state) === plain(to.region) &&
     plain(known.zip).startsWith(plain(to.postalCode)) &&
     plain(known.country) === to.country
   );

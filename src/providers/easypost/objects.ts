@@ -35,6 +35,8 @@ export const shipment = z.object({
     name: z.string().nullish(),
     street1: z.string().nullish(),
     street2: z.string().nullish(),
+    city: z.string().nullish(),
+    state: z.string().nullish(),
     zip: z.string().nullish(),
     country: z.string().nullish(),
     verifications: z.object({ delivery: verification.nullish() }).nullish(),

@@ -1,4 +1,5 @@
 import type { Database } from "../../../db/database.ts";
+import { shortened } from "../../../db/reason.ts";
 import { newShipment } from "../../../db/shipments.ts";
 import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
 import {
@@ -52,6 +53,9 @@ export type FulfilmentMode = "automatic" | "manual";
 const UNDECIDED_MS = 4 * 60 * 60_000;
 const PATIENCE_MS = 24 * 60 * 60_000;
 
+/** What an order waits for that can't be sent to its address. */
+const ADDRESS = "an address that can be delivered to";
+
 export interface ShippingDeskOptions {
   readonly provider: CarrierProvider;
   readonly inventory: Inventory;
@@ -89,6 +93,8 @@ export class ShippingDesk implements Carrier {
 
   async ship(request: Parameters<Carrier["ship"]>[0]): Promise<Shipped> {
     const { order, signal } = request;
+    const waits = stillWaits(request);
+    if (waits) return waits;
     const known = await this.#list(order, signal);
     if (known.some(isRefusal))
       throw new AlreadyUndoneError(`the parcels of order ${order.id} were called off`);
@@ -101,8 +107,7 @@ export class ShippingDesk implements Carrier {
     const all = [...shipments, ...planned];
     const toBook = all.filter(isWanted);
     const isComplete =
-      unplanned(order.lines, all).length === 0 &&
-      all.every((each) => each.state !== "PLANNED" || isWanted(each));
+      unplanned(order.lines, all).length === 0 && all.every((each) => !isToBePacked(each) || isWanted(each));
     try {
       // The carrier takes nothing for that. So no money is taken for what it can't deliver, or while it is away.
       const announced = new Map<Shipment, Announced>();
@@ -130,7 +135,7 @@ export class ShippingDesk implements Carrier {
         const ready = announced.get(each);
         now.push(ready ? await this.#labels.book(request, each, ready) : each);
       }
-      if (isComplete && now.every(({ state }) => state !== "PLANNED"))
+      if (isComplete && !now.some(isToBePacked))
         return { shipments: now, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, now) } };
     } catch (error) {
       return waitForAddress(error, until);
@@ -140,6 +145,8 @@ export class ShippingDesk implements Carrier {
 
   async deliver(request: OrderParcelsRequest): Promise<Delivered> {
     const { order, signal } = request;
+    const waits = stillWaits(request);
+    if (waits) return waits;
     let booked = await this.#voidWanted(order, await this.#list(order, signal), signal);
     try {
       for (const wanted of booked.filter(isWanted)) {
@@ -154,14 +161,13 @@ export class ShippingDesk implements Carrier {
     if (last !== undefined) return { at: arrivedAt, change: last };
     if (hasArrived(order.lines, shipments)) return { at: arrivedAt };
     const until = this.#nextLook(shipments, soonest);
-    if (unplanned(order.lines, shipments).length > 0 || shipments.some(({ state }) => state === "PLANNED"))
+    if (unplanned(order.lines, shipments).length > 0 || shipments.some(isToBePacked))
       return { waitFor: whoShips(order.lines, shipments, true), until };
-    const troubled = shipments.filter(({ state }) => state === "EXCEPTION").filter(isOnItsWay);
-    if (troubled.length > 0)
-      return {
-        waitFor: `${OPERATOR}${troubled.map(inWords).join(", ")}; the carrier may still deliver it`,
-        until,
-      };
+    const troubled = shipments.filter(isTroubled);
+    if (troubled.length > 0) {
+      const what = `${OPERATOR}${troubled.map(inWords).join(", ")}; the carrier may still deliver it`;
+      return { waitFor: shortened(what), until };
+    }
     if (soonest.length > 0) return { snooze: Math.min(...soonest) };
     const count = shipments.filter(isOnItsWay).length;
     return { waitFor: `the carrier to deliver the ${count === 1 ? "parcel" : "parcels"}`, until };
@@ -300,6 +306,7 @@ export class ShippingDesk implements Carrier {
     const turnsUp = !holdsPieces(before) && holdsPieces(now);
     const update = {
       change: { state, expectedAt, reason, askedAt },
+      heard: true as const,
       ...(turnsUp && { unlessReplaced: order.lines }),
     };
     return (await offTheClock(signal, () => this.#books.change(before, update)))?.shipment;
@@ -307,8 +314,7 @@ export class ShippingDesk implements Carrier {
 
   /** Whether the carrier is to be asked where it is. */
   #isDue(shipment: Shipment): boolean {
-    const { askedAt } = shipment;
-    return !this.#provider.tells || hasNewsSince(askedAt, shipment) || this.#dueAt(shipment) <= nowMs();
+    return !this.#provider.tells || shipment.nudgedAt !== null || this.#dueAt(shipment) <= nowMs();
   }
 
   #dueAt({ askedAt, updatedAt }: Shipment): number {
@@ -317,11 +323,11 @@ export class ShippingDesk implements Carrier {
 
   /** Whether a label is to be given back now, or asked for what has become of that. */
   #isToBeVoided(shipment: Shipment): boolean {
-    const { state, voiding, updatedAt } = shipment;
+    const { state, voiding, nudgedAt, updatedAt } = shipment;
     if (state === "VOIDED") return false;
     if (voiding === "requested") return true;
     if (voiding !== "pending") return false;
-    return hasNewsSince(updatedAt, shipment) || updatedAt.getTime() + this.#intervalMs <= nowMs();
+    return nudgedAt !== null || updatedAt.getTime() + this.#intervalMs <= nowMs();
   }
 }
 
@@ -329,8 +335,9 @@ function isUndecided(error: Error): boolean {
   return error instanceof UndecidedError;
 }
 
-function hasNewsSince(time: Date | null, { nudgedAt }: Shipment): boolean {
-  return nudgedAt !== null && (time === null || nudgedAt >= time);
+/** Whether the warehouse has yet to send it. One that can't be called off may be closed. */
+function isToBePacked({ state, closedAt }: Shipment): boolean {
+  return state === "PLANNED" && closedAt === null;
 }
 
 /** A shipment without pieces says that the order's parcels were called off before there were any. */
@@ -377,15 +384,27 @@ function piecesLeft(lines: readonly OrderLine[], shipments: readonly Shipment[])
 function whoShips(lines: readonly OrderLine[], shipments: readonly Shipment[], isShipped: boolean): string {
   const left = unplanned(lines, shipments).length > 0;
   const gone = left ? shipments.filter((each) => hasLeft(each) && !holdsPieces(each)) : [];
-  const who = left && (isShipped || gone.length > 0) ? OPERATOR : "the warehouse: ";
-  return [who + piecesLeft(lines, shipments), ...gone.map(inWords)].join(", ");
+  const told = [...gone, ...shipments.filter(isTroubled)];
+  const who = (left && isShipped) || told.length > 0 ? OPERATOR : "the warehouse: ";
+  return shortened([who + piecesLeft(lines, shipments), ...told.map(inWords)].join(", "));
+}
+
+/** Whether it met with something on its way, and may arrive all the same. */
+function isTroubled(shipment: Shipment): boolean {
+  return shipment.state === "EXCEPTION" && isOnItsWay(shipment);
 }
 
 /** @throws any other error. */
 function waitForAddress(error: unknown, until: Date): ParcelsWait {
   if (error instanceof UndeliverableError)
-    return { waitFor: `an address that can be delivered to: ${error.message}`, until };
+    return { waitFor: shortened(`${ADDRESS}: ${error.message}`), until };
   throw error;
+}
+
+/** An address that nobody has changed is not announced again: each time is another shipment at the carrier. */
+function stillWaits({ waited }: OrderParcelsRequest): ParcelsWait | undefined {
+  if (!waited?.until || waited.isOver || waited.isWoken || !waited.for.startsWith(ADDRESS)) return undefined;
+  return { waitFor: waited.for, until: waited.until };
 }
 
 /** Whether its carrier has it, or is to get it. */

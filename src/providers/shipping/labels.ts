@@ -116,14 +116,20 @@ export class Labels {
     const label = await this.buy(request, shipment, announced);
     const known = await offTheClock(signal, () => this.#books.list(order));
     const now = known.find(({ number }) => number === shipment.number);
-    if (now === undefined || now.state === "VOIDED") throw calledOff(shipment);
+    const tooLate = async () => {
+      // Whoever called it off may have asked the carrier before there was a label.
+      const { trackingNumber } = label;
+      await this.giveBack({ ...shipment, carrierId: announced.carrierId, trackingNumber }, signal);
+      return calledOff(shipment);
+    };
+    if (now === undefined || now.state === "VOIDED") throw await tooLate();
     // Another worker was faster.
     if (now.state !== "PLANNED") return now;
     const stock = await this.#move("ship", shipment, { order, signal });
     const change = { ...label, state: "BOOKED" as const, reason: null };
     const result = await offTheClock(signal, () => this.#books.change(now, { change, stock }));
     if (result?.soldOut) throw soldOut(shipment, result.soldOut);
-    if (result === undefined || result.shipment.state === "VOIDED") throw calledOff(shipment);
+    if (result === undefined || result.shipment.state === "VOIDED") throw await tooLate();
     return result.shipment;
   }
 
@@ -142,7 +148,9 @@ export class Labels {
           return offTheClock(signal, () => this.#books.change(shipment, { change, stock }));
         }
         case "pending":
-          return offTheClock(signal, () => this.#books.change(shipment, { change: { voiding: "pending" } }));
+          return offTheClock(signal, () =>
+            this.#books.change(shipment, { change: { voiding: "pending" }, heard: true }),
+          );
         case "refused": {
           const change = { voiding: "refused" as const, reason: answer.reason };
           const type = shipment.voiding === "refused" ? undefined : ("shipment.void_refused" as const);

@@ -105,6 +105,7 @@ export class Parcels {
 
   /** Has a label bought for a planned parcel. Repeating it changes nothing. @throws {ParcelRefusedError} {StorageError} */
   book(shipment: Shipment, actor: string): Promise<Shipment> {
+    if (shipment.closedAt !== null) throw new ParcelRefusedError(`parcel ${shipment.number} was closed`);
     if (shipment.state === "VOIDED" || (shipment.voiding !== null && !mayBeBooked(shipment)))
       throw new ParcelRefusedError(`parcel ${shipment.number} was called off; plan another one`);
     if (hasLeft(shipment)) return Promise.resolve(shipment);

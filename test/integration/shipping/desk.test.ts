@@ -7,6 +7,8 @@ import type { Executor } from "../../../src/engine/executor.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
 import { UndoRefusedError } from "../../../src/order/ports.ts";
 import { createLogger } from "../../../src/platform/log.ts";
+import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
+import { ShippingDesk } from "../../../src/providers/shipping/desk.ts";
 import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import type { Shipment } from "../../../src/order/shipment.ts";
 import { reply, startAnswering } from "../../support/answering.ts";
@@ -577,6 +579,77 @@ describe("several parcels", () => {
     });
   });
 
+  test("with long reasons wait for an operator like others", async () => {
+    const id = await line.paid({ lines: MUGS(3) });
+    for (let times = 0; times < 3; times++) {
+      await plan(line, id, 1);
+      await line.step(id);
+      const last = (await line.shipments(id)).at(-1);
+      if (last) await ask(line, last, { state: "LOST", reason: "lost ".repeat(80) });
+    }
+    const waits = await line.step(id);
+    expect(waits).toMatchObject({ outcome: "waiting", for: expect.stringMatching(/^an operator: 3 .*…$/) });
+    expect("for" in waits && waits.for).toHaveLength(500);
+  });
+
+  test("of which one meets with an exception wait for an operator while the others are packed", async () => {
+    const id = await line.paid({ lines: MUGS(3) });
+    await plan(line, id, 1);
+    await line.step(id);
+    expect(await move(id, 1, "failure", "damaged")).toEqual({
+      outcome: "waiting",
+      for: "an operator: 2 pieces are to be shipped, parcel 1 is EXCEPTION (failure: damaged)",
+    });
+  });
+
+  test("are asked for once there is news, whatever the clocks of those say who tell and ask", async () => {
+    const { easypost } = line.easypost;
+    const id = await line.paid({ lines: MUGS(1) });
+    await plan(line, id, 1);
+    await line.step(id);
+    await line.step(id);
+    const [booked] = await line.shipments(id);
+    if (booked === undefined) throw new Error("no parcel");
+    easypost.move(booked.trackingNumber ?? "", "in_transit", "x");
+    // The worker that asked before is an hour ahead of the API that is told of news.
+    await ask(line, booked, { askedAt: new Date(Date.now() + HOUR_MS), nudgedAt: new Date() });
+    await line.step(id);
+    const [moved] = await line.shipments(id);
+    expect(moved).toMatchObject({ state: "IN_TRANSIT", nudgedAt: null });
+  });
+
+  test("whose label is bought while they are called off lose it again", async () => {
+    const provider = easypostCarrier({
+      apiKey: "EZTKtest",
+      webhookSecrets: [],
+      url: `${line.easypost.url}/v2`,
+      timeoutMs: 10_000,
+      parcel: { weight: 500 },
+    });
+    const id = await line.paid({ lines: MUGS(3) });
+    await plan(line, id, 1);
+    const slow = new ShippingDesk({
+      provider: {
+        ...provider,
+        async buy(request) {
+          expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
+          return provider.buy(request);
+        },
+      },
+      inventory: line.ports.inventory,
+      database: line.database,
+      fulfilment: "manual",
+      from: SHIP_TO,
+    });
+    const order = await line.order(id);
+    await expect(slow.ship({ order, attempt: 1, signal: AbortSignal.timeout(20_000) })).rejects.toThrow(
+      "was called off",
+    );
+    expect(line.easypost.easypost.bought.filter(({ reference }) => reference?.startsWith(id))).toMatchObject([
+      { refundStatus: "refunded" },
+    ]);
+  });
+
   test("that were lost, and whose pieces are shipped again, are not closed", async () => {
     const id = await line.paid({ lines: MUGS(1) });
     await plan(line, id, 1);
@@ -600,7 +673,7 @@ describe("several parcels", () => {
   });
 
   test("a label that was bought without our knowing, and is not taken back, may be used or closed", async () => {
-    for (const way of ["use", "close"] as const) {
+    for (const way of ["use", "close", "close and go on"] as const) {
       const id = await line.paid({ lines: MUGS(2) });
       const planned = await plan(line, id, 2);
       const { easypost } = line.easypost;
@@ -630,6 +703,15 @@ describe("several parcels", () => {
           ["book", "olga", id],
           ["void", "olga", id],
         ]);
+      } else if (way === "close and go on") {
+        await parcels.void(await known(), "olga");
+        await line.step(id);
+        await parcels.close(await line.order(id), await known(), "it was used", "olga");
+        const closed = await known();
+        expect(() => parcels.book(closed, "olga")).toThrow("parcel 1 was closed");
+        expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+        expect(await line.step(id)).toMatchObject({ status: "DELIVERED" });
+        expect(await known()).toMatchObject({ state: "PLANNED", closedAt: expect.any(Date) });
       } else {
         await expect(line.cancel(id)).rejects.toThrow(UndoRefusedError);
         await parcels.close(await line.order(id), await known(), "it was stolen", "olga");

@@ -38,6 +38,36 @@ const level = async (sku: string) => {
   return [found?.onHand, found?.reserved];
 };
 
+const ELSEWHERE = {
+  ...SHIP_TO,
+  line1: "1 Main St",
+  city: "Springfield",
+  region: "IL",
+  postalCode: "62701",
+};
+const patch = (id: string, shipTo: object = ELSEWHERE) =>
+  amendOrder(
+    line.database,
+    id,
+    (order) => patching(lifecycle, order, { shipTo: { ...SHIP_TO, ...shipTo } }),
+    {
+      actor: "ada",
+      at: new Date(),
+    },
+  );
+
+/** Loses the answer to the next call that ends with this. */
+function losing(end: string): void {
+  const { easypost } = line.easypost;
+  const handle = easypost.handle.bind(easypost);
+  easypost.handle = (call) => {
+    const answer = handle(call);
+    if (call.method !== "POST" || !call.path.endsWith(end)) return answer;
+    easypost.handle = handle;
+    return { status: 502, body: {} };
+  };
+}
+
 describe("an order that EasyPost ships", () => {
   test("gets one label, for its address, and leaves the stock with it", async () => {
     const [onHand = 0, reserved] = await level("MUG-BLUE");
@@ -89,12 +119,31 @@ describe("an order that EasyPost ships", () => {
     });
     expect((await line.order(id)).waiting?.for).toMatch(/^an address/);
     expect(labelsOf(id)).toEqual([]);
-    await line.database.transaction((transaction) =>
-      transaction.commit([
-        { sql: "UPDATE orders SET ship_to = ? WHERE id = ?", values: [JSON.stringify(SHIP_TO), id] },
-      ]),
-    );
+    await patch(id, SHIP_TO);
     expect(await line.step(id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
+  });
+
+  test("and waits for an address is announced once, and again only when it is changed", async () => {
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    let calls = 0;
+    easypost.handle = (call) => {
+      calls++;
+      return handle(call);
+    };
+    const id = await line.paid({ shipTo: { ...SHIP_TO, line1: "nowhere" } });
+    const waits = await line.step(id);
+    const until = (await line.order(id)).waiting?.until;
+    const [announced, before] = [calls, Date.now()];
+    // As the sweeper does it every few minutes.
+    expect(await line.step(id)).toEqual(waits);
+    expect(calls).toBe(announced);
+    expect((await line.order(id)).waiting?.until).toEqual(until);
+    expect(until?.getTime()).toBeGreaterThan(before);
+    await patch(id, { ...SHIP_TO, line1: "nowhere at all" });
+    expect(await line.step(id)).toEqual(waits);
+    expect(calls).toBeGreaterThan(announced);
+    easypost.handle = handle;
   });
 
   test("to another country carries its customs data", async () => {
@@ -174,39 +223,12 @@ describe("a lost answer of EasyPost", () => {
 });
 
 describe("an address that changes", () => {
-  const ELSEWHERE = {
-    ...SHIP_TO,
-    line1: "1 Main St",
-    city: "Springfield",
-    region: "IL",
-    postalCode: "62701",
-  };
-  const patch = (id: string, shipTo: object = ELSEWHERE) =>
-    amendOrder(
-      line.database,
-      id,
-      (order) => patching(lifecycle, order, { shipTo: { ...SHIP_TO, ...shipTo } }),
-      {
-        actor: "ada",
-        at: new Date(),
-      },
-    );
-  const sentTo = async (id: string) => {
+  const addressOf = async (id: string) => {
     const [shipment] = await line.shipments(id);
     const client = new EasyPostClient("EZTKtest", { baseUrl: line.easypost.baseUrl });
-    return (await client.Shipment.retrieve(shipment?.carrierId ?? "")).to_address.street1;
+    return (await client.Shipment.retrieve(shipment?.carrierId ?? "")).to_address;
   };
-  /** Loses the answer to the next call that ends with this. */
-  function losing(end: string): void {
-    const { easypost } = line.easypost;
-    const handle = easypost.handle.bind(easypost);
-    easypost.handle = (call) => {
-      const answer = handle(call);
-      if (call.method !== "POST" || !call.path.endsWith(end)) return answer;
-      easypost.handle = handle;
-      return { status: 502, body: {} };
-    };
-  }
+  const sentTo = async (id: string) => (await addressOf(id)).street1;
 
   test("while it is announced is the one that the label has", async () => {
     const id = await line.paid();
@@ -228,6 +250,26 @@ describe("an address that changes", () => {
     await patch(id);
     expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
     expect(await sentTo(id)).toBe("1 MAIN ST");
+  });
+
+  test("only in its city is another one", async () => {
+    const id = await line.paid();
+    losing("/shipments");
+    await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
+    await patch(id, { city: "Torrance" });
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    expect(await addressOf(id)).toMatchObject({ city: "TORRANCE" });
+  });
+
+  test("is checked also when the answer to its announcement was lost", async () => {
+    const id = await line.paid({ shipTo: { ...SHIP_TO, line1: "nowhere" } });
+    losing("/shipments");
+    await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({
+      outcome: "waiting",
+      for: expect.stringMatching(/^an address that can be delivered to: Address not found/),
+    });
+    expect(labelsOf(id)).toEqual([]);
   });
 
   test("is refused while its label is bought, and taken again once the parcel is called off", async () => {

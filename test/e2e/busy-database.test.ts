@@ -12,7 +12,11 @@ jest.setTimeout(180_000);
 let line: TestLine;
 beforeAll(async () => {
   // This process is the clients, and would be slow to answer as a provider: only MySQL is the matter here.
-  const env = { PROVIDERS_MODULE: "tools/simulators/in-process", INVENTORY_SIMULATOR_URL: "", LOG_LEVEL: "warn" };
+  const env = {
+    PROVIDERS_MODULE: "tools/simulators/in-process",
+    INVENTORY_SIMULATOR_URL: "",
+    LOG_LEVEL: "warn",
+  };
   line = await startLine({ workers: 2, env });
   await line.client.put("/stock/MUG-BLUE", { onHand: 100_000 });
 });

@@ -2,7 +2,12 @@ import { Database } from "../../db/database.ts";
 import type { Reads, Transaction } from "../../db/queries.ts";
 import { DatabaseError } from "../../db/errors.ts";
 import type { Dispatcher, DueJob } from "../../src/engine/ports.ts";
-import { ServiceUnavailableError, type Providers, type ServiceName } from "../../src/order/ports.ts";
+import {
+  ServiceUnavailableError,
+  type CarrierProvider,
+  type Providers,
+  type ServiceName,
+} from "../../src/order/ports.ts";
 import type { CallOptions, Calls, Process } from "./calls.ts";
 
 /** MySQL as a process sees it: each query and each transaction is a call, with its effect or without. */
@@ -66,6 +71,11 @@ export function scheduledQueues(queues: Dispatcher, calls: Calls, process: Proce
   };
 }
 
+type Parcel = NonNullable<Awaited<ReturnType<CarrierProvider["find"]>>>;
+
+/** What the carrier of a world knows, by our own name: its provider keeps keys, and never has to look a parcel up. */
+const parcelsIn = new WeakMap<Calls, Map<string, Parcel>>();
+
 /** The outside world as a worker sees it. A request that was sent arrives, whatever became of its sender. */
 export function scheduledProviders(providers: Providers, calls: Calls, process: Process): Providers {
   const asked = new Set<string>();
@@ -79,6 +89,8 @@ export function scheduledProviders(providers: Providers, calls: Calls, process: 
     return calls.make(options, work);
   };
   const { inventory, payments, carrier } = providers;
+  const parcels = parcelsIn.get(calls) ?? new Map<string, Parcel>();
+  parcelsIn.set(calls, parcels);
   return {
     ...providers,
     inventory: {
@@ -99,10 +111,20 @@ export function scheduledProviders(providers: Providers, calls: Calls, process: 
     carrier: {
       ping: (signal) => carrier.ping(signal),
       name: carrier.name,
-      create: (request) => call("carrier", "create", () => carrier.create(request)),
-      buy: (request) => call("carrier", "buy", () => carrier.buy(request)),
+      create: (request) =>
+        call("carrier", "create", async () => {
+          const announced = await carrier.create(request);
+          parcels.set(request.reference, { ...announced, label: null });
+          return announced;
+        }),
+      buy: (request) =>
+        call("carrier", "buy", async () => {
+          const label = await carrier.buy(request);
+          parcels.set(request.reference, { carrierId: request.carrierId, rates: null, label });
+          return label;
+        }),
       void: (request) => call("carrier", "void", () => carrier.void(request)),
-      find: (request) => call("carrier", "find", () => carrier.find(request)),
+      find: (request) => call("carrier", "find", async () => parcels.get(request.reference)),
       track: (request) =>
         call("carrier", "track", async () => {
           const tracking = await carrier.track(request);

@@ -21,7 +21,7 @@ export const payment = z
     declined: z
       .object({ reason: z.string(), code: z.string().nullable() })
       .optional()
-      .meta({ description: "Present if it was declined" }),
+      .meta({ description: "Present if it was declined. While it is PENDING, the customer may try again" }),
     action: z.record(z.string(), z.string()).optional().meta({
       description:
         "Present while the customer has to act: what the client needs for that, such as a `clientSecret` for Stripe.js or a `redirectUrl`. Not for logs",

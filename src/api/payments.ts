@@ -124,7 +124,9 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
     currency,
     captured: state === "CAPTURED" ? captured : 0,
     refunded: sumOf(own.filter(({ cause }) => cause !== "uncaptured")),
-    ...(state === "DECLINED" && { declined: { reason: reason ?? "no reason given", code } }),
+    ...((state === "DECLINED" || (state === "PENDING" && reason !== null)) && {
+      declined: { reason: reason ?? "no reason given", code },
+    }),
     ...(state === "PENDING" && action && { action }),
     ...(state === "AUTHORIZED" && expiresAt && { expiresAt: expiresAt.toISOString() }),
     ...(dispute && { dispute }),

@@ -11,7 +11,8 @@ export const PAYMENT_STATES = declareStates("payment", {
   /** The money is held, and not taken yet. */
   AUTHORIZED: ["CAPTURED", "CANCELLED", "EXPIRED"],
   CAPTURED: [],
-  DECLINED: [],
+  /** The customer could still pay where the provider lets them, until it is called off. */
+  DECLINED: ["CAPTURED", "CANCELLED"],
   CANCELLED: [],
   /** The authorization ran out before it was captured: another payment takes its place, unless it is called off. */
   EXPIRED: ["CANCELLED"],

@@ -27,6 +27,9 @@ const AT_ONCE_MS = 100;
 /** Changes of one payment at the same moment are few. */
 const TRIES = 5;
 
+/** What an earlier card has left. */
+const TAKEN = { action: null, reason: null, code: null } as const;
+
 /** When a payment's money is taken: when the order is paid, or when it ships. */
 export type CaptureTime = "on-payment" | "on-shipment";
 
@@ -179,9 +182,9 @@ export class PaymentDesk implements Payments {
         // It is not renewed any more.
         return (await this.#change(payment, { state: "CANCELLED" }, signal)) ? {} : undefined;
       case "DECLINED":
-        // The customer could still pay.
-        if (payment.action !== null) await this.#cancel(payment, signal);
-        return {};
+        // The customer could still pay, or has.
+        if (payment.action === null) return {};
+        break;
       case "CAPTURED":
         return this.#payBack(payment, signal);
       case "PENDING":
@@ -208,9 +211,12 @@ export class PaymentDesk implements Payments {
           ? {}
           : this.#payBack({ ...payment, ...change }, signal, answer.refundId);
       }
-      case "declined":
-        await this.#settle(payment, answer, signal);
-        return {};
+      case "declined": {
+        const { reason, code = null } = answer;
+        return (await this.#change(payment, { state: "DECLINED", reason, code, action: null }, signal))
+          ? {}
+          : undefined;
+      }
       case "authorized":
       case "created":
       case "pending":
@@ -289,14 +295,14 @@ export class PaymentDesk implements Payments {
     const now = { ...payment, updatedAt: timestamp() };
     switch (answer.state) {
       case "captured":
-        return { ...now, state: "CAPTURED", providerId: answer.id, captured: answer.amount, action: null };
+        return { ...now, ...TAKEN, state: "CAPTURED", providerId: answer.id, captured: answer.amount };
       case "authorized":
         return {
           ...now,
+          ...TAKEN,
           state: "AUTHORIZED",
           providerId: answer.id,
           expiresAt: answer.expiresAt ?? null,
-          action: null,
         };
       case "pending": {
         const action = answer.action ?? null;
@@ -309,6 +315,13 @@ export class PaymentDesk implements Payments {
       case "declined": {
         const { reason, code = null } = answer;
         const current = (await offTheClock(signal, () => this.#books.last(payment.orderId))) ?? payment;
+        // Who pays in a browser may try again, or take another card.
+        if (current.state === "PENDING" && current.action !== null && answer.action) {
+          const { action } = answer;
+          if (current.reason !== reason || current.code !== code)
+            await this.#change(current, { action, reason, code }, signal);
+          return { ...current, action, reason, code };
+        }
         await this.#change(current, { state: "DECLINED", reason, code }, signal);
         return { ...current, state: "DECLINED", reason, code };
       }

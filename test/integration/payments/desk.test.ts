@@ -148,6 +148,54 @@ describe("a payment at Stripe", () => {
     expect(chargesOf(order)).toHaveLength(1);
   });
 
+  /** A customer who has failed to confirm, or whose card was declined, and has the client's secret. */
+  async function declinedOnce() {
+    const order = await orderWith(environment, "pm_card_authenticationRequired");
+    const desk = deskOf(environment);
+    const { providerId } = await desk.pay(request(order));
+    await simulated(providerId, "authenticate?succeed=false");
+    return { order, desk, providerId };
+  }
+  /** Pays with another card, as Stripe.js does. */
+  async function paysAnew(providerId: string | null) {
+    const { paymentsUrl } = environment.providers;
+    const { status } = await fetch(`${paymentsUrl}/v1/payment_intents/${providerId}/confirm`, {
+      method: "POST",
+      headers: { authorization: "Bearer sk_test_desk" },
+      body: new URLSearchParams({ payment_method: "pm_card_mastercard" }),
+    });
+    expect(status).toBe(200);
+  }
+
+  test("that its customer fails to confirm may be tried again, with another card too", async () => {
+    const { order, desk, providerId } = await declinedOnce();
+    for (let time = 0; time < 2; time++)
+      expect(await desk.pay(request(order))).toMatchObject({
+        state: "PENDING",
+        reason: expect.any(String),
+        action: { clientSecret: expect.any(String) },
+      });
+    expect(await paymentOf(order)).toMatchObject({ state: "PENDING", reason: expect.any(String) });
+    await paysAnew(providerId);
+    expect(await desk.pay(request(order))).toMatchObject({ state: "CAPTURED", reason: null, action: null });
+    expect(chargesOf(order)).toHaveLength(1);
+  });
+
+  test("that was declined, and that its customer then paid with another card, is paid back when it is undone", async () => {
+    const { order, desk, providerId } = await declinedOnce();
+    await desk.pay(request(order));
+    // As earlier versions wrote it.
+    await environment.database.transaction((transaction) =>
+      transaction.commit([
+        { sql: "UPDATE payments SET state = 'DECLINED' WHERE order_id = ?", values: [order.id] },
+      ]),
+    );
+    await paysAnew(providerId);
+    expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
+    expect([chargesOf(order).length, refundsOf(order).length]).toEqual([1, 1]);
+    expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED" });
+  });
+
   test("that is only authorized is captured later, less what was refunded since", async () => {
     const order = await orderWith(environment, "pm_card_visa");
     const desk = deskOf(environment, { capture: "on-shipment" });

@@ -19,6 +19,8 @@ export interface WantedPieces {
   readonly mayKeep: (order: Standing) => boolean;
   /** Which lines they are of, after those that came back before. */
   readonly linesAfter: (earlier: readonly Refund[]) => readonly RefundLine[];
+  /** As much of an amount as the provider can move. Minor units. */
+  readonly movable: (amount: number) => number;
   /** Called with the lines and what is not shipped of them. @throws if that can't be. */
   readonly check: (lines: readonly RefundLine[], order: Standing) => void;
 }

@@ -85,6 +85,40 @@ export type NewRefund = Pick<
   readonly providerId?: string | undefined;
 };
 
+/** What a request for a refund has come to. */
+export type OpenedRefund =
+  | { readonly refund: Refund; readonly repeated: boolean }
+  | {
+      /** How much is left, which is less than was asked for. */
+      readonly left: number;
+      /** Nothing was written because what is taken has changed since the caller looked. */
+      readonly changed?: boolean;
+    };
+
+function keyOf({ client, key }: Idempotency): string {
+  return `${client} ${key}`;
+}
+
+/** @throws {RefundKeyReusedError} */
+function repeatedBy(known: Row, idempotency: Idempotency | undefined): Row {
+  if (idempotency !== undefined && known.requestHash !== idempotency.requestHash)
+    throw new RefundKeyReusedError(
+      `the key was used for refund ${known.id}, with another body; use a new key for a new refund`,
+    );
+  return known;
+}
+
+/** The refund that was asked for with this key. @throws {RefundKeyReusedError} {DatabaseError} */
+export async function findRefundOf(
+  database: Database,
+  orderId: string,
+  idempotency: Idempotency,
+): Promise<Refund | undefined> {
+  const all: Row[] = await database.query((queries) => read(queries, selectByOrder([orderId])));
+  const known = all.find(({ requestKey }) => requestKey === keyOf(idempotency));
+  return known && repeatedBy(known, idempotency);
+}
+
 /**
  * Writes a refund down, if so much is left of what was captured, or of what is to be. The payment's row is locked, so that
  * refunds at the same moment never sum up to more.
@@ -92,12 +126,10 @@ export type NewRefund = Pick<
  * @returns the refund; how much is left if that is less. One for a cancellation is written once.
  * @throws {RefundKeyReusedError} {DatabaseError}
  */
-export async function openRefund(
-  database: Database,
-  wanted: NewRefund,
-): Promise<{ readonly refund: Refund; readonly repeated: boolean } | { readonly left: number }> {
+export async function openRefund(database: Database, wanted: NewRefund): Promise<OpenedRefund> {
   const { pieces, idempotency, amount: asked, ...given } = wanted;
-  const key = idempotency === undefined ? null : `${idempotency.client} ${idempotency.key}`;
+  const movable = pieces?.movable ?? ((amount: number) => amount);
+  const key = idempotency === undefined ? null : keyOf(idempotency);
   const opened = await database.transaction(async (transaction) => {
     const { orderId, sequence, cause, providerId = null } = given;
     // Stock is locked before orders, as by whoever moves them.
@@ -113,24 +145,21 @@ export async function openRefund(
     const [payment] = await read(transaction, lockPayment(orderId, sequence));
     const all: Row[] = await read(transaction, selectByOrder([orderId]));
     const known = all.find((each) => isSame(each, cause, key));
-    if (known && key !== null && known.requestHash !== idempotency?.requestHash)
-      throw new RefundKeyReusedError(
-        `the key was used for refund ${known.id}, with another body; use a new key for a new refund`,
-      );
-    if (known) return { refund: known, repeated: true };
+    if (known) return { refund: repeatedBy(known, idempotency), repeated: true };
     const isCaptured = payment?.state === "CAPTURED";
     const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
     const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
     const kept = pieces && order && (await keptBack(transaction, order, pieces, all));
     const lines = kept?.lines ?? given.lines;
-    const amount = lines === null ? (asked ?? left) : Math.max(0, Math.min(sumOfWorth(lines), left));
+    const amount = lines === null ? (asked ?? left) : movable(Math.max(0, Math.min(sumOfWorth(lines), left)));
     const isBackAlready = lines?.every(({ quantity, cancelled = 0 }) => quantity === cancelled) ?? false;
     const restock = given.restock === "due" && isBackAlready ? ("done" as const) : given.restock;
     // Pieces come back, or are not shipped, also when nothing is left to be paid for them, or they were free.
     const least = kept && (restock !== "no" || kept.writes.length > 0) ? 0 : 1;
     // What is taken may have changed since the caller looked.
     const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
-    if (payment === undefined || !isMeant || amount > left || amount < least) return { left };
+    if (payment === undefined || !isMeant) return { left, changed: true };
+    if (amount > left || amount < least) return { left };
     const at = timestamp();
     const isDone = providerId !== null || cause === "uncaptured";
     const refund: Row = {

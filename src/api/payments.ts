@@ -84,6 +84,9 @@ export const paymentRoutes: readonly Route[] = [
     request: { raw: rawBody },
     answers: {
       204: { description: "The payment will be looked at" },
+      400: problemAnswer(
+        "The signature is missing, wrong or too old, or the body is no event: `invalid-webhook`",
+      ),
       503: problemAnswer("The provider, or MySQL, is unavailable: send it again"),
     },
     handler: async ({ raw, request, response }, { paymentWebhooks }) => {

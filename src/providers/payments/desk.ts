@@ -18,7 +18,7 @@ import {
 import { referenceOf, type Payment, type PaymentChange } from "../../order/payment.ts";
 import { booksOf, type Books } from "./books.ts";
 import { mustBeOf, payBack } from "./refunding.ts";
-import { firstOf, keyed, namedOf, nextOf } from "./rows.ts";
+import { firstOf, keyed, namedOf, nextOf, paidBefore } from "./rows.ts";
 
 /** How soon an order asks again what a bank, or who decides on a dispute, has decided, if no webhook tells. Milliseconds. */
 const UNDECIDED_MS = 5 * 60_000;
@@ -230,11 +230,8 @@ export class PaymentDesk implements Payments {
    */
   async #paymentToUndo(order: Order): Promise<Payment | undefined> {
     if (order.total === 0) return undefined;
-    const first = firstOf(order, this.#provider);
-    const { chargeId, paymentId } = order.records["pay"] ?? {};
-    const paid = chargeId ?? paymentId;
-    const known = { ...first, state: "CAPTURED" as const, providerId: String(paid), captured: order.total };
-    return (await this.#books.open(typeof paid === "string" ? known : first)).payment;
+    const wanted = paidBefore(order, this.#provider) ?? firstOf(order, this.#provider);
+    return (await this.#books.open(wanted)).payment;
   }
 
   async #authorize(order: Order, payment: Payment, signal: AbortSignal): Promise<PaymentChange> {

@@ -1,6 +1,6 @@
 import type { Database } from "../../../db/database.ts";
 import { findPosition, savePosition } from "../../../db/relay-positions.ts";
-import type { PaymentProvider, WebhookSubject } from "../../order/ports.ts";
+import { RequestRefusedError, type PaymentProvider, type WebhookSubject } from "../../order/ports.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import type { Lease } from "../../platform/lease.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -23,7 +23,7 @@ export interface MissedWebhooksOptions {
 /**
  * Asks the provider every few minutes for what its webhooks should have told: disputes, and refunds that had succeeded and
  * have failed, are looked at by nobody else. One process at a time, the holder of the lease. How far it has come is in MySQL, and
- * moves on once all was looked at.
+ * moves on once all was looked at, but for what the provider refuses.
  */
 export class MissedWebhooks implements Service {
   readonly name = "missed webhooks";
@@ -57,7 +57,7 @@ export class MissedWebhooks implements Service {
   }
 
   async #run(): Promise<void> {
-    const { provider, database, look, lease } = this.#options;
+    const { provider, database, look, lease, log } = this.#options;
     if ((await lease.hold()) === undefined) return;
     const name = `payments:${provider.name}` as const;
     const since = await findPosition(database, name);
@@ -67,8 +67,11 @@ export class MissedWebhooks implements Service {
     const errors: unknown[] = [];
     for (const subject of missed.subjects) {
       signal.throwIfAborted();
-      // One that can't be looked at holds up none of the others.
-      await look(subject).catch((error: unknown) => errors.push(error));
+      // One that can't be looked at holds up none of the others, and one that never can be not the next ones either.
+      await look(subject).catch((error: unknown) => {
+        if (!(error instanceof RequestRefusedError)) errors.push(error);
+        else log.error({ ...subject, error: describeError(error) }, "a missed webhook can't be looked at");
+      });
     }
     if (errors.length > 0) throw errors[0];
     if (missed.until !== undefined && missed.until !== since)

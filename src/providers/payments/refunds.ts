@@ -1,6 +1,12 @@
 import type { Database } from "../../../db/database.ts";
-import { listPayments } from "../../../db/payments.ts";
-import { changeRefund, listDueRefunds, openRefund } from "../../../db/refunds.ts";
+import { listPayments, openPayments } from "../../../db/payments.ts";
+import {
+  changeRefund,
+  findRefundOf,
+  listDueRefunds,
+  openRefund,
+  type OpenedRefund,
+} from "../../../db/refunds.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { describeError, messageOf } from "../../platform/describe-error.ts";
 import type { Lease } from "../../platform/lease.ts";
@@ -16,11 +22,17 @@ import {
   ServiceUnavailableError,
   type PaymentProvider,
 } from "../../order/ports.ts";
-import type { Refund, RefundLine } from "../../order/payment.ts";
+import type { Payment, Refund, RefundLine } from "../../order/payment.ts";
 import { ship } from "../../order/stages/ship.ts";
-import { mustBeOut, sumOfWorth, TooManyPiecesError, worthOf } from "../../order/refund.ts";
+import { mustBeOut, TooManyPiecesError, worthOf } from "../../order/refund.ts";
 import { booksOf } from "./books.ts";
 import { payBack } from "./refunding.ts";
+import { paidBefore } from "./rows.ts";
+
+/** What providers move multiples of. Minor units. */
+const STEPS = [1, 10, 100, 1_000];
+/** Payments change a few times in their life. */
+const TRIES = 3;
 
 /** The refund can't be made. */
 export class RefundRefusedError extends Error {
@@ -41,7 +53,7 @@ export interface RefundWish {
 export class Refunds {
   readonly #database: Database;
   readonly #onEvents: () => void;
-  readonly #provider: Pick<PaymentProvider, "faultOfAmount">;
+  readonly #provider: Partial<Pick<PaymentProvider, "faultOfAmount" | "name">>;
   readonly #wake: ((orderId: string) => Promise<unknown>) | undefined;
 
   /** @param given `wake`: has the order's stage look at what is left to ship. */
@@ -49,7 +61,7 @@ export class Refunds {
     database: Database,
     onEvents: () => void,
     given: {
-      readonly provider?: Pick<PaymentProvider, "faultOfAmount">;
+      readonly provider?: Partial<Pick<PaymentProvider, "faultOfAmount" | "name">>;
       readonly wake?: (orderId: string) => Promise<unknown>;
     } = {},
   ) {
@@ -69,19 +81,26 @@ export class Refunds {
     order: StoredOrder,
     wish: RefundWish,
   ): Promise<{ readonly refund: Refund; readonly repeated: boolean }> {
-    const payment = (await listPayments(this.#database, [order.id])).at(-1);
+    const opened = await this.#open(order, wish);
+    if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
+    this.#onEvents();
+    // The refund says so too, so that the sweeper finds what this one misses.
+    if (cancelledPieces(opened.refund.lines ?? []) > 0) await this.#wake?.(order.id).catch(() => undefined);
+    return opened;
+  }
+
+  /** Once more if what is taken has changed since the payment was read. */
+  async #open(order: StoredOrder, wish: RefundWish, tries = TRIES): Promise<OpenedRefund> {
     const { reason, actor, idempotency } = wish;
-    if (payment?.state !== "CAPTURED" && payment?.state !== "AUTHORIZED")
-      throw new RefundRefusedError(
-        payment === undefined
-          ? "nothing was paid that could be refunded"
-          : `the payment is ${payment.state}, and nothing was taken that could be refunded`,
-      );
+    const known = idempotency && (await findRefundOf(this.#database, order.id, idempotency));
+    if (known) return { refund: known, repeated: true };
+    const payment = await this.#paymentOf(order);
+    const isCaptured = payment.state === "CAPTURED";
     this.#mustBeMovable(wish.amount, order.currency);
     const opened = await openRefund(this.#database, {
       orderId: order.id,
       sequence: payment.sequence,
-      cause: payment.state === "CAPTURED" ? "requested" : "uncaptured",
+      cause: isCaptured ? "requested" : "uncaptured",
       reason,
       actor,
       restock: wish.restock === true ? "due" : "no",
@@ -96,23 +115,54 @@ export class Refunds {
         // A label may be voided after the order has shipped.
         mayKeep: (now) => now.status === ship.to || (mayBeCancelled(now) && now.cancelRequestedAt === null),
         linesAfter: (earlier) => this.#linesOf(order, wish, earlier),
+        movable: (amount) => this.#movable(amount, order.currency),
         check: (lines, now) => {
           if (wish.restock === true) mustComeBack(lines, now);
         },
       },
     });
-    if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
-    this.#onEvents();
-    // The refund says so too, so that the sweeper finds what this one misses.
-    if (cancelledPieces(opened.refund.lines ?? []) > 0) await this.#wake?.(order.id).catch(() => undefined);
+    if ("changed" in opened && tries > 1) return this.#open(order, wish, tries - 1);
     return opened;
+  }
+
+  /**
+   * The payment that is refunded. One that was made when payments were not written down yet is written down now.
+   *
+   * @throws {RefundRefusedError}
+   */
+  async #paymentOf(order: StoredOrder): Promise<Payment> {
+    const all = await listPayments(this.#database, [order.id]);
+    const payment = all.at(-1) ?? (await this.#writeDown(order));
+    if (payment?.state === "CAPTURED" || payment?.state === "AUTHORIZED") return payment;
+    // Its first authorization ran out: what is refunded is not taken with the next one.
+    if (payment && all.some(({ state }) => state === "EXPIRED") && payment.state !== "CANCELLED")
+      return payment;
+    throw new RefundRefusedError(
+      payment === undefined
+        ? "nothing was paid that could be refunded"
+        : `the payment is ${payment.state}, and nothing was taken that could be refunded`,
+    );
+  }
+
+  /** Some currencies' shares of a line are in smaller units than the provider moves. */
+  #movable(amount: number, currency: string): number {
+    const parts = STEPS.map((step) => amount - (amount % step));
+    return parts.find((part) => this.#provider.faultOfAmount?.(part, currency) === undefined) ?? amount;
+  }
+
+  async #writeDown(order: StoredOrder): Promise<Payment | undefined> {
+    const { name } = this.#provider;
+    // What was paid back of a cancelled one was not written down either.
+    const paid = name === undefined || order.status === CANCELLED ? undefined : paidBefore(order, { name });
+    if (paid === undefined) return undefined;
+    const [opened] = await openPayments(this.#database, [paid]);
+    return opened?.payment;
   }
 
   #linesOf(order: StoredOrder, { lines = [], restock }: RefundWish, earlier: readonly Refund[]) {
     try {
       const worth = worthOf(order, lines, earlier);
       if (restock === true) mustBeOut(order, worth, earlier);
-      this.#mustBeMovable(sumOfWorth(worth), order.currency);
       return worth;
     } catch (error) {
       if (error instanceof TooManyPiecesError) throw new RefundRefusedError(error.message, { cause: error });

@@ -8,6 +8,14 @@ export function firstOf({ id, total, currency }: Order, { name }: Pick<PaymentPr
   return fresh({ orderId: id, sequence: 1, provider: name, amount: total, currency });
 }
 
+/** The payment of an order that was paid when payments were not written down yet; undefined for any other order. */
+export function paidBefore(order: Order, provider: Pick<PaymentProvider, "name">): Payment | undefined {
+  const { chargeId, paymentId } = order.records["pay"] ?? {};
+  const providerId = chargeId ?? paymentId;
+  if (typeof providerId !== "string") return undefined;
+  return { ...firstOf(order, provider), state: "CAPTURED", providerId, captured: order.total };
+}
+
 /** The one that takes the place of a payment whose authorization has run out. */
 export function nextOf({ orderId, sequence, provider, amount, currency }: Payment): Payment {
   return fresh({ orderId, sequence: sequence + 1, provider, amount, currency });

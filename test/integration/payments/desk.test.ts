@@ -1,10 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { z } from "zod";
 import { listEvents } from "../../../db/order-events.ts";
 import { changePayment, findByProviderId, listPayments, recordDispute } from "../../../db/payments.ts";
 import { listRefunds } from "../../../db/refunds.ts";
 import { applyTransitions } from "../../../db/transitions.ts";
-import type { StoredOrder } from "../../../src/order/order.ts";
+import type { NewOrder, StoredOrder } from "../../../src/order/order.ts";
 import type { PaymentChange } from "../../../src/order/payment.ts";
 import { ServiceUnavailableError, type PaymentProvider, type Payments } from "../../../src/order/ports.ts";
 import { RefundRefusedError, Refunds } from "../../../src/providers/payments/refunds.ts";
@@ -328,6 +328,20 @@ describe("a payment at Stripe", () => {
       expect(await paymentsOf(order)).toHaveLength(2);
     });
 
+    test("can be refunded meanwhile: so much less is taken", async () => {
+      const { order, desk } = await expired("pm_card_authenticationRequired");
+      const refunds = new Refunds(environment.database, () => undefined);
+      const wish = { reason: "one was missing", actor: null, amount: 500 };
+      await desk.capture(request(order));
+      expect(await paymentOf(order)).toMatchObject({ sequence: 2, state: "PENDING" });
+      expect(await refunds.request(order, wish)).toMatchObject({
+        refund: { cause: "uncaptured", state: "SUCCEEDED" },
+      });
+      await simulated((await paymentOf(order))?.providerId, "authenticate");
+      expect(await desk.capture(request(order))).toBe("captured");
+      expect(chargesOf(order)).toMatchObject([{ amount: 2_000 }]);
+    });
+
     test("waits for a customer who has to confirm it anew", async () => {
       const { order, desk } = await expired("pm_card_authenticationRequired");
       for (let time = 0; time < 2; time++)
@@ -435,6 +449,68 @@ describe("a payment at Stripe", () => {
       server.closeAllConnections();
       server.close();
     }
+  });
+});
+
+describe("a request for a refund", () => {
+  const wish = { reason: "one was missing", actor: null, amount: 500 };
+  const refunds = () =>
+    new Refunds(environment.database, () => undefined, { provider: stripeOf(environment) });
+  async function authorized(given: Partial<NewOrder> = {}) {
+    const order = await orderWith(environment, "pm_card_visa", given);
+    const desk = deskOf(environment, { capture: "on-shipment" });
+    await moved(order, await desk.pay(request(order)));
+    return { order, desk };
+  }
+
+  test("that is repeated under its key gets its answer, also once the payment was called off", async () => {
+    const { order, desk } = await authorized();
+    const idempotency = { client: "shop", key: order.id, requestHash: "x" };
+    const first = await refunds().request(order, { ...wish, idempotency });
+    await desk.undo(request(order));
+    expect(await refunds().request(order, { ...wish, idempotency })).toEqual({ ...first, repeated: true });
+    const other = { ...idempotency, requestHash: "y" };
+    await expect(refunds().request(order, { ...wish, idempotency: other })).rejects.toThrow("another body");
+  });
+
+  test("is met though the money is captured while it comes", async () => {
+    const { order, desk } = await authorized();
+    const { database } = environment;
+    const spy = jest.spyOn(database, "transaction").mockImplementationOnce(async (work, options) => {
+      await desk.capture(request(order));
+      return database.transaction(work, options);
+    });
+    try {
+      expect(await refunds().request(order, wish)).toMatchObject({
+        refund: { cause: "requested", state: "PENDING", amount: 500 },
+      });
+    } finally {
+      spy.mockRestore();
+    }
+    expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", captured: 2_500 });
+  });
+
+  test("of pieces whose share the provider can't move pays what it can", async () => {
+    const lines = [{ sku: "DATES", quantity: 3, unitPrice: 3_335 }];
+    const adjustments = [{ kind: "discount" as const, amount: -5 }];
+    const { order } = await authorized({ lines, adjustments, currency: "KWD", total: 10_000 });
+    const { refund } = await refunds().request(order, {
+      reason: "one was missing",
+      actor: null,
+      lines: [{ sku: "DATES", quantity: 1 }],
+    });
+    expect(refund).toMatchObject({ amount: 3_330, lines: [{ worth: 3_333 }] });
+  });
+
+  test("of an order that was paid when payments were not written down is met", async () => {
+    const order = await orderWith(environment, "pm_card_visa");
+    const paid = await deskOf(environment).pay(request(await orderWith(environment, "pm_card_visa")));
+    const records = { pay: { chargeId: paid.providerId, amount: 2_500, currency: "EUR" } };
+    const cancelled = { ...order, status: "CANCELLED", records };
+    await expect(refunds().request(cancelled, wish)).rejects.toThrow("nothing was paid");
+    const old = { ...order, status: "PAID", records };
+    expect(await refunds().request(old, wish)).toMatchObject({ refund: { state: "PENDING", amount: 500 } });
+    expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", providerId: paid.providerId });
   });
 });
 

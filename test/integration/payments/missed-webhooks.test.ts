@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { findPosition } from "../../../db/relay-positions.ts";
-import type { PaymentProvider, WebhookSubject } from "../../../src/order/ports.ts";
+import { RequestRefusedError, type PaymentProvider, type WebhookSubject } from "../../../src/order/ports.ts";
 import { UNDISPUTED } from "../../../src/platform/lease.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { MissedWebhooks } from "../../../src/providers/payments/missed-webhooks.ts";
@@ -75,6 +75,16 @@ describe("missed webhooks", () => {
       async () => ({ subjects: [{ paymentId: "a" }], until: 7 }),
       async () => undefined,
       async () => (await position()) === 7,
+    );
+  });
+
+  test("that the provider refuses to tell about are skipped", async () => {
+    await rounds(
+      async () => ({ subjects: [{ paymentId: "gone" }], until: 9 }),
+      async () => {
+        throw new RequestRefusedError("payments answered 404: No such payment_intent");
+      },
+      async () => (await position()) === 9,
     );
   });
 

@@ -2,7 +2,7 @@ import type { NewAction } from "../src/engine/ports.ts";
 import type { EventType } from "../src/order/event.ts";
 import { isSame } from "../src/order/amendment.ts";
 import { cancelledPieces, type Address, type OrderLine } from "../src/order/order.ts";
-import { areFree, fromStock, takePieces, unplanned } from "../src/order/pieces.ts";
+import { areFree, fromStock, hasSamePieces, takePieces, unplanned } from "../src/order/pieces.ts";
 import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
 import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -159,6 +159,11 @@ export async function planShipment(
       insertRows([shipment]),
       ...insertEvents([shipmentEvent(shipment, order.status, { actor: plan.actor })]),
       wake(order, now),
+      // A worker that has read the order before may be about to ship all of it.
+      {
+        sql: "UPDATE orders SET changed_at = ? WHERE id = ?",
+        values: [laterThan(order.changedAt, now), plan.orderId],
+      },
     ]);
     return shipment;
   });
@@ -317,6 +322,24 @@ function movesOf(
     { orderId, operation: usual, lines: reserved },
     { orderId, operation: more, lines: again },
   ].filter((move) => move.lines.length > 0);
+}
+
+/** The orders, which are locked, one of whose shipments has other pieces by now than its change, or can't change so. */
+export async function ordersWithOthers(
+  queries: Reads,
+  changes: readonly ShipmentChange[],
+): Promise<ReadonlySet<string>> {
+  const rows = new Map(
+    (changes.length === 0
+      ? []
+      : await read(queries, selectLocked(changes.map(({ orderId }) => orderId)))
+    ).map((row) => [nameOf(row), row]),
+  );
+  const differing = changes.filter((change) => {
+    const row = rows.get(nameOf(change));
+    return row && !(mayBecome(SHIPMENT_STATES, row.state, change.state) && hasSamePieces(row, change));
+  });
+  return new Set(differing.map(({ orderId }) => orderId));
 }
 
 /** What changes of shipments come to, for the transaction that moves their orders. */

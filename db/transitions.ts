@@ -15,7 +15,7 @@ import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMov
 import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
 import { shipmentEvent } from "./shipment-events.ts";
-import { writeShipments } from "./shipments.ts";
+import { ordersWithOthers, writeShipments } from "./shipments.ts";
 import { columnsOf } from "./standing.ts";
 import { assignmentsOf } from "./statements.ts";
 
@@ -63,6 +63,10 @@ function apply(
       transaction,
       changed.map(({ orderId }) => orderId),
     );
+    const replanned = await ordersWithOthers(
+      transaction,
+      changed.flatMap(({ shipment }) => shipment ?? []),
+    );
     const results = transitions.map((transition): TransitionResult => {
       const { orderId, from, to, unlessCancelled, cancelledPieces } = transition;
       const order = found ? found.get(orderId) : { status: from, cancelRequestedAt: null, changedAt: null };
@@ -70,6 +74,7 @@ function apply(
       if (order?.status !== from || (unlessCancelled && toBeCancelled)) return { made: false, toBeCancelled };
       if (cancelledPieces !== undefined && cancelledPieces !== (cancelled.get(orderId) ?? cancelledPieces))
         return { made: false, toBeCancelled, isStale: true };
+      if (replanned.has(orderId)) return { made: false, toBeCancelled, isStale: true };
       for (const move of moveOf(transition)) {
         const moved = warehouse?.make(move);
         if (moved?.ok === false) return { made: false, toBeCancelled, soldOut: moved.soldOut };

@@ -29,6 +29,13 @@ export function areFree(
   return pieces.every(({ position, quantity }) => (left.get(position) ?? 0) >= quantity);
 }
 
+/** Whether two shipments have the same pieces. */
+export function hasSamePieces(one: Pick<Shipment, "lines">, other: Pick<Shipment, "lines">): boolean {
+  const pieces = ({ lines }: Pick<Shipment, "lines">) =>
+    lines.map(({ position, quantity }) => `${position}:${quantity}`).join();
+  return pieces(one) === pieces(other);
+}
+
 /** More pieces are asked for than are left. */
 export class TooManyPiecesError extends Error {
   override name = "TooManyPiecesError";

@@ -1,6 +1,6 @@
 import type { StockChange } from "../../../db/shipments.ts";
 import { stockedLines, type Order } from "../../order/order.ts";
-import { linesOf } from "../../order/pieces.ts";
+import { hasSamePieces, linesOf } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   NotNowError,
@@ -217,12 +217,6 @@ export class Labels {
 export function named(shipment: Shipment): Omit<NamedParcel, "signal"> {
   const { orderId, carrierId, trackingNumber } = shipment;
   return { orderId, reference: shipmentReference(shipment), carrierId, trackingNumber };
-}
-
-function hasSamePieces(one: Shipment, other: Shipment): boolean {
-  const pieces = ({ lines }: Shipment) =>
-    lines.map(({ position, quantity }) => `${position}:${quantity}`).join();
-  return pieces(one) === pieces(other);
 }
 
 function calledOff({ orderId, number }: Shipment): AlreadyUndoneError {

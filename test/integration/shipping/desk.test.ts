@@ -820,6 +820,38 @@ describe("orders that were labelled when parcels were not written down", () => {
     expect(await level(line)).toEqual(before);
   });
 
+  test("while the warehouse plans a part of them have each piece in one parcel", async () => {
+    const before = await level(line);
+    const id = await line.paid({ lines: MUGS(3) });
+    const { lines } = await line.order(id);
+    const { carrier } = line.ports;
+    const by = line.executorOf({
+      ...line.ports,
+      carrier: {
+        ping: (signal) => carrier.ping(signal),
+        deliver: (request) => carrier.deliver(request),
+        undo: (request) => carrier.undo(request),
+        hasLabels: (request) => carrier.hasLabels(request),
+        async ship(request) {
+          const booked = await carrier.ship(request);
+          const wish = { orderId: id, parcel: null, service: null, carrier: "http", actor: null };
+          const pieces = [{ sku: "MUG-BLUE", quantity: 1 }];
+          await planShipment(line.database, { ...wish, lines: pieces, whileIn: ["PAID"] }, lines);
+          return booked;
+        },
+      },
+    });
+    expect(await line.step(id, { by })).toMatchObject({ outcome: "snoozed" });
+    await line.step(id);
+    const [planned] = await line.shipments(id);
+    if (planned === undefined) throw new Error("no parcel");
+    await ask(line, planned, { bookRequestedAt: new Date() });
+    expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
+    const shipments = await line.shipments(id);
+    expect(shipments.map(({ lines: pieces }) => pieces[0]?.quantity)).toEqual([1, 2]);
+    expect(await level(line)).toEqual({ onHand: before.onHand - 3, reserved: before.reserved });
+  });
+
   test("are shipped again under another key when their parcel is lost", async () => {
     const id = await shipped();
     line.environment.providers.setTransit(HOUR_MS);

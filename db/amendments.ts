@@ -1,5 +1,5 @@
 import type { NewAction } from "../src/engine/ports.ts";
-import { NotAmendableError, type Amendable, type Amendment } from "../src/order/amendment.ts";
+import { NotAmendableError, tooLate, type Amendable, type Amendment } from "../src/order/amendment.ts";
 import type { Hold } from "../src/order/order.ts";
 import type { Database } from "./database.ts";
 import { insertAction } from "./operator-actions.ts";
@@ -22,6 +22,13 @@ const selectAnnounced = selectFrom(
   "WHERE order_id = ? AND state = 'PLANNED' AND carrier_id IS NOT NULL FOR UPDATE",
 );
 
+/** Parcels that are to be sent, or whose pieces may be sent again. */
+const selectToBeSent = selectFrom(
+  shipments,
+  ["number"],
+  "WHERE order_id = ? AND closed_at IS NULL AND state IN ('PLANNED', 'RETURNED', 'LOST', 'VOIDED') LIMIT 1",
+);
+
 /** Implements `OperationStore.amendOrder`. @throws {DatabaseError} and what `decide` throws */
 export async function amendOrder(
   database: Database,
@@ -34,6 +41,8 @@ export async function amendOrder(
     if (row === undefined) return undefined;
     const amendment = decide({ ...row, holds: holdsOf(row) });
     if (amendment === undefined) return "unchanged";
+    if (amendment.ifToBeSent && (await read(queries, selectToBeSent(orderId))).length === 0)
+      throw tooLate(row);
     const { holds, ...fields } = amendment.set;
     if (fields.shipTo !== undefined) {
       const [announced] = await read(queries, selectAnnounced(orderId));

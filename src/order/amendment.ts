@@ -25,6 +25,8 @@ export interface Amendment {
   };
   /** Whether the order is looked at at once, if it waits. */
   readonly wakes: boolean;
+  /** Whether it is made only if a parcel is to be sent: again, since all were sent once. */
+  readonly ifToBeSent?: true;
 }
 
 /** The order can't be changed so. Nothing was changed. */
@@ -80,16 +82,17 @@ export interface Patch {
 /**
  * Changes an order; nothing if all of it is so already.
  *
- * @throws {NotAmendableError} once its shipment is booked, or if it would have too many fields of metadata
+ * @throws {NotAmendableError} once its shipment is booked, but for the address of one that is to be sent again; or if it would have too many fields of metadata
  */
 export function patching(
-  lifecycle: Pick<Lifecycle, "canCancel">,
+  lifecycle: Pick<Lifecycle, "canCancel" | "hasEnded">,
   order: Amendable,
   patch: Patch,
 ): Amendment | undefined {
-  if (!lifecycle.canCancel(order.status))
-    throw new NotAmendableError("booked", `the order is ${order.status}, and can no longer be changed`);
   const { customer, shipTo, billTo, metadata, note } = patch;
+  const isSent = !lifecycle.canCancel(order.status);
+  const isForParcel = PATCHED.every((field) => (patch[field] === undefined) === (field !== "shipTo"));
+  if (isSent && (lifecycle.hasEnded(order.status) || !isForParcel)) throw tooLate(order);
   const wanted: Amendment["set"] = {
     ...(customer !== undefined && { customer: merged(order.customer, customer) }),
     ...(shipTo !== undefined && { shipTo }),
@@ -104,7 +107,13 @@ export function patching(
     event: { type: "changed", reason: null, record: { fields: changed.join(", ") } },
     // Whoever waits may wait for this, such as an address that can be delivered to.
     wakes: true,
+    ...(isSent && { ifToBeSent: true }),
   };
+}
+
+/** The order's parcels were sent. */
+export function tooLate({ status }: Pick<Amendable, "status">): NotAmendableError {
+  return new NotAmendableError("booked", `the order is ${status}, and can no longer be changed`);
 }
 
 /** The fields with those of the patch; null if none is left. */

@@ -272,6 +272,35 @@ describe("an address that changes", () => {
     expect(labelsOf(id)).toEqual([]);
   });
 
+  test("is taken for a parcel that has come back, and is sent again", async () => {
+    const id = await line.paid();
+    await line.step(id);
+    await expect(patch(id)).rejects.toThrow("the order is SHIPPED, and can no longer be changed");
+    const [first] = await line.shipments(id);
+    if (first === undefined) throw new Error("no parcel");
+    await changeShipment(line.database, first, { change: { state: "RETURNED" } });
+    await patch(id);
+    const { lines, shipTo } = await line.order(id);
+    expect(shipTo).toEqual(ELSEWHERE);
+    const plan = { orderId: id, parcel: null, service: null, carrier: "easypost", actor: null };
+    const again = await planShipment(line.database, { ...plan, whileIn: ["SHIPPED"] }, lines);
+    if ("refused" in again) throw new Error(again.refused);
+    await changeShipment(line.database, again, { change: { bookRequestedAt: new Date() } });
+    // By a worker that does not remember the order from before.
+    await line.step(id, { by: line.executorOf(line.ports) });
+    const last = (await line.shipments(id)).at(-1);
+    const client = new EasyPostClient("EZTKtest", { baseUrl: line.easypost.baseUrl });
+    const { to_address: to } = await client.Shipment.retrieve(last?.carrierId ?? "");
+    expect([last?.state, to.street1]).toEqual(["BOOKED", "1 MAIN ST"]);
+    // Only its address is needed.
+    await expect(
+      amendOrder(line.database, id, (order) => patching(lifecycle, order, { note: "late" }), {
+        actor: "ada",
+        at: new Date(),
+      }),
+    ).rejects.toThrow("can no longer be changed");
+  });
+
   test("is refused while its label is bought, and taken again once the parcel is called off", async () => {
     const id = await line.paid();
     losing("/buy");

@@ -85,7 +85,8 @@ export function stripePayments({
       throw asPortError(error, timeoutMs);
     }
   };
-  /** The card was declined; or the payment's state has changed meanwhile, and the error tells the payment as it is. */
+  const retrieve = (id: string) => stripe.paymentIntents.retrieve(id, { expand: ["latest_charge"] });
+  /** The card was declined; or the payment was in another state. */
   const change = async (
     currency: string,
     call: () => Promise<Stripe.PaymentIntent>,
@@ -95,11 +96,11 @@ export function stripePayments({
     } catch (error) {
       const intent = error instanceof Stripe.errors.StripeError ? error.payment_intent : undefined;
       if (error instanceof Stripe.errors.StripeCardError) return declined(error, intent?.client_secret);
-      if (intent && isOfState(error)) return paymentOf(intent, currency);
+      // The payment in the error is as it was when the key was first used.
+      if (intent && isOfState(error)) return ask(async () => paymentOf(await retrieve(intent.id), currency));
       throw asPortError(error, timeoutMs);
     }
   };
-  const retrieve = (id: string) => stripe.paymentIntents.retrieve(id, { expand: ["latest_charge"] });
 
   return {
     name: "stripe",

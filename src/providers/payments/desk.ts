@@ -212,7 +212,9 @@ export class PaymentDesk implements Payments {
           : this.#payBack({ ...payment, ...change }, signal, answer.refundId);
       }
       case "declined": {
-        const { reason, code = null } = answer;
+        const { reason, code = null, action } = answer;
+        // The customer could still pay: it was not called off, since its key stands for an earlier refusal.
+        if (action && (await this.#spendKey(payment, signal))) return undefined;
         return (await this.#change(payment, { state: "DECLINED", reason, code, action: null }, signal))
           ? {}
           : undefined;
@@ -220,8 +222,15 @@ export class PaymentDesk implements Payments {
       case "authorized":
       case "created":
       case "pending":
+        await this.#spendKey(payment, signal);
         throw undecided();
     }
+  }
+
+  /** The key of what was refused gets the same answer later, whatever the payment is by then. @returns whether there is another one */
+  async #spendKey(payment: Payment, signal: AbortSignal): Promise<boolean> {
+    if (this.#provider.keepsKeys) return false;
+    return this.#change(payment, { spentKeys: payment.spentKeys + 1 }, signal);
   }
 
   /**

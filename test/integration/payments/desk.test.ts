@@ -595,6 +595,24 @@ describe("undoing a payment at Stripe", () => {
     expect(refundsOf(order)).toHaveLength(1);
   });
 
+  test("that a bank then refuses is called off, though its key stands for a refusal", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_usBankAccount_insufficientFunds");
+    const { providerId } = await desk.pay(request(order));
+    await expect(desk.undo(request(order))).rejects.toMatchObject({ name: "UndecidedError" });
+    await waitFor("the bank", () =>
+      desk.undo(request(order)).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await paymentOf(order)).toMatchObject({ state: "CANCELLED" });
+    const response = await fetch(`${environment.providers.paymentsUrl}/v1/payment_intents/${providerId}`, {
+      headers: { authorization: "Bearer sk_test_desk" },
+    });
+    expect(await response.json()).toMatchObject({ status: "canceled" });
+  });
+
   test("of an order that was paid when payments were not written down pays it back", async () => {
     const order = await orderWith(environment, "pm_card_visa");
     const paid = await deskOf(environment).pay(request(await orderWith(environment, "pm_card_visa")));

@@ -16,6 +16,8 @@ const SETTLED_AFTER_MS = 1_000;
 /** An authorization lasts seven days. */
 const AUTHORIZED_FOR_S = 7 * 24 * 60 * 60;
 const TEST_KEY = /^Bearer (sk|rk)_test_\w+$/;
+/** What a payment in another state than the request needs is refused with. */
+const UNEXPECTED_STATE = "payment_intent_unexpected_state";
 
 /** The error of an answer. */
 interface StripeError {
@@ -138,7 +140,9 @@ export class StripeSimulator {
     if (known !== undefined) return { ...known };
     const answer = carryOut();
     // Refused before it was carried out, or for the moment.
-    if (![400, 401, 404, 409, 429, 503].includes(answer.status)) this.keys.remember(key, request, answer);
+    const isRefused = [400, 401, 404, 409, 429, 503].includes(answer.status);
+    if (!isRefused || JSON.stringify(answer.body).includes(`"${UNEXPECTED_STATE}"`))
+      this.keys.remember(key, request, answer);
     return answer;
   }
 
@@ -414,7 +418,7 @@ export class StripeSimulator {
     if (intent.captured === 0)
       throw new Refused(400, {
         type: "invalid_request_error",
-        code: "payment_intent_unexpected_state",
+        code: UNEXPECTED_STATE,
         message: `This PaymentIntent (${intent.id}) does not have a successful charge to refund.`,
       });
     if (intent.dispute !== null && intent.dispute.status !== "won")
@@ -655,7 +659,7 @@ function missingParameter(name: string): never {
 function unexpectedState(intent: IntentState, message: string): Refused {
   return new Refused(400, {
     type: "invalid_request_error",
-    code: "payment_intent_unexpected_state",
+    code: UNEXPECTED_STATE,
     message,
     payment_intent: paymentIntentOf(intent),
   });

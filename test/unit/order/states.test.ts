@@ -14,7 +14,8 @@ describe("the declared states of what lies below an order", () => {
     expect(mayBecome(PAYMENT_STATES, "AUTHORIZED", "CAPTURED")).toBe(true);
     expect(mayBecome(PAYMENT_STATES, "CAPTURED", "AUTHORIZED")).toBe(false);
     expect(mayBecome(REFUND_STATES, "UNKNOWN", "FAILED")).toBe(false);
-    expect(statesBefore(PAYMENT_STATES, "CAPTURED")).toEqual(["PENDING", "AUTHORIZED"]);
+    // A customer whose card was declined may still pay with another.
+    expect(statesBefore(PAYMENT_STATES, "CAPTURED")).toEqual(["PENDING", "AUTHORIZED", "DECLINED"]);
     expect(statesBefore(DISPUTE_STATES, "WON")).toEqual(["OPEN", "LOST"]);
   });
 });

@@ -200,7 +200,7 @@ describe.each([
     const first = "deliver,cancel";
     const shop = await openShop(
       { PAYMENT_CAPTURE: "on-shipment" },
-      { stages: isConfirmed ? `reserve,pay,${first}` : first },
+      { stages: isConfirmed ? `reserve,pay,${first}` : first, concurrency: 10 },
     );
     const { database, providers } = shop.environment;
     providers.setWebhooks({ lost: 1 });

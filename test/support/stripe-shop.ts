@@ -23,11 +23,15 @@ export interface Shop {
 
 /**
  * @param options `stages`: those of the first worker, such as `reserve,pay`; none starts if it is empty. `redisUrl`: another
- * Redis than the environment's.
+ * Redis than the environment's. `concurrency`: of each stage, for tests with many orders, since Stripe runs in their process.
  */
 export async function openShop(
   env: Readonly<Record<string, string>>,
-  { stages, redisUrl: other }: { readonly stages?: string; readonly redisUrl?: string } = {},
+  {
+    stages,
+    redisUrl: other,
+    concurrency,
+  }: { readonly stages?: string; readonly redisUrl?: string; readonly concurrency?: number } = {},
 ): Promise<Shop> {
   const environment = await createTestEnvironment();
   const { databaseUrl, redisUrl, providers } = environment;
@@ -49,7 +53,8 @@ export async function openShop(
   const api = await startApi(options);
   const processes: TestProcess[] = [api];
   const addWorker = async (...args: string[]) => {
-    processes.push(await startWorker({ ...options, args }));
+    const limit = concurrency === undefined ? [] : ["--concurrency", String(concurrency)];
+    processes.push(await startWorker({ ...options, args: [...args, ...limit] }));
   };
   if (stages === undefined) await addWorker();
   else if (stages !== "") await addWorker("--stages", stages);

@@ -43,8 +43,9 @@ export async function prepareSession(
   try {
     for (const statement of SETTINGS) await answerTo(connection, statement);
     const isGalera = (await answerTo(connection, IS_GALERA)).length > 0;
-    if (isGalera && !mayLag) await answerTo(connection, CURRENT);
+    // First: a node outside of its cluster says so, unless it is to be up to date.
     if (!mayLag) await readClock(connection);
+    if (isGalera && !mayLag) await answerTo(connection, CURRENT);
     return isGalera ? { isGalera } : PLAIN;
   } catch (error) {
     connection.destroy();

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { createConnection } from "mysql2/promise";
@@ -8,6 +7,7 @@ import type { Queries, Reads } from "../../../db/queries.ts";
 import { DatabaseError, LateCommitError } from "../../../db/errors.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { startTestMysql } from "../../support/servers.ts";
+import { untilStopped } from "../../support/stopped.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 let environment: TestEnvironment;
@@ -178,8 +178,7 @@ describe("a transaction that is given up", () => {
       // As many connections as there may be, open and idle.
       await Promise.all(Array.from({ length: SIZE }, (_, id) => write(id)));
       server.kill("SIGSTOP");
-      // A signal takes a moment.
-      await waitFor("it to stand still", () => isStopped(server.pid));
+      await untilStopped(server.pid);
       const given = await Promise.allSettled(Array.from({ length: SIZE }, (_, id) => write(100 + id)));
       expect(given).toEqual(
         Array.from({ length: SIZE }, () => ({
@@ -285,11 +284,6 @@ async function shopOn(serverUrl: string, options: DatabaseOptions): Promise<Data
   await connection.query("CREATE TABLE shop.numbers (id int PRIMARY KEY, value int)");
   await connection.end();
   return new Database(options);
-}
-
-/** Linux only. */
-function isStopped(pid: number): boolean {
-  return /\) T /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
 }
 
 describe("an error of the database", () => {

@@ -23,6 +23,7 @@ import { createDatabase } from "../../../tools/chaos/sql.ts";
 import type { GaleraCluster } from "../../../tools/launcher/servers/galera.ts";
 import { canHaveGalera, GALERA_START_MS, startTestGalera } from "../../support/galera.ts";
 import { newOrder } from "../../support/orders.ts";
+import { untilStopped } from "../../support/stopped.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 jest.setTimeout(GALERA_START_MS);
@@ -203,6 +204,7 @@ describeWithGalera("a cluster of three Galera nodes", () => {
         database.transaction(async (transaction) => {
           await transaction.execute(sql`INSERT INTO first_notes VALUES ('frozen')`);
           node!.kill("SIGSTOP");
+          await untilStopped(node!.pid);
           await transaction.commit([]);
         }),
       ).rejects.toMatchObject({ code: "TIMEOUT", isUnknown: true });

@@ -27,6 +27,7 @@ const PACKAGES = ["galera-4", "haproxy"];
 export interface GaleraNode {
   /** Past the proxy; with user and password, without a database. */
   readonly url: string;
+  readonly pid: number;
   /** Sends a signal: SIGKILL simulates a crash, SIGSTOP and SIGCONT a hang. */
   kill(signal: NodeJS.Signals): void;
   /** Kills it if it still runs, and starts it again. It catches up with the others before it serves. */
@@ -154,6 +155,9 @@ async function startNode(
   let server = await start(node === 0 ? ["--wsrep-new-cluster"] : []);
   return {
     url: server.url,
+    get pid() {
+      return server.process.pid;
+    },
     kill: (signal) => server.process.kill(signal),
     async restart() {
       server.process.kill("SIGKILL");

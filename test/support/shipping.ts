@@ -8,6 +8,7 @@ import { BatchingStore } from "../../src/engine/batching-store.ts";
 import { Executor, type Breakers } from "../../src/engine/executor.ts";
 import { CANCEL, lifecycle } from "../../src/order/lifecycle.ts";
 import type { NewOrder } from "../../src/order/order.ts";
+import { SENDER } from "../../tools/simulators/easypost/sender.ts";
 import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
 import { createTestEnvironment } from "./environment.ts";
 import { createOrder, readOrder } from "./orders.ts";
@@ -31,12 +32,7 @@ export function easypostVariables(url: string) {
     EASYPOST_API_KEY: "EZTKtest",
     EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
     EASYPOST_API_URL: `${url}/v2`,
-    SHIP_FROM: JSON.stringify({
-      ...SHIP_TO,
-      name: "Jack Sparrow",
-      line1: "388 Townsend St",
-      phone: "5555555555",
-    }),
+    SHIP_FROM: JSON.stringify(SENDER),
   };
 }
 
@@ -119,3 +115,14 @@ export async function startShipping(variables: Readonly<Record<string, string>> 
 }
 
 export type Shipping = Awaited<ReturnType<typeof startShipping>>;
+
+/** Counts the calls that a simulated EasyPost gets, until it is stopped. */
+export function countCalls(easypost: Shipping["easypost"]["easypost"]) {
+  const handle = easypost.handle.bind(easypost);
+  const calls = { count: 0, stop: () => void (easypost.handle = handle) };
+  easypost.handle = (call) => {
+    calls.count++;
+    return handle(call);
+  };
+  return calls;
+}

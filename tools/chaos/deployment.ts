@@ -14,6 +14,7 @@ import {
 } from "../launcher/servers/private-server.ts";
 import { removeAbandonedTempFolders } from "../launcher/temp-folder.ts";
 import type { BehaviourChange } from "../simulators/easypost/behaviour.ts";
+import { SENDER } from "../simulators/easypost/sender.ts";
 import { startEasyPost, type EasyPostServer } from "../simulators/easypost/server.ts";
 import { startProviders, type Fault, type Provider, type Providers } from "../simulators/providers.ts";
 import type { WebhookSettings } from "../simulators/stripe/webhooks.ts";
@@ -235,16 +236,6 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   }
 }
 
-/** The parcels' sender. */
-const SENDER = {
-  name: "Conveyor",
-  line1: "388 Townsend St",
-  city: "San Francisco",
-  region: "CA",
-  postalCode: "94107",
-  country: "US",
-  phone: "4155550100",
-};
 /** Soon enough that a run does not wait for lost webhooks. */
 const TRACKED_EVERY = "5s";
 const WEBHOOK_SECRET = "whsec_chaos";

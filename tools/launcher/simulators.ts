@@ -1,5 +1,6 @@
 import path from "node:path";
 import type { ConfigFile } from "../../src/composition/configuration.ts";
+import { SENDER } from "../simulators/easypost/sender.ts";
 import { LOCAL } from "./local-folder.ts";
 import { freePort } from "./ports.ts";
 import type { Simulators, StateFile } from "./state.ts";
@@ -47,15 +48,6 @@ export async function chooseSimulators(
 const STRIPE_KEY = "sk_test_simulated";
 const EASYPOST_KEY = "EZTKsimulated";
 const WEBHOOK_SECRET = "whsec_simulated";
-const SHIP_FROM = {
-  name: "Conveyor",
-  line1: "388 Townsend St",
-  city: "San Francisco",
-  region: "CA",
-  postalCode: "94107",
-  country: "US",
-  phone: "4155550100",
-};
 /** Parcels take seconds, so one whose webhook was lost is asked for soon. */
 const TRACKED_EVERY = "10s";
 
@@ -83,7 +75,7 @@ export function simulatorVariables(
       EASYPOST_API_URL: `${easypost}/v2`,
       EASYPOST_API_KEY: EASYPOST_KEY,
       EASYPOST_WEBHOOK_SECRET: WEBHOOK_SECRET,
-      SHIP_FROM: sender || JSON.stringify(SHIP_FROM),
+      SHIP_FROM: sender || JSON.stringify(SENDER),
       TRACKING_INTERVAL: TRACKING_INTERVAL || TRACKED_EVERY,
     }),
     ...(inventory && { PROVIDERS_MODULE: "tools/simulators/inventory", INVENTORY_SIMULATOR_URL: inventory }),

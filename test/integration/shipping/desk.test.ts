@@ -13,7 +13,7 @@ import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import type { Shipment } from "../../../src/order/shipment.ts";
 import { reply, startAnswering } from "../../support/answering.ts";
 import { createOrder, readOrder } from "../../support/orders.ts";
-import { HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+import { countCalls, HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
 
 /* What the stages want of the parcels, whatever carrier and inventory there are. */
 
@@ -732,20 +732,18 @@ describe("several parcels", () => {
     await ask(line, first, { voiding: "requested" });
     await line.step(id);
     const { easypost } = line.easypost;
-    const handle = easypost.handle.bind(easypost);
-    let calls = 0;
-    easypost.handle = (call) => {
-      calls++;
-      return handle(call);
-    };
+    const calls = countCalls(easypost);
     await line.step(id);
-    expect([calls, await line.shipments(id)]).toMatchObject([0, [{ state: "BOOKED", voiding: "pending" }]]);
+    expect([calls.count, await line.shipments(id)]).toMatchObject([
+      0,
+      [{ state: "BOOKED", voiding: "pending" }],
+    ]);
     easypost.advance(49 * HOUR_MS);
     const [pending] = await line.shipments(id);
     if (pending) await ask(line, pending, { nudgedAt: new Date(Date.now() + 1_000) });
     await line.step(id);
     expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED", voiding: null }]);
-    easypost.handle = handle;
+    calls.stop();
     easypost.behave({ refundMs: 0 });
   });
 });

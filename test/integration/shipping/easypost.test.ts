@@ -18,7 +18,7 @@ import {
   ServiceUnavailableError,
   UndoRefusedError,
 } from "../../../src/order/ports.ts";
-import { HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+import { countCalls, HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
 import { startAnswering } from "../../support/answering.ts";
 
 let line: Shipping;
@@ -125,25 +125,20 @@ describe("an order that EasyPost ships", () => {
 
   test("and waits for an address is announced once, and again only when it is changed", async () => {
     const { easypost } = line.easypost;
-    const handle = easypost.handle.bind(easypost);
-    let calls = 0;
-    easypost.handle = (call) => {
-      calls++;
-      return handle(call);
-    };
+    const calls = countCalls(easypost);
     const id = await line.paid({ shipTo: { ...SHIP_TO, line1: "nowhere" } });
     const waits = await line.step(id);
     const until = (await line.order(id)).waiting?.until;
-    const [announced, before] = [calls, Date.now()];
+    const [announced, before] = [calls.count, Date.now()];
     // As the sweeper does it every few minutes.
     expect(await line.step(id)).toEqual(waits);
-    expect(calls).toBe(announced);
+    expect(calls.count).toBe(announced);
     expect((await line.order(id)).waiting?.until).toEqual(until);
     expect(until?.getTime()).toBeGreaterThan(before);
     await patch(id, { ...SHIP_TO, line1: "nowhere at all" });
     expect(await line.step(id)).toEqual(waits);
-    expect(calls).toBeGreaterThan(announced);
-    easypost.handle = handle;
+    expect(calls.count).toBeGreaterThan(announced);
+    calls.stop();
   });
 
   test("to another country carries its customs data", async () => {

@@ -280,19 +280,12 @@ describe.each([
     const desk = deskOf(shipping);
     const id = await shipping.paid({ lines });
     const { ports } = shipping;
-    const carrier: Ports["carrier"] = {
-      ping: (signal) => ports.carrier.ping(signal),
-      deliver: (request) => ports.carrier.deliver(request),
-      undo: (request) => ports.carrier.undo(request),
-      hasLabels: (request) => ports.carrier.hasLabels(request),
-      async ship(request) {
-        if (moment === "before") await desk.refund(id, quantity);
-        const shipped = await ports.carrier.ship(request);
-        if (moment === "after") await desk.refund(id, quantity);
-        return shipped;
-      },
-    };
-    const by = shipping.executorOf({ ...ports, carrier });
+    const by = executorWith(shipping, async (request) => {
+      if (moment === "before") await desk.refund(id, quantity);
+      const shipped = await ports.carrier.ship(request);
+      if (moment === "after") await desk.refund(id, quantity);
+      return shipped;
+    });
     expect(await shipping.step(id, { by })).toMatchObject({ outcome: "snoozed", milliseconds: 0 });
     expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
     const shipments = await shipping.shipments(id);
@@ -314,17 +307,10 @@ test("pieces that are refunded while several parcels are booked are in none of t
     await desk.plan(id, 1);
     await desk.book(id, 1);
     const { ports } = shipping;
-    const carrier: Ports["carrier"] = {
-      ping: (signal) => ports.carrier.ping(signal),
-      deliver: (request) => ports.carrier.deliver(request),
-      undo: (request) => ports.carrier.undo(request),
-      hasLabels: (request) => ports.carrier.hasLabels(request),
-      async ship(request) {
-        await desk.refund(id, 1);
-        return ports.carrier.ship(request);
-      },
-    };
-    const by = shipping.executorOf({ ...ports, carrier });
+    const by = executorWith(shipping, async (request) => {
+      await desk.refund(id, 1);
+      return ports.carrier.ship(request);
+    });
     expect(await shipping.step(id, { by })).toMatchObject({ outcome: "snoozed", milliseconds: 0 });
     expect(await stepped(shipping, id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
     expect(await shipping.shipments(id)).toMatchObject([
@@ -345,3 +331,18 @@ test("pieces that are refunded while several parcels are booked are in none of t
     await shipping.close();
   }
 });
+
+/** An executor of stages whose carrier ships in its own way. */
+function executorWith(shipping: Shipping, ship: Ports["carrier"]["ship"]) {
+  const { carrier, ...ports } = shipping.ports;
+  return shipping.executorOf({
+    ...ports,
+    carrier: {
+      ping: (signal) => carrier.ping(signal),
+      ship,
+      deliver: (request) => carrier.deliver(request),
+      undo: (request) => carrier.undo(request),
+      hasLabels: (request) => carrier.hasLabels(request),
+    },
+  });
+}

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { BASIC } from "../support/api.ts";
+import { startBalancer } from "../support/balancer.ts";
 import { BROWSER_HOST, BROWSER_START_MS, startBrowser, type TestBrowser } from "../support/browser.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../support/environment.ts";
-import { NGINX_START_MS, startNginx } from "../support/nginx.ts";
+import { PROXY_START_MS, startNginx } from "../support/nginx.ts";
 import { startApi, startWorker, TEST_KEY, untilLogged, type TestProcess } from "../support/processes.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -63,7 +64,7 @@ describe("nginx that serves it below a path, under another name", () => {
       }`,
       second,
     );
-  }, NGINX_START_MS);
+  }, PROXY_START_MS);
 
   /** What this machine reaches instead of the name that only the browser knows. */
   const reached = (url: string) => url.replace(BROWSER_HOST, "127.0.0.1");
@@ -203,23 +204,16 @@ test(
     expect(await statusOf(port)).toBe(303);
     expect(await statusOf(second)).toBe(403);
   },
-  NGINX_START_MS,
+  PROXY_START_MS,
 );
 
 test(
-  "no request through nginx fails while one of two API processes is stopped",
+  "no request through a load balancer that checks fails while one of two API processes is stopped",
   async () => {
-    const env = { SHUTDOWN_DELAY_MS: "1000" };
+    const env = { SHUTDOWN_DELAY_MS: "3000" };
     const [first, second] = [await serve(env), await serve(env)];
     const port = await freePort();
-    await proxy(
-      `upstream conveyor { server ${new URL(first.url).host}; server ${new URL(second.url).host}; keepalive 16; }
-    server {
-      listen 127.0.0.1:${port};
-      location / { proxy_pass http://conveyor; proxy_http_version 1.1; proxy_set_header Connection ""; }
-    }`,
-      port,
-    );
+    started.push(await startBalancer(port, [first.url, second.url]));
     const client = new TestClient(`http://127.0.0.1:${port}`);
     const statuses = new Map<number, number>();
     const stop = new AbortController();
@@ -239,5 +233,5 @@ test(
     await Promise.all(busy);
     expect([...statuses.keys()]).toEqual([202]);
   },
-  NGINX_START_MS,
+  PROXY_START_MS,
 );

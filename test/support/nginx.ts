@@ -8,8 +8,8 @@ import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
 import { endWithJest } from "./end-with-jest.ts";
 import { waitFor } from "./wait-for.ts";
 
-/** Fetching and unpacking it takes what the network takes. */
-export const NGINX_START_MS = 300_000;
+/** Fetching and unpacking a proxy takes what the network takes. */
+export const PROXY_START_MS = 300_000;
 
 /**
  * Starts Debian's nginx, unpacked into `.local` the first time, as a proxy on a port of this machine. It ends with this

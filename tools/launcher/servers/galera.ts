@@ -11,7 +11,7 @@ import { makeTempFolder } from "../temp-folder.ts";
 import type { ServerBinary } from "./binaries.ts";
 import { unpackDebianPackages, type UnpackedPackages } from "./debian-packages.ts";
 import { requireBinaries } from "./find.ts";
-import { startHaproxy } from "./haproxy.ts";
+import { startMysqlProxy } from "./haproxy.ts";
 import { ownSettings, startMysql } from "./mysql.ts";
 import { mysqlTemplate, searchOptions } from "./private-server.ts";
 import type { Server } from "./server.ts";
@@ -85,7 +85,7 @@ export async function startGalera(): Promise<GaleraCluster> {
       stops.push(() => started.stop());
       nodes.push(started);
     }
-    const proxy = await startHaproxy(
+    const proxy = await startMysqlProxy(
       packages,
       ports.map(({ sql }) => sql),
     );

@@ -11,7 +11,7 @@ const READY_TIMEOUT_MS = 10_000;
 const STOP_DEADLINE_MS = 5_000;
 
 /** HAProxy in front of some MySQL servers. It never outlives this process. */
-export interface Haproxy {
+export interface MysqlProxy {
   /** Leads to the first server that runs; when that one is back, to it again, and connections to others are closed. */
   readonly writerPort: number;
   /** Leads to all that run, in turn. */
@@ -20,11 +20,28 @@ export interface Haproxy {
 }
 
 /** @param ports of the servers, on this machine @throws Failure with the end of its log */
-export async function startHaproxy(packages: UnpackedPackages, ports: readonly number[]): Promise<Haproxy> {
-  const folder = makeTempFolder();
+export async function startMysqlProxy(
+  packages: UnpackedPackages,
+  ports: readonly number[],
+): Promise<MysqlProxy> {
   const [writerPort, readerPort] = [await freePort(), await freePort()];
+  const { stop } = await startHaproxy(packages, configuration(writerPort, readerPort, ports), writerPort);
+  return { writerPort, readerPort, stop };
+}
+
+/**
+ * @param configuration what its file says
+ * @param port one that it listens on
+ * @throws Failure with the end of its log
+ */
+export async function startHaproxy(
+  packages: UnpackedPackages,
+  configuration: string,
+  port: number,
+): Promise<{ stop(): Promise<void> }> {
+  const folder = makeTempFolder();
   const file = path.join(folder, "haproxy.cfg");
-  writeFileSync(file, configuration(writerPort, readerPort, ports));
+  writeFileSync(file, configuration);
   const log = new LogFile(path.join(folder, "haproxy.log"));
   const child = spawnGuarded(`${packages.root}/usr/sbin/haproxy`, ["-db", "-f", file], {
     env: { PATH: process.env["PATH"], ...packages.environment },
@@ -37,8 +54,8 @@ export async function startHaproxy(packages: UnpackedPackages, ports: readonly n
   };
   try {
     const options = { name: "HAProxy", process: child, log, timeoutMs: READY_TIMEOUT_MS };
-    await untilReady(options, async () => (await answers(writerPort)) || undefined);
-    return { writerPort, readerPort, stop };
+    await untilReady(options, async () => (await answers(port)) || undefined);
+    return { stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,10 +1,11 @@
 import { BatchingStore } from "../engine/batching-store.ts";
 import { Cancellation } from "../engine/cancellation.ts";
 import type { CrashPoint } from "../engine/crash-points.ts";
-import { Executor, type Breakers } from "../engine/executor.ts";
+import { Executor } from "../engine/executor.ts";
 import { Intake } from "../engine/intake.ts";
 import type { CreatedOrder, Dispatcher, JobMarker } from "../engine/ports.ts";
 import type { Rollout } from "../engine/rollout.ts";
+import type { Breakers } from "../engine/stage-runner.ts";
 import { Sweeper, type SweepObserver } from "../engine/sweeper.ts";
 import { Withdrawals } from "../engine/withdrawals.ts";
 import { lifecycle } from "../order/lifecycle.ts";

@@ -11,7 +11,7 @@ import {
   type Verdict,
 } from "./breaker.ts";
 import { tellingCalls } from "./calls.ts";
-import type { StageWork } from "./executor.ts";
+import type { StageWork } from "./stage-runner.ts";
 import { NoPlaceError } from "./outage.ts";
 import { Pings } from "./pings.ts";
 import type { SuspectPlaces } from "./suspects.ts";

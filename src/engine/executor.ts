@@ -7,43 +7,17 @@ import {
   type StageTransition,
   type Transition,
 } from "../order/lifecycle.ts";
-import {
-  cancelledPieces,
-  stockedLines,
-  toDeliver,
-  type Hold,
-  type StageRecord,
-  type StoredOrder,
-} from "../order/order.ts";
-import {
-  AlreadyUndoneError,
-  NotNowError,
-  serviceOfStage,
-  UndecidedError,
-  UndoRefusedError,
-  type Ports,
-  type ServiceName,
-} from "../order/ports.ts";
-import {
-  Done,
-  reject,
-  Rejection,
-  rejectSoldOut,
-  Snooze,
-  Wait,
-  type Outcome,
-  type Stage,
-  type StageContext,
-  type Step,
-} from "../order/stage.ts";
+import { cancelledPieces, type StoredOrder } from "../order/order.ts";
+import { AlreadyUndoneError, NotNowError, UndecidedError, type Ports } from "../order/ports.ts";
+import { Rejection, rejectSoldOut, Snooze, Wait, type Stage, type Step } from "../order/stage.ts";
+import { timestamp } from "../platform/clock.ts";
+import { offTheClock, untilAborted } from "../platform/time-limit.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { LEFT_MS } from "./failure.ts";
-import { isOutage, NoPlaceError, serviceOf, StageUnavailableError } from "./outage.ts";
 import type { CancellationRequest, OrderTransition, OrderWait, TransitionResult } from "./ports.ts";
-import { checkOutcome, checkUndone } from "./outcome.ts";
 import { redacted, withoutSecrets } from "./redact.ts";
-import { offTheClock, untilAborted } from "../platform/time-limit.ts";
-import { nowMs, timestamp } from "../platform/clock.ts";
+import { StageRunner, type Attempt, type Breakers } from "./stage-runner.ts";
+import { waitedIn, waitForRelease, waitForStock, waitOf } from "./waits.ts";
 
 /** What the executor needs from the store, one order at a time. Calls may share a transaction with others. */
 export interface ExecutorStore {
@@ -57,43 +31,6 @@ export interface ExecutorStore {
   /** @returns whether it waits now: it was not woken, moved or cancelled since its stage asked. */
   markWaiting(wait: OrderWait): Promise<boolean>;
   clearFailed(orderId: string): Promise<void>;
-}
-
-/** One stage's work, or its undo, for one order. */
-export interface StageWork {
-  readonly stage: Pick<Stage, "name">;
-  /** The step whose job is running: the stage itself, or cancel. */
-  readonly step: Pick<Step, "name">;
-  readonly order: Pick<StoredOrder, "id" | "customerId">;
-}
-
-/** Circuit breakers between stages and the services they call. */
-export interface Breakers {
-  /**
-   * Runs a stage's work for an order, or refuses to.
-   *
-   * @param signal the one that the work passes to the ports
-   * @throws {StageUnavailableError} {@link NoPlaceError} and whatever `work` throws.
-   */
-  run<T>(of: StageWork, signal: AbortSignal, work: () => Promise<T>): Promise<T>;
-}
-
-/** Lets every call through. */
-const NO_BREAKERS: Breakers = { run: (_of, _signal, work) => work() };
-
-/** One attempt at a step: when it has to end, and what identifies it in the event log. */
-interface Attempt {
-  readonly step: Step;
-  readonly signal: AbortSignal;
-  readonly mark: AttemptMark | undefined;
-}
-
-/** What running a stage came to. */
-interface Ran {
-  readonly outcome: Exclude<Outcome, Done> | AlreadyUndoneError;
-  readonly stock?: OrderTransition["stock"];
-  readonly payment?: OrderTransition["payment"];
-  readonly shipment?: OrderTransition["shipment"];
 }
 
 /** How one execution ended. */
@@ -132,9 +69,8 @@ export class TooLateToRejectError extends Error {
  */
 export class Executor {
   readonly #lifecycle: Lifecycle;
-  readonly #ports: Ports;
+  readonly #runner: StageRunner;
   readonly #store: ExecutorStore;
-  readonly #breakers: Breakers;
   readonly #mayTake: ((step: Pick<Step, "name">) => Promise<boolean>) | undefined;
   readonly #crashHook: ((point: CrashPoint, step: string) => void) | undefined;
 
@@ -149,9 +85,8 @@ export class Executor {
     readonly crashHook?: ((point: CrashPoint, step: string) => void) | undefined;
   }) {
     this.#lifecycle = options.lifecycle;
-    this.#ports = options.ports;
+    this.#runner = new StageRunner(options);
     this.#store = options.store;
-    this.#breakers = options.breakers ?? NO_BREAKERS;
     this.#mayTake = options.mayTake;
     this.#crashHook = options.crashHook;
   }
@@ -206,10 +141,10 @@ export class Executor {
     if (order.cancellation) return this.#cancel(order, order.cancellation.reason, attempt);
 
     const [hold] = order.holds;
-    if (hold) return this.#wait(order, new Wait({ for: releaseOf(hold), until: null }), attempt);
+    if (hold) return this.#wait(order, waitForRelease(hold), attempt);
 
     this.#crashHook?.("before run", step.name);
-    const { outcome, ...alongside } = await this.#run(order, due.step, attempt);
+    const { outcome, ...alongside } = await this.#runner.run(order, due.step, attempt);
     this.#crashHook?.("after run", step.name);
     if (outcome instanceof AlreadyUndoneError) return this.#late(order, outcome, attempt);
     if (outcome instanceof Snooze) return this.#snooze(order, outcome);
@@ -254,51 +189,6 @@ export class Executor {
     outcome: "done" | "not due" = "not due",
   ): Execution {
     return { outcome, status, next: this.#lifecycle.next({ status, cancelled: cancellation !== null }) };
-  }
-
-  /** @returns what the stage says, and the stock to move with the order's status. */
-  #run(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<Ran> {
-    const { signal } = attempt;
-    return this.#outside({ stage, step: stage, order }, signal, async (ports) => {
-      const context = this.#context(order, stage, ports, attempt);
-      const run = async () => checkOutcome(await stage.run(order, context), stage.name);
-      const ran = await run().catch((error: unknown) =>
-        error instanceof UndecidedError ? waitOf(error) : alreadyUndone(error),
-      );
-      const [outcome, alongside] = ran instanceof Done ? [ran.record, ran.alongside] : [ran, {}];
-      const { payment, shipment } = alongside;
-      const stocked = stockedLines(toDeliver(order.lines));
-      if (stage.stock === undefined || stocked.length === 0 || !isRecord(outcome))
-        return { outcome, payment, shipment };
-      const { key, lines } = alongside.stock ?? { key: context.runKey, lines: stocked };
-      const request = { key, orderId: order.id, lines, signal };
-      const moved = await ports.inventory.move(stage.stock, request).catch(alreadyUndone);
-      const orWait = stage.stock === "reserve" && order.whenSoldOut === "wait";
-      if (moved === "at commit")
-        return {
-          outcome,
-          payment,
-          shipment,
-          stock: { operation: stage.stock, lines, ...(orWait && { orWait }) },
-        };
-      if (moved === "moved") return { outcome, payment, shipment };
-      // Whose stock it is does not tell when more arrives: it is asked again every few minutes.
-      if (orWait && !(moved instanceof AlreadyUndoneError)) return { outcome: waitForStock() };
-      return { outcome: moved instanceof AlreadyUndoneError ? moved : reject(moved.reject), shipment };
-    });
-  }
-
-  /** Calls outside services: through their breakers, and only until the signal aborts. */
-  async #outside<T>(of: StageWork, signal: AbortSignal, work: (ports: Ports) => Promise<T>): Promise<T> {
-    const { ports, lastAsked } = observed(this.#ports, of.stage.name);
-    try {
-      return await this.#breakers.run(of, signal, () => untilAborted(signal, () => work(ports)));
-    } catch (error) {
-      if (!isOutage(error)) throw error;
-      // If the attempt timed out, the port it used last is to blame.
-      const service = serviceOf(error) ?? lastAsked();
-      throw new StageUnavailableError(of.stage, { cause: error, order: of.order, service });
-    }
   }
 
   async #snooze(order: StoredOrder, { milliseconds }: Snooze): Promise<Execution> {
@@ -357,7 +247,7 @@ export class Executor {
   /** Undoes stages in reverse, then sets CANCELLED. Safe to repeat after a crash: undo is idempotent. */
   async #cancel(order: StoredOrder, reason: string, attempt: Attempt): Promise<Execution> {
     const { signal, mark } = attempt;
-    const record = await this.#undoAll(order, attempt).catch((error: unknown) => {
+    const record = await this.#runner.undoAll(order, attempt).catch((error: unknown) => {
       if (error instanceof UndecidedError) return waitOf(error);
       throw error;
     });
@@ -376,43 +266,6 @@ export class Executor {
     if (!made) return this.#endedAt(await this.#load(order.id, signal));
     this.#crashHook?.("after commit", CANCEL.name);
     return { outcome: "cancelled", reason };
-  }
-
-  /**
-   * Undoes every stage it can, even when one fails: stock need not wait for a payment provider. But nothing is undone
-   * before a stage whose work stands. The order stays uncancelled until all are undone.
-   *
-   * @throws the first error; unavailable services, and what only has to wait, rank last.
-   */
-  async #undoAll(order: StoredOrder, attempt: Attempt): Promise<StageRecord> {
-    const record: Record<string, StageRecord[string]> = {};
-    const errors: unknown[] = [];
-    for (const stage of this.#lifecycle.toUndo(order.status)) {
-      try {
-        this.#crashHook?.("before undo", stage.name);
-        const undone = await this.#undo(order, stage, attempt);
-        this.#crashHook?.("after undo", stage.name);
-        for (const [name, value] of Object.entries(undone ?? {})) record[`${stage.name}.${name}`] = value;
-      } catch (error) {
-        if (attempt.signal.aborted) throw error;
-        errors.push(error);
-        // What it did stands, at least for now, so what came before it stays as it is, too.
-        if (error instanceof UndoRefusedError || (error instanceof UndecidedError && error.stands)) break;
-        if (await stage.stands?.(order, this.#context(order, stage, this.#ports, attempt))) break;
-      }
-    }
-    if (errors.length > 0) throw errors.toSorted((a, b) => weight(b) - weight(a))[0];
-    const gone = Object.keys(order.records).filter((name) => !this.#lifecycle.has(name));
-    // Nobody knows any more how: the order's history says so, for people.
-    if (gone.length > 0) record["notUndone"] = `no longer in the pipeline: ${gone.join(", ")}`;
-    return record;
-  }
-
-  #undo(order: StoredOrder, stage: Stage, attempt: Attempt): Promise<StageRecord | undefined> {
-    const { step, signal } = attempt;
-    return this.#outside({ stage, step, order }, signal, async (ports) =>
-      checkUndone(await stage.undo?.(order, this.#context(order, stage, ports, attempt)), stage.name),
-    );
   }
 
   /** The point of no return is passed only if nobody has requested a cancellation meanwhile. */
@@ -459,96 +312,7 @@ export class Executor {
     if (order.cancellation && this.#isFor(order, attempt.step))
       return this.#cancel(order, order.cancellation.reason, attempt);
     // It was cancelled meanwhile, and the stage may have had its effect after its undo.
-    if (order.status === CANCELLED && ran?.undo) await this.#undo(order, ran, attempt);
+    if (order.status === CANCELLED && ran?.undo) await this.#runner.undo(order, ran, attempt);
     return this.#endedAt(order);
   }
-
-  #context(order: StoredOrder, stage: Stage, ports: Ports, { signal, mark }: Attempt): StageContext {
-    const runKey = `${order.id}:${stage.name}`;
-    const undoKey = `${runKey}:undo`;
-    return {
-      ports,
-      runKey,
-      undoKey,
-      attempt: mark?.attempt ?? 1,
-      now: timestamp(),
-      waited: waitedIn(stage, order),
-      signal,
-    };
-  }
-}
-
-function waitOf({ waitsFor, waitMs }: UndecidedError): Wait {
-  return new Wait({ for: waitsFor, until: new Date(nowMs() + waitMs) });
-}
-
-/** Names the first few SKUs: an order may have thousands. */
-function waitForStock(soldOut: readonly string[] = []): Wait {
-  const shown = soldOut.slice(0, 5).join(", ");
-  const more = soldOut.length > 5 ? ` and ${soldOut.length - 5} more` : "";
-  return new Wait({ for: shown === "" ? "stock" : `stock of ${shown}${more}`, until: null });
-}
-
-function releaseOf({ name }: Hold): string {
-  return `release of the hold ${name}`;
-}
-
-function waitedIn(
-  { name }: Step,
-  { waiting, wokenAt }: StoredOrder,
-  at: Date = timestamp(),
-): StageContext["waited"] {
-  if (waiting?.stage !== name) return null;
-  const { stage: _stage, ...wait } = waiting;
-  // The executor's own waits, for a hold or for stock, are none of the stage's.
-  if (wait.until === null) return null;
-  return { ...wait, isOver: wait.until <= at, ...(wokenAt !== null && { isWoken: true }) };
-}
-
-function isRecord(outcome: Ran["outcome"]): outcome is StageRecord {
-  return !(
-    outcome instanceof Rejection ||
-    outcome instanceof Snooze ||
-    outcome instanceof Wait ||
-    outcome instanceof AlreadyUndoneError
-  );
-}
-
-/** The ports, recording which was used last. */
-function observed(ports: Ports, stage: string): { ports: Ports; lastAsked: () => ServiceName | undefined } {
-  let last: ServiceName | undefined;
-  const taken = <Name extends Exclude<keyof Ports, "httpStages">>(name: Name): Ports[Name] => {
-    last = name;
-    return ports[name];
-  };
-  return {
-    ports: {
-      get inventory() {
-        return taken("inventory");
-      },
-      get payments() {
-        return taken("payments");
-      },
-      get carrier() {
-        return taken("carrier");
-      },
-      get httpStages() {
-        last = serviceOfStage(stage);
-        return ports.httpStages;
-      },
-    },
-    lastAsked: () => last,
-  };
-}
-
-/** @throws any other error. */
-function alreadyUndone(error: unknown): AlreadyUndoneError {
-  if (error instanceof AlreadyUndoneError) return error;
-  throw error;
-}
-
-/** The heaviest of an attempt's errors is the one reported. */
-function weight(error: unknown): number {
-  if (error instanceof NoPlaceError || error instanceof NotNowError) return 0;
-  return error instanceof StageUnavailableError ? 1 : 2;
 }

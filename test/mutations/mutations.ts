@@ -37,21 +37,6 @@ export const MUTATIONS: readonly Mutation[] = [
         replace: "next: undefined",
       },
       {
-        breaks: "a repeated attempt has another idempotency key, so that a card is charged twice",
-        find: "const runKey = `${order.id}:${stage.name}`;",
-        replace: "const runKey = `${order.id}:${stage.name} ${Math.random()}`;",
-      },
-      {
-        breaks: "a refund has the key of its charge, and the provider gives the charge's answer",
-        find: "const undoKey = `${runKey}:undo`;",
-        replace: "const undoKey = runKey;",
-      },
-      {
-        breaks: "an order is CANCELLED though it could not be refunded",
-        find: "if (errors.length > 0) throw",
-        replace: "if (errors.length > 5) throw",
-      },
-      {
         breaks: "a cancellation does not say which stage rejected the order",
         find: "stage: step.name,\n      reason,",
         replace: "reason,",
@@ -80,6 +65,27 @@ export const MUTATIONS: readonly Mutation[] = [
         breaks: "a cancellation that came while a stage ran is left to the sweeper",
         find: "if (order.cancellation && this.#isFor(order, attempt.step))",
         replace: "if (false)",
+      },
+    ],
+  ),
+  ...inFile(
+    "src/engine/stage-runner.ts",
+    ["integration/workers/executor"],
+    [
+      {
+        breaks: "a repeated attempt has another idempotency key, so that a card is charged twice",
+        find: "const runKey = `${order.id}:${stage.name}`;",
+        replace: "const runKey = `${order.id}:${stage.name} ${Math.random()}`;",
+      },
+      {
+        breaks: "a refund has the key of its charge, and the provider gives the charge's answer",
+        find: "const undoKey = `${runKey}:undo`;",
+        replace: "const undoKey = runKey;",
+      },
+      {
+        breaks: "an order is CANCELLED though it could not be refunded",
+        find: "if (errors.length > 0) throw",
+        replace: "if (errors.length > 5) throw",
       },
     ],
   ),

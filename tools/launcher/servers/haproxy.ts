@@ -25,8 +25,8 @@ export async function startMysqlProxy(
   ports: readonly number[],
 ): Promise<MysqlProxy> {
   const [writerPort, readerPort] = [await freePort(), await freePort()];
-  const { stop } = await startHaproxy(packages, configuration(writerPort, readerPort, ports), writerPort);
-  return { writerPort, readerPort, stop };
+  const proxy = await startHaproxy(packages, mysqlConfiguration(writerPort, readerPort, ports), writerPort);
+  return { writerPort, readerPort, stop: () => proxy.stop() };
 }
 
 /**
@@ -62,7 +62,7 @@ export async function startHaproxy(
   }
 }
 
-function configuration(writerPort: number, readerPort: number, ports: readonly number[]): string {
+function mysqlConfiguration(writerPort: number, readerPort: number, ports: readonly number[]): string {
   const server = (port: number, index: number) =>
     `server node-${index} 127.0.0.1:${port} check inter 500 fall 2 rise 2 on-marked-down shutdown-sessions`;
   const only = (index: number) => (index === 0 ? " on-marked-up shutdown-backup-sessions" : " backup");

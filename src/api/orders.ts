@@ -211,7 +211,9 @@ function mustBePayable(
   { total, currency }: Pick<NewOrder, "total" | "currency">,
   payments: Pick<PaymentProvider, "faultOfAmount">,
 ): void {
-  const fault = lifecycle.has(pay.name) ? payments.faultOfAmount?.(total, currency) : undefined;
+  // Nobody is charged nothing.
+  const isPaid = lifecycle.has(pay.name) && total > 0;
+  const fault = isPaid ? payments.faultOfAmount?.(total, currency, "payment") : undefined;
   if (fault !== undefined)
     throw new Problem(422, "invalid-input", { errors: [{ path: "total", message: fault }] });
 }

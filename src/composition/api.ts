@@ -64,7 +64,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { live, operations } = mode.app;
   const address = new PublicAddress({ url: config.PUBLIC_URL, listensOn: config.HOST });
   const health = new Health({ database, redis: mode.app.redis });
-  const { payments, carrier } = await connectProviders(config, database, base.commit);
+  const { payments, carrier, inventory } = await connectProviders(config, database, base.commit);
   const wake = (orderId: string) => mode.app.waking.wake(orderId);
   const disputes = new Disputes({
     provider: payments,
@@ -86,7 +86,11 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     database,
     ...(reads && { reads }),
     payments,
-    refunds: new Refunds(database, mode.onEvents, { provider: payments, wake }),
+    refunds: new Refunds(database, mode.onEvents, {
+      provider: payments,
+      wake,
+      restocks: inventory.inDatabase === true,
+    }),
     paymentWebhooks,
     parcels: new Parcels({
       database,

@@ -29,6 +29,7 @@ export async function tellingCalls<T>(
 export function toldOf({ inventory, payments, carrier, httpStages }: Providers): Providers {
   return {
     inventory: {
+      ...inventory,
       ping: (signal) => inventory.ping(signal),
       move: (operation, request) => told("inventory", request, () => inventory.move(operation, request)),
       release: (request) => told("inventory", request, () => inventory.release(request)),

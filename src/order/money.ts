@@ -2,7 +2,7 @@
  * Currencies and their minor units by ISO 4217, the one source for validation, the console, the client and the commands.
  * Not by Intl, whose digits differ for eighteen codes, and between versions of Node.
  *
- * List One as published on 2024-06-25, and XCG, in force since 2025-03-31. Codes withdrawn since then are kept, for the
+ * List One as published on 2026-09-17, the newest in 2026-11. ANG, BGN and CUC, withdrawn in 2025 and 2026, are kept for the
  * orders that have them.
  */
 
@@ -13,7 +13,7 @@ const PUBLISHED: Readonly<Record<number, string>> = {
     CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG
     HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK
     MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE
-    SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW
+    SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW
     ZWG`,
   3: "BHD IQD JOD KWD LYD OMR TND",
   4: "CLF UYW",

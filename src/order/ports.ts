@@ -122,6 +122,8 @@ export type StockOperation = "reserve" | "ship";
 
 /** The warehouse. An order has one reservation. */
 export interface Inventory extends Service {
+  /** Whether the stock is in the orders' database, where refunds put pieces back. A service elsewhere is not told of them. */
+  readonly inDatabase?: true;
   /**
    * Moves an order's stock. Nearly always `reserve` alone can find it sold out: `ship` only with pieces that are sent again.
    *
@@ -198,7 +200,7 @@ export interface PaymentProvider extends Service {
    */
   readonly keepsKeys?: true;
   /** Why it can't move this amount, in minor units; undefined if it can. Absent if it can move any. */
-  faultOfAmount?(amount: number, currency: string): string | undefined;
+  faultOfAmount?(amount: number, currency: string, what: "payment" | "refund"): string | undefined;
   /**
    * Authorizes a payment, or captures it at once.
    *
@@ -296,8 +298,13 @@ export type ProviderPayment =
       /** How the customer may pay with something else, if that is possible. */
       readonly action?: PaymentAction | undefined;
     }
-  /** The customer or a bank has to act. */
-  | { readonly state: "pending"; readonly id: string; readonly action?: PaymentAction | undefined }
+  /** The customer or a bank has to act; `reason` if the customer has to pay with something else than they meant to. */
+  | {
+      readonly state: "pending";
+      readonly id: string;
+      readonly action?: PaymentAction | undefined;
+      readonly reason?: string | undefined;
+    }
   /** No money was taken or will be; `refundId` if it was, and was paid back. */
   | { readonly state: "cancelled"; readonly refundId?: string | undefined }
   /** The bank was not asked yet. */

@@ -65,7 +65,7 @@ const payment = z.discriminatedUnion(
       code: shown(LONGEST_CODE).optional(),
       action: action.optional(),
     }),
-    z.object({ state: z.literal("pending"), id, action: action.optional() }),
+    z.object({ state: z.literal("pending"), id, action: action.optional(), reason: told.optional() }),
     z.object({ state: z.literal("cancelled"), refundId: id.optional() }),
     z.object({ state: z.literal("created"), id }),
   ],
@@ -188,7 +188,7 @@ function checkedPayments(provider: PaymentProvider): PaymentProvider {
       const remember = async (given: string) => request.remember(await answer(id, () => given));
       const given = await answer(payment, () => provider.authorize({ ...request, remember }));
       // It is stored, and the token never is.
-      if (given.state === "declined")
+      if ("reason" in given && given.reason !== undefined)
         return { ...given, reason: redactor(request.token ? [request.token] : [])(given.reason) };
       return paid(given, request.amount);
     },
@@ -215,6 +215,7 @@ function checkedPayments(provider: PaymentProvider): PaymentProvider {
 function checkedInventory(inventory: Inventory): Inventory {
   const answer = answerOf("inventory");
   return {
+    ...(inventory.inDatabase && { inDatabase: true }),
     ping: (signal) => inventory.ping(signal),
     move: (operation, request) => answer(moved, () => inventory.move(operation, request)),
     release: (request) => inventory.release(request),

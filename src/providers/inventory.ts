@@ -27,6 +27,7 @@ export function mysqlInventory(database: Database, commit: Commit = grouped): In
     weightOf: ({ lines }) => lines.length,
   });
   return {
+    inDatabase: true,
     ping: async (signal) =>
       void (await offTheClock(signal, () => database.query((queries) => queries.execute(sql`SELECT 1`)))),
     move: async () => "at commit",

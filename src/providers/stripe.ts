@@ -1,6 +1,5 @@
 import { default as Stripe } from "stripe";
 import { z } from "zod";
-import { CURRENCIES } from "../order/money.ts";
 import {
   InvalidWebhookError,
   NotNowError,
@@ -19,6 +18,7 @@ import { nowMs } from "../platform/clock.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
 import { fetchFresh } from "../platform/stale-connection.ts";
+import { faultOfAmount, fromStripe, toStripe } from "./stripe-amounts.ts";
 
 /** The version of Stripe's API that this adapter was written for. The SDK's types are of this version. */
 const API_VERSION = "2026-10-28.endive";
@@ -32,16 +32,12 @@ const TOLERANCE_S = 300;
 const MOST_METADATA = 50;
 /** What nobody asks for by itself: a refund that had succeeded, and disputes. */
 const MISSED = ["refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed"];
+/** What Stripe says at length of a card that was used, and was not saved for a Customer of its own. */
+const USED = "the payment method was used before, and belongs to no Customer at Stripe";
 /** An event may be listed that much after it was created. Seconds. */
 const LATE_EVENTS_S = 600;
 /** Stripe lists no more at once; an order's refunds are few. */
 const MOST_LISTED = 100;
-
-/**
- * What Stripe counts in other units than ISO 4217: amounts are multiplied by this.
- * https://docs.stripe.com/currencies#special-cases (2026-11)
- */
-const SCALE: Readonly<Record<string, number>> = { ISK: 100, UGX: 100, MGA: 1 / 100 };
 
 export interface StripeOptions {
   readonly secretKey: string;
@@ -86,10 +82,11 @@ export function stripePayments({
     }
   };
   const retrieve = (id: string) => stripe.paymentIntents.retrieve(id, { expand: ["latest_charge"] });
-  /** The card was declined; or the payment was in another state. */
+  /** The card was declined, or can't be used again; or the payment was in another state. */
   const change = async (
     currency: string,
     call: () => Promise<Stripe.PaymentIntent>,
+    otherwise?: () => Promise<ProviderPayment>,
   ): Promise<ProviderPayment> => {
     try {
       return paymentOf(await call(), currency);
@@ -98,7 +95,25 @@ export function stripePayments({
       if (error instanceof Stripe.errors.StripeCardError) return declined(error, intent?.client_secret);
       // The payment in the error is as it was when the key was first used.
       if (intent && isOfState(error)) return ask(async () => paymentOf(await retrieve(intent.id), currency));
+      if (otherwise && isUsed(error)) return ask(otherwise);
       throw asPortError(error, timeoutMs);
+    }
+  };
+
+  /** Creates a payment, without what Stripe refuses and it can do without. */
+  const create = async (
+    params: Stripe.PaymentIntentCreateParams,
+    key: string,
+  ): Promise<Stripe.PaymentIntent> => {
+    try {
+      return await stripe.paymentIntents.create(params, { idempotencyKey: key });
+    } catch (error) {
+      const { receipt_email: receipt, ...silent } = params;
+      // A receipt is not worth a payment.
+      if (receipt !== undefined && isAboutReceipt(error)) return create(silent, `${key}:no-receipt`);
+      const { payment_method: method, payment_method_data: data, ...open } = params;
+      if ((method === undefined && data === undefined) || !isUsed(error)) throw asPortError(error, timeoutMs);
+      return create({ ...open, automatic_payment_methods: { enabled: true } }, `${key}:open`);
     }
   };
 
@@ -138,16 +153,19 @@ export function stripePayments({
           ...(request.customer.email !== undefined && { receipt_email: request.customer.email }),
           ...(request.shipTo && { shipping: shippingOf(request.shipTo) }),
         };
-        const created = await ask(() => stripe.paymentIntents.create(params, { idempotencyKey: key }));
+        const created = await create(params, key);
         known = created.id;
         await remember(known);
         // It has no payment method: the customer chooses one, and confirms.
-        if (created.status !== "requires_confirmation") return paymentOf(created, currency);
+        if (created.status !== "requires_confirmation")
+          return token === null ? paymentOf(created, currency) : unpaidOf(created, currency);
       }
       const intent = known;
       const options = { idempotencyKey: `${key}:confirm` };
-      return change(currency, () =>
-        stripe.paymentIntents.confirm(intent, { expand: ["latest_charge"] }, options),
+      return change(
+        currency,
+        () => stripe.paymentIntents.confirm(intent, { expand: ["latest_charge"] }, options),
+        async () => unpaidOf(await retrieve(intent), currency),
       );
     },
 
@@ -246,10 +264,10 @@ function paymentOf(intent: Stripe.PaymentIntent, currency: string): ProviderPaym
       return { state: "created", id };
     case "requires_payment_method":
       if (failure) return declined(failure, clientSecret);
-      return { state: "pending", id, action: { type: "stripe", clientSecret: clientSecret ?? "" } };
+      return { state: "pending", id, action: actionOf(intent) };
     case "requires_action": {
       const redirectUrl = intent.next_action?.redirect_to_url?.url;
-      const action = { type: "stripe", clientSecret: clientSecret ?? "" };
+      const action = actionOf(intent);
       return { state: "pending", id, action: redirectUrl ? { ...action, redirectUrl } : action };
     }
     case "processing":
@@ -257,6 +275,19 @@ function paymentOf(intent: Stripe.PaymentIntent, currency: string): ProviderPaym
       // The bank decides. Whatever Stripe may add to its states is looked at again, too.
       return { state: "pending", id };
   }
+}
+
+/** What the customer pays with, in Stripe.js. */
+function actionOf({ client_secret: clientSecret }: Stripe.PaymentIntent) {
+  return { type: "stripe", clientSecret: clientSecret ?? "" };
+}
+
+/** A payment whose card can't be used: the customer pays with another. */
+function unpaidOf(intent: Stripe.PaymentIntent, currency: string): ProviderPayment {
+  const payment = paymentOf(intent, currency);
+  if (payment.state === "captured" || payment.state === "authorized" || payment.state === "cancelled")
+    return payment;
+  return { state: "pending", id: intent.id, action: actionOf(intent), reason: USED };
 }
 
 function declined(
@@ -373,6 +404,18 @@ function isOfState(error: unknown): boolean {
   return error instanceof Stripe.errors.StripeError && error.code === "payment_intent_unexpected_state";
 }
 
+/** Whether the card or token was used before, and can't be used again. */
+function isUsed(error: unknown): boolean {
+  if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return false;
+  // https://docs.stripe.com/error-codes has no code for payment methods, only for tokens.
+  return error.code === "token_already_used" || /previously used|may not be used again/.test(error.message);
+}
+
+function isAboutReceipt(error: unknown): boolean {
+  if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return false;
+  return error.param === "receipt_email" || error.code === "email_invalid";
+}
+
 /** What Stripe's error means to the engine. */
 function asPortError(error: unknown, timeoutMs: number): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
@@ -392,23 +435,4 @@ function asPortError(error: unknown, timeoutMs: number): unknown {
   if (error instanceof Stripe.errors.StripeIdempotencyError) return new ServiceFailedError("payments", told);
   if (statusCode === 401 || statusCode === 403) return new ServiceMisconfiguredError("payments", told);
   return new RequestRefusedError(told);
-}
-
-/** Why Stripe can't move an amount in minor units by ISO 4217; undefined if it can. */
-function faultOfAmount(amount: number, currency: string): string | undefined {
-  // Whatever a currency's smallest unit is, card networks take no thousandth parts.
-  const step = CURRENCIES.get(currency) === 3 ? 10 : 1 / Math.min(1, SCALE[currency] ?? 1);
-  if (amount % step === 0) return undefined;
-  return `Stripe takes ${currency} in multiples of ${step} minor units only, and this is ${amount}`;
-}
-
-/** From minor units by ISO 4217 to Stripe's. @throws {RequestRefusedError} if Stripe can't move so much */
-function toStripe(amount: number, currency: string): number {
-  const fault = faultOfAmount(amount, currency);
-  if (fault !== undefined) throw new RequestRefusedError(fault);
-  return Math.round(amount * (SCALE[currency] ?? 1));
-}
-
-function fromStripe(amount: number, currency: string): number {
-  return Math.round(amount / (SCALE[currency] ?? 1));
 }

@@ -233,6 +233,40 @@ describe("payments with Stripe, captured on payment", () => {
     },
   );
 
+  test("an amount that is less than Stripe takes is refused at once; nothing at all is not charged", async () => {
+    const order = (unitPrice: number) =>
+      body("pm_card_visa", { lines: [{ sku: "MUG-BLUE", quantity: 1, unitPrice }] });
+    expect(await call(shop, "POST", "/orders", order(49))).toMatchObject({
+      status: 422,
+      body: {
+        errors: [
+          {
+            path: "total",
+            message: "Stripe takes no payments of less than EUR 0.50, and this is EUR 0.49",
+          },
+        ],
+      },
+    });
+    for (const least of [0, 50]) expect((await call(shop, "POST", "/orders", order(least))).status).toBe(202);
+  });
+
+  test("an order without a payment method waits for its customer, who chooses one", async () => {
+    const id = await place(shop);
+    expect(await waitFor("the order to wait", () => waitingOf(shop, id))).toMatchObject({
+      for: "the customer to confirm the payment",
+    });
+    const [pending] = (await paymentsOf(shop, id)).payments;
+    expect(pending).toMatchObject({ state: "PENDING", action: { clientSecret: expect.any(String) } });
+    const { paymentsUrl } = shop.environment.providers;
+    await fetch(`${paymentsUrl}/v1/payment_intents/${pending?.providerId}/confirm`, {
+      method: "POST",
+      headers: { authorization: "Bearer sk_test_e2e" },
+      body: new URLSearchParams({ payment_method: "pm_card_visa" }),
+    });
+    await shop.client.orderIn(id, "DELIVERED");
+    expect((await paymentsOf(shop, id)).payments).toMatchObject([{ state: "CAPTURED", captured: 3_000 }]);
+  });
+
   const EVENT = JSON.stringify({ type: "refund.failed", data: { object: { id: "re_1" } } });
   const now = () => Math.floor(Date.now() / 1_000);
   const signed = (payload: string, timestamp = now()) =>

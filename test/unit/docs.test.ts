@@ -112,6 +112,7 @@ describe("the parts made from the code", () => {
   test("list the tokens that the payment provider knows", () => {
     const tokens = sections(lifecycle).get("payment tokens") ?? "";
     expect(tokens.match(/tok_\w+/g)).toEqual([
+      "tok_1",
       "tok_approved",
       "tok_declined",
       "tok_pendingRefundFail",

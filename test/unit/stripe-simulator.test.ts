@@ -156,6 +156,43 @@ describe("a payment at the simulated Stripe", () => {
     expect(books.charges).toHaveLength(2);
   });
 
+  test("without a payment method waits for one", async () => {
+    const { stripe, books } = await start();
+    const { payment_method: _none, confirm: _now, ...payment } = PAYMENT;
+    const { id, status } = await stripe.paymentIntents.create(payment);
+    expect(status).toBe("requires_payment_method");
+    expect(await failureOf(stripe.paymentIntents.confirm(id))).toMatchObject({
+      code: "payment_intent_unexpected_state",
+    });
+    expect(books.charges).toEqual([]);
+    const paid = await stripe.paymentIntents.confirm(id, { payment_method: "pm_card_visa" });
+    expect(paid.status).toBe("succeeded");
+  });
+
+  test("takes a card that belongs to no Customer once, and those for tests again", async () => {
+    const ledger = new Ledger();
+    const { stripe, close } = await start({ ledger });
+    const pay = (from: Stripe, method: string) =>
+      from.paymentIntents.create({ ...PAYMENT, payment_method: method });
+    const own = "pm_1Rc0ffee0123456789";
+    for (const method of ["pm_card_visa", "pm_card_visa", own])
+      expect((await pay(stripe, method)).status).toBe("succeeded");
+    const refused = { statusCode: 400, message: expect.stringContaining("may not be used again") };
+    expect(await failureOf(pay(stripe, own))).toMatchObject(refused);
+    await close();
+    const again = await start({ ledger });
+    expect(await failureOf(pay(again.stripe, own))).toMatchObject(refused);
+  });
+
+  test.each([
+    ["less than the currency's least amount", { amount: 49 }, "amount_too_small"],
+    ["an address for receipts that is none", { receipt_email: "ada@localhost" }, "email_invalid"],
+  ])("is refused with %s", async (_what, given, code) => {
+    const { stripe } = await start();
+    const failure = await failureOf(stripe.paymentIntents.create({ ...PAYMENT, ...given }));
+    expect(failure).toMatchObject({ statusCode: 400, code });
+  });
+
   test("waits for its customer, who authenticates or fails to", async () => {
     const { stripe, paymentsUrl, books } = await start();
     const pay = () =>
@@ -366,7 +403,7 @@ const REFUND = {
   shipping: null,
   created: 1,
 } as const;
-const DISPUTE = { id: "dp_1", status: "needs_response", created: 1 } as const;
+const DISPUTE = { id: "dp_1", status: "needs_response", amount: null, created: 1 } as const;
 
 /** Fields of the examples that Stripe's SDK no longer knows. */
 const OUTDATED = new Set([

@@ -26,6 +26,7 @@ export function behind(
   const secrets = VARIABLES.SIGNING_SECRET.parse(environment["SIGNING_SECRET"]);
   const simulator = httpInventory({ url, secrets, timeoutMs: TIMEOUT_MS });
   return {
+    ...inventory,
     async ping(signal) {
       await simulator.ping(signal);
       await inventory.ping(signal);

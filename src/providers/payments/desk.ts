@@ -141,14 +141,12 @@ export class PaymentDesk implements Payments {
     if (answer.state === "declined" && answer.action) {
       const { reason, code = null, action } = answer;
       await this.#change(current, { action, reason, code }, signal);
-      return { waitsFor: `the customer to pay anew: the authorization ran out, and then: ${reason}` };
+      return { waitsFor: toRenew({ action, reason }) };
     }
-    const { state, providerId, captured, expiresAt, action } = await this.#settle(current, answer, signal);
+    const settled = await this.#settle(current, answer, signal);
+    const { state, providerId, captured, expiresAt, action } = settled;
     if (state === "DECLINED") return this.capture({ order, attempt: 1, signal });
-    if (state === "PENDING")
-      return {
-        waitsFor: action ? "the customer to confirm the new payment" : "the new payment to be decided",
-      };
+    if (state === "PENDING") return { waitsFor: toRenew(settled) };
     const isWritten = await this.#change(
       current,
       { state, providerId, captured, expiresAt, action, reason: null, code: null },
@@ -311,11 +309,11 @@ export class PaymentDesk implements Payments {
           expiresAt: answer.expiresAt ?? null,
         };
       case "pending": {
-        const action = answer.action ?? null;
-        const pending = { ...now, state: "PENDING", providerId: answer.id, action } as const;
+        const { action = null, reason = payment.reason } = answer;
+        const pending = { ...now, state: "PENDING", providerId: answer.id, action, reason } as const;
         const stored = { ...payment, providerId: answer.id };
-        if (JSON.stringify(action) !== JSON.stringify(payment.action))
-          await this.#change(stored, { action }, signal);
+        if (JSON.stringify(action) !== JSON.stringify(payment.action) || reason !== payment.reason)
+          await this.#change(stored, { action, reason }, signal);
         return pending;
       }
       case "declined": {
@@ -398,6 +396,13 @@ export class PaymentDesk implements Payments {
     if (now === "OPEN") throw new UndecidedError("the dispute of the payment to end", UNDECIDED_MS);
     return now === "LOST";
   }
+}
+
+/** What an authorization waits for that takes the place of one that has run out. */
+function toRenew({ action, reason }: Pick<Payment, "action" | "reason">): string {
+  if (action === null) return "the new payment to be decided";
+  if (reason === null) return "the customer to confirm the new payment";
+  return `the customer to pay anew: the authorization ran out, and then: ${reason}`;
 }
 
 /** The bank or the customer decides first. */

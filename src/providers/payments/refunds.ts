@@ -55,20 +55,26 @@ export class Refunds {
   readonly #onEvents: () => void;
   readonly #provider: Partial<Pick<PaymentProvider, "faultOfAmount" | "name">>;
   readonly #wake: ((orderId: string) => Promise<unknown>) | undefined;
+  readonly #restocks: boolean;
 
-  /** @param given `wake`: has the order's stage look at what is left to ship. */
+  /**
+   * @param given `wake`: has the order's stage look at what is left to ship. `restocks`: whether pieces can go back into stock
+   * (true).
+   */
   constructor(
     database: Database,
     onEvents: () => void,
     given: {
       readonly provider?: Partial<Pick<PaymentProvider, "faultOfAmount" | "name">>;
       readonly wake?: (orderId: string) => Promise<unknown>;
+      readonly restocks?: boolean;
     } = {},
   ) {
     this.#database = database;
     this.#onEvents = onEvents;
     this.#provider = given.provider ?? {};
     this.#wake = given.wake;
+    this.#restocks = given.restocks ?? true;
   }
 
   /**
@@ -94,6 +100,10 @@ export class Refunds {
     const { reason, actor, idempotency } = wish;
     const known = idempotency && (await findRefundOf(this.#database, order.id, idempotency));
     if (known) return { refund: known, repeated: true };
+    if (wish.restock === true && !this.#restocks)
+      throw new RefundRefusedError(
+        "the stock is with an inventory that is not told of refunds: put the pieces back there, and refund them without restock",
+      );
     const payment = await this.#paymentOf(order);
     const isCaptured = payment.state === "CAPTURED";
     this.#mustBeMovable(wish.amount, order.currency);
@@ -147,7 +157,7 @@ export class Refunds {
   /** Some currencies' shares of a line are in smaller units than the provider moves. */
   #movable(amount: number, currency: string): number {
     const parts = STEPS.map((step) => amount - (amount % step));
-    return parts.find((part) => this.#provider.faultOfAmount?.(part, currency) === undefined) ?? amount;
+    return parts.find((part) => this.#provider.faultOfAmount?.(part, currency, "refund") === undefined) ?? amount;
   }
 
   async #writeDown(order: StoredOrder): Promise<Payment | undefined> {
@@ -172,7 +182,7 @@ export class Refunds {
 
   /** @throws {RefundRefusedError} */
   #mustBeMovable(amount: number | undefined, currency: string): void {
-    const fault = amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency);
+    const fault = amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency, "refund");
     if (fault !== undefined) throw new RefundRefusedError(fault);
   }
 }

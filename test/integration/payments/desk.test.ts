@@ -59,6 +59,29 @@ const simulated = (providerId: string | null | undefined, what: string) =>
     method: "POST",
   });
 
+/** Pays with another card, as Stripe.js does. @returns the status of the answer */
+async function confirmed(providerId: string | null | undefined): Promise<number> {
+  const { paymentsUrl } = environment.providers;
+  const { status } = await fetch(`${paymentsUrl}/v1/payment_intents/${providerId}/confirm`, {
+    method: "POST",
+    headers: { authorization: "Bearer sk_test_desk" },
+    body: new URLSearchParams({ payment_method: "pm_card_mastercard" }),
+  });
+  return status;
+}
+async function paysAnew(providerId: string | null | undefined) {
+  expect(await confirmed(providerId)).toBe(200);
+}
+/** The payment, as Stripe tells of it. */
+async function toldBy(providerId: string | null | undefined): Promise<unknown> {
+  const response = await fetch(`${environment.providers.paymentsUrl}/v1/payment_intents/${providerId}`, {
+    headers: { authorization: "Bearer sk_test_desk" },
+  });
+  return response.json();
+}
+
+const USED = "the payment method was used before, and belongs to no Customer at Stripe";
+
 describe("a payment at Stripe", () => {
   test("is captured, and written with the order's status", async () => {
     const order = await orderWith(environment, "pm_card_visa");
@@ -118,10 +141,7 @@ describe("a payment at Stripe", () => {
       metadata: { "a[b]": "no key of Stripe's", order_id: "another", ...many },
     });
     const { providerId } = await deskOf(environment).pay(request(order));
-    const response = await fetch(`${environment.providers.paymentsUrl}/v1/payment_intents/${providerId}`, {
-      headers: { authorization: "Bearer sk_test_desk" },
-    });
-    const told: unknown = await response.json();
+    const told = await toldBy(providerId);
     expect(told).toMatchObject({
       description: "Order SO-1",
       receipt_email: "ada@example.org",
@@ -156,16 +176,61 @@ describe("a payment at Stripe", () => {
     await simulated(providerId, "authenticate?succeed=false");
     return { order, desk, providerId };
   }
-  /** Pays with another card, as Stripe.js does. */
-  async function paysAnew(providerId: string | null) {
-    const { paymentsUrl } = environment.providers;
-    const { status } = await fetch(`${paymentsUrl}/v1/payment_intents/${providerId}/confirm`, {
-      method: "POST",
-      headers: { authorization: "Bearer sk_test_desk" },
-      body: new URLSearchParams({ payment_method: "pm_card_mastercard" }),
-    });
-    expect(status).toBe(200);
-  }
+
+  test("without a payment method waits for its customer, who chooses one", async () => {
+    const order = await orderWith(environment, null);
+    const desk = deskOf(environment);
+    const { providerId } = await desk.pay(request(order));
+    for (let time = 0; time < 2; time++)
+      expect(await desk.pay(request(order))).toMatchObject({
+        state: "PENDING",
+        providerId,
+        reason: null,
+        action: { type: "stripe", clientSecret: expect.stringMatching(/_secret_/) },
+      });
+    expect(chargesOf(order)).toEqual([]);
+    await paysAnew(providerId);
+    expect(await desk.pay(request(order))).toMatchObject({ state: "CAPTURED", providerId, action: null });
+    expect(chargesOf(order)).toHaveLength(1);
+  });
+
+  test("without a payment method that is undone can't be paid any more", async () => {
+    const order = await orderWith(environment, null);
+    const desk = deskOf(environment);
+    const { providerId } = await desk.pay(request(order));
+    expect(await desk.undo(request(order))).toEqual({});
+    expect(await confirmed(providerId)).toBe(400);
+    expect(chargesOf(order)).toEqual([]);
+  });
+
+  test.each([
+    ["payment method", "pm_1Rc0ffee0123456789"],
+    ["token", "tok_1Rc0ffee0123456789"],
+  ])("whose %s was used before waits for its customer, and says why", async (_what, token) => {
+    const desk = deskOf(environment);
+    expect(await desk.pay(request(await orderWith(environment, token)))).toMatchObject({ state: "CAPTURED" });
+    const order = await orderWith(environment, token);
+    for (let time = 0; time < 2; time++)
+      expect(await desk.pay(request(order))).toMatchObject({
+        state: "PENDING",
+        reason: USED,
+        action: { clientSecret: expect.any(String) },
+      });
+    const waiting = await paymentOf(order);
+    expect(waiting).toMatchObject({ state: "PENDING", reason: USED });
+    await paysAnew(waiting?.providerId ?? null);
+    expect(await desk.pay(request(order))).toMatchObject({ state: "CAPTURED", reason: null });
+    expect(chargesOf(order)).toHaveLength(1);
+  });
+
+  test("is taken without a receipt if Stripe takes no such address", async () => {
+    const customer = { email: "ada@localhost" };
+    const order = await orderWith(environment, "pm_card_visa", { customer });
+    const { state, providerId } = await deskOf(environment).pay(request(order));
+    expect(state).toBe("CAPTURED");
+    expect(await toldBy(providerId)).toMatchObject({ receipt_email: null });
+    expect(chargesOf(order)).toHaveLength(1);
+  });
 
   test("that its customer fails to confirm may be tried again, with another card too", async () => {
     const { order, desk, providerId } = await declinedOnce();
@@ -368,16 +433,30 @@ describe("a payment at Stripe", () => {
         code: "expired_card",
         action: { clientSecret: expect.any(String) },
       });
-      const response = await fetch(
-        `${environment.providers.paymentsUrl}/v1/payment_intents/${renewed?.providerId}/confirm`,
-        {
-          method: "POST",
-          headers: { authorization: "Bearer sk_test_desk" },
-          body: new URLSearchParams({ payment_method: "pm_card_mastercard" }),
-        },
-      );
-      expect(response.status).toBe(200);
+      await paysAnew(renewed?.providerId);
       expect(await desk.capture(request(declined))).toBe("captured");
+      expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", reason: null, action: null });
+      expect(chargesOf(order)).toHaveLength(1);
+    });
+
+    test.each([
+      ["payment method", "pm_1Renewed0123456789"],
+      ["token", "tok_1Renewed0123456789"],
+    ])("waits for a customer whose %s can be used once only", async (_what, token) => {
+      const { order, desk } = await expired(token);
+      for (let time = 0; time < 3; time++)
+        expect(await desk.capture(request(order))).toEqual({
+          waitsFor: `the customer to pay anew: the authorization ran out, and then: ${USED}`,
+        });
+      const renewed = await paymentOf(order);
+      expect(renewed).toMatchObject({
+        sequence: 2,
+        state: "PENDING",
+        reason: USED,
+        action: { clientSecret: expect.any(String) },
+      });
+      await paysAnew(renewed?.providerId);
+      expect(await desk.capture(request(order))).toBe("captured");
       expect(await paymentOf(order)).toMatchObject({ state: "CAPTURED", reason: null, action: null });
       expect(chargesOf(order)).toHaveLength(1);
     });
@@ -607,10 +686,7 @@ describe("undoing a payment at Stripe", () => {
       ),
     );
     expect(await paymentOf(order)).toMatchObject({ state: "CANCELLED" });
-    const response = await fetch(`${environment.providers.paymentsUrl}/v1/payment_intents/${providerId}`, {
-      headers: { authorization: "Bearer sk_test_desk" },
-    });
-    expect(await response.json()).toMatchObject({ status: "canceled" });
+    expect(await toldBy(providerId)).toMatchObject({ status: "canceled" });
   });
 
   test("of an order that was paid when payments were not written down pays it back", async () => {

@@ -11,8 +11,8 @@ export type Behaviour =
   | { readonly kind: "authentication" }
   /** The bank takes its time, and then pays or does not. */
   | { readonly kind: "processing"; readonly pays: boolean }
-  /** Paid, and then disputed. */
-  | { readonly kind: "disputed" }
+  /** Paid, and then disputed, or asked about by the bank. */
+  | { readonly kind: "disputed"; readonly isInquiry?: true }
   /** Paid; what its refunds are at first, and what becomes of them a second later. */
   | {
       readonly kind: "slow refunds";
@@ -69,6 +69,7 @@ const CARDS: Readonly<Record<string, Behaviour>> = {
   threeDSecureRequired: AUTHENTICATION,
   createDispute: { kind: "disputed" },
   createDisputeProductNotReceived: { kind: "disputed" },
+  createDisputeInquiry: { kind: "disputed", isInquiry: true },
   pendingRefund: { kind: "slow refunds", first: "pending", end: "succeeded" },
   refundFail: { kind: "slow refunds", first: "succeeded", end: "failed" },
   pendingRefundFail: { kind: "slow refunds", first: "pending", end: "failed" },
@@ -91,20 +92,21 @@ const ALWAYS = Infinity;
  * - `pm_card_chargeDeclined`, `pm_card_chargeDeclinedInsufficientFunds`, `pm_card_chargeDeclinedExpiredCard`, …: declined for this reason.
  * - `pm_card_authenticationRequired`, `pm_card_threeDSecureRequired`: the customer has to confirm first.
  * - `pm_usBankAccount_success`, `pm_usBankAccount_insufficientFunds`: the bank decides a second later.
- * - `pm_card_createDispute`: approved, and disputed a second later.
+ * - `pm_card_createDispute`: approved, and disputed a second later; `pm_card_createDisputeInquiry`: asked about by the bank.
  * - `pm_card_pendingRefund`: approved; a refund is pending first, and then succeeds.
  * - `pm_card_refundFail`: approved; a refund succeeds first, and fails a second later.
  *
  * And these:
  *
- * - `tok_approved`, any token not listed here, or none: approved. A customer without one has a card on file.
+ * - `pm_1…`, `tok_1…`, as Stripe.js makes them, of 15 characters or more: approved, and refused when they are used again.
+ * - `tok_approved`, and any other token: approved. Without one, the order waits for its customer.
  * - `tok_declined`: always declined.
  * - `tok_pendingRefundFail`: approved; a refund is pending first, and then fails.
  * - `tok_stumbles_N`: no answer to the first N attempts (1 to 99), then approved.
  * - `tok_down`: no answer until `npm run providers -- payments up` is run after the first attempt.
  */
-export function behaviourOf(method: string | null): Behaviour | undefined {
-  if (method === null) return APPROVED;
+export function behaviourOf(method: string): Behaviour | undefined {
+  if (isUsedOnce(method)) return APPROVED;
   const card = /^(?:pm_card|tok)_(.+)$/.exec(method)?.[1];
   const known = BANKS[method] ?? (card === undefined ? undefined : CARDS[card]);
   if (known !== undefined || method.startsWith("pm_")) return known;
@@ -112,4 +114,9 @@ export function behaviourOf(method: string | null): Behaviour | undefined {
   if (method === "tok_down") return { kind: "stumbles", times: ALWAYS };
   const times = Number(/^tok_stumbles_(\d{1,2})$/.exec(method)?.[1] ?? 0);
   return times > 0 ? { kind: "stumbles", times } : APPROVED;
+}
+
+/** Whether a payment method or token, which belongs to no Customer here, can be used once only. Those for tests are for many. */
+export function isUsedOnce(method: string): boolean {
+  return /^(?:pm|tok)_1\w{10,}$/.test(method);
 }

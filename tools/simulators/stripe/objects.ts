@@ -44,7 +44,7 @@ export function paymentIntentOf(intent: IntentState) {
         ? { type: "use_stripe_sdk", use_stripe_sdk: { type: "three_d_secure_redirect" } }
         : null,
     on_behalf_of: null,
-    payment_method: intent.method,
+    payment_method: intent.status === "requires_payment_method" ? null : intent.method,
     payment_method_configuration_details: null,
     payment_method_options: {},
     payment_method_types: ["card"],
@@ -170,8 +170,7 @@ export function disputeOf(intent: IntentState, dispute: DisputeState) {
   return {
     id: dispute.id,
     object: "dispute",
-    // What was not paid back before.
-    amount: intent.captured - refundedOf(intent),
+    amount: disputedOf(intent, dispute),
     balance_transactions: [],
     charge: intent.chargeId,
     created: dispute.created,
@@ -181,13 +180,13 @@ export function disputeOf(intent: IntentState, dispute: DisputeState) {
     evidence_details: {
       due_by: null,
       enhanced_eligibility: {},
-      has_evidence: dispute.status !== "needs_response",
+      has_evidence: !dispute.status.endsWith("needs_response"),
       past_due: false,
       submission_method: "manual",
-      submission_count: dispute.status === "needs_response" ? 0 : 1,
+      submission_count: dispute.status.endsWith("needs_response") ? 0 : 1,
     },
     intended_submission_method: "manual",
-    is_charge_refundable: false,
+    is_charge_refundable: dispute.status.startsWith("warning_"),
     livemode: false,
     metadata: {},
     payment_intent: intent.id,
@@ -234,6 +233,11 @@ function shippingOf({ shipping }: IntentState): Stripe.PaymentIntent.Shipping | 
 /** What was paid back, or is about to be. */
 export function refundedOf({ refunds }: IntentState): number {
   return refunds.reduce((sum, { amount, status }) => (status === "failed" ? sum : sum + amount), 0);
+}
+
+/** What is disputed: by default what was not paid back before. */
+export function disputedOf(intent: IntentState, { amount }: DisputeState): number {
+  return amount ?? intent.captured - refundedOf(intent);
 }
 
 const NO_EVIDENCE = {

@@ -15,7 +15,10 @@ export type RefundState = z.output<typeof refundState>;
 /** A dispute. */
 export const disputeState = z.object({
   id: z.string(),
-  status: z.enum(["needs_response", "won", "lost"]),
+  /** An inquiry's begin with `warning_`: the bank asks, and no money moves. */
+  status: z.enum(["needs_response", "won", "lost", "warning_needs_response", "warning_closed"]),
+  /** Null for all that was not paid back. */
+  amount: z.number().nullable().default(null),
   created: z.number(),
 });
 export type DisputeState = z.output<typeof disputeState>;

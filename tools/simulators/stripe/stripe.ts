@@ -4,9 +4,18 @@ import type { Entry, Ledger } from "../ledger.ts";
 import { Events } from "./events.ts";
 import { parseForm, type FormValue } from "./form.ts";
 import { Keys } from "./keys.ts";
-import { behaviourOf, type Behaviour } from "./methods.ts";
-import { chargeOf, disputeOf, eventOf, paymentIntentOf, refundedOf, refundOf } from "./objects.ts";
-import type { IntentState, RefundState } from "./state.ts";
+import { leastAtStripe } from "../../../src/providers/stripe-amounts.ts";
+import { behaviourOf, isUsedOnce, type Behaviour } from "./methods.ts";
+import {
+  chargeOf,
+  disputedOf,
+  disputeOf,
+  eventOf,
+  paymentIntentOf,
+  refundedOf,
+  refundOf,
+} from "./objects.ts";
+import type { DisputeState, IntentState, RefundState } from "./state.ts";
 import { Webhooks } from "./webhooks.ts";
 
 /** As long as Stripe keeps keys, at least. */
@@ -16,6 +25,8 @@ const SETTLED_AFTER_MS = 1_000;
 /** An authorization lasts seven days. */
 const AUTHORIZED_FOR_S = 7 * 24 * 60 * 60;
 const TEST_KEY = /^Bearer (sk|rk)_test_\w+$/;
+/** Such as Stripe takes for receipts. */
+const EMAIL = /^[^\s@]+@[^\s@.]+(?:\.[^\s@.]+)+$/;
 /** What a payment in another state than the request needs is refused with. */
 const UNEXPECTED_STATE = "payment_intent_unexpected_state";
 
@@ -51,8 +62,9 @@ type Form = Readonly<Record<string, FormValue>>;
  *
  * - `POST /simulator/payment_intents/:id/authenticate?succeed=false`: the customer authenticates, or fails to;
  * - `POST /simulator/payment_intents/:id/expire`: the authorization runs out;
- * - `POST /simulator/payment_intents/:id/dispute`: the customer disputes what was not refunded. Stripe's own way of sending
- *   evidence (`winning_evidence` or `losing_evidence`) ends it.
+ * - `POST /simulator/payment_intents/:id/dispute?amount=500&inquiry=true`: the customer disputes what was not refunded, or
+ *   this much of it, or the bank only asks about it. Stripe's own way of sending evidence (`winning_evidence` or
+ *   `losing_evidence`) ends it, or makes a dispute of an inquiry (`escalate_inquiry_evidence`).
  */
 export class StripeSimulator {
   readonly webhooks: Webhooks;
@@ -62,6 +74,8 @@ export class StripeSimulator {
   readonly #byCharge = new Map<string, IntentState>();
   readonly #byRefund = new Map<string, IntentState>();
   readonly #byDispute = new Map<string, IntentState>();
+  /** Payment methods and tokens that can't be used again. */
+  readonly #used = new Set<string>();
   readonly #events = new Events();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #random: () => number;
@@ -162,7 +176,11 @@ export class StripeSimulator {
     if (method === "POST" && simulated) {
       const intent = this.#intent(simulated[1] ?? "");
       if (simulated[2] === "expire") return this.#expire(intent);
-      if (simulated[2] === "dispute") return this.#beDisputed(intent);
+      if (simulated[2] === "dispute")
+        return this.#beDisputed(intent, {
+          amount: query.has("amount") ? Number(query.get("amount")) : null,
+          isInquiry: query.get("inquiry") === "true",
+        });
       return this.#authenticate(intent, query.get("succeed") !== "false");
     }
     if (!TEST_KEY.test(authorization ?? ""))
@@ -215,14 +233,32 @@ export class StripeSimulator {
         param: "amount",
         message: "This value must be greater than or equal to 1.",
       });
+    const least = leastAtStripe(currency);
+    if (amount < least)
+      throw new Refused(400, {
+        type: "invalid_request_error",
+        code: "amount_too_small",
+        param: "amount",
+        message: `Amount must be at least ${least} ${currency} in the smallest unit`,
+      });
+    const receiptEmail = textOf(form["receipt_email"]) ?? null;
+    if (receiptEmail !== null && !EMAIL.test(receiptEmail))
+      throw new Refused(400, {
+        type: "invalid_request_error",
+        code: "email_invalid",
+        param: "receipt_email",
+        message: `Invalid email address: ${receiptEmail}`,
+      });
     const method = methodOf(form);
-    if (behaviourOf(method) === undefined)
+    if (method !== null && behaviourOf(method) === undefined)
       throw new Refused(400, {
         type: "invalid_request_error",
         code: "resource_missing",
         param: "payment_method",
         message: `No such PaymentMethod: '${method}'`,
       });
+    // A payment method is made of a token at once.
+    if (method?.startsWith("tok_")) this.#use(method);
     const id = `pi_${newId()}`;
     const intent: IntentState = {
       id,
@@ -231,12 +267,12 @@ export class StripeSimulator {
       amount,
       currency,
       captureMethod: textOf(form["capture_method"]) === "manual" ? "manual" : "automatic",
-      status: "requires_confirmation",
+      status: method === null ? "requires_payment_method" : "requires_confirmation",
       authorized: 0,
       captured: 0,
       method,
       description: textOf(form["description"]) ?? null,
-      receiptEmail: textOf(form["receipt_email"]) ?? null,
+      receiptEmail,
       metadata: metadataOf(form),
       shipping: shippingOf(form),
       lastError: null,
@@ -257,9 +293,36 @@ export class StripeSimulator {
         intent,
         `This PaymentIntent's status is ${intent.status}, so it could not be confirmed.`,
       );
-    intent.method = methodOf(form) ?? intent.method;
+    const given = methodOf(form);
+    const method = given ?? (intent.status === "requires_confirmation" ? intent.method : null);
+    if (method === null)
+      throw unexpectedState(
+        intent,
+        "You cannot confirm this PaymentIntent because it's missing a payment method.",
+      );
+    if (given !== null || !method.startsWith("tok_")) this.#use(method);
+    intent.method = method;
     intent.confirmed++;
-    return this.#charge(intent, behaviourOf(intent.method) ?? { kind: "approved" });
+    return this.#charge(intent, behaviourOf(method) ?? { kind: "approved" });
+  }
+
+  /** Cards that belong to no Customer are used once; those for tests are not. */
+  #use(method: string): void {
+    if (!isUsedOnce(method)) return;
+    if (this.#used.has(method))
+      throw new Refused(400, {
+        type: "invalid_request_error",
+        ...(method.startsWith("tok_")
+          ? {
+              code: "token_already_used",
+              message: `You cannot use a Stripe token more than once: ${method}.`,
+            }
+          : {
+              message:
+                "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.",
+            }),
+      });
+    this.#used.add(method);
   }
 
   #charge(intent: IntentState, behaviour: Behaviour): object {
@@ -292,7 +355,9 @@ export class StripeSimulator {
       }
       case "disputed": {
         const paid = this.#approve(intent);
-        this.#later(() => void this.#beDisputed(intent));
+        this.#later(
+          () => void this.#beDisputed(intent, { amount: null, isInquiry: behaviour.isInquiry === true }),
+        );
         return paid;
       }
       case "approved":
@@ -421,7 +486,10 @@ export class StripeSimulator {
         code: UNEXPECTED_STATE,
         message: `This PaymentIntent (${intent.id}) does not have a successful charge to refund.`,
       });
-    if (intent.dispute !== null && intent.dispute.status !== "won")
+    const amount = amountOf(form, "amount") ?? left;
+    const { dispute } = intent;
+    const isChargedBack = dispute?.status === "needs_response" || dispute?.status === "lost";
+    if (isChargedBack && amount > left - disputedOf(intent, dispute))
       throw new Refused(400, {
         type: "invalid_request_error",
         code: "charge_disputed",
@@ -433,14 +501,13 @@ export class StripeSimulator {
         code: "charge_already_refunded",
         message: `Charge ${intent.chargeId} has already been refunded.`,
       });
-    const amount = amountOf(form, "amount") ?? left;
     if (amount > left)
       throw new Refused(400, {
         type: "invalid_request_error",
         param: "amount",
         message: `Refund amount (${amount}) is greater than unrefunded amount on charge (${left})`,
       });
-    const behaviour = behaviourOf(intent.method);
+    const behaviour = intent.method === null ? undefined : behaviourOf(intent.method);
     const slow = behaviour?.kind === "slow refunds" ? behaviour : undefined;
     const refund: RefundState = {
       id: `re_${newId()}`,
@@ -454,6 +521,9 @@ export class StripeSimulator {
     this.#write(intent);
     this.#tellOf("refund.created", refundOf(intent, refund));
     this.#tellOf("charge.refunded", chargeOf(intent));
+    // The bank has no more to ask.
+    if (dispute?.status === "warning_needs_response" && refundedOf(intent) === intent.captured)
+      this.#endDispute(intent, dispute, "warning_closed");
     if (slow)
       this.#later(() => {
         refund.status = slow.end;
@@ -487,14 +557,24 @@ export class StripeSimulator {
     return refund ? refundOf(intent, refund) : missing("refund", id);
   }
 
-  #beDisputed(intent: IntentState): object {
+  #beDisputed(
+    intent: IntentState,
+    { amount, isInquiry }: { readonly amount: number | null; readonly isInquiry: boolean },
+  ): object {
     if (intent.captured === 0 || intent.dispute !== null)
       throw unexpectedState(intent, "Nothing is left to be disputed.");
-    intent.dispute = { id: `dp_${newId()}`, status: "needs_response", created: now() };
+    const status = isInquiry ? "warning_needs_response" : "needs_response";
+    intent.dispute = { id: `dp_${newId()}`, status, amount, created: now() };
     this.#write(intent);
     const dispute = disputeOf(intent, intent.dispute);
     this.#tellOf("charge.dispute.created", dispute);
     return dispute;
+  }
+
+  #endDispute(intent: IntentState, dispute: DisputeState, status: DisputeState["status"]): void {
+    dispute.status = status;
+    this.#write(intent);
+    this.#tellOf("charge.dispute.closed", disputeOf(intent, dispute));
   }
 
   #listDisputes(id: string, chargeId: string): object {
@@ -504,17 +584,24 @@ export class StripeSimulator {
     return { object: "list", data, has_more: false, url: "/v1/disputes" };
   }
 
-  /** Evidence decides it, as in Stripe's test mode: `winning_evidence` or `losing_evidence`. */
+  /** Evidence decides it, as in Stripe's test mode: `winning_evidence`, `losing_evidence`, `escalate_inquiry_evidence`. */
   #dispute(id: string, form: Form): object {
     const intent = this.#byDispute.get(id) ?? missing("dispute", id);
     const { dispute } = intent;
     if (dispute === null) return missing("dispute", id);
     const evidence = form["evidence"];
     const given = typeof evidence === "object" ? textOf(evidence["uncategorized_text"]) : undefined;
-    if (given === "winning_evidence" || given === "losing_evidence") {
-      dispute.status = given === "winning_evidence" ? "won" : "lost";
+    const isInquiry = dispute.status === "warning_needs_response";
+    if (given === "winning_evidence" || given === "losing_evidence")
+      this.#endDispute(
+        intent,
+        dispute,
+        isInquiry ? "warning_closed" : given === "winning_evidence" ? "won" : "lost",
+      );
+    if (given === "escalate_inquiry_evidence" && isInquiry) {
+      dispute.status = "needs_response";
       this.#write(intent);
-      this.#tellOf("charge.dispute.closed", disputeOf(intent, dispute));
+      this.#tellOf("charge.dispute.updated", disputeOf(intent, dispute));
     }
     return disputeOf(intent, dispute);
   }
@@ -577,6 +664,8 @@ export class StripeSimulator {
     this.#byCharge.set(intent.chargeId, intent);
     for (const { id } of intent.refunds) this.#byRefund.set(id, intent);
     if (intent.dispute) this.#byDispute.set(intent.dispute.id, intent);
+    const { method, confirmed } = intent;
+    if (method !== null && (confirmed > 0 || method.startsWith("tok_"))) this.#used.add(method);
   }
 
   /** Takes over a charge of an earlier version's books. */

@@ -1,6 +1,7 @@
 import type { EventType } from "../src/order/event.ts";
 import {
   PAYMENT_STATES,
+  type Dispute,
   type DisputeState,
   type Payment,
   type PaymentChange,
@@ -29,9 +30,11 @@ const EVENT_OF_STATE = {
   EXPIRED: "payment.expired",
 } as const satisfies Record<PaymentState, EventType>;
 const EVENT_OF_DISPUTE = {
+  INQUIRY: "dispute.inquiry",
   OPEN: "dispute.opened",
   WON: "dispute.won",
   LOST: "dispute.lost",
+  CLOSED: "dispute.closed",
 } as const satisfies Record<DisputeState, EventType>;
 
 const KEYS = [
@@ -49,6 +52,7 @@ const KEYS = [
   "action",
   "expiresAt",
   "dispute",
+  "disputed",
   "createdAt",
   "updatedAt",
 ] as const;
@@ -56,7 +60,7 @@ const KEYS = [
 const insertPayments = insertInto(payments, KEYS);
 /** What was written ahead becomes what it came to, unless that was written meanwhile. */
 const SETTLED_LATER = KEYS.filter(
-  (key) => !["orderId", "sequence", "createdAt", "spentKeys", "dispute"].includes(key),
+  (key) => !["orderId", "sequence", "createdAt", "spentKeys", "dispute", "disputed"].includes(key),
 );
 const insertOrSettle = insertInto(payments, KEYS, settleIfOpen());
 const { read: selectByOrder, lock: selectLocked } = selectsFrom(
@@ -197,25 +201,28 @@ export async function changePayment(
 }
 
 /**
- * Writes down how a payment is disputed, with the event, if that is still as it was read.
+ * Writes down how a payment is disputed, with the event of a new state, if that is still as it was read.
  *
  * @returns whether it was. @throws {DatabaseError}
  */
 export async function recordDispute(
   database: Database,
-  { orderId, sequence, dispute }: Pick<Payment, "orderId" | "sequence" | "dispute">,
-  now: DisputeState,
+  { orderId, sequence, dispute, disputed }: Pick<Payment, "orderId" | "sequence" | "dispute" | "disputed">,
+  { state, amount }: Dispute,
 ): Promise<boolean> {
   return database.transaction(async (transaction) => {
     const status = (await lockOrders(transaction, [orderId])).get(orderId)?.status;
     const row = (await read(transaction, selectLocked([orderId]))).find((each) => each.sequence === sequence);
-    if (row === undefined || row.dispute !== dispute) return false;
+    if (row === undefined || row.dispute !== dispute || row.disputed !== disputed) return false;
     const updatedAt = timestamp();
+    const event = (of: string): NewOrderEvent => {
+      const told = paymentEvent({ ...row, updatedAt }, of);
+      const record = { ...told.record, amount: amount ?? row.captured };
+      return { ...told, type: EVENT_OF_DISPUTE[state], record };
+    };
     await transaction.commit([
-      update(row, { dispute: now, updatedAt }),
-      ...(status === undefined
-        ? []
-        : insertEvents([{ ...paymentEvent({ ...row, updatedAt }, status), type: EVENT_OF_DISPUTE[now] }])),
+      update(row, { dispute: state, disputed: amount, updatedAt }),
+      ...(status === undefined || state === dispute ? [] : insertEvents([event(status)])),
     ]);
     return true;
   });
@@ -226,7 +233,13 @@ export function writePayments(changes: readonly PaymentChange[]): Statement[] {
   if (changes.length === 0) return [];
   return [
     insertOrSettle(
-      changes.map((change) => ({ ...change, spentKeys: 0, dispute: null, createdAt: change.updatedAt })),
+      changes.map((change) => ({
+        ...change,
+        spentKeys: 0,
+        dispute: null,
+        disputed: null,
+        createdAt: change.updatedAt,
+      })),
     ),
   ];
 }

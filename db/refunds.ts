@@ -1,7 +1,13 @@
 import { v7 as uuidv7 } from "uuid";
 import type { EventType } from "../src/order/event.ts";
 import { cancelledPieces, quantitiesBySku, type Idempotency } from "../src/order/order.ts";
-import { REFUND_STATES, type Payment, type Refund, type RefundState } from "../src/order/payment.ts";
+import {
+  chargedBack,
+  REFUND_STATES,
+  type Payment,
+  type Refund,
+  type RefundState,
+} from "../src/order/payment.ts";
 import { sumOfWorth } from "../src/order/refund.ts";
 import { mayBecome } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
@@ -59,7 +65,7 @@ const selectDue = selectFrom(
 );
 const lockPayment = selectFrom(
   payments,
-  ["orderId", "sequence", "state", "amount", "captured", "currency"],
+  ["orderId", "sequence", "state", "amount", "captured", "currency", "dispute", "disputed"],
   "WHERE order_id = ? AND sequence = ? FOR UPDATE",
 );
 
@@ -91,6 +97,8 @@ export type OpenedRefund =
   | {
       /** How much is left, which is less than was asked for. */
       readonly left: number;
+      /** How much is not, since it was charged back. */
+      readonly chargedBack?: number;
       /** Nothing was written because what is taken has changed since the caller looked. */
       readonly changed?: boolean;
     };
@@ -148,7 +156,8 @@ export async function openRefund(database: Database, wanted: NewRefund): Promise
     if (known) return { refund: repeatedBy(known, idempotency), repeated: true };
     const isCaptured = payment?.state === "CAPTURED";
     const own = all.filter((each) => (each.cause === "uncaptured") !== isCaptured);
-    const left = (isCaptured ? payment.captured : (payment?.amount ?? 0)) - sumOf(own);
+    const gone = isCaptured ? chargedBack(payment) : 0;
+    const left = (isCaptured ? payment.captured - gone : (payment?.amount ?? 0)) - sumOf(own);
     const kept = pieces && order && (await keptBack(transaction, order, pieces, all));
     const lines = kept?.lines ?? given.lines;
     const amount = lines === null ? (asked ?? left) : movable(Math.max(0, Math.min(sumOfWorth(lines), left)));
@@ -159,7 +168,7 @@ export async function openRefund(database: Database, wanted: NewRefund): Promise
     // What is taken may have changed since the caller looked.
     const isMeant = isCaptured ? cause !== "uncaptured" : cause === "uncaptured";
     if (payment === undefined || !isMeant) return { left, changed: true };
-    if (amount > left || amount < least) return { left };
+    if (amount > left || amount < least) return { left, chargedBack: gone };
     const at = timestamp();
     const isDone = providerId !== null || cause === "uncaptured";
     const refund: Row = {

@@ -266,6 +266,8 @@ export const payments = mysqlTable(
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),
     dispute: varchar("dispute", { length: 8 }).$type<DisputeState>(),
+    /** How much of it; null for all of it. */
+    disputed: money("disputed"),
   },
   (table) => [
     primaryKey({ columns: [table.orderId, table.sequence] }),

@@ -27,10 +27,13 @@ export const payment = z
         "Present while the customer has to act: what the client needs for that, such as a `clientSecret` for Stripe.js or a `redirectUrl`. Not for logs",
     }),
     expiresAt: timestamp.optional().meta({ description: "When the authorization runs out" }),
-    dispute: z
-      .enum(statesOf(DISPUTE_STATES))
+    dispute: z.enum(statesOf(DISPUTE_STATES)).optional().meta({
+      description:
+        "Present once the customer's bank has asked the money back, or has asked about the payment (INQUIRY), which moves no money",
+    }),
+    disputed: minorUnits
       .optional()
-      .meta({ description: "Present once the customer's bank has asked the money back" }),
+      .meta({ description: "How much of it is disputed, or asked about, in the currency's minor unit" }),
     createdAt: timestamp,
     updatedAt: timestamp,
   })

@@ -117,6 +117,7 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
     action,
     expiresAt,
     dispute,
+    disputed,
   } = payment;
   const own = refunds.filter(({ sequence }) => sequence === payment.sequence);
   return {
@@ -132,7 +133,7 @@ function paymentBody(payment: Payment, refunds: readonly Refund[]): PaymentBody 
     }),
     ...(state === "PENDING" && action && { action }),
     ...(state === "AUTHORIZED" && expiresAt && { expiresAt: expiresAt.toISOString() }),
-    ...(dispute && { dispute }),
+    ...(dispute && { dispute, disputed: disputed ?? captured }),
     createdAt: payment.createdAt.toISOString(),
     updatedAt: payment.updatedAt.toISOString(),
   };

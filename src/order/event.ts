@@ -31,11 +31,15 @@ export const EVENT_TYPES = [
   "payment.cancelled",
   /** The authorization ran out. */
   "payment.expired",
-  /** The customer's bank asks the money back. */
+  /** The customer's bank asks about the payment: no money has moved. */
+  "dispute.inquiry",
+  /** The customer's bank takes the money back. */
   "dispute.opened",
   /** The dispute has ended: the money stays here, or is gone. */
   "dispute.won",
   "dispute.lost",
+  /** The bank asks no more. */
+  "dispute.closed",
   /** Money is to be paid back. */
   "refund.created",
   "refund.succeeded",

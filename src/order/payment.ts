@@ -27,17 +27,28 @@ export const REFUND_STATES = declareStates("refund", {
   FAILED: [],
 });
 
-/** A dispute's states, and what may follow each. */
+/** A dispute's states, and what may follow each. There may be another one after each end. */
 export const DISPUTE_STATES = declareStates("dispute", {
-  /** The customer's bank has asked the money back, or asks about it. */
-  OPEN: ["WON", "LOST"],
-  /** The money stays here. There may be another one. */
-  WON: ["OPEN", "LOST"],
-  LOST: ["OPEN", "WON"],
+  /** The customer's bank asks about the payment. No money has moved, and it may be refunded. */
+  INQUIRY: ["OPEN", "WON", "LOST", "CLOSED"],
+  /** The customer's bank has taken the money back, until the dispute ends. */
+  OPEN: ["INQUIRY", "WON", "LOST", "CLOSED"],
+  /** The money stays here. */
+  WON: ["INQUIRY", "OPEN", "LOST", "CLOSED"],
+  LOST: ["INQUIRY", "OPEN", "WON", "CLOSED"],
+  /** The bank asks no more. */
+  CLOSED: ["INQUIRY", "OPEN", "WON", "LOST"],
 });
 
 export type PaymentState = keyof typeof PAYMENT_STATES;
 export type DisputeState = keyof typeof DISPUTE_STATES;
+
+/** How a payment is disputed. */
+export interface Dispute {
+  readonly state: DisputeState;
+  /** How much of the payment, in minor units; null if that is not known, for all of it. */
+  readonly amount: number | null;
+}
 export type RefundState = keyof typeof REFUND_STATES;
 
 /** What the customer has to do before a payment goes on. For the client alone: a secret, never in a log or an event. */
@@ -67,6 +78,8 @@ export interface Payment {
   readonly expiresAt: Date | null;
   /** Null while nobody has disputed it. */
   readonly dispute: DisputeState | null;
+  /** How much of it is disputed; null if that is not known. */
+  readonly disputed: number | null;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
@@ -77,7 +90,16 @@ export function referenceOf({ orderId, sequence }: Pick<Payment, "orderId" | "se
 }
 
 /** What has become of a payment, to be written with the order's status. */
-export type PaymentChange = Omit<Payment, "spentKeys" | "dispute" | "createdAt">;
+export type PaymentChange = Omit<Payment, "spentKeys" | "dispute" | "disputed" | "createdAt">;
+
+/** How much of a captured payment the customer's bank has taken back, for good or until a dispute ends. Minor units. */
+export function chargedBack({
+  dispute,
+  disputed,
+  captured,
+}: Pick<Payment, "dispute" | "disputed" | "captured">): number {
+  return dispute === "OPEN" || dispute === "LOST" ? Math.min(disputed ?? captured, captured) : 0;
+}
 
 /** Why money is paid back. */
 export type RefundCause =

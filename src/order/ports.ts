@@ -1,6 +1,6 @@
 import { LIMITS } from "./limits.ts";
 import type { Address, Metadata, Order, OrderLine, StageRecord, WaitSoFar } from "./order.ts";
-import type { DisputeState, PaymentAction, PaymentChange } from "./payment.ts";
+import type { Dispute, PaymentAction, PaymentChange } from "./payment.ts";
 import type { Label, ParcelRequest, Rate, Shipment, ShipmentChange, Tracking } from "./shipment.ts";
 
 /**
@@ -222,8 +222,9 @@ export interface PaymentProvider extends Service {
   /** How a payment is disputed, as it stands; undefined if it is not. Absent if the provider tells of no disputes. */
   disputeOf?(request: {
     readonly id: string;
+    readonly currency: string;
     readonly signal: AbortSignal;
-  }): Promise<DisputeState | undefined>;
+  }): Promise<Dispute | undefined>;
   /**
    * Checks a webhook's signature over its raw bytes, and reads which payment it is about. Absent if the provider has none.
    *

@@ -8,6 +8,8 @@ import type {
   ProviderPayment,
   Providers,
 } from "../order/ports.ts";
+import { DISPUTE_STATES } from "../order/payment.ts";
+import { statesOf } from "../order/states.ts";
 import { redactor } from "../platform/redact.ts";
 import { TRACKING_NUMBER } from "./http/carrier.ts";
 import { safeLine } from "./http/service-client.ts";
@@ -95,7 +97,16 @@ const missed = z.object(
   { subjects: z.array(subject), until: z.int({ error: "must be a whole number" }).min(0).optional() },
   { error: "must be an object" },
 );
-const dispute = z.enum(["OPEN", "WON", "LOST"], { error: "must be OPEN, WON or LOST" }).optional();
+const disputeStates = statesOf(DISPUTE_STATES);
+const dispute = z
+  .object(
+    {
+      state: z.enum(disputeStates, { error: `must be one of ${disputeStates.join(", ")}` }),
+      amount: amount.nullable(),
+    },
+    { error: "must be an object, or undefined" },
+  )
+  .optional();
 const moved = z.union([z.literal(["at commit", "moved"]), z.object({ reject: told })], {
   error: 'must be "moved" or an object with a reason to reject',
 });

@@ -13,7 +13,7 @@ import {
   type WebhookSubject,
 } from "../order/ports.ts";
 import type { Address, Metadata } from "../order/order.ts";
-import type { DisputeState } from "../order/payment.ts";
+import type { Dispute, DisputeState } from "../order/payment.ts";
 import { nowMs } from "../platform/clock.ts";
 import { describeError } from "../platform/describe-error.ts";
 import { parseRetryAfter } from "../platform/retry-after.ts";
@@ -212,8 +212,11 @@ export function stripePayments({
         return found && refundOf(found);
       }),
 
-    disputeOf: ({ id }) =>
-      ask(async () => disputeOf((await stripe.disputes.list({ ...named(id), limit: MOST_LISTED })).data)),
+    disputeOf: ({ id, currency }) =>
+      ask(async () => {
+        const { data } = await stripe.disputes.list({ ...named(id), limit: MOST_LISTED });
+        return disputeOf(data, currency);
+      }),
 
     async webhooksSince({ since, signal }) {
       const created = since === undefined ? {} : { created: { gte: since - LATE_EVENTS_S } };
@@ -322,18 +325,34 @@ function refundOf({ id, status, failure_reason: reason }: Stripe.Refund): Provid
   return { id, state: "pending" };
 }
 
-/** How Stripe's disputes end. An inquiry that a bank closes is won, and so is what never became a dispute. */
-const ENDED: Readonly<Record<string, DisputeState>> = {
+/** What Stripe's disputes are to us; those that are not listed go on. An inquiry begins with `warning_`. */
+const DISPUTES: Readonly<Record<string, DisputeState>> = {
+  warning_needs_response: "INQUIRY",
+  warning_under_review: "INQUIRY",
+  warning_closed: "CLOSED",
   lost: "LOST",
   won: "WON",
-  warning_closed: "WON",
   prevented: "WON",
 };
+/** The worst first. */
+const WORST = ["OPEN", "LOST", "INQUIRY", "WON", "CLOSED"] as const;
+/** Money that is gone, or may be. */
+const TAKES: ReadonlySet<DisputeState> = new Set(["OPEN", "LOST"]);
 
-/** Several disputes of one payment count as the worst of them. */
-function disputeOf(disputes: readonly Stripe.Dispute[]): DisputeState | undefined {
-  const states = new Set(disputes.map(({ status }) => ENDED[status] ?? "OPEN"));
-  return (["OPEN", "LOST", "WON"] as const).find((state) => states.has(state));
+/** Several disputes of one payment count as the worst of them, with the sum of all that is gone, or may be. */
+function disputeOf(disputes: readonly Stripe.Dispute[], currency: string): Dispute | undefined {
+  const all = disputes.map(({ status, amount, currency: its }) => ({
+    state: DISPUTES[status] ?? "OPEN",
+    amount: its === currency.toLowerCase() ? fromStripe(amount, currency) : null,
+  }));
+  const state = WORST.find((each) => all.some((dispute) => dispute.state === each));
+  if (state === undefined) return undefined;
+  const own = all.filter((each) => (TAKES.has(state) ? TAKES.has(each.state) : each.state === state));
+  const amount = own.reduce<number | null>(
+    (sum, each) => (sum === null || each.amount === null ? null : sum + each.amount),
+    0,
+  );
+  return { state, amount };
 }
 
 /** The token of a card, or the id of a payment method. */

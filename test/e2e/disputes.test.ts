@@ -5,6 +5,7 @@ import { reservations } from "../../db/schema.ts";
 import {
   call,
   dispute,
+  eventsOf,
   happens,
   paymentsOf,
   place,
@@ -144,18 +145,82 @@ test.each([
   },
 );
 
-test("a dispute of what was delivered is told, and its refunds fail in plain sight", async () => {
+test("a dispute of what was delivered is told, and its refunds are refused, or fail in plain sight", async () => {
+  shop.environment.providers.setWebhooks({ lost: 1 });
   const id = await place(shop, "pm_card_visa");
   await shop.client.orderIn(id, "DELIVERED");
   const [payment] = (await paymentsOf(shop, id)).payments;
   await dispute(shop, payment?.providerId);
-  await waitFor("it to be told", async () => (await disputesOf(id)).includes("dispute.opened"));
-  expect(await holdsOf(id)).toEqual([]);
-  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "OPEN" }]);
   await refund(shop, id, { amount: 1_000 });
   await waitFor("the refund to fail", async () => (await typesOf(shop, id)).includes("refund.failed"));
   expect((await paymentsOf(shop, id)).refunds).toMatchObject([
     { state: "FAILED", failure: expect.stringMatching(/^payments answered 400: .*charged back/) },
   ]);
+  await sendWebhook(shop, "charge.dispute.created", { id: "dp_1", payment_intent: payment?.providerId });
+  expect(await disputesOf(id)).toEqual(["dispute.opened"]);
+  expect(await holdsOf(id)).toEqual([]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "OPEN", disputed: 3_000 }]);
+  expect(await refund(shop, id, { amount: 1_000 })).toMatchObject({
+    status: 409,
+    body: {
+      detail: expect.stringContaining("3000 are disputed, and the customer's bank has taken them back"),
+    },
+  });
   expect(await (await happens(shop, payment?.providerId, "dispute")).json()).toHaveProperty("error");
+});
+
+test("of a payment that is disputed in part the rest can be refunded, and is when the order is cancelled", async () => {
+  const { id, paymentId } = await paid();
+  const end = await dispute(shop, paymentId, "?amount=1000");
+  await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+  expect(await holdsOf(id)).toMatchObject([
+    { name: "disputed", reason: "the customer disputes the payment, EUR 10.00 of it" },
+  ]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "OPEN", disputed: 1_000 }]);
+  expect(await refund(shop, id, { amount: 2_001 })).toMatchObject({
+    status: 409,
+    body: { detail: expect.stringContaining("2000 EUR in minor units are left") },
+  });
+  expect((await refund(shop, id, { amount: 500 })).status).toBe(202);
+  await waitFor("the refund", async () => (await typesOf(shop, id)).includes("refund.succeeded"));
+  await end("losing");
+  await waitFor("its end", async () => (await disputesOf(id)).includes("dispute.lost"));
+  const told = (await eventsOf(shop, id)).filter(({ type }) => type.startsWith("dispute."));
+  expect(told).toMatchObject([{ record: { amount: 1_000 } }, { record: { amount: 1_000 } }]);
+  shop.environment.providers.setFault("carrier", { kind: "none" });
+  await call(shop, "POST", `/orders/${id}/cancel`, { reason: "the dispute was lost" });
+  await shop.client.orderIn(id, "CANCELLED");
+  const books = shop.environment.providers.books.refunds.filter(({ orderId }) => orderId === id);
+  expect(books.map(({ amount }) => amount)).toEqual([500, 1_500]);
+});
+
+test("an inquiry holds the order, moves no money, and is over once the order is cancelled and paid back", async () => {
+  const { id, paymentId } = await paid();
+  await dispute(shop, paymentId, "?inquiry=true");
+  await waitFor("the hold", async () => (await holdsOf(id)).length > 0);
+  expect(await holdsOf(id)).toMatchObject([
+    { name: "disputed", reason: "the customer's bank asks about the payment" },
+  ]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "INQUIRY", disputed: 3_000 }]);
+  expect((await refund(shop, id, { amount: 1_000 })).status).toBe(202);
+  shop.environment.providers.setFault("carrier", { kind: "none" });
+  await call(shop, "POST", `/orders/${id}/cancel`, { reason: "the customer does not know it" });
+  await shop.client.orderIn(id, "CANCELLED");
+  await waitFor("the inquiry's end", async () => (await disputesOf(id)).includes("dispute.closed"));
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: "CLOSED", refunded: 3_000 }]);
+  const told = (await typesOf(shop, id)).filter((type) => type.startsWith("dispute."));
+  expect(told).toEqual(["dispute.inquiry", "dispute.closed"]);
+});
+
+test.each([
+  ["comes to nothing releases the order", "losing", ["hold.released", "dispute.closed"], "CLOSED"],
+  ["becomes a dispute keeps it held", "escalate_inquiry", ["dispute.opened"], "OPEN"],
+] as const)("an inquiry that %s", async (_what, ending, told, state) => {
+  const { id, paymentId } = await paid();
+  const end = await dispute(shop, paymentId, "?inquiry=true");
+  await waitFor("the hold", async () => (await disputesOf(id)).includes("dispute.inquiry"));
+  await end(ending);
+  await waitFor("what follows", async () => (await disputesOf(id)).length === 2 + told.length);
+  expect(await disputesOf(id)).toEqual(["hold.placed", "dispute.inquiry", ...told]);
+  expect((await paymentsOf(shop, id)).payments).toMatchObject([{ dispute: state, disputed: 3_000 }]);
 });

@@ -58,12 +58,12 @@ test("an order is authorized, confirmed, captured when it ships, refunded in par
   });
   const told = await paymentsOf(shop, id);
   expect(told).toMatchObject({
-    payments: [{ state: "CAPTURED", captured: 3_000, refunded: 1_000, dispute: "OPEN" }],
+    payments: [{ state: "CAPTURED", captured: 3_000, refunded: 1_000, dispute: "OPEN", disputed: 2_000 }],
     refunds: [{ state: "SUCCEEDED", amount: 1_000, providerId: expect.stringMatching(/^re_/) }],
   });
   const shown = await page(id);
   for (const text of [
-    `State CAPTURED Amount EUR 30.00 Taken EUR 30.00 Provider's id ${intent} Remarks at stripe; dispute OPEN`,
+    `State CAPTURED Amount EUR 30.00 Taken EUR 30.00 Provider's id ${intent} Remarks at stripe; dispute OPEN of EUR 20.00`,
     "State SUCCEEDED Amount EUR 10.00 Reason arrived broken",
     "Dispute opened",
     "Payment captured",

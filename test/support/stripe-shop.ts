@@ -184,7 +184,7 @@ export const CAPTURED_ON_SHIPMENT = [
 export const happens = (
   shop: Shop,
   paymentId: string | null | undefined,
-  what: "authenticate" | "dispute" | "expire",
+  what: "authenticate" | "expire" | `dispute${string}`,
 ) =>
   fetch(`${shop.environment.providers.paymentsUrl}/simulator/payment_intents/${paymentId}/${what}`, {
     method: "POST",
@@ -192,11 +192,16 @@ export const happens = (
 export const refund = (shop: Shop, id: string, content: object, headers?: Record<string, string>) =>
   call(shop, "POST", `/orders/${id}/refunds`, { reason: "arrived broken", ...content }, headers);
 
-/** The customer disputes a payment. @returns what ends the dispute. */
-export async function dispute(shop: Shop, paymentId: string | null | undefined) {
-  const made = z.object({ id: z.string() }).parse(await (await happens(shop, paymentId, "dispute")).json());
+/**
+ * The customer disputes a payment.
+ *
+ * @param how `?amount=500` of it, or `?inquiry=true`: the bank only asks. @returns what ends the dispute, or makes one of an inquiry
+ */
+export async function dispute(shop: Shop, paymentId: string | null | undefined, how = "") {
+  const answer = await happens(shop, paymentId, `dispute${how}`);
+  const made = z.object({ id: z.string() }).parse(await answer.json());
   const url = `${shop.environment.providers.paymentsUrl}/v1/disputes/${made.id}`;
-  return async (end: "winning" | "losing") => {
+  return async (end: "winning" | "losing" | "escalate_inquiry") => {
     const evidence = new URLSearchParams({ "evidence[uncategorized_text]": `${end}_evidence` });
     const headers = { authorization: "Bearer sk_test_e2e" };
     const response = await fetch(url, { method: "POST", headers, body: evidence });

@@ -103,6 +103,8 @@ function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "
     case "payment.cancelled":
     case "payment.expired":
       return { kind: "payment", title: `Payment ${type.slice("payment.".length)}` };
+    case "dispute.inquiry":
+    case "dispute.closed":
     case "dispute.opened":
     case "dispute.won":
     case "dispute.lost":

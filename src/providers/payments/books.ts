@@ -4,12 +4,13 @@ import {
   listPayments,
   openNextPayment,
   openPayments,
+  recordDispute,
   rememberPayments,
 } from "../../../db/payments.ts";
 import type { OpenedPayment, Remembered } from "../../../db/payments.ts";
 import { changeRefund, listRefunds, openRefund, sumOf } from "../../../db/refunds.ts";
 import { grouped, type Commit } from "../../platform/group-commit.ts";
-import type { Payment } from "../../order/payment.ts";
+import type { Dispute, Payment } from "../../order/payment.ts";
 
 /** The payments and refunds in MySQL, as the desk writes them. What every order needs shares transactions. */
 export type Books = ReturnType<typeof booksOf>;
@@ -31,6 +32,7 @@ export function booksOf(database: Database, commit: Commit = grouped) {
     change: (...change: Parameters<typeof changePayment> extends [Database, ...infer Rest] ? Rest : never) =>
       changePayment(database, ...change),
     openNext: (last: Payment, next: Payment) => openNextPayment(database, last, next),
+    disputed: (payment: Payment, dispute: Dispute) => recordDispute(database, payment, dispute),
     /** How much less is to be captured. Minor units. */
     uncaptured: async (orderId: string) =>
       sumOf((await listRefunds(database, [orderId])).filter(({ cause }) => cause === "uncaptured")),

@@ -357,7 +357,7 @@ export class PaymentDesk implements Payments {
     signal: AbortSignal,
     providerId?: string,
   ): Promise<{ readonly refundId?: string }> {
-    if (await this.#isChargedBack(payment, signal)) return {};
+    await this.#lookAtDispute(payment, signal);
     const { orderId, sequence } = payment;
     const opened = await offTheClock(signal, () =>
       this.#books.openRefund({
@@ -385,16 +385,21 @@ export class PaymentDesk implements Payments {
   }
 
   /**
-   * Whether the customer has the money back already: nothing is left to be refunded then. Asks the provider, since the
-   * webhook that tells of a dispute's end may be lost.
+   * Writes down what a dispute has come to: what is lost is not refunded as well. Asks the provider, since the webhook that
+   * tells of a dispute's end may be lost.
    *
    * @throws {UndecidedError} while the dispute is open: its end decides
    */
-  async #isChargedBack({ providerId: id, dispute }: Payment, signal: AbortSignal): Promise<boolean> {
-    if (id === null || dispute === null || dispute === "WON") return false;
-    const now = (await this.#provider.disputeOf?.({ id, signal })) ?? dispute;
-    if (now === "OPEN") throw new UndecidedError("the dispute of the payment to end", UNDECIDED_MS);
-    return now === "LOST";
+  async #lookAtDispute(payment: Payment, signal: AbortSignal): Promise<void> {
+    const { providerId: id, dispute, disputed, currency } = payment;
+    if (id === null || dispute === null || dispute === "WON" || dispute === "CLOSED") return;
+    const now = (await this.#provider.disputeOf?.({ id, currency, signal })) ?? {
+      state: dispute,
+      amount: disputed,
+    };
+    if (now.state === "OPEN") throw new UndecidedError("the dispute of the payment to end", UNDECIDED_MS);
+    if (now.state === dispute && now.amount === disputed) return;
+    if (!(await offTheClock(signal, () => this.#books.disputed(payment, now)))) throw changedMeanwhile();
   }
 }
 

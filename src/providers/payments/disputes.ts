@@ -1,11 +1,19 @@
 import type { Database } from "../../../db/database.ts";
 import { findByProviderId, recordDispute } from "../../../db/payments.ts";
 import { NotAmendableError } from "../../order/amendment.ts";
+import { moneyText } from "../../order/money.ts";
+import type { Payment } from "../../order/payment.ts";
 import type { PaymentProvider } from "../../order/ports.ts";
 import type { Logger } from "../../platform/log.ts";
 
 /** The name of the hold. */
 const HOLD = "disputed";
+/** Its reason. */
+const WHY = {
+  INQUIRY: "the customer's bank asks about the payment",
+  OPEN: "the customer disputes the payment",
+  LOST: "the dispute of the payment was lost",
+} as const;
 /** Several webhooks about one payment at the same moment are few. */
 const TRIES = 5;
 
@@ -25,7 +33,10 @@ export interface DisputesOptions {
   readonly log: Logger;
 }
 
-/** Holds orders whose payment is disputed, until the dispute is won. What is lost stays held: somebody has to decide. */
+/**
+ * Holds orders whose payment is disputed, or asked about by the bank, until that has ended. What is lost stays held: somebody
+ * has to decide.
+ */
 export class Disputes {
   readonly #options: DisputesOptions;
 
@@ -44,28 +55,35 @@ export class Disputes {
     for (let tries = 1; tries <= TRIES; tries++) {
       const payment = await findByProviderId(database, id);
       if (payment === undefined || payment.provider !== provider.name) return;
-      const { orderId } = payment;
-      const dispute = await provider.disputeOf?.({ id, signal: new AbortController().signal });
+      const { orderId, currency } = payment;
+      const { signal } = new AbortController();
+      const dispute = await provider.disputeOf?.({ id, currency, signal });
       if (dispute === undefined) return;
+      const { state, amount } = dispute;
       // Before it is written down, so that the next webhook repeats what was interrupted.
-      if (dispute === "WON") await this.#release(orderId);
+      if (state === "WON" || state === "CLOSED") await this.#release(orderId);
       // Once: who releases the hold by hand has decided.
-      else if (dispute !== payment.dispute) await this.#hold(orderId, dispute);
-      if (dispute === payment.dispute) return;
+      else if (state !== payment.dispute) await this.#hold(payment, { state, amount });
+      if (state === payment.dispute && amount === payment.disputed) return;
       if (await recordDispute(database, payment, dispute)) {
-        log.info({ orderId, dispute }, "the payment is disputed, or its dispute has ended");
+        log.info({ orderId, dispute: state, amount }, "the payment is disputed, or its dispute has ended");
         return onEvents?.();
       }
     }
     throw new Error(`the dispute of payment ${id} changes all the time`);
   }
 
-  async #hold(orderId: string, dispute: "OPEN" | "LOST"): Promise<void> {
+  async #hold(
+    { orderId, captured, currency }: Payment,
+    { state, amount }: { readonly state: keyof typeof WHY; readonly amount: number | null },
+  ): Promise<void> {
     const { hold, provider } = this.#options;
-    const reason =
-      dispute === "OPEN" ? "the customer disputes the payment" : "the dispute of the payment was lost";
+    const part =
+      amount === null || amount >= captured
+        ? ""
+        : `, ${moneyText(amount, currency)} of it`.replace("\u00a0", " ");
     // What has ended can't be held: the event tells of it.
-    await ifAmendable(() => hold(orderId, { name: HOLD, reason }, provider.name));
+    await ifAmendable(() => hold(orderId, { name: HOLD, reason: WHY[state] + part }, provider.name));
   }
 
   async #release(orderId: string): Promise<void> {

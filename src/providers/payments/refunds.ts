@@ -88,7 +88,7 @@ export class Refunds {
     wish: RefundWish,
   ): Promise<{ readonly refund: Refund; readonly repeated: boolean }> {
     const opened = await this.#open(order, wish);
-    if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened.left, order.currency));
+    if ("left" in opened) throw new RefundRefusedError(tooMuch(wish, opened, order.currency));
     this.#onEvents();
     // The refund says so too, so that the sweeper finds what this one misses.
     if (cancelledPieces(opened.refund.lines ?? []) > 0) await this.#wake?.(order.id).catch(() => undefined);
@@ -157,7 +157,9 @@ export class Refunds {
   /** Some currencies' shares of a line are in smaller units than the provider moves. */
   #movable(amount: number, currency: string): number {
     const parts = STEPS.map((step) => amount - (amount % step));
-    return parts.find((part) => this.#provider.faultOfAmount?.(part, currency, "refund") === undefined) ?? amount;
+    return (
+      parts.find((part) => this.#provider.faultOfAmount?.(part, currency, "refund") === undefined) ?? amount
+    );
   }
 
   async #writeDown(order: StoredOrder): Promise<Payment | undefined> {
@@ -182,7 +184,8 @@ export class Refunds {
 
   /** @throws {RefundRefusedError} */
   #mustBeMovable(amount: number | undefined, currency: string): void {
-    const fault = amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency, "refund");
+    const fault =
+      amount === undefined ? undefined : this.#provider.faultOfAmount?.(amount, currency, "refund");
     if (fault !== undefined) throw new RefundRefusedError(fault);
   }
 }
@@ -212,10 +215,17 @@ function mustComeBack(
       );
 }
 
-function tooMuch({ amount = 0, lines }: RefundWish, left: number, currency: string): string {
-  if (left <= 0) return "all that was captured is refunded";
+function tooMuch(
+  { amount = 0, lines }: RefundWish,
+  { left, chargedBack = 0 }: { readonly left: number; readonly chargedBack?: number },
+  currency: string,
+): string {
+  const without =
+    chargedBack > 0 ? `; ${chargedBack} are disputed, and the customer's bank has taken them back` : "";
+  if (left <= 0 && chargedBack === 0) return "all that was captured is refunded";
+  if (left <= 0) return `nothing is left of what was captured that could be refunded${without}`;
   if (lines !== undefined) return "the pieces are worth nothing: refund them with restock, or not at all";
-  return `${amount} can't be refunded: ${left} ${currency} in minor units are left of what was captured`;
+  return `${amount} can't be refunded: ${left} ${currency} in minor units are left of what was captured${without}`;
 }
 
 /** How often due refunds are looked for, and how many at once. */

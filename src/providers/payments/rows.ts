@@ -34,6 +34,7 @@ function fresh(given: Pick<Payment, "orderId" | "sequence" | "provider" | "amoun
     action: null,
     expiresAt: null,
     dispute: null,
+    disputed: null,
     createdAt: now,
     updatedAt: now,
   };

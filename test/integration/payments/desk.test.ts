@@ -542,6 +542,18 @@ describe("a request for a refund", () => {
     return { order, desk };
   }
 
+  test("with restock is refused where an inventory elsewhere is not told of it", async () => {
+    const { order } = await authorized();
+    const { database } = environment;
+    const elsewhere = new Refunds(database, () => undefined, { restocks: false });
+    const pieces = { ...wish, amount: undefined, lines: [{ sku: "MUG-BLUE", quantity: 1 }] };
+    await expect(elsewhere.request(order, { ...pieces, restock: true })).rejects.toThrow(
+      "put the pieces back there, and refund them without restock",
+    );
+    expect(await listRefunds(database, [order.id])).toEqual([]);
+    expect(await elsewhere.request(order, pieces)).toMatchObject({ refund: { amount: 1_250 } });
+  });
+
   test("that is repeated under its key gets its answer, also once the payment was called off", async () => {
     const { order, desk } = await authorized();
     const idempotency = { client: "shop", key: order.id, requestHash: "x" };
@@ -709,7 +721,7 @@ describe("undoing a payment at Stripe", () => {
     const { id } = dispute.parse(await (await simulated(paid.providerId, "dispute")).json());
     const known = await findByProviderId(environment.database, paid.providerId ?? "");
     if (known === undefined) throw new Error("the payment is not written down");
-    await recordDispute(environment.database, known, "OPEN");
+    await recordDispute(environment.database, known, { state: "OPEN", amount: 2_500 });
     await expect(desk.undo(request(order))).rejects.toMatchObject({
       name: "UndecidedError",
       waitsFor: "the dispute of the payment to end",
@@ -723,6 +735,40 @@ describe("undoing a payment at Stripe", () => {
     });
     await desk.undo(request(order));
     expect(refundsOf(order)).toHaveLength(refunds);
+  });
+
+  test("of which a part was lost in a dispute pays the rest back", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_card_visa");
+    const paid = await desk.pay(request(order));
+    await moved(order, paid);
+    const { id } = z
+      .object({ id: z.string() })
+      .parse(await (await simulated(paid.providerId, "dispute?amount=1000")).json());
+    const known = await findByProviderId(environment.database, paid.providerId ?? "");
+    if (known === undefined) throw new Error("the payment is not written down");
+    await recordDispute(environment.database, known, { state: "OPEN", amount: 1_000 });
+    await fetch(`${environment.providers.paymentsUrl}/v1/disputes/${id}`, {
+      method: "POST",
+      headers: { authorization: "Bearer sk_test_desk" },
+      body: new URLSearchParams({ "evidence[uncategorized_text]": "losing_evidence" }),
+    });
+    expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
+    expect(refundsOf(order)).toMatchObject([{ amount: 1_500 }]);
+    expect(await paymentOf(order)).toMatchObject({ dispute: "LOST", disputed: 1_000 });
+  });
+
+  test("that the bank asks about is paid back at once", async () => {
+    const desk = deskOf(environment);
+    const order = await orderWith(environment, "pm_card_visa");
+    const paid = await desk.pay(request(order));
+    await moved(order, paid);
+    await simulated(paid.providerId, "dispute?inquiry=true");
+    const known = await findByProviderId(environment.database, paid.providerId ?? "");
+    if (known === undefined) throw new Error("the payment is not written down");
+    await recordDispute(environment.database, known, { state: "INQUIRY", amount: 2_500 });
+    expect(await desk.undo(request(order))).toEqual({ refundId: expect.any(String) });
+    expect(refundsOf(order)).toMatchObject([{ amount: 2_500 }]);
   });
 
   test("whose refund fails fails, and tries again under a new key", async () => {

@@ -16,6 +16,6 @@ describe("the declared states of what lies below an order", () => {
     expect(mayBecome(REFUND_STATES, "UNKNOWN", "FAILED")).toBe(false);
     // A customer whose card was declined may still pay with another.
     expect(statesBefore(PAYMENT_STATES, "CAPTURED")).toEqual(["PENDING", "AUTHORIZED", "DECLINED"]);
-    expect(statesBefore(DISPUTE_STATES, "WON")).toEqual(["OPEN", "LOST"]);
+    expect(statesBefore(DISPUTE_STATES, "WON")).toEqual(["INQUIRY", "OPEN", "LOST", "CLOSED"]);
   });
 });

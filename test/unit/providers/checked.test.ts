@@ -78,10 +78,12 @@ const ID_FAULT =
 const DATE_FAULT = "must be a date, from 1970 to 9999";
 
 test("how a payment is disputed is passed on, and nothing else", async () => {
-  const ask = (given: unknown) => returning(given).payments.disputeOf?.({ id: "pi_1", signal });
-  expect(await ask("OPEN")).toBe("OPEN");
+  const ask = (given: unknown) =>
+    returning(given).payments.disputeOf?.({ id: "pi_1", currency: "EUR", signal });
+  for (const amount of [500, null])
+    expect(await ask({ state: "OPEN", amount, more: 1 })).toEqual({ state: "OPEN", amount });
   expect(await ask(undefined)).toBeUndefined();
-  await expect(ask("open")).rejects.toThrow(refused("must be OPEN, WON or LOST"));
+  await expect(ask("OPEN")).rejects.toThrow(refused("must be an object, or undefined"));
 });
 
 describe("a payment that a provider returns", () => {
@@ -283,14 +285,15 @@ test.each<["payments" | "carrier", unknown, string]>([
 
 test.each([
   [undefined, undefined],
-  ["LOST", undefined],
-  ["lost", refused("must be OPEN, WON or LOST")],
+  [{ state: "LOST", amount: null }, undefined],
+  [{ state: "lost", amount: null }, refused("state must be one of INQUIRY, OPEN, WON, LOST, CLOSED")],
+  [{ state: "LOST", amount: 0.5 }, refused("amount must be a whole number from 0")],
 ])("a dispute that a provider tells as %j is taken as it is, or refused", async (given, fault) => {
   const { payments } = checkedProviders({
     ...returning(undefined),
     // oxlint-disable-next-line no-unsafe-type-assertion -- what a provider of others may return
-    payments: { ...returning(undefined).payments, disputeOf: async () => given as "LOST" },
+    payments: { ...returning(undefined).payments, disputeOf: async () => given as never },
   });
-  const asked = payments.disputeOf?.({ id: "pi_1", signal });
-  await (fault === undefined ? expect(asked).resolves.toBe(given) : expect(asked).rejects.toThrow(fault));
+  const asked = payments.disputeOf?.({ id: "pi_1", currency: "EUR", signal });
+  await (fault === undefined ? expect(asked).resolves.toEqual(given) : expect(asked).rejects.toThrow(fault));
 });

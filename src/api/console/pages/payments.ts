@@ -4,7 +4,13 @@ import { listRefunds, sumOf } from "../../../../db/refunds.ts";
 import { LIMITS } from "../../../order/limits.ts";
 import { minorUnitsOf, moneyText } from "../../../order/money.ts";
 import { quantitiesBySku, type StoredOrder } from "../../../order/order.ts";
-import type { Payment, PaymentState, Refund, RefundState } from "../../../order/payment.ts";
+import {
+  chargedBack,
+  type Payment,
+  type PaymentState,
+  type Refund,
+  type RefundState,
+} from "../../../order/payment.ts";
 import { sumOfWorth } from "../../../order/refund.ts";
 import { actorOf } from "../../auth.ts";
 import { orderOf } from "../../lookup.ts";
@@ -137,12 +143,15 @@ function providersId({ providerId }: Pick<Payment, "providerId">): Content {
   return providerId === null ? "none yet" : html`<span class="id">${providerId}</span>`;
 }
 
-function remarks({ state, provider, reason, expiresAt, dispute }: Payment): Content {
+function remarks(payment: Payment): Content {
+  const { state, provider, reason, expiresAt, dispute, disputed, captured, currency } = payment;
   const all: Content[] = [
     `at ${provider}`,
     ...(reason === null ? [] : [html`; ${reason}`]),
     ...(state === "AUTHORIZED" && expiresAt ? [html`; runs out ${moment(expiresAt)}`] : []),
-    ...(dispute === null ? [] : [html`; <b>dispute ${dispute}</b>`]),
+    ...(dispute === null
+      ? []
+      : [html`; <b>dispute ${dispute}</b> of ${moneyText(disputed ?? captured, currency)}`]),
   ];
   return html`${all}`;
 }
@@ -164,10 +173,8 @@ function refundRemarks({ cause, lines, restock, failure, updatedAt, amount, curr
 }
 
 function isRefundable(ledger: OrderLedger): boolean {
-  const { state, dispute } = ledger.payments.at(-1) ?? {};
-  // What the customer's bank has taken back is not refunded as well.
-  const isDisputed = dispute === "OPEN" || dispute === "LOST";
-  return (state === "CAPTURED" || state === "AUTHORIZED") && !isDisputed && leftOf(ledger) > 0;
+  const { state } = ledger.payments.at(-1) ?? {};
+  return (state === "CAPTURED" || state === "AUTHORIZED") && leftOf(ledger) > 0;
 }
 
 /** How much may still be refunded, in minor units. */
@@ -175,7 +182,8 @@ function leftOf({ payments: all, refunds }: OrderLedger): number {
   const last = all.at(-1);
   const isCaptured = last?.state === "CAPTURED";
   const own = refunds.filter(({ cause }) => (cause === "uncaptured") !== isCaptured);
-  return (isCaptured ? last.captured : (last?.amount ?? 0)) - sumOf(own);
+  // What the customer's bank has taken back is not refunded as well.
+  return (isCaptured ? last.captured - chargedBack(last) : (last?.amount ?? 0)) - sumOf(own);
 }
 
 function pathOf({ id }: Pick<StoredOrder, "id">): string {

@@ -14,6 +14,27 @@ const select = selectFrom(
   "WHERE order_id IN (?) AND details IS NOT NULL ORDER BY order_id, position",
 );
 
+const selectLines = selectFrom(
+  orderLines,
+  ["position", "sku", "quantity", "unitPrice", "details"],
+  "WHERE order_id = ? ORDER BY position",
+);
+
+/** An order's lines, as they are now. */
+export async function readLines(queries: Reads, orderId: string): Promise<OrderLine[]> {
+  const rows = await read(queries, selectLines(orderId));
+  return rows.map(lineOf);
+}
+
+function lineOf({
+  sku,
+  quantity,
+  unitPrice,
+  details,
+}: Omit<typeof orderLines.$inferSelect, "orderId">): OrderLine {
+  return { sku, quantity, unitPrice, ...details };
+}
+
 /** How many pieces of each of these orders were cancelled. */
 export async function countCancelled(
   queries: Reads,

@@ -313,19 +313,16 @@ export async function changeRefund(
   change: Partial<Pick<Refund, "state" | "providerId" | "spentKeys" | "attempts" | "failure" | "dueAt">>,
 ): Promise<Refund | undefined> {
   const isBack = change.state === "SUCCEEDED" && restock === "due";
-  const pieces = isBack
-    ? quantitiesBySku(
-        (lines ?? []).flatMap(({ sku, quantity, cancelled = 0, stocked }) =>
-          stocked === false || quantity === cancelled ? [] : [{ sku, quantity: quantity - cancelled }],
-        ),
-      )
-    : new Map<string, number>();
+  const back = (of: Refund["lines"]) => (isBack ? piecesBack(of) : new Map<string, number>());
+  const known = back(lines);
   const work = async (transaction: Transaction) => {
     // Stock is locked before orders, as by whoever moves them.
-    const levels = pieces.size > 0 ? await read(transaction, lockStock(pieces.keys())) : [];
+    const levels = known.size > 0 ? await read(transaction, lockStock(known.keys())) : [];
     const order = (await lockOrders(transaction, [orderId])).get(orderId);
     const [row] = await read(transaction, selectById(id));
     if (row === undefined || row.state !== state) return row;
+    // Some may have come back with their parcel meanwhile.
+    const pieces = back(row.lines);
     const { state: next = state } = change;
     if (next !== state && !mayBecome(REFUND_STATES, state, next))
       throw new Error(`a refund in ${state} never becomes ${next}`);
@@ -347,11 +344,11 @@ export async function changeRefund(
         })),
       ),
       ...insertMovements(
-        levels.map(({ sku }) => ({
+        [...pieces].map(([sku, delta]) => ({
           sku,
           at: now.updatedAt,
           kind: "adjustment" as const,
-          delta: pieces.get(sku) ?? 0,
+          delta,
           reason: "refunded",
           reference: id,
           actor: row.actor,
@@ -362,8 +359,17 @@ export async function changeRefund(
     return now;
   };
   const changed = await database.transaction(work, { lockWaits: 1 });
-  if (pieces.size > 0) await giveAway(database, [...pieces.keys()]);
+  if (known.size > 0) await giveAway(database, [...known.keys()]);
   return changed;
+}
+
+/** What goes back into stock with a refund, by SKU. */
+function piecesBack(lines: Refund["lines"]): ReadonlyMap<string, number> {
+  return quantitiesBySku(
+    (lines ?? []).flatMap(({ sku, quantity, cancelled = 0, stocked }) =>
+      stocked === false || quantity === cancelled ? [] : [{ sku, quantity: quantity - cancelled }],
+    ),
+  );
 }
 
 function eventOf(

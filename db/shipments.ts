@@ -6,6 +6,7 @@ import { areFree, fromStock, hasSamePieces, takePieces, unplanned } from "../src
 import { SHIPMENT_STATES, type Shipment, type ShipmentChange } from "../src/order/shipment.ts";
 import { mayBecome, statesBefore } from "../src/order/states.ts";
 import { timestamp } from "../src/platform/clock.ts";
+import { keepRefunded } from "./called-off-pieces.ts";
 import { countCancelled, withCancelled } from "./cancelled-pieces.ts";
 import type { Database } from "./database.ts";
 import { DatabaseError } from "./errors.ts";
@@ -218,6 +219,8 @@ export interface ChangedShipment {
   readonly soldOut?: readonly string[];
   /** Its pieces are in another parcel, because of which nothing changed. */
   readonly isReplaced?: true;
+  /** Refunded pieces of it are not sent again: who has read the order's lines before does not know. */
+  readonly keepsRefunded?: boolean;
 }
 
 /** How a shipment changes. */
@@ -260,9 +263,10 @@ export async function changeShipment(
       const to = wanted.state ?? state;
       const moved = stock && stock.pieces.length > 0 ? stock : undefined;
       // Stock is locked before orders, and orders before what is below them.
+      const touched =
+        to === "VOIDED" ? known.lines.map((line) => ({ ...line, unitPrice: 0 })) : moved?.pieces;
       const warehouse =
-        moved &&
-        (await lockWarehouse(transaction, [{ orderId, operation: "dispatch", lines: moved.pieces }]));
+        touched && (await lockWarehouse(transaction, [{ orderId, operation: "dispatch", lines: touched }]));
       const order = (await lockOrders(transaction, [orderId])).get(orderId);
       const rows = await read(transaction, selectLocked([orderId]));
       const row = rows.find((each) => each.number === number);
@@ -289,6 +293,8 @@ export async function changeShipment(
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };
       }
+      const kept = to === "VOIDED" ? await keepRefunded(transaction, order, row, others) : undefined;
+      for (const move of kept?.moves ?? []) warehouse?.make(move);
       const change = {
         ...wanted,
         ...(wanted.reason && { reason: shortened(wanted.reason) }),
@@ -301,10 +307,11 @@ export async function changeShipment(
         updateRow(row, { ...change, updatedAt: now.updatedAt }),
         ...(told ? insertEvents([shipmentEvent(now, order.status, { type: told, actor })]) : []),
         ...(warehouse?.writes() ?? []),
+        ...(kept?.writes ?? []),
         ...(action ? [insertAction(action)] : []),
         ...(wakes ? [wake(order, now.updatedAt)] : []),
       ]);
-      return { shipment: now, changed: true };
+      return { shipment: now, changed: true, keepsRefunded: (kept?.writes.length ?? 0) > 0 };
     },
     { lockWaits: 1 },
   );

@@ -114,6 +114,29 @@ export function inNoParcel(
   return free;
 }
 
+/**
+ * How many pieces of each line were refunded while they were in a parcel that is called off, by position: as many as can have
+ * been in no other one, and are in none now.
+ *
+ * @param refunded lines of refunds that did not fail. @param others the order's other shipments
+ */
+export function piecesToKeep(
+  lines: readonly OrderLine[],
+  refunded: readonly { readonly position: number; readonly quantity: number; readonly cancelled?: number }[],
+  parcel: Pick<Shipment, "lines">,
+  others: readonly Pick<Shipment, "state" | "closedAt" | "lines">[],
+): number[] {
+  const free = inNoParcel(lines, others);
+  return lines.map(({ requiresShipping }, position) => {
+    const of = (all: readonly { readonly position: number; readonly quantity: number }[]) =>
+      all.reduce((sum, each) => (each.position === position ? sum + each.quantity : sum), 0);
+    const inParcels = refunded.map((each) => ({ ...each, quantity: each.quantity - (each.cancelled ?? 0) }));
+    const elsewhere = of(others.filter(holdsPieces).flatMap((each) => each.lines));
+    const most = Math.min(of(parcel.lines), free[position] ?? 0);
+    return requiresShipping === false ? 0 : Math.max(0, Math.min(most, of(inParcels) - elsewhere));
+  });
+}
+
 /** Whether nothing is left to ship, and nothing on its way. */
 export function hasArrived(lines: readonly OrderLine[], shipments: readonly Shipment[]): boolean {
   return unplanned(lines, shipments).length === 0 && shipments.filter(holdsPieces).every(isSettled);

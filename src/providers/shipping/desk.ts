@@ -135,8 +135,10 @@ export class ShippingDesk implements Carrier {
         const ready = announced.get(each);
         now.push(ready ? await this.#labels.book(request, each, ready) : each);
       }
-      if (isComplete && !now.some(isToBePacked))
+      if (isComplete && !now.some(isToBePacked)) {
+        if (planned.length === 0) await this.#giveBackUnwritten(order, known, signal);
         return { shipments: now, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, now) } };
+      }
     } catch (error) {
       return waitForAddress(error, until);
     }
@@ -293,6 +295,23 @@ export class ShippingDesk implements Carrier {
       }
     }
     return now;
+  }
+
+  /**
+   * Gives back a label that was bought for pieces that were all refunded meanwhile: with a carrier that keeps keys, its parcel
+   * would have been written down with the order's status.
+   */
+  async #giveBackUnwritten(order: Order, known: readonly Shipment[], signal: AbortSignal): Promise<void> {
+    const { keepsKeys, name: carrier } = this.#provider;
+    const isPossible = order.lines.some(
+      (line) => (line.cancelled ?? 0) > 0 && line.requiresShipping !== false,
+    );
+    if (!keepsKeys || !isPossible) return;
+    const next = { orderId: order.id, number: known.length + 1, lines: [], carrier };
+    const unwritten = newShipment(next, timestamp());
+    // What is refused is paid for, and nothing more can be done.
+    if ((await this.#labels.giveBack(unwritten, signal)).outcome === "pending")
+      throw notVoided(unwritten, null);
   }
 
   #planned(order: Order, known: readonly Shipment[], lines: Shipment["lines"]): Shipment {

@@ -133,7 +133,11 @@ export class Labels {
     return result.shipment;
   }
 
-  /** Gives a label back, and writes down what has come of that. @returns the shipment as it is then */
+  /**
+   * Gives a label back, and writes down what has come of that.
+   *
+   * @returns the shipment as it is then. @throws {NotNowError} if fewer pieces are to be shipped since
+   */
   async void(order: Order, shipment: Shipment, signal: AbortSignal): Promise<Shipment> {
     const isAnnounced =
       shipment.carrierId !== null || shipment.state !== "PLANNED" || this.#provider.keepsKeys;
@@ -158,6 +162,9 @@ export class Labels {
         }
       }
     })();
+    // The order is to be read anew.
+    if (changed?.keepsRefunded)
+      throw new NotNowError(`parcel ${shipment.number} had refunded pieces`, AT_ONCE_MS);
     return changed?.shipment ?? shipment;
   }
 

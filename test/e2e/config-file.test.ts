@@ -9,6 +9,7 @@ import { PLAIN_ORDER } from "../support/client.ts";
 import { startCommand } from "../support/command.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { start } from "../support/processes.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 jest.setTimeout(120_000);
 
@@ -47,8 +48,33 @@ const payments: PaymentProvider = {
 };
 export default payments;
 `;
+const CARRIER = `import { UndeliverableError, type CarrierProvider } from "conveyor";
+const carrier: CarrierProvider = {
+  name: "own",
+  keepsKeys: true,
+  ping: async () => undefined,
+  create: async ({ reference, to }) => {
+    if (to?.city === "Atlantis") throw new UndeliverableError("Atlantis has sunk");
+    return { carrierId: reference, rates: null };
+  },
+  buy: async ({ carrierId }) => ({
+    trackingNumber: "OWN-1",
+    carrierId,
+    service: null,
+    cost: null,
+    trackingUrl: null,
+    labelUrl: null,
+  }),
+  void: async () => ({ outcome: "voided" }),
+  track: async () => ({ state: "DELIVERED", at: new Date(), expectedAt: null, reason: null, askAgainIn: null }),
+  find: async () => undefined,
+};
+export default carrier;
+`;
 
-/** A folder beside Conveyor's own: a configuration, stages and a payment provider in TypeScript, and nothing else. */
+const ADDRESS = { name: "Ada", line1: "1 High Street", city: "Leeds", postalCode: "LS1", country: "GB" };
+
+/** A folder beside Conveyor's own: a configuration, stages and providers in TypeScript, and nothing else. */
 let folder: string;
 let line: TestLine;
 const closing: (() => Promise<unknown>)[] = [];
@@ -61,11 +87,23 @@ beforeAll(async () => {
   const config = example
     .replace("http://fraud:8080/check", service.url)
     .replace("    pay,", '    { module: "./stages/notice.ts" },\n    pay,')
-    .replace(/ {2}\],\n/, '  ],\n  payments: { module: "./payments.ts" },\n');
-  const files = { "conveyor.config.ts": config, "stages/notice.ts": NOTICE, "payments.ts": PAYMENTS };
+    .replace(
+      / {2}\],\n/,
+      '  ],\n  payments: { module: "./payments.ts" },\n  carrier: { module: "./carrier.ts" },\n',
+    );
+  const files = {
+    "conveyor.config.ts": config,
+    "stages/notice.ts": NOTICE,
+    "payments.ts": PAYMENTS,
+    "carrier.ts": CARRIER,
+  };
   for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text);
   line = await startLine({
-    env: { CONVEYOR_CONFIG: path.join(folder, "conveyor.config.ts"), PAYMENTS_URL: "" },
+    env: {
+      CONVEYOR_CONFIG: path.join(folder, "conveyor.config.ts"),
+      PAYMENTS_URL: "",
+      CARRIER_URL: "",
+    },
   });
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000 });
 });
@@ -87,7 +125,7 @@ const STATUSES = [
   "CANCELLED",
 ];
 
-test("orders go through the stages of a configuration outside, and are paid by its provider", async () => {
+test("orders go through the stages of a configuration outside, and are paid and shipped by its providers", async () => {
   const { id } = await line.client.order(PLAIN_ORDER);
   await line.client.orderIn(id, "DELIVERED");
   const events = await listEvents(line.environment.database, id);
@@ -101,13 +139,21 @@ test("orders go through the stages of a configuration outside, and are paid by i
 });
 
 test("what a stage or a provider outside changes in its order changes nothing for later stages, nor what is written", async () => {
-  const shipTo = { name: "Ada", line1: "1 High Street", city: "Leeds", postalCode: "LS1", country: "GB" };
-  const { id } = await line.client.order({ ...PLAIN_ORDER, shipTo });
+  const { id } = await line.client.order({ ...PLAIN_ORDER, shipTo: ADDRESS });
   await line.client.orderIn(id, "DELIVERED");
   const told = async (what: string) => (await line.client.get(`/orders/${id}${what}`)).body;
-  expect(await told("")).toMatchObject({ lines: [{ quantity: 2 }], total: 2_500, shipTo });
+  expect(await told("")).toMatchObject({ lines: [{ quantity: 2 }], total: 2_500, shipTo: ADDRESS });
   expect(await told("/payments")).toMatchObject({ payments: [{ amount: 2_500 }] });
   expect(await told("/shipments")).toMatchObject({ items: [{ lines: [{ quantity: 2 }] }] });
+});
+
+test("an order waits for another address when a carrier outside says that it can't deliver there", async () => {
+  const { id } = await line.client.order({ ...PLAIN_ORDER, shipTo: { ...ADDRESS, city: "Atlantis" } });
+  const waiting = await waitFor(
+    "it waits",
+    async () => (await line.client.get(`/orders/${id}`)).body.waiting,
+  );
+  expect(waiting).toMatchObject({ for: "an address that can be delivered to: Atlantis has sunk" });
 });
 
 test("what a stage outside rejects is undone, and cancelled with its reason", async () => {

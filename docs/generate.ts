@@ -1,12 +1,13 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { format, resolveConfig } from "prettier";
 import { lifecycle } from "../src/order/lifecycle.ts";
+import { workerOverlays } from "./overlays.ts";
 import { fill, sections } from "./sections.ts";
 
 /**
- * `npm run docs` writes the parts of the documentation that are generated from the code; `npm run docs:check` fails if
- * they are out of date.
+ * `npm run docs` writes what is generated from the code: parts of the documentation, and an overlay of deploy/kubernetes;
+ * `npm run docs:check` fails if they are out of date.
  */
 
 const ROOT = join(import.meta.dirname, "..");
@@ -23,15 +24,20 @@ const FILES = [
 
 const onlyCheck = process.argv.includes("--check");
 const parts = sections(lifecycle);
-for (const name of FILES) {
+const files = new Map([
+  ...FILES.map((name) => [name, fill(readFileSync(join(ROOT, name), "utf8"), parts)] as const),
+  ...workerOverlays(lifecycle),
+]);
+for (const [name, text] of files) {
   const file = join(ROOT, name);
-  const before = readFileSync(file, "utf8");
-  const after = await format(fill(before, parts), { ...(await resolveConfig(file)), filepath: file });
+  const before = existsSync(file) ? readFileSync(file, "utf8") : undefined;
+  const after = await format(text, { ...(await resolveConfig(file)), filepath: file });
   if (after === before) continue;
   if (onlyCheck) {
     process.stderr.write(`${name} is out of date: npm run docs brings it up to date\n`);
     process.exitCode = 1;
   } else {
+    mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, after);
     process.stdout.write(`${name} is written\n`);
   }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { API_LIMITS } from "./limits.ts";
-import { problemAnswer, type Route, type RouteAnswer, type RouteDescription } from "./route.ts";
+import { problemAnswer, TAGS, type Route, type RouteAnswer, type RouteDescription } from "./route.ts";
 import { API } from "./routes.ts";
 
 const FAILURES = {
@@ -116,14 +116,7 @@ export function openApiDocument(version: string, base = "") {
     },
     servers: [{ url: `${base}/` }],
     security: [{ key: [] }],
-    tags: [
-      { name: "Orders" },
-      { name: "Operations" },
-      { name: "Events" },
-      { name: "Webhooks" },
-      { name: "Stock" },
-      { name: "Health" },
-    ],
+    tags: TAGS.map((name) => ({ name })),
     paths: paths(),
     components: { schemas: namedSchemas(), securitySchemes: SCHEMES },
   };

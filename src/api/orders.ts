@@ -205,7 +205,6 @@ function keyReused(orderId: string): Problem {
   return new Problem(422, "idempotency-key-reused", { detail });
 }
 
-/** Sent once: a repeated request gets the order's current state. */
 /** @throws {Problem} 422 for an amount that the provider of the stage `pay` can't take. */
 function mustBePayable(
   { total, currency }: Pick<NewOrder, "total" | "currency">,
@@ -218,6 +217,7 @@ function mustBePayable(
     throw new Problem(422, "invalid-input", { errors: [{ path: "total", message: fault }] });
 }
 
+/** Sent once: a repeated request gets the order's current state. */
 function notProcessed(
   { reason, order: { id, status } }: Processed & { readonly outcome: "failed" },
   response: Response,

@@ -52,7 +52,7 @@ export const paymentRoutes: readonly Route[] = [
       "From PAID on, several per order, never more in sum than was captured, and never more pieces than were ordered. " +
       "Pieces in no parcel yet are not shipped. Where less is left than the pieces are worth, `amount` is what is left, and `worth` says what they are worth. " +
       "Answers once the refund is written down; the provider is asked in the background, and `refund.succeeded` or " +
-      "`refund.failed` tells the result. Before the money is captured, so much less is captured. Repeating the request " +
+      "`refund.failed` reports the result. Before the money is captured, so much less is captured. Repeating the request " +
       "with the same `Idempotency-Key` and body returns the first refund.",
     request: { params: idPath, body: refundRequest, headers: idempotencyHeaders },
     answers: {

@@ -15,7 +15,7 @@ export function watchRelay(metrics: Metrics, read: () => Promise<RelayLag>): voi
   });
   const events = metrics.gauge({
     name: "conveyor_relay_lag_events",
-    help: "Events not yet relayed, at most.",
+    help: "Upper bound on the events not yet relayed.",
     collect: () => update(),
   });
 

@@ -64,9 +64,12 @@ export interface RouteAnswer {
   readonly headers?: Readonly<Record<string, object>>;
 }
 
+/** The groups of routes in `/openapi.json`, in its order. */
+export const TAGS = ["Orders", "Shipments", "Operations", "Events", "Webhooks", "Stock", "Health"] as const;
+
 /** A route's description in `/openapi.json`. Pages and their assets are not in it. */
 export interface RouteDescription {
-  readonly tag: "Orders" | "Shipments" | "Operations" | "Events" | "Webhooks" | "Stock" | "Health";
+  readonly tag: (typeof TAGS)[number];
   readonly summary: string;
   readonly description?: string;
   readonly answers: Readonly<Record<number, RouteAnswer>>;

@@ -179,7 +179,8 @@ const orderLine = z
     taxRate: optional(
       z.number().min(0).max(1, { error: "must be a fraction from 0 to 1, such as 0.19 for 19 %" }),
     ).meta({
-      description: "Rate at which the price is taxed, as a fraction. Told to providers, never computed with",
+      description:
+        "Rate at which the price is taxed, as a fraction. Passed to providers, never computed with",
       examples: [0.19],
     }),
     stocked: optional(z.boolean()).meta({
@@ -220,7 +221,7 @@ const adjustment = z
     amount,
     included: optional(z.boolean()).meta({
       default: false,
-      description: "Whether the prices contain this tax already: it is told, and not added to the total",
+      description: "Whether the prices contain this tax already: it is reported, and not added to the total",
     }),
   })
   .refine(({ kind, amount: value }) => kind !== "discount" || value <= 0, {

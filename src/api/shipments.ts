@@ -72,14 +72,14 @@ export const shipmentRoutes: readonly Route[] = [
   }),
   change("book", "Buy the label of a planned shipment", {
     description:
-      "Answers once that is written down; the label is bought in the background, and `shipment.booked` tells it. " +
+      "Answers once that is written down; the label is bought in the background, and `shipment.booked` reports it. " +
       "Repeating it buys nothing twice.",
     work: ({ parcels }, shipment, actor) => parcels.book(shipment, actor),
   }),
   change("void", "Call a shipment off", {
     description:
       "Its label is given back in the background. Carriers take some days, or refuse it for labels that were used: " +
-      "`voiding` tells.",
+      "`voiding` says what became of that.",
     work: ({ parcels }, shipment, actor) => parcels.void(shipment, actor),
   }),
   route({

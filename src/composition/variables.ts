@@ -106,7 +106,7 @@ export const VARIABLES = {
   }),
   NODE_ENV: oneOf("development", "production", "test").default("development").meta({
     description:
-      "`production` refuses to start without `API_KEYS`, `PAYMENTS_URL` and `CARRIER_URL` of your own",
+      "With `production`, a process refuses to start without `API_KEYS`, a payment provider and a carrier of your own",
   }),
   LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
@@ -236,13 +236,14 @@ export const VARIABLES = {
     .optional()
     .meta({
       description:
-        "URL of a payment provider, or of an adapter, that speaks the protocol of [providers.md](providers.md). Required when `NODE_ENV` is `production`",
+        "URL of a payment provider, or of an adapter, that speaks the protocol of [providers.md](providers.md). With `NODE_ENV=production` this, `PAYMENTS=stripe`, `PROVIDERS_MODULE` or a configuration file must set the provider",
       unset: `\`${SIMULATED.PAYMENTS_URL}\`, where \`npm run simulators\` listens`,
     }),
   CARRIER_URL: webAddress()
     .optional()
     .meta({
-      description: "URL of a carrier that speaks the same protocol. Required when `NODE_ENV` is `production`",
+      description:
+        "URL of a carrier that speaks the same protocol. With `NODE_ENV=production` this, `CARRIER=easypost`, `PROVIDERS_MODULE` or a configuration file must set the carrier",
       unset: `\`${SIMULATED.CARRIER_URL}\`, where \`npm run simulators\` listens`,
     }),
   INVENTORY_URL: webAddress().optional().meta({
@@ -291,7 +292,7 @@ export const VARIABLES = {
     })
     .meta({
       description:
-        "Which service EasyPost's labels are bought of: `cheapest`, `fastest`, or services by preference, such as `USPS Priority,UPS Ground`",
+        "The EasyPost service to buy labels for: `cheapest`, `fastest`, or services by preference, such as `USPS Priority,UPS Ground`",
     }),
   SHIP_FROM: jsonOf(
     z.strictObject({
@@ -325,7 +326,7 @@ export const VARIABLES = {
     .default({ weight: 500, length: 300, width: 200, height: 100 })
     .meta({
       description:
-        "What a parcel is without a word about it, as JSON: grams and millimetres. Weights of lines go before its weight",
+        "The parcel assumed when none is given, as JSON: grams and millimetres. Line weights take precedence over its weight",
       unset: '`{"weight":500,"length":300,"width":200,"height":100}`',
     }),
   EASYPOST_API_KEY: z

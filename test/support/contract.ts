@@ -6,6 +6,7 @@ import { TestClient, type AnyBody, type Answer } from "./client.ts";
 
 /** The part of an OpenAPI document that says which answers a client may expect. */
 export interface ApiDescription {
+  readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   readonly components: { readonly schemas: Readonly<Record<string, object>> };
 }
@@ -17,6 +18,7 @@ interface Described {
 }
 
 interface Operation {
+  readonly tags: readonly string[];
   readonly responses: Readonly<Record<string, Described>>;
 }
 

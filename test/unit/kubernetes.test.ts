@@ -353,6 +353,12 @@ function faultOf(validate: () => unknown): string {
   });
 });
 
+test("the overlay with workers of their own has a folder for each step of the pipeline, and no other", () => {
+  const entries = readdirSync(path.join(FOLDER, "overlays/stages/workers"), { withFileTypes: true });
+  const folders = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+  expect(folders.toSorted()).toEqual(lifecycle.steps.map(({ name }) => name).toSorted());
+});
+
 test("the workflow that publishes the image is valid, and says that it has never run", () => {
   const text = readFileSync(path.join(ROOT, ".github/workflows/publish.yml"), "utf8");
   expect(text).toMatch(/has never\n# run/);

@@ -4,6 +4,7 @@ import { groupBy } from "../../src/platform/group-by.ts";
 import { CUSTOMERS_REASON } from "./customers.ts";
 import type { Evidence, EventRow, OrderRow, ShipmentRow } from "./evidence.ts";
 import type { InjectedFault } from "./faults.ts";
+import { FAULT_NAMES, KINDS, type FaultKind } from "./kinds.ts";
 import { faultsOfLabels, faultsOfPieces, hasLeft } from "./parcels.ts";
 
 /** A promise, checked against the evidence. */
@@ -79,9 +80,10 @@ class Books {
 
 /** The faults during which a provider answers nobody, with the provider. */
 const AWAY = new Map<string, string>(
-  ["payments", "carrier"].flatMap((service) =>
-    ["down", "refused"].map((how) => [`${service}-${how}`, service] as const),
-  ),
+  FAULT_NAMES.flatMap((name) => {
+    const { answersNobody, hits }: FaultKind = KINDS[name];
+    return answersNobody ? [[name, hits] as const] : [];
+  }),
 );
 
 /**

@@ -10,6 +10,8 @@ export interface FaultKind {
     "one worker" | "all workers" | "one API" | "redis" | "mysql" | "payments" | "carrier" | "inventory";
   /** Shortest and longest duration in seconds. */
   readonly lasts: readonly [number, number];
+  /** Whether the service answers nobody meanwhile: then no order may lose an attempt by it. */
+  readonly answersNobody?: true;
   /** Description for readers who don't know the code. */
   readonly meaning: string;
 }
@@ -133,11 +135,18 @@ export const KINDS = {
     lasts: [2, 6],
     meaning: "KILL to every third connection, twice a second",
   },
-  "payments-down": { family: "service", hits: "payments", lasts: [8, 25], meaning: "answers 503" },
+  "payments-down": {
+    family: "service",
+    hits: "payments",
+    lasts: [8, 25],
+    answersNobody: true,
+    meaning: "answers 503",
+  },
   "payments-refused": {
     family: "service",
     hits: "payments",
     lasts: [3, 10],
+    answersNobody: true,
     meaning: "refuses connections",
   },
   "payments-slow": {
@@ -170,8 +179,20 @@ export const KINDS = {
     lasts: [8, 15],
     meaning: "never answers for a third of the orders, and serves all others",
   },
-  "carrier-down": { family: "service", hits: "carrier", lasts: [8, 25], meaning: "answers 503" },
-  "carrier-refused": { family: "service", hits: "carrier", lasts: [3, 10], meaning: "refuses connections" },
+  "carrier-down": {
+    family: "service",
+    hits: "carrier",
+    lasts: [8, 25],
+    answersNobody: true,
+    meaning: "answers 503",
+  },
+  "carrier-refused": {
+    family: "service",
+    hits: "carrier",
+    lasts: [3, 10],
+    answersNobody: true,
+    meaning: "refuses connections",
+  },
   "carrier-slow": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "answers after 3 seconds" },
   "carrier-erring": { family: "service", hits: "carrier", lasts: [5, 12], meaning: "often fails, at random" },
   "carrier-late": {

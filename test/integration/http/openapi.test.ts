@@ -90,6 +90,13 @@ describe("/openapi.json", () => {
     expect([...referred].toSorted()).toEqual(Object.keys(description.components.schemas).toSorted());
   });
 
+  test("declares every tag that it uses, and uses every tag that it declares", () => {
+    const used = Object.values(description.paths).flatMap((operations) =>
+      Object.values(operations).flatMap(({ tags }) => tags),
+    );
+    expect([...new Set(used)].toSorted()).toEqual(description.tags.map(({ name }) => name).toSorted());
+  });
+
   test("says that health asks for no key, nor does what has a token, and all else for one", () => {
     expect(description).toMatchObject({
       security: [{ key: [] }],

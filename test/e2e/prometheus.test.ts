@@ -6,6 +6,7 @@ import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
 import { reply, startAnswering, type AnsweringServer } from "../support/answering.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -310,7 +311,7 @@ describeWithPrometheus("Prometheus", () => {
     expect(unlikely).toEqual(["ConveyorOrdersFailed RESERVED"]);
 
     await line.workers[0]!.stop();
-    const stages = ["reserve", "pay", "ship", "deliver", "cancel"];
+    const stages = lifecycle.steps.map(({ name }) => name);
     await waitFor("the worker to be missed", async () => {
       const seen = await pending();
       return stages.every((stage) => seen.includes(`ConveyorNoWorkers ${stage}`));

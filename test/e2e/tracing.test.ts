@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
 import { notificationChannelOf } from "../../src/events/stream.ts";
+import { lifecycle } from "../../src/order/lifecycle.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { createTestEnvironment } from "../support/environment.ts";
 import { startLine, type TestLine } from "../support/line.ts";
@@ -391,7 +392,7 @@ describe("tracing", () => {
       attributes: { "http.response.status_code": 201 },
     });
     const stages = spans.filter(({ attributes }) => attributes["conveyor.order.id"] === body.id);
-    expect(stages.map(({ name }) => name)).toEqual(["reserve", "pay", "ship", "deliver"]);
+    expect(stages.map(({ name }) => name)).toEqual(lifecycle.stages.map(({ name }) => name));
     const told = api.logs().filter((entry) => entry["orderId"] === body.id);
     expect(told.length).toBeGreaterThan(3);
     for (const entry of told) expect(entry["trace_id"]).toBe(spans[0]?.traceId);

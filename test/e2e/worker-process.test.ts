@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
+import { lifecycle } from "../../src/order/lifecycle.ts";
 import { PLAIN_ORDER } from "../support/client.ts";
 import { createTestEnvironment } from "../support/environment.ts";
 import { readHeartbeats } from "../../queues/telemetry/heartbeats.ts";
@@ -35,16 +36,17 @@ const atWork = (stage: string) =>
 
 describe("a worker process", () => {
   test("takes only the stages that it is told to", async () => {
-    const worker = await line.addWorker({ args: ["--stages", "reserve,pay"] });
+    const names = lifecycle.stages.map(({ name }) => name);
+    const [before, after] = [names.slice(0, names.indexOf("ship")), names.slice(names.indexOf("ship"))];
+    const paid = lifecycle.statusBefore({ name: "ship" });
+    const worker = await line.addWorker({ args: ["--stages", before.join()] });
     const [order] = await place(1);
-    await line.client.orderIn(order?.id ?? "", "PAID");
-    await waitFor("the outcome to be logged", () =>
-      worker.logs().some((entry) => entry["status"] === "PAID"),
-    );
+    await line.client.orderIn(order?.id ?? "", paid);
+    await waitFor("the outcome to be logged", () => worker.logs().some((entry) => entry["status"] === paid));
     const stages = new Set(worker.logs().map((entry) => entry["stage"]));
-    expect(stages).toEqual(new Set(["reserve", "pay", undefined]));
+    expect(stages).toEqual(new Set([...before, undefined]));
     expect(await worker.stop()).toBe(0);
-    const rest = await line.addWorker({ args: ["--stages=ship,deliver", "--concurrency", "2"] });
+    const rest = await line.addWorker({ args: [`--stages=${after.join()}`, "--concurrency", "2"] });
     await line.client.orderIn(order?.id ?? "", "DELIVERED");
     expect(await rest.stop()).toBe(0);
   });
@@ -131,7 +133,9 @@ describe("a worker process does not start", () => {
   test.each([
     [
       ["--stages", "pay,fly"],
-      /^--stages: no stage is named "fly"; there are reserve, pay, ship, deliver, cancel$/,
+      new RegExp(
+        `^--stages: no stage is named "fly"; there are ${lifecycle.steps.map(({ name }) => name).join(", ")}$`,
+      ),
     ],
     [["--concurrency", "lots"], /^--concurrency must be a whole number from 1 to 10000, not "lots"$/],
     [["--colour", "red"], /^Unknown option '--colour'/],

@@ -124,7 +124,7 @@ describe("a configuration file", () => {
       "the configuration is invalid:",
       `${at} pipline is not known; known are pipeline, payments, carrier, inventory`,
       `${at} payments must be an address, {"module": "./provider.ts"} or a provider`,
-      `${at} pipeline[1] "frauds" is no stage of Conveyor's own (reserve, pay, ship, deliver): one of yours is {"http": {...}} or {"module": "./stage.ts"}`,
+      `${at} pipeline[1] "frauds" is no stage of Conveyor's own (${PIPELINE.map(({ name }) => name).join(", ")}): one of yours is {"http": {...}} or {"module": "./stage.ts"}`,
       `${at} pipeline[2].http.undo must be true or false`,
       `${at} pipeline[2].http.backoff.delay must be a whole number from 1 to 3600000`,
       `${at} pipeline[2].http.backoff.jitter must be a number from 0 to 1`,

@@ -157,7 +157,7 @@ describe("the command line", () => {
     ).toEqual([
       refused(`there is no order ${unknown}`),
       refused("there is no such delivery 123456"),
-      refused('no stage is named "pack": there are reserve, pay, ship, deliver, cancel'),
+      refused(`no stage is named "pack": there are ${lifecycle.steps.map(({ name }) => name).join(", ")}`),
     ]);
   });
 });

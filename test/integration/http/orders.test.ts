@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { v7 as uuidv7 } from "uuid";
 import type { OrderEventBody } from "../../../src/api/schemas.ts";
 import { LIMITS } from "../../../src/order/limits.ts";
+import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { useApi } from "../../support/api.ts";
 import { PLAIN_ORDER } from "../../support/client.ts";
 import { startWorker, type TestProcess } from "../../support/processes.ts";
@@ -210,26 +211,43 @@ describe("GET /orders/:id/events", () => {
     const delivered = await api.client.orderIn(id, "DELIVERED");
     const items = await events(id);
 
-    expect(items.map(({ from, to, stage }) => [from, to, stage])).toEqual([
-      [null, "CREATED", null],
-      ["CREATED", "RESERVED", "reserve"],
-      ["RESERVED", "RESERVED", null],
-      ["RESERVED", "PAID", "pay"],
-      ["PAID", "PAID", null],
-      ["PAID", "SHIPPED", "ship"],
-      ["SHIPPED", "SHIPPED", null],
-      ["SHIPPED", "DELIVERED", "deliver"],
+    const beside: Record<string, string> = {
+      pay: "payment.captured",
+      ship: "shipment.booked",
+      deliver: "shipment.delivered",
+    };
+    expect(items.map(({ type, from, to, stage }) => [type, from, to, stage])).toEqual([
+      ["status", null, "CREATED", null],
+      ...lifecycle.stages.flatMap((stage) => {
+        const from = lifecycle.statusBefore(stage);
+        const also = beside[stage.name];
+        const done = ["status", from, stage.to, stage.name];
+        return also === undefined ? [done] : [[also, from, from, null], done];
+      }),
     ]);
-    expect(items.map((event) => event.record)).toEqual([
-      null,
-      {},
-      { provider: "http", paymentId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
-      { paymentId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
-      expect.objectContaining({ shipment: 1, trackingNumber: expect.stringMatching(/^CV/) }),
-      { shipments: 1, trackingNumber: expect.stringMatching(/^CV/) },
-      expect.objectContaining({ shipment: 1, trackingNumber: expect.stringMatching(/^CV/) }),
-      { deliveredAt: expect.stringMatching(INSTANT) },
-    ]);
+    expect(Object.fromEntries(items.map(({ type, stage, record }) => [stage ?? type, record]))).toEqual(
+      expect.objectContaining({
+        status: null,
+        reserve: {},
+        "payment.captured": {
+          provider: "http",
+          paymentId: expect.stringMatching(/^ch_/),
+          amount: 2500,
+          currency: "EUR",
+        },
+        pay: { paymentId: expect.stringMatching(/^ch_/), amount: 2500, currency: "EUR" },
+        "shipment.booked": expect.objectContaining({
+          shipment: 1,
+          trackingNumber: expect.stringMatching(/^CV/),
+        }),
+        ship: { shipments: 1, trackingNumber: expect.stringMatching(/^CV/) },
+        "shipment.delivered": expect.objectContaining({
+          shipment: 1,
+          trackingNumber: expect.stringMatching(/^CV/),
+        }),
+        deliver: { deliveredAt: expect.stringMatching(INSTANT) },
+      }),
+    );
     for (const [index, event] of items.slice(1).entries()) {
       expect(event.id).toBeGreaterThan(items[index]!.id);
       expect(event.at >= items[index]!.at).toBe(true);

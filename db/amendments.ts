@@ -29,7 +29,7 @@ const selectToBeSent = selectFrom(
   "WHERE order_id = ? AND closed_at IS NULL AND state IN ('PLANNED', 'RETURNED', 'LOST', 'VOIDED') LIMIT 1",
 );
 
-/** Implements `OperationStore.amendOrder`. @throws {DatabaseError} and what `decide` throws */
+/** Implements `OperatorStore.amendOrder`. @throws {DatabaseError} and what `decide` throws */
 export async function amendOrder(
   database: Database,
   orderId: string,

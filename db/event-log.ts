@@ -41,8 +41,6 @@ interface Numbers {
 }
 const ALL: Numbers = { increment: 1, offset: 1 };
 
-type Standing = RowDataPacket & { readonly id: number };
-
 /**
  * How ids are assigned, and the ids that stand between two others, uncommitted ones included. The isolation level is for the
  * next statement only. Another index may lack an entry whose row exists already.
@@ -211,7 +209,7 @@ export class EventLog {
     const { after, last, events, settled } = page;
     const askedAt = this.#now();
     const [[[numbering], , standing]] = await queries.$client.query<
-      [(RowDataPacket & Numbers)[], never, Standing[]]
+      [(RowDataPacket & Numbers)[], never, (RowDataPacket & { readonly id: number })[]]
     >(STANDING, [after, last]);
     const known = new Set(events.map(({ id }) => id));
     const uncommitted = standing.find(({ id }) => !known.has(id))?.id ?? Infinity;

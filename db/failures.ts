@@ -50,7 +50,7 @@ export async function clearFailed(database: Database, orderId: string): Promise<
   );
 }
 
-/** Implements `OperationStore.listFailed`. Reads only the page's rows. @throws {DatabaseError} */
+/** Implements `OperatorStore.listFailed`. Reads only the page's rows. @throws {DatabaseError} */
 export async function listFailed(
   database: Database,
   { stage, reason, before }: FailureFilter,
@@ -90,7 +90,7 @@ export async function listFailed(
 }
 
 /**
- * Implements `OperationStore.resumeOrders`. `updated_at` stays, so that the sweeper finds at once that their
+ * Implements `OperatorStore.resumeOrders`. `updated_at` stays, so that the sweeper finds at once that their
  * jobs have ended. Of concurrent callers, only the first counts an order. @throws {DatabaseError}
  */
 export async function resumeOrders(

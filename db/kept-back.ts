@@ -16,17 +16,17 @@ export interface WantedPieces {
   /** Whether they go back into stock. */
   readonly restock: boolean;
   /** Whether pieces of the order, as it is now, may still be kept from being shipped. */
-  readonly mayKeep: (order: Standing) => boolean;
+  readonly mayKeep: (order: LockedOrder) => boolean;
   /** Which lines they are of, after those that came back before. */
   readonly linesAfter: (earlier: readonly Refund[]) => readonly RefundLine[];
   /** As much of an amount as the provider can move. Minor units. */
   readonly movable: (amount: number) => number;
   /** Called with the lines and what is not shipped of them. @throws if that can't be. */
-  readonly check: (lines: readonly RefundLine[], order: Standing) => void;
+  readonly check: (lines: readonly RefundLine[], order: LockedOrder) => void;
 }
 
-/** How far an order has come. */
-export interface Standing {
+/** What a refund has to know of an order's locked row. */
+export interface LockedOrder {
   readonly status: string;
   readonly cancelRequestedAt: Date | null;
 }
@@ -45,7 +45,7 @@ export interface KeptBack {
  */
 export async function keptBack(
   transaction: Transaction,
-  order: Standing & { readonly id: string },
+  order: LockedOrder & { readonly id: string },
   { of, restock, mayKeep, linesAfter, check }: WantedPieces,
   earlier: readonly Refund[],
 ): Promise<KeptBack> {

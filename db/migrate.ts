@@ -28,7 +28,7 @@ export interface MigrationListener {
 
 /**
  * Migrates the database to this version's schema. Processes may call it concurrently: the migrator takes no
- * lock, so one is held around it, on the same connection. Each file has one repeatable statement, since MySQL
+ * lock, so one is held around it, on the same connection. Each file makes one change and can be repeated, since MySQL
  * can't roll back DDL; after an interrupted run, run it again.
  *
  * @returns how many migrations were applied. @throws {DatabaseError}, or {StartupError} if others use a table

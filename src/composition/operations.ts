@@ -1,6 +1,6 @@
 import type { Connection } from "../../queues/connection.ts";
 import type { Database } from "../../db/database.ts";
-import { operationStore } from "../../db/operation-store.ts";
+import { operatorStore } from "../../db/operator-store.ts";
 import { orderStore } from "../../db/order-store.ts";
 import { listQueueSettings } from "../../db/queue-settings.ts";
 import { restoreControls } from "../../queues/controls.ts";
@@ -34,7 +34,7 @@ export interface OpenOperations {
 /** Builds the operators' actions, over MySQL and, if there is one, Redis. */
 export function openOperations(given: OperationsGiven): OpenOperations {
   const { database, dispatcher, cancellation, commit, log, onEvents, queues } = given;
-  const store = { ...orderStore(database), ...operationStore(database) };
+  const store = { ...orderStore(database), ...operatorStore(database) };
   const waking = new Waking({ store, dispatcher, lifecycle, ...(commit && { commit }), log });
   const operations = new Operations({
     store,

@@ -10,7 +10,7 @@ import type {
   FailedOrder,
   FailedPlace,
   FailureFilter,
-  OperationStore,
+  OperatorStore,
 } from "./ports.ts";
 import { timestamp } from "../platform/clock.ts";
 
@@ -36,7 +36,7 @@ export type Batch = { readonly group: FailureFilter; readonly actor: string } & 
 );
 
 interface GroupOptions {
-  readonly store: OperationStore;
+  readonly store: OperatorStore;
   readonly operations: Pick<Operations, "resume">;
   readonly cancellation: Pick<Cancellation, "request">;
   readonly log: Logger;

@@ -18,14 +18,14 @@ import type {
   Dispatcher,
   FailedOrder,
   NewAction,
-  OperationStore,
+  OperatorStore,
   OrderStore,
   QueueSettings,
 } from "./ports.ts";
 import { PAUSES_MS, type Waking } from "./waking.ts";
 
 export interface OperationOptions {
-  readonly store: Pick<OrderStore, "findOrders"> & OperationStore;
+  readonly store: Pick<OrderStore, "findOrders"> & OperatorStore;
   readonly dispatcher: Pick<Dispatcher, "revive" | "replace">;
   readonly cancellation: Pick<Cancellation, "request">;
   readonly lifecycle: Lifecycle;

@@ -81,7 +81,7 @@ export interface OrderStore {
  * Operators' actions on orders and queues, and the audit trail. Every method throws a `StorageError` when the store
  * fails.
  */
-export interface OperationStore {
+export interface OperatorStore {
   /** Records an action. @returns its id. */
   recordAction(action: NewAction): Promise<number>;
   /** Records an action's progress. */

@@ -102,7 +102,7 @@ export interface Hold {
 
 /**
  * An order as a stage sees it. It deliberately has no status: the executor decides which stage is due, and a
- * stage that can't read the status can't depend on its neighbors.
+ * stage that can't read the status can't depend on its neighbours.
  */
 export interface Order extends OrderRequest {
   /** UUIDv7, which sorts by creation time. */
@@ -162,7 +162,7 @@ export interface StoredOrder extends Order {
   readonly waiting: Waiting | null;
   /** Oldest first; none for nearly all orders. */
   readonly holds: readonly Hold[];
-  /** When it was last changed; see `Amendment` in change.ts. */
+  /** When it was last changed; see `Amendment` in amendment.ts. */
   readonly changedAt: Date | null;
   /** When the order was last woken; null once a stage that waits has been asked since. */
   readonly wokenAt: Date | null;

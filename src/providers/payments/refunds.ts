@@ -1,4 +1,5 @@
 import type { Database } from "../../../db/database.ts";
+import type { LockedOrder } from "../../../db/kept-back.ts";
 import { listPayments, openPayments } from "../../../db/payments.ts";
 import {
   changeRefund,
@@ -198,10 +199,7 @@ function mayBeCancelled({ status }: { readonly status: string }): boolean {
  * @throws {RefundRefusedError} if some of these are being shipped: they go back into stock once they are back; or if the
  *   order is cancelled, which puts them back itself
  */
-function mustComeBack(
-  lines: readonly RefundLine[],
-  order: { readonly status: string; readonly cancelRequestedAt: Date | null },
-): void {
+function mustComeBack(lines: readonly RefundLine[], order: LockedOrder): void {
   const isOpen = mayBeCancelled(order);
   if (order.status === CANCELLED || (isOpen && order.cancelRequestedAt !== null))
     throw new RefundRefusedError(

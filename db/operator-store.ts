@@ -1,4 +1,4 @@
-import type { OperationStore } from "../src/engine/ports.ts";
+import type { OperatorStore } from "../src/engine/ports.ts";
 import type { Database } from "./database.ts";
 import { amendOrder } from "./amendments.ts";
 import { countStage, listFailed, resumeOrders } from "./failures.ts";
@@ -6,7 +6,7 @@ import { recordAction, updateAction } from "./operator-actions.ts";
 import { changeQueueSettings } from "./queue-settings.ts";
 
 /** Implements the engine's store of operators' actions with this database. */
-export function operationStore(database: Database): OperationStore {
+export function operatorStore(database: Database): OperatorStore {
   return {
     recordAction: (action) => recordAction(database, action),
     updateAction: (id, progress) => updateAction(database, id, progress),

@@ -181,7 +181,7 @@ function isChoice(value: unknown): value is ChoosePorts {
   return typeof value === "function";
 }
 
-/** The gateway must give up before the attempt does, so that the error names the service. */
+/** The adapter must give up before the attempt does, so that the error names the service. */
 function answerTimeout(config: StagesConfig): number {
   const timeouts = lifecycle.stages.map((stage) => settingsOf(stage, stageOverrides(config)).timeout);
   return Math.min(LONGEST_ANSWER_MS, Math.floor(Math.min(...timeouts) * PART_OF_ATTEMPT));

@@ -33,7 +33,7 @@ export const EVENT_TYPES = [
   "payment.expired",
   /** The customer's bank asks about the payment: no money has moved. */
   "dispute.inquiry",
-  /** The customer's bank takes the money back. */
+  /** The customer's bank disputes the payment. */
   "dispute.opened",
   /** The dispute has ended: the money stays here, or is gone. */
   "dispute.won",

@@ -7,7 +7,7 @@ const PRIVATE = ["paymentToken", "customer", "shipTo", "billTo", "metadata", "no
 
 /**
  * Logs JSON lines to standard output. Log ids, never orders: payment tokens and addresses must not appear in a
- * log. The redaction is a second line of defense.
+ * log. The redaction is a second line of defence.
  */
 export function createLogger({
   fields,

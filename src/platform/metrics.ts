@@ -109,7 +109,7 @@ export class Metrics {
     this.#definitions.push({ name, kind, help, labels: labelNames });
   }
 
-  /** Wraps a commit to measure its batches, labeled by name. */
+  /** Wraps a commit to measure its batches, labelled by name. */
   measured(commit: Commit): Commit {
     return (options) => {
       const work = options.name ?? "other";

@@ -36,7 +36,7 @@ export interface CurveChart {
   readonly panels: readonly Panel[];
 }
 
-/** A line chart: panels stacked over a common x axis, with curves labeled at their ends. */
+/** A line chart: panels stacked over a common x axis, with curves labelled at their ends. */
 export function curveChart({ title, description, unit, scale, spans = [], panels }: CurveChart): string {
   const right = WIDTH - RIGHT;
   const x = scale([LEFT, right]);

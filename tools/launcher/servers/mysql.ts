@@ -54,7 +54,7 @@ export interface MysqlOptions {
   /** Further command line arguments, which override the usual ones. */
   args?: string[];
   binary: ServerBinary;
-  /** Initialised if missing. */
+  /** Initialized if missing. */
   dataFolder: string;
   /** Created if missing; the user has no rights beyond it. Without it, the user has all rights. */
   database?: string;
@@ -66,14 +66,14 @@ export interface MysqlOptions {
 }
 
 /**
- * Starts a MySQL or MariaDB on the loopback address, initialising its data folder the first time, and waits
+ * Starts a MySQL or MariaDB on the loopback address, initializing its data folder the first time, and waits
  * until it accepts our password.
  *
  * @throws PortTaken, or Failure with the end of its log
  */
 export async function startMysql(options: MysqlOptions): Promise<Required<Server>> {
   const { args = [], binary, dataFolder, database, log, password, port } = options;
-  if (!existsSync(dataFolder)) await initialise(binary, dataFolder);
+  if (!existsSync(dataFolder)) await initialize(binary, dataFolder);
   checkFlavor(binary, dataFolder);
 
   const folder = makeTempFolder();
@@ -110,13 +110,13 @@ export async function startMysql(options: MysqlOptions): Promise<Required<Server
 }
 
 /** Makes the data folder elsewhere and moves it into place, so that it is always complete. */
-async function initialise(binary: ServerBinary, dataFolder: string): Promise<void> {
+async function initialize(binary: ServerBinary, dataFolder: string): Promise<void> {
   const folder = makeTempFolder();
   const fresh = path.join(folder, "data");
   try {
     await (binary.flavor === "MySQL"
-      ? initialiseMysql(binary, fresh, folder)
-      : initialiseMariadb(binary, fresh, folder));
+      ? initializeMysql(binary, fresh, folder)
+      : initializeMariadb(binary, fresh, folder));
     writeFileSync(path.join(fresh, FLAVOR_FILE), `${binary.flavor}\n`);
     moveFolder(fresh, dataFolder);
   } catch (error) {
@@ -129,7 +129,7 @@ async function initialise(binary: ServerBinary, dataFolder: string): Promise<voi
   }
 }
 
-async function initialiseMysql(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
+async function initializeMysql(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
   const args = [
     "--no-defaults",
     "--initialize-insecure",
@@ -140,7 +140,7 @@ async function initialiseMysql(binary: ServerBinary, dataFolder: string, folder:
   await run(binary.path, args, { env: binary.environment });
 }
 
-async function initialiseMariadb(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
+async function initializeMariadb(binary: ServerBinary, dataFolder: string, folder: string): Promise<void> {
   const base: string[] = [];
   if (binary.baseFolder) {
     // The installer is a shell script that breaks on paths with spaces.

@@ -130,7 +130,7 @@ function wantedMysql(name = ""): MysqlFlavor | undefined {
   return flavor;
 }
 
-/** A data folder for this server version, initialised once: copying it is ten times as fast. */
+/** A data folder for this server version, initialized once: copying it is ten times as fast. */
 export async function mysqlTemplate(binary: ServerBinary): Promise<string> {
   const template = path.join(LOCAL.templates, `${binary.flavor}-${binary.version}`);
   if (existsSync(template)) return template;

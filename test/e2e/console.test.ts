@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { consoleRoutes } from "../../src/api/console/console.ts";
+import { ROOT } from "../../src/api/console/layout.ts";
 import type { OrderBody } from "../../src/api/schemas.ts";
 import { barriersOf } from "../support/accessibility.ts";
 import { BROWSER_START_MS, SERVED_TO_BROWSER, startBrowser, type TestBrowser } from "../support/browser.ts";
@@ -36,6 +38,9 @@ afterAll(async () => {
   await line?.close();
 });
 
+/** The paths of the pages that were looked at. */
+const lookedAt = new Set<string>();
+
 type Addresses = readonly (readonly [name: string, address: () => Promise<string> | string])[];
 
 /** Looks at each page at both widths in both colours, as people and as axe see it. */
@@ -45,6 +50,7 @@ function fits(addresses: Addresses, visit: () => ConsoleVisitor = () => visitor)
     async (name, address) => {
       const { url } = visit();
       const { page, errors, requests } = await visit().open(await address());
+      lookedAt.add(new URL(page.url()).pathname);
       await page.locator("main h1").waitFor({ state: "attached" });
       if ((await page.locator("#plots").count()) > 0) await page.locator("#plots canvas").first().waitFor();
       for (const viewport of VIEWPORTS) {
@@ -187,6 +193,10 @@ describe("a service with all sorts of orders", () => {
     ["an order whose address is to change", () => `/orders/${failed.id}/address`],
     ["an order to refund", () => `/orders/${long.id}/refund`],
     ["an order that was refunded", async () => `/orders/${await refundedOrder()}`],
+    ["a parcel to plan", async () => `/orders/${(await heldOrder()).id}/shipments/new`],
+    ["a parcel to close", () => `/orders/${hostile.id}/shipments/1/close`],
+    ["a picking list", () => `/orders/${hostile.id}/shipments/picking-list`],
+    ["a packing slip", () => `/orders/${hostile.id}/shipments/1/packing-slip`],
     ["an order that is held", async () => `/orders/${(await heldOrder()).id}`],
     ["orders that are held", () => "/orders?waiting=yes"],
     ["the stock", () => "/stock"],
@@ -195,6 +205,7 @@ describe("a service with all sorts of orders", () => {
     ["the queues", () => "/queues"],
     ["webhooks", () => "/webhooks"],
     ["a webhook endpoint", () => `/webhooks/${endpoint}`],
+    ["a webhook endpoint to delete", () => `/webhooks/${endpoint}/delete`],
     ["a delivery", () => `/webhooks/deliveries/${delivery}`],
     ["the actions", () => "/actions"],
     ["an order that is nowhere", () => "/orders/01a20691-7a8e-777a-bbfa-0d625ad32c50"],
@@ -349,4 +360,15 @@ describe("an order", () => {
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { name: "Timeline" }).waitFor();
   });
+});
+
+test("every page was looked at above", () => {
+  // What pages load: assets, and their own parts.
+  const parts = new RegExp(`^${ROOT}/(assets/.*|history|(.*/)?live)$`);
+  const pages = consoleRoutes.filter(({ method, path }) => method === "GET" && !parts.test(path));
+  const missed = pages.filter(({ path }) => {
+    const address = new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`);
+    return ![...lookedAt].some((each) => address.test(each));
+  });
+  expect(missed.map(({ path }) => path)).toEqual([]);
 });

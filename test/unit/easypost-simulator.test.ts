@@ -80,7 +80,10 @@ describe("the simulated EasyPost, spoken to by EasyPost's own client", () => {
   test("knows after a restart what it has sold, where it is, and what it took back", async () => {
     const lines: string[] = [];
     const keep = (shipment: object) => void lines.push(JSON.stringify(shipment));
-    const first = await start({ book: { entries: [], append: keep }, behaviour: { refundMs: HOUR_MS } });
+    const first = await start({
+      book: { entries: [], append: keep },
+      behaviour: { transitMs: HOUR_MS, refundMs: HOUR_MS },
+    });
     const ids = await Promise.all(
       ["a", "b", "c"].map(
         async (reference) => (await first.client.Shipment.create({ ...SHIPMENT, reference })).id,
@@ -287,6 +290,33 @@ describe("the simulated EasyPost, spoken to by EasyPost's own client", () => {
     easypost.move(tracking_code, "error", "x");
     await waitFor("the next one arrives", () => statuses().includes("error"));
     expect(statuses()).not.toContain("failure");
+  });
+
+  test("sends webhooks before the answer to the call that causes them, on request", async () => {
+    const { client, control } = await start();
+    const { url, statuses } = await receiver();
+    await client.Webhook.create({ url, webhook_secret: "s" });
+    await control("/behaviour", { webhooks: { lost: 0, doubled: 0, early: 1, late: 0, lateMs: 0 } });
+    const { id, rates } = await client.Shipment.create(SHIPMENT);
+    await client.Shipment.buy(id, rates[0]?.id ?? "");
+    expect(statuses()).toEqual(["unknown"]);
+    await client.Shipment.refund(id);
+    expect(statuses().slice(0, 2)).toEqual(["unknown", "cancelled"]);
+  });
+
+  test("prices a shipment anew, and no longer sells it at the prices of before", async () => {
+    const { client } = await start();
+    const { id, rates } = await client.Shipment.create(SHIPMENT);
+    await client.Shipment.regenerateRates(id);
+    await expect(client.Shipment.buy(id, rates[0]?.id ?? "")).rejects.toThrow();
+    const { rates: now } = await client.Shipment.retrieve(id);
+    expect((await client.Shipment.buy(id, now[0]?.id ?? "")).tracking_code).toBeTruthy();
+  });
+
+  test("offers nothing for what USPS does not take", async () => {
+    const { client } = await start();
+    const { rates, messages } = await client.Shipment.create({ ...SHIPMENT, parcel: { weight: 1_121 } });
+    expect([rates, messages.length]).toEqual([[], 1]);
   });
 });
 

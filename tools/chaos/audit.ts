@@ -246,8 +246,8 @@ function charges(books: Books): Check {
 }
 
 /**
- * Each charged order that was cancelled has one full refund; every other one has those that its customer was promised, and
- * never more in sum than was charged.
+ * Each charged order that was cancelled has one refund of all that is left; it and every other one has those that its customer was
+ * promised, and never more in sum than was charged.
  */
 function refunds({ orders, evidence }: Books): Check {
   const byOrder = groupBy(evidence.books.refunds, ({ orderId }) => orderId);
@@ -260,7 +260,8 @@ function refunds({ orders, evidence }: Books): Check {
     const those = byOrder.get(order.id) ?? [];
     const charge = charged.get(order.id);
     const promised = evidence.customers.refunded.get(order.id) ?? [];
-    const due = order.status === CANCELLED ? (charge ? [charge.amount] : []) : promised;
+    const owed = (charge?.amount ?? 0) - promised.reduce((total, amount) => total + amount, 0);
+    const due = order.status === CANCELLED && owed > 0 ? [...promised, owed] : promised;
     const amounts = those.map(({ amount }) => amount);
     const sum = amounts.reduce((total, amount) => total + amount, 0);
     if (sum > (charge?.amount ?? 0)) breaches.push(`${order.id} was refunded ${sum}, more than was charged`);
@@ -330,7 +331,8 @@ function stockAtTheEnd({ orders, evidence }: Books): Check {
     of.quantity += quantity;
     left.set(`${orderId} ${sku}`, of);
   };
-  for (const { orderId, sku, quantity } of evidence.lines) hold(orderId, sku, quantity);
+  for (const { orderId, sku, quantity, cancelled = 0 } of evidence.lines)
+    hold(orderId, sku, quantity - cancelled);
   for (const { orderId, pieces } of evidence.shipments.filter(hasLeft))
     for (const { sku, quantity } of pieces) {
       gone.set(sku, (gone.get(sku) ?? 0) + quantity);

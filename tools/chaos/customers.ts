@@ -19,6 +19,8 @@ export const CUSTOMERS_REASON = "the customer changed their mind";
 /** Transient statuses: the API or its database is away. */
 const TRANSIENT = new Set([500, 502, 503, 504]);
 
+type Pieces = readonly { readonly sku: string; readonly quantity: number }[];
+
 /** The service's customers. Each repeats its request, to any API, until there is an answer. */
 export class Customers {
   readonly #transports: readonly Transport[];
@@ -65,9 +67,9 @@ export class Customers {
     this.#begin(this.#place(accepted.order));
   }
 
-  /** Asks for a refund, in minor units, until there is an answer. */
-  refund(id: string, amount: number, key: string): void {
-    this.#begin(this.#refund(id, amount, key));
+  /** Asks for a refund, in minor units, until there is an answer. @param pieces of these, which go back into stock */
+  refund(id: string, amount: number, key: string, pieces?: Pieces): void {
+    this.#begin(this.#refund(id, amount, key, pieces));
   }
 
   /** The number of requests in progress. */
@@ -132,8 +134,9 @@ export class Customers {
       this.#ledger.surprises.push(`POST /orders/${id}/cancel: ${answer.status} ${answer.text.slice(0, 200)}`);
   }
 
-  async #refund(id: string, amount: number, key: string): Promise<void> {
-    const body = JSON.stringify({ amount, reason: "arrived broken" });
+  async #refund(id: string, amount: number, key: string, pieces: Pieces | undefined): Promise<void> {
+    const what = pieces ? { lines: pieces, restock: true } : { amount };
+    const body = JSON.stringify({ ...what, reason: "arrived broken" });
     const answer = await this.#retry(`/orders/${id}/refunds`, body, { "idempotency-key": key });
     if (answer === undefined) return;
     const { refunded, surprises } = this.#ledger;

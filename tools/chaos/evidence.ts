@@ -43,6 +43,8 @@ export interface LineRow {
   readonly orderId: string;
   readonly sku: string;
   readonly quantity: number;
+  /** Pieces that were refunded before they were in a parcel. */
+  readonly cancelled?: number;
 }
 
 export interface ShipmentRow {
@@ -121,10 +123,11 @@ async function readTables(sql: Sql): Promise<Tables> {
         row["failed_stage"] === null ? null : `${text(row["failed_stage"])}: ${text(row["failed_reason"])}`,
       cancelReason: textOrNull(row["cancel_reason"]),
     })),
-    lines: (await sql.rows("SELECT order_id, sku, quantity FROM order_lines")).map((row) => ({
+    lines: (await sql.rows("SELECT order_id, sku, quantity, details FROM order_lines")).map((row) => ({
       orderId: text(row["order_id"]),
       sku: text(row["sku"]),
       quantity: number(row["quantity"]),
+      cancelled: lineDetails.parse(jsonOf(row["details"]))?.cancelled ?? 0,
     })),
     events: await readEvents(sql),
     failedAttempts: (
@@ -165,10 +168,15 @@ async function readTables(sql: Sql): Promise<Tables> {
 }
 
 const pieces = z.array(z.object({ sku: z.string(), quantity: z.number() }));
+const lineDetails = z.object({ cancelled: z.number().optional() }).nullable();
+
+function piecesOf(lines: unknown): z.output<typeof pieces> {
+  return pieces.parse(jsonOf(lines));
+}
 
 /** MariaDB's driver returns JSON as text. */
-function piecesOf(lines: unknown): z.output<typeof pieces> {
-  return pieces.parse(typeof lines === "string" ? JSON.parse(lines) : lines);
+function jsonOf(value: unknown): unknown {
+  return typeof value === "string" ? JSON.parse(value) : value;
 }
 
 /** All transitions, in order of id. @throws {Error} of the driver */

@@ -239,7 +239,8 @@ function isProviderFault(name: FaultName): name is ProviderFault {
   return PROVIDERS.some((provider) => provider === KINDS[name].hits);
 }
 
-function faultOf(name: ProviderFault): Fault {
+/** How the provider misbehaves. */
+export function faultOf(name: ProviderFault): Fault {
   switch (name) {
     case "payments-down":
     case "carrier-down":

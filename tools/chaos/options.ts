@@ -66,7 +66,7 @@ and audits the books from the outside. The seed determines the faults and the or
                                  are refunded
                    easypost      steady, with the simulated EasyPost and FULFILMENT=manual: clerks plan at the same time,
                                  call parcels off, and EasyPost refuses that or decides later; its webhooks are
-                                 lost, late and doubled
+                                 lost, early, late and doubled; addresses are wrong or change, pieces are refunded
   --orders N       orders to place (default 5000; others: 1000, 3000, 1200, 10000, 10000, 3000, 300, 500, 5000, 5000)
   --minutes N      time to place them in (default 3; others: 0.1, 1, 0.75, 1, 2, 1, 5, 0.75, 3, 3)
   --seed N         the same seed gives the same faults and orders (default 1)

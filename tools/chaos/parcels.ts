@@ -53,7 +53,7 @@ export function faultsOfPieces(
 ): string[] {
   const left = new Map<string, number>();
   const add = (sku: string, quantity: number) => left.set(sku, (left.get(sku) ?? 0) + quantity);
-  for (const { sku, quantity } of lines) add(sku, quantity);
+  for (const { sku, quantity, cancelled = 0 } of lines) add(sku, quantity - cancelled);
   const holding = shipments.filter(({ state }) => !GIVES_UP.has(state));
   for (const { pieces } of holding) for (const { sku, quantity } of pieces) add(sku, -quantity);
   const faults = [...left].flatMap(([sku, quantity]) =>

@@ -86,11 +86,12 @@ export class Watch {
         // More may have been sent of an order than it ordered, once more for what was lost.
         `SELECT sku, SUM(shipped) AS shipped, SUM(GREATEST(0, ordered - shipped)) AS held FROM (
            SELECT order_id, sku, SUM(ordered) AS ordered, SUM(shipped) AS shipped FROM (
-             SELECT order_lines.order_id, order_lines.sku, order_lines.quantity AS ordered, 0 AS shipped
+             SELECT order_lines.order_id, order_lines.sku, 0 AS shipped,
+                    order_lines.quantity - COALESCE(CAST(JSON_VALUE(details, '$.cancelled') AS SIGNED), 0) AS ordered
                FROM reservations JOIN order_lines ON order_lines.order_id = reservations.order_id
               WHERE reservations.state <> 'RELEASED'
              UNION ALL
-             SELECT shipments.order_id, pieces.sku, 0, pieces.quantity
+             SELECT shipments.order_id, pieces.sku, pieces.quantity, 0
                FROM shipments JOIN ${PIECES}
               WHERE shipments.state NOT IN ('PLANNED', 'VOIDED')
            ) AS moves GROUP BY order_id, sku

@@ -5,7 +5,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 const ANSWER_WITHIN = 30_000;
 
 export interface Exchange {
-  readonly method: "GET" | "POST" | "PUT";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH";
   /** Path and query, encoded, from the root of the API. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;

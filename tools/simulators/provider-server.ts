@@ -15,6 +15,8 @@ const KEEP_ALIVE_MS = 60_000;
 interface ProviderServerOptions {
   /** Decides and books a call. Synchronous, so that calls can't interleave. */
   readonly handle: (call: Call) => Answer;
+  /** Waited for between the work and its answer. */
+  readonly beforeAnswer?: () => Promise<void>;
   /** Whether the answer to a call is lost while no other fault is set; by default none is. */
   readonly isUnanswered?: (call: Call) => boolean;
   /** Counts a call under its idempotency key. @returns the calls under this key so far. */
@@ -138,7 +140,11 @@ export class ProviderServer {
       headers,
       authorization: headers.authorization,
     };
-    const handle = () => this.#options.handle(call);
+    const handle = async () => {
+      const answer = this.#options.handle(call);
+      await this.#options.beforeAnswer?.();
+      return answer;
+    };
     const fail = () => this.#options.fail?.(call) ?? FAILED;
     // Even while another fault is set: a poisoned order must never succeed.
     const treatment = this.#treatmentOf(call);
@@ -158,7 +164,7 @@ export class ProviderServer {
     switch (fault.kind) {
       case "none":
       case "poisoned": {
-        const answer = handle();
+        const answer = await handle();
         return this.#options.isUnanswered?.(call) ? void response.destroy() : respond(response, answer);
       }
       case "down":
@@ -167,19 +173,19 @@ export class ProviderServer {
         return void response.destroy();
       case "hangs":
         if (fault === this.#fault) await new Promise<void>((goOn) => this.#standing.add(goOn));
-        return respond(response, handle());
+        return respond(response, await handle());
       case "slow":
         await this.#wait(fault.ms);
-        return respond(response, handle());
+        return respond(response, await handle());
       case "errors":
-        return respond(response, isHit(fault.rate) ? fail() : handle());
+        return respond(response, isHit(fault.rate) ? fail() : await handle());
       case "late": {
-        const answer = handle();
+        const answer = await handle();
         await this.#wait(fault.ms);
         return respond(response, answer);
       }
       case "lost-reply": {
-        const answer = handle();
+        const answer = await handle();
         return isHit(fault.rate) ? void response.destroy() : respond(response, answer);
       }
     }

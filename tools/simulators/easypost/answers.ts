@@ -12,6 +12,11 @@ export const NO_CUSTOMS = {
   carrier_account_id: "ca_5ba7ca3632c54adeb17ad4bcac13c890",
 };
 
+/** Ounces that USPS takes at most: 70 pounds. */
+export const HEAVIEST = 1_120;
+/** Why there are none for one that weighs more. */
+export const TOO_HEAVY = { ...NO_CUSTOMS, message: "Parcel weight exceeds the maximum of 70 lbs" };
+
 export function ok(body: Json): { readonly status: number; readonly body: Json } {
   return { status: 200, body };
 }

@@ -29,7 +29,7 @@ export const STANDARD: Behaviour = {
   purchasesUnanswered: 0,
   parcelsLost: 0,
   parcelsReturned: 0,
-  webhooks: { lost: 0, doubled: 0, late: 0, lateMs: 0 },
+  webhooks: { lost: 0, doubled: 0, early: 0, late: 0, lateMs: 0 },
 };
 
 const share = z.number().min(0).max(1);
@@ -45,7 +45,13 @@ export const behaviourChange = z
     purchasesUnanswered: share,
     parcelsLost: share,
     parcelsReturned: share,
-    webhooks: z.strictObject({ lost: share, doubled: share, late: share, lateMs: time }),
+    webhooks: z.strictObject({
+      lost: share,
+      doubled: share,
+      early: share.default(0),
+      late: share,
+      lateMs: time,
+    }),
   } satisfies Record<keyof Behaviour, unknown>)
   .partial();
 export type BehaviourChange = z.output<typeof behaviourChange>;

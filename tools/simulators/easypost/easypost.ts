@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Answer, Call } from "../call.ts";
-import { fault, missing, NO_CUSTOMS, NOT_FOUND, ok, undeliverable } from "./answers.ts";
+import { fault, HEAVIEST, missing, NO_CUSTOMS, NOT_FOUND, ok, TOO_HEAVY, undeliverable } from "./answers.ts";
 import {
   behaviourChange,
   clockChange,
@@ -41,6 +41,8 @@ export interface BoughtLabel {
   readonly rate: string;
   readonly refundStatus: string | null;
   readonly at: Date;
+  /** The street and number that it is for. */
+  readonly street: string | null;
 }
 
 export interface EasyPostOptions {
@@ -109,6 +111,7 @@ export class EasyPost {
           rate: purchase.rate.rate,
           refundStatus: this.#refundStatus(shipment),
           at: purchase.at,
+          street: shipment.to.street1,
         },
       ];
     });
@@ -192,6 +195,7 @@ export class EasyPost {
     [/^GET \/v2\/shipments$/, (_, __, query) => this.#list(query)],
     [/^GET \/v2\/shipments\/([^/]+)$/, (id) => this.#with(id, (shipment) => this.#shown(shipment))],
     [/^POST \/v2\/shipments\/([^/]+)\/buy$/, (id, body) => this.#with(id, (each) => this.#buy(each, body))],
+    [/^POST \/v2\/shipments\/([^/]+)\/rerate$/, (id) => this.#with(id, (each) => this.#rerate(each))],
     [/^POST \/v2\/shipments\/([^/]+)\/refund$/, (id) => this.#with(id, (each) => this.#refund(each))],
     [/^POST \/v2\/trackers$/, (_, body) => this.#track(body)],
     [/^GET \/v2\/trackers\/([^/]+)$/, (id) => this.#tracker(id)],
@@ -285,8 +289,11 @@ export class EasyPost {
     const destination = addressOf(to, now, wantsVerification(to));
     const customs = isJson(given["customs_info"]) ? customsOf(given["customs_info"], now) : null;
     const isAbroad = destination.country !== from.country;
-    const messages = isAbroad && customs === null ? [NO_CUSTOMS] : [];
     const ounces = number(part(given, "parcel"), "weight") ?? 0;
+    const messages = [
+      ...(isAbroad && customs === null ? [NO_CUSTOMS] : []),
+      ...(ounces > HEAVIEST ? [TOO_HEAVY] : []),
+    ];
     const shipment: Shipment = {
       id,
       created: now,
@@ -341,6 +348,14 @@ export class EasyPost {
     this.#tell(parcel, undefined);
     this.#arm(parcel);
     return answer;
+  }
+
+  /** Prices it anew. The rates of before can't be bought any more. */
+  #rerate(shipment: Shipment): Answer {
+    const ounces = number(shipment.parcel, "weight") ?? 0;
+    if (shipment.rates.length > 0) shipment.rates = ratesOf(shipment.id, ounces, this.now());
+    this.#keep(shipment);
+    return ok({ rates: shipment.rates });
   }
 
   #fate(): Fate {

@@ -31,6 +31,7 @@ export async function startEasyPost(
   }
   const server = new ProviderServer({
     handle: (call) => easypost.handle(call),
+    beforeAnswer: () => easypost.webhooks.early(),
     orderOf: (call) => easypost.orderOf(call),
     isUnanswered: (call) => easypost.isUnanswered(call),
     countAttempt: () => 1,

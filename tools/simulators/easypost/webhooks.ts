@@ -3,9 +3,13 @@ import { newId, time, type Json } from "./shapes.ts";
 
 /** What webhooks suffer on their way, from now on. */
 export interface Delivery {
-  /** Shares (0 to 1) of the webhooks that are lost, sent twice, and sent only after `lateMs`, which others overtake. */
+  /**
+   * Shares (0 to 1) of the webhooks that are lost, sent twice, sent and answered before the call that causes them is answered,
+   * and sent only after `lateMs`, so that others overtake them.
+   */
   readonly lost: number;
   readonly doubled: number;
+  readonly early: number;
   readonly late: number;
   readonly lateMs: number;
 }
@@ -27,10 +31,12 @@ export interface Endpoint {
 export class Webhooks {
   readonly endpoints = new Map<string, Endpoint>();
   readonly events: Json[] = [];
-  delivery: Delivery = { lost: 0, doubled: 0, late: 0, lateMs: 0 };
+  delivery: Delivery = { lost: 0, doubled: 0, early: 0, late: 0, lateMs: 0 };
   readonly #random: () => number;
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #sending = new Set<Promise<unknown>>();
+  /** Those that the call in progress has to wait for. */
+  #early: Promise<unknown>[] = [];
   readonly #closed = new AbortController();
 
   /** @param random returns numbers from 0 to below 1 */
@@ -59,6 +65,13 @@ export class Webhooks {
     for (const endpoint of this.endpoints.values()) this.#dispatch(endpoint, body);
   }
 
+  /** Resolves once the early ones are answered that were told of since the last time. */
+  async early(): Promise<void> {
+    const early = this.#early;
+    this.#early = [];
+    await Promise.all(early);
+  }
+
   close(): Promise<unknown> {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#closed.abort();
@@ -66,24 +79,30 @@ export class Webhooks {
   }
 
   #dispatch(endpoint: Endpoint, body: string): void {
-    const { lost, doubled, late, lateMs } = this.delivery;
+    const { lost, doubled, early, late, lateMs } = this.delivery;
     const copies = this.#random() < doubled ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (this.#random() < lost) continue;
+      if (this.#random() < early) {
+        this.#early.push(this.#now(() => this.#send(endpoint, body, 0)));
+        continue;
+      }
       const wait = this.#random() < late ? lateMs : 0;
       this.#later(wait, () => this.#send(endpoint, body, 0));
     }
   }
 
+  #now(action: () => Promise<void>): Promise<unknown> {
+    const sending: Promise<unknown> = action().finally(() => this.#sending.delete(sending));
+    this.#sending.add(sending);
+    return sending;
+  }
+
   #later(ms: number, action: () => Promise<void>): void {
-    const run = () => {
-      const sending: Promise<unknown> = action().finally(() => this.#sending.delete(sending));
-      this.#sending.add(sending);
-    };
-    if (ms <= 0) return run();
+    if (ms <= 0) return void this.#now(action);
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      run();
+      void this.#now(action);
     }, ms);
     this.#timers.add(timer);
   }

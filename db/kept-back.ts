@@ -1,6 +1,7 @@
 import { stockedLines, type OrderLine } from "../src/order/order.ts";
 import type { Refund, RefundLine } from "../src/order/payment.ts";
 import { fromStock, inNoParcel } from "../src/order/pieces.ts";
+import type { Shipment } from "../src/order/shipment.ts";
 import { withCancelled, writeCancelled } from "./cancelled-pieces.ts";
 import type { Statement, Transaction } from "./queries.ts";
 import type { StockMove } from "./reservations.ts";
@@ -94,9 +95,23 @@ export async function keptBack(
   check(lines, order);
   // What went out with a parcel that brings it to nobody is out of the stock already.
   const { reserved, again } = fromStock(now, stockedLines(pieces), shipments);
+  const back = restock ? [...broughtBack(again, shipments), ...stockedLines(toStock)] : [];
   const moves = [
     { operation: restock ? ("unreserve" as const) : ("writeOff" as const), lines: reserved },
-    { operation: "putBack" as const, lines: restock ? [...again, ...stockedLines(toStock)] : [] },
+    { operation: "putBack" as const, lines: back },
   ];
   return { lines, moves, writes };
+}
+
+/** As many of these pieces as parcels have brought back. What was lost is put into stock by nobody. */
+function broughtBack(pieces: readonly OrderLine[], shipments: readonly Shipment[]): OrderLine[] {
+  const returned = shipments.filter(({ state, closedAt }) => state === "RETURNED" && closedAt === null);
+  const left = new Map<string, number>();
+  for (const { sku, quantity } of returned.flatMap(({ lines }) => lines))
+    left.set(sku, (left.get(sku) ?? 0) + quantity);
+  return pieces.flatMap((line) => {
+    const quantity = Math.min(line.quantity, left.get(line.sku) ?? 0);
+    left.set(line.sku, (left.get(line.sku) ?? 0) - quantity);
+    return quantity > 0 ? [{ ...line, quantity }] : [];
+  });
 }

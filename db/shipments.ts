@@ -73,15 +73,14 @@ export async function readShipments(queries: Reads, orderIds: readonly string[])
 
 /**
  * Notes that the carrier has news of the shipment with this id there. It changes nothing that others read before, so it never
- * comes too late. @returns the shipment; undefined if there is none. @throws {DatabaseError}
+ * comes too late. @returns the shipment as it is then; undefined if there is none. @throws {DatabaseError}
  */
 export async function nudgeShipment(database: Database, carrierId: string): Promise<Shipment | undefined> {
   const [shipment] = await database.query((queries) => read(queries, selectByCarrierId(carrierId)));
   if (shipment === undefined) return undefined;
-  await database.transaction((transaction) =>
-    transaction.commit([updateRow(shipment, { nudgedAt: laterThan(shipment.nudgedAt, timestamp()) })]),
-  );
-  return shipment;
+  const nudgedAt = laterThan(shipment.nudgedAt, timestamp());
+  await database.transaction((transaction) => transaction.commit([updateRow(shipment, { nudgedAt })]));
+  return { ...shipment, nudgedAt };
 }
 
 /**
@@ -161,10 +160,7 @@ export async function planShipment(
       ...insertEvents([shipmentEvent(shipment, order.status, { actor: plan.actor })]),
       wake(order, now),
       // A worker that has read the order before may be about to ship all of it.
-      {
-        sql: "UPDATE orders SET changed_at = ? WHERE id = ?",
-        values: [laterThan(order.changedAt, now), plan.orderId],
-      },
+      markChanged(order, now),
     ]);
     return shipment;
   });
@@ -239,6 +235,8 @@ export interface ShipmentUpdate {
   readonly heard?: true | undefined;
   /** The address that the carrier was told: nothing changes if the order ships to another one by now. */
   readonly shipTo?: Address | null | undefined;
+  /** All lines of the order, as the carrier was told of them: nothing changes if pieces of them were cancelled since. */
+  readonly unlessCancelled?: readonly OrderLine[] | undefined;
   /** All lines of the order: nothing changes if its pieces are in another parcel by now, which replaces it. */
   readonly unlessReplaced?: readonly OrderLine[] | undefined;
   /** What the stock loses or gets back with it; none if it is kept elsewhere. */
@@ -257,14 +255,14 @@ export async function changeShipment(
   { change: wanted, type, actor = null, action, wakes, heard, ...given }: ShipmentUpdate,
 ): Promise<ChangedShipment | undefined> {
   const { orderId, number, state, carrierId } = known;
-  const { unlessAsked, unlessReplaced, shipTo, stock } = given;
+  const { unlessAsked, unlessReplaced, unlessCancelled, shipTo, stock } = given;
   return database.transaction(
     async (transaction) => {
       const to = wanted.state ?? state;
       const moved = stock && stock.pieces.length > 0 ? stock : undefined;
       // Stock is locked before orders, and orders before what is below them.
-      const touched =
-        to === "VOIDED" ? known.lines.map((line) => ({ ...line, unitPrice: 0 })) : moved?.pieces;
+      const isCalledOff = to === "VOIDED" && state !== "VOIDED";
+      const touched = isCalledOff ? known.lines.map((line) => ({ ...line, unitPrice: 0 })) : moved?.pieces;
       const warehouse =
         touched && (await lockWarehouse(transaction, [{ orderId, operation: "dispatch", lines: touched }]));
       const order = (await lockOrders(transaction, [orderId])).get(orderId);
@@ -282,9 +280,10 @@ export async function changeShipment(
       if (row.state !== state || row.carrierId !== carrierId || !isAllowed || isAsked || isElsewhere)
         return { shipment: row, changed: false };
       // Whoever read the order before it was changed may not know of all that is not shipped.
-      if (moved && order.changedAt !== null) {
+      const asRead = moved?.lines ?? unlessCancelled;
+      if (asRead && order.changedAt !== null) {
         const cancelled = await countCancelled(transaction, [orderId]);
-        if (cancelled.get(orderId) !== cancelledPieces(moved.lines)) return { shipment: row, changed: false };
+        if (cancelled.get(orderId) !== cancelledPieces(asRead)) return { shipment: row, changed: false };
       }
       const others = rows.filter((each) => each !== row);
       if (unlessReplaced && !areFree(unlessReplaced, row.lines, others))
@@ -293,7 +292,7 @@ export async function changeShipment(
         const made = warehouse?.make(move);
         if (made?.ok === false) return { shipment: row, changed: false, soldOut: made.soldOut };
       }
-      const kept = to === "VOIDED" ? await keepRefunded(transaction, order, row, others) : undefined;
+      const kept = isCalledOff ? await keepRefunded(transaction, order, row, others) : undefined;
       for (const move of kept?.moves ?? []) warehouse?.make(move);
       const change = {
         ...wanted,
@@ -310,6 +309,8 @@ export async function changeShipment(
         ...(kept?.writes ?? []),
         ...(action ? [insertAction(action)] : []),
         ...(wakes ? [wake(order, now.updatedAt)] : []),
+        // A worker presumed dead may be about to ship the order with it.
+        ...(isCalledOff && state === "PLANNED" ? [markChanged(order, now.updatedAt)] : []),
       ]);
       return { shipment: now, changed: true, keepsRefunded: (kept?.writes.length ?? 0) > 0 };
     },
@@ -355,12 +356,25 @@ export function writeShipments(changes: readonly ShipmentChange[]): Statement[] 
   return [insertOrChange(changes.map((change) => ({ ...change, createdAt: change.updatedAt })))];
 }
 
+/**
+ * Says of shipments that could not be written that there is news of them, so that the stage looks at them once more: the label of
+ * one that was called off meanwhile is to be given back.
+ */
+export function tellOf(changes: readonly ShipmentChange[]): Statement[] {
+  return changes.map((change) => updateRow(change, { nudgedAt: timestamp() }));
+}
+
+/** So that whoever has read the order before looks at its parcels once more, instead of writing what is no longer true. */
+function markChanged({ id, changedAt }: { readonly id: string; readonly changedAt: Date | null }, at: Date) {
+  return { sql: "UPDATE orders SET changed_at = ? WHERE id = ?", values: [laterThan(changedAt, at), id] };
+}
+
 /** So that a stage that was asked before does not wait for what has happened, and the sweeper finds the order. */
 function wake({ id, wokenAt }: { readonly id: string; readonly wokenAt: Date | null }, at: Date): Statement {
   return { sql: "UPDATE orders SET woken_at = ? WHERE id = ?", values: [laterThan(wokenAt, at), id] };
 }
 
-function updateRow({ orderId, number }: Shipment, change: Partial<Shipment>): Statement {
+function updateRow({ orderId, number }: ShipmentChange, change: Partial<Shipment>): Statement {
   const { sql, values } = assignmentsOf(shipments, change);
   return {
     sql: `UPDATE shipments SET ${sql} WHERE order_id = ? AND number = ?`,

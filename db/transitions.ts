@@ -15,7 +15,7 @@ import { InvalidMoveError, lockWarehouse, STOCK_ROWS, stockKeysOf, type StockMov
 import { rowLocks } from "./row-locks.ts";
 import { orders } from "./schema.ts";
 import { shipmentEvent } from "./shipment-events.ts";
-import { ordersWithOthers, writeShipments } from "./shipments.ts";
+import { ordersWithOthers, tellOf, writeShipments } from "./shipments.ts";
 import { columnsOf } from "./standing.ts";
 import { assignmentsOf } from "./statements.ts";
 
@@ -88,6 +88,7 @@ function apply(
       };
     });
     const applied = transitions.filter((_, index) => results[index]?.made);
+    const stale = transitions.filter((_, index) => results[index]?.isStale);
     const update = ordersFirst ? updateGroup : updateUncancelled;
     const updates = groupsOf(applied).map((group) => mustMove(group, update(group)));
     beforeCommit?.();
@@ -95,6 +96,7 @@ function apply(
       ...updates,
       ...writePayments(applied.flatMap(({ payment }) => payment ?? [])),
       ...writeShipments(applied.flatMap(({ shipment }) => shipment ?? [])),
+      ...tellOf(stale.flatMap(({ shipment }) => shipment ?? [])),
       ...insertEvents(eventsOf(applied)),
       ...(warehouse?.writes() ?? []),
       ...backorderWrites(transitions, results),

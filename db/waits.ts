@@ -79,7 +79,7 @@ export async function wakeOrders(
           status,
           isWaiting: waitingStage !== null && isCancelled === (waitingStage === CANCEL.name),
           isCancelled,
-          failedIn: isCancelled ? null : failedStage,
+          failedIn: failedStage,
         };
       });
     },

@@ -40,7 +40,7 @@ export const operationRoute = route({
     if (taken === "over") throw new Problem(410, "operation-over", { orderId });
     if (taken === "used") throw new Problem(409, "operation-answered", { orderId });
     // Also for one that came before: the process may have died in between.
-    await afterwards(() => operations.goOn(orderId, stage));
+    await afterwards(() => operations.goOn(orderId, [stage], `stage ${stage}`));
     response.status(204).end();
   },
 });

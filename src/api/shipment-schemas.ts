@@ -87,9 +87,14 @@ export const shipment = z
     trackingNumber: z.string().optional(),
     trackingUrl: z.string().optional().meta({ description: "Where the customer can follow the parcel" }),
     expectedAt: time.optional(),
-    booking: z.literal("requested").optional().meta({
-      description: "The label is to be bought, as soon as the carrier can be reached",
-    }),
+    booking: z
+      .enum(["requested", "refused"])
+      .optional()
+      .meta({
+        description:
+          "Requested: the label is to be bought, as soon as the carrier can be reached. Refused: the carrier does not take " +
+          "the parcel as it is planned, or its goods are sold out; `reason` tells",
+      }),
     voiding: z.enum(["requested", "pending", "refused"]).optional().meta({
       description: "What a request to call the parcel off has come to; carriers decide some days later",
     }),

@@ -2,8 +2,8 @@ import type { z } from "zod";
 import type { Database } from "../../db/database.ts";
 import { InvalidWebhookError } from "../order/ports.ts";
 import type { StoredOrder } from "../order/order.ts";
-import { hasLeft, type Shipment } from "../order/shipment.ts";
-import { ParcelRefusedError } from "../providers/shipping/parcels.ts";
+import { hasLeft, isBookingRefused, type Shipment } from "../order/shipment.ts";
+import { NotYetDoneError, ParcelRefusedError } from "../providers/shipping/parcels.ts";
 import { actorOf } from "./auth.ts";
 import { orderOf } from "./lookup.ts";
 import { Problem } from "./problem.ts";
@@ -74,13 +74,13 @@ export const shipmentRoutes: readonly Route[] = [
     description:
       "Answers once that is written down; the label is bought in the background, and `shipment.booked` reports it. " +
       "Repeating it buys nothing twice.",
-    work: ({ parcels }, shipment, actor) => parcels.book(shipment, actor),
+    work: ({ parcels }, order, shipment, actor) => parcels.book(order, shipment, actor),
   }),
   change("void", "Call a shipment off", {
     description:
       "Its label is given back in the background. Carriers take some days, or refuse it for labels that were used: " +
       "`voiding` says what became of that.",
-    work: ({ parcels }, shipment, actor) => parcels.void(shipment, actor),
+    work: ({ parcels }, order, shipment, actor) => parcels.void(order, shipment, actor),
   }),
   route({
     ...ONE_SHIPMENT,
@@ -132,12 +132,14 @@ export const shipmentRoutes: readonly Route[] = [
     answers: {
       204: { description: "The parcel will be looked at" },
       400: problemAnswer("The signature is missing or wrong"),
-      503: problemAnswer("MySQL is unavailable: send it again"),
+      503: problemAnswer("MySQL or the carrier is unavailable: send it again"),
     },
     handler: async ({ raw, request, response }, { parcels }) => {
       try {
         await parcels.receive(raw, request.headers);
       } catch (error) {
+        if (error instanceof NotYetDoneError)
+          throw new Problem(503, "unavailable", { detail: error.message, headers: { "Retry-After": "5" } });
         if (!(error instanceof InvalidWebhookError)) throw error;
         throw new Problem(400, "invalid-webhook", { detail: error.message });
       }
@@ -152,7 +154,12 @@ function change(
   summary: string,
   given: {
     readonly description: string;
-    readonly work: (services: Services, shipment: Shipment, actor: string) => Promise<Shipment>;
+    readonly work: (
+      services: Services,
+      order: StoredOrder,
+      shipment: Shipment,
+      actor: string,
+    ) => Promise<Shipment>;
   },
 ): Route {
   return route({
@@ -166,7 +173,7 @@ function change(
     failures: [404, 409],
     handler: async ({ params, response }, services) => {
       const { shipment, order } = await find(services, params);
-      const changed = await refusing(order, () => given.work(services, shipment, actorOf(response)));
+      const changed = await refusing(order, () => given.work(services, order, shipment, actorOf(response)));
       response.status(202).json(bodyOf(changed));
     },
   });
@@ -210,6 +217,7 @@ function bodyOf(shipment: Shipment): ShipmentBody {
     ...(trackingUrl !== null && { trackingUrl }),
     ...(expectedAt && { expectedAt: expectedAt.toISOString() }),
     ...(state === "PLANNED" && bookRequestedAt && { booking: "requested" as const }),
+    ...(isBookingRefused(shipment) && { booking: "refused" as const }),
     ...(voiding && { voiding }),
     ...(reason !== null && { reason }),
     ...(closedAt && { closedAt: closedAt.toISOString() }),

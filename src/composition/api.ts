@@ -96,6 +96,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
       database,
       provider: carrier,
       wake,
+      goOn: (...given) => operations.goOn(...given),
       onEvents: mode.onEvents,
       log,
     }),

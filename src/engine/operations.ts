@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Lifecycle, Transition } from "../order/lifecycle.ts";
+import { CANCEL, type Lifecycle, type Transition } from "../order/lifecycle.ts";
 import {
   holding,
   patching,
@@ -94,14 +94,16 @@ export class Operations {
   }
 
   /**
-   * Has an order go on for which the result of a stage has come: at once if it waits, and also if it has failed in that
-   * stage, with a full set of attempts.
+   * Has an order go on for which something has come: the result of a stage, or a change of its parcels. At once if it waits, and
+   * also if it has failed in one of these steps, with a full set of attempts.
    */
-  async goOn(orderId: string, stage: string): Promise<void> {
+  async goOn(orderId: string, steps: readonly string[], actor: string): Promise<void> {
     const order = await this.#options.waking.wake(orderId);
-    if (order?.failedIn !== stage) return;
-    const { id, status } = order;
-    await this.resume([{ id, status, cancelRequested: false }], `stage ${stage}`);
+    if (!order || order.failedIn === null || !steps.includes(order.failedIn)) return;
+    const { id, status, isCancelled } = order;
+    // One that is being cancelled runs none of its stages.
+    if (isCancelled && !steps.includes(CANCEL.name)) return;
+    await this.resume([{ id, status, cancelRequested: isCancelled }], actor);
   }
 
   /**

@@ -284,7 +284,7 @@ export interface WokenOrder {
   /** Whether a stage of it waits for somebody else; or its undoing, if it was cancelled. */
   readonly isWaiting: boolean;
   readonly isCancelled: boolean;
-  /** The stage in which it has failed, if it has, and was not cancelled. */
+  /** The step in which it has failed, if it has: a stage, or cancel. */
   readonly failedIn: string | null;
 }
 

@@ -47,6 +47,8 @@ export const EVENT_TYPES = [
   "refund.failed",
   /** The warehouse has planned a parcel. */
   "shipment.planned",
+  /** The label of a parcel can't be bought: a person has to decide. */
+  "shipment.booking_refused",
   /** The label of a parcel was bought, and its goods have left the stock. */
   "shipment.booked",
   "shipment.in_transit",

@@ -136,6 +136,11 @@ export interface Inventory extends Service {
     request: StockRequest,
   ): Promise<"at commit" | "moved" | { readonly reject: string }>;
   /**
+   * Of which SKUs more pieces are wanted than are left, beside those that are reserved. Absent if only moving them tells: then
+   * `move` says so.
+   */
+  lacking?(request: Pick<StockRequest, "lines" | "signal">): Promise<readonly string[]>;
+  /**
    * Releases the order's reservation, if it has one. A reservation for this order that arrives later, from a
    * worker presumed dead, is refused.
    */
@@ -422,7 +427,7 @@ export interface CarrierProvider extends Service {
   /** Where the parcel is. */
   track(request: NamedParcel): Promise<Tracking>;
   /**
-   * The shipment with the carrier's id, or with our own name; undefined if there is none. `label` is null if none was bought.
+   * The shipment with the carrier's id, or with our own name, with rates at which it can be bought now; undefined if there is none. `label` is null if none was bought.
    *
    * @param request `to`: one with our own name that was announced for another address before, and not bought, is none
    */

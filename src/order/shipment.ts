@@ -168,9 +168,27 @@ export function mayBeBooked({
   return voiding === "refused" || (bookRequestedAt === null && voiding === null);
 }
 
+/**
+ * Whether its label can't be bought as it is planned: the carrier does not take it, or its goods are sold out. An operator asks
+ * for it once more, or calls it off and plans another.
+ */
+export function isBookingRefused({
+  state,
+  bookRequestedAt,
+  voiding,
+  reason,
+}: Pick<Shipment, "state" | "bookRequestedAt" | "voiding" | "reason">): boolean {
+  return state === "PLANNED" && bookRequestedAt === null && voiding === null && reason !== null;
+}
+
 /** Whether it may be called off, as far as the carrier agrees. */
-export function mayBeVoided({ state, voiding }: Pick<Shipment, "state" | "voiding">): boolean {
-  return mayBecome(SHIPMENT_STATES, state, "VOIDED") && voiding !== "requested" && voiding !== "pending";
+export function mayBeVoided({
+  state,
+  voiding,
+  closedAt,
+}: Pick<Shipment, "state" | "voiding" | "closedAt">): boolean {
+  const isAsked = voiding === "requested" || voiding === "pending";
+  return mayBecome(SHIPMENT_STATES, state, "VOIDED") && closedAt === null && !isAsked;
 }
 
 /** Whether an operator may settle it: it was sent and does not arrive, or can't be called off. */
@@ -211,6 +229,8 @@ export interface ParcelRequest {
   /** Null if the configuration has no sender. */
   readonly from: Sender | null;
   readonly to: Address | null;
+  /** The customer's, for the one who delivers it; null if there is none. */
+  readonly phone?: string | null | undefined;
   readonly parcel: Parcel | null;
   /** With what customs want to know of them, as far as the lines say it. */
   readonly items: readonly OrderLine[];

@@ -110,6 +110,7 @@ const dispute = z
 const moved = z.union([z.literal(["at commit", "moved"]), z.object({ reject: told })], {
   error: 'must be "moved" or an object with a reason to reject',
 });
+const lacking = z.array(shown(LIMITS.identifier), { error: "must be an array of SKUs" });
 const ASCII = { error: "must be 1 to 100 printable characters of ASCII" };
 const carrierId = shown(COLUMN_LENGTHS.carrierId);
 const link = z
@@ -229,6 +230,9 @@ function checkedInventory(inventory: Inventory): Inventory {
     ...(inventory.inDatabase && { inDatabase: true }),
     ping: (signal) => inventory.ping(signal),
     move: (operation, request) => answer(moved, () => inventory.move(operation, request)),
+    ...(inventory.lacking && {
+      lacking: (request) => answer(lacking, () => inventory.lacking?.(request)),
+    }),
     release: (request) => inventory.release(request),
   };
 }
@@ -273,7 +277,7 @@ const METHODS = {
 
 const OPTIONAL = {
   payments: ["faultOfAmount", "parseWebhook", "disputeOf", "webhooksSince"],
-  inventory: [],
+  inventory: ["lacking"],
   carrier: ["parseWebhook"],
 } as const satisfies { readonly [Name in ProviderName]: readonly (keyof Providers[Name])[] };
 

@@ -2,6 +2,8 @@ import { sql } from "drizzle-orm";
 import { deleteBackorders, filling } from "../../db/backorders.ts";
 import type { Database } from "../../db/database.ts";
 import { moveStock, stockLocks, type Holding, type Reservation } from "../../db/reservations.ts";
+import { findStock } from "../../db/stock.ts";
+import { quantitiesBySku } from "../order/order.ts";
 import { grouped, type Commit } from "../platform/group-commit.ts";
 import { offTheClock } from "../platform/time-limit.ts";
 import type { Inventory } from "../order/ports.ts";
@@ -31,6 +33,15 @@ export function mysqlInventory(database: Database, commit: Commit = grouped): In
     ping: async (signal) =>
       void (await offTheClock(signal, () => database.query((queries) => queries.execute(sql`SELECT 1`)))),
     move: async () => "at commit",
+    async lacking({ lines, signal }) {
+      const wanted = [...quantitiesBySku(lines)];
+      const skus = wanted.map(([sku]) => sku);
+      const levels = await offTheClock(signal, () => findStock(database, skus));
+      return skus.filter((_, index) => {
+        const { onHand = 0, reserved = 0 } = levels[index] ?? {};
+        return onHand - reserved < (wanted[index]?.[1] ?? 0);
+      });
+    },
     release: async ({ orderId, lines, signal }) => {
       await offTheClock(signal, () => releases.submit({ orderId, lines }));
     },

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { startEasyPost, type EasyPostServer } from "../../tools/simulators/easypost/server.ts";
+import { signatureOf } from "../../tools/simulators/easypost/webhooks.ts";
 import { TEST_KEY } from "../support/processes.ts";
 import { startLine, type TestLine } from "../support/line.ts";
 import { easypostVariables, HOUR_MS, SHIP_TO, WEBHOOK_SECRET } from "../support/shipping.ts";
@@ -190,9 +191,44 @@ describe("an order that the warehouse ships", () => {
       items: [{ voiding: "refused", reason: expect.any(String) }],
     });
     expect((await call("POST", `${path}/1/close`, { reason: "the customer keeps it" }))[0]).toBe(200);
-    expect(await call("POST", "/orders/resume", {})).toMatchObject([202, { resumed: 1 }]);
     await waitFor("CANCELLED", async () => (await get(id)).status === "CANCELLED");
     expect(await call("GET", "/stock/GONE")).toMatchObject([200, { onHand: 999, reserved: 0 }]);
+    expect(await call("POST", `${path}/1/void`)).toMatchObject([
+      409,
+      { detail: "the order is CANCELLED: parcel 1 can no longer be called off", orderStatus: "CANCELLED" },
+    ]);
+  });
+
+  test("is cancelled at once when a parcel is called off once more, whose label the carrier takes back by now", async () => {
+    const { id, path, plan, until } = await waiting([{ sku: "REFUSED", quantity: 2, unitPrice: 100 }]);
+    await plan({ lines: [{ sku: "REFUSED", quantity: 1 }] });
+    await call("POST", `${path}/1/book`);
+    await until(1, "BOOKED");
+    easypost.easypost.behave({ refundsRefused: 1 });
+    await call("POST", `/orders/${id}/cancel`, { reason: "changed my mind" });
+    await waitFor("it rests", async () => (await get(id)).failed !== undefined);
+    easypost.easypost.behave({ refundsRefused: 0 });
+    expect(await call("POST", `${path}/1/void`)).toMatchObject([202, { voiding: "requested" }]);
+    await waitFor("CANCELLED", async () => (await get(id)).status === "CANCELLED");
+  });
+
+  test("tells of a parcel that can't be booked, and goes on with the one that is planned in its place", async () => {
+    const { id, path, plan } = await waiting([{ sku: "HEAVY", quantity: 1, unitPrice: 100 }]);
+    await plan({ parcel: { weight: 40_000 } });
+    await call("POST", `${path}/1/book`);
+    await waitFor("it waits for an operator", async () =>
+      (await get(id)).waiting?.for.startsWith("an operator"),
+    );
+    expect(await call("GET", path)).toMatchObject([
+      200,
+      { items: [{ state: "PLANNED", booking: "refused", reason: expect.stringMatching(/70 lbs/) }] },
+    ]);
+    expect((await eventsOf(id)).map(({ type }) => type)).toContain("shipment.booking_refused");
+    await call("POST", `${path}/1/void`);
+    await waitFor("the parcel is called off", async () => (await shipmentsAt(path))[0]?.state === "VOIDED");
+    await plan({ parcel: { weight: 400 } });
+    await call("POST", `${path}/2/book`);
+    await waitFor("SHIPPED", async () => (await get(id)).status === "SHIPPED");
   });
 });
 
@@ -205,5 +241,23 @@ describe("a webhook of the carrier", () => {
     });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ type: "urn:conveyor:problem:invalid-webhook" });
+  });
+
+  test("about a parcel that was called off is to be sent again while the carrier is away", async () => {
+    const { id, path, plan, until } = await waiting([{ sku: "LATE", quantity: 1, unitPrice: 100 }]);
+    await plan();
+    await call("POST", `${path}/1/book`);
+    await waitFor("SHIPPED", async () => (await get(id)).status === "SHIPPED");
+    await call("POST", `${path}/1/void`);
+    await until(1, "VOIDED");
+    const label = easypost.easypost.bought.find(({ reference }) => reference?.startsWith(id));
+    const body = JSON.stringify({ result: { shipment_id: label?.shipmentId } });
+    const headers = { "X-Hmac-Signature": signatureOf(body, WEBHOOK_SECRET) };
+    const send = () => fetch(`${line.api.url}/providers/carrier/webhook`, { method: "POST", body, headers });
+    easypost.setFault({ kind: "down" });
+    const refused = await send();
+    easypost.setFault({ kind: "none" });
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "5"]);
+    expect((await send()).status).toBe(204);
   });
 });

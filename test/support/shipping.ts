@@ -9,6 +9,10 @@ import { Executor } from "../../src/engine/executor.ts";
 import type { Breakers } from "../../src/engine/stage-runner.ts";
 import { CANCEL, lifecycle } from "../../src/order/lifecycle.ts";
 import type { NewOrder } from "../../src/order/order.ts";
+import type { Shipment } from "../../src/order/shipment.ts";
+import { createLogger } from "../../src/platform/log.ts";
+import { easypostCarrier } from "../../src/providers/easypost/carrier.ts";
+import { Parcels, type ParcelsOptions } from "../../src/providers/shipping/parcels.ts";
 import { SENDER } from "../../tools/simulators/easypost/sender.ts";
 import { startEasyPost } from "../../tools/simulators/easypost/server.ts";
 import { createTestEnvironment } from "./environment.ts";
@@ -116,6 +120,38 @@ export async function startShipping(variables: Readonly<Record<string, string>> 
 }
 
 export type Shipping = Awaited<ReturnType<typeof startShipping>>;
+
+/** EasyPost's adapter, in front of the simulated one. */
+export function carrierOf({ easypost }: Pick<Shipping, "easypost">) {
+  return easypostCarrier({
+    apiKey: "EZTKtest",
+    webhookSecrets: [WEBHOOK_SECRET],
+    url: `${easypost.url}/v2`,
+    timeoutMs: 10_000,
+    parcel: { weight: 500 },
+  });
+}
+
+/** What warehouses and operators do. Nobody is woken. */
+export function parcelsOf(line: Shipping, given: Partial<ParcelsOptions> = {}): Parcels {
+  const nobody = async () => undefined;
+  return new Parcels({
+    database: line.database,
+    provider: carrierOf(line),
+    wake: nobody,
+    goOn: nobody,
+    onEvents: () => undefined,
+    log: createLogger({ name: "test", level: "silent" }),
+    ...given,
+  });
+}
+
+/** The order's shipment with this number, as it is now. */
+export async function shipmentOf(line: Shipping, id: string, number = 1): Promise<Shipment> {
+  const found = (await line.shipments(id)).find((each) => each.number === number);
+  if (found === undefined) throw new Error(`there is no parcel ${number}`);
+  return found;
+}
 
 /** Counts the calls that a simulated EasyPost gets, until it is stopped. */
 export function countCalls(easypost: Shipping["easypost"]["easypost"]) {

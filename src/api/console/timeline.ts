@@ -122,6 +122,7 @@ function described({ type, from, to, stage, record }: OrderEvent): Pick<Entry, "
     case "shipment.exception":
     case "shipment.returned":
     case "shipment.lost":
+    case "shipment.booking_refused":
     case "shipment.void_refused":
       return { kind: "failed", title: `parcel ${numberOf(record)}: ${words(type)}` };
     case "shipment.voided":

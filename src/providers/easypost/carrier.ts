@@ -10,7 +10,7 @@ import {
 } from "../../order/ports.ts";
 import type { Address } from "../../order/order.ts";
 import type { Cost, Label, Rate, Tracking } from "../../order/shipment.ts";
-import { timestamp } from "../../platform/clock.ts";
+import { nowMs, timestamp } from "../../platform/clock.ts";
 import { EasyPostCalls, EasyPostRefusal, shorten } from "./client.ts";
 import { asked, digitsOf, type StandardParcel } from "./new-shipment.ts";
 import { read, shipment, tracker, type EasyPostRate, type EasyPostShipment } from "./objects.ts";
@@ -31,6 +31,9 @@ const webhook = z.object({
     shipment_id: z.string().nullish(),
   }),
 });
+
+/** Carriers change their prices; after that a shipment is priced anew before it is bought. Milliseconds. */
+const RATES_LAST_MS = 24 * 60 * 60_000;
 
 const STATES: Readonly<Record<string, Tracking["state"]>> = {
   unknown: "BOOKED",
@@ -141,7 +144,9 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
           if (!isChecked || !isFor(found, to)) return undefined;
           mustBeDeliverable(found);
         }
-        return { carrierId: found.id, rates: ratesOf(found), label: null };
+        if (!isStale(found)) return { carrierId: found.id, rates: ratesOf(found), label: null };
+        await calls.make(signal, (client) => client.Shipment.regenerateRates(found.id));
+        return { carrierId: found.id, rates: ratesOf(await retrieve(found.id, signal)), label: null };
       } catch (error) {
         if (error instanceof EasyPostRefusal && error.status === 404) return undefined;
         throw error;
@@ -171,6 +176,12 @@ export function easypostCarrier(options: EasyPostOptions): CarrierProvider {
 function mustBeDeliverable({ to_address: { verifications } }: EasyPostShipment): void {
   const checked = verifications?.delivery;
   if (checked?.success === false) throw undeliverable(checked.errors?.map(({ message }) => message));
+}
+
+/** Whether its rates may not be those of today. */
+function isStale({ rates, created_at }: EasyPostShipment): boolean {
+  const since = dateOf(rates[0]?.created_at ?? created_at);
+  return since !== null && since.getTime() + RATES_LAST_MS < nowMs();
 }
 
 function isBought({ tracking_code, postage_label }: EasyPostShipment): boolean {

@@ -9,6 +9,7 @@ const rate = z.object({
   rate: z.string().regex(/^\d+(\.\d+)?$/),
   currency: z.string().regex(/^[A-Z]{3}$/),
   delivery_days: z.number().nullish(),
+  created_at: z.string().nullish(),
 });
 export const tracker = z.object({
   status: z.string(),
@@ -24,6 +25,7 @@ const verification = z.object({
 });
 export const shipment = z.object({
   id: z.string().min(1).max(200),
+  created_at: z.string().nullish(),
   rates: z.array(rate),
   messages: z.array(z.object({ message: z.unknown() })).nullish(),
   tracking_code: z.string().nullish(),

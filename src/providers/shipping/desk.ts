@@ -2,15 +2,7 @@ import type { Database } from "../../../db/database.ts";
 import { shortened } from "../../../db/reason.ts";
 import { newShipment } from "../../../db/shipments.ts";
 import { stockedLines, type Order, type OrderLine } from "../../order/order.ts";
-import {
-  areFree,
-  fromStock,
-  hasArrived,
-  linesOf,
-  notGone,
-  unplanned,
-  withoutCancelled,
-} from "../../order/pieces.ts";
+import { fromStock, hasArrived, linesOf, notGone, unplanned, withoutCancelled } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   RequestRefusedError,
@@ -28,30 +20,27 @@ import {
 import {
   hasLeft,
   holdsPieces,
-  isSettled,
+  isBookingRefused,
   isWanted,
-  SHIPMENT_STATES,
   shipmentReference,
   type Label,
   type Sender,
   type Shipment,
-  type Tracking,
 } from "../../order/shipment.ts";
 import { OPERATOR } from "../../order/stage.ts";
-import { mayBecome } from "../../order/states.ts";
 import type { Commit } from "../../platform/group-commit.ts";
-import { nowMs, timestamp } from "../../platform/clock.ts";
+import { timestamp } from "../../platform/clock.ts";
 import { offTheClock } from "../../platform/time-limit.ts";
 import { booksOf, type Books } from "./books.ts";
-import { Labels, named, type Announced } from "./labels.ts";
+import { Labels, type Announced } from "./labels.ts";
 import type { ServiceChoice } from "./services.ts";
+import { isOnItsWay, Tracker } from "./tracker.ts";
 
 /** Who plans and books parcels: Conveyor, one for each order, or the warehouse. */
 export type FulfilmentMode = "automatic" | "manual";
 
-/** How soon a carrier that has not decided on a refund is asked again, and how long an order may wait for a person. */
+/** How soon a carrier that has not decided on a refund is asked again. Milliseconds. */
 const UNDECIDED_MS = 4 * 60 * 60_000;
-const PATIENCE_MS = 24 * 60 * 60_000;
 
 /** What an order waits for that can't be sent to its address. */
 const ADDRESS = "an address that can be delivered to";
@@ -75,16 +64,17 @@ export class ShippingDesk implements Carrier {
   readonly #provider: CarrierProvider;
   readonly #books: Books;
   readonly #labels: Labels;
+  readonly #tracker: Tracker;
   readonly #isAutomatic: boolean;
-  readonly #intervalMs: number;
 
   constructor(options: ShippingDeskOptions) {
     const { provider, inventory, database, commit, fulfilment, trackingIntervalMs, from, service } = options;
     this.#provider = provider;
     this.#books = booksOf(database, provider.name, commit);
     this.#labels = new Labels({ provider, inventory, books: this.#books, from, service });
+    const intervalMs = trackingIntervalMs ?? UNDECIDED_MS;
+    this.#tracker = new Tracker({ provider, books: this.#books, intervalMs });
     this.#isAutomatic = fulfilment !== "manual";
-    this.#intervalMs = trackingIntervalMs ?? UNDECIDED_MS;
   }
 
   ping(signal: AbortSignal): Promise<void> {
@@ -100,49 +90,53 @@ export class ShippingDesk implements Carrier {
       throw new AlreadyUndoneError(`the parcels of order ${order.id} were called off`);
     // Parcels that left before the others are on their way already.
     const current = await this.#fit(order, await this.#voidWanted(order, known, signal), signal);
-    const { shipments, soonest } = await this.#track(order, current, signal);
-    const until = this.#nextLook(shipments, soonest);
-    const left = unplanned(order.lines, shipments);
-    const planned = this.#isAutomatic && left.length > 0 ? [this.#planned(order, shipments, left)] : [];
-    const all = [...shipments, ...planned];
-    const toBook = all.filter(isWanted);
-    const isComplete =
-      unplanned(order.lines, all).length === 0 && all.every((each) => !isToBePacked(each) || isWanted(each));
+    const { shipments, soonest } = await this.#tracker.follow(order, current, signal);
+    const until = this.#tracker.nextLook(shipments, soonest);
+    const planned = this.#isAutomatic ? this.#rest(order, shipments) : [];
+    let all = [...shipments, ...planned];
+    const put = (before: Shipment, now: Shipment) => {
+      all = all.map((each) => (each === before ? now : each));
+    };
     try {
       // The carrier takes nothing for that. So no money is taken for what it can't deliver, or while it is away.
       const announced = new Map<Shipment, Announced>();
-      for (const each of toBook)
-        announced.set(each, await this.#labels.announce(request, each, planned.includes(each)));
-      if (toBook.length > 0 || isComplete) {
+      for (const each of all.filter(isWanted)) {
+        const isNew = planned.includes(each);
+        const ready = await this.#orRefused(request, each, () => this.#labels.announce(request, each, isNew));
+        if ("state" in ready) put(each, ready);
+        else announced.set(each, ready);
+      }
+      const isComplete =
+        unplanned(order.lines, all).length === 0 &&
+        all.every((each) => !isToBePacked(each) || isWanted(each));
+      if (announced.size > 0 || isComplete) {
         const unpaid = await request.beforeBuying?.();
         if (unpaid) return unpaid;
       }
       const [[last, parcel] = []] = announced;
       if (isComplete && announced.size === 1 && last && parcel) {
-        const others = shipments.filter((each) => each !== last);
+        const others = all.filter((each) => each !== last);
         const pieces = stockedLines(linesOf(order.lines, last.lines));
         const { again } = fromStock(order.lines, pieces, others);
         // Its goods leave the stock with the order's status, and it is written with it, too.
         if (again.length === 0) {
-          const change = bookedBy(last, await this.#labels.buy(request, last, parcel));
+          const label = await this.#orRefused(request, last, () => this.#labels.buy(request, last, parcel));
+          if ("state" in label) return { waitFor: this.#whoShips(order, [...others, label], false), until };
+          const change = bookedBy(last, label);
           const stock = { key: shipmentReference(last), lines: notGone(order.lines, others) };
           return { shipments: [...others, change], change, stock };
         }
       }
       for (const each of planned) await offTheClock(signal, () => this.#books.open(each));
-      const now: Shipment[] = [];
-      for (const each of all) {
-        const ready = announced.get(each);
-        now.push(ready ? await this.#labels.book(request, each, ready) : each);
-      }
-      if (isComplete && !now.some(isToBePacked)) {
+      for (const [each, ready] of announced) put(each, await this.#book(request, each, ready, all));
+      if (isComplete && !all.some(isToBePacked)) {
         if (planned.length === 0) await this.#giveBackUnwritten(order, known, signal);
-        return { shipments: now, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, now) } };
+        return { shipments: all, stock: { key: `${order.id}:ship:rest`, lines: notGone(order.lines, all) } };
       }
     } catch (error) {
       return waitForAddress(error, until);
     }
-    return { waitFor: whoShips(order.lines, all, false), until };
+    return { waitFor: this.#whoShips(order, all, false), until };
   }
 
   async deliver(request: OrderParcelsRequest): Promise<Delivered> {
@@ -152,27 +146,31 @@ export class ShippingDesk implements Carrier {
     let booked = await this.#voidWanted(order, await this.#list(order, signal), signal);
     try {
       for (const wanted of booked.filter(isWanted)) {
-        const announced = await this.#labels.announce(request, wanted, false);
-        const now = await this.#labels.book(request, wanted, announced);
+        const ready = await this.#orRefused(request, wanted, () =>
+          this.#labels.announce(request, wanted, false),
+        );
+        const now = "state" in ready ? ready : await this.#book(request, wanted, ready, booked);
         booked = booked.map((each) => (each === wanted ? now : each));
       }
     } catch (error) {
-      return waitForAddress(error, this.#nextLook(booked, []));
+      return waitForAddress(error, this.#tracker.nextLook(booked, []));
     }
-    const { shipments, soonest, arrivedAt, last } = await this.#track(order, booked, signal);
+    const { shipments, soonest, arrivedAt, last } = await this.#tracker.follow(order, booked, signal);
     if (last !== undefined) return { at: arrivedAt, change: last };
     if (hasArrived(order.lines, shipments)) return { at: arrivedAt };
-    const until = this.#nextLook(shipments, soonest);
+    const until = this.#tracker.nextLook(shipments, soonest);
     if (unplanned(order.lines, shipments).length > 0 || shipments.some(isToBePacked))
-      return { waitFor: whoShips(order.lines, shipments, true), until };
+      return { waitFor: this.#whoShips(order, shipments, true), until };
     const troubled = shipments.filter(isTroubled);
     if (troubled.length > 0) {
       const what = `${OPERATOR}${troubled.map(inWords).join(", ")}; the carrier may still deliver it`;
       return { waitFor: shortened(what), until };
     }
     if (soonest.length > 0) return { snooze: Math.min(...soonest) };
-    const count = shipments.filter(isOnItsWay).length;
-    return { waitFor: `the carrier to deliver the ${count === 1 ? "parcel" : "parcels"}`, until };
+    const onTheirWay = shipments.filter(isOnItsWay);
+    const undecided = onTheirWay.filter(isUndecidedOn);
+    if (undecided.length === onTheirWay.length) return { waitFor: decisionOn(undecided), until };
+    return { waitFor: `the carrier to deliver the ${onTheirWay.length === 1 ? "parcel" : "parcels"}`, until };
   }
 
   async undo({ order, signal }: OrderParcelsRequest): Promise<void> {
@@ -207,53 +205,6 @@ export class ShippingDesk implements Carrier {
     );
   }
 
-  /**
-   * Asks where the parcels are that are on their way, if it is time, and writes it down.
-   *
-   * @returns them as they are then; `last` is the last one of the order to arrive, yet to be written with the order's status
-   */
-  async #track(
-    order: Order,
-    known: readonly Shipment[],
-    signal: AbortSignal,
-  ): Promise<{
-    readonly shipments: readonly Shipment[];
-    /** When the carrier wants to be asked again, in milliseconds from now. */
-    readonly soonest: readonly number[];
-    readonly arrivedAt: Date | null;
-    readonly last?: Shipment;
-  }> {
-    let shipments = known;
-    const soonest: number[] = [];
-    let arrivedAt: Date | null = null;
-    /** What was lost, and replaced meanwhile, stays lost. */
-    const write = async (before: Shipment, now: Shipment) => {
-      const stored = await this.#write(order, before, now, signal);
-      shipments = shipments.map((each) => (each === now && stored ? stored : each));
-    };
-    const followed = known.filter((each) => isOnItsWay(each) || mayTurnUp(order.lines, each, known));
-    for (const shipment of followed.filter((each) => this.#isDue(each))) {
-      // News that come while the carrier answers are not in the answer.
-      const askedAt = timestamp();
-      const tracking = await this.#provider.track({ ...named(shipment), signal });
-      if (tracking.askAgainIn !== null && tracking.state !== "DELIVERED") soonest.push(tracking.askAgainIn);
-      const now = trackedBy(shipment, tracking, askedAt);
-      if (now.state === "DELIVERED") arrivedAt = latest(arrivedAt, tracking.at);
-      shipments = shipments.map((each) => (each === shipment ? now : each));
-      if (now.state === "DELIVERED" && holdsPieces(shipment) && hasArrived(order.lines, shipments))
-        return { shipments, soonest, arrivedAt, last: now };
-      if (now.state !== shipment.state || tracking.askAgainIn === null) await write(shipment, now);
-    }
-    return { shipments, soonest, arrivedAt };
-  }
-
-  /** When an order that waits for somebody is looked at again. */
-  #nextLook(shipments: readonly Shipment[], soonest: readonly number[]): Date {
-    const now = nowMs();
-    const asked = this.#provider.tells ? shipments.filter(isOnItsWay).map((each) => this.#dueAt(each)) : [];
-    return new Date(Math.min(now + PATIENCE_MS, ...asked, ...soonest.map((ms) => now + ms)));
-  }
-
   #list(order: Order, signal: AbortSignal): Promise<Shipment[]> {
     return offTheClock(signal, () => this.#books.list(order));
   }
@@ -261,23 +212,30 @@ export class ShippingDesk implements Carrier {
   /** Voids a shipment of an order that is being cancelled. */
   async #callOff(order: Order, shipment: Shipment, signal: AbortSignal): Promise<void> {
     if (shipment.closedAt !== null || (hasLeft(shipment) && !holdsPieces(shipment))) return;
-    if (shipment.state === "VOIDED") {
-      // A worker presumed dead may have bought its label since.
-      if (shipment.carrierId !== null && !this.#provider.keepsKeys)
-        await this.#labels.giveBack(shipment, signal);
-      return;
-    }
     if (shipment.voiding === "pending" && !this.#isToBeVoided(shipment)) throw notVoided(shipment, null);
-    const { state, voiding, reason } = await this.#labels.void(order, shipment, signal);
-    if (state !== "VOIDED")
+    const isVoided = shipment.state === "VOIDED";
+    if (isVoided && !this.#mayHaveLabel(shipment)) return;
+    const { state, voiding, reason } = isVoided
+      ? await this.#labels.takeBack(shipment, signal)
+      : await this.#labels.void(order, shipment, signal);
+    if (state !== "VOIDED" || voiding === "refused")
       throw notVoided(shipment, voiding === "refused" ? (reason ?? "it was refused") : null);
   }
 
-  /** Gives back the labels that an operator wants voided, or that a carrier has to decide on. */
+  /** Whether the label of a voided shipment may have been bought since, by a worker presumed dead. */
+  #mayHaveLabel({ carrierId }: Shipment): boolean {
+    return carrierId !== null && !this.#provider.keepsKeys;
+  }
+
+  /** Gives back the labels that an operator wants voided, that a carrier has to decide on, or that were bought too late. */
   async #voidWanted(order: Order, shipments: readonly Shipment[], signal: AbortSignal): Promise<Shipment[]> {
     const now: Shipment[] = [];
-    for (const shipment of shipments)
-      now.push(this.#isToBeVoided(shipment) ? await this.#labels.void(order, shipment, signal) : shipment);
+    for (const shipment of shipments) {
+      const isTold = shipment.state === "VOIDED" && shipment.nudgedAt !== null;
+      if (isTold && this.#mayHaveLabel(shipment)) now.push(await this.#labels.takeBack(shipment, signal));
+      else if (this.#isToBeVoided(shipment)) now.push(await this.#labels.void(order, shipment, signal));
+      else now.push(shipment);
+    }
     return now;
   }
 
@@ -314,39 +272,58 @@ export class ShippingDesk implements Carrier {
       throw notVoided(unwritten, null);
   }
 
-  #planned(order: Order, known: readonly Shipment[], lines: Shipment["lines"]): Shipment {
+  /** Plans what was in no parcel yet. What was called off, lost or returned, an operator plans, who may change something before. */
+  #rest(order: Order, known: readonly Shipment[]): Shipment[] {
+    const had = known.map((each) => ({ ...each, state: "PLANNED" as const }));
+    const lines = unplanned(order.lines, had);
+    if (lines.length === 0) return [];
     const now = timestamp();
     const next = { orderId: order.id, number: known.length + 1, lines, carrier: this.#provider.name };
-    return { ...newShipment(next, now), bookRequestedAt: now };
+    return [{ ...newShipment(next, now), bookRequestedAt: now }];
   }
 
-  async #write(order: Order, before: Shipment, now: Shipment, signal: AbortSignal) {
-    const { state, expectedAt, reason, askedAt } = now;
-    const turnsUp = !holdsPieces(before) && holdsPieces(now);
-    const update = {
-      change: { state, expectedAt, reason, askedAt },
-      heard: true as const,
-      ...(turnsUp && { unlessReplaced: order.lines }),
-    };
-    return (await offTheClock(signal, () => this.#books.change(before, update)))?.shipment;
+  async #book(
+    request: OrderParcelsRequest,
+    shipment: Shipment,
+    announced: Announced,
+    all: readonly Shipment[],
+  ): Promise<Shipment> {
+    const others = all.filter((each) => each !== shipment);
+    return this.#orRefused(request, shipment, () => this.#labels.book(request, shipment, announced, others));
   }
 
-  /** Whether the carrier is to be asked where it is. */
-  #isDue(shipment: Shipment): boolean {
-    return !this.#provider.tells || shipment.nudgedAt !== null || this.#dueAt(shipment) <= nowMs();
+  /** A parcel that its carrier does not take keeps none of the others back. @returns it as it is then, or what came of the work */
+  async #orRefused<Result>(
+    request: OrderParcelsRequest,
+    shipment: Shipment,
+    work: () => Promise<Result>,
+  ): Promise<Result | Shipment> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RequestRefusedError)) throw error;
+      return this.#labels.refuse(request, shipment, error);
+    }
   }
 
-  #dueAt({ askedAt, updatedAt }: Shipment): number {
-    return (askedAt ?? updatedAt).getTime() + this.#intervalMs;
+  /** Whom an order waits for whose parcels are not all booked. @param isShipped whether all were, once */
+  #whoShips({ lines }: Order, shipments: readonly Shipment[], isShipped: boolean): string {
+    const left = unplanned(lines, shipments).length > 0;
+    const gone = left ? shipments.filter((each) => hasLeft(each) && !holdsPieces(each)) : [];
+    const told = [...gone, ...shipments.filter((each) => isTroubled(each) || isBookingRefused(each))];
+    const isForOperator = told.length > 0 || (left && (isShipped || this.#isAutomatic));
+    const undecided = shipments.filter((each) => isToBePacked(each) && isUndecidedOn(each));
+    const isIdle = !left && shipments.every((each) => !isToBePacked(each) || isUndecidedOn(each));
+    if (!isForOperator && isIdle && undecided.length > 0) return decisionOn(undecided);
+    const who = isForOperator ? OPERATOR : "the warehouse: ";
+    return shortened([who + piecesLeft(lines, shipments), ...told.map(inWords)].join(", "));
   }
 
   /** Whether a label is to be given back now, or asked for what has become of that. */
   #isToBeVoided(shipment: Shipment): boolean {
-    const { state, voiding, nudgedAt, updatedAt } = shipment;
+    const { state, voiding } = shipment;
     if (state === "VOIDED") return false;
-    if (voiding === "requested") return true;
-    if (voiding !== "pending") return false;
-    return nudgedAt !== null || updatedAt.getTime() + this.#intervalMs <= nowMs();
+    return voiding === "requested" || (voiding === "pending" && this.#tracker.mayHaveDecided(shipment));
   }
 }
 
@@ -368,44 +345,33 @@ function bookedBy(shipment: Shipment, label: Label): Shipment {
   return { ...shipment, ...label, state: "BOOKED", reason: null, updatedAt: timestamp() };
 }
 
-function trackedBy(shipment: Shipment, tracking: Tracking, askedAt: Date): Shipment {
-  const { state, expectedAt, reason } = tracking;
-  const isNews = mayBecome(SHIPMENT_STATES, shipment.state, state);
-  return {
-    ...shipment,
-    ...(isNews && { state, reason, updatedAt: timestamp() }),
-    expectedAt: expectedAt ?? shipment.expectedAt,
-    askedAt,
-  };
-}
-
 /** @param reason of the refusal; null if the carrier has not decided yet. */
 function notVoided({ number }: Shipment, reason: string | null): Error {
   return reason === null
-    ? new UndecidedError(`the carrier to decide on the label of parcel ${number}`, UNDECIDED_MS, {
-        stands: true,
-      })
+    ? new UndecidedError(decisionOn([{ number }]), UNDECIDED_MS, { stands: true })
     : new UndoRefusedError(`parcel ${number} can't be called off: ${reason}`);
 }
 
+/** What an order waits for whose labels were given back, as far as the first one. */
+function decisionOn([first]: readonly Pick<Shipment, "number">[]): string {
+  return `the carrier to decide on the label of parcel ${first?.number}`;
+}
+
+function isUndecidedOn({ voiding }: Shipment): boolean {
+  return voiding === "pending";
+}
+
 /** `parcel 2 is LOST`, for those who have to act. */
-function inWords({ number, state, reason }: Shipment): string {
-  return `parcel ${number} is ${state}${reason === null ? "" : ` (${reason})`}`;
+function inWords(shipment: Shipment): string {
+  const { number, state, reason } = shipment;
+  const what = isBookingRefused(shipment) ? "can't be booked" : `is ${state}`;
+  return `parcel ${number} ${what}${reason === null ? "" : ` (${reason})`}`;
 }
 
 function piecesLeft(lines: readonly OrderLine[], shipments: readonly Shipment[]): string {
   const count = unplanned(lines, shipments).reduce((sum, { quantity }) => sum + quantity, 0);
   if (count === 0) return "parcels are planned, and not booked";
   return count === 1 ? "1 piece is to be shipped" : `${count} pieces are to be shipped`;
-}
-
-/** Whom an order waits for whose parcels are not all booked. @param isShipped whether all were, once */
-function whoShips(lines: readonly OrderLine[], shipments: readonly Shipment[], isShipped: boolean): string {
-  const left = unplanned(lines, shipments).length > 0;
-  const gone = left ? shipments.filter((each) => hasLeft(each) && !holdsPieces(each)) : [];
-  const told = [...gone, ...shipments.filter(isTroubled)];
-  const who = (left && isShipped) || told.length > 0 ? OPERATOR : "the warehouse: ";
-  return shortened([who + piecesLeft(lines, shipments), ...told.map(inWords)].join(", "));
 }
 
 /** Whether it met with something on its way, and may arrive all the same. */
@@ -424,18 +390,4 @@ function waitForAddress(error: unknown, until: Date): ParcelsWait {
 function stillWaits({ waited }: OrderParcelsRequest): ParcelsWait | undefined {
   if (!waited?.until || waited.isOver || waited.isWoken || !waited.for.startsWith(ADDRESS)) return undefined;
   return { waitFor: waited.for, until: waited.until };
-}
-
-/** Whether its carrier has it, or is to get it. */
-function isOnItsWay(shipment: Shipment): boolean {
-  return holdsPieces(shipment) && hasLeft(shipment) && !isSettled(shipment);
-}
-
-/** Whether it was lost and nothing has replaced it, so that it may be found. */
-function mayTurnUp(lines: readonly OrderLine[], shipment: Shipment, known: readonly Shipment[]): boolean {
-  return shipment.state === "LOST" && shipment.closedAt === null && areFree(lines, shipment.lines, known);
-}
-
-function latest(a: Date | null, b: Date): Date {
-  return a !== null && a > b ? a : b;
 }

@@ -1,6 +1,6 @@
 import type { StockChange } from "../../../db/shipments.ts";
 import { stockedLines, type Order } from "../../order/order.ts";
-import { hasSamePieces, linesOf } from "../../order/pieces.ts";
+import { fromStock, hasSamePieces, linesOf } from "../../order/pieces.ts";
 import {
   AlreadyUndoneError,
   NotNowError,
@@ -13,13 +13,23 @@ import {
   type OrderParcelsRequest,
   type Voided,
 } from "../../order/ports.ts";
-import { hasLeft, shipmentReference, type Label, type Sender, type Shipment } from "../../order/shipment.ts";
+import {
+  hasLeft,
+  isWanted,
+  shipmentReference,
+  type Label,
+  type Sender,
+  type Shipment,
+} from "../../order/shipment.ts";
+import { redactor } from "../../platform/redact.ts";
 import { offTheClock } from "../../platform/time-limit.ts";
 import type { Books } from "./books.ts";
 import { chooseRate, type ServiceChoice } from "./services.ts";
 
 /** How soon a stage looks anew at what somebody else has changed meanwhile. Milliseconds. */
 const AT_ONCE_MS = 100;
+/** Shorter values are no secrets, and would redact parts of unrelated words. */
+const SHORTEST_SECRET = 4;
 
 export interface LabelsOptions {
   readonly provider: CarrierProvider;
@@ -70,7 +80,8 @@ export class Labels {
     isNew: boolean,
   ): Promise<Announced> {
     const provider = this.#provider;
-    mustBeOf(provider, shipment);
+    const other = otherCarrier(provider, shipment);
+    if (other !== undefined) throw new RequestRefusedError(other);
     const request = this.#requestOf(order, shipment, signal);
     const { orderId, reference } = request;
     const find = (carrierId: string | null) =>
@@ -85,11 +96,11 @@ export class Labels {
     const { carrierId } = announced;
     const known = isNew ? await offTheClock(signal, () => this.#books.open(shipment)) : shipment;
     const isUnknown = known.state === "PLANNED" && known.carrierId === null && hasSamePieces(known, shipment);
-    const change = { change: { carrierId }, shipTo: order.shipTo };
+    const change = { change: { carrierId }, shipTo: order.shipTo, unlessCancelled: order.lines };
     const changed = isUnknown && (await offTheClock(signal, () => this.#books.change(known, change)));
     const stored = changed ? changed.shipment : known;
     if (changed === undefined || stored.state === "VOIDED") throw calledOff(shipment);
-    // The warehouse has planned other pieces under this number, or the order goes to another address now.
+    // The warehouse has planned other pieces under this number, or the order goes elsewhere now, or has fewer pieces.
     if (stored.carrierId === null)
       throw new NotNowError(`parcel ${shipment.number} was changed meanwhile`, AT_ONCE_MS);
     if (stored.carrierId === carrierId) return chosen;
@@ -110,27 +121,63 @@ export class Labels {
     return this.#provider.buy({ ...this.#requestOf(order, shipment, signal), carrierId, service });
   }
 
-  /** Buys a label and writes it down, with the goods that leave the stock. @throws {AlreadyUndoneError} */
-  async book(request: OrderParcelsRequest, shipment: Shipment, announced: Announced): Promise<Shipment> {
+  /**
+   * Buys a label and writes it down, with the goods that leave the stock.
+   *
+   * @param others the order's other shipments
+   * @throws {AlreadyUndoneError} {RequestRefusedError} if the goods are sold out: before the label is bought, but for those of an
+   * inventory that tells only when they are moved
+   */
+  async book(
+    request: OrderParcelsRequest,
+    shipment: Shipment,
+    announced: Announced,
+    others: readonly Shipment[],
+  ): Promise<Shipment> {
     const { order, signal } = request;
+    await this.#mustBeInStock(request, shipment, others);
     const label = await this.buy(request, shipment, announced);
     const known = await offTheClock(signal, () => this.#books.list(order));
     const now = known.find(({ number }) => number === shipment.number);
-    const tooLate = async () => {
-      // Whoever called it off may have asked the carrier before there was a label.
-      const { trackingNumber } = label;
-      await this.giveBack({ ...shipment, carrierId: announced.carrierId, trackingNumber }, signal);
-      return calledOff(shipment);
-    };
-    if (now === undefined || now.state === "VOIDED") throw await tooLate();
-    // Another worker was faster.
-    if (now.state !== "PLANNED") return now;
-    const stock = await this.#move("ship", shipment, { order, signal });
+    if (now === undefined) throw calledOff(shipment);
+    const stock = now.state === "PLANNED" ? await this.#move("ship", shipment, { order, signal }) : undefined;
     const change = { ...label, state: "BOOKED" as const, reason: null };
-    const result = await offTheClock(signal, () => this.#books.change(now, { change, stock }));
+    const result =
+      now.state === "PLANNED"
+        ? await offTheClock(signal, () => this.#books.change(now, { change, stock }))
+        : undefined;
     if (result?.soldOut) throw soldOut(shipment, result.soldOut);
-    if (result === undefined || result.shipment.state === "VOIDED") throw await tooLate();
-    return result.shipment;
+    // Or another worker was faster.
+    const current = result?.shipment ?? now;
+    if (current.state !== "VOIDED") return current;
+    // Whoever called it off may have asked the carrier before there was a label.
+    await this.takeBack(current, signal, label);
+    throw calledOff(shipment);
+  }
+
+  /**
+   * Writes down why a parcel can't be booked as it is planned, for an operator. An order that nobody has planned a parcel for is
+   * left as it is: such orders may be many, and are resumed together once the reason is mended.
+   *
+   * @returns the shipment as it is then @throws the refusal if nothing of the order is written down
+   */
+  async refuse(
+    { order, signal }: Pick<OrderParcelsRequest, "order" | "signal">,
+    shipment: Shipment,
+    refusal: RequestRefusedError,
+  ): Promise<Shipment> {
+    const known = await offTheClock(signal, () => this.#books.list(order));
+    if (known.length === 0) throw refusal;
+    const now =
+      known.find(({ number }) => number === shipment.number) ??
+      (await offTheClock(signal, () => this.#books.open(shipment)));
+    if (!isWanted(now) || !hasSamePieces(now, shipment)) return now;
+    const update = {
+      change: { bookRequestedAt: null, reason: withoutPersonalData(refusal.message, order) },
+      type: "shipment.booking_refused" as const,
+      unlessAsked: true as const,
+    };
+    return (await offTheClock(signal, () => this.#books.change(now, update)))?.shipment ?? now;
   }
 
   /**
@@ -148,7 +195,7 @@ export class Labels {
           const stock = hasLeft(shipment)
             ? await this.#move("take-back", shipment, { order, signal })
             : undefined;
-          const change = { state: "VOIDED" as const, voiding: null };
+          const change = { state: "VOIDED" as const, voiding: null, reason: null };
           return offTheClock(signal, () => this.#books.change(shipment, { change, stock }));
         }
         case "pending":
@@ -171,13 +218,30 @@ export class Labels {
   async #answer(shipment: Shipment, signal: AbortSignal): Promise<Voided> {
     // No carrier takes that back, and the customer has the goods.
     if (shipment.state === "DELIVERED") return { outcome: "refused", reason: "it was delivered" };
-    return this.giveBack(shipment, signal);
+    const other = otherCarrier(this.#provider, shipment);
+    return other === undefined ? this.giveBack(shipment, signal) : { outcome: "refused", reason: other };
   }
 
   /** Gives a label back at the carrier. */
   giveBack(shipment: Shipment, signal: AbortSignal): Promise<Voided> {
-    mustBeOf(this.#provider, shipment);
     return this.#provider.void({ ...named(shipment), signal });
+  }
+
+  /** Gives the label of a voided shipment back, if there is one after all. See {@link takeBack}. */
+  takeBack(voided: Shipment, signal: AbortSignal, label?: Label): Promise<Shipment> {
+    return takeBack({ provider: this.#provider, books: this.#books }, voided, signal, label);
+  }
+
+  /** Pieces that are sent once more are none of those that the order has reserved. */
+  async #mustBeInStock(
+    { order, signal }: OrderParcelsRequest,
+    shipment: Shipment,
+    others: readonly Shipment[],
+  ): Promise<void> {
+    const pieces = stockedLines(linesOf(order.lines, shipment.lines));
+    const { again: lines } = fromStock(order.lines, pieces, others);
+    const lacking = lines.length > 0 ? await this.#inventory.lacking?.({ lines, signal }) : undefined;
+    if (lacking && lacking.length > 0) throw soldOut(shipment, lacking);
   }
 
   #chosen(
@@ -195,6 +259,7 @@ export class Labels {
       reference: shipmentReference(shipment),
       from: this.#from,
       to: order.shipTo,
+      phone: order.customer?.phone ?? null,
       parcel: shipment.parcel,
       items: linesOf(order.lines, shipment.lines),
       currency: order.currency,
@@ -220,6 +285,33 @@ export class Labels {
   }
 }
 
+/**
+ * Gives the label of a voided shipment back, if there is one after all: bought by a worker presumed dead, or by an attempt that was
+ * given up, of which the carrier did not know yet when the shipment was called off.
+ *
+ * @param label as whoever has bought it knows it
+ * @returns the shipment as it is then; `voiding` is "refused" if the carrier does not take the label back
+ */
+export async function takeBack(
+  { provider, books }: { readonly provider: Pick<CarrierProvider, "name" | "void">; readonly books: Books },
+  voided: Shipment,
+  signal: AbortSignal,
+  label?: Label,
+): Promise<Shipment> {
+  // What it was planned with, the carrier in use does not know.
+  if (otherCarrier(provider, voided) !== undefined) return voided;
+  const known = named(voided);
+  const trackingNumber = label?.trackingNumber ?? known.trackingNumber;
+  const answer = await provider.void({ ...known, trackingNumber, signal });
+  const isNews = answer.outcome === "refused" && voided.voiding !== "refused";
+  const update = {
+    change: answer.outcome === "refused" ? { voiding: "refused" as const, reason: answer.reason } : {},
+    heard: true as const,
+    ...(isNews && { type: "shipment.void_refused" as const }),
+  };
+  return (await offTheClock(signal, () => books.change(voided, update)))?.shipment ?? voided;
+}
+
 /** How a carrier knows a shipment. */
 export function named(shipment: Shipment): Omit<NamedParcel, "signal"> {
   const { orderId, carrierId, trackingNumber } = shipment;
@@ -234,8 +326,15 @@ function soldOut({ number }: Shipment, what: readonly string[]): RequestRefusedE
   return new RequestRefusedError(`parcel ${number}: sold out: ${what.join(", ")}`);
 }
 
-/** @throws {RequestRefusedError} for a parcel of another carrier than the one in use. */
-function mustBeOf({ name }: CarrierProvider, { number, carrier }: Shipment): void {
-  if (carrier !== name)
-    throw new RequestRefusedError(`parcel ${number} was booked with ${carrier}, and the carrier is ${name}`);
+/** Why the carrier in use can do nothing for a parcel of another one; undefined for its own. */
+function otherCarrier({ name }: Pick<CarrierProvider, "name">, { number, carrier }: Shipment) {
+  return carrier === name
+    ? undefined
+    : `parcel ${number} is one of ${carrier}, and the carrier is ${name} now`;
+}
+
+function withoutPersonalData(text: string, { shipTo, customer }: Order): string {
+  const values: unknown[] = Object.values({ ...customer, ...shipTo });
+  const secrets = values.filter((each): each is string => typeof each === "string");
+  return redactor(secrets.filter(({ length }) => length >= SHORTEST_SECRET))(text);
 }

@@ -1,11 +1,10 @@
 import type { Database } from "../../../db/database.ts";
 import { changeShipment, nudgeShipment, planShipment, type ShipmentUpdate } from "../../../db/shipments.ts";
-import { lifecycle } from "../../order/lifecycle.ts";
+import { CANCEL, lifecycle } from "../../order/lifecycle.ts";
 import type { StoredOrder } from "../../order/order.ts";
 import { TooManyPiecesError } from "../../order/pieces.ts";
 import { InvalidWebhookError, type CarrierProvider } from "../../order/ports.ts";
 import {
-  hasLeft,
   holdsPieces,
   mayBeBooked,
   mayBeClosed,
@@ -13,18 +12,27 @@ import {
   type Parcel,
   type Shipment,
 } from "../../order/shipment.ts";
+import { deliver } from "../../order/stages/deliver.ts";
 import { ship } from "../../order/stages/ship.ts";
 import { timestamp } from "../../platform/clock.ts";
 import { describeError } from "../../platform/describe-error.ts";
 import type { Logger } from "../../platform/log.ts";
-import { afterwards } from "../../platform/storage-error.ts";
+import { afterwards, StorageError } from "../../platform/storage-error.ts";
 import { booksOf, type Books } from "./books.ts";
+import { takeBack } from "./labels.ts";
+
+/** What looks at an order's parcels. */
+const STEPS = [ship.name, deliver.name, CANCEL.name];
+/** How long a carrier has to take a label back while its webhook waits for the answer. Milliseconds. */
+const WITHIN_MS = 5_000;
 
 export interface ParcelsOptions {
   readonly database: Database;
-  readonly provider: Pick<CarrierProvider, "name" | "parseWebhook">;
-  /** Has the order's stage look at its parcels. */
+  readonly provider: Pick<CarrierProvider, "name" | "parseWebhook" | "void">;
+  /** Has the order's stage look at its parcels, if it waits. */
   readonly wake: (orderId: string) => Promise<unknown>;
+  /** The same, also if the order has failed in one of these steps: somebody has changed something since. */
+  readonly goOn: (orderId: string, steps: readonly string[], actor: string) => Promise<unknown>;
   /** Called after events are written. */
   readonly onEvents: () => void;
   readonly log: Logger;
@@ -33,6 +41,11 @@ export interface ParcelsOptions {
 /** What is asked for does not fit what the shipment, or its order, is. */
 export class ParcelRefusedError extends Error {
   override name = "ParcelRefusedError";
+}
+
+/** A webhook told of something that can't be done yet: the carrier is to send it again. */
+export class NotYetDoneError extends Error {
+  override name = "NotYetDoneError";
 }
 
 /** The parcel that the warehouse wants. */
@@ -46,7 +59,8 @@ export interface WantedParcel {
 function plannable(): readonly string[] {
   // Read late: a configuration file may have set the pipeline.
   const ships = lifecycle.stages.some(({ name }) => name === ship.name);
-  return ships ? [lifecycle.statusBefore(ship), ship.to] : [];
+  const statuses = ships ? [lifecycle.statusBefore(ship), ship.to] : [];
+  return statuses.filter((status) => !lifecycle.hasEnded(status));
 }
 
 /**
@@ -88,7 +102,7 @@ export class Parcels {
       if (error instanceof TooManyPiecesError) throw new ParcelRefusedError(error.message);
       throw error;
     });
-    if (!("refused" in planned)) return this.#done(planned);
+    if (!("refused" in planned)) return this.#done(planned, actor);
     switch (planned.refused) {
       case "nothing left":
         throw new ParcelRefusedError("all pieces that need shipping are in parcels already");
@@ -104,27 +118,34 @@ export class Parcels {
   }
 
   /** Has a label bought for a planned parcel. Repeating it changes nothing. @throws {ParcelRefusedError} {StorageError} */
-  book(shipment: Shipment, actor: string): Promise<Shipment> {
+  book(order: Pick<StoredOrder, "status">, shipment: Shipment, actor: string): Promise<Shipment> {
     if (shipment.closedAt !== null) throw new ParcelRefusedError(`parcel ${shipment.number} was closed`);
     if (shipment.state === "VOIDED" || (shipment.voiding !== null && !mayBeBooked(shipment)))
       throw new ParcelRefusedError(`parcel ${shipment.number} was called off; plan another one`);
-    if (hasLeft(shipment)) return Promise.resolve(shipment);
     if (!mayBeBooked(shipment)) return Promise.resolve(shipment);
+    mustBeOnItsWay(order, shipment, "booked");
     const action = actionOn(shipment, "book", actor);
-    const change = { bookRequestedAt: timestamp(), voiding: null };
-    return this.#change(shipment, { change, action }, (now) => this.book(now, actor));
+    const change = { bookRequestedAt: timestamp(), voiding: null, reason: null };
+    return this.#change(shipment, { change, action }, actor, (now) => this.book(order, now, actor));
   }
 
-  /** Calls a parcel off. Its label is given back to the carrier. @throws {ParcelRefusedError} {StorageError} */
-  void(shipment: Shipment, actor: string): Promise<Shipment> {
-    const { number, state, voiding } = shipment;
-    if (state === "VOIDED" || voiding === "requested" || voiding === "pending")
-      return Promise.resolve(shipment);
+  /**
+   * Calls a parcel off. Its label is given back to the carrier. Repeating it changes nothing.
+   *
+   * @throws {ParcelRefusedError} {StorageError}
+   */
+  void(order: Pick<StoredOrder, "status">, shipment: Shipment, actor: string): Promise<Shipment> {
+    const { number, state, voiding, closedAt } = shipment;
+    if (state === "VOIDED") return Promise.resolve(shipment);
+    mustBeOnItsWay(order, shipment, "called off");
+    if (closedAt !== null)
+      throw new ParcelRefusedError(`parcel ${number} was closed, and can no longer be called off`);
+    if (voiding === "requested" || voiding === "pending") return Promise.resolve(shipment);
     if (!mayBeVoided(shipment))
       throw new ParcelRefusedError(`parcel ${number} is ${state}, and can no longer be called off`);
     const action = actionOn(shipment, "void", actor);
     const change = { voiding: "requested" as const };
-    return this.#change(shipment, { change, action }, (now) => this.void(now, actor));
+    return this.#change(shipment, { change, action }, actor, (now) => this.void(order, now, actor));
   }
 
   /**
@@ -154,14 +175,15 @@ export class Parcels {
       // A closed parcel holds its pieces, and no piece is in two.
       ...(!holdsPieces(shipment) && { unlessReplaced: order.lines }),
     };
-    return this.#change(shipment, update, (now) => this.close(order, now, reason, actor));
+    return this.#change(shipment, update, actor, (now) => this.close(order, now, reason, actor));
   }
 
   /**
    * Takes in a webhook of the carrier. It is only a nudge: it says which shipment to look at, and nothing that it says is
-   * written down. So it does not matter how late, how often, or in which order they come.
+   * written down. So it does not matter how late, how often, or in which order they come. What was called off no stage may
+   * look at any more, so its label, if there is one after all, is given back here.
    *
-   * @throws {InvalidWebhookError} {StorageError}
+   * @throws {InvalidWebhookError} {NotYetDoneError} {StorageError}
    */
   async receive(
     body: Uint8Array,
@@ -177,13 +199,35 @@ export class Parcels {
     const known = subject && (await nudgeShipment(database, subject.carrierId));
     if (!known) return;
     log.debug({ orderId: known.orderId, shipment: known.number }, "the carrier's webhook");
+    if (known.state === "VOIDED") await this.#takeBack(known);
     await afterwards(() => wake(known.orderId));
+  }
+
+  /** @throws {NotYetDoneError} {StorageError} */
+  async #takeBack(voided: Shipment): Promise<void> {
+    const { provider, onEvents, log } = this.#options;
+    const { orderId, number } = voided;
+    const now = await takeBack(
+      { provider, books: this.#books },
+      voided,
+      AbortSignal.timeout(WITHIN_MS),
+    ).catch((error: unknown) => {
+      if (error instanceof StorageError) throw error;
+      log.warn({ orderId, shipment: number, error: describeError(error) }, "a label is not given back yet");
+      throw new NotYetDoneError(
+        `parcel ${number} was called off, and the carrier can't be asked for its label`,
+      );
+    });
+    onEvents();
+    if (now.voiding === "refused")
+      log.warn({ orderId, shipment: number }, "the carrier does not take the label of a voided parcel back");
   }
 
   /** @param again decides anew on what the shipment has become meanwhile */
   async #change(
     shipment: Shipment,
     update: ShipmentUpdate,
+    actor: string,
     again: (now: Shipment) => Promise<Shipment>,
   ): Promise<Shipment> {
     const given = { ...update, wakes: true as const, unlessAsked: true as const };
@@ -191,19 +235,25 @@ export class Parcels {
     if (changed === undefined) throw new ParcelRefusedError("there is no such parcel");
     if (changed.isReplaced)
       throw new ParcelRefusedError(`the pieces of parcel ${shipment.number} are shipped again`);
-    return changed.changed ? this.#done(changed.shipment) : again(changed.shipment);
+    return changed.changed ? this.#done(changed.shipment, actor) : again(changed.shipment);
   }
 
-  async #done(shipment: Shipment): Promise<Shipment> {
-    const { onEvents, wake, log } = this.#options;
+  async #done(shipment: Shipment, actor: string): Promise<Shipment> {
+    const { onEvents, goOn, log } = this.#options;
     const { orderId } = shipment;
     onEvents();
     // The change says so too, so that the sweeper finds what this one misses.
-    await wake(orderId).catch((error: unknown) => {
+    await goOn(orderId, STEPS, actor).catch((error: unknown) => {
       log.warn({ orderId, error: describeError(error) }, "changed, but not woken yet");
     });
     return shipment;
   }
+}
+
+/** @throws {ParcelRefusedError} once nothing becomes of the order's parcels any more. */
+function mustBeOnItsWay({ status }: Pick<StoredOrder, "status">, { number }: Shipment, what: string): void {
+  if (lifecycle.hasEnded(status))
+    throw new ParcelRefusedError(`the order is ${status}: parcel ${number} can no longer be ${what}`);
 }
 
 /** The line in the operators' trail. */

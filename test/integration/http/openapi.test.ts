@@ -69,8 +69,9 @@ describe("/openapi.json", () => {
       paymentWebhooks: { receive: nothingIsSent },
       parcels: new Parcels({
         database,
-        provider: { name: "none" },
+        provider: { name: "none", void: nothingIsSent },
         wake: nothingIsSent,
+        goOn: nothingIsSent,
         onEvents: () => undefined,
         log: silent,
       }),

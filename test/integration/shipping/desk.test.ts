@@ -6,14 +6,19 @@ import { findStock } from "../../../db/stock.ts";
 import type { Executor } from "../../../src/engine/executor.ts";
 import { StageUnavailableError } from "../../../src/engine/outage.ts";
 import { UndoRefusedError } from "../../../src/order/ports.ts";
-import { createLogger } from "../../../src/platform/log.ts";
-import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
 import { ShippingDesk } from "../../../src/providers/shipping/desk.ts";
-import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import type { Shipment } from "../../../src/order/shipment.ts";
 import { reply, startAnswering } from "../../support/answering.ts";
 import { createOrder, readOrder } from "../../support/orders.ts";
-import { countCalls, HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+import {
+  carrierOf,
+  countCalls,
+  HOUR_MS,
+  parcelsOf,
+  SHIP_TO,
+  startShipping,
+  type Shipping,
+} from "../../support/shipping.ts";
 
 /* What the stages want of the parcels, whatever carrier and inventory there are. */
 
@@ -43,15 +48,6 @@ async function plan(line: Shipping, id: string, quantity: number): Promise<Shipm
 async function ask(line: Shipping, shipment: Shipment, change: Partial<Shipment>): Promise<void> {
   expect(await changeShipment(line.database, shipment, { change })).toMatchObject({ changed: true });
 }
-
-const parcelsOf = ({ database }: Shipping) =>
-  new Parcels({
-    database,
-    provider: { name: "easypost" },
-    wake: () => Promise.resolve(),
-    onEvents: () => undefined,
-    log: createLogger({ name: "test", level: "silent" }),
-  });
 
 const level = async ({ database }: Shipping) => {
   const [found] = await findStock(database, ["MUG-BLUE"]);
@@ -170,11 +166,14 @@ describe("several parcels", () => {
     const [wanted] = await line.shipments(id);
     if (wanted === undefined) throw new Error("no parcel");
     const parcels = parcelsOf(line);
+    const order = await line.order(id);
     // Each has read the parcel before the others were answered.
     await ask(line, wanted, { bookRequestedAt: null });
-    expect(await parcels.void(planned, "ada")).toMatchObject({ voiding: "requested" });
-    await expect(parcels.book(planned, "ben")).rejects.toThrow("parcel 1 was called off; plan another one");
-    expect(await parcels.void(planned, "cleo")).toMatchObject({ voiding: "requested" });
+    expect(await parcels.void(order, planned, "ada")).toMatchObject({ voiding: "requested" });
+    await expect(parcels.book(order, planned, "ben")).rejects.toThrow(
+      "parcel 1 was called off; plan another one",
+    );
+    expect(await parcels.void(order, planned, "cleo")).toMatchObject({ voiding: "requested" });
     expect(await line.shipments(id)).toMatchObject([{ voiding: "requested", bookRequestedAt: null }]);
   });
 
@@ -619,13 +618,7 @@ describe("several parcels", () => {
   });
 
   test("whose label is bought while they are called off lose it again", async () => {
-    const provider = easypostCarrier({
-      apiKey: "EZTKtest",
-      webhookSecrets: [],
-      url: `${line.easypost.url}/v2`,
-      timeoutMs: 10_000,
-      parcel: { weight: 500 },
-    });
+    const provider = carrierOf(line);
     const id = await line.paid({ lines: MUGS(3) });
     await plan(line, id, 1);
     const slow = new ShippingDesk({
@@ -693,10 +686,10 @@ describe("several parcels", () => {
         return found;
       };
       if (way === "use") {
-        await parcels.void(await known(), "olga");
+        await parcels.void(await line.order(id), await known(), "olga");
         await line.step(id);
         expect(await known()).toMatchObject({ state: "PLANNED", voiding: "refused" });
-        await parcels.book(await known(), "olga");
+        await parcels.book(await line.order(id), await known(), "olga");
         expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
         const { items } = await listActions(line.database, { limit: 2 });
         expect(items.map(({ action, actor, target }) => [action, actor, target])).toEqual([
@@ -704,11 +697,11 @@ describe("several parcels", () => {
           ["void", "olga", id],
         ]);
       } else if (way === "close and go on") {
-        await parcels.void(await known(), "olga");
+        await parcels.void(await line.order(id), await known(), "olga");
         await line.step(id);
         await parcels.close(await line.order(id), await known(), "it was used", "olga");
-        const closed = await known();
-        expect(() => parcels.book(closed, "olga")).toThrow("parcel 1 was closed");
+        const [order, closed] = [await line.order(id), await known()];
+        expect(() => parcels.book(order, closed, "olga")).toThrow("parcel 1 was closed");
         expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
         expect(await line.step(id)).toMatchObject({ status: "DELIVERED" });
         expect(await known()).toMatchObject({ state: "PLANNED", closedAt: expect.any(Date) });
@@ -720,6 +713,31 @@ describe("several parcels", () => {
       expect(easypost.bought.filter(({ reference }) => reference?.startsWith(id))).toHaveLength(1);
       easypost.behave({ refundsRefused: 0 });
     }
+  });
+
+  test("that are planned, and whose label the carrier has to decide on, wait for that", async () => {
+    const id = await line.paid({ lines: MUGS(2) });
+    await plan(line, id, 2);
+    const { easypost } = line.easypost;
+    const handle = easypost.handle.bind(easypost);
+    // The label is bought, and the answer is lost.
+    easypost.handle = (call) => {
+      const answer = handle(call);
+      return call.path.endsWith("/buy") ? { status: 500, body: {} } : answer;
+    };
+    await expect(line.step(id)).rejects.toThrow();
+    easypost.handle = handle;
+    easypost.behave({ refundMs: 48 * HOUR_MS });
+    const [planned] = await line.shipments(id);
+    if (planned === undefined) throw new Error("no parcel");
+    await parcelsOf(line).void(await line.order(id), planned, "olga");
+    await line.step(id);
+    expect(await line.step(id)).toMatchObject({
+      outcome: "waiting",
+      for: "the carrier to decide on the label of parcel 1",
+    });
+    expect(await line.shipments(id)).toMatchObject([{ state: "PLANNED", voiding: "pending" }]);
+    easypost.behave({ refundMs: 0 });
   });
 
   test("wait for what the carrier decides, without asking it again and again", async () => {

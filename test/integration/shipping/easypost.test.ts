@@ -9,7 +9,6 @@ import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
 import { Waking } from "../../../src/engine/waking.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
-import { Parcels } from "../../../src/providers/shipping/parcels.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import {
   NotNowError,
@@ -18,7 +17,16 @@ import {
   ServiceUnavailableError,
   UndoRefusedError,
 } from "../../../src/order/ports.ts";
-import { countCalls, HOUR_MS, SHIP_TO, startShipping, type Shipping } from "../../support/shipping.ts";
+import {
+  carrierOf,
+  countCalls,
+  HOUR_MS,
+  parcelsOf,
+  SHIP_TO,
+  shipmentOf,
+  startShipping,
+  type Shipping,
+} from "../../support/shipping.ts";
 import { startAnswering } from "../../support/answering.ts";
 
 let line: Shipping;
@@ -307,8 +315,20 @@ describe("an address that changes", () => {
     const [planned] = await line.shipments(id);
     if (planned === undefined) throw new Error("no parcel");
     await changeShipment(line.database, planned, { change: { voiding: "requested" } });
-    expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
+    // The operator who has called it off plans it again, with the right address.
+    expect(await line.step(id, { attempt: 2 })).toMatchObject({
+      outcome: "waiting",
+      for: "an operator: 2 pieces are to be shipped",
+    });
+    await patch(id);
+    const parcels = parcelsOf(line);
+    const again = await parcels.plan(await line.order(id), {}, "ada");
+    await parcels.book(await line.order(id), again, "ada");
+    expect(await line.step(id, { by: line.executorOf(line.ports) })).toMatchObject({ status: "SHIPPED" });
     expect((await line.shipments(id)).map(({ state }) => state)).toEqual(["VOIDED", "BOOKED"]);
+    const last = await shipmentOf(line, id, 2);
+    const client = new EasyPostClient("EZTKtest", { baseUrl: line.easypost.baseUrl });
+    expect((await client.Shipment.retrieve(last.carrierId ?? "")).to_address.street1).toBe("1 MAIN ST");
   });
 });
 
@@ -392,13 +412,8 @@ describe("cancelling what EasyPost ships", () => {
         },
       },
     });
-    const parcels = new Parcels({
-      database: line.database,
-      provider: { name: "easypost", parseWebhook: await webhookOf(id) },
-      wake: (orderId) => waking.wake(orderId),
-      onEvents: () => undefined,
-      log: createLogger({ name: "test", level: "silent" }),
-    });
+    const provider = { ...carrierOf(line), parseWebhook: await webhookOf(id) };
+    const parcels = parcelsOf(line, { provider, wake: (orderId) => waking.wake(orderId) });
     await parcels.receive(Buffer.from("{}"), {});
     await waking.idle();
     expect(revived).toMatchObject([{ orderId: id, transition: { step: { name: "cancel" } } }]);
@@ -538,6 +553,30 @@ describe("EasyPost as a service", () => {
     expect((await carrier.find({ ...request(), carrierId }))?.rates).toEqual(rates);
     const bought = await carrier.buy({ ...request(), carrierId, service: "USPS Priority" });
     expect(bought).toMatchObject({ service: "USPS Priority", cost: { amount: 716 } });
+  });
+
+  test("is asked for its prices of today before a shipment is bought that was announced days ago", async () => {
+    const carrier = carrierAt(`${line.easypost.url}/v2`, { timeoutMs: 10_000 });
+    const { easypost } = line.easypost;
+    // Whatever other tests have set it to.
+    const ahead = easypost.now().getTime() - Date.now();
+    easypost.advance(-72 * HOUR_MS - ahead);
+    const { carrierId } = await carrier.create(request());
+    easypost.advance(72 * HOUR_MS);
+    const paths: string[] = [];
+    const handle = easypost.handle.bind(easypost);
+    easypost.handle = (call) => {
+      paths.push(call.path);
+      return handle(call);
+    };
+    const asked = () => paths.filter((path) => path.endsWith("/rerate")).length;
+    const found = await carrier.find({ ...request(), carrierId });
+    expect([found?.rates?.length, asked()]).toEqual([3, 1]);
+    await carrier.find({ ...request(), carrierId });
+    expect(asked()).toBe(1);
+    const bought = await carrier.buy({ ...request(), carrierId, service: "USPS Priority" });
+    easypost.handle = handle;
+    expect(bought.service).toBe("USPS Priority");
   });
 
   test("sells nothing that it does not offer", async () => {

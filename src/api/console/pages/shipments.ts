@@ -3,6 +3,7 @@ import type { StoredOrder } from "../../../order/order.ts";
 import { unplanned } from "../../../order/pieces.ts";
 import {
   fulfilmentOf,
+  isBookingRefused,
   mayBeBooked,
   mayBeClosed,
   mayBeVoided,
@@ -28,14 +29,14 @@ const LINES_SHOWN = 50;
 export const shipmentPages: readonly Route[] = [
   ...shipmentForms,
   ...packingPages,
-  asked("book", ({ parcels }, shipment, actor) => parcels.book(shipment, actor)),
-  asked("void", ({ parcels }, shipment, actor) => parcels.void(shipment, actor)),
+  asked("book", ({ parcels }, ...given) => parcels.book(...given)),
+  asked("void", ({ parcels }, ...given) => parcels.void(...given)),
 ];
 
 /** A button's route. */
 function asked(
   verb: string,
-  work: (services: Services, shipment: Shipment, actor: string) => Promise<unknown>,
+  work: (services: Services, order: StoredOrder, shipment: Shipment, actor: string) => Promise<unknown>,
 ): Route {
   return route({
     ...FORM,
@@ -43,7 +44,7 @@ function asked(
     path: `${SHIPMENTS}/:number/${verb}`,
     handler: async ({ params, response }, services) => {
       const { order, shipment } = await find(services, params);
-      await refusing(order, () => work(services, shipment, actorOf(response)));
+      await refusing(order, () => work(services, order, shipment, actorOf(response)));
       leadTo(response, orderPath(order));
     },
   });
@@ -87,11 +88,14 @@ export function parcelsOf(
   </section>`;
 }
 
-function stateText({ state, voiding, reason, closedAt, bookRequestedAt, expectedAt }: Shipment): Content {
-  const isBad = state === "RETURNED" || state === "LOST" || state === "EXCEPTION";
+function stateText(shipment: Shipment): Content {
+  const { state, voiding, reason, closedAt, bookRequestedAt, expectedAt } = shipment;
+  const isRefused = isBookingRefused(shipment);
+  const isBad = isRefused || state === "RETURNED" || state === "LOST" || state === "EXCEPTION";
   const kind = isBad ? "bad" : state === "DELIVERED" ? "good" : state === "VOIDED" ? "gone" : "";
   const more = [
     state === "PLANNED" && bookRequestedAt !== null && "the label is being bought",
+    isRefused && "can't be booked",
     voiding === "requested" && "is being called off",
     voiding === "pending" && "the carrier decides on its label",
     voiding === "refused" && "the carrier does not take its label back",

@@ -24,7 +24,8 @@ export async function checkServers(redis: Connection): Promise<string> {
   return [...versions].join(", ");
 }
 
-async function readInfos(redis: Connection): Promise<string[]> {
+/** What INFO says of a Redis, or of all masters of a cluster. @throws {UnfitRedisError} if a cluster lacks one; {Error} of Redis. */
+export async function readInfos(redis: Connection): Promise<string[]> {
   if (!isSharded(redis)) return [await redis.info()];
   const state = await redis.cluster("INFO");
   if (!state.includes("cluster_state:ok"))

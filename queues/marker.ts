@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { send, type Connection } from "./connection.ts";
 import type { JobMarker, Restoration } from "../src/engine/ports.ts";
+import { readInfos } from "./health.ts";
 import { keyOf } from "./keys.ts";
 import { timestamp } from "../src/platform/clock.ts";
 
@@ -113,6 +114,20 @@ export class Marker implements JobMarker {
     const run = runOf(text);
     if ((await this.#witnessed()).some((each) => each !== run)) return false;
     return this.#replace(text, withOwner(timestamp().toISOString(), ownerOf(text) ?? ""));
+  }
+
+  /** A server that was restarted, or promoted, tells another id of its data than before. */
+  async history(): Promise<string | undefined> {
+    try {
+      const infos = await readInfos(this.#redis);
+      return infos
+        .map((info) => /^master_replid:(\w+)/m.exec(info)?.[1] ?? "")
+        .toSorted()
+        .join(" ");
+    } catch {
+      // One of them is being replaced at this moment.
+      return undefined;
+    }
   }
 
   /** The restoration of which each shard knows; null where there is none. */

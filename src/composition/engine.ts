@@ -1,3 +1,4 @@
+import { BackgroundCalls } from "../engine/background-calls.ts";
 import { BatchingStore } from "../engine/batching-store.ts";
 import { Cancellation } from "../engine/cancellation.ts";
 import type { CrashPoint } from "../engine/crash-points.ts";
@@ -79,21 +80,20 @@ export function openIntake(
   options: Pick<OperationsGiven, "dispatcher" | "onEvents" | "queues">,
 ): OpenIntake {
   const { dispatcher, onEvents } = options;
-  const cancellation = new Cancellation({ store, dispatcher, lifecycle, log, onEvents });
-  const actions = openOperations({ ...options, database, cancellation, commit, log });
+  const calls = new BackgroundCalls({ log });
+  const cancellation = new Cancellation({ store, dispatcher, lifecycle, calls, onEvents });
+  const actions = openOperations({ ...options, database, cancellation, calls, commit, log });
   const withdrawals = new Withdrawals({
     cancel: (orderId, reason) => cancellation.request(orderId, reason),
     afterMs: config.DATABASE_TIMEOUT_MS,
     log,
   });
   const withdraw = (orderId: string) => withdrawals.add(orderId);
-  const intake = new Intake({ store, dispatcher, lifecycle, commit, log, onEvents, withdraw });
+  const intake = new Intake({ store, dispatcher, lifecycle, commit, calls, onEvents, withdraw });
   return {
     app: { accept: tracing.accept((order) => intake.accept(order)), ...actions },
     services: [
-      opened("cancellation", () => cancellation.idle()),
-      opened("operations", () => actions.operations.idle()),
-      opened("waking", () => actions.waking.idle()),
+      opened("calls to the dispatcher", () => calls.stop()),
       opened("withdrawals", () => withdrawals.stop()),
       opened("intake", () => intake.idle()),
     ],

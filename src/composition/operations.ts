@@ -6,6 +6,7 @@ import { listQueueSettings } from "../../db/queue-settings.ts";
 import { restoreControls } from "../../queues/controls.ts";
 import { promoteJob } from "../../queues/job-status.ts";
 import type { Queues } from "../../queues/queues.ts";
+import type { BackgroundCalls } from "../engine/background-calls.ts";
 import type { Cancellation } from "../engine/cancellation.ts";
 import { FailureGroups } from "../engine/failure-groups.ts";
 import { Operations } from "../engine/operations.ts";
@@ -19,6 +20,7 @@ export interface OperationsGiven {
   readonly database: Database;
   readonly dispatcher: Dispatcher;
   readonly cancellation: Cancellation;
+  readonly calls: BackgroundCalls;
   readonly commit?: Commit;
   readonly log: Logger;
   readonly onEvents?: (() => void) | undefined;
@@ -33,15 +35,16 @@ export interface OpenOperations {
 
 /** Builds the operators' actions, over MySQL and, if there is one, Redis. */
 export function openOperations(given: OperationsGiven): OpenOperations {
-  const { database, dispatcher, cancellation, commit, log, onEvents, queues } = given;
+  const { database, dispatcher, cancellation, calls, commit, log, onEvents, queues } = given;
   const store = { ...orderStore(database), ...operatorStore(database) };
-  const waking = new Waking({ store, dispatcher, lifecycle, ...(commit && { commit }), log });
+  const waking = new Waking({ store, dispatcher, lifecycle, ...(commit && { commit }), calls });
   const operations = new Operations({
     store,
     dispatcher,
     cancellation,
     waking,
     lifecycle,
+    calls,
     log,
     onEvents,
     promote: queues && ((orderId, transition) => promoteJob(queues.queues, orderId, transition)),

@@ -1,8 +1,7 @@
-import type { Logger } from "../platform/log.ts";
 import { CANCELLED, type Lifecycle } from "../order/lifecycle.ts";
 import type { StoredOrder } from "../order/order.ts";
-import { describeError } from "../platform/describe-error.ts";
 import { afterwards } from "../platform/storage-error.ts";
+import type { BackgroundCalls } from "./background-calls.ts";
 import type { Dispatcher, NewAction, OrderStore } from "./ports.ts";
 import { timestamp } from "../platform/clock.ts";
 
@@ -10,7 +9,7 @@ export interface CancellationOptions {
   readonly store: OrderStore;
   readonly dispatcher: Dispatcher;
   readonly lifecycle: Lifecycle;
-  readonly log: Logger;
+  readonly calls: BackgroundCalls;
   /** Called after each committed request. */
   readonly onEvents?: (() => void) | undefined;
 }
@@ -18,7 +17,6 @@ export interface CancellationOptions {
 /** Accepts requests to cancel orders. A worker does the undoing, never while a stage runs for the order. */
 export class Cancellation {
   readonly #options: CancellationOptions;
-  readonly #underWay = new Set<Promise<void>>();
 
   constructor(options: CancellationOptions) {
     this.#options = options;
@@ -48,23 +46,20 @@ export class Cancellation {
     return { accepted: noted || order.status === CANCELLED, order };
   }
 
-  /** Resolves when no write to Redis is pending. */
-  async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
-  }
-
-  /** In the background, like an order's first job. The sweeper finds what is lost here. */
+  /** In the background, like an order's first job. */
   #queue({ id, status }: StoredOrder): void {
-    const { lifecycle, dispatcher, log } = this.#options;
+    const { lifecycle, dispatcher, calls } = this.#options;
     const due = lifecycle.due(status);
     const cancelling = lifecycle.cancelling(status);
     if (due === undefined || cancelling === undefined) return;
-    const done = dispatcher
-      .replace([{ job: { orderId: id, transition: due }, by: { orderId: id, transition: cancelling } }])
-      .catch((error: unknown) => {
-        log.warn({ orderId: id, error: describeError(error) }, "cancellation requested, but not queued yet");
-      })
-      .finally(() => this.#underWay.delete(done));
-    this.#underWay.add(done);
+    const replacement = {
+      job: { orderId: id, transition: due },
+      by: { orderId: id, transition: cancelling },
+    };
+    void calls.make({
+      make: () => dispatcher.replace([replacement]),
+      missed: "cancellation requested, but not queued yet",
+      about: { orderId: id },
+    });
   }
 }

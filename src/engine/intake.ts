@@ -1,9 +1,8 @@
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
 import { isUnknownOutcome } from "../platform/storage-error.ts";
-import type { Logger } from "../platform/log.ts";
 import { CREATED, type Lifecycle, type Transition } from "../order/lifecycle.ts";
 import type { NewOrder } from "../order/order.ts";
-import { describeError } from "../platform/describe-error.ts";
+import type { BackgroundCalls } from "./background-calls.ts";
 import { batchedEnqueue } from "./batching-store.ts";
 import type { CreatedOrder, Dispatcher, DueJob, OrderStore } from "./ports.ts";
 
@@ -15,7 +14,7 @@ export class Intake {
   readonly #orders: Committer<NewOrder, CreatedOrder>;
   readonly #jobs: Committer<DueJob, void>;
   readonly #first: Transition;
-  readonly #log: Logger;
+  readonly #calls: BackgroundCalls;
   readonly #withdraw: ((orderId: string) => void) | undefined;
 
   constructor(options: {
@@ -23,7 +22,7 @@ export class Intake {
     readonly dispatcher: Dispatcher;
     readonly lifecycle: Lifecycle;
     readonly commit?: Commit;
-    readonly log: Logger;
+    readonly calls: BackgroundCalls;
     /** Called after each committed batch of events. */
     readonly onEvents?: (() => void) | undefined;
     /**
@@ -32,11 +31,11 @@ export class Intake {
      */
     readonly withdraw?: ((orderId: string) => void) | undefined;
   }) {
-    const { store, dispatcher, lifecycle, commit = grouped, log, onEvents } = options;
+    const { store, dispatcher, lifecycle, commit = grouped, calls, onEvents } = options;
     const transition = lifecycle.due(CREATED);
     if (transition === undefined) throw new Error("the pipeline has no first stage");
     this.#first = transition;
-    this.#log = log;
+    this.#calls = calls;
     this.#withdraw = options.withdraw;
     this.#orders = commit({
       name: "new_orders",
@@ -66,16 +65,18 @@ export class Intake {
       throw error;
     }
     // Also for a repeated request: the first one may have failed between MySQL and Redis.
-    this.#jobs.submit({ orderId: created.id, transition: this.#first }).catch((error: unknown) => {
-      this.#log.warn({ orderId: created.id, error: describeError(error) }, "accepted, but not queued yet");
+    const job = { orderId: created.id, transition: this.#first };
+    void this.#calls.make({
+      make: () => this.#jobs.submit(job),
+      missed: "accepted, but not queued yet",
+      about: { orderId: created.id },
     });
     return created;
   }
 
-  /** Resolves when no write to MySQL or Redis is pending. */
-  async idle(): Promise<void> {
-    await this.#orders.idle();
-    await this.#jobs.idle();
+  /** Resolves when no write to MySQL is pending. */
+  idle(): Promise<void> {
+    return this.#orders.idle();
   }
 }
 

@@ -13,6 +13,7 @@ import { timestamp } from "../platform/clock.ts";
 import { afterwards } from "../platform/storage-error.ts";
 import { describeError } from "../platform/describe-error.ts";
 import type { Logger } from "../platform/log.ts";
+import type { BackgroundCalls } from "./background-calls.ts";
 import type { Cancellation } from "./cancellation.ts";
 import type {
   Dispatcher,
@@ -29,6 +30,7 @@ export interface OperationOptions {
   readonly dispatcher: Pick<Dispatcher, "revive" | "replace">;
   readonly cancellation: Pick<Cancellation, "request">;
   readonly lifecycle: Lifecycle;
+  readonly calls: BackgroundCalls;
   readonly log: Logger;
   readonly waking: Pick<Waking, "wake">;
   /** Runs a delayed job now. @returns whether it was delayed. Absent without queues. */
@@ -45,7 +47,6 @@ export interface OperationOptions {
  */
 export class Operations {
   readonly #options: OperationOptions;
-  readonly #underWay = new Set<Promise<void>>();
 
   constructor(options: OperationOptions) {
     this.#options = options;
@@ -212,11 +213,6 @@ export class Operations {
     return this.#changeQueue(step, { rateLimit }, { actor, action: "rate-limit", target: step, details });
   }
 
-  /** Resolves when no call to the dispatcher is pending. */
-  async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
-  }
-
   async #changeQueue(step: string, change: Partial<QueueSettings>, action: NewAction): Promise<void> {
     const { store, applySettings, log } = this.#options;
     await store.changeQueue(step, change, action);
@@ -228,9 +224,9 @@ export class Operations {
     }
   }
 
-  /** Runs in the background unless awaited. The sweeper finds what the dispatcher misses. */
+  /** Runs in the background unless awaited. */
   #queue(orders: readonly FailedOrder[]): Promise<void> {
-    const { dispatcher, lifecycle, log } = this.#options;
+    const { dispatcher, lifecycle, calls } = this.#options;
     const due = orders.flatMap(({ id, status, cancelRequested }) => {
       // A status that only the pipeline in force knows is left to its workers, whose sweeper finds the order.
       const transition = lifecycle.knows(status)
@@ -252,12 +248,10 @@ export class Operations {
         await sleep(pauseMs);
       }
     };
-    const done = revive()
-      .catch((error: unknown) => {
-        log.warn({ orders: due.length, error: describeError(error) }, "resumed, but not queued yet");
-      })
-      .finally(() => this.#underWay.delete(done));
-    this.#underWay.add(done);
-    return done;
+    return calls.make({
+      make: revive,
+      missed: "resumed, but not queued yet",
+      about: { orders: due.length },
+    });
   }
 }

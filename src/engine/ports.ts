@@ -391,6 +391,11 @@ export interface JobMarker {
   goOn(restoration: Restoration, reached: Omit<Restoration, "text">): Promise<void>;
   /** Ends the restoration. @returns whether it was still under way. */
   end(restoration: Restoration): Promise<boolean>;
+  /**
+   * Identifies the data's history: another one means that the last jobs may be lost, as after a failover. Undefined if it
+   * can't be told now.
+   */
+  history(): Promise<string | undefined>;
 }
 
 /** The progress of restoring lost jobs. */

@@ -86,6 +86,8 @@ interface Walk {
   readonly beganAt: number;
   /** Whether it looks when delayed jobs are due. */
   readonly checksDelays: boolean;
+  /** Whether also young orders may have lost their jobs. */
+  readonly isThorough: boolean;
   /** Undefined at the end. */
   readonly after: string | undefined;
   readonly tally: Tally;
@@ -102,6 +104,8 @@ interface Walk {
  * - An order that waits for somebody else to act has no job, and needs none. It gets one once it was woken, when its wait
  *   is over, and every few minutes.
  * - An order past its deadline is cancelled.
+ * - After a failover, or a restart of Redis, the next walk includes orders that have only just moved: Redis may have
+ *   lost the last jobs that it took.
  * - Redis holds a marker. If it is missing, Redis has lost its data, and every open order is queued again, those
  *   nearest to their end first.
  *
@@ -117,6 +121,10 @@ export class Sweeper implements Service {
   readonly #walks = new Map<string, Walk>();
   /** When a walk over each status last looked at delays (`performance.now()`). */
   readonly #delaysCheckedAt = new Map<string, number>();
+  /** What the marker last told. */
+  #history: string | undefined;
+  /** When it was first seen to tell something else (`performance.now()`). */
+  #historyChangedAt = -Infinity;
   /** When MySQL was first seen back (`performance.now()`); Infinity during an outage. */
   #backSince = -Infinity;
 
@@ -159,6 +167,7 @@ export class Sweeper implements Service {
     const { intervalMs, marker, lease, observer } = this.#options;
     // Check before writing anything: this may no longer be our Redis.
     const restoration = await marker?.restoration();
+    await this.#noteHistory();
     if (lease && (await lease.hold()) === undefined) {
       observer?.doesNotLead();
       return intervalMs;
@@ -173,15 +182,16 @@ export class Sweeper implements Service {
 
   /** @returns whether every walk has reached its end. */
   async #sweepPages(): Promise<boolean> {
-    const { lifecycle, intervalMs, observer, log } = this.#options;
+    const { lifecycle, intervalMs, afterMs, observer, log } = this.#options;
     for (const status of lifecycle.statuses.filter((each) => !lifecycle.hasEnded(each))) {
       const now = performance.now();
       const last = this.#walks.get(status);
-      if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;
-      const walk = last?.after === undefined ? this.#newWalk(status) : last;
-      const { after, tally, checksDelays } = walk;
+      const isOutdated = last !== undefined && last.beganAt < this.#historyChangedAt;
+      if (last && !isOutdated && last.after === undefined && now < last.beganAt + intervalMs) continue;
+      const walk = last?.after === undefined || isOutdated ? this.#newWalk(status) : last;
+      const { after, tally, checksDelays, isThorough } = walk;
       const page = await this.#page(status, after, PAGE);
-      const untouchedSince = this.#untouchedSince();
+      const untouchedSince = this.#untouchedSince(isThorough ? 0 : afterMs);
       const revived = await this.#repair(page.orders, { untouchedSince, checksDelays });
       if (revived > 0) log.info({ status, orders: revived }, "requeued orders that had stopped");
       tally.add(page.orders);
@@ -196,12 +206,23 @@ export class Sweeper implements Service {
     const beganAt = performance.now();
     const checksDelays = beganAt - (this.#delaysCheckedAt.get(status) ?? -Infinity) >= this.#options.afterMs;
     if (checksDelays) this.#delaysCheckedAt.set(status, beganAt);
-    return { beganAt, checksDelays, after: undefined, tally: new Tally() };
+    const isThorough = (this.#walks.get(status)?.beganAt ?? -Infinity) < this.#historyChangedAt;
+    return { beganAt, checksDelays, isThorough, after: undefined, tally: new Tally() };
   }
 
-  #untouchedSince(): number {
-    const { afterMs } = this.#options;
-    return performance.now() - afterMs < this.#backSince ? -Infinity : nowMs() - afterMs;
+  /** @param forMs how long an order has not moved that counts as lost. */
+  #untouchedSince(forMs: number): number {
+    return performance.now() - this.#options.afterMs < this.#backSince ? -Infinity : nowMs() - forMs;
+  }
+
+  async #noteHistory(): Promise<void> {
+    const history = await this.#options.marker?.history();
+    if (history === undefined) return;
+    if (this.#history !== undefined && this.#history !== history) {
+      this.#historyChangedAt = performance.now();
+      this.#options.log.info("Redis was restarted, or has failed over: looking for orders whose job it lost");
+    }
+    this.#history = history;
   }
 
   #untilNextWalk(): number {

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Lifecycle } from "../order/lifecycle.ts";
-import { describeError } from "../platform/describe-error.ts";
 import { grouped, type Commit, type Committer } from "../platform/group-commit.ts";
-import type { Logger } from "../platform/log.ts";
+import type { BackgroundCalls } from "./background-calls.ts";
 import type { Dispatcher, OrderStore, WokenOrder } from "./ports.ts";
 
 /** Pauses before an order is queued once more that still had the job of an attempt that has just ended. Milliseconds. */
@@ -13,7 +12,7 @@ export interface WakingOptions {
   readonly dispatcher: Pick<Dispatcher, "revive">;
   readonly lifecycle: Lifecycle;
   readonly commit?: Commit;
-  readonly log: Logger;
+  readonly calls: BackgroundCalls;
 }
 
 /**
@@ -24,7 +23,6 @@ export interface WakingOptions {
 export class Waking {
   readonly #options: WakingOptions;
   readonly #wakes: Committer<string, WokenOrder | undefined>;
-  readonly #underWay = new Set<Promise<void>>();
 
   constructor(options: WakingOptions) {
     const { store, commit = grouped } = options;
@@ -49,22 +47,15 @@ export class Waking {
     return this.#wakes.submit(orderId);
   }
 
-  /** Resolves when no call to the dispatcher is pending. */
-  async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
-  }
-
-  /** In the background. The sweeper finds what is missed here. */
+  /** In the background. */
   #start(orders: readonly (WokenOrder | undefined)[]): void {
-    const { log } = this.#options;
     const woken = orders.filter((order) => order !== undefined);
     if (woken.length === 0) return;
-    const done = this.#queue(woken)
-      .catch((error: unknown) => {
-        log.warn({ orders: woken.length, error: describeError(error) }, "woken, but not queued yet");
-      })
-      .finally(() => this.#underWay.delete(done));
-    this.#underWay.add(done);
+    void this.#options.calls.make({
+      make: () => this.#queue(woken),
+      missed: "woken, but not queued yet",
+      about: { orders: woken.length },
+    });
   }
 
   async #queue(orders: readonly WokenOrder[]): Promise<void> {

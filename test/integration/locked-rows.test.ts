@@ -9,6 +9,7 @@ import { findStock, setStock } from "../../db/stock.ts";
 import { attemptLocks, saveAttempts, type AttemptResult } from "../../db/webhook-sending.ts";
 import { withoutResults } from "../../src/platform/flush.ts";
 import { grouped, type Commit } from "../../src/platform/group-commit.ts";
+import { BackgroundCalls } from "../../src/engine/background-calls.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
 import { lifecycle } from "../../src/order/lifecycle.ts";
@@ -35,6 +36,7 @@ const ITEMS = 12;
 const patient: Commit = (options) => grouped({ ...options, patienceMs: 50_000 });
 /** For longer than the tries that meet the lock, so that all others have theirs. */
 const impatient: Commit = (options) => grouped({ ...options, patienceMs: 5_000 });
+const calls = new BackgroundCalls({ log: createLogger({ name: "test", level: "silent" }) });
 const nobody: Dispatcher = {
   enqueue: async () => undefined,
   revive: async () => 0,
@@ -65,7 +67,7 @@ async function newOrders(commit: Commit): Promise<Scenario> {
     dispatcher: nobody,
     lifecycle,
     commit,
-    log: createLogger({ name: "test", level: "silent" }),
+    calls,
   });
   const prefix = uuidv7();
   const model = newOrder({ idempotency: { client: "c", key: `${prefix}-model`, requestHash: "h" } });
@@ -163,7 +165,7 @@ async function gapBetweenRows(commit: Commit): Promise<Scenario> {
     dispatcher: nobody,
     lifecycle,
     commit,
-    log: createLogger({ name: "test", level: "silent" }),
+    calls,
   });
   const customer = uuidv7();
   for (const place of ["a", "m", "z"]) await intake.accept(newOrder({ customerId: `${customer}-${place}` }));

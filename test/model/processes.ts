@@ -1,6 +1,7 @@
 import { readInstallationId } from "../../db/identity.ts";
 import { orderStore } from "../../db/order-store.ts";
 import { Marker } from "../../queues/marker.ts";
+import { BackgroundCalls } from "../../src/engine/background-calls.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
 import { Intake } from "../../src/engine/intake.ts";
 import { createLogger } from "../../src/platform/log.ts";
@@ -92,7 +93,7 @@ export function startApi({ environment, queue, calls }: Surroundings): Api {
     store: orderStore(new ScheduledDatabase(environment.database, calls, process)),
     dispatcher: scheduledQueues(queue, calls, process),
     lifecycle,
-    log: LOG,
+    calls: new BackgroundCalls({ log: LOG }),
   };
   return { process, intake: new Intake(options), cancellation: new Cancellation(options) };
 }

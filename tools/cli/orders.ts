@@ -7,6 +7,7 @@ import { checkDatabase } from "../../src/composition/check-database.ts";
 import { configure, COMMANDS } from "../../src/composition/config.ts";
 import { openOperations } from "../../src/composition/operations.ts";
 import { openQueues, redisServer } from "../../src/composition/queues.ts";
+import { BackgroundCalls } from "../../src/engine/background-calls.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
 import type { Dispatcher } from "../../src/engine/ports.ts";
 import { WebhookEndpoints } from "../../src/events/webhooks/endpoints.ts";
@@ -51,18 +52,17 @@ async function carryOut(command: Command): Promise<string> {
     await checkDatabase(database, config);
     const queued = REDIS_URL === undefined ? undefined : await connect({ ...config, REDIS_URL });
     const { queues: dispatcher = NO_QUEUES, onEvents } = queued ?? {};
+    const calls = new BackgroundCalls({ log });
+    services.push(opened("calls to the dispatcher", () => calls.stop()));
     const cancellation = new Cancellation({
       store: orderStore(database),
       dispatcher,
       lifecycle,
-      log,
+      calls,
       onEvents,
     });
     const queues = queued && { queues: queued };
-    const actions = openOperations({ database, dispatcher, cancellation, log, onEvents, ...queues });
-    services.push(opened("cancellation", () => cancellation.idle()));
-    services.push(opened("operations", () => actions.operations.idle()));
-    services.push(opened("waking", () => actions.waking.idle()));
+    const actions = openOperations({ database, dispatcher, cancellation, calls, log, onEvents, ...queues });
     return await command({ ...actions, webhooks: new WebhookEndpoints(database, new Networks()) });
   } finally {
     for (const service of services.toReversed()) await service.stop();

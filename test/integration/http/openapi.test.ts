@@ -4,6 +4,7 @@ import type { IRouter } from "express";
 import packageJson from "../../../package.json" with { type: "json" };
 import { EventLog } from "../../../db/event-log.ts";
 import { openOperations } from "../../../src/composition/operations.ts";
+import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
 import { Cancellation } from "../../../src/engine/cancellation.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
 import { orderStore } from "../../../db/order-store.ts";
@@ -50,16 +51,17 @@ describe("/openapi.json", () => {
     const silent = createLogger({ name: "test", level: "silent" });
     const source = new LogSource(new EventLog(database));
     const dispatcher = { enqueue: nothingIsSent, revive: nothingIsSent, replace: nothingIsSent };
+    const calls = new BackgroundCalls({ log: silent });
     const cancellation = new Cancellation({
       store: orderStore(database),
       dispatcher,
       lifecycle,
-      log: silent,
+      calls,
     });
     const app = createApp({
       payments: {},
       ...api.environment,
-      ...openOperations({ database, dispatcher, cancellation, log: silent }),
+      ...openOperations({ database, dispatcher, cancellation, calls, log: silent }),
       accept: nothingIsSent,
       apiKeys: [],
       health: new Health({ database }),

@@ -6,6 +6,7 @@ import { listFailed, markFailed, resumeOrders } from "../../../db/failures.ts";
 import { listActions } from "../../../db/operator-actions.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { openOperations } from "../../../src/composition/operations.ts";
+import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
 import { Cancellation } from "../../../src/engine/cancellation.ts";
 import type { DueJob, Replacement, FailureFilter } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
@@ -18,6 +19,7 @@ import { countingDatabase } from "../../support/reads.ts";
 const PAGE = 500;
 
 let environment: TestEnvironment;
+let calls: BackgroundCalls;
 let operations: ReturnType<typeof openOperations>;
 /** What was queued, and when that is answered. */
 let queued: DueJob[] = [];
@@ -39,8 +41,9 @@ beforeAll(async () => {
     },
   };
   const log = createLogger({ name: "test", level: "silent" });
-  const cancellation = new Cancellation({ store: orderStore(database), dispatcher, lifecycle, log });
-  operations = openOperations({ database, dispatcher, cancellation, log });
+  calls = new BackgroundCalls({ log });
+  const cancellation = new Cancellation({ store: orderStore(database), dispatcher, lifecycle, calls });
+  operations = openOperations({ database, dispatcher, cancellation, calls, log });
 });
 afterEach(async () => {
   queued = [];
@@ -83,7 +86,7 @@ test("resumed orders are queued at once, and no client waits for a dispatcher th
   expect(await resumeIn(0)({})).toEqual({ resumed: 10 });
   expect(queued.map(({ transition }) => transition.to)).toEqual(Array.from({ length: 10 }, () => "RESERVED"));
   let isIdle = false;
-  const idle = operations.operations.idle().then(() => (isIdle = true));
+  const idle = calls.idle().then(() => (isIdle = true));
   expect(isIdle).toBe(false);
   answer();
   await idle;

@@ -6,6 +6,7 @@ import { findStock } from "../../../db/stock.ts";
 import { patching } from "../../../src/order/amendment.ts";
 import { EasyPostClient } from "../../../src/providers/easypost/client.ts";
 import { easypostCarrier } from "../../../src/providers/easypost/carrier.ts";
+import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
 import { Waking } from "../../../src/engine/waking.ts";
 import type { DueJob } from "../../../src/engine/ports.ts";
 import { lifecycle } from "../../../src/order/lifecycle.ts";
@@ -401,10 +402,11 @@ describe("cancelling what EasyPost ships", () => {
 
     line.easypost.easypost.advance(49 * HOUR_MS);
     const revived: DueJob[] = [];
+    const calls = new BackgroundCalls({ log: createLogger({ name: "test", level: "silent" }) });
     const waking = new Waking({
       store: line.store,
       lifecycle,
-      log: createLogger({ name: "test", level: "silent" }),
+      calls,
       dispatcher: {
         revive: (due) => {
           revived.push(...due);
@@ -415,7 +417,7 @@ describe("cancelling what EasyPost ships", () => {
     const provider = { ...carrierOf(line), parseWebhook: await webhookOf(id) };
     const parcels = parcelsOf(line, { provider, wake: (orderId) => waking.wake(orderId) });
     await parcels.receive(Buffer.from("{}"), {});
-    await waking.idle();
+    await calls.idle();
     expect(revived).toMatchObject([{ orderId: id, transition: { step: { name: "cancel" } } }]);
     expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
     expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED", voiding: null }]);

@@ -20,6 +20,7 @@ import { Sweeper, type SweeperOptions, type Walked } from "../../../src/engine/s
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { UNDISPUTED } from "../../../src/platform/lease.ts";
 import { createOrder, newOrder, readOrder } from "../../support/orders.ts";
+import { startTestRedis, type TestServer } from "../../support/servers.ts";
 import { countingDatabase } from "../../support/reads.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -427,6 +428,56 @@ describe("an order that has not met its deadline", () => {
     expect(await waiting(CANCEL)).toBe(PAGE);
     await rounds.sweep();
     expect(await waiting(CANCEL)).toBe(ids.length);
+  });
+});
+
+describe("a Redis that may have lost the last jobs", () => {
+  let server: TestServer;
+  let own: Redis;
+  beforeEach(async () => {
+    server = await startTestRedis();
+    own = new Redis(server.url, { maxRetriesPerRequest: null });
+    own.on("error", () => undefined);
+  });
+  afterEach(async () => {
+    own.disconnect();
+    await server.stop();
+  });
+
+  test.each([
+    ["was restarted", () => server.restart()],
+    // As one that was a replica until then.
+    [
+      "was promoted",
+      async () => {
+        await own.replicaof("127.0.0.1", "1");
+        await own.replicaof("NO", "ONE");
+      },
+    ],
+  ])("because it %s gets all that have none, however young, and no others", async (_, lose) => {
+    const { database } = environment;
+    const there = new Queues({ connection: own, lifecycle, onError: () => undefined });
+    const rounds = sweeper({
+      dispatcher: there,
+      marker: new Marker(own, () => readInstallationId(database)),
+      afterMs: 60_000,
+    });
+    const [lost, kept] = [await createOrder(database), await createOrder(database)];
+    // The first has all orders queued, since there is no marker.
+    await rounds.sweep();
+    await there.of(wrap).remove(jobId(lost, due));
+    await rounds.sweep();
+    const ids = async () => (await there.of(wrap).getJobs(["waiting"])).map(({ data }) => data.orderId);
+    expect(await ids()).toEqual([kept]);
+
+    await lose();
+    await rounds.sweep();
+    expect((await ids()).toSorted()).toEqual([lost, kept].toSorted());
+
+    await there.of(wrap).remove(jobId(lost, due));
+    await rounds.sweep();
+    expect(await ids()).toEqual([kept]);
+    await there.close();
   });
 });
 

@@ -10,6 +10,7 @@ import { jobId } from "../../../queues/job.ts";
 import { Marker } from "../../../queues/marker.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
+import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
 import { Cancellation } from "../../../src/engine/cancellation.ts";
 import { Executor } from "../../../src/engine/executor.ts";
 import { FailureLog } from "../../../src/engine/failure-log.ts";
@@ -120,6 +121,8 @@ async function line({ settings = {}, run }: Given = {}) {
     () => queues.close(),
     () => Promise.all([...workers.values()].map((worker) => worker.stop(0))),
   );
+  const calls = new BackgroundCalls({ log });
+  closing.push(() => calls.stop());
   const walks = new Map<string, Walked>();
   const transition = (from: string) => lifecycle.due(from) ?? noTransition();
   const at = (status: string) => (id: string) =>
@@ -138,9 +141,10 @@ async function line({ settings = {}, run }: Given = {}) {
     undone,
     queues,
     walks,
+    calls,
     waking: (dispatcher: Pick<Dispatcher, "revive"> = queues) =>
-      new Waking({ store, dispatcher, lifecycle, log }),
-    cancellation: new Cancellation({ store, dispatcher: queues, lifecycle, log }),
+      new Waking({ store, dispatcher, lifecycle, calls }),
+    cancellation: new Cancellation({ store, dispatcher: queues, lifecycle, calls }),
     sweeper: () =>
       new Sweeper({
         store,
@@ -322,23 +326,23 @@ describe("a wake", () => {
   });
 
   test("of many at once, and many times, asks each once", async () => {
-    const { waiting, waking, confirmed, posted, asked } = await line();
+    const { waiting, waking, calls, confirmed, posted, asked } = await line();
     const ids = await Promise.all(Array.from({ length: 20 }, () => waiting()));
     for (const id of ids) confirmed.add(id);
     const woken = waking();
     await Promise.all([...ids, ...ids].map((id) => woken.wake(id)));
     for (const id of ids) await posted(id);
-    await woken.idle();
+    await calls.idle();
     expect(asked).toHaveLength(40);
   });
 
   test("that Redis did not take is made up for by the sweeper", async () => {
-    const { waiting, waking, confirmed, posted, sweeper } = await line();
+    const { waiting, waking, calls, confirmed, posted, sweeper } = await line();
     const id = await waiting();
     confirmed.add(id);
     const away = waking({ revive: () => Promise.reject(new Error("away")) });
     await away.wake(id);
-    await away.idle();
+    await calls.idle();
     await sweeper().sweep();
     await posted(id);
   });

@@ -1,50 +1,22 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
 import { Database } from "../../db/database.ts";
 import { freePort } from "../../tools/launcher/ports.ts";
 import { startProviders, type Providers } from "../../tools/simulators/providers.ts";
+import { makeCertificates, redisTlsArgs, type Certificates } from "../support/certificates.ts";
 import { PLAIN_ORDER, TestClient } from "../support/client.ts";
 import { ACCOUNT, startOwnMysql, type OwnMysql } from "../support/own-mysql.ts";
 import { start, startApi, startWorker } from "../support/processes.ts";
+import { startRedisCluster, startRedisSentinels, type RedisTopology } from "../support/redis-topologies.ts";
 import { startTestMysql, startTestRedis, type TestServer } from "../support/servers.ts";
+import { waitFor } from "../support/wait-for.ts";
 
-/** A folder with an authority, what it has signed for "localhost", and another authority. */
-let folder: string;
-const file = (name: string) => path.join(folder, name);
+let certificates: Certificates;
+const file: Certificates["file"] = (name) => certificates.file(name);
 let mysql: OwnMysql;
 let redis: TestServer;
 let redisUrl: string;
 let providers: Providers;
-
-function openssl(...args: string[]): void {
-  execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
-}
-
-function makeAuthority(name: string): void {
-  const subject = ["-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.pem`];
-  openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", ...subject);
-}
-
-function makeCertificate(name: string, host: string): void {
-  const subject = ["-subj", `/CN=${host}`, "-addext", `subjectAltName=DNS:${host}`];
-  openssl(
-    "req",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    ...subject,
-    "-keyout",
-    `${name}.key`,
-    "-out",
-    `${name}.csr`,
-  );
-  const signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-copy_extensions", "copy"];
-  openssl("x509", "-req", "-in", `${name}.csr`, ...signing, "-out", `${name}.pem`);
-}
 
 function mysqlArgs(certificate: string): string[] {
   return [
@@ -55,22 +27,11 @@ function mysqlArgs(certificate: string): string[] {
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), "conveyor-tls-"));
-  makeAuthority("ca");
-  makeAuthority("stranger");
-  makeCertificate("server", "localhost");
+  certificates = makeCertificates();
   const tlsPort = await freePort();
   [mysql, redis, providers] = await Promise.all([
     startOwnMysql({ args: mysqlArgs("server") }),
-    startTestRedis({
-      args: [
-        `--tls-port ${tlsPort}`,
-        "--tls-auth-clients no",
-        `--tls-ca-cert-file ${file("ca.pem")}`,
-        `--tls-cert-file ${file("server.pem")}`,
-        `--tls-key-file ${file("server.key")}`,
-      ].flatMap((option) => option.split(" ")),
-    }),
+    startTestRedis({ args: redisTlsArgs(certificates, tlsPort) }),
     startProviders({ transitMs: 0 }),
   ]);
   // From here on it takes no connections in plain text.
@@ -81,7 +42,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await Promise.all([mysql?.stop(), redis?.stop(), providers?.close()]);
-  rmSync(folder, { recursive: true, force: true });
+  certificates?.remove();
 });
 
 function address(query: string): string {
@@ -127,7 +88,7 @@ describe("MySQL with TLS", () => {
   );
 
   test("is not spoken to with VERIFY_IDENTITY if its certificate is for another host", async () => {
-    makeCertificate("elsewhere", "elsewhere.example");
+    certificates.make("elsewhere", "elsewhere.example");
     const server = await startTestMysql({ args: mysqlArgs("elsewhere") });
     try {
       const at = (mode: string) =>
@@ -157,6 +118,77 @@ test("an order is delivered over TLS to MySQL and Redis alone", async () => {
     await Promise.all([api.stop(), worker.stop()]);
   }
 });
+
+describe.each(Object.entries({ "a cluster": startRedisCluster, Sentinels: startRedisSentinels }))(
+  "Redis with %s and TLS",
+  (_, startTopology) => {
+    let topology: RedisTopology;
+    beforeAll(async () => {
+      topology = await startTopology({ certificates });
+    });
+    afterAll(() => topology?.stop());
+
+    test("is spoken to in TLS alone, also by the name that a new master tells", async () => {
+      const options = {
+        databaseUrl: address(`?ssl-mode=VERIFY_IDENTITY&ssl-ca=${file("ca.pem")}`),
+        redisUrl: topology.accountUrl,
+        providers,
+        env: { NODE_EXTRA_CA_CERTS: file("ca.pem"), REDIS_PREFIX: "shop", STAGE_ATTEMPTS: "1" },
+      };
+      const [api, worker] = await Promise.all([startApi(options), startWorker(options)]);
+      try {
+        const client = new TestClient(api.url);
+        await client.put("/stock/MUG-BLUE", { onHand: 100 });
+        const { id } = await client.order(PLAIN_ORDER);
+        await client.orderIn(id, "DELIVERED");
+        const master = await topology.masterOf("{pay}");
+        master.kill("SIGKILL");
+        await waitFor("another master", () =>
+          topology.masterOf("{pay}").then(
+            ({ port }) => port !== master.port,
+            () => false,
+          ),
+        );
+        const { id: later } = await client.order(PLAIN_ORDER);
+        await client.orderIn(later, "DELIVERED");
+        await master.restart();
+        const connections = await Promise.all(
+          topology.servers.map((server) => portsOfClients(topology, server)),
+        );
+        expect(connections.flat()).not.toEqual([]);
+        for (const [index, { port }] of topology.servers.entries())
+          expect(connections[index]).not.toContain(port);
+      } finally {
+        await Promise.all([api.stop(), worker.stop()]);
+      }
+    });
+
+    test("is not spoken to if nobody knows its certificate", async () => {
+      const api = await startApi({
+        databaseUrl: address(`?ssl-mode=VERIFY_IDENTITY&ssl-ca=${file("ca.pem")}`),
+        redisUrl: topology.accountUrl,
+        env: { REDIS_PREFIX: "shop" },
+      });
+      try {
+        const { status, body } = await new TestClient(api.url).get("/health/ready");
+        expect({ status, body }).toMatchObject({
+          status: 503,
+          body: { checks: { redis: { ready: false } } },
+        });
+      } finally {
+        await api.stop();
+      }
+    });
+  },
+);
+
+/** The server's ports to which clients with the service's account are connected. */
+async function portsOfClients(topology: RedisTopology, server: TestServer): Promise<number[]> {
+  const clients = String(await topology.admin(server).client("LIST")).split("\n");
+  return clients
+    .filter((client) => client.includes(" user=shop "))
+    .map((client) => Number(/ laddr=[^ ]*:(\d+) /.exec(client)?.[1]));
+}
 
 test("a Redis whose certificate nobody knows is not spoken to, and an unknown parameter is refused at the start", async () => {
   const api = await startApi({ databaseUrl: address("?ssl-mode=REQUIRED"), redisUrl });

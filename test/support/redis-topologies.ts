@@ -6,6 +6,7 @@ import { freePort } from "../../tools/launcher/ports.ts";
 import { requireBinaries } from "../../tools/launcher/servers/find.ts";
 import { searchOptions } from "../../tools/launcher/servers/private-server.ts";
 import { makeTempFolder } from "../../tools/launcher/temp-folder.ts";
+import { redisTlsArgs, type Certificates } from "./certificates.ts";
 import { startTestRedis, type TestServer } from "./servers.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -15,6 +16,8 @@ import { waitFor } from "./wait-for.ts";
  */
 
 const PASSWORD = "redis-password";
+/** What certificates are for. */
+const HOST = "localhost";
 const SLOTS = 16_384;
 /** Milliseconds until a master that does not answer is replaced. */
 const DOWN_AFTER_MS = 1_000;
@@ -24,6 +27,12 @@ const ACCOUNT = "shop on >PASSWORD ~shop* ~{shop* &{shop* +@all -@dangerous +inf
   "PASSWORD",
   PASSWORD,
 );
+
+/** How the servers are to be. */
+export interface TopologyOptions {
+  /** With TLS: `url` and `accountUrl` lead to "localhost", as do the names that servers tell. */
+  readonly certificates?: Certificates;
+}
 
 /** Several servers that are one Redis. */
 export interface RedisTopology {
@@ -44,16 +53,41 @@ export interface RedisTopology {
 
 class Servers {
   readonly all: TestServer[] = [];
+  readonly #certificates: Certificates | undefined;
   readonly #admins = new Map<number, Redis>();
+  /** By the port for those who use TLS. */
+  readonly #byTlsPort = new Map<number, TestServer>();
+
+  constructor({ certificates }: TopologyOptions) {
+    this.#certificates = certificates;
+  }
 
   async start(count: number, argsOf: () => Promise<string[]>): Promise<void> {
-    const started = Array.from({ length: count }, async () =>
-      startTestRedis({
+    const started = Array.from({ length: count }, async () => {
+      const tlsPort = this.#certificates && (await freePort());
+      const server = await startTestRedis({
         password: PASSWORD,
-        args: ["--masterauth", PASSWORD, "--user", ...ACCOUNT.split(" "), ...(await argsOf())],
-      }),
-    );
+        args: [
+          "--masterauth",
+          PASSWORD,
+          "--user",
+          ...ACCOUNT.split(" "),
+          ...(await argsOf()),
+          ...(this.#certificates && tlsPort !== undefined
+            ? [...redisTlsArgs(this.#certificates, tlsPort), "--tls-replication", "yes"]
+            : []),
+        ],
+      });
+      if (tlsPort !== undefined) this.#byTlsPort.set(tlsPort, server);
+      return server;
+    });
     this.all.push(...(await Promise.all(started)));
+  }
+
+  /** The port at which others are to reach a server. */
+  portOf(server: TestServer): number {
+    const [tlsPort] = [...this.#byTlsPort].find(([, each]) => each === server) ?? [];
+    return tlsPort ?? server.port;
   }
 
   admin({ port }: { readonly port: number }): Redis {
@@ -67,7 +101,7 @@ class Servers {
 
   /** The server at a port that another server names. */
   at(port: number): TestServer {
-    const found = this.all.find((server) => server.port === port);
+    const found = this.#byTlsPort.get(port) ?? this.all.find((server) => server.port === port);
     if (found === undefined) throw new Error(`no server listens on ${port}`);
     return found;
   }
@@ -80,8 +114,9 @@ class Servers {
 }
 
 /** A cluster of three masters with a replica each. */
-export async function startRedisCluster(): Promise<RedisTopology> {
-  const servers = new Servers();
+export async function startRedisCluster(options: TopologyOptions = {}): Promise<RedisTopology> {
+  const servers = new Servers(options);
+  const { certificates } = options;
   await servers.start(6, async () => [
     "--cluster-enabled",
     "yes",
@@ -89,6 +124,16 @@ export async function startRedisCluster(): Promise<RedisTopology> {
     String(await freePort()),
     "--cluster-node-timeout",
     String(DOWN_AFTER_MS),
+    ...(certificates
+      ? [
+          "--tls-cluster",
+          "yes",
+          "--cluster-announce-hostname",
+          HOST,
+          "--cluster-preferred-endpoint-type",
+          "hostname",
+        ]
+      : []),
   ]);
   const nodes = servers.all.map((server) => servers.admin(server));
   const [masters, replicas] = [nodes.slice(0, 3), nodes.slice(3)];
@@ -123,9 +168,10 @@ export async function startRedisCluster(): Promise<RedisTopology> {
   );
   for (const node of nodes) await waitFor("the cluster to be whole", isOf(node, "cluster_state:ok"));
   await Promise.all(replicas.map(untilReplicated));
-  const url = `redis+cluster://:${PASSWORD}@${servers.all
+  const [scheme, host] = certificates ? ["rediss", HOST] : ["redis", "127.0.0.1"];
+  const url = `${scheme}+cluster://:${PASSWORD}@${servers.all
     .slice(0, 3)
-    .map(({ port }) => `127.0.0.1:${port}`)
+    .map((server) => `${host}:${servers.portOf(server)}`)
     .join(",")}`;
   return {
     url,
@@ -164,13 +210,16 @@ function portOf(slot: number, table: string): number {
 }
 
 /** A Redis with two replicas, watched by three Sentinels. */
-export async function startRedisSentinels(): Promise<RedisTopology> {
-  const servers = new Servers();
-  await servers.start(3, async () => []);
+export async function startRedisSentinels(options: TopologyOptions = {}): Promise<RedisTopology> {
+  const servers = new Servers(options);
+  const { certificates } = options;
+  await servers.start(3, async () => (certificates ? ["--replica-announce-ip", HOST] : []));
+  const [scheme, host] = certificates ? ["rediss", HOST] : ["redis", "127.0.0.1"];
   const [master, ...replicas] = servers.all;
-  for (const replica of replicas) await servers.admin(replica).replicaof("127.0.0.1", String(master!.port));
+  const masterPort = servers.portOf(master!);
+  for (const replica of replicas) await servers.admin(replica).replicaof(host, String(masterPort));
   await Promise.all(replicas.map((replica) => untilReplicated(servers.admin(replica))));
-  const sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(master!.port)));
+  const sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(masterPort, options)));
   const first = new Redis(sentinels[0]!.port, "127.0.0.1", { password: PASSWORD });
   first.on("error", () => undefined);
   await waitFor("the Sentinels to know each other and the replicas", async () => {
@@ -178,7 +227,8 @@ export async function startRedisSentinels(): Promise<RedisTopology> {
     const of = (name: string) => reply[reply.indexOf(name) + 1];
     return of("num-other-sentinels") === "2" && of("num-slaves") === "2";
   });
-  const url = `redis+sentinel://:${PASSWORD}@${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")}/shop/2?sentinelPassword=${PASSWORD}`;
+  const hosts = sentinels.map(({ port, tlsPort }) => `${host}:${tlsPort ?? port}`).join(",");
+  const url = `${scheme}+sentinel://:${PASSWORD}@${hosts}/shop/2?sentinelPassword=${PASSWORD}`;
   return {
     url,
     accountUrl: ofAccount(url),
@@ -211,9 +261,16 @@ function untilReplicated(replica: Redis): Promise<true> {
   );
 }
 
-async function startSentinel(masterPort: number): Promise<{ port: number; stop(): Promise<void> }> {
+interface Sentinel {
+  readonly port: number;
+  readonly tlsPort: number | undefined;
+  stop(): Promise<void>;
+}
+
+async function startSentinel(masterPort: number, { certificates }: TopologyOptions): Promise<Sentinel> {
   const { redis } = await requireBinaries(searchOptions());
   const port = await freePort();
+  const tlsPort = certificates && (await freePort());
   const folder = path.join(makeTempFolder(), "sentinel");
   mkdirSync(folder, { mode: 0o700 });
   const file = path.join(folder, "sentinel.conf");
@@ -226,7 +283,8 @@ async function startSentinel(masterPort: number): Promise<{ port: number; stop()
       `dir ${folder}`,
       `requirepass ${PASSWORD}`,
       `sentinel sentinel-pass ${PASSWORD}`,
-      `sentinel monitor shop 127.0.0.1 ${masterPort} 2`,
+      ...(certificates && tlsPort !== undefined ? withTls(redisTlsArgs(certificates, tlsPort)) : []),
+      `sentinel monitor shop ${certificates ? HOST : "127.0.0.1"} ${masterPort} 2`,
       `sentinel auth-pass shop ${PASSWORD}`,
       `sentinel down-after-milliseconds shop ${DOWN_AFTER_MS}`,
       "sentinel failover-timeout shop 2000",
@@ -239,9 +297,20 @@ async function startSentinel(masterPort: number): Promise<{ port: number; stop()
   });
   return {
     port,
+    tlsPort,
     async stop() {
       await child.stop(5_000);
       rmSync(path.dirname(folder), { recursive: true, force: true });
     },
   };
+}
+
+/** A Sentinel's configuration for TLS, from the arguments of a server. */
+function withTls(args: readonly string[]): string[] {
+  return [
+    ...args.flatMap((arg, index) => (arg.startsWith("--") ? [`${arg.slice(2)} ${args[index + 1]}`] : [])),
+    "tls-replication yes",
+    "sentinel resolve-hostnames yes",
+    "sentinel announce-hostnames yes",
+  ];
 }

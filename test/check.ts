@@ -2,7 +2,8 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { findBinaries } from "../tools/launcher/servers/find.ts";
+import type { ServerName } from "../tools/launcher/servers/binaries.ts";
+import { findBinaries, type FindOptions } from "../tools/launcher/servers/find.ts";
 import { searchOptions } from "../tools/launcher/servers/private-server.ts";
 
 /**
@@ -21,7 +22,14 @@ interface Result {
 /** Checks that are a script of package.json. */
 const SCRIPTS = ["typecheck", "lint", "boundaries", "format:check", "docs:check", "compose:check"];
 
-const results = [...SCRIPTS.map(runScript), runTests("test"), runTests("test:long"), await runTestsOnMysql()];
+const results = [
+  ...SCRIPTS.map(runScript),
+  runTests("test"),
+  runTests("test:long"),
+  // `npm test` takes MariaDB and Redis where both can be had.
+  await runTestsOn("test:mysql", { mysql: "MySQL" }),
+  await runTestsOn("test:valkey", { redis: "Valkey" }),
+];
 const failures = results.filter((result) => result.failed > 0);
 const skipped = results.filter((result) => result.skipped !== undefined);
 
@@ -52,12 +60,13 @@ function runTests(name: string): Result {
   }
 }
 
-/** `npm test` takes MariaDB where both can be had. */
-async function runTestsOnMysql(): Promise<Result> {
-  const name = "test:mysql";
-  const { missing, reason } = await findBinaries(["mysql"], { ...searchOptions(), mysql: "MySQL" });
+/** Tests on a server other than the usual one. */
+async function runTestsOn(name: string, wanted: Pick<FindOptions, ServerName>): Promise<Result> {
+  const server = wanted.mysql ? "mysql" : "redis";
+  const { missing, reason } = await findBinaries([server], { ...searchOptions(), ...wanted });
   if (missing.length === 0) return runTests(name);
-  return { name, passed: 0, failed: 0, skipped: `no MySQL can be had here${reason ? ` (${reason})` : ""}` };
+  const because = reason ? ` (${reason})` : "";
+  return { name, passed: 0, failed: 0, skipped: `no ${wanted[server]} can be had here${because}` };
 }
 
 function read(report: string): Record<string, number | undefined> {

@@ -10,18 +10,20 @@ declare global {
   var conveyorTestServers: TestServer[] | undefined;
 }
 
-/** Lets what tests start by `npm start` find the server that TEST_MYSQL asks for, wherever that was unpacked. */
-async function offerWantedMysql(): Promise<void> {
+/** Lets what tests start by `npm start` find the servers that are asked for, wherever they were unpacked. */
+async function offerWantedServers(): Promise<void> {
   const options = searchOptions();
-  const { mysql } = options.mysql ? (await findBinaries(["mysql"], options)).binaries : {};
-  if (mysql) process.env["PATH"] += `${path.delimiter}${path.dirname(mysql.path)}`;
+  const wanted = (["mysql", "redis"] as const).filter((server) => options[server] !== undefined);
+  const { binaries } = await findBinaries(wanted, options);
+  for (const binary of Object.values(binaries))
+    process.env["PATH"] += `${path.delimiter}${path.dirname(binary.path)}`;
 }
 
 /**
  * Compiles the sources for the processes that tests start: they start in half the time that they take through tsx.
  *
  * Starts one MySQL and one Redis for the whole run, never those of the environment: tests may wipe what they find.
- * TEST_MYSQL, `mysql` or `mariadb`, chooses which; the first that is found otherwise.
+ * TEST_MYSQL, `mysql` or `mariadb`, and TEST_REDIS, `redis` or `valkey`, choose which; the first that is found otherwise.
  * TEST_MYSQL_URL names no database; its user may create them. One database a test file keeps tests apart.
  */
 export default async function globalSetup(): Promise<void> {
@@ -31,7 +33,7 @@ export default async function globalSetup(): Promise<void> {
     startTestRedis(),
     compileInto(makeRunFolder("test")),
   ]);
-  await offerWantedMysql();
+  await offerWantedServers();
   globalThis.conveyorTestServers = [mysql, redis];
   process.env["TEST_MYSQL_URL"] = mysql.url;
   process.env["TEST_REDIS_URL"] = redis.url;

@@ -5,6 +5,7 @@ import {
   findBinary,
   unpackedPlace,
   usualPlaces,
+  type Flavor,
   type SearchPlace,
   type ServerBinary,
   type ServerName,
@@ -15,8 +16,11 @@ import { installHint } from "./install-hint.ts";
 
 /** Packages for both servers, even if only one is missing, so that there is only ever one download. */
 const DEBIAN_PACKAGES = ["mariadb-server-core", "mariadb-client-core", "redis-tools"];
-/** Debian's stable releases have MariaDB instead of MySQL. Sid has MySQL 9.7, the LTS line after 8.4. */
-const MYSQL_PACKAGES = { names: ["mysql-server-core"], release: "sid" };
+/** What Debian's stable releases lack, and sid has: MySQL 9.7, the LTS line after 8.4, and Valkey 9. */
+const PACKAGES_OF_SID: Partial<Record<Flavor, string>> = {
+  MySQL: "mysql-server-core",
+  Valkey: "valkey-server",
+};
 
 export interface FindOptions {
   /** Where unpacked packages are kept. */
@@ -24,11 +28,10 @@ export interface FindOptions {
   /** Called with a few words about what is being done, if it takes long. */
   progress?: (text: string) => void;
   /** The only flavor to accept for MySQL; by default the first one found. */
-  mysql?: MysqlFlavor | undefined;
+  mysql?: Flavor | undefined;
+  /** The same for Redis. */
+  redis?: Flavor | undefined;
 }
-
-/** Conveyor runs on either. */
-export type MysqlFlavor = "MariaDB" | "MySQL";
 
 /** The servers that can be started here, and why the others can't. */
 export interface Findings {
@@ -44,15 +47,19 @@ export async function findBinaries(servers: ServerName[], options: FindOptions):
   await search(findings, usualPlaces(), options);
   if (!canUnpackDebianPackages()) return findings;
   const { packagesFolder, ...rest } = options;
+  const packageOfSid = (server: ServerName) => {
+    const flavor = options[server];
+    return flavor && PACKAGES_OF_SID[flavor];
+  };
   try {
-    if (findings.missing.some((server) => server === "redis" || options.mysql !== "MySQL")) {
+    if (findings.missing.some((server) => packageOfSid(server) === undefined)) {
       const unpacked = await unpackDebianPackages(DEBIAN_PACKAGES, packagesFolder, rest);
       linkRedisServer(unpacked.root);
       await search(findings, unpackedPlace(unpacked), options);
     }
-    if (findings.missing.includes("mysql") && options.mysql === "MySQL") {
-      const { names, release } = MYSQL_PACKAGES;
-      const unpacked = await unpackDebianPackages(names, packagesFolder, { ...rest, release });
+    for (const name of findings.missing.map(packageOfSid)) {
+      if (name === undefined) continue;
+      const unpacked = await unpackDebianPackages([name], packagesFolder, { ...rest, release: "sid" });
       await search(findings, unpackedPlace(unpacked), options);
     }
   } catch (error) {
@@ -86,12 +93,12 @@ export async function requireBinaries(options: FindOptions): Promise<Record<Serv
 async function search(
   findings: Findings,
   place: SearchPlace,
-  { mysql }: Pick<FindOptions, "mysql">,
+  options: Pick<FindOptions, ServerName>,
 ): Promise<void> {
   const { binaries, missing } = findings;
   await Promise.all(
     missing.map(async (server) => {
-      const binary = await findBinary(server, place, server === "mysql" ? mysql : undefined);
+      const binary = await findBinary(server, place, options[server]);
       if (binary) binaries[server] = binary;
     }),
   );

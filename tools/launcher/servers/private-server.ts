@@ -9,8 +9,8 @@ import { LOCAL } from "../local-folder.ts";
 import { freePort } from "../ports.ts";
 import type { GuardedProcess } from "../guard.ts";
 import { makeTempFolder } from "../temp-folder.ts";
-import type { ServerBinary } from "./binaries.ts";
-import { requireBinaries, type FindOptions, type MysqlFlavor } from "./find.ts";
+import type { Flavor, ServerBinary } from "./binaries.ts";
+import { requireBinaries, type FindOptions } from "./find.ts";
 import { startMysql } from "./mysql.ts";
 import { startRedis } from "./redis.ts";
 import { PortTaken, type Server } from "./server.ts";
@@ -115,18 +115,24 @@ function findServers(): Promise<Record<"mysql" | "redis", ServerBinary>> {
   return requireBinaries(searchOptions());
 }
 
-/** How to search for private servers. @throws Failure if TEST_MYSQL is neither mysql nor mariadb */
+/** How to search for private servers. @throws Failure if TEST_MYSQL or TEST_REDIS asks for one that is not known */
 export function searchOptions(): FindOptions {
   const progress = (text: string) => text && process.stderr.write(`private servers: ${text}\n`);
-  return { packagesFolder: LOCAL.packages, progress, mysql: wantedMysql(process.env["TEST_MYSQL"]) };
+  return {
+    packagesFolder: LOCAL.packages,
+    progress,
+    mysql: wanted("TEST_MYSQL", { mysql: "MySQL", mariadb: "MariaDB" }),
+    redis: wanted("TEST_REDIS", { redis: "Redis", valkey: "Valkey" }),
+  };
 }
 
-/** The flavor that TEST_MYSQL asks for; undefined if it is not set. */
-function wantedMysql(name = ""): MysqlFlavor | undefined {
-  const flavors: Record<string, MysqlFlavor> = { mariadb: "MariaDB", mysql: "MySQL" };
-  if (name === "") return undefined;
+/** The flavor that a variable asks for; undefined if it is not set. */
+function wanted(variable: string, flavors: Readonly<Record<string, Flavor>>): Flavor | undefined {
+  const name = process.env[variable];
+  if (name === undefined || name === "") return undefined;
   const flavor = flavors[name];
-  if (flavor === undefined) throw new Failure(`TEST_MYSQL must be mysql or mariadb, not ${name}`);
+  if (flavor === undefined)
+    throw new Failure(`${variable} must be ${Object.keys(flavors).join(" or ")}, not ${name}`);
   return flavor;
 }
 

@@ -18,6 +18,7 @@ module.exports = [
   "e2e/recovery",
   "e2e/redis-topologies",
   "e2e/replay",
+  "e2e/rolling-upgrade",
   "e2e/rollout-in-flight",
   "e2e/waiting-orders",
   "e2e/wedged-worker",

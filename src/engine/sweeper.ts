@@ -25,6 +25,11 @@ const STOP_WITHIN_MS = 2_000;
 const PAGE = 500;
 /** How long after a stage that waits was asked it is asked again, in case a wake was lost. Milliseconds. */
 const ASK_AGAIN_MS = 5 * 60_000;
+/**
+ * How long after a failover orders that have only just moved may still count as lost: longer than a worker's lock lasts,
+ * which may be on a job that it had finished. Milliseconds.
+ */
+const SETTLED_MS = 20_000;
 /** The share of its time that the leader spends sweeping, however many orders wait. */
 const SWEEPING_SHARE = 0.1;
 /** The same during a restoration: higher, because workers are idle until it is done. */
@@ -104,8 +109,8 @@ interface Walk {
  * - An order that waits for somebody else to act has no job, and needs none. It gets one once it was woken, when its wait
  *   is over, and every few minutes.
  * - An order past its deadline is cancelled.
- * - After a failover, or a restart of Redis, the next walk includes orders that have only just moved: Redis may have
- *   lost the last jobs that it took.
+ * - After a failover, or a restart of Redis, a walk begins at once, and includes orders that have only just moved: Redis
+ *   may have lost the last jobs that it took. So do all walks until no lock of before is left.
  * - Redis holds a marker. If it is missing, Redis has lost its data, and every open order is queued again, those
  *   nearest to their end first.
  *
@@ -206,7 +211,7 @@ export class Sweeper implements Service {
     const beganAt = performance.now();
     const checksDelays = beganAt - (this.#delaysCheckedAt.get(status) ?? -Infinity) >= this.#options.afterMs;
     if (checksDelays) this.#delaysCheckedAt.set(status, beganAt);
-    const isThorough = (this.#walks.get(status)?.beganAt ?? -Infinity) < this.#historyChangedAt;
+    const isThorough = beganAt - this.#historyChangedAt < SETTLED_MS;
     return { beganAt, checksDelays, isThorough, after: undefined, tally: new Tally() };
   }
 

@@ -462,21 +462,24 @@ describe("a Redis that may have lost the last jobs", () => {
       marker: new Marker(own, () => readInstallationId(database)),
       afterMs: 60_000,
     });
-    const [lost, kept] = [await createOrder(database), await createOrder(database)];
+    const [lost, locked, kept] = await createMany(3);
+    if (lost === undefined || locked === undefined) throw new Error("there are three");
     // The first has all orders queued, since there is no marker.
     await rounds.sweep();
-    await there.of(wrap).remove(jobId(lost, due));
+    for (const id of [lost, locked]) await there.of(wrap).remove(jobId(id, due));
     await rounds.sweep();
     const ids = async () => (await there.of(wrap).getJobs(["waiting"])).map(({ data }) => data.orderId);
     expect(await ids()).toEqual([kept]);
 
+    // As if a worker had it; but it was done with it, and that is lost too.
+    const lock = there.of(wrap).toKey(`${jobId(locked, due)}:lock`);
+    await own.set(lock, "token");
     await lose();
     await rounds.sweep();
     expect((await ids()).toSorted()).toEqual([lost, kept].toSorted());
-
-    await there.of(wrap).remove(jobId(lost, due));
+    await own.del(lock);
     await rounds.sweep();
-    expect(await ids()).toEqual([kept]);
+    expect((await ids()).toSorted()).toEqual([lost, locked, kept].toSorted());
     await there.close();
   });
 });

@@ -215,7 +215,7 @@ describe.each([
     const isConfirmed = token === "pm_card_authenticationRequired";
     const first = "deliver,cancel";
     const shop = await openShop(
-      { PAYMENT_CAPTURE: "on-shipment" },
+      { PAYMENT_CAPTURE: "on-shipment", LOG_LEVEL: "warn" },
       { stages: isConfirmed ? `reserve,pay,${first}` : first, concurrency: 10 },
     );
     const { database, providers } = shop.environment;

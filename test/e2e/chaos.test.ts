@@ -53,8 +53,9 @@ test("no label is bought twice, and pieces add up, whatever EasyPost loses, doub
   const { code } = await chaos.start("--scenario", "easypost", ...options).exited;
   const output = chaos.lines.join("\n");
   expect([code, output]).toEqual([0, expect.stringMatching(/^passed$/m)]);
-  for (const found of ["of which was refused", "orders with several parcels", "parcels called off"])
-    expect(output).toMatch(new RegExp(`^  ${found} +[1-9]`, "m"));
+  const found = ["of which was refused", "orders with several parcels", "parcels called off"];
+  for (const each of [...found, "addresses changed on the way"])
+    expect(output).toMatch(new RegExp(`^  ${each} +[1-9]`, "m"));
 }, 900_000);
 
 test("a promise that is broken is told, and ends the command with 1", async () => {

@@ -3,6 +3,7 @@
  * Relative to the folder of tests, without `.test.ts`.
  */
 module.exports = [
+  "e2e/autoscaling",
   "e2e/backup",
   "e2e/bench",
   "e2e/chaos",

@@ -116,10 +116,19 @@ export class Shop {
     this.#api = await this.#start("src/main", { name: `${this.name}-api`, readyMessage: "listening" });
   }
 
-  async startWorkers(count = 1, args: readonly string[] = []): Promise<void> {
+  async startWorkers(count = 1, args: readonly string[] = []): Promise<BenchProcess[]> {
     const options = { name: `${this.name}-worker`, args, readyMessage: "worker ready" };
-    const starting = Array.from({ length: count }, () => this.#start("workers/main", options));
-    this.#workers.push(...(await Promise.all(starting)));
+    const started = await Promise.all(
+      Array.from({ length: count }, () => this.#start("workers/main", options)),
+    );
+    this.#workers.push(...started);
+    return started;
+  }
+
+  /** Stops a worker, as a deploy does. */
+  async stopWorker(worker: BenchProcess): Promise<void> {
+    this.#workers.splice(this.#workers.indexOf(worker), 1);
+    await worker.stop();
   }
 
   /** Stores orders as the API does and adds them to the first queue. */

@@ -222,8 +222,8 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "an order that is to be withdrawn, since its client was refused, is carried on",
-        find: "performance.now() - afterMs < this.#backSince ? -Infinity : nowMs() - afterMs",
-        replace: "nowMs() - afterMs",
+        find: "performance.now() - this.#options.afterMs < this.#backSince ? -Infinity : nowMs() - forMs",
+        replace: "nowMs() - forMs",
       },
       {
         breaks: "orders that a person has to look at are tried again for ever",
@@ -242,7 +242,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "a backlog is walked over again and again, with no rest",
-        find: "if (last && last.after === undefined && now < last.beganAt + intervalMs) continue;",
+        find: "if (last && !isOutdated && last.after === undefined && now < last.beganAt + intervalMs) continue;",
         replace: "",
       },
       {

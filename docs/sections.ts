@@ -239,7 +239,7 @@ function apiMetrics(): Metrics {
 
 function queuedMetrics(): Metrics {
   const queued = new Metrics();
-  watchQueues(queued, { all: [] });
+  watchQueues(queued, { steps: [], shards: { known: () => [] } });
   watchRelay(queued, async () => ({ events: 0, ageMs: 0 }));
   return queued;
 }

@@ -22,8 +22,10 @@ export const board: Mount = {
 function boardOf(services: BoardServices): RequestHandler {
   const serverAdapter = new CarefulAdapter(services);
   serverAdapter.setBasePath(services.base + BOARD);
-  createBullBoard({
-    queues: services.queues.all.map((queue) => new BullMQAdapter(queue)),
+  const { queues } = services;
+  const all = () => queues.all.map((queue) => new BullMQAdapter(queue));
+  const { replaceQueues } = createBullBoard({
+    queues: all(),
     serverAdapter,
     options: {
       uiConfig: {
@@ -35,6 +37,7 @@ function boardOf(services: BoardServices): RequestHandler {
       },
     },
   });
+  queues.shards.onChange(() => replaceQueues(all()));
   const handler: RequestHandler = serverAdapter.getRouter();
   return handler;
 }

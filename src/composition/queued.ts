@@ -1,3 +1,4 @@
+import { shardWatch } from "../../queues/shard-watch.ts";
 import { EventLog } from "../../db/event-log.ts";
 import { readRelayLag } from "../../db/relay-positions.ts";
 import { watchQueues } from "../api/queue-metrics.ts";
@@ -35,7 +36,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
       ...intake.app,
     },
     onEvents,
-    services: [...services, ...intake.services],
+    services: [...services, shardWatch({ redis, queues, tidies: false, log }), ...intake.services],
     beforeRequests: [],
   };
 }

@@ -146,13 +146,16 @@ export class StatusReader {
 
   async #jobs(queues: Queues): Promise<Map<string, NonNullable<StepStatus["queue"]>>> {
     const found = await Promise.all(
-      queues.all.map(async (queue) => {
+      queues.steps.map(async (step) => {
         const [counts, paused] = await Promise.all([
-          queue.getJobCounts("waiting", "prioritized", "delayed"),
-          queue.isPaused(),
+          Promise.all(
+            queues.shards.known(step).map((queue) => queue.getJobCounts("waiting", "prioritized", "delayed")),
+          ),
+          Promise.all(queues.shards.served(step).map((queue) => queue.isPaused())),
         ]);
-        const { waiting = 0, prioritized = 0, delayed = 0 } = counts;
-        return [queue.name, { waiting: waiting + prioritized, delayed, paused }] as const;
+        const total = (state: string) => counts.reduce((sum, each) => sum + (each[state] ?? 0), 0);
+        const waiting = total("waiting") + total("prioritized");
+        return [step.name, { waiting, delayed: total("delayed"), paused: paused.some(Boolean) }] as const;
       }),
     );
     return new Map(found);

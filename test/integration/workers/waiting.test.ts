@@ -8,6 +8,7 @@ import { listEvents } from "../../../db/order-events.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Marker } from "../../../queues/marker.ts";
+import { Permits } from "../../../queues/permits.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
@@ -91,10 +92,11 @@ async function line({ settings = {}, run }: Given = {}) {
   const handOver = new InPlace({
     workerOf: ({ name }) => workers.get(name),
     enqueue: (job) => queues.enqueue([job]),
-    limitsOf: async () => ({ isUnlimited: true, hasConcurrency: false }),
+    limitsOf: async () => ({ isUnlimited: true, concurrency: null, rateLimit: null }),
     announceGuests: async () => undefined,
     retractGuests: () => undefined,
     haveGuests: async () => false,
+    permits: new Permits(connection),
   });
   for (const step of lifecycle.steps) {
     const worker = new StageWorker({
@@ -105,7 +107,7 @@ async function line({ settings = {}, run }: Given = {}) {
       executor,
       stillFails: executor.stillFails.bind(executor),
       log,
-      turns: queues.turnsOf(step),
+      queues,
       outages: {
         databaseAway: () => undefined,
         redisAway: () => undefined,

@@ -56,7 +56,8 @@ const EVENT_OF_STATE = {
 } as const satisfies Record<RefundState, EventType>;
 
 const insertRefunds = insertInto(refunds, KEYS);
-const selectByOrder = selectFrom(refunds, KEYS, "WHERE order_id IN (?) ORDER BY order_id, id");
+/** Ids go by the clocks of those who made them. */
+const selectByOrder = selectFrom(refunds, KEYS, "WHERE order_id IN (?) ORDER BY order_id, created_at, id");
 const selectById = selectFrom(refunds, KEYS, "WHERE id = ? FOR UPDATE");
 const selectDue = selectFrom(
   refunds,

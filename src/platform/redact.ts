@@ -2,15 +2,20 @@ const REDACTED = "[redacted]";
 /** A shorter piece of base64 or hexadecimal digits would be found in unrelated words. */
 const SHORTEST_ENCODED = 8;
 
-/** Escapes of JSON and other languages' texts, URLs (also twice) and HTML. */
+/** So is a shorter text. */
+const SHORTEST_PLAIN = 4;
+
+/** Escapes of JSON and other languages' texts, also within one another; of URLs, also twice; and of HTML. */
 const ESCAPES =
-  /\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\["\\/]|(?:%(?:25)*[0-9a-f]{2})+|&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,4});/gi;
+  /\\+(?:u[0-9a-f]{4}|x[0-9a-f]{2}|["\\/bfnrt])|(?:%(?:25)*[0-9a-f]{2})+|&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,4});/gi;
+const CONTROLS: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 
 /**
- * Takes secrets out of a text, however they are written there: in another case, escaped for JSON, HTML or a URL (also in
- * part, or twice), in hexadecimal digits, or in base64, with whatever stands before them (`user:secret`), and in base64 of
- * base64. Not what is encrypted, compressed, cut in pieces or lines, or escaped before it is encoded.
+ * Takes secrets out of a text, however they are written there: in another case, escaped for JSON (also within JSON), HTML
+ * or a URL (also in part, or twice), in hexadecimal digits, or in base64, with whatever stands before them
+ * (`user:secret`), and in base64 of base64. Not what is encrypted, compressed, cut in pieces or lines, or escaped before it
+ * is encoded.
  */
 export function redactor(secrets: readonly string[]): (text: string) => string {
   const spellings = secrets.flatMap(spellingsOf).map(folded);
@@ -30,11 +35,12 @@ export function redactor(secrets: readonly string[]): (text: string) => string {
   };
 }
 
-/** As it is, encoded, and encoded twice. */
+/** As it is, also without what looks like an escape in it; encoded, and encoded twice. */
 function spellingsOf(secret: string): string[] {
   if (secret === "") return [];
+  const { plain } = unescaped(secret);
   const once = encodingsOf(secret);
-  return [secret, ...once, ...once.flatMap(encodingsOf)];
+  return [secret, ...(plain.length < SHORTEST_PLAIN ? [] : [plain]), ...once, ...once.flatMap(encodingsOf)];
 }
 
 /** In hexadecimal digits, and in base64. */
@@ -91,10 +97,10 @@ function unescaped(text: string): { readonly plain: string; readonly starts?: re
 function decoded(escape: string): (readonly [part: string, length: number])[] {
   if (escape.startsWith("%")) return decodedBytes(escape.match(/%(?:25)*[0-9a-f]{2}/gi) ?? []);
   const [, unicode, byte, quoted, code, hexCode, name = ""] =
-    /^(?:\\u(.{4})|\\x(.{2})|\\(.)|&#(\d+);|&#x(.+);|&(\w+);)$/i.exec(escape) ?? [];
+    /^(?:\\+u(.{4})|\\+x(.{2})|\\+(.)|&#(\d+);|&#x(.+);|&(\w+);)$/i.exec(escape) ?? [];
   const unit = unicode ?? byte;
   if (unit !== undefined) return [[String.fromCharCode(parseInt(unit, 16)), escape.length]];
-  if (quoted !== undefined) return [[quoted, escape.length]];
+  if (quoted !== undefined) return [[CONTROLS[quoted] ?? quoted, escape.length]];
   const point = code === undefined ? parseInt(hexCode ?? "", 16) : Number(code);
   const character = point <= 0x10_ff_ff ? String.fromCodePoint(point) : ENTITIES[name.toLowerCase()];
   return [[character ?? escape, escape.length]];

@@ -54,6 +54,25 @@ describe("a secret is taken out", () => {
     expect(told).toMatch(/^header <\S{0,30}\[redacted\]\S{0,8}>$/);
   });
 
+  const ascii = (text: string) =>
+    text.replaceAll(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  test.each([
+    ["a name", "Zoë 😀"],
+    ["a quotation and a slash", 'a "b" c/d'],
+    ["lines", "first line\nsecond\tline\r\n"],
+    ["backslashes", "C:\\new\\\\share\\"],
+    ["a backslash before a quotation mark", 'a\\"b"'],
+    ["what looks like an escape", "C:\\u0041\\x41bc"],
+    ["what looks like an escape of a URL", "100%25 &lt;"],
+  ])("in JSON within JSON, however deep, and as it is: %s", (_name, secret) => {
+    const redactIt = redactor([secret]);
+    let written = secret;
+    for (let depth = 0; depth <= 4; depth++) {
+      expect(`${depth} ${redactIt(`<${written}>`)}`).toBe(`${depth} <[redacted]>`);
+      written = ascii(JSON.stringify(written).slice(1, -1)).replaceAll("/", "\\/");
+    }
+  });
+
   test("of several, each, where they overlap once", () => {
     expect(redactor(["abcdef", "defghi", "abc"])("xabcdefghiy abc")).toBe("x[redacted]y [redacted]");
     expect(redact("to 12%20St+James&#39;s Square")).toBe("to [redacted]");

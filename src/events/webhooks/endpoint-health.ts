@@ -160,14 +160,14 @@ export class EndpointHealth {
       log.warn({ endpoint: id, status, error }, "webhook endpoint is failing: pausing between attempts");
     }
     const isPausedAnew = this.#pause();
-    if (retryAfterMs !== undefined && this.#asksToWait(status))
-      this.hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
-    if (since !== null && !isPausedAnew) return undefined;
+    const isHeld = retryAfterMs !== undefined && this.#asksToWait(status);
+    if (isHeld) this.hold(Math.min(retryAfterMs, LONGEST_PAUSE_MS));
+    if (since !== null && !isPausedAnew && !isHeld) return undefined;
     this.#failingSince ??= at;
     await saveCondition(database, id, {
       failingSince: this.#failingSince,
       lastError: error ?? `it answered ${status}`,
-      nextAttemptAt: this.#isFailing ? this.#nextAttemptAt : null,
+      nextAttemptAt: this.#isFailing || this.isPaused ? this.#nextAttemptAt : null,
     });
     return undefined;
   }

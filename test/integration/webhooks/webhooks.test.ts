@@ -195,6 +195,30 @@ describe("an endpoint", () => {
     expect(await condition()).toEqual({ failingSince: null, lastError: null, nextAttemptAt: null });
   });
 
+  test.each([
+    ["two minutes", 120, 60, 121],
+    ["a day, no longer than five minutes", 86_400, 240, 301],
+  ])(
+    "that asks to be left alone for %s is, and says when it is tried again",
+    async (_name, asked, least, most) => {
+      // It was already asked to wait before.
+      const endpoint = await receiver((response, _, number) => {
+        response.writeHead(429, { "retry-after": String(number === 1 ? 1 : asked) }).end();
+      });
+      const { id } = await endpointFor(endpoint);
+      send({ concurrency: 1 });
+      await orders(9);
+      const held = await waitFor("the next attempt to be known", async () => {
+        const found = await findEndpoint(environment.database, id);
+        const seconds = ((found?.nextAttemptAt?.getTime() ?? 0) - Date.now()) / 1_000;
+        return seconds > least && { ...found, seconds };
+      });
+      expect(held).toMatchObject({ failingSince: expect.any(Date), lastError: "it answered 429" });
+      expect(held.seconds).toBeLessThan(most);
+      expect(endpoint.received).toHaveLength(2);
+    },
+  );
+
   test("that refuses one order's events gets each of them eight times, and other orders' meanwhile", async () => {
     const stuck = uuidv7();
     const endpoint = await receiver((response, { orderId }) => {

@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, inArray, isNotNull, ne, sql, type SQL } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNotNull, ne, notLike, sql, type SQL } from "drizzle-orm";
 import type { EventType } from "../src/order/event.ts";
 import type { Database } from "./database.ts";
 import type { Reads, Transaction } from "./queries.ts";
@@ -287,6 +287,32 @@ export async function listFailing(database: Database): Promise<FailingEndpoint[]
       .orderBy(asc(failingSince)),
   );
   return rows.flatMap((row) => (row.failingSince ? [{ ...row, failingSince: row.failingSince }] : []));
+}
+
+/** An endpoint that Conveyor has disabled, when, and why. */
+export type DisabledEndpoint = Pick<WebhookEndpoint, "id" | "url" | "description"> & {
+  readonly disabledAt: Date;
+  readonly disabledReason: string;
+};
+
+/** How the reason begins if an operator has disabled an endpoint. */
+export const DISABLED_BY = "disabled by ";
+
+/** The endpoints that Conveyor, and no operator, has disabled, the first one first. @throws {DatabaseError} */
+export async function listDisabled(database: Database): Promise<DisabledEndpoint[]> {
+  const { id, url, description, disabledAt, disabledReason, state } = webhookEndpoints;
+  const rows = await database.query((queries) =>
+    queries
+      .select({ id, url, description, disabledAt, disabledReason })
+      .from(webhookEndpoints)
+      .where(and(eq(state, "disabled"), notLike(disabledReason, `${DISABLED_BY}%`)))
+      .orderBy(asc(disabledAt)),
+  );
+  return rows.flatMap((row) =>
+    row.disabledAt && row.disabledReason !== null
+      ? [{ ...row, disabledAt: row.disabledAt, disabledReason: row.disabledReason }]
+      : [],
+  );
 }
 
 const notDeleted = ne(webhookEndpoints.state, "deleted");

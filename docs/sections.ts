@@ -233,7 +233,7 @@ function metrics(lifecycle: Lifecycle): string {
 function apiMetrics(): Metrics {
   const { metrics: api } = new HttpMetrics(new Metrics());
   api.watchPool(0, () => undefined);
-  watchWebhooks(api, async () => []);
+  watchWebhooks(api, { failing: async () => [], disabled: async () => [] });
   return api;
 }
 

@@ -6,7 +6,7 @@ import { watchWebhooks } from "../api/webhook-metrics.ts";
 import type { Database } from "../../db/database.ts";
 import { DatabaseLease } from "../../db/leases.ts";
 import { ReadDatabase } from "../../db/reads.ts";
-import { listFailing } from "../../db/webhook-endpoints.ts";
+import { listDisabled, listFailing } from "../../db/webhook-endpoints.ts";
 import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
@@ -58,7 +58,10 @@ export async function openApi(config: ApiConfig): Promise<Api> {
   const { database, metrics, tracing, log } = base;
   const httpMetrics = new HttpMetrics(metrics);
   const reads = openReads(config, database);
-  watchWebhooks(metrics, () => listFailing(database));
+  watchWebhooks(metrics, {
+    failing: () => listFailing(database),
+    disabled: () => listDisabled(database),
+  });
   await checkDatabase(database, config);
   const mode = await (hasQueues(config) ? openQueued(config, base) : openInline(config, base));
   const { live, operations } = mode.app;

@@ -2,7 +2,12 @@ import type { Connection } from "../../../queues/connection.ts";
 import type { Database } from "../../../db/database.ts";
 import { countByStage, FAILED, WAITING } from "../../../db/marked.ts";
 import { findOldest, findUntouched } from "../../../db/order-states.ts";
-import { listFailing, type FailingEndpoint } from "../../../db/webhook-endpoints.ts";
+import {
+  listDisabled,
+  listFailing,
+  type DisabledEndpoint,
+  type FailingEndpoint,
+} from "../../../db/webhook-endpoints.ts";
 import { readHeartbeats, type Heartbeat } from "../../../queues/telemetry/heartbeats.ts";
 import {
   minuteOf,
@@ -57,6 +62,8 @@ export interface Status {
   readonly steps: readonly StepStatus[];
   /** Webhook endpoints that have failed for a while; undefined while MySQL is away. */
   readonly failingEndpoints?: readonly FailingEndpoint[] | undefined;
+  /** Webhook endpoints that Conveyor has disabled; undefined while MySQL is away. */
+  readonly disabledEndpoints?: readonly DisabledEndpoint[] | undefined;
   /** Undefined if there are no queues or Redis is away. */
   readonly workers?: readonly Heartbeat[];
 }
@@ -109,7 +116,7 @@ export class StatusReader {
   async #status(): Promise<Status> {
     const { database, reads, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
-    const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers, endpoints] =
+    const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers, failing, disabled] =
       await Promise.all([
         health.check(),
         ifPossible(countByStage(reads, FAILED, COUNTED)),
@@ -120,6 +127,7 @@ export class StatusReader {
         redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
         redis && ifPossible(readHeartbeats(redis)),
         ifPossible(listFailing(database)),
+        ifPossible(listDisabled(database)),
       ]);
     return {
       at: timestamp(),
@@ -127,7 +135,8 @@ export class StatusReader {
       mysql: checks.mysql,
       ...(checks.redis && { redis: checks.redis }),
       ...(workers && { workers }),
-      failingEndpoints: endpoints,
+      failingEndpoints: failing,
+      disabledEndpoints: disabled,
       steps: names.map((name): StepStatus => {
         const counted = counts?.get(name);
         return {

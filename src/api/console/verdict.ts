@@ -88,6 +88,12 @@ function findings(status: Status): Finding[] {
     if (forMs > DEAD_MS)
       found.push({ level: "attention", text: `${text} Its messages wait.`, to: "/webhooks" });
   }
+  for (const { url, description, disabledAt, disabledReason } of status.disabledEndpoints ?? [])
+    found.push({
+      level: "attention",
+      text: `Webhook endpoint ${description ?? url} was disabled ${duration(nowMs() - disabledAt.getTime())} ago: ${disabledReason}. Enable or delete it.`,
+      to: "/webhooks",
+    });
   return found;
 }
 

@@ -14,6 +14,7 @@ import {
   changeEndpoint,
   createEndpoint,
   deleteEndpoint,
+  DISABLED_BY,
   disableEndpoint,
   enableEndpoint,
   findEndpoint,
@@ -127,7 +128,7 @@ export class WebhookEndpoints {
       }
       if (enabled === false && before.state === "enabled") {
         const note = { actor, action: "webhook-disable" };
-        endpoint = await disableEndpoint(this.#database, id, `disabled by ${actor}`, note);
+        endpoint = await disableEndpoint(this.#database, id, DISABLED_BY + actor, note);
       }
       return there(endpoint);
     });

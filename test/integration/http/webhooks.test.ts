@@ -4,6 +4,7 @@ import { sql } from "drizzle-orm";
 import { v7 as uuidv7 } from "uuid";
 import { listActions } from "../../../db/operator-actions.ts";
 import { createOrders } from "../../../db/new-orders.ts";
+import { disableEndpoint } from "../../../db/webhook-endpoints.ts";
 import { COLUMN_LENGTHS } from "../../../db/column-lengths.ts";
 import type {
   WebhookDeliveryBody,
@@ -455,4 +456,28 @@ test("an endpoint that is dead is told by the API, the console, its overview, an
   expect(await page("/metrics")).toMatch(
     new RegExp(`conveyor_webhook_endpoint_failing_seconds\\{endpoint="${id}"\\} 12\\d\\d`),
   );
+});
+
+test("an endpoint that Conveyor disabled is told by the overview and a metric until somebody enables it; not one that an operator disabled", async () => {
+  const { database } = api.environment;
+  const own = await make({ description: "the archive" });
+  const gone = await make({ description: "the warehouse" });
+  await patch(own.id, { enabled: false });
+  await disableEndpoint(database, gone.id, "it answered 410 Gone");
+  const page = async (path: string) => (await fetch(`${api.client.url}${path}`, { headers: BASIC })).text();
+  const told =
+    /Webhook endpoint the warehouse was disabled [^:]+ ago: it answered 410 Gone\. Enable or delete it\./;
+  const overview = await waitFor("the overview to tell it", async () => {
+    const text = await page("/console");
+    return told.test(text) && text;
+  });
+  expect(overview).not.toContain("the archive was disabled");
+  const series = (id: string) => `conveyor_webhook_endpoint_disabled_seconds{endpoint="${id}"}`;
+  const metrics = await page("/metrics");
+  expect(metrics).toContain(series(gone.id));
+  expect(metrics).not.toContain(series(own.id));
+
+  await patch(gone.id, { enabled: true });
+  await waitFor("the overview to tell it no more", async () => !told.test(await page("/console")));
+  expect(await page("/metrics")).not.toContain(series(gone.id));
 });

@@ -66,6 +66,8 @@ export interface Status {
   readonly disabledEndpoints?: readonly DisabledEndpoint[] | undefined;
   /** Undefined if there are no queues or Redis is away. */
   readonly workers?: readonly Heartbeat[];
+  /** What could not be read, such as "failed orders". */
+  readonly unread?: readonly string[];
 }
 
 /** The last hour by minute, without the current one, for the plots. */
@@ -116,18 +118,25 @@ export class StatusReader {
   async #status(): Promise<Status> {
     const { database, reads, redis, queues, health, lifecycle } = this.#options;
     const names = lifecycle.steps.map(({ name }) => name);
+    const unread: string[] = [];
+    const look = async <T>(what: string, work: Promise<T>): Promise<T | undefined> => {
+      const found = await ifPossible(work);
+      if (found === undefined) unread.push(what);
+      return found;
+    };
     const [{ checks }, failures, waiting, oldest, stranded, jobs, counts, workers, failing, disabled] =
       await Promise.all([
         health.check(),
-        ifPossible(countByStage(reads, FAILED, COUNTED)),
-        ifPossible(countByStage(reads, WAITING, COUNTED)),
-        ifPossible(this.#oldest()),
-        queues && ifPossible(this.#stranded(queues)),
-        queues && ifPossible(this.#jobs(queues)),
-        redis && ifPossible(readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
-        redis && ifPossible(readHeartbeats(redis)),
-        ifPossible(listFailing(database)),
-        ifPossible(listDisabled(database)),
+        look("failed orders", countByStage(reads, FAILED, COUNTED)),
+        look("waiting orders", countByStage(reads, WAITING, COUNTED)),
+        look("the oldest orders", this.#oldest()),
+        queues && look("orders that stand still", this.#stranded(queues)),
+        queues && look("the queues", this.#jobs(queues)),
+        redis &&
+          look("throughput", readCounts(redis, names, { last: minuteOf(nowMs()), minutes: PACE_MINUTES })),
+        redis && look("workers", readHeartbeats(redis)),
+        look("failing webhook endpoints", listFailing(database)),
+        look("disabled webhook endpoints", listDisabled(database)),
       ]);
     return {
       at: timestamp(),
@@ -135,6 +144,7 @@ export class StatusReader {
       mysql: checks.mysql,
       ...(checks.redis && { redis: checks.redis }),
       ...(workers && { workers }),
+      unread,
       failingEndpoints: failing,
       disabledEndpoints: disabled,
       steps: names.map((name): StepStatus => {
@@ -234,7 +244,6 @@ async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;
   } catch {
-    // The health check reports it.
     return undefined;
   }
 }

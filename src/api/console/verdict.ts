@@ -26,6 +26,8 @@ export interface Finding {
 
 /** Milliseconds after which an idle stage with waiting orders is reported. */
 const LATE_MS = 120_000;
+/** Milliseconds after which an order that has not moved is reported where no queue tells whether something will move it. */
+const STILL_MS = 10 * 60_000;
 /** Milliseconds after which a webhook endpoint that fails is reported. */
 const DEAD_MS = 60_000;
 
@@ -82,6 +84,18 @@ function findings(status: Status): Finding[] {
       );
   if (workers?.length === 0) say("bad", "No worker is running: orders are accepted but wait.");
   for (const step of steps) found.push(...findingsOf(step, workers));
+  if (redis === undefined)
+    for (const { name, oldest } of steps) {
+      const stillMs = oldest === undefined ? 0 : nowMs() - oldest.since.getTime();
+      if (stillMs > STILL_MS)
+        say(
+          "attention",
+          `An order has not moved for ${duration(stillMs)} before ${name}. See the API's logs.`,
+        );
+    }
+  const { unread = [] } = status;
+  if (unread.length > 0 && mysql.ready && redis?.ready !== false)
+    say("attention", `Could not read ${unread.join(", ")}: what is wrong there is not shown.`);
   for (const { url, description, failingSince, lastError } of status.failingEndpoints ?? []) {
     const forMs = nowMs() - failingSince.getTime();
     const text = `Webhook endpoint ${description ?? url} has failed for ${duration(forMs)}: ${lastError ?? "no reason known"}.`;

@@ -31,14 +31,14 @@ afterAll(async () => {
 });
 
 /** What the overview says as if a worker were alive, of orders that stand still. */
-async function verdict(): Promise<string> {
+async function verdict(of: Queues = queues): Promise<string> {
   const ready = { ready: true, detail: "well" };
   const health = { check: async () => ({ ready: true, checks: { mysql: ready, redis: ready } }) };
   const reader = new StatusReader({
     database: environment.database,
     reads: environment.database,
     redis,
-    queues,
+    queues: of,
     health,
     lifecycle,
   });
@@ -67,6 +67,23 @@ test("orders that stand still in MySQL without a job are told, however empty the
   expect(await verdict()).toBe(WELL);
   await age(10);
   expect(await verdict()).toBe(STUCK);
+});
+
+test("an overview that could not look for them does not say that all is well", async () => {
+  await age(0);
+  class Broken extends Queues {
+    override async areStranded(): Promise<boolean[]> {
+      throw new Error("a script is not there");
+    }
+  }
+  const broken = new Broken({ connection: redis, lifecycle, onError: () => undefined });
+  try {
+    expect(await verdict(broken)).toBe(
+      "attention: Could not read orders that stand still: what is wrong there is not shown.",
+    );
+  } finally {
+    await broken.close();
+  }
 });
 
 test("orders that have a job are not, delayed or not, unless it is due at a time that no delay explains", async () => {

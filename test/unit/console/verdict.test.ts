@@ -78,6 +78,38 @@ describe("a stranger is told", () => {
       /^All is well/,
     ],
     [
+      "what could not be read",
+      status({ unread: ["failed orders", "orders that stand still"] }),
+      "attention",
+      /^Could not read failed orders, orders that stand still: what is wrong there is not shown\.$/,
+    ],
+    [
+      "of an order that has not moved for hours where there is no queue",
+      {
+        at: new Date(),
+        mysql: { ready: true, detail: "8" },
+        steps: [step({ oldest: { id: "x", since: new Date(Date.now() - 10 * 3_600_000) } })],
+      },
+      "attention",
+      /^An order has not moved for 10 h before pay\. See the API's logs\.$/,
+    ],
+    [
+      "that Conveyor has disabled a webhook endpoint",
+      status({
+        disabledEndpoints: [
+          {
+            id: "e",
+            url: "https://shop.example/hooks",
+            description: null,
+            disabledAt: new Date(Date.now() - 2 * 3_600_000),
+            disabledReason: "it answered 410 Gone",
+          },
+        ],
+      }),
+      "attention",
+      /^Webhook endpoint https:\/\/shop\.example\/hooks was disabled 2 h ago: it answered 410 Gone\. Enable or delete it\.$/,
+    ],
+    [
       "that a service is away",
       status({ workers: [{ ...WORKER, open: [{ stage: "pay", service: "payments" }] }] }),
       "attention",

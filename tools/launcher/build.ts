@@ -1,12 +1,24 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { Failure } from "../shared/failure.ts";
 import { LOCAL, PROJECT_FOLDER } from "./local-folder.ts";
+import { identify, isAlive, withLock } from "./lock.js";
 import { CommandFailed, run } from "./run.ts";
 
 const CONFIG = "tsconfig.build.json";
 const COMPILER = "node_modules/typescript/bin/tsc";
+/** In the folder of a build, or of a run's code: the process that runs it. */
+const OWNER_FILE = "owner.json";
 /** Folders that are never part of the build. */
 const OTHER_FOLDERS = new Set([
   "coverage",
@@ -23,16 +35,35 @@ const OTHER_FOLDERS = new Set([
  * Compiles the sources unless they have not changed since the last build. Compiled code starts more than twice
  * as fast as code run through tsx, which is most of the time a start takes. Types are not checked.
  *
- * @returns the folder with the compiled code, laid out like the project
+ * @param use gets the folder with the compiled code, laid out like the project. A later build removes that folder unless
+ *   `use` calls {@link own} for it.
  * @throws Failure with the compiler's errors
  */
-export async function build(): Promise<string> {
+export function build<T>(use: (folder: string) => T): Promise<T> {
+  return withLock(`${LOCAL.build}.lock`, async () => use(await compile()));
+}
+
+/** Keeps a folder for as long as this process lives. */
+export function own(folder: string): void {
+  writeFileSync(path.join(folder, OWNER_FILE), JSON.stringify(identify(process.pid)));
+}
+
+/** Whether the process that owns this folder still runs. */
+export function isOwned(folder: string): boolean {
+  try {
+    return isAlive(JSON.parse(readFileSync(path.join(folder, OWNER_FILE), "utf8")));
+  } catch {
+    return false;
+  }
+}
+
+async function compile(): Promise<string> {
   const files = listFiles("");
   const folder = path.join(LOCAL.build, digestOf(files));
   if (existsSync(folder)) return folder;
 
+  removeOthers();
   const draft = `${folder}.draft`;
-  rmSync(LOCAL.build, { recursive: true, force: true });
   try {
     await run(process.execPath, [
       path.join(PROJECT_FOLDER, COMPILER),
@@ -49,6 +80,15 @@ export async function build(): Promise<string> {
   linkAssets(files, draft, folder);
   renameSync(draft, folder);
   return folder;
+}
+
+/** Removes earlier builds, but not the one that a running `npm start` starts its processes from. */
+function removeOthers(): void {
+  if (!existsSync(LOCAL.build)) return;
+  for (const name of readdirSync(LOCAL.build)) {
+    const folder = path.join(LOCAL.build, name);
+    if (!isOwned(folder)) rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /**

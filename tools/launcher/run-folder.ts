@@ -1,12 +1,10 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { build } from "./build.ts";
-import { identify, isAlive, withLock } from "./lock.js";
+import { build, isOwned, own } from "./build.ts";
 import { LOCAL } from "./local-folder.ts";
 
 /** How many earlier runs keep their logs. */
 const RUNS_KEPT = 5;
-const OWNER_FILE = "owner.json";
 
 /**
  * Makes `.local/<kind>/<time>-<pid>` for the code and logs of one run of the whole service. Keeps the logs of
@@ -17,12 +15,12 @@ export function makeRunFolder(kind: "chaos" | "bench" | "test"): string {
   mkdirSync(runs, { recursive: true });
   for (const name of readdirSync(runs).toSorted().slice(0, -RUNS_KEPT)) {
     const folder = path.join(runs, name);
-    if (!isInUse(folder)) rmSync(folder, { recursive: true, force: true });
+    if (!isOwned(folder)) rmSync(folder, { recursive: true, force: true });
   }
   const time = new Date().toISOString().replaceAll(/\D/g, "").slice(0, 14);
   const folder = path.join(runs, `${time}-${process.pid}`);
   mkdirSync(folder);
-  writeFileSync(path.join(folder, OWNER_FILE), JSON.stringify(identify(process.pid)));
+  own(folder);
   return folder;
 }
 
@@ -35,9 +33,7 @@ export function makeRunFolder(kind: "chaos" | "bench" | "test"): string {
  */
 export async function compileInto(runFolder: string): Promise<string> {
   const code = path.join(runFolder, "code");
-  await withLock(`${LOCAL.build}.lock`, async () => {
-    cpSync(await build(), code, { recursive: true, dereference: true });
-  });
+  await build((folder) => cpSync(folder, code, { recursive: true, dereference: true }));
   return code;
 }
 
@@ -45,12 +41,4 @@ export async function compileInto(runFolder: string): Promise<string> {
 export function removeRunFolder(runFolder: string, keepLogs: boolean): void {
   const names = keepLogs ? ["code", "before"] : ["."];
   for (const name of names) rmSync(path.join(runFolder, name), { recursive: true, force: true });
-}
-
-function isInUse(folder: string): boolean {
-  try {
-    return isAlive(JSON.parse(readFileSync(path.join(folder, OWNER_FILE), "utf8")));
-  } catch {
-    return false;
-  }
 }

@@ -4,7 +4,7 @@ import { AppProcess, type AppOptions } from "./app-process.ts";
 import { readConfigFile } from "../../src/composition/config-file.ts";
 import { outlineOf, type Outline } from "../../src/order/outline.ts";
 import { bannerLines } from "./banner.ts";
-import { build } from "./build.ts";
+import { build, own } from "./build.ts";
 import { Children } from "./children.ts";
 import { diskFault, toldDiskFault } from "./disk.ts";
 import { loadDemoStock } from "./demo-stock.ts";
@@ -83,7 +83,10 @@ async function conveyor(state: StateFile, children: Children): Promise<void> {
   await children.endLeftovers(() => startStep("Waiting for the processes of an earlier run to exit"));
   const [servers, code] = await Promise.all([
     startServersStep(state, children).finally(() => startStep("Compiling the sources")),
-    build(),
+    build((folder) => {
+      own(folder);
+      return folder;
+    }),
   ]);
   const pipeline = outlineOf(file.stages);
   const simulators = await chooseSimulators(file, process.env, state);

@@ -1,5 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 import { DEMO_ORDER, DEMO_STOCK } from "../../../tools/launcher/demo-stock.ts";
@@ -69,6 +71,25 @@ describe("while Conveyor runs", () => {
     const loaded = [...page.matchAll(/(?:src|href)="(\/console\/assets\/[^"]+)"/g)].map(([, path]) => path);
     expect(loaded.length).toBeGreaterThan(4);
     for (const path of loaded) expect((await fetch(`${url}${path}`, { headers })).status).toBe(200);
+  });
+
+  test("its code stays where it is while runs in the same folder, two at once, compile changed sources", async () => {
+    const before = readdirSync(clone.path(".local/build"));
+    writeFileSync(clone.path("src/changed.ts"), "export const changed = true;\n");
+    const compile = `
+      import { compileInto, makeRunFolder } from ${JSON.stringify(clone.path("tools/launcher/run-folder.ts"))};
+      console.log(await compileInto(makeRunFolder("test")));`;
+    const compiled = await Promise.all(
+      [1, 2].map(() =>
+        promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", compile], {
+          cwd: clone.folder,
+        }),
+      ),
+    );
+
+    for (const { stdout } of compiled) expect(existsSync(`${stdout.trim()}/src/changed.js`)).toBe(true);
+    const kept = before.filter((name) => existsSync(clone.path(`.local/build/${name}/src/main.js`)));
+    expect(kept).toHaveLength(1);
   });
 
   test("the command to paste places an order, which is delivered", async () => {

@@ -7,9 +7,10 @@ import {
 } from "node:http";
 import { Server as NetServer, type Socket } from "node:net";
 import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
+import { Connections } from "../platform/connections.ts";
 import { listen } from "../platform/listen.ts";
 import type { Logger } from "../platform/log.ts";
-import { Connections } from "./connections.ts";
+import { isKnown } from "./auth.ts";
 
 /** The classes that a server makes requests and responses of. */
 export type MessageClasses = Pick<ServerOptions, "IncomingMessage" | "ServerResponse">;
@@ -56,7 +57,7 @@ export class HttpServer {
     const { classes = {}, closeWithinMs = CLOSE_WITHIN_MS, mostConnections = Infinity, log } = options;
     this.#log = log;
     this.#closeWithinMs = closeWithinMs;
-    this.#connections = new Connections(mostConnections, log);
+    this.#connections = new Connections(mostConnections, log, isKnown);
     this.#server = createServer({ ...RECEIVE_WITHIN, keepAliveTimeout: KEEP_ALIVE_MS, ...classes });
     this.#server.on("connection", (socket: Socket) => this.#connections.add(socket));
     this.#server.on("request", (request, response) => this.#follow(request.socket, response));

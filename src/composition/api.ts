@@ -11,6 +11,7 @@ import { PublicAddress } from "../api/public-address.ts";
 import { Health } from "../api/readiness.ts";
 import { Networks } from "../events/webhooks/networks.ts";
 import type { Logger } from "../platform/log.ts";
+import { MOST_SCRAPERS } from "../platform/metrics-server.ts";
 import { openFilesLimit } from "../platform/open-files.ts";
 import { Disputes } from "../providers/payments/disputes.ts";
 import { MissedWebhooks } from "../providers/payments/missed-webhooks.ts";
@@ -36,7 +37,7 @@ export interface Api {
 /** Open connections of clients at most. Each streaming client has one. */
 const MOST_CONNECTIONS = 20_000;
 /** Open files beside those of clients and of MySQL's pool: Redis, logs, traces, the runtime's own. */
-const OTHER_FILES = 60;
+const OTHER_FILES = 60 + MOST_SCRAPERS;
 /** What little is left to clients when the system allows next to nothing. */
 const FEWEST_CONNECTIONS = 16;
 
@@ -122,7 +123,7 @@ export async function openApi(config: ApiConfig): Promise<Api> {
     log,
   });
   const http = new Listening("http", server, { port: config.PORT, host: config.HOST });
-  const scraped = metricsPort(config, metrics, () => services.running);
+  const scraped = metricsPort(config, metrics, () => services.running, log);
   const all = [
     ...base.services,
     ...(reads ? [opened("reads", () => reads.close())] : []),

@@ -67,8 +67,9 @@ export function metricsPort(
   { METRICS_PORT, HOST }: Pick<WorkerConfig, "METRICS_PORT" | "HOST">,
   metrics: Metrics,
   isAccepting: () => boolean,
+  log: Logger,
 ): Listening {
-  return new Listening("metrics", new MetricsServer(metrics, isAccepting), {
+  return new Listening("metrics", new MetricsServer(metrics, isAccepting, log), {
     port: METRICS_PORT,
     host: HOST,
   });

@@ -65,7 +65,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
   // The main connection logs it.
   relayRedis.on("error", () => undefined);
   const connectListener = () => server.connectWorker();
-  const scraped = metricsPort(config, metrics, () => services.running);
+  const scraped = metricsPort(config, metrics, () => services.running, log);
   const all = [
     ...base.services,
     scraped,

@@ -1,9 +1,14 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { Connections } from "./connections.ts";
 import { listen } from "./listen.ts";
+import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** Milliseconds; more than a scraper needs to send a request. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Open connections at most: each scraper and each probe needs one. */
+export const MOST_SCRAPERS = 32;
 
 /**
  * Serves `/metrics` and the health checks on a separate port: for workers, which have no other, and for scrapers that
@@ -13,7 +18,11 @@ export class MetricsServer {
   readonly #server: Server;
 
   /** @param isAccepting whether the process has started and is not about to stop */
-  constructor(metrics: Pick<Metrics, "text" | "contentType">, isAccepting: () => boolean) {
+  constructor(
+    metrics: Pick<Metrics, "text" | "contentType">,
+    isAccepting: () => boolean,
+    log: Pick<Logger, "warn">,
+  ) {
     const routes: Readonly<Record<string, (response: ServerResponse) => void>> = {
       "/metrics": (response) =>
         void metrics.text().then(
@@ -38,6 +47,11 @@ export class MetricsServer {
       }
       route(response);
     });
+    const connections = new Connections(MOST_SCRAPERS, log);
+    this.#server.on("connection", (socket: Socket) => connections.add(socket));
+    this.#server.prependListener("request", (request, response) =>
+      connections.follow(request.socket, response, () => undefined),
+    );
   }
 
   /** @param port 0 for any free port. @returns the URL of the metrics. @throws {StartupError} */

@@ -239,7 +239,9 @@ function faultOf(validate: () => unknown): string {
   });
 
   test("probes paths that answer, on ports that are open", async () => {
-    const server = new MetricsServer({ text: async () => "", contentType: "" }, () => true);
+    const server = new MetricsServer({ text: async () => "", contentType: "" }, () => true, {
+      warn: () => undefined,
+    });
     const { origin } = new URL(await server.listen(0, "127.0.0.1"));
     try {
       for (const each of deployments) {

@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { PLAIN_ORDER, TestClient } from "../../support/client.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
-import { startApi, type TestProcess } from "../../support/processes.ts";
+import { startApi, untilLogged, type TestProcess } from "../../support/processes.ts";
 
 /** Files and connections that the API may have open; far fewer than usual, so that a test can use them up. */
 const OPEN_FILES = 256;
@@ -25,8 +25,8 @@ afterAll(async () => {
   await environment?.close();
 });
 
-async function openConnection(): Promise<Socket> {
-  const { hostname, port } = new URL(api.url);
+async function openConnection(url = api.url): Promise<Socket> {
+  const { hostname, port } = new URL(url);
   const socket = connect({ host: hostname, port: Number(port) }).on("error", () => {});
   sockets.push(socket);
   await once(socket, "connect");
@@ -34,8 +34,8 @@ async function openConnection(): Promise<Socket> {
 }
 
 /** @param openFiles as many as the system allows by default. */
-async function serve(openFiles?: number): Promise<void> {
-  api = await startApi({ ...environment, ...(openFiles !== undefined && { openFiles }) });
+async function serve(openFiles?: number, env: Record<string, string> = {}): Promise<void> {
+  api = await startApi({ ...environment, env, ...(openFiles !== undefined && { openFiles }) });
   client = new TestClient(api.url);
 }
 
@@ -51,6 +51,16 @@ test("silent connections, more than can be open, shut nobody out, and are logged
       msg: expect.stringMatching(/^no more connections can be open/),
     }),
   );
+});
+
+test("silent connections to METRICS_PORT, more than can be open, shut nobody out from either port", async () => {
+  await serve(OPEN_FILES, { METRICS_PORT: "0" });
+  const { metrics } = await untilLogged(api, "listening");
+  for (let opened = 0; opened < 2 * OPEN_FILES; opened++) await openConnection(String(metrics));
+
+  await client.order(PLAIN_ORDER);
+  expect((await client.get("/health/ready")).body).toMatchObject({ ready: true });
+  expect((await fetch(String(metrics))).status).toBe(200);
 });
 
 test.each([

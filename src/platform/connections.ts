@@ -1,7 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Logger } from "../platform/log.ts";
-import { isKnown } from "./auth.ts";
+import type { Logger } from "./log.ts";
 
 /** Milliseconds between two log lines about the limit. */
 const LOG_INTERVAL_MS = 60_000;
@@ -27,12 +26,19 @@ export class Connections {
   readonly #open = new Map<Socket, Set<ServerResponse>>();
   readonly #most: number;
   readonly #log: Pick<Logger, "warn"> | undefined;
+  readonly #isKnown: (response: ServerResponse) => boolean;
   #accepted = 0;
   #loggedAt = -Infinity;
 
-  constructor(most: number, log: Pick<Logger, "warn"> | undefined) {
+  /** @param isKnown whether a response's request came from no stranger; by default, all do. */
+  constructor(
+    most: number,
+    log: Pick<Logger, "warn"> | undefined,
+    isKnown: (response: ServerResponse) => boolean = () => false,
+  ) {
     this.#most = most;
     this.#log = log;
+    this.#isKnown = isKnown;
   }
 
   /** Connections so far. */
@@ -48,7 +54,7 @@ export class Connections {
     this.#accepted++;
     if (this.#open.size >= this.#most) {
       this.#logLimit();
-      const idle = this.#first((underWay) => underWay.size === 0) ?? this.#first(isHeldOnTo);
+      const idle = this.#first((underWay) => underWay.size === 0) ?? this.#first(this.#isHeldOnTo);
       if (idle === undefined) {
         // Nobody listens for its errors yet.
         socket.on("error", () => undefined).end(REFUSAL, () => socket.destroy());
@@ -99,6 +105,12 @@ export class Connections {
     return undefined;
   }
 
+  /** Whether nothing is to be done for any of a connection's requests, which came from strangers, until the client goes on. */
+  readonly #isHeldOnTo = (underWay: ReadonlySet<ServerResponse>): boolean =>
+    [...underWay].every(
+      (response) => !this.#isKnown(response) && (response.writableEnded || !response.req.complete),
+    );
+
   #logLimit(): void {
     const now = performance.now();
     if (now - this.#loggedAt < LOG_INTERVAL_MS) return;
@@ -108,11 +120,4 @@ export class Connections {
       "no more connections can be open: closing those that are idle, or refusing new ones",
     );
   }
-}
-
-/** Whether nothing is to be done for any of a connection's requests, which came without a key, until the client goes on. */
-function isHeldOnTo(underWay: ReadonlySet<ServerResponse>): boolean {
-  return [...underWay].every(
-    (response) => !isKnown(response) && (response.writableEnded || !response.req.complete),
-  );
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { decoded } from "../platform/decoded.ts";
 import { Problem } from "./problem.ts";
 import { SEND_UTF8 } from "./validate.ts";
 
@@ -34,9 +35,14 @@ const UNREADABLE = "the address cannot be read";
  * @returns the target's path and query, also if it is a whole URL (RFC 9112, section 3.2.2); or what another program on the
  * way, or the client's own library, would read otherwise than we do.
  */
-export function readHead({ url = "", headers, rawHeaders }: IncomingMessage): string | Problem {
+export function readHead({ url = "", headers, rawHeaders, httpVersion }: IncomingMessage): string | Problem {
   const repeated = repeatedOf(rawHeaders);
   if (repeated !== undefined) return malformed(`there is more than one header ${repeated}`);
+  const coding = headers["transfer-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "chunked")
+    return malformed("the header transfer-encoding can only be chunked");
+  if (coding !== undefined && httpVersion === "1.0")
+    return malformed("HTTP/1.0 has no header transfer-encoding");
   const [charset, another] = headers["content-type"]?.matchAll(CHARSET) ?? [];
   if (another) return malformed("the header content-type has more than one charset");
   if (charset && (charset[1] || !/^(utf-8|"utf-8")$/i.test(charset[2] ?? "")))
@@ -69,7 +75,9 @@ function repeatedOf(rawHeaders: readonly string[]): string | undefined {
 
 function checked(target: string): string | Problem {
   const [path = ""] = target.split("?", 1);
-  if (!PATH.test(path) || !QUERY.test(target.slice(path.length))) return malformed(UNREADABLE);
+  const query = target.slice(path.length);
+  // Parsers of queries make something up for bytes that are no UTF-8, and for a % that encodes nothing.
+  if (!PATH.test(path) || !QUERY.test(query) || decoded(query) === undefined) return malformed(UNREADABLE);
   return UNSTABLE_SEGMENT.test(path)
     ? malformed("the address has an empty segment, . or .. in its path")
     : target;

@@ -65,8 +65,20 @@ describe("an address that a proxy or a URL library would change is refused", () 
     '/stock/"a"',
     "/stock/{a}",
     "/orders?limit=1\u00e9",
+    "/orders?customerId=%e9",
+    "/orders?customerId=%ed%a0%80",
+    "/orders?customerId=%c0%ae",
+    "/orders?reference=50%",
+    "/orders?reference=%4",
+    "/orders?reference=%u00e9",
+    "/orders?customerId=a#b",
   ])("%s", async (target) => {
     expect((await head(target, KEY)).status).toBe(400);
+  });
+
+  test("also if what it decodes to would be a name of ours", async () => {
+    const { body } = await head("/stock/A%5c..%2FB", KEY);
+    expect(body).toContain("the address has an empty segment, . or .. in its path");
   });
 
   test.each(["/ORDERS", "/Console", "/QUEUES/api/queues"])(
@@ -75,6 +87,35 @@ describe("an address that a proxy or a URL library would change is refused", () 
       expect((await head(path, KEY)).status).toBe(404);
     },
   );
+});
+
+test("an address may have characters of more than one byte in its query", async () => {
+  const found = await head(`/orders?reference=${encodeURIComponent("50% für 日本 👍")}`, KEY);
+  expect(found).toMatchObject({ status: 200 });
+});
+
+describe("a body whose length another would find elsewhere is refused", () => {
+  const order = JSON.stringify(PLAIN_ORDER);
+  test.each([
+    ["1.1", "gzip, chunked", "the header transfer-encoding can only be chunked"],
+    ["1.1", "identity, chunked", "the header transfer-encoding can only be chunked"],
+    ["1.0", "chunked", "HTTP/1.0 has no header transfer-encoding"],
+  ])("HTTP/%s, transfer-encoding: %s", async (version, coding, detail) => {
+    const { hostname, port } = new URL(api.client.url);
+    const socket = connect({ host: hostname, port: Number(port) });
+    const lines = [
+      `POST /orders HTTP/${version}`,
+      "Host: localhost",
+      KEY,
+      "Content-Type: application/json",
+      `Transfer-Encoding: ${coding}`,
+      "Connection: close",
+    ];
+    socket.write(`${lines.join("\r\n")}\r\n\r\n${order.length.toString(16)}\r\n${order}\r\n0\r\n\r\n`);
+    const [first = "", body = ""] = (await text(socket)).split("\r\n\r\n");
+    expect(first).toMatch(/^HTTP\/1\.1 400 /);
+    expect(body).toContain(detail);
+  });
 });
 
 test.each(["/orders/", "/metrics/", "/health/live/", "/console/", "/stock/MUG-BLUE/"])(

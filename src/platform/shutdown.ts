@@ -4,8 +4,24 @@ import type { Services } from "./service.ts";
 /** Milliseconds to close connections after the services' deadline. */
 const LAST_MOMENT_MS = 5_000;
 
-/** What terminals and supervisors send to end a process. Without a handler, each would kill it. */
-export const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
+/**
+ * What terminals and supervisors send to end a process, also because its time is up (SIGALRM: runit; SIGXCPU) or the power
+ * is about to fail (SIGPWR). Without a handler, each would kill it. SIGUSR1 and SIGUSR2 are Node's own: the first opens the
+ * debugger, on the loopback address; the second is for `--report-on-signal` and `--heapsnapshot-signal`.
+ */
+export const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGXCPU", "SIGPWR"] as const;
+
+function exitAtOnce(): void {
+  process.exit(0);
+}
+
+/**
+ * On the first signal of {@link SIGNALS}, exits with 0: for a process that has nothing to stop yet, until
+ * {@link shutDownOnSignal}. The first process of a container would ignore a signal without a handler.
+ */
+export function exitOnSignal(): void {
+  for (const each of SIGNALS) process.on(each, exitAtOnce);
+}
 
 /**
  * Signals this close together are one request: npm passes on the SIGINT that the terminal has sent to the whole group,
@@ -43,5 +59,5 @@ export function shutDownOnSignal(options: {
     log.info("stopped");
     process.exit(0);
   };
-  for (const each of SIGNALS) process.on(each, (signal) => void stop(signal));
+  for (const each of SIGNALS) process.on(each, (signal) => void stop(signal)).off(each, exitAtOnce);
 }

@@ -53,7 +53,7 @@ function connectTo(api: Api): Socket {
 
 const LISTING = `GET /orders HTTP/1.1\r\nhost: api\r\nauthorization: ${BEARER.authorization}\r\n\r\n`;
 
-test.each(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const)(
+test.each(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGPWR"] as const)(
   "on %s answers what is under way, takes nothing new, and exits with 0",
   async (signal) => {
     const api = await serve();

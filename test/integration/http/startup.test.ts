@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import os from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createOrders } from "../../../db/new-orders.ts";
 import { orders } from "../../../db/schema.ts";
@@ -8,6 +10,7 @@ import { DEVELOPMENT_KEY } from "../../../src/composition/variables.ts";
 import { createTestEnvironment, type TestEnvironment } from "../../support/environment.ts";
 import { newOrder } from "../../support/orders.ts";
 import { start, startApi, TEST_KEY } from "../../support/processes.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 let environment: TestEnvironment;
 beforeAll(async () => {
@@ -43,6 +46,35 @@ test("listens on the loopback address unless told otherwise, at the port that it
   expect((await fetch(`${api.url}/health/live`)).status).toBe(200);
   expect(await api.stop()).toBe(0);
 });
+
+test.each(["src/main.ts", "workers/main.ts"])(
+  "%s that has not started yet, since MySQL is silent, exits with 0 on SIGTERM",
+  async (script) => {
+    const silent = createServer().listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const address = silent.address();
+    const port = typeof address === "object" ? address?.port : undefined;
+    const starting = start(script, {
+      databaseUrl: `mysql://shop@127.0.0.1:${port}/shop`,
+      redisUrl: environment.redisUrl,
+      env: { PORT: "0", API_KEYS: TEST_KEY },
+    });
+    await waitFor("its handlers", () => handles(starting.process.pid, SIGQUIT));
+    starting.process.kill("SIGTERM");
+    // Without a handler, it would be killed by the signal, and ignore it as the first process of a container.
+    expect(await starting.process.exited).toEqual({ code: 0, signal: null });
+    silent.close();
+  },
+);
+
+/** Node has a handler of its own for SIGTERM and SIGINT, but not for this one. */
+const { SIGQUIT } = os.constants.signals;
+
+/** Whether a process has a handler for a signal. Only Linux says so. */
+function handles(pid: number, signal: number): boolean {
+  const caught = /^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
+}
 
 describe("does not start, with one line that says why,", () => {
   test("on a port that is taken, and names PORT", async () => {

@@ -50,6 +50,8 @@ export class HttpServer {
   readonly #closeWithinMs: number;
   /** Whether each answer is the last on its connection. */
   #retiring = false;
+  /** Requests that wait until no more connections are taken; undefined while none has to wait. */
+  #held: (() => void)[] | undefined;
   /** When {@link close} cuts off what is unfinished, by `performance.now()`. */
   #cutAt: number | undefined;
 
@@ -60,8 +62,11 @@ export class HttpServer {
     this.#connections = new Connections(mostConnections, log, isKnown);
     this.#server = createServer({ ...RECEIVE_WITHIN, keepAliveTimeout: KEEP_ALIVE_MS, ...classes });
     this.#server.on("connection", (socket: Socket) => this.#connections.add(socket));
-    this.#server.on("request", (request, response) => this.#follow(request.socket, response));
-    this.#server.on("request", listener);
+    this.#server.on("request", (request, response) => {
+      this.#follow(request.socket, response);
+      if (this.#held === undefined) listener(request, response);
+      else this.#held.push(() => listener(request, response));
+    });
   }
 
   /** @param port 0 for any free port. @returns the address. @throws {StartupError} */
@@ -79,11 +84,16 @@ export class HttpServer {
   /** Stops accepting, and resolves when the requests under way are answered, or cut off because their time is up. */
   async close(): Promise<void> {
     this.#endConnections();
+    // Who waits for an answer does not connect anew because of one, and be reset by the end of the listener.
+    const held: (() => void)[] = [];
+    this.#held = held;
     await this.#quietMoment();
     const closed = new Promise<void>((resolve, reject) => {
       // That of http.Server would reset the connections whose next request has arrived but is not read yet.
       NetServer.prototype.close.call(this.#server, (error) => (error ? reject(error) : resolve()));
     });
+    this.#held = undefined;
+    for (const answer of held) answer();
     await Promise.race([closed, sleep(LAST_READ_MS)]);
     this.#connections.destroyIdle();
     const now = performance.now();
@@ -94,16 +104,19 @@ export class HttpServer {
   }
 
   /**
-   * Waits until the loop has run once with nothing to do, since the system resets connections that it has accepted and
-   * nobody has fetched. One that comes while the loop is at work, often because of an answer that it has just sent, is not seen.
+   * Waits until the loop has run twice with nothing to do, since the system resets connections that it has accepted and
+   * nobody has fetched. One that comes while the loop is at work, often because of an answer that it has just sent, is not
+   * seen before the next turn.
    */
   async #quietMoment(): Promise<void> {
     const deadline = performance.now() + LAST_READ_MS;
+    let quietTurns = 0;
     for (let at = performance.now(); at < deadline;) {
       const seen = this.#connections.accepted;
       await immediate();
       const now = performance.now();
-      if (this.#connections.accepted === seen && now - at < QUIET_MS) return;
+      quietTurns = this.#connections.accepted === seen && now - at < QUIET_MS ? quietTurns + 1 : 0;
+      if (quietTurns === 2) return;
       at = now;
     }
   }

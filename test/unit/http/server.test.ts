@@ -1,8 +1,12 @@
 import { once } from "node:events";
-import type { RequestListener, ServerResponse } from "node:http";
+import { createServer, type RequestListener, type ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { Connections } from "../../../src/platform/connections.ts";
+import { listen } from "../../../src/platform/listen.ts";
+import { errorCode } from "../../../tools/shared/failure.ts";
+import { waitFor } from "../../support/wait-for.ts";
 import { HttpServer, type HttpServerOptions } from "../../../src/api/server.ts";
 
 const ASK = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -106,6 +110,65 @@ test("answers both of two questions that came one upon the other", async () => {
   await closed;
 });
 
+test("says which of two answers is the last one, also when the first had begun before", async () => {
+  const answers: ServerResponse[] = [];
+  const { server, connect: open } = await serve((_request, response) => answers.push(response));
+  const socket = await open();
+  const received = text(socket);
+  socket.write(ASK + ASK);
+  await waitFor("both", () => answers.length === 2);
+  answers[0]!.flushHeaders();
+
+  const closed = server.close();
+  answers[0]!.end("one");
+  answers[1]!.end("two");
+
+  expect(await received).toMatch(/one[^]*connection: close[^]*two/i);
+  await closed;
+});
+
+test("cuts off what is unfinished when the time has passed that began with its retirement", async () => {
+  const warnings: unknown[] = [];
+  const log = { warn: (...told: unknown[]) => warnings.push(told) };
+  const { server, connect: open, ask } = await serveLater({ closeWithinMs: 600_000, log });
+  const socket = await open();
+  const ended = text(socket).catch(() => "");
+  await ask(socket);
+  await server.retire(0);
+  const now = performance.now.bind(performance);
+  const later = jest.spyOn(performance, "now").mockImplementation(() => now() + 600_000);
+
+  await server.close();
+  later.mockRestore();
+
+  expect(await ended).toBe("");
+  expect(warnings).toEqual([[{ requests: 1 }, expect.stringMatching(/^requests took too long/)]]);
+});
+
+test("resets nobody who connects anew after each answer, for as long as it takes connections", async () => {
+  const { server, connect: open } = await serve((_request, response) => response.end("done"));
+  let answered = 0;
+  const ends = Array.from({ length: 30 }, async () => {
+    try {
+      for (;;) {
+        const socket = await open();
+        socket.write(ASK);
+        if (!/done/.test(await text(socket))) return "cut off";
+        answered++;
+      }
+    } catch (error) {
+      return errorCode(error);
+    }
+  });
+  const retired = server.retire(0);
+  await waitFor("each to have been answered", () => answered > ends.length);
+  await retired;
+
+  await server.close();
+
+  expect(new Set(await Promise.all(ends))).toEqual(new Set(["ECONNREFUSED"]));
+});
+
 describe("with as many connections as it may have", () => {
   const warnings: unknown[] = [];
   const options = { mostConnections: 3, log: { warn: (...told: unknown[]) => warnings.push(told) } };
@@ -115,8 +178,8 @@ describe("with as many connections as it may have", () => {
 
   test("closes the one that is idle for longest for a new one, and logs it once", async () => {
     const { server, connect: open } = await serve((_request, response) => response.end("done"), options);
-    const [first, second] = [await open(), await open()];
     const used = await open();
+    const [first, second] = [await open(), await open()];
     used.write(ASK);
     await once(used, "data");
     const ended = Promise.all([first, second].map((socket) => text(socket).catch(() => "")));
@@ -149,6 +212,28 @@ describe("with as many connections as it may have", () => {
     expect(await ended).not.toContain("HTTP/1.1 200");
     for (const each of [response, ...busy]) each.end("done");
     await server.close();
+  });
+
+  test("refuses a new one rather than close one whose request is half sent with a key", async () => {
+    const connections = new Connections(1, undefined, () => true);
+    const server = createServer((request, response) =>
+      connections.follow(request.socket, response, () => undefined),
+    );
+    server.on("connection", (socket) => connections.add(socket));
+    const url = new URL(await listen(server, { port: 0, host: "127.0.0.1", variable: "PORT" }));
+    const open = () => {
+      const socket = connect({ host: url.hostname, port: Number(url.port) });
+      sockets.push(socket);
+      return socket;
+    };
+    const half = open();
+    half.write("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n");
+    // It has read so much.
+    await once(half, "data");
+
+    expect(await text(open())).toMatch(/^HTTP\/1\.1 503 /);
+    connections.destroyAll();
+    server.close();
   });
 
   test("refuses a new one while all are busy", async () => {

@@ -207,6 +207,9 @@ describe("an order", () => {
       Object.fromEntries(Array.from({ length: count }, (_, at) => [`f${at}`, "x"]));
     expect(taken({ metadata: fields(50), note: "Ring twice.\n\tThen wait." }).success).toBe(true);
     expect(faults({ metadata: fields(51) })).toEqual(["metadata must not have more than 50 fields"]);
+    // None of which is looked at, then.
+    const wrong = Object.fromEntries(Array.from({ length: 51 }, (_, at) => [`f${at}`, at]));
+    expect(faults({ metadata: wrong })).toEqual(["metadata must not have more than 50 fields"]);
     expect(taken({ note: "\u0000" }).success).toBe(false);
   });
 

@@ -9,6 +9,8 @@ const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/i;
 export function faultOfHost(url: string, example: string): string | undefined {
   // First, for a password with # ends the host before it begins.
   if (url.includes("#")) return "must not contain #; in a password it is written as %23";
+  // Parsers of URLs leave them out without a word.
+  if (/[\t\r\n]/.test(url.trim())) return "must not contain tabs or line breaks";
   if (!URL.canParse(url)) return `must be an address of one host, such as ${example}`;
   const { hostname, port } = new URL(url);
   if (!HOST.test(hostname))

@@ -91,6 +91,8 @@ function parse(url: string): MysqlAddress | string {
   const [user, secret, database] = [username, password, pathname.slice(1)].map(decoded);
   if (user === undefined || secret === undefined || database === undefined)
     return "must have a % in its user name, password or database written as %25";
+  if (pathname.slice(1).includes("/"))
+    return `must have the database's name as its whole path, such as ${EXAMPLE}`;
   const host = hostname.replaceAll(/^\[|\]$/g, "");
   const ssl = tlsOf(searchParams, host);
   if (typeof ssl === "string") return ssl;

@@ -82,6 +82,9 @@ function read(url: string): RedisAddress | string {
   const login = { username: decoded(username), password: decoded(password) };
   if (login.username === undefined || login.password === undefined)
     return "must have a % in its user name or password written as %25";
+  const { search, searchParams } = parts.rest;
+  if (decoded(search) === undefined) return "must have a % in its query written as %25";
+  if (new Set(searchParams.keys()).size < searchParams.size) return "must say each part of its query once";
   const place = scheme === "unix://" ? placeOfSocket(parts) : placeOf(kind, parts);
   if (typeof place === "string") return place;
   return {

@@ -36,6 +36,10 @@ test.each([
   expect(mysqlAddress(at(query))).toMatchObject(tls);
 });
 
+test("a slash in the database's name is written as %2F", () => {
+  expect(mysqlAddress("mysql://a:b@db/shop%2Forders")).toMatchObject({ database: "shop/orders" });
+});
+
 test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false", "?ssl=0"])(
   "%p asks for none",
   (query) => {
@@ -64,6 +68,12 @@ test.each([
   ],
   ["mysql://db:0/shop", "must have a port from 1 to 65535"],
   ["mysql://a:100%@db", "must have a % in its user name, password or database written as %25"],
+  [
+    "mysql://a:b@db/shop/orders",
+    "must have the database's name as its whole path, such as mysql://user:password@host:3306/database",
+  ],
+  ["mysql://a:b@d\tb/shop", "must not contain tabs or line breaks"],
+  ["mysql://a:b@db/sh\nop", "must not contain tabs or line breaks"],
   ["mysql://a:b@db/shop#1", "must not contain #; in a password it is written as %23"],
   ["mysql://a:p#b@db/shop", "must not contain #; in a password it is written as %23"],
   [
@@ -85,10 +95,10 @@ test.each([
   [at("?ssl-ca=package.json"), "must have a readable PEM file as its ssl-ca"],
   [at("?ssl-mode=REQUIRED&ssl-cert=a.pem"), "must have both ssl-cert and ssl-key, or none"],
   [at("?ssl-mode=DISABLED&ssl-ca=ca.pem"), "must not have certificates without TLS: set ssl-mode"],
-  [
-    at("?ssl-mode=VERIFY_IDENTITY", "10.0.0.1"),
+  ...["10.0.0.1", "[::1]"].map((host): [string, string] => [
+    at("?ssl-mode=VERIFY_IDENTITY", host),
     "must have a host name, and no IP address, with ssl-mode=VERIFY_IDENTITY",
-  ],
+  ]),
 ])("%s is refused", (url, fault) => {
   expect(faultOfMysqlUrl(url)).toBe(fault);
   expect(() => mysqlAddress(url)).toThrow(fault);

@@ -61,6 +61,15 @@ test("of a socket, its path", () => {
   });
 });
 
+test.each([
+  ["redis://host?family=4&family=6", "must say each part of its query once"],
+  ["unix:///run/redis.sock?db=1&db=2", "must say each part of its query once"],
+  ["redis+sentinel://one/shop?sentinelPassword=%zz", "must have a % in its query written as %25"],
+  ["redis://ho\tst", "must not contain tabs or line breaks"],
+])("of %j nothing is guessed", (url, fault) => {
+  expect(() => redisAddress(url)).toThrow(fault);
+});
+
 test("what is wrong is told without the password", () => {
   expect(() => redisAddress("redis+cluster://shop:hunter2@one:x")).toThrow(/^(?!.*hunter2).*must name hosts/);
 });

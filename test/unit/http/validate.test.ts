@@ -81,5 +81,7 @@ describe("of more faults than anybody reads, the first hundred are told", () => 
   test("and of a name what one can read", () => {
     const [fault] = faults({ name: "a", ["x".repeat(100_000)]: 0 });
     expect(fault?.path).toBe(`["${"x".repeat(100)}…"]`);
+    // Not half of a character.
+    expect(faults({ name: "a", [`${"x".repeat(99)}😀`]: 0 })[0]?.path).toBe(`["${"x".repeat(99)}\ufffd…"]`);
   });
 });

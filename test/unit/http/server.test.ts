@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type RequestListener, type ServerResponse } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect, Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { Connections } from "../../../src/platform/connections.ts";
@@ -143,6 +143,22 @@ test("cuts off what is unfinished when the time has passed that began with its r
 
   expect(await ended).toBe("");
   expect(warnings).toEqual([[{ requests: 1 }, expect.stringMatching(/^requests took too long/)]]);
+});
+
+test("answers a question that comes over a kept connection in the moment in which it stops listening", async () => {
+  const { server, connect: open } = await serve((_request, response) => response.end("done"));
+  const kept = await open();
+  kept.write(ASK);
+  await once(kept, "data");
+  const received = text(kept);
+  jest.spyOn(Server.prototype, "close").mockImplementationOnce(function (this: Server, ...given) {
+    kept.write(ASK);
+    return Server.prototype.close.apply(this, given);
+  });
+
+  await server.close();
+
+  expect(await received).toMatch(/connection: close[^]*done/i);
 });
 
 test("resets nobody who connects anew after each answer, for as long as it takes connections", async () => {

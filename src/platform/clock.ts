@@ -49,11 +49,16 @@ export function clockSkewMs(): number | undefined {
 export function noteServerTime(time: number, askedAt: number): void {
   const answeredAt = performance.now();
   const uncertainMs = (answeredAt - askedAt) / 2;
+  const aheadMs = time - (askedAt + answeredAt) / 2;
   const isBetter =
-    uncertainMs <= PROMPT_MS / 2 || hasJumped() || uncertainMs < (reading?.uncertainMs ?? Infinity);
+    reading === undefined ||
+    uncertainMs <= Math.max(PROMPT_MS / 2, reading.uncertainMs) ||
+    hasJumped() ||
+    // Both can't be true any more: MySQL's clock was set, or is another server's.
+    Math.abs(aheadMs - reading.aheadMs) > uncertainMs + reading.uncertainMs;
   if (!isBetter) return;
   reading = {
-    aheadMs: time - (askedAt + answeredAt) / 2,
+    aheadMs,
     uncertainMs,
     ownAheadMs: Date.now() - answeredAt,
   };

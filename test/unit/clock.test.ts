@@ -40,8 +40,18 @@ describe("the time", () => {
   });
 
   test("is not taken from a reading that took long", () => {
-    read(HOUR_MS, 3_000);
+    read(0);
+    read(1_400, 3_000);
     expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
+    expect(isClockInDoubt()).toBe(false);
+  });
+
+  test("is taken from a reading that took long if that contradicts the one before, however long it took", () => {
+    read(0);
+    read(HOUR_MS, 3_000);
+    expect(Math.abs(nowMs() - (Date.now() + HOUR_MS))).toBeLessThan(50);
+    read(2 * HOUR_MS, 4_000);
+    expect(Math.abs(nowMs() - (Date.now() + 2 * HOUR_MS))).toBeLessThan(50);
   });
 
   test("is taken from a reading that took long if none is better, as far as that is certain", () => {
@@ -83,6 +93,33 @@ describe("the time", () => {
     expect(Math.abs(nowMs() - Date.now())).toBeLessThan(50);
     await watch.stop();
   });
+});
+
+test("a clock that is off, and one that is right again, is logged once each", async () => {
+  const logged: string[] = [];
+  const log = createLogger({ name: "test", level: "silent" });
+  jest.spyOn(log, "warn").mockImplementation((...parts: unknown[]) => void logged.push(String(parts.at(-1))));
+  jest.spyOn(log, "info").mockImplementation((...parts: unknown[]) => void logged.push(String(parts.at(-1))));
+  let aheadMs = HOUR_MS;
+  let reads = 0;
+  const watch = new ClockWatch(async () => {
+    reads++;
+    // As slow as that, so that the next look reads again.
+    read(aheadMs, 2_000);
+  }, log);
+  watch.start();
+  try {
+    await waitFor("a look after the first one", () => reads >= 3);
+    aheadMs = 0;
+    const before = reads;
+    await waitFor("a look after it was right again", () => reads >= before + 2);
+    expect(logged).toEqual([
+      "this machine's clock is 60 minutes behind MySQL's: MySQL's counts",
+      "this machine's clock is right again",
+    ]);
+  } finally {
+    await watch.stop();
+  }
 });
 
 test.each([

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { expect, test } from "@jest/globals";
 import { faultOfMysqlUrl, mysqlAddress } from "../../src/platform/mysql-url.ts";
 
@@ -38,6 +41,17 @@ test.each([
 
 test("a slash in the database's name is written as %2F", () => {
   expect(mysqlAddress("mysql://a:b@db/shop%2Forders")).toMatchObject({ database: "shop/orders" });
+});
+
+test("a client's certificate without a mode asks for TLS with a server whose own is signed by a known authority", async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "conveyor-"));
+  const [cert, key] = ["cert.pem", "key.pem"].map((name) => path.join(folder, name));
+  try {
+    for (const file of [cert, key]) await writeFile(file ?? "", "-----BEGIN NOTHING-----\n");
+    expect(mysqlAddress(at(`?ssl-cert=${cert}&ssl-key=${key}`))).toMatchObject(verified(true, false));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test.each(["", "?", "?ssl-mode=DISABLED", "?sslmode=disable", "?ssl=false", "?ssl=0"])(

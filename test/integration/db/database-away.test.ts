@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { sql } from "drizzle-orm";
+import { Redis } from "ioredis";
 import { Health } from "../../../src/api/readiness.ts";
 import { startTcpProxy, type TcpProxy } from "../../../tools/shared/tcp-proxy.ts";
 import { Database } from "../../../db/database.ts";
@@ -335,6 +336,34 @@ describe("the check whether the database takes writes", () => {
     expect(after).not.toBe(before);
     await health.check();
     expect(await writtenAt()).toBe(after);
+  });
+
+  test("is told again for a second, and asked anew after that", async () => {
+    const health = new Health({ database: open() });
+    const askedAt = performance.now();
+    const first = await health.check();
+    const clock = jest.spyOn(performance, "now");
+    try {
+      clock.mockReturnValue(askedAt + 999);
+      expect((await health.check()).checks.mysql).toBe(first.checks.mysql);
+    } finally {
+      clock.mockRestore();
+    }
+    await waitFor("another answer", async () => (await health.check()).checks.mysql !== first.checks.mysql);
+  });
+
+  test("of Redis says why there is no connection, as long as that is so", async () => {
+    const redis = new Redis({ lazyConnect: true });
+    const away = new Health({ database: open(), redis });
+    const back = new Health({ database: open(), redis });
+    try {
+      redis.emit("error", new Error("connect ECONNREFUSED"));
+      expect((await away.check()).checks.redis?.detail).toBe("not connected: connect ECONNREFUSED");
+      redis.emit("ready");
+      expect((await back.check()).checks.redis?.detail).toBe("not connected");
+    } finally {
+      redis.disconnect();
+    }
   });
 
   test("waits for nobody who has its row locked, and still finds out", async () => {

@@ -37,7 +37,8 @@ test("an order is authorized, confirmed, captured when it ships, refunded in par
   const [pending] = (await paymentsOf(shop, id)).payments;
   const intent = pending?.providerId ?? "";
   expect(pending).toMatchObject({ state: "PENDING", captured: 0, action: { type: "stripe" } });
-  expect(await page(id)).toContain("waits for the customer to confirm the payment");
+  const waits = "waits for the customer to confirm the payment";
+  await waitFor("the console to say so", async () => (await page(id)).includes(waits));
 
   await happens(shop, intent, "authenticate");
   await shop.client.orderIn(id, "DELIVERED");

@@ -152,8 +152,10 @@ describe.each(Object.entries({ "a cluster": startRedisCluster, Sentinels: startR
         const { id: later } = await client.order(PLAIN_ORDER);
         await client.orderIn(later, "DELIVERED");
         await master.restart();
-        const connections = await Promise.all(
-          topology.servers.map((server) => portsOfClients(topology, server)),
+        const connections = await waitFor("every server to list its clients", () =>
+          Promise.all(topology.servers.map((server) => portsOfClients(topology, server))).catch(
+            () => undefined,
+          ),
         );
         expect(connections.flat()).not.toEqual([]);
         for (const [index, { port }] of topology.servers.entries())

@@ -93,7 +93,7 @@ describe("the evidence", () => {
         cancelReason: null,
       },
     ]);
-    expect(evidence.lines).toEqual([{ orderId: id, sku: "MUG", quantity: 2 }]);
+    expect(evidence.lines).toEqual([{ orderId: id, sku: "MUG", quantity: 2, cancelled: 0 }]);
     expect(evidence.events).toMatchObject([
       { orderId: id, from: null, to: "CREATED" },
       { orderId: id, from: "CREATED", to: "RESERVED" },

@@ -239,7 +239,7 @@ function apiMetrics(): Metrics {
 
 function queuedMetrics(): Metrics {
   const queued = new Metrics();
-  watchQueues(queued, { steps: [], shards: { known: () => [] } });
+  watchQueues(queued, { all: [] });
   watchRelay(queued, async () => ({ events: 0, ageMs: 0 }));
   return queued;
 }

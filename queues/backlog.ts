@@ -10,13 +10,13 @@ const OVERDUE_MS = 5_000;
 /** Active jobs to check, oldest first, for stalled ones. */
 const PAGE = 100;
 
-/** A step whose queues to check, with its workers' rate limit. */
+/** A queue to check, with its workers' rate limit. */
 export interface LookedAt {
   readonly name: string;
   readonly settings: Pick<StageSettings, "rateLimit">;
 }
 
-/** A step's backlog. */
+/** A queue's backlog. */
 export interface Backlog {
   /** Jobs that can be taken now: none while the queue is paused or at its rate limit or global concurrency. */
   readonly ready: number;
@@ -27,34 +27,20 @@ export interface Backlog {
 /**
  * Checks queues over a new connection, since a failure of an old one says nothing about Redis.
  *
- * @param queuesOf the names of a step's queues; one with the step's name by default.
  * @throws {Error} if Redis does not answer within seconds.
  */
 export async function readBacklogs(
   server: Pick<RedisServer, "connectOnce">,
-  steps: readonly LookedAt[],
-  queuesOf: (step: LookedAt) => readonly string[] = ({ name }) => [name],
+  queues: readonly LookedAt[],
 ): Promise<Backlog[]> {
   const connection = server.connectOnce();
   connection.on("error", () => {});
   try {
     await establish(connection);
-    return await Promise.all(
-      steps.map(async (step) => {
-        const each = queuesOf(step).map((name) => readBacklog(connection, { ...step, name }));
-        return sumOf(await Promise.all(each));
-      }),
-    );
+    return await Promise.all(queues.map((queue) => readBacklog(connection, queue)));
   } finally {
     connection.disconnect();
   }
-}
-
-function sumOf(backlogs: readonly Backlog[]): Backlog {
-  return backlogs.reduce(
-    (sum, { ready, abandoned }) => ({ ready: sum.ready + ready, abandoned: sum.abandoned + abandoned }),
-    { ready: 0, abandoned: 0 },
-  );
 }
 
 async function readBacklog(connection: Connection, { name, settings }: LookedAt): Promise<Backlog> {

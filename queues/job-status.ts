@@ -7,8 +7,6 @@ import type { Queues } from "./queues.ts";
 export interface JobStatus {
   readonly id: string;
   readonly step: string;
-  /** The name of the queue that it is in. */
-  readonly queue: string;
   readonly state: "missing" | "waiting" | "active" | "delayed" | "failed" | "finished";
   /** Failed attempts, of how many. */
   readonly attemptsMade: number;
@@ -26,7 +24,7 @@ export async function readJob(
   transition: Transition,
 ): Promise<JobStatus> {
   const id = jobId(orderId, transition);
-  const queue = await queues.queueWith(orderId, transition);
+  const queue = queues.of(transition.step);
   const [job, state, score, [isUnderWay]] = await Promise.all([
     queue.getJob(id),
     queue.getJobState(id),
@@ -37,7 +35,6 @@ export async function readJob(
   return {
     id,
     step: transition.step.name,
-    queue: queue.name,
     state: isUnderWay ? "active" : job ? stateOf(state) : "missing",
     attemptsMade: job?.attemptsMade ?? 0,
     attempts: job?.opts.attempts ?? 1,
@@ -48,7 +45,7 @@ export async function readJob(
 
 /** Runs a delayed job now. @returns whether it was delayed. @throws {Error} of Redis. */
 export async function promoteJob(queues: Queues, orderId: string, transition: Transition): Promise<boolean> {
-  const queue = await queues.queueWith(orderId, transition);
+  const queue = queues.of(transition.step);
   const id = jobId(orderId, transition);
   const job = await queue.getJob(id);
   if (job === undefined || (await queue.getJobState(id)) !== "delayed") return false;

@@ -24,23 +24,23 @@ export function keyOf(redis: Connection, name: string): string {
   return `${prefixOf(redis)}:${name}`;
 }
 
-/** Something with a name: a queue, or a step for what belongs to all of its queues. */
-type Named = Pick<Step, "name">;
-
-/** BullMQ's prefix for a queue. It contains a hash tag, so that Redis Cluster keeps each queue on one node. */
-export function queuePrefix(redis: Connection, { name }: Named): string {
+/**
+ * BullMQ's prefix for a step's queue. It contains a hash tag, so that Redis Cluster keeps each queue on one
+ * node.
+ */
+export function queuePrefix(redis: Connection, { name }: Pick<Step, "name">): string {
   const prefix = prefixOf(redis);
   return prefix === DEFAULT_PREFIX ? `{${name}}` : `${prefix}:{${name}}`;
 }
 
-/** The key with this name beside a queue, in the same shard of a cluster. */
-export function keyBesideQueue(redis: Connection, queue: Named, name: string): string {
-  return `${queuePrefix(redis, queue)}:${name}`;
+/** The key with this name beside a step's queue, in the same shard of a cluster. */
+export function keyBesideQueue(redis: Connection, step: Pick<Step, "name">, name: string): string {
+  return `${queuePrefix(redis, step)}:${name}`;
 }
 
-/** Keys that are lost when any of these queues is: one in each of a cluster's shards that has some. */
-export function witnessKeys(redis: Connection, queues: readonly Named[]): string[] {
-  return isSharded(redis) ? queues.map((queue) => keyBesideQueue(redis, queue, "marker")) : [];
+/** Keys that are lost when any of these steps' queues is: one in each of a cluster's shards that has some. */
+export function witnessKeys(redis: Connection, steps: readonly Pick<Step, "name">[]): string[] {
+  return isSharded(redis) ? steps.map((step) => keyBesideQueue(redis, step, "marker")) : [];
 }
 
 function prefixOf(redis: Connection): string {

@@ -36,18 +36,14 @@ export class ForeignRedisError extends Error {
 export class Marker implements JobMarker {
   readonly #redis: Connection;
   readonly #key: string;
-  readonly #witnesses: () => readonly string[];
+  readonly #witnesses: readonly string[];
   readonly #installation: () => Promise<string>;
 
   /**
    * @param installation the identity of the database. @param witnesses a key in each shard with jobs, beside that of the
    * marker.
    */
-  constructor(
-    redis: Connection,
-    installation: () => Promise<string>,
-    witnesses: () => readonly string[] = () => [],
-  ) {
+  constructor(redis: Connection, installation: () => Promise<string>, witnesses: readonly string[] = []) {
     this.#redis = redis;
     this.#witnesses = witnesses;
     this.#key = keyOf(redis, "marker");
@@ -96,7 +92,7 @@ export class Marker implements JobMarker {
     if (restoration.status === undefined) {
       await send(
         this.#redis,
-        this.#witnesses().map((key) => ["set", key, run]),
+        this.#witnesses.map((key) => ["set", key, run]),
       );
       return restoration;
     }
@@ -138,7 +134,7 @@ export class Marker implements JobMarker {
   #witnessed(): Promise<unknown[]> {
     return send(
       this.#redis,
-      this.#witnesses().map((key) => ["get", key]),
+      this.#witnesses.map((key) => ["get", key]),
     );
   }
 

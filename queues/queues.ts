@@ -6,16 +6,13 @@ import {
   type DueJob,
   type Replacement,
 } from "../src/engine/ports.ts";
-import type { Lifecycle, Transition } from "../src/order/lifecycle.ts";
+import type { Lifecycle } from "../src/order/lifecycle.ts";
 import { settingsOf, type StageSettings, type Step } from "../src/order/stage.ts";
 import type { JobTracing } from "../src/platform/tracing/contract.ts";
 import { nowMs } from "../src/platform/clock.ts";
-import { groupBy } from "../src/platform/group-by.ts";
 import { isRedisUnavailable } from "./errors.ts";
 import { jobId, jobOptions, SCORES_PER_MS, type JobData } from "./job.ts";
 import { queuePrefix } from "./keys.ts";
-import { partOfRate } from "./shards.ts";
-import { StepQueues } from "./step-queues.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
 
 /** Length of a queue's event stream, which only pages that watch the queue read. */
@@ -33,9 +30,9 @@ interface JobPlace {
   readonly id: string;
 }
 
-/** A pipeline's queues, one or several per step. The only place that opens queues. Adds jobs and processes none. */
+/** A pipeline's queues, one per step. The only place that opens queues. Adds jobs and processes none. */
 export class Queues implements Dispatcher {
-  readonly #queues: StepQueues;
+  readonly #queues: ReadonlyMap<string, Queue<JobData>>;
   readonly #connection: Connection;
   readonly #lifecycle: Lifecycle;
   readonly #overrides: Partial<StageSettings>;
@@ -46,66 +43,45 @@ export class Queues implements Dispatcher {
     readonly lifecycle: Lifecycle;
     /** The operator's settings, which override every step's own. */
     readonly overrides?: Partial<StageSettings>;
-    /** How many queues a step has; 1 by default. A step with a rate limit of its own has one. */
-    readonly shards?: number;
     readonly tracing?: JobTracing | undefined;
     readonly onError: (error: Error) => void;
   }) {
-    const { connection, lifecycle, tracing, shards = 1, overrides = {} } = options;
-    this.#connection = connection;
-    this.#lifecycle = lifecycle;
-    this.#tracing = tracing;
-    this.#overrides = overrides;
-    this.#queues = new StepQueues({
-      steps: lifecycle.steps,
-      shardsOf: (step) => (settingsOf(step, overrides).rateLimit ? 1 : shards),
-      open: (name) => {
-        const queue = new Queue<JobData>(name, {
-          connection,
-          prefix: queuePrefix(connection, { name }),
+    this.#connection = options.connection;
+    this.#lifecycle = options.lifecycle;
+    this.#tracing = options.tracing;
+    this.#overrides = options.overrides ?? {};
+    this.#queues = new Map(
+      options.lifecycle.steps.map((step) => {
+        const queue = new Queue<JobData>(step.name, {
+          connection: options.connection,
+          prefix: queuePrefix(options.connection, step),
           streams: { events: { maxLen: EVENTS_KEPT } },
           // A queue opened while Redis is away must work later; the health check reports readiness.
           skipWaitingForReady: true,
           skipVersionCheck: true,
-          ...(tracing ? { telemetry: tracing.telemetry } : {}),
+          ...(options.tracing ? { telemetry: options.tracing.telemetry } : {}),
         });
         queue.on("error", options.onError);
-        return queue;
-      },
-    });
+        return [step.name, queue];
+      }),
+    );
   }
 
   /** All queues, in pipeline order. */
   get all(): readonly Queue<JobData>[] {
-    return this.#queues.all;
+    return [...this.#queues.values()];
   }
 
-  /** The pipeline's steps. */
-  get steps(): readonly Step[] {
-    return this.#lifecycle.steps;
+  /** The queue of a step. @throws {Error} for a step of another pipeline. */
+  of(step: Pick<Step, "name">): Queue<JobData> {
+    const queue = this.#queues.get(step.name);
+    if (queue === undefined) throw new Error(`no queue is open for ${step.name}`);
+    return queue;
   }
 
-  /** Which queues there are, and why. */
-  get shards(): StepQueues {
-    return this.#queues;
-  }
-
-  /**
-   * The queue to which an order's job is added. @param orderId may be left out if steps have one queue. @throws {Error} for
-   * a step of another pipeline.
-   */
-  of(step: Pick<Step, "name">, orderId?: string): Queue<JobData> {
-    return this.#queues.of(step, orderId);
-  }
-
-  /** When suspected orders may be taken from a queue. @throws {Error} for a queue of another pipeline. */
-  turnsOf({ name }: Pick<Queue, "name">): SuspectTurns {
-    const step = this.#queues.stepOf(name);
-    const queue = step && this.#queues.known(step).find((each) => each.name === name);
-    if (step === undefined || queue === undefined) throw new Error(`the pipeline has no queue ${name}`);
-    const { rateLimit } = settingsOf(step, this.#overrides);
-    const own = rateLimit && partOfRate(rateLimit, this.#queues.partOf(queue));
-    return new SuspectTurns(queue, this.#connection, own);
+  /** When suspected orders may be taken from a step's queue. @throws {Error} for a step of another pipeline. */
+  turnsOf(step: Step): SuspectTurns {
+    return new SuspectTurns(this.of(step), this.#connection, settingsOf(step, this.#overrides).rateLimit);
   }
 
   /**
@@ -118,28 +94,25 @@ export class Queues implements Dispatcher {
 
   async #enqueue(due: readonly DueJob[]): Promise<void> {
     const traces = await this.#tracing?.tracesOf(due.map(({ orderId }) => orderId));
-    const jobsOf = groupBy(due, ({ orderId, transition }) => this.of(transition.step, orderId));
-    await Promise.all(
-      [...jobsOf].map(async ([queue, jobs]) => {
-        const { step } = jobs[0].transition;
-        const options = jobOptions(settingsOf(step, this.#overrides));
-        const suspects = jobs.filter(({ suspect }) => suspect);
-        const turns = suspects.length > 0 ? await this.turnsOf(queue).take(suspects.length) : [];
-        const delays = new Map(suspects.map((job, index) => [job, turns[index]]));
-        await queue.addBulk(
-          jobs.map((job) => ({
-            name: step.name,
-            data: dataOf(job),
-            opts: {
-              ...options,
-              ...delayedBy(Math.max(delays.get(job) ?? 0, job.delayMs ?? 0)),
-              jobId: jobId(job.orderId, job.transition),
-              ...traced(traces?.get(job.orderId)),
-            },
-          })),
-        );
-      }),
-    );
+    for (const step of new Set(due.map((job) => job.transition.step))) {
+      const options = jobOptions(settingsOf(step, this.#overrides));
+      const jobs = due.filter((job) => job.transition.step === step);
+      const suspects = jobs.filter(({ suspect }) => suspect);
+      const turns = suspects.length > 0 ? await this.turnsOf(step).take(suspects.length) : [];
+      const delays = new Map(suspects.map((job, index) => [job, turns[index]]));
+      await this.of(step).addBulk(
+        jobs.map((job) => ({
+          name: step.name,
+          data: dataOf(job),
+          opts: {
+            ...options,
+            ...delayedBy(Math.max(delays.get(job) ?? 0, job.delayMs ?? 0)),
+            jobId: jobId(job.orderId, job.transition),
+            ...traced(traces?.get(job.orderId)),
+          },
+        })),
+      );
+    }
   }
 
   /**
@@ -173,7 +146,7 @@ export class Queues implements Dispatcher {
   }
 
   async #bringForward(due: readonly DueJob[]): Promise<number> {
-    const places = due.flatMap((job) => this.#placesOf(job));
+    const places = due.map((job) => this.#placeOf(job));
     // Also those that are due last: their orders may have ended, or moved on, and then nobody else looks at them.
     for (const queue of this.all) {
       const last = await this.#connection.zrevrange(queue.toKey("delayed"), 0, LAST_DELAYED - 1);
@@ -194,28 +167,18 @@ export class Queues implements Dispatcher {
    * explains, and no worker runs them. @throws {Error} of Redis.
    */
   async areStranded(due: readonly DueJob[]): Promise<boolean[]> {
-    const places = due.map((job) => this.#placesOf(job));
-    const [states, underWay, areMisplaced] = await Promise.all([
+    const [states, underWay, misplaced] = await Promise.all([
       this.#states(due),
       this.areUnderWay(due),
-      this.#areMisplaced(places.flat()),
+      this.#areMisplaced(due.map((job) => this.#placeOf(job))),
     ]);
-    return regrouped(areMisplaced, places).map(
-      (misplaced, index) => !underWay[index] && (states[index] !== "unfinished" || misplaced.includes(true)),
+    return due.map(
+      (_, index) => !underWay[index] && (states[index] !== "unfinished" || misplaced[index] === true),
     );
   }
 
-  /** The queue with the job of an order's transition, or to which it would be added. @throws {Error} of Redis. */
-  async queueWith(orderId: string, transition: Transition): Promise<Queue<JobData>> {
-    const queues = this.#queues.having(transition.step, orderId);
-    const [states = []] = queues.length > 1 ? await this.#eachState([{ orderId, transition }]) : [];
-    return queues[states.indexOf(liveliest(states))] ?? this.of(transition.step, orderId);
-  }
-
-  /** Where an order's job may be. */
-  #placesOf({ orderId, transition }: Pick<DueJob, "orderId" | "transition">): JobPlace[] {
-    const id = jobId(orderId, transition);
-    return this.#queues.having(transition.step, orderId).map((queue) => ({ queue, id }));
+  #placeOf({ orderId, transition }: DueJob): JobPlace {
+    return { queue: this.of(transition.step), id: jobId(orderId, transition) };
   }
 
   /** Whether each job is delayed, and due later than its delay allows, or overdue. */
@@ -251,8 +214,7 @@ export class Queues implements Dispatcher {
       this.areUnderWay(jobs),
       this.#ask(jobs, (queue, id) => ["zscore", queue.toKey("delayed"), id]),
     ]);
-    const isResting = (index: number) =>
-      isOver(states[index]) || delayed[index]?.some((score) => score !== null);
+    const isResting = (index: number) => isOver(states[index]) || delayed[index] !== null;
     await Promise.all(
       jobs.filter((_, index) => isResting(index) && !underWay[index]).map((job) => this.#remove(job)),
     );
@@ -269,16 +231,11 @@ export class Queues implements Dispatcher {
       this.#lifecycle.upTo(transition).map((each) => ({ index, orderId, transition: each })),
     );
     const locks = await this.#ask(jobs, (queue, id) => ["exists", `${queue.toKey(id)}:lock`]);
-    const held = new Set(jobs.filter((_, job) => locks[job]?.includes(1)).map(({ index }) => index));
+    const held = new Set(jobs.filter((_, place) => locks[place] === 1).map(({ index }) => index));
     return due.map((_, index) => held.has(index));
   }
 
   async #states(due: readonly DueJob[]): Promise<JobState[]> {
-    return (await this.#eachState(due)).map(liveliest);
-  }
-
-  /** By place. */
-  async #eachState(due: readonly Pick<DueJob, "orderId" | "transition">[]): Promise<JobState[][]> {
     const found = await this.#ask(due, (queue, id) => [
       "hmget",
       queue.toKey(id),
@@ -286,36 +243,33 @@ export class Queues implements Dispatcher {
       "finishedOn",
       "returnvalue",
     ]);
-    return found.map((answers) =>
-      answers.map((answer) => {
-        const [added, finished, returned] = Array.isArray(answer) ? answer : [];
-        // A completed job has a return value, even if empty.
-        if (typeof finished === "string") return typeof returned === "string" ? "completed" : "failed";
-        return typeof added === "string" ? "unfinished" : "missing";
-      }),
-    );
+    return found.map((each) => {
+      const [added, finished, returned] = Array.isArray(each) ? each : [];
+      // A completed job has a return value, even if empty.
+      if (typeof finished === "string") return typeof returned === "string" ? "completed" : "failed";
+      return typeof added === "string" ? "unfinished" : "missing";
+    });
   }
 
-  /** Runs one command for each place where a job may be, all at once. @returns the answers for each job. */
-  async #ask(
-    due: readonly Pick<DueJob, "orderId" | "transition">[],
+  /** Runs one command for each job, all at once. */
+  #ask(
+    due: readonly DueJob[],
     command: (queue: Queue<JobData>, id: string) => RedisCommand,
-  ): Promise<unknown[][]> {
-    const places = due.map((job) => this.#placesOf(job));
-    const answers = await send(
-      this.#connection,
-      places.flat().map(({ queue, id }) => command(queue, id)),
-    );
-    return regrouped(answers, places);
+  ): Promise<unknown[]> {
+    const commands = due.map((job) => {
+      const { queue, id } = this.#placeOf(job);
+      return command(queue, id);
+    });
+    return send(this.#connection, commands);
   }
 
-  async #remove(job: DueJob): Promise<void> {
-    await Promise.all(this.#placesOf(job).map(({ queue, id }) => queue.remove(id)));
+  async #remove({ orderId, transition }: DueJob): Promise<void> {
+    await this.of(transition.step).remove(jobId(orderId, transition));
   }
 
   /** Closes the queues but not the connection. */
   async close(): Promise<void> {
-    await this.#queues.close();
+    await Promise.all(this.all.map((queue) => queue.close()));
   }
 }
 
@@ -328,23 +282,10 @@ async function dispatching<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The livelier, the further back. */
-const STATES = ["missing", "completed", "failed", "unfinished"] as const;
-type JobState = (typeof STATES)[number];
-
-/** What becomes of a job that may be in several places. */
-function liveliest(states: readonly JobState[]): JobState {
-  return STATES[Math.max(0, ...states.map((state) => STATES.indexOf(state)))] ?? "missing";
-}
+type JobState = "missing" | "unfinished" | "completed" | "failed";
 
 function isOver(state: JobState | undefined): boolean {
   return state === "completed" || state === "failed";
-}
-
-/** The answers for each group, of those for all. */
-function regrouped<T>(answers: readonly T[], groups: readonly (readonly unknown[])[]): T[][] {
-  let at = 0;
-  return groups.map(({ length }) => answers.slice(at, (at += length)));
 }
 
 function dataOf({ orderId, suspect, putOffs, failed, hasCrashed }: DueJob): JobData {

@@ -21,7 +21,6 @@ module.exports = [
   "e2e/replay",
   "e2e/rolling-upgrade",
   "e2e/rollout-in-flight",
-  "e2e/shards",
   "e2e/waiting-orders",
   "e2e/wedged-worker",
   "integration/db/galera",

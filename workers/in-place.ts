@@ -1,14 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Limits } from "../queues/controls.ts";
-import type { Permit, Permits } from "../queues/permits.ts";
 import type { DueJob } from "../src/engine/ports.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { Step } from "../src/order/stage.ts";
-import type { Admission, HandOver, Hosted, StageWorker, Visit } from "./stage-worker.ts";
+import type { HandOver, Hosted, StageWorker, Visit } from "./stage-worker.ts";
 
-/** How often a job that waits for guests to leave its step asks again. Milliseconds. */
+/** How often a job that may not enter its step yet asks again. Milliseconds. */
 const ADMISSION_INTERVAL_MS = 50;
-/** After how long a job that waits for anything looks whether the limits have changed. Milliseconds. */
-const LONGEST_WAIT_MS = 1_000;
 
 type Named = Pick<Step, "name">;
 
@@ -27,7 +25,6 @@ export interface InPlaceOptions {
   readonly retractGuests: () => void;
   /** Whether any worker may have guests in the step. @throws {Error} from Redis. */
   readonly haveGuests: (step: Named) => Promise<boolean>;
-  readonly permits: Pick<Permits, "ask" | "untilFree" | "leave">;
   /** Called after an order was enqueued; a test may kill the process there. */
   readonly onQueued?: ((transition: Transition) => void) | undefined;
 }
@@ -61,31 +58,15 @@ export class InPlace implements HandOver {
   readonly enqueue = (job: DueJob): Promise<void> => this.#options.enqueue(job);
 
   /**
-   * BullMQ counts a queue's jobs against a global concurrency, but neither guests nor the jobs of the step's other queues.
-   * Guests that entered before the limit was set may still be in the step, of any worker: its jobs wait until they have
-   * left, and for a permit.
+   * BullMQ counts jobs against a global concurrency, but not guests. Those that entered before the limit was set may still be in
+   * the step, of any worker: its jobs wait until they have left.
    */
-  async admit(permit: Permit, interrupted: AbortSignal | undefined, waits: () => void): Promise<Admission> {
-    const { limitsOf, haveGuests, permits } = this.#options;
-    let stands = false;
-    const leave = async () => (stands ? permits.leave(permit) : undefined);
-    try {
-      for (;;) {
-        const { concurrency, rateLimit } = await limitsOf(permit.step);
-        const mayGoOn = concurrency === null;
-        if (mayGoOn && rateLimit === null) return { mayGoOn, leave };
-        let waitMs = ADMISSION_INTERVAL_MS;
-        if (mayGoOn || !(await haveGuests(permit.step))) {
-          stands = true;
-          waitMs = await permits.ask(permit, { concurrency, rateLimit });
-        }
-        if (waitMs === 0) return { mayGoOn, leave };
-        waits();
-        await permits.untilFree(Math.min(waitMs, LONGEST_WAIT_MS), interrupted);
-      }
-    } catch (error) {
-      await leave().catch(() => undefined);
-      throw error;
+  async admit(step: Named, interrupted: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }> {
+    const { limitsOf, haveGuests } = this.#options;
+    for (;;) {
+      const { hasConcurrency } = await limitsOf(step);
+      if (!hasConcurrency || !(await haveGuests(step))) return { mayGoOn: !hasConcurrency };
+      await sleep(ADMISSION_INTERVAL_MS, undefined, { signal: interrupted });
     }
   }
 

@@ -4,36 +4,24 @@ import pLimit, { type LimitFunction } from "p-limit";
 /** The longest that a job waits to end once its order is done. Milliseconds. */
 const ENDS_WITHIN_MS = 50;
 
-/** BullMQ's worker of one queue. */
-type Fetcher = Pick<Worker, "concurrency">;
-
 /**
- * A step's places in one worker process. Jobs of the step's queues and guests, orders that come straight from the step
- * before, share them; BullMQ fetches as many jobs as are free, or, since its workers fetch from each queue by themselves,
- * at most one more of each.
+ * A step's places in one worker process. Jobs of the step's queue and guests, orders that come straight from the step
+ * before, share them; BullMQ fetches as many jobs as are free.
  */
 export class Places {
   readonly #limit: LimitFunction;
-  /** Unfinished jobs of each queue, including those whose orders have gone on to other steps. */
-  readonly #jobs = new Map<Fetcher, number>();
+  readonly #worker: Pick<Worker, "concurrency">;
+  /** Unfinished jobs of the queue, including those whose orders have gone on to other steps. */
+  #jobs = 0;
   #guests = 0;
   /** Ends jobs whose orders are done, the longest waiting first. */
   readonly #ending = new Set<() => void>();
   #progressAt = performance.now();
 
-  constructor(concurrency: number) {
-    this.#limit = pLimit(concurrency);
-  }
-
-  /** Has the worker of a queue fetch as many jobs as there are places for. */
-  add(worker: Fetcher): void {
-    this.#jobs.set(worker, 0);
-    this.#fit();
-  }
-
-  /** Forgets a worker that has closed. */
-  remove(worker: Fetcher): void {
-    this.#jobs.delete(worker);
+  /** @param worker must have that concurrency. */
+  constructor(worker: Pick<Worker, "concurrency">) {
+    this.#limit = pLimit(worker.concurrency);
+    this.#worker = worker;
   }
 
   get concurrency(): number {
@@ -85,20 +73,16 @@ export class Places {
    * BullMQ fetches the next job with the command that ends one if there is a place for it, and otherwise with a command
    * of its own, one after the other. So a job ends when the next place becomes free.
    */
-  async withJob<T>(worker: Fetcher, work: () => Promise<T>): Promise<T> {
-    this.#count(worker, 1);
+  async withJob<T>(work: () => Promise<T>): Promise<T> {
+    this.#jobs++;
     try {
       const result = await work();
       if (this.#unclaimed <= 0) await this.#untilFree();
       return result;
     } finally {
-      this.#count(worker, -1);
+      this.#jobs--;
       this.#fit();
     }
-  }
-
-  #count(worker: Fetcher, more: 1 | -1): void {
-    this.#jobs.set(worker, (this.#jobs.get(worker) ?? 0) + more);
   }
 
   /** Runs `work` in a place, as soon as one is free. */
@@ -141,25 +125,17 @@ export class Places {
 
   /** Free places for which BullMQ is not fetching a job yet. */
   get #unclaimed(): number {
-    let fetching = 0;
-    for (const [worker, jobs] of this.#jobs) {
-      fetching += (loopOf(worker)?.numTotal() ?? jobs) - jobs;
-      // Of several, some may wait at queues that stay empty.
-      if (this.#jobs.size > 1 && isWaiting(worker)) fetching--;
-    }
+    const fetching = (loopOf(this.#worker)?.numTotal() ?? this.#jobs) - this.#jobs;
     return this.#free - fetching;
   }
 
   /** Sets BullMQ's concurrency. A job whose order has gone on to another step needs no place. */
   #fit(): void {
-    const free = this.#free;
-    for (const [worker, jobs] of this.#jobs) {
-      const fitting = Math.max(1, jobs + free);
-      const isMore = fitting > worker.concurrency;
-      worker.concurrency = fitting;
-      // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
-      if (isMore) loopOf(worker)?.add(Promise.resolve());
-    }
+    const fitting = Math.max(1, this.#jobs + this.#free);
+    const isMore = fitting > this.#worker.concurrency;
+    this.#worker.concurrency = fitting;
+    // BullMQ reads it when a job ends; its own resume() wakes the loop the same way.
+    if (isMore) loopOf(this.#worker)?.add(Promise.resolve());
   }
 }
 
@@ -173,11 +149,6 @@ interface MainLoop {
 function loopOf(worker: object): MainLoop | undefined {
   const loop: unknown = Reflect.get(worker, "mainLoopQueue");
   return isLoop(loop) ? loop : undefined;
-}
-
-/** Whether a worker waits for its queue's next job. */
-function isWaiting(worker: object): boolean {
-  return Boolean(Reflect.get(worker, "waiting"));
 }
 
 function isLoop(loop: unknown): loop is MainLoop {

@@ -5,7 +5,7 @@ import { restoreControls } from "../queues/controls.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
-import { RedisCheck } from "../queues/redis-check.ts";
+import { RedisCheck } from "./redis-check.ts";
 
 /** Check interval in milliseconds. A check reads a small table and one Redis key. */
 const INTERVAL_MS = 2_000;

@@ -13,9 +13,7 @@ import type { Connection } from "../queues/connection.ts";
 import { isRedisUnavailable } from "../queues/errors.ts";
 import { isSuspect, type JobData } from "../queues/job.ts";
 import { queuePrefix } from "../queues/keys.ts";
-import type { Permit } from "../queues/permits.ts";
-import type { Queues } from "../queues/queues.ts";
-import { partOfRate } from "../queues/shards.ts";
+import type { SuspectTurns } from "../queues/suspect-turns.ts";
 import type { Transition } from "../src/order/lifecycle.ts";
 import type { StageSettings, Step } from "../src/order/stage.ts";
 import { describeError } from "../src/platform/describe-error.ts";
@@ -35,7 +33,6 @@ import {
   type Ending,
   markOf,
 } from "../src/engine/attempts.ts";
-import { Consumers } from "./consumers.ts";
 import { Places } from "./places.ts";
 import { nowMs } from "../src/platform/clock.ts";
 
@@ -81,20 +78,10 @@ export interface HandOver {
   /**
    * Waits until a job may enter its step.
    *
-   * @param waits called now and then meanwhile. @throws {Error} from Redis; the signal's reason.
+   * @returns whether its order may go on in place: in a step with a global concurrency, a job must end with the step, or it
+   * would count against the limit for longer. @throws {Error} from Redis; the signal's reason.
    */
-  admit(permit: Permit, interrupted: AbortSignal | undefined, waits: () => void): Promise<Admission>;
-}
-
-/** What holds for a job in its step. */
-export interface Admission {
-  /**
-   * Whether its order may go on in place: in a step with a global concurrency, a job must end with the step, or it would
-   * count against the limit for longer.
-   */
-  readonly mayGoOn: boolean;
-  /** To be called when its attempt is over. @throws {Error} from Redis. */
-  readonly leave: () => Promise<void>;
+  admit(step: Step, interrupted: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }>;
 }
 
 export interface StageWorkerOptions extends AttemptsOptions {
@@ -102,23 +89,21 @@ export interface StageWorkerOptions extends AttemptsOptions {
   readonly handOver: HandOver;
   /** BullMQ's own. */
   readonly telemetry?: Telemetry | undefined;
-  /** The step's queues, and the turns of suspects in them. */
-  readonly queues: Pick<Queues, "shards" | "turnsOf">;
+  /** Assigns turns to suspects. */
+  readonly turns: Pick<SuspectTurns, "take">;
   readonly failures: Pick<FailureLog, "markFailed" | "noteFailedAttempt">;
   readonly stillFails: Executor["stillFails"];
 }
 
-/** BullMQ's settings for a queue. */
+/** BullMQ's settings for a step. */
 export function workerOptions({
-  queue,
+  step,
   settings,
   connection,
-}: Pick<StageWorkerOptions, "settings" | "connection"> & {
-  readonly queue: Pick<Step, "name">;
-}): WorkerOptions {
+}: Pick<StageWorkerOptions, "step" | "settings" | "connection">): WorkerOptions {
   return {
     connection,
-    prefix: queuePrefix(connection, queue),
+    prefix: queuePrefix(connection, step),
     concurrency: settings.concurrency,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
@@ -131,14 +116,14 @@ export function workerOptions({
 }
 
 /**
- * The worker of one step. It runs the jobs of the step's queues, and guests: orders that come straight from the step
+ * The worker of one step. It runs the jobs of the step's queue, and guests: orders that come straight from the step
  * before, in this process. It translates how attempts end for BullMQ.
  */
 export class StageWorker {
   /** Places reserved for orders that may be impossible to serve. */
   readonly suspects: SuspectPlaces;
   readonly #options: StageWorkerOptions;
-  readonly #consumers: Consumers;
+  readonly #worker: Worker<JobData>;
   readonly #attempts: Attempts;
   readonly #places: Places;
   readonly #holds = new Set<string>();
@@ -147,54 +132,36 @@ export class StageWorker {
   #handsBack = false;
 
   constructor(options: StageWorkerOptions) {
+    const { step, outages, log } = options;
     this.#options = options;
-    this.#places = new Places(options.settings.concurrency);
-    this.#consumers = new Consumers((queue) => this.#consumer(queue), this.#places);
-    this.suspects = new SuspectPlaces(() => this.#places.concurrency);
-    this.#attempts = new Attempts(options, this.suspects);
-    this.followQueues();
-  }
-
-  /** Takes jobs from all queues that the step has now. */
-  followQueues(): void {
-    const { step, settings, queues } = this.#options;
-    const served = queues.shards.served(step);
-    this.#consumers.follow(served.map(({ name }) => name));
-    const { rateLimit } = settings;
-    // BullMQ reads it with every job.
-    if (rateLimit)
-      for (const { name, opts } of this.#consumers.all)
-        opts.limiter = partOfRate(rateLimit, queues.shards.partOf({ name }));
-  }
-
-  #consumer(queue: string): Worker<JobData> {
-    const { step, outages, log, telemetry } = this.#options;
-    const worker: Worker<JobData> = new Worker<JobData>(
-      queue,
+    this.#worker = new Worker<JobData>(
+      step.name,
       // BullMQ passes the signal only to processors with three parameters.
-      (job, token, signal) => this.#process(worker, job, token, signal),
+      (job, token, signal) => this.#process(job, token, signal),
       {
-        ...workerOptions({ ...this.#options, queue: { name: queue } }),
+        ...workerOptions(options),
         autorun: false,
-        ...(telemetry ? { telemetry } : {}),
+        ...(options.telemetry ? { telemetry: options.telemetry } : {}),
       },
     );
-    worker.on("error", (error) => {
+    this.#places = new Places(this.#worker);
+    this.suspects = new SuspectPlaces(() => this.#places.concurrency);
+    this.#attempts = new Attempts(options, this.suspects);
+    this.#worker.on("error", (error) => {
       if (isRedisUnavailable(error)) outages.redisAway();
       log.error({ stage: step.name, error: describeError(error) }, "worker error");
     });
-    worker.on("lockRenewalFailed", (jobIds) => {
-      for (const jobId of jobIds) worker.cancelJob(jobId, LOCK_LOST);
+    this.#worker.on("lockRenewalFailed", (jobIds) => {
+      for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);
     });
-    worker.on("failed", (job) => {
+    this.#worker.on("failed", (job) => {
       // BullMQ failed it without running it, after too many stalls.
       if (job?.deferredFailure) void this.#giveUp(attemptOf(job), job.deferredFailure);
     });
-    return worker;
   }
 
   get name(): string {
-    return this.step.name;
+    return this.#worker.name;
   }
 
   get step(): Step {
@@ -207,7 +174,7 @@ export class StageWorker {
 
   /** Whether it is paused deliberately. */
   get isPaused(): boolean {
-    return this.#consumers.isPaused;
+    return this.#worker.isPaused();
   }
 
   /** Orders that may be in the step at once; 0 while paused. */
@@ -242,7 +209,8 @@ export class StageWorker {
 
   /** Starts taking jobs; resolves when connected. */
   async start(): Promise<void> {
-    await this.#consumers.start();
+    await this.#worker.waitUntilReady();
+    void this.#worker.run();
   }
 
   /** Stops taking jobs until released for the same reason. Running jobs continue. */
@@ -316,9 +284,9 @@ export class StageWorker {
     this.#stopping = true;
     const handBack = setTimeout(() => {
       this.#handsBack = true;
-      this.#consumers.cancelAllJobs(SHUTDOWN);
+      this.#worker.cancelAllJobs(SHUTDOWN);
     }, graceMs);
-    await this.#consumers.close();
+    await this.#worker.close();
     clearTimeout(handBack);
   }
 
@@ -330,9 +298,9 @@ export class StageWorker {
 
   async #switchNow(): Promise<void> {
     const isHeld = this.#holds.size > 0;
-    if (isHeld === this.isPaused || this.#stopping) return;
+    if (isHeld === this.#worker.isPaused() || this.#stopping) return;
     try {
-      await (isHeld ? this.#consumers.pause() : this.#consumers.resume());
+      await (isHeld ? this.#worker.pause(true) : this.#worker.resume());
     } catch (error) {
       this.#options.log.error(
         { stage: this.name, error: describeError(error) },
@@ -342,14 +310,13 @@ export class StageWorker {
   }
 
   async #process(
-    worker: Worker<JobData>,
     job: Job<JobData>,
     token: string | undefined,
     cancelled: AbortSignal | undefined,
   ): Promise<string | undefined> {
     // A fetch that was under way at shutdown may return a job just handed back.
     if (this.#handsBack) return this.#handBack(job, token);
-    return this.#places.withJob(worker, async () => {
+    return this.#places.withJob(async () => {
       try {
         const passage = await this.#places.run(() => this.#attempt(job, token, cancelled));
         const passed = await passage?.visit?.ended;
@@ -374,18 +341,15 @@ export class StageWorker {
     const startedAt = performance.now();
     const { orderId, failed } = job.data;
     if (typeof orderId !== "string") throw new UnrecoverableError("the job carries no order id");
-    let attempt = attemptOf(job);
+    const attempt = attemptOf(job);
     if (failed !== undefined && attempt.number === 1) {
       await this.#note(job, { orderId, ...crashed(job) });
       if (await this.#stillFails(job, token, cancelled, attempt))
         throw await this.#errorOf(job, attempt, failed);
     }
-    const { mayGoOn, leave } = await this.#admit(job, token, cancelled);
-    attempt = { ...attempt, startedAt: new Date(nowMs()) };
+    const { mayGoOn } = await this.#admit(cancelled);
     if (job.attemptsStarted === 1) observer?.began(waitedSeconds(job));
     const ending = await this.#attempts.make(attempt, cancelled);
-    // If Redis is away, it takes the permit back later.
-    leave().catch(() => undefined);
     switch (ending.kind) {
       case "over":
         return this.#goOn(attempt, ending.execution, mayGoOn, cancelled);
@@ -402,17 +366,12 @@ export class StageWorker {
     }
   }
 
-  async #admit(
-    { id, queueName }: Job<JobData>,
-    token: string | undefined,
-    cancelled: AbortSignal | undefined,
-  ): Promise<Admission> {
-    const permit = { step: this.step, holder: [queueName, id, token].join(" ") };
+  async #admit(cancelled: AbortSignal | undefined): Promise<{ readonly mayGoOn: boolean }> {
     try {
-      return await this.#options.handOver.admit(permit, cancelled, () => this.#places.noteProgress());
+      return await this.#options.handOver.admit(this.step, cancelled);
     } catch {
       // Interrupted, as the attempt will find, or Redis is away, and nobody knows the limits.
-      return { mayGoOn: false, leave: async () => undefined };
+      return { mayGoOn: false };
     }
   }
 
@@ -519,7 +478,7 @@ export class StageWorker {
   ): Promise<never> {
     for (;;) {
       try {
-        const turnMs = needsTurn ? await this.#takeTurn(job) : 0;
+        const turnMs = needsTurn ? await this.#takeTurn() : 0;
         // By this process's own clock, as BullMQ takes it for the delay; see Queues.bringForward.
         await job.moveToDelayed(Date.now() + Math.max(waitMs, turnMs), token);
         throw new DelayedError();
@@ -562,7 +521,7 @@ export class StageWorker {
   /** Delays the retry, by now a suspect, until its turn; at its backoff alone it would take others' places. */
   async #delayRetry(job: Job<JobData>, reason: Error): Promise<void> {
     try {
-      const turnMs = await this.#takeTurn(job);
+      const turnMs = await this.#takeTurn();
       if (turnMs === 0) return;
       const backoff = Backoffs.normalize(job.opts.backoff ?? 0);
       const backoffMs = backoff && (await Backoffs.calculate(backoff, job.attemptsMade + 1, reason, job));
@@ -575,8 +534,8 @@ export class StageWorker {
   }
 
   /** @returns milliseconds until the suspect's turn. @throws {Error} from Redis. */
-  async #takeTurn({ queueName }: Job<JobData>): Promise<number> {
-    const [turnMs = 0] = await this.#options.queues.turnsOf({ name: queueName }).take();
+  async #takeTurn(): Promise<number> {
+    const [turnMs = 0] = await this.#options.turns.take();
     return turnMs;
   }
 

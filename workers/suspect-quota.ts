@@ -1,11 +1,10 @@
 import type { Connection } from "../queues/connection.ts";
-import { readLimits } from "../queues/controls.ts";
 import { readHeartbeats } from "../queues/telemetry/heartbeats.ts";
 import type { Queues } from "../queues/queues.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import { shareOf } from "../src/engine/suspects.ts";
-import { RedisCheck } from "../queues/redis-check.ts";
+import { RedisCheck } from "./redis-check.ts";
 import type { StageWorker } from "./stage-worker.ts";
 
 /** Interval in milliseconds: each time three Redis keys per step, and the heartbeats if a limit is set. */
@@ -13,7 +12,7 @@ const INTERVAL_MS = 3_000;
 
 export interface SuspectQuotaOptions {
   readonly redis: Connection;
-  readonly queues: Queues;
+  readonly queues: Pick<Queues, "of" | "turnsOf">;
   readonly workers: readonly Pick<StageWorker, "name" | "step" | "suspects">[];
   /** This process's heartbeat id. */
   readonly self: string;
@@ -37,20 +36,17 @@ export function suspectQuota(options: SuspectQuotaOptions & { readonly log: Logg
 
 /** Reads and divides the limits, and respaces suspects after a changed rate limit. @throws {Error} from Redis. */
 export async function divideQuota({ redis, queues, workers, self }: SuspectQuotaOptions): Promise<void> {
-  const limits = await Promise.all(workers.map(({ step }) => readLimits({ queues, redis }, step)));
-  const heartbeats = limits.some(({ concurrency }) => concurrency !== null)
-    ? await readHeartbeats(redis)
-    : [];
+  const limits = await Promise.all(workers.map((step) => queues.of(step).getGlobalConcurrency()));
+  const heartbeats = limits.some((limit) => limit !== null) ? await readHeartbeats(redis) : [];
   for (const [index, { name, suspects }] of workers.entries()) {
     const others = heartbeats.filter(({ steps }) => steps.some((step) => step.name === name));
     suspects.quota = quotaOf(
-      limits[index]?.concurrency ?? null,
+      limits[index] ?? null,
       others.map(({ id }) => id),
       self,
     );
   }
-  const served = workers.flatMap(({ step }) => queues.shards.served(step));
-  await Promise.all(served.map((queue) => queues.turnsOf(queue).follow()));
+  await Promise.all(workers.map(({ step }) => queues.turnsOf(step).follow()));
 }
 
 /**

@@ -40,10 +40,9 @@ const rateLimitBody = z.object({
  */
 export async function operate(name: string, click: Click): Promise<Done | undefined> {
   const { params, body, actor, queues, operations, failureGroups } = click;
-  const all = queues.steps.map((each) => each.name);
-  // What is done to one queue of a stage is done to the stage.
-  const step = queues.shards.stepOf(params["queueName"] ?? "")?.name ?? "";
-  if (params["queueName"] !== undefined && step === "") return undefined;
+  const all = queues.all.map((queue) => queue.name);
+  const step = params["queueName"] ?? "";
+  if (params["queueName"] !== undefined && !all.includes(step)) return undefined;
   switch (name) {
     case "put /api/queues/pause":
       for (const each of all) await operations.pause(each, actor);

@@ -22,10 +22,8 @@ export const board: Mount = {
 function boardOf(services: BoardServices): RequestHandler {
   const serverAdapter = new CarefulAdapter(services);
   serverAdapter.setBasePath(services.base + BOARD);
-  const { queues } = services;
-  const all = () => queues.all.map((queue) => new BullMQAdapter(queue));
-  const { replaceQueues } = createBullBoard({
-    queues: all(),
+  createBullBoard({
+    queues: services.queues.all.map((queue) => new BullMQAdapter(queue)),
     serverAdapter,
     options: {
       uiConfig: {
@@ -37,7 +35,6 @@ function boardOf(services: BoardServices): RequestHandler {
       },
     },
   });
-  queues.shards.onChange(() => replaceQueues(all()));
   const handler: RequestHandler = serverAdapter.getRouter();
   return handler;
 }

@@ -6,7 +6,7 @@ import type { GivenProviders } from "./configuration.ts";
 import { type SIMULATED, VARIABLES, WELL_KNOWN_KEYS } from "./variables.ts";
 import { ConfigError } from "../platform/config-error.ts";
 import { describeError } from "../platform/describe-error.ts";
-import { CANCEL, usePipeline } from "../order/lifecycle.ts";
+import { usePipeline } from "../order/lifecycle.ts";
 import { DEFAULT_SETTINGS, type Stage, type StageSettings } from "../order/stage.ts";
 
 /** The variables, and what can only come from a configuration file: see {@link configure}. */
@@ -19,7 +19,6 @@ const SHARED = {
   DATABASE_URL: true,
   REDIS_URL: true,
   REDIS_PREFIX: true,
-  SHARDS: true,
   HOST: true,
   METRICS_PORT: true,
   NODE_ENV: true,
@@ -194,13 +193,7 @@ export type WorkerConfig = z.output<typeof PROCESSES.worker>;
 /** What processing orders reads, in any process. */
 export type StagesConfig = Omit<
   WorkerConfig,
-  | "REDIS_URL"
-  | "REDIS_PREFIX"
-  | "SHARDS"
-  | "METRICS_PORT"
-  | "HAND_OVER"
-  | "WEDGED_AFTER_MS"
-  | "EVENTS_STREAM_LENGTH"
+  "REDIS_URL" | "REDIS_PREFIX" | "METRICS_PORT" | "HAND_OVER" | "WEDGED_AFTER_MS" | "EVENTS_STREAM_LENGTH"
 >;
 
 /** Whether this API uses queues, and so Redis. */
@@ -238,7 +231,6 @@ export async function configure<Schema extends z.ZodType>(
       return isFromFile(variable) ? inFile(variable) + fault.slice(variable.length) : fault;
     }),
     ...unsigned(stages, set),
-    ...ambiguousShards(stages, set),
   ];
   if (!parsed.success || all.length > 0) throw new ConfigError(all);
   usePipeline(stages);
@@ -321,19 +313,6 @@ function unsigned(stages: readonly Stage[], { NODE_ENV, SIGNING_SECRET }: Enviro
       ({ name }) =>
         `SIGNING_SECRET must be set when NODE_ENV is production, or the stage ${name} needs a secret of its own`,
     );
-}
-
-/** A stage's queue may not be that of another stage's shard. */
-function ambiguousShards(stages: readonly Stage[], { SHARDS = "1" }: Environment): string[] {
-  const names = new Set([...stages, CANCEL].map(({ name }) => name));
-  return [...names].flatMap((name) => {
-    const [, other] = /^(.+)-\d+$/.exec(name) ?? [];
-    return other !== undefined && names.has(other) && Number(SHARDS) !== 1
-      ? [
-          `SHARDS must be 1 while there is a stage ${name}, whose queue would be one of ${other}: rename the stage`,
-        ]
-      : [];
-  });
 }
 
 /** The address under which other services reach the API; undefined if nothing says so. */

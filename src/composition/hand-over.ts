@@ -1,5 +1,4 @@
 import { readLimits } from "../../queues/controls.ts";
-import { Permits } from "../../queues/permits.ts";
 import { haveGuests } from "../../queues/telemetry/heartbeats.ts";
 import type { WorkerHeartbeat } from "../../workers/heartbeat.ts";
 import { InPlace } from "../../workers/in-place.ts";
@@ -43,7 +42,6 @@ export function openHandOver(
     announceGuests: (step) => heartbeat.announceGuests(step),
     retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(redis, step),
-    permits: new Permits(redis),
     onQueued: crashHook && (({ from }) => crashHook("after enqueue", lifecycle.stageTo(from)?.name ?? "")),
   });
 }

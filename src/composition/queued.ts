@@ -1,4 +1,3 @@
-import { shardWatch } from "../../queues/shard-watch.ts";
 import { EventLog } from "../../db/event-log.ts";
 import { readRelayLag } from "../../db/relay-positions.ts";
 import { watchQueues } from "../api/queue-metrics.ts";
@@ -36,7 +35,7 @@ export async function openQueued(config: QueuedApiConfig, base: Base): Promise<M
       ...intake.app,
     },
     onEvents,
-    services: [...services, shardWatch({ redis, queues, tidies: false, log }), ...intake.services],
+    services: [...services, ...intake.services],
     beforeRequests: [],
   };
 }

@@ -20,10 +20,7 @@ export interface OpenQueues {
   readonly services: readonly Service[];
 }
 
-type QueueConfig = Pick<
-  WorkerConfig,
-  "REDIS_URL" | "REDIS_PREFIX" | "SHARDS" | "STAGE_ATTEMPTS" | "STAGE_BACKOFF_MS"
->;
+type QueueConfig = Pick<WorkerConfig, "REDIS_URL" | "REDIS_PREFIX" | "STAGE_ATTEMPTS" | "STAGE_BACKOFF_MS">;
 
 /**
  * The process's Redis, which must belong to this installation. Check the database first: it holds the installation's
@@ -48,7 +45,6 @@ export function openQueues(
     connection: redis,
     lifecycle,
     overrides: stageOverrides(config),
-    shards: config.SHARDS,
     tracing: tracing.jobs,
     onError: (error) => log.warn({ error: describeError(error) }, "queue error"),
   });

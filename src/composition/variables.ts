@@ -2,7 +2,6 @@ import { z } from "zod";
 import { faultOfMysqlUrl } from "../platform/mysql-url.ts";
 import { faultOfRedisUrl } from "../platform/redis-url.ts";
 import { isSigningSecret } from "../order/http-stage.ts";
-import { MOST_SHARDS } from "../../queues/shards.ts";
 import { isNetwork } from "../events/webhooks/networks.ts";
 import {
   duration,
@@ -55,10 +54,6 @@ export const VARIABLES = {
       description:
         "Prefix of every key, channel and stream in Redis. Installations that share a Redis each need their own: see [One Redis for several](architecture.md#one-redis-for-several)",
     }),
-  SHARDS: wholeNumber(1, MOST_SHARDS).default(1).meta({
-    description:
-      "How many queues each stage has, for more orders than one Redis can carry: with 4, `pay` has `pay-0` to `pay-3`, each in a shard of its own. May be changed at any time; see [More than one Redis can carry](deploying.md#more-than-one-redis-can-carry)",
-  }),
   API_KEYS: z
     .string()
     .default(DEVELOPMENT_KEY)

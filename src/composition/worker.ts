@@ -5,7 +5,6 @@ import { send } from "../../queues/connection.ts";
 import { keyBesideQueue, witnessKeys } from "../../queues/keys.ts";
 import { DatabaseLease } from "../../db/leases.ts";
 import { Marker } from "../../queues/marker.ts";
-import { shardWatch } from "../../queues/shard-watch.ts";
 import { MinuteCounts } from "../../queues/telemetry/minute-counts.ts";
 import type { WorkerArguments } from "../../workers/arguments.ts";
 import { alsoCounting, WorkerHeartbeat } from "../../workers/heartbeat.ts";
@@ -70,8 +69,6 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     ...base.services,
     scraped,
     ...open.services,
-    // Before whatever looks for jobs.
-    shardWatch({ redis, queues, tidies: true, log }),
     opened("relay's Redis", () => relayRedis.disconnect()),
     new Relay({ database, redis: relayRedis, connectListener, length: config.EVENTS_STREAM_LENGTH, log }),
     openWebhooks(config, base, connectListener),
@@ -84,11 +81,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
     openSweeper(config, base, {
       dispatcher: queues,
       lease: rollout.whileInForce(new DatabaseLease(database, "sweeper")),
-      marker: new Marker(
-        redis,
-        () => readInstallationId(database),
-        () => witnessKeys(redis, queues.all),
-      ),
+      marker: new Marker(redis, () => readInstallationId(database), witnessKeys(redis, lifecycle.steps)),
       observer: stageMetrics,
     }),
     ...stages.services,
@@ -101,8 +94,7 @@ export async function openWorker(config: WorkerConfig, given: WorkerArguments): 
       stop: () => forAll(workers, (worker) => worker.stop(config.SHUTDOWN_TIMEOUT_MS)),
     },
     new Watchdog({
-      readBacklogs: (watched) =>
-        readBacklogs(server, watched, (step) => queues.shards.served(step).map(({ name }) => name)),
+      readBacklogs: (watched) => readBacklogs(server, watched),
       workers,
       log,
       afterMs: config.WEDGED_AFTER_MS,
@@ -152,9 +144,7 @@ function openStages(
     probe: () =>
       send(
         redis,
-        steps
-          .flatMap((step) => queues.shards.served(step))
-          .map((queue) => ["set", keyBesideQueue(redis, queue, "probe"), 1, "EX", PROBE_SECONDS]),
+        steps.map((step) => ["set", keyBesideQueue(redis, step, "probe"), 1, "EX", PROBE_SECONDS]),
       ),
     log,
   });
@@ -177,7 +167,7 @@ function openStages(
       handOver,
       executor,
       isolation,
-      queues,
+      turns: queues.turnsOf(step),
       outages,
       telemetry: tracing.jobs?.telemetry,
       observer: alsoCounting(stageMetrics.of(step), counts, step),
@@ -190,9 +180,6 @@ function openStages(
     rollout.add(worker);
     redisWatch.add(worker);
   }
-  queues.shards.onChange(() => {
-    for (const worker of workers) worker.followQueues();
-  });
   stageMetrics.watchBreakers((stage) => breakers.troubleOf(stage));
   stageMetrics.watchWorkers(() =>
     workers.map(({ name, concurrency: most, held, suspects }) => ({

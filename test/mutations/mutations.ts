@@ -95,7 +95,7 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "an attempt goes on after its job was given to another worker",
-        find: "for (const jobId of jobIds) worker.cancelJob(jobId, LOCK_LOST);",
+        find: "for (const jobId of jobIds) this.#worker.cancelJob(jobId, LOCK_LOST);",
         replace: "",
       },
       {
@@ -163,8 +163,8 @@ export const MUTATIONS: readonly Mutation[] = [
     [
       {
         breaks: "a limit over all workers is exceeded by orders that entered before it was set",
-        find: "if (mayGoOn || !(await haveGuests(permit.step))) {",
-        replace: "{",
+        find: "if (!hasConcurrency || !(await haveGuests(step)))",
+        replace: "",
       },
     ],
   ),
@@ -180,33 +180,6 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   ),
   ...inFile(
-    "queues/queues.ts",
-    ["integration/queues/shards"],
-    [
-      {
-        breaks: "orders are queued again whose jobs are in the queues of another number of shards",
-        find: "return this.#queues.having(transition.step, orderId).map((queue) => ({ queue, id }));",
-        replace: "return [{ queue: this.of(transition.step, orderId), id }];",
-      },
-    ],
-  ),
-  ...inFile(
-    "queues/permits.ts",
-    ["integration/queues/shards"],
-    [
-      {
-        breaks: "a limit below the number of a stage's queues is exceeded",
-        find: 'if concurrency and redis.call("ZRANK", KEYS[1], ARGV[1]) >= concurrency then return ${ASK_AGAIN_MS} end',
-        replace: "",
-      },
-      {
-        breaks: "a worker that died holds its permits for ever",
-        find: 'redis.call("ZREM", KEYS[1], gone)',
-        replace: "",
-      },
-    ],
-  ),
-  ...inFile(
     "workers/places.ts",
     ["integration/workers/in-place", "unit/workers/places"],
     [
@@ -217,7 +190,7 @@ export const MUTATIONS: readonly Mutation[] = [
       },
       {
         breaks: "jobs are fetched for places that orders in place have taken",
-        find: "const fitting = Math.max(1, jobs + free);",
+        find: "const fitting = Math.max(1, this.#jobs + this.#free);",
         replace: "const fitting = this.concurrency;",
       },
       {

@@ -113,18 +113,11 @@ class Servers {
   }
 }
 
-/** A cluster of so many masters, each with a replica or without one. */
-export async function startRedisCluster({
-  masters: count = 3,
-  hasReplicas = true,
-  ...options
-}: TopologyOptions & {
-  readonly masters?: number;
-  readonly hasReplicas?: boolean;
-} = {}): Promise<RedisTopology> {
+/** A cluster of three masters with a replica each. */
+export async function startRedisCluster(options: TopologyOptions = {}): Promise<RedisTopology> {
   const servers = new Servers(options);
   const { certificates } = options;
-  await servers.start(hasReplicas ? 2 * count : count, async () => [
+  await servers.start(6, async () => [
     "--cluster-enabled",
     "yes",
     "--cluster-port",
@@ -143,7 +136,7 @@ export async function startRedisCluster({
       : []),
   ]);
   const nodes = servers.all.map((server) => servers.admin(server));
-  const [masters, replicas] = [nodes.slice(0, count), nodes.slice(count)];
+  const [masters, replicas] = [nodes.slice(0, 3), nodes.slice(3)];
   for (const [index, node] of nodes.entries()) await node.call("CLUSTER", "SET-CONFIG-EPOCH", index + 1);
   await Promise.all(
     masters.map((master, index) => {
@@ -161,8 +154,7 @@ export async function startRedisCluster({
   for (const [index, { port }] of servers.all.entries())
     await nodes[0]!.call("CLUSTER", "MEET", "127.0.0.1", port, ports[index]!);
   const isOf = (node: Redis, what: string) => async () => (await node.cluster("INFO")).includes(what);
-  for (const node of nodes)
-    await waitFor("the nodes to meet", isOf(node, `cluster_known_nodes:${nodes.length}`));
+  for (const node of nodes) await waitFor("the nodes to meet", isOf(node, "cluster_known_nodes:6"));
   const ids = await Promise.all(masters.map((master) => master.call("CLUSTER", "MYID")));
   await Promise.all(
     replicas.map((replica, index) =>
@@ -178,7 +170,7 @@ export async function startRedisCluster({
   await Promise.all(replicas.map(untilReplicated));
   const [scheme, host] = certificates ? ["rediss", HOST] : ["redis", "127.0.0.1"];
   const url = `${scheme}+cluster://:${PASSWORD}@${servers.all
-    .slice(0, count)
+    .slice(0, 3)
     .map((server) => `${host}:${servers.portOf(server)}`)
     .join(",")}`;
   return {

@@ -352,18 +352,6 @@ describe("a configuration file", () => {
     );
     await configure(PROCESSES.worker, { ...unsigned, SIGNING_SECRET: SECRET });
   });
-
-  test("is refused with shards when a stage has the name that a shard of another would have", async () => {
-    const twice = {
-      ...SERVERS,
-      SHARDS: "4",
-      ...file({ pipeline: ["reserve", { http: { ...FRAUD, name: "reserve-7" } }] }),
-    };
-    await expect(configure(PROCESSES.worker, twice)).rejects.toThrow(
-      "SHARDS must be 1 while there is a stage reserve-7, whose queue would be one of reserve: rename the stage",
-    );
-    await configure(PROCESSES.worker, { ...twice, SHARDS: "1" });
-  });
 });
 
 test("an HTTP stage may ask for every field of an order", () => {

@@ -147,13 +147,6 @@ describe("the configuration", () => {
     },
   );
 
-  test.each(["0", "33", "4.5", "-1", "many"])("refuses %p shards", (SHARDS) => {
-    for (const process of ["api", "worker"] as const)
-      expect(faultsOf(process, { ...SERVERS, SHARDS })).toEqual([
-        "SHARDS must be a whole number from 1 to 32",
-      ]);
-  });
-
   test("refuses a limit for transactions that a wait for a lock would exceed", () => {
     expect(faultsOf("api", { ...SERVERS, DATABASE_TIMEOUT_MS: "1000" })).toEqual([
       "DATABASE_TIMEOUT_MS must be a whole number from 1200 to 60000",

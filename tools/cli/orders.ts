@@ -8,7 +8,6 @@ import { configure, COMMANDS } from "../../src/composition/config.ts";
 import { openOperations } from "../../src/composition/operations.ts";
 import { openQueues, redisServer } from "../../src/composition/queues.ts";
 import { BackgroundCalls } from "../../src/engine/background-calls.ts";
-import { announceSplits } from "../../queues/shard-watch.ts";
 import { Cancellation } from "../../src/engine/cancellation.ts";
 import type { Dispatcher } from "../../src/engine/ports.ts";
 import { WebhookEndpoints } from "../../src/events/webhooks/endpoints.ts";
@@ -76,8 +75,6 @@ async function carryOut(command: Command): Promise<string> {
     services.push(...opening.services);
     const ready = once(opening.redis, "ready").catch(() => undefined);
     await settleWithin(CONNECT_MS, ready, () => undefined);
-    // Without Redis, the sweeper queues what this command would have.
-    await announceSplits(opening).catch(() => undefined);
     return opening;
   }
 }

@@ -165,16 +165,13 @@ export class StatusReader {
 
   async #jobs(queues: Queues): Promise<Map<string, NonNullable<StepStatus["queue"]>>> {
     const found = await Promise.all(
-      queues.steps.map(async (step) => {
+      queues.all.map(async (queue) => {
         const [counts, paused] = await Promise.all([
-          Promise.all(
-            queues.shards.known(step).map((queue) => queue.getJobCounts("waiting", "prioritized", "delayed")),
-          ),
-          Promise.all(queues.shards.served(step).map((queue) => queue.isPaused())),
+          queue.getJobCounts("waiting", "prioritized", "delayed"),
+          queue.isPaused(),
         ]);
-        const total = (state: string) => counts.reduce((sum, each) => sum + (each[state] ?? 0), 0);
-        const waiting = total("waiting") + total("prioritized");
-        return [step.name, { waiting, delayed: total("delayed"), paused: paused.some(Boolean) }] as const;
+        const { waiting = 0, prioritized = 0, delayed = 0 } = counts;
+        return [queue.name, { waiting: waiting + prioritized, delayed, paused }] as const;
       }),
     );
     return new Map(found);

@@ -201,7 +201,8 @@ describe("a queue", () => {
     for (const click of others) await click();
     const now = { paused: false, concurrency: 7, rateLimit };
     expect(await wanted(step)).toMatchObject(now);
-    expect(await readControls({ queues, redis: api.environment.redis }, { name: step })).toEqual(now);
+    const queue = queues.all.find(({ name }) => name === step);
+    expect(queue && (await readControls(queue))).toEqual(now);
     const { items } = await listActions(api.environment.database, { limit: 4 });
     expect(items.map(({ action, actor, target, details }) => ({ action, actor, target, details }))).toEqual([
       { action: "resume", actor: OPERATOR, target: step, details: null },

@@ -36,7 +36,7 @@ describe("settings of the queues", () => {
     restoreControls({ queues, redis: environment.redis }, await listQueueSettings(environment.database));
   const change = (database: Database, step: string, wanted: Partial<QueueSettings>) =>
     changeQueueSettings(database, step, wanted, { actor: "ada", action: "pause", target: step });
-  const ofPay = () => readControls({ queues, redis: environment.redis }, pay);
+  const ofPay = () => readControls(queues.of(pay));
 
   test("are kept in MySQL, each by itself, and Redis is made to have them", async () => {
     const { database, redis } = environment;
@@ -81,7 +81,7 @@ describe("settings of the queues", () => {
     await change(database, "ship", { concurrency: 1 });
     expect(await restore()).toBe(1);
     expect(await queues.of(pay).isPaused()).toBe(true);
-    expect((await readControls({ queues, redis: environment.redis }, ship)).concurrency).toBe(1);
+    expect((await readControls(queues.of(ship))).concurrency).toBe(1);
   });
 
   test("of a stage that is no more do no harm", async () => {

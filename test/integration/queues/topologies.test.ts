@@ -167,11 +167,7 @@ describe("a cluster's marker", () => {
 
   function marker(): Marker {
     const worker = connected(connectWorker(redis.url));
-    return new Marker(
-      worker,
-      async () => "ours",
-      () => witnessKeys(worker, lifecycle.steps),
-    );
+    return new Marker(worker, async () => "ours", witnessKeys(worker, lifecycle.steps));
   }
 
   async function restored(): Promise<void> {

@@ -5,7 +5,6 @@ import { listEvents } from "../../../db/order-events.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { readLimits } from "../../../queues/controls.ts";
 import { jobId } from "../../../queues/job.ts";
-import { Permits } from "../../../queues/permits.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { haveGuests } from "../../../queues/telemetry/heartbeats.ts";
 import { MinuteCounts } from "../../../queues/telemetry/minute-counts.ts";
@@ -90,7 +89,6 @@ async function line(given: Given) {
     announceGuests: (step) => heartbeat.announceGuests(step),
     retractGuests: () => heartbeat.retractGuests(),
     haveGuests: (step) => haveGuests(connection, step),
-    permits: new Permits(connection),
   });
   const executor = new Executor({ lifecycle, ports: NO_PORTS, store });
   for (const step of lifecycle.steps) {
@@ -110,7 +108,7 @@ async function line(given: Given) {
         judge: async () => ({ cause: "order" }),
         probeIntervalMs: 1,
       },
-      queues,
+      turns: queues.turnsOf(step),
       failures: new FailureLog({ store: orderStore(database), lifecycle }),
     });
     workers.set(step.name, worker);

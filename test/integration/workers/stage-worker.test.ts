@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { listEvents } from "../../../db/order-events.ts";
 import { jobId } from "../../../queues/job.ts";
-import { Permits } from "../../../queues/permits.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { createLogger } from "../../../src/platform/log.ts";
 import { Lifecycle } from "../../../src/order/lifecycle.ts";
@@ -54,14 +53,13 @@ async function working(
       handOver: new InPlace({
         workerOf: () => undefined,
         enqueue: (job) => queues.enqueue([job]),
-        limitsOf: async () => ({ isUnlimited: false, concurrency: null, rateLimit: null }),
+        limitsOf: async () => ({ isUnlimited: false, hasConcurrency: false }),
         announceGuests: async () => undefined,
         retractGuests: () => undefined,
         haveGuests: async () => false,
-        permits: new Permits(connection),
       }),
       log: createLogger({ name: "test", level: "silent" }),
-      queues,
+      turns: queues.turnsOf(stage),
       stillFails: async () => true,
       isolation: { attempt: async () => Promise.reject(new Error("no job of this test has stalled")) },
       outages: {

@@ -8,7 +8,6 @@ import { listEvents } from "../../../db/order-events.ts";
 import { orderStore } from "../../../db/order-store.ts";
 import { jobId } from "../../../queues/job.ts";
 import { Marker } from "../../../queues/marker.ts";
-import { Permits } from "../../../queues/permits.ts";
 import { Queues } from "../../../queues/queues.ts";
 import { BatchingStore } from "../../../src/engine/batching-store.ts";
 import { BackgroundCalls } from "../../../src/engine/background-calls.ts";
@@ -92,11 +91,10 @@ async function line({ settings = {}, run }: Given = {}) {
   const handOver = new InPlace({
     workerOf: ({ name }) => workers.get(name),
     enqueue: (job) => queues.enqueue([job]),
-    limitsOf: async () => ({ isUnlimited: true, concurrency: null, rateLimit: null }),
+    limitsOf: async () => ({ isUnlimited: true, hasConcurrency: false }),
     announceGuests: async () => undefined,
     retractGuests: () => undefined,
     haveGuests: async () => false,
-    permits: new Permits(connection),
   });
   for (const step of lifecycle.steps) {
     const worker = new StageWorker({
@@ -107,7 +105,7 @@ async function line({ settings = {}, run }: Given = {}) {
       executor,
       stillFails: executor.stillFails.bind(executor),
       log,
-      queues,
+      turns: queues.turnsOf(step),
       outages: {
         databaseAway: () => undefined,
         redisAway: () => undefined,

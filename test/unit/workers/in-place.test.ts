@@ -19,15 +19,10 @@ test("an order on its way to a stage with a limit is no guest there, however lon
       host: () => Promise.reject(new Error("the stage has a limit")),
     }),
     enqueue: async ({ orderId }) => void enqueued.push(orderId),
-    limitsOf: async () => ({ isUnlimited: false, concurrency: 1, rateLimit: null }),
+    limitsOf: async () => ({ isUnlimited: false, hasConcurrency: true }),
     announceGuests: async () => undefined,
     retractGuests: () => undefined,
     haveGuests: async () => counted.now > 0,
-    permits: {
-      ask: async () => 0,
-      untilFree: async () => undefined,
-      leave: async () => undefined,
-    },
   });
   // The first one finds the limit.
   await inPlace.handOver("first", transition, undefined);

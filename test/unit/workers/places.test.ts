@@ -8,8 +8,7 @@ function busyWorker() {
   let wakes = 0;
   const mainLoopQueue = { numTotal: () => jobs.size, add: () => void wakes++ };
   const worker = { concurrency: 2, mainLoopQueue };
-  const places = new Places(worker.concurrency);
-  places.add(worker);
+  const places = new Places(worker);
   /** A job that leaves its place when told to, and ends when told to. */
   const start = () => {
     let leave: () => void = () => undefined;
@@ -18,7 +17,7 @@ function busyWorker() {
     const finished = new Promise<void>((resolve) => (finish = resolve));
     let fetchesNext: boolean | undefined;
     const ended = places
-      .withJob(worker, async () => {
+      .withJob(async () => {
         await places.run(() => left);
         await finished;
       })

@@ -24,7 +24,7 @@ const workers = lifecycle.stages.map((step) => {
       const options = { ...jobOptions(settingsOf(next.step)), jobId: jobId(orderId, next) };
       await queues.of(next.step).add(next.step.name, { orderId }, options);
     },
-    workerOptions({ queue: step, settings: settingsOf(step), connection }),
+    workerOptions({ step, settings: settingsOf(step), connection }),
   );
   return worker.on("error", onError);
 });

@@ -265,7 +265,7 @@ function actions({ lifecycle }: Services, { order, job }: Found): Html | undefin
     ${canCancel && html`<a class="button" id="cancel" href="${path}/cancel">Cancel…</a>`}
     ${
       showJob &&
-      html`<a id="job" href="${BOARD}/${job.queue}/${encodeURIComponent(job.id)}">Open job in Bull Board</a>`
+      html`<a id="job" href="${BOARD}/${job.step}/${encodeURIComponent(job.id)}">Open job in Bull Board</a>`
     }
   </div>`;
 }

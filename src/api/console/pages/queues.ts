@@ -99,9 +99,7 @@ async function look({ database, queues, redis }: Services): Promise<Found | unde
   const wanted = new Map((await listQueueSettings(database)).map((each) => [each.step, each]));
   try {
     const [actual, workers] = await Promise.all([
-      Promise.all(
-        queues.steps.map(async (step) => [step.name, await readControls({ queues, redis }, step)] as const),
-      ),
+      Promise.all(queues.all.map(async (each) => [each.name, await readControls(each)] as const)),
       readHeartbeats(redis),
     ]);
     return { wanted, actual: new Map(actual), workers };

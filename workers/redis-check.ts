@@ -1,4 +1,4 @@
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../queues/connection.ts";
 import type { Logger } from "../src/platform/log.ts";
 import type { Service } from "../src/platform/service.ts";
 import { describeError } from "../src/platform/describe-error.ts";
@@ -15,7 +15,7 @@ export interface RedisCheckOptions {
   readonly log: Logger;
 }
 
-/** Work that a process repeats against Redis. A failed run is logged, and the next one tries again. */
+/** Work that a worker repeats against Redis. A failed run is logged, and the next one tries again. */
 export class RedisCheck implements Service {
   readonly name: string;
   readonly #redis: Connection;
@@ -35,11 +35,6 @@ export class RedisCheck implements Service {
   async start(): Promise<void> {
     this.#runs.start();
     await this.#runs.firstRun;
-  }
-
-  /** Runs now, or once more right after the run under way. */
-  wake(): void {
-    this.#runs.wake();
   }
 
   /** Stops after the run under way. */

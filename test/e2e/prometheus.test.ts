@@ -89,14 +89,20 @@ beforeAll(async () => {
   const env = { METRICS_PORT: "0", STAGE_ATTEMPTS: "2", SWEEP_INTERVAL_MS: "100" };
   line = await startLine({ env: { ...env, WEBHOOK_ALLOWED_NETWORKS: "127.0.0.0/8" } });
   await line.client.put("/stock/MUG-BLUE", { onHand: 1_000_000 });
-  const refusing = await startAnswering((response) => reply(response, 500));
-  closing.push(refusing);
-  await line.client.post("/webhook-endpoints", { url: refusing.url });
+  await endpoint(500);
 });
 afterAll(async () => {
   await line?.close();
   await Promise.all(closing.map((each) => each.close()));
 });
+
+/** @returns the path of a webhook endpoint that gives this answer. */
+async function endpoint(status: number): Promise<string> {
+  const answering = await startAnswering((response) => reply(response, status));
+  closing.push(answering);
+  const { body } = await line.client.post<{ id: string }>("/webhook-endpoints", { url: answering.url });
+  return `/webhook-endpoints/${body.id}`;
+}
 
 /** One order that is delivered, one that is cancelled, one that is retried, and one that fails. */
 async function placeSome(): Promise<void> {
@@ -106,6 +112,7 @@ async function placeSome(): Promise<void> {
 
 describe("the alert rules and the dashboard", () => {
   test("name no metric that is not told", async () => {
+    const gone = await endpoint(410);
     await placeSome();
     const wanted = metricsIn(
       [
@@ -126,6 +133,7 @@ describe("the alert rules and the dashboard", () => {
       const missing = wanted.filter((name) => !told.some((each) => each.names.has(name)));
       return missing.length === 0;
     });
+    await line.client.request("DELETE", gone);
   });
 
   test("of which each alert is shown to come, and not to come", async () => {

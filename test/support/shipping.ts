@@ -153,6 +153,22 @@ export async function shipmentOf(line: Shipping, id: string, number = 1): Promis
   return found;
 }
 
+/** The labels that were bought for an order at the simulated EasyPost. */
+export function labelsOf({ easypost }: Pick<Shipping, "easypost">, id: string) {
+  return easypost.easypost.bought.filter(({ reference }) => reference?.startsWith(id) ?? false);
+}
+
+/** Loses the simulated EasyPost's answer to the next POST whose path ends with this. */
+export function loseAnswer({ easypost: { easypost } }: Pick<Shipping, "easypost">, end: string): void {
+  const handle = easypost.handle.bind(easypost);
+  easypost.handle = (call) => {
+    const answer = handle(call);
+    if (call.method !== "POST" || !call.path.endsWith(end)) return answer;
+    easypost.handle = handle;
+    return { status: 502, body: {} };
+  };
+}
+
 /** Counts the calls that a simulated EasyPost gets, until it is stopped. */
 export function countCalls(easypost: Shipping["easypost"]["easypost"]) {
   const handle = easypost.handle.bind(easypost);

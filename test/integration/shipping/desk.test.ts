@@ -14,6 +14,7 @@ import {
   carrierOf,
   countCalls,
   HOUR_MS,
+  loseAnswer,
   parcelsOf,
   SHIP_TO,
   startShipping,
@@ -547,19 +548,14 @@ describe("several parcels", () => {
       easypost.behave({ refundMs: 48 * HOUR_MS });
       expect(await line.cancel(id)).toMatchObject({ outcome: "waiting" });
       easypost.behave({ refundMs: 0 });
-      const handle = easypost.handle.bind(easypost);
-      let calls = 0;
-      easypost.handle = (call) => {
-        calls++;
-        return handle(call);
-      };
+      const calls = countCalls(easypost);
       // As the sweeper does it every few minutes.
       expect(await line.cancel(id)).toMatchObject({
         outcome: "waiting",
         for: "the carrier to decide on the label of parcel 1",
       });
-      easypost.handle = handle;
-      expect(calls).toBe(0);
+      calls.stop();
+      expect(calls.count).toBe(0);
     });
 
     test("and of which one has arrived are not paid back before an operator settles that", async () => {
@@ -670,14 +666,8 @@ describe("several parcels", () => {
       const id = await line.paid({ lines: MUGS(2) });
       const planned = await plan(line, id, 2);
       const { easypost } = line.easypost;
-      const handle = easypost.handle.bind(easypost);
-      // The label is bought, and the answer is lost.
-      easypost.handle = (call) => {
-        const answer = handle(call);
-        return call.path.endsWith("/buy") ? { status: 500, body: {} } : answer;
-      };
+      loseAnswer(line, "/buy");
       await expect(line.step(id)).rejects.toThrow();
-      easypost.handle = handle;
       easypost.behave({ refundsRefused: 1 });
       const parcels = parcelsOf(line);
       const known = async () => {
@@ -719,14 +709,8 @@ describe("several parcels", () => {
     const id = await line.paid({ lines: MUGS(2) });
     await plan(line, id, 2);
     const { easypost } = line.easypost;
-    const handle = easypost.handle.bind(easypost);
-    // The label is bought, and the answer is lost.
-    easypost.handle = (call) => {
-      const answer = handle(call);
-      return call.path.endsWith("/buy") ? { status: 500, body: {} } : answer;
-    };
+    loseAnswer(line, "/buy");
     await expect(line.step(id)).rejects.toThrow();
-    easypost.handle = handle;
     easypost.behave({ refundMs: 48 * HOUR_MS });
     const [planned] = await line.shipments(id);
     if (planned === undefined) throw new Error("no parcel");

@@ -22,6 +22,8 @@ import {
   carrierOf,
   countCalls,
   HOUR_MS,
+  labelsOf,
+  loseAnswer,
   parcelsOf,
   SHIP_TO,
   shipmentOf,
@@ -40,8 +42,6 @@ beforeEach(() => {
   line.easypost.easypost.behave({ refundMs: 0, refundsRefused: 0, refundsRejected: 0 });
 });
 
-const labelsOf = (id: string) =>
-  line.easypost.easypost.bought.filter(({ reference }) => reference?.startsWith(id) ?? false);
 const level = async (sku: string) => {
   const [found] = await findStock(line.database, [sku]);
   return [found?.onHand, found?.reserved];
@@ -65,25 +65,13 @@ const patch = (id: string, shipTo: object = ELSEWHERE) =>
     },
   );
 
-/** Loses the answer to the next call that ends with this. */
-function losing(end: string): void {
-  const { easypost } = line.easypost;
-  const handle = easypost.handle.bind(easypost);
-  easypost.handle = (call) => {
-    const answer = handle(call);
-    if (call.method !== "POST" || !call.path.endsWith(end)) return answer;
-    easypost.handle = handle;
-    return { status: 502, body: {} };
-  };
-}
-
 describe("an order that EasyPost ships", () => {
   test("gets one label, for its address, and leaves the stock with it", async () => {
     const [onHand = 0, reserved] = await level("MUG-BLUE");
     const id = await line.paid();
     expect(await line.step(id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
     const [shipment, ...others] = await line.shipments(id);
-    const [label] = labelsOf(id);
+    const [label] = labelsOf(line, id);
     expect(others).toEqual([]);
     expect(shipment).toMatchObject({
       number: 1,
@@ -127,7 +115,7 @@ describe("an order that EasyPost ships", () => {
       for: "an address that can be delivered to: Address not found, House number is missing",
     });
     expect((await line.order(id)).waiting?.for).toMatch(/^an address/);
-    expect(labelsOf(id)).toEqual([]);
+    expect(labelsOf(line, id)).toEqual([]);
     await patch(id, SHIP_TO);
     expect(await line.step(id)).toMatchObject({ outcome: "done", status: "SHIPPED" });
   });
@@ -190,10 +178,10 @@ describe("a lost answer of EasyPost", () => {
     };
     await expect(line.step(id)).rejects.toThrow(/EasyPost answered 504/);
     expect(await line.shipments(id)).toMatchObject([{ state: "PLANNED", carrierId: expect.any(String) }]);
-    expect(labelsOf(id)).toHaveLength(1);
+    expect(labelsOf(line, id)).toHaveLength(1);
     expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
     easypost.handle = handle;
-    expect(labelsOf(id)).toHaveLength(1);
+    expect(labelsOf(line, id)).toHaveLength(1);
     expect(calls).toBe(1);
   });
 
@@ -211,7 +199,7 @@ describe("a lost answer of EasyPost", () => {
     await expect(line.step(id)).rejects.toThrow(/EasyPost answered 502/);
     expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
     easypost.handle = handle;
-    expect([created, labelsOf(id).length]).toEqual([1, 1]);
+    expect([created, labelsOf(line, id).length]).toEqual([1, 1]);
   });
 
   test("is nothing to two workers at once: one label", async () => {
@@ -219,9 +207,9 @@ describe("a lost answer of EasyPost", () => {
     const others = await Promise.all([1, 2, 3].map(async () => line.executorOf(await line.connect({}))));
     await Promise.all(others.map((by) => line.step(id, { by })));
     expect((await line.order(id)).status).toBe("SHIPPED");
-    expect(labelsOf(id)).toHaveLength(1);
+    expect(labelsOf(line, id)).toHaveLength(1);
     expect(await line.shipments(id)).toMatchObject([
-      { carrierId: labelsOf(id)[0]?.shipmentId, state: "BOOKED" },
+      { carrierId: labelsOf(line, id)[0]?.shipmentId, state: "BOOKED" },
     ]);
   });
 });
@@ -244,12 +232,12 @@ describe("an address that changes", () => {
     // Another worker, that does not remember the order from when it was paid.
     expect(await line.step(id, { by: line.executorOf(line.ports) })).toMatchObject({ status: "SHIPPED" });
     expect(await sentTo(id)).toBe("1 MAIN ST");
-    expect(labelsOf(id)).toHaveLength(1);
+    expect(labelsOf(line, id)).toHaveLength(1);
   });
 
   test("after an announcement whose answer was lost is the one that the label has", async () => {
     const id = await line.paid();
-    losing("/shipments");
+    loseAnswer(line, "/shipments");
     await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
     await patch(id);
     expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
@@ -258,7 +246,7 @@ describe("an address that changes", () => {
 
   test("only in its city is another one", async () => {
     const id = await line.paid();
-    losing("/shipments");
+    loseAnswer(line, "/shipments");
     await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
     await patch(id, { city: "Torrance" });
     expect(await line.step(id, { attempt: 2 })).toMatchObject({ status: "SHIPPED" });
@@ -267,13 +255,13 @@ describe("an address that changes", () => {
 
   test("is checked also when the answer to its announcement was lost", async () => {
     const id = await line.paid({ shipTo: { ...SHIP_TO, line1: "nowhere" } });
-    losing("/shipments");
+    loseAnswer(line, "/shipments");
     await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
     expect(await line.step(id, { attempt: 2 })).toMatchObject({
       outcome: "waiting",
       for: expect.stringMatching(/^an address that can be delivered to: Address not found/),
     });
-    expect(labelsOf(id)).toEqual([]);
+    expect(labelsOf(line, id)).toEqual([]);
   });
 
   test("is taken for a parcel that has come back, and is sent again", async () => {
@@ -307,7 +295,7 @@ describe("an address that changes", () => {
 
   test("is refused while its label is bought, and taken again once the parcel is called off", async () => {
     const id = await line.paid();
-    losing("/buy");
+    loseAnswer(line, "/buy");
     await expect(line.step(id)).rejects.toThrow("EasyPost answered 502");
     await expect(patch(id)).rejects.toThrow(
       "the label of parcel 1 is being bought for the address; call the parcel off first",
@@ -359,7 +347,7 @@ test("a parcel that the warehouse plans while the rest is announced leaves that 
   expect(await line.step(id)).toMatchObject({ status: "SHIPPED" });
   const shipments = await line.shipments(id);
   expect(shipments.flatMap(({ lines }) => lines.map(({ quantity }) => quantity))).toEqual([1, 1]);
-  expect(labelsOf(id)).toHaveLength(2);
+  expect(labelsOf(line, id)).toHaveLength(2);
 });
 
 describe("cancelling what EasyPost ships", () => {
@@ -380,7 +368,7 @@ describe("cancelling what EasyPost ships", () => {
     const id = await labelled();
     expect(await level("MUG-BLUE")).toEqual([onHand, reserved + 2]);
     expect(await line.cancel(id)).toMatchObject({ outcome: "cancelled" });
-    expect(labelsOf(id)).toMatchObject([{ refundStatus: "refunded" }]);
+    expect(labelsOf(line, id)).toMatchObject([{ refundStatus: "refunded" }]);
     expect(await line.shipments(id)).toMatchObject([{ state: "VOIDED" }]);
     expect(await level("MUG-BLUE")).toEqual([onHand, reserved]);
   });
@@ -452,7 +440,7 @@ describe("cancelling what EasyPost ships", () => {
     await expect(
       line.ports.carrier.ship({ order, attempt: 1, signal: AbortSignal.timeout(20_000) }),
     ).rejects.toThrow(/called off/);
-    expect(labelsOf(id)).toEqual([]);
+    expect(labelsOf(line, id)).toEqual([]);
   });
 
   test("gives back the label that was bought while the order was cancelled", async () => {
@@ -471,7 +459,7 @@ describe("cancelling what EasyPost ships", () => {
     await meanwhile;
     easypost.handle = handle;
     await late.undo({ order, attempt: 1, signal: AbortSignal.timeout(20_000) });
-    expect(labelsOf(id)).toMatchObject([{ refundStatus: "refunded" }]);
+    expect(labelsOf(line, id)).toMatchObject([{ refundStatus: "refunded" }]);
   });
 });
 
